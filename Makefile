@@ -1,0 +1,73 @@
+# The commands of this repository; the same here and in CI. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS := dev,examples
+# Arguments passed on: make demo ARGS="--set seed=1", make test ARGS="tests/by_hand -x"
+ARGS :=
+
+# One thread: results are equal run after run, and two cores are not fought over.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export TOKENIZERS_PARALLELISM := false
+
+# Nothing here may reach for the network once it is installed.
+OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 WANDB_MODE=disabled
+
+.PHONY: help install demo test slow test-all check format docs bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## the virtual environment .venv with everything in it
+
+# torch comes first and pinned: a later package would otherwise choose a build of its own.
+$(STAMP): pyproject.toml constraints.txt
+	@python=; for candidate in "$(PYTHON)" python3.11 python3 python3.12 python3.13; do \
+	  if [ -n "$$candidate" ] && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python 3.11 or newer was found (python3 is $$(python3 --version 2>&1 || true))" >&2; \
+	  echo "       preflab needs Python >= 3.11 with the venv module" >&2; \
+	  echo "       install one, or name it: make install PYTHON=/path/to/python3.11" >&2; \
+	  exit 2; fi; \
+	[ -x $(BIN)/python ] || "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## the whole loop on a tiny model of its own, with a report at the end
+	$(OFFLINE) $(BIN)/preflab demo $(ARGS)
+
+test: $(STAMP)  ## the quick tests
+	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
+
+slow: $(STAMP)  ## the slow tests alone
+	$(OFFLINE) $(BIN)/python -m pytest -m slow $(ARGS)
+
+test-all: $(STAMP)  ## every test
+	$(OFFLINE) $(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+
+check: $(STAMP)  ## lint, format and types, without changing a file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put the files into the common format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## the tests that hold the documentation to the code
+	$(OFFLINE) $(BIN)/python -m pytest tests/docs $(ARGS)
+
+bench: $(STAMP)  ## timings against the peers (see benchmarks/README.md)
+	$(OFFLINE) $(BIN)/python benchmarks/peers.py $(ARGS)
+
+clean:  ## remove caches and build products (not .venv, not your runs)
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

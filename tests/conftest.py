@@ -1,0 +1,81 @@
+"""What every test shares: one thread, fixed seeds, no network, and where optional things lie.
+
+Tests that need something this machine may lack take a fixture from here, which skips with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before torch, tokenizers or the Hub are imported by any test.
+for name, value in {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "WANDB_MODE": "disabled",
+    "CUDA_VISIBLE_DEVICES": "",
+}.items():
+    os.environ.setdefault(name, value)
+
+import numpy as np
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> Iterator[None]:
+    """Every test starts from the same random state and leaves torch's global switches as it found them."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real data and models: $PREFLAB_SHARED, or `shared` beside the checkout."""
+    folder = Path(os.environ.get("PREFLAB_SHARED") or REPOSITORY.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip("the folder with real data is missing: lay `shared` beside the checkout or set PREFLAB_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stories_model(shared: Path) -> Path:
+    """The folder of stories260K, a real pretrained Llama with 260 thousand parameters."""
+    folder = shared / "models" / "stories260K"
+    if not (folder / "config.json").is_file():
+        pytest.skip("models/stories260K is missing from the folder with real data")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a Chromium executable: $PREFLAB_CHROMIUM or the first on the PATH."""
+    names = [os.environ.get("PREFLAB_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome"]
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium was found: install Debian's package chromium or set PREFLAB_CHROMIUM")
+    return found
