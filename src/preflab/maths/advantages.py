@@ -1,0 +1,84 @@
+"""From rewards and values to advantages, returns and their scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from preflab.maths.masks import check_same_shape, zero_masked
+
+VARIANCE_FLOOR = 1e-8
+
+
+def scores_at_last_token(scores: Tensor, completion_mask: Tensor) -> Tensor:
+    """Rewards that are `scores[b]` at the last token the policy wrote and 0 elsewhere.
+
+    scores (B,), completion_mask (B, T) → (B, T). A row without a token gets none.
+    """
+    check_same_shape(scores=scores, rows=completion_mask[:, 0])
+    num_from_here = completion_mask.flip(-1).cumsum(-1).flip(-1)
+    is_last = completion_mask & (num_from_here == 1)
+    return torch.where(is_last, scores.unsqueeze(-1), torch.zeros_like(scores).unsqueeze(-1))
+
+
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    completion_mask: Tensor,
+    *,
+    gamma: float,
+    lam: float,
+    bootstrap_values: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation, backwards over the tokens the policy wrote.
+
+    delta_t = rewards_t + gamma · values_{t+1} − values_t
+    advantages_t = delta_t + gamma · lam · advantages_{t+1}
+    returns_t = advantages_t + values_t
+
+    Here t + 1 is the *next token of the policy*: tokens that others wrote inside a completion (turns, tools) are stepped over
+    and the sums carried across them; rewards and values there are not read. After the last token the value is 0, also when
+    the length limit cut the completion, because a scored completion is over. `bootstrap_values` (B,) replaces that 0 and is
+    meant for truncated completions that were *not* scored (0 for the rest).
+
+    All (B, T); both results without gradient and 0 at masked places. Source: Schulman et al. 2016 eq. 16.
+    """
+    check_same_shape(rewards=rewards, values=values, completion_mask=completion_mask)
+    rewards = zero_masked(rewards, completion_mask).detach()
+    values = zero_masked(values, completion_mask).detach()
+    next_advantage = torch.zeros_like(values[:, 0])
+    next_value = next_advantage if bootstrap_values is None else bootstrap_values.detach().to(values.dtype)
+    check_same_shape(bootstrap_values=next_value, rows=next_advantage)
+    columns: list[Tensor] = []
+    for t in reversed(range(values.shape[1])):
+        written = completion_mask[:, t]
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        next_advantage = torch.where(written, delta + gamma * lam * next_advantage, next_advantage)
+        next_value = torch.where(written, values[:, t], next_value)
+        columns.append(next_advantage)
+    advantages = zero_masked(torch.stack(columns[::-1], dim=1), completion_mask)
+    return advantages, advantages + values
+
+
+def moment_sums(x: Tensor, mask: Tensor) -> Tensor:
+    """[count, Σ x, Σ x²] over the places where the mask is True, in float64.
+
+    (3,). Sums of several micro-batches or processes add up (all-reduce with SUM) and then go to `whiten(..., sums=)`.
+    """
+    kept = zero_masked(x, mask).detach().double()
+    return torch.stack([mask.sum().double(), kept.sum(), kept.square().sum()])
+
+
+def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | None = None) -> Tensor:
+    """(x − mean) / √(variance + 1e-8) over the valid tokens of the whole batch; the mean is added back where not shift_mean.
+
+    The variance is the population's. `sums` are the `moment_sums` of the whole batch where x is a part of it; None stands
+    for those of x. Same shape, 0 at masked places. For advantages shift_mean is True, for rewards False (a reward shifted to
+    mean 0 would pay for length differently). Source: Ziegler et al. 2019, code; Huang et al. 2024.
+    """
+    count, total, total_square = (moment_sums(x, mask) if sums is None else sums).unbind()
+    count = count.clamp(min=1)
+    mean = total / count
+    variance = (total_square / count - mean.square()).clamp(min=0)
+    whitened = (x - mean.to(x.dtype)) * torch.rsqrt(variance + VARIANCE_FLOOR).to(x.dtype)
+    return zero_masked(whitened if shift_mean else whitened + mean.to(x.dtype), mask)

@@ -1,0 +1,154 @@
+"""Who is preferred to whom: Bradley–Terry and its two classic extensions to ties.
+
+Scores are log-strengths (natural logarithm), known up to one constant per prompt: only differences count. The same function
+lies under the reward model, DPO, simulated labelers and the win-rate table.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from preflab.maths.masks import check_same_shape
+
+A_WINS, TIE, B_WINS = 0, 1, 2
+"""Outcomes, and the places of their probabilities in the last dimension."""
+
+
+def preference_probability(score_a: Tensor, score_b: Tensor) -> Tensor:
+    """P(a ≻ b) = σ(score_a − score_b).
+
+    Shapes broadcast. Source: Bradley & Terry 1952, with score = log of the strength.
+    """
+    return torch.sigmoid(score_a - score_b)
+
+
+def bradley_terry_loss(
+    chosen_scores: Tensor,
+    rejected_scores: Tensor,
+    *,
+    labels: Tensor | None = None,
+    margins: Tensor | None = None,
+    weights: Tensor | None = None,
+    denominator: float | Tensor | None = None,
+) -> Tensor:
+    """Negative log-likelihood of preferences between pairs, averaged by weight.
+
+    d = chosen_scores − rejected_scores − margins
+    loss = −Σ weights · [labels · log σ(d) + (1 − labels) · log σ(−d)] / denominator
+
+    All tensors (P,), one entry per pair; the loss is 0-d. `labels` is the soft P(chosen ≻ rejected), 1 where None;
+    `margins` is what the difference has to exceed, 0 where None; `weights` are 1 where None. `denominator` defaults to the
+    sum of the weights. A pair of weight 0 is left out, even where its scores are NaN.
+
+    Equal scores cost ln 2. Ties carry no label here: leave them out, or give them to `davidson_loss` or
+    `rao_kupper_loss`. Source: Bradley & Terry 1952; Ouyang et al. 2022 eq. 1; margins: Touvron et al. 2023 eq. 2.
+    """
+    check_same_shape(chosen_scores=chosen_scores, rejected_scores=rejected_scores)
+    differences = chosen_scores - rejected_scores
+    if margins is not None:
+        differences = differences - margins
+    differences = _leave_out_unweighted(differences, weights)
+    if labels is None:
+        losses = -logsigmoid(differences)
+    else:
+        losses = -(labels * logsigmoid(differences) + (1 - labels) * logsigmoid(-differences))
+    return _weighted_mean(losses, weights, denominator)
+
+
+def davidson_probabilities(score_a: Tensor, score_b: Tensor, log_nu: float | Tensor) -> Tensor:
+    """P(a wins), P(tie), P(b wins) when ties are a third choice of strength ν · √(strength_a · strength_b).
+
+    (P_a, P_tie, P_b) = softmax(d/2, log_nu, −d/2) with d = score_a − score_b
+
+    (...,) → (..., 3). log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly: dropping tied
+    pairs and fitting Bradley–Terry is unbiased under this model. Source: Davidson 1970.
+    """
+    return _davidson_log_probabilities(score_a, score_b, log_nu).exp()
+
+
+def davidson_loss(
+    score_a: Tensor,
+    score_b: Tensor,
+    outcomes: Tensor,
+    log_nu: float | Tensor,
+    *,
+    weights: Tensor | None = None,
+    denominator: float | Tensor | None = None,
+) -> Tensor:
+    """−Σ weights · log P(outcome) / denominator under `davidson_probabilities`.
+
+    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the sum of
+    the weights; a pair of weight 0 is left out. `log_nu` may be a parameter that is learned. Source: Davidson 1970.
+    """
+    check_same_shape(score_a=score_a, score_b=score_b, outcomes=outcomes)
+    differences = _leave_out_unweighted(score_a - score_b, weights)
+    log_probabilities = _davidson_log_probabilities(differences, torch.zeros_like(differences), log_nu)
+    return _weighted_mean(-_pick(log_probabilities, outcomes), weights, denominator)
+
+
+def rao_kupper_probabilities(score_a: Tensor, score_b: Tensor, log_theta: float | Tensor) -> Tensor:
+    """P(a wins), P(tie), P(b wins) when a difference below a threshold cannot be told.
+
+    P_a = σ(d − log_theta), P_b = σ(−d − log_theta), P_tie = (θ² − 1) · P_a · P_b, with d = score_a − score_b
+
+    (...,) → (..., 3). log_theta > 0; at log_theta → 0 there are no ties. Here ties say something about d: dropping tied pairs
+    and fitting Bradley–Terry overstates it (θ = 2: a true difference of 1 is estimated as 1.31). Source: Rao & Kupper 1967.
+    """
+    return _rao_kupper_log_probabilities(score_a, score_b, log_theta).exp()
+
+
+def rao_kupper_loss(
+    score_a: Tensor,
+    score_b: Tensor,
+    outcomes: Tensor,
+    log_theta: float | Tensor,
+    *,
+    weights: Tensor | None = None,
+    denominator: float | Tensor | None = None,
+) -> Tensor:
+    """−Σ weights · log P(outcome) / denominator under `rao_kupper_probabilities`.
+
+    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the sum of
+    the weights; a pair of weight 0 is left out. `log_theta` may be a parameter that is learned, kept above 0.
+    Source: Rao & Kupper 1967.
+    """
+    check_same_shape(score_a=score_a, score_b=score_b, outcomes=outcomes)
+    differences = _leave_out_unweighted(score_a - score_b, weights)
+    log_probabilities = _rao_kupper_log_probabilities(differences, torch.zeros_like(differences), log_theta)
+    return _weighted_mean(-_pick(log_probabilities, outcomes), weights, denominator)
+
+
+def _davidson_log_probabilities(score_a: Tensor, score_b: Tensor, log_nu: float | Tensor) -> Tensor:
+    half = (score_a - score_b) / 2
+    tie = torch.as_tensor(log_nu, dtype=half.dtype, device=half.device).expand_as(half)
+    return torch.stack([half, tie, -half], dim=-1).log_softmax(-1)
+
+
+def _rao_kupper_log_probabilities(score_a: Tensor, score_b: Tensor, log_theta: float | Tensor) -> Tensor:
+    difference = score_a - score_b
+    threshold = torch.as_tensor(log_theta, dtype=difference.dtype, device=difference.device)
+    a_wins = logsigmoid(difference - threshold)
+    b_wins = logsigmoid(-difference - threshold)
+    tie = torch.log(torch.expm1(2 * threshold)) + a_wins + b_wins
+    return torch.stack([a_wins, tie, b_wins], dim=-1)
+
+
+def _pick(log_probabilities: Tensor, outcomes: Tensor) -> Tensor:
+    return log_probabilities.gather(-1, outcomes.unsqueeze(-1)).squeeze(-1)
+
+
+def _leave_out_unweighted(differences: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return differences
+    check_same_shape(differences=differences, weights=weights)
+    return torch.where(weights != 0, differences, torch.zeros_like(differences))
+
+
+def _weighted_mean(losses: Tensor, weights: Tensor | None, denominator: float | Tensor | None) -> Tensor:
+    if weights is None:
+        weights = torch.ones_like(losses)
+    if denominator is None:
+        denominator = weights.sum()
+    return (weights * losses).sum() / denominator

@@ -1,0 +1,156 @@
+"""How far the policy has gone from the reference: KL(policy ‖ reference) of completions.
+
+All estimators are per token, in nats, for tokens that the *policy* sampled. Estimating the value and having the right gradient
+are two things. With the completion's KL as the penalty, three treatments have its gradient:
+
+(a) `kl_rewards_k1`: k1 per token in the reward;
+(b) `sequence_kl_loss`: ½ (Σ_t log-ratio)² of a completion as a loss, on completions of the current policy;
+(c) `kl_rewards_exact_later` in the reward together with `exact_kl_loss`: the exact KL of the later positions as a reward, of
+    this position as a loss.
+
+The exact, k2 or k3 KL of each token as a loss is an approximation: it leaves out what a token does to the KL of later ones.
+k1 as a loss has a gradient of expectation 0. Exact, k2 or k3 in the reward alone is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from preflab.maths.masks import check_same_shape, masked_mean, next_kept, zero_masked
+
+MAX_PROPORTIONAL_ERROR = 0.2
+
+
+def kl_policy_ref_k1(logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """k1 = logps − ref_logps, whose expectation under the policy is KL(policy ‖ reference); can be negative.
+
+    (B, T) → (B, T), nats. Its gradient as a loss has expectation 0: use it in the reward. Source: Schulman 2020,
+    "Approximating KL divergence".
+    """
+    return logps - ref_logps
+
+
+def kl_policy_ref_k2(logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """k2 = ½ (logps − ref_logps)², never negative; its expectation is *not* the KL, but near it when the two are close.
+
+    (B, T) → (B, T), nats. For a single token its gradient under the policy is that of the KL. Source: Schulman 2020.
+    """
+    return 0.5 * (logps - ref_logps).square()
+
+
+def kl_policy_ref_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
+    """k3 = exp(ref_logps − logps) − 1 − (ref_logps − logps), never negative, expectation KL(policy ‖ reference).
+
+    (B, T) → (B, T), nats. Right as a value to log; its gradient is that of KL(reference ‖ policy). Source: Schulman 2020.
+    """
+    log_ratio = ref_logps - logps
+    return torch.expm1(log_ratio) - log_ratio
+
+
+def kl_policy_ref_exact(policy_logits: Tensor, ref_logits: Tensor) -> Tensor:
+    """Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p the policy's and q the reference's probabilities.
+
+    (..., V) → (...), nats. Tokens to which the policy gives probability 0 (logit −∞) add 0.
+    """
+    check_same_shape(policy_logits=policy_logits, ref_logits=ref_logits)
+    policy_logps = policy_logits.log_softmax(-1)
+    possible = policy_logps > -math.inf
+    log_ratio = zero_masked(policy_logps - ref_logits.log_softmax(-1), possible)
+    return (policy_logps.exp() * log_ratio).sum(-1)
+
+
+def kl_rewards_k1(logps: Tensor, ref_logps: Tensor, completion_mask: Tensor, kl_coef: float | Tensor) -> Tensor:
+    """Treatment (a): the reward −kl_coef · (logps − ref_logps) of each token, without gradient.
+
+    logps are those of the policy that sampled. (B, T) → (B, T), 0 at masked places. Reward-to-go then holds the whole later
+    log-ratio, and the policy gradient is that of E[reward] − kl_coef · KL. Source: Ziegler et al. 2019 eq. 2.
+    """
+    return -kl_coef * zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).detach()
+
+
+def sequence_kl_loss(
+    logps: Tensor, ref_logps: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None
+) -> Tensor:
+    """Treatment (b): Σ_b ½ (Σ_t (logps − ref_logps))² / denominator.
+
+    Its gradient Σ_b log-ratio_b · ∇ log π(completion_b) is in expectation that of KL(policy ‖ reference), provided the
+    completions were sampled by the policy that is differentiated. The value is not the KL.
+
+    (B, T) → 0-d. `denominator` counts sequences (default: those here with at least one token). Beside a policy loss that is
+    divided by tokens, hand it that number of tokens, or kl_coef means another thing.
+    """
+    log_ratio = zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).sum(-1)
+    return masked_mean(0.5 * log_ratio.square(), completion_mask.any(-1), denominator)
+
+
+def kl_rewards_exact_later(exact_kl: Tensor, completion_mask: Tensor, kl_coef: float | Tensor) -> Tensor:
+    """Treatment (c), first half: token t gets −kl_coef · exact_kl of the *next* token's position, without gradient.
+
+    With gamma = 1 the reward-to-go of token t holds the KL of all later positions, which is what the choice of t
+    influences. The KL of its own position is the same for every token that could have been drawn, and belongs to
+    `exact_kl_loss`. (B, T) → (B, T), 0 at masked places and at the last token.
+    """
+    return -kl_coef * zero_masked(next_kept(exact_kl.detach(), completion_mask), completion_mask)
+
+
+def exact_kl_loss(exact_kl: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None) -> Tensor:
+    """Treatment (c), second half: Σ exact_kl / denominator with its gradient, to be multiplied by kl_coef.
+
+    exact_kl (B, T) from `kl_policy_ref_exact` → 0-d. `denominator` counts tokens (default: those here) and must be the policy
+    loss's. Without `kl_rewards_exact_later` this is an approximation.
+    """
+    return masked_mean(exact_kl, completion_mask, denominator)
+
+
+class FixedKLController:
+    """A kl_coef that stays what it is; the same interface as `AdaptiveKLController`."""
+
+    def __init__(self, kl_coef: float) -> None:
+        self.kl_coef = kl_coef
+
+    def update(self, kl: float, num_sequences: int) -> None:
+        """Do nothing."""
+
+    def state_dict(self) -> dict[str, float]:
+        return {"kl_coef": self.kl_coef}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.kl_coef = state["kl_coef"]
+
+
+class AdaptiveKLController:
+    """A kl_coef that grows while the KL is above its target and shrinks while it is below.
+
+    error = clip(kl / target − 1, −0.2, 0.2);  kl_coef ← kl_coef · (1 + error · num_sequences / horizon)
+
+    `target` and `kl` are nats per completion (summed over its tokens, averaged over completions); `horizon` is a number of
+    completions: a full error kept up over `horizon` of them changes kl_coef by about a fifth. Source: Ziegler et al. 2019,
+    section 2.2.
+    """
+
+    def __init__(self, kl_coef: float, target: float, horizon: float) -> None:
+        if target <= 0 or horizon <= 0:
+            raise ValueError(f"target is {target} and horizon is {horizon}; expected both above 0")
+        self.kl_coef = kl_coef
+        self.target = target
+        self.horizon = horizon
+
+    def update(self, kl: float, num_sequences: int) -> None:
+        """Move kl_coef after a step that saw `num_sequences` completions of mean KL `kl`.
+
+        Raises ValueError where kl is not finite, since every later kl_coef would be NaN.
+        """
+        if not math.isfinite(kl):
+            raise ValueError(f"kl is {kl}; expected a finite number of nats per completion")
+        error = max(-MAX_PROPORTIONAL_ERROR, min(MAX_PROPORTIONAL_ERROR, kl / self.target - 1))
+        self.kl_coef *= 1 + error * num_sequences / self.horizon
+
+    def state_dict(self) -> dict[str, float]:
+        """What a resumed run needs: kl_coef. Target and horizon are settings."""
+        return {"kl_coef": self.kl_coef}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.kl_coef = state["kl_coef"]

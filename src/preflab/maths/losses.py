@@ -1,0 +1,129 @@
+"""What is minimised: PPO's clipped losses, entropy, negative log-likelihood.
+
+Every loss is a sum over tokens divided by `denominator`, the number of tokens of the whole optimiser step; None stands for the
+tokens given here. The statistics beside it are divided alike, so that those of micro-batches add up too.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.maths.masks import check_same_shape, masked_mean, masked_variance, zero_masked
+
+MAX_LOG_RATIO = 20.0
+
+
+class PolicyLoss(NamedTuple):
+    """What `clipped_policy_loss` returns; all 0-d, all but `loss` without gradient."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+    """Share of tokens at which the clipped side is the larger, which therefore have no gradient."""
+    approx_kl: Tensor
+    """KL(old policy ‖ policy) per token, estimated by k3, in nats."""
+    max_ratio_deviation: Tensor
+    """Largest |ratio − 1| among these tokens; micro-batches combine by maximum, not by sum."""
+
+
+class ValueLoss(NamedTuple):
+    """What `clipped_value_loss` returns; both 0-d, `clip_fraction` without gradient."""
+
+    loss: Tensor
+    clip_fraction: Tensor
+    """Share of tokens at which the clipped side is the larger."""
+
+
+def clipped_policy_loss(
+    logps: Tensor,
+    old_logps: Tensor,
+    advantages: Tensor,
+    completion_mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    denominator: float | Tensor | None = None,
+) -> PolicyLoss:
+    """PPO's clipped surrogate, negated so that it is minimised.
+
+    ratio = exp(clamp(logps − old_logps, −20, 20))
+    loss = Σ max(−ratio · advantages, −clip(ratio, 1 − clip_low, 1 + clip_high) · advantages) / denominator
+
+    All (B, T). old_logps are those of the policy that made the rollouts, not of the reference; they and the advantages carry
+    no gradient. Clipping takes away the incentive to move further, it does not bound the move. Source: Schulman et al. 2017
+    eq. 7; two clip sides: Yu et al. 2025 (DAPO) eq. 8.
+    """
+    check_same_shape(logps=logps, old_logps=old_logps, advantages=advantages, completion_mask=completion_mask)
+    advantages = zero_masked(advantages, completion_mask).detach()
+    log_ratio = zero_masked(logps - old_logps.detach(), completion_mask).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO)
+    ratio = log_ratio.exp()
+    unclipped = -ratio * advantages
+    clipped = -ratio.clamp(1 - clip_low, 1 + clip_high) * advantages
+    with torch.no_grad():
+        clip_fraction = masked_mean((clipped > unclipped).to(ratio.dtype), completion_mask, denominator)
+        approx_kl = masked_mean(torch.expm1(log_ratio) - log_ratio, completion_mask, denominator)
+        max_ratio_deviation = (ratio - 1).abs().max()
+    loss = masked_mean(torch.maximum(unclipped, clipped), completion_mask, denominator)
+    return PolicyLoss(loss, clip_fraction, approx_kl, max_ratio_deviation)
+
+
+def clipped_value_loss(
+    values: Tensor,
+    old_values: Tensor,
+    returns: Tensor,
+    completion_mask: Tensor,
+    *,
+    clip: float | None,
+    denominator: float | Tensor | None = None,
+) -> ValueLoss:
+    """Half the squared error of the values, the larger of the plain one and the one clipped around the old values.
+
+    clipped = old_values + clamp(values − old_values, −clip, clip)
+    loss = ½ Σ max((values − returns)², (clipped − returns)²) / denominator
+
+    All (B, T); old_values and returns carry no gradient. clip=None turns clipping off. Source: the code of Schulman et al.
+    2017 (OpenAI baselines, ppo2); Huang et al. 2022, detail 9.
+    """
+    check_same_shape(values=values, old_values=old_values, returns=returns, completion_mask=completion_mask)
+    old_values = zero_masked(old_values, completion_mask).detach()
+    returns = zero_masked(returns, completion_mask).detach()
+    values = zero_masked(values, completion_mask)
+    errors = (values - returns).square()
+    clipped_errors = errors
+    if clip is not None:
+        clipped_errors = (old_values + (values - old_values).clamp(-clip, clip) - returns).square()
+    with torch.no_grad():
+        clip_fraction = masked_mean((clipped_errors > errors).to(errors.dtype), completion_mask, denominator)
+    loss = 0.5 * masked_mean(torch.maximum(errors, clipped_errors), completion_mask, denominator)
+    return ValueLoss(loss, clip_fraction)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """−Σ_v p_v log p_v of the next token at each position, in nats.
+
+    (..., V) → (...). The logits are those divided by the sampling temperature. A loss subtracts it. Tokens of probability 0
+    (logit −∞) add 0.
+    """
+    logps = logits.log_softmax(-1)
+    return -(logps.exp() * zero_masked(logps, logps > -math.inf)).sum(-1)
+
+
+def nll_loss(logps: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None) -> Tensor:
+    """−Σ logps / denominator: supervised fine-tuning on completion tokens. (B, T) → 0-d, nats per token."""
+    return -masked_mean(logps, completion_mask, denominator)
+
+
+def explained_variance(values: Tensor, returns: Tensor, completion_mask: Tensor) -> Tensor:
+    """1 − Var(returns − values) / Var(returns) over the tokens of the whole batch.
+
+    (B, T) → 0-d, without gradient: 1 where the values are right, 0 where they are no better than a constant, below 0 where
+    they are worse. NaN where all returns are equal and the question has no answer. A quotient of variances: it does not
+    add up over micro-batches, so hand it the whole batch.
+    """
+    check_same_shape(values=values, returns=returns, completion_mask=completion_mask)
+    residual = masked_variance((returns - values).detach(), completion_mask)
+    total = masked_variance(returns.detach(), completion_mask)
+    return torch.where(total > 0, 1 - residual / total, torch.full_like(total, math.nan))
