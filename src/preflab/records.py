@@ -1,0 +1,322 @@
+"""The nouns of preflab: what passes between the rooms, each record naming the records it came from.
+
+Frozen dataclasses without torch and without SQLAlchemy; `store/` maps them to tables.
+Prompts, completions and snapshots are named by the hash of their content (`content_id`), labelers, campaigns,
+tasks and judgments by random ids (`random_id`): a hashed address could be guessed, and erasure would fail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+LabelerKind = Literal["person", "ai", "simulated"]
+FinishReason = Literal["stop", "length", "imported"]
+Way = Literal["ranking", "side_by_side", "likert", "thumbs"]
+
+
+def content_id(kind: str, content: Any) -> str:
+    """The id of something named by its content: kind, a dash, and 24 hex digits of SHA-256 over canonical JSON.
+
+    Example:
+        >>> content_id("prompt", {"text": "Hi"}) == content_id("prompt", {"text": "Hi"})
+        True
+    """
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return f"{kind}-{hashlib.sha256(canonical.encode()).hexdigest()[:24]}"
+
+
+def random_id(kind: str) -> str:
+    """The id of something that must not be guessable from its content."""
+    return f"{kind}-{uuid.uuid4().hex[:24]}"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation, e.g. `Message("user", "Where is my parcel?")`."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the model is asked: plain text, or a conversation that ends with the user's turn.
+
+    Example: `Prompt.make(text="Q: where is my parcel? A:", columns={"topic": "parcel"})`
+    """
+
+    id: str
+    """Content hash over text, messages and all columns."""
+    text: str
+    """Plain prompt text; "" when the prompt is a conversation."""
+    messages: tuple[Message, ...] = ()
+    """The conversation, oldest first; () when the prompt is plain text."""
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """Every other column of the source row (JSON values); reward functions receive them."""
+    source: str = ""
+    """Where it came from: file name and line, or data set and row. Not part of the id."""
+
+    @classmethod
+    def make(
+        cls,
+        text: str = "",
+        messages: tuple[Message, ...] = (),
+        columns: Mapping[str, Any] | None = None,
+        source: str = "",
+    ) -> Prompt:
+        """A prompt with the id that its content gives it."""
+        content = {"text": text, "messages": [[m.role, m.content] for m in messages], "columns": dict(columns or {})}
+        return cls(content_id("prompt", content), text, messages, dict(columns or {}), source)
+
+    @property
+    def shown(self) -> str:
+        """The prompt as a person reads it: its text, or its turns one below the other."""
+        return self.text or "\n\n".join(f"{m.role}: {m.content}" for m in self.messages)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a completion: written by the policy (learned from) or not (a tool's answer, a user's turn)."""
+
+    text: str
+    by_policy: bool = True
+    role: Role = "assistant"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model wrote for a prompt.
+
+    The id includes model, seed and index, so two equal texts stay two records.
+    """
+
+    id: str
+    prompt_id: str
+    """The parent."""
+    spans: tuple[Span, ...]
+    model: str
+    """Content id of the model's weights, or the name given by an import."""
+    seed: int = 0
+    index: int = 0
+    """Which of the K completions of this prompt, from 0."""
+    finish_reason: FinishReason = "stop"
+    """`stop`: it ended itself; `length`: cut by the length limit; `imported`: not known."""
+    token_ids: tuple[int, ...] = ()
+    """The sampled tokens, the stop token included; () when imported as text."""
+    logps: tuple[float, ...] = ()
+    """Log-probability of each token under the sampling temperature, nats; () when not known."""
+    temperature: float = 1.0
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, prompt_id: str, text: str, model: str, seed: int = 0, index: int = 0, **other: Any) -> Completion:
+        """A completion of one span, with the id that its content gives it."""
+        spans = other.pop("spans", (Span(text),))
+        content = {
+            "prompt": prompt_id,
+            "spans": [[s.text, s.by_policy, s.role] for s in spans],
+            "model": model,
+            "seed": seed,
+            "index": index,
+            "tokens": list(other.get("token_ids", ())),
+        }
+        return cls(content_id("completion", content), prompt_id, spans, model, seed, index, **other)
+
+    @property
+    def text(self) -> str:
+        """All spans as one text."""
+        return "".join(span.text for span in self.spans)
+
+
+@dataclass(frozen=True)
+class Labeler:
+    """One who judges: a person, an AI judge or a simulated labeler. The same kind of thing everywhere."""
+
+    id: str
+    name: str
+    """A pseudonym; nothing that identifies a person."""
+    kind: LabelerKind
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """For `ai` and `simulated`: model or utility, prompt version, vices, seed."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """A question put to labelers about completions."""
+
+    id: str
+    name: str
+    way: Way
+    question: str = "Which completion is better?"
+    polarity: int = 1
+    """+1: the preferred completion is the better one; -1: the question asked for the worse one."""
+    instructions: str = ""
+    guideline_version: int = 1
+    overlap: int = 3
+    """Labels wanted per task."""
+    criteria: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One prompt with the completions to judge together."""
+
+    id: str
+    campaign_id: str
+    prompt_id: str
+    completion_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RankingAnswer:
+    """Ranks from 1 (best), equal numbers = tie, None = F (fail: nonsense, irrelevant, unreadable).
+
+    Aligned with the judgment's `completion_ids`: `RankingAnswer((2, 1, 3))` says the second is best.
+    """
+
+    ranks: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class SideBySideAnswer:
+    """`first`, `second` or `equal`, of the judgment's two `completion_ids`; for K > 2, `best` is an index."""
+
+    choice: Literal["first", "second", "equal"] | None
+    best: int | None = None
+
+
+@dataclass(frozen=True)
+class LikertAnswer:
+    """Scores 1 to 5 per criterion, one per completion: `LikertAnswer({"helpful": (4, 2)})`; None = not given."""
+
+    scores: Mapping[str, tuple[int | None, ...]]
+
+
+@dataclass(frozen=True)
+class ThumbsAnswer:
+    """True = thumbs up, False = down, None = not given; one per completion."""
+
+    up: tuple[bool | None, ...]
+
+
+Answer = RankingAnswer | SideBySideAnswer | LikertAnswer | ThumbsAnswer
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """One act of one labeler: what was shown, what was answered, how long it took. Append-only."""
+
+    id: str
+    campaign_id: str
+    task_id: str
+    prompt_id: str
+    completion_ids: tuple[str, ...]
+    """In the task's order; `answer` is aligned with it."""
+    shown_order: tuple[int, ...]
+    """Position on the page → index into `completion_ids`: (1, 0) showed the second one first."""
+    question: str
+    polarity: int
+    answer: Answer
+    labeler_id: str
+    labeler_kind: LabelerKind
+    revision: int = 1
+    """An edit is a new judgment with the next revision; nothing is overwritten."""
+    guideline_version: int = 1
+    active_ms: int = 0
+    """Time spent on it, milliseconds; 0 for those who are not people."""
+    created_at: str = ""
+    """ISO 8601, UTC."""
+    note: str = ""
+    flagged: bool = False
+    surplus: bool = False
+    """Submitted after the quota was met: kept, marked, not counted."""
+    schema_version: int = 1
+
+
+@dataclass(frozen=True)
+class PairOutcome:
+    """What the labelers said of two completions of one preference group (indices into `completion_ids`)."""
+
+    first: int
+    second: int
+    num_for: float
+    """Labelers (weighted by reliability where weights are used) who put `first` above `second`."""
+    num_against: float
+    num_tie: float
+    weight: float = 1.0
+    """Weight of this pair in training; a ranking's pairs sum to 1."""
+
+    @property
+    def margin(self) -> float:
+        """num_for − num_against: positive when `first` is preferred, 0 when nothing is decided."""
+        return self.num_for - self.num_against
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What is learned from the judgments of one task: one group, never split between train and test."""
+
+    id: str
+    prompt_id: str
+    completion_ids: tuple[str, ...]
+    ranks: tuple[int | None, ...]
+    """Consensus ranks from 1, equal = tie, None = F."""
+    pairs: tuple[PairOutcome, ...]
+    judgment_ids: tuple[str, ...] = ()
+    """The parents."""
+    scores: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Criterion → one score per completion (Likert, imported ratings)."""
+    thumbs: tuple[float | None, ...] = ()
+    """Share of thumbs up per completion."""
+    source: str = "human"
+    """`human`, `ai`, `simulated`, or the name of the import."""
+
+    @classmethod
+    def make(
+        cls, prompt_id: str, completion_ids: tuple[str, ...], ranks: tuple[int | None, ...], **other: Any
+    ) -> Preference:
+        """A preference with the id that its content gives it."""
+        pairs = other.pop("pairs", ())
+        content = {
+            "prompt": prompt_id,
+            "completions": list(completion_ids),
+            "ranks": list(ranks),
+            "pairs": [[p.first, p.second, p.num_for, p.num_against, p.num_tie, p.weight] for p in pairs],
+            "judgments": sorted(other.get("judgment_ids", ())),
+        }
+        return cls(content_id("preference", content), prompt_id, completion_ids, ranks, pairs, **other)
+
+    def chosen_rejected(self) -> list[tuple[int, int, float]]:
+        """The trainer's view: (chosen index, rejected index, weight) for every pair with a nonzero margin."""
+        rows = []
+        for pair in self.pairs:
+            if pair.margin > 0:
+                rows.append((pair.first, pair.second, pair.weight))
+            elif pair.margin < 0:
+                rows.append((pair.second, pair.first, pair.weight))
+        return rows
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One number about one model on one set of prompts, with its interval and the records behind it."""
+
+    id: str
+    measure: str
+    model: str
+    value: float
+    low: float
+    high: float
+    num: int
+    """Prompts behind the value."""
+    unit: str = ""
+    baseline: str = ""
+    """The model it is paired with, when the value is a difference."""
+    completion_ids: tuple[str, ...] = ()
+    """The parents."""

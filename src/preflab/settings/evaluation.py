@@ -1,0 +1,43 @@
+"""Settings of evaluation and of the report."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from preflab.settings.base import StageSettings, setting
+from preflab.settings.sampling import DecodingSettings
+
+
+class EvaluateSettings(StageSettings):
+    """Stage `evaluate`: the same held-out prompts through several models, paired."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    models: tuple[str, ...] = setting(
+        ..., "Models in order; the first is what the others are compared with.", "required", min_length=1
+    )
+    reference: str | None = setting(None, "What KL is measured to; None: the first model.", "choice")
+    prompts: str = setting(..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required")
+    judges: dict[str, str] = setting(
+        {},
+        "Name → `module:function` that scores a text and was not the training reward.",
+        "R20: something that was not the training reward",
+    )
+    rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice")
+    labels: str | None = setting(
+        None, "`module:function` naming the class of a text (rude, curt, …), counted per model.", "choice"
+    )
+    num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1)
+    max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
+    decoding: DecodingSettings = setting(DecodingSettings(), "How completions are drawn.", "choice: as in training")
+    tilted_optimum: str | None = setting(
+        None, "A judge's name: estimate the best value it can have at each KL.", "choice: none"
+    )
+
+
+class ReportSettings(StageSettings):
+    """Stage `report`: one HTML file about the named stages."""
+
+    kind: Literal["report"] = "report"
+    of: tuple[str, ...] = setting(..., "Stages to report, in order.", "required", min_length=1)
+    title: str = setting("preflab report", "Heading of the page.", "choice")
+    num_samples: int = setting(12, "Before/after samples shown.", "choice", ge=0)

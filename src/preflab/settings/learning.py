@@ -1,0 +1,122 @@
+"""Settings of learning that all training stages share, and those of SFT and reward models."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from preflab.settings.base import Settings, StageSettings, setting
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters instead of full fine-tuning (Hu et al. 2021)."""
+
+    rank: int = setting(16, "Rank of the adapters.", "choice: as Hugging Face peft's examples", ge=1)
+    alpha: float = setting(32.0, "Scale of the adapters: alpha / rank multiplies them.", "choice: twice the rank", gt=0)
+    target_modules: str | tuple[str, ...] = setting(
+        "all-linear", "Which linear layers carry an adapter.", "Dettmers et al. 2023, section 4: all layers"
+    )
+
+
+class OptimiserSettings(Settings):
+    """AdamW with warm-up and decay, and how much goes through the model at once."""
+
+    learning_rate: float = setting(1e-4, "Peak learning rate.", "choice: LoRA on small models", gt=0)
+    schedule: Literal["linear", "constant", "cosine"] = setting(
+        "linear", "How it decays to 0 over the run.", "Huang et al. 2024 (arXiv 2403.17031): linear"
+    )
+    warmup_share: float = setting(0.0, "Share of the steps over which it rises from 0.", "choice: none", ge=0, lt=1)
+    weight_decay: float = setting(0.0, "Decoupled weight decay.", "choice: none, as in Huang et al. 2024", ge=0)
+    adam_eps: float = setting(1e-5, "Adam's epsilon.", "Huang et al. 2024 (arXiv 2403.17031)", gt=0)
+    adam_beta1: float = setting(0.9, "Adam's first decay rate.", "Kingma and Ba 2015", ge=0, lt=1)
+    adam_beta2: float = setting(0.999, "Adam's second decay rate.", "Kingma and Ba 2015", ge=0, lt=1)
+    max_grad_norm: float = setting(
+        1.0, "The gradient is scaled down to this norm.", "choice: usual for transformers", gt=0
+    )
+    tokens_per_micro_batch: int = setting(
+        4096, "Tokens in one forward pass; never changes the result, only memory.", "choice: fits a laptop", ge=1
+    )
+    gradient_checkpointing: bool = setting(
+        False,
+        "Recompute activations in the backward pass to save memory.",
+        "choice: off, memory is small with chunked logits",
+    )
+
+
+class RunSettings(Settings):
+    """How a run is kept: checkpoints, logs, trackers."""
+
+    save_every: int = setting(
+        50, "Optimiser or PPO steps between checkpoints.", "choice: a minute or two of work", ge=1
+    )
+    log_with: tuple[Literal["tensorboard", "wandb"], ...] = setting(
+        (), "Trackers besides the metrics file.", "choice: none, nothing leaves the machine"
+    )
+
+
+class SftSettings(StageSettings):
+    """Stage `sft`: supervised fine-tuning on demonstrations, loss on the completion's tokens only."""
+
+    kind: Literal["sft"] = "sft"
+    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required")
+    data: str = setting(..., "Demonstrations: a data name with `prompt` and `completion` columns.", "required")
+    num_epochs: int = setting(3, "Passes over the demonstrations.", "choice: small data", ge=1)
+    num_sequences_per_step: int = setting(32, "Demonstrations in one optimiser step.", "choice", ge=1)
+    lora: LoraSettings | None = setting(None, "Adapters (merged when done); None: full fine-tuning.", "choice: full")
+    max_tokens: int | None = setting(
+        None,
+        "Longest prompt + completion; longer rows are refused by line. None: the context.",
+        "choice: nothing is cut silently",
+    )
+    optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
+    run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
+
+
+class RewardSettings(StageSettings):
+    """Stage `reward`: a Bradley-Terry reward model on preference groups."""
+
+    kind: Literal["reward"] = "reward"
+    model: str = setting(
+        ..., "The trunk: a stage that makes a model, a folder or a Hub id; decoder or encoder.", "required"
+    )
+    preferences: str = setting(..., "A stage that makes preferences, or a data name with pairs.", "required")
+    test_preferences: str | None = setting(
+        None, "Other preferences to be tested on besides the held-out share.", "choice"
+    )
+    held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
+    num_epochs: int = setting(1, "Passes over the rankings.", "Ouyang et al. 2022, section 3.5: one epoch", ge=1)
+    num_rankings_per_step: int = setting(16, "Rankings in one optimiser step, each kept whole.", "choice", ge=1)
+    lora: LoraSettings | None = setting(
+        LoraSettings(), "Adapters; None: full fine-tuning.", "choice: shares the policy's trunk"
+    )
+    pooling: Literal["last", "mean", "first"] | None = setting(
+        None, "Where the score is read; None: last token for decoders, mean for encoders.", "choice: as pretrained"
+    )
+    fail_as_rejected: bool = setting(
+        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed (R5)"
+    )
+    score_l2: float = setting(0.0, "Weight of the mean squared score, which keeps scores near 0.", "choice: none", ge=0)
+    soft_labels: bool = setting(False, "Learn the share of votes instead of the winner.", "choice: off, as R8")
+    max_tokens: int | None = setting(
+        None,
+        "Longest prompt + completion; longer ones lose their beginning. None: the context.",
+        "choice: the end of a dialogue decides",
+    )
+    optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
+    run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
+
+
+class TinySettings(StageSettings):
+    """Stage `tiny`: a small base model made on the spot from a text, tokenizer included."""
+
+    kind: Literal["tiny"] = "tiny"
+    text: str = setting(..., "A data name whose `text` column is learned.", "required")
+    num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1)
+    hidden_size: int = setting(128, "Width.", "choice: about a million parameters", ge=8)
+    num_heads: int = setting(4, "Attention heads.", "choice: 32 per head", ge=1)
+    context: int = setting(96, "Longest sequence, tokens.", "choice: short answers", ge=8)
+    num_steps: int = setting(600, "Optimiser steps.", "measured: under two minutes on two cores", ge=1)
+    num_sequences_per_step: int = setting(64, "Texts in one step.", "choice", ge=1)
+    optimiser: OptimiserSettings = setting(
+        OptimiserSettings(learning_rate=3e-3), "The optimiser.", "see its own settings"
+    )
+    run: RunSettings = setting(RunSettings(save_every=200), "Checkpoints and logs.", "see its own settings")

@@ -1,0 +1,117 @@
+"""Settings of PPO."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from preflab.settings.base import Settings, StageSettings, setting
+from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
+from preflab.settings.sampling import DecodingSettings
+
+HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
+
+
+class RewardSource(Settings):
+    """One term of the reward: a reward model, a classifier or a function, with its weight."""
+
+    model: str | None = setting(
+        None, "A stage that makes a reward model, a folder or a Hub id of a classifier.", "one of three"
+    )
+    function: str | None = setting(
+        None, "`module:function` of (prompt, completion, columns) giving a number.", "one of three"
+    )
+    class_label: str | None = setting(
+        None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
+    )
+    class_output: Literal["logit", "probability"] = setting(
+        "logit", "For a classifier: logit or softmax probability.", "R10: the logit of the wanted class"
+    )
+    weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
+
+
+class StopSettings(Settings):
+    """When a run ends before `num_steps`."""
+
+    criterion: str | None = setting(
+        None,
+        "`module:function` scoring held-out completions; the mean is the criterion.",
+        "R13: the training reward alone invites hacking",
+    )
+    threshold: float | None = setting(None, "Stop once the held-out criterion reaches this.", "choice: none")
+    every: int = setting(10, "Steps between two measurements of the criterion.", "choice", ge=1)
+    num_prompts: int = setting(64, "Held-out prompts it is measured on.", "choice", ge=1)
+    max_kl: float | None = setting(None, "Stop once the mean KL per completion exceeds this, nats.", "choice: none")
+
+
+class PpoSettings(StageSettings):
+    """Stage `ppo`: proximal policy optimisation against one or several rewards (Schulman et al. 2017)."""
+
+    kind: Literal["ppo"] = "ppo"
+    model: str = setting(..., "The start: a stage that makes a model, a folder or a Hub id.", "required")
+    reference: str | None = setting(None, "What KL is measured to; None: the start itself.", "Stiennon et al. 2020")
+    prompts: str = setting(..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required")
+    held_out_prompts: str | None = setting(None, "Prompts of the held-out criterion.", "needed with stop.criterion")
+    rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
+    lora: LoraSettings | None = setting(LoraSettings(), "Adapters; None: full fine-tuning with copies.", "R15")
+
+    num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
+    num_completions_per_step: int = setting(64, "Completions per rollout batch.", "choice: fits two cores", ge=1)
+    num_completions_per_prompt: int = setting(1, "Completions of one prompt in a batch.", HUANG, ge=1)
+    num_epochs: int = setting(4, "Passes over each rollout batch.", HUANG, ge=1)
+    num_minibatches: int = setting(1, "Optimiser steps per pass.", HUANG, ge=1)
+    decoding: DecodingSettings = setting(
+        DecodingSettings(),
+        "How rollouts are drawn; truncated sampling is refused.",
+        "Huang et al. 2024: full distribution",
+    )
+
+    kl_coef: float = setting(0.05, "Weight of KL(policy ‖ reference), reward units per nat.", HUANG, ge=0)
+    kl_treatment: Literal["reward_k1", "sequence_loss", "exact"] = setting(
+        "reward_k1",
+        "(a) k1 in the reward, (b) squared log-ratio of the completion as loss, (c) exact KL of later "
+        "positions in the reward and of this one as loss.",
+        "measured: see docs/experiments",
+    )
+    kl_target: float | None = setting(
+        None,
+        "Adaptive: the KL per completion that kl_coef is steered to, nats; None: fixed.",
+        "Ziegler et al. 2019, section 2.2",
+    )
+    kl_horizon: int = setting(
+        10_000, "Adaptive: completions over which kl_coef adapts.", "Ziegler et al. 2019, section 2.2", ge=1
+    )
+    kl_budget: float | None = setting(None, "Alarm when the mean KL per completion exceeds this, nats.", "choice: none")
+
+    gamma: float = setting(1.0, "Discount.", HUANG, gt=0, le=1)
+    lam: float = setting(0.95, "GAE's lambda.", "Schulman et al. 2016; " + HUANG, ge=0, le=1)
+    clip_low: float = setting(0.2, "The ratio is clipped at 1 - clip_low.", "Schulman et al. 2017, section 3", gt=0)
+    clip_high: float = setting(0.2, "The ratio is clipped at 1 + clip_high.", "Schulman et al. 2017, section 3", gt=0)
+    value_clip: float | None = setting(
+        0.2, "Values move at most this far from the old ones; None: not clipped.", HUANG, gt=0
+    )
+    value_coef: float = setting(0.1, "Weight of the value loss.", HUANG, ge=0)
+    value_init: Literal["reward", "zero"] = setting(
+        "reward",
+        "The value role starts from the reward model where there is one on this trunk, or from a zero head.",
+        HUANG,
+    )
+    value_learning_rate: float | None = setting(None, "Learning rate of the value role; None: the policy's.", "choice")
+    entropy_coef: float = setting(0.0, "Weight of the entropy bonus.", "Huang et al. 2024: none", ge=0)
+    whiten_advantages: bool = setting(True, "Advantages get mean 0 and variance 1 over the batch.", HUANG)
+    whiten_rewards: bool = setting(False, "Rewards get variance 1 over the batch, their mean kept.", HUANG)
+    missing_eos_penalty: float = setting(
+        0.0,
+        "Subtracted from the score of a completion cut by the length limit.",
+        "choice: none; Huang et al. 2024 set the score to -1",
+        ge=0,
+    )
+    bootstrap_truncated: bool = setting(
+        False,
+        "A cut completion is not scored but continued by its last value.",
+        "choice: off, what was scored is terminal",
+    )
+    num_critic_warmup_steps: int = setting(0, "First steps in which only the value role learns.", "choice: none", ge=0)
+    stop: StopSettings = setting(StopSettings(), "When to end early.", "see its own settings")
+    num_kept_rollouts: int = setting(4, "Rollouts per step kept for reading.", "choice", ge=0)
+    optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
+    run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")

@@ -1,0 +1,56 @@
+"""Settings of everything that writes completions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from preflab.settings.base import Settings, StageSettings, setting
+
+
+class DecodingSettings(Settings):
+    """How the next token is drawn and when a completion ends."""
+
+    temperature: float = setting(
+        1.0,
+        "Logits are divided by it before drawing; 0 takes the likeliest token.",
+        "choice: the model's own distribution",
+        ge=0,
+    )
+    top_k: int = setting(0, "Keep the k likeliest tokens; 0: all.", "choice: the full distribution", ge=0)
+    top_p: float = setting(
+        1.0, "Keep the smallest set of tokens with this probability mass.", "choice: the full distribution", gt=0, le=1
+    )
+    min_p: float = setting(
+        0.0,
+        "Drop tokens less likely than this share of the likeliest one.",
+        "choice: the full distribution",
+        ge=0,
+        lt=1,
+    )
+    max_new_tokens: int = setting(
+        48, "Longest completion, in tokens.", "choice: short answers on a small machine", ge=1
+    )
+    stop_strings: tuple[str, ...] = setting(
+        (), "A completion ends once its text contains one of them.", "choice: the stop token alone"
+    )
+    stop_token_ids: tuple[int, ...] = setting(
+        (), "Token ids that end a completion; (): the model's own.", "choice: generation_config, else the tokenizer"
+    )
+    max_batch_rows: int = setting(64, "Completions decoded side by side.", "measured: 2 cores saturate near 64", ge=1)
+
+    @property
+    def truncated(self) -> bool:
+        """True when some tokens of the model's distribution cannot be drawn."""
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0 or self.temperature == 0.0
+
+
+class SampleSettings(DecodingSettings, StageSettings):
+    """Stage `sample`: K completions for every prompt."""
+
+    kind: Literal["sample"] = "sample"
+    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required")
+    prompts: str = setting(..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required")
+    num_completions: int = setting(
+        4, "Completions per prompt (K).", "Ouyang et al. 2022, section 3.5: K from 4 to 9", ge=1
+    )
+    max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
