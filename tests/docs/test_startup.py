@@ -1,0 +1,89 @@
+"""Starting is quick: nothing heavy is imported before it is needed.
+
+Processor time of a fresh process is measured, the best of several, because the clock on the wall also counts what
+else the machine is doing. The guard that does not depend on a machine at all is the list of modules loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from source_tree import PACKAGE, modules, room
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "sqlalchemy",
+    "alembic",
+    "plotly",
+    "datasets",
+    "pandas",
+    "scipy",
+)
+REPEATS = 5
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints for this code."""
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent), "COLUMNS": "100"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def loaded(code: str) -> set[str]:
+    """The heavy packages loaded after running this code."""
+    return set(run(f"import sys\n{code}\nprint(*(name for name in {HEAVY!r} if name in sys.modules))").split())
+
+
+def processor_seconds(code: str) -> float:
+    """The least user + system time of several fresh interpreters running this code, their own start included."""
+
+    def once() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run(code)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    return min(once() for _ in range(REPEATS))
+
+
+HELP = """
+import contextlib, io
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    sys.argv = ["preflab", "--help"]
+    from preflab.cli import main
+    main()
+"""
+
+
+def test_importing_preflab_costs_nothing() -> None:
+    assert not loaded("import preflab")
+    assert processor_seconds("import preflab") - processor_seconds("pass") < 0.1
+
+
+def test_help_is_quick() -> None:
+    if not (PACKAGE / "cli.py").exists():
+        pytest.skip("there is no command line yet")
+    assert not loaded(HELP)
+    assert processor_seconds("import sys" + HELP) < 0.4
+
+
+LIGHT = ("records", "errors", "settings", "recipe", "progress", "cli")
+
+
+@pytest.mark.parametrize("name", sorted(module for module in modules() if room(module) in LIGHT))
+def test_light_modules_load_nothing_heavy(name: str) -> None:
+    assert not loaded(f"import {name}")
+
+
+@pytest.mark.parametrize("name", sorted(module for module in modules() if room(module) == "feedback"))
+def test_feedback_needs_neither_torch_nor_a_database(name: str) -> None:
+    assert not loaded(f"import {name}") & {"torch", "transformers", "sqlalchemy"}
