@@ -1,0 +1,84 @@
+"""What a loop asks of the rooms beside it: a sampler that writes completions and a scorer that rewards them.
+
+The pipeline hands both to the loop; a loop imports neither `sampling` nor `rewards`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+
+from preflab.records import Prompt
+from preflab.settings.sampling import DecodingSettings
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One completion wanted; equal prompts next to each other share one prefill."""
+
+    prompt_ids: tuple[int, ...]
+    seed: int
+    """All randomness of this completion comes from it: what shares the batch does not matter."""
+
+
+@dataclass(frozen=True)
+class SampledCompletion:
+    """What came of a request."""
+
+    token_ids: tuple[int, ...]
+    """The stop token included when it ended itself."""
+    logps: tuple[float, ...]
+    """Log-probability of each token under the distribution it was drawn from, nats."""
+    finish_reason: Literal["stop", "length"]
+    policy_version: int = 0
+    """Optimiser steps the policy had taken when it wrote this."""
+
+
+class Sampler(Protocol):
+    """Token ids in, token ids out; nothing is decoded and re-encoded."""
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        decoding: DecodingSettings,
+        *,
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[SampledCompletion]:
+        """One completion per request, in the order of the requests; `on_done(n)` is told of n more finished ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScoringItem:
+    """A completion to be rewarded: as text for functions and classifiers, as tokens for a reward model."""
+
+    prompt: Prompt
+    text: str
+    prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    finish_reason: str = "stop"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The reward of each completion and the terms it is the sum of."""
+
+    total: torch.Tensor
+    """(B,) float32."""
+    terms: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Name → (B,) weighted term."""
+
+
+class Scorer(Protocol):
+    """Gives every completion a number to learn from."""
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Rewards of the items, in their order.
+
+        Raises:
+            PreflabError: a reward raised, is NaN or infinite, or is not a number; nothing becomes 0.
+        """
+        ...
