@@ -5,6 +5,7 @@ Tests that need something this machine may lack take a fixture from here, which 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import shutil
@@ -28,6 +29,8 @@ for name, value in {
 import numpy as np
 import pytest
 import torch
+
+from postgres_server import postgres_server, server_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -79,3 +82,15 @@ def chromium() -> str:
     if found is None:
         pytest.skip("no Chromium was found: install Debian's package chromium or set PREFLAB_CHROMIUM")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database that lives as long as the test session."""
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed: make install EXTRAS=dev,examples,postgres")
+    programs = server_folder()
+    if programs is None:
+        pytest.skip("no PostgreSQL server was found: install Debian's package postgresql")
+    with postgres_server(programs) as url:
+        yield url
