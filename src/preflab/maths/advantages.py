@@ -36,10 +36,10 @@ def gae(
     advantages_t = delta_t + gamma · lam · advantages_{t+1}
     returns_t = advantages_t + values_t
 
-    Here t + 1 is the *next token of the policy*: tokens that others wrote inside a completion (turns, tools) are stepped over
-    and the sums carried across them; rewards and values there are not read. After the last token the value is 0, also when
-    the length limit cut the completion, because a scored completion is over. `bootstrap_values` (B,) replaces that 0 and is
-    meant for truncated completions that were *not* scored (0 for the rest).
+    Here t + 1 is the *next token of the policy*: tokens that others wrote inside a completion (turns, tools) are
+    stepped over and the sums carried across them; rewards and values there are not read. After the last token the
+    value is 0, also when the length limit cut the completion, because a scored completion is over. `bootstrap_values`
+    (B,) replaces that 0 and is meant for truncated completions that were *not* scored (0 for the rest).
 
     All (B, T); both results without gradient and 0 at masked places. Source: Schulman et al. 2016 eq. 16.
     """
@@ -70,11 +70,12 @@ def moment_sums(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | None = None) -> Tensor:
-    """(x − mean) / √(variance + 1e-8) over the valid tokens of the whole batch; the mean is added back where not shift_mean.
+    """(x − mean) / √(variance + 1e-8) over the valid tokens of the whole batch; the mean is added back where not
+    shift_mean.
 
-    The variance is the population's. `sums` are the `moment_sums` of the whole batch where x is a part of it; None stands
-    for those of x. Same shape, 0 at masked places. For advantages shift_mean is True, for rewards False (a reward shifted to
-    mean 0 would pay for length differently). Source: Ziegler et al. 2019, code; Huang et al. 2024.
+    The variance is the population's. `sums` are the `moment_sums` of the whole batch where x is a part of it; None
+    stands for those of x. Same shape, 0 at masked places. For advantages shift_mean is True, for rewards False (a
+    reward shifted to mean 0 would pay for length differently). Source: Ziegler et al. 2019, code; Huang et al. 2024.
     """
     count, total, total_square = (moment_sums(x, mask) if sums is None else sums).unbind()
     count = count.clamp(min=1)

@@ -1,7 +1,7 @@
 """Who is preferred to whom: Bradley–Terry and its two classic extensions to ties.
 
-Scores are log-strengths (natural logarithm), known up to one constant per prompt: only differences count. The same function
-lies under the reward model, DPO, simulated labelers and the win-rate table.
+Scores are log-strengths (natural logarithm), known up to one constant per prompt: only differences count. The same
+function lies under the reward model, DPO, simulated labelers and the win-rate table.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def bradley_terry_loss(
     loss = −Σ weights · [labels · log σ(d) + (1 − labels) · log σ(−d)] / denominator
 
     All tensors (P,), one entry per pair; the loss is 0-d. `labels` is the soft P(chosen ≻ rejected), 1 where None;
-    `margins` is what the difference has to exceed, 0 where None; `weights` are 1 where None. `denominator` defaults to the
-    sum of the weights. A pair of weight 0 is left out, even where its scores are NaN.
+    `margins` is what the difference has to exceed, 0 where None; `weights` are 1 where None. `denominator` defaults to
+    the sum of the weights. A pair of weight 0 is left out, even where its scores are NaN.
 
     Equal scores cost ln 2. Ties carry no label here: leave them out, or give them to `davidson_loss` or
     `rao_kupper_loss`. Source: Bradley & Terry 1952; Ouyang et al. 2022 eq. 1; margins: Touvron et al. 2023 eq. 2.
@@ -62,8 +62,8 @@ def davidson_probabilities(score_a: Tensor, score_b: Tensor, log_nu: float | Ten
 
     (P_a, P_tie, P_b) = softmax(d/2, log_nu, −d/2) with d = score_a − score_b
 
-    (...,) → (..., 3). log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly: dropping tied
-    pairs and fitting Bradley–Terry is unbiased under this model. Source: Davidson 1970.
+    (...,) → (..., 3). log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly: dropping
+    tied pairs and fitting Bradley–Terry is unbiased under this model. Source: Davidson 1970.
     """
     return _davidson_log_probabilities(score_a, score_b, log_nu).exp()
 
@@ -79,8 +79,9 @@ def davidson_loss(
 ) -> Tensor:
     """−Σ weights · log P(outcome) / denominator under `davidson_probabilities`.
 
-    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the sum of
-    the weights; a pair of weight 0 is left out. `log_nu` may be a parameter that is learned. Source: Davidson 1970.
+    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the
+    sum of the weights; a pair of weight 0 is left out. `log_nu` may be a parameter that is learned. Source: Davidson
+    1970.
     """
     check_same_shape(score_a=score_a, score_b=score_b, outcomes=outcomes)
     differences = _leave_out_unweighted(score_a - score_b, weights)
@@ -93,8 +94,9 @@ def rao_kupper_probabilities(score_a: Tensor, score_b: Tensor, log_theta: float 
 
     P_a = σ(d − log_theta), P_b = σ(−d − log_theta), P_tie = (θ² − 1) · P_a · P_b, with d = score_a − score_b
 
-    (...,) → (..., 3). log_theta > 0; at log_theta → 0 there are no ties. Here ties say something about d: dropping tied pairs
-    and fitting Bradley–Terry overstates it (θ = 2: a true difference of 1 is estimated as 1.31). Source: Rao & Kupper 1967.
+    (...,) → (..., 3). log_theta > 0; at log_theta → 0 there are no ties. Here ties say something about d: dropping
+    tied pairs and fitting Bradley–Terry overstates it (θ = 2: a true difference of 1 is estimated as 1.31). Source:
+    Rao & Kupper 1967.
     """
     return _rao_kupper_log_probabilities(score_a, score_b, log_theta).exp()
 
@@ -110,8 +112,8 @@ def rao_kupper_loss(
 ) -> Tensor:
     """−Σ weights · log P(outcome) / denominator under `rao_kupper_probabilities`.
 
-    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the sum of
-    the weights; a pair of weight 0 is left out. `log_theta` may be a parameter that is learned, kept above 0.
+    score_a, score_b, weights (P,); outcomes (P,) integers A_WINS, TIE or B_WINS; 0-d. `denominator` defaults to the
+    sum of the weights; a pair of weight 0 is left out. `log_theta` may be a parameter that is learned, kept above 0.
     Source: Rao & Kupper 1967.
     """
     check_same_shape(score_a=score_a, score_b=score_b, outcomes=outcomes)

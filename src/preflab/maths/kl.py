@@ -1,15 +1,15 @@
 """How far the policy has gone from the reference: KL(policy ‖ reference) of completions.
 
-All estimators are per token, in nats, for tokens that the *policy* sampled. Estimating the value and having the right gradient
-are two things. With the completion's KL as the penalty, three treatments have its gradient:
+All estimators are per token, in nats, for tokens that the *policy* sampled. Estimating the value and having the right
+gradient are two things. With the completion's KL as the penalty, three treatments have its gradient:
 
 (a) `kl_rewards_k1`: k1 per token in the reward;
 (b) `sequence_kl_loss`: ½ (Σ_t log-ratio)² of a completion as a loss, on completions of the current policy;
-(c) `kl_rewards_exact_later` in the reward together with `exact_kl_loss`: the exact KL of the later positions as a reward, of
-    this position as a loss.
+(c) `kl_rewards_exact_later` together with `exact_kl_loss`: the exact KL of the later positions in the reward, of this
+    position as a loss.
 
-The exact, k2 or k3 KL of each token as a loss is an approximation: it leaves out what a token does to the KL of later ones.
-k1 as a loss has a gradient of expectation 0. Exact, k2 or k3 in the reward alone is wrong.
+The exact, k2 or k3 KL of each token as a loss is an approximation: it leaves out what a token does to the KL of later
+ones. k1 as a loss has a gradient of expectation 0. Exact, k2 or k3 in the reward alone is wrong.
 """
 
 from __future__ import annotations
@@ -44,14 +44,16 @@ def kl_policy_ref_k2(logps: Tensor, ref_logps: Tensor) -> Tensor:
 def kl_policy_ref_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """k3 = exp(ref_logps − logps) − 1 − (ref_logps − logps), never negative, expectation KL(policy ‖ reference).
 
-    (B, T) → (B, T), nats. Right as a value to log; its gradient is that of KL(reference ‖ policy). Source: Schulman 2020.
+    (B, T) → (B, T), nats. Right as a value to log; its gradient is that of KL(reference ‖ policy). Source: Schulman
+    2020.
     """
     log_ratio = ref_logps - logps
     return torch.expm1(log_ratio) - log_ratio
 
 
 def kl_policy_ref_exact(policy_logits: Tensor, ref_logits: Tensor) -> Tensor:
-    """Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p the policy's and q the reference's probabilities.
+    """Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p the policy's and q the reference's
+    probabilities.
 
     (..., V) → (...), nats. Tokens to which the policy gives probability 0 (logit −∞) add 0.
     """
@@ -65,8 +67,8 @@ def kl_policy_ref_exact(policy_logits: Tensor, ref_logits: Tensor) -> Tensor:
 def kl_rewards_k1(logps: Tensor, ref_logps: Tensor, completion_mask: Tensor, kl_coef: float | Tensor) -> Tensor:
     """Treatment (a): the reward −kl_coef · (logps − ref_logps) of each token, without gradient.
 
-    logps are those of the policy that sampled. (B, T) → (B, T), 0 at masked places. Reward-to-go then holds the whole later
-    log-ratio, and the policy gradient is that of E[reward] − kl_coef · KL. Source: Ziegler et al. 2019 eq. 2.
+    logps are those of the policy that sampled. (B, T) → (B, T), 0 at masked places. Reward-to-go then holds the whole
+    later log-ratio, and the policy gradient is that of E[reward] − kl_coef · KL. Source: Ziegler et al. 2019 eq. 2.
     """
     return -kl_coef * zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).detach()
 
@@ -79,8 +81,8 @@ def sequence_kl_loss(
     Its gradient Σ_b log-ratio_b · ∇ log π(completion_b) is in expectation that of KL(policy ‖ reference), provided the
     completions were sampled by the policy that is differentiated. The value is not the KL.
 
-    (B, T) → 0-d. `denominator` counts sequences (default: those here with at least one token). Beside a policy loss that is
-    divided by tokens, hand it that number of tokens, or kl_coef means another thing.
+    (B, T) → 0-d. `denominator` counts sequences (default: those here with at least one token). Beside a policy loss
+    that is divided by tokens, hand it that number of tokens, or kl_coef means another thing.
     """
     log_ratio = zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).sum(-1)
     return masked_mean(0.5 * log_ratio.square(), completion_mask.any(-1), denominator)
@@ -99,8 +101,8 @@ def kl_rewards_exact_later(exact_kl: Tensor, completion_mask: Tensor, kl_coef: f
 def exact_kl_loss(exact_kl: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None) -> Tensor:
     """Treatment (c), second half: Σ exact_kl / denominator with its gradient, to be multiplied by kl_coef.
 
-    exact_kl (B, T) from `kl_policy_ref_exact` → 0-d. `denominator` counts tokens (default: those here) and must be the policy
-    loss's. Without `kl_rewards_exact_later` this is an approximation.
+    exact_kl (B, T) from `kl_policy_ref_exact` → 0-d. `denominator` counts tokens (default: those here) and must be the
+    policy loss's. Without `kl_rewards_exact_later` this is an approximation.
     """
     return masked_mean(exact_kl, completion_mask, denominator)
 
@@ -126,9 +128,9 @@ class AdaptiveKLController:
 
     error = clip(kl / target − 1, −0.2, 0.2);  kl_coef ← kl_coef · (1 + error · num_sequences / horizon)
 
-    `target` and `kl` are nats per completion (summed over its tokens, averaged over completions); `horizon` is a number of
-    completions: a full error kept up over `horizon` of them changes kl_coef by about a fifth. Source: Ziegler et al. 2019,
-    section 2.2.
+    `target` and `kl` are nats per completion (summed over its tokens, averaged over completions); `horizon` is a
+    number of completions: a full error kept up over `horizon` of them changes kl_coef by about a fifth. Source:
+    Ziegler et al. 2019, section 2.2.
     """
 
     def __init__(self, kl_coef: float, target: float, horizon: float) -> None:

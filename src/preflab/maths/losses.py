@@ -1,7 +1,7 @@
 """What is minimised: PPO's clipped losses, entropy, negative log-likelihood.
 
-Every loss is a sum over tokens divided by `denominator`, the number of tokens of the whole optimiser step; None stands for the
-tokens given here. The statistics beside it are divided alike, so that those of micro-batches add up too.
+Every loss is a sum over tokens divided by `denominator`, the number of tokens of the whole optimiser step; None stands
+for the tokens given here. The statistics beside it are divided alike, so that those of micro-batches add up too.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def clipped_policy_loss(
     ratio = exp(clamp(logps − old_logps, −20, 20))
     loss = Σ max(−ratio · advantages, −clip(ratio, 1 − clip_low, 1 + clip_high) · advantages) / denominator
 
-    All (B, T). old_logps are those of the policy that made the rollouts, not of the reference; they and the advantages carry
-    no gradient. Clipping takes away the incentive to move further, it does not bound the move. Source: Schulman et al. 2017
-    eq. 7; two clip sides: Yu et al. 2025 (DAPO) eq. 8.
+    All (B, T). old_logps are those of the policy that made the rollouts, not of the reference; they and the advantages
+    carry no gradient. Clipping takes away the incentive to move further, it does not bound the move. Source: Schulman
+    et al. 2017 eq. 7; two clip sides: Yu et al. 2025 (DAPO) eq. 8.
     """
     check_same_shape(logps=logps, old_logps=old_logps, advantages=advantages, completion_mask=completion_mask)
     advantages = zero_masked(advantages, completion_mask).detach()
@@ -84,8 +84,8 @@ def clipped_value_loss(
     clipped = old_values + clamp(values − old_values, −clip, clip)
     loss = ½ Σ max((values − returns)², (clipped − returns)²) / denominator
 
-    All (B, T); old_values and returns carry no gradient. clip=None turns clipping off. Source: the code of Schulman et al.
-    2017 (OpenAI baselines, ppo2); Huang et al. 2022, detail 9.
+    All (B, T); old_values and returns carry no gradient. clip=None turns clipping off. Source: the code of Schulman et
+    al. 2017 (OpenAI baselines, ppo2); Huang et al. 2022, detail 9.
     """
     check_same_shape(values=values, old_values=old_values, returns=returns, completion_mask=completion_mask)
     old_values = zero_masked(old_values, completion_mask).detach()
@@ -104,8 +104,8 @@ def clipped_value_loss(
 def entropy(logits: Tensor) -> Tensor:
     """−Σ_v p_v log p_v of the next token at each position, in nats.
 
-    (..., V) → (...). The logits are those divided by the sampling temperature. A loss subtracts it. Tokens of probability 0
-    (logit −∞) add 0.
+    (..., V) → (...). The logits are those divided by the sampling temperature. A loss subtracts it. Tokens of
+    probability 0 (logit −∞) add 0.
     """
     logps = logits.log_softmax(-1)
     return -(logps.exp() * zero_masked(logps, logps > -math.inf)).sum(-1)
@@ -119,9 +119,9 @@ def nll_loss(logps: Tensor, completion_mask: Tensor, denominator: float | Tensor
 def explained_variance(values: Tensor, returns: Tensor, completion_mask: Tensor) -> Tensor:
     """1 − Var(returns − values) / Var(returns) over the tokens of the whole batch.
 
-    (B, T) → 0-d, without gradient: 1 where the values are right, 0 where they are no better than a constant, below 0 where
-    they are worse. NaN where all returns are equal and the question has no answer. A quotient of variances: it does not
-    add up over micro-batches, so hand it the whole batch.
+    (B, T) → 0-d, without gradient: 1 where the values are right, 0 where they are no better than a constant, below 0
+    where they are worse. NaN where all returns are equal and the question has no answer. A quotient of variances: it
+    does not add up over micro-batches, so hand it the whole batch.
     """
     check_same_shape(values=values, returns=returns, completion_mask=completion_mask)
     residual = masked_variance((returns - values).detach(), completion_mask)

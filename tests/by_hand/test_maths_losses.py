@@ -1,0 +1,173 @@
+"""PPO's losses, entropy and explained variance by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from preflab.maths import losses
+
+NAN = math.nan
+LN2, LN3 = math.log(2), math.log(3)
+
+
+def rows(*lists: list[float]) -> Tensor:
+    return torch.tensor(lists, dtype=torch.float64)
+
+
+# Ratios 2, 2, 1/2 and 1/2, 1, -: every side of the clip with every sign of the advantage. Clip 0.25 below, 0.5 above.
+OLD_LOGPS = rows([-3 * LN2, -3 * LN2, -LN2], [-LN2, -1, NAN])
+LOGPS = rows([-2 * LN2, -2 * LN2, -2 * LN2], [-2 * LN2, -1, NAN])
+ADVANTAGES = rows([1, -1, 1], [-1, 3, NAN])
+MASK = torch.tensor([[True, True, True], [True, True, False]])
+
+
+def policy_loss(logps: Tensor, denominator: float | None = None) -> losses.PolicyLoss:
+    return losses.clipped_policy_loss(
+        logps, OLD_LOGPS, ADVANTAGES, MASK, clip_low=0.25, clip_high=0.5, denominator=denominator
+    )
+
+
+def test_policy_loss() -> None:
+    found = policy_loss(LOGPS)
+    # ratio 2, A 1: max(−2, −1.5) = −1.5 clipped;   ratio 2, A −1: max(2, 1.5) = 2;   ratio ½, A 1: max(−.5, −.75) = −.5
+    # ratio ½, A −1: max(.5, .75) = .75 clipped;    ratio 1, A 3: −3.   Sum −2.25, over 5 tokens.
+    assert found.loss.item() == pytest.approx(-2.25 / 5, abs=1e-12)
+    assert found.clip_fraction.item() == pytest.approx(2 / 5)
+    # k3 = ratio − 1 − ln ratio: 1 − ln 2 twice, ln 2 − ½ twice, 0: together 1.
+    assert found.approx_kl.item() == pytest.approx(1 / 5)
+    assert found.max_ratio_deviation.item() == pytest.approx(1)
+
+
+def test_policy_loss_divides_everything_by_the_given_denominator() -> None:
+    found = policy_loss(LOGPS, denominator=10.0)
+    assert found.loss.item() == pytest.approx(-0.225)
+    assert found.clip_fraction.item() == pytest.approx(0.2)
+    assert found.approx_kl.item() == pytest.approx(0.1)
+    assert found.max_ratio_deviation.item() == pytest.approx(1)
+
+
+def test_policy_gradient_vanishes_where_clipped_and_passes_by_nan() -> None:
+    logps = LOGPS.clone().requires_grad_()
+    policy_loss(logps).loss.backward()
+    # Elsewhere d(−ratio·A)/d logp = −ratio·A: 2 at (2, −1), −½ at (½, 1), −3 at (1, 3); over 5.
+    assert logps.grad is not None
+    torch.testing.assert_close(logps.grad, rows([0, 0.4, -0.1], [0, -0.6, 0]))
+
+
+def test_at_ratio_one_the_gradient_is_the_policy_gradient() -> None:
+    logps = OLD_LOGPS.clone().requires_grad_()
+    found = policy_loss(logps)
+    found.loss.backward()
+    # Loss −mean A = −(1 − 1 + 1 − 1 + 3)/5; gradient −A/5; nothing clipped, no distance.
+    assert found.loss.item() == pytest.approx(-0.6)
+    assert (found.clip_fraction.item(), found.approx_kl.item(), found.max_ratio_deviation.item()) == (0, 0, 0)
+    assert logps.grad is not None
+    torch.testing.assert_close(logps.grad, -torch.where(MASK, ADVANTAGES, 0) / 5)
+
+
+def test_only_the_policy_learns() -> None:
+    old_logps, advantages = OLD_LOGPS.clone().requires_grad_(), ADVANTAGES.clone().requires_grad_()
+    logps = LOGPS.clone().requires_grad_()
+    found = losses.clipped_policy_loss(logps, old_logps, advantages, MASK, clip_low=0.2, clip_high=0.2)
+    found.loss.backward()
+    assert old_logps.grad is None
+    assert advantages.grad is None
+    assert not found.approx_kl.requires_grad
+
+
+def test_far_apart_logps_stay_finite() -> None:
+    logps, old_logps = rows([-1.0, -2000.0]).requires_grad_(), rows([-2000.0, -1.0])
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    found = losses.clipped_policy_loss(logps, old_logps, rows([-1.0, -1.0]), mask, clip_low=0.2, clip_high=0.2)
+    found.loss.backward()
+    # The log-ratio is held at ±20: losses e²⁰ and 0.8; beyond it there is no gradient.
+    assert found.loss.item() == pytest.approx((math.exp(20) + 0.8) / 2)
+    assert logps.grad is not None
+    assert logps.grad.tolist() == [[0, 0]]
+
+
+VALUES = rows([1.0, 0.5, 2.0], [0.125, 0.0, NAN])
+OLD_VALUES = rows([0.5, 0.5, 1.0], [0.0, 0.0, NAN])
+RETURNS = rows([1.0, 0.0, 2.5], [0.0, 2.0, NAN])
+
+
+def test_value_loss() -> None:
+    found = losses.clipped_value_loss(VALUES, OLD_VALUES, RETURNS, MASK, clip=0.25)
+    # Values 1, ½, 2, ⅛, 0 clipped to ¾, ½, 1¼, ⅛, 0. Squared errors plain 0, ¼, ¼, 1/64, 4; clipped 1/16, ¼, 25/16,
+    # 1/64, 4. The larger ones: (4 + 16 + 100 + 1 + 256)/64 = 377/64; half the mean 377/640. Clipped larger at 2 of 5.
+    assert found.loss.item() == pytest.approx(377 / 640, abs=1e-12)
+    assert found.clip_fraction.item() == pytest.approx(0.4)
+    found = losses.clipped_value_loss(VALUES, OLD_VALUES, RETURNS, MASK, clip=0.25, denominator=10.0)
+    assert found.loss.item() == pytest.approx(377 / 1280, abs=1e-12)
+    assert found.clip_fraction.item() == pytest.approx(0.2)
+
+
+def test_value_loss_without_clipping() -> None:
+    found = losses.clipped_value_loss(VALUES, OLD_VALUES, RETURNS, MASK, clip=None)
+    # (0 + 16 + 16 + 1 + 256)/64 = 289/64; half the mean: 289/640.
+    assert found.loss.item() == pytest.approx(289 / 640, abs=1e-12)
+    assert found.clip_fraction.item() == 0
+
+
+def test_value_clipping_works_on_both_sides() -> None:
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    found = losses.clipped_value_loss(rows([1.0, -1.0]), rows([0.0, 0.0]), rows([3.0, -3.0]), mask, clip=0.5)
+    # Clipped to ½ and −½: errors 2.5² each, halved.
+    assert found.loss.item() == pytest.approx(3.125)
+
+
+def test_value_gradient() -> None:
+    values = VALUES.clone().requires_grad_()
+    old_values, returns = OLD_VALUES.clone().requires_grad_(), RETURNS.clone().requires_grad_()
+    losses.clipped_value_loss(values, old_values, returns, MASK, clip=0.25).loss.backward()
+    # Where the clipped side is larger there is none; elsewhere (value − return)/5, where the two sides agree as well.
+    assert values.grad is not None
+    torch.testing.assert_close(values.grad, rows([0, 0.1, 0], [0.025, -0.4, 0]))
+    assert old_values.grad is None
+    assert returns.grad is None
+
+
+def test_entropy() -> None:
+    # (1/2, 1/4, 1/4): ½ ln 2 + ½ ln 4 = 1.5 ln 2. Uniform over 2 of 3: ln 2, the third being impossible. One token: 0.
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
+    found = losses.entropy(probabilities.log() + 7)
+    torch.testing.assert_close(found, rows([1.5 * LN2, LN2, 0])[0])
+
+
+def test_entropy_gradient() -> None:
+    logits = torch.tensor([0.0, LN3, -math.inf], dtype=torch.float64).requires_grad_()
+    losses.entropy(logits).backward()
+    # dH/dlogit_v = −p_v (ln p_v + H), p = (1/4, 3/4): H = 2 ln 2 − ¾ ln 3; at the first −¼ (−2 ln 2 + H) = 3/16 ln 3.
+    assert logits.grad is not None
+    expected = torch.tensor([3 / 16 * LN3, -3 / 16 * LN3, 0], dtype=torch.float64)
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_nll_loss() -> None:
+    logps = rows([-LN2, -3 * LN2, NAN]).requires_grad_()
+    loss = losses.nll_loss(logps, MASK[1:])
+    loss.backward()
+    assert loss.item() == pytest.approx(2 * LN2)
+    assert logps.grad is not None
+    assert logps.grad.tolist() == [[-0.5, -0.5, 0]]
+    assert losses.nll_loss(logps, MASK[1:], 8.0).item() == pytest.approx(LN2 / 2)
+
+
+def test_explained_variance() -> None:
+    returns = rows([1, 3, 5], [7, 9, NAN])
+    # Returns: variance 8. Right up to a constant: 1. A constant: 0. Half the way: the rest has variance 2 → 1 − 2/8.
+    assert losses.explained_variance(returns + 1, returns, MASK).item() == pytest.approx(1)
+    assert losses.explained_variance(torch.zeros_like(returns), returns, MASK).item() == pytest.approx(0)
+    assert losses.explained_variance(returns / 2, returns, MASK).item() == pytest.approx(0.75)
+    # The wrong way round: returns − (−returns) has variance 32 → 1 − 4.
+    assert losses.explained_variance(-returns, returns, MASK).item() == pytest.approx(-3)
+    assert losses.explained_variance(returns, torch.ones_like(returns), MASK).isnan()
+
+
+def test_shapes_must_agree() -> None:
+    with pytest.raises(ValueError, match="shapes differ"):
+        losses.clipped_policy_loss(LOGPS, OLD_LOGPS, ADVANTAGES[:, 0], MASK, clip_low=0.2, clip_high=0.2)
