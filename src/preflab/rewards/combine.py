@@ -1,0 +1,44 @@
+"""Several rewards as one: a weighted sum whose terms are kept and logged apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from preflab.errors import PreflabError
+from preflab.training.protocols import Scorer, Scores, ScoringItem
+
+
+@dataclass(frozen=True)
+class Term:
+    """One reward of a sum."""
+
+    name: str
+    """Its name in the metrics: `reward/<name>`."""
+    weight: float
+    scorer: Scorer
+
+
+class WeightedSum:
+    """A `Scorer`: total = Σ weight · score; each weighted term is kept under its name.
+
+    Raises:
+        PreflabError: no terms, or two terms of one name (their metrics would overwrite each other).
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        names = [term.name for term in terms]
+        if not names or len(set(names)) < len(names):
+            raise PreflabError(
+                f"reward terms named {', '.join(names) or '(none)'}",
+                "at least one term, each with a name of its own",
+                "remove the term that is there twice, or add its weight to the other",
+            )
+        self.terms = tuple(terms)
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Scores (B,) of the items; the terms are already multiplied by their weights."""
+        weighted = {term.name: term.weight * term.scorer.score(items).total for term in self.terms}
+        return Scores(torch.stack(list(weighted.values())).sum(0), weighted)

@@ -1,0 +1,207 @@
+"""Any Python function as a reward: `module:function` of prompts, completions and the prompts' extra columns.
+
+Two shapes are told apart by the names of the parameters: `def f(prompt, completion, topic)` is called once per
+completion, `def f(prompts, completions, topic)` once with lists. A column is asked for by its name; `**columns` takes
+them all.
+What a function does wrong is said with its name, the prompt and the completion, and never becomes a reward of 0.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import numbers
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from preflab.errors import PreflabError, nearest
+from preflab.training.protocols import Scores, ScoringItem
+
+ONE_BY_ONE = ("prompt", "completion")
+BATCHED = ("prompts", "completions")
+SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class RewardFunction:
+    """A checked reward function: `(prompts, completions, **columns as lists) -> list[float]`, however it was written.
+
+    Raises `PreflabError` where the function raises, gives NaN or an infinity, something that is no number, or lists of
+    the wrong length; None is let through with `allow_none` alone (a utility says "F" with it).
+    """
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    """Prompt and completion parameters it takes, and the columns it cannot do without."""
+    optional: tuple[str, ...]
+    """Columns it takes where there are any: parameters with a default."""
+    batched: bool
+    takes_all_columns: bool
+    allow_none: bool = False
+
+    def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
+        """One checked value per completion; float, or None where allowed."""
+        given = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
+        values = (
+            self._all_at_once(given, prompts, completions) if self.batched else self._each(given, prompts, completions)
+        )
+        return [self._checked(value, *where) for value, *where in zip(values, prompts, completions, strict=True)]
+
+    def _texts(self, prompts: Sequence[str], completions: Sequence[str]) -> dict[str, list[Any]]:
+        names = BATCHED if self.batched else ONE_BY_ONE
+        texts = {names[0]: list(prompts), names[1]: list(completions)}
+        return {name: values for name, values in texts.items() if name in self.parameters}
+
+    def _chosen_columns(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        if self.takes_all_columns:
+            return {name: list(values) for name, values in columns.items()}
+        wanted = [name for name in self.parameters if name not in ONE_BY_ONE + BATCHED]
+        for name in wanted:
+            if name not in columns:
+                raise PreflabError(
+                    f"{self.name} asks for a column {name!r}, which the prompts do not have",
+                    f"columns of the prompts: {', '.join(sorted(columns)) or 'none'}"
+                    + (f"; near it: {near}" if (near := nearest(name, list(columns))) else ""),
+                    "rename the parameter, or add the column to the prompts",
+                )
+        return {name: list(columns[name]) for name in (*wanted, *self.optional) if name in columns}
+
+    def _each(self, given: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]) -> list[Any]:
+        values = []
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+            try:
+                values.append(self.function(**{name: column[i] for name, column in given.items()}))
+            except Exception as error:
+                raise self._raised(error, prompt, completion) from error
+        return values
+
+    def _all_at_once(
+        self, given: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]
+    ) -> list[Any]:
+        if not completions:
+            return []
+        try:
+            values = self.function(**given)
+        except Exception as error:
+            raise self._raised(error, prompts[0], completions[0], more=len(completions) - 1) from error
+        values = values.tolist() if hasattr(values, "tolist") else values
+        if not isinstance(values, Sequence) or isinstance(values, str):
+            raise self._wrong(f"gave {type(values).__name__} instead of a list", prompts[0], completions[0])
+        if len(values) != len(completions):
+            what = f"gave {len(values)} values for {len(completions)} completions"
+            raise self._wrong(what, prompts[0], completions[0])
+        return list(values)
+
+    def _checked(self, value: Any, prompt: str, completion: str) -> float | None:
+        if value is None and self.allow_none:
+            return None
+        if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+            value = value.item()
+        if not isinstance(value, numbers.Real):
+            raise self._wrong(f"gave {value!r}, which is not a number", prompt, completion)
+        if not math.isfinite(value):
+            raise self._wrong(f"gave {float(value)}", prompt, completion)
+        return float(value)
+
+    def _raised(self, error: Exception, prompt: str, completion: str, more: int = 0) -> PreflabError:
+        batch = f" (first of a batch, {more} more)" if more else ""
+        return self._wrong(f"raised {type(error).__name__}: {error}{batch}", prompt, completion)
+
+    def _wrong(self, what: str, prompt: str, completion: str) -> PreflabError:
+        return PreflabError(
+            f"{self.name} {what}; prompt {_shortened(prompt)}, completion {_shortened(completion)}",
+            "one finite number per completion",
+            "mend the function: a missing reward is not taken for 0",
+        )
+
+
+def load_function(path: str, *, allow_none: bool = False) -> RewardFunction:
+    """The function named `module:function`, from an installed package or from the current directory.
+
+    Args:
+        path: such as `my_rewards:politeness` or `package.module:function`.
+        allow_none: None is a legal value (an utility's "F").
+
+    Raises:
+        PreflabError: no such module or function, a module that cannot be imported, or a signature that takes neither
+            `prompt`/`completion` nor `prompts`/`completions`.
+    """
+    module_name, colon, name = path.partition(":")
+    if not (module_name and colon and name):
+        raise PreflabError(
+            f"{path!r} names no function", "`module:function`", "write for example `my_rewards:politeness`"
+        )
+    module = _import(module_name, path)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise PreflabError(
+            f"{path}: module {module_name} has no function {name!r}",
+            f"near it: {near}" if (near := nearest(name, known)) else f"it has: {', '.join(sorted(known)) or 'none'}",
+            "check the name after the colon",
+        )
+    return reward_function(function, path, allow_none=allow_none)
+
+
+def reward_function(function: Callable[..., Any], name: str, *, allow_none: bool = False) -> RewardFunction:
+    """Wrap a callable, reading from its signature how it wants to be called."""
+    parameters = inspect.signature(function).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    names = {p.name for p in named}
+    batched, single = bool(names & set(BATCHED)), bool(names & set(ONE_BY_ONE))
+    if batched == single:
+        raise PreflabError(
+            f"{name} takes ({', '.join(p.name for p in parameters)})",
+            "parameters named prompt and completion (called one by one) or prompts and completions (called with lists)",
+            "rename its parameters",
+        )
+    texts = set(BATCHED + ONE_BY_ONE)
+    wanted = tuple(p.name for p in named if p.name in texts or p.default is p.empty)
+    optional = tuple(p.name for p in named if p.name not in wanted)
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return RewardFunction(name, function, wanted, optional, batched, takes_all, allow_none)
+
+
+class FunctionScorer:
+    """A `Scorer` from a reward function: the text of each completion and the columns of its prompt go in."""
+
+    def __init__(self, function: RewardFunction) -> None:
+        self.function = function
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Scores (B,) float32, one term named after the function."""
+        names = dict.fromkeys(name for item in items for name in item.prompt.columns)
+        columns = {name: [item.prompt.columns.get(name) for item in items] for name in names}
+        values = self.function([item.prompt.shown for item in items], [item.text for item in items], **columns)
+        total = torch.tensor(values, dtype=torch.float32)
+        return Scores(total, {self.function.name: total})
+
+
+def _import(module_name: str, path: str) -> Any:
+    here = os.getcwd()
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        return importlib.import_module(module_name)
+    except Exception as error:
+        raise PreflabError(
+            f"{path}: module {module_name!r} cannot be imported ({type(error).__name__}: {error})",
+            "a module that is installed or lies in the current directory",
+            "run preflab from the folder the module is in, or install it",
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")

@@ -1,0 +1,159 @@
+"""Python functions as rewards: how they are found and called, and that what they do wrong is said, never made a 0."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from preflab.errors import PreflabError
+from preflab.records import Prompt
+from preflab.rewards.combine import Term, WeightedSum
+from preflab.rewards.functions import FunctionScorer, load_function, reward_function
+from preflab.training.protocols import ScoringItem
+
+
+def item(prompt: str, text: str, **columns: Any) -> ScoringItem:
+    return ScoringItem(Prompt.make(prompt, columns=columns), text)
+
+
+def test_one_by_one_and_batched_functions_give_the_same() -> None:
+    def single(completion: str) -> int:
+        return len(completion)
+
+    def batched(completions: list[str]) -> list[int]:
+        return [len(completion) for completion in completions]
+
+    for function in (single, batched):
+        assert reward_function(function, "f")(["p", "q"], ["abc", "a"]) == [3.0, 1.0]
+
+
+def test_columns_are_given_by_name() -> None:
+    def exact(prompt: str, completion: str, answer: str, unit: str = "kg") -> float:
+        return float(completion == answer + unit)
+
+    scorer = FunctionScorer(reward_function(exact, "exact"))
+    items = [item("3 + 4", "7kg", answer="7", unused=1), item("1 + 1", "3kg", answer="2", unused=1)]
+    assert scorer.score(items).total.tolist() == [1.0, 0.0]
+    items = [item("3 + 4", "7g", answer="7", unit="g")]
+    assert scorer.score(items).total.tolist() == [1.0]
+
+
+def test_a_missing_column_is_named() -> None:
+    def exact(completion: str, answer: str) -> float:
+        return 1.0
+
+    with pytest.raises(PreflabError, match="'answer'") as error:
+        reward_function(exact, "my:exact")(["p"], ["c"], answers=["7"])
+    assert "answers" in error.value.expected
+
+
+def test_keyword_arguments_take_every_column() -> None:
+    def count(completions: list[str], **columns: list[Any]) -> list[int]:
+        return [len(columns)] * len(completions)
+
+    assert reward_function(count, "count")(["p"], ["c"], one=[1], two=[2]) == [2.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(float("nan"), "nan"), (float("inf"), "inf"), ("1.0", "not a number"), (None, "not a number"), ([1], "not a num")],
+)
+def test_what_is_no_finite_number_is_refused_with_prompt_and_completion(value: Any, said: str) -> None:
+    def bad(completion: str) -> Any:
+        return 0.5 if completion == "good" else value
+
+    with pytest.raises(PreflabError, match=said) as error:
+        reward_function(bad, "my:bad")(["first", "second"], ["good", "worse"])
+    assert "my:bad" in error.value.found
+    assert "'second'" in error.value.found
+    assert "'worse'" in error.value.found
+
+
+def test_none_is_a_verdict_where_it_is_allowed() -> None:
+    def utility(completion: str) -> float | None:
+        return None if completion == "gibberish" else 1.0
+
+    assert reward_function(utility, "u", allow_none=True)(["p", "p"], ["gibberish", "fine"]) == [None, 1.0]
+
+
+def test_a_raising_function_is_named_with_its_error() -> None:
+    def raising(prompt: str, completion: str) -> float:
+        return 1.0 / len(completion)
+
+    with pytest.raises(PreflabError, match=r"my:raising raised ZeroDivisionError.*'q'") as error:
+        reward_function(raising, "my:raising")(["p", "q"], ["a", ""])
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_a_batched_function_must_give_one_value_each() -> None:
+    def short(completions: list[str]) -> list[float]:
+        return [1.0]
+
+    with pytest.raises(PreflabError, match="1 values for 2 completions"):
+        reward_function(short, "short")(["p", "q"], ["a", "b"])
+
+
+def test_tensors_and_numpy_numbers_are_numbers() -> None:
+    def tensor(completions: list[str]) -> torch.Tensor:
+        return torch.tensor([0.5] * len(completions))
+
+    def scalar(completion: str) -> torch.Tensor:
+        return torch.tensor(0.25)
+
+    assert reward_function(tensor, "t")(["p"], ["c"]) == [0.5]
+    assert reward_function(scalar, "s")(["p"], ["c"]) == [0.25]
+
+
+def test_a_signature_of_neither_shape_is_refused() -> None:
+    def odd(text: str) -> float:
+        return 1.0
+
+    def mixed(prompts: list[str], completion: str) -> float:
+        return 1.0
+
+    for function in (odd, mixed):
+        with pytest.raises(PreflabError, match="takes"):
+            reward_function(function, "odd")
+
+
+def test_functions_are_found_in_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reward_of_this_folder.py").write_text("def brevity(completion):\n    return -len(completion)\n")
+    (tmp_path / "broken_of_this_folder.py").write_text("import nothing_of_that_name\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_function("reward_of_this_folder:brevity")(["p"], ["four"]) == [-4.0]
+    with pytest.raises(PreflabError, match="brevety") as error:
+        load_function("reward_of_this_folder:brevety")
+    assert "brevity" in error.value.expected
+    with pytest.raises(PreflabError, match="nothing_of_that_name"):
+        load_function("broken_of_this_folder:f")
+    with pytest.raises(PreflabError, match="names no function"):
+        load_function("reward_of_this_folder")
+
+
+def test_a_sum_of_rewards_keeps_its_weighted_terms() -> None:
+    def length(completion: str) -> float:
+        return float(len(completion))
+
+    def polite(completion: str) -> float:
+        return float("please" in completion)
+
+    total = WeightedSum(
+        [
+            Term("length", -0.5, FunctionScorer(reward_function(length, "length"))),
+            Term("polite", 10.0, FunctionScorer(reward_function(polite, "polite"))),
+        ]
+    )
+    scores = total.score([item("p", "please"), item("p", "no")])
+    # -0.5 · 6 + 10 · 1 = 7 and -0.5 · 2 + 0 = -1
+    assert scores.total.tolist() == [7.0, -1.0]
+    assert scores.terms["length"].tolist() == [-3.0, -1.0]
+    assert scores.terms["polite"].tolist() == [10.0, 0.0]
+
+
+def test_terms_of_one_name_are_refused() -> None:
+    scorer = FunctionScorer(reward_function(lambda completion: 1.0, "one"))
+    with pytest.raises(PreflabError, match="one, one"):
+        WeightedSum([Term("one", 1.0, scorer), Term("one", 1.0, scorer)])
