@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Refers = Literal["model", "reward", "data", "completions", "judgments", "preferences", "labelers", "stage", "function"]
 
 
 class Settings(BaseModel):
@@ -13,20 +15,25 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
 
 
-def setting(default: Any, meaning: str, source: str, **limits: Any) -> Any:
+def setting(default: Any, meaning: str, source: str, *, refers: Refers | None = None, **limits: Any) -> Any:
     """A field with its meaning (one sentence) and the source of its default.
 
     Args:
         default: the default; `...` for a setting that must be given.
         meaning: one sentence, with the unit.
         source: a paper with its section, a measurement of ours, or "choice: …" with the reason.
+        refers: what the text names, when it names something: the recipe checks it and knows the order of the stages.
         limits: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`.
     """
-    return Field(default, description=meaning, json_schema_extra={"source": source}, **limits)
+    extra: dict[str, Any] = {"source": source} | ({"refers": refers} if refers else {})
+    return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 
 class StageSettings(Settings):
     """What every stage of a recipe may say besides its own settings."""
+
+    makes: ClassVar[str] = ""
+    """What other stages find in this one: `model`, `reward`, `completions`, `judgments`, `preferences`, or nothing."""
 
     seed: int | None = setting(
         None,

@@ -13,18 +13,28 @@ class EvaluateSettings(StageSettings):
 
     kind: Literal["evaluate"] = "evaluate"
     models: tuple[str, ...] = setting(
-        ..., "Models in order; the first is what the others are compared with.", "required", min_length=1
+        ...,
+        "Models in order; the first is what the others are compared with.",
+        "required",
+        min_length=1,
+        refers="model",
     )
-    reference: str | None = setting(None, "What KL is measured to; None: the first model.", "choice")
-    prompts: str = setting(..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required")
+    reference: str | None = setting(None, "What KL is measured to; None: the first model.", "choice", refers="model")
+    prompts: str = setting(
+        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    )
     judges: dict[str, str] = setting(
         {},
         "Name → `module:function` that scores a text and was not the training reward.",
         "R20: something that was not the training reward",
+        refers="function",
     )
-    rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice")
+    rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice", refers="reward")
     labels: str | None = setting(
-        None, "`module:function` naming the class of a text (rude, curt, …), counted per model.", "choice"
+        None,
+        "`module:function` naming the class of a text (rude, curt, …), counted per model.",
+        "choice",
+        refers="function",
     )
     num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1)
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
@@ -38,6 +48,6 @@ class ReportSettings(StageSettings):
     """Stage `report`: one HTML file about the named stages."""
 
     kind: Literal["report"] = "report"
-    of: tuple[str, ...] = setting(..., "Stages to report, in order.", "required", min_length=1)
+    of: tuple[str, ...] = setting(..., "Stages to report, in order.", "required", min_length=1, refers="stage")
     title: str = setting("preflab report", "Heading of the page.", "choice")
     num_samples: int = setting(12, "Before/after samples shown.", "choice", ge=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from preflab.settings.base import Settings, StageSettings, setting
 
@@ -11,7 +11,9 @@ class PanelSettings(Settings):
     """A panel of simulated labelers with a known utility and known vices (always called simulated)."""
 
     kind: Literal["simulated"] = "simulated"
-    utility: str = setting(..., "`module:function` giving a text's true utility, None for F.", "required")
+    utility: str = setting(
+        ..., "`module:function` giving a text's true utility, None for F.", "required", refers="function"
+    )
     num: int = setting(5, "Labelers on the panel.", "choice: a small team", ge=1)
     careless: int = setting(0, "How many of them answer at random.", "choice: none", ge=0)
     reversed: int = setting(0, "How many read the scale backwards.", "choice: none", ge=0)
@@ -35,10 +37,13 @@ class PanelSettings(Settings):
 class JudgeSettings(StageSettings):
     """Stage `judge`: completions are put to labelers."""
 
+    makes: ClassVar[str] = "judgments"
     kind: Literal["judge"] = "judge"
-    completions: str = setting(..., "A stage that makes completions.", "required")
+    completions: str = setting(..., "A stage that makes completions.", "required", refers="completions")
     way: Literal["ranking"] = setting("ranking", "How they are judged.", "Ouyang et al. 2022, section 3.5")
-    labelers: str = setting("people", "A panel of the recipe, or `people`.", "choice: people are the point")
+    labelers: str = setting(
+        "people", "A panel of the recipe, or `people`.", "choice: people are the point", refers="labelers"
+    )
     overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 pair accuracy", ge=1)
     question: str = setting("Which completion is better?", "What the labelers are asked.", "choice")
 
@@ -46,8 +51,9 @@ class JudgeSettings(StageSettings):
 class PreferencesSettings(StageSettings):
     """Stage `preferences`: judgments to consensus ranks and pairs."""
 
+    makes: ClassVar[str] = "preferences"
     kind: Literal["preferences"] = "preferences"
-    judgments: str = setting(..., "A stage that makes judgments.", "required")
+    judgments: str = setting(..., "A stage that makes judgments.", "required", refers="judgments")
     consensus: Literal["one_coin_em", "majority"] = setting(
         "one_coin_em",
         "How labelers are weighed: reliability by one-coin EM, or one labeler one vote.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from preflab.settings.base import Settings, StageSettings, setting
 
@@ -56,9 +56,12 @@ class RunSettings(Settings):
 class SftSettings(StageSettings):
     """Stage `sft`: supervised fine-tuning on demonstrations, loss on the completion's tokens only."""
 
+    makes: ClassVar[str] = "model"
     kind: Literal["sft"] = "sft"
-    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required")
-    data: str = setting(..., "Demonstrations: a data name with `prompt` and `completion` columns.", "required")
+    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
+    data: str = setting(
+        ..., "Demonstrations: a data name with `prompt` and `completion` columns.", "required", refers="data"
+    )
     num_epochs: int = setting(3, "Passes over the demonstrations.", "choice: small data", ge=1)
     num_sequences_per_step: int = setting(32, "Demonstrations in one optimiser step.", "choice", ge=1)
     lora: LoraSettings | None = setting(None, "Adapters (merged when done); None: full fine-tuning.", "choice: full")
@@ -74,13 +77,19 @@ class SftSettings(StageSettings):
 class RewardSettings(StageSettings):
     """Stage `reward`: a Bradley-Terry reward model on preference groups."""
 
+    makes: ClassVar[str] = "reward"
     kind: Literal["reward"] = "reward"
     model: str = setting(
-        ..., "The trunk: a stage that makes a model, a folder or a Hub id; decoder or encoder.", "required"
+        ...,
+        "The trunk: a stage that makes a model, a folder or a Hub id; decoder or encoder.",
+        "required",
+        refers="model",
     )
-    preferences: str = setting(..., "A stage that makes preferences, or a data name with pairs.", "required")
+    preferences: str = setting(
+        ..., "A stage that makes preferences, or a data name with pairs.", "required", refers="preferences"
+    )
     test_preferences: str | None = setting(
-        None, "Other preferences to be tested on besides the held-out share.", "choice"
+        None, "Other preferences to be tested on besides the held-out share.", "choice", refers="preferences"
     )
     held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
     num_epochs: int = setting(1, "Passes over the rankings.", "Ouyang et al. 2022, section 3.5: one epoch", ge=1)
@@ -108,8 +117,9 @@ class RewardSettings(StageSettings):
 class TinySettings(StageSettings):
     """Stage `tiny`: a small base model made on the spot from a text, tokenizer included."""
 
+    makes: ClassVar[str] = "model"
     kind: Literal["tiny"] = "tiny"
-    text: str = setting(..., "A data name whose `text` column is learned.", "required")
+    text: str = setting(..., "A data name whose `text` column is learned.", "required", refers="data")
     num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1)
     hidden_size: int = setting(128, "Width.", "choice: about a million parameters", ge=8)
     num_heads: int = setting(4, "Attention heads.", "choice: 32 per head", ge=1)

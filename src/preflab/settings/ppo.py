@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
@@ -15,10 +15,13 @@ class RewardSource(Settings):
     """One term of the reward: a reward model, a classifier or a function, with its weight."""
 
     model: str | None = setting(
-        None, "A stage that makes a reward model, a folder or a Hub id of a classifier.", "one of three"
+        None,
+        "A stage that makes a reward model, a folder or a Hub id of a classifier.",
+        "one of three",
+        refers="reward",
     )
     function: str | None = setting(
-        None, "`module:function` of (prompt, completion, columns) giving a number.", "one of three"
+        None, "`module:function` of (prompt, completion, columns) giving a number.", "one of three", refers="function"
     )
     class_label: str | None = setting(
         None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
@@ -36,6 +39,7 @@ class StopSettings(Settings):
         None,
         "`module:function` scoring held-out completions; the mean is the criterion.",
         "R13: the training reward alone invites hacking",
+        refers="function",
     )
     threshold: float | None = setting(None, "Stop once the held-out criterion reaches this.", "choice: none")
     every: int = setting(10, "Steps between two measurements of the criterion.", "choice", ge=1)
@@ -46,11 +50,20 @@ class StopSettings(Settings):
 class PpoSettings(StageSettings):
     """Stage `ppo`: proximal policy optimisation against one or several rewards (Schulman et al. 2017)."""
 
+    makes: ClassVar[str] = "model"
     kind: Literal["ppo"] = "ppo"
-    model: str = setting(..., "The start: a stage that makes a model, a folder or a Hub id.", "required")
-    reference: str | None = setting(None, "What KL is measured to; None: the start itself.", "Stiennon et al. 2020")
-    prompts: str = setting(..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required")
-    held_out_prompts: str | None = setting(None, "Prompts of the held-out criterion.", "needed with stop.criterion")
+    model: str = setting(
+        ..., "The start: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
+    )
+    reference: str | None = setting(
+        None, "What KL is measured to; None: the start itself.", "Stiennon et al. 2020", refers="model"
+    )
+    prompts: str = setting(
+        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    )
+    held_out_prompts: str | None = setting(
+        None, "Prompts of the held-out criterion.", "needed with stop.criterion", refers="data"
+    )
     rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
     lora: LoraSettings | None = setting(LoraSettings(), "Adapters; None: full fine-tuning with copies.", "R15")
 

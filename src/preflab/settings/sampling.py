@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from preflab.settings.base import Settings, StageSettings, setting
 
@@ -47,9 +47,12 @@ class DecodingSettings(Settings):
 class SampleSettings(DecodingSettings, StageSettings):
     """Stage `sample`: K completions for every prompt."""
 
+    makes: ClassVar[str] = "completions"
     kind: Literal["sample"] = "sample"
-    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required")
-    prompts: str = setting(..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required")
+    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
+    prompts: str = setting(
+        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    )
     num_completions: int = setting(
         4, "Completions per prompt (K).", "Ouyang et al. 2022, section 3.5: K from 4 to 9", ge=1
     )

@@ -1,0 +1,76 @@
+"""Settings of the recipe itself: its data, its device, its rounds, and which stage kinds there are."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import SerializeAsAny
+
+from preflab.settings.base import Settings, StageSettings, setting
+from preflab.settings.evaluation import EvaluateSettings, ReportSettings
+from preflab.settings.feedback import JudgeSettings, PanelSettings, PreferencesSettings
+from preflab.settings.learning import RewardSettings, SftSettings, TinySettings
+from preflab.settings.ppo import PpoSettings
+from preflab.settings.sampling import SampleSettings
+
+STAGE_SETTINGS: dict[str, type[StageSettings]] = {
+    "tiny": TinySettings,
+    "sft": SftSettings,
+    "sample": SampleSettings,
+    "judge": JudgeSettings,
+    "preferences": PreferencesSettings,
+    "reward": RewardSettings,
+    "ppo": PpoSettings,
+    "evaluate": EvaluateSettings,
+    "report": ReportSettings,
+}
+"""Kind → its settings, in the order of the pipeline."""
+
+
+class DataSettings(Settings):
+    """A file of rows: prompts, demonstrations, texts or preferences."""
+
+    path: str = setting(..., "File or folder, relative to the recipe file.", "required")
+    format: str | None = setting(
+        None,
+        "Format of the rows as `preflab import --help` names it; None: the columns say what they are.",
+        "choice: the names Hugging Face datasets use",
+    )
+    held_out: float = setting(
+        0.0,
+        "Share of the prompts in `name.held_out`; the rest is `name.train`.",
+        "choice: nothing is held out unless said",
+        ge=0,
+        lt=1,
+    )
+
+
+class DeviceSettings(Settings):
+    """What the stages compute on and in which precision."""
+
+    threads: int = setting(1, "Processor threads torch uses.", "choice: equal results run after run", ge=1)
+    dtype: Literal["float32", "bfloat16", "float16"] = setting(
+        "float32", "Precision of the weights.", "choice: exact on any machine"
+    )
+
+
+class RoundsSettings(Settings):
+    """How often part of the recipe is repeated with the new policy (R24)."""
+
+    num: int = setting(1, "Rounds.", "choice: once through", ge=1)
+    repeat: tuple[str, ...] = setting((), "Stages repeated in every round after the first.", "choice: none")
+
+
+class RecipeSettings(Settings):
+    """One recipe file: the whole truth about a run, inherited from nothing."""
+
+    recipe: Literal[1] = setting(..., "Version of the recipe's form; always 1 so far.", "required")
+    seed: int = setting(0, "Seed from which every stage's seed is derived.", "choice", ge=0)
+    workspace: str = setting(
+        ".", "Folder of the database and of `runs/`, relative to the recipe file.", "choice: beside the recipe"
+    )
+    device: DeviceSettings = setting(DeviceSettings(), "What is computed on.", "see its own settings")
+    data: dict[str, DataSettings] = setting({}, "Data by name.", "choice: none")
+    labelers: dict[str, PanelSettings] = setting({}, "Panels of labelers by name.", "choice: none")
+    stages: dict[str, SerializeAsAny[StageSettings]] = setting(..., "Stages by name.", "required", min_length=1)
+    rounds: RoundsSettings = setting(RoundsSettings(), "Repetition.", "see its own settings")
