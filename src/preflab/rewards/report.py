@@ -1,0 +1,166 @@
+"""How good a reward model is: accuracy on pairs it has not seen, calibration, and what length alone would have scored.
+
+All figures come from raw scores, before gain and offset: σ(raw chosen − raw rejected) is what training fitted, so only
+there does a calibration curve mean something. Pairs that the labelers left tied carry no label and are not counted;
+equal scores count half. The unit of every interval is the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Interval = Callable[[Array, Sequence[str]], Mapping[str, Any]]
+"""(values (P,), prompt of each value) → {"value", "low", "high", "num", …}, the prompts resampled."""
+
+NUM_BINS = 5
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """One preference group with the scores a reward model gave."""
+
+    prompt_id: str
+    scores: tuple[float, ...]
+    """Raw score per completion."""
+    lengths: tuple[int, ...]
+    """Characters per completion."""
+    ranks: tuple[int | None, ...]
+    """Consensus ranks from 1; None = F."""
+    pairs: tuple[tuple[int, int], ...]
+    """(chosen, rejected) indices, as the labelers decided."""
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """All decided pairs of many groups as columns (P,)."""
+
+    prompts: list[str]
+    margins: Array
+    """Raw score of chosen − rejected."""
+    length_differences: Array
+    """Characters of chosen − rejected."""
+
+    @classmethod
+    def of(cls, groups: Sequence[ScoredGroup]) -> PairTable:
+        """The pairs of the groups, in order."""
+        rows = [
+            (group.prompt_id, group.scores[i] - group.scores[j], group.lengths[i] - group.lengths[j])
+            for group in groups
+            for i, j in group.pairs
+        ]
+        prompts, margins, lengths = zip(*rows, strict=True) if rows else ((), (), ())
+        return cls(list(prompts), np.array(margins, dtype=np.float64), np.array(lengths, dtype=np.float64))
+
+
+def wins(differences: Array) -> Array:
+    """1 where the difference is positive, ½ where it is 0, 0 where it is negative."""
+    return (np.sign(differences) + 1) / 2
+
+
+def pair_quality(groups: Sequence[ScoredGroup], interval: Interval) -> dict[str, Any]:
+    """Figures on the pairs of these groups.
+
+    Returns:
+        num_prompts, num_pairs;
+        accuracy: share of pairs whose chosen completion scores higher, ties half, with its interval;
+        longer_wins: the same for "the longer one is better"; beyond_length: accuracy − longer_wins, paired;
+        log_loss: mean −log σ(margin), ln 2 = 0.693 for a model that knows nothing;
+        calibration, by_length: lists of bins, see `calibration` and `by_length`.
+    """
+    table = PairTable.of(groups)
+    figures: dict[str, Any] = {"num_prompts": len(set(table.prompts)), "num_pairs": len(table.prompts)}
+    if not table.prompts:
+        return figures
+    right, longer = wins(table.margins), wins(table.length_differences)
+    return figures | {
+        "accuracy": dict(interval(right, table.prompts)),
+        "longer_wins": dict(interval(longer, table.prompts)),
+        "beyond_length": dict(interval(right - longer, table.prompts)),
+        "log_loss": float(np.logaddexp(0.0, -table.margins).mean()),
+        "calibration": calibration(table, interval),
+        "by_length": by_length(table, interval),
+    }
+
+
+def calibration(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
+    """Is the model right as often as it says? Pairs in bins of equal size by the model's confidence σ(|margin|) ≥ ½.
+
+    Each bin: `predicted` mean confidence, `observed` share in which the model's favourite was the chosen one, with
+    its interval, `num` pairs. On the diagonal the model knows what it knows; below it, it is too sure of itself.
+    """
+    confidence = 1 / (1 + np.exp(-np.abs(table.margins)))
+    right = wins(table.margins)
+    return [
+        {"predicted": float(confidence[rows].mean()), "observed": _of(right, rows, table, interval), "num": len(rows)}
+        for rows in _equal_bins(confidence, num_bins)
+    ]
+
+
+def by_length(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
+    """Accuracy in bins of equal size by length of chosen − rejected, characters, from much shorter to much longer.
+
+    A model that only counts characters is right in the bins where the chosen one is longer and wrong elsewhere.
+    """
+    right = wins(table.margins)
+    return [
+        {
+            "from": float(table.length_differences[rows].min()),
+            "to": float(table.length_differences[rows].max()),
+            "accuracy": _of(right, rows, table, interval),
+            "num": len(rows),
+        }
+        for rows in _equal_bins(table.length_differences, num_bins)
+    ]
+
+
+def fail_scores(groups: Sequence[ScoredGroup], normalise: Callable[[float], float]) -> dict[str, Any] | None:
+    """How F completions score beside the others of their prompt; None where there is no F.
+
+    Returns:
+        num, mean: of F completions, normalised; num_others, mean_others: of the rest;
+        share_below: share of (F, other) pairs of one prompt in which F scores lower, ties half. A model that never
+        saw F in training need not put them below: that is what this figure is for.
+    """
+    fails = [score for group in groups for score, rank in zip(group.scores, group.ranks, strict=True) if rank is None]
+    if not fails:
+        return None
+    others = [s for group in groups for s, rank in zip(group.scores, group.ranks, strict=True) if rank is not None]
+    differences = [
+        group.scores[j] - group.scores[i]
+        for group in groups
+        for i, rank in enumerate(group.ranks)
+        for j, other in enumerate(group.ranks)
+        if rank is None and other is not None
+    ]
+    return {
+        "num": len(fails),
+        "mean": normalise(float(np.mean(fails))),
+        "num_others": len(others),
+        "mean_others": normalise(float(np.mean(others))) if others else None,
+        "share_below": float(wins(np.array(differences)).mean()) if differences else None,
+    }
+
+
+def scores_by_rank(groups: Sequence[ScoredGroup], normalise: Callable[[float], float]) -> list[dict[str, Any]]:
+    """Mean normalised score and number of completions per consensus rank, best first, F (rank None) last."""
+    scores: dict[int | None, list[float]] = {}
+    for group in groups:
+        for score, rank in zip(group.scores, group.ranks, strict=True):
+            scores.setdefault(rank, []).append(score)
+    order = sorted(scores, key=lambda rank: (rank is None, rank or 0))
+    return [{"rank": rank, "mean": normalise(float(np.mean(scores[rank]))), "num": len(scores[rank])} for rank in order]
+
+
+def _of(values: Array, rows: NDArray[np.int64], table: PairTable, interval: Interval) -> dict[str, Any]:
+    return dict(interval(values[rows], [table.prompts[i] for i in rows]))
+
+
+def _equal_bins(values: Array, num_bins: int) -> list[NDArray[np.int64]]:
+    order = np.argsort(values, kind="stable")
+    return [rows for rows in np.array_split(order, num_bins) if len(rows)]

@@ -1,0 +1,97 @@
+"""Figures of a reward model on a handful of pairs that can be counted on the fingers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp, log
+from typing import Any
+
+import numpy as np
+import pytest
+
+from preflab.rewards.report import (
+    Array,
+    PairTable,
+    ScoredGroup,
+    by_length,
+    calibration,
+    fail_scores,
+    pair_quality,
+    scores_by_rank,
+)
+
+
+def mean(values: Array, clusters: Sequence[str]) -> Mapping[str, Any]:
+    """No interval: the test is about the figures and about what they are clustered by."""
+    return {"value": float(np.mean(values)), "clusters": list(clusters)}
+
+
+GROUPS = [
+    # a ≻ b right by ln 3, a ≻ c a tie of scores; lengths say: a longer than b, a as long as c
+    ScoredGroup("p1", (log(3), 0.0, log(3)), (5, 3, 5), (1, 2, 2), ((0, 1), (0, 2))),
+    # b ≻ a wrong by ln 3; the chosen one is shorter
+    ScoredGroup("p2", (log(3), 0.0), (9, 2), (2, 1), ((1, 0),)),
+]
+
+
+def test_accuracy_counts_ties_half_and_stands_beside_length() -> None:
+    quality = pair_quality(GROUPS, mean)
+    assert (quality["num_prompts"], quality["num_pairs"]) == (2, 3)
+    assert quality["accuracy"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert quality["longer_wins"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
+    assert quality["beyond_length"]["value"] == pytest.approx(0.0)
+    assert quality["accuracy"]["clusters"] == ["p1", "p1", "p2"]
+
+
+def test_log_loss_is_that_of_the_raw_margins() -> None:
+    # σ(ln 3) = 3/4, σ(0) = 1/2, σ(−ln 3) = 1/4: −log of them, averaged
+    assert pair_quality(GROUPS, mean)["log_loss"] == pytest.approx((log(4 / 3) + log(2) + log(4)) / 3)
+
+
+def test_calibration_compares_confidence_with_how_often_the_favourite_won() -> None:
+    # margins ln 3, ln 3, ln 3, −ln 3: always 3/4 sure, right 3 times of 4; a tie is ½ sure and half right
+    margins = np.array([log(3)] * 3 + [-log(3)] + [0.0] * 4)
+    table = PairTable([f"p{i}" for i in range(8)], margins, np.zeros(8))
+    unsure, sure = calibration(table, mean, num_bins=2)
+    assert (unsure["predicted"], unsure["observed"]["value"]) == (pytest.approx(0.5), 0.5)
+    assert (sure["predicted"], sure["observed"]["value"]) == (pytest.approx(0.75), 0.75)
+
+
+def test_by_length_shows_a_model_that_counts_characters() -> None:
+    lengths = np.array([-30.0, -10.0, 10.0, 30.0])
+    shorter, longer = by_length(PairTable(list("abcd"), lengths, lengths), mean, num_bins=2)
+    assert (shorter["from"], shorter["to"], shorter["accuracy"]["value"]) == (-30.0, -10.0, 0.0)
+    assert (longer["from"], longer["to"], longer["accuracy"]["value"]) == (10.0, 30.0, 1.0)
+
+
+def test_fails_are_compared_within_their_prompt() -> None:
+    groups = [
+        ScoredGroup("p1", (1.0, -1.0, 0.0), (1, 1, 1), (1, None, 2), ((0, 2),)),  # F below both others
+        ScoredGroup("p2", (1.0, 3.0), (1, 1), (1, None), ()),  # F above
+    ]
+    found = fail_scores(groups, lambda raw: 2 * raw + 1)
+    # means: F (−1 + 3)/2 = 1 → 3; others (1 + 0 + 1)/3 = 2/3 → 7/3; below in 2 of 3 pairs
+    assert found == {
+        "num": 2,
+        "mean": pytest.approx(3.0),
+        "num_others": 3,
+        "mean_others": pytest.approx(7 / 3),
+        "share_below": pytest.approx(2 / 3),
+    }
+    assert fail_scores(GROUPS, lambda raw: raw) is None
+    # ranks 1: raw 1 and 1; rank 2: raw 0; F: raw −1 and 3
+    assert scores_by_rank(groups, lambda raw: raw) == [
+        {"rank": 1, "mean": 1.0, "num": 2},
+        {"rank": 2, "mean": 0.0, "num": 1},
+        {"rank": None, "mean": 1.0, "num": 2},
+    ]
+
+
+def test_no_pairs_no_figures() -> None:
+    assert pair_quality([], mean) == {"num_prompts": 0, "num_pairs": 0}
+
+
+def test_confidence_of_a_margin_of_one() -> None:
+    (row,) = calibration(PairTable(["p"], np.array([-1.0]), np.zeros(1)), mean)
+    assert row["predicted"] == pytest.approx(exp(1) / (1 + exp(1)))
+    assert row["observed"]["value"] == 0.0
