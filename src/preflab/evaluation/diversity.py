@@ -1,0 +1,102 @@
+"""Figures about variety: distinct n-grams over a set, repeats within a completion, entropy from log-probabilities."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preflab.evaluation.statistics import Interval, jackknife
+
+Item = TypeVar("Item", bound=Hashable)
+WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and punctuation marks: `words("I'm in, OK?")` → ["i'm", "in", ",", "ok", "?"]."""
+    return WORD.findall(text.lower())
+
+
+def ngrams(items: Sequence[Item], n: int) -> list[tuple[Item, ...]]:
+    """All n consecutive items; fewer than n items give none."""
+    return [tuple(items[i : i + n]) for i in range(len(items) - n + 1)]
+
+
+def distinct_n(texts: Sequence[Sequence[Item]], n: int) -> float:
+    """Distinct n-grams over the whole set / n-grams over the whole set (Li et al. 2016); nan when there are none."""
+    grams = [gram for text in texts for gram in ngrams(text, n)]
+    return len(set(grams)) / len(grams) if grams else float("nan")
+
+
+def distinct_n_left_out(
+    texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]
+) -> tuple[float, NDArray[np.float64]]:
+    """distinct_n of the set, and (C,) with each cluster left out.
+
+    Leaving a cluster out removes its n-grams, and from the distinct ones those that no other cluster has:
+    U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i).
+    """
+    order: dict[Hashable, int] = {}
+    index = [order.setdefault(cluster, len(order)) for cluster in clusters]
+    sizes = np.zeros(len(order))
+    owner: dict[tuple[Item, ...], int] = {}
+    for cluster, text in zip(index, texts, strict=True):
+        for gram in ngrams(text, n):
+            sizes[cluster] += 1
+            owner[gram] = cluster if owner.get(gram, cluster) == cluster else -1
+    own = np.zeros(len(order))
+    for cluster in owner.values():
+        if cluster >= 0:
+            own[cluster] += 1
+    total = sizes.sum()
+    if total == 0:
+        return float("nan"), np.full(len(order), np.nan)
+    rest = np.maximum(total - sizes, 1)
+    return len(owner) / float(total), (len(owner) - own) / rest
+
+
+def distinct_interval(texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]) -> Interval:
+    """distinct_n with a jackknife interval over clusters."""
+    return jackknife(*distinct_n_left_out(texts, n, clusters))
+
+
+def distinct_difference(
+    first: Sequence[Sequence[Item]], second: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]
+) -> Interval:
+    """distinct_n(second) − distinct_n(first), each prompt left out of both together."""
+    value_a, rest_a = distinct_n_left_out(first, n, clusters)
+    value_b, rest_b = distinct_n_left_out(second, n, clusters)
+    return jackknife(value_b - value_a, rest_b - rest_a)
+
+
+def repeated_share(items: Sequence[Hashable], n: int = 3) -> float:
+    """Share of a completion's n-grams that occurred in it before: 1 − distinct / all; 0 when it has none."""
+    grams = ngrams(items, n)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def type_token_ratio(items: Sequence[Hashable]) -> float:
+    """Different words / words of one completion; nan when it is empty. Falls with length: compare equal lengths."""
+    return len(set(items)) / len(items) if items else float("nan")
+
+
+def longest_run(items: Sequence[Hashable]) -> int:
+    """Length of the longest run of one item repeated: `longest_run("sss")` → 3."""
+    longest = current = min(1, len(items))
+    for before, item in pairwise(items):
+        current = current + 1 if item == before else 1
+        longest = max(longest, current)
+    return longest
+
+
+def entropy_estimate(logps: Sequence[Sequence[float]]) -> float:
+    """−Σ logp / tokens: an unbiased estimate of Σ_t H(π(·|s_t)) over the expected number of tokens, nats per token.
+
+    Only for completions drawn at temperature 1 from the whole distribution.
+    """
+    tokens = sum(len(row) for row in logps)
+    return -sum(sum(row) for row in logps) / tokens if tokens else float("nan")

@@ -1,0 +1,114 @@
+"""The best any policy can do at a given KL, estimated from samples of the reference.
+
+π*(y|x) ∝ π_ref(y|x) exp(r(x, y)/β) maximises E[r] − β KL(π ‖ π_ref) (Korbak et al. 2022; Rafailov et al. 2023,
+appendix A.1). With samples of π_ref the weights w ∝ exp(r/β), normalised within each prompt, turn its averages into
+those of π*. The estimate is good while the weights rest on several samples (effective sample size), so the curve
+ends where they no longer do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TiltedPoint:
+    """One point of the optimum: what is reached (value) at which distance from the reference (kl, nats)."""
+
+    beta: float
+    value: float
+    kl: float
+    effective: float
+    """Effective samples per prompt, 1 / Σ w², mean over prompts."""
+
+
+def _by_prompt(rewards: ArrayLike, prompts: Sequence[Hashable] | None) -> list[Array]:
+    rows = np.asarray(rewards, dtype=np.float64)
+    if prompts is None:
+        return [rows]
+    groups: dict[Hashable, list[float]] = {}
+    for prompt, reward in zip(prompts, rows.tolist(), strict=True):
+        groups.setdefault(prompt, []).append(reward)
+    return [np.array(group) for group in groups.values()]
+
+
+def tilt(rewards: ArrayLike, beta: float, prompts: Sequence[Hashable] | None = None) -> TiltedPoint:
+    """The optimum at β: w_i = exp(r_i/β) / Σ_j exp(r_j/β) within each prompt; averages over prompts.
+
+    value = E_w[r];  KL(π* ‖ π_ref) = E_w[r]/β − log E_ref[exp(r/β)].
+
+    Args:
+        rewards: (N,) of completions drawn from the reference.
+        beta: nats are bought at this price, > 0; inf gives the reference itself.
+        prompts: (N,) which prompt each belongs to; None: all answer one prompt.
+    """
+    values, kls, effective = [], [], []
+    for group in _by_prompt(rewards, prompts):
+        scaled = group / beta
+        top = float(scaled.max())
+        unnormalised = np.exp(scaled - top)
+        weights = unnormalised / unnormalised.sum()
+        values.append(float(weights @ group))
+        kls.append(float(weights @ scaled) - top - float(np.log(unnormalised.mean())))
+        effective.append(1 / float((weights**2).sum()))
+    return TiltedPoint(beta, float(np.mean(values)), max(0.0, float(np.mean(kls))), float(np.mean(effective)))
+
+
+def tilted_curve(
+    rewards: ArrayLike,
+    prompts: Sequence[Hashable] | None = None,
+    *,
+    min_effective: float = 8.0,
+    num_points: int = 60,
+) -> list[TiltedPoint]:
+    """The optimum from the reference itself (KL 0) to where fewer than `min_effective` samples carry the weight.
+
+    β falls geometrically from 30 standard deviations of the reward to a hundredth of one.
+    """
+    spread = float(np.std(np.asarray(rewards, dtype=np.float64)))
+    curve = [tilt(rewards, float("inf"), prompts)]
+    if spread == 0:
+        return curve
+    for beta in np.geomspace(30 * spread, spread / 100, num_points):
+        point = tilt(rewards, float(beta), prompts)
+        if point.effective < min_effective:
+            break
+        curve.append(point)
+    return curve
+
+
+def nats_needed(curve: Iterable[TiltedPoint], value: float) -> float | None:
+    """KL at which the optimum reaches `value`, between points by straight lines; None beyond the curve's end."""
+    points = sorted(curve, key=lambda point: point.kl)
+    values = [point.value for point in points]
+    if not values or value > max(values):
+        return None
+    return float(np.interp(value, np.maximum.accumulate(values), [point.kl for point in points]))
+
+
+def best_of_n_kl(n: int) -> float:
+    """KL(best-of-n ‖ reference) ≤ log n − (n−1)/n, nats (Beirami et al. 2024: a bound, equal without ties)."""
+    return float(np.log(n)) - (n - 1) / n
+
+
+def best_of_n_value(rewards: ArrayLike, n: int, prompts: Sequence[Hashable] | None = None) -> float:
+    """E[max of n rewards], unbiased from K ≥ n samples per prompt: Σ_i r_(i) C(i−1, n−1) / C(K, n), r_(1) ≤ … ≤ r_(K).
+
+    Raises:
+        ValueError: a prompt has fewer than n samples.
+    """
+    values = []
+    for group in _by_prompt(rewards, prompts):
+        size = len(group)
+        if size < n:
+            raise ValueError(f"best of {n} needs at least {n} samples of each prompt, one has {size}")
+        chances = np.array([comb(i, n - 1) / comb(size, n) for i in range(size)])
+        values.append(float(np.sort(group) @ chances))
+    return float(np.mean(values))

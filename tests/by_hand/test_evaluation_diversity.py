@@ -1,0 +1,113 @@
+"""Diversity counted by hand on texts short enough to count."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from preflab.evaluation.diversity import (
+    distinct_difference,
+    distinct_interval,
+    distinct_n,
+    distinct_n_left_out,
+    entropy_estimate,
+    longest_run,
+    repeated_share,
+    type_token_ratio,
+    words,
+)
+from preflab.evaluation.paired import Sheet, differences, figures, label_columns
+
+
+def test_words() -> None:
+    assert words("I'm in, OK?") == ["i'm", "in", ",", "ok", "?"]
+    assert words("") == []
+
+
+def test_distinct_by_hand() -> None:
+    # Bigrams: ab, bc | ab, ba. Four, of which ab, bc, ba are different. Unigrams: a b c a b a: 3 of 6.
+    texts = ["abc", "aba"]
+    assert distinct_n(texts, 2) == 3 / 4
+    assert distinct_n(texts, 1) == 3 / 6
+    assert distinct_n(["ssss"], 2) == 1 / 3
+    assert math.isnan(distinct_n(["a"], 2))
+
+
+def test_left_out_by_hand() -> None:
+    # Prompts p: "abc"; q: "aba"; r: "abab" (ab, ba, ab). All: ab bc ab ba ab ba ab: 3 of 7.
+    value, rest = distinct_n_left_out(["abc", "aba", "abab"], 2, ["p", "q", "r"])
+    assert value == pytest.approx(3 / 7)
+    # Without p: ab ba ab ba ab: 2 of 5; without q: ab bc ab ba ab: 3 of 5; without r: 3 of 4.
+    assert rest == pytest.approx([2 / 5, 3 / 5, 3 / 4])
+
+
+def test_left_out_equals_counting_again() -> None:
+    generator = np.random.default_rng(0)
+    texts = [tuple(generator.integers(0, 4, size=generator.integers(0, 7)).tolist()) for _ in range(12)]
+    prompts = [i // 2 for i in range(12)]
+    _, rest = distinct_n_left_out(texts, 2, prompts)
+    again = [distinct_n([t for t, p in zip(texts, prompts, strict=True) if p != left], 2) for left in range(6)]
+    assert rest == pytest.approx(again)
+
+
+def test_distinct_interval_and_difference() -> None:
+    varied = ["abcdefg", "hijklmn", "opqrstu", "vwxyzab"]
+    same = ["sssssss", "sssssss", "sssssss", "ssssssz"]
+    found = distinct_difference(varied, same, 2, [0, 1, 2, 3])
+    assert found.value < -0.8
+    assert found.excludes_zero
+    # Prompts in which nothing differs: no interval can be had.
+    assert distinct_interval(["ab", "cd", "ef"], 2, [0, 1, 2]).note == "no variation"
+
+
+def test_repeats_within_a_completion() -> None:
+    assert repeated_share("ababab", 2) == pytest.approx(1 - 2 / 5)
+    assert repeated_share("abc", 2) == 0
+    assert repeated_share("", 2) == 0
+    assert type_token_ratio("aab") == pytest.approx(2 / 3)
+    assert math.isnan(type_token_ratio(""))
+    assert (longest_run("abbba"), longest_run("a"), longest_run("")) == (3, 1, 0)
+
+
+def test_entropy_is_per_token_over_all_tokens() -> None:
+    assert entropy_estimate([[-math.log(2)] * 3, [-math.log(8)]]) == pytest.approx(6 * math.log(2) / 4)
+
+
+def sheet(model: str, gold: list[float], texts: tuple[str, ...]) -> Sheet:
+    return Sheet(
+        model,
+        ("p", "p", "q", "q"),
+        texts,
+        num_tokens=(1, 1, 1, 3),
+        sum_logps=(-1.0, -1.0, -1.0, -3.0),
+        means={"judge/gold": np.array(gold)},
+        shares={**label_columns(["rude", "kind", "kind", "kind"], ["rude", "kind"])},
+    )
+
+
+def test_figures_of_one_model() -> None:
+    found = figures(sheet("sft", [0.0, 2.0, math.nan, 4.0], ("one two", "one", "two", "a b c")))
+    assert found["judge/gold"].value == pytest.approx(2.0)
+    assert found["label/rude"].value == pytest.approx(0.25)
+    assert found["length/tokens"].value == pytest.approx(1.5)
+    assert found["length/words"].value == pytest.approx(7 / 4)
+    # Six nats over six tokens.
+    assert found["entropy/token"].value == pytest.approx(1.0)
+    # Bigrams: one two | a b, b c: all three different.
+    assert found["distinct/2"].value == 1.0
+    assert found["judge/gold"].num == 2
+
+
+def test_differences_are_second_minus_first() -> None:
+    before = sheet("sft", [0.0, 0.0, 1.0, 1.0], ("one two", "one", "two", "a b c"))
+    after = sheet("ppo", [1.0, 1.0, 4.0, 4.0], ("one two", "one", "two", "a b c"))
+    found = differences(before, after)
+    # Prompt p gains 1, prompt q gains 3.
+    assert found["judge/gold"].value == pytest.approx(2.0)
+    assert (found["judge/gold"].low, found["judge/gold"].high) == (1.0, 3.0)
+    assert found["label/rude"].note == "no variation"
+    other = Sheet("x", ("p", "q", "p", "q"), before.texts, before.num_tokens)
+    with pytest.raises(ValueError, match="same prompts"):
+        differences(before, other)

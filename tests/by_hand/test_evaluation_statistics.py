@@ -1,0 +1,140 @@
+"""Intervals against what can be worked out by hand or is known of the distribution drawn from."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from preflab.evaluation.frontier import frontier
+from preflab.evaluation.statistics import (
+    Interval,
+    bootstrap_mean,
+    jackknife,
+    paired_difference,
+    proportion,
+    sentence,
+    wilson,
+)
+
+
+def test_the_value_is_the_mean_and_nan_rows_are_left_out() -> None:
+    found = bootstrap_mean([1.0, 2.0, math.nan, 6.0])
+    assert found.value == pytest.approx(3.0)
+    assert found.num == 3
+    assert found.low < 3.0 < found.high
+
+
+def test_two_rows_of_one_prompt_are_one_unit() -> None:
+    # Prompt a: 0, 0; prompt b: 6. Mean over rows 2; resampled (aa, ab, ba, bb) it is 0, 2, 2, 6.
+    found = bootstrap_mean([0.0, 0.0, 6.0], ["a", "a", "b"], method="percentile")
+    assert (found.value, found.low, found.high, found.num) == (2.0, 0.0, 6.0, 2)
+
+
+def test_clusters_widen_the_interval_by_the_square_root_of_their_size() -> None:
+    # Each prompt's value written down 9 times: the information is that of one, the naive standard error a third.
+    values = np.random.default_rng(1).normal(size=100)
+    repeated, prompts = np.repeat(values, 9), np.repeat(np.arange(100), 9).tolist()
+    right, naive = bootstrap_mean(repeated, prompts), bootstrap_mean(repeated)
+    assert (right.high - right.low) / (naive.high - naive.low) == pytest.approx(3.0, rel=0.12)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_the_interval_covers_the_true_mean_as_often_as_it_says(method: Literal["percentile", "bca"]) -> None:
+    # Exponential with mean 1 is skewed; 95 % nominal at n = 60, 600 repetitions (standard error 0.9 %).
+    generator = np.random.default_rng(7)
+    hits = 0
+    for repetition in range(600):
+        sample = generator.exponential(size=60)
+        found = bootstrap_mean(sample, num_resamples=300, seed=repetition, method=method)
+        hits += found.low <= 1.0 <= found.high
+    assert 0.915 <= hits / 600 <= 0.97
+
+
+def test_percentile_width_is_that_of_the_normal_approximation() -> None:
+    # Standard normal, n = 400: half width 1.96 / 20 = 0.098.
+    found = bootstrap_mean(np.random.default_rng(3).normal(size=400), method="percentile")
+    assert (found.high - found.low) / 2 == pytest.approx(0.098, rel=0.1)
+
+
+def test_equal_seeds_give_equal_intervals() -> None:
+    rows = np.random.default_rng(4).normal(size=50)
+    assert bootstrap_mean(rows, seed=5) == bootstrap_mean(rows, seed=5)
+    assert bootstrap_mean(rows, seed=5) != bootstrap_mean(rows, seed=6)
+
+
+def test_pairing_removes_what_prompts_share() -> None:
+    # b = a + 1/2 + small noise while a itself has spread 10: unpaired this could not be seen.
+    generator = np.random.default_rng(5)
+    a = generator.normal(scale=10, size=80)
+    b = a + 0.5 + generator.normal(scale=0.1, size=80)
+    found = paired_difference(a, b)
+    assert found.value == pytest.approx(0.5, abs=0.05)
+    assert found.excludes_zero
+    assert found.high - found.low < 0.06
+
+
+def test_difference_is_second_minus_first_over_prompts_both_have() -> None:
+    found = paired_difference([1.0, math.nan, 3.0, 0.0], [2.0, 100.0, 6.0, 2.0])
+    assert found.value == pytest.approx((1 + 3 + 2) / 3)
+    assert found.num == 3
+
+
+def test_weights_make_a_mean_per_token() -> None:
+    # 3 nats over 1 token and 1 nat over 3 tokens: 4 nats over 4 tokens, not (3 + 1/3) / 2.
+    assert bootstrap_mean([3.0, 1.0], weights=[1, 3]).value == pytest.approx(1.0)
+
+
+def test_no_variation_is_said_and_not_shown_as_certainty() -> None:
+    found = bootstrap_mean([2.0] * 10)
+    assert (found.value, found.note, found.num) == (2.0, "no variation", 10)
+    assert not found.defined
+    assert found.to_json()["low"] is None
+    assert bootstrap_mean([2.0]).note == "fewer than two prompts"
+    assert paired_difference([1.0, 2.0], [2.0, 3.0]).note == "no variation"
+
+
+def test_wilson_by_hand() -> None:
+    # p = 1/2, n = 4, z = 1.959964: centre 1/2, half = z sqrt(1/16 + z^2/64) / (1 + z^2/4).
+    z = 1.959964
+    half = z * math.sqrt(1 / 16 + z * z / 64) / (1 + z * z / 4)
+    assert wilson(0.5, 4) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    # No success in n: high = z^2 / (n + z^2), about 3.84 / (n + 3.84).
+    none = proportion([0] * 96)
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(z * z / (96 + z * z), abs=1e-6)
+
+
+def test_a_proportion_over_identical_repeats_knows_only_its_prompts() -> None:
+    # Five prompts, four identical rows each: the design effect is 4 · 5/4, so n is at most 5.
+    rows, prompts = [1.0] * 4 + [0.0] * 16, np.repeat(np.arange(5), 4).tolist()
+    found = proportion(rows, prompts)
+    assert found.value == pytest.approx(0.2)
+    low, high = wilson(0.2, 5 * 4 / 5)
+    assert (found.low, found.high) == pytest.approx((low, high))
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    # Of 0, 0, 3, 3 with one left out: 2, 2, 1, 1; SE = sqrt(3/4 · 4 · 1/4) = sqrt(3)/2 = s/sqrt(n).
+    found = jackknife(1.5, [2.0, 2.0, 1.0, 1.0])
+    assert found.high - 1.5 == pytest.approx(1.959964 * math.sqrt(3) / 2, abs=1e-6)
+
+
+def test_sentences_say_found_not_found_and_undefined() -> None:
+    assert sentence(Interval(0.5, 0.1, 0.9, 40), "gold") == "gold is 0.50 higher (95 % interval 0.10 to 0.90, n = 40)"
+    # Width 0.2: standard error 0.1 / 1.96, times 1.96 + 0.8416 = 0.1429.
+    text = sentence(Interval(0.0, -0.1, 0.1, 40), "gold")
+    assert text == "gold: no difference found (could have seen 0.14; 95 % interval -0.10 to 0.10, n = 40)"
+    assert "no variation" in sentence(bootstrap_mean([1.0, 1.0]), "gold")
+
+
+def test_frontier_orders_by_distance_and_takes_the_root() -> None:
+    far = {"kl/exact": Interval(4.0, 1.0, 9.0, 10), "judge/gold": Interval(1.0, 0.0, 2.0, 10)}
+    near = {"kl/exact": Interval(-0.01, -0.02, 0.25, 10), "judge/gold": Interval(0.0, -1.0, 1.0, 10)}
+    points = frontier({"far": far, "near": near, "unknown": {}}, ["judge/gold", "reward/rm"])
+    assert [point.model for point in points] == ["near", "far"]
+    assert (points[0].distance.value, points[0].distance.high) == (0.0, 0.5)
+    assert (points[1].distance.low, points[1].distance.value, points[1].distance.high) == (1.0, 2.0, 3.0)
+    assert list(points[1].worth) == ["judge/gold"]

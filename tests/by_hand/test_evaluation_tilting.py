@@ -1,0 +1,91 @@
+"""The tilted optimum on three outcomes, worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from preflab.evaluation.tilting import (
+    best_of_n_kl,
+    best_of_n_value,
+    nats_needed,
+    tilt,
+    tilted_curve,
+)
+
+LN2 = math.log(2)
+# Reference 1/2, 1/4, 1/4 as the samples 0, 0, 1, 2 (in units of ln 2); at β = 1 the factors are 1, 1, 2, 4.
+SAMPLES = [0.0, 0.0, LN2, 2 * LN2]
+
+
+def test_three_outcomes_by_hand() -> None:
+    # Weights 1, 1, 2, 4 over 8: π* = 1/4, 1/4, 1/2.
+    point = tilt(SAMPLES, 1.0)
+    assert point.value == pytest.approx((1 / 4 * 1 + 1 / 2 * 2) * LN2)
+    # KL = 1/4 ln(1/2) + 1/4 ln 1 + 1/2 ln 2 = 1/4 ln 2.
+    assert point.kl == pytest.approx(LN2 / 4)
+    # 1 / Σ w² = 64 / (1 + 1 + 4 + 16).
+    assert point.effective == pytest.approx(64 / 22)
+
+
+def test_half_the_price_squares_the_factors() -> None:
+    # β = 1/2: factors 1, 1, 4, 16 over 22: π* = 2, 4, 16 over 22.
+    point = tilt(SAMPLES, 0.5)
+    assert point.value == pytest.approx((4 + 32) / 22 * LN2)
+    expected = 2 / 22 * math.log(4 / 22) + 4 / 22 * math.log(16 / 22) + 16 / 22 * math.log(64 / 22)
+    assert point.kl == pytest.approx(expected)
+
+
+def test_no_tilt_is_the_reference() -> None:
+    point = tilt(SAMPLES, math.inf)
+    assert (point.value, point.kl, point.effective) == pytest.approx((3 / 4 * LN2, 0.0, 4.0))
+
+
+def test_prompts_are_tilted_apart() -> None:
+    # One prompt with rewards 0, ln 2 (weights 1/3, 2/3), one whose rewards are both 10: nothing to gain there.
+    # Tilting the pool would put nearly all weight on the second prompt, which no policy can do.
+    point = tilt([0.0, LN2, 10.0, 10.0], 1.0, ["p", "p", "q", "q"])
+    assert point.value == pytest.approx((2 / 3 * LN2 + 10) / 2)
+    first = 1 / 3 * math.log(2 / 3) + 2 / 3 * math.log(4 / 3)
+    assert point.kl == pytest.approx(first / 2)
+    assert point.effective == pytest.approx((9 / 5 + 2) / 2)
+
+
+def test_the_estimate_matches_the_normal_distribution() -> None:
+    # Rewards N(0, 1) under the reference: at β the optimum is N(1/β, 1), its KL 1 / 2β².
+    point = tilt(np.random.default_rng(0).normal(size=200_000), 1.25)
+    assert point.value == pytest.approx(0.8, abs=0.01)
+    assert point.kl == pytest.approx(0.32, abs=0.01)
+
+
+def test_the_curve_rises_and_ends_where_few_samples_carry_it() -> None:
+    rewards = np.random.default_rng(1).normal(size=2000)
+    curve = tilted_curve(rewards, min_effective=50)
+    assert curve[0].kl == 0
+    assert curve[0].value == pytest.approx(rewards.mean())
+    assert all(a.value < b.value and a.kl < b.kl for a, b in pairwise(curve))
+    assert all(point.effective >= 50 for point in curve)
+    assert tilt(rewards, curve[-1].beta / 1.5).effective < 50
+    assert len(tilted_curve([1.0, 1.0, 1.0])) == 1
+
+
+def test_nats_needed_reads_the_curve_backwards() -> None:
+    curve = tilted_curve(np.random.default_rng(2).normal(size=100_000), min_effective=100)
+    # Value v needs v²/2 nats.
+    assert nats_needed(curve, 1.0) == pytest.approx(0.5, abs=0.03)
+    assert nats_needed(curve, 99.0) is None
+    assert nats_needed(curve, -5.0) == 0.0
+
+
+def test_best_of_n() -> None:
+    assert best_of_n_kl(1) == 0
+    assert best_of_n_kl(2) == pytest.approx(LN2 - 0.5)
+    # Best of two of 1, 2, 4: pairs have maxima 2, 4, 4.
+    assert best_of_n_value([4.0, 1.0, 2.0], 2) == pytest.approx(10 / 3)
+    assert best_of_n_value([4.0, 1.0, 2.0], 3) == 4.0
+    assert best_of_n_value([1.0, 3.0, 5.0, 5.0], 1, ["p", "p", "q", "q"]) == pytest.approx(3.5)
+    with pytest.raises(ValueError, match="at least 3"):
+        best_of_n_value([1.0, 2.0], 3)
