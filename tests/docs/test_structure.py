@@ -143,7 +143,7 @@ def test_nothing_is_left_unfinished() -> None:
 def test_tracked_files_name_no_machine(repository: Path) -> None:
     folders = "|".join(["work", "root", "tmp", "home", "Users"])
     hosts = "|".join(["pypi" + r"\.org", "python" + r"hosted\.org", "registry" + r"\.npmjs", "download" + r"\.pytorch"])
-    # A path only where it starts one: `a/work/b` and `https://…/root/` are something else.
+    # Only where a path starts with it: the same word further down a path or an address is something else.
     forbidden = re.compile(rf"(?:(?<![\w./~-])/(?:{folders})/|{hosts})")
     wrong = []
     for file in tracked_files(repository):
@@ -189,7 +189,7 @@ def test_every_setting_is_read_somewhere() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }
-    if not any(room(module) == "stages" for module in MODULES):
-        pytest.skip("there are no stages yet that could read settings")
+    if "preflab.cli" not in MODULES:
+        pytest.skip("there is no command line yet, so not every stage is written")
     unread = sorted({f"{m.__name__}.{name}" for m in settings_models() for name in m.model_fields if name not in read})
     assert not unread, f"no code outside settings/ reads these: {unread}"
