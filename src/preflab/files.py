@@ -1,0 +1,122 @@
+"""Writing files so that a crash leaves the old one or the new one, never half of one.
+
+The one place for it: text, JSON, JSON lines and whole folders are written beside their place and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        PreflabError: the disk is full or the folder cannot be written; the former file is untouched.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with readable_disk_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON (indented, keys in the given order, no NaN) whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        PreflabError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise PreflabError(f"{path}: no such file", "a JSON file", "run the stage that writes it") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PreflabError(f"{path}: {error}", "a JSON file", "restore it, or run the stage that writes it") from error
+
+
+def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
+    """Append one row to a JSON-lines file."""
+    with readable_disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All whole rows of a JSON-lines file that preflab wrote; [] when there is none; a torn last line is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines]
+
+
+def keep_rows(path: Path, num_steps: int) -> None:
+    """Cut a metrics file back to rows of steps before `num_steps`, so that a resumed run does not repeat any."""
+    rows = [row for row in read_jsonl(path) if row["step"] < num_steps]
+    if path.exists():
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill beside `folder`; it takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        PreflabError: the disk is full or the folder cannot be written; the former folder is untouched.
+    """
+    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
+    with readable_disk_errors(folder):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+            _sync(beside)
+            if folder.exists():
+                os.replace(folder, former)
+            os.replace(beside, folder)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(former, ignore_errors=True)
+
+
+@contextmanager
+def readable_disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        raise PreflabError(
+            f"{path}: could not be written ({error.strerror or error})",
+            "a disk with room and a folder that may be written to",
+            "free some room and run the same command again: what was there before is untouched",
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,71 @@
+"""Whether a model's logits are its head applied to its last hidden state, so that the chunked path may be used.
+
+A model that scales or caps its logits does not fit; it falls back to its own logits, and says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.models.chunked import Head, TokenStatistics
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "logit_scale": (None, 1, 1.0),
+    "logits_scaling": (None, 1, 1.0),
+    "final_logit_softcapping": (None, 0, 0.0),
+    "lm_head_multiplier": (None, 1, 1.0),
+}
+"""Settings of model configurations that change logits after the head, with the values that do not."""
+
+TOLERANCE = 1e-4
+
+
+def why_not_chunked(model: Any) -> str | None:
+    """None when the chunked path gives the model's own logits, else the reason it does not.
+
+    Looks at the configuration (a soft cap hardly shows at small logits) and compares numbers on one short batch.
+    """
+    config = model.config.get_text_config()
+    for key, neutral in NEUTRAL.items():
+        if getattr(config, key, None) not in neutral:
+            return f"its configuration sets {key} = {getattr(config, key)}"
+    ids = torch.arange(8, device=model.device).remainder(config.vocab_size)[None] + 0
+    with torch.no_grad():
+        own = model(input_ids=ids, use_cache=False).logits.float()
+        hidden = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
+        head = head_of(model)
+        ours = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
+    if ours.shape != own.shape:
+        return f"its logits have shape {tuple(own.shape)}, its head gives {tuple(ours.shape)}"
+    scale = max(1.0, own.abs().max().item())
+    difference = (ours - own).abs().max().item()
+    return None if difference <= TOLERANCE * scale else f"its logits differ from its head's by {difference:.1e}"
+
+
+def decoder_of(model: Any) -> Any:
+    """The part of a causal model that gives hidden states."""
+    return model.get_decoder()
+
+
+def head_of(model: Any) -> Head:
+    """The language-model head's weight and bias."""
+    output = model.get_output_embeddings()
+    return Head(output.weight, getattr(output, "bias", None))
+
+
+def plain_statistics(
+    logits: Tensor, targets: Tensor, *, temperature: float, entropy: bool, ref_logits: Tensor | None
+) -> TokenStatistics:
+    """The same statistics as `chunked.token_statistics`, from logits (N, V) that the model itself made."""
+    log_p = (logits.float() / temperature).log_softmax(-1)
+    logps = log_p.gather(-1, targets[:, None]).squeeze(-1)
+    zeros = torch.zeros_like(logps.detach())
+    entropies = -(log_p.exp() * log_p).sum(-1) if entropy else zeros
+    if ref_logits is None:
+        return TokenStatistics(logps, entropies, zeros, zeros)
+    log_q = (ref_logits.detach().float() / temperature).log_softmax(-1)
+    kl = (log_p.exp() * (log_p - log_q)).sum(-1)
+    return TokenStatistics(logps, entropies, kl, log_q.gather(-1, targets[:, None]).squeeze(-1))

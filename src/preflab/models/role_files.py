@@ -1,0 +1,140 @@
+"""A role's weights on disk: a LoRA adapter in peft's own format or full weights, with the head beside them.
+
+adapter_model.safetensors, adapter_config.json    with LoRA (peft can open the folder)
+weights.safetensors                               full fine-tuning
+head.safetensors                                  value and reward: linear map, gain, offset
+role.json                                         role, pooling, adapter settings, hash of the base
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.files import new_folder, read_json, write_json
+from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state
+from preflab.models.trunk import Trunk
+
+
+def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
+    """Write one role's weights and head into a folder, whole or not at all.
+
+    Args:
+        trunk: the trunk.
+        role: `policy`, `value` or `reward`.
+        folder: where to.
+        base: id of the base weights the adapter belongs to; checked on loading.
+    """
+    from safetensors.torch import save_file
+
+    with new_folder(folder) as beside:
+        if trunk.lora is not None:
+            save_file(_contiguous(adapter_state(trunk.model, role)), beside / "adapter_model.safetensors")
+            write_json(beside / "adapter_config.json", _peft_config(trunk, role))
+        else:
+            save_file(_contiguous(trunk.models[role].state_dict()), beside / "weights.safetensors")
+        if role in trunk.heads:
+            save_file(_contiguous(trunk.heads[role].state_dict()), beside / "head.safetensors")
+        write_json(beside / "role.json", _card(trunk, role, base))
+
+
+def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
+    """Load a saved role; every tensor of the files is used and every parameter of the role is filled.
+
+    Raises:
+        PreflabError: a file is missing or corrupted, made for another base, or does not fit.
+    """
+    card = read_json(folder / "role.json")
+    if base and card["base"] and card["base"] != base:
+        raise PreflabError(
+            f"{folder}: made for the base {card['base']}", f"the base {base}", "load the base it was trained on"
+        )
+    if trunk.lora is not None:
+        load_adapter_state(trunk.model, role, read_tensors(folder / "adapter_model.safetensors"), str(folder))
+    else:
+        _fill(trunk.models[role], folder / "weights.safetensors")
+    if role in trunk.heads:
+        _fill(trunk.heads[role], folder / "head.safetensors")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        PreflabError: the file is missing or corrupted.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise PreflabError(
+            f"{path}: {error}", "a whole safetensors file", "restore it, or train that stage again with --fresh"
+        ) from error
+
+
+@torch.no_grad()
+def init_value_from_reward(trunk: Trunk) -> None:
+    """Start the value role from the reward role of the same trunk: its adapter or weights, and its head with the gain.
+
+    Huang et al. 2024: a critic that starts as the reward model knows at once what a good ending looks like.
+    """
+    trunk.head("value").fold_in(trunk.head("reward"))
+    if trunk.lora is None:
+        trunk.models["value"].load_state_dict(trunk.models["reward"].state_dict())
+        return
+    source = adapter_parameters(trunk.model, "reward")
+    for name, parameter in adapter_parameters(trunk.model, "value").items():
+        parameter.copy_(source[name])
+
+
+def _fill(module: Any, path: Path) -> None:
+    state = read_tensors(path)
+    known = module.state_dict()
+    tied = {name for name in known if name not in state and _is_tied(module, name, state)}
+    missing, surplus = sorted(known.keys() - state.keys() - tied), sorted(state.keys() - known.keys())
+    if missing or surplus or any(known[name].shape != state[name].shape for name in state):
+        raise PreflabError(
+            f"{path}: {len(missing)} tensors missing, {len(surplus)} left over or of another shape",
+            f"the {len(known)} tensors of this module (first missing: {missing[:1]})",
+            "load it into the model it was saved from",
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def _is_tied(module: Any, name: str, state: dict[str, Tensor]) -> bool:
+    known = module.state_dict()
+    return any(known[other].data_ptr() == known[name].data_ptr() for other in state if other in known)
+
+
+def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Safetensors refuses shared storage: of tied tensors the first name is kept."""
+    seen: set[int] = set()
+    kept = {}
+    for name, tensor in state.items():
+        if tensor.numel() and tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
+        kept[name] = tensor.detach().contiguous()
+    return kept
+
+
+def _peft_config(trunk: Trunk, role: str) -> dict[str, Any]:
+    config = trunk.model.peft_config[role].to_dict()
+    readable = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    return {key: getattr(value, "value", value) for key, value in readable.items()}
+
+
+def _card(trunk: Trunk, role: str, base: str) -> dict[str, Any]:
+    return {
+        "role": role,
+        "base": base,
+        "pooling": trunk.pooling,
+        "lora": trunk.lora.model_dump() if trunk.lora else None,
+        "hidden_size": trunk.model.config.get_text_config().hidden_size,
+    }

@@ -1,0 +1,275 @@
+"""One base model in several roles: policy, reference, value, reward (R15).
+
+With LoRA the base is loaded once: `policy`, `value` and `reward` are adapters on it, `reference` is the base with
+adapters off. Full fine-tuning is the special case in which every role has its own copy. The only entry point is
+`forward`: wrappers such as DDP and FSDP2 know nothing else.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from preflab.models.adapters import add_adapter
+from preflab.models.chunked import TokenStatistics, token_statistics
+from preflab.models.heads import ScalarHead
+from preflab.models.logit_path import decoder_of, head_of, plain_statistics, why_not_chunked
+from preflab.models.roles import RoleSwitch
+from preflab.settings.learning import LoraSettings
+from preflab.training.batches import TokenBatch
+
+Role = Literal["policy", "reference", "value", "reward"]
+Pooling = Literal["last", "mean", "first"]
+HEADED: tuple[Role, ...] = ("value", "reward")
+
+
+@dataclass(frozen=True)
+class RoleOutput:
+    """What one role says about a batch; None where it has nothing to say."""
+
+    logps: Tensor | None = None
+    """(B, T) log-probability of each completion token at the temperature; 0 outside the completion mask."""
+    entropy: Tensor | None = None
+    """(B, T) entropy of the next-token distribution, nats."""
+    kl: Tensor | None = None
+    """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
+    values: Tensor | None = None
+    """(B, T) value of the state before each completion token."""
+    rewards: Tensor | None = None
+    """(B,) normalised reward of the whole sequence."""
+
+
+class Trunk(nn.Module):
+    """A base model, its roles and their heads.
+
+    Args:
+        model: a causal model, or an encoder (no language-model head) for the reward role alone.
+        tokenizer: the model's tokenizer; its pad id fills batches.
+        lora: adapter settings; None gives every role its own full copy.
+        roles: the roles that learn or are asked ("reference" needs no mention).
+        seed: seeds adapters and heads.
+        pooling: where the reward is read: last token, mean of all, or first.
+        zero_value: whether the value head starts at zero.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        lora: LoraSettings | None,
+        roles: tuple[Role, ...],
+        seed: int = 0,
+        pooling: Pooling = "last",
+        zero_value: bool = True,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
+        self.lora, self.pooling = lora, pooling
+        self.causal = model.get_output_embeddings() is not None
+        self.plain_because = why_not_chunked(model) if self.causal else None
+        switch_dropout_off(model)
+        model.requires_grad_(lora is None)
+        self.models = nn.ModuleDict({"base": model} if lora else _copies(model, roles))
+        self.heads = nn.ModuleDict()
+        self.switch = RoleSwitch(model)
+        for number, role in enumerate(roles):
+            self._add_role(role, seed + number, zero=zero_value and role == "value")
+
+    def _add_role(self, role: Role, seed: int, *, zero: bool) -> None:
+        if role == "reference":
+            return
+        if self.lora is not None:
+            add_adapter(self.model, role, self.lora, seed)
+            self.switch.refresh()
+        if role in HEADED:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                hidden_size = self.model.config.get_text_config().hidden_size
+                self.heads[role] = ScalarHead(hidden_size, zero=zero).to(self.device)
+
+    @property
+    def model(self) -> Any:
+        """The base model; in full fine-tuning the first role's."""
+        return self.models["base"] if "base" in self.models else next(iter(self.models.values()))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base lies."""
+        return next(self.model.parameters()).device
+
+    @property
+    def learning_roles(self) -> tuple[str, ...]:
+        """Roles with weights of their own."""
+        if self.lora is None:
+            return tuple(role for role in self.models if role != "reference")
+        return tuple(getattr(self.model, "peft_config", {}))
+
+    def language_model(self, role: Role) -> Any:
+        """The causal model to decode with; use it inside `self.role(role)`."""
+        return self.models["base"] if self.lora else self.models[role]
+
+    def head(self, role: str) -> ScalarHead:
+        """The scalar head of the value or reward role."""
+        return cast(ScalarHead, self.heads[role])
+
+    @contextmanager
+    def role(self, role: Role) -> Iterator[None]:
+        """Make a role the active one inside the block ("reference": adapters off)."""
+        if self.lora is None:
+            yield
+            return
+        with self.switch.use(None if role == "reference" else role):
+            yield
+
+    def parameters_of(self, role: str) -> list[tuple[str, nn.Parameter]]:
+        """Names and parameters that learn in a role, its head included."""
+        marks = (f".lora_A.{role}.", f".lora_B.{role}.", f"models.{role}.", f"heads.{role}.")
+        return [(name, p) for name, p in self.named_parameters() if p.requires_grad and any(m in name for m in marks)]
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass; each block carries its role with it."""
+        for model in self.models.values():
+            if getattr(model, "supports_gradient_checkpointing", False):
+                enable = cast(Any, model)._set_gradient_checkpointing
+                enable(enable=True, gradient_checkpointing_func=self.switch.checkpointed)
+                model.train()  # transformers checkpoints in training mode only; dropout is off in any mode
+
+    def forward(
+        self,
+        batch: TokenBatch,
+        roles: tuple[Role, ...],
+        *,
+        temperature: float = 1.0,
+        entropy: bool = False,
+        exact_kl: bool = False,
+    ) -> dict[str, RoleOutput]:
+        """What each role says about the completions of a batch.
+
+        Args:
+            batch: right-padded rows; see `training.batches`.
+            roles: who is asked. With "reference" its logps come without gradient.
+            temperature: divides the logits of policy and reference alike; values are not divided.
+            entropy: also the policy's entropy.
+            exact_kl: also the exact KL(policy ‖ reference) per position; asks the reference too.
+        """
+        outputs: dict[str, RoleOutput] = {}
+        with_reference = exact_kl or "reference" in roles
+        if "policy" in roles or with_reference:
+            outputs |= self._language(batch, "policy" in roles, with_reference, temperature, entropy)
+        if "value" in roles:
+            hidden = self._hidden(batch, "value")[_rows(batch), batch.state_index[batch.completion_mask]]
+            outputs["value"] = RoleOutput(values=_spread(self.head("value")(hidden), batch.completion_mask))
+        if "reward" in roles:
+            outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
+        return outputs
+
+    def pooled(self, batch: TokenBatch) -> Tensor:
+        """(B, H) state from which the reward head reads: last real token, mean of the real ones, or first."""
+        hidden = self._hidden(batch, "reward")
+        if self.pooling == "first":
+            return hidden[:, 0]
+        if self.pooling == "mean":
+            mask = batch.attention_mask[:, :, None]
+            return torch.where(mask, hidden, 0.0).sum(1) / batch.lengths[:, None]
+        return hidden[torch.arange(len(batch.lengths), device=hidden.device), batch.lengths - 1]
+
+    def _language(
+        self, batch: TokenBatch, with_policy: bool, with_reference: bool, temperature: float, entropy: bool
+    ) -> dict[str, RoleOutput]:
+        """Log-probabilities of policy and reference, their entropy and exact KL, on completion tokens only."""
+        mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
+        reference = None
+        if with_reference:
+            with torch.no_grad():
+                reference = self._token_states(batch, "reference")
+        if not with_policy:
+            assert reference is not None
+            found = self._statistics(reference, targets, "reference", temperature, entropy, None)
+            return {"reference": RoleOutput(logps=_spread(found.logps, mask), entropy=_spread(found.entropy, mask))}
+        states = self._token_states(batch, "policy")
+        found = self._statistics(states, targets, "policy", temperature, entropy, reference)
+        outputs = {
+            "policy": RoleOutput(
+                logps=_spread(found.logps, mask),
+                entropy=_spread(found.entropy, mask) if entropy else None,
+                kl=_spread(found.kl, mask) if with_reference else None,
+            )
+        }
+        if with_reference:
+            outputs["reference"] = RoleOutput(logps=_spread(found.ref_logps, mask))
+        return outputs
+
+    def _statistics(
+        self, states: Tensor, targets: Tensor, role: Role, temperature: float, entropy: bool, reference: Tensor | None
+    ) -> TokenStatistics:
+        if self.plain_because:
+            return plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
+        ref_head = None if reference is None else head_of(self.language_model("reference"))
+        head = head_of(self.language_model(role))
+        return token_statistics(
+            states,
+            head,
+            targets,
+            temperature=temperature,
+            entropy=entropy,
+            ref_hidden=reference,
+            ref_head=ref_head,
+        )
+
+    def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
+        """(N, H) hidden states before the completion tokens, or (N, V) logits where the plain path is needed."""
+        rows, places = _rows(batch), batch.state_index[batch.completion_mask]
+        if not self.plain_because:
+            return self._hidden(batch, role)[rows, places]
+        with self.role(role):
+            return self.language_model(role)(input_ids=batch.input_ids, use_cache=False).logits[rows, places]
+
+    def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
+        """(B, L, H) last hidden states in a role. Right padding needs no mask in a causal model."""
+        model = self.models["base"] if self.lora else self.models[role]
+        with self.role(role) if self.lora else nullcontext():
+            if not self.causal:
+                mask = batch.attention_mask.long()
+                return model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
+            decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
+            return decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+
+
+def switch_dropout_off(model: nn.Module) -> None:
+    """Set every dropout probability to 0, so that train and eval mode agree: else ratios and KL are noise."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "dropout", "activation_dropout", "hidden_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def _copies(model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:
+    """Full fine-tuning: the first role keeps the model, every other one gets a copy; the reference's is frozen."""
+    copies: dict[str, Any] = {role: model if number == 0 else copy.deepcopy(model) for number, role in enumerate(roles)}
+    for role, other in copies.items():
+        if role == "reference":
+            other.requires_grad_(False)
+        elif role in HEADED and other.get_output_embeddings() is not None:
+            copies[role] = decoder_of(other)
+    return copies
+
+
+def _rows(batch: TokenBatch) -> Tensor:
+    """(N,) row of each completion token."""
+    return batch.completion_mask.nonzero()[:, 0]
+
+
+def _spread(flat: Tensor, mask: Tensor) -> Tensor:
+    """(N,) back to (B, T), 0 outside the mask; differentiable."""
+    return torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device).masked_scatter(mask, flat)
