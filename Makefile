@@ -62,7 +62,8 @@ format: $(STAMP)  ## put the files into the common format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## the tests that hold the documentation to the code
+docs: $(STAMP)  ## write docs/reference from the code, then test that all documentation agrees with it
+	$(OFFLINE) $(BIN)/python docs/generate.py
 	$(OFFLINE) $(BIN)/python -m pytest tests/docs $(ARGS)
 
 bench: $(STAMP)  ## timings against the peers (see benchmarks/README.md)

@@ -1,0 +1,145 @@
+"""Writes docs/reference/ from the code, so that no table of settings, records, metrics or commands can go stale.
+
+python docs/generate.py           writes the pages
+python docs/generate.py --check   writes nothing; exits with 1 if a page is not what the code says
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Written by docs/generate.py; change the code, then run `make docs`. -->\n"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table; bars inside cells are escaped."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def first_sentence(text: str | None) -> str:
+    """The first paragraph of a docstring on one line."""
+    return " ".join(inspect.cleandoc(text or "").split("\n\n")[0].split())
+
+
+# Settings
+
+
+def settings_page() -> str:
+    """Every settings class: key, default, meaning, where the default comes from."""
+    from preflab.settings.recipe import STAGE_SETTINGS, RecipeSettings
+
+    stages = list(STAGE_SETTINGS.values())
+    parts = [
+        "# Settings\n",
+        NOTE,
+        "A recipe is one YAML file; unknown keys are refused, and `None` is written `null`.\n",
+    ]
+    for model in _with_nested([RecipeSettings, *stages]):
+        parts += [f"## {model.__name__}\n", first_sentence(model.__doc__) + "\n"]
+        rows = [_setting_row(name, field) for name, field in model.model_fields.items()]
+        parts.append(table(("key", "default", "meaning", "where the default comes from"), rows))
+    return "\n".join(parts)
+
+
+def _with_nested(models: list[Any]) -> list[Any]:
+    """The models in order, each followed by the settings it holds, none twice."""
+    from preflab.settings.base import Settings
+
+    found: dict[Any, None] = {}
+
+    def visit(model: Any) -> None:
+        if model in found:
+            return
+        found[model] = None
+        for field in model.model_fields.values():
+            for part in _types_in(field.annotation):
+                if isinstance(part, type) and issubclass(part, Settings) and part.model_fields.keys() != {"seed"}:
+                    visit(part)
+
+    for model in models:
+        visit(model)
+    return list(found)
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _types_in(part)
+
+
+def _setting_row(name: str, field: Any) -> tuple[str, str, str, str]:
+    from preflab.settings.base import Settings
+
+    if field.is_required():
+        default = "required"
+    elif isinstance(field.default, Settings):
+        changed = {key: getattr(field.default, key) for key in field.default.model_fields_set}
+        default = f"{type(field.default).__name__}" + (f" with {changed}" if changed else "")
+    else:
+        default = f"`{field.default!r}`"
+    extra = field.json_schema_extra or {}
+    return f"`{name}`", default, field.description or "", str(extra.get("source", ""))
+
+
+# Records
+
+
+def records_page() -> str:
+    """The nouns that pass between the rooms, read off the source of preflab.records."""
+    from preflab import records
+
+    tree = ast.parse(inspect.getsource(records))
+    parts = ["# Records\n", NOTE, first_sentence(records.__doc__) + "\n"]
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            parts += [f"## {node.name}\n", inspect.cleandoc(ast.get_docstring(node) or "") + "\n"]
+            rows = list(_record_rows(node))
+            if rows:
+                parts.append(table(("field", "type", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def _record_rows(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
+    for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(statement, ast.AnnAssign):
+            said = ""
+            if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+                said = first_sentence(str(following.value.value))
+            yield f"`{ast.unparse(statement.target)}`", f"`{ast.unparse(statement.annotation)}`", said
+
+
+PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "records.md": records_page}
+
+
+def stale() -> list[str]:
+    """Pages that are missing or not what the code says, and files that no page writes."""
+    written = {page.name for page in REFERENCE.glob("*.md")}
+    differing = {name for name, make in PAGES.items() if name not in written or _read(name) != make()}
+    return sorted(differing | (written - PAGES.keys()))
+
+
+def _read(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def main() -> int:
+    """Writes the pages, or with --check says which are stale."""
+    if "--check" in sys.argv[1:]:
+        for name in stale():
+            print(f"docs/reference/{name} is not what the code says: run `make docs`")
+        return 1 if stale() else 0
+    REFERENCE.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        (REFERENCE / name).write_text(make(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""The reference pages are what the code says, and the pages written by hand name only what there is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def generator(repository: Path) -> ModuleType:
+    """docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_generate", repository / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_reference_pages_are_current(generator: ModuleType) -> None:
+    assert not generator.stale(), "run `make docs` and commit docs/reference"
+
+
+def test_every_page_is_in_the_index(repository: Path) -> None:
+    index = (repository / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = [page.relative_to(repository / "docs").as_posix() for page in (repository / "docs").rglob("*.md")]
+    missing = [page for page in pages if page != "index.md" and f"({page})" not in index]
+    assert not missing, f"docs/index.md does not lead to {missing}"
+
+
+def test_make_targets_named_in_the_documentation_exist(repository: Path) -> None:
+    makefile = (repository / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    pages = [*repository.glob("*.md"), *(repository / "docs").rglob("*.md"), *(repository / "benchmarks").glob("*.md")]
+    named = {
+        (page.name, target)
+        for page in pages
+        for target in re.findall(r"(?:`|^)make ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert named
+    assert not [f"{page}: make {target}" for page, target in sorted(named) if target not in targets]
