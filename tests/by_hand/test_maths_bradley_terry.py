@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -141,7 +142,7 @@ def test_swapping_the_two_swaps_the_outcomes() -> None:
 
 
 @pytest.mark.parametrize("loss", [bt.davidson_loss, bt.rao_kupper_loss])
-def test_a_tie_pair_of_weight_zero_may_be_nan(loss) -> None:  # type: ignore[no-untyped-def]
+def test_a_tie_pair_of_weight_zero_may_be_nan(loss: Callable[..., Tensor]) -> None:
     scores = doubles(LN4, math.nan).requires_grad_()
     value = loss(scores, doubles(0, 0), torch.tensor([bt.A_WINS, bt.TIE]), LN2, weights=doubles(1, 0))
     value.backward()
