@@ -1,0 +1,162 @@
+"""From a plain mapping to settings; what pydantic finds wrong is said in three short lines."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from preflab.errors import PreflabError, nearest
+from preflab.recipe.reading import kind
+from preflab.settings.base import Settings, StageSettings
+from preflab.settings.recipe import STAGE_SETTINGS, RecipeSettings
+
+S = TypeVar("S", bound=Settings)
+Location = tuple[str | int, ...]
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*$")
+
+
+def validated(raw: dict[str, Any], path: Path) -> RecipeSettings:
+    """The settings of a whole recipe, each stage by its kind.
+
+    Raises:
+        PreflabError: for the first thing that is wrong, naming file and setting.
+    """
+    stages = raw.get("stages")
+    if not isinstance(stages, dict):
+        return checked(RecipeSettings, raw, path, ())  # says what is wrong with it
+    _check_names(raw, path)
+    typed = {name: _stage(name, stage, path) for name, stage in stages.items()}
+    placeholder: dict[str, Any] = {name: {} for name in stages}
+    whole = checked(RecipeSettings, {**raw, "stages": placeholder}, path, ())
+    return whole.model_copy(update={"stages": typed})
+
+
+def _check_names(raw: dict[str, Any], path: Path) -> None:
+    for section in ("data", "labelers", "stages"):
+        for name in raw[section] if isinstance(raw.get(section), dict) else ():
+            if not NAME.match(name):
+                raise PreflabError(
+                    f"{path}, {section}: the name `{name}`", "letters, digits, - and _", "choose another name"
+                )
+
+
+def _stage(name: str, raw: Any, path: Path) -> StageSettings:
+    where = f"{path}, stages.{name}"
+    if not isinstance(raw, dict):
+        raise PreflabError(f"{where}: {kind(raw)}", "a mapping with `kind` and its settings", "see `preflab init`")
+    known = list(STAGE_SETTINGS)
+    if "kind" not in raw:
+        raise PreflabError(f"{where}.kind is missing", f"one of {', '.join(known)}", f"add `kind:` to {name}")
+    found = raw["kind"]
+    if found not in known:
+        near = nearest(str(found), known)
+        raise PreflabError(
+            f"{where}.kind: {kind(found)}",
+            f"known kinds near it: {near}" if near else f"one of {', '.join(known)}",
+            "`preflab init --show` lists them all",
+        )
+    return checked(STAGE_SETTINGS[found], raw, path, ("stages", name))
+
+
+def checked(model: type[S], raw: dict[str, Any], path: Path, at: Location) -> S:
+    """One settings object from a mapping that stands at `at` in the file."""
+    try:
+        return model.model_validate_json(json.dumps(raw), strict=True)
+    except ValidationError as error:
+        raise complaint(model, raw, error, path, at) from None
+
+
+def complaint(
+    model: type[Settings], raw: dict[str, Any], error: ValidationError, path: Path, at: Location
+) -> Exception:
+    """The first of pydantic's findings as our error."""
+    first = error.errors(include_url=False)[0]
+    where = f"{path}, {_dotted(at + _plain(first['loc'], raw))}"
+    show = f"`preflab init --show {_topic(model, at)}` lists them all with their defaults"
+    if first["type"] == "extra_forbidden":
+        word, parent = str(first["loc"][-1]), model_at(model, first["loc"][:-1])
+        known = list(parent.model_fields)
+        near = nearest(word, known)
+        return PreflabError(
+            f"{where}: unknown setting",
+            f"known settings near it: {near}" if near else f"known settings: {', '.join(known)}",
+            show,
+        )
+    if first["type"] == "missing":
+        field = model_at(model, first["loc"][:-1]).model_fields[str(first["loc"][-1])]
+        return PreflabError(f"{where} is missing", field.description or "it has no default", show)
+    expected = " or ".join(dict.fromkeys(_expected(e) for e in error.errors() if _same_place(e, first, raw)))
+    return PreflabError(f"{where}: {kind(first['input'])}", f"expected {expected}", show)
+
+
+def _same_place(one: Any, other: Any, raw: Any) -> bool:
+    return _plain(one["loc"], raw) == _plain(other["loc"], raw)
+
+
+def _plain(loc: Location, raw: Any) -> Location:
+    """A location without the names pydantic adds for the members of a union."""
+    here, kept = raw, []
+    for step in loc:
+        inside = (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int))
+        if inside:
+            here = here[step]
+        elif step != loc[-1] or (not isinstance(here, dict)):
+            continue
+        kept.append(step)
+    return tuple(kept)
+
+
+def _dotted(loc: Location) -> str:
+    return ".".join(str(step) for step in loc)
+
+
+def _topic(model: type[Settings], at: Location) -> str:
+    field = model.model_fields.get("kind")
+    return str(field.default) if at and field else "recipe"
+
+
+def _expected(error: Any) -> str:
+    words = {
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "bool_type": "true or false",
+        "string_type": "text",
+        "tuple_type": "a list",
+        "dict_type": "a mapping",
+        "model_type": "a mapping",
+        "model_attributes_type": "a mapping",
+    }
+    limit = {
+        "greater_than": "a number above {gt}",
+        "greater_than_equal": "a number from {ge}",
+        "less_than": "a number below {lt}",
+        "less_than_equal": "a number up to {le}",
+        "too_short": "at least {min_length} of them",
+        "literal_error": "{expected}",
+    }
+    if error["type"] in words:
+        return words[error["type"]]
+    if error["type"] in limit:
+        return limit[error["type"]].format(**error["ctx"])
+    return str(error["msg"])
+
+
+def model_at(model: type[Settings], loc: Location) -> type[Settings]:
+    """The settings class at a location below `model`, through options, lists and mappings."""
+    here = model
+    for step in loc:
+        if isinstance(step, str) and step in here.model_fields:
+            found = _settings_in(here.model_fields[step].annotation)
+            here = found or here
+    return here
+
+
+def _settings_in(annotation: Any) -> type[Settings] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _settings_in(inner))), None)

@@ -1,0 +1,85 @@
+"""`--set stages.ppo.kl_coef=0.1`: single settings changed from the command line."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError, nearest
+from preflab.recipe.reading import kind, parse
+from preflab.settings.recipe import RecipeSettings
+
+NAMED = ("data", "labelers", "stages")
+"""Sections whose first level are names from the file: --set changes what is there and adds none."""
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], path: Path) -> dict[str, Any]:
+    """The recipe's mapping with each `dotted.path=value` put in; the settings themselves are checked later."""
+    changed = copy.deepcopy(raw)
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        keys = name.strip().split(".")
+        if not equals or not all(keys):
+            raise PreflabError(
+                f"--set {override}", "a dotted path, `=` and a value", "for example --set stages.ppo.kl_coef=0.1"
+            )
+        _check_start(changed, keys, override, path)
+        _put(changed, keys, parse(text, f"--set {override}"), override)
+    return changed
+
+
+def _check_start(raw: dict[str, Any], keys: list[str], override: str, path: Path) -> None:
+    sections = list(RecipeSettings.model_fields)
+    if keys[0] not in sections:
+        _unknown(keys[0], "section", sections, override, path)
+    if keys[0] in NAMED:
+        names = list(raw.get(keys[0]) or {})
+        if len(keys) < 3:
+            raise PreflabError(
+                f"--set {override}: a whole entry of `{keys[0]}`",
+                f"one setting of it, such as {keys[0]}.{names[0] if names else 'name'}.setting=value",
+                "write whole entries into the recipe",
+            )
+        if keys[1] not in names:
+            _unknown(keys[1], {"stages": "stage", "labelers": "panel"}.get(keys[0], keys[0]), names, override, path)
+
+
+def _unknown(word: str, what: str, known: list[str], override: str, path: Path) -> None:
+    raise PreflabError(
+        f"--set {override}: {path} has no {what} `{word}`",
+        f"near it: {near}" if (near := nearest(word, known)) else f"known: {', '.join(known) or 'none'}",
+        "mend the path before the `=`",
+    )
+
+
+def _put(raw: Any, keys: list[str], value: Any, override: str) -> None:
+    here = raw
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(here, list):
+            index = _index(key, here, override)
+            if last:
+                here[index] = value
+            else:
+                here = here[index]
+        elif isinstance(here, dict):
+            if last:
+                here[key] = value
+            else:
+                here = here.setdefault(key, {}) if here.get(key) is not None else _new(here, key)
+        else:
+            above = ".".join(keys[:depth])
+            raise PreflabError(f"--set {override}: {above} is {kind(here)}", "a section or a list", "shorten the path")
+
+
+def _new(here: dict[str, Any], key: str) -> Any:
+    here[key] = {}
+    return here[key]
+
+
+def _index(key: str, items: list[Any], override: str) -> int:
+    if key.isdigit() and int(key) < len(items):
+        return int(key)
+    raise PreflabError(f"--set {override}: `{key}`", f"a position from 0 to {len(items) - 1}", "mend the path")

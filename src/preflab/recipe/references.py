@@ -1,0 +1,152 @@
+"""What the settings of a stage name: other stages, data, panels, functions; checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError, nearest
+from preflab.settings.base import Settings, StageSettings
+from preflab.settings.recipe import RecipeSettings
+
+SPLITS = ("train", "held_out")
+PEOPLE = "people"
+
+
+def references(settings: Settings, at: str = "") -> Iterator[tuple[str, str, str]]:
+    """Every name in these settings: (what it refers to, the name, the setting it stands in)."""
+    for name, field in type(settings).model_fields.items():
+        value, where = getattr(settings, name), f"{at}{name}"
+        extra = field.json_schema_extra
+        refers = extra.get("refers") if isinstance(extra, dict) else None
+        for place, item in _items(value, where):
+            if isinstance(item, Settings):
+                yield from references(item, f"{place}.")
+            elif refers and isinstance(item, str):
+                yield str(refers), item, place
+
+
+def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield f"{where}.{index}", item
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield f"{where}.{key}", item
+    else:
+        yield where, value
+
+
+def check_references(settings: RecipeSettings, stages: Mapping[str, StageSettings], path: Path) -> None:
+    """Every name must be there and make what is asked of it; data files must exist; no stage may need itself.
+
+    Raises:
+        PreflabError: with the nearest name that would do.
+    """
+    for name, data in settings.data.items():
+        if not (path.parent / Path(data.path).expanduser()).exists():
+            raise PreflabError(
+                f"{path}, data.{name}.path: no such file `{data.path}`",
+                f"a file, seen from {path.parent.resolve()}",
+                "mend the path",
+            )
+    for name, stage in stages.items():
+        for refers, word, place in references(stage):
+            _check(_Place(settings, stages, path, f"stages.{name}.{place}"), refers, word)
+    _check_order(stages, path)
+
+
+class _Place:
+    """A setting that names something, and what there is to name."""
+
+    def __init__(self, settings: RecipeSettings, stages: Mapping[str, StageSettings], path: Path, at: str) -> None:
+        self.settings, self.stages, self.path, self.at = settings, stages, path, at
+
+    def making(self, *things: str) -> list[str]:
+        return [name for name, stage in self.stages.items() if type(stage).makes in things]
+
+    def refuse(self, word: str, expected: str, known: list[str]) -> None:
+        near = nearest(word, known)
+        names = f"near it: {near}" if near else f"known: {', '.join(known)}" if known else "the recipe has none"
+        raise PreflabError(f"{self.path}, {self.at}: no {expected} `{word}`", names, "mend the name or add it")
+
+
+def _check(place: _Place, refers: str, word: str) -> None:
+    stage, data = place.stages.get(word), _data_names(place.settings)
+    if refers == "function":
+        if not all(part.strip() for part in word.split(":")) or word.count(":") != 1:
+            raise PreflabError(
+                f"{place.path}, {place.at}: `{word}`", "`module:function`", "for example my_rewards:politeness"
+            )
+    elif refers == "stage":
+        if stage is None:
+            place.refuse(word, "stage", list(place.stages))
+    elif refers == "labelers":
+        if word != PEOPLE and word not in place.settings.labelers:
+            place.refuse(word, "panel of labelers", [PEOPLE, *place.settings.labelers])
+    elif refers == "data":
+        if word not in data:
+            place.refuse(word, "data", data)
+        _check_split(place, word)
+    elif refers in ("model", "reward"):
+        _check_model(place, refers, word)
+    elif stage is None or type(stage).makes != refers:
+        if refers == "preferences" and word in data:
+            return
+        known = place.making(refers) + (data if refers == "preferences" else [])
+        place.refuse(word, f"stage that makes {refers}", known)
+
+
+def _data_names(settings: RecipeSettings) -> list[str]:
+    return [full for name in settings.data for full in (name, *(f"{name}.{split}" for split in SPLITS))]
+
+
+def _check_split(place: _Place, word: str) -> None:
+    name, _, split = word.partition(".")
+    if split == "held_out" and place.settings.data[name].held_out == 0:
+        raise PreflabError(
+            f"{place.path}, {place.at}: `{word}`, but nothing of `{name}` is held out",
+            f"a share in data.{name}.held_out",
+            f"add `held_out: 0.1` to data.{name}",
+        )
+
+
+def _check_model(place: _Place, refers: str, word: str) -> None:
+    """A stage that makes a model (or a reward model), an existing folder, or what may be an id on the Hub."""
+    if word in place.stages:
+        if type(place.stages[word]).makes != refers:
+            place.refuse(
+                word, f"stage that makes a {'model' if refers == 'model' else 'reward model'}", place.making(refers)
+            )
+        return
+    if (place.path.parent / Path(word).expanduser()).is_dir():
+        return
+    if word.startswith((".", "/", "~")) or word.count("/") > 1:
+        raise PreflabError(
+            f"{place.path}, {place.at}: no such folder `{word}`",
+            f"a stage, a folder seen from {place.path.parent.resolve()}, or a Hub id",
+            "mend the path",
+        )
+    if "/" not in word and nearest(word, list(place.stages)):
+        place.refuse(word, "stage or folder", list(place.stages))
+
+
+def _check_order(stages: Mapping[str, StageSettings], path: Path) -> None:
+    finished: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            circle = " → ".join([*above[above.index(name) :], name])
+            raise PreflabError(
+                f"{path}, stages: they wait for each other: {circle}", "an order", "mend one of the names"
+            )
+        if name in finished:
+            return
+        for _, word, _ in references(stages[name]):
+            if word in stages:
+                visit(word, (*above, name))
+        finished.add(name)
+
+    for name in stages:
+        visit(name, ())

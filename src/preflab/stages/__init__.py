@@ -1,0 +1,43 @@
+"""The stages of a recipe: one file per kind, glue between the rooms, the workspace and the run folder.
+
+A stage module is light to import: it says what it is, and brings torch and the rooms in inside `run`. It has
+
+    VERSION = 1                                  raise it when the same settings give another result: old runs go stale
+    resumable = ("num_steps",)                   settings left out of the key, because more of them just continues
+    needs_torch = True                           False: threads and seeds of torch are left alone (default True)
+    def run(ctx: StageContext) -> StageResult    called again with the same folder after an interruption
+
+Its settings stand in `preflab.settings.recipe.STAGE_SETTINGS`; which other stages it reads follows from them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol, cast
+
+from preflab.stages.base import StageContext, StageResult
+
+MODULES: dict[str, str] = {
+    kind: f"preflab.stages.{kind}"
+    for kind in ("tiny", "sft", "sample", "judge", "preferences", "reward", "ppo", "evaluate", "report")
+}
+"""Kind → the module that runs it."""
+
+
+class StageModule(Protocol):
+    """What the pipeline calls."""
+
+    VERSION: int
+
+    def run(self, ctx: StageContext) -> StageResult:
+        """Does the work, leaving its results in the stage's folder."""
+
+
+def stage_module(kind: str) -> StageModule:
+    """The module of a kind, imported now."""
+    return cast(StageModule, importlib.import_module(MODULES[kind]))
+
+
+def resumable(kind: str) -> tuple[str, ...]:
+    """The settings of a kind that are left out of its key."""
+    return tuple(getattr(stage_module(kind), "resumable", ()))

@@ -1,0 +1,103 @@
+"""What a stage is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.progress import progress
+from preflab.recipe import Recipe
+from preflab.settings.recipe import DeviceSettings
+from preflab.stages.data import Row, prompts_of, read_data
+
+if TYPE_CHECKING:
+    from preflab.records import Prompt
+    from preflab.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class StageOutput:
+    """A finished stage, as the stages after it see it."""
+
+    name: str
+    kind: str
+    key: str
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The folder of what it trained: `reward/` of a reward stage, `model/` of every other."""
+        return self.folder / ("reward" if self.kind == "reward" else "model")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage says when it returns."""
+
+    summary: str
+    """One short line for the table, e.g. `loss 2.31 → 0.94`."""
+    figures: Mapping[str, float | str] = field(default_factory=dict)
+    waiting: str | None = None
+    """The line shown when people are awaited, e.g. `312 of 480 tasks have 3 labels`; None: the stage is done."""
+    link: str = ""
+    """Where a person goes on (a page of the labelling app, the report), shown in the table's last column."""
+
+
+@dataclass
+class StageContext:
+    """Everything a stage may use.
+
+    `folder` is `runs/<name>-<key12>/` and exists; called again after an interruption it holds what was left in it.
+    """
+
+    name: str
+    settings: Any
+    """Typed settings of this kind; names in them are those of `inputs`."""
+    seed: int
+    folder: Path
+    recipe: Recipe
+    inputs: Mapping[str, StageOutput]
+    """The stages this one names, finished, by name."""
+    upstream: Mapping[str, StageOutput]
+    """Those and everything before them."""
+    device: DeviceSettings
+    open_workspace: Callable[[], Workspace]
+    num_done: int | None = None
+    """The resumable setting's value of the last finished call (60 steps of 100); None on a first one."""
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The database, opened when it is first used."""
+        return self.open_workspace()
+
+    @property
+    def progress(self) -> Any:
+        """`with ctx.progress("ppo", total=60) as bar: bar.advance(1, reward=0.4)`."""
+        return progress
+
+    def model_folder(self, ref: str) -> Path | str:
+        """The folder of a model named by a stage, by a path relative to the recipe, or a Hub id as it is."""
+        if ref in self.upstream:
+            return self.upstream[ref].model
+        folder = self.recipe.resolve(ref)
+        return folder if folder.is_dir() else ref
+
+    def data(self, name: str) -> list[Row]:
+        """The rows of `name`, `name.train` or `name.held_out`, each knowing its file and line."""
+        return read_data(self.recipe, name)
+
+    def prompts(self, name: str) -> list[Prompt]:
+        """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""
+        found = prompts_of(self.data(name))
+        if not found:
+            raise PreflabError(
+                f"{name}: no prompts",
+                "at least one row with a `prompt` column",
+                "add rows, or choose another share for `held_out`",
+            )
+        return found
