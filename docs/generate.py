@@ -115,7 +115,26 @@ def _record_rows(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
             yield f"`{ast.unparse(statement.target)}`", f"`{ast.unparse(statement.annotation)}`", said
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "records.md": records_page}
+# Metrics
+
+
+def metrics_page() -> str:
+    """Every name that may stand in a run's metrics.jsonl."""
+    from preflab.training import metrics
+
+    rows = [
+        (f"`{name}`", entry.meaning, entry.unit, entry.healthy, entry.trouble)
+        for name, entry in metrics.GLOSSARY.items()
+    ]
+    head = ("name", "meaning", "unit", "healthy", "trouble")
+    return "\n".join(["# Metrics\n", NOTE, first_sentence(metrics.__doc__) + "\n", table(head, rows)])
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "records.md": records_page,
+    "metrics.md": metrics_page,
+}
 
 
 def stale() -> list[str]:
