@@ -287,8 +287,10 @@ class Preference:
             "prompt": prompt_id,
             "completions": list(completion_ids),
             "ranks": list(ranks),
-            "pairs": [[p.first, p.second, p.num_for, p.num_against, p.num_tie, p.weight] for p in pairs],
+            "pairs": [[p.first, p.second, *map(float, (p.num_for, p.num_against, p.num_tie, p.weight))] for p in pairs],
             "judgments": sorted(other.get("judgment_ids", ())),
+            "scores": {criterion: list(values) for criterion, values in other.get("scores", {}).items()},
+            "thumbs": list(other.get("thumbs", ())),
         }
         return cls(content_id("preference", content), prompt_id, completion_ids, ranks, pairs, **other)
 

@@ -1,0 +1,88 @@
+"""Brings a database to the tables this version of preflab knows, once, under the write lock.
+
+Alembic takes half a second to import, so it is imported only when there is something to do.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect
+
+from preflab.errors import PreflabError
+from preflab.store.database import reading, writing
+from preflab.store.schema import SCHEMA_VERSION
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def bring_up_to_date(engine: Engine, file: Path | None) -> None:
+    """Run the migrations that are missing; a SQLite file that holds data is backed up first.
+
+    Args:
+        engine: the database.
+        file: its SQLite file, None for PostgreSQL (whose backups are its owner's).
+
+    Raises:
+        PreflabError: the database was written by a newer preflab, or the disk is full.
+    """
+    with reading(engine) as connection:
+        if version_of(connection) == SCHEMA_VERSION:
+            return
+    with writing(engine) as connection:
+        version = version_of(connection)  # somebody else may have been first
+        if version == SCHEMA_VERSION:
+            return
+        _refuse_newer(version, engine)
+        if version and file:
+            backup(file, file.with_name(f"{file.name}.{version}.bak"))
+        _upgrade(connection)
+
+
+def version_of(connection: Connection) -> str:
+    """The newest migration that has run; "" for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
+
+
+def known_versions() -> list[str]:
+    """The migrations that come with this preflab, oldest first."""
+    return sorted(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def backup(file: Path, target: Path) -> None:
+    """Copy a SQLite database that may be in use: written beside, then renamed.
+
+    Raises:
+        PreflabError: the copy could not be written.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        partial.replace(target)
+    except (sqlite3.Error, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise PreflabError(f"{target}: {error}", "room for a copy of the database", "make room on the disk") from error
+
+
+def _refuse_newer(version: str, engine: Engine) -> None:
+    if version and version not in known_versions():
+        raise PreflabError(
+            f"the database {engine.url.database} has tables of version {version}",
+            f"version {SCHEMA_VERSION} or older",
+            "use the preflab that wrote it, or a newer one",
+        )
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

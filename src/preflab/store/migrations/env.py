@@ -1,0 +1,15 @@
+"""What Alembic runs: the migrations, on the connection and inside the transaction that the workspace opened."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from preflab.store.schema import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    transactional_ddl=True,  # SQLite can, and the workspace holds the one transaction
+    render_as_batch=True,
+)
+context.run_migrations()

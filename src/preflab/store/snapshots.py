@@ -1,0 +1,160 @@
+"""Frozen snapshots: what a training stage reads, as Parquet with a manifest, the same bytes for the same state.
+
+Labels that come in later do not change a snapshot, so a run can be repeated. It holds all a reward model needs without
+the database: prompts, completions with spans and tokens, ranks, pairs, weights, scores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from preflab.errors import PreflabError
+from preflab.records import Completion, Preference, Prompt
+from preflab.store import tables
+from preflab.store.database import to_json
+from preflab.store.files import beside, file_hash
+
+SNAPSHOT_VERSION = 1
+MANIFEST = "manifest.json"
+FILES = ("prompts.parquet", "completions.parquet", "preferences.parquet")
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What `read_snapshot` gives: preferences sorted by id, prompts and completions by id, and the manifest."""
+
+    preferences: tuple[Preference, ...]
+    prompts: Mapping[str, Prompt]
+    completions: Mapping[str, Completion]
+    manifest: Manifest
+
+
+def write_snapshot(
+    folder: Path | str,
+    preferences: Iterable[Preference],
+    prompts: Iterable[Prompt],
+    completions: Iterable[Completion],
+    *,
+    query: Mapping[str, Any],
+) -> Manifest:
+    """Freeze preferences with the prompts and completions they name; written beside and renamed.
+
+    Args:
+        folder: becomes the snapshot; an earlier snapshot there is replaced whole.
+        preferences: in any order; the files are sorted by id.
+        prompts: at least those that the preferences name.
+        completions: at least those that the preferences name.
+        query: what was asked of the database, kept in the manifest (JSON values).
+
+    Returns:
+        the manifest: query, counts, content_hash, files (name → SHA-256), snapshot_version.
+
+    Raises:
+        PreflabError: a preference names a prompt or completion that was not given, or the disk is full.
+    """
+    rows: dict[str, list[Any]] = {
+        "prompts": sorted({p.id: p for p in prompts}.values(), key=lambda p: p.id),
+        "completions": sorted({c.id: c for c in completions}.values(), key=lambda c: c.id),
+        "preferences": sorted({p.id: p for p in preferences}.values(), key=lambda p: p.id),
+    }
+    _refuse_orphans(rows)
+    frozen = {
+        "prompts": tables.prompt_table(rows["prompts"]),
+        "completions": tables.completion_table(rows["completions"]),
+        "preferences": tables.preference_table(rows["preferences"]),
+    }
+    with beside(Path(folder)) as partial:
+        for name, table in frozen.items():
+            pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
+        manifest = {
+            "snapshot_version": SNAPSHOT_VERSION,
+            "content_hash": _content_hash(frozen),
+            "counts": {name: len(records) for name, records in rows.items()}
+            | {"pairs": sum(len(p.chosen_rejected()) for p in rows["preferences"])},
+            "query": dict(query),
+            "files": {name: file_hash(partial / name) for name in FILES},
+        }
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+    return manifest
+
+
+def read_snapshot(folder: Path | str) -> Snapshot:
+    """Read a snapshot, refusing one whose files are not those its manifest names.
+
+    Raises:
+        PreflabError: no snapshot there, a file missing or changed, or a newer version's snapshot.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    for name in FILES:
+        _check_file(folder / name, manifest["files"].get(name))
+    frozen = {name.partition(".")[0]: pq.read_table(folder / name) for name in FILES}
+    if _content_hash(frozen) != manifest["content_hash"]:
+        raise PreflabError(
+            f"{folder / MANIFEST}: the content hash is not that of the rows",
+            str(manifest["content_hash"]),
+            "take the snapshot again",
+        )
+    return Snapshot(
+        preferences=tuple(tables.preference_of(row) for row in frozen["preferences"].to_pylist()),
+        prompts={row["id"]: tables.prompt_of(row) for row in frozen["prompts"].to_pylist()},
+        completions={row["id"]: tables.completion_of(row) for row in frozen["completions"].to_pylist()},
+        manifest=manifest,
+    )
+
+
+def _content_hash(frozen: Mapping[str, pa.Table]) -> str:
+    """Hash over the rows as canonical JSON, so that it does not depend on how Parquet lays them out."""
+    digest = hashlib.sha256()
+    for name in sorted(frozen):
+        digest.update(f"{name}\n".encode())
+        for row in frozen[name].to_pylist():
+            digest.update(f"{to_json(row, sort_keys=True)}\n".encode())
+    return f"snapshot-{digest.hexdigest()[:24]}"
+
+
+def _refuse_orphans(rows: Mapping[str, list[Any]]) -> None:
+    prompts = {p.id for p in rows["prompts"]}
+    completions = {c.id for c in rows["completions"]}
+    for record in [*rows["preferences"], *rows["completions"]]:
+        if record.prompt_id not in prompts:
+            raise PreflabError(f"{record.id} names the prompt {record.prompt_id}, which was not given to the snapshot")
+    for preference in rows["preferences"]:
+        missing = [c for c in preference.completion_ids if c not in completions]
+        if missing:
+            raise PreflabError(
+                f"{preference.id} names the completion {missing[0]}, which was not given to the snapshot"
+            )
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest: Manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        version = manifest["snapshot_version"]
+    except FileNotFoundError:
+        raise PreflabError(f"{folder}: no {MANIFEST} in it", "a snapshot", "run the stage that makes it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PreflabError(f"{folder / MANIFEST}: {error!r}", "a snapshot's manifest", "take it again") from None
+    if version != SNAPSHOT_VERSION:
+        raise PreflabError(f"{folder}: a snapshot of version {version}", f"version {SNAPSHOT_VERSION}", "take it again")
+    return manifest
+
+
+def _check_file(path: Path, expected: str | None) -> None:
+    if not path.is_file():
+        raise PreflabError(f"{path}: the file is missing", "a whole snapshot", "take the snapshot again")
+    if file_hash(path) != expected:
+        raise PreflabError(
+            f"{path}: the file was changed after the snapshot was taken",
+            f"SHA-256 {expected}",
+            "take the snapshot again, or put the file back",
+        )

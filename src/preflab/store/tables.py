@@ -1,0 +1,153 @@
+"""Preferences, prompts and completions ↔ Parquet tables, for snapshots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from preflab.records import Completion, Message, PairOutcome, Preference, Prompt, Span
+from preflab.store.database import to_json
+from preflab.store.rows import pair_list
+
+PROMPTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("columns", pa.string()),
+        ("source", pa.string()),
+    ]
+)
+COMPLETIONS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("spans", pa.list_(pa.struct([("text", pa.string()), ("by_policy", pa.bool_()), ("role", pa.string())]))),
+        ("model", pa.string()),
+        ("seed", pa.string()),
+        ("index", pa.int32()),
+        ("finish_reason", pa.string()),
+        ("token_ids", pa.list_(pa.int32())),
+        ("logps", pa.list_(pa.float64())),
+        ("temperature", pa.float64()),
+        ("columns", pa.string()),
+    ]
+)
+PAIR = pa.struct(
+    [
+        ("first", pa.int32()),
+        ("second", pa.int32()),
+        ("num_for", pa.float64()),
+        ("num_against", pa.float64()),
+        ("num_tie", pa.float64()),
+        ("weight", pa.float64()),
+    ]
+)
+PREFERENCES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("completion_ids", pa.list_(pa.string())),
+        ("ranks", pa.list_(pa.int32())),
+        ("pairs", pa.list_(PAIR)),
+        ("judgment_ids", pa.list_(pa.string())),
+        ("scores", pa.string()),
+        ("thumbs", pa.list_(pa.float64())),
+        ("source", pa.string()),
+    ]
+)
+
+
+def prompt_table(prompts: Sequence[Prompt]) -> pa.Table:
+    """One row per prompt; columns as JSON."""
+    rows = [
+        {
+            "id": p.id,
+            "text": p.text,
+            "messages": [{"role": m.role, "content": m.content} for m in p.messages],
+            "columns": to_json(dict(p.columns), sort_keys=True),
+            "source": p.source,
+        }
+        for p in prompts
+    ]
+    return pa.Table.from_pylist(rows, schema=PROMPTS)
+
+
+def prompt_of(row: dict[str, Any]) -> Prompt:
+    """The prompt of a row of `prompt_table`."""
+    messages = tuple(Message(m["role"], m["content"]) for m in row["messages"])
+    return Prompt(row["id"], row["text"], messages, json.loads(row["columns"]), row["source"])
+
+
+def completion_table(completions: Sequence[Completion]) -> pa.Table:
+    """One row per completion: spans, tokens and log-probabilities."""
+    rows = [
+        {
+            "id": c.id,
+            "prompt_id": c.prompt_id,
+            "spans": [{"text": s.text, "by_policy": s.by_policy, "role": s.role} for s in c.spans],
+            "model": c.model,
+            "seed": str(c.seed),
+            "index": c.index,
+            "finish_reason": c.finish_reason,
+            "token_ids": list(c.token_ids),
+            "logps": list(c.logps),
+            "temperature": c.temperature,
+            "columns": to_json(dict(c.columns), sort_keys=True),
+        }
+        for c in completions
+    ]
+    return pa.Table.from_pylist(rows, schema=COMPLETIONS)
+
+
+def completion_of(row: dict[str, Any]) -> Completion:
+    """The completion of a row of `completion_table`."""
+    return Completion(
+        **row
+        | {
+            "spans": tuple(Span(s["text"], s["by_policy"], s["role"]) for s in row["spans"]),
+            "seed": int(row["seed"]),
+            "token_ids": tuple(row["token_ids"]),
+            "logps": tuple(row["logps"]),
+            "columns": json.loads(row["columns"]),
+        }
+    )
+
+
+def preference_table(preferences: Sequence[Preference]) -> pa.Table:
+    """One row per group: ranks (null for F), pairs, scores as JSON."""
+    names = [field.name for field in PAIR]
+    rows = [
+        {
+            "id": p.id,
+            "prompt_id": p.prompt_id,
+            "completion_ids": list(p.completion_ids),
+            "ranks": list(p.ranks),
+            "pairs": [dict(zip(names, pair, strict=True)) for pair in pair_list(p.pairs)],
+            "judgment_ids": list(p.judgment_ids),
+            "scores": to_json({name: list(values) for name, values in p.scores.items()}, sort_keys=True),
+            "thumbs": list(p.thumbs),
+            "source": p.source,
+        }
+        for p in preferences
+    ]
+    return pa.Table.from_pylist(rows, schema=PREFERENCES)
+
+
+def preference_of(row: dict[str, Any]) -> Preference:
+    """The preference of a row of `preference_table`."""
+    scores = {name: tuple(values) for name, values in json.loads(row["scores"]).items()}
+    return Preference(
+        **row
+        | {
+            "completion_ids": tuple(row["completion_ids"]),
+            "ranks": tuple(row["ranks"]),
+            "pairs": tuple(PairOutcome(**pair) for pair in row["pairs"]),
+            "judgment_ids": tuple(row["judgment_ids"]),
+            "scores": scores,
+            "thumbs": tuple(row["thumbs"]),
+        }
+    )

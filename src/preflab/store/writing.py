@@ -1,0 +1,143 @@
+"""Records into the database: many at once, parents first, the same record twice is once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from preflab.errors import PreflabError
+from preflab.store.reading import CHUNK, chunks, existing_ids, read_ids
+from preflab.store.rows import BY_NAME, BY_RECORD, KINDS, Kind, Record
+from preflab.store.schema import CompletionRow, JudgmentRow
+
+
+def put_records(connection: Connection, records: Iterable[Record]) -> dict[str, int]:
+    """Write records of any kinds inside the caller's transaction.
+
+    Returns:
+        kind → number of records that were new.
+
+    Raises:
+        PreflabError: an id that stands for something else already, or a parent that is not there.
+    """
+    by_kind: dict[str, dict[str, Any]] = {kind.name: {} for kind in KINDS}
+    for record in records:
+        kind = BY_RECORD.get(type(record))
+        if kind is None:
+            raise PreflabError(f"a record of type {type(record).__name__}", f"one of {', '.join(BY_NAME)}")
+        earlier = by_kind[kind.name].setdefault(record.id, record)
+        _refuse_clash(kind, earlier, record)
+    return {kind.name: _put(connection, kind, by_kind[kind.name]) for kind in KINDS}
+
+
+def _put(connection: Connection, kind: Kind, records: Mapping[str, Any]) -> int:
+    known = read_ids(connection, kind, [*existing_ids(connection, kind.table, list(records))])
+    for record in known:
+        _refuse_clash(kind, record, records[record.id])
+    missing = records.keys() - {record.id for record in known}
+    new = [record for record in records.values() if record.id in missing]
+    for part in chunks(new, CHUNK):
+        _refuse_orphans(connection, kind, part)
+        _insert(connection, kind, part)
+    return len(new)
+
+
+def _insert(connection: Connection, kind: Kind, records: Sequence[Any]) -> None:
+    try:
+        connection.execute(insert(kind.table), [kind.to_row(record) for record in records])
+    except IntegrityError as error:
+        raise _integrity_in_words(connection, kind, records, error) from error
+    for field, (table, child) in kind.links.items():
+        links = [
+            {"parent_id": record.id, "position": position, "child_id": child_id}
+            for record in records
+            for position, child_id in enumerate(getattr(record, field))
+        ]
+        if links:
+            connection.execute(insert(table), links)
+        if child == "completion" and "prompt_id" in kind.parents:
+            _refuse_foreign_completions(connection, kind, table, [record.id for record in records])
+
+
+def _refuse_clash(kind: Kind, stored: Any, given: Any) -> None:
+    if stored is given or stored == given:
+        return
+    different = [name for name in kind.content if _plain(getattr(stored, name)) != _plain(getattr(given, name))]
+    if different:
+        raise PreflabError(
+            f"the {kind.name} {given.id} is there already with another {different[0]}",
+            "one id for one content",
+            "edit by adding a new record; a judgment's edit is its next revision",
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, so that what came back from JSON equals what went in."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def _refuse_orphans(connection: Connection, kind: Kind, records: Sequence[Any]) -> None:
+    """Name the parent that is missing; the database's own message names only the table."""
+    wanted: dict[str, dict[str, str]] = {}
+    for record in records:
+        for field, parent in kind.parents.items():
+            wanted.setdefault(parent, {}).setdefault(getattr(record, field), record.id)
+        for field, (_, parent) in kind.links.items():
+            for parent_id in getattr(record, field):
+                wanted.setdefault(parent, {}).setdefault(parent_id, record.id)
+    for parent, ids in wanted.items():
+        there = existing_ids(connection, BY_NAME[parent].table, list(ids))
+        missing = [parent_id for parent_id in ids if parent_id not in there]
+        if missing:
+            raise PreflabError(
+                f"the {kind.name} {ids[missing[0]]} names a {parent} that is not there: {missing[0]}"
+                + (f" ({len(missing)} {parent}s are missing)" if len(missing) > 1 else ""),
+                "records whose parents are stored, or put together with them",
+                f"put the {parent}s first",
+            )
+
+
+def _refuse_foreign_completions(connection: Connection, kind: Kind, links: Table, ids: list[str]) -> None:
+    """A group belongs to one prompt: its completions must be that prompt's."""
+    completions = CompletionRow.__table__
+    query = (
+        select(links.c.parent_id, links.c.child_id)
+        .join(kind.table, kind.table.c.id == links.c.parent_id)
+        .join(completions, completions.c.id == links.c.child_id)
+        .where(and_(completions.c.prompt_id != kind.table.c.prompt_id, links.c.parent_id.in_(ids)))
+        .limit(1)
+    )
+    found = connection.execute(query).first()
+    if found:
+        raise PreflabError(
+            f"the {kind.name} {found[0]} has the completion {found[1]} of another prompt",
+            "completions of the prompt that is judged",
+        )
+
+
+def _integrity_in_words(
+    connection: Connection, kind: Kind, records: Sequence[Any], error: IntegrityError
+) -> PreflabError:
+    if kind.name != "judgment":
+        return PreflabError(f"the database refuses a {kind.name}: {error.orig}")
+    keys = [(j.task_id, j.labeler_id, j.revision) for j in records]
+    twice = {key for key in keys if keys.count(key) > 1} or set(keys)
+    if connection.dialect.name == "sqlite":  # PostgreSQL answers nothing more after an error
+        table = JudgmentRow.__table__
+        query = select(table.c.task_id, table.c.labeler_id, table.c.revision).where(
+            table.c.task_id.in_([key[0] for key in keys])
+        )
+        twice = {tuple(row) for row in connection.execute(query)} & set(keys) or twice
+    task, labeler, revision = sorted(twice)[0]
+    return PreflabError(
+        f"a judgment of task {task} by labeler {labeler} with revision {revision} is there already",
+        "a new revision for an edit",
+        f"give it revision {revision + 1}, or leave it out",
+    )

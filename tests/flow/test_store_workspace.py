@@ -1,0 +1,365 @@
+"""The workspace keeps every record bit for bit, once, with its parents, and refuses what would overwrite or orphan."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete, text, update
+
+from preflab.errors import PreflabError
+from preflab.records import (
+    Campaign,
+    Completion,
+    Evaluation,
+    Judgment,
+    Labeler,
+    LikertAnswer,
+    Message,
+    PairOutcome,
+    Preference,
+    Prompt,
+    RankingAnswer,
+    SideBySideAnswer,
+    Span,
+    Task,
+    ThumbsAnswer,
+)
+from preflab.store.database import reading, writing
+from preflab.store.rows import Record
+from preflab.store.schema import SCHEMA_VERSION, Base, JudgmentRow
+from preflab.store.workspace import DATABASE, Workspace
+
+CHAT = Prompt.make(
+    messages=(Message("system", "Be kind."), Message("user", "Wo ist mein Päckchen? 📦")),
+    columns={"topic": "parcel", "difficulty": 0.1, "tags": ["a", None], "nested": {"z": 1, "a": [True]}},
+    source="prompts.jsonl, line 3",
+)
+PLAIN = Prompt.make(text="Q: where?\u2028A:")
+MODEL = "model-0123456789abcdef01234567"
+GOOD = Completion.make(
+    CHAT.id,
+    "",
+    MODEL,
+    seed=2**64 - 1,
+    index=0,
+    spans=(Span("I look it up. "), Span('{"found": true}', by_policy=False, role="tool"), Span("It comes today.")),
+    finish_reason="length",
+    token_ids=(0, 2**31 - 1, 17),
+    logps=(-0.1, -1e-300, -12.345678901234567),
+    temperature=0.7,
+    columns={"k": 1},
+)
+BAD = Completion.make(CHAT.id, "No.", MODEL, seed=1, index=1, finish_reason="imported")
+LABELER = Labeler("labeler-1", "owl", "person", {"hours": 2})
+CAMPAIGN = Campaign("campaign-1", "kindness", "ranking", instructions="Read first.", criteria=("kind", "true"))
+TASK = Task("task-1", CAMPAIGN.id, CHAT.id, (BAD.id, GOOD.id))
+
+
+def judgment(answer: object, revision: int = 1, labeler: str = "labeler-1") -> Judgment:
+    """A judgment of the one task."""
+    return Judgment(
+        id=f"judgment-{labeler}-{revision}",
+        campaign_id=CAMPAIGN.id,
+        task_id=TASK.id,
+        prompt_id=CHAT.id,
+        completion_ids=TASK.completion_ids,
+        shown_order=(1, 0),
+        question=CAMPAIGN.question,
+        polarity=-1,
+        answer=answer,  # type: ignore[arg-type]
+        labeler_id=labeler,
+        labeler_kind="person",
+        revision=revision,
+        active_ms=2**40,
+        created_at="2026-11-20T12:00:00Z",
+        note="'; DROP TABLE judgments; --",
+        flagged=True,
+    )
+
+
+JUDGMENT = judgment(RankingAnswer((2, None)))
+PREFERENCE = Preference.make(
+    CHAT.id,
+    TASK.completion_ids,
+    (2, None),
+    pairs=(PairOutcome(0, 1, 0.3, 2.0, 0.0, weight=1 / 3),),
+    judgment_ids=(JUDGMENT.id,),
+    scores={"kind": (1.5, None)},
+    thumbs=(0.25, None),
+    source="simulated",
+)
+EVALUATION = Evaluation("evaluation-1", "gold", MODEL, 0.1, -0.2, 0.4, 64, "points", "model-b", (GOOD.id,))
+ALL: list[Record] = [EVALUATION, PREFERENCE, JUDGMENT, TASK, CAMPAIGN, LABELER, BAD, GOOD, PLAIN, CHAT]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    with Workspace.open(tmp_path / "w", create=True) as opened:
+        yield opened
+
+
+def check_round_trip(workspace: Workspace) -> None:
+    """Everything comes back equal, from a batch in the worst order; a second put adds nothing."""
+    new = workspace.put(ALL)
+    assert sum(new.values()) == len(ALL)
+    assert workspace.prompts([PLAIN.id, CHAT.id]) == [PLAIN, CHAT]
+    assert workspace.prompts([CHAT.id])[0].source == CHAT.source
+    assert workspace.completions([GOOD.id, BAD.id, GOOD.id]) == [GOOD, BAD, GOOD]
+    assert workspace.labelers() == [LABELER]
+    assert workspace.campaigns(name="kindness") == [CAMPAIGN]
+    assert workspace.tasks(campaign_id=CAMPAIGN.id) == [TASK]
+    assert workspace.judgments() == [JUDGMENT]
+    assert workspace.preferences(source="simulated") == [PREFERENCE]
+    assert workspace.evaluations(model=MODEL) == [EVALUATION]
+    assert workspace.put(reversed(ALL)) == dict.fromkeys(new, 0)
+    assert workspace.counts() == new
+
+
+def check_append_only(workspace: Workspace) -> None:
+    """Neither update nor delete of a judgment, and nothing of the refused transaction stays."""
+    workspace.put(ALL)
+    table = JudgmentRow.__table__
+    for statement in (update(table).values(note=""), delete(table)):
+        with pytest.raises(PreflabError, match="append-only"), writing(workspace.engine) as connection:
+            connection.execute(statement)
+    assert workspace.judgments() == [JUDGMENT]
+
+
+def test_every_record_comes_back_equal(workspace: Workspace) -> None:
+    check_round_trip(workspace)
+
+
+def test_judgments_are_append_only(workspace: Workspace) -> None:
+    check_append_only(workspace)
+
+
+def test_postgresql_keeps_the_same_promises(tmp_path: Path, postgres_url: str) -> None:
+    with Workspace.open(tmp_path / "p", create=True, url=postgres_url) as workspace:
+        check_round_trip(workspace)
+        check_append_only(workspace)
+        workspace.put([judgment(RankingAnswer((1, 2)), revision=2)])
+        with pytest.raises(PreflabError, match="revision 2 is there already"):
+            workspace.put([replace(judgment(RankingAnswer((1, 1)), revision=2), id="judgment-other")])
+        with pytest.raises(PreflabError, match="prompt that is not there"):
+            workspace.put([Completion.make("prompt-none", "x", MODEL)])
+    with Workspace.open(tmp_path / "p", url=postgres_url) as again:
+        assert [j.revision for j in again.judgments()] == [2]
+        assert len(again.judgments(all_revisions=True)) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RankingAnswer((2, 1, None)),
+        SideBySideAnswer("equal"),
+        SideBySideAnswer(None, best=2),
+        LikertAnswer({"kind": (4, None), "true": (1, 5)}),
+        ThumbsAnswer((True, False, None)),
+    ],
+)
+def test_every_way_of_answering_comes_back_equal(workspace: Workspace, answer: object) -> None:
+    workspace.put([*ALL, judgment(answer, revision=2)])
+    assert workspace.judgments()[0].answer == answer
+
+
+def test_the_latest_revision_counts_and_all_are_kept(workspace: Workspace) -> None:
+    other = replace(LABELER, id="labeler-2")
+    second = judgment(RankingAnswer((1, 1)), revision=2)
+    workspace.put([*ALL, other, judgment(RankingAnswer((1, 2)), labeler="labeler-2"), second])
+    assert [(j.labeler_id, j.revision) for j in workspace.judgments()] == [("labeler-1", 2), ("labeler-2", 1)]
+    assert len(workspace.judgments(campaign_id=CAMPAIGN.id, all_revisions=True)) == 3
+    assert workspace.judgments(campaign_id="campaign-none") == []
+    with pytest.raises(PreflabError, match="by labeler labeler-1 with revision 2 is there already"):
+        workspace.put([replace(second, id="judgment-new")])
+
+
+def test_one_id_for_two_contents_is_refused(workspace: Workspace) -> None:
+    workspace.put(ALL)
+    with pytest.raises(PreflabError, match="another text"):
+        workspace.put([replace(CHAT, text="other")])
+    with pytest.raises(PreflabError, match="another answer"):
+        workspace.put([replace(JUDGMENT, answer=RankingAnswer((1, 2)))])
+    with pytest.raises(PreflabError, match="another name"):
+        workspace.put([replace(LABELER, id="labeler-9"), replace(LABELER, id="labeler-9", name="two in one batch")])
+    assert len(workspace.labelers()) == 1
+
+
+def test_what_is_outside_the_content_may_differ_and_the_first_stays(workspace: Workspace) -> None:
+    workspace.put([CHAT, GOOD])
+    assert (
+        sum(workspace.put([replace(CHAT, source="elsewhere"), replace(GOOD, logps=(-0.1, -0.2, -0.3))]).values()) == 0
+    )
+    assert workspace.prompts() == [CHAT]
+    assert workspace.completions() == [GOOD]
+
+
+def test_missing_parents_and_foreign_completions_are_named(workspace: Workspace) -> None:
+    with pytest.raises(PreflabError, match=f"prompt that is not there: {CHAT.id}"):
+        workspace.put([PLAIN, GOOD])
+    assert workspace.prompts() == [], "nothing half-loads"
+    foreign = Completion.make(PLAIN.id, "x", MODEL)
+    with pytest.raises(PreflabError, match="of another prompt"):
+        workspace.put([PLAIN, CHAT, BAD, foreign, Preference.make(CHAT.id, (BAD.id, foreign.id), (1, 2))])
+
+
+def test_missing_ids_are_named(workspace: Workspace) -> None:
+    workspace.put([CHAT])
+    with pytest.raises(PreflabError, match="2 prompt ids not in the workspace: prompt-x, prompt-y"):
+        workspace.prompts([CHAT.id, "prompt-x", "prompt-y"])
+
+
+def test_nan_and_foreign_objects_are_refused(workspace: Workspace) -> None:
+    with pytest.raises(PreflabError, match="cannot hold"):
+        workspace.put([Prompt("prompt-nan", "x", columns={"a": float("nan")})])
+    with pytest.raises(PreflabError, match="cannot hold"):
+        workspace.put([Prompt("prompt-set", "x", columns={"a": {1, 2}})])
+    with pytest.raises(PreflabError, match="a record of type str"):
+        workspace.put(["prompt"])  # type: ignore[list-item]
+
+
+def test_more_records_than_one_query_takes(workspace: Workspace) -> None:
+    prompts = [Prompt.make(text=f"prompt number {n}") for n in range(1501)]
+    assert workspace.put(prompts)["prompt"] == 1501
+    assert workspace.prompts([p.id for p in prompts]) == prompts
+    assert len(workspace.completions(prompt_ids=[p.id for p in prompts])) == 0
+
+
+def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(PreflabError, match="no such folder"):
+        Workspace.open(tmp_path / "none")
+    with pytest.raises(PreflabError, match=f"no {DATABASE} in it"):
+        Workspace.open(tmp_path)
+    (tmp_path / DATABASE).write_bytes(b"this is a text, not a database. " * 100)
+    with pytest.raises(PreflabError, match="not a database"):
+        Workspace.open(tmp_path)
+    with pytest.raises(PreflabError, match="mysql"):
+        Workspace.open(tmp_path, url="mysql://host/name")
+    (tmp_path / "file").touch()
+    with pytest.raises(PreflabError, match="file"):
+        Workspace.open(tmp_path / "file", create=True)
+
+
+def test_safe_settings_are_on(workspace: Workspace) -> None:
+    with reading(workspace.engine) as connection:
+        found = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_migrations_make_exactly_the_tables_of_the_schema(workspace: Workspace) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from preflab.store.migrate import known_versions
+
+    assert known_versions()[-1] == SCHEMA_VERSION
+    with reading(workspace.engine) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+
+
+def test_a_second_opening_does_not_import_alembic(workspace: Workspace) -> None:
+    code = (
+        f"import sys; from preflab.store.workspace import Workspace; Workspace.open({str(workspace.path)!r}).close(); "
+        "print('alembic' in sys.modules, 'torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_environment())
+    assert shown.stdout.split() == ["False", "False"]
+
+
+def test_an_older_database_is_backed_up_and_a_newer_one_refused(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.put([CHAT])
+    workspace.close()
+    file = workspace.path / DATABASE
+    monkeypatch.setattr("preflab.store.migrate.SCHEMA_VERSION", "0002")
+    Workspace.open(workspace.path).close()
+    with Workspace.open(workspace.path) as same, reading(same.engine) as connection:
+        assert connection.execute(text("SELECT count(*) FROM prompts")).scalar() == 1
+    saved = file.with_name(f"{DATABASE}.0001.bak")
+    connection = sqlite3.connect(saved)
+    assert connection.execute("SELECT id FROM prompts").fetchall() == [(CHAT.id,)]
+    connection.close()
+    monkeypatch.undo()
+    connection = sqlite3.connect(file)
+    connection.execute("UPDATE alembic_version SET version_num = '0999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(PreflabError, match="tables of version 0999"):
+        Workspace.open(workspace.path)
+
+
+def test_a_backup_can_be_opened(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.put(ALL)
+    (tmp_path / "copy").mkdir()
+    workspace.backup(tmp_path / "copy" / DATABASE)
+    with Workspace.open(tmp_path / "copy") as copy:
+        assert copy.counts() == workspace.counts()
+        assert copy.judgments() == [JUDGMENT]
+
+
+def _environment() -> dict[str, str]:
+    source = Path(__file__).resolve().parents[2] / "src"
+    return os.environ | {"PYTHONPATH": str(source)}
+
+
+def _open_and_put(path: str, number: int) -> None:
+    with Workspace.open(path, create=True) as workspace:
+        for index in range(10):
+            workspace.put([Prompt.make(text=f"{number}-{index}"), CHAT])
+
+
+def test_several_processes_make_and_fill_one_workspace(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    started = [context.Process(target=_open_and_put, args=(str(tmp_path / "w"), number)) for number in range(4)]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(60)
+    assert [process.exitcode for process in started] == [0] * 4
+    with Workspace.open(tmp_path / "w") as workspace:
+        assert workspace.counts()["prompt"] == 41
+
+
+WRITER = """
+import sys
+from preflab.records import Prompt
+from preflab.store.workspace import Workspace
+workspace = Workspace.open(sys.argv[1], create=True)
+for number in range(100000):
+    workspace.put([Prompt.make(text=f"{number}")])
+    print(number, flush=True)
+"""
+
+
+def test_killed_in_the_middle_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "w")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
+        assert process.stdout is not None
+        acknowledged = [next(process.stdout).strip() for _ in range(40)]
+        process.send_signal(signal.SIGKILL)
+        acknowledged += process.stdout.read().split()
+    with Workspace.open(tmp_path / "w") as workspace:
+        assert {p.text for p in workspace.prompts()} >= set(acknowledged)
+        with reading(workspace.engine) as connection:
+            assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+
+
+def test_a_full_database_leaves_what_was_there(workspace: Workspace) -> None:
+    workspace.put([CHAT])
+    with writing(workspace.engine) as connection:
+        connection.exec_driver_sql("PRAGMA max_page_count = 60")
+    with pytest.raises(PreflabError, match="full"):
+        workspace.put([Prompt.make(text=f"{number}" * 500) for number in range(5000)])
+    assert workspace.prompts() == [CHAT]
