@@ -84,6 +84,10 @@ class Recipe:
             return own
         return int(hashlib.sha256(f"{self.seed}/{name}".encode()).hexdigest()[:8], 16) >> 1
 
+    def kind(self, name: str) -> str:
+        """The kind of a stage."""
+        return str(type(self.stages[name]).model_fields["kind"].default)
+
     def inputs(self, name: str) -> list[str]:
         """The stages this one reads, each once, in the order of its settings."""
         named = (word for _, word, _ in references(self.stages[name]) if word in self.stages)

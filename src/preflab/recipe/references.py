@@ -14,26 +14,29 @@ SPLITS = ("train", "held_out")
 PEOPLE = "people"
 
 
-def references(settings: Settings, at: str = "") -> Iterator[tuple[str, str, str]]:
-    """Every name in these settings: (what it refers to, the name, the setting it stands in)."""
+Steps = tuple[str | int, ...]
+
+
+def references(settings: Settings, at: Steps = ()) -> Iterator[tuple[str, str, Steps]]:
+    """Every name in these settings: (what it refers to, the name, the path of the setting it stands in)."""
     for name, field in type(settings).model_fields.items():
-        value, where = getattr(settings, name), f"{at}{name}"
+        value, where = getattr(settings, name), (*at, name)
         extra = field.json_schema_extra
         refers = extra.get("refers") if isinstance(extra, dict) else None
         for place, item in _items(value, where):
             if isinstance(item, Settings):
-                yield from references(item, f"{place}.")
+                yield from references(item, place)
             elif refers and isinstance(item, str):
                 yield str(refers), item, place
 
 
-def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
+def _items(value: Any, where: Steps) -> Iterator[tuple[Steps, Any]]:
     if isinstance(value, tuple):
         for index, item in enumerate(value):
-            yield f"{where}.{index}", item
+            yield (*where, index), item
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            yield f"{where}.{key}", item
+            yield (*where, str(key)), item
     else:
         yield where, value
 
@@ -53,7 +56,8 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
             )
     for name, stage in stages.items():
         for refers, word, place in references(stage):
-            _check(_Place(settings, stages, path, f"stages.{name}.{place}"), refers, word)
+            at = ".".join(str(step) for step in ("stages", name, *place))
+            _check(_Place(settings, stages, path, at), refers, word)
     _check_order(stages, path)
 
 

@@ -1,0 +1,146 @@
+"""A stage's key: what makes its result, hashed. Equal keys, equal results; a changed key is a stale stage.
+
+In it: kind, version, settings (less the resumable and the logging ones), seed, precision, the keys of the stages it
+reads, and the content of every file, folder, panel and function it names. Not in it: paths, ports, threads, logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.files import read_json, write_json
+from preflab.recipe import Recipe
+from preflab.recipe.references import PEOPLE, references
+from preflab.settings.learning import RunSettings
+
+
+def digest(content: Any) -> str:
+    """24 hex digits of SHA-256 over canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+class ContentHashes:
+    """SHA-256 of files and folders, kept in `runs/.hashes.json` until a file's size or time of change is another."""
+
+    def __init__(self, runs: Path) -> None:
+        self.cache = runs / ".hashes.json"
+        self.known: dict[str, list[Any]] = read_json(self.cache) if self.cache.exists() else {}
+        self.changed = False
+
+    def of(self, path: Path) -> str:
+        """The hash of a file, or of every file in a folder with their names."""
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            return digest([[file.relative_to(path).as_posix(), self._file(file)] for file in files])
+        return self._file(path)
+
+    def _file(self, path: Path) -> str:
+        stat = path.stat()
+        size, changed_at, name = stat.st_size, stat.st_mtime_ns, str(path)
+        if name in self.known and self.known[name][:2] == [size, changed_at]:
+            return str(self.known[name][2])
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.known[name], self.changed = [size, changed_at, found], True
+        return found
+
+    def save(self) -> None:
+        """Keeps the hashes for the next time."""
+        if self.changed:
+            write_json(self.cache, self.known)
+
+
+def stage_key(
+    recipe: Recipe,
+    name: str,
+    hashes: ContentHashes,
+    *,
+    inputs: Mapping[str, str],
+    version: int,
+    left_out: Sequence[str] = (),
+) -> str:
+    """The key of a stage whose inputs have these keys; `left_out` are its resumable settings."""
+    settings = recipe.stages[name]
+    content = settings.model_dump(mode="json")
+    for field in ("seed", *left_out, *_logging(settings)):
+        del content[field]
+    read = {}
+    for refers, word, place in references(settings):
+        found = _content(recipe, refers, word, hashes)
+        if found is not None:
+            read[".".join(str(step) for step in place)] = found
+            _forget(content, place)
+    return digest(
+        {
+            "settings": content,
+            "read": read,
+            "inputs": dict(inputs),
+            "seed": recipe.stage_seed(name),
+            "version": version,
+            "dtype": recipe.device.dtype,
+        }
+    )
+
+
+def _logging(settings: Any) -> list[str]:
+    return [name for name in type(settings).model_fields if isinstance(getattr(settings, name), RunSettings)]
+
+
+def _forget(content: Any, place: tuple[str | int, ...]) -> None:
+    """What is read counts by its content, so the name or path it was given is taken out."""
+    for step in place[:-1]:
+        content = content[step]
+    content[place[-1]] = None
+
+
+def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> Any:
+    """What stands behind a name that is no stage; None where the name itself is all there is (a Hub id)."""
+    if refers == "function":
+        file = function_file(recipe, word)
+        return [word.partition(":")[2], hashes.of(file)] if file else None
+    if refers == "labelers" and word != PEOPLE:
+        panel = recipe.labelers[word]
+        functions = [_content(recipe, kind, name, hashes) for kind, name, _ in references(panel)]
+        return [panel.model_dump(mode="json"), functions]
+    base, _, split = word.partition(".")
+    if refers in ("data", "preferences") and word not in recipe.stages:
+        data = recipe.data[base]
+        share = data.held_out if split else 0.0
+        return [hashes.of(recipe.resolve(data.path)), data.format, share, split]
+    if refers in ("model", "reward") and word not in recipe.stages and recipe.resolve(word).is_dir():
+        return hashes.of(recipe.resolve(word))
+    return None
+
+
+def function_file(recipe: Recipe, function: str) -> Path | None:
+    """The source file of `module:function`: from the current folder, the recipe's folder, or an installed package.
+
+    None when the module has no source to read (it is compiled).
+
+    Raises:
+        PreflabError: there is no such module, said before anything has run.
+    """
+    module = function.partition(":")[0]
+    relative = Path(*module.split("."))
+    for folder in (Path.cwd(), recipe.folder):
+        for file in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):
+            if file.is_file():
+                return file
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ModuleNotFoundError, ValueError):
+        spec = None
+    if spec is not None:
+        return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
+    raise PreflabError(
+        f"{recipe.path.name}: no module `{module}` for `{function}`",
+        f"{relative}.py in the current folder or beside the recipe, or an installed package",
+        "mend the name, or install it",
+    )

@@ -1,0 +1,93 @@
+"""The run folders: one per stage and key, each with a manifest that says what it holds and how far it came."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from preflab import __version__
+from preflab.errors import PreflabError
+from preflab.files import read_json, readable_disk_errors, write_json
+
+MANIFEST = "manifest.json"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder; {} when the stage has not begun."""
+    path = folder / MANIFEST
+    manifest: dict[str, Any] = read_json(path) if path.exists() else {}
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes it whole or not at all."""
+    write_json(folder / MANIFEST, manifest)
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, preflab and what a result depends on most, read without importing anything."""
+    found = {"python": platform.python_version(), "preflab": __version__}
+    for name in ("torch", "transformers", "peft"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+class FreshCounts:
+    """How often a stage was asked for anew: `runs/fresh.json`, base key → count, part of the key from then on."""
+
+    def __init__(self, runs: Path) -> None:
+        self.path = runs / "fresh.json"
+        self.counts: dict[str, int] = read_json(self.path) if self.path.exists() else {}
+
+    def get(self, key: str) -> int:
+        """0 for a stage that was never asked for anew."""
+        return self.counts.get(key, 0)
+
+    def add(self, key: str) -> None:
+        """Once more; written at once."""
+        self.counts[key] = self.get(key) + 1
+        write_json(self.path, self.counts)
+
+
+@contextmanager
+def locked(runs: Path) -> Iterator[None]:
+    """One run at a time in a workspace; the system frees the lock of a process that died, however it died.
+
+    Raises:
+        PreflabError: another process is running here.
+    """
+    import fcntl
+
+    path = runs / ".lock"
+    with readable_disk_errors(path):
+        runs.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise PreflabError(
+                f"{runs.parent}: {file.read().strip() or 'another preflab'} is running in this workspace",
+                "one run at a time",
+                "wait for it, or choose another folder with --workspace",
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
