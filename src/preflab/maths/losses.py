@@ -120,10 +120,10 @@ def explained_variance(values: Tensor, returns: Tensor, completion_mask: Tensor)
     """1 − Var(returns − values) / Var(returns) over the tokens of the whole batch.
 
     (B, T) → 0-d, without gradient: 1 where the values are right, 0 where they are no better than a constant, below 0
-    where they are worse. NaN where all returns are equal and the question has no answer. A quotient of variances: it
+    where they are worse. 0 where all returns are equal, since there is nothing to explain. A quotient of variances: it
     does not add up over micro-batches, so hand it the whole batch.
     """
     check_same_shape(values=values, returns=returns, completion_mask=completion_mask)
     residual = masked_variance((returns - values).detach(), completion_mask)
     total = masked_variance(returns.detach(), completion_mask)
-    return torch.where(total > 0, 1 - residual / total, torch.full_like(total, math.nan))
+    return torch.where(total > 0, 1 - residual / total, torch.zeros_like(total))
