@@ -18,6 +18,7 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state
 from preflab.models.trunk import Trunk
+from preflab.training.tensor_files import read_tensors, write_tensors
 
 
 def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
@@ -29,16 +30,14 @@ def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
         folder: where to.
         base: id of the base weights the adapter belongs to; checked on loading.
     """
-    from safetensors.torch import save_file
-
     with new_folder(folder) as beside:
         if trunk.lora is not None:
-            save_file(_contiguous(adapter_state(trunk.model, role)), beside / "adapter_model.safetensors")
+            write_tensors(beside / "adapter_model.safetensors", adapter_state(trunk.model, role))
             write_json(beside / "adapter_config.json", _peft_config(trunk, role))
         else:
-            save_file(_contiguous(trunk.models[role].state_dict()), beside / "weights.safetensors")
+            write_tensors(beside / "weights.safetensors", trunk.models[role].state_dict())
         if role in trunk.heads:
-            save_file(_contiguous(trunk.heads[role].state_dict()), beside / "head.safetensors")
+            write_tensors(beside / "head.safetensors", trunk.heads[role].state_dict())
         write_json(beside / "role.json", _card(trunk, role, base))
 
 
@@ -59,23 +58,6 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
         _fill(trunk.models[role], folder / "weights.safetensors")
     if role in trunk.heads:
         _fill(trunk.heads[role], folder / "head.safetensors")
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file.
-
-    Raises:
-        PreflabError: the file is missing or corrupted.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise PreflabError(
-            f"{path}: {error}", "a whole safetensors file", "restore it, or train that stage again with --fresh"
-        ) from error
 
 
 @torch.no_grad()
@@ -110,18 +92,6 @@ def _fill(module: Any, path: Path) -> None:
 def _is_tied(module: Any, name: str, state: dict[str, Tensor]) -> bool:
     known = module.state_dict()
     return any(known[other].data_ptr() == known[name].data_ptr() for other in state if other in known)
-
-
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Safetensors refuses shared storage: of tied tensors the first name is kept."""
-    seen: set[int] = set()
-    kept = {}
-    for name, tensor in state.items():
-        if tensor.numel() and tensor.data_ptr() in seen:
-            continue
-        seen.add(tensor.data_ptr())
-        kept[name] = tensor.detach().contiguous()
-    return kept
 
 
 def _peft_config(trunk: Trunk, role: str) -> dict[str, Any]:

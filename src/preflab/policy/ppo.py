@@ -1,0 +1,403 @@
+"""Proximal policy optimisation against a reward, with a KL penalty to a reference (Schulman et al. 2017).
+
+The loop of one step, numbered as on its page in docs/algorithms/ppo.md:
+
+    1 collect      completions of the current policy; log-probabilities of policy and reference, exact KL, old values
+    2 score        a reward for every completion
+    3 advantages   KL treatment, generalised advantage estimation, whitening
+    4 update       several passes of clipped updates over the same rollouts
+    5 log          metrics, alarms, a few rollouts for reading, a checkpoint
+
+Sampler and scorer are handed in; this file knows neither engines nor reward models.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.files import keep_rows
+from preflab.maths.advantages import VARIANCE_FLOOR, gae, moment_sums, scores_at_last_token, whiten
+from preflab.maths.kl import (
+    AdaptiveKLController,
+    FixedKLController,
+    exact_kl_loss,
+    kl_rewards_exact_later,
+    kl_rewards_k1,
+    sequence_kl_loss,
+)
+from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
+from preflab.maths.masks import masked_mean
+from preflab.models.trunk import Role, Trunk
+from preflab.policy.ppo_statistics import LearningBatch, keep_rollouts, reduced, rollout_statistics
+from preflab.progress import progress
+from preflab.records import Prompt
+from preflab.seeds import derive_seed
+from preflab.settings.ppo import PpoSettings
+from preflab.training.alarms import Alarm, Alarms
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.processes import make_accelerator, own_share, sum_over_processes
+from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem
+from preflab.training.rollouts import Rollouts
+from preflab.training.state import RunState
+
+
+@dataclass
+class PpoRun:
+    """Everything a PPO run is handed."""
+
+    trunk: Trunk
+    """With the roles policy, reference and value."""
+    settings: PpoSettings
+    prompts: Sequence[tuple[Prompt, tuple[int, ...]]]
+    """Training prompts with their token ids."""
+    sampler: Sampler
+    """Writes with the trunk's policy role."""
+    scorer: Scorer
+    decode: Callable[[Sequence[int]], str]
+    """Completion tokens → text."""
+    folder: Path
+    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
+    seed: int
+    name: str = "ppo"
+    """The stage's name, for the progress bar."""
+    held_out: Callable[[], float] | None = None
+    """The held-out criterion of the policy as it is now."""
+    accelerator: Any = field(default_factory=make_accelerator)
+
+
+@dataclass(frozen=True)
+class PpoResult:
+    """How a run ended."""
+
+    num_steps: int
+    stopped_because: str
+    alarms: list[Alarm]
+
+
+def train_ppo(run: PpoRun) -> PpoResult:
+    """Train the policy role of `run.trunk` (and its value role), resuming from the folder's checkpoint if there is one.
+
+    Raises:
+        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+    """
+    settings, accelerator = run.settings, run.accelerator
+    if settings.optimiser.gradient_checkpointing:
+        run.trunk.enable_gradient_checkpointing()
+    optimiser = _optimiser(run.trunk, settings)
+    trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
+    controller = _controller(settings)
+    state = RunState(run.trunk, optimiser, {"kl_controller": controller})
+    state.load(run.folder / "checkpoint")
+    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
+    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
+    keep_rows(run.folder / "rollouts.jsonl", state.step)
+    fired: list[Alarm] = []
+    stopped_because = f"{settings.num_steps} steps are done"
+    with progress(run.name, settings.num_steps, state.step) as bar:
+        while state.step < settings.num_steps:
+            step, started = state.step, time.perf_counter()
+            # 1 collect
+            rollouts = collect(run, step)
+            collected = time.perf_counter()
+            # 2 score
+            scores, terms = score(run, rollouts)
+            scored = time.perf_counter()
+            # 3 advantages
+            batch = advantages(run, rollouts, scores, controller.kl_coef)
+            # 4 update
+            factor = learning_rate_factor(step, settings.num_steps, settings.optimiser)
+            rate = set_learning_rate(optimiser, factor)
+            updates = update(run, trunk, optimiser, rollouts, batch, step, controller.kl_coef)
+            # 5 log
+            values = {
+                **rollout_statistics(accelerator, rollouts, batch, scores, terms),
+                **updates,
+                "kl/coef": controller.kl_coef,
+                "learning_rate": rate,
+                "time/collect": collected - started,
+                "time/score": scored - collected,
+                "time/update": time.perf_counter() - scored,
+                "time/step": time.perf_counter() - started,
+            }
+            values["tokens/s"] = values["num/tokens"] / values["time/step"]
+            controller.update(values["kl/exact"], settings.num_completions_per_step)
+            state.step += 1
+            if _measure_held_out(settings, state.step) and run.held_out is not None:
+                values["score/held_out"] = run.held_out()
+            accelerator.log(values, step=step)
+            if accelerator.is_main_process:
+                metrics.write(step, values)
+                fired += alarms.check(metrics.rows())
+                keep_rollouts(
+                    run.folder / "rollouts.jsonl", settings.num_kept_rollouts, step, rollouts, batch, scores, run.decode
+                )
+            reason = _stop_reason(settings, values)
+            if accelerator.is_main_process and (reason or state.step % settings.run.save_every == 0):
+                state.save(run.folder / "checkpoint")
+            bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
+            if reason:
+                stopped_because = reason
+                break
+    if accelerator.is_main_process and state.step == settings.num_steps:
+        state.save(run.folder / "checkpoint")
+    return PpoResult(state.step, stopped_because, fired)
+
+
+def collect(run: PpoRun, step: int) -> Rollouts:
+    """Step 1: completions of the current policy, and what every role says about them.
+
+    Prompts come in a random order that is drawn anew for each pass; each completion has a seed of its own, so the
+    number of processes and the batch it is decoded in do not change it.
+    """
+    settings = run.settings
+    num = settings.num_completions_per_step
+    rows = own_share(num, run.accelerator)
+    chosen = [run.prompts[_prompt_index(run, step * num + row)] for row in rows]
+    requests = [
+        SampleRequest(ids, derive_seed(run.seed, "rollout", step, row))
+        for row, (_, ids) in zip(rows, chosen, strict=True)
+    ]
+    sampled = run.sampler.sample(requests, settings.decoding)
+    texts = [run.decode(one.token_ids) for one in sampled]
+    rollouts = Rollouts.start([p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts)
+    roles: tuple[Role, ...] = ("policy", "reference", "value")
+    with torch.no_grad():
+        for part in token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
+            tokens = collate([rollouts.sequences[i] for i in part], run.trunk.pad_id).to(run.trunk.device)
+            said = run.trunk(tokens, roles, temperature=settings.decoding.temperature, exact_kl=True)
+            for target, source in (
+                (rollouts.trainer_logps, said["policy"].logps),
+                (rollouts.ref_logps, said["reference"].logps),
+                (rollouts.exact_kl, said["policy"].kl),
+                (rollouts.values, said["value"].values),
+            ):
+                target[part, : source.shape[1]] = source.cpu()
+    return rollouts
+
+
+def score(run: PpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
+    """Step 2: (B,) rewards, less the penalty for completions that did not end themselves, and the terms they sum."""
+    items = [
+        ScoringItem(prompt, text, sequence.prompt_ids, sequence.completion_ids, "stop" if finished else "length")
+        for prompt, text, sequence, finished in zip(
+            rollouts.prompts, rollouts.texts, rollouts.sequences, rollouts.finished.tolist(), strict=True
+        )
+    ]
+    scores = run.scorer.score(items)
+    total = scores.total - run.settings.missing_eos_penalty * (~rollouts.finished).float()
+    if run.settings.bootstrap_truncated:
+        total = torch.where(rollouts.finished, total, 0.0)
+    return total, scores.terms
+
+
+def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> LearningBatch:
+    """Step 3: rewards per token by the chosen KL treatment, then GAE and whitening over the whole batch."""
+    settings, mask = run.settings, rollouts.completion_mask
+    rewards = scores_at_last_token(scores, mask)
+    if settings.kl_treatment == "reward_k1":
+        rewards = rewards + kl_rewards_k1(rollouts.old_logps, rollouts.ref_logps, mask, kl_coef)
+    if settings.kl_treatment == "exact":
+        rewards = rewards + kl_rewards_exact_later(rollouts.exact_kl, mask, kl_coef)
+    if settings.whiten_rewards:
+        sums = sum_over_processes(run.accelerator, moment_sums(rewards, mask))
+        rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
+    bootstrap = _last_values(run, rollouts) if settings.bootstrap_truncated else None
+    raw, returns = gae(
+        rewards, rollouts.values, mask, gamma=settings.gamma, lam=settings.lam, bootstrap_values=bootstrap
+    )
+    if not settings.whiten_advantages:
+        return LearningBatch(raw, returns, raw, 1.0)
+    sums = sum_over_processes(run.accelerator, moment_sums(raw, mask))
+    variance = sums[2] / sums[0] - (sums[1] / sums[0]) ** 2
+    scale = float(torch.rsqrt(variance.clamp(min=0) + VARIANCE_FLOOR))
+    return LearningBatch(whiten(raw, mask, sums=sums), returns, raw, scale)
+
+
+def update(
+    run: PpoRun, trunk: Any, optimiser: Any, rollouts: Rollouts, batch: LearningBatch, step: int, kl_coef: float
+) -> dict[str, float]:
+    """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
+
+    Every loss is divided by the tokens of its whole minibatch over all micro-batches and processes, so how a minibatch
+    is split changes nothing.
+    """
+    settings, accelerator = run.settings, run.accelerator
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    found: list[dict[str, float]] = []
+    for epoch in range(settings.num_epochs):
+        order = _permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
+        for rows in _split(order, settings.num_minibatches):
+            count = rollouts.completion_mask[rows].sum()
+            num_tokens = float(sum_over_processes(accelerator, count.to(accelerator.device)))
+            parts = token_budget_batches([rollouts.lengths[i] for i in rows], settings.optimiser.tokens_per_micro_batch)
+            sums: dict[str, float] = {}
+            for number, part in enumerate(parts):
+                own = [rows[i] for i in part]
+                with _sync_on_last(accelerator, trunk, number == len(parts) - 1):
+                    loss, statistics = minibatch_loss(run, trunk, rollouts, batch, own, num_tokens, step, kl_coef)
+                    # Processes average their gradients; the denominator is already that of all of them.
+                    accelerator.backward(loss * accelerator.num_processes)
+                _add(sums, statistics)
+            sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
+            optimiser.step()
+            optimiser.zero_grad()
+            found.append(reduced(accelerator, sums))
+    mean = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
+    mean["ratio/max_deviation"] = max(one["ratio/max_deviation"] for one in found)
+    mean["ratio/first_deviation"] = found[0]["ratio/max_deviation"]
+    mean["num/updates"] = len(found)
+    return mean
+
+
+def minibatch_loss(
+    run: PpoRun,
+    trunk: Any,
+    rollouts: Rollouts,
+    batch: LearningBatch,
+    rows: list[int],
+    num_tokens: float,
+    step: int,
+    kl_coef: float,
+) -> tuple[Tensor, dict[str, float]]:
+    """loss = policy + value_coef · value − entropy_coef · entropy + kl_coef · KL, for some rows of a minibatch.
+
+    The KL term is that of treatments (b) and (c) and carries the advantages' scale; all terms are sums over these rows
+    divided by `num_tokens` of the whole minibatch.
+    """
+    settings = run.settings
+    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    width = tokens.completion_mask.shape[1]
+    mask = tokens.completion_mask
+
+    def of(tensor: Tensor) -> Tensor:
+        return tensor[rows, :width].to(mask.device)
+
+    warming_up = step < settings.num_critic_warmup_steps
+    said = trunk(
+        tokens,
+        ("value",) if warming_up else ("policy", "value"),
+        temperature=settings.decoding.temperature,
+        entropy=not warming_up,
+        exact_kl=settings.kl_treatment == "exact" and not warming_up,
+    )
+    value = clipped_value_loss(
+        said["value"].values,
+        of(rollouts.values),
+        of(batch.returns),
+        mask,
+        clip=settings.value_clip,
+        denominator=num_tokens,
+    )
+    statistics = {"loss/value": value.loss.item(), "clip/value": value.clip_fraction.item()}
+    loss = settings.value_coef * value.loss
+    if warming_up:
+        return loss, {**statistics, "loss/total": loss.item(), "ratio/max_deviation": 0.0}
+    logps = said["policy"].logps
+    policy = clipped_policy_loss(
+        logps,
+        of(rollouts.old_logps),
+        of(batch.advantages),
+        mask,
+        clip_low=settings.clip_low,
+        clip_high=settings.clip_high,
+        denominator=num_tokens,
+    )
+    entropy = masked_mean(said["policy"].entropy, mask, num_tokens)
+    loss = loss + policy.loss - settings.entropy_coef * entropy
+    if settings.kl_treatment != "reward_k1":
+        exact = settings.kl_treatment == "exact"
+        kl = (
+            exact_kl_loss(said["policy"].kl, mask, num_tokens)
+            if exact
+            else sequence_kl_loss(logps, of(rollouts.ref_logps), mask, num_tokens)
+        )
+        loss = loss + kl_coef * batch.advantage_scale * kl
+        statistics["loss/kl"] = kl.item()
+    return loss, {
+        **statistics,
+        "loss/total": loss.item(),
+        "loss/policy": policy.loss.item(),
+        "clip/policy": policy.clip_fraction.item(),
+        "ratio/approx_kl": policy.approx_kl.item(),
+        "ratio/max_deviation": policy.max_ratio_deviation.item(),
+        "entropy/mean": entropy.item(),
+    }
+
+
+def _optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
+    rate = settings.optimiser.learning_rate
+    groups = [
+        ([p for _, p in trunk.parameters_of("policy")], rate),
+        ([p for _, p in trunk.parameters_of("value")], settings.value_learning_rate or rate),
+    ]
+    return make_optimiser(groups, settings.optimiser)
+
+
+def _controller(settings: PpoSettings) -> FixedKLController | AdaptiveKLController:
+    if settings.kl_target is None:
+        return FixedKLController(settings.kl_coef)
+    return AdaptiveKLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
+
+
+def _prompt_index(run: PpoRun, position: int) -> int:
+    """Which prompt comes at a position of the endless stream; the completions of one prompt stand together."""
+    number = position // run.settings.num_completions_per_prompt
+    epoch, place = divmod(number, len(run.prompts))
+    return _permutation(len(run.prompts), derive_seed(run.seed, "prompts", epoch))[place]
+
+
+def _permutation(num: int, seed: int) -> list[int]:
+    return torch.randperm(num, generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def _split(order: list[int], num_parts: int) -> list[list[int]]:
+    """Parts whose sizes differ by at most one."""
+    bounds = [len(order) * i // num_parts for i in range(num_parts + 1)]
+    return [order[a:b] for a, b in pairwise(bounds)]
+
+
+def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
+    """(B,) value of the state after the last token of truncated completions, 0 for finished ones."""
+    last = torch.zeros(len(rollouts))
+    for row in (~rollouts.finished).nonzero()[:, 0].tolist():
+        sequence = rollouts.sequences[row]
+        longer = TokenSequence(sequence.prompt_ids, (*sequence.completion_ids, run.trunk.pad_id))
+        with torch.no_grad():
+            said = run.trunk(collate([longer], run.trunk.pad_id).to(run.trunk.device), ("value",))
+        last[row] = said["value"].values[0, -1].cpu()
+    return last
+
+
+def _sync_on_last(accelerator: Any, trunk: Any, last: bool) -> Any:
+    return nullcontext() if last else accelerator.no_sync(trunk)
+
+
+def _add(sums: dict[str, float], statistics: dict[str, float]) -> None:
+    for name, value in statistics.items():
+        former = sums.get(name, 0.0)
+        sums[name] = max(former, value) if name == "ratio/max_deviation" else former + value
+
+
+def _measure_held_out(settings: PpoSettings, num_done: int) -> bool:
+    return settings.stop.criterion is not None and num_done % settings.stop.every == 0
+
+
+def _stop_reason(settings: PpoSettings, values: dict[str, float]) -> str | None:
+    stop, held_out = settings.stop, values.get("score/held_out")
+    if stop.threshold is not None and held_out is not None and held_out >= stop.threshold:
+        return f"the held-out criterion reached {held_out:.3f} (threshold {stop.threshold:g})"
+    if stop.max_kl is not None and values["kl/exact"] > stop.max_kl:
+        return f"KL reached {values['kl/exact']:.2f} nats per completion (limit {stop.max_kl:g})"
+    return None

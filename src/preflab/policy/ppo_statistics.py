@@ -1,0 +1,101 @@
+"""What a PPO step says about itself: the learning batch, the step's metrics, the rollouts kept for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.files import append_jsonl
+from preflab.maths.advantages import moment_sums
+from preflab.maths.losses import explained_variance
+from preflab.training.processes import max_over_processes, sum_over_processes
+from preflab.training.rollouts import Rollouts, repeat_share
+
+
+@dataclass
+class LearningBatch:
+    """What the update learns from; all (B, T)."""
+
+    advantages: Tensor
+    returns: Tensor
+    raw_advantages: Tensor
+    """Before whitening."""
+    advantage_scale: float
+    """What whitening multiplied them with: a KL loss beside them must be multiplied with it too."""
+
+
+def reduced(accelerator: Any, sums: dict[str, float]) -> dict[str, float]:
+    """One minibatch's statistics over all processes."""
+    if accelerator.num_processes == 1:
+        return sums
+    names = [name for name in sums if name not in ("ratio/max_deviation", "grad/norm")]
+    total = sum_over_processes(accelerator, torch.tensor([sums[n] for n in names], device=accelerator.device))
+    reduced = dict(zip(names, total.tolist(), strict=True))
+    reduced["ratio/max_deviation"] = max_over_processes(accelerator, sums["ratio/max_deviation"])
+    return {**reduced, "grad/norm": sums["grad/norm"]}
+
+
+def rollout_statistics(
+    accelerator: Any, rollouts: Rollouts, batch: LearningBatch, scores: Tensor, terms: dict[str, Tensor]
+) -> dict[str, float]:
+    """The step's metrics about its rollouts, over all processes."""
+    mask = rollouts.completion_mask
+    everywhere = torch.ones_like(scores, dtype=torch.bool)
+    columns = {
+        "kl/exact": rollouts.exact_kl.sum(1),
+        "kl/k1": torch.where(mask, rollouts.old_logps - rollouts.ref_logps, 0.0).sum(1),
+        "length/mean": mask.sum(1).float(),
+        "length/eos_rate": rollouts.finished.float(),
+        **{f"reward/{name}": term for name, term in terms.items()},
+    }
+    sums = torch.stack([moment_sums(column, everywhere) for column in (scores, *columns.values())])
+    sums = sum_over_processes(accelerator, torch.cat([sums, moment_sums(batch.raw_advantages, mask)[None]]))
+    means = (sums[:, 1] / sums[:, 0]).tolist()
+    deviations = (sums[:, 2] / sums[:, 0] - (sums[:, 1] / sums[:, 0]) ** 2).clamp(min=0).sqrt().tolist()
+    mismatch = torch.where(mask, rollouts.old_logps - rollouts.trainer_logps, 0.0).abs().max().item()
+    explained = explained_variance(rollouts.values, batch.returns, mask).item()
+    return {
+        "reward/mean": means[0],
+        "reward/std": deviations[0],
+        **dict(zip(columns, means[1:-1], strict=True)),
+        "advantage/mean": means[-1],
+        "advantage/std": deviations[-1],
+        "mismatch/logps": max_over_processes(accelerator, mismatch),
+        "repeat/share": repeat_share([s.completion_ids for s in rollouts.sequences]),
+        "num/tokens": float(sums[-1, 0]),
+        **({"value/explained_variance": explained} if explained == explained else {}),
+    }
+
+
+def keep_rollouts(
+    path: Path,
+    num: int,
+    step: int,
+    rollouts: Rollouts,
+    batch: LearningBatch,
+    scores: Tensor,
+    decode: Callable[[Sequence[int]], str],
+) -> None:
+    """Append the first `num` rollouts of a step to a JSON-lines file, token by token, for people to read."""
+    for row in range(min(num, len(rollouts))):
+        mask, prompt = rollouts.completion_mask[row], rollouts.prompts[row]
+        append_jsonl(
+            path,
+            {
+                "step": step,
+                "prompt_id": prompt.id,
+                "prompt": prompt.shown,
+                "completion": rollouts.texts[row],
+                "finish_reason": "stop" if rollouts.finished[row] else "length",
+                "reward": round(scores[row].item(), 5),
+                "tokens": [decode([token]) for token in rollouts.sequences[row].completion_ids],
+                "kl": [round(x, 5) for x in rollouts.exact_kl[row][mask].tolist()],
+                "values": [round(x, 5) for x in rollouts.values[row][mask].tolist()],
+                "advantages": [round(x, 5) for x in batch.advantages[row][mask].tolist()],
+            },
+        )

@@ -1,0 +1,117 @@
+"""Alarms: what reward hacking and broken set-ups look like in the metrics, each with the setting to change.
+
+Each rule is a function of the rows of metrics so far; it fires once, when what it watches for begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.files import append_jsonl, keep_rows, read_jsonl
+
+NUM_FIRST = 3
+"""Steps whose mean is what a run is compared with."""
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Something in the run that a person should look at."""
+
+    step: int
+    alarm: str
+    message: str
+    setting: str
+    """What to change."""
+
+
+class Alarms:
+    """The rules of a run and what has fired; cut back to the checkpoint on resuming."""
+
+    def __init__(self, path: Path, *, kl_budget: float | None, step: int = 0) -> None:
+        self.path = path
+        keep_rows(path, step)
+        self.rules: dict[str, Callable[[Rows], tuple[str, str] | None]] = {
+            "kl above budget": lambda rows: kl_above_budget(rows, kl_budget),
+            "entropy collapse": entropy_collapse,
+            "length drift": length_drift,
+            "repeated n-grams": repeated_ngrams,
+            "reward up, held-out down": reward_up_held_out_down,
+            "first ratio is not 1": first_ratio,
+        }
+
+    def check(self, rows: Rows) -> list[Alarm]:
+        """Alarms that fire at the last row; each kind fires once in a run."""
+        fired = {row["alarm"] for row in read_jsonl(self.path)}
+        new = []
+        for name, rule in self.rules.items():
+            found = rule(rows) if name not in fired else None
+            if found:
+                new.append(Alarm(rows[-1]["step"], name, *found))
+                append_jsonl(self.path, asdict(new[-1]))
+        return new
+
+
+def kl_above_budget(rows: Rows, kl_budget: float | None) -> tuple[str, str] | None:
+    """Mean KL per completion over the budget."""
+    kl = rows[-1].get("kl/exact")
+    if kl_budget is None or kl is None or kl <= kl_budget:
+        return None
+    return f"KL to the reference is {kl:.2f} nats per completion, the budget is {kl_budget:g}", "kl_coef"
+
+
+def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
+    """Next-token entropy below 30 % of what it was at the start."""
+    first, now = _first(rows, "entropy/mean"), rows[-1].get("entropy/mean")
+    if first is None or now is None or now >= 0.3 * first:
+        return None
+    return f"entropy fell from {first:.2f} to {now:.2f} nats per token: the policy says one thing only", "kl_coef"
+
+
+def length_drift(rows: Rows) -> tuple[str, str] | None:
+    """Mean length above 1.5 times or below half of what it was at the start."""
+    first, now = _first(rows, "length/mean"), rows[-1].get("length/mean")
+    if first is None or now is None or 0.5 * first <= now <= 1.5 * first:
+        return None
+    return f"completions went from {first:.1f} to {now:.1f} tokens", "kl_coef or missing_eos_penalty"
+
+
+def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
+    """Over a fifth of the 3-grams of a completion repeat earlier ones, and twice as many as at the start."""
+    first, now = _first(rows, "repeat/share"), rows[-1].get("repeat/share")
+    if first is None or now is None or now <= max(0.2, 2 * first):
+        return None
+    return f"{now:.0%} of the 3-grams of a completion repeat, {first:.0%} at the start", "kl_coef"
+
+
+def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
+    """The held-out criterion fell twice in a row while the reward rose."""
+    seen = [row for row in rows if "score/held_out" in row]
+    if len(seen) < 3 or "score/held_out" not in rows[-1]:
+        return None
+    scores, rewards = ([row[name] for row in seen[-3:]] for name in ("score/held_out", "reward/mean"))
+    if not (scores[0] > scores[1] > scores[2] and rewards[2] > rewards[0]):
+        return None
+    return (
+        f"held-out criterion fell from {scores[0]:.3f} to {scores[2]:.3f} while the reward rose "
+        f"from {rewards[0]:.3f} to {rewards[2]:.3f}: the policy is exploiting the reward",
+        "kl_coef, or label the new completions",
+    )
+
+
+def first_ratio(rows: Rows) -> tuple[str, str] | None:
+    """π/π_old differs from 1 before any update: sampler and trainer do not compute the same thing."""
+    deviation = rows[-1].get("ratio/first_deviation")
+    if deviation is None or deviation <= 1e-2:
+        return None
+    return f"the first ratio is off by {deviation:.1e}", "decoding or device.dtype"
+
+
+def _first(rows: Rows, name: str) -> float | None:
+    """Mean over the first steps; None until there is a later one to compare with."""
+    values = [row[name] for row in rows[:NUM_FIRST] if name in row]
+    return sum(values) / len(values) if len(rows) > NUM_FIRST and values else None

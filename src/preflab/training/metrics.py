@@ -1,0 +1,136 @@
+"""Metrics: one JSON line per step, every name explained.
+
+A metric without an entry in `GLOSSARY` is refused, so each curve of a report has a meaning, a healthy range, and a
+sentence on what trouble looks like.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from preflab.errors import PreflabError, nearest
+from preflab.files import append_jsonl, keep_rows, read_jsonl
+
+
+class Metric(NamedTuple):
+    """What a logged number means."""
+
+    meaning: str
+    unit: str
+    healthy: str
+    trouble: str
+
+
+GLOSSARY: dict[str, Metric] = {
+    "loss/total": Metric(
+        "the loss whose gradient is taken", "", "falls, or for PPO hovers near 0", "NaN stops the run"
+    ),
+    "loss/policy": Metric(
+        "clipped policy loss, mean over tokens", "", "near 0, slightly negative", "large swings: learning rate too high"
+    ),
+    "loss/value": Metric("half the squared error of the value role", "reward²", "falls", "rises: critic cannot follow"),
+    "loss/kl": Metric("KL term of the loss (treatments b and c)", "nats", "small", "grows without end"),
+    "loss/nll": Metric("negative log-likelihood of the completion's tokens", "nats/token", "falls", "rises: too fast"),
+    "loss/bradley_terry": Metric(
+        "−log σ(chosen − rejected)", "nats", "below ln 2 = 0.69", "stays at 0.69: learns nothing"
+    ),
+    "accuracy/train": Metric(
+        "share of this step's pairs in the right order, ties half", "", "0.6 to 0.8", "near 1: memorises the labels"
+    ),
+    "score/margin": Metric("mean score of chosen minus rejected", "raw score", "grows slowly", "explodes: overfitting"),
+    "score/std": Metric("standard deviation of the raw scores", "raw score", "about 1", "tiny: head not learning"),
+    "reward/mean": Metric(
+        "mean reward of the rollouts, before KL", "reward", "rises", "rises while score/held_out falls"
+    ),
+    "reward/std": Metric("standard deviation of the rewards", "reward", "above 0", "0: nothing to prefer"),
+    "score/held_out": Metric(
+        "held-out criterion on held-out prompts", "criterion", "rises with the reward", "falls: reward hacking"
+    ),
+    "kl/exact": Metric(
+        "exact KL(policy ‖ reference), summed over a completion, mean over completions",
+        "nats",
+        "below the budget",
+        "above the budget: raise kl_coef",
+    ),
+    "kl/k1": Metric(
+        "the same by its k1 estimate (sampled)", "nats", "near kl/exact", "negative: sampler and trainer differ"
+    ),
+    "kl/coef": Metric("weight of the KL penalty in force", "reward/nat", "steady", "runs to 0 or to infinity"),
+    "entropy/mean": Metric(
+        "entropy of the next token, mean over tokens", "nats", "falls slowly", "collapses towards 0"
+    ),
+    "ratio/max_deviation": Metric("largest |π/π_old − 1| of the step", "", "below 1", "large: updates too big"),
+    "ratio/first_deviation": Metric(
+        "largest |π/π_old − 1| before the first update", "", "below 1e-3 in fp32", "sampler and trainer disagree"
+    ),
+    "ratio/approx_kl": Metric(
+        "k3 estimate of KL(π_old ‖ π), mean over tokens", "nats", "below 0.05", "updates too big"
+    ),
+    "clip/policy": Metric("share of tokens whose ratio is clipped", "", "0 to 0.3", "above 0.3: updates too big"),
+    "clip/value": Metric("share of tokens whose value is clipped", "", "0 to 0.3", "near 1: value_clip too small"),
+    "value/explained_variance": Metric(
+        "1 − Var(returns − values)/Var(returns)", "", "rises towards 1", "below 0: worse than a constant"
+    ),
+    "length/mean": Metric("tokens per completion", "tokens", "steady", "drifts: the reward likes length"),
+    "length/eos_rate": Metric("share of completions that ended themselves", "", "near 1", "falls: runs into the limit"),
+    "advantage/mean": Metric("mean advantage before whitening", "reward", "near 0", "far from 0: critic is off"),
+    "advantage/std": Metric("standard deviation of advantages before whitening", "reward", "above 0", "0: no signal"),
+    "grad/norm": Metric(
+        "norm of the gradient before clipping, mean over updates", "", "steady", "grows: lower the rate"
+    ),
+    "learning_rate": Metric("learning rate of the first group", "", "as scheduled", ""),
+    "mismatch/logps": Metric(
+        "largest |sampler's log-probability − trainer's|", "nats", "below 1e-3 in fp32", "above 0.01: broken"
+    ),
+    "repeat/share": Metric(
+        "share of 3-grams within a completion seen before in it", "", "as at the start", "rises: one phrase repeated"
+    ),
+    "num/tokens": Metric("completion tokens of the step", "tokens", "steady", ""),
+    "num/updates": Metric("optimiser steps of the step", "", "num_epochs × num_minibatches", ""),
+    "time/collect": Metric("seconds spent on rollouts", "s", "", ""),
+    "time/score": Metric("seconds spent on rewards", "s", "", ""),
+    "time/update": Metric("seconds spent on updates", "s", "", ""),
+    "time/step": Metric("seconds per step", "s", "", ""),
+    "tokens/s": Metric("completion tokens per second, all included", "tokens/s", "", ""),
+}
+"""Name → meaning. Reward terms are logged as `reward/<name of the term>` and share the entry of `reward/mean`."""
+
+
+def is_time(name: str) -> bool:
+    """Whether a metric measures the machine: the only metrics that may differ between two equal runs."""
+    return name.startswith("time/") or name == "tokens/s"
+
+
+class MetricsLog:
+    """The metrics file of a run, cut back to the checkpoint on resuming."""
+
+    def __init__(self, path: Path, *, step: int = 0) -> None:
+        self.path = path
+        keep_rows(path, step)
+
+    def write(self, step: int, values: Mapping[str, float]) -> dict[str, Any]:
+        """Append one step; returns the row.
+
+        Raises:
+            PreflabError: a name has no entry in the glossary, or a value is NaN or infinite.
+        """
+        for name, value in values.items():
+            if name not in GLOSSARY and not name.startswith("reward/"):
+                near = nearest(name, list(GLOSSARY))
+                raise PreflabError(
+                    f"metric {name}: not in the glossary", f"near it: {near}", "add it to training/metrics.py"
+                )
+            if not math.isfinite(value):
+                raise PreflabError(
+                    f"metric {name} is {value} at step {step}", "a finite number", "lower optimiser.learning_rate"
+                )
+        row = {"step": step, **{name: float(value) for name, value in values.items()}}
+        append_jsonl(self.path, row)
+        return row
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All steps so far."""
+        return read_jsonl(self.path)

@@ -1,0 +1,62 @@
+"""AdamW with parameter groups, a schedule that is a pure function of the step, and clipping that clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import nn
+
+from preflab.errors import PreflabError
+from preflab.settings.learning import OptimiserSettings
+
+
+def make_optimiser(
+    groups: Sequence[tuple[list[nn.Parameter], float]], settings: OptimiserSettings
+) -> torch.optim.AdamW:
+    """AdamW over groups of (parameters, peak learning rate). Source: Loshchilov and Hutter 2019."""
+    return torch.optim.AdamW(
+        [{"params": parameters, "lr": rate, "peak_lr": rate} for parameters, rate in groups if parameters],
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_eps,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings) -> float:
+    """Share of the peak learning rate at a step (counted from 0) of `num_steps`.
+
+    Rises linearly over warmup_share · num_steps steps, then is 1 (constant), 1 − x (linear) or ½(1 + cos πx) (cosine),
+    x the share of the remaining steps that are done. The first step after the warm-up runs at the peak.
+    """
+    num_warmup = int(settings.warmup_share * num_steps)
+    if step < num_warmup:
+        return (step + 1) / (num_warmup + 1)
+    done = (step - num_warmup) / max(1, num_steps - num_warmup)
+    if settings.schedule == "linear":
+        return 1.0 - done
+    return 0.5 * (1.0 + math.cos(math.pi * done)) if settings.schedule == "cosine" else 1.0
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> float:
+    """Set every group to factor · its peak; returns the first group's rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = factor * group["peak_lr"]
+    return float(optimiser.param_groups[0]["lr"])
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
+    """Scale all gradients down so that their joint norm is at most `max_norm`; returns the norm before.
+
+    Raises:
+        PreflabError: the norm is NaN or infinite; the weights have not been touched.
+    """
+    norm = float(nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    if not math.isfinite(norm):
+        raise PreflabError(
+            f"the gradient's norm is {norm}",
+            "a finite gradient",
+            "lower optimiser.learning_rate, or look for infinite rewards; the last checkpoint is whole",
+        )
+    return norm

@@ -1,0 +1,50 @@
+"""Which rows a step takes: a pure function of seed and step, so a restart finds its place without remembering it."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+
+from preflab.errors import PreflabError
+
+
+def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
+    """Optimiser steps in one pass; the last one takes what is left.
+
+    Raises:
+        PreflabError: there are no rows.
+    """
+    if num_rows < 1:
+        raise PreflabError("nothing to learn from: 0 rows", "at least one row", "check the data of this stage")
+    return -(-num_rows // rows_per_step)
+
+
+def rows_of_step(step: int, num_rows: int, rows_per_step: int, seed: int) -> list[int]:
+    """Indices of the rows of a step, counted from 0; every epoch is shuffled anew and takes each row once."""
+    epoch, place = divmod(step, steps_per_epoch(num_rows, rows_per_step))
+    return list(_shuffled(num_rows, seed, epoch)[place * rows_per_step : (place + 1) * rows_per_step])
+
+
+@lru_cache(maxsize=2)
+def _shuffled(num_rows: int, seed: int, epoch: int) -> tuple[int, ...]:
+    order = list(range(num_rows))
+    random.Random(f"order {seed} {epoch}").shuffle(order)
+    return tuple(order)
+
+
+def own_micro_batches(
+    batches: list[list[int]], process_index: int, num_processes: int
+) -> list[tuple[list[int], float]]:
+    """The micro-batches of one process, each with the factor of its loss.
+
+    Every process gets equally many, since each forward and backward may be a meeting of all processes: where they do
+    not divide evenly, the last ones repeat micro-batch 0 with factor 0. The factor is `num_processes` otherwise,
+    because gradients are averaged over processes while losses already carry the denominator of the whole step.
+
+    Example:
+        >>> own_micro_batches([[0], [1], [2]], process_index=1, num_processes=2)
+        [([1], 2.0), ([0], 0.0)]
+    """
+    num_rounds = -(-len(batches) // num_processes)
+    places = [number * num_processes + process_index for number in range(num_rounds)]
+    return [(batches[i], float(num_processes)) if i < len(batches) else (batches[0], 0.0) for i in places]

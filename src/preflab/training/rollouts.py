@@ -1,0 +1,83 @@
+"""What the policy did in one step, as tensors: B completions of up to T tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from preflab.records import Prompt
+from preflab.training.batches import Sequence, padded_floats
+from preflab.training.protocols import SampledCompletion
+
+
+@dataclass
+class Rollouts:
+    """Completions of the policy of this step with what every role said about them.
+
+    All (B, T) tensors are 0 outside `completion_mask`.
+    """
+
+    prompts: list[Prompt]
+    sequences: list[Sequence]
+    texts: list[str]
+    finished: Tensor
+    """(B,) bool, True = the completion ended itself, False = it was cut by the length limit."""
+    completion_mask: Tensor
+    """(B, T) bool, True = a token the policy wrote."""
+    old_logps: Tensor
+    """(B, T) log π_old of each token, from the sampler."""
+    trainer_logps: Tensor
+    """(B, T) the same from the trainer's forward pass; their difference is the mismatch."""
+    ref_logps: Tensor
+    """(B, T) log π_ref of each token."""
+    exact_kl: Tensor
+    """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
+    values: Tensor
+    """(B, T) old values."""
+
+    @classmethod
+    def start(
+        cls, prompts: list[Prompt], prompt_ids: Seq[tuple[int, ...]], sampled: Seq[SampledCompletion], texts: list[str]
+    ) -> Rollouts:
+        """Rollouts with the sampler's part filled in and zeros for what the trainer adds."""
+        num_tokens = max(len(one.token_ids) for one in sampled)
+        lengths = torch.tensor([len(one.token_ids) for one in sampled])
+        zeros = torch.zeros(len(sampled), num_tokens)
+        return cls(
+            prompts=prompts,
+            sequences=[Sequence(ids, one.token_ids) for ids, one in zip(prompt_ids, sampled, strict=True)],
+            texts=texts,
+            finished=torch.tensor([one.finish_reason == "stop" for one in sampled]),
+            completion_mask=torch.arange(num_tokens) < lengths[:, None],
+            old_logps=padded_floats([one.logps for one in sampled], num_tokens),
+            trainer_logps=zeros.clone(),
+            ref_logps=zeros.clone(),
+            exact_kl=zeros.clone(),
+            values=zeros.clone(),
+        )
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Prompt + completion tokens of each row, for batching."""
+        return [len(sequence) for sequence in self.sequences]
+
+    @property
+    def num_tokens(self) -> int:
+        """Completion tokens in all rows."""
+        return int(self.completion_mask.sum())
+
+
+def repeat_share(rows: Seq[Seq[int]], n: int = 3) -> float:
+    """Mean over completions of the share of n-grams that stood earlier in the same completion."""
+    shares = []
+    for row in rows:
+        ngrams = [tuple(row[i : i + n]) for i in range(len(row) - n + 1)]
+        if ngrams:
+            shares.append(1.0 - len(set(ngrams)) / len(ngrams))
+    return sum(shares) / len(shares) if shares else 0.0

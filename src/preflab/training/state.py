@@ -1,0 +1,161 @@
+"""The state of a run as one object, on disk and back: N steps, a restart and N steps equal 2N steps, bit for bit.
+
+A checkpoint is a folder `step-000020` of tensors (safetensors) and one JSON file with everything else and the hash of
+each file. It is written beside its place and renamed; older ones go only after that. Whatever is random derives its
+seed from the step (`seeds.derive_seed`), so generators hold nothing that a restart could lose; they are kept all the
+same, for user functions that draw from them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from preflab.errors import PreflabError
+from preflab.files import new_folder, read_json, write_json
+from preflab.training.tensor_files import read_tensors, write_tensors
+
+
+class Stateful(Protocol):
+    """A part of a run whose state is a small JSON object, such as a KL controller."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class RunState:
+    """Everything a training run is, besides its settings and its data."""
+
+    model: nn.Module
+    """Its learning parameters and its buffers are kept."""
+    optimiser: torch.optim.Optimizer
+    parts: dict[str, Stateful] = field(default_factory=dict)
+    """Further parts by name."""
+    step: int = 0
+    """Steps done."""
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint of this step, then remove older ones.
+
+        Raises:
+            PreflabError: the disk is full; the former checkpoint is untouched.
+        """
+        place = folder / f"step-{self.step:06d}"
+        with new_folder(place) as beside:
+            write_tensors(beside / "model.safetensors", _learning_state(self.model))
+            write_tensors(beside / "optimiser.safetensors", _optimiser_state(self.optimiser))
+            write_tensors(beside / "random.safetensors", {"torch": torch.get_rng_state()})
+            hashes = {path.name: _hash(path) for path in sorted(beside.glob("*.safetensors"))}
+            parts = {name: part.state_dict() for name, part in self.parts.items()}
+            write_json(
+                beside / "state.json", {"step": self.step, "parts": parts, "random": _random_state(), "files": hashes}
+            )
+        for other in checkpoints(folder):
+            if other != place:
+                shutil.rmtree(other)
+
+    def load(self, folder: Path) -> bool:
+        """Take over the newest checkpoint of a folder; False when there is none.
+
+        Raises:
+            PreflabError: the checkpoint is corrupted or belongs to another model; nothing half-loads.
+        """
+        found = checkpoints(folder)
+        if not found:
+            return False
+        place = found[-1]
+        card = read_json(place / "state.json")
+        for name, expected in card["files"].items():
+            if not (place / name).exists() or _hash(place / name) != expected:
+                raise PreflabError(
+                    f"{place / name}: corrupted (its hash is not the one written down)",
+                    "the file as it was saved",
+                    f"delete {place} to start this stage again, or restore the file",
+                )
+        model = read_tensors(place / "model.safetensors")
+        optimiser = read_tensors(place / "optimiser.safetensors")
+        _check_same_names(model, _learning_state(self.model), place)
+        _fill_model(self.model, model)
+        _fill_optimiser(self.optimiser, optimiser)
+        for name, part in self.parts.items():
+            part.load_state_dict(card["parts"][name])
+        torch.set_rng_state(read_tensors(place / "random.safetensors")["torch"])
+        _restore_random_state(card["random"])
+        self.step = card["step"]
+        return True
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints of a run, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
+
+
+def _learning_state(model: nn.Module) -> dict[str, Tensor]:
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    buffers = {name for name, _ in model.named_buffers()}
+    return {name: tensor for name, tensor in model.state_dict().items() if name in learning | buffers}
+
+
+@torch.no_grad()
+def _fill_model(model: nn.Module, saved: dict[str, Tensor]) -> None:
+    own = model.state_dict()
+    for name, tensor in saved.items():
+        own[name].copy_(tensor)
+
+
+def _optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+    }
+
+
+def _fill_optimiser(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in saved.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _check_same_names(saved: dict[str, Tensor], own: dict[str, Tensor], place: Path) -> None:
+    tied = {name for name in own.keys() - saved.keys() if any(own[name].data_ptr() == own[n].data_ptr() for n in saved)}
+    different = sorted((own.keys() - tied) ^ saved.keys())
+    if different:
+        raise PreflabError(
+            f"{place}: {len(different)} tensors do not belong to this model (first: {different[0]})",
+            "a checkpoint of the same model and settings",
+            f"delete {place} to start this stage again",
+        )
+
+
+def _random_state() -> dict[str, Any]:
+    version, numbers, gauss = random.getstate()
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, cached],
+    }
+
+
+def _restore_random_state(saved: dict[str, Any]) -> None:
+    version, numbers, gauss = saved["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, position, has_gauss, cached = saved["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

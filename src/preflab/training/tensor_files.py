@@ -1,0 +1,52 @@
+"""Named tensors on disk (safetensors: no pickle, nothing runs on loading)."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from preflab.errors import PreflabError
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors; of tensors that share storage the first name is kept (safetensors refuses sharing).
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; `files.new_folder` makes it readable.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    seen: set[int] = set()
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.numel() and tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
+        kept[name] = tensor.detach().cpu().contiguous()
+    try:
+        save_file(kept, path)
+    except SafetensorError as error:
+        # The library hides the operating system's error number in its text.
+        full = "os error 28" in str(error) or "No space" in str(error)
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file.
+
+    Raises:
+        PreflabError: the file is missing or corrupted.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (FileNotFoundError, SafetensorError) as error:
+        raise PreflabError(
+            f"{path}: {error}", "a whole safetensors file", "restore it, or run that stage again with --fresh"
+        ) from error
