@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -56,6 +56,7 @@ class Trunk(nn.Module):
         seed: seeds adapters and heads.
         pooling: where the reward is read: last token, mean of all, or first.
         zero_value: whether the value head starts at zero.
+        reference: the reference where it is not the base itself; None: the base with adapters off, or a copy.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Trunk(nn.Module):
         seed: int = 0,
         pooling: Pooling = "last",
         zero_value: bool = True,
+        reference: Any | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -78,22 +80,38 @@ class Trunk(nn.Module):
         switch_dropout_off(model)
         model.requires_grad_(lora is None)
         self.models = nn.ModuleDict({"base": model} if lora else _copies(model, roles))
+        if reference is not None:
+            switch_dropout_off(reference)
+            self.models["reference"] = reference.requires_grad_(False)
         self.heads = nn.ModuleDict()
         self.switch = RoleSwitch(model)
         for number, role in enumerate(roles):
-            self._add_role(role, seed + number, zero=zero_value and role == "value")
+            self.add_role(role, seed=seed + number, zero=zero_value and role == "value")
 
-    def _add_role(self, role: Role, seed: int, *, zero: bool) -> None:
+    def add_role(self, role: Role, *, lora: LoraSettings | None = None, seed: int = 0, zero: bool = False) -> None:
+        """Give the trunk one more adapter and head; with full fine-tuning the copy was made at the start.
+
+        Args:
+            role: the role.
+            lora: its adapter settings; None: the trunk's.
+            seed: seeds adapter and head.
+            zero: whether the head starts at zero.
+        """
         if role == "reference":
             return
         if self.lora is not None:
-            add_adapter(self.model, role, self.lora, seed)
+            add_adapter(self.model, role, lora or self.lora, seed)
             self.switch.refresh()
         if role in HEADED:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 hidden_size = self.model.config.get_text_config().hidden_size
                 self.heads[role] = ScalarHead(hidden_size, zero=zero).to(self.device)
+
+    def freeze(self, role: str) -> None:
+        """A role that is asked but does not learn."""
+        for _, parameter in self.parameters_of(role):
+            parameter.requires_grad_(False)
 
     @property
     def model(self) -> Any:
@@ -114,7 +132,7 @@ class Trunk(nn.Module):
 
     def language_model(self, role: Role) -> Any:
         """The causal model to decode with; use it inside `self.role(role)`."""
-        return self.models["base"] if self.lora else self.models[role]
+        return self.models[role] if role in self.models else self.models["base"]
 
     def head(self, role: str) -> ScalarHead:
         """The scalar head of the value or reward role."""
@@ -234,8 +252,8 @@ class Trunk(nn.Module):
 
     def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
         """(B, L, H) last hidden states in a role. Right padding needs no mask in a causal model."""
-        model = self.models["base"] if self.lora else self.models[role]
-        with self.role(role) if self.lora else nullcontext():
+        model = self.language_model(role)
+        with self.role(role):
             if not self.causal:
                 mask = batch.attention_mask.long()
                 return model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state

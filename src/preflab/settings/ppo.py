@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.sampling import DecodingSettings
@@ -30,6 +32,12 @@ class RewardSource(Settings):
         "logit", "For a classifier: logit or softmax probability.", "R10: the logit of the wanted class"
     )
     weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RewardSource:
+        if (self.model is None) == (self.function is None):
+            raise ValueError("a reward is either a `model` or a `function`: give one of the two")
+        return self
 
 
 class StopSettings(Settings):
@@ -128,3 +136,25 @@ class PpoSettings(StageSettings):
     num_kept_rollouts: int = setting(4, "Rollouts per step kept for reading.", "choice", ge=0)
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PpoSettings:
+        if self.decoding.truncated:
+            raise ValueError(
+                "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "
+                "with a truncated one the ratio to the policy is biased"
+            )
+        if self.num_completions_per_step % self.num_completions_per_prompt:
+            raise ValueError("num_completions_per_step must be a multiple of num_completions_per_prompt")
+        if self.num_minibatches > self.num_completions_per_step:
+            raise ValueError("num_minibatches cannot exceed num_completions_per_step")
+        if self.kl_treatment == "sequence_loss" and self.num_epochs * self.num_minibatches > 1:
+            raise ValueError(
+                "kl_treatment sequence_loss has the right gradient on the current policy's completions alone: "
+                "it needs num_epochs 1 and num_minibatches 1"
+            )
+        if self.stop.criterion is not None and self.held_out_prompts is None:
+            raise ValueError("stop.criterion needs held_out_prompts")
+        if self.stop.threshold is not None and self.stop.criterion is None:
+            raise ValueError("stop.threshold needs stop.criterion")
+        return self
