@@ -1,0 +1,169 @@
+"""Supervised fine-tuning: a base model learns to write the completions of demonstrations (R2).
+
+    loss = − Σ_b Σ_t completion_mask · logps / (completion tokens of the whole step)
+
+The prompt is read and not learned. One end token stands at the end of every completion and is learned like any other:
+a model that never saw it would never stop. Pretraining is the case in which the prompt is the begin token alone.
+The steps are those of docs/algorithms/sft.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.maths.masks import masked_mean
+from preflab.models.chat import completion_ids, prompt_ids
+from preflab.models.trunk import Trunk
+from preflab.progress import progress
+from preflab.records import Prompt
+from preflab.settings.learning import SftSettings, TinySettings
+from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import own_micro_batches, rows_of_step
+from preflab.training.processes import sum_over_processes
+from preflab.training.state import RunState
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A prompt, the completion it should have, and where the two stand (`file, line 17`)."""
+
+    prompt: Prompt
+    completion: str
+    where: str
+
+
+def encode_demonstrations(tokenizer: Any, demonstrations: Iterable[Demonstration], max_tokens: int) -> list[Sequence]:
+    """Demonstrations as token ids, every completion with the end token at its end.
+
+    Raises:
+        PreflabError: a completion is empty, or prompt and completion are longer than `max_tokens`; all such rows are
+            counted and the first is named by its line.
+    """
+    sequences, too_long = [], []
+    for row in demonstrations:
+        if not row.completion.strip():
+            raise PreflabError(f"{row.where}: empty completion", "a text to learn", "fill it in or remove the row")
+        sequence = Sequence(prompt_ids(tokenizer, row.prompt), completion_ids(tokenizer, row.completion, add_eos=True))
+        sequences.append(sequence)
+        if len(sequence) > max_tokens:
+            too_long.append((row.where, len(sequence)))
+    if too_long:
+        where, length = too_long[0]
+        more = f" (and {len(too_long) - 1} more rows)" if len(too_long) > 1 else ""
+        raise PreflabError(
+            f"{where}: prompt and completion are {length} tokens{more}",
+            f"at most {max_tokens} tokens",
+            "shorten or remove these rows, or raise max_tokens if the model's context allows it",
+        )
+    return sequences
+
+
+def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:
+    """−Σ completion_mask · logps / denominator of one micro-batch; 0-d.
+
+    With the token count of the whole optimiser step as denominator, micro-batches add up to the loss of the step.
+    """
+    logps = model(batch, ("policy",))["policy"].logps
+    return -masked_mean(logps, batch.completion_mask, denominator)
+
+
+def num_policy_tokens(sequences: Iterable[Sequence]) -> int:
+    """Completion tokens that are learned."""
+    return sum(len(s.completion_ids) if s.policy_tokens is None else sum(s.policy_tokens) for s in sequences)
+
+
+def accumulate(
+    model: Any, sequences: Seq[Sequence], tokens_per_micro_batch: int, *, pad_id: int, accelerator: Any
+) -> float:
+    """Leave the gradient of one optimiser step in the parameters; returns its loss over all processes."""
+    denominator = num_policy_tokens(sequences)
+    batches = token_budget_batches([len(s) for s in sequences], tokens_per_micro_batch)
+    total = torch.zeros((), device=accelerator.device)
+    for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
+        batch = collate([sequences[i] for i in indices], pad_id).to(accelerator.device)
+        loss = nll_loss(model, batch, denominator)
+        accelerator.backward(factor * loss)
+        total += (factor / accelerator.num_processes) * loss.detach()
+    return float(sum_over_processes(accelerator, total))
+
+
+def train_sft(
+    trunk: Trunk,
+    sequences: Seq[Sequence],
+    settings: SftSettings | TinySettings,
+    *,
+    num_steps: int,
+    folder: Path,
+    seed: int,
+    accelerator: Any,
+    name: str = "sft",
+) -> list[dict[str, Any]]:
+    """Train the policy role of a trunk on sequences; goes on from the folder's checkpoint where there is one.
+
+    Args:
+        trunk: a trunk with a role "policy".
+        sequences: see `encode_demonstrations`.
+        settings: rows per step, optimiser, checkpoints.
+        num_steps: optimiser steps in all, those done before a restart included.
+        folder: metrics.jsonl and checkpoint/ lie here.
+        seed: of the order of the rows.
+        accelerator: see `training.processes`.
+        name: shown beside the progress bar.
+
+    Returns:
+        The metrics of every step.
+    """
+    if settings.optimiser.gradient_checkpointing:
+        trunk.enable_gradient_checkpointing()
+    parameters = [parameter for _, parameter in trunk.parameters_of("policy")]
+    optimiser = make_optimiser([(parameters, settings.optimiser.learning_rate)], settings.optimiser)
+    state = RunState(trunk, optimiser)
+    state.load(folder / "checkpoint")
+    model = accelerator.prepare(trunk)
+    log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+
+    with progress(name, total=num_steps, done=state.step) as bar:
+        while state.step < num_steps:
+            started = time.perf_counter()
+
+            # 1 collect: the next demonstrations, in an order that seed and step decide
+            rows = rows_of_step(state.step, len(sequences), settings.num_sequences_per_step, seed)
+            batch = [sequences[i] for i in rows]
+
+            # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
+            rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
+            optimiser.zero_grad(set_to_none=True)
+            loss = accumulate(
+                model,
+                batch,
+                settings.optimiser.tokens_per_micro_batch,
+                pad_id=trunk.pad_id,
+                accelerator=accelerator,
+            )
+            norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
+            optimiser.step()
+
+            # 3 log
+            seconds = time.perf_counter() - started
+            num_tokens = num_policy_tokens(batch)
+            figures = {"loss/nll": loss, "grad/norm": norm, "learning_rate": rate, "num/tokens": num_tokens}
+            figures |= {"time/step": seconds, "tokens/s": num_tokens / seconds}
+            if accelerator.is_main_process:
+                log.write(state.step, figures)
+            accelerator.log(figures, step=state.step)
+            state.step += 1
+            if accelerator.is_main_process and state.step % settings.run.save_every == 0:
+                state.save(folder / "checkpoint")
+            bar.advance(1, loss=loss)
+    return log.rows()

@@ -1,0 +1,77 @@
+"""An existing sequence classifier as a reward (R10): the logit, or the probability, of one class, read off the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from preflab.errors import PreflabError, nearest
+from preflab.models.trunk import switch_dropout_off
+from preflab.training.batches import token_budget_batches
+from preflab.training.protocols import Scores, ScoringItem
+
+
+class ClassifierScorer:
+    """A `Scorer` that hands each completion's text to a sequence classifier.
+
+    reward = logit of the class, or softmax(logits) at the class. The completion alone is read: a prompt may be hateful
+    without its answer being so. Completions of any length and number share batches without changing each other's score.
+
+    Args:
+        model: a model of `AutoModelForSequenceClassification`.
+        tokenizer: the classifier's own; text beyond its context is cut at the end.
+        class_label: the wanted class, by name or by index.
+        output: `logit` (unbounded, as in R10) or `probability`.
+        tokens_per_batch: tokens in one forward pass; never changes the scores.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        class_label: str | int,
+        *,
+        output: Literal["logit", "probability"] = "logit",
+        tokens_per_batch: int = 4096,
+    ) -> None:
+        self.model, self.tokenizer, self.output = model, tokenizer, output
+        self.label = class_index(model.config.id2label, class_label)
+        self.name = str(model.config.id2label.get(self.label, self.label))
+        self.tokens_per_batch = tokens_per_batch
+        self.max_tokens = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**9))
+        switch_dropout_off(model)
+
+    @torch.no_grad()
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Scores (B,) float32, one term named after the class."""
+        rows = [self.tokenizer(item.text, truncation=True, max_length=self.max_tokens) for item in items]
+        total = torch.zeros(len(items))
+        for indices in token_budget_batches([len(row["input_ids"]) for row in rows], self.tokens_per_batch):
+            batch = self.tokenizer.pad([rows[i] for i in indices], return_tensors="pt").to(self.model.device)
+            total[indices] = self._of_class(self.model(**batch).logits.float()).cpu()
+        return Scores(total, {self.name: total})
+
+    def _of_class(self, logits: torch.Tensor) -> torch.Tensor:
+        values = logits.softmax(-1) if self.output == "probability" else logits
+        return values[:, self.label]
+
+
+def class_index(id2label: dict[int, str], wanted: str | int) -> int:
+    """The index of a class given by name (capitals do not matter) or by number.
+
+    Raises:
+        PreflabError: there is no such class; the nearest names are said.
+    """
+    names = {str(label).lower(): index for index, label in id2label.items()}
+    if str(wanted).lower() in names:
+        return names[str(wanted).lower()]
+    if str(wanted).isdigit() and int(wanted) in id2label:
+        return int(wanted)
+    near = nearest(str(wanted).lower(), list(names))
+    raise PreflabError(
+        f"class_label {wanted!r}: the classifier has no such class",
+        f"one of {', '.join(map(str, id2label.values()))}" + (f" (near it: {near})" if near else ""),
+        "name one of them, or give its number",
+    )

@@ -1,0 +1,181 @@
+"""Preferences as the trainer sees them: every completion of a group once, and the pairs between them.
+
+A group is one ranking of one prompt's completions. It is kept whole: in one optimiser step, in one split.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.models.chat import completion_ids, prompt_ids
+from preflab.records import Completion, Preference, Prompt
+from preflab.training.batches import Sequence
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """Two completions of one ranking (indices), P(first ≻ second) to be learned, and what the pair weighs."""
+
+    first: int
+    second: int
+    label: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """One preference group, tokenized."""
+
+    prompt_id: str
+    sequences: tuple[Sequence, ...]
+    """One per completion, F included: they are scored for the report even when no pair names them."""
+    pairs: tuple[LabelledPair, ...]
+    ranks: tuple[int | None, ...]
+    lengths: tuple[int, ...]
+    """Characters of each completion."""
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of its pairs."""
+        return sum(pair.weight for pair in self.pairs)
+
+    @property
+    def decided(self) -> tuple[tuple[int, int], ...]:
+        """(chosen, rejected) indices of the pairs that have a winner."""
+        return tuple(
+            (p.first, p.second) if p.label > 0.5 else (p.second, p.first) for p in self.pairs if p.label != 0.5
+        )
+
+    def trained(self) -> Ranking:
+        """The same ranking without the completions that no pair names: what training has to score."""
+        used = sorted({i for pair in self.pairs for i in (pair.first, pair.second)})
+        place = {old: new for new, old in enumerate(used)}
+        return replace(
+            self,
+            sequences=tuple(self.sequences[i] for i in used),
+            ranks=tuple(self.ranks[i] for i in used),
+            lengths=tuple(self.lengths[i] for i in used),
+            pairs=tuple(replace(p, first=place[p.first], second=place[p.second]) for p in self.pairs),
+        )
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Prompt and completion to the token ids a reward model reads.
+
+    A decoder reads [prompt, completion, end token if the completion ended itself] and is scored at the last of them;
+    an encoder reads its tokenizer's own frame around the two ([CLS] prompt [SEP] completion [SEP] for BERT).
+    What is longer than `max_tokens` loses its beginning, the first token (BOS, [CLS]) kept: a dialogue's end decides.
+    """
+
+    tokenizer: Any
+    causal: bool
+    max_tokens: int
+
+    def __call__(self, prompt: Prompt, text: str, *, ended: bool, token_ids: tuple[int, ...] = ()) -> Sequence:
+        """The sequence of a completion; `token_ids` are taken as they are where they spell `text` in this tokenizer."""
+        if not self.causal:
+            return self._framed(prompt, text)
+        ids = token_ids if self._spells(token_ids, text) else completion_ids(self.tokenizer, text, add_eos=ended)
+        return self.fitted(prompt_ids(self.tokenizer, prompt), ids)
+
+    def fitted(self, prompt: tuple[int, ...], completion: tuple[int, ...]) -> Sequence:
+        """The sequence within `max_tokens`: the first token and the last ones; at least one counts as prompt."""
+        surplus = len(prompt) + len(completion) - self.max_tokens
+        if surplus <= 0:
+            return Sequence(prompt, completion)
+        kept = (prompt + completion)[:1] + (prompt + completion)[1 + surplus :]
+        num_prompt = max(1, len(prompt) - surplus)
+        return Sequence(kept[:num_prompt], kept[num_prompt:])
+
+    def _framed(self, prompt: Prompt, text: str) -> Sequence:
+        encoding = self.tokenizer(prompt.shown, text, verbose=False)
+        ids = tuple(encoding["input_ids"])
+        num_prompt = next((i for i, part in enumerate(encoding.sequence_ids(0)) if part == 1), len(ids) - 1)
+        return self.fitted(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :])
+
+    def _spells(self, token_ids: tuple[int, ...], text: str) -> bool:
+        known = bool(token_ids) and max(token_ids) < len(self.tokenizer)
+        return known and self.tokenizer.decode(list(token_ids), skip_special_tokens=True) == text
+
+
+def make_rankings(
+    preferences: Iterable[Preference],
+    prompts: Mapping[str, Prompt],
+    completions: Mapping[str, Completion],
+    encoder: Encoder,
+    *,
+    soft_labels: bool = False,
+    fail_as_rejected: bool = False,
+) -> list[Ranking]:
+    """Tokenized rankings from preference records, in their order.
+
+    Args:
+        soft_labels: a pair's label is its share of decided votes instead of 1 for the winner.
+        fail_as_rejected: every F completion loses against every other one of its group.
+    """
+    rankings = []
+    for preference in preferences:
+        chosen = [completions[i] for i in preference.completion_ids]
+        prompt = prompts[preference.prompt_id]
+        pairs = soft_pairs(preference) if soft_labels else hard_pairs(preference)
+        rankings.append(
+            Ranking(
+                prompt_id=preference.prompt_id,
+                sequences=tuple(
+                    encoder(prompt, c.text, ended=c.finish_reason != "length", token_ids=c.token_ids) for c in chosen
+                ),
+                pairs=with_fails(pairs, preference.ranks) if fail_as_rejected else pairs,
+                ranks=preference.ranks,
+                lengths=tuple(len(c.text) for c in chosen),
+            )
+        )
+    return rankings
+
+
+def hard_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
+    """The winner of every decided pair, label 1; ties give none."""
+    return tuple(LabelledPair(i, j, 1.0, weight) for i, j, weight in preference.chosen_rejected())
+
+
+def soft_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
+    """label = num_for / (num_for + num_against); votes for a tie say nothing (unbiased under Davidson's model)."""
+    return tuple(
+        LabelledPair(p.first, p.second, p.num_for / (p.num_for + p.num_against), p.weight)
+        for p in preference.pairs
+        if p.num_for + p.num_against > 0
+    )
+
+
+def with_fails(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...]) -> tuple[LabelledPair, ...]:
+    """Add (other, F) for every F; all pairs together weigh again what the ranking's pairs should: 1."""
+    lost = [(i, j) for i, rank in enumerate(ranks) if rank is not None for j, f in enumerate(ranks) if f is None]
+    if not lost:
+        return pairs
+    num = len(pairs) + len(lost)
+    kept = tuple(replace(pair, weight=pair.weight * len(pairs) / num) for pair in pairs)
+    return kept + tuple(LabelledPair(i, j, 1.0, 1.0 / num) for i, j in lost)
+
+
+def split_by_prompt(rankings: Seq[Ranking], held_out: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
+    """Train and held-out rankings; every prompt is wholly on one side, at least one on each.
+
+    Raises:
+        PreflabError: fewer than two prompts.
+    """
+    prompts = sorted({ranking.prompt_id for ranking in rankings})
+    if len(prompts) < 2:
+        raise PreflabError(
+            f"preferences about {len(prompts)} prompt(s)",
+            "at least two prompts, one to train and one to test on",
+            "collect preferences about more prompts",
+        )
+    random.Random(seed).shuffle(prompts)
+    num_held_out = min(len(prompts) - 1, max(1, round(held_out * len(prompts))))
+    apart = set(prompts[:num_held_out])
+    return [r for r in rankings if r.prompt_id not in apart], [r for r in rankings if r.prompt_id in apart]

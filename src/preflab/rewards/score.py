@@ -1,0 +1,164 @@
+"""A trained reward model as a scorer, and its folder on disk.
+
+reward_model.json                   base (reference and weights hash), pooling, gain, offset, adapter settings, context
+adapter_*.safetensors or weights.safetensors, head.safetensors, role.json      see `models.role_files`
+config.json, tokenizer files        with full fine-tuning: all that is needed to build the trunk again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preflab.errors import PreflabError
+from preflab.files import read_json, write_json
+from preflab.models.role_files import load_role, save_role
+from preflab.models.trunk import Trunk
+from preflab.rewards.rankings import Encoder
+from preflab.settings.learning import LoraSettings
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.protocols import Scores, ScoringItem
+
+CARD = "reward_model.json"
+
+
+@dataclass(frozen=True)
+class RewardModelCard:
+    """What reward_model.json says."""
+
+    base: str
+    """Where the base was: a path relative to the card's folder, or a Hub id; "" when the folder holds all weights."""
+    weights_hash: str
+    """Hash of the base's weights; an adapter is refused on any other."""
+    causal: bool
+    """True: a decoder, scored at the last token; False: an encoder."""
+    pooling: str
+    gain: float
+    offset: float
+    """normalised = gain · raw + offset."""
+    max_tokens: int
+    lora: dict[str, Any] | None
+    format: int = 1
+
+    @classmethod
+    def read(cls, folder: Path) -> RewardModelCard:
+        """The card of a reward model's folder.
+
+        Raises:
+            PreflabError: there is none, or it lacks a field.
+        """
+        content = read_json(folder / CARD)
+        try:
+            return cls(**content)
+        except TypeError as error:
+            raise PreflabError(
+                f"{folder / CARD}: {error}", "the fields a reward stage writes", "train the reward model again"
+            ) from error
+
+
+def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
+    """Write the reward role of a trunk as a reward model's folder; the card comes last and makes it valid."""
+    save_role(trunk, "reward", folder, base=weights_hash if trunk.lora else "")
+    head = trunk.head("reward")
+    if trunk.lora is None:
+        config: Any = trunk.models["reward"].config
+        config.save_pretrained(folder)
+        encoder.tokenizer.save_pretrained(folder)
+    card = RewardModelCard(
+        base=base if trunk.lora else "",
+        weights_hash=weights_hash,
+        causal=encoder.causal,
+        pooling=trunk.pooling,
+        gain=float(head.gain),
+        offset=float(head.offset),
+        max_tokens=encoder.max_tokens,
+        lora=trunk.lora.model_dump(mode="json") if trunk.lora else None,
+    )
+    write_json(folder / CARD, asdict(card))
+
+
+def load_reward_model(
+    folder: Path, load_base: Callable[[RewardModelCard], tuple[Any, Any]], *, trunk: Trunk | None = None
+) -> tuple[Trunk, Encoder]:
+    """The trunk whose reward role is the saved model, and the encoder that feeds it.
+
+    Args:
+        folder: a reward model's folder.
+        load_base: gives (model, tokenizer) for a card; called only when no trunk is handed in.
+        trunk: a trunk on the same base weights that was made with a role "reward": the adapter joins it (R15).
+
+    Raises:
+        PreflabError: the folder holds no reward model, or one for another base; a head or tensor is missing.
+    """
+    card = RewardModelCard.read(folder)
+    if trunk is None:
+        model, tokenizer = load_base(card)
+        lora = LoraSettings(**card.lora) if card.lora else None
+        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=card.pooling)  # type: ignore[arg-type]
+    load_role(trunk, "reward", folder, base=card.weights_hash if card.lora else "")
+    return trunk, Encoder(trunk.tokenizer, card.causal, card.max_tokens)
+
+
+@torch.no_grad()
+def reward_scores(trunk: Trunk, sequences: Sequence[TokenSequence], tokens_per_batch: int) -> torch.Tensor:
+    """Normalised rewards (B,) float32 of sequences, in micro-batches of a token budget, on the CPU."""
+    scores = torch.zeros(len(sequences))
+    for indices in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
+        batch = collate([sequences[i] for i in indices], trunk.pad_id).to(trunk.device)
+        rewards = trunk(batch, ("reward",))["reward"].rewards
+        scores[indices] = rewards.float().cpu()
+    return scores
+
+
+class RewardModelScorer:
+    """A `Scorer` from a trunk with a reward role.
+
+    Args:
+        trunk: see `load_reward_model`.
+        encoder: text to tokens of the reward model.
+        name: the term's name in the metrics.
+        takes_tokens: the policy's tokenizer is the reward model's, so token ids are scored as they were sampled;
+            otherwise text goes in.
+        tokens_per_batch: tokens in one forward pass; never changes the scores.
+    """
+
+    def __init__(
+        self, trunk: Trunk, encoder: Encoder, name: str, *, takes_tokens: bool, tokens_per_batch: int = 4096
+    ) -> None:
+        self.trunk, self.encoder, self.name = trunk, encoder, name
+        self.takes_tokens, self.tokens_per_batch = takes_tokens, tokens_per_batch
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Normalised rewards (B,) of the items, one term.
+
+        Raises:
+            PreflabError: a score is not finite.
+        """
+        total = reward_scores(self.trunk, [self._sequence(item) for item in items], self.tokens_per_batch)
+        if not bool(total.isfinite().all()):
+            bad = items[int((~total.isfinite()).nonzero()[0])]
+            raise PreflabError(
+                f"reward model {self.name} scored {total[~total.isfinite()][0]}; completion {bad.text[:80]!r}",
+                "a finite number per completion",
+                "train it again in float32 or with a lower learning rate",
+            )
+        return Scores(total, {self.name: total})
+
+    def _sequence(self, item: ScoringItem) -> TokenSequence:
+        if self.takes_tokens and item.completion_ids:
+            return self.encoder.fitted(item.prompt_ids, item.completion_ids)
+        return self.encoder(item.prompt, item.text, ended=item.finish_reason != "length")
+
+
+def same_tokenizer(one: Any, other: Any) -> bool:
+    """Whether two tokenizers give the same ids to the same text: the same vocabulary and the same special tokens."""
+    return (
+        one.get_vocab() == other.get_vocab()
+        and one.all_special_ids == other.all_special_ids
+        and one("A word , an answer .")["input_ids"] == other("A word , an answer .")["input_ids"]
+    )

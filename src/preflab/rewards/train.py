@@ -1,0 +1,286 @@
+"""A reward model learns from rankings: Bradley–Terry on all pairs of each, every completion scored once (R7, R8).
+
+    loss = − Σ_rankings Σ_pairs weight · [label · log σ(d) + (1 − label) · log σ(−d)] / (weights of the whole step)
+           + score_l2 · Σ_completions score² / (completions of the whole step),          d = score_first − score_second
+
+A ranking is kept whole in one optimiser step, and its pairs share one weight: pairs of one ranking are not independent.
+Micro-batches take whole rankings. One that does not fit is scored in parts twice: without a gradient to find what the
+loss asks of each score, then with one to hand it on; memory stays within the budget and the gradient is the same.
+The steps are those of docs/algorithms/reward-model.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.maths.bradley_terry import bradley_terry_loss
+from preflab.models.trunk import Trunk
+from preflab.progress import progress
+from preflab.rewards.rankings import Ranking
+from preflab.rewards.score import reward_scores
+from preflab.settings.learning import RewardSettings
+from preflab.training.batches import Sequence, collate, token_budget_batches
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import own_micro_batches, rows_of_step
+from preflab.training.processes import sum_over_processes
+from preflab.training.state import RunState
+
+
+@dataclass(frozen=True)
+class Denominators:
+    """What a step's sums are divided by, over all its micro-batches and processes."""
+
+    weight: float
+    """Weights of all pairs."""
+    completions: int
+
+    @classmethod
+    def of(cls, rankings: Seq[Ranking]) -> Denominators:
+        """Those of one optimiser step."""
+        return cls(sum(r.weight for r in rankings), sum(len(r.sequences) for r in rankings))
+
+
+def ranking_loss(scores: Tensor, rankings: Seq[Ranking], step: Denominators, score_l2: float = 0.0) -> Tensor:
+    """The loss of some rankings of a step; 0-d. Parts of a step add up to its loss.
+
+    scores (N,): raw scores of all completions of the rankings, one after the other.
+    """
+    first, second, labels, weights = pair_columns(rankings, scores.device)
+    loss = bradley_terry_loss(scores[first], scores[second], labels=labels, weights=weights, denominator=step.weight)
+    return loss + score_l2 * scores.square().sum() / step.completions
+
+
+def pair_columns(rankings: Seq[Ranking], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(P,) places of first and second in the row of all completions, labels, weights."""
+    starts = [0]
+    for ranking in rankings:
+        starts.append(starts[-1] + len(ranking.sequences))
+    pairs = [(start, pair) for start, ranking in zip(starts, rankings, strict=False) for pair in ranking.pairs]
+    first = torch.tensor([start + pair.first for start, pair in pairs], device=device, dtype=torch.long)
+    second = torch.tensor([start + pair.second for start, pair in pairs], device=device, dtype=torch.long)
+    labels = torch.tensor([pair.label for _, pair in pairs], device=device, dtype=torch.float32)
+    weights = torch.tensor([pair.weight for _, pair in pairs], device=device, dtype=torch.float32)
+    return first, second, labels, weights
+
+
+def whole_ranking_batches(rankings: Seq[Ranking], tokens_per_batch: int) -> list[list[int]]:
+    """Index lists of rankings whose padded size (completions × longest) stays within the budget.
+
+    A ranking beyond the budget stands alone. Sorted by their longest completion, so that little is padding.
+    """
+    longest = [max(len(s) for s in ranking.sequences) for ranking in rankings]
+    batches: list[list[int]] = []
+    rows = 0
+    for index in sorted(range(len(rankings)), key=lambda i: -longest[i]):
+        num = len(rankings[index].sequences)
+        if batches and longest[batches[-1][0]] * (rows + num) <= tokens_per_batch:
+            batches[-1].append(index)
+            rows += num
+        else:
+            batches.append([index])
+            rows = num
+    return batches
+
+
+def raw_scores(model: Any, sequences: Seq[Sequence], pad_id: int, device: torch.device | str) -> Tensor:
+    """(N,) scores as the head gives them; in training gain is 1 and offset 0."""
+    batch = collate(sequences, pad_id).to(device)
+    return model(batch, ("reward",))["reward"].rewards
+
+
+def accumulate(
+    model: Any, rankings: Seq[Ranking], settings: RewardSettings, *, pad_id: int, accelerator: Any
+) -> dict[str, float]:
+    """Leave the gradient of one optimiser step in the parameters; returns the metrics of the step, over all processes.
+
+    With several processes a ranking beyond the budget is scored in one piece: each backward is a meeting of all, and
+    they have to count equally many.
+    """
+    step = Denominators.of(rankings)
+    budget = settings.optimiser.tokens_per_micro_batch
+    batches = whole_ranking_batches(rankings, budget)
+    sums = torch.zeros(9, device=accelerator.device, dtype=torch.float64)
+    for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
+        part = [rankings[i] for i in indices]
+        sequences = [s for ranking in part for s in ranking.sequences]
+        slices = token_budget_batches([len(s) for s in sequences], budget)
+        if len(part) > 1 or len(slices) == 1 or accelerator.num_processes > 1:
+            slices = [list(range(len(sequences)))]
+        scores, loss = _backward(model, part, sequences, slices, step, settings.score_l2, factor, pad_id, accelerator)
+        if factor:
+            sums += torch.cat([loss.double()[None], pair_statistics(scores, part)])
+    return step_figures(sum_over_processes(accelerator, sums))
+
+
+def _backward(
+    model: Any,
+    rankings: list[Ranking],
+    sequences: list[Sequence],
+    slices: list[list[int]],
+    step: Denominators,
+    score_l2: float,
+    factor: float,
+    pad_id: int,
+    accelerator: Any,
+) -> tuple[Tensor, Tensor]:
+    """Backward of one micro-batch, or of one large ranking in slices; its scores and loss, detached."""
+    if len(slices) == 1:
+        scores = raw_scores(model, sequences, pad_id, accelerator.device)
+        loss = ranking_loss(scores, rankings, step, score_l2)
+        accelerator.backward(factor * loss)
+        return scores.detach(), loss.detach()
+    with torch.no_grad():
+        parts = [raw_scores(model, [sequences[i] for i in s], pad_id, accelerator.device) for s in slices]
+    scores = torch.empty(len(sequences), device=accelerator.device)
+    for places, values in zip(slices, parts, strict=True):
+        scores[places] = values
+    scores.requires_grad_()
+    loss = ranking_loss(scores, rankings, step, score_l2)
+    (wanted,) = torch.autograd.grad(loss, scores)
+    for places in slices:
+        again = raw_scores(model, [sequences[i] for i in places], pad_id, accelerator.device)
+        accelerator.backward((factor * wanted[places] * again).sum())
+    return scores.detach(), loss.detach()
+
+
+def pair_statistics(scores: Tensor, rankings: Seq[Ranking]) -> Tensor:
+    """(8,) sums that add up over micro-batches and processes.
+
+    Σ weight · nll, Σ weight, pairs in the right order (ties half), decided pairs, Σ margin, Σ score, Σ score²,
+    completions.
+    """
+    first, second, labels, weights = pair_columns(rankings, scores.device)
+    nll = bradley_terry_loss(scores[first], scores[second], labels=labels, weights=weights, denominator=1.0)
+    decided = labels != 0.5
+    margins = (torch.where(labels > 0.5, 1.0, -1.0) * (scores[first] - scores[second]))[decided]
+    right = ((margins.sign() + 1) / 2).sum()
+    sums = [nll, weights.sum(), right, decided.sum(), margins.sum(), scores.sum(), scores.square().sum()]
+    return torch.stack([value.double() for value in [*sums, scores.new_tensor(len(scores))]])
+
+
+def step_figures(sums: Tensor) -> dict[str, float]:
+    """Metrics of a step from its loss and the sums of `pair_statistics`, (9,)."""
+    loss, nll, weight, right, num_pairs, margin, total, squares, num = sums.tolist()
+    mean = total / num
+    return {
+        "loss/total": loss,
+        "loss/bradley_terry": nll / weight,
+        "accuracy/train": right / max(1.0, num_pairs),
+        "score/margin": margin / max(1.0, num_pairs),
+        "score/std": max(0.0, squares / num - mean * mean) ** 0.5,
+    }
+
+
+def train_reward_model(
+    trunk: Trunk,
+    rankings: Seq[Ranking],
+    settings: RewardSettings,
+    *,
+    num_steps: int,
+    folder: Path,
+    seed: int,
+    accelerator: Any,
+    name: str = "reward",
+) -> list[dict[str, Any]]:
+    """Train the reward role of a trunk on rankings; goes on from the folder's checkpoint where there is one.
+
+    Args:
+        trunk: a trunk with a role "reward".
+        rankings: the training share; completions no pair names are not scored.
+        settings: rankings per step, score_l2, optimiser, checkpoints.
+        num_steps: optimiser steps in all, those done before a restart included.
+        folder: metrics.jsonl and checkpoint/ lie here.
+        seed: of the order of the rankings.
+        accelerator: see `training.processes`.
+        name: shown beside the progress bar.
+
+    Returns:
+        The metrics of every step.
+
+    Raises:
+        PreflabError: no ranking has a decided pair.
+    """
+    learned = [ranking.trained() for ranking in rankings if ranking.weight > 0]
+    if not learned:
+        raise PreflabError(
+            f"{len(rankings)} rankings without a single decided pair",
+            "at least one completion that is preferred to another",
+            "collect more judgments, or look at why every pair is tied or failed",
+        )
+    if settings.optimiser.gradient_checkpointing:
+        trunk.enable_gradient_checkpointing()
+    parameters = [parameter for _, parameter in trunk.parameters_of("reward")]
+    optimiser = make_optimiser([(parameters, settings.optimiser.learning_rate)], settings.optimiser)
+    state = RunState(trunk, optimiser)
+    state.load(folder / "checkpoint")
+    model = accelerator.prepare(trunk)
+    log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+
+    with progress(name, total=num_steps, done=state.step) as bar:
+        while state.step < num_steps:
+            started = time.perf_counter()
+
+            # 1 collect: the next rankings, whole, in an order that seed and step decide
+            rows = rows_of_step(state.step, len(learned), settings.num_rankings_per_step, seed)
+            batch = [learned[i] for i in rows]
+
+            # 2 update: score every completion once, the gradient over all micro-batches, clipped, one step of AdamW
+            rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
+            optimiser.zero_grad(set_to_none=True)
+            figures = accumulate(model, batch, settings, pad_id=trunk.pad_id, accelerator=accelerator)
+            norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
+            optimiser.step()
+
+            # 3 log
+            figures |= {"grad/norm": norm, "learning_rate": rate, "time/step": time.perf_counter() - started}
+            if accelerator.is_main_process:
+                log.write(state.step, figures)
+            accelerator.log(figures, step=state.step)
+            state.step += 1
+            if accelerator.is_main_process and state.step % settings.run.save_every == 0:
+                state.save(folder / "checkpoint")
+            bar.advance(1, loss=figures["loss/bradley_terry"], accuracy=figures["accuracy/train"])
+    return log.rows()
+
+
+@torch.no_grad()
+def normalise(trunk: Trunk, raw: Tensor) -> None:
+    """Set gain and offset so that these raw scores would get mean 0 and variance 1 (population).
+
+    gain = 1 / std(raw), offset = − mean(raw) / std(raw)
+
+    Args:
+        trunk: a trunk with a reward role.
+        raw: (N,) raw scores of completions of the reference model, which is where the policy starts: the reward is 0
+            there on average, and kl_coef means the same for every reward model. Source: Stiennon et al. 2020,
+            appendix; Huang et al. 2024.
+
+    Raises:
+        PreflabError: fewer than two scores, or all of them equal.
+    """
+    std = float(raw.double().std(correction=0)) if len(raw) > 1 else 0.0
+    if std < 1e-6:
+        raise PreflabError(
+            f"{len(raw)} reference scores with a spread of {std:.1e}",
+            "at least two completions that score differently",
+            "train longer or with a higher learning rate: this reward model says the same of everything",
+        )
+    head = trunk.head("reward")
+    head.gain.fill_(1.0 / std)
+    head.offset.fill_(-float(raw.double().mean()) / std)
+
+
+def score_rankings(trunk: Trunk, rankings: Seq[Ranking], tokens_per_batch: int) -> list[Tensor]:
+    """Scores (K,) of every ranking's completions as the head gives them now (raw before `normalise`)."""
+    sequences = [s for ranking in rankings for s in ranking.sequences]
+    scores = reward_scores(trunk, sequences, tokens_per_batch)
+    return list(scores.split([len(ranking.sequences) for ranking in rankings])) if rankings else []
