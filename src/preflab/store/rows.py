@@ -69,7 +69,7 @@ def span_list(spans: tuple[Span, ...]) -> list[list[Any]]:
 
 def pair_list(pairs: tuple[PairOutcome, ...]) -> list[list[float]]:
     """Pairs as JSON: [[first, second, num_for, num_against, num_tie, weight], …]."""
-    return [[p.first, p.second, p.num_for, p.num_against, p.num_tie, p.weight] for p in pairs]
+    return [[p.first, p.second, *map(float, (p.num_for, p.num_against, p.num_tie, p.weight))] for p in pairs]
 
 
 def _prompt_row(p: Prompt) -> Row:

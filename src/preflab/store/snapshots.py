@@ -61,29 +61,31 @@ def write_snapshot(
     Raises:
         PreflabError: a preference names a prompt or completion that was not given, or the disk is full.
     """
-    rows: dict[str, list[Any]] = {
+    records: dict[str, list[Any]] = {
         "prompts": sorted({p.id: p for p in prompts}.values(), key=lambda p: p.id),
         "completions": sorted({c.id: c for c in completions}.values(), key=lambda c: c.id),
         "preferences": sorted({p.id: p for p in preferences}.values(), key=lambda p: p.id),
     }
-    _refuse_orphans(rows)
-    frozen = {
-        "prompts": tables.prompt_table(rows["prompts"]),
-        "completions": tables.completion_table(rows["completions"]),
-        "preferences": tables.preference_table(rows["preferences"]),
+    _refuse_orphans(records)
+    rows = {
+        "prompts": tables.prompt_rows(records["prompts"]),
+        "completions": tables.completion_rows(records["completions"]),
+        "preferences": tables.preference_rows(records["preferences"]),
     }
     with beside(Path(folder)) as partial:
-        for name, table in frozen.items():
+        for name, schema in tables.SCHEMAS.items():
+            table = pa.Table.from_pylist(rows[name], schema=schema)
             pq.write_table(table, partial / f"{name}.parquet", compression="zstd")
         manifest = {
             "snapshot_version": SNAPSHOT_VERSION,
-            "content_hash": _content_hash(frozen),
-            "counts": {name: len(records) for name, records in rows.items()}
-            | {"pairs": sum(len(p.chosen_rejected()) for p in rows["preferences"])},
+            "content_hash": _content_hash(rows),
+            "counts": {name: len(each) for name, each in records.items()}
+            | {"pairs": sum(len(p.chosen_rejected()) for p in records["preferences"])},
             "query": dict(query),
             "files": {name: file_hash(partial / name) for name in FILES},
         }
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+        text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False)
+        (partial / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
 
 
@@ -97,38 +99,38 @@ def read_snapshot(folder: Path | str) -> Snapshot:
     manifest = _read_manifest(folder)
     for name in FILES:
         _check_file(folder / name, manifest["files"].get(name))
-    frozen = {name.partition(".")[0]: pq.read_table(folder / name) for name in FILES}
-    if _content_hash(frozen) != manifest["content_hash"]:
+    rows = {name.partition(".")[0]: pq.read_table(folder / name).to_pylist() for name in FILES}
+    if _content_hash(rows) != manifest["content_hash"]:
         raise PreflabError(
             f"{folder / MANIFEST}: the content hash is not that of the rows",
             str(manifest["content_hash"]),
             "take the snapshot again",
         )
     return Snapshot(
-        preferences=tuple(tables.preference_of(row) for row in frozen["preferences"].to_pylist()),
-        prompts={row["id"]: tables.prompt_of(row) for row in frozen["prompts"].to_pylist()},
-        completions={row["id"]: tables.completion_of(row) for row in frozen["completions"].to_pylist()},
+        preferences=tuple(tables.preference_of(row) for row in rows["preferences"]),
+        prompts={row["id"]: tables.prompt_of(row) for row in rows["prompts"]},
+        completions={row["id"]: tables.completion_of(row) for row in rows["completions"]},
         manifest=manifest,
     )
 
 
-def _content_hash(frozen: Mapping[str, pa.Table]) -> str:
+def _content_hash(rows: Mapping[str, list[tables.Row]]) -> str:
     """Hash over the rows as canonical JSON, so that it does not depend on how Parquet lays them out."""
     digest = hashlib.sha256()
-    for name in sorted(frozen):
+    for name in sorted(rows):
         digest.update(f"{name}\n".encode())
-        for row in frozen[name].to_pylist():
+        for row in rows[name]:
             digest.update(f"{to_json(row, sort_keys=True)}\n".encode())
     return f"snapshot-{digest.hexdigest()[:24]}"
 
 
-def _refuse_orphans(rows: Mapping[str, list[Any]]) -> None:
-    prompts = {p.id for p in rows["prompts"]}
-    completions = {c.id for c in rows["completions"]}
-    for record in [*rows["preferences"], *rows["completions"]]:
+def _refuse_orphans(records: Mapping[str, list[Any]]) -> None:
+    prompts = {p.id for p in records["prompts"]}
+    completions = {c.id for c in records["completions"]}
+    for record in [*records["preferences"], *records["completions"]]:
         if record.prompt_id not in prompts:
             raise PreflabError(f"{record.id} names the prompt {record.prompt_id}, which was not given to the snapshot")
-    for preference in rows["preferences"]:
+    for preference in records["preferences"]:
         missing = [c for c in preference.completion_ids if c not in completions]
         if missing:
             raise PreflabError(

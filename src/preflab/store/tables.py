@@ -1,4 +1,4 @@
-"""Preferences, prompts and completions ↔ Parquet tables, for snapshots."""
+"""Preferences, prompts and completions ↔ rows of Parquet tables, for snapshots; the schemas of those tables."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pyarrow as pa
 from preflab.records import Completion, Message, PairOutcome, Preference, Prompt, Span
 from preflab.store.database import to_json
 from preflab.store.rows import pair_list
+
+Row = dict[str, Any]
 
 PROMPTS = pa.schema(
     [
@@ -61,9 +63,9 @@ PREFERENCES = pa.schema(
 )
 
 
-def prompt_table(prompts: Sequence[Prompt]) -> pa.Table:
+def prompt_rows(prompts: Sequence[Prompt]) -> list[Row]:
     """One row per prompt; columns as JSON."""
-    rows = [
+    return [
         {
             "id": p.id,
             "text": p.text,
@@ -73,18 +75,17 @@ def prompt_table(prompts: Sequence[Prompt]) -> pa.Table:
         }
         for p in prompts
     ]
-    return pa.Table.from_pylist(rows, schema=PROMPTS)
 
 
-def prompt_of(row: dict[str, Any]) -> Prompt:
-    """The prompt of a row of `prompt_table`."""
+def prompt_of(row: Row) -> Prompt:
+    """The prompt of a row of `prompt_rows`."""
     messages = tuple(Message(m["role"], m["content"]) for m in row["messages"])
     return Prompt(row["id"], row["text"], messages, json.loads(row["columns"]), row["source"])
 
 
-def completion_table(completions: Sequence[Completion]) -> pa.Table:
+def completion_rows(completions: Sequence[Completion]) -> list[Row]:
     """One row per completion: spans, tokens and log-probabilities."""
-    rows = [
+    return [
         {
             "id": c.id,
             "prompt_id": c.prompt_id,
@@ -94,17 +95,16 @@ def completion_table(completions: Sequence[Completion]) -> pa.Table:
             "index": c.index,
             "finish_reason": c.finish_reason,
             "token_ids": list(c.token_ids),
-            "logps": list(c.logps),
-            "temperature": c.temperature,
+            "logps": [float(logp) for logp in c.logps],
+            "temperature": float(c.temperature),
             "columns": to_json(dict(c.columns), sort_keys=True),
         }
         for c in completions
     ]
-    return pa.Table.from_pylist(rows, schema=COMPLETIONS)
 
 
-def completion_of(row: dict[str, Any]) -> Completion:
-    """The completion of a row of `completion_table`."""
+def completion_of(row: Row) -> Completion:
+    """The completion of a row of `completion_rows`."""
     return Completion(
         **row
         | {
@@ -117,10 +117,10 @@ def completion_of(row: dict[str, Any]) -> Completion:
     )
 
 
-def preference_table(preferences: Sequence[Preference]) -> pa.Table:
+def preference_rows(preferences: Sequence[Preference]) -> list[Row]:
     """One row per group: ranks (null for F), pairs, scores as JSON."""
     names = [field.name for field in PAIR]
-    rows = [
+    return [
         {
             "id": p.id,
             "prompt_id": p.prompt_id,
@@ -129,16 +129,15 @@ def preference_table(preferences: Sequence[Preference]) -> pa.Table:
             "pairs": [dict(zip(names, pair, strict=True)) for pair in pair_list(p.pairs)],
             "judgment_ids": list(p.judgment_ids),
             "scores": to_json({name: list(values) for name, values in p.scores.items()}, sort_keys=True),
-            "thumbs": list(p.thumbs),
+            "thumbs": [None if share is None else float(share) for share in p.thumbs],
             "source": p.source,
         }
         for p in preferences
     ]
-    return pa.Table.from_pylist(rows, schema=PREFERENCES)
 
 
-def preference_of(row: dict[str, Any]) -> Preference:
-    """The preference of a row of `preference_table`."""
+def preference_of(row: Row) -> Preference:
+    """The preference of a row of `preference_rows`."""
     scores = {name: tuple(values) for name, values in json.loads(row["scores"]).items()}
     return Preference(
         **row
@@ -151,3 +150,6 @@ def preference_of(row: dict[str, Any]) -> Preference:
             "thumbs": tuple(row["thumbs"]),
         }
     )
+
+
+SCHEMAS: dict[str, pa.Schema] = {"prompts": PROMPTS, "completions": COMPLETIONS, "preferences": PREFERENCES}
