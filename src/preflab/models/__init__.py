@@ -1,0 +1,1 @@
+"""Models: loading, the shared trunk with its roles, heads, chunked log-probabilities, export, checks."""

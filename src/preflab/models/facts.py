@@ -1,0 +1,121 @@
+"""What has to be known of a model before tokens go in and out: its special tokens, its context, its identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Special tokens, context and habits of a model with its tokenizer."""
+
+    bos_id: int | None
+    eos_id: int | None
+    pad_id: int | None
+    stop_token_ids: tuple[int, ...]
+    """What ends a completion: generation_config's (else the configuration's) and the tokenizer's end token."""
+    context_length: int | None
+    """Most tokens of prompt and completion together; None: no limit in the configuration."""
+    vocabulary_size: int
+    """Rows of the embedding, which may be more than the tokenizer uses."""
+    num_token_ids: int
+    """Ids that the tokenizer can give."""
+    adds_bos: bool
+    """Plain text begins with BOS."""
+    adds_end: bool
+    """Plain text ends with a special token; preflab takes it off prompts."""
+    doubles_bos: bool
+    """A text that brings its BOS, or the chat template's, would get a second one; preflab takes it off."""
+    has_chat_template: bool
+
+    @property
+    def pad_is_eos(self) -> bool:
+        """Ends then have to be found by mask, never by id (preflab does)."""
+        return self.pad_id is not None and self.pad_id in (self.eos_id, *self.stop_token_ids)
+
+
+def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
+    """The facts of a loaded model and its tokenizer."""
+    config = model.config.get_text_config()
+    plain, full = (list(tokenizer("a", add_special_tokens=special)["input_ids"]) for special in (False, True))
+    bos = tokenizer.bos_token_id
+    return ModelFacts(
+        bos_id=bos,
+        eos_id=tokenizer.eos_token_id,
+        pad_id=tokenizer.pad_token_id,
+        stop_token_ids=stop_token_ids(model, tokenizer),
+        context_length=getattr(config, "max_position_embeddings", None),
+        vocabulary_size=config.vocab_size,
+        num_token_ids=len(tokenizer),
+        adds_bos=bos is not None and full[:1] == [bos],
+        adds_end=full[-len(plain) :] != plain,
+        doubles_bos=bos is not None and list(tokenizer(tokenizer.bos_token + "a")["input_ids"])[:2] == [bos, bos],
+        has_chat_template=getattr(tokenizer, "chat_template", None) is not None,
+    )
+
+
+def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens that end a completion: generation_config's, else the configuration's, and the tokenizer's end token."""
+    generation = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    ids = generation if generation is not None else model.config.get_text_config().eos_token_id
+    ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
+    return tuple(sorted({*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])}))
+
+
+def weights_hash(source: Path | str | torch.nn.Module | Mapping[str, Tensor]) -> str:
+    """The id of a model's weights, `model-` and 24 hex digits: equal for a folder, however sharded, and what it loads.
+
+    SHA-256 over each tensor's name, type, shape and bytes, in the order of names; of tied tensors the first counts.
+
+    Raises:
+        PreflabError: a folder without weights, or with a corrupted file.
+    """
+    if isinstance(source, Path | str):
+        tensors = _tensors_of_folder(Path(source))
+    else:
+        tensors = _untied(source.state_dict() if isinstance(source, torch.nn.Module) else source)
+    digest = hashlib.sha256()
+    for line in sorted(f"{name} {t.dtype} {list(t.shape)} {_bytes_hash(t)}" for name, t in tensors):
+        digest.update(line.encode())
+    return f"model-{digest.hexdigest()[:24]}"
+
+
+def _bytes_hash(tensor: Tensor) -> str:
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(data.numpy().data).hexdigest()
+
+
+def _untied(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    seen: set[tuple[int, torch.Size]] = set()
+    for name, tensor in state.items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if tensor.numel() and key in seen:
+            continue
+        seen.add(key)
+        yield name, tensor
+
+
+def _tensors_of_folder(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise PreflabError(f"{folder}: no *.safetensors file", "a model folder with weights", "choose another folder")
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 (not a dictionary)
+                    yield name, opened.get_tensor(name)
+        except SafetensorError as error:
+            raise PreflabError(
+                f"{file}: corrupted ({error})", "a whole safetensors file", "copy or download it again"
+            ) from error

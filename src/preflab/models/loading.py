@@ -1,0 +1,224 @@
+"""Models and tokenizers from a folder or the Hub: explicit dtype, no remote code, and errors that a person can use."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from preflab.errors import PreflabError
+from preflab.files import read_json
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
+    """A model's tokenizer, always with a padding token, and with an end token if it is to write.
+
+    A missing padding token becomes one of the vocabulary's own padding tokens, else the unknown token, else the end
+    token; which one is logged. Ends are found by mask everywhere, so any of them will do.
+
+    Args:
+        ref: a folder or a Hub id.
+        writes: completions will be written or learned with it, so it needs an end token.
+
+    Raises:
+        PreflabError: nothing there, no tokenizer in it, or no end token.
+    """
+    from transformers import AutoTokenizer
+
+    check_there(ref, "config.json", "tokenizer_config.json", "tokenizer.json")
+    with _readable(ref, "a tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
+    if tokenizer.eos_token_id is None and writes:
+        _take_end_token_of_model(tokenizer, ref)
+    if tokenizer.pad_token_id is None:
+        _choose_pad_token(tokenizer, ref)
+    return tokenizer
+
+
+def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
+    """A language model with its head, in eval mode.
+
+    Raises:
+        PreflabError: nothing there, no or corrupted weights, not a causal language model, weights that do not fill it.
+    """
+    from transformers import AutoModelForCausalLM
+
+    return _load(AutoModelForCausalLM, ref, dtype, "a causal language model")
+
+
+def load_encoder(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
+    """A model without a head, such as BERT or MiniLM, in eval mode.
+
+    Raises:
+        PreflabError: as `load_causal_lm`; a missing pooler is no error, since preflab pools itself.
+    """
+    from transformers import AutoModel
+
+    return _load(AutoModel, ref, dtype, "an encoder", may_lack="pooler.")
+
+
+def load_classifier(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
+    """A sequence classifier with its trained head, in eval mode.
+
+    Raises:
+        PreflabError: as `load_causal_lm`; a head that the file does not hold would be random, and is refused.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    return _load(AutoModelForSequenceClassification, ref, dtype, "a sequence classifier")
+
+
+def torch_dtype(name: str | torch.dtype) -> torch.dtype:
+    """`float32`, `bfloat16` or `float16` as torch's type.
+
+    Raises:
+        PreflabError: another name.
+    """
+    if isinstance(name, torch.dtype):
+        return name
+    if name not in DTYPES:
+        raise PreflabError(f"dtype {name}", "one of " + ", ".join(DTYPES), "mend `dtype`")
+    return DTYPES[name]
+
+
+def check_there(ref: Path | str, *needed: str) -> None:
+    """A folder that exists and holds one of the needed files; what is no folder may only be a Hub id.
+
+    Raises:
+        PreflabError: neither.
+    """
+    folder = Path(ref)
+    if folder.is_dir():
+        if not any((folder / name).is_file() for name in needed):
+            raise PreflabError(f"{folder}: no {needed[0]} in it", "a model folder" + _hint(folder), "look at the path")
+        return
+    if folder.is_file():
+        raise PreflabError(f"{folder}: a file", "a model folder", "give the folder that holds config.json")
+    if not HUB_ID.fullmatch(str(ref)):
+        raise PreflabError(f"{ref}: there is no such folder", "a model folder or a Hub id", "look at the path")
+
+
+def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, may_lack: str = "") -> Any:
+    check_there(ref, "config.json")
+    if Path(ref).is_dir():
+        _check_weights(Path(ref))
+    with _readable(ref, what), _quiet():
+        model, report = kind.from_pretrained(
+            str(ref), dtype=torch_dtype(dtype), trust_remote_code=False, output_loading_info=True
+        )
+    missing = sorted(name for name in report["missing_keys"] if not (may_lack and name.startswith(may_lack)))
+    if missing:
+        raise PreflabError(
+            f"{ref}: {len(missing)} weights are missing (first: {missing[0]}), which would leave them random",
+            f"{what} with all its weights",
+            "choose the folder that was trained for this, or load it as what it is",
+        )
+    return model.eval()
+
+
+def _check_weights(folder: Path) -> None:
+    """Weights are there, every shard of them, and no file is cut short."""
+    from safetensors import SafetensorError, safe_open
+
+    found = [name for name in WEIGHTS if (folder / name).is_file()]
+    if not found:
+        raise PreflabError(
+            f"{folder}: config.json, but no weights",
+            "model.safetensors, or its shards with their index" + _hint(folder),
+            "copy the weights into the folder",
+        )
+    names = [found[0]]
+    if found[0].endswith(".index.json"):
+        names = sorted(set(read_json(folder / found[0])["weight_map"].values()))
+    for name in names:
+        if not (folder / name).is_file():
+            raise PreflabError(f"{folder}: the shard {name} is missing", "all shards of the index", "copy it there")
+        if name.endswith(".safetensors"):
+            try:
+                safe_open(folder / name, framework="pt").keys()
+            except SafetensorError as error:
+                raise PreflabError(
+                    f"{folder / name}: corrupted ({error})", "a whole safetensors file", "copy or download it again"
+                ) from error
+
+
+def _hint(folder: Path) -> str:
+    if (folder / "adapter_config.json").is_file():
+        return "; this one holds an adapter, which `preflab export` merges into a model"
+    return ""
+
+
+@contextmanager
+def _readable(ref: Path | str, what: str) -> Iterator[None]:
+    """What transformers raises when something cannot be loaded, as an error that says what to do."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, json.JSONDecodeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if Path(ref).is_dir():
+            found, do = f"{ref}: cannot be loaded as {what} ({first_line})", "look at its config.json and its files"
+        else:
+            found = f"{ref}: no folder here, and the Hub did not give it ({first_line})"
+            do = "give a folder, or download the model where there is a network (HF_HUB_OFFLINE unset)"
+        raise PreflabError(found, what, do) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bars and loading reports: preflab checks and reports what was loaded."""
+    had_bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _take_end_token_of_model(tokenizer: Any, ref: Path | str) -> None:
+    """The end token that the model's generation configuration names, where the tokenizer names none."""
+    from transformers import GenerationConfig
+
+    ids: Any = None
+    if (Path(ref) / "generation_config.json").is_file():
+        ids = GenerationConfig.from_pretrained(str(ref)).eos_token_id
+    if ids is None:
+        raise PreflabError(
+            f"{ref}: the tokenizer has no end-of-sequence token (eos_token)",
+            "one, so that completions can end",
+            'add "eos_token" to its tokenizer_config.json',
+        )
+    tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, int) else ids[-1])
+
+
+def _choose_pad_token(tokenizer: Any, ref: Path | str) -> None:
+    added = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    own = [token for token in added if "pad" in token.lower()]
+    if own:
+        tokenizer.pad_token = own[0]
+    elif tokenizer.unk_token is not None and tokenizer.unk_token != tokenizer.eos_token:
+        tokenizer.pad_token = tokenizer.unk_token
+    elif tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    else:
+        raise PreflabError(
+            f"{ref}: the tokenizer has no padding token (pad_token), and none that could serve",
+            "a padding, unknown or end token",
+            'add "pad_token" to its tokenizer_config.json',
+        )
+    logger.info("%s: the tokenizer has no padding token; %s pads", ref, tokenizer.pad_token)

@@ -1,0 +1,123 @@
+"""Exact and cheap draws from logits: inverse of the cumulative distribution, without softmax or multinomial.
+
+B rows, V vocabulary. Weights w = exp((logits − max) / temperature) are summed by blocks of 256 tokens in float32, and
+across blocks in float64: over 150,000 tokens a plain float32 cumulative sum loses draws to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from preflab.errors import PreflabError
+
+BLOCK = 256
+
+
+def draw(
+    logits: torch.Tensor,
+    uniforms: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One token per row: the first whose cumulative probability exceeds the row's uniform.
+
+    p(v) ∝ exp(logits_v / temperature) over the tokens that are kept; log p is taken under that distribution.
+    A token of probability 0 is never drawn, for no uniform in [0, 1].
+
+    Args:
+        logits: (B, V); not changed.
+        uniforms: (B,) in [0, 1).
+        temperature: 0 takes the likeliest token, whose log-probability is then 0.
+        top_k, top_p, min_p: which tokens are kept (`kept_from`).
+
+    Returns:
+        tokens (B,) long and their log-probabilities (B,) float32, nats.
+
+    Raises:
+        PreflabError: a row's logits hold NaN, +inf, or nothing finite.
+    """
+    if temperature == 0.0:
+        return logits.argmax(-1), torch.zeros(logits.shape[0], device=logits.device)
+    top = logits.amax(-1, keepdim=True).float()
+    weights = _weights(logits, top, temperature)
+    if top_k > 0 or top_p < 1.0 or min_p > 0.0:
+        weights.masked_fill_(weights < kept_from(weights, top_k, top_p, min_p), 0.0)
+    tokens, totals = _invert(weights, uniforms)
+    chosen = logits.gather(1, tokens).float()
+    logps = (chosen - top).to(totals.dtype).div_(temperature) - totals.log()
+    return tokens[:, 0], logps[:, 0].float()
+
+
+def kept_from(weights: torch.Tensor, top_k: int, top_p: float, min_p: float) -> torch.Tensor:
+    """(B, 1): the smallest weight that is kept, by top-k, then top-p of what is left, then min-p.
+
+    top_k: the k largest. top_p: the smallest set of largest weights whose share of the sum is at least top_p.
+    min_p: at least this share of the largest. Equal weights at the boundary are all kept, so order plays no part.
+    """
+    threshold = torch.zeros_like(weights[:, :1])
+    if 0 < top_k < weights.shape[1]:
+        threshold = weights.topk(top_k, dim=-1).values[:, -1:]
+    if top_p < 1.0:
+        threshold = _nucleus(weights.masked_fill(weights < threshold, 0.0), top_p)
+    return torch.maximum(threshold, min_p * weights.amax(-1, keepdim=True))
+
+
+def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The smallest weight of the nucleus, looked for among the likeliest 256 tokens, then 2,048, …, then all."""
+    exact = _exact(weights.device)
+    target = top_p * weights.sum(-1, keepdim=True, dtype=exact)
+    num_looked_at = BLOCK
+    while True:
+        num_looked_at = min(num_looked_at, weights.shape[1])
+        largest = weights.topk(num_looked_at, dim=-1).values
+        mass_before = largest.to(exact).cumsum(-1) - largest
+        num_kept = (mass_before < target).sum(-1, keepdim=True)
+        if num_looked_at == weights.shape[1] or bool((num_kept < num_looked_at).all()):
+            return largest.gather(1, num_kept.clamp_min(1) - 1)
+        num_looked_at *= 8
+
+
+def _weights(logits: torch.Tensor, top: torch.Tensor, temperature: float) -> torch.Tensor:
+    """(B, V rounded up to whole blocks) float32, 0 beyond V, the largest of a row 1."""
+    num_tokens = logits.shape[1]
+    width = -(-num_tokens // BLOCK) * BLOCK
+    weights = torch.empty(logits.shape[0], width, device=logits.device)
+    real = weights[:, :num_tokens]
+    torch.sub(logits, top, out=real)
+    if temperature != 1.0:
+        real.div_(temperature)
+    real.exp_()
+    weights[:, num_tokens:] = 0.0
+    return weights
+
+
+def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """First place of each row where the cumulative weight exceeds uniform × total: (B, 1) long, and totals (B, 1)."""
+    exact = _exact(weights.device)
+    blocks = weights.view(weights.shape[0], -1, BLOCK)
+    up_to_block = blocks.sum(-1).to(exact).cumsum(-1)
+    totals = up_to_block[:, -1:]
+    if not bool(torch.isfinite(totals).all()):
+        raise PreflabError(
+            "the model's logits are not numbers (NaN or infinite), so no token can be drawn",
+            "finite logits",
+            "look at the weights (a diverged run, a wrong dtype); `preflab check MODEL` says more",
+        )
+    target = _below(uniforms[:, None].to(exact) * totals, totals)
+    block = torch.searchsorted(up_to_block, target, right=True)
+    before = torch.where(block > 0, up_to_block.gather(1, (block - 1).clamp_min(0)), 0.0)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, BLOCK))[:, 0].to(exact).cumsum(-1)
+    place = torch.searchsorted(inside, _below(target - before, inside[:, -1:]), right=True)
+    return block * BLOCK + place, totals
+
+
+def _below(target: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """Clamped to [0, end): the first cumulative sum above it then always belongs to a weight that is not 0."""
+    return torch.minimum(target.clamp_min(0.0), torch.nextafter(end, torch.zeros_like(end)))
+
+
+def _exact(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64

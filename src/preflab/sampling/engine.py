@@ -1,0 +1,201 @@
+"""The transformers engine: preflab's own decode loop over any causal language model.
+
+B rows decoded side by side, T tokens at most, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from preflab.errors import PreflabError
+from preflab.sampling.draw import draw
+from preflab.sampling.passes import Pass, fitting_pass, moved
+from preflab.sampling.requests import uniforms
+from preflab.sampling.stops import StopStrings, stop_table
+from preflab.settings.sampling import DecodingSettings
+from preflab.training.protocols import SampledCompletion, SampleRequest
+
+RETIRE_AT = 0.75  # finished rows are dropped once no more than this share is still writing
+
+
+class TransformersEngine:
+    """Samples from a `PreTrainedModel` as it stands, adapters included.
+
+    Equal prompts share one prefill, finished rows are retired, and each request draws from its own seed: what is
+    sampled does not depend on what shares the batch, up to draws that fall within rounding of a boundary.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        pad_id: int,
+        stop_token_ids: Sequence[int],
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        role: Callable[[], AbstractContextManager[object]] = nullcontext,
+        policy_version: Callable[[], int] | int = 0,
+    ) -> None:
+        """
+        Args:
+            model: the language model to decode with.
+            pad_id: fills the left of shorter prompts; always masked, so any id of the vocabulary will do.
+            stop_token_ids: end a completion where the decoding settings name none.
+            tokenizer: needed for stop strings only.
+            role: a context in which the model is the one to sample from (`trunk.role("policy")`).
+            policy_version: written on every completion.
+        """
+        self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
+        self.stop_token_ids = tuple(stop_token_ids)
+        self.role, self.policy_version = role, policy_version
+        self._pass: Pass | None = None
+
+    def sample(
+        self,
+        requests: Sequence[SampleRequest],
+        decoding: DecodingSettings,
+        *,
+        on_done: Callable[[int], None] | None = None,
+    ) -> list[SampledCompletion]:
+        """One completion per request, in the order of the requests; `on_done(n)` is told of n more finished ones.
+
+        Raises:
+            PreflabError: a prompt is empty, or with max_new_tokens longer than the model's context.
+        """
+        self._refuse_what_does_not_fit(requests, decoding)
+        version = self.policy_version() if callable(self.policy_version) else self.policy_version
+        stop_ids = decoding.stop_token_ids or self.stop_token_ids
+        table = stop_table(stop_ids, self.model.config.get_text_config().vocab_size, self.model.device)
+        strings = StopStrings(self.tokenizer, decoding.stop_strings)
+        found: dict[int, SampledCompletion] = {}
+        with _evaluating(self.model), self.role(), torch.inference_mode():
+            self._pass = self._pass or fitting_pass(self.model, self.pad_id)
+            for batch in _batches(requests, decoding.max_batch_rows, mixed_lengths=self._pass.pads):
+                rows = _Rows([requests[i] for i in batch], decoding, table, strings)
+                _decode(self._pass, rows, decoding, on_done)
+                found.update(zip(batch, rows.completions(version), strict=True))
+        return [found[i] for i in range(len(requests))]
+
+    def _refuse_what_does_not_fit(self, requests: Sequence[SampleRequest], decoding: DecodingSettings) -> None:
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        for number, request in enumerate(requests):
+            length = len(request.prompt_ids)
+            if length == 0:
+                raise PreflabError(
+                    f"request {number}: a prompt without tokens",
+                    "at least one token (a BOS token counts)",
+                    "give the prompt a text, or use a tokenizer that adds a BOS token",
+                )
+            if context and length + decoding.max_new_tokens > context:
+                raise PreflabError(
+                    f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
+                    f"together at most {context}, the model's context",
+                    "shorten the prompt or lower max_new_tokens",
+                )
+
+
+class _Rows:
+    """What the rows of a batch have written so far, and which of them are still being decoded."""
+
+    def __init__(
+        self,
+        requests: Sequence[SampleRequest],
+        decoding: DecodingSettings,
+        stops: torch.Tensor,
+        strings: StopStrings,
+    ) -> None:
+        device, num_tokens = stops.device, decoding.max_new_tokens
+        self.stops, self.strings = stops, strings
+        distinct = dict.fromkeys(request.prompt_ids for request in requests)
+        places = {prompt: place for place, prompt in enumerate(distinct)}
+        self.prompts = list(distinct)
+        self.prompt_of_row = torch.tensor([places[request.prompt_ids] for request in requests], device=device)
+        self.uniforms = uniforms([request.seed for request in requests], num_tokens).T.contiguous().to(device)
+        self.tokens = torch.zeros(num_tokens, len(requests), dtype=torch.long, device=device)
+        self.logps = torch.zeros(num_tokens, len(requests), device=device)
+        self.lengths = torch.zeros(len(requests), dtype=torch.long, device=device)
+        self.ended = torch.zeros(len(requests), dtype=torch.bool, device=device)
+        self.live = torch.arange(len(requests), device=device)  # the requests that the decoded rows belong to
+        self.writing = torch.ones(len(requests), dtype=torch.bool, device=device)  # of the decoded rows
+
+    def write(self, t: int, tokens: torch.Tensor, logps: torch.Tensor) -> int:
+        """Note token t of every decoded row; the number of rows still writing."""
+        self.tokens[t, self.live], self.logps[t, self.live] = tokens, logps
+        self.lengths[self.live] += self.writing
+        stopped = self.stops[tokens]
+        if self.strings:
+            stopped = stopped | self.strings.completed(self.tokens[: t + 1, self.live])
+        self.ended[self.live] |= stopped & self.writing
+        self.writing = self.writing & ~stopped
+        return int(self.writing.sum())
+
+    def retire(self, num_writing: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep the rows still writing: those beyond `num_writing` move into the places of finished ones before it."""
+        sources = num_writing + self.writing[num_writing:].nonzero()[:, 0]
+        targets = (~self.writing[:num_writing]).nonzero()[:, 0]
+        self.live = moved(self.live, sources, targets, num_writing)
+        self.writing = torch.ones(num_writing, dtype=torch.bool, device=self.live.device)
+        return sources, targets
+
+    def completions(self, policy_version: int) -> list[SampledCompletion]:
+        """What was written, one per request."""
+        columns = (self.tokens.T.tolist(), self.logps.T.tolist(), self.lengths.tolist(), self.ended.tolist())
+        return [
+            SampledCompletion(tuple(tokens[:n]), tuple(logps[:n]), "stop" if ended else "length", policy_version)
+            for tokens, logps, n, ended in zip(*columns, strict=True)
+        ]
+
+
+def _decode(forward: Pass, rows: _Rows, decoding: DecodingSettings, on_done: Callable[[int], None] | None) -> None:
+    """Token by token until every row has ended or is max_new_tokens long."""
+    logits = forward.start(rows.prompts, rows.prompt_of_row)
+    num_writing = len(rows.live)
+    for t in range(decoding.max_new_tokens):
+        tokens, logps = draw(
+            logits,
+            rows.uniforms[t, rows.live],
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            min_p=decoding.min_p,
+        )
+        num_before, num_writing = num_writing, rows.write(t, tokens, logps)
+        last = t + 1 == decoding.max_new_tokens
+        num_done = num_before if last else num_before - num_writing
+        if on_done is not None and num_done:
+            on_done(num_done)
+        if last or num_writing == 0:
+            return
+        if num_writing <= RETIRE_AT * len(rows.live):
+            sources, targets = rows.retire(num_writing)
+            forward.move_rows(sources, targets, num_writing)
+            tokens = moved(tokens, sources, targets, num_writing)
+        logits = forward.step(tokens)
+
+
+def _batches(requests: Sequence[SampleRequest], max_rows: int, *, mixed_lengths: bool) -> Iterator[list[int]]:
+    """Request numbers by batch: sorted by prompt length, equal prompts together."""
+    batch: list[int] = []
+    for i in sorted(range(len(requests)), key=lambda i: (len(requests[i].prompt_ids), requests[i].prompt_ids)):
+        other_length = bool(batch) and len(requests[batch[0]].prompt_ids) != len(requests[i].prompt_ids)
+        if len(batch) == max_rows or (other_length and not mixed_lengths):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Without dropout; every module's mode comes back."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

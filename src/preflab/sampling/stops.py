@@ -1,0 +1,55 @@
+"""When a completion has ended: a stop token, or a stop string in its text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from preflab.errors import PreflabError
+from preflab.models.chat import decode
+
+
+def stop_table(stop_token_ids: Sequence[int], vocabulary_size: int, device: torch.device) -> torch.Tensor:
+    """(V,) bool, True for the tokens that end a completion.
+
+    Raises:
+        PreflabError: a stop token is not in the vocabulary.
+    """
+    table = torch.zeros(vocabulary_size, dtype=torch.bool, device=device)
+    for token in stop_token_ids:
+        if not 0 <= token < vocabulary_size:
+            raise PreflabError(
+                f"stop token {token} is not in the vocabulary",
+                f"ids from 0 to {vocabulary_size - 1}",
+                "mend stop_token_ids or the model's generation_config.json",
+            )
+        table[token] = True
+    return table
+
+
+class StopStrings:
+    """Finds stop strings in what rows have written, looking at no more tokens than the longest one can span."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, strings: Sequence[str]) -> None:
+        if strings and tokenizer is None:
+            raise PreflabError(
+                "stop strings were given to a sampler without a tokenizer",
+                "a tokenizer, which turns tokens into text",
+                "give the sampler a tokenizer, or use stop_token_ids",
+            )
+        if "" in strings:
+            raise PreflabError("an empty stop string", "at least one character", "mend stop_strings")
+        self.tokenizer, self.strings = tokenizer, tuple(strings)
+        # A token writes at least one byte; a few more, since the first one's leading space may be dropped.
+        self.num_tokens = max((len(string.encode()) for string in strings), default=0) + 4
+
+    def __bool__(self) -> bool:
+        return bool(self.strings)
+
+    def completed(self, written: torch.Tensor) -> torch.Tensor:
+        """(B,) bool from (t, B) tokens: True where the text of the last ones contains a stop string."""
+        tails = written[-self.num_tokens :].T.tolist()
+        texts = [decode(self.tokenizer, tail) for tail in tails]
+        return torch.tensor([any(s in text for s in self.strings) for text in texts], device=written.device)
