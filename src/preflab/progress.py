@@ -22,10 +22,15 @@ _open: list[Bar] = []
 _drawn: Any = None
 
 
-def set_mode(mode: Mode) -> None:
-    """Chooses how progress is shown from now on; `auto` draws bars when stderr is a terminal."""
+@contextmanager
+def mode_for(wanted: Mode) -> Iterator[None]:
+    """Shows progress in this way inside the block; `auto` draws bars when stderr is a terminal."""
     global _mode
-    _mode = mode
+    former, _mode = _mode, wanted
+    try:
+        yield
+    finally:
+        _mode = former
 
 
 def mode() -> Mode:

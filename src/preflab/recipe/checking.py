@@ -57,7 +57,7 @@ def _stage(name: str, raw: Any, path: Path) -> StageSettings:
         raise PreflabError(
             f"{where}.kind: {kind(found)}",
             f"known kinds near it: {near}" if near else f"one of {', '.join(known)}",
-            "`preflab init --show` lists them all",
+            "`preflab init --show all` lists them all",
         )
     return checked(STAGE_SETTINGS[found], raw, path, ("stages", name))
 

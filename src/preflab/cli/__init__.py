@@ -1,0 +1,81 @@
+"""The commands. Nothing heavy is imported before a command needs it; every error is three short lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from preflab.cli import models, records, running, starting
+from preflab.cli.speaking import print_error
+from preflab.errors import PreflabError
+
+app = typer.Typer(
+    name="preflab",
+    help="From an instruct model and people's judgments to a model that people prefer, with the evidence that it is.",
+    epilog="Add --debug to any command for the full traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for room in (starting, records, running, models):
+    room.add_to(app)
+
+# ClickException, of whichever click typer brings.
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command and leaves with its exit code: 0; 2 for bad input and errors; 130 when interrupted."""
+    raise SystemExit(run_command(sys.argv[1:] if argv is None else argv))
+
+
+def run_command(argv: Sequence[str]) -> int:
+    """One command with these arguments; its exit code."""
+    debug = "--debug" in argv
+    os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars: progress is shown in one place
+    try:
+        code = app([word for word in argv if word != "--debug"], prog_name="preflab", standalone_mode=False)
+        if code == 130:
+            return _interrupted()
+        return int(code or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except USAGE_ERROR as error:
+        found, _, hint = error.format_message().partition(". ")
+        command = getattr(getattr(error, "ctx", None), "command_path", "preflab")
+        print_error(PreflabError(found.rstrip("."), hint, f"`{command} --help` lists what there is"))
+    except Exception as error:
+        if debug:
+            raise
+        print_error(_in_words(error))
+        raise SystemExit(2) from error
+    return 2
+
+
+def _interrupted() -> int:
+    print("interrupted: run the same command again and it goes on from there", file=sys.stderr)
+    return 130
+
+
+def _in_words(error: Exception) -> PreflabError:
+    """An error that nobody foresaw, in the same three lines."""
+    if isinstance(error, PreflabError):
+        return error
+    if isinstance(error, OSError) and error.filename:
+        return PreflabError(
+            f"{error.filename}: {error.strerror}", "a file that can be read or written", "mend it and run again"
+        )
+    said = str(error).strip().splitlines()
+    return PreflabError(
+        f"{type(error).__name__}: {said[0] if said else 'no message'}",
+        "this was not foreseen; it may be a bug in preflab or in a function of your own",
+        "run the same command with --debug for the traceback",
+    )

@@ -1,0 +1,184 @@
+"""`run`, a whole recipe, and the commands that run one of its stages after what that needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    Speaker,
+    WorkspaceOption,
+    command,
+    print_table,
+    shown_path,
+    speaking,
+)
+from preflab.errors import PreflabError
+
+if TYPE_CHECKING:
+    from preflab.pipeline import Line, Step
+    from preflab.recipe import Recipe
+
+COMMANDS = {
+    "sample": "Write K completions for every prompt.",
+    "judge": "Put completions to labelers: a simulated panel, or people.",
+    "preferences": "Turn judgments into consensus ranks and pairs, and freeze them.",
+    "evaluate": "Put the same held-out prompts through several models, paired.",
+    "report": "Write the report, one HTML file that opens offline.",
+}
+TRAIN = {
+    "sft": "Fine-tune on demonstrations.",
+    "reward": "Train a reward model on preferences.",
+    "ppo": "Optimise the policy against the reward.",
+}
+StageOption = Annotated[
+    str | None, typer.Option("--stage", metavar="STAGE", help="Which stage, when the recipe has several of a kind.")
+]
+FreshOption = Annotated[
+    list[str] | None,
+    typer.Option("--fresh", metavar="STAGE", help="Do this stage again, and everything after it. May be repeated."),
+]
+AgainOption = Annotated[bool, typer.Option("--again", help="Do the stage again although it is done.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    app.command("run", help=run.__doc__, short_help="Run a recipe: what is missing or stale.")(run)
+    for kind, said in COMMANDS.items():
+        app.command(kind, help=said, short_help=said.partition(":")[0].partition(",")[0])(_stage_command(kind))
+    train = typer.Typer(help="Train a stage of the recipe: sft, reward or ppo.", no_args_is_help=True)
+    for kind, said in TRAIN.items():
+        train.command(kind, help=said)(_stage_command(kind))
+    app.add_typer(train, name="train")
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe file.", show_default="recipe.yaml")] = None,
+    recipe_option: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    until: Annotated[
+        list[str] | None, typer.Option("--until", metavar="STAGE", help="This stage and what it needs.")
+    ] = None,
+    only: Annotated[list[str] | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
+    fresh: FreshOption = None,
+    dry: Annotated[bool, typer.Option("--dry", help="Show the table and run nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: what is missing or stale, in order; what is done is skipped, what was interrupted goes on.
+
+    Where people are awaited it stops with a line that says for what; run it again when they have answered.
+    """
+    from preflab import pipeline
+    from preflab.recipe import load_recipe
+
+    path = recipe or recipe_option
+    with speaking(as_json) as speaker:
+        loaded = load_recipe(path, set_ or [])
+        if dry:
+            lines = pipeline.show(loaded, workspace)
+        else:
+            lines = run_stages(loaded, workspace, until=until or [], only=only or [], fresh=fresh or [])
+        print_table(speaker, lines)
+        say_next(speaker, lines, path, f"`preflab run {shown_path(path)}`")
+
+
+def _stage_command(kind: str) -> Callable[..., None]:
+    def stage(
+        recipe: RecipeOption = DEFAULT_RECIPE,
+        stage: StageOption = None,
+        set_: SetOption = None,
+        workspace: WorkspaceOption = None,
+        again: AgainOption = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        from preflab.recipe import load_recipe
+
+        with speaking(as_json) as speaker:
+            loaded = load_recipe(recipe, set_ or [])
+            name = stage_of_kind(loaded, kind, stage)
+            lines = run_stages(loaded, workspace, until=[name], fresh=[name] if again else [])
+            print_table(speaker, lines)
+            say_next(speaker, lines, recipe, _following(loaded, name, recipe))
+
+    return stage
+
+
+def run_stages(recipe: Recipe, workspace: Path | None, **which: Any) -> list[Line]:
+    """The pipeline, with a line on stderr as each stage starts and ends."""
+    from preflab import pipeline
+    from preflab.progress import clock, mode
+
+    def watch(step: Step, line: Line | None) -> None:
+        if mode() == "silent":
+            return
+        if line is not None:
+            print(f"{step.name}: {line.state}, {line.summary} ({clock(line.seconds)})", file=sys.stderr)
+        elif mode() == "lines":
+            print(f"{step.name}: started", file=sys.stderr, flush=True)
+
+    return pipeline.run(recipe, workspace=workspace, watch=watch, **which)
+
+
+def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
+    """The stage of this kind that is meant; of a stage repeated in rounds, the one named.
+
+    Raises:
+        PreflabError: there is none, or there are several and none was named.
+    """
+    found = [name for name in recipe.stages if recipe.kind(name) == kind]
+    if named in found:
+        return str(named)
+    if named is not None:
+        raise PreflabError(
+            f"{recipe.path.name} has no stage `{named}` of kind {kind}",
+            f"known: {', '.join(found) or 'none'}",
+            "mend the name after --stage",
+        )
+    if len(found) != 1:
+        raise PreflabError(
+            f"{recipe.path.name} has {len(found) or 'no'} stage{'s' * (len(found) != 1)} of kind {kind}"
+            + (f": {', '.join(found)}" if found else ""),
+            "one, or the name of the one that is meant",
+            "add --stage NAME" if found else f"`preflab init --show {kind}` lists the settings of such a stage",
+        )
+    return found[0]
+
+
+def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) -> None:
+    """The last line, after what the stages came to."""
+    waiting = [line for line in lines if line.state == "waiting"]
+    if waiting:
+        link = "the link above" if waiting[0].link else "the tasks"
+        speaker.last(None, f"send {link} to your labelers, then run the same command again", waiting=waiting[0].name)
+        return
+    if any(line.state == "–" for line in lines):
+        speaker.last(None, f"`preflab run {shown_path(recipe)}`")
+        return
+    last = lines[-1]
+    if last.kind == "report":
+        page = last.folder / "report.html"
+        speaker.last(page, f"open {shown_path(page)} in a browser")
+    else:
+        speaker.last(last.folder, following)
+
+
+def _following(recipe: Recipe, name: str, path: Path) -> str:
+    """The command of the first stage that reads this one, or a chat with the model it made."""
+    for other in recipe.stages:
+        if name in recipe.inputs(other) and recipe.kind(other) in {**COMMANDS, **TRAIN}:
+            kind = recipe.kind(other)
+            several = sum(recipe.kind(each) == kind for each in recipe.stages) > 1
+            words = ["train", kind] if kind in TRAIN else [kind]
+            return command(*words, *(["--stage", other] if several else []), recipe=path)
+    if type(recipe.stages[name]).makes == "model":
+        return command("chat", name, recipe=path)
+    return f"`preflab run {shown_path(path)}`"

@@ -1,0 +1,134 @@
+"""How the commands speak: the table, the last line, JSON for machines, errors in three lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from preflab.errors import PreflabError
+
+if TYPE_CHECKING:
+    from preflab.pipeline import Line
+
+DEFAULT_RECIPE = Path("recipe.yaml")
+
+RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe file.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change one setting, such as stages.ppo.kl_coef=0.1. May be repeated."
+    ),
+]
+WorkspaceOption = Annotated[
+    Path | None, typer.Option("--workspace", help="Folder of the database and of runs/; default: what the recipe says.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
+
+
+class Speaker:
+    """Where a command's words go: results to stdout, everything else to stderr."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stdout = sys.stdout
+        self.content: dict[str, Any] = {}
+
+    def say(self, text: str = "") -> None:
+        """A line of the result, for people."""
+        if not self.as_json:
+            print(text, file=self.stdout)
+
+    def last(self, where: Path | str | None, following: str, **content: Any) -> None:
+        """The last line: where the result lies and the next command. `content` goes into the JSON as well."""
+        self.content |= {"result": str(where) if where else None, "next": following, **content}
+        self.say((f"result: {shown_path(where)}; " if where else "") + f"next: {following}")
+
+
+@contextlib.contextmanager
+def speaking(as_json: bool) -> Iterator[Speaker]:
+    """A speaker; with --json progress is silent, stray prints go to stderr, and one object is printed at the end."""
+    from preflab.progress import mode_for
+
+    speaker = Speaker(as_json)
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(mode_for("silent"))
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        yield speaker
+    if as_json:
+        print(json.dumps(speaker.content, ensure_ascii=False, default=str), file=speaker.stdout)
+
+
+def print_error(error: PreflabError) -> None:
+    """What was found, what was expected, what to do, on stderr."""
+    lines = [line for line in (error.found, error.expected, error.do) if line]
+    print("\n       ".join([f"error: {lines[0]}", *lines[1:]]), file=sys.stderr)
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as one would type it from here."""
+    path = Path(path)
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def command(*words: str | Path, recipe: Path | None = None) -> str:
+    """A command to type next; the recipe is named unless it is the usual one."""
+    named = ["--recipe", str(recipe)] if recipe is not None and recipe != DEFAULT_RECIPE else []
+    return f"`{shlex.join(['preflab', *map(str, words), *named])}`"
+
+
+def print_table(speaker: Speaker, lines: Sequence[Line]) -> None:
+    """The stages: state, what came out, how long it took; in colour where the terminal has it."""
+    speaker.content["stages"] = [_as_json(line) for line in lines]
+    if speaker.as_json:
+        return
+    rows = [(line.name, line.state, line.summary, _last_column(line)) for line in lines]
+    if not speaker.stdout.isatty():
+        for row in _padded([("stage", "state", "", "took"), *rows]):
+            speaker.say(row)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for heading in ("stage", "state", "", "took"):
+        table.add_column(heading)
+    colours = {"done": "green", "waiting": "yellow"}
+    for name, state, summary, took in rows:
+        table.add_row(name, f"[{colours.get(state, 'dim')}]{state}[/]", summary.replace("[", r"\["), took)
+    Console(file=speaker.stdout).print(table)
+
+
+def _last_column(line: Line) -> str:
+    from preflab.progress import clock
+
+    if line.state == "waiting":
+        return line.link
+    return clock(line.seconds) if line.state == "done" else ""
+
+
+def _padded(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _as_json(line: Line) -> Mapping[str, Any]:
+    return {
+        "stage": line.name,
+        "kind": line.kind,
+        "state": {"–": "missing"}.get(line.state, line.state),
+        "summary": line.summary,
+        "seconds": line.seconds,
+        "folder": str(line.folder),
+        "ran": line.ran,
+        "link": line.link,
+    }

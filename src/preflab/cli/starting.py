@@ -1,0 +1,153 @@
+"""`demo`, the whole loop on a model of its own, and `init`, a recipe to begin with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from preflab.cli.running import run_stages
+from preflab.cli.showing import settings_of, text_of, topics
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    Speaker,
+    print_table,
+    shown_path,
+    speaking,
+)
+from preflab.errors import PreflabError
+
+if TYPE_CHECKING:
+    from preflab.pipeline import Line
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    app.command("demo", help=demo.__doc__, short_help="The whole loop on a tiny model, with a report.")(demo)
+    app.command("init", help=init.__doc__, short_help="Write a recipe to begin with, or list settings.")(init)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--folder", help="Where the demo's data, runs and report go.")] = Path(
+        "preflab-demo"
+    ),
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the data and of every stage.")] = 0,
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", "-r", help="Another recipe on the demo's data.", show_default="its own")
+    ] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole loop on a tiny model made on the spot, judged by simulated labelers, with a report at the end."""
+    from preflab.recipe import load_recipe
+
+    with speaking(as_json) as speaker:
+        path = write_demo(folder, seed, recipe)
+        lines = run_stages(load_recipe(path, [f"seed={seed}", *(set_ or [])]), None)
+        print_table(speaker, lines)
+        _before_and_after(speaker, lines)
+        pages = [line.folder / "report.html" for line in lines if line.kind == "report"]
+        page = pages[-1] if pages else folder
+        speaker.last(page, f"open {shown_path(page)} in a browser")
+
+
+def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
+    """The demo's data and recipe in a folder; what is there already and equal is left alone, so a rerun skips.
+
+    Raises:
+        PreflabError: the folder holds the data of another seed.
+    """
+    from preflab.demo.data import write_demo_data
+
+    note, path = folder / "data" / "seed.json", folder / "recipe.yaml"
+    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != seed:
+        raise PreflabError(
+            f"{folder}: the demo ran here with another seed",
+            f"a folder of its own for seed {seed}",
+            f"preflab demo --seed {seed} --folder {folder}-{seed}",
+        )
+    if not note.exists():
+        write_demo_data(folder / "data", seed)
+        note.write_text(json.dumps(seed), encoding="utf-8")
+    if recipe is not None:
+        shutil.copyfile(recipe, path)
+    else:
+        with as_file(files("preflab.demo") / "recipe.yaml") as packaged:
+            shutil.copyfile(packaged, path)
+    return path
+
+
+def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
+    """The figures of the evaluation stages, as they put them."""
+    figures: dict[str, Any] = {}
+    for line in lines:
+        if line.kind == "evaluate" and line.state == "done":
+            manifest = json.loads((line.folder / "manifest.json").read_text(encoding="utf-8"))
+            figures |= manifest["figures"]
+    speaker.content["figures"] = figures
+    if figures:
+        speaker.say()
+        width = max(map(len, figures))
+        for name, value in figures.items():
+            speaker.say(f"{name.ljust(width)}  {value if isinstance(value, str) else f'{value:.4g}'}")
+        speaker.say()
+
+
+def init(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    show: Annotated[
+        str | None, typer.Option("--show", metavar="KIND", help="List the settings of a stage kind or section, or all.")
+    ] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a commented recipe to begin with, or list settings with their defaults, meaning and source."""
+    with speaking(as_json) as speaker:
+        if show is not None:
+            _show(speaker, show)
+            return
+        if recipe.exists():
+            raise PreflabError(
+                f"{recipe}: there is a file already",
+                "a new name, or no such file",
+                "name another with --recipe, or move the old one away",
+            )
+        text = (files("preflab") / "templates" / "recipe.yaml").read_text(encoding="utf-8")
+        _write_checked(recipe, text, set_ or [])
+        speaker.last(
+            recipe,
+            "put your prompts into prompts.jsonl and your model into the recipe, then "
+            f"`preflab run{'' if recipe == DEFAULT_RECIPE else f' {recipe}'}`",
+        )
+
+
+def _write_checked(recipe: Path, text: str, overrides: list[str]) -> None:
+    """The starter, with --set applied; comments stay where nothing was set."""
+    from preflab.files import write_text
+
+    if overrides:
+        import yaml
+
+        from preflab.recipe.overrides import apply_overrides
+        from preflab.recipe.reading import parse
+
+        text = yaml.safe_dump(apply_overrides(parse(text, str(recipe)), overrides, recipe), sort_keys=False)
+    write_text(recipe, text)
+
+
+def _show(speaker: Speaker, topic: str) -> None:
+    wanted = list(topics()) if topic == "all" else [topic]
+    speaker.content["settings"] = {name: settings_of(name) for name in wanted}
+    for name in wanted:
+        for line in text_of(name):
+            speaker.say(line)
+        speaker.say()
+    speaker.content["next"] = "preflab init"
+    speaker.say("next: change any of them in the recipe, or with --set stages.NAME.SETTING=VALUE")
