@@ -1,0 +1,39 @@
+"""Alarms that fired, with the setting to change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.report.blocks import Block, Note, Section
+from preflab.report.runs import Page, Run
+from preflab.report.words import count, listed
+
+
+def alarms_section(page: Page) -> Section | None:
+    """One note per alarm and run, or that none fired; None when nothing in the report could raise one."""
+    watched = [run for run in page.runs if run.metrics]
+    if not watched:
+        return None
+    notes: list[Block] = [note for run in watched for note in _notes(page, run)]
+    if notes:
+        return Section("alarms", "Alarms", notes)
+    names = listed([run.name for run in watched])
+    return Section("alarms", "Alarms", [Note(f"No alarm fired in {names}.")])
+
+
+def _notes(page: Page, run: Run) -> list[Note]:
+    fired: dict[str, list[dict[str, Any]]] = {}
+    for row in run.alarms:
+        fired.setdefault(str(row.get("alarm", "alarm")), []).append(row)
+    notes = []
+    for name, rows in fired.items():
+        first, last = rows[0], rows[-1]
+        when = f"at step {first.get('step')}"
+        if len(rows) > 1:
+            when = f"first at step {first.get('step')}, last at step {last.get('step')}, {count(len(rows), 'time')}"
+        change = f" Change: {first['setting']}." if first.get("setting") else ""
+        message = str(last.get("message", "")).rstrip(".")
+        notes.append(
+            Note(f"{message}.{change}", "alarm", f"{run.name}: {name}, {when}", page.files(run, "alarms.jsonl"))
+        )
+    return notes

@@ -1,0 +1,121 @@
+"""Before and after: the figures of every model over the same prompts, and the differences with their intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table
+from preflab.report.charts import Bar, bar_chart
+from preflab.report.measures import measure_form, measure_name, measure_order, measure_role
+from preflab.report.runs import Page, Run
+from preflab.report.words import count, difference_text, excludes_zero, interval_text, listed
+
+
+def comparison_section(page: Page) -> Section | None:
+    """Every evaluation among the runs; None when there is none."""
+    blocks: list[Block] = []
+    for run in page.of_kind("evaluate"):
+        found = run.json("evaluation.json")
+        if found.get("models"):
+            blocks += _evaluation(page, run, found)
+    return Section("comparison", "Before and after", blocks) if blocks else None
+
+
+def _evaluation(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
+    figures = [
+        figure for prefix in ("judge/", "reward/", "label/", "distinct/2") for figure in _bars(page, run, found, prefix)
+    ]
+    blocks: list[Block] = [_summary(page, run, found)]
+    if figures:
+        blocks.append(Grid(figures))
+    blocks += [_differences(page, run, found, entry) for entry in found.get("comparisons", [])]
+    return blocks
+
+
+def measured(found: dict[str, Any]) -> list[str]:
+    """The measures any model has, in the order of reading."""
+    return sorted({name for model in found["models"] for name in model["figures"]}, key=measure_order)
+
+
+def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
+    rows = []
+    for name in measured(found):
+        form = measure_form(name)
+        cells = [Cell(interval_text(model["figures"].get(name), form), numeric=True) for model in found["models"]]
+        rows.append([Cell(measure_name(name), role=measure_role(name) if name.startswith("judge/") else ""), *cells])
+    prompts = found.get("prompts", {})
+    caption = (
+        f"Mean and 95 % interval over {count(prompts.get('num', 0), 'held-out prompt')} ({prompts.get('name', '')}), "
+        f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds per prompt for every model. "
+        f"KL is measured to {found.get('reference')}."
+    )
+    head = ["measure", *(model["name"] for model in found["models"])]
+    return Table(head, rows, "", caption, page.files(run, "evaluation.json", "samples.jsonl"))
+
+
+def _bars(page: Page, run: Run, found: dict[str, Any], prefix: str) -> list[Figure]:
+    """One figure per measure with a bar per model; classes of text share one figure per class."""
+    figures = []
+    for name in [name for name in measured(found) if name.startswith(prefix)]:
+        form = measure_form(name)
+        entries = [(model["name"], model["figures"][name]) for model in found["models"] if name in model["figures"]]
+        bars = [
+            Bar(model, entry["value"], page.role(model), _nan(entry["low"]), _nan(entry["high"]), form(entry["value"]))
+            for model, entry in entries
+            if entry["value"] is not None
+        ]
+        if not bars:
+            continue
+        num = max(entry["num"] for _, entry in entries)
+        title = _title(name, found)
+        shares = measure_form(name) is not measure_form("judge/")
+        figures.append(
+            Figure(
+                title,
+                bar_chart(bars, x=measure_name(name) + (", share of completions" if shares else ""), description=title),
+                f"Bars: means with 95 % intervals over prompts, n = {num}.",
+                Table(
+                    ["model", "value (95 % interval)", "n"],
+                    [
+                        [
+                            Cell(model),
+                            Cell(interval_text(entry, form), numeric=True),
+                            Cell(str(entry["num"]), numeric=True),
+                        ]
+                        for model, entry in entries
+                    ],
+                ),
+                page.files(run, "samples.jsonl"),
+            )
+        )
+    return figures
+
+
+def _title(name: str, found: dict[str, Any]) -> str:
+    parts = []
+    for entry in found.get("comparisons", []):
+        difference = entry["differences"].get(name)
+        if difference:
+            parts.append(f"{difference_text(difference, measure_form(name))} for {entry['model']}")
+    what = measure_name(name)
+    return f"{what[0].upper()}{what[1:]}: {listed(parts)}" if parts else what
+
+
+def _differences(page: Page, run: Run, found: dict[str, Any], entry: dict[str, Any]) -> Fold:
+    rows = []
+    for name in sorted(entry["differences"], key=measure_order):
+        difference = entry["differences"][name]
+        role = "gold" if name.startswith("judge/") and excludes_zero(difference) else ""
+        form = measure_form(name)
+        rows.append([
+            Cell(measure_name(name)), Cell(interval_text(difference, form), numeric=True),
+            Cell(str(difference["num"]), numeric=True), Cell(difference_text(difference, form), role=role),
+        ])  # fmt: skip
+    head = ["measure", "difference (95 % interval)", "n prompts", "in words"]
+    caption = "Paired over prompts: each prompt is its own control. “Could have seen”: with 80 % power."
+    table = Table(head, rows, "", caption, page.files(run, "evaluation.json"))
+    return Fold(f"All differences, {entry['model']} minus {entry['baseline']}", [table])
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,73 @@
+"""One self-contained page about the given runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from preflab import __version__
+from preflab.report.alarms import alarms_section
+from preflab.report.blocks import Section
+from preflab.report.comparison import comparison_section
+from preflab.report.provenance import provenance_section
+from preflab.report.runs import Page, Run
+from preflab.report.samples import samples_section
+from preflab.report.training import training_section
+from preflab.report.verdict import first_screen
+from preflab.report.words import count
+
+STYLE = Path(__file__).with_name("style.css")
+
+
+def build_report(
+    run_folders: Sequence[Path | str], *, title: str = "preflab report", num_samples: int = 12, base: Path | None = None
+) -> str:
+    """The page as HTML, openable offline and without scripts.
+
+    Args:
+        run_folders: run folders in the order of the pipeline; whatever kinds are among them is shown.
+        title: heading of the page.
+        num_samples: prompts shown with what each model wrote.
+        base: the folder the page will lie in; links to records are relative to it.
+
+    Raises:
+        PreflabError: a folder is not that of a run.
+    """
+    page = Page([Run.read(Path(folder)) for folder in run_folders], base or Path(), num_samples)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            title=title,
+            subtitle=_subtitle(page),
+            style=Markup(STYLE.read_text(encoding="utf-8")),
+            first=first_screen(page),
+            sections=sections(page),
+            footer=f"Written by preflab {__version__}. This page has no scripts and loads nothing.",
+        )
+    )
+
+
+def sections(page: Page) -> list[Section]:
+    """The sections there is something to say in, in the order of reading."""
+    makers = (comparison_section, samples_section, alarms_section, training_section, provenance_section)
+    return [section for maker in makers if (section := maker(page)) is not None]
+
+
+def _subtitle(page: Page) -> str:
+    finished = max((str(run.manifest.get("finished") or "") for run in page.runs), default="")
+    day = finished[:10] or datetime.now(UTC).date().isoformat()
+    return f"{count(len(page.runs), 'stage')}, {day}, preflab {__version__}"
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("preflab.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip

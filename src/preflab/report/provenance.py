@@ -1,0 +1,65 @@
+"""What was run: stages with keys, seeds and times, versions, and the settings as they were resolved."""
+
+from __future__ import annotations
+
+import json
+
+from preflab.report.blocks import Block, Cell, Figure, Fold, Section, Source, Table, numbers
+from preflab.report.charts import Bar, bar_chart
+from preflab.report.runs import Page
+from preflab.report.words import duration, percent, shortened
+
+
+def provenance_section(page: Page) -> Section:
+    """Stages, time, versions, settings."""
+    blocks: list[Block] = [_stages(page)]
+    if chart := _time(page):
+        blocks.append(chart)
+    blocks.append(_versions(page))
+    blocks.append(
+        Fold(
+            "Settings of every stage, resolved",
+            [Source(run.name, json.dumps(run.settings, indent=2, ensure_ascii=False)) for run in page.runs],
+        )
+    )
+    return Section("run", "What was run", blocks)
+
+
+def _stages(page: Page) -> Table:
+    rows = []
+    for run in page.runs:
+        manifest = run.manifest
+        rows.append([
+            Cell(run.name, href=page.link(run).href), Cell(run.kind), Cell(str(manifest.get("state", ""))),
+            Cell(shortened(str(manifest.get("summary", "")), 90)),
+            *numbers(duration(run.seconds), str(manifest.get("seed", ""))),
+            Cell(str(manifest.get("key", ""))[:12], code=True, href=page.link(run, "manifest.json").href),
+            Cell(str(manifest.get("finished", "") or "")[:16].replace("T", " ")),
+        ])  # fmt: skip
+    head = ["stage", "kind", "state", "result", "took", "seed", "key", "finished (UTC)"]
+    caption = "A key is the hash of a stage’s resolved settings, its inputs’ keys and its version."
+    return Table(head, rows, "", caption)
+
+
+def _time(page: Page) -> Figure | None:
+    timed = [(run, float(run.seconds)) for run in page.runs if run.seconds]
+    if len(timed) < 2:
+        return None
+    total = sum(seconds for _, seconds in timed)
+    longest, most = max(timed, key=lambda pair: pair[1])
+    bars = [Bar(run.name, seconds, "reference", text=duration(seconds)) for run, seconds in timed]
+    title = f"{longest.name} took {percent(round(most / total, 2))} of {duration(total)}"
+    rows = [[Cell(run.name), *numbers(duration(seconds), percent(round(seconds / total, 3)))] for run, seconds in timed]
+    return Figure(
+        title, bar_chart(bars, x="seconds", description=title), "Wall-clock time of each stage named in this report.",
+        Table(["stage", "took", "share"], rows),
+    )  # fmt: skip
+
+
+def _versions(page: Page) -> Table:
+    names = dict.fromkeys(name for run in page.runs for name in (run.manifest.get("versions") or {}))
+    rows = []
+    for name in names:
+        found = sorted({str((run.manifest.get("versions") or {}).get(name, "–")) for run in page.runs})
+        rows.append([Cell(name), Cell(", ".join(found), code=True)])
+    return Table(["software", "version"], rows)

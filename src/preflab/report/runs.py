@@ -1,0 +1,124 @@
+"""Run folders as the report reads them: the manifest, and whichever files the stage's kind leaves behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.files import read_json, read_jsonl
+from preflab.report.blocks import Link
+
+PLACES = ("", " second", " third", " fourth")
+"""Added to a role: the first line is solid, the others are dashed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """The run in a folder.
+
+        Raises:
+            PreflabError: the folder has no readable manifest.
+        """
+        if not (folder / "manifest.json").is_file():
+            raise PreflabError(
+                f"{folder}: no manifest.json", "the folder of a run", "name a folder below the workspace's runs/"
+            )
+        return cls(folder, read_json(folder / "manifest.json"))
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the recipe."""
+        return str(self.manifest.get("stage", self.folder.name))
+
+    @property
+    def kind(self) -> str:
+        """sft, reward, ppo, …"""
+        return str(self.manifest.get("kind", ""))
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The resolved settings."""
+        return self.manifest.get("settings") or {}
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took."""
+        return self.manifest.get("seconds")
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One row per step."""
+        return read_jsonl(self.folder / "metrics.jsonl")
+
+    @cached_property
+    def alarms(self) -> list[dict[str, Any]]:
+        """Alarms that fired, in order."""
+        return read_jsonl(self.folder / "alarms.jsonl")
+
+    @cached_property
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Rollouts kept for reading."""
+        return read_jsonl(self.folder / "rollouts.jsonl")
+
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file of the folder; {} where there is none."""
+        path = self.folder / name
+        return read_json(path) if path.is_file() else {}
+
+    def series(self, name: str) -> tuple[list[float], list[float]]:
+        """Steps and values of one metric, where it was logged."""
+        rows = [(row["step"], row[name]) for row in self.metrics if row.get(name) is not None]
+        return [float(step) for step, _ in rows], [float(value) for _, value in rows]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What every section is given: the runs, and how to link to their files from where the page will lie."""
+
+    runs: Sequence[Run]
+    base: Path
+    """The folder in which the page will lie."""
+    num_samples: int = 12
+    shown: set[str] = field(default_factory=set)
+    """Prompts with a place on the page, filled by the samples."""
+
+    def of_kind(self, *kinds: str) -> list[Run]:
+        """The runs of these kinds, in the given order."""
+        return [run for run in self.runs if run.kind in kinds]
+
+    def link(self, run: Run, name: str = "", text: str = "") -> Link:
+        """A relative link to a run's file, or to its folder."""
+        target = run.folder / name if name else run.folder
+        href = Path(os.path.relpath(target.resolve(), self.base.resolve())).as_posix()
+        return Link(text or f"{run.name}/{name}", href if name else href + "/")
+
+    def files(self, run: Run, *names: str) -> list[Link]:
+        """Links to those of the files that exist."""
+        return [self.link(run, name) for name in names if (run.folder / name).exists()]
+
+    def role(self, model: str) -> str:
+        """The colour of a model: grey for what policies are compared with, blues for policies in order."""
+        policies = [run.name for run in self.of_kind("ppo")]
+        for evaluation in (run.json("evaluation.json") for run in self.of_kind("evaluate")):
+            others = [entry["model"] for entry in evaluation.get("comparisons", [])]
+            policies += [name for name in others if name not in policies]
+        if model not in policies:
+            return "reference"
+        return placed("policy", policies.index(model))
+
+
+def placed(role: str, index: int) -> str:
+    """The look of the index-th line of one role."""
+    return role + PLACES[min(index, len(PLACES) - 1)]

@@ -1,0 +1,101 @@
+"""Texts to read: what each model wrote for the same prompt, and rollouts from training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.files import read_jsonl
+from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
+from preflab.report.charts import token_strip
+from preflab.report.runs import Page, Run
+from preflab.report.scales import thinned
+from preflab.report.words import count, number
+
+LONGEST = 1200
+"""Characters of a completion shown; the rest is in the records."""
+
+
+def samples_section(page: Page) -> Section | None:
+    """Before and after side by side; None when nothing was sampled."""
+    blocks: list[Block] = []
+    for run in page.of_kind("evaluate"):
+        blocks += _before_after(page, run)
+    rollouts = [(run, run.rollouts) for run in page.of_kind("ppo") if run.rollouts]
+    blocks += [Fold(f"Rollouts of {run.name}", _rollouts(page, run, rows)) for run, rows in rollouts]
+    return Section("samples", "Samples", blocks) if blocks else None
+
+
+def _before_after(page: Page, run: Run) -> list[Block]:
+    rows = read_jsonl(run.folder / "samples.jsonl")
+    if not rows or not page.num_samples:
+        return []
+    judge, gains = _gains(run, rows)
+    order = sorted(range(len(rows)), key=lambda index: -gains[index]) if judge else list(range(len(rows)))
+    picked = [rows[order[index]] for index in thinned(len(order), page.num_samples)]
+    how = f"from the largest gain on {judge} to the largest loss, evenly spaced" if judge else "evenly spaced"
+    blocks: list[Block] = [
+        Note(f"{len(picked)} of {count(len(rows), 'prompt')}, {how}; not picked by hand.",
+             sources=page.files(run, "samples.jsonl"))
+    ]  # fmt: skip
+    return blocks + [_sample(page, row) for row in picked]
+
+
+def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
+    """The first judge and by how much the second model beats the first on each prompt (F counts as a great loss)."""
+    found = run.json("evaluation.json")
+    names = [model["name"] for model in found.get("models", [])]
+    judges = list(found.get("judges", {}))
+    if len(names) < 2 or not judges:
+        return "", []
+
+    def score(row: dict[str, Any], model: str) -> float:
+        values = [one.get("scores", {}).get(f"judge/{judges[0]}") for one in row["completions"].get(model, [])]
+        known = [-1e3 if value is None else value for value in values]
+        return sum(known) / len(known) if known else 0.0
+
+    return judges[0], [score(row, names[1]) - score(row, names[0]) for row in rows]
+
+
+def _sample(page: Page, row: dict[str, Any]) -> Sample:
+    written = [
+        Written(model, page.role(model), one["text"][:LONGEST], _facts(one), one.get("id", ""))
+        for model, completions in row["completions"].items()
+        for one in completions[:1]
+    ]
+    page.shown.add(row["prompt_id"])
+    return Sample(row["prompt_id"], row["prompt"], written)
+
+
+def _facts(one: dict[str, Any]) -> list[str]:
+    scores = [
+        f"{name.partition('/')[2]} {'F' if value is None else number(value, 2)}"
+        for name, value in one.get("scores", {}).items()
+    ]
+    label = [str(one["label"])] if one.get("label") else []
+    kl = [f"KL {number(one['kl'], 2)}"] if one.get("kl") is not None else []
+    cut = ["cut by the length limit"] if one.get("finish_reason") == "length" else []
+    return label + scores + kl + cut
+
+
+def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:
+    steps = sorted({row["step"] for row in rows})
+    kept = [steps[index] for index in thinned(len(steps), 4)]
+    said = (
+        "Shaded: where the policy departs from the reference (KL per token; darkest = the largest of the completion)."
+    )
+    blocks: list[Block] = [Note(said, sources=page.files(run, "rollouts.jsonl"))]
+    for row in [row for step in kept for row in [r for r in rows if r["step"] == step][:2]]:
+        text = _shaded(row)
+        facts = [f"reward {number(row.get('reward'), 2)}"]
+        if row.get("kl"):
+            facts.append(f"KL {number(sum(row['kl']), 2)} nats")
+        written = Written(f"{run.name}, step {row['step']}", page.role(run.name), text, facts)
+        blocks.append(Sample(f"{run.name}-{row['step']}-{len(blocks)}", str(row.get("prompt", "")), [written]))
+    return blocks
+
+
+def _shaded(row: dict[str, Any]) -> Any:
+    tokens = row.get("tokens")
+    if tokens and row.get("kl") and all(isinstance(token, str) for token in tokens):
+        return token_strip(tokens, row["kl"], "KL")
+    return str(row.get("completion", ""))[:LONGEST]

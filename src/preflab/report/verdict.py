@@ -1,0 +1,167 @@
+"""The first screen: did it work, how sure are we, what did it cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.report.blocks import Answer
+from preflab.report.measures import measure_form, measure_name
+from preflab.report.runs import Page, Run
+from preflab.report.words import (
+    count,
+    difference_text,
+    duration,
+    excludes_zero,
+    interval_text,
+    listed,
+    number,
+    percent,
+)
+
+SEEDS = "One training seed: the intervals speak of other prompts, not of training again."
+
+
+def first_screen(page: Page) -> list[Answer]:
+    """Three answers, in the order in which they are asked."""
+    return [_worked(page), _sure(page), _cost(page)]
+
+
+def evaluations(page: Page) -> list[tuple[Run, dict[str, Any]]]:
+    """The evaluations that compare something."""
+    found = [(run, run.json("evaluation.json")) for run in page.of_kind("evaluate")]
+    return [(run, entry) for run, entry in found if entry.get("comparisons")]
+
+
+def leading(differences: dict[str, Any]) -> str | None:
+    """The measure the verdict rests on: the first judge, or else the first reward model."""
+    for prefix in ("judge/", "reward/"):
+        names = [name for name in differences if name.startswith(prefix)]
+        if names:
+            return names[0]
+    return None
+
+
+def _worked(page: Page) -> Answer:
+    question = "Did it work?"
+    found = evaluations(page)
+    if not found:
+        return _not_compared(page, question)
+    evaluation = found[0][1]
+    first, *others = evaluation["comparisons"]
+    name = leading(first["differences"])
+    if name is None:
+        return Answer(question, "Nothing judged the completions, so nothing can be said about better or worse.")
+    difference = first["differences"][name]
+    details = [line for entry in (first, *others) for line in _details(entry, evaluation, with_lead=entry is not first)]
+    return Answer(question, _headline(first, name, difference), details, _role(difference))
+
+
+def _role(difference: dict[str, Any]) -> str:
+    if not excludes_zero(difference):
+        return ""
+    return "gold" if difference["value"] > 0 else "alarm"
+
+
+def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any]) -> str:
+    who, before, what, form = entry["model"], entry["baseline"], measure_name(name), measure_form(name)
+    if not excludes_zero(difference):
+        return f"{what}: {difference_text(difference, form)} between {who} and {before}."
+    start = "Yes" if difference["value"] > 0 else "No"
+    return (
+        f"{start}: {who} scores {difference_text(difference, form)} than {before} on {what}, "
+        f"95 % interval {form(difference['low'])} to {form(difference['high'])}."
+    )
+
+
+def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool) -> list[str]:
+    differences = entry["differences"]
+    said = []
+    if with_lead and (name := leading(differences)):
+        said.append(f"{measure_name(name)} {difference_text(differences[name], measure_form(name))}")
+    rewards = [name for name in differences if name.startswith("reward/")]
+    said += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
+    figures: dict[str, Any] = next(
+        (model["figures"] for model in evaluation["models"] if model["name"] == entry["model"]), {}
+    )
+    if kl := figures.get("kl/exact"):
+        said.append(f"{number(kl['value'])} nats from {evaluation.get('reference')}")
+    before: dict[str, Any] = next((m["figures"] for m in evaluation["models"] if m["name"] == entry["baseline"]), {})
+    for name in [name for name in differences if name.startswith(("label/", "fail/"))]:
+        if excludes_zero(differences[name]) and name in before and name in figures:
+            change = f"{percent(before[name]['value'])} → {percent(figures[name]['value'])}"
+            said.append(f"{measure_name(name)} {change}")
+    lines = [f"{entry['model']}: {listed(said)}."] if said else []
+    if hack := _hacking(differences, entry):
+        lines.append(hack)
+    return lines
+
+
+def _hacking(differences: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Named when the learned reward went up and a judge down."""
+    up = [n for n, d in differences.items() if n.startswith("reward/") and excludes_zero(d) and d["value"] > 0]
+    down = [n for n, d in differences.items() if n.startswith("judge/") and excludes_zero(d) and d["value"] < 0]
+    if not (up and down):
+        return ""
+    return f"{entry['model']} hacks the reward: {measure_name(up[0])} rose while {measure_name(down[0])} fell."
+
+
+def _not_compared(page: Page, question: str) -> Answer:
+    said = [f"{run.name}: {run.manifest['summary']}" for run in page.runs if run.manifest.get("summary")]
+    rewards = [(run, run.json("reward_report.json")) for run in page.of_kind("reward")]
+    if rewards and not page.of_kind("ppo"):
+        run, report = rewards[0]
+        accuracy = (report.get("held_out") or {}).get("accuracy")
+        if accuracy:
+            return Answer(
+                question,
+                f"{run.name} orders {interval_text(accuracy, percent)} of held-out pairs as the labelers did.",
+                said,
+            )  # fmt: skip
+    return Answer(
+        question, "Not measured yet: this report has no evaluation of one model against another.",
+        [*said, "Add a stage of kind evaluate to the recipe and name it in the report’s `of`."],
+    )  # fmt: skip
+
+
+def _sure(page: Page) -> Answer:
+    question = "How sure are we?"
+    found = evaluations(page)
+    details = [SEEDS] if page.of_kind("ppo", "sft", "reward") else []
+    alarms = sum(len(run.alarms) for run in page.runs)
+    watched = any(run.metrics for run in page.runs)
+    if alarms:
+        names = listed([run.name for run in page.runs if run.alarms])
+        details.append(f"{count(alarms, 'alarm')} fired in {names}: see Alarms.")
+    elif watched:
+        details.append("No alarm fired during training.")
+    if any(run.kind == "judge" and _simulated(run) for run in page.runs) or any(
+        run.json("agreement.json").get("simulated") for run in page.runs
+    ):
+        details.append("The labelers were simulated: agreement and labels are the program’s own, not people’s.")
+    if not found:
+        return Answer(question, "No comparison, so no interval.", details)
+    evaluation = found[0][1]
+    first = evaluation["comparisons"][0]
+    name = leading(first["differences"])
+    prompts = evaluation.get("prompts", {})
+    num = count(prompts.get("num", 0), "held-out prompt")
+    if name is None:
+        return Answer(question, f"{num}, paired.", details)
+    difference = first["differences"][name]
+    details.insert(0, f"Difference {interval_text(difference, measure_form(name))}, bootstrap over prompts, 95 %.")
+    return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
+
+
+def _simulated(run: Run) -> bool:
+    return str(run.settings.get("labelers", "people")) != "people"
+
+
+def _cost(page: Page) -> Answer:
+    timed = [(run, run.seconds) for run in page.runs if run.seconds is not None]
+    total = sum(seconds for _, seconds in timed)
+    details = [f"{run.name} {duration(seconds)}" for run, seconds in timed]
+    if not timed:
+        return Answer("What did it cost?", "No times were recorded.")
+    longest = max(timed, key=lambda pair: pair[1])[0]
+    said = f"{duration(total)} for {count(len(timed), 'stage')}, the longest {longest.name}."
+    return Answer("What did it cost?", said, [" · ".join(details)])
