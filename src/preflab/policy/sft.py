@@ -126,11 +126,12 @@ def train_sft(
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
-    parameters = [parameter for _, parameter in trunk.parameters_of("policy")]
-    optimiser = make_optimiser([(parameters, settings.optimiser.learning_rate)], settings.optimiser)
+    learning = [parameter for _, parameter in trunk.parameters_of("policy")]
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
     state.load(folder / "checkpoint")
-    model = accelerator.prepare(trunk)
     log = MetricsLog(folder / "metrics.jsonl", step=state.step)
 
     with progress(name, total=num_steps, done=state.step) as bar:

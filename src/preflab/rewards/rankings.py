@@ -14,6 +14,7 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.models.chat import completion_ids, prompt_ids
 from preflab.records import Completion, Preference, Prompt
+from preflab.seeds import derive_seed
 from preflab.training.batches import Sequence
 
 
@@ -175,7 +176,7 @@ def split_by_prompt(rankings: Seq[Ranking], held_out: float, seed: int) -> tuple
             "at least two prompts, one to train and one to test on",
             "collect preferences about more prompts",
         )
-    random.Random(seed).shuffle(prompts)
+    random.Random(derive_seed(seed, "held out")).shuffle(prompts)
     num_held_out = min(len(prompts) - 1, max(1, round(held_out * len(prompts))))
     apart = set(prompts[:num_held_out])
     return [r for r in rankings if r.prompt_id not in apart], [r for r in rankings if r.prompt_id in apart]

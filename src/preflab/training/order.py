@@ -6,6 +6,7 @@ import random
 from functools import lru_cache
 
 from preflab.errors import PreflabError
+from preflab.seeds import derive_seed
 
 
 def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
@@ -28,7 +29,7 @@ def rows_of_step(step: int, num_rows: int, rows_per_step: int, seed: int) -> lis
 @lru_cache(maxsize=2)
 def _shuffled(num_rows: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(num_rows))
-    random.Random(f"order {seed} {epoch}").shuffle(order)
+    random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
     return tuple(order)
 
 

@@ -1,0 +1,54 @@
+"""What the training stages share: their accelerator, and how a finished language model is left behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from preflab.settings.learning import RunSettings
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.models.trunk import Trunk
+
+CHECKPOINT = "checkpoint"
+
+
+def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
+    """The accelerator of a stage, its trackers started where the recipe names some."""
+    from preflab.training.processes import make_accelerator
+
+    accelerator = make_accelerator(log_with=run.log_with, folder=ctx.folder)
+    if run.log_with:
+        accelerator.init_trackers("preflab", config={"stage": ctx.name, "seed": ctx.seed})
+    return accelerator
+
+
+def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Sequence[dict[str, Any]]) -> StageResult:
+    """Write the policy role as a plain Hugging Face folder `model/`; the checkpoint has then served."""
+    if accelerator.is_main_process:
+        save_language_model(ctx, trunk)
+        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    first, last = metrics[0]["loss/nll"], _last_epoch_mean(metrics)
+    return StageResult(
+        f"loss {first:.2f} → {last:.2f}", {"loss_first": first, "loss_last": last, "num_steps": len(metrics)}
+    )
+
+
+def save_language_model(ctx: StageContext, trunk: Trunk) -> None:
+    """The policy, adapters merged, with its tokenizer, in `model/`."""
+    from preflab.files import new_folder
+    from preflab.models.merge import merged_language_model
+
+    with new_folder(ctx.folder / "model") as beside:
+        merged_language_model(trunk, "policy").save_pretrained(beside)
+        trunk.tokenizer.save_pretrained(beside)
+
+
+def _last_epoch_mean(metrics: Sequence[dict[str, Any]]) -> float:
+    """Mean loss of the last tenth of the steps: one step's batch is too small to be quoted."""
+    tail = metrics[-max(1, len(metrics) // 10) :]
+    return sum(row["loss/nll"] for row in tail) / len(tail)

@@ -1,0 +1,55 @@
+"""Stage `tiny`: a small base model from a `text` column, tokenizer included, trained on every token of it."""
+
+from __future__ import annotations
+
+from preflab.errors import PreflabError
+from preflab.settings.learning import TinySettings
+from preflab.stages.base import StageContext, StageResult
+
+VERSION = 1
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Build the tokenizer and a random model, train it, leave both in `model/`."""
+    from preflab.models.tiny import build_model, build_tokenizer
+    from preflab.models.trunk import Trunk
+    from preflab.policy.sft import train_sft
+    from preflab.stages.learning import accelerator_for, finish_model
+    from preflab.training.batches import Sequence
+
+    settings: TinySettings = ctx.settings
+    rows = ctx.data(settings.text)
+    texts = [str(row.column("text")) for row in rows]
+    tokenizer = build_tokenizer(texts, context=settings.context)
+    sequences = [
+        Sequence((tokenizer.bos_token_id,), (*ids, tokenizer.eos_token_id))
+        for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]
+    ]
+    for row, sequence in zip(rows, sequences, strict=True):
+        if len(sequence) > settings.context:
+            raise PreflabError(
+                f"{row.source}: {len(sequence)} tokens with begin and end",
+                f"at most {settings.context} (the setting `context` of stage {ctx.name})",
+                "shorten the text or raise `context`",
+            )
+    model = build_model(
+        tokenizer,
+        num_layers=settings.num_layers,
+        hidden_size=settings.hidden_size,
+        num_heads=settings.num_heads,
+        context=settings.context,
+        seed=ctx.seed,
+    )
+    trunk = Trunk(model, tokenizer, lora=None, roles=("policy",), seed=ctx.seed)
+    accelerator = accelerator_for(ctx, settings.run)
+    metrics = train_sft(
+        trunk,
+        sequences,
+        settings,
+        num_steps=settings.num_steps,
+        folder=ctx.folder,
+        seed=ctx.seed,
+        accelerator=accelerator,
+        name=ctx.name,
+    )
+    return finish_model(ctx, trunk, accelerator, metrics)
