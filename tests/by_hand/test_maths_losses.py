@@ -18,9 +18,9 @@ def rows(*lists: list[float]) -> Tensor:
     return torch.tensor(lists, dtype=torch.float64)
 
 
-# Ratios 2, 2, 1/2 and 1/2, 1, -: every side of the clip with every sign of the advantage. Clip 0.25 below, 0.5 above.
+# Ratios 2, 2, 1/2 and 1/2, 2, -: every side of the clip with every sign of the advantage. Clip 0.25 below, 0.5 above.
 OLD_LOGPS = rows([-3 * LN2, -3 * LN2, -LN2], [-LN2, -1, NAN])
-LOGPS = rows([-2 * LN2, -2 * LN2, -2 * LN2], [-2 * LN2, -1, NAN])
+LOGPS = rows([-2 * LN2, -2 * LN2, -2 * LN2], [-2 * LN2, LN2 - 1, NAN])
 ADVANTAGES = rows([1, -1, 1], [-1, 3, NAN])
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
@@ -34,28 +34,28 @@ def policy_loss(logps: Tensor, denominator: float | None = None) -> losses.Polic
 def test_policy_loss() -> None:
     found = policy_loss(LOGPS)
     # ratio 2, A 1: max(−2, −1.5) = −1.5 clipped;   ratio 2, A −1: max(2, 1.5) = 2;   ratio ½, A 1: max(−.5, −.75) = −.5
-    # ratio ½, A −1: max(.5, .75) = .75 clipped;    ratio 1, A 3: −3.   Sum −2.25, over 5 tokens.
-    assert found.loss.item() == pytest.approx(-2.25 / 5, abs=1e-12)
-    assert found.clip_fraction.item() == pytest.approx(2 / 5)
-    # k3 = ratio − 1 − ln ratio: 1 − ln 2 twice, ln 2 − ½ twice, 0: together 1.
-    assert found.approx_kl.item() == pytest.approx(1 / 5)
+    # ratio ½, A −1: max(.5, .75) = .75 clipped;    ratio 2, A 3: max(−6, −4.5) = −4.5 clipped.   Sum −3.75, 5 tokens.
+    assert found.loss.item() == pytest.approx(-0.75, abs=1e-12)
+    assert found.clip_fraction.item() == pytest.approx(3 / 5)
+    # k3 = ratio − 1 − ln ratio: 1 − ln 2 three times, ln 2 − ½ twice: together 2 − ln 2.
+    assert found.approx_kl.item() == pytest.approx((2 - LN2) / 5)
     assert found.max_ratio_deviation.item() == pytest.approx(1)
 
 
 def test_policy_loss_divides_everything_by_the_given_denominator() -> None:
     found = policy_loss(LOGPS, denominator=10.0)
-    assert found.loss.item() == pytest.approx(-0.225)
-    assert found.clip_fraction.item() == pytest.approx(0.2)
-    assert found.approx_kl.item() == pytest.approx(0.1)
+    assert found.loss.item() == pytest.approx(-0.375)
+    assert found.clip_fraction.item() == pytest.approx(0.3)
+    assert found.approx_kl.item() == pytest.approx((2 - LN2) / 10)
     assert found.max_ratio_deviation.item() == pytest.approx(1)
 
 
 def test_policy_gradient_vanishes_where_clipped_and_passes_by_nan() -> None:
     logps = LOGPS.clone().requires_grad_()
     policy_loss(logps).loss.backward()
-    # Elsewhere d(−ratio·A)/d logp = −ratio·A: 2 at (2, −1), −½ at (½, 1), −3 at (1, 3); over 5.
+    # Elsewhere d(−ratio·A)/d logp = −ratio·A: 2 at (2, −1), −½ at (½, 1); over 5.
     assert logps.grad is not None
-    torch.testing.assert_close(logps.grad, rows([0, 0.4, -0.1], [0, -0.6, 0]))
+    torch.testing.assert_close(logps.grad, rows([0, 0.4, -0.1], [0, 0, 0]))
 
 
 def test_at_ratio_one_the_gradient_is_the_policy_gradient() -> None:
@@ -67,6 +67,14 @@ def test_at_ratio_one_the_gradient_is_the_policy_gradient() -> None:
     assert (found.clip_fraction.item(), found.approx_kl.item(), found.max_ratio_deviation.item()) == (0, 0, 0)
     assert logps.grad is not None
     torch.testing.assert_close(logps.grad, -torch.where(MASK, ADVANTAGES, 0) / 5)
+
+
+def test_largest_deviation_may_be_downwards() -> None:
+    # Ratios ½ and 5/4: deviations ½ and ¼; what is masked does not count.
+    old_logps, logps = rows([-LN2, -LN3, 0]), rows([-2 * LN2, math.log(5 / 12), 9])
+    mask = torch.tensor([[True, True, False]])
+    found = losses.clipped_policy_loss(logps, old_logps, rows([1, 1, 1]), mask, clip_low=0.2, clip_high=0.2)
+    assert found.max_ratio_deviation.item() == pytest.approx(0.5)
 
 
 def test_only_the_policy_learns() -> None:

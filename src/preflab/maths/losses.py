@@ -54,7 +54,7 @@ def clipped_policy_loss(
 
     All (B, T). old_logps are those of the policy that made the rollouts, not of the reference; they and the advantages
     carry no gradient. Clipping takes away the incentive to move further, it does not bound the move. Source: Schulman
-    et al. 2017 eq. 7; two clip sides: Yu et al. 2025 (DAPO) eq. 8.
+    et al. 2017 eq. 7; two clip sides: Yu et al. 2025 (DAPO), "Clip-Higher".
     """
     check_same_shape(logps=logps, old_logps=old_logps, advantages=advantages, completion_mask=completion_mask)
     advantages = zero_masked(advantages, completion_mask).detach()
