@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from preflab.settings.base import Settings, StageSettings, setting
 
 
@@ -23,6 +25,7 @@ class PanelSettings(Settings):
         "choice: none; AlpacaFarm found people prefer the longer text in 64 %",
     )
     flattery_bias: float = setting(0.0, "Utility each of them adds per flattering word.", "choice: none")
+    flattering_words: tuple[str, ...] = setting((), "The words that flatter, lower case.", "choice: none")
     noise: float = setting(
         1.0,
         "Standard deviation of the noise added to a perceived utility.",
@@ -32,6 +35,13 @@ class PanelSettings(Settings):
     tie_width: float = setting(
         0.35, "Perceived utilities nearer than this are called a tie.", "measured: 14 to 15 % ties in simulation", ge=0
     )
+
+    @model_validator(mode="after")
+    def _vices_fit(self) -> PanelSettings:
+        """A labeler has one habit at most."""
+        if self.careless + self.reversed > self.num:
+            raise ValueError(f"careless + reversed is {self.careless + self.reversed}, more than num = {self.num}")
+        return self
 
 
 class JudgeSettings(StageSettings):

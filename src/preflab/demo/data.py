@@ -1,0 +1,88 @@
+"""The demo's texts: what the base model reads, the demonstrations of SFT, and the prompts, as JSONL files."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from preflab.demo.grammar import TONES, TOPICS, answer, fill, question
+
+CORPUS_TONES: Mapping[str, float] = {
+    "well": 0.3, "curt": 0.2, "rude": 0.2, "off topic": 0.1, "flattering": 0.12, "empty flattery": 0.08
+}  # fmt: skip
+DEMONSTRATION_TONES: Mapping[str, float] = {
+    "well": 0.3, "curt": 0.2, "rude": 0.28, "off topic": 0.08, "flattering": 0.09, "empty flattery": 0.05
+}  # fmt: skip
+"""Share of each tone. The demonstrations are mild on purpose: rankings are to teach what they did not."""
+
+Row = dict[str, str]
+
+
+def exchange(rng: random.Random, tones: Mapping[str, float]) -> tuple[str, str]:
+    """A question and an answer to it, in a tone drawn with these shares."""
+    text, topic, bound = question(rng)
+    (tone,) = rng.choices(TONES, [tones[name] for name in TONES])
+    return text, answer(rng, topic, bound, tone)
+
+
+def same_customer(rng: random.Random) -> list[str]:
+    """Two or three questions about the same things, one after the other."""
+    bound: dict[str, str] = {}
+    return [fill(rng.choice(rng.choice(TOPICS).questions), rng, bound) for _ in range(rng.choice((2, 3)))]
+
+
+def same_shop(rng: random.Random) -> list[str]:
+    """Two answers about the same things, without their questions."""
+    bound: dict[str, str] = {}
+    return [fill(rng.choice(rng.choice(TOPICS).full), rng, bound) for _ in range(3)]
+
+
+def corpus(seed: int, num: int) -> list[Row]:
+    """Texts for the base model: exchanges, and lists of questions or of facts, which show it no assistant.
+
+    So the base model goes on with another question as readily as with an answer.
+    """
+    rng = random.Random(f"corpus {seed}")
+    kinds = (lambda rng: list(exchange(rng, CORPUS_TONES)), same_customer, same_shop)
+    return [{"text": " ".join(rng.choices(kinds, (0.6, 0.25, 0.15))[0](rng))} for _ in range(num)]
+
+
+def demonstrations(seed: int, num: int) -> list[Row]:
+    """Question and answer: mostly decent, with a real share of curt, rude and useless ones."""
+    rng = random.Random(f"demonstrations {seed}")
+    return [dict(zip(("prompt", "completion"), exchange(rng, DEMONSTRATION_TONES), strict=True)) for _ in range(num)]
+
+
+def prompts(seed: int, num: int) -> list[Row]:
+    """Distinct questions, in random order."""
+    rng = random.Random(f"prompts {seed}")
+    found: dict[str, None] = {}
+    while len(found) < num:
+        found[question(rng)[0]] = None
+    return [{"prompt": text} for text in found]
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    """Rows as JSONL, written beside and renamed."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    os.replace(beside, path)
+
+
+def write_demo_data(
+    folder: Path, seed: int, num_texts: int = 24_000, num_demonstrations: int = 2_000, num_prompts: int = 640
+) -> dict[str, Path]:
+    """Writes corpus.jsonl (`text`), demonstrations.jsonl (`prompt`, `completion`) and prompts.jsonl (`prompt`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {
+        "corpus": corpus(seed, num_texts),
+        "demonstrations": demonstrations(seed, num_demonstrations),
+        "prompts": prompts(seed, num_prompts),
+    }
+    paths = {name: folder / f"{name}.jsonl" for name in made}
+    for name, rows in made.items():
+        write_jsonl(paths[name], rows)
+    return paths

@@ -1,0 +1,1 @@
+"""Judgments to preferences: pairs, labeler reliability, consensus, agreement, assignment. numpy, nothing heavier."""

@@ -1,0 +1,33 @@
+"""Who judges what: every task gets the wanted number of labelers, and every labeler about the same number of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from preflab.errors import PreflabError
+
+
+def assign(task_ids: Sequence[str], labeler_ids: Sequence[str], overlap: int, seed: int) -> list[tuple[str, ...]]:
+    """The labelers of each task: those with the least to do so far, drawn among equals.
+
+    Their numbers of tasks differ by at most 1, and who meets whom is mixed, which reliability needs.
+
+    Raises:
+        PreflabError: fewer labelers than `overlap`.
+    """
+    if overlap > len(labeler_ids):
+        raise PreflabError(
+            f"overlap {overlap} with {len(labeler_ids)} labelers",
+            "at least as many labelers as labels per task",
+            "lower `overlap` or add labelers",
+        )
+    rng = np.random.default_rng(seed)
+    load = np.zeros(len(labeler_ids), dtype=int)
+    assigned = []
+    for _ in task_ids:
+        chosen = np.lexsort((rng.random(len(labeler_ids)), load))[:overlap]
+        load[chosen] += 1
+        assigned.append(tuple(labeler_ids[i] for i in sorted(chosen)))
+    return assigned
