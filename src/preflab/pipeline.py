@@ -239,15 +239,15 @@ class _Runner:
         self.recipe, self.folder, self.steps = recipe, folder, steps
         self.watch: Watcher = watch or (lambda step, line: None)
         self._workspace: Workspace | None = None
-        if str(recipe.folder) not in sys.path:  # a recipe's own reward functions lie beside it
-            sys.path.append(str(recipe.folder))
 
     def run(self, names: Sequence[str]) -> list[Line]:
         lines: dict[str, Line] = {}
+        sys.path.append(str(self.recipe.folder))  # a recipe's own reward functions lie beside it
         try:
             for name in names:
                 lines[name] = self._one(self.steps[name], lines)
         finally:
+            sys.path.remove(str(self.recipe.folder))
             if self._workspace is not None:
                 self._workspace.close()
         return list(lines.values())

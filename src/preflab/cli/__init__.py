@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
@@ -26,7 +26,7 @@ for room in (starting, records, running, models):
     room.add_to(app)
 
 # ClickException, of whichever click typer brings.
-USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

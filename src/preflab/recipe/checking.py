@@ -73,8 +73,9 @@ def checked(model: type[S], raw: dict[str, Any], path: Path, at: Location) -> S:
 def complaint(
     model: type[Settings], raw: dict[str, Any], error: ValidationError, path: Path, at: Location
 ) -> Exception:
-    """The first of pydantic's findings as our error."""
-    first = error.errors(include_url=False)[0]
+    """The first of pydantic's findings as our error; a misspelt key before the required one it leaves missing."""
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
     where = f"{path}, {_dotted(at + _plain(first['loc'], raw))}"
     show = f"`preflab init --show {_topic(model, at)}` lists them all with their defaults"
     if first["type"] == "extra_forbidden":
@@ -89,7 +90,7 @@ def complaint(
     if first["type"] == "missing":
         field = model_at(model, first["loc"][:-1]).model_fields[str(first["loc"][-1])]
         return PreflabError(f"{where} is missing", field.description or "it has no default", show)
-    expected = " or ".join(dict.fromkeys(_expected(e) for e in error.errors() if _same_place(e, first, raw)))
+    expected = " or ".join(dict.fromkeys(_expected(e) for e in found if _same_place(e, first, raw)))
     return PreflabError(f"{where}: {kind(first['input'])}", f"expected {expected}", show)
 
 
