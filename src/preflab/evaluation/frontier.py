@@ -22,8 +22,8 @@ class FrontierPoint:
 
 def root(kl: Interval) -> Interval:
     """√ of an interval's ends; estimates below 0 count as 0."""
-    ends = (math.nan if math.isnan(v) else math.sqrt(max(0.0, v)) for v in (kl.value, kl.low, kl.high))
-    return Interval(*ends, kl.num, kl.note)
+    value, low, high = (math.nan if math.isnan(v) else math.sqrt(max(0.0, v)) for v in (kl.value, kl.low, kl.high))
+    return Interval(value, low, high, kl.num, kl.note)
 
 
 def frontier(figures: Mapping[str, Mapping[str, Interval]], measures: Sequence[str]) -> list[FrontierPoint]:

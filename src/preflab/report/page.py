@@ -25,12 +25,18 @@ STYLE = Path(__file__).with_name("style.css")
 
 
 def build_report(
-    run_folders: Sequence[Path | str], *, title: str = "preflab report", num_samples: int = 12, base: Path | None = None
+    run_folders: Sequence[Path | str],
+    *,
+    before: Sequence[Path | str] = (),
+    title: str = "preflab report",
+    num_samples: int = 12,
+    base: Path | None = None,
 ) -> str:
     """The page as HTML, openable offline and without scripts.
 
     Args:
         run_folders: run folders in the order of the pipeline; whatever kinds are among them is shown.
+        before: folders of the stages that led to them: their time counts, and labels among them are told of.
         title: heading of the page.
         num_samples: prompts shown with what each model wrote.
         base: the folder the page will lie in; links to records are relative to it.
@@ -38,7 +44,8 @@ def build_report(
     Raises:
         PreflabError: a folder is not that of a run.
     """
-    page = Page([Run.read(Path(folder)) for folder in run_folders], base or Path(), num_samples)
+    runs = [Run.read(Path(folder)) for folder in run_folders]
+    page = Page(runs, base or Path(), num_samples, [Run.read(Path(folder)) for folder in before])
     return (
         _environment()
         .get_template("page.html.j2")
@@ -62,7 +69,7 @@ def sections(page: Page) -> list[Section]:
 def _subtitle(page: Page) -> str:
     finished = max((str(run.manifest.get("finished") or "") for run in page.runs), default="")
     day = finished[:10] or datetime.now(UTC).date().isoformat()
-    return f"{count(len(page.runs), 'stage')}, {day}, preflab {__version__}"
+    return f"{count(len(page.everything), 'stage')}, finished {day}, preflab {__version__}"
 
 
 @cache

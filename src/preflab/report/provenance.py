@@ -19,7 +19,7 @@ def provenance_section(page: Page) -> Section:
     blocks.append(
         Fold(
             "Settings of every stage, resolved",
-            [Source(run.name, json.dumps(run.settings, indent=2, ensure_ascii=False)) for run in page.runs],
+            [Source(run.name, json.dumps(run.settings, indent=2, ensure_ascii=False)) for run in page.everything],
         )
     )
     return Section("run", "What was run", blocks)
@@ -27,7 +27,7 @@ def provenance_section(page: Page) -> Section:
 
 def _stages(page: Page) -> Table:
     rows = []
-    for run in page.runs:
+    for run in page.everything:
         manifest = run.manifest
         rows.append([
             Cell(run.name, href=page.link(run).href), Cell(run.kind), Cell(str(manifest.get("state", ""))),
@@ -42,7 +42,7 @@ def _stages(page: Page) -> Table:
 
 
 def _time(page: Page) -> Figure | None:
-    timed = [(run, float(run.seconds)) for run in page.runs if run.seconds]
+    timed = [(run, float(run.seconds)) for run in page.everything if run.seconds]
     if len(timed) < 2:
         return None
     total = sum(seconds for _, seconds in timed)
@@ -57,9 +57,9 @@ def _time(page: Page) -> Figure | None:
 
 
 def _versions(page: Page) -> Table:
-    names = dict.fromkeys(name for run in page.runs for name in (run.manifest.get("versions") or {}))
+    names = dict.fromkeys(name for run in page.everything for name in (run.manifest.get("versions") or {}))
     rows = []
     for name in names:
-        found = sorted({str((run.manifest.get("versions") or {}).get(name, "–")) for run in page.runs})
+        found = sorted({str((run.manifest.get("versions") or {}).get(name, "–")) for run in page.everything})
         rows.append([Cell(name), Cell(", ".join(found), code=True)])
     return Table(["software", "version"], rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,11 +88,18 @@ class Page:
     """What every section is given: the runs, and how to link to their files from where the page will lie."""
 
     runs: Sequence[Run]
+    """Those the report is about."""
     base: Path
     """The folder in which the page will lie."""
     num_samples: int = 12
-    shown: set[str] = field(default_factory=set)
-    """Prompts with a place on the page, filled by the samples."""
+    before: Sequence[Run] = ()
+    """Stages that led to them: their time counts, and labels among them are told of."""
+
+    @property
+    def everything(self) -> list[Run]:
+        """The stages before and the reported ones, each once, in the order in which they finished."""
+        runs = {run.folder.resolve(): run for run in (*self.before, *self.runs)}
+        return sorted(runs.values(), key=lambda run: str(run.manifest.get("finished") or "~"))
 
     def of_kind(self, *kinds: str) -> list[Run]:
         """The runs of these kinds, in the given order."""

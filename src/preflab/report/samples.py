@@ -62,7 +62,6 @@ def _sample(page: Page, row: dict[str, Any]) -> Sample:
         for model, completions in row["completions"].items()
         for one in completions[:1]
     ]
-    page.shown.add(row["prompt_id"])
     return Sample(row["prompt_id"], row["prompt"], written)
 
 

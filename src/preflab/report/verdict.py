@@ -134,8 +134,8 @@ def _sure(page: Page) -> Answer:
         details.append(f"{count(alarms, 'alarm')} fired in {names}: see Alarms.")
     elif watched:
         details.append("No alarm fired during training.")
-    if any(run.kind == "judge" and _simulated(run) for run in page.runs) or any(
-        run.json("agreement.json").get("simulated") for run in page.runs
+    if any(run.kind == "judge" and _simulated(run) for run in page.everything) or any(
+        run.json("agreement.json").get("simulated") for run in page.everything
     ):
         details.append("The labelers were simulated: agreement and labels are the program’s own, not people’s.")
     if not found:
@@ -157,7 +157,7 @@ def _simulated(run: Run) -> bool:
 
 
 def _cost(page: Page) -> Answer:
-    timed = [(run, run.seconds) for run in page.runs if run.seconds is not None]
+    timed = [(run, run.seconds) for run in page.everything if run.seconds is not None]
     total = sum(seconds for _, seconds in timed)
     details = [f"{run.name} {duration(seconds)}" for run, seconds in timed]
     if not timed:

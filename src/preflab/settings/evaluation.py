@@ -42,6 +42,18 @@ class EvaluateSettings(StageSettings):
     tilted_optimum: str | None = setting(
         None, "A judge's name: estimate the best value it can have at each KL.", "choice: none"
     )
+    num_tilted_prompts: int = setting(
+        32,
+        "Prompts the optimum is estimated on; the models' values beside it too.",
+        "choice: seconds on two cores",
+        ge=2,
+    )
+    num_tilted_completions: int = setting(
+        64,
+        "Completions of the reference per prompt; a KL beyond the logarithm of an eighth of it cannot be estimated.",
+        "choice: reaches about 2 nats",
+        ge=8,
+    )
 
 
 class ReportSettings(StageSettings):

@@ -1,0 +1,216 @@
+"""Stage `evaluate`: the same held-out prompts through several models, judged and compared prompt by prompt (R20).
+
+Every model draws with the same seed per prompt and index. Left in the run folder:
+
+samples.jsonl    one line per prompt: {"prompt_id", "prompt", "completions": {model: [{"id", "text", "finish_reason",
+                 "scores": {"judge/<name>" | "reward/<name>": number or null (F)}, "label", "kl"}]}}
+evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [sentence],
+                 "prompts": {"name", "num", "num_completions"},
+                 "judges": {name: {"function", "fail_utility"}},
+                 "models": [{"name", "weights", "num_completions", "counts": {class: number of completions},
+                             "figures": {measure: interval}}],
+                 "comparisons": [{"model", "baseline", "differences": {measure: interval},
+                                  "sentences": {measure: text}}],
+                 "frontier": [{"model", "distance": interval, "worth": {measure: interval}}],
+                 "tilted": null or {"judge", "reference", "num_prompts", "num_completions",
+                            "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
+                            "models": [{"model", "value", "kl", "nats_needed"}]}}
+
+An interval is {"value", "low", "high", "num", "note"}; low and high are null where `note` says why there is none.
+Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
+length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from preflab.files import write_json, write_text
+from preflab.settings.evaluation import EvaluateSettings
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.evaluation.paired import Sheet
+    from preflab.evaluation.statistics import Interval
+    from preflab.records import Evaluation, Prompt
+    from preflab.stages.evaluated import Written
+
+VERSION = 1
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Sample, judge, compare; records and files are written when all of it is done."""
+    from preflab.evaluation.paired import differences, figures
+    from preflab.stages.evaluated import write_all
+
+    settings: EvaluateSettings = ctx.settings
+    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+    written, notes = write_all(ctx, prompts)
+    sheets = {name: one.sheet() for name, one in written.items()}
+    found = {name: figures(sheet, seed=ctx.seed) for name, sheet in sheets.items()}
+    baseline = settings.models[0]
+    compared = {
+        name: differences(sheets[baseline], sheets[name], seed=ctx.seed) for name in settings.models if name != baseline
+    }
+    report = _evaluation(ctx, prompts, written, found, compared, notes)
+    report["tilted"] = _tilted(ctx, prompts, sheets) if settings.tilted_optimum else None
+    _store(ctx, prompts, written, found, compared)
+    rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
+    write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_json(ctx.folder / "evaluation.json", report)
+    return _result(report)
+
+
+def _evaluation(
+    ctx: StageContext,
+    prompts: Sequence[Prompt],
+    written: dict[str, Written],
+    found: dict[str, dict[str, Interval]],
+    compared: dict[str, dict[str, Interval]],
+    notes: list[str],
+) -> dict[str, Any]:
+    """evaluation.json, but for the optimum."""
+    from preflab.evaluation.frontier import frontier
+    from preflab.evaluation.statistics import sentence
+    from preflab.evaluation.texts import counts
+
+    settings: EvaluateSettings = ctx.settings
+    judges = next(iter(written.values())).judges
+    worth = [f"judge/{name}" for name in settings.judges] + [f"reward/{name}" for name in settings.rewards]
+    return {
+        "schema": 1,
+        "baseline": settings.models[0],
+        "reference": settings.reference or settings.models[0],
+        "decoding": settings.decoding.model_dump(mode="json"),
+        "notes": notes,
+        "prompts": {"name": settings.prompts, "num": len(prompts), "num_completions": settings.num_completions},
+        "judges": {
+            judge.name: {"function": settings.judges[judge.name], "fail_utility": judge.fail_utility}
+            for judge in judges
+        },
+        "models": [
+            {
+                "name": name,
+                "weights": written[name].weights,
+                "num_completions": len(written[name].completions),
+                "counts": counts(written[name].labels),
+                "figures": _json(measures),
+            }
+            for name, measures in found.items()
+        ],
+        "comparisons": [
+            {
+                "model": name,
+                "baseline": settings.models[0],
+                "differences": _json(measures),
+                "sentences": {measure: sentence(interval, measure) for measure, interval in measures.items()},
+            }
+            for name, measures in compared.items()
+        ],
+        "frontier": [
+            {"model": point.model, "distance": point.distance.to_json(), "worth": _json(dict(point.worth))}
+            for point in frontier(found, worth)
+        ],
+    }
+
+
+def _json(measures: dict[str, Interval]) -> dict[str, Any]:
+    return {name: interval.to_json() for name, interval in measures.items()}
+
+
+def _sample_row(prompt: Prompt, index: int, written: dict[str, Written]) -> dict[str, Any]:
+    return {
+        "prompt_id": prompt.id,
+        "prompt": prompt.shown,
+        "completions": {name: one.rows_of_prompt(index) for name, one in written.items()},
+    }
+
+
+def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Sheet]) -> dict[str, Any]:
+    """The best value the judge can have at each KL, and where the models stand beside it on the same prompts."""
+    import numpy as np
+
+    from preflab.evaluation.tilting import best_of_n_kl, best_of_n_value, nats_needed, tilted_curve
+    from preflab.stages.evaluated import reference_rewards
+
+    settings: EvaluateSettings = ctx.settings
+    chosen = prompts[: settings.num_tilted_prompts]
+    rewards, prompt_ids = reference_rewards(ctx, chosen)
+    curve = tilted_curve(rewards, prompt_ids)
+    name, ids = f"judge/{settings.tilted_optimum}", {prompt.id for prompt in chosen}
+    models = []
+    for model, sheet in sheets.items():
+        rows = np.array([prompt_id in ids for prompt_id in sheet.prompt_ids])
+        value = float(np.nanmean(sheet.means[name][rows]))
+        kl = float(sheet.means["kl/exact"][rows].mean()) if "kl/exact" in sheet.means else None
+        models.append({"model": model, "value": value, "kl": kl, "nats_needed": nats_needed(curve, value)})
+    num = min(prompt_ids.count(prompt_id) for prompt_id in ids)
+    return {
+        "judge": settings.tilted_optimum,
+        "reference": settings.reference or settings.models[0],
+        "num_prompts": len(chosen),
+        "num_completions": settings.num_tilted_completions,
+        "curve": [
+            {
+                "beta": point.beta if point.kl else None,
+                "value": point.value,
+                "kl": point.kl,
+                "effective": point.effective,
+            }
+            for point in curve
+        ],
+        "best_of": [
+            {"n": n, "kl": best_of_n_kl(n), "value": best_of_n_value(rewards, n, prompt_ids)}
+            for n in (2, 4, 8, 16)
+            if n <= num // 2
+        ],
+        "models": models,
+    }
+
+
+def _store(
+    ctx: StageContext,
+    prompts: Sequence[Prompt],
+    written: dict[str, Written],
+    found: dict[str, dict[str, Interval]],
+    compared: dict[str, dict[str, Interval]],
+) -> None:
+    """Prompts, completions and every figure that has an interval into the workspace, in one transaction."""
+    completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
+    records: list[Any] = [*prompts, *(record for one in written.values() for record in one.completions)]
+    baseline = written[ctx.settings.models[0]].weights
+    for name, measures in found.items():
+        weights = written[name].weights
+        records += [_record(m, weights, i, "", completions[weights]) for m, i in measures.items() if i.defined]
+    for name, measures in compared.items():
+        weights = written[name].weights
+        both = [*completions[weights], *completions[baseline]]
+        records += [_record(m, weights, i, baseline, both) for m, i in measures.items() if i.defined]
+    ctx.workspace.put(records)
+
+
+def _record(measure: str, model: str, interval: Interval, baseline: str, completions: list[str]) -> Evaluation:
+    from preflab.records import Evaluation, content_id
+
+    content = [measure, model, baseline, interval.value, interval.low, interval.high, sorted(completions)]
+    return Evaluation(
+        content_id("evaluation", content), measure, model, interval.value, interval.low, interval.high, interval.num,
+        unit="nats" if measure.startswith(("kl/", "entropy/")) else "", baseline=baseline,
+        completion_ids=tuple(dict.fromkeys(completions)),
+    )  # fmt: skip
+
+
+def _result(report: dict[str, Any]) -> StageResult:
+    """The first judge (or reward) of every comparison, in words and as figures."""
+    said, figures = [], {}
+    for entry in report["comparisons"]:
+        names = [name for name in entry["differences"] if name.startswith(("judge/", "reward/"))]
+        if names:
+            said.append(f"{entry['model']}: {entry['sentences'][names[0]].removeprefix('judge/')}")
+        for name in [*names, "kl/exact"]:
+            if name in entry["differences"]:
+                figures[f"{entry['model']} {name}"] = entry["differences"][name]["value"]
+    num = report["prompts"]["num"]
+    return StageResult("; ".join(said) or f"{len(report['models'])} models on {num} prompts", figures)

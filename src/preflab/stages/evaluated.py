@@ -1,0 +1,249 @@
+"""For the stage `evaluate`: each model's completions of the held-out prompts, with everything measured on them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preflab.errors import PreflabError, nearest
+from preflab.evaluation.exact_kl import sequence_kl
+from preflab.evaluation.paired import Sheet, label_columns
+from preflab.evaluation.texts import Judge, checked_labels, fail_column
+from preflab.models.chat import completion_text, prompt_ids
+from preflab.models.facts import model_facts, weights_hash
+from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.trunk import Trunk
+from preflab.records import Completion, Prompt
+from preflab.rewards.functions import RewardFunction, load_function
+from preflab.rewards.score import RewardModelScorer, load_reward_model, same_tokenizer
+from preflab.sampling.engine import TransformersEngine
+from preflab.sampling.requests import request_seed
+from preflab.settings.evaluation import EvaluateSettings
+from preflab.settings.sampling import DecodingSettings
+from preflab.stages.base import StageContext
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.protocols import SampleRequest, ScoringItem
+
+Array = NDArray[np.float64]
+NO_KL = "{}: no KL, its tokenizer is not that of the reference"
+
+
+@dataclass
+class Loaded:
+    """A language model, ready to write."""
+
+    folder: Path | str
+    model: Any
+    tokenizer: Any
+    weights: str
+
+    @classmethod
+    def of(cls, ctx: StageContext, ref: str) -> Loaded:
+        """The model a setting names."""
+        folder = ctx.model_folder(ref)
+        model = load_causal_lm(folder, dtype=ctx.device.dtype)
+        return cls(folder, model, load_tokenizer(folder), weights_hash(model))
+
+    def write(
+        self, ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
+    ) -> tuple[list[Completion], list[TokenSequence]]:
+        """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
+        ids = [prompt_ids(self.tokenizer, prompt) for prompt in prompts]
+        stops = decoding.stop_token_ids or model_facts(self.model, self.tokenizer).stop_token_ids
+        engine = TransformersEngine(
+            self.model, pad_id=self.tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=self.tokenizer
+        )
+        wanted = [(prompt, tokens, index) for prompt, tokens in zip(prompts, ids, strict=True) for index in range(num)]
+        seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]
+        requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]
+        with ctx.progress(name, len(requests)) as bar:
+            sampled = engine.sample(requests, decoding, on_done=bar.advance)
+        completions = [
+            Completion.make(
+                prompt.id, completion_text(self.tokenizer, one.token_ids, stops), self.weights, seed, index,
+                finish_reason=one.finish_reason, token_ids=one.token_ids, logps=one.logps,
+                temperature=decoding.temperature,
+            )
+            for (prompt, _, index), seed, one in zip(wanted, seeds, sampled, strict=True)
+        ]  # fmt: skip
+        return completions, [
+            TokenSequence(tokens, one.token_ids) for (_, tokens, _), one in zip(wanted, sampled, strict=True)
+        ]
+
+
+@dataclass
+class Written:
+    """What one model wrote, and what was measured on it; all lists are aligned with `completions`."""
+
+    name: str
+    weights: str
+    num_per_prompt: int
+    completions: list[Completion]
+    judges: Sequence[Judge]
+    judged: dict[str, list[float | None]] = field(default_factory=dict)
+    rewards: dict[str, Array] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
+    kl: Array | None = None
+    classes: list[str] = field(default_factory=list)
+    """Every class any model's completions fell into."""
+
+    def sheet(self) -> Sheet:
+        """The columns to be averaged and compared."""
+        means = {f"judge/{judge.name}": judge.column(self.judged[judge.name]) for judge in self.judges}
+        means |= {f"reward/{name}": values for name, values in self.rewards.items()}
+        if self.kl is not None:
+            means["kl/exact"] = self.kl
+        shares = {f"fail/{name}": fail_column(scores) for name, scores in self.judged.items()}
+        shares["finished/share"] = np.array([float(c.finish_reason == "stop") for c in self.completions])
+        shares |= label_columns(self.labels, self.classes)
+        return Sheet(
+            self.name,
+            tuple(completion.prompt_id for completion in self.completions),
+            tuple(completion.text for completion in self.completions),
+            tuple(len(completion.token_ids) for completion in self.completions),
+            tuple(sum(completion.logps) for completion in self.completions),
+            means,
+            shares,
+        )
+
+    def rows_of_prompt(self, number: int) -> list[dict[str, Any]]:
+        """Lines of samples.jsonl: the completions of the prompt with this number."""
+        start = number * self.num_per_prompt
+        return [self._row(row) for row in range(start, start + self.num_per_prompt)]
+
+    def _row(self, row: int) -> dict[str, Any]:
+        completion = self.completions[row]
+        scores: dict[str, float | None] = {f"judge/{name}": values[row] for name, values in self.judged.items()}
+        scores |= {f"reward/{name}": float(values[row]) for name, values in self.rewards.items()}
+        return {
+            "id": completion.id,
+            "text": completion.text,
+            "finish_reason": completion.finish_reason,
+            "scores": scores,
+            "label": self.labels[row] if self.labels else None,
+            "kl": None if self.kl is None else float(self.kl[row]),
+        }
+
+
+def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, Written], list[str]]:
+    """Every model's completions, measured; and what has to be said beside the figures."""
+    settings: EvaluateSettings = ctx.settings
+    judges = [load_judge(name, path) for name, path in settings.judges.items()]
+    if settings.tilted_optimum and settings.tilted_optimum not in settings.judges:
+        raise PreflabError(
+            f"tilted_optimum: {settings.tilted_optimum!r} is no judge of this stage",
+            f"one of {', '.join(settings.judges) or '(there are none)'}"
+            + (f"; near it: {near}" if (near := nearest(settings.tilted_optimum, list(settings.judges))) else ""),
+            "name a judge of `judges`",
+        )
+    reference = Loaded.of(ctx, settings.reference or settings.models[0])
+    classify = load_function(settings.labels) if settings.labels else None
+    written, notes = {}, _notes(settings, judges)
+    for name in settings.models:
+        loaded = reference if name == (settings.reference or settings.models[0]) else Loaded.of(ctx, name)
+        completions, sequences = loaded.write(ctx, name, prompts, settings.num_completions, settings.decoding)
+        one = Written(name, loaded.weights, settings.num_completions, completions, judges)
+        asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
+        texts = [completion.text for completion in completions]
+        one.judged = {judge.name: judge.scores(asked, texts) for judge in judges}
+        if classify is not None:
+            one.labels = classes_of(classify, asked, texts)
+        one.kl = _kl(ctx, loaded, reference, sequences)
+        if one.kl is None:
+            notes.append(NO_KL.format(name))
+        one.rewards = {
+            reward: _reward(ctx, reward, loaded, asked, completions, sequences) for reward in settings.rewards
+        }
+        written[name] = one
+    classes = sorted({label for one in written.values() for label in one.labels})
+    for one in written.values():
+        one.classes = classes
+    return written, notes
+
+
+def load_judge(name: str, path: str) -> Judge:
+    """The judge at `module:function`; an F counts what its module says in FAIL_UTILITY, if it says so."""
+    function = load_function(path, allow_none=True)
+    fail = getattr(sys.modules[path.partition(":")[0]], "FAIL_UTILITY", None)
+    return Judge(name, function, None if fail is None else float(fail))
+
+
+def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[str]:
+    """The class of each text; the function is called as it was written, with lists or one by one."""
+    shown = [prompt.shown for prompt in prompts]
+    if function.batched:
+        given = {"prompts": shown, "completions": list(texts)}
+        chosen = {name: given[name] for name in function.parameters if name in given}
+        return checked_labels(function.function(**chosen), function.name)
+    values = []
+    for prompt, text in zip(shown, texts, strict=True):
+        one = {"prompt": prompt, "completion": text}
+        values.append(function.function(**{name: one[name] for name in function.parameters if name in one}))
+    return checked_labels(values, function.name)
+
+
+def reference_rewards(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[Array, list[str]]:
+    """Scores of many completions of the reference by the judge `tilted_optimum`, and the prompt of each.
+
+    An F counts what it counts in the figures; without a FAIL_UTILITY it is left out, as there.
+    """
+    settings: EvaluateSettings = ctx.settings
+    name = str(settings.tilted_optimum)
+    judge = load_judge(name, settings.judges[name])
+    reference = Loaded.of(ctx, settings.reference or settings.models[0])
+    num = settings.num_tilted_completions
+    completions, _ = reference.write(ctx, "optimum", prompts, num, settings.decoding)
+    asked = [prompt for prompt in prompts for _ in range(num)]
+    values = judge.column(judge.scores(asked, [completion.text for completion in completions]))
+    known = ~np.isnan(values)
+    return values[known], [completion.prompt_id for completion, k in zip(completions, known, strict=True) if k]
+
+
+def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
+    notes = [
+        f"{judge.name}: an F counts {judge.fail_utility:g}"
+        if judge.fail_utility is not None
+        else f"{judge.name}: completions it calls F are left out of its mean; see fail/{judge.name}"
+        for judge in judges
+    ]
+    if settings.decoding.truncated:
+        notes.append(
+            "completions were drawn from a truncated distribution; KL and entropy are of the whole one along them"
+        )
+    return notes
+
+
+def _kl(ctx: StageContext, loaded: Loaded, reference: Loaded, sequences: list[TokenSequence]) -> Array | None:
+    """(N,) exact KL of each completion to the reference; 0 for the reference itself, None where it has no meaning."""
+    if loaded.weights == reference.weights:
+        return np.zeros(len(sequences))
+    if not same_tokenizer(loaded.tokenizer, reference.tokenizer):
+        return None
+    trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",), reference=reference.model)
+    with ctx.progress("exact KL", len(sequences)) as bar:
+        return sequence_kl(trunk, sequences, temperature=ctx.settings.decoding.temperature or 1.0, on_done=bar.advance)
+
+
+def _reward(
+    ctx: StageContext,
+    name: str,
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    completions: Sequence[Completion],
+    sequences: Sequence[TokenSequence],
+) -> Array:
+    """(N,) normalised scores of a reward stage's model."""
+    folder = Path(ctx.model_folder(name))
+    trunk, encoder = load_reward_model(folder, dtype=ctx.device.dtype)
+    scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=same_tokenizer(trunk.tokenizer, loaded.tokenizer))
+    items = [
+        ScoringItem(prompt, one.text, sequence.prompt_ids, sequence.completion_ids, one.finish_reason)
+        for prompt, one, sequence in zip(prompts, completions, sequences, strict=True)
+    ]
+    return scorer.score(items).total.double().numpy()
