@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from enumerated.test_maths_kl import WRONG
 from preflab.maths import kl
 from preflab.settings.ppo import PpoSettings
 from preflab.training.metrics import GLOSSARY
@@ -122,6 +123,11 @@ def test_treatments_are_those_of_the_setting(page: str) -> None:
     functions = [name for _, cell in rows for name in re.findall(r"`(\w+)`", cell)]
     assert len(functions) == 4
     assert set(functions) <= set(vars(kl))
+
+
+def test_distances_on_the_page_are_those_the_tests_expect(page: str) -> None:
+    found = re.findall(r"^\| [^|]* \| (0\.\d{3}) \|$", section(page, "Variants"), re.MULTILINE)
+    assert sorted({float(number) for number in found}) == sorted({0.0, *(distance for _, distance in WRONG.values())})
 
 
 def test_steps_of_the_page_stand_in_the_loop(page: str, repository: Path) -> None:

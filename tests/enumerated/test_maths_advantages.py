@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from enumerated.world import Rollout, World
+from enumerated.world import World
 from preflab.maths.advantages import gae, scores_at_last_token
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 
@@ -92,19 +92,11 @@ def test_the_value_loss_is_least_at_the_true_values(world: World) -> None:
     def expected_gradient(values: Tensor) -> Tensor:
         values = values.clone().requires_grad_()
 
-        def loss(row: Rollout, row_values: Tensor, row_rewards: Tensor) -> Tensor:
-            _, returns = gae(row_rewards, row_values.detach(), row.mask, gamma=1.0, lam=1.0)
-            return clipped_value_loss(row_values, row_values, returns, row.mask, clip=0.2, denominator=1.0).loss
-
-        rollouts = world.rollouts(logits)
-        losses = [
-            loss(
-                Rollout(*(part[n : n + 1] for part in rollouts)),
-                values[world.contexts][n : n + 1],
-                rewards[n : n + 1],
-            )
-            for n in range(len(world.completions))
-        ]
+        losses = []
+        for n in range(len(world.completions)):
+            row, mask = values[world.contexts[n : n + 1]], world.mask[n : n + 1]
+            _, returns = gae(rewards[n : n + 1], row, mask, gamma=1.0, lam=1.0)
+            losses.append(clipped_value_loss(row, row, returns, mask, clip=0.2, denominator=1.0).loss)
         (gradient,) = torch.autograd.grad((world.seq_logps(logits).exp() * torch.stack(losses)).sum(), values)
         return gradient
 
