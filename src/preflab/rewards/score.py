@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from preflab.errors import PreflabError
 from preflab.files import read_json, write_json
+from preflab.models.facts import weights_hash
+from preflab.models.loading import check_there, load_causal_lm, load_encoder, load_tokenizer, torch_dtype
+from preflab.models.packages import resolve_package
 from preflab.models.role_files import load_role, save_role
-from preflab.models.trunk import Trunk
+from preflab.models.trunk import Pooling, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import Sequence as TokenSequence
@@ -83,25 +86,85 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
 
 
 def load_reward_model(
-    folder: Path, load_base: Callable[[RewardModelCard], tuple[Any, Any]], *, trunk: Trunk | None = None
+    folder: Path,
+    load_base: Callable[[RewardModelCard], tuple[Any, Any]] | None = None,
+    *,
+    dtype: str = "float32",
+    trunk: Trunk | None = None,
+    trunk_hash: str = "",
 ) -> tuple[Trunk, Encoder]:
-    """The trunk whose reward role is the saved model, and the encoder that feeds it.
+    """The trunk whose reward role is the saved model, frozen, and the encoder that feeds it.
 
     Args:
         folder: a reward model's folder.
-        load_base: gives (model, tokenizer) for a card; called only when no trunk is handed in.
-        trunk: a trunk on the same base weights that was made with a role "reward": the adapter joins it (R15).
+        load_base: gives (model, tokenizer) where the base is not to be looked for at the place the card names.
+        dtype: of the weights of a trunk of its own.
+        trunk: a LoRA trunk that the adapter joins as role "reward" instead of loading a second base (R15).
+        trunk_hash: `weights_hash` of that trunk's base.
 
     Raises:
         PreflabError: the folder holds no reward model, or one for another base; a head or tensor is missing.
     """
     card = RewardModelCard.read(folder)
     if trunk is None:
-        model, tokenizer = load_base(card)
+        model, tokenizer = load_base(card) if load_base else _load_base(folder, card, dtype)
         lora = LoraSettings(**card.lora) if card.lora else None
-        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=card.pooling)  # type: ignore[arg-type]
+        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=cast(Pooling, card.pooling))
+    else:
+        _check_base(folder, card, trunk_hash)
+        trunk.add_role("reward", lora=LoraSettings(**(card.lora or {})))
+        trunk.pooling = cast(Pooling, card.pooling)
     load_role(trunk, "reward", folder, base=card.weights_hash if card.lora else "")
+    trunk.freeze("reward")
     return trunk, Encoder(trunk.tokenizer, card.causal, card.max_tokens)
+
+
+def shares_base(folder: Path, trunk_hash: str) -> bool:
+    """Whether a reward model is an adapter on the base weights with this hash, so that it can join their trunk."""
+    card = RewardModelCard.read(folder)
+    return card.lora is not None and card.causal and card.weights_hash == trunk_hash
+
+
+def base_hash(ref: Path | str, model: Any) -> str:
+    """The id of a base's weights: its folder's, or where it came from the Hub the loaded model's."""
+    return weights_hash(ref if Path(ref).is_dir() else model)
+
+
+def is_decoder(ref: Path | str) -> bool:
+    """True for a language model (`…ForCausalLM`, `…LMHeadModel`), False for what can only be read: an encoder.
+
+    Raises:
+        PreflabError: there is no configuration.
+    """
+    from transformers import AutoConfig
+
+    check_there(ref, "config.json")
+    names = AutoConfig.from_pretrained(str(ref), trust_remote_code=False).architectures or []
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+
+
+def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, Any]:
+    """(model, tokenizer) that the saved role is loaded into; with full fine-tuning random until then."""
+    if card.lora is None:
+        from transformers import AutoConfig, AutoModel
+
+        model = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch_dtype(dtype))
+        return model, load_tokenizer(folder, writes=False)
+    beside = (folder / card.base).resolve()
+    ref = resolve_package(beside if beside.is_dir() else card.base)
+    load = load_causal_lm if card.causal else load_encoder
+    model = load(ref, dtype=dtype)
+    _check_base(folder, card, base_hash(ref, model))
+    return model, load_tokenizer(ref, writes=False)
+
+
+def _check_base(folder: Path, card: RewardModelCard, found: str) -> None:
+    if card.lora is None or card.weights_hash != found:
+        raise PreflabError(
+            f"{folder}: an adapter for the base {card.weights_hash}" if card.lora else f"{folder}: a whole model",
+            f"an adapter for the base {found}",
+            f"put back the base it was trained on ({card.base or 'none'}), or train the reward model again",
+        )
 
 
 @torch.no_grad()

@@ -91,6 +91,12 @@ class RewardSettings(StageSettings):
     test_preferences: str | None = setting(
         None, "Other preferences to be tested on besides the held-out share.", "choice", refers="preferences"
     )
+    reference: str | None = setting(
+        None,
+        "A sample stage whose completions get mean 0 and variance 1; None: those the preferences are about.",
+        "Stiennon et al. 2020: samples of the reference",
+        refers="completions",
+    )
     held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
     num_epochs: int = setting(1, "Passes over the rankings.", "Ouyang et al. 2022, section 3.5: one epoch", ge=1)
     num_rankings_per_step: int = setting(16, "Rankings in one optimiser step, each kept whole.", "choice", ge=1)

@@ -36,6 +36,11 @@ class DataSettings(Settings):
         "Format of the rows as `preflab import --help` names it; None: the columns say what they are.",
         "choice: the names Hugging Face datasets use",
     )
+    skip_bad: bool = setting(
+        False,
+        "For preferences: leave out rows that cannot be used and say which, instead of refusing the file.",
+        "choice: nothing is left out unless said",
+    )
     held_out: float = setting(
         0.0,
         "Share of the prompts in `name.held_out`; the rest is `name.train`.",

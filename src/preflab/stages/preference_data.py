@@ -1,0 +1,76 @@
+"""Preferences for a training stage: the frozen snapshot of a preferences stage, or a data file of pairs or rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.stages.base import StageContext
+from preflab.stages.data import split_share
+
+if TYPE_CHECKING:
+    from preflab.records import Completion, Preference, Prompt
+
+SNAPSHOT = "snapshot"
+"""Folder of the snapshot inside a preferences stage's run folder."""
+
+
+@dataclass(frozen=True)
+class PreferenceData:
+    """Preference groups with the records they name."""
+
+    name: str
+    preferences: tuple[Preference, ...]
+    prompts: Mapping[str, Prompt]
+    completions: Mapping[str, Completion]
+    origin: Mapping[str, Any]
+    """Content hash of the snapshot, or the file with the number of rows read and the lines left out."""
+
+
+def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
+    """The preferences a setting names: a stage, or `data`, `data.train`, `data.held_out` of the recipe.
+
+    Raises:
+        PreflabError: a changed snapshot, a file whose rows cannot be used, or no preference in it.
+    """
+    found = _from_stage(ctx, name) if name in ctx.inputs else _from_file(ctx, name)
+    if not found.preferences:
+        raise PreflabError(f"{name}: no preferences", "at least one ranking or pair", "look at where they come from")
+    return found
+
+
+def _from_stage(ctx: StageContext, name: str) -> PreferenceData:
+    from preflab.store.snapshots import read_snapshot
+
+    snapshot = read_snapshot(ctx.inputs[name].folder / SNAPSHOT)
+    origin = {"snapshot": snapshot.manifest["content_hash"], "counts": snapshot.manifest["counts"]}
+    return PreferenceData(name, snapshot.preferences, snapshot.prompts, snapshot.completions, origin)
+
+
+def _from_file(ctx: StageContext, name: str) -> PreferenceData:
+    from preflab.store.formats import read_file
+
+    base, _, split = name.partition(".")
+    settings = ctx.recipe.data[base]
+    path = ctx.recipe.resolve(settings.path)
+    read = read_file(path, settings.format, skip_bad=settings.skip_bad)
+    prompts = {prompt.id: prompt for prompt in read.prompts}
+    kept = [
+        preference
+        for preference in read.preferences
+        if not split or (_share(prompts[preference.prompt_id]) < settings.held_out) == (split == "held_out")
+    ]
+    origin = {
+        "file": path.name,
+        "num_rows": read.num_rows,
+        "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
+    }
+    return PreferenceData(name, tuple(kept), prompts, {c.id: c for c in read.completions}, origin)
+
+
+def _share(prompt: Prompt) -> float:
+    """Where in [0, 1) a prompt falls, as rows of prompts do: held out of every file or of none."""
+    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    return split_share({"prompt": prompt.text or turns})

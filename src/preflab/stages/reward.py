@@ -1,0 +1,210 @@
+"""Stage `reward`: a Bradley–Terry reward model from preferences, with a report on pairs it has not seen (R8)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.settings.learning import RewardSettings
+from preflab.stages.base import StageContext, StageResult
+from preflab.stages.preference_data import PreferenceData, read_preferences
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preflab.models.trunk import Trunk
+    from preflab.rewards.rankings import Encoder, Ranking
+
+VERSION = 1
+
+REPORT = "reward_report.json"
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Train on whole rankings, normalise, leave the model in `reward/` and its figures in reward_report.json."""
+    from preflab.rewards.rankings import split_by_prompt
+    from preflab.rewards.train import normalise, score_rankings, train_reward_model
+    from preflab.stages.learning import CHECKPOINT, accelerator_for
+    from preflab.training.order import steps_per_epoch
+
+    settings: RewardSettings = ctx.settings
+    data = read_preferences(ctx, settings.preferences)
+    other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
+    base = _Base.load(ctx)
+    train, held_out = split_by_prompt(base.rankings(data, settings), settings.held_out, ctx.seed)
+    num_learned = sum(ranking.weight > 0 for ranking in train)
+    accelerator = accelerator_for(ctx, settings.run)
+    train_reward_model(
+        base.trunk,
+        train,
+        settings,
+        num_steps=settings.num_epochs * steps_per_epoch(max(1, num_learned), settings.num_rankings_per_step),
+        folder=ctx.folder,
+        seed=ctx.seed,
+        accelerator=accelerator,
+        name=ctx.name,
+    )
+    parts = {"train": train, "held_out": held_out, "test": base.rankings(other, settings) if other else []}
+    budget = settings.optimiser.tokens_per_micro_batch
+    raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
+    reference = _reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
+    normalise(base.trunk, reference)
+    report = _report(ctx, base, parts, raw, reference, {"train": data.origin, "test": other.origin if other else None})
+    if accelerator.is_main_process:
+        base.save(ctx.folder / "reward")
+        _write_report(ctx, report)
+        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return _result(report)
+
+
+@dataclass
+class _Base:
+    """The trunk a reward model grows on, and how text reaches it."""
+
+    ref: Path | str
+    weights_hash: str
+    trunk: Trunk
+    encoder: Encoder
+
+    @classmethod
+    def load(cls, ctx: StageContext) -> _Base:
+        """A decoder or an encoder, with a fresh reward role."""
+        from preflab.models.facts import model_facts
+        from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
+        from preflab.models.packages import resolve_package
+        from preflab.models.trunk import Trunk
+        from preflab.rewards.rankings import Encoder
+        from preflab.rewards.score import base_hash, is_decoder
+
+        settings: RewardSettings = ctx.settings
+        named = ctx.model_folder(settings.model)
+        folder = resolve_package(named)
+        causal = is_decoder(folder)
+        tokenizer = load_tokenizer(folder, writes=causal)
+        model = (load_causal_lm if causal else load_encoder)(folder, dtype=ctx.device.dtype)
+        limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
+        weights = base_hash(folder, model)
+        pooling = settings.pooling or ("last" if causal else "mean")
+        trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("reward",), seed=ctx.seed, pooling=pooling)
+        return cls(named, weights, trunk, Encoder(tokenizer, causal, min(limits, default=2**31)))
+
+    def rankings(self, data: PreferenceData, settings: RewardSettings) -> list[Ranking]:
+        """The preferences, tokenized."""
+        from preflab.rewards.rankings import make_rankings
+
+        return make_rankings(
+            data.preferences,
+            data.prompts,
+            data.completions,
+            self.encoder,
+            soft_labels=settings.soft_labels,
+            fail_as_rejected=settings.fail_as_rejected,
+        )
+
+    def save(self, folder: Path) -> None:
+        """The reward model's folder; a base on this machine is named from there, so that a workspace can move."""
+        from preflab.rewards.score import save_reward_model
+
+        local = Path(self.ref).is_dir()
+        base = os.path.relpath(Path(self.ref).resolve(), folder.resolve()) if local else str(self.ref)
+        save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
+
+
+def _reference_scores(ctx: StageContext, base: _Base, labelled: Sequence[Tensor]) -> Tensor:
+    """(N,) raw scores that get mean 0 and variance 1: of the labelled completions, or of a stage's samples."""
+    import torch
+
+    from preflab.files import read_json
+    from preflab.rewards.score import reward_scores
+
+    settings: RewardSettings = ctx.settings
+    if settings.reference is None:
+        return torch.cat(list(labelled))
+    ids = read_json(ctx.inputs[settings.reference].folder / "completions.json")
+    completions = ctx.workspace.completions(ids)
+    prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+    sequences = [
+        base.encoder(prompts[c.prompt_id], c.text, ended=c.finish_reason != "length", token_ids=c.token_ids)
+        for c in completions
+    ]
+    return reward_scores(base.trunk, sequences, settings.optimiser.tokens_per_micro_batch)
+
+
+def _report(
+    ctx: StageContext,
+    base: _Base,
+    parts: Mapping[str, Sequence[Ranking]],
+    raw: Mapping[str, Sequence[Tensor]],
+    reference: Tensor,
+    origin: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of reward_report.json; docs/algorithms/reward-model.md says what each figure means."""
+    from preflab.evaluation.statistics import bootstrap_mean
+    from preflab.rewards.report import ScoredGroup, fail_scores, pair_quality, scores_by_rank
+
+    def interval(values: Any, clusters: Any) -> dict[str, Any]:
+        return bootstrap_mean(values, clusters, seed=ctx.seed % 2**32).to_json()
+
+    head = base.trunk.head("reward")
+    gain, offset = float(head.gain), float(head.offset)
+
+    def normalised(score: float) -> float:
+        return gain * score + offset
+
+    groups = {
+        name: [
+            ScoredGroup(r.prompt_id, tuple(s.tolist()), r.lengths, r.ranks, r.decided)
+            for r, s in zip(rankings, raw[name], strict=True)
+        ]
+        for name, rankings in parts.items()
+    }
+    own = [*groups["train"], *groups["held_out"]]
+    return {
+        "model": ctx.settings.model,
+        "base": base.weights_hash,
+        "pooling": base.trunk.pooling,
+        "gain": gain,
+        "offset": offset,
+        "reference": {
+            "num": len(reference),
+            "mean": float(reference.double().mean()),
+            "std": float(reference.double().std(correction=0)),
+            "of": ctx.settings.reference or ctx.settings.preferences,
+        },
+        "data": dict(origin),
+        "train": pair_quality(groups["train"], interval),
+        "held_out": pair_quality(groups["held_out"], interval),
+        "test": pair_quality(groups["test"], interval) if groups["test"] else None,
+        "fails": fail_scores(own, normalised),
+        "by_rank": scores_by_rank(groups["held_out"], normalised),
+    }
+
+
+def _write_report(ctx: StageContext, report: Mapping[str, Any]) -> None:
+    from preflab.files import write_json
+
+    write_json(ctx.folder / REPORT, report)
+
+
+def _result(report: Mapping[str, Any]) -> StageResult:
+    figures: dict[str, float | str] = {}
+    for part in ("train", "held_out", "test"):
+        quality = report[part] or {}
+        for measure in ("accuracy", "longer_wins"):
+            if quality.get(measure):
+                figures[f"{part}/{measure}"] = quality[measure]["value"]
+    held_out = report["held_out"]
+    if "accuracy" not in held_out:
+        return StageResult("no held-out pair was decided", figures)
+    accuracy = held_out["accuracy"]
+    known = accuracy["low"] is not None
+    interval = f" ({accuracy['low']:.2f} to {accuracy['high']:.2f})" if known else ""
+    longer = held_out["longer_wins"]["value"]
+    summary = f"accuracy {accuracy['value']:.2f}{interval} on {held_out['num_pairs']} held-out pairs"
+    return StageResult(f"{summary}; longer wins {longer:.2f}", figures)
