@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from preflab.records import Completion, Message, PairOutcome, Preference, Prompt, Span
+from preflab.records import Completion, Preference, Prompt
 from preflab.store.database import to_json
+from preflab.store.objects import completion_from, preference_from, prompt_from
 from preflab.store.rows import pair_list
 
 Row = dict[str, Any]
@@ -79,8 +80,7 @@ def prompt_rows(prompts: Sequence[Prompt]) -> list[Row]:
 
 def prompt_of(row: Row) -> Prompt:
     """The prompt of a row of `prompt_rows`."""
-    messages = tuple(Message(m["role"], m["content"]) for m in row["messages"])
-    return Prompt(row["id"], row["text"], messages, json.loads(row["columns"]), row["source"])
+    return prompt_from(row | {"columns": json.loads(row["columns"])})
 
 
 def completion_rows(completions: Sequence[Completion]) -> list[Row]:
@@ -105,16 +105,7 @@ def completion_rows(completions: Sequence[Completion]) -> list[Row]:
 
 def completion_of(row: Row) -> Completion:
     """The completion of a row of `completion_rows`."""
-    return Completion(
-        **row
-        | {
-            "spans": tuple(Span(s["text"], s["by_policy"], s["role"]) for s in row["spans"]),
-            "seed": int(row["seed"]),
-            "token_ids": tuple(row["token_ids"]),
-            "logps": tuple(row["logps"]),
-            "columns": json.loads(row["columns"]),
-        }
-    )
+    return completion_from(row | {"seed": int(row["seed"]), "columns": json.loads(row["columns"])})
 
 
 def preference_rows(preferences: Sequence[Preference]) -> list[Row]:
@@ -138,18 +129,7 @@ def preference_rows(preferences: Sequence[Preference]) -> list[Row]:
 
 def preference_of(row: Row) -> Preference:
     """The preference of a row of `preference_rows`."""
-    scores = {name: tuple(values) for name, values in json.loads(row["scores"]).items()}
-    return Preference(
-        **row
-        | {
-            "completion_ids": tuple(row["completion_ids"]),
-            "ranks": tuple(row["ranks"]),
-            "pairs": tuple(PairOutcome(**pair) for pair in row["pairs"]),
-            "judgment_ids": tuple(row["judgment_ids"]),
-            "scores": scores,
-            "thumbs": tuple(row["thumbs"]),
-        }
-    )
+    return preference_from(row | {"scores": json.loads(row["scores"])})
 
 
 SCHEMAS: dict[str, pa.Schema] = {"prompts": PROMPTS, "completions": COMPLETIONS, "preferences": PREFERENCES}

@@ -1,0 +1,75 @@
+"""The formats that can be read, by name; `preflab import --help` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from preflab.errors import PreflabError, nearest
+from preflab.store.formats.archive import COMPLETIONS, JUDGMENTS, PREFERENCES
+from preflab.store.formats.base import Format, Imported
+from preflab.store.formats.hh_rlhf import HH_RLHF, HH_RLHF_CHAT
+from preflab.store.formats.oasst import OASST
+from preflab.store.formats.prompts import DEMONSTRATIONS, PROMPTS, TEXT
+from preflab.store.formats.trl import EXPLICIT, IMPLICIT, UNPAIRED
+from preflab.store.formats.ultrafeedback import ULTRAFEEDBACK
+from preflab.store.formats.votes import ARENA, ARENA_WIDE, STIENNON
+
+FORMATS: dict[str, Format] = {
+    format.name: format
+    for format in (
+        JUDGMENTS,
+        PREFERENCES,
+        COMPLETIONS,
+        OASST,
+        ULTRAFEEDBACK,
+        STIENNON,
+        ARENA,
+        ARENA_WIDE,
+        HH_RLHF,
+        HH_RLHF_CHAT,
+        EXPLICIT,
+        IMPLICIT,
+        UNPAIRED,
+        DEMONSTRATIONS,
+        PROMPTS,
+        TEXT,
+    )
+}
+"""Name → format, the most particular first: the first one that fits a row is what it looks like."""
+
+
+def format_named(name: str) -> Format:
+    """The format of this name.
+
+    Raises:
+        PreflabError: there is none.
+    """
+    if name not in FORMATS:
+        near = nearest(name, list(FORMATS))
+        raise PreflabError(
+            f"{name!r}: there is no such format",
+            f"one of {', '.join(sorted(FORMATS))}",
+            f"near it: {near}" if near else "",
+        )
+    return FORMATS[name]
+
+
+def read_file(
+    path: Path | str,
+    format: str | None = None,
+    *,
+    limit_rows: int | None = None,
+    skip_bad: bool = False,
+    rename: Mapping[str, str] | None = None,
+) -> Imported:
+    """Read records from a file without a workspace; the format is guessed from the first rows when not named.
+
+    Raises:
+        PreflabError: no such file, a format that cannot be guessed, or bad rows (unless `skip_bad`).
+    """
+    from preflab.store.formats.detect import detect
+
+    path = Path(path)
+    chosen = format_named(format or detect(path, rename=rename).format)
+    return chosen.read(path, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)

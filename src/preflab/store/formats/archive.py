@@ -1,0 +1,103 @@
+"""preflab's own archive: completions, preferences and judgments, one per line, with the records they stand on.
+
+A line carries its prompt and completions whole, so that a file can be read anywhere; ids named by content are
+computed again, and a line that was edited by hand is refused. Lines of a strict export carry ids alone: they go into a
+workspace that holds what they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from preflab.errors import PreflabError
+from preflab.records import Completion, Judgment, Labeler, Preference, Prompt, Task
+from preflab.store import objects
+from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.fields import column, kind_of
+from preflab.store.formats.reading import BadRow, Row
+from preflab.store.rows import Record
+
+Named = TypeVar("Named", Prompt, Completion, Preference)
+
+
+def _completion(row: Row, source: str) -> Parsed:
+    completion = _checked(Completion, _own(Completion, row))
+    return Parsed((*_parents(row), completion), key=completion.id)
+
+
+def _preference(row: Row, source: str) -> Parsed:
+    preference = _checked(Preference, _own(Preference, row))
+    return Parsed((*_parents(row), preference), key=preference.id)
+
+
+def _judgment(row: Row, source: str) -> Parsed:
+    judgment = _built(objects.judgment_from, _own(Judgment, row), "a judgment")
+    records: list[Record] = _parents(row)
+    if isinstance(row.get("campaign"), dict):
+        settings = row.get("labeler_settings") or {}
+        task = Task(judgment.task_id, judgment.campaign_id, judgment.prompt_id, judgment.completion_ids)
+        labeler = Labeler(judgment.labeler_id, str(column(row, "labeler")), judgment.labeler_kind, settings)
+        records += [_built(objects.campaign_from, row["campaign"], "a campaign"), labeler, task]
+    return Parsed((*records, judgment), key=(judgment.task_id, judgment.labeler_id, judgment.revision))
+
+
+def _own(record: type, row: Row) -> Row:
+    """The record's fields among the columns."""
+    return {each.name: column(row, each.name) for each in fields(record)}
+
+
+def _parents(row: Row) -> list[Record]:
+    """The prompt and the completions that the line carries."""
+    records: list[Record] = []
+    if row.get("prompt") is not None:
+        records.append(_checked(Prompt, row["prompt"]))
+    records += [_checked(Completion, each) for each in row.get("completions") or []]
+    return records
+
+
+BUILDERS: dict[type, Callable[[Row], Any]] = {
+    Prompt: objects.prompt_from,
+    Completion: objects.completion_from,
+    Preference: objects.preference_from,
+}
+
+
+def _checked(record: type[Named], data: Any) -> Named:
+    name = record.__name__.lower()
+    built: Named = _built(BUILDERS[record], data, f"a {name}")
+    if objects.remade(built).id != built.id:
+        raise BadRow(f"the {name} {built.id} has other content than its id says", "an archive as it was exported")
+    return built
+
+
+def _built(build: Callable[[Row], Any], data: Any, what: str) -> Any:
+    if not isinstance(data, dict):
+        raise BadRow(f"{kind_of(data)} where {what} should be", "an object with its fields")
+    try:
+        return build(data)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadRow(f"{what} that cannot be read ({error})", "an archive as it was exported") from None
+    except PreflabError as error:
+        raise BadRow(error.found, error.expected) from None
+
+
+COMPLETIONS = Format(
+    "completions",
+    "preflab's archive of completions: spans, tokens, log-probabilities",
+    _completion,
+    lambda row: {"spans", "model", "prompt_id"} <= set(row),
+)
+PREFERENCES = Format(
+    "preferences",
+    "preflab's archive of preferences: whole groups with ranks, pairs, scores, thumbs",
+    _preference,
+    lambda row: {"ranks", "pairs", "completion_ids"} <= set(row),
+)
+JUDGMENTS = Format(
+    "judgments",
+    "preflab's archive of judgments: one line per revision, the source of all else",
+    _judgment,
+    lambda row: {"shown_order", "answer", "task_id"} <= set(row),
+)

@@ -1,0 +1,89 @@
+"""Records ↔ JSON objects with one key per field: what the archive's lines and the snapshots' rows are made of.
+
+`to_object` is `dataclasses.asdict`; a judgment's answer gets its way of judging beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from preflab.records import (
+    Campaign,
+    Completion,
+    Judgment,
+    Labeler,
+    Message,
+    PairOutcome,
+    Preference,
+    Prompt,
+    Span,
+    Task,
+)
+from preflab.store.answers import answer_from_json, answer_to_json
+
+Object = dict[str, Any]
+
+
+def to_object(record: Prompt | Completion | Preference | Campaign | Task | Labeler | Judgment) -> Object:
+    """The record's fields; tuples become lists when the object is written."""
+    if isinstance(record, Judgment):
+        return asdict(record) | {"answer": answer_to_json(record.answer)}
+    return asdict(record)
+
+
+def prompt_from(data: Object) -> Prompt:
+    """The prompt of an object."""
+    return Prompt(**data | {"messages": tuple(Message(**turn) for turn in data["messages"])})
+
+
+def completion_from(data: Object) -> Completion:
+    """The completion of an object."""
+    return Completion(
+        **data
+        | {
+            "spans": tuple(Span(**span) for span in data["spans"]),
+            "token_ids": tuple(data["token_ids"]),
+            "logps": tuple(data["logps"]),
+        }
+    )
+
+
+def preference_from(data: Object) -> Preference:
+    """The preference of an object."""
+    return Preference(
+        **data
+        | {
+            "completion_ids": tuple(data["completion_ids"]),
+            "ranks": tuple(data["ranks"]),
+            "pairs": tuple(PairOutcome(**pair) for pair in data["pairs"]),
+            "judgment_ids": tuple(data["judgment_ids"]),
+            "scores": {criterion: tuple(values) for criterion, values in data["scores"].items()},
+            "thumbs": tuple(data["thumbs"]),
+        }
+    )
+
+
+def campaign_from(data: Object) -> Campaign:
+    """The campaign of an object."""
+    return Campaign(**data | {"criteria": tuple(data["criteria"])})
+
+
+def judgment_from(data: Object) -> Judgment:
+    """The judgment of an object."""
+    return Judgment(
+        **data
+        | {
+            "completion_ids": tuple(data["completion_ids"]),
+            "shown_order": tuple(data["shown_order"]),
+            "answer": answer_from_json(data["answer"]),
+        }
+    )
+
+
+def remade(record: Prompt | Completion | Preference) -> Prompt | Completion | Preference:
+    """The same content once more, with the id that it gives: differs from `record.id` when somebody edited it."""
+    fields = {name: getattr(record, name) for name in record.__dataclass_fields__ if name != "id"}
+    if isinstance(record, Completion):
+        return Completion.make(text="", **fields)
+    return type(record).make(**fields)
