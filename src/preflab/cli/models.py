@@ -2,8 +2,140 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    WorkspaceOption,
+    shown_path,
+    speaking,
+)
+from preflab.errors import PreflabError
+
+if TYPE_CHECKING:
+    from preflab.records import Message, Prompt
+
+ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a folder, or a Hub id.", metavar="MODEL")]
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
+    app.command("chat", help=chat.__doc__, short_help="Talk to a model in the terminal.")(chat)
+
+
+def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | None) -> Path | str:
+    """Where a model is: of a finished stage, when there is a recipe with a stage of this name; else as it is.
+
+    Raises:
+        PreflabError: the stage has not finished.
+    """
+    if Path(ref).is_dir() or not recipe.exists():
+        return ref
+    from preflab import pipeline
+    from preflab.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    if ref not in loaded.stages:
+        return ref
+    step = pipeline.plan(loaded, pipeline.workspace_folder(loaded, workspace) / "runs")[ref]
+    if pipeline.state_of(step) != "done":
+        raise PreflabError(
+            f"stage {ref} of {shown_path(recipe)} is not done",
+            "a finished stage, a model's folder, or a Hub id",
+            f"run it with `preflab run {shown_path(recipe)} --until {ref}`",
+        )
+    return pipeline.output(step).model
+
+
+def chat(
+    model: ModelArgument,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", help="Answer this and leave; without it, lines are read from stdin.")
+    ] = None,
+    temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")] = 128,
+    seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal answers.")] = 0,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Talk to a model; with a chat template it sees the conversation so far, without one each line stands alone.
+
+    An empty line or Ctrl-D ends it.
+    """
+    with speaking(as_json) as speaker:
+        talker = Talker(model_place(model, recipe, set_ or [], workspace), temperature, max_new_tokens, seed)
+        turns = []
+        for said in [prompt] if prompt is not None else _lines():
+            answer = talker.answer(said)
+            speaker.say(answer)
+            turns.append({"prompt": said, "completion": answer})
+        speaker.content["turns"] = turns
+        speaker.content |= {"result": str(talker.place), "next": None}
+
+
+def _lines() -> Iterator[str]:
+    """What is typed, up to an empty line."""
+    while True:
+        if sys.stdin.isatty():
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline().rstrip("\n")
+        if not line.strip():
+            return
+        yield line
+
+
+class Talker:
+    """A model, and the conversation with it so far."""
+
+    def __init__(self, place: Path | str, temperature: float, max_new_tokens: int, seed: int) -> None:
+        from preflab.models.facts import model_facts
+        from preflab.models.loading import load_causal_lm, load_tokenizer
+        from preflab.recipe.checking import checked
+        from preflab.sampling.engine import TransformersEngine
+        from preflab.settings.sampling import DecodingSettings
+
+        wanted = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+        self.decoding = checked(DecodingSettings, wanted, Path("chat"), ())
+        self.place, self.seed = place, seed
+        self.tokenizer = load_tokenizer(place)
+        language_model = load_causal_lm(place, dtype="float32")
+        self.stops = model_facts(language_model, self.tokenizer).stop_token_ids
+        self.engine: Any = TransformersEngine(
+            language_model,
+            pad_id=self.tokenizer.pad_token_id,
+            stop_token_ids=self.stops,
+            tokenizer=self.tokenizer,
+        )
+        self.messages: list[Message] = []
+
+    def answer(self, said: str) -> str:
+        """The model's completion of what was said."""
+        from preflab.models.chat import completion_text, prompt_ids
+        from preflab.records import Message
+        from preflab.sampling.requests import request_seed
+        from preflab.training.protocols import SampleRequest
+
+        seed = request_seed(self.seed, len(self.messages), 0)
+        self.messages.append(Message("user", said))
+        request = SampleRequest(prompt_ids(self.tokenizer, self._prompt(said)), seed)
+        (written,) = self.engine.sample([request], self.decoding)
+        text = str(completion_text(self.tokenizer, written.token_ids, self.stops))
+        self.messages.append(Message("assistant", text))
+        return text
+
+    def _prompt(self, said: str) -> Prompt:
+        from preflab.records import Prompt
+
+        if self.tokenizer.chat_template is None:
+            return Prompt.make(text=said)
+        return Prompt.make(messages=tuple(self.messages))

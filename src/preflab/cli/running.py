@@ -88,7 +88,7 @@ def run(
         else:
             lines = run_stages(loaded, workspace, until=until or [], only=only or [], fresh=fresh or [])
         print_table(speaker, lines)
-        say_next(speaker, lines, path, f"`preflab run {shown_path(path)}`")
+        say_next(speaker, lines, path, _following(loaded, lines[-1].name, path))
 
 
 def _stage_command(kind: str) -> Callable[..., None]:
@@ -163,12 +163,17 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
     if any(line.state == "–" for line in lines):
         speaker.last(None, f"`preflab run {shown_path(recipe)}`")
         return
-    last = lines[-1]
-    if last.kind == "report":
-        page = last.folder / "report.html"
+    pages = [line for line in lines if line.kind == "report"]
+    if pages:
+        page = report_page(pages[-1])
         speaker.last(page, f"open {shown_path(page)} in a browser")
     else:
-        speaker.last(last.folder, following)
+        speaker.last(lines[-1].folder, following)
+
+
+def report_page(line: Line) -> Path:
+    """The page that a report stage wrote."""
+    return Path(line.link) if line.link else line.folder / "report.html"
 
 
 def _following(recipe: Recipe, name: str, path: Path) -> str:
@@ -181,4 +186,4 @@ def _following(recipe: Recipe, name: str, path: Path) -> str:
             return command(*words, *(["--stage", other] if several else []), recipe=path)
     if type(recipe.stages[name]).makes == "model":
         return command("chat", name, recipe=path)
-    return f"`preflab run {shown_path(path)}`"
+    return f"change a setting, then `preflab run {shown_path(path)}`"

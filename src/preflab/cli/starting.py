@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflab.cli.running import run_stages
+from preflab.cli.running import run_stages, say_next
 from preflab.cli.showing import settings_of, text_of, topics
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
@@ -53,9 +53,7 @@ def demo(
         lines = run_stages(load_recipe(path, [f"seed={seed}", *(set_ or [])]), None)
         print_table(speaker, lines)
         _before_and_after(speaker, lines)
-        pages = [line.folder / "report.html" for line in lines if line.kind == "report"]
-        page = pages[-1] if pages else folder
-        speaker.last(page, f"open {shown_path(page)} in a browser")
+        say_next(speaker, lines, path, f"`preflab run {shown_path(path)}`")
 
 
 def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
