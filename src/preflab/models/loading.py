@@ -94,6 +94,13 @@ def torch_dtype(name: str | torch.dtype) -> torch.dtype:
     return DTYPES[name]
 
 
+def best_device() -> torch.device:
+    """The machine's accelerator where there is one, else the processor."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
 def check_there(ref: Path | str, *needed: str) -> None:
     """A folder that exists and holds one of the needed files; what is no folder may only be a Hub id.
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from preflab.seeds import derive_seed
+
 
 def request_seed(stage_seed: int, step_or_prompt_id: int | str, index: int) -> int:
-    """The seed of one completion: 63 bits of SHA-256 over the three, the same on every machine and in every order.
+    """The seed of one completion: 63 bits of a hash over the three, the same on every machine and in every order.
 
     Args:
         stage_seed: the stage's seed.
         step_or_prompt_id: a prompt's id, or the step of a loop.
         index: which of the completions of this prompt or step, from 0.
     """
-    text = f"{stage_seed}/{step_or_prompt_id}/{index}"
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return derive_seed(stage_seed, "request", step_or_prompt_id, index)
 
 
 def uniforms(seeds: Sequence[int], num_draws: int) -> torch.Tensor:

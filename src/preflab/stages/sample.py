@@ -1,0 +1,146 @@
+"""Stage `sample`: K completions for every prompt (R3), stored as they come, so that an interruption loses little.
+
+Left in the run folder:
+
+completions.json  ids of all completions, in the order of the prompts, those of a prompt together
+sampled.jsonl     one row per prompt whose completions are in the workspace: {"prompt_id", "completions": [ids],
+                  "num_tokens", "num_stopped"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.settings.sampling import SampleSettings
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.records import Completion, Prompt
+    from preflab.training.protocols import Sampler
+
+VERSION = 1
+
+BATCHES_PER_CHUNK = 4
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Sample what is not there yet; the records go into the workspace, their ids into `completions.json`."""
+    from preflab.files import append_jsonl, read_jsonl, write_json
+
+    settings: SampleSettings = ctx.settings
+    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+    done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "sampled.jsonl")}
+    missing = [prompt for prompt in prompts if prompt.id not in done]
+    if missing:
+        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
+        writer.check(missing)
+        num = settings.num_completions
+        with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
+            for chunk in _chunks(missing, settings):
+                completions = writer.write(chunk, bar.advance)
+                ctx.workspace.put([*chunk, *completions])
+                for prompt in chunk:
+                    row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
+                    append_jsonl(ctx.folder / "sampled.jsonl", row)
+                    done[prompt.id] = row
+    rows = [done[prompt.id] for prompt in prompts]
+    write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])
+    return _result(rows, settings.num_completions)
+
+
+@dataclass
+class Writer:
+    """A loaded model that turns prompts into completion records."""
+
+    sampler: Sampler
+    tokenizer: Any
+    model_id: str
+    stop_token_ids: tuple[int, ...]
+    context_length: int | None
+    settings: SampleSettings
+    seed: int
+
+    @classmethod
+    def load(cls, ref: Path | str, settings: SampleSettings, seed: int, dtype: str) -> Writer:
+        """The writer of a model folder or Hub id."""
+        from preflab.models.facts import model_facts, weights_hash
+        from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
+        from preflab.sampling.engine import TransformersEngine
+
+        tokenizer = load_tokenizer(ref)
+        model = load_causal_lm(ref, dtype=dtype).to(best_device())
+        facts = model_facts(model, tokenizer)
+        stops = settings.stop_token_ids or facts.stop_token_ids
+        engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=tokenizer)
+        model_id = weights_hash(ref if Path(ref).is_dir() else model)
+        return cls(engine, tokenizer, model_id, stops, facts.context_length, settings, seed)
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse, before anything is sampled, a prompt that leaves no room for its completion."""
+        from preflab.models.chat import prompt_ids
+
+        for prompt in prompts:
+            length = len(prompt_ids(self.tokenizer, prompt))
+            if self.context_length and length + self.settings.max_new_tokens > self.context_length:
+                raise PreflabError(
+                    f"{prompt.source or prompt.id}: a prompt of {length} tokens"
+                    f" and max_new_tokens {self.settings.max_new_tokens}",
+                    f"together at most {self.context_length}, the model's context",
+                    "shorten the prompt or lower max_new_tokens",
+                )
+
+    def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
+        """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
+        from preflab.models.chat import completion_text, prompt_ids
+        from preflab.records import Completion
+        from preflab.sampling.requests import request_seed
+        from preflab.training.protocols import SampleRequest
+
+        wanted = [(prompt, index) for prompt in prompts for index in range(self.settings.num_completions)]
+        ids = {prompt.id: prompt_ids(self.tokenizer, prompt) for prompt in prompts}
+        requests = [SampleRequest(ids[p.id], request_seed(self.seed, p.id, index)) for p, index in wanted]
+        sampled = self.sampler.sample(requests, self.settings, on_done=on_done)
+        return [
+            Completion.make(
+                prompt.id,
+                completion_text(self.tokenizer, one.token_ids, self.stop_token_ids),
+                self.model_id,
+                request.seed,
+                index,
+                finish_reason=one.finish_reason,
+                token_ids=one.token_ids,
+                logps=one.logps,
+                temperature=self.settings.temperature,
+            )
+            for (prompt, index), request, one in zip(wanted, requests, sampled, strict=True)
+        ]
+
+
+def _chunks(prompts: Sequence[Prompt], settings: SampleSettings) -> list[Sequence[Prompt]]:
+    """Prompts that are stored together: a few full batches."""
+    size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // settings.num_completions)
+    return [prompts[i : i + size] for i in range(0, len(prompts), size)]
+
+
+def _row(prompt: Prompt, completions: Sequence[Completion]) -> dict[str, Any]:
+    return {
+        "prompt_id": prompt.id,
+        "completions": [completion.id for completion in completions],
+        "num_tokens": sum(len(completion.token_ids) for completion in completions),
+        "num_stopped": sum(completion.finish_reason == "stop" for completion in completions),
+    }
+
+
+def _result(rows: Sequence[dict[str, Any]], num_completions: int) -> StageResult:
+    num = len(rows) * num_completions
+    figures = {
+        "num_prompts": len(rows),
+        "num_completions": num,
+        "tokens_mean": sum(row["num_tokens"] for row in rows) / num,
+        "stopped_share": sum(row["num_stopped"] for row in rows) / num,
+    }
+    return StageResult(f"{len(rows)} prompts × {num_completions} completions", figures)
