@@ -76,7 +76,7 @@ def test_help_is_quick() -> None:
     assert processor_seconds("import sys" + HELP) < 0.4
 
 
-LIGHT = ("records", "errors", "files", "settings", "recipe", "progress", "cli")
+LIGHT = ("records", "errors", "files", "seeds", "settings", "recipe", "progress", "cli")
 
 
 @pytest.mark.parametrize("name", sorted(module for module in modules() if room(module) in LIGHT))

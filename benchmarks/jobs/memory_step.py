@@ -1,0 +1,107 @@
+"""A few steps of PPO with four roles on one LoRA trunk, or of SFT with LoRA, on a Llama made on the spot.
+
+Nothing is timed: benchmarks/memory.py reads the peak memory of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from common import emit
+
+NUM_STEPS = 2
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=("ppo", "sft"))
+    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--rows", type=int, default=8)
+    parser.add_argument("--prompt-tokens", type=int, default=16)
+    parser.add_argument("--new-tokens", type=int, default=48)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Runs the stage and says how many parameters the model has."""
+    args = arguments()
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from preflab.models.trunk import Trunk
+    from preflab.settings.learning import LoraSettings
+
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=32000,
+        hidden_size=args.hidden,
+        intermediate_size=args.hidden * 11 // 4,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.hidden // 64,
+        num_key_value_heads=args.hidden // 64,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    four = ("policy", "reference", "value", "reward")
+    roles = four if args.stage == "ppo" else ("policy",)
+    trunk = Trunk(model, SimpleNamespace(pad_token_id=0), lora=LoraSettings(), roles=roles)
+    prompts = [tuple(row) for row in torch.randint(3, 32000, (args.rows, args.prompt_tokens)).tolist()]
+    with tempfile.TemporaryDirectory() as folder:
+        (ppo if args.stage == "ppo" else sft)(trunk, prompts, args, Path(folder))
+    emit(stage=args.stage, parameters=num_parameters, weights_mib=round(num_parameters * 4 / 2**20))
+
+
+def ppo(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, folder: Path) -> None:
+    """PPO: policy, reference, value and reward on the one base."""
+    from ppo_parts import ppo_run, settings
+
+    from preflab.policy.ppo import train_ppo
+    from preflab.settings.learning import LoraSettings
+
+    trunk.freeze("reward")
+    chosen = settings(
+        lora=LoraSettings(),
+        num_steps=NUM_STEPS,
+        num_rows=args.rows,
+        num_new_tokens=args.new_tokens,
+        tokens_per_micro_batch=4096,
+    )
+    run, _ = ppo_run(trunk, chosen, prompts, folder)
+    train_ppo(run)
+
+
+def sft(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, folder: Path) -> None:
+    """SFT on completions of the same length, as many per step."""
+    import torch
+
+    from preflab.policy.sft import train_sft
+    from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
+    from preflab.training.batches import Sequence
+    from preflab.training.processes import make_accelerator
+
+    completions = torch.randint(3, 32000, (len(prompts), args.new_tokens)).tolist()
+    sequences = [Sequence(prompt, tuple(ids)) for prompt, ids in zip(prompts, completions, strict=True)]
+    chosen = SftSettings(
+        model="start",
+        data="demonstrations",
+        num_sequences_per_step=args.rows,
+        lora=LoraSettings(),
+        optimiser=OptimiserSettings(learning_rate=1e-5, tokens_per_micro_batch=4096),
+        run=RunSettings(save_every=NUM_STEPS + 1),
+    )
+    train_sft(trunk, sequences, chosen, num_steps=NUM_STEPS, folder=folder, seed=0, accelerator=make_accelerator())
+
+
+if __name__ == "__main__":
+    main()
