@@ -1,0 +1,112 @@
+"""Prompts and completions as token ids: BOS once, no end at the end of a prompt, templates where there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from preflab.errors import PreflabError
+from preflab.models.chat import completion_ids, completion_text, decode, prompt_ids
+from preflab.records import Message, Prompt
+
+WORDS = ["<pad>", "<s>", "</s>", "hello", "there", "user", "assistant", "system", "."]
+PAD, BOS, EOS, HELLO, THERE, USER, ASSISTANT, SYSTEM, DOT = range(9)
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }} {{ m.content }} {{ eos_token }} {% endfor %}"
+    "{% if add_generation_prompt %}assistant{% endif %}"
+)
+TALK = Prompt.make(messages=(Message("user", "hello there"),))
+
+
+def word_tokenizer(*, before: str = "<s>", after: str = "", template: str | None = None) -> Any:
+    """One token per word, with special tokens before and after every text."""
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<pad>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = [(token, WORDS.index(token)) for token in (before, after) if token]
+    if special:
+        tokenizer.post_processor = processors.TemplateProcessing(f"{before} $A {after}".strip(), special_tokens=special)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    fast.chat_template = template
+    return fast
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, (BOS, HELLO, THERE)),
+        ({"before": ""}, (HELLO, THERE)),
+        ({"after": "</s>"}, (BOS, HELLO, THERE)),
+        ({"before": "", "after": "</s>"}, (HELLO, THERE)),
+    ],
+)
+def test_a_text_begins_as_the_tokenizer_has_it_and_does_not_end(
+    arguments: dict[str, str], expected: tuple[int, ...]
+) -> None:
+    assert prompt_ids(word_tokenizer(**arguments), Prompt.make(text="hello there")) == expected
+
+
+def test_a_text_that_brings_its_own_bos_gets_no_second_one() -> None:
+    assert prompt_ids(word_tokenizer(), Prompt.make(text="<s> hello")) == (BOS, HELLO)
+    assert prompt_ids(word_tokenizer(before=""), Prompt.make(text="<s> hello")) == (BOS, HELLO)
+
+
+def test_an_end_token_that_the_text_itself_brings_stays() -> None:
+    tokenizer = word_tokenizer(after="</s>")
+    assert prompt_ids(tokenizer, Prompt.make(text="hello </s> there </s>")) == (BOS, HELLO, EOS, THERE, EOS)
+
+
+def test_a_conversation_goes_through_the_template_up_to_the_assistants_turn() -> None:
+    tokenizer = word_tokenizer(template=TEMPLATE)
+    assert prompt_ids(tokenizer, TALK) == (USER, HELLO, THERE, EOS, ASSISTANT)
+    with_bos = word_tokenizer(template="{{ bos_token }} " + TEMPLATE)
+    assert prompt_ids(with_bos, TALK) == (BOS, USER, HELLO, THERE, EOS, ASSISTANT)
+    assert prompt_ids(with_bos, Prompt.make(text="hello")) == (BOS, HELLO)
+
+
+def test_it_is_what_transformers_makes_of_the_conversation() -> None:
+    tokenizer = word_tokenizer(template="{{ bos_token }} " + TEMPLATE)
+    messages = [{"role": "system", "content": "."}, {"role": "user", "content": "hello"}]
+    prompt = Prompt.make(messages=(Message("system", "."), Message("user", "hello")))
+    theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert prompt_ids(tokenizer, prompt) == tuple(theirs)
+
+
+def test_a_conversation_without_a_template_is_refused() -> None:
+    with pytest.raises(PreflabError) as error:
+        prompt_ids(word_tokenizer(), TALK)
+    assert "no chat template" in error.value.found
+    assert TALK.id in error.value.found
+
+
+def test_a_template_that_refuses_the_roles_says_so() -> None:
+    strict = word_tokenizer(template="{{ raise_exception('roles must alternate') }}")
+    with pytest.raises(PreflabError, match="roles must alternate"):
+        prompt_ids(strict, TALK)
+
+
+def test_a_prompt_without_tokens_is_refused() -> None:
+    assert prompt_ids(word_tokenizer(), Prompt.make(text="")) == (BOS,)
+    with pytest.raises(PreflabError, match="no tokens"):
+        prompt_ids(word_tokenizer(before=""), Prompt.make(text=""))
+
+
+def test_a_completion_has_no_bos_and_one_end_if_asked_for() -> None:
+    for tokenizer in (word_tokenizer(), word_tokenizer(after="</s>")):
+        assert completion_ids(tokenizer, "hello there", add_eos=False) == (HELLO, THERE)
+        assert completion_ids(tokenizer, "hello there", add_eos=True) == (HELLO, THERE, EOS)
+        assert completion_ids(tokenizer, "hello </s>", add_eos=True) == (HELLO, EOS)
+    tokenizer = word_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(PreflabError, match="no end-of-sequence token"):
+        completion_ids(tokenizer, "hello", add_eos=True)
+
+
+def test_texts_lose_special_tokens_and_the_stop_token_alone() -> None:
+    tokenizer = word_tokenizer()
+    assert decode(tokenizer, (BOS, HELLO, DOT, EOS)) == "hello ."
+    assert completion_text(tokenizer, (HELLO, DOT, THERE, DOT), (DOT, EOS)) == "hello . there"
+    assert completion_text(tokenizer, (HELLO, DOT, THERE), (DOT, EOS)) == "hello . there"
+    assert completion_text(tokenizer, (), (DOT,)) == ""
