@@ -38,8 +38,11 @@ class DataSettings(Settings):
     )
     skip_bad: bool = setting(
         False,
-        "For preferences: leave out rows that cannot be used and say which, instead of refusing the file.",
+        "Leave out rows that cannot be used and say which, instead of refusing the file.",
         "choice: nothing is left out unless said",
+    )
+    columns: dict[str, str] = setting(
+        {}, "Column of the file → the name preflab knows, such as `question: prompt`.", "choice: none renamed"
     )
     held_out: float = setting(
         0.0,

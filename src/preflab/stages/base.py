@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.errors import PreflabError
 from preflab.progress import progress
 from preflab.recipe import Recipe
 from preflab.settings.recipe import DeviceSettings
-from preflab.stages.data import Row, prompts_of, read_data
+from preflab.stages.data import Row, read_data, read_prompts
 
 if TYPE_CHECKING:
     from preflab.records import Prompt
@@ -93,11 +92,4 @@ class StageContext:
 
     def prompts(self, name: str) -> list[Prompt]:
         """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""
-        found = prompts_of(self.data(name))
-        if not found:
-            raise PreflabError(
-                f"{name}: no prompts",
-                "at least one row with a `prompt` column",
-                "add rows, or choose another share for `held_out`",
-            )
-        return found
+        return read_prompts(self.recipe, name)

@@ -1,6 +1,6 @@
 """The recipe's data files: rows that know their line, prompts, and the split that holds some of them out.
 
-JSONL and JSON are read here, Parquet through pyarrow; the formats of other projects come in by `preflab import`.
+Files are read by `store.formats`, so what the recipe reads and what `preflab import` stores are the same records.
 """
 
 from __future__ import annotations
@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError, nearest
 from preflab.recipe import Recipe
-from preflab.records import Message, Prompt
 
-SPLITS = ("train", "held_out")
-ROLES = ("system", "user", "assistant", "tool")
+if TYPE_CHECKING:
+    from preflab.records import Prompt
 
 
 class Row(dict[str, Any]):
@@ -29,139 +28,106 @@ class Row(dict[str, Any]):
     def column(self, name: str) -> Any:
         """The value of a column; an error naming the line where it is missing."""
         if name not in self:
+            near = nearest(name, list(self))
             raise PreflabError(
                 f"{self.source}: no column `{name}`",
-                f"columns found: {', '.join(self) or 'none'}"
-                + (f"; near it: {near}" if (near := nearest(name, list(self))) else ""),
+                f"columns found: {', '.join(self) or 'none'}" + (f"; near it: {near}" if near else ""),
                 f"add `{name}` to the row, or name other data in the recipe",
             )
         return self[name]
 
 
 def read_data(recipe: Recipe, name: str) -> list[Row]:
-    """The rows of `name` (all of them), `name.train` or `name.held_out` of the recipe's data."""
+    """The rows of `name` (all of them), `name.train` or `name.held_out` of the recipe's data.
+
+    Raises:
+        PreflabError: no row, or one that cannot be read (unless the data say `skip_bad`), by its line.
+    """
+    from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
+
     base, _, split = name.partition(".")
     settings = recipe.data[base]
-    rows = list(read_rows(recipe.resolve(settings.path)))
+    path = recipe.resolve(settings.path)
+    rows = []
+    for number, row in numbered_rows(path):
+        where = f"{path}, {unit_of(path)} {number}"
+        if not isinstance(row, BadRow):
+            rows.append(Row({settings.columns.get(key, key): value for key, value in row.items()}, where))
+        elif not settings.skip_bad:
+            raise PreflabError(f"{where}: {row.found}", row.expected, "mend or delete the row") from row
     if not rows:
-        raise PreflabError(f"{recipe.resolve(settings.path)}: no rows", "at least one row", "fill the file")
-    if not split:
-        return rows
-    return [row for row in rows if (split_share(row) < settings.held_out) == (split == "held_out")]
+        raise PreflabError(f"{path}: no rows", "at least one row", "fill the file")
+    return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
+
+
+def in_split(share: float, split: str, held_out: float) -> bool:
+    """Whether what falls at `share` belongs to the split `train`, `held_out`, or "" (everything)."""
+    return not split or (share < held_out) == (split == "held_out")
 
 
 def split_share(row: Mapping[str, Any]) -> float:
-    """Where in [0, 1) a row falls: the hash of its prompt's text alone, so all rows of a prompt stay together.
+    """Where in [0, 1) a row falls: the hash of its prompt's text or turns alone, so all rows of a prompt stay together.
 
     Other columns do not count, and neither does the file: a prompt is held out of every file or of none.
     """
     asked = row.get("prompt", row.get("messages", row.get("text")))
+    if isinstance(asked, list):
+        asked = [{key: turn.get(key) for key in ("role", "content")} for turn in asked if isinstance(turn, dict)]
     canonical = json.dumps(asked, sort_keys=True, ensure_ascii=False)
     return int(hashlib.sha256(canonical.encode()).hexdigest()[:12], 16) / 16**12
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a .jsonl, .json or .parquet file.
-
-    Raises:
-        PreflabError: no such file, another kind of file, or a row that cannot be read, by its line.
-    """
-    if not path.is_file():
-        raise PreflabError(f"{path}: no such file", "a .jsonl, .json or .parquet file", "mend the path")
-    readers = {".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}
-    if path.suffix not in readers:
-        raise PreflabError(
-            f"{path}: a file of kind `{path.suffix or path.name}`",
-            f"one of {', '.join(readers)}",
-            "convert it, or bring it in with `preflab import`",
-        )
-    return readers[path.suffix](path)
-
-
-def _jsonl(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path}, line {number}"
-            if not line.strip():
-                continue
-            yield _row(_parsed(line, where), where)
-
-
-def _json(path: Path) -> Iterator[Row]:
-    rows = _parsed(path.read_bytes(), str(path))
-    if not isinstance(rows, list):
-        raise PreflabError(f"{path}: not a list", "a JSON list of rows", "write one, or one row per line as .jsonl")
-    for number, row in enumerate(rows, 1):
-        yield _row(row, f"{path}, row {number}")
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import read_table
-
-    try:
-        table = read_table(path)
-    except ArrowInvalid as error:
-        raise PreflabError(f"{path}: {error}", "a Parquet file", "write it again") from error
-    for number, row in enumerate(table.to_pylist(), 1):
-        yield _row(row, f"{path}, row {number}")
-
-
-def _parsed(data: bytes, where: str) -> Any:
-    try:
-        return json.loads(data.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise PreflabError(f"{where}: not UTF-8", "text in UTF-8", "save the file as UTF-8") from error
-    except json.JSONDecodeError as error:
-        place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        raise PreflabError(
-            f"{where}: not JSON ({error.msg} at {place})", "one JSON object per line", "mend or delete it"
-        ) from error
-
-
-def _row(columns: Any, where: str) -> Row:
-    if not isinstance(columns, dict):
-        raise PreflabError(
-            f"{where}: a JSON {type(columns).__name__}, not an object", 'a row such as {"prompt": "Hi"}', "mend it"
-        )
-    return Row(columns, where)
+def prompt_share(prompt: Prompt) -> float:
+    """The same for a prompt."""
+    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    return split_share({"prompt": prompt.text or turns})
 
 
 def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
-    """The prompt of a row: its `prompt` as text or turns; the other columns go along, except those in `without`."""
-    asked = row.column("prompt")
+    """The prompt of a row: its `prompt` as text or turns; the other columns go along, except those in `without`.
+
+    Raises:
+        PreflabError: no prompt, or an empty one, by its line.
+    """
+    from preflab.store.formats.fields import prompt_of as parsed
+    from preflab.store.formats.reading import BadRow
+
     columns = {name: value for name, value in row.items() if name != "prompt" and name not in without}
-    if isinstance(asked, str) and asked.strip():
-        return Prompt.make(text=asked, columns=columns, source=row.source)
-    if isinstance(asked, list) and asked:
-        return Prompt.make(messages=tuple(_message(turn, row) for turn in asked), columns=columns, source=row.source)
-    raise PreflabError(
-        f"{row.source}: {'an empty prompt' if not asked or isinstance(asked, str) else f'the prompt {asked!r}'}",
-        'text, or turns such as [{"role": "user", "content": "Hi"}]',
-        "mend or delete the row",
-    )
+    try:
+        return parsed(row, "prompt", row.source, columns)
+    except BadRow as bad:
+        raise PreflabError(f"{row.source}: {bad.found}", bad.expected, "mend or delete the row") from bad
 
 
-def _message(turn: Any, row: Row) -> Message:
-    if isinstance(turn, dict) and turn.get("role") in ROLES and isinstance(turn.get("content"), str):
-        return Message(turn["role"], turn["content"])
-    raise PreflabError(
-        f"{row.source}: a turn {str(turn)[:60]!r}",
-        f'{{"role": {" | ".join(ROLES)}, "content": text}}',
-        "mend the row",
-    )
+@contextmanager
+def _said_of_recipe(data: str) -> Iterator[None]:
+    """Errors of reading name the recipe's settings instead of the options of `preflab import`."""
+    try:
+        yield
+    except PreflabError as error:
+        expected = error.expected.replace("--column ", f"in data.{data}.columns, ").replace("=prompt", ": prompt")
+        do = error.do.replace("--skip-bad", f"`skip_bad: true` in data.{data}").replace("; nothing was loaded", "")
+        raise PreflabError(error.found, expected, do) from error
 
 
-def prompts_of(rows: Sequence[Row]) -> list[Prompt]:
-    """The prompt of every row; a prompt found twice is refused, naming both lines."""
-    seen: dict[str, Prompt] = {}
-    for row in rows:
-        prompt = prompt_of(row)
-        if prompt.id in seen:
-            raise PreflabError(
-                f"{row.source}: the same prompt as {seen[prompt.id].source}",
-                "each prompt once",
-                "delete one of the two rows",
-            )
-        seen[prompt.id] = prompt
-    return list(seen.values())
+def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
+    """The prompts of `name`, `name.train` or `name.held_out`, from a file of any format that has prompts.
+
+    Raises:
+        PreflabError: an empty prompt, or one that stands there twice, by line (unless `skip_bad`); or none at all.
+    """
+    from preflab.store.formats import read_file
+
+    base, _, split = name.partition(".")
+    settings = recipe.data[base]
+    path = recipe.resolve(settings.path)
+    with _said_of_recipe(base):
+        read = read_file(path, settings.format or "prompts", skip_bad=settings.skip_bad, rename=settings.columns)
+    found = [prompt for prompt in read.prompts if in_split(prompt_share(prompt), split, settings.held_out)]
+    if not found:
+        raise PreflabError(
+            f"{name}: no prompts among {read.num_rows} rows of {path.name}",
+            "at least one row with a `prompt` column",
+            "add rows, or choose another share for `held_out`",
+        )
+    return found

@@ -112,8 +112,8 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
     base, _, split = word.partition(".")
     if refers in ("data", "preferences") and word not in recipe.stages:
         data = recipe.data[base]
-        share = data.held_out if split else 0.0
-        return [hashes.of(recipe.resolve(data.path)), data.format, share, split]
+        reading = data.model_dump(mode="json", exclude={"path"} if split else {"path", "held_out"})
+        return [hashes.of(recipe.resolve(data.path)), reading, split]
     if refers in ("model", "reward") and word not in recipe.stages and recipe.resolve(word).is_dir():
         return hashes.of(recipe.resolve(word))
     return None

@@ -55,7 +55,7 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
     base, _, split = name.partition(".")
     settings = ctx.recipe.data[base]
     path = ctx.recipe.resolve(settings.path)
-    read = read_file(path, settings.format, skip_bad=settings.skip_bad)
+    read = read_file(path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns)
     prompts = {prompt.id: prompt for prompt in read.prompts}
     kept = [
         preference
