@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev,examples
-# Arguments passed on: make demo ARGS="--set seed=1", make test ARGS="tests/by_hand -x"
+# Arguments passed on: make demo ARGS="--seed 1 --folder preflab-demo-1", make test ARGS="tests/by_hand -x"
 ARGS :=
 
 # One thread: results are equal run after run, and two cores are not fought over.

@@ -130,7 +130,46 @@ def metrics_page() -> str:
     return "\n".join(["# Metrics\n", NOTE, first_sentence(metrics.__doc__) + "\n", table(head, rows)])
 
 
+# Commands
+
+
+def commands_page() -> str:
+    """Every command with its options, read off the command line itself."""
+    from typer.main import get_command
+
+    from preflab.cli import app
+
+    parts = ["# Commands\n", NOTE, "`--debug` on any command shows the full traceback of an error.\n"]
+    for name, command in _leaves(get_command(app), "preflab"):
+        parts += [f"## {name}\n", inspect.cleandoc(command.help or "") + "\n"]
+        rows = [_option_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", False)]
+        parts.append(table(("argument or option", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """The commands of a group and of the groups in it, with their full names."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield name, command
+        return
+    for word, other in inner.items():
+        yield from _leaves(other, f"{name} {word}")
+
+
+def _option_row(parameter: Any) -> tuple[str, str, str]:
+    option = parameter.param_type_name == "option"
+    names = ", ".join(f"`{name}`" for name in parameter.opts) if option else f"`{parameter.name.upper()}`"
+    if option and parameter.metavar:
+        names += f" {parameter.metavar}"
+    default = "required" if parameter.required else parameter.default
+    nothing = default is None or default is False or default == ()
+    shown = "" if nothing else (default if default == "required" else f"`{default}`")
+    return names, str(shown), parameter.help or ""
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "commands.md": commands_page,
     "settings.md": settings_page,
     "records.md": records_page,
     "metrics.md": metrics_page,

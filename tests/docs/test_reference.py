@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from typer.main import get_command
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +44,28 @@ def test_make_targets_named_in_the_documentation_exist(repository: Path) -> None
     }
     assert named
     assert not [f"{page}: make {target}" for page, target in sorted(named) if target not in targets]
+
+
+def commands_in(text: str) -> list[str]:
+    """What follows `preflab` in inline code and at the start of lines of fenced blocks."""
+    prose, fenced = text.split("```")[::2], text.split("```")[1::2]
+    inline = [found for part in prose for found in re.findall(r"`preflab ([^`]+)`", part)]
+    lines = [line for block in fenced for line in re.findall(r"(?m)^(?:\$ )?(?:\S*/)?preflab (.+)$", block)]
+    return [words.partition(" #")[0].strip() for words in [*inline, *lines]]
+
+
+def test_commands_and_options_named_in_the_documentation_exist(repository: Path) -> None:
+    from preflab.cli import app
+
+    pages = [*repository.glob("*.md"), *(repository / "docs").rglob("*.md")]
+    wrong = []
+    for page in pages:
+        for line in commands_in(page.read_text(encoding="utf-8")):
+            command, words = get_command(app), line.split()
+            while command and words and getattr(command, "commands", None) and not words[0].startswith("-"):
+                command = command.commands.get(words.pop(0))
+            known = {name for parameter in getattr(command, "params", ()) for name in parameter.opts}
+            unknown = {word for word in words if word.startswith("-")} - known - {"--debug", "--help"}
+            if command is None or unknown:
+                wrong.append(f"{page.name}: preflab {line}")
+    assert not wrong, f"there is no such command or option: {wrong}"
