@@ -10,6 +10,9 @@ import torch
 from preflab.errors import PreflabError
 from preflab.training.protocols import Scorer, Scores, ScoringItem
 
+TAKEN = ("mean", "std")
+"""`reward/mean` and `reward/std` are metrics of the sum."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -25,16 +28,17 @@ class WeightedSum:
     """A `Scorer`: total = Σ weight · score; each weighted term is kept under its name.
 
     Raises:
-        PreflabError: no terms, or two terms of one name (their metrics would overwrite each other).
+        PreflabError: no terms, or two terms of one name (their metrics would overwrite each other), `mean` and `std`
+            being names of the sum.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
         names = [term.name for term in terms]
-        if not names or len(set(names)) < len(names):
+        if not names or len({*names, *TAKEN}) < len(names) + len(TAKEN):
             raise PreflabError(
                 f"reward terms named {', '.join(names) or '(none)'}",
-                "at least one term, each with a name of its own",
-                "remove the term that is there twice, or add its weight to the other",
+                "at least one term, each with a name of its own, and none called mean or std",
+                "rename a function, or put terms that are there twice together with one weight",
             )
         self.terms = tuple(terms)
 

@@ -1,0 +1,103 @@
+"""The rewards a recipe names, as one scorer: reward models, classifiers and Python functions, weighted and summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.models.loading import load_classifier, load_tokenizer
+from preflab.models.packages import resolve_package
+from preflab.models.trunk import Trunk
+from preflab.rewards.classifier import ClassifierScorer
+from preflab.rewards.combine import Term, WeightedSum
+from preflab.rewards.functions import FunctionScorer, load_function
+from preflab.rewards.score import CARD, RewardModelScorer, load_reward_model, same_tokenizer, shares_base
+from preflab.settings.ppo import RewardSource
+from preflab.training.protocols import Scorer
+
+
+@dataclass(frozen=True)
+class PolicySide:
+    """What rewards may share with the policy they reward."""
+
+    tokenizer: Any
+    """Reward models with the same tokenizer are given token ids, others text."""
+    trunk: Trunk | None = None
+    """A LoRA trunk that a reward adapter on the same base weights joins (R15)."""
+    trunk_hash: str = ""
+    """`weights_hash` of that trunk's base."""
+
+
+def make_scorer(
+    sources: Sequence[RewardSource],
+    resolve: Callable[[str], Path | str],
+    policy: PolicySide,
+    *,
+    dtype: str = "float32",
+    tokens_per_batch: int = 4096,
+) -> WeightedSum:
+    """The weighted sum of a recipe's reward sources.
+
+    Args:
+        sources: `rewards` of the settings.
+        resolve: name of a stage, folder or Hub id → folder or Hub id (`StageContext.model_folder`).
+        policy: whose completions will be scored.
+        dtype: of models that are loaded for this.
+        tokens_per_batch: tokens in one forward pass; never changes a score.
+
+    Raises:
+        PreflabError: a source that is not there, a classifier without `class_label`, two terms of one name.
+    """
+    terms = []
+    for source in sources:
+        name, scorer = _term(source, resolve, policy, dtype, tokens_per_batch)
+        terms.append(Term(name, source.weight, scorer))
+    return WeightedSum(terms)
+
+
+def _term(
+    source: RewardSource, resolve: Callable[[str], Path | str], policy: PolicySide, dtype: str, tokens_per_batch: int
+) -> tuple[str, Scorer]:
+    if source.function is not None:
+        return source.function.rpartition(":")[2], FunctionScorer(load_function(source.function))
+    ref = resolve(str(source.model))
+    if (Path(ref) / CARD).is_file():
+        return str(source.model), _reward_model(str(source.model), Path(ref), policy, dtype, tokens_per_batch)
+    return _classifier(source, resolve_package(ref), dtype, tokens_per_batch)
+
+
+def _reward_model(name: str, folder: Path, policy: PolicySide, dtype: str, tokens_per_batch: int) -> RewardModelScorer:
+    trunk = policy.trunk
+    joins = (
+        trunk is not None
+        and trunk.lora is not None
+        and "reward" not in trunk.heads
+        and shares_base(folder, policy.trunk_hash)
+    )
+    loaded, encoder = load_reward_model(
+        folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""
+    )
+    takes_tokens = encoder.causal and same_tokenizer(loaded.tokenizer, policy.tokenizer)
+    if not joins and trunk is not None:
+        loaded.to(trunk.device)
+    return RewardModelScorer(loaded, encoder, name, takes_tokens=takes_tokens, tokens_per_batch=tokens_per_batch)
+
+
+def _classifier(
+    source: RewardSource, ref: Path | str, dtype: str, tokens_per_batch: int
+) -> tuple[str, ClassifierScorer]:
+    if source.class_label is None:
+        raise PreflabError(
+            f"the reward {source.model}: neither a reward model's folder nor a classifier with `class_label`",
+            "a stage that trains a reward model, its folder, or a classifier and the class that is wanted",
+            "add `class_label`, or name another model",
+        )
+    model = load_classifier(ref, dtype=dtype)
+    tokenizer = load_tokenizer(ref, writes=False)
+    scorer = ClassifierScorer(
+        model, tokenizer, source.class_label, output=source.class_output, tokens_per_batch=tokens_per_batch
+    )
+    return scorer.name, scorer
