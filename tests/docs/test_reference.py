@@ -69,3 +69,13 @@ def test_commands_and_options_named_in_the_documentation_exist(repository: Path)
             if command is None or unknown:
                 wrong.append(f"{page.name}: preflab {line}")
     assert not wrong, f"there is no such command or option: {wrong}"
+
+
+def test_formats_named_in_the_how_to_exist(repository: Path) -> None:
+    from preflab.store.formats import FORMATS
+
+    page = (repository / "docs" / "how-to" / "import-export.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| ") and line.count(" | ") == 2]
+    named = {name for row in rows[1:] for name in re.findall(r"`([^`]+)`", row[1])}
+    assert named
+    assert not named - FORMATS.keys()
