@@ -1,9 +1,226 @@
-"""`import`, `export` and `score`: records in, records out, and rewards of completions in a file."""
+"""`import`, `export` and `score`: records in, records and models out, and rewards of completions in a file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+
+from preflab.cli.models import model_place
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    WorkspaceOption,
+    command,
+    shown_path,
+    speaking,
+)
+from preflab.errors import PreflabError
+
+if TYPE_CHECKING:
+    from preflab.store.workspace import Workspace
+
+IMPORTS = """Bring a file of records into the workspace: all of it, or nothing.
+
+FILE is JSONL (also .gz), CSV, Parquet, or the folder of a Hugging Face data set. Formats, guessed from the columns when
+none is named: prompts, demonstrations, text, trl-explicit, trl-implicit, trl-unpaired, hh-rlhf, hh-rlhf-chat, oasst,
+ultrafeedback, stiennon, chatbot-arena, chatbot-arena-55k, and preflab's own judgments, preferences, completions.
+"""
+EXPORTS: Mapping[str, tuple[str, str]] = {
+    "prompts": ("prompts", "Write prompts."),
+    "demonstrations": ("demonstrations", "Write demonstrations: prompt and completion."),
+    "completions": ("completions", "Write completions with their tokens and log-probabilities."),
+    "judgments": ("judgments", "Write judgments, every revision of each."),
+    "preferences": (
+        "trl-explicit",
+        "Write preferences as trl-explicit, trl-conversational, trl-implicit, trl-unpaired, hh-rlhf or preferences.",
+    ),
+}
+"""Command → its usual format and what it does."""
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
+    app.command("import", help=IMPORTS, short_help="Bring a file of records into the workspace.")(import_file)
+    export = typer.Typer(help="Write records, or a model as a plain Hugging Face folder.", no_args_is_help=True)
+    for name, (format, said) in EXPORTS.items():
+        export.command(name, help=said, short_help=said.partition(" as ")[0])(_export_command(format))
+    app.add_typer(export, name="export")
+    app.command("score", help=score.__doc__, short_help="Score completions with a reward model or a function.")(score)
+
+
+def open_workspace(recipe: Path, overrides: list[str], workspace: Path | None, *, create: bool) -> Workspace:
+    """The workspace named, that of the recipe when there is one, or the current folder's."""
+    from preflab.store.workspace import Workspace
+
+    if workspace is None and recipe.exists():
+        from preflab.pipeline import workspace_folder
+        from preflab.recipe import load_recipe
+
+        workspace = workspace_folder(load_recipe(recipe, overrides))
+    return Workspace.open(workspace or Path.cwd(), create=create)
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(help="What to read.")],
+    format: Annotated[str | None, typer.Option("--format", help="The format; default: guessed.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and report each by line.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", help="Read only so many rows.")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", metavar="OLD=NEW", help="Rename a column. May be repeated.")
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    from preflab.store.transfer import import_into
+
+    with speaking(as_json) as speaker:
+        rename = dict(_pair(each) for each in column or [])
+        if not file.exists():
+            raise PreflabError(f"{file}: there is no such file", "a file or a data set's folder", "mend the path")
+        with open_workspace(recipe, set_ or [], workspace, create=True) as store:
+            done = import_into(store, file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename)
+        guessed = f" (guessed from the first {done.guess.num_rows} rows)" if done.guess else ""
+        speaker.say(f"{done.num_rows} rows of {shown_path(file)}, format {done.format}{guessed}")
+        for kind in dict.fromkeys([*done.new, *done.known]):
+            speaker.say(f"  {kind}: {done.new.get(kind, 0)} new, {done.known.get(kind, 0)} known already")
+        for problem in done.problems:
+            speaker.say(f"  left out: {done.unit} {problem.line}: {problem.found}")
+        for reason, number in done.left_out.items():
+            speaker.say(f"  left out: {number} {reason}")
+        following = (
+            command("export", "preferences", "preferences.jsonl", recipe=recipe)
+            if ("preference" in {**done.new, **done.known})
+            else "name the file under `data:` of a recipe"
+        )
+        speaker.last(
+            store.path,
+            following,
+            format=done.format,
+            num_rows=done.num_rows,
+            new=dict(done.new),
+            known=dict(done.known),
+            left_out=dict(done.left_out),
+            problems=[{"line": p.line, "found": p.found, "expected": p.expected} for p in done.problems],
+        )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new):
+        raise PreflabError(f"--column {text}", "OLD=NEW", "for example --column question=prompt")
+    return old, new
+
+
+def _export_command(usual: str) -> Callable[..., None]:
+    def export(
+        file: Annotated[Path, typer.Argument(help="Where to; ends in .jsonl or .parquet.")],
+        format: Annotated[str, typer.Option("--format", help="The format.")] = usual,
+        source: Annotated[
+            str | None, typer.Option("--source", help="Only of this source (of prompts: how it begins).")
+        ] = None,
+        campaign: Annotated[str | None, typer.Option("--campaign", help="Only of this campaign (id or name).")] = None,
+        model: Annotated[str | None, typer.Option("--model", help="Only completions of this model, by id.")] = None,
+        strict: Annotated[bool, typer.Option("--strict", help="Only the columns that trainers know.")] = False,
+        recipe: RecipeOption = DEFAULT_RECIPE,
+        set_: SetOption = None,
+        workspace: WorkspaceOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        from preflab.store.exports.base import Settings
+        from preflab.store.transfer import Selection, export_from
+
+        with speaking(as_json) as speaker:
+            chosen = Selection(source=source, campaign=campaign, model=model)
+            with open_workspace(recipe, set_ or [], workspace, create=False) as store:
+                done = export_from(store, file, format, selection=chosen, settings=Settings(strict=strict))
+            speaker.say(f"{done.num_rows} rows, format {done.format}; {shown_path(done.manifest_path)} says from what")
+            for reason, number in done.dropped.items():
+                speaker.say(f"  left out: {number} {reason}")
+            speaker.last(
+                done.path,
+                f"load it with datasets.load_dataset, or `preflab import {shown_path(done.path)}` elsewhere",
+                format=done.format,
+                num_rows=done.num_rows,
+                dropped=dict(done.dropped),
+                manifest=str(done.manifest_path),
+            )
+
+    return export
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the columns prompt and completion.")],
+    by: Annotated[
+        str, typer.Option("--by", help="A reward stage, a reward model's or classifier's folder, or module:function.")
+    ],
+    class_label: Annotated[str | None, typer.Option("--class", help="Of a classifier: the class that counts.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where the scored rows go.", show_default="FILE.scored.jsonl")
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score every row's completion with a reward model, a classifier or a function; a column `reward` is added."""
+    from preflab.files import write_text
+
+    with speaking(as_json) as speaker:
+        rows = _rows(file)
+        values = _scores(rows, by, class_label, lambda ref: model_place(ref, recipe, set_ or [], workspace))
+        target = output or file.with_suffix(".scored.jsonl")
+        write_text(target, "".join(_json_line({**row, "reward": v}) for row, v in zip(rows, values, strict=True)))
+        mean = sum(values) / len(values)
+        spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
+        speaker.say(f"{len(values)} completions: mean reward {mean:.4g}, standard deviation {spread:.4g}")
+        best = f"look at {shown_path(target)}"
+        speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread)
+
+
+def _rows(file: Path) -> list[Any]:
+    from preflab.stages.data import read_rows
+
+    rows = read_rows(file)
+    for row in rows:
+        if not isinstance(row.column("completion"), str):
+            raise PreflabError(f"{row.source}: the completion is no text", "a text", "mend the row")
+    return rows
+
+
+def _scores(rows: list[Any], by: str, class_label: str | None, place: Callable[[str], Path | str]) -> list[float]:
+    from preflab.progress import progress
+    from preflab.settings.ppo import RewardSource
+    from preflab.stages.data import prompt_of
+    from preflab.stages.reward_sources import reward_sources
+    from preflab.training.protocols import ScoringItem
+
+    if ":" in by and not by.startswith("package:"):
+        source = RewardSource(function=by)
+    else:
+        source = RewardSource(model=by, class_label=class_label)
+    scorer = reward_sources([source], place).scorer
+    items = [ScoringItem(prompt_of(row, without=("completion",)), row["completion"], (), (), "stop") for row in rows]
+    values: list[float] = []
+    with progress("score", len(items)) as bar:
+        for start in range(0, len(items), SCORED_TOGETHER):
+            part = items[start : start + SCORED_TOGETHER]
+            values += scorer.score(part).total.tolist()
+            bar.advance(len(part))
+    return values
+
+
+SCORED_TOGETHER = 512
+"""Rows between two updates of the progress bar; never changes a score."""
+
+
+def _json_line(row: Mapping[str, Any]) -> str:
+    import json
+
+    return json.dumps(row, ensure_ascii=False) + "\n"

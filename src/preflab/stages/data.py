@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError, nearest
@@ -43,21 +44,30 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     Raises:
         PreflabError: no row, or one that cannot be read (unless the data say `skip_bad`), by its line.
     """
-    from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
-
     base, _, split = name.partition(".")
     settings = recipe.data[base]
-    path = recipe.resolve(settings.path)
+    rows = read_rows(recipe.resolve(settings.path), skip_bad=settings.skip_bad, columns=settings.columns)
+    return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
+
+
+def read_rows(path: Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None) -> list[Row]:
+    """The rows of a file, each knowing its line; `columns` renames what the file calls otherwise.
+
+    Raises:
+        PreflabError: no such file, no row, or one that cannot be read (unless `skip_bad`), by its line.
+    """
+    from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
+
     rows = []
     for number, row in numbered_rows(path):
         where = f"{path}, {unit_of(path)} {number}"
         if not isinstance(row, BadRow):
-            rows.append(Row({settings.columns.get(key, key): value for key, value in row.items()}, where))
-        elif not settings.skip_bad:
+            rows.append(Row({(columns or {}).get(key, key): value for key, value in row.items()}, where))
+        elif not skip_bad:
             raise PreflabError(f"{where}: {row.found}", row.expected, "mend or delete the row") from row
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "fill the file")
-    return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
+    return rows
 
 
 def in_split(share: float, split: str, held_out: float) -> bool:
