@@ -77,6 +77,7 @@ EACH_A, EACH_B = A.repeat_interleave(3), B.repeat_interleave(3)
 
 
 def test_probabilities_are_those_of_the_strengths() -> None:
+    torch.testing.assert_close(bt.preference_probability(UTILITIES[A], UTILITIES[B]), win_shares())
     found = bt.davidson_probabilities(UTILITIES[A], UTILITIES[B], math.log(0.8))
     torch.testing.assert_close(found, davidson_shares(0.8))
     found = bt.rao_kupper_probabilities(UTILITIES[A], UTILITIES[B], math.log(THETA))
