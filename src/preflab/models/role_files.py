@@ -17,6 +17,8 @@ from torch import Tensor
 from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state
+from preflab.models.logit_path import decoder_of
+from preflab.models.merge import merged_language_model
 from preflab.models.trunk import Trunk
 from preflab.training.tensor_files import read_tensors, write_tensors
 
@@ -61,18 +63,38 @@ def load_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
 
 
 @torch.no_grad()
-def init_value_from_reward(trunk: Trunk) -> None:
-    """Start the value role from the reward role of the same trunk: its adapter or weights, and its head with the gain.
+def init_value_from_reward(trunk: Trunk, source: Trunk) -> bool:
+    """Start the value role from a reward role: its adapter or weights, and its head with the gain.
 
     Huang et al. 2024: a critic that starts as the reward model knows at once what a good ending looks like.
+
+    Args:
+        trunk: whose value role is set.
+        source: the trunk with the reward role; the same one, or one of its own with the same architecture.
+
+    Returns:
+        False, and nothing is changed, where the two do not fit: other adapters, or another architecture.
     """
-    trunk.head("value").fold_in(trunk.head("reward"))
     if trunk.lora is None:
-        trunk.models["value"].load_state_dict(trunk.models["reward"].state_dict())
-        return
-    source = adapter_parameters(trunk.model, "reward")
-    for name, parameter in adapter_parameters(trunk.model, "value").items():
-        parameter.copy_(source[name])
+        return _copy_full(trunk, source)
+    theirs = adapter_parameters(source.model, "reward") if source is trunk else {}
+    mine = adapter_parameters(trunk.model, "value")
+    if theirs.keys() != mine.keys() or any(theirs[name].shape != mine[name].shape for name in mine):
+        return False
+    for name, parameter in mine.items():
+        parameter.copy_(theirs[name])
+    trunk.head("value").fold_in(source.head("reward"))
+    return True
+
+
+def _copy_full(trunk: Trunk, source: Trunk) -> bool:
+    theirs = source.models["reward"] if source.lora is None else decoder_of(merged_language_model(source, "reward"))
+    own, state = trunk.models["value"].state_dict(), theirs.state_dict()
+    if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
+        return False
+    trunk.models["value"].load_state_dict(state)
+    trunk.head("value").fold_in(source.head("reward"))
+    return True
 
 
 def _fill(module: Any, path: Path) -> None:

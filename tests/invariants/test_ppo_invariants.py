@@ -1,0 +1,167 @@
+"""What must not change a PPO step, and what it must start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from preflab.errors import PreflabError
+from preflab.files import read_jsonl
+from preflab.models.trunk import Trunk
+from preflab.policy.ppo import train_ppo
+from preflab.settings.learning import LoraSettings
+from preflab.settings.ppo import PpoSettings
+from tiny_worlds import tiny_ppo, tiny_trunk
+
+LORA = LoraSettings(rank=2, alpha=4)
+
+
+def reward(ids: tuple[int, ...]) -> float:
+    """Likes token 1."""
+    return float(ids.count(1))
+
+
+def trained(folder: Path, **changes: object) -> tuple[Trunk, list[dict[str, float]]]:
+    trunk = tiny_trunk(lora=LORA)
+    train_ppo(tiny_ppo(folder, trunk, reward, **changes))
+    return trunk, read_jsonl(folder / "metrics.jsonl")
+
+
+def learned(trunk: Trunk) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for role in ("policy", "value") for _, p in trunk.parameters_of(role)])
+
+
+def test_the_first_step_starts_on_policy_and_at_the_reference(tmp_path: Path) -> None:
+    _, [first, second] = trained(tmp_path, decoding={"max_new_tokens": 3, "temperature": 0.7})
+    assert first["ratio/first_deviation"] < 1e-5
+    assert first["mismatch/logps"] < 1e-5
+    assert first["kl/exact"] == 0.0
+    assert abs(first["kl/k1"]) < 1e-5
+    assert second["kl/exact"] > 0.0
+    assert second["ratio/first_deviation"] < 1e-5
+    assert first["ratio/max_deviation"] > 1e-3, "later minibatches of a step are off-policy"
+
+
+@pytest.mark.parametrize("treatment", ["reward_k1", "exact"])
+def test_micro_batches_change_nothing(treatment: str, tmp_path: Path) -> None:
+    results = []
+    for budget in (4096, 9):
+        optimiser = {"learning_rate": 1e-2, "tokens_per_micro_batch": budget}
+        trunk, rows = trained(tmp_path / str(budget), optimiser=optimiser, kl_treatment=treatment, entropy_coef=0.01)
+        results.append((learned(trunk), rows[-1]["loss/total"], rows[0]["grad/norm"]))
+    assert torch.allclose(results[0][0], results[1][0], atol=2e-4)
+    assert results[0][1] == pytest.approx(results[1][1], abs=1e-4)
+    assert results[0][2] == pytest.approx(results[1][2], rel=1e-4)
+
+
+@pytest.mark.parametrize(("num_epochs", "num_minibatches"), [(1, 1), (3, 2), (2, 5)])
+def test_the_settings_say_how_many_optimiser_steps(num_epochs: int, num_minibatches: int, tmp_path: Path) -> None:
+    trunk = tiny_trunk(lora=LORA)
+    run = tiny_ppo(tmp_path, trunk, reward, num_epochs=num_epochs, num_minibatches=num_minibatches, num_steps=2)
+    taken = []
+    step = torch.optim.AdamW.step
+
+    def counted(self: torch.optim.AdamW, *args: object) -> object:
+        taken.append(1)
+        return step(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", counted)
+        train_ppo(run)
+    assert len(taken) == 2 * num_epochs * num_minibatches
+    assert read_jsonl(tmp_path / "metrics.jsonl")[0]["num/updates"] == num_epochs * num_minibatches
+
+
+def test_gradients_are_clipped(tmp_path: Path) -> None:
+    seen = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: torch.optim.AdamW, *args: object) -> object:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        seen.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+        return step(self, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", watched)
+        _, rows = trained(tmp_path, optimiser={"learning_rate": 1e-2, "max_grad_norm": 1e-3})
+    assert max(seen) <= 1.001e-3
+    assert rows[0]["grad/norm"] > 1e-3, "the norm that is logged is that before clipping"
+
+
+def test_critic_warm_up_moves_the_value_role_alone(tmp_path: Path) -> None:
+    before = tiny_trunk(lora=LORA)
+    after, _ = trained(tmp_path, num_critic_warmup_steps=2, value_coef=1.0)
+    policies, values = (
+        [[p for _, p in t.parameters_of(role)] for t in (before, after)] for role in ("policy", "value")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(*policies, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(*values, strict=True))
+
+
+def test_missing_end_is_penalised_and_bootstrapped(tmp_path: Path) -> None:
+    _, plain = trained(tmp_path / "a", num_steps=1)
+    _, penalised = trained(tmp_path / "b", num_steps=1, missing_eos_penalty=2.0)
+    _, bootstrapped = trained(tmp_path / "c", num_steps=1, bootstrap_truncated=True)
+    assert plain[0]["length/eos_rate"] == 0.0
+    assert penalised[0]["reward/mean"] == pytest.approx(plain[0]["reward/mean"] - 2.0)
+    assert bootstrapped[0]["reward/mean"] == 0.0, "a completion that is continued by its value is not scored"
+
+
+def test_it_stops_at_a_kl_limit_and_at_a_held_out_threshold(tmp_path: Path) -> None:
+    trunk = tiny_trunk(lora=LORA)
+    result = train_ppo(tiny_ppo(tmp_path / "kl", trunk, reward, num_steps=50, kl_coef=0.0, stop={"max_kl": 0.01}))
+    assert result.num_steps < 50
+    assert "KL reached" in result.stopped_because
+    stop = {"criterion": "a:b", "threshold": 0.5, "every": 2}
+    run = tiny_ppo(tmp_path / "held", tiny_trunk(lora=LORA), reward, num_steps=9, stop=stop, held_out_prompts="p")
+    measured = iter([0.1, 0.6, 0.9])
+    run.held_out = lambda: next(measured)
+    result = train_ppo(run)
+    assert result.num_steps == 4
+    assert "threshold 0.5" in result.stopped_because
+
+
+def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    run = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), lambda ids: float("nan"))
+    with pytest.raises(PreflabError):
+        train_ppo(run)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decoding": {"top_k": 5}}, "full distribution"),
+        ({"kl_treatment": "sequence_loss", "num_epochs": 2}, "num_epochs 1"),
+        ({"num_minibatches": 65}, "num_minibatches"),
+        ({"num_completions_per_prompt": 3}, "multiple"),
+        ({"stop": {"threshold": 1.0}}, "criterion"),
+        ({"rewards": [{"weight": 1.0}]}, "`model` or a `function`"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(change: dict[str, object], message: str) -> None:
+    values: dict[str, object] = {"model": "m", "prompts": "p", "rewards": [{"function": "a:b"}]}
+    with pytest.raises(ValueError, match=message):
+        PpoSettings(**{**values, **change})
+
+
+def test_shuffled_rewards_teach_nothing(tmp_path: Path) -> None:
+    """A reward that does not depend on the completion leaves the policy's preference for token 1 where it was."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(ids: tuple[int, ...]) -> float:
+        return float(torch.randn((), generator=generator))
+
+    shares = {}
+    for name, known in {"known": reward, "noise": noise}.items():
+        changes = {"num_steps": 15, "num_completions_per_step": 128, "kl_coef": 0.0}
+        rows = []
+        trunk = tiny_trunk(lora=LORA)
+        train_ppo(tiny_ppo(tmp_path / name, trunk, known, **changes, num_kept_rollouts=128))
+        rows = read_jsonl(tmp_path / name / "rollouts.jsonl")
+        first, last = ([r["completion"].count("b") for r in rows if r["step"] == step] for step in (0, 14))
+        shares[name] = sum(last) / len(last) - sum(first) / len(first)
+    assert shares["known"] > 1.0
+    assert abs(shares["noise"]) < 0.35

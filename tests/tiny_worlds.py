@@ -1,0 +1,114 @@
+"""Small real models and stand-in rooms for tests of the loops: everything can be listed, everything is quick."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from preflab.models.trunk import Role, Trunk
+from preflab.policy.ppo import PpoRun
+from preflab.records import Prompt
+from preflab.sampling.engine import TransformersEngine
+from preflab.settings.learning import LoraSettings
+from preflab.settings.ppo import PpoSettings
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import collate
+from preflab.training.protocols import Scores, ScoringItem
+
+PROMPT = (3,)
+"""The one prompt: a token of its own, since a causal model cannot tell a token from its repetition."""
+
+
+def tiny_llama(vocab_size: int = 4, *, hidden_size: int = 32, num_layers: int = 2, seed: int = 0) -> LlamaForCausalLM:
+    """A random Llama small enough for exact enumeration."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=num_layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+        bos_token_id=0,
+        eos_token_id=None,
+        pad_token_id=0,
+        attn_implementation="eager",
+    )
+    return LlamaForCausalLM(config).to(torch.float32)
+
+
+def tiny_trunk(
+    roles: tuple[Role, ...] = ("policy", "reference", "value"),
+    *,
+    lora: LoraSettings | None = None,
+    vocab_size: int = 4,
+    seed: int = 0,
+    sharpen: float = 8.0,
+) -> Trunk:
+    """A trunk on a tiny Llama whose distribution is clearly not uniform."""
+    model = tiny_llama(vocab_size, seed=seed)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(sharpen)
+    return Trunk(model, SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed)
+
+
+def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequence]:
+    """Every completion of a length, after the one prompt."""
+    return [TokenSequence(PROMPT, ids) for ids in itertools.product(range(vocab_size), repeat=num_tokens)]
+
+
+def sequence_logps(trunk: Trunk, role: Role, sequences: Sequence[TokenSequence]) -> torch.Tensor:
+    """(B,) log-probability of each completion."""
+    with torch.no_grad():
+        logps = trunk(collate(sequences, 0), (role,))[role].logps
+    assert logps is not None
+    return logps.sum(1)
+
+
+class FunctionScorer:
+    """A `Scorer` from a function of the completion's tokens."""
+
+    def __init__(self, reward: Callable[[tuple[int, ...]], float]) -> None:
+        self.reward = reward
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Rewards (B,), one term called `known`."""
+        total = torch.tensor([self.reward(item.completion_ids) for item in items])
+        return Scores(total, {"known": total})
+
+
+def letters(ids: Sequence[int]) -> str:
+    """Token ids as letters: 0 → a."""
+    return "".join(chr(ord("a") + i) for i in ids)
+
+
+def the_prompt() -> list[tuple[Prompt, tuple[int, ...]]]:
+    """The one prompt of these worlds."""
+    return [(Prompt.make(text="a"), PROMPT)]
+
+
+def tiny_ppo(folder: Path, trunk: Trunk, reward: Callable[[tuple[int, ...]], float], **changes: object) -> PpoRun:
+    """A PPO run on the one prompt with small defaults; `changes` are settings of PPO."""
+    values: dict[str, object] = {
+        "num_steps": 2,
+        "num_completions_per_step": 16,
+        "num_epochs": 2,
+        "num_minibatches": 2,
+        "decoding": {"max_new_tokens": 3},
+        "optimiser": {"learning_rate": 1e-2, "schedule": "constant"},
+        "run": {"save_every": 1},
+        "lora": None if trunk.lora is None else trunk.lora.model_dump(),
+    }
+    settings = PpoSettings(model="tiny", prompts="one", rewards=[{"function": "known:reward"}], **{**values, **changes})
+    engine = TransformersEngine(
+        trunk.language_model("policy"), pad_id=0, stop_token_ids=(), role=functools.partial(trunk.role, "policy")
+    )
+    return PpoRun(trunk, settings, the_prompt(), engine, FunctionScorer(reward), letters, folder, seed=0)
