@@ -146,7 +146,11 @@ def problems_in_words(found: Imported) -> PreflabError:
     """The one error for all bad rows of a file: the first in full, the next by line, and how many."""
     first, *others = found.problems
     named = ", ".join(str(problem.line) for problem in others[:SHOWN])
-    more = f"; {len(others)} more bad {found.unit}{'s' * (len(others) > 1)}: {named}{', …' * (len(others) > SHOWN)}" if others else ""
+    more = (
+        f"; {len(others)} more bad {found.unit}{'s' * (len(others) > 1)}: {named}{', …' * (len(others) > SHOWN)}"
+        if others
+        else ""
+    )
     return PreflabError(
         f"{found.path}, {found.unit} {first.line}: {first.found}{more}",
         first.expected,

@@ -13,8 +13,8 @@ from preflab.store.formats import FORMATS
 from preflab.store.formats.reading import BadRow, Row, numbered_rows
 
 FIRST_ROWS = 20
-ENOUGH = 0.8
-"""Share of the first rows that must look alike; below it the format has to be named."""
+ENOUGH = 0.5
+"""More than this share of the readable first rows must look alike; the others are bad rows, and named as such later."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Guess:
     share: float
     """Share of the first rows that have this format's columns; 1.0: all of them."""
     num_rows: int
-    """Rows looked at."""
+    """Readable rows looked at."""
 
 
 def detect(path: Path | str, *, rename: Mapping[str, str] | None = None) -> Guess:
@@ -38,16 +38,17 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None) -> Gues
     rows = [row for _, row in islice(numbered_rows(path), FIRST_ROWS)]
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
-    names = Counter(_looks_like(row, rename or {}) for row in rows if isinstance(row, dict))
+    readable = [row for row in rows if isinstance(row, dict)]
+    names = Counter(_looks_like(row, rename or {}) for row in readable)
     known = Counter({name: number for name, number in names.items() if name})
     best, number = known.most_common(1)[0] if known else ("", 0)
-    if number / len(rows) < ENOUGH:
+    if number <= ENOUGH * len(readable):
         raise PreflabError(
             f"{path}: {_seen(rows, known)}",
             f"rows of one format: {', '.join(sorted(FORMATS))}",
             "name the format with --format, or rename columns with --column OLD=NEW",
         )
-    return Guess(best, number / len(rows), len(rows))
+    return Guess(best, number / len(readable), len(readable))
 
 
 def _looks_like(row: Row, rename: Mapping[str, str]) -> str:

@@ -103,7 +103,7 @@ def _caught(parse: Callable[[bytes], Row], data: bytes) -> Row | BadRow:
 
 def _json_row(data: bytes) -> Row:
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig").rstrip("\r\n")
         row = json.loads(text, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise BadRow(f"not UTF-8 (byte {error.start + 1} is 0x{data[error.start]:02x})", "text in UTF-8") from None

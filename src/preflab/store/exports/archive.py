@@ -1,0 +1,51 @@
+"""preflab's own archive: judgments, preferences and completions, one per line, whole enough to be read anywhere.
+
+A strict line holds ids alone where the others carry the records themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from preflab.records import Completion, Judgment, Preference
+from preflab.store.answers import failed_of
+from preflab.store.exports.base import Export, Material, Row
+from preflab.store.objects import to_object
+
+
+def _completion(completion: Completion, material: Material) -> Iterator[Row]:
+    row = to_object(completion)
+    if not material.settings.strict:
+        row["prompt"] = to_object(material.prompts[completion.prompt_id])
+    yield row
+
+
+def _preference(preference: Preference, material: Material) -> Iterator[Row]:
+    yield to_object(preference) | _carried(preference, material)
+
+
+def _judgment(judgment: Judgment, material: Material) -> Iterator[Row]:
+    """The fields of field-standard judgment rows, and what they name."""
+    campaign, labeler = material.campaigns[judgment.campaign_id], material.labelers[judgment.labeler_id]
+    row = to_object(judgment)
+    row |= {"project": campaign.name, "labeler": labeler.name, "failed": failed_of(judgment.answer)}
+    if not material.settings.strict:
+        row |= {"labeler_settings": dict(labeler.settings), "campaign": to_object(campaign)}
+    yield row | _carried(judgment, material)
+
+
+def _carried(group: Preference | Judgment, material: Material) -> dict[str, Any]:
+    if material.settings.strict:
+        return {}
+    completions = [to_object(material.completions[each]) for each in group.completion_ids]
+    return {"prompt": to_object(material.prompts[group.prompt_id]), "completions": completions}
+
+
+EXPORTS = (
+    Export("judgments", "archive: every revision of every judgment", "judgment", _judgment, parquet=False),
+    Export(
+        "preferences", "archive: whole groups, ranks, pairs, scores, thumbs", "preference", _preference, parquet=False
+    ),
+    Export("completions", "archive: spans, tokens, log-probabilities", "completion", _completion, parquet=False),
+)

@@ -1,0 +1,133 @@
+"""What every export shares: records to rows, what was dropped and why, the file with its manifest beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.records import Campaign, Completion, Labeler, Prompt
+from preflab.store.database import to_json
+from preflab.store.files import write_all
+
+Row = dict[str, Any]
+EXPORT_VERSION = 1
+SUFFIXES = (".jsonl", ".parquet")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be chosen about an export; all of it stands in the manifest."""
+
+    strict: bool = False
+    """Only the columns the trainer knows; without it, columns that begin with `preflab_` say where a row is from."""
+    criterion: str | None = None
+    """Of labels from scores: which criterion counts; None: the mean of all."""
+    good_from: float = 4.0
+    """Of labels from scores: at least this is good."""
+    bad_to: float = 2.0
+    """Of labels from scores: at most this is bad; between the two is dropped."""
+
+
+@dataclass
+class Material:
+    """The records an export looks things up in, and the count of what it drops."""
+
+    prompts: Mapping[str, Prompt]
+    completions: Mapping[str, Completion]
+    labelers: Mapping[str, Labeler] = field(default_factory=dict)
+    campaigns: Mapping[str, Campaign] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def drop(self, reason: str, num: int = 1) -> None:
+        """Count something that does not get into the file."""
+        self.dropped[reason] += num
+
+
+@dataclass(frozen=True)
+class Export:
+    """One format that can be written."""
+
+    name: str
+    about: str
+    """One line for the list of formats."""
+    of: str
+    """The kind of record it starts from: `prompt`, `completion`, `preference` or `judgment`."""
+    rows: Callable[[Any, Material], Iterator[Row]]
+    """A record → its rows."""
+    check: Callable[[Iterable[Prompt]], None] = lambda prompts: None
+    """Refuses prompts that the format cannot hold."""
+    parquet: bool = True
+    """False for the archive, whose nested objects differ from line to line."""
+    model: str | None = None
+    """Only completions of this model, for formats of completions."""
+
+
+def write_rows(path: Path, rows: list[Row], *, export: Export, material: Material, chosen: Row) -> Row:
+    """Write rows as JSONL or Parquet and the manifest `<file>.manifest.json`, beside and renamed.
+
+    Returns:
+        the manifest: format, file, sha256, num_rows, dropped (reason → count), settings, selection.
+
+    Raises:
+        PreflabError: an unknown kind of file, rows that Parquet cannot hold, a full disk.
+    """
+    if path.suffix not in SUFFIXES or (path.suffix == ".parquet" and not export.parquet):
+        known = SUFFIXES if export.parquet else SUFFIXES[:1]
+        raise PreflabError(f"{path}: cannot be written as {export.name}", f"a file ending in {' or '.join(known)}")
+    rows = [{name: _sorted(value) for name, value in row.items()} for row in rows]
+    data = _jsonl(rows) if path.suffix == ".jsonl" else _parquet(path, rows)
+    manifest = {
+        "export_version": EXPORT_VERSION,
+        "format": export.name,
+        "file": path.name,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "num_rows": len(rows),
+        "dropped": dict(sorted(material.dropped.items())),
+        "settings": material.settings.__dict__,
+        "selection": chosen,
+    }
+    text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
+    write_all({path: data, manifest_of(path): text.encode()})
+    return manifest
+
+
+def manifest_of(path: Path) -> Path:
+    """Where the manifest of an export lies."""
+    return path.with_name(f"{path.name}.manifest.json")
+
+
+def _sorted(value: Any) -> Any:
+    """Nested objects with their keys in order, so that equal records give equal bytes."""
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    if isinstance(value, list | tuple):
+        return [_sorted(each) for each in value]
+    return value
+
+
+def _jsonl(rows: list[Row]) -> bytes:
+    return "".join(f"{to_json(row)}\n" for row in rows).encode()
+
+
+def _parquet(path: Path, rows: list[Row]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.BytesIO()
+    try:
+        table = pa.table({name: [row.get(name) for row in rows] for name in names})
+        pq.write_table(table, buffer, compression="zstd")
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        raise PreflabError(
+            f"{path}: a column holds values of different kinds ({error})", "one kind per column", "write JSONL instead"
+        ) from error
+    return buffer.getvalue()

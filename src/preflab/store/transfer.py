@@ -1,0 +1,220 @@
+"""Import into a workspace and export from one: what the commands `import` and `export` call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError, nearest
+from preflab.store.exports import export_named
+from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
+from preflab.store.formats import format_named, read_file
+from preflab.store.formats.detect import Guess, detect
+from preflab.store.formats.reading import Problem
+from preflab.store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import brought in."""
+
+    path: Path
+    format: str
+    guess: Guess | None
+    """How sure the guess of the format was; None when it was named."""
+    num_rows: int
+    new: Mapping[str, int]
+    """Kind of record → new ones."""
+    known: Mapping[str, int]
+    """Kind of record → those that were there already."""
+    problems: Sequence[Problem]
+    """Rows left out (only with `skip_bad`), by line."""
+    left_out: Mapping[str, int]
+    """Reason → how many parts of good rows could not become records."""
+    demonstrations: Sequence[str] = ()
+    unit: str = "line"
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What an export wrote."""
+
+    path: Path
+    format: str
+    manifest_path: Path
+    num_rows: int
+    dropped: Mapping[str, int]
+    """Reason → how many were dropped."""
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which records an export takes; None everywhere: all of them."""
+
+    ids: Sequence[str] | None = None
+    """Ids of the records the format starts from (`Export.of`)."""
+    prompt_ids: Sequence[str] | None = None
+    campaign: str | None = None
+    """Id or name; of judgments, and of preferences learned from them."""
+    source: str | None = None
+    """Of preferences: their source; of prompts: the beginning of theirs, e.g. a file's name."""
+    model: str | None = None
+    """Of completions."""
+
+
+ALLOWED: Mapping[str, set[str]] = {
+    "prompt": {"ids", "source"},
+    "completion": {"ids", "prompt_ids", "model"},
+    "preference": {"ids", "prompt_ids", "campaign", "source"},
+    "judgment": {"ids", "campaign"},
+}
+
+
+def import_into(
+    workspace: Workspace,
+    path: Path | str,
+    format: str | None = None,
+    *,
+    skip_bad: bool = False,
+    limit_rows: int | None = None,
+    rename: Mapping[str, str] | None = None,
+) -> ImportSummary:
+    """Read a file and store its records in one transaction: all of them, or nothing.
+
+    Args:
+        workspace: where to.
+        path: a JSONL, CSV or Parquet file, or the folder of a Hugging Face data set.
+        format: one of `formats.FORMATS`; None: guessed from the first rows.
+        skip_bad: leave bad rows out and report each by line, instead of refusing the file.
+        limit_rows: read only so many rows.
+        rename: column of the file → the name the format knows.
+
+    Raises:
+        PreflabError: no such file, a format that cannot be guessed, bad rows, records that clash with stored ones.
+    """
+    path = Path(path)
+    guess = None if format else detect(path, rename=rename)
+    name = format_named(format).name if format else guess.format if guess else ""
+    found = read_file(path, name, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)
+    records = found.records()
+    new = workspace.put(records)
+    kinds = [type(record).__name__.lower() for record in records]
+    return ImportSummary(
+        path=path,
+        format=name,
+        guess=guess,
+        num_rows=found.num_rows,
+        new={kind: number for kind, number in new.items() if number},
+        known={kind: kinds.count(kind) - new[kind] for kind in dict.fromkeys(kinds) if kinds.count(kind) > new[kind]},
+        problems=tuple(found.problems),
+        left_out=found.left_out,
+        demonstrations=tuple(found.demonstrations),
+        unit=found.unit,
+    )
+
+
+def export_from(
+    workspace: Workspace,
+    path: Path | str,
+    format: str,
+    *,
+    selection: Selection | None = None,
+    settings: Settings | None = None,
+) -> ExportSummary:
+    """Write records as a file with a manifest beside it; equal states and settings give equal bytes.
+
+    Args:
+        workspace: where from.
+        path: the file, ending in .jsonl or .parquet.
+        format: one of `exports.EXPORTS`.
+        selection: which records; None: all.
+        settings: strict columns, thresholds of labels.
+
+    Raises:
+        PreflabError: an unknown format or selection, nothing to write, a full disk.
+    """
+    path, export = Path(path), export_named(format)
+    selection, settings = selection or Selection(), settings or Settings()
+    _check_selection(export, selection)
+    records = _selected(workspace, export, selection)
+    material = _material(workspace, export, records, settings)
+    export.check(material.prompts.values())
+    rows = [row for record in records for row in export.rows(record, material)]
+    if not rows:
+        dropped = "; ".join(f"{reason}: {number}" for reason, number in sorted(material.dropped.items()))
+        raise PreflabError(
+            f"{path}: nothing to write as {format} out of {len(records)} {export.of}s"
+            + f" ({dropped})" * bool(dropped),
+            f"{export.of}s that {format} can hold",
+            "import or make some first, or select others",
+        )
+    chosen = {name: value for name, value in asdict(selection).items() if value is not None}
+    manifest = write_rows(path, rows, export=export, material=material, chosen=chosen)
+    return ExportSummary(path, format, manifest_of(path), len(rows), manifest["dropped"], manifest)
+
+
+def _check_selection(export: Export, selection: Selection) -> None:
+    given = {name for name, value in asdict(selection).items() if value is not None}
+    if "ids" in given and len(given) > 1:
+        raise PreflabError("a selection by ids and by something else", "ids, or conditions")
+    wrong = sorted(given - ALLOWED[export.of])
+    if wrong:
+        raise PreflabError(
+            f"a selection by {', '.join(wrong)} for {export.name}",
+            f"{export.of}s are selected by {', '.join(sorted(ALLOWED[export.of]))}",
+        )
+
+
+def _selected(workspace: Workspace, export: Export, selection: Selection) -> list[Any]:
+    """The records the export starts from, sorted by id; ids select alone."""
+    ids, source = selection.ids, selection.source
+    records: list[Any]
+    if export.of == "prompt":
+        records = [p for p in workspace.prompts(ids) if p.source.startswith(source or "")]
+    elif export.of == "completion":
+        model = export.model or selection.model
+        records = workspace.completions(ids, prompt_ids=selection.prompt_ids, model=model)
+    elif export.of == "judgment":
+        records = workspace.judgments(ids, campaign_id=_campaign_id(workspace, selection), all_revisions=True)
+    else:
+        records = workspace.preferences(ids, prompt_ids=selection.prompt_ids, source=source)
+        records = _of_campaign(workspace, records, _campaign_id(workspace, selection))
+    return sorted(records, key=lambda record: record.id)
+
+
+def _campaign_id(workspace: Workspace, selection: Selection) -> str | None:
+    if selection.campaign is None:
+        return None
+    campaigns = workspace.campaigns()
+    found = [c.id for c in campaigns if selection.campaign in (c.id, c.name)]
+    if len(found) != 1:
+        near = nearest(selection.campaign, [c.name for c in campaigns])
+        raise PreflabError(
+            f"{len(found)} campaigns are called {selection.campaign!r}",
+            "the name or the id of one campaign" + (f"; near it: {near}" if near else ""),
+        )
+    return found[0]
+
+
+def _of_campaign(workspace: Workspace, preferences: list[Any], campaign_id: str | None) -> list[Any]:
+    if campaign_id is None:
+        return preferences
+    inside = {judgment.id for judgment in workspace.judgments(campaign_id=campaign_id, all_revisions=True)}
+    return [preference for preference in preferences if inside & set(preference.judgment_ids)]
+
+
+def _material(workspace: Workspace, export: Export, records: list[Any], settings: Settings) -> Material:
+    """The records that the selected ones name."""
+    prompt_ids = sorted({record.id if export.of == "prompt" else record.prompt_id for record in records})
+    completion_ids = sorted({c for record in records for c in getattr(record, "completion_ids", ())})
+    judged = export.of == "judgment"
+    return Material(
+        prompts={p.id: p for p in workspace.prompts(prompt_ids)},
+        completions={c.id: c for c in workspace.completions(completion_ids)},
+        labelers={x.id: x for x in workspace.labelers()} if judged else {},
+        campaigns={c.id: c for c in workspace.campaigns()} if judged else {},
+        settings=settings,
+    )
