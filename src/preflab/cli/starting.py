@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
-from importlib.resources import as_file, files
+import re
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,28 +57,20 @@ def demo(
 
 
 def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
-    """The demo's data and recipe in a folder; what is there already and equal is left alone, so a rerun skips.
+    """The demo's data and its recipe in a folder; equal files for equal seeds, so that a second run skips.
 
-    Raises:
-        PreflabError: the folder holds the data of another seed.
+    A recipe that was changed there is kept as recipe.yaml.former.
     """
     from preflab.demo.data import write_demo_data
+    from preflab.files import write_text
 
-    note, path = folder / "data" / "seed.json", folder / "recipe.yaml"
-    if note.exists() and json.loads(note.read_text(encoding="utf-8")) != seed:
-        raise PreflabError(
-            f"{folder}: the demo ran here with another seed",
-            f"a folder of its own for seed {seed}",
-            f"preflab demo --seed {seed} --folder {folder}-{seed}",
-        )
-    if not note.exists():
-        write_demo_data(folder / "data", seed)
-        note.write_text(json.dumps(seed), encoding="utf-8")
-    if recipe is not None:
-        shutil.copyfile(recipe, path)
-    else:
-        with as_file(files("preflab.demo") / "recipe.yaml") as packaged:
-            shutil.copyfile(packaged, path)
+    write_demo_data(folder, seed)
+    source = recipe if recipe is not None else files("preflab.demo") / "recipe.yaml"
+    text = re.sub(r"(?m)^seed: \d+$", f"seed: {seed}", source.read_text(encoding="utf-8"))
+    path = folder / "recipe.yaml"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        path.replace(path.with_suffix(".yaml.former"))
+    write_text(path, text)
     return path
 
 
