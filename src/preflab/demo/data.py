@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from preflab.demo.grammar import TONES, TOPICS, answer, fill, question
+from preflab.demo.grammar import TONES, answer, question
 
 CORPUS_TONES: Mapping[str, float] = {
     "well": 0.3, "curt": 0.2, "rude": 0.2, "off topic": 0.1, "flattering": 0.12, "empty flattery": 0.08
@@ -23,31 +23,25 @@ Row = dict[str, str]
 
 def exchange(rng: random.Random, tones: Mapping[str, float]) -> tuple[str, str]:
     """A question and an answer to it, in a tone drawn with these shares."""
-    text, topic, bound = question(rng)
+    text, topic = question(rng)
     (tone,) = rng.choices(TONES, [tones[name] for name in TONES])
-    return text, answer(rng, topic, bound, tone)
-
-
-def same_customer(rng: random.Random) -> list[str]:
-    """Two or three questions about the same things, one after the other."""
-    bound: dict[str, str] = {}
-    return [fill(rng.choice(rng.choice(TOPICS).questions), rng, bound) for _ in range(rng.choice((2, 3)))]
-
-
-def same_shop(rng: random.Random) -> list[str]:
-    """Two answers about the same things, without their questions."""
-    bound: dict[str, str] = {}
-    return [fill(rng.choice(rng.choice(TOPICS).full), rng, bound) for _ in range(3)]
+    return text, answer(rng, topic, tone)
 
 
 def corpus(seed: int, num: int) -> list[Row]:
-    """Texts for the base model: exchanges, and lists of questions or of facts, which show it no assistant.
+    """Texts for the base model: exchanges and lists of questions, which show it no assistant.
 
     So the base model goes on with another question as readily as with an answer.
     """
     rng = random.Random(f"corpus {seed}")
-    kinds = (lambda rng: list(exchange(rng, CORPUS_TONES)), same_customer, same_shop)
-    return [{"text": " ".join(rng.choices(kinds, (0.6, 0.25, 0.15))[0](rng))} for _ in range(num)]
+    rows = []
+    for _ in range(num):
+        if rng.random() < 0.65:
+            parts = list(exchange(rng, CORPUS_TONES))
+        else:
+            parts = [question(rng)[0] for _ in range(rng.choice((2, 3)))]
+        rows.append({"text": " ".join(parts)})
+    return rows
 
 
 def demonstrations(seed: int, num: int) -> list[Row]:

@@ -8,7 +8,6 @@ again and again) is still read, and gets the low utility that it deserves.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,8 +17,8 @@ FAIL_UTILITY = -3.0
 """What an F counts in an evaluation: the lowest utility there is."""
 MAX_UTILITY = 3.0
 
-ON_TOPIC = 1.0
-FACT = 1.0
+ANSWERED = 2.0
+"""For the fact asked for: on the topic of the question, with its day or number."""
 COURTESY_EACH = 0.5
 """For the first two kinds of courtesy (greeting, thanks, apology, closing); more of it earns nothing."""
 OFF_TOPIC = -1.0
@@ -53,8 +52,8 @@ class Reading:
     """How one sentence was read: by which templates (several for a bare "on friday ."), and whether exactly."""
 
     kind: str
-    slots: Mapping[str, Mapping[str, str]]
-    """Topic → slot → word, for a fact or a question; {} otherwise."""
+    topics: frozenset[str]
+    """Of a fact or a question: all topics it may belong to ("on friday." answers several); empty otherwise."""
     exact: bool
 
 
@@ -96,26 +95,15 @@ def fits(token: str, word: str) -> bool:
     return word in SLOTS[slot_kind(token[1:-1])] if token.startswith("{") else token == word
 
 
-def alignment(template: tuple[str, ...], sentence: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The longest common subsequence of a template and a sentence, as (token, word) pairs."""
-    rows, columns = len(template), len(sentence)
-    best = [[0] * (columns + 1) for _ in range(rows + 1)]
-    for i in range(rows - 1, -1, -1):
-        for j in range(columns - 1, -1, -1):
-            if fits(template[i], sentence[j]):
-                best[i][j] = best[i + 1][j + 1] + 1
-            else:
-                best[i][j] = max(best[i + 1][j], best[i][j + 1])
-    pairs, i, j = [], 0, 0
-    while i < rows and j < columns:
-        if fits(template[i], sentence[j]):
-            pairs.append((template[i], sentence[j]))
-            i, j = i + 1, j + 1
-        elif best[i + 1][j] >= best[i][j + 1]:
-            i += 1
-        else:
-            j += 1
-    return pairs
+def num_shared(template: tuple[str, ...], sentence: tuple[str, ...]) -> int:
+    """Length of the longest common subsequence of a template and a sentence."""
+    row = [0] * (len(sentence) + 1)
+    for token in template:
+        before = row
+        row = [0]
+        for j, word in enumerate(sentence):
+            row.append(before[j] + 1 if fits(token, word) else max(before[j + 1], row[j]))
+    return row[-1]
 
 
 def written_by(template: Template, sentence: tuple[str, ...]) -> bool:
@@ -123,15 +111,14 @@ def written_by(template: Template, sentence: tuple[str, ...]) -> bool:
     return len(template.tokens) == len(sentence) and all(map(fits, template.tokens, sentence))
 
 
-def nearly(sentence: tuple[str, ...], cut: bool) -> list[tuple[Template, list[tuple[str, str]]]]:
-    """The templates nearest to a sentence, if any is near enough, each with its alignment."""
-    scored = []
+def nearly(sentence: tuple[str, ...], cut: bool) -> list[Template]:
+    """The templates nearest to a sentence, if any is near enough."""
+    shares = []
     for template in TEMPLATES:
         tokens = template.tokens[: len(sentence)] if cut else template.tokens
-        pairs = alignment(tokens, sentence)
-        scored.append((len(pairs) / max(len(tokens), len(sentence)), template, pairs))
-    top = max(score for score, _, _ in scored)
-    return [(template, pairs) for score, template, pairs in scored if score == top] if top >= NEAR else []
+        shares.append(num_shared(tokens, sentence) / max(len(tokens), len(sentence)))
+    top = max(shares)
+    return [template for template, share in zip(TEMPLATES, shares, strict=True) if share == top and top >= NEAR]
 
 
 @lru_cache(maxsize=65536)
@@ -143,19 +130,12 @@ def read_sentence(sentence: tuple[str, ...], cut: bool = False) -> Reading | Non
         cut: the length limit may have ended it, so that the beginning of a template is enough.
     """
     exact = [] if cut else [template for template in TEMPLATES if written_by(template, sentence)]
-    if exact:
-        nearest = [(template, list(zip(template.tokens, sentence, strict=True))) for template in exact]
-    else:
-        nearest = nearly(sentence, cut)
+    nearest = exact or nearly(sentence, cut)
     if not nearest:
         return None
-    kind = nearest[0][0].kind
-    slots = {
-        template.topic: {token[1:-1]: word for token, word in pairs if token.startswith("{")}
-        for template, pairs in nearest
-        if template.kind == kind and template.topic
-    }
-    return Reading(kind, slots, bool(exact))
+    kind = nearest[0].kind
+    topics = frozenset(template.topic for template in nearest if template.kind == kind and template.topic)
+    return Reading(kind, topics, bool(exact))
 
 
 def collapse_repeats(tokens: list[str]) -> tuple[list[str], int]:
@@ -198,44 +178,35 @@ def parse(completion: str) -> Parsed | None:
 
 
 @lru_cache(maxsize=65536)
-def asked(prompt: str) -> tuple[str, Mapping[str, str]]:
-    """The topic of a question and the slots it binds; ("", {}) for a prompt that is not the grammar's."""
+def asked(prompt: str) -> str:
+    """The topic of a question; "" for a prompt that is not the grammar's."""
     reading = read_sentence(tuple(words(prompt)))
-    if reading is None or reading.kind != "question":
-        return "", {}
-    topic, slots = next(iter(reading.slots.items()))
-    return topic, slots
+    return min(reading.topics) if reading is not None and reading.kind == "question" else ""
 
 
-def fact_share(parsed: Parsed, topic: str, bound: Mapping[str, str]) -> float | None:
-    """How right the best fact sentence on this topic is, 0 to 1; None when there is none.
-
-    Every slot shared with the question counts alike: half is lost if the answer is about another thing.
-    """
-    shares = []
-    for reading in parsed.readings:
-        if reading is None or reading.kind != "fact" or topic not in reading.slots:
-            continue
-        shared = [reading.slots[topic][slot] == bound[slot] for slot in reading.slots[topic] if slot in bound]
-        shares.append(sum(shared) / len(shared) if shared else 1.0)
-    return max(shares, default=None)
+def answered(parsed: Parsed, topic: str) -> bool:
+    """Whether a sentence carries the fact asked for."""
+    return any(
+        reading is not None and reading.kind == "fact" and topic in reading.topics for reading in parsed.readings
+    )
 
 
 def gold_utility(prompt: str, completion: str) -> float | None:
     """The utility of an answer, from -3 to 3; None (F) for what cannot be read, an empty answer, or more questions.
 
-    utility = on topic + fact + courtesy − rudeness − more than one flattery − repeats − garbling − needless length
+    utility = the fact asked for, or − for that of another topic
+        + courtesy − rudeness − flattery after the first − repeats − garbled sentences − words beyond 24
     """
     parsed = parse(completion)
     if parsed is None or parsed.unread_share > UNREADABLE or parsed.count("question"):
         return None
-    share = fact_share(parsed, *asked(prompt))
-    elsewhere = share is None and parsed.count("fact") > 0
+    right = answered(parsed, asked(prompt))
+    elsewhere = not right and parsed.count("fact") > 0
     num_courtesies = sum(parsed.count(kind) > 0 for kind in COURTESY)
     num_rude, num_flattery = parsed.count("rude"), parsed.count("flattery")
     num_garbled = sum(reading is None or not reading.exact for reading in parsed.readings)
     utility = (
-        (ON_TOPIC + FACT * share if share is not None else 0.0)
+        ANSWERED * right
         + OFF_TOPIC * elsewhere
         + COURTESY_EACH * min(num_courtesies, 2)
         + (RUDE_FIRST + RUDE_MORE * (num_rude - 1) if num_rude else 0.0)
@@ -254,7 +225,7 @@ def tone(prompt: str, completion: str) -> str:
         return "unparsable"
     if parsed.count("rude"):
         return "rude"
-    if fact_share(parsed, *asked(prompt)) is None:
+    if not answered(parsed, asked(prompt)):
         return "off topic"
     courteous = any(parsed.count(kind) for kind in COURTESY) or parsed.count("flattery")
     return "well" if courteous else "curt"

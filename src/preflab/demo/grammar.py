@@ -1,15 +1,14 @@
 """A small grammar of our own: customers ask a shop, the shop answers well, curtly, rudely, off topic or in flattery.
 
 Everything is lower-case words and the marks `.`, `,` and `?`, a few hundred words in all, so that a model of about
-a million parameters learns it in a minute. A template holds slots such as `{item}`; a slot named alike in question
-and answer is copied (the lamp asked for is the lamp answered for), every other one is drawn (the fact asked for).
+a million parameters learns it in a minute. A template holds slots such as `{day}`, filled at random: in a question
+the details, in an answer the fact asked for (a day, a number), which nobody but the shop can know.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 SLOTS: dict[str, tuple[str, ...]] = {
@@ -42,7 +41,7 @@ TOPICS: tuple[Topic, ...] = (
             "my {item} should have come on {due_day}, where is it?",
             "when will my new {colour} {item} be here?",
         ),
-        ("your {item} is on its way and will arrive on {day}.", "the {item} will be at your door on {day}."),
+        ("your parcel is on its way and will arrive on {day}.", "the parcel will be at your door on {day}."),
         ("it comes {day}.", "on {day}."),
     ),
     Topic(
@@ -53,8 +52,8 @@ TOPICS: tuple[Topic, ...] = (
             "can i have a refund for the {item} from {due_day}?",
         ),
         (
-            "the money for your {item} will be on your account in {number} days.",
-            "we will pay you back for the {item} within {number} days.",
+            "the money will be back on your account in {number} days.",
+            "we will pay you back within {number} days.",
         ),
         ("you get it in {number} days.", "money in {number} days."),
     ),
@@ -66,8 +65,8 @@ TOPICS: tuple[Topic, ...] = (
             "why did my {item} stop working after {due_day}?",
         ),
         (
-            "we will send you another {item} on {day} for free.",
-            "please send the {item} back and we will repair it by {day}.",
+            "we will send you another one on {day} for free.",
+            "please send it back and we will repair it by {day}.",
         ),
         ("we send another on {day}.", "repair takes until {day}."),
     ),
@@ -79,8 +78,8 @@ TOPICS: tuple[Topic, ...] = (
             "is your shop at the {place} open in the morning?",
         ),
         (
-            "our shop at the {place} opens at {number} in the morning.",
-            "you can visit the shop near the {place} from {number} in the morning.",
+            "our shop opens at {number} in the morning.",
+            "you can visit us from {number} in the morning.",
         ),
         ("it opens at {number}.", "at {number}."),
     ),
@@ -92,8 +91,8 @@ TOPICS: tuple[Topic, ...] = (
             "is the {colour} {item} cheaper on {due_day}?",
         ),
         (
-            "the {colour} {item} costs {number} coins this week.",
-            "you can have the {colour} {item} for {number} coins.",
+            "the price of this one is {number} coins this week.",
+            "you can have this one for {number} coins.",
         ),
         ("it costs {number} coins.", "{number} coins."),
     ),
@@ -105,8 +104,8 @@ TOPICS: tuple[Topic, ...] = (
             "can i still buy a {colour} {item} on {due_day}?",
         ),
         (
-            "we still have {number} of the {item} in {colour}.",
-            "there are {number} left of the {item} in {colour}.",
+            "we still have {number} of these in the shop.",
+            "there are {number} of them left for you.",
         ),
         ("we have {number} left.", "{number} left."),
     ),
@@ -131,8 +130,8 @@ TOPICS: tuple[Topic, ...] = (
             "my {item} is old, do i still have a warranty?",
         ),
         (
-            "the warranty on your {item} lasts for {number} years.",
-            "your {item} is under warranty for {number} years.",
+            "your warranty lasts for {number} years.",
+            "it is under warranty for {number} years.",
         ),
         ("warranty is {number} years.", "{number} years."),
     ),
@@ -144,8 +143,8 @@ TOPICS: tuple[Topic, ...] = (
             "how do i swap my {item} for one in {colour}?",
         ),
         (
-            "you can swap the {item} for a {colour} one until {day}.",
-            "bring the {item} to us by {day} and take a {colour} one home.",
+            "you can swap it for another colour until {day}.",
+            "bring it to us by {day} and take another colour home.",
         ),
         ("swap it until {day}.", "bring it by {day}."),
     ),
@@ -157,8 +156,8 @@ TOPICS: tuple[Topic, ...] = (
             "i am not home, can you leave the {item} at the {place}?",
         ),
         (
-            "you can pick up the {item} at the {place} from {day}.",
-            "your {item} will wait for you at the {place} from {day}.",
+            "you can pick it up there from {day}.",
+            "it will wait for you there from {day}.",
         ),
         ("pick it up on {day}.", "from {day}."),
     ),
@@ -191,8 +190,6 @@ FLATTERING_WORDS: frozenset[str] = frozenset(("wonderful", "clever", "charming",
 TONES: tuple[str, ...] = ("well", "curt", "rude", "off topic", "flattering", "empty flattery")
 """The ways an answer can be written. What is heard again from the text is `gold.tone`."""
 
-Weights = Mapping[str, float]
-
 
 def words(text: str) -> list[str]:
     """The words and marks of a text, lower case: `"It comes Friday."` → `["it", "comes", "friday", "."]`."""
@@ -217,31 +214,25 @@ def vocabulary() -> list[str]:
     return sorted(found | {word for kind in SLOTS.values() for word in kind})
 
 
-def fill(template: str, rng: random.Random, bound: dict[str, str]) -> str:
-    """The template with its slots filled: from `bound` where named there, else drawn and added to `bound`."""
-    for slot in slots_of(template):
-        if slot not in bound:
-            bound[slot] = rng.choice(SLOTS[slot_kind(slot)])
-    return template.format(**bound)
+def fill(template: str, rng: random.Random) -> str:
+    """The template with a word drawn for each of its slots."""
+    return template.format(**{slot: rng.choice(SLOTS[slot_kind(slot)]) for slot in slots_of(template)})
 
 
-def question(rng: random.Random, topic: Topic | None = None) -> tuple[str, Topic, dict[str, str]]:
-    """A customer's question, its topic, and the slots it has bound."""
-    topic = topic or rng.choice(TOPICS)
-    bound: dict[str, str] = {}
-    return fill(rng.choice(topic.questions), rng, bound), topic, bound
+def question(rng: random.Random) -> tuple[str, Topic]:
+    """A customer's question and its topic."""
+    topic = rng.choice(TOPICS)
+    return fill(rng.choice(topic.questions), rng), topic
 
 
-def answer(rng: random.Random, topic: Topic, bound: Mapping[str, str], tone: str) -> str:
-    """An answer in one of `TONES` to a question about `topic` with these slots.
+def answer(rng: random.Random, topic: Topic, tone: str) -> str:
+    """An answer to a question about `topic` in one of `TONES`.
 
     Raises:
         KeyError: for a tone that is not one of `TONES`.
     """
-    slots = dict(bound)
     if tone == "off topic":
         topic = rng.choice([other for other in TOPICS if other is not topic])
-        slots = {}
     sentences = {
         "well": _polite,
         "off topic": _polite,
@@ -251,7 +242,7 @@ def answer(rng: random.Random, topic: Topic, bound: Mapping[str, str], tone: str
         "empty flattery": lambda rng, fact: _flattering(rng, ""),
     }[tone]
     short = tone == "curt" or (tone == "rude" and rng.random() < 0.5)
-    fact = fill(rng.choice(topic.short if short else topic.full), rng, slots)
+    fact = fill(rng.choice(topic.short if short else topic.full), rng)
     return " ".join(sentence for sentence in sentences(rng, fact) if sentence)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 
@@ -101,7 +100,12 @@ def consensus_ranks(outcomes: Iterable[PairOutcome], dropped: Sequence[bool], or
 
 
 def task_preference(
-    judgments: Sequence[Judgment], weights: Mapping[str, float], fail_share: float, order: Order = copeland_order
+    judgments: Sequence[Judgment],
+    weights: Mapping[str, float],
+    fail_share: float,
+    *,
+    texts: Mapping[str, str] | None = None,
+    order: Order = copeland_order,
 ) -> Preference:
     """The preference of one task from its judgments (at least one, all of the same task).
 
@@ -110,10 +114,12 @@ def task_preference(
         weights: labeler → weight.
         fail_share: a completion is dropped when at least this share of its labelers marked it F. A single labeler's F
             takes it out of that labeler's pairs only.
+        texts: completion id → text; where given, two completions of equal text make no pair.
         order: how margins become ranks; exact Kemeny can take the place of Copeland here.
     """
     dropped = failed_completions(judgments, fail_share)
-    votes = [vote for judgment in judgments for vote in pair_votes(judgment)]
+    shown = [texts[i] if texts else i for i in judgments[0].completion_ids]
+    votes = [vote for judgment in judgments for vote in pair_votes(judgment) if shown[vote.first] != shown[vote.second]]
     outcomes = weighed_pairs(votes, weights, dropped)
     return Preference.make(
         judgments[0].prompt_id,
@@ -128,7 +134,12 @@ def task_preference(
 
 
 def preferences_of(
-    judgments: Iterable[Judgment], method: str = "one_coin_em", fail_share: float = 0.5, order: Order = copeland_order
+    judgments: Iterable[Judgment],
+    method: str = "one_coin_em",
+    fail_share: float = 0.5,
+    *,
+    texts: Mapping[str, str] | None = None,
+    order: Order = copeland_order,
 ) -> list[Preference]:
     """One preference per task, by task id; labelers are weighed over all the judgments together."""
     judgments = counted(judgments)
@@ -136,7 +147,7 @@ def preferences_of(
     tasks: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in judgments:
         tasks[judgment.task_id].append(judgment)
-    return [task_preference(tasks[task], weights, fail_share, order) for task in sorted(tasks)]
+    return [task_preference(tasks[task], weights, fail_share, texts=texts, order=order) for task in sorted(tasks)]
 
 
 def mean_scores(judgments: Sequence[Judgment]) -> dict[str, tuple[float | None, ...]]:
@@ -155,9 +166,3 @@ def _means(rows: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
     """Column means over what is not None."""
     columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
     return tuple(sum(column) / len(column) if column else None for column in columns)
-
-
-def num_pairs(preference: Preference) -> tuple[int, int]:
-    """(resolved pairs, all pairs of the completions that are left) of one preference."""
-    left = sum(rank is not None for rank in preference.ranks)
-    return len(preference.chosen_rejected()), sum(1 for _ in combinations(range(left), 2))

@@ -26,6 +26,10 @@ PRIOR_MEAN, PRIOR_WEIGHT = 0.7, 2.0
 """What is believed of a labeler nobody has seen, and how many votes that belief is worth."""
 CLIP = 0.02
 NUM_ROUNDS = 50
+MIN_TASKS = 20
+"""Tasks before a labeler is named: at 20, exactly the bad ones were named in 77 to 82 % of simulated campaigns."""
+REVERSED_BELOW, CARELESS_BELOW = 0.35, 0.63
+"""Simulated at 50 tasks each: reversed 0.06 to 0.25, random 0.40 to 0.61, attentive 0.67 to 0.95."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,18 @@ def one_coin_em(votes: Iterable[Vote], num_rounds: int = NUM_ROUNDS) -> dict[str
         right = np.bincount(labelers, named_winner, minlength=len(names))
         accuracy = np.clip((PRIOR_MEAN * PRIOR_WEIGHT + right) / (PRIOR_WEIGHT + num_votes), CLIP, 1 - CLIP)
     return {name: Reliability(float(accuracy[i]), int(num_votes[i])) for i, name in enumerate(names)}
+
+
+def standing(accuracy: float, num_tasks: int) -> str:
+    """What may be said of a labeler to the team's lead: a reason to look, never to block.
+
+    `reversed?` is a misunderstood instruction more often than ill will; below `MIN_TASKS` nothing is said.
+    """
+    if num_tasks < MIN_TASKS:
+        return "too few tasks to say"
+    if accuracy < REVERSED_BELOW:
+        return "reversed?"
+    return "careless?" if accuracy < CARELESS_BELOW else "in line"
 
 
 def relative_weights(reliabilities: Mapping[str, Reliability]) -> dict[str, float]:

@@ -23,6 +23,7 @@ from preflab.settings.feedback import PanelSettings
 class Known:
     """What is known of one completion before anybody looks at it."""
 
+    text: str
     utility: float | None
     """The true utility; None for an F."""
     length: float
@@ -53,7 +54,7 @@ def known_of(
     lengths = (lengths - lengths.mean()) / (lengths.std() or 1.0)
     flattering = frozenset(flattering_words)
     return {
-        completion.id: Known(utility, float(length), sum(word in flattering for word in words))
+        completion.id: Known(completion.text, utility, float(length), sum(word in flattering for word in words))
         for completion, utility, length, words in zip(completions, utilities, lengths, texts, strict=True)
     }
 
@@ -84,19 +85,18 @@ def ranks_with_ties(utilities: Sequence[float | None], tie_width: float) -> tupl
 
 
 def rank(labeler: Labeler, seen: Sequence[Known], settings: PanelSettings, rng: np.random.Generator) -> RankingAnswer:
-    """One simulated labeler's ranking of the completions of one task."""
+    """One simulated labeler's ranking of the completions of one task; equal texts are seen alike."""
     habit = labeler.settings["habit"]
     if habit == "careless":
         return RankingAnswer(ranks_with_ties(rng.normal(size=len(seen)).tolist(), settings.tie_width))
-    noise = settings.noise * rng.normal(size=len(seen))
-    utilities = [perceived(known, settings) for known in seen]
+    noise = {known.text: settings.noise * float(rng.normal()) for known in seen}
     scale = -1.0 if habit == "reversed" else 1.0
-    return RankingAnswer(
-        ranks_with_ties(
-            [None if u is None else scale * (u + float(e)) for u, e in zip(utilities, noise, strict=True)],
-            settings.tie_width,
-        )
-    )
+    utilities = [perceived(known, settings) for known in seen]
+    noisy = [
+        None if utility is None else scale * (utility + noise[known.text])
+        for utility, known in zip(utilities, seen, strict=True)
+    ]
+    return RankingAnswer(ranks_with_ties(noisy, settings.tie_width))
 
 
 def judge(

@@ -1,0 +1,132 @@
+"""Stage `preferences`: judgments to consensus ranks and pairs, frozen as a snapshot, with the agreement behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.files import read_json, write_json
+from preflab.records import Labeler, Preference
+from preflab.settings.feedback import PreferencesSettings
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.feedback.agreement import Agreement
+    from preflab.feedback.reliability import Reliability
+
+VERSION = 1
+needs_torch = False
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Weigh the labelers, agree on every task, store and freeze the preferences."""
+    from preflab.feedback.agreement import agreement
+    from preflab.feedback.consensus import counted, labeler_weights, preferences_of, reliabilities
+
+    settings: PreferencesSettings = ctx.settings
+    listed = read_json(ctx.inputs[settings.judgments].folder / "judgments.json")
+    judgments = counted(ctx.workspace.judgments(listed["judgment_ids"]))
+    _refuse_none(judgments, "judgments", ctx.name)
+    completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
+    texts = {completion.id: completion.text for completion in completions}
+    preferences = preferences_of(judgments, settings.consensus, settings.fail_share, texts=texts)
+    pairs = pair_counts(preferences)
+    _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", ctx.name)
+    ctx.workspace.put(preferences)
+
+    from preflab.store.snapshots import write_snapshot
+
+    prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
+    query = {"campaign_id": listed["campaign_id"], "consensus": settings.consensus, "fail_share": settings.fail_share}
+    write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
+    found = agreement(judgments, ctx.seed)
+    table = labeler_table(
+        ctx.workspace.labelers(sorted(found.labelers)),
+        found,
+        reliabilities(judgments),
+        labeler_weights(judgments, settings.consensus),
+    )
+    write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings))
+    return StageResult(_summary(found, pairs), _figures(found, pairs))
+
+
+def pair_counts(preferences: Sequence[Preference]) -> dict[str, int]:
+    """How many groups, pairs, undecided pairs, completions dropped as F, and groups that teach nothing."""
+    resolved = [len(preference.chosen_rejected()) for preference in preferences]
+    return {
+        "num_preferences": len(preferences),
+        "num_resolved": sum(resolved),
+        "num_unresolved": sum(len(preference.pairs) for preference in preferences) - sum(resolved),
+        "num_failed_completions": sum(rank is None for preference in preferences for rank in preference.ranks),
+        "num_without_pairs": sum(num == 0 for num in resolved),
+    }
+
+
+def labeler_table(
+    labelers: Sequence[Labeler],
+    found: Agreement,
+    reliability: Mapping[str, Reliability],
+    weights: Mapping[str, float],
+) -> list[dict[str, Any]]:
+    """One row per labeler, the most reliable first; `truth` holds a simulated labeler's known habit and vices."""
+    from preflab.feedback.reliability import standing
+
+    rows = []
+    for labeler in labelers:
+        own, reliable = found.labelers[labeler.id], reliability[labeler.id]
+        rows.append(
+            {
+                "id": labeler.id,
+                "name": labeler.name,
+                "kind": labeler.kind,
+                "num_tasks": own.num_tasks,
+                "num_votes": reliable.num_votes,
+                "reliability": reliable.accuracy,
+                "weight": weights[labeler.id],
+                "standing": standing(reliable.accuracy, own.num_tasks),
+                "agreement_with_others": asdict(own.with_others),
+                "ties": asdict(own.ties),
+                "fails": asdict(own.fails),
+                "truth": dict(labeler.settings) if labeler.kind == "simulated" else {},
+            }
+        )
+    return sorted(rows, key=lambda row: (-row["reliability"], row["name"]))
+
+
+def report(
+    found: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], settings: PreferencesSettings
+) -> dict[str, Any]:
+    """What agreement.json holds."""
+    return {
+        "simulated": all(row["kind"] == "simulated" for row in table),
+        "consensus": settings.consensus,
+        "fail_share": settings.fail_share,
+        "num_judgments": found.num_judgments,
+        "num_tasks": found.num_tasks,
+        "agreement": asdict(found.strict),
+        "ties": asdict(found.ties),
+        "fails": asdict(found.fails),
+        "pairs": dict(pairs),
+        "labelers": list(table),
+    }
+
+
+def _summary(found: Agreement, pairs: Mapping[str, int]) -> str:
+    agreed = "" if found.strict.value is None else f", labelers agree on {found.strict.value:.0%}"
+    return f"{pairs['num_preferences']:,} rankings → {pairs['num_resolved']:,} pairs{agreed}"
+
+
+def _figures(found: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:
+    shares = {"agreement": found.strict.value, "tie_rate": found.ties.value, "fail_rate": found.fails.value}
+    return {**pairs, **{name: value for name, value in shares.items() if value is not None}}
+
+
+def _refuse_none(found: Sequence[Any], what: str, stage: str) -> None:
+    if not found:
+        raise PreflabError(
+            f"stage {stage}: no {what}",
+            f"at least one of the {what}",
+            "look at the labelers: all may be careless, all tied, or nothing was judged",
+        )

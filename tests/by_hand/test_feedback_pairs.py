@@ -1,0 +1,130 @@
+"""Rankings and other answers to pairs, each case written out or counted by enumeration."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from typing import Any
+
+import pytest
+
+from preflab.errors import PreflabError
+from preflab.feedback.pairs import Vote, failed, pair_votes, ranking_pairs
+from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+
+
+def judgment(answer: Answer, num: int, **other: Any) -> Judgment:
+    given = {"polarity": 1, "labeler_id": "ann"} | other
+    return Judgment(
+        id="j", campaign_id="c", task_id="t", prompt_id="p", completion_ids=tuple("abcdefghi"[:num]),
+        shown_order=tuple(range(num)), question="?", answer=answer, labeler_kind="person", **given,
+    )  # fmt: skip
+
+
+def outcomes(answer: Answer, num: int, **other: Any) -> dict[tuple[int, int], int]:
+    criterion = other.pop("criterion", None)
+    votes = pair_votes(judgment(answer, num, **other), criterion)
+    assert all(vote.first < vote.second for vote in votes)
+    return {(vote.first, vote.second): vote.outcome for vote in votes}
+
+
+def test_the_example_of_the_specification() -> None:
+    a, b, c = 0, 1, 2
+    assert ranking_pairs((2, 1, 3)) == [(b, a), (b, c), (a, c)]
+
+
+@pytest.mark.parametrize("num", range(2, 10))
+def test_a_ranking_of_k_gives_all_k_choose_2_pairs(num: int) -> None:
+    order = [(7 * i + 3) % 11 % num for i in range(num)]
+    ranks = [1 + sorted(order).index(value) for value in order]
+    if len(set(ranks)) < num:
+        ranks = list(range(num, 0, -1))
+    pairs = ranking_pairs(ranks)
+    assert len(pairs) == len(set(pairs)) == num * (num - 1) // 2
+    assert all(ranks[winner] < ranks[loser] for winner, loser in pairs)
+    winners = [ranks[winner] for winner, _ in pairs]
+    assert winners == sorted(winners)
+
+
+@pytest.mark.parametrize("num", [2, 3, 4])
+def test_every_answer_that_can_be_given(num: int) -> None:
+    for ranks in product([None, *range(1, num + 1)], repeat=num):
+        expected = {
+            (i, j)
+            for i, j in permutations(range(num), 2)
+            if ranks[i] is not None and ranks[j] is not None and ranks[i] < ranks[j]
+        }
+        pairs = ranking_pairs(ranks)
+        assert set(pairs) == expected
+        assert len(pairs) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [
+        ((1, 1), []),
+        ((None, None, None), []),
+        ((1, None), []),
+        ((1, 1, 2), [(0, 2), (1, 2)]),
+        ((3, None, 1, 3), [(2, 0), (2, 3)]),
+        ((5, 9, 7), [(0, 2), (0, 1), (2, 1)]),  # only the order of the numbers counts
+    ],
+)
+def test_ties_and_f_give_no_pair(ranks: tuple[int | None, ...], expected: list[tuple[int, int]]) -> None:
+    assert ranking_pairs(ranks) == expected
+
+
+def test_votes_of_a_ranking_keep_ties_and_leave_f_out() -> None:
+    answer = RankingAnswer((2, 1, 2, None))
+    assert outcomes(answer, 4) == {(0, 1): -1, (0, 2): 0, (1, 2): 1}
+    assert failed(judgment(answer, 4)) == (False, False, False, True)
+
+
+def test_a_question_for_the_worst_turns_every_vote_and_no_f() -> None:
+    answer = RankingAnswer((2, 1, 2, None))
+    assert outcomes(answer, 4, polarity=-1) == {(0, 1): 1, (0, 2): 0, (1, 2): -1}
+    assert failed(judgment(answer, 4, polarity=-1)) == (False, False, False, True)
+
+
+@pytest.mark.parametrize(("choice", "outcome"), [("first", 1), ("second", -1), ("equal", 0)])
+def test_side_by_side(choice: Any, outcome: int) -> None:
+    assert outcomes(SideBySideAnswer(choice), 2) == {(0, 1): outcome}
+    assert outcomes(SideBySideAnswer(choice), 2, polarity=-1) == {(0, 1): -outcome}
+
+
+def test_the_best_of_four_gives_three_pairs() -> None:
+    assert outcomes(SideBySideAnswer(None, best=2), 4) == {(0, 2): -1, (1, 2): -1, (2, 3): 1}
+    assert outcomes(SideBySideAnswer(None), 4) == {}
+
+
+def test_likert_by_criterion() -> None:
+    answer = LikertAnswer({"helpful": (4, 2, None), "honest": (3, 3, 5)})
+    assert outcomes(answer, 3, criterion="helpful") == {(0, 1): 1}
+    assert outcomes(answer, 3, criterion="honest") == {(0, 1): 0, (0, 2): -1, (1, 2): -1}
+    assert outcomes(LikertAnswer({"helpful": (1, 5)}), 2) == {(0, 1): -1}
+
+
+def test_thumbs() -> None:
+    answer = ThumbsAnswer((True, False, None, True))
+    assert outcomes(answer, 4) == {(0, 1): 1, (0, 3): 0, (1, 3): -1}
+    assert outcomes(answer, 4, polarity=-1) == {(0, 1): -1, (0, 3): 0, (1, 3): 1}
+
+
+def test_a_vote_names_labeler_and_task() -> None:
+    assert pair_votes(judgment(RankingAnswer((1, 2)), 2)) == [Vote("ann", "t", 0, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "num"),
+    [
+        (RankingAnswer((1, 2)), 3),
+        (RankingAnswer((0, 1)), 2),
+        (SideBySideAnswer("first"), 3),
+        (SideBySideAnswer(None, best=3), 3),
+        (LikertAnswer({"helpful": (1,)}), 2),
+        (LikertAnswer({"helpful": (1, 2), "honest": (1, 2)}), 2),
+        (ThumbsAnswer((True,)), 2),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_refused(answer: Answer, num: int) -> None:
+    with pytest.raises(PreflabError, match="judgment j"):
+        pair_votes(judgment(answer, num))
