@@ -1,0 +1,115 @@
+"""import, export, score and chat: files in, files out, and a word with a model."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from preflab.cli import run_command
+from preflab.cli.records import EXPORTS, IMPORTS
+
+Captured = pytest.CaptureFixture[str]
+PAIRS = '{"prompt": "Where?", "chosen": "Here.", "rejected": "No."}\n'
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with a file of pairs and one of completions."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.jsonl").write_text(PAIRS, encoding="utf-8")
+    rows = [{"prompt": "a", "completion": "one", "topic": "x"}, {"prompt": "b", "completion": "three"}]
+    (tmp_path / "completions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (tmp_path / "lengths.py").write_text(
+        "def letters(prompt, completion):\n    return float(len(completion))\n", encoding="utf-8"
+    )
+    return tmp_path
+
+
+def refusal(capsys: Captured, *words: str) -> list[str]:
+    """The three lines of a command that ends with 2."""
+    capsys.readouterr()
+    try:
+        code = run_command(words)
+    except SystemExit as leaving:
+        code = int(leaving.code or 0)
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    return err.splitlines()
+
+
+def test_pairs_go_in_and_come_out(here: Path, capsys: Captured) -> None:
+    assert run_command(["import", "pairs.jsonl"]) == 0
+    assert "preference: 1 new, 0 known already" in capsys.readouterr().out
+    assert run_command(["import", "pairs.jsonl", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["new"], content["known"]["preference"]) == ({}, 1)
+    assert run_command(["export", "preferences", "out.jsonl", "--strict"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("result: out.jsonl; next: ")
+    assert json.loads((here / "out.jsonl").read_text(encoding="utf-8")) == json.loads(PAIRS)
+
+
+def test_a_bad_line_stops_an_import_and_nothing_is_loaded(here: Path, capsys: Captured) -> None:
+    (here / "pairs.jsonl").write_text(PAIRS + "{bad\n", encoding="utf-8")
+    found, expected, do = refusal(capsys, "import", "pairs.jsonl")
+    assert found.startswith("error: pairs.jsonl, line 2: not JSON")
+    assert expected.strip() == "one JSON object per line"
+    assert "nothing was loaded" in do
+    assert run_command(["import", "pairs.jsonl", "--skip-bad"]) == 0
+    assert "left out: line 2: not JSON" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["import", "none.jsonl"], "none.jsonl: there is no such file"),
+        (["import", "pairs.jsonl", "--format", "trl"], "'trl': there is no such format"),
+        (["import", "pairs.jsonl", "--column", "chosen"], "--column chosen"),
+        (["export", "judgments", "out.jsonl"], ""),
+        (["score", "none.jsonl", "--by", "lengths:letters"], "none.jsonl: there is no such file"),
+        (["score", "completions.jsonl", "--by", "lengths:words"], "module lengths has no function 'words'"),
+        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: no column `completion`"),
+        (["score", "completions.jsonl", "--by", "./none"], "none"),
+        (["chat", "./none", "--prompt", "Hi"], "none"),
+    ],
+)
+def test_bad_input(capsys: Captured, words: list[str], found: str) -> None:
+    assert found in refusal(capsys, *words)[0]
+
+
+def test_score_adds_the_reward_to_every_row(here: Path, capsys: Captured) -> None:
+    assert run_command(["score", "completions.jsonl", "--by", "lengths:letters", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["num"], content["mean"], content["standard_deviation"]) == (2, 4.0, 1.0)  # 3 and 5 letters
+    rows = [json.loads(line) for line in (here / "completions.scored.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows[0] == {"prompt": "a", "completion": "one", "topic": "x", "reward": 3.0}
+    assert rows[1]["reward"] == 5.0
+
+
+def test_the_help_names_every_format() -> None:
+    from preflab.store.exports import EXPORTS as WRITTEN
+    from preflab.store.formats import FORMATS
+
+    assert not [name for name in FORMATS if name not in IMPORTS]
+    said = " ".join(f"{usual} {about}" for usual, about in EXPORTS.values())
+    assert not [name for name in WRITTEN if name not in said]
+
+
+def test_chat_answers_and_equal_seeds_give_equal_answers(
+    stories_model: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ["chat", str(stories_model), "--prompt", "Once upon a time", "--max-new-tokens", "8", "--json"]
+    answers = []
+    for seed in ("1", "1", "2"):
+        assert run_command([*ask, "--seed", seed]) == 0
+        answers.append(json.loads(capsys.readouterr().out)["turns"][0]["completion"])
+    assert answers[0] == answers[1] != answers[2]
+    monkeypatch.setattr("sys.stdin", io.StringIO("Once\nThere was\n\nnot read\n"))
+    assert run_command(["chat", str(stories_model), "--max-new-tokens", "4"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 2
+
+
+def test_chat_refuses_a_temperature_below_0(stories_model: Path, capsys: Captured) -> None:
+    assert "temperature: the number -1" in refusal(capsys, "chat", str(stories_model), "--temperature=-1")[0]
