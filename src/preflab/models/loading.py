@@ -213,16 +213,18 @@ def _take_end_token_of_model(tokenizer: Any, ref: Path | str) -> None:
     tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ids if isinstance(ids, int) else ids[-1])
 
 
-def _choose_pad_token(tokenizer: Any, ref: Path | str) -> None:
+def spare_pad_token(tokenizer: Any) -> str | None:
+    """A token of the vocabulary that can pad and ends no text: one that is called padding, else the unknown token."""
     added = [token.content for token in tokenizer.added_tokens_decoder.values()]
-    own = [token for token in added if "pad" in token.lower()]
-    if own:
-        tokenizer.pad_token = own[0]
-    elif tokenizer.unk_token is not None and tokenizer.unk_token != tokenizer.eos_token:
-        tokenizer.pad_token = tokenizer.unk_token
-    elif tokenizer.eos_token is not None:
-        tokenizer.pad_token = tokenizer.eos_token
-    else:
+    called_padding = [token for token in added if "pad" in token.lower()]
+    if called_padding:
+        return called_padding[0]
+    return tokenizer.unk_token if tokenizer.unk_token != tokenizer.eos_token else None
+
+
+def _choose_pad_token(tokenizer: Any, ref: Path | str) -> None:
+    tokenizer.pad_token = spare_pad_token(tokenizer) or tokenizer.eos_token
+    if tokenizer.pad_token is None:
         raise PreflabError(
             f"{ref}: the tokenizer has no padding token (pad_token), and none that could serve",
             "a padding, unknown or end token",
