@@ -34,7 +34,7 @@ from preflab.records import (
 from preflab.store.exports import EXPORTS
 from preflab.store.exports.base import Settings
 from preflab.store.exports.trainers import EQUAL, NO_VERDICT, TIED, UNDECIDED
-from preflab.store.formats import read_file
+from preflab.store.formats import FORMATS, read_file
 from preflab.store.rows import Record
 from preflab.store.transfer import Selection, export_from, import_into
 from preflab.store.workspace import Workspace
@@ -405,3 +405,10 @@ def test_a_data_set_saved_to_disk_is_read_back(workspace: Workspace, tmp_path: P
     assert (found.format, found.unit) == ("trl-explicit", "row")
     assert [c.text for c in found.completions] == [" Here.", " Gone."]
     assert found.completions[0].columns == {}, "columns of ours are not read back"
+
+
+def test_the_page_of_formats_names_every_format_and_no_other(repository: Path) -> None:
+    page = (repository / "docs" / "reference" / "formats.md").read_text(encoding="utf-8")
+    table = page.partition("## Kinds of files")[0]
+    listed = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert listed == set(FORMATS) | set(EXPORTS)
