@@ -63,7 +63,7 @@ def ppo_rows(num: int, *, reward: float, kl: float, gold_peak: float, entropy: f
         }
         if step % 10 == 9:
             row["score/held_out"] = 1.2 - 3 * (share - gold_peak) ** 2
-        rows.append({"step": step + 1, **{key: float(value) for key, value in row.items()}})
+        rows.append({"step": step, **{key: float(value) for key, value in row.items()}})
     return rows
 
 
@@ -119,7 +119,7 @@ def evaluation() -> dict[str, Any]:
             for name, found in models.items()
         ],
         "tilted": {
-            "judge": "gold", "num_prompts": 32, "num_completions": 64,
+            "judge": "gold", "reference": "sft", "num_prompts": 32, "num_completions": 64,
             "curve": [
                 {"beta": 1.0, "value": 0.62 + 1.6 * (1 - math.exp(-d)), "kl": d * d, "effective": 30 - 10 * d}
                 for d in np.linspace(0, 1.9, 20).tolist()
@@ -188,9 +188,14 @@ def ppo_run(runs: Path, name: str = "ppo", *, free: bool = False, alarms: Rows |
 
 
 ALARMS: Rows = [
-    {"step": step, "alarm": "kl", "message": f"KL {step} nats is above the budget of 8", "setting": "kl_coef"}
-    for step in range(12, 60)
-] + [{"step": 41, "alarm": "repeats", "message": "one phrase is repeated", "setting": "kl_coef"}]
+    {"step": 13, "alarm": "kl above budget", "setting": "kl_coef",
+     "message": "KL to the reference is 8.21 nats per completion, the budget is 8"},
+    {"step": 29, "alarm": "reward up, held-out down", "setting": "kl_coef, or label the new completions",
+     "message": "held-out criterion fell from 1.200 to 0.412 while the reward rose from 1.010 to 2.880: the policy is "
+     "exploiting the reward"},
+    {"step": 41, "alarm": "repeated n-grams", "setting": "kl_coef",
+     "message": "24% of the 3-grams of a completion repeat, 2% at the start"},
+]  # fmt: skip
 
 
 def sft_run(runs: Path) -> Path:
@@ -202,4 +207,85 @@ def evaluate_run(runs: Path, samples: Rows | None = None) -> Path:
     return write_run(
         runs, "eval", "evaluate", seconds=31.0, summary="gold +1.09 (0.94 to 1.24)",
         files={"evaluation.json": evaluation()}, lines={"samples.jsonl": sample_rows() if samples is None else samples},
+    )  # fmt: skip
+
+
+def share(value: float, half: float, num: float = 900) -> dict[str, Any]:
+    """An agreement share as agreement.json has it."""
+    return {"value": value, "low": value - half, "high": value + half, "num": num, "num_tasks": 120}
+
+
+def feedback_runs(runs: Path) -> list[Path]:
+    """Completions, judgments by a simulated panel with a careless and a reversed labeler, and preferences."""
+    people = [
+        ("amber", 0.86, 1.0, "in line", "regular"),
+        ("birch", 0.84, 0.92, "in line", "regular"),
+        ("cedar", 0.81, 0.8, "in line", "regular"),
+        ("dune", 0.52, 0.04, "careless?", "careless"),
+        ("ebb", 0.2, 0.0, "reversed?", "reversed"),
+    ]
+    labelers = [
+        {
+            "id": f"labeler-{index:024x}", "name": name, "kind": "simulated", "num_tasks": 72, "num_votes": 380,
+            "reliability": accuracy, "weight": weight, "standing": standing,
+            "agreement_with_others": share(accuracy - 0.05, 0.06), "ties": share(0.14, 0.03),
+            "fails": share(0.05, 0.02), "truth": {"habit": habit},
+        }
+        for index, (name, accuracy, weight, standing, habit) in enumerate(people)
+    ]  # fmt: skip
+    agreement = {
+        "simulated": True, "consensus": "one_coin_em", "fail_share": 0.5, "num_judgments": 360, "num_tasks": 120,
+        "agreement": share(0.66, 0.03), "ties": share(0.15, 0.02), "fails": share(0.06, 0.01), "labelers": labelers,
+        "pairs": {
+            "num_preferences": 120, "num_resolved": 640, "num_unresolved": 31, "num_failed_completions": 22,
+            "num_without_pairs": 2,
+        },
+    }  # fmt: skip
+    return [
+        write_run(runs, "answers", "sample", seconds=22.0, summary="120 prompts × 4 completions"),
+        write_run(
+            runs, "labels", "judge", seconds=3.1, settings={"labelers": "panel"},
+            summary="360 judgments by 5 simulated labelers (1 careless, 1 reversed)",
+        ),
+        write_run(
+            runs, "prefs", "preferences", seconds=1.2, summary="120 rankings → 640 pairs, labelers agree on 66%",
+            files={"agreement.json": agreement},
+        ),
+    ]  # fmt: skip
+
+
+def quality(accuracy: float, longer: float) -> dict[str, Any]:
+    """Figures of a reward model on some pairs."""
+    return {
+        "num_prompts": 24, "num_pairs": 130, "accuracy": estimate(accuracy, 0.06, 24),
+        "longer_wins": estimate(longer, 0.07, 24), "beyond_length": estimate(accuracy - longer, 0.08, 24),
+        "log_loss": 0.55,
+        "calibration": [
+            {"predicted": p, "observed": estimate(p - 0.06, 0.09, 20), "num": 26} for p in (0.53, 0.6, 0.69, 0.8, 0.93)
+        ],
+        "by_length": [
+            {"from": float(low), "to": float(low + 15), "accuracy": estimate(0.6 + 0.004 * low, 0.08, 20), "num": 26}
+            for low in (-44, -20, -4, 12, 30)
+        ],
+    }  # fmt: skip
+
+
+def reward_run(runs: Path) -> Path:
+    """A reward model that is right on 74 % of the held-out pairs."""
+    report = {
+        "model": "sft", "base": "model-0123", "pooling": "last", "gain": 1.2, "offset": -0.3,
+        "reference": {"num": 480, "mean": 0.2, "std": 0.8, "of": "prefs"},
+        "data": {"train": {"snapshot": "snapshot-0123456789abcdef01234567"}, "test": None},
+        "train": quality(0.8, 0.61), "held_out": quality(0.74, 0.58), "test": None,
+        "fails": {"num": 22, "mean": -0.4, "num_others": 458, "mean_others": 0.1, "share_below": 0.68},
+        "by_rank": [{"rank": rank, "mean": 0.9 - 0.5 * place, "num": 120 - place}
+                    for place, rank in enumerate((1, 2, 3, 4, None))],
+    }  # fmt: skip
+    rows = [
+        {"step": step, "loss/bradley_terry": 0.69 - 0.002 * step, "accuracy/train": 0.5 + 0.003 * step}
+        for step in range(90)
+    ]
+    return write_run(
+        runs, "rm", "reward", seconds=18.4, summary="accuracy 0.74 (0.68 to 0.80) on 130 held-out pairs",
+        files={"reward_report.json": report}, lines={"metrics.jsonl": rows},
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Charts as SVG drawn on the server: lines with bands, bars, dots with whiskers, scatter, calibration.
 
-Drawn 440 units wide, so that a phone shows them at nearly their own size and a desktop puts two side by side. Colours
+Drawn 400 units wide, so that a phone shows them at nearly their own size and a desktop puts two side by side. Colours
 are classes (`reference`, `policy`, `gold`, `reward`, `alarm`, …) that the style sheet fills in for light and dark.
 Lines are labelled at their end, not in a legend; marks carry a `<title>`; the table behind a chart has the numbers.
 """
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from preflab.report.scales import Scale, data_range, round_step, spread_labels, thinned, tick_text
+from preflab.report.scales import Scale, data_range, spread_labels, thinned, tick_text
 from preflab.report.words import number, shortened
 
-WIDTH, HEIGHT = 440, 250
-TOP, BOTTOM, LEFT, RIGHT = 30, 36, 46, 16
-LETTER = 6.4
+WIDTH, HEIGHT = 400, 236
+TOP, BOTTOM, RIGHT = 30, 36, 16
+LETTER = 6.6
 """Width of a letter of a label, about."""
 MOST_MARKS = 60
 
@@ -127,30 +127,30 @@ def _frame(
 ) -> Frame:
     ys = [value for line in lines for value in (*line.ys, *line.low, *line.high)]
     ys += [value for rule in rules for value in (rule.value, rule.until) if value is not None]
-    low, high = y_range or data_range(ys, zero=zero)
+    low, high, step = (*y_range, 0.0) if y_range else data_range(ys, zero=zero)
     xs = [value for line in lines for value in line.xs]
     left, right = x_range or (min(xs, default=0.0), max(xs, default=1.0))
     longest = max((len(line.label) for line in lines), default=0)
     margin = RIGHT if longest == 0 else min(RIGHT + LETTER * min(longest, 18), 0.3 * WIDTH)
-    return Frame(
-        Scale(left, right if right > left else left + 1, LEFT, WIDTH - margin),
-        Scale(low, high, HEIGHT - BOTTOM, TOP),
-    )
+    vertical = Scale(low, high, HEIGHT - BOTTOM, TOP, step)
+    numbers = max(len(tick_text(tick, vertical.between)) for tick in vertical.ticks)
+    horizontal = Scale(left, right if right > left else left + 1, 12 + 7.4 * numbers, WIDTH - margin)
+    return Frame(horizontal, vertical)
 
 
 def _axes(frame: Frame, x: str, y: str) -> None:
-    step = round_step(frame.y.high - frame.y.low)
+    step = frame.y.between
     for tick in frame.y.ticks:
         place = frame.y(tick)
-        frame.add('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, frame.x.end, place, place)
-        frame.add('<text class="tick end" x="{}" y="{}">{}</text>', LEFT - 6, place + 4, tick_text(tick, step))
-    step = round_step(frame.x.high - frame.x.low)
+        frame.add('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', frame.x.start, frame.x.end, place, place)
+        frame.add('<text class="tick end" x="{}" y="{}">{}</text>', frame.x.start - 6, place + 4, tick_text(tick, step))
+    step = frame.x.between
     base = frame.y.start
     for tick in frame.x.ticks:
         place = frame.x(tick)
         frame.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, base, base + 4)
         frame.add('<text class="tick middle" x="{}" y="{}">{}</text>', place, base + 16, tick_text(tick, step))
-    frame.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', LEFT, frame.x.end, base, base)
+    frame.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', frame.x.start, frame.x.end, base, base)
     frame.add('<text class="name" x="{}" y="{}">{}</text>', 2, 14, y)
     frame.add('<text class="name end" x="{}" y="{}">{}</text>', frame.x.end, base + 31, x)
 
@@ -162,13 +162,20 @@ def _rule(frame: Frame, rule: Rule) -> None:
         top, tall = min(place, other), abs(place - other)
         frame.add(
             '<rect class="band {}" x="{}" width="{}" y="{}" height="{}"/>',
-            rule.role, LEFT, frame.x.end - LEFT, top, tall,
+            rule.role, frame.x.start, frame.x.end - frame.x.start, top, tall,
         )  # fmt: skip
         place = top
     else:
-        frame.add('<line class="rule {}" x1="{}" x2="{}" y1="{}" y2="{}"/>', rule.role, LEFT, frame.x.end, place, place)
+        frame.add(
+            '<line class="rule {}" x1="{}" x2="{}" y1="{}" y2="{}"/>',
+            rule.role,
+            frame.x.start,
+            frame.x.end,
+            place,
+            place,
+        )
     below = place + 13 if place - 5 < TOP + 6 or rule.until is not None else place - 5
-    frame.add('<text class="note {}" x="{}" y="{}">{}</text>', rule.role, LEFT + 5, below, rule.label)
+    frame.add('<text class="note {}" x="{}" y="{}">{}</text>', rule.role, frame.x.start + 5, below, rule.label)
 
 
 def _diagonal(frame: Frame, label: str) -> None:
@@ -260,6 +267,7 @@ def bar_chart(
     dots: bool = False,
     x_range: tuple[float, float] | None = None,
     rules: Sequence[Rule] = (),
+    percent: bool = False,
     description: str = "",
 ) -> Markup:
     """Horizontal bars from 0, or with `dots` points with whiskers (a difference with its interval).
@@ -268,6 +276,7 @@ def bar_chart(
         x: what is measured, with its unit.
         x_range: a fixed range instead of that of the data with 0.
         rules: vertical lines here.
+        percent: the axis is written in percent.
     """
     row, foot = 28, 44
     height = TOP + row * len(bars) + foot
@@ -275,22 +284,23 @@ def bar_chart(
     texts = [bar.text or number(bar.value) for bar in bars]
     right = WIDTH - min(14 + LETTER * max((len(text) for text in texts), default=4), 0.34 * WIDTH)
     values = [value for bar in bars for value in (bar.value, bar.low, bar.high)] + [rule.value for rule in rules]
-    low, high = x_range or data_range(values, zero=True)
-    frame = Frame(Scale(low, high, left, right), Scale(0, 1, TOP, height - foot), height)
-    _bar_axis(frame, x, rules)
+    low, high, step = (*x_range, 0.0) if x_range else data_range(values, zero=True)
+    frame = Frame(Scale(low, high, left, right, step), Scale(0, 1, TOP, height - foot), height)
+    _bar_axis(frame, x, rules, percent)
     for i, (bar, text) in enumerate(zip(bars, texts, strict=True)):
         _bar(frame, bar, text, TOP + row * (i + 0.5), dots)
     return frame.svg(description or f"{x}: " + ", ".join(f"{bar.label} {number(bar.value)}" for bar in bars))
 
 
-def _bar_axis(frame: Frame, x: str, rules: Sequence[Rule]) -> None:
-    step, base = round_step(frame.x.high - frame.x.low), frame.height - 44
+def _bar_axis(frame: Frame, x: str, rules: Sequence[Rule], percent: bool) -> None:
+    step, base = frame.x.between, frame.height - 44
     room = 1 if abs(frame.x.end - frame.x.start) > 36 * len(frame.x.ticks) else 2
     for tick in frame.x.ticks[::room]:
         place = frame.x(tick)
         mark = "axis" if abs(tick) < step * 1e-6 else "grid"
         frame.add('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>', mark, place, place, TOP - 4, base)
-        frame.add('<text class="tick middle" x="{}" y="{}">{}</text>', place, base + 16, tick_text(tick, step))
+        text = tick_text(100 * tick, 100 * step) + "\u00a0%" if percent else tick_text(tick, step)
+        frame.add('<text class="tick middle" x="{}" y="{}">{}</text>', place, base + 16, text)
     frame.add('<text class="name middle" x="{}" y="{}">{}</text>', (frame.x.start + frame.x.end) / 2, base + 34, x)
     for rule in rules:
         place = frame.x(rule.value)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table
+from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
 from preflab.report.charts import Bar, bar_chart
-from preflab.report.measures import measure_form, measure_name, measure_order, measure_role
+from preflab.report.measures import (
+    difference_form,
+    is_share,
+    measure_form,
+    measure_name,
+    measure_order,
+    measure_role,
+    measure_title,
+)
 from preflab.report.runs import Page, Run
-from preflab.report.words import count, difference_text, excludes_zero, interval_text, listed
+from preflab.report.words import best_value, count, difference_text, excludes_zero, interval_text, listed, or_nan
 
 
 def comparison_section(page: Page) -> Section | None:
@@ -45,7 +54,7 @@ def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
         rows.append([Cell(measure_name(name), role=measure_role(name) if name.startswith("judge/") else ""), *cells])
     prompts = found.get("prompts", {})
     caption = (
-        f"Mean and 95 % interval over {count(prompts.get('num', 0), 'held-out prompt')} ({prompts.get('name', '')}), "
+        f"Mean and 95\u00a0% interval over {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name', '')}), "
         f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds per prompt for every model. "
         f"KL is measured to {found.get('reference')}."
     )
@@ -54,41 +63,41 @@ def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
 
 
 def _bars(page: Page, run: Run, found: dict[str, Any], prefix: str) -> list[Figure]:
-    """One figure per measure with a bar per model; classes of text share one figure per class."""
+    """One figure per measure with a bar per model."""
     figures = []
     for name in [name for name in measured(found) if name.startswith(prefix)]:
-        form = measure_form(name)
         entries = [(model["name"], model["figures"][name]) for model in found["models"] if name in model["figures"]]
-        bars = [
-            Bar(model, entry["value"], page.role(model), _nan(entry["low"]), _nan(entry["high"]), form(entry["value"]))
-            for model, entry in entries
-            if entry["value"] is not None
-        ]
-        if not bars:
-            continue
-        num = max(entry["num"] for _, entry in entries)
-        title = _title(name, found)
-        shares = measure_form(name) is not measure_form("judge/")
-        figures.append(
-            Figure(
-                title,
-                bar_chart(bars, x=measure_name(name) + (", share of completions" if shares else ""), description=title),
-                f"Bars: means with 95 % intervals over prompts, n = {num}.",
-                Table(
-                    ["model", "value (95 % interval)", "n"],
-                    [
-                        [
-                            Cell(model),
-                            Cell(interval_text(entry, form), numeric=True),
-                            Cell(str(entry["num"]), numeric=True),
-                        ]
-                        for model, entry in entries
-                    ],
-                ),
-                page.files(run, "samples.jsonl"),
-            )
-        )
+        known = [(model, entry) for model, entry in entries if entry["value"] is not None]
+        if known:
+            figures.append(_bar_figure(page, run, found, name, known))
     return figures
+
+
+def _bar_figure(
+    page: Page, run: Run, found: dict[str, Any], name: str, entries: Sequence[tuple[str, dict[str, Any]]]
+) -> Figure:
+    form, title = measure_form(name), _title(name, found)
+    bars = [
+        Bar(
+            model,
+            entry["value"],
+            page.role(model),
+            or_nan(entry["low"]),
+            or_nan(entry["high"]),
+            best_value(entry, form),
+        )
+        for model, entry in entries
+    ]
+    what = measure_name(name) + (", share of completions" if is_share(name) else "")
+    rows = [[Cell(model), *numbers(interval_text(entry, form), str(entry["num"]))] for model, entry in entries]
+    num = max(entry["num"] for _, entry in entries)
+    return Figure(
+        title,
+        bar_chart(bars, x=what, description=title, percent=is_share(name)),
+        f"Means with 95\u00a0% intervals over prompts, n = {num}.",
+        Table(["model", "value (95\u00a0% interval)", "n"], rows),
+        page.files(run, "samples.jsonl"),
+    )
 
 
 def _title(name: str, found: dict[str, Any]) -> str:
@@ -96,9 +105,9 @@ def _title(name: str, found: dict[str, Any]) -> str:
     for entry in found.get("comparisons", []):
         difference = entry["differences"].get(name)
         if difference:
-            parts.append(f"{difference_text(difference, measure_form(name))} for {entry['model']}")
-    what = measure_name(name)
-    return f"{what[0].upper()}{what[1:]}: {listed(parts)}" if parts else what
+            parts.append(f"{difference_text(difference, difference_form(name))} for {entry['model']}")
+    what = measure_title(name).partition(",")[0]
+    return f"{what}: {listed(parts)}" if parts else what
 
 
 def _differences(page: Page, run: Run, found: dict[str, Any], entry: dict[str, Any]) -> Fold:
@@ -106,16 +115,15 @@ def _differences(page: Page, run: Run, found: dict[str, Any], entry: dict[str, A
     for name in sorted(entry["differences"], key=measure_order):
         difference = entry["differences"][name]
         role = "gold" if name.startswith("judge/") and excludes_zero(difference) else ""
-        form = measure_form(name)
+        form = difference_form(name)
         rows.append([
             Cell(measure_name(name)), Cell(interval_text(difference, form), numeric=True),
             Cell(str(difference["num"]), numeric=True), Cell(difference_text(difference, form), role=role),
         ])  # fmt: skip
-    head = ["measure", "difference (95 % interval)", "n prompts", "in words"]
-    caption = "Paired over prompts: each prompt is its own control. “Could have seen”: with 80 % power."
+    head = ["measure", "difference (95\u00a0% interval)", "n prompts", "in words"]
+    caption = (
+        "Paired over prompts: each prompt is its own control. “Could have seen”: the true difference that 80\u00a0% of "
+        "such evaluations would find."
+    )
     table = Table(head, rows, "", caption, page.files(run, "evaluation.json"))
     return Fold(f"All differences, {entry['model']} minus {entry['baseline']}", [table])
-
-
-def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from preflab.report.words import number, percent
+from preflab.report.words import Form, number, percent, points
 
 NAMES = {
     "kl/exact": "KL to the reference, nats per completion",
     "length/tokens": "length, tokens",
     "length/words": "length, words",
     "repeat/share": "repeated 3-grams within a completion",
-    "distinct/1": "distinct-1 (different words / words)",
-    "distinct/2": "distinct-2 (different word pairs / word pairs)",
+    "distinct/1": "distinct-1, different words / words",
+    "distinct/2": "distinct-2, different word pairs / word pairs",
     "entropy/token": "entropy, nats per token",
     "finished/share": "ended by itself",
 }
@@ -33,10 +31,28 @@ def measure_name(measure: str) -> str:
     return NAMES.get(measure, measure)
 
 
-def measure_form(measure: str) -> Callable[[float | None], str]:
+SHARES = ("fail/", "label/", "finished/", "repeat/")
+
+
+def is_share(measure: str) -> bool:
+    """Whether it is written in percent."""
+    return measure.startswith(SHARES)
+
+
+def measure_form(measure: str) -> Form:
     """Shares in percent, everything else as a number."""
-    shares = ("fail/", "label/", "finished/", "repeat/")
-    return percent if measure.startswith(shares) else number
+    return percent if is_share(measure) else number
+
+
+def difference_form(measure: str) -> Form:
+    """Differences of shares in points, everything else as a number."""
+    return points if is_share(measure) else number
+
+
+def measure_title(measure: str) -> str:
+    """The name at the start of a sentence: names that people gave keep their case."""
+    name = measure_name(measure)
+    return name[0].upper() + name[1:] if measure in NAMES else name
 
 
 def measure_role(measure: str) -> str:

@@ -14,7 +14,10 @@ from preflab import __version__
 from preflab.report.alarms import alarms_section
 from preflab.report.blocks import Section
 from preflab.report.comparison import comparison_section
+from preflab.report.feedback import feedback_section
+from preflab.report.frontier import frontier_section
 from preflab.report.provenance import provenance_section
+from preflab.report.reward_model import reward_section
 from preflab.report.runs import Page, Run
 from preflab.report.samples import samples_section
 from preflab.report.training import training_section
@@ -62,7 +65,16 @@ def build_report(
 
 def sections(page: Page) -> list[Section]:
     """The sections there is something to say in, in the order of reading."""
-    makers = (comparison_section, samples_section, alarms_section, training_section, provenance_section)
+    makers = (
+        comparison_section,
+        samples_section,
+        alarms_section,
+        frontier_section,
+        training_section,
+        reward_section,
+        feedback_section,
+        provenance_section,
+    )
     return [section for maker in makers if (section := maker(page)) is not None]
 
 

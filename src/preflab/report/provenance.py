@@ -15,13 +15,12 @@ def provenance_section(page: Page) -> Section:
     blocks: list[Block] = [_stages(page)]
     if chart := _time(page):
         blocks.append(chart)
-    blocks.append(_versions(page))
-    blocks.append(
-        Fold(
-            "Settings of every stage, resolved",
-            [Source(run.name, json.dumps(run.settings, indent=2, ensure_ascii=False)) for run in page.everything],
-        )
-    )
+    blocks += [table for table in (_hashes(page), _versions(page)) if table.rows]
+    recipe = _recipe(page)
+    if recipe is not None:
+        blocks.append(Fold("The recipe, resolved", [recipe]))
+    settings = [Source(run.name, json.dumps(run.settings, indent=2, ensure_ascii=False)) for run in page.everything]
+    blocks.append(Fold("Settings of every stage, resolved", settings))
     return Section("run", "What was run", blocks)
 
 
@@ -31,7 +30,7 @@ def _stages(page: Page) -> Table:
         manifest = run.manifest
         rows.append([
             Cell(run.name, href=page.link(run).href), Cell(run.kind), Cell(str(manifest.get("state", ""))),
-            Cell(shortened(str(manifest.get("summary", "")), 90)),
+            Cell(shortened(str(manifest.get("summary", "")), 90), role="long"),
             *numbers(duration(run.seconds), str(manifest.get("seed", ""))),
             Cell(str(manifest.get("key", ""))[:12], code=True, href=page.link(run, "manifest.json").href),
             Cell(str(manifest.get("finished", "") or "")[:16].replace("T", " ")),
@@ -54,6 +53,31 @@ def _time(page: Page) -> Figure | None:
         title, bar_chart(bars, x="seconds", description=title), "Wall-clock time of each stage named in this report.",
         Table(["stage", "took", "share"], rows),
     )  # fmt: skip
+
+
+def _hashes(page: Page) -> Table:
+    """What the results rest on, by the hash of its content: frozen preferences and the weights that were compared."""
+    rows: list[list[Cell]] = []
+    for run in page.everything:
+        snapshot = run.json("snapshot/manifest.json")
+        if snapshot.get("content_hash"):
+            rows.append([Cell(f"preferences of {run.name}"), Cell(str(snapshot["content_hash"]), code=True)])
+        report = run.json("reward_report.json")
+        if report.get("base"):
+            rows.append([Cell(f"base of {run.name}"), Cell(str(report["base"]), code=True)])
+        for model in run.json("evaluation.json").get("models", []):
+            if model.get("weights"):
+                rows.append([Cell(f"weights of {model['name']}"), Cell(str(model["weights"]), code=True)])
+    return Table(["content", "hash"], rows)
+
+
+def _recipe(page: Page) -> Source | None:
+    """The resolved recipe, kept beside the last stage."""
+    for run in reversed(page.everything):
+        path = run.folder / "recipe.resolved.yaml"
+        if path.is_file():
+            return Source(run.name, path.read_text(encoding="utf-8"))
+    return None
 
 
 def _versions(page: Page) -> Table:

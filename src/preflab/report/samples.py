@@ -11,6 +11,8 @@ from preflab.report.runs import Page, Run
 from preflab.report.scales import thinned
 from preflab.report.words import count, number
 
+OPEN_SAMPLES = 5
+"""Samples in sight, from the largest gain to the largest loss; the others open with a click."""
 LONGEST = 1200
 """Characters of a completion shown; the rest is in the records."""
 
@@ -37,7 +39,14 @@ def _before_after(page: Page, run: Run) -> list[Block]:
         Note(f"{len(picked)} of {count(len(rows), 'prompt')}, {how}; not picked by hand.",
              sources=page.files(run, "samples.jsonl"))
     ]  # fmt: skip
-    return blocks + [_sample(page, row) for row in picked]
+    samples = [_sample(page, row) for row in picked]
+    if len(samples) > OPEN_SAMPLES:
+        more = count(len(samples) - OPEN_SAMPLES, "more prompt")
+        middle = samples[1:-1]
+        shown = [samples[0], *(middle[i] for i in thinned(len(middle), OPEN_SAMPLES - 2)), samples[-1]]
+        rest = [sample for sample in samples if sample not in shown]
+        return [*blocks, *shown, Fold(f"{more[0].upper()}{more[1:]}", rest)]
+    return blocks + samples
 
 
 def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:

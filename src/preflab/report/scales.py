@@ -15,6 +15,8 @@ class Scale:
     high: float
     start: float
     end: float
+    step: float = 0.0
+    """Between ticks; 0: a round one for this range."""
 
     def __call__(self, value: float) -> float:
         """The place of a value."""
@@ -22,8 +24,13 @@ class Scale:
 
     @property
     def ticks(self) -> list[float]:
-        """Round values within the range, four to seven of them."""
-        return round_ticks(self.low, self.high)
+        """Round values within the range."""
+        return round_ticks(self.low, self.high, self.between)
+
+    @property
+    def between(self) -> float:
+        """The step between ticks."""
+        return self.step or round_step(self.high - self.low)
 
 
 def round_step(span: float, num: int = 5) -> float:
@@ -33,15 +40,14 @@ def round_step(span: float, num: int = 5) -> float:
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
 
 
-def round_ticks(low: float, high: float, num: int = 5) -> list[float]:
-    """Multiples of a round step from low to high."""
-    step = round_step(high - low, num)
+def round_ticks(low: float, high: float, step: float) -> list[float]:
+    """Multiples of a step from low to high."""
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
 
 
-def data_range(values: Iterable[float], *, zero: bool = False) -> tuple[float, float]:
-    """The range of the finite values, widened to round ticks; with `zero` it includes 0; never empty."""
+def data_range(values: Iterable[float], *, zero: bool = False) -> tuple[float, float, float]:
+    """(low, high, step): the range of the finite values, widened to ticks; with `zero` it includes 0; never empty."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     if zero:
@@ -50,7 +56,7 @@ def data_range(values: Iterable[float], *, zero: bool = False) -> tuple[float, f
         pad = max(abs(high) * 0.5, 0.5)
         low, high = (low if zero and low == 0 else low - pad), high + pad
     step = round_step(high - low)
-    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step, step
 
 
 def tick_text(value: float, step: float) -> str:

@@ -75,9 +75,9 @@ def _figure(page: Page, runs: Sequence[Run], metric: str, what: str, role: str, 
     ]
     entry = GLOSSARY[metric]
     rules = _rules(shown, metric)
-    unit = entry.unit.replace("reward²", "squared reward units")
-    title = _title(shown, metric, what, series, "" if unit in ("", "criterion", "reward", "raw score") else unit)
-    name = f"{what.removeprefix('The ')}{f', {entry.unit}' if entry.unit else ''}"
+    unit = "" if entry.unit in ("criterion", "reward", "raw score", "reward²", "reward/nat") else entry.unit
+    title = _title(shown, metric, what, series, unit)
+    name = f"{what.removeprefix('The ')}{f', {unit}' if unit else ''}"
     steps = max(len(xs) for xs, _ in series.values())
     caption = f"{metric}: {entry.meaning}. {count(steps, 'step')}{_per_step(shown)}."
     if entry.healthy:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.report.blocks import Answer
-from preflab.report.measures import measure_form, measure_name
+from preflab.report.measures import difference_form, measure_name
 from preflab.report.runs import Page, Run
 from preflab.report.words import (
     count,
@@ -63,13 +63,13 @@ def _role(difference: dict[str, Any]) -> str:
 
 
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any]) -> str:
-    who, before, what, form = entry["model"], entry["baseline"], measure_name(name), measure_form(name)
+    who, before, what, form = entry["model"], entry["baseline"], measure_name(name), difference_form(name)
     if not excludes_zero(difference):
         return f"{what}: {difference_text(difference, form)} between {who} and {before}."
     start = "Yes" if difference["value"] > 0 else "No"
     return (
         f"{start}: {who} scores {difference_text(difference, form)} than {before} on {what}, "
-        f"95 % interval {form(difference['low'])} to {form(difference['high'])}."
+        f"95 % interval {interval_text(difference, form).partition('(')[2].rstrip(')')}."
     )
 
 
@@ -77,7 +77,7 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     differences = entry["differences"]
     said = []
     if with_lead and (name := leading(differences)):
-        said.append(f"{measure_name(name)} {difference_text(differences[name], measure_form(name))}")
+        said.append(f"{measure_name(name)} {difference_text(differences[name], difference_form(name))}")
     rewards = [name for name in differences if name.startswith("reward/")]
     said += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
     figures: dict[str, Any] = next(
@@ -148,7 +148,7 @@ def _sure(page: Page) -> Answer:
     if name is None:
         return Answer(question, f"{num}, paired.", details)
     difference = first["differences"][name]
-    details.insert(0, f"Difference {interval_text(difference, measure_form(name))}, bootstrap over prompts, 95 %.")
+    details.insert(0, f"Difference {interval_text(difference, difference_form(name))}, bootstrap over prompts, 95 %.")
     return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
 
 
@@ -159,9 +159,11 @@ def _simulated(run: Run) -> bool:
 def _cost(page: Page) -> Answer:
     timed = [(run, run.seconds) for run in page.everything if run.seconds is not None]
     total = sum(seconds for _, seconds in timed)
-    details = [f"{run.name} {duration(seconds)}" for run, seconds in timed]
+    details = [" · ".join(f"{run.name} {duration(seconds)}" for run, seconds in timed)]
+    details += [f"Labels: {run.manifest['summary']}." for run in page.everything if run.kind == "judge"]
     if not timed:
         return Answer("What did it cost?", "No times were recorded.")
-    longest = max(timed, key=lambda pair: pair[1])[0]
-    said = f"{duration(total)} for {count(len(timed), 'stage')}, the longest {longest.name}."
-    return Answer("What did it cost?", said, [" · ".join(details)])
+    longest, most = max(timed, key=lambda pair: pair[1])
+    stages = count(len(timed), "stage")
+    said = f"{duration(total)} of computing in {stages}; {longest.name} took longest, {duration(most)}."
+    return Answer("What did it cost?", said, details)

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+Form = Callable[[float | None], str]
+"""How a value is written: `number`, `percent`, `points`."""
 POWER_FACTOR = (1.959964 + 0.841621) / 1.959964
 """Half an interval's width times this is the difference that would be found with 80 % power."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Three significant digits, a true minus sign: 0.0821, −1.24, 12.0, 1,240; an en dash for nothing."""
+    """Three significant digits without idle zeros, a true minus sign: 0.0821, −1.24, 12, 1,240; a dash for nothing."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
     size = math.floor(math.log10(abs(value)))
     if size < -4:
-        text = f"{value:.1e}"
-    else:
-        text = f"{value:,.{max(0, min(digits - 1 - size, 4))}f}"
-    if float(text.replace(",", "")) == 0:
-        return "0"
-    return text.replace("-", "−")
+        return f"{value:.1e}".replace("-", "−")
+    text = f"{value:,.{max(0, min(digits - 1 - size, 4))}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("-0", "") else text.replace("-", "−")
+
+
+def rounded(value: float | None, decimals: int) -> str:
+    """A number with this many decimals, a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:,.{decimals}f}"
+    return (text.removeprefix("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+
+
+def decimals_for(width: float) -> int:
+    """Decimals that an interval of this half width bears: 0.01 → 3, 0.16 → 2, 0.5 → 1, 4 → 0."""
+    if not math.isfinite(width) or width <= 0:
+        return 2
+    return max(0, min(4, -math.floor(math.log10(width / 2.5))))
 
 
 def signed(value: float | None) -> str:
@@ -35,11 +50,18 @@ def signed(value: float | None) -> str:
 
 
 def percent(share: float | None) -> str:
-    """0.725 → 72.5 %; whole percents from 100 on and below nothing lost: 0.004 → 0.4 %."""
+    """0.725 → 72.5 %, 0.004 → 0.4 %, 0.9 → 90 %; the space does not break."""
     if share is None or not math.isfinite(share):
         return "–"
     text = f"{100 * share:.1f}".removesuffix(".0")
-    return ("0" if text == "-0" else text).replace("-", "−") + " %"
+    return ("0" if text == "-0" else text).replace("-", "−") + "\u00a0%"
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares: 0.19 → 19 points, so that nobody takes it for a ratio."""
+    if difference is None or not math.isfinite(difference):
+        return "–"
+    return percent(difference).replace("%", "points")
 
 
 def duration(seconds: float | None) -> str:
@@ -68,13 +90,26 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
-def interval_text(found: Mapping[str, Any] | None, form: Any = number) -> str:
-    """`0.84 (0.61 to 1.07)`, or the value with the reason why it has no interval."""
+def interval_text(found: Mapping[str, Any] | None, form: Form = number) -> str:
+    """`0.84 (0.61 to 1.07)` with as many decimals as the interval bears, or why there is none."""
     if not found or found.get("value") is None:
         return "–"
-    if found.get("low") is None or found.get("high") is None:
-        return f"{form(found['value'])} ({found['note']})" if found.get("note") else form(found["value"])
-    return f"{form(found['value'])} ({form(found['low'])} to {form(found['high'])})"
+    value, low, high = found["value"], found.get("low"), found.get("high")
+    if low is None or high is None:
+        return f"{form(value)} ({found['note']})" if found.get("note") else form(value)
+    if low == high == value:
+        return form(value)
+    factor, unit = (1, "") if form is number else (100, "\u00a0" + form(1.0).rpartition("\u00a0")[2])
+    decimals = decimals_for(factor * (high - low) / 2)
+    shown = [rounded(factor * part, decimals) for part in (value, low, high)]
+    return f"{shown[0]}{unit} ({shown[1]} to {shown[2]}{unit})"
+
+
+def best_value(found: Mapping[str, Any], form: Form = number) -> str:
+    """The value alone, with as many decimals as its interval bears."""
+    if found.get("value") is None:
+        return "–"
+    return interval_text(found, form).partition(" (")[0]
 
 
 def excludes_zero(found: Mapping[str, Any] | None) -> bool:
@@ -83,7 +118,7 @@ def excludes_zero(found: Mapping[str, Any] | None) -> bool:
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def difference_text(found: Mapping[str, Any], form: Any = number) -> str:
+def difference_text(found: Mapping[str, Any], form: Form = number) -> str:
     """`0.84 higher`, `no difference found (could have seen 0.08)`, or why nothing can be said."""
     low, high = found.get("low"), found.get("high")
     if low is None or high is None:
@@ -91,8 +126,10 @@ def difference_text(found: Mapping[str, Any], form: Any = number) -> str:
             return "the same difference on every prompt" if found.get("value") else "equal on every prompt"
         return found.get("note") or "no interval"
     if excludes_zero(found):
-        return f"{form(abs(found['value']))} {'higher' if found['value'] > 0 else 'lower'}"
-    return f"no difference found (could have seen {form(POWER_FACTOR * (high - low) / 2)})"
+        size = best_value({**found, "value": abs(found["value"])}, form)
+        return f"{size} {'higher' if found['value'] > 0 else 'lower'}"
+    seen = POWER_FACTOR * (high - low) / 2
+    return f"no difference found (could have seen {form(seen) if form is not number else number(seen, 2)})"
 
 
 @dataclass(frozen=True)
@@ -146,3 +183,8 @@ def course_sentence(what: str, found: Course | None, unit: str = "") -> str:
     if found.moved == 0:
         return f"{what} stays near {number(found.end, 2)}{tail}"
     return f"{what} {found.verb} from {number(found.start, 2)} to {number(found.end, 2)}{tail}"
+
+
+def or_nan(value: float | None) -> float:
+    """JSON has null where a chart wants nan."""
+    return math.nan if value is None else float(value)

@@ -1,0 +1,146 @@
+"""The labels: who gave them, how far they agree, what came of them. Simulated labelers are called simulated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
+from preflab.report.charts import Bar, Rule, bar_chart
+from preflab.report.runs import Page, Run
+from preflab.report.words import count, interval_text, number, or_nan, percent
+
+HUMAN_LOW, HUMAN_HIGH = 0.63, 0.77
+"""Published strict agreement between labelers: Anthropic HH 63 %, Ouyang et al. 73 %, Stiennon et al. 77 %."""
+METHODS = {"one_coin_em": "votes weighed by reliability (one-coin EM)", "majority": "one labeler, one vote"}
+HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
+
+
+def feedback_section(page: Page) -> Section | None:
+    """Agreement and preferences of every stage that made some; None when no labels stand behind the report."""
+    blocks: list[Block] = []
+    for run in page.everything:
+        found = run.json("agreement.json") if run.kind == "preferences" else {}
+        if found:
+            blocks += _preferences(page, run, found)
+    if not blocks:
+        return None
+    simulated = any(run.json("agreement.json").get("simulated") for run in page.everything)
+    lead = (
+        "These labelers are simulated: programs with a known utility and known vices, not people." if simulated else ""
+    )
+    return Section("labels", "Labels and preferences", blocks, lead)
+
+
+def _preferences(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
+    sources = page.files(run, "agreement.json", "snapshot/manifest.json")
+    who = "simulated labelers" if found.get("simulated") else "labelers"
+    figures = [_agreement(found, who), _reliability(found, who)]
+    return [
+        Grid([figure for figure in figures if figure is not None]),
+        Fold("Every labeler", [_labelers(found, who)]),
+        _outcome(run, found, who, sources),
+    ]
+
+
+def _agreement(found: dict[str, Any], who: str) -> Figure | None:
+    """Two labelers' strict votes on one pair: the share that agrees, beside what is published of people."""
+    share = found.get("agreement") or {}
+    if share.get("value") is None:
+        return None
+    rows = [(row["name"], row["agreement_with_others"]) for row in found["labelers"]]
+    bars = [Bar("any two", share["value"], "gold", or_nan(share["low"]), or_nan(share["high"]), percent(_whole(share)))]
+    bars += [
+        Bar(name, entry["value"], "reference", or_nan(entry["low"]), or_nan(entry["high"]), percent(_whole(entry)))
+        for name, entry in rows
+        if entry.get("value") is not None
+    ]
+    value = share["value"]
+    where = "within" if HUMAN_LOW <= value <= HUMAN_HIGH else "above" if value > HUMAN_HIGH else "below"
+    title = (
+        f"Any two {who} agree on {percent(_whole(share))} of the pairs both decide, {where} what is published of people"
+    )
+    caption = (
+        f"Green: agreement between any two, over {number(share['num'])} couples of votes in "
+        f"{count(share['num_tasks'], 'task')}; grey: each one with the majority of the others. "
+        "95\u00a0% intervals over tasks. Band: 63 to 77\u00a0%, published agreement of people "
+        "(Bai et al. 2022; Ouyang et al. 2022; Stiennon et al. 2020)."
+    )
+    chart = bar_chart(bars, x="share of strict votes that agree", x_range=(0, 1), rules=[HUMAN], percent=True,
+                      description=title)  # fmt: skip
+    head = ["labeler", "agrees (95\u00a0% interval)", "votes"]
+    table = [[Cell("any two"), *numbers(interval_text(share, percent), number(share["num"]))]]
+    table += [[Cell(name), *numbers(interval_text(entry, percent), number(entry.get("num")))] for name, entry in rows]
+    return Figure(title, chart, caption, Table(head, table))
+
+
+def _whole(share: dict[str, Any]) -> float:
+    return round(share["value"], 2)
+
+
+def _reliability(found: dict[str, Any], who: str) -> Figure | None:
+    """How reliable each labeler is estimated to be."""
+    rows = found.get("labelers", [])
+    if not rows:
+        return None
+    odd = [row for row in rows if row["standing"] in ("reversed?", "careless?")]
+    bars = [
+        Bar(row["name"], row["reliability"], "alarm" if row in odd else "gold",
+            text=f"{row['reliability']:.2f}" + (f" {row['standing']}" if row in odd else ""))
+        for row in rows
+    ]  # fmt: skip
+    stands_out = "stands out" if len(odd) == 1 else "stand out"
+    title = f"{len(odd)} of {count(len(rows), who.removesuffix('s'), who)} {stands_out}" if odd else (
+        f"All {count(len(rows), who.removesuffix('s'), who)} are in line" if len(rows) > 1 else f"One of the {who}"
+    )  # fmt: skip
+    method = "one-coin expectation–maximisation" if found.get("consensus") == "one_coin_em" else "not used for weights"
+    caption = (
+        f"Probability of naming the true winner of a pair, estimated from the votes alone ({method}). "
+        "0.5 is chance, below it the scale may have been read backwards. It ranks labelers; it is no verdict on anyone."
+    )
+    rules = [Rule(0.5, "chance", "reference")]
+    chart = bar_chart(bars, x="estimated reliability", x_range=(0, 1), rules=rules, description=title)
+    head = ["labeler", "reliability", "weight", "votes", "standing"]
+    table = [
+        [Cell(row["name"]), *numbers(number(row["reliability"]), number(row["weight"]), number(row["num_votes"])),
+         Cell(row["standing"])]
+        for row in rows
+    ]  # fmt: skip
+    return Figure(title, chart, caption, Table(head, table))
+
+
+def _labelers(found: dict[str, Any], who: str) -> Table:
+    rows = []
+    for row in found["labelers"]:
+        truth = row.get("truth") or {}
+        known = [str(truth["habit"])] if truth.get("habit") else []
+        rows.append([
+            Cell(row["name"]), Cell(row["kind"]),
+            *numbers(number(row["num_tasks"]), number(row["reliability"]), number(row["weight"]),
+                     percent(row["ties"].get("value")), percent(row["fails"].get("value"))),
+            Cell(row["standing"], role="alarm" if row["standing"].endswith("?") else ""),
+            Cell(", ".join(known)), Cell(row["id"], code=True),
+        ])  # fmt: skip
+    head = ["labeler", "kind", "tasks", "reliability", "weight", "ties", "F", "standing", "known habit", "record"]
+    caption = f"{who[0].upper()}{who[1:]}, most reliable first. A weight of 0 leaves a labeler’s votes out."
+    return Table(head, rows, "", caption)
+
+
+def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> Table:
+    pairs = found.get("pairs", {})
+    rows = [
+        ("judgments", f"{found['num_judgments']:,}"),
+        ("tasks (one prompt, its completions)", f"{found['num_tasks']:,}"),
+        ("ties among votes", interval_text(found.get("ties"), percent)),
+        ("completions marked F", interval_text(found.get("fails"), percent)),
+        ("completions dropped as F by consensus", f"{pairs.get('num_failed_completions', 0):,}"),
+        ("pairs to learn from", f"{pairs.get('num_resolved', 0):,}"),
+        ("pairs left undecided", f"{pairs.get('num_unresolved', 0):,}"),
+        ("groups that teach nothing", f"{pairs.get('num_without_pairs', 0):,}"),
+    ]
+    caption = (
+        f"Consensus: {METHODS.get(found.get('consensus', ''), found.get('consensus', ''))}; "
+        f"F where at least {percent(found.get('fail_share'))} of the {who} say so."
+    )
+    title = f"{run.name}: {pairs.get('num_preferences', 0):,} rankings became {pairs.get('num_resolved', 0):,} pairs"
+    cells = [[Cell(name), *numbers(value)] for name, value in rows]
+    return Table(["what", "how many"], cells, title, caption, sources)

@@ -1,0 +1,138 @@
+"""Reward and gold against √KL: what was gained at which distance from the reference, and what could have been."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, numbers
+from preflab.report.charts import Line, line_chart
+from preflab.report.measures import measure_name
+from preflab.report.runs import Page, Run, placed
+from preflab.report.scales import thinned
+from preflab.report.words import course, interval_text, number, or_nan
+
+X = "√KL to the reference, √nats"
+
+
+def frontier_section(page: Page) -> Section | None:
+    """Courses of training and evaluated models; None when no KL is known."""
+    figures = [
+        figure
+        for metric, what, role in (
+            ("reward/mean", "reward", "reward"),
+            ("score/held_out", "held-out criterion", "gold"),
+        )
+        if (figure := _course(page, metric, what, role)) is not None
+    ]
+    for run in page.of_kind("evaluate"):
+        figures += _evaluated(page, run, run.json("evaluation.json"))
+    blocks: list[Block] = [Grid(figures)] if figures else []
+    lead = (
+        "To the right: further from where the model started. Learned reward can be bought with distance for ever; "
+        "what people or a judge think of it cannot (Gao et al. 2022)."
+    )
+    return Section("frontier", "What distance bought", blocks, lead) if blocks else None
+
+
+def distances(run: Run, metric: str) -> tuple[list[float], list[float]]:
+    """(√KL, metric) of the steps at which both were logged, in order of steps."""
+    name = "kl/exact" if any("kl/exact" in row for row in run.metrics) else "kl/k1"
+    rows = [
+        (row[name], row[metric]) for row in run.metrics if row.get(name) is not None and row.get(metric) is not None
+    ]
+    return [math.sqrt(max(0.0, kl)) for kl, _ in rows], [float(value) for _, value in rows]
+
+
+def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
+    runs = [run for run in page.of_kind("ppo") if distances(run, metric)[0]]
+    if not runs:
+        return None
+    series = {run.name: distances(run, metric) for run in runs}
+    lines = [
+        Line(run.name if len(runs) > 1 else "", placed(role, index), *series[run.name])
+        for index, run in enumerate(runs)
+    ]
+    title = _course_title(what, series)
+    rows = [
+        [Cell(name), *numbers(number(xs[i]), number(ys[i]))]
+        for name, (xs, ys) in series.items()
+        for i in thinned(len(xs), 20)
+    ]
+    return Figure(
+        title,
+        line_chart(
+            lines, x=X, y=f"{what[0].upper()}{what[1:]} during training", x_range=_x_range(lines), description=title
+        ),
+        f"One point per step at which {metric} was logged, joined in the order of training; means over completions.",
+        Table(["run", "√KL", what], rows),
+        [page.link(run, "metrics.jsonl") for run in runs],
+    )
+
+
+def _course_title(what: str, series: dict[str, tuple[list[float], list[float]]]) -> str:
+    """Where each course peaks, when it falls back; else where it ends."""
+    parts = []
+    for name, (xs, ys) in series.items():
+        found = course(list(range(len(xs))), ys)
+        who = f"{name}: " if len(series) > 1 else ""
+        if found is None:
+            continue
+        if found.fell_back:
+            peak = xs[round(found.peak_x)]
+            parts.append(f"{who}best at √KL {number(peak, 2)}, then worse")
+        else:
+            parts.append(f"{who}{found.verb} up to √KL {number(max(xs), 2)}")
+    return f"{what[0].upper()}{what[1:]}: {'; '.join(parts)}" if parts else f"{what} against √KL"
+
+
+def _evaluated(page: Page, run: Run, found: dict[str, Any]) -> list[Figure]:
+    points = found.get("frontier") or []
+    measures = list(dict.fromkeys(name for point in points for name in point["worth"]))
+    return [_measure(page, run, found, name) for name in measures]
+
+
+def _measure(page: Page, run: Run, found: dict[str, Any], name: str) -> Figure:
+    """One judge or reward of the evaluated models, with the best that could be had where it was estimated."""
+    points = [point for point in found["frontier"] if point["worth"].get(name, {}).get("value") is not None]
+    lines = [
+        Line(
+            point["model"], page.role(point["model"]), [point["distance"]["value"]], [point["worth"][name]["value"]],
+            [or_nan(point["worth"][name]["low"])], [or_nan(point["worth"][name]["high"])], dots=True,
+        )
+        for point in points
+    ]  # fmt: skip
+    tilted = found.get("tilted") or {}
+    optimum = tilted.get("curve") if name == f"judge/{tilted.get('judge')}" else None
+    title = f"{measure_name(name)} at each model’s distance from {found.get('reference')}"
+    caption = f"Held-out prompts, n = {found['prompts']['num']}; whiskers: 95\u00a0% intervals."
+    if optimum:
+        xs = [math.sqrt(point["kl"]) for point in optimum]
+        lines.insert(0, Line("best possible", "gold", xs, [point["value"] for point in optimum]))
+        title = _optimum_title(name, tilted) or title
+        caption += (
+            " Line: the best that any model can have at this KL, by exponential tilting of "
+            f"{tilted['num_completions']} completions of {tilted['reference']} for each of {tilted['num_prompts']} "
+            "prompts; it ends where too few of them carry the weight."
+        )
+    rows = [
+        [Cell(point["model"]), *numbers(interval_text(point["distance"]), interval_text(point["worth"][name]))]
+        for point in points
+    ]
+    chart = line_chart(lines, x=X, y=measure_name(name), x_range=_x_range(lines), description=title)
+    table = Table(["model", "√KL", measure_name(name)], rows)
+    return Figure(title, chart, caption, table, page.files(run, "evaluation.json"))
+
+
+def _x_range(lines: list[Line]) -> tuple[float, float]:
+    return 0.0, 1.02 * max((x for line in lines for x in line.xs), default=1.0) or 1.0
+
+
+def _optimum_title(name: str, tilted: dict[str, Any]) -> str:
+    """`gold (judge): ppo spent 3.4 nats on what 1.3 could buy`."""
+    spent = [
+        f"{one['model']} spent {number(one['kl'], 2)} nats on what {number(one['nats_needed'], 2)} could buy"
+        for one in tilted.get("models", [])
+        if one.get("nats_needed") and one.get("kl")
+    ]
+    return f"{measure_name(name)}: {'; '.join(spent)}" if spent else ""

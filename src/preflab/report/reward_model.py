@@ -1,0 +1,143 @@
+"""How good the reward model is: accuracy beside people's agreement and beside length alone, calibration, F scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.report.blocks import Block, Cell, Figure, Grid, Note, Section, Table, numbers
+from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
+from preflab.report.feedback import HUMAN, HUMAN_HIGH, HUMAN_LOW
+from preflab.report.runs import Page, Run
+from preflab.report.words import best_value, count, excludes_zero, interval_text, number, or_nan, percent, points
+
+SPLITS = {"held_out": "held-out pairs", "test": "the other preferences"}
+
+
+def reward_section(page: Page) -> Section | None:
+    """Every reward model among the runs; None when there is none."""
+    blocks: list[Block] = []
+    for run in page.of_kind("reward"):
+        report = run.json("reward_report.json")
+        for split, what in SPLITS.items():
+            if (report.get(split) or {}).get("accuracy"):
+                blocks += _quality(page, run, report[split], what)
+        blocks += _fails(page, run, report)
+    return Section("reward", "The reward model", blocks) if blocks else None
+
+
+def _quality(page: Page, run: Run, found: dict[str, Any], what: str) -> list[Block]:
+    figures = [_accuracy(run, found, what), _by_length(found, what), _calibration(found, what)]
+    sources = page.files(run, "reward_report.json")
+    shown = [Figure(f.title, f.chart, f.caption, f.table, sources) for f in figures if f is not None]
+    return [Grid(shown)]
+
+
+def _n(found: dict[str, Any]) -> str:
+    return f"{count(found['num_pairs'], 'pair')} of {count(found['num_prompts'], 'prompt')}"
+
+
+def _accuracy(run: Run, found: dict[str, Any], what: str) -> Figure:
+    accuracy, longer = found["accuracy"], found["longer_wins"]
+    bars = [
+        Bar(run.name, accuracy["value"], "reward", or_nan(accuracy["low"]), or_nan(accuracy["high"]),
+            best_value(accuracy, percent)),
+        Bar("longer one wins", longer["value"], "reference", or_nan(longer["low"]), or_nan(longer["high"]),
+            best_value(longer, percent)),
+    ]  # fmt: skip
+    value = accuracy["value"]
+    where = "as often as people agree" if HUMAN_LOW <= value <= HUMAN_HIGH else (
+        "more often than people agree" if value > HUMAN_HIGH else "less often than people agree"
+    )  # fmt: skip
+    title = f"{run.name} is right on {best_value(accuracy, percent)} of {what}, {where}"
+    beyond = found.get("beyond_length") or {}
+    said = f"{best_value(beyond, points)} beyond what length alone gives" if beyond else ""
+    said += " (interval excludes 0)" if excludes_zero(beyond) else " (interval includes 0)" if beyond else ""
+    caption = (
+        f"{_n(found)}; ties of scores count half; 95\u00a0% intervals over prompts. {said}. "
+        f"Log-loss {number(found.get('log_loss'))} (ln 2 = 0.693 knows nothing). "
+        "A reward model cannot be expected above the agreement of those who labelled."
+    )
+    head = ["", "accuracy (95\u00a0% interval)", "n prompts"]
+    table = [
+        [Cell(name), *numbers(interval_text(entry, percent), str(entry.get("num", "")))]
+        for name, entry in ((run.name, accuracy), ("longer one wins", longer), ("difference", beyond))
+        if entry
+    ]
+    chart = bar_chart(bars, x="accuracy", x_range=(0, 1), rules=[HUMAN], percent=True, description=title)
+    return Figure(title, chart, caption, Table(head, table))
+
+
+def _calibration(found: dict[str, Any], what: str) -> Figure | None:
+    bins = [entry for entry in found.get("calibration", []) if entry["observed"].get("value") is not None]
+    if not bins:
+        return None
+    xs, ys = [entry["predicted"] for entry in bins], [entry["observed"]["value"] for entry in bins]
+    gap = sum((x - y) * entry["num"] for x, y, entry in zip(xs, ys, bins, strict=True)) / sum(b["num"] for b in bins)
+    if abs(gap) < 0.03:
+        title = "It is right about as often as it says"
+    else:
+        how = "It is too sure of itself" if gap > 0 else "It is right more often than it says"
+        title = f"{how}: {points(round(abs(gap), 2))} off on average"
+    low = [or_nan(entry["observed"]["low"]) for entry in bins]
+    high = [or_nan(entry["observed"]["high"]) for entry in bins]
+    line = Line("", "reward", xs, ys, low, high, dots=True)
+    floor = min(0.5, *(value for value in (*ys, *low) if value == value))
+    chart = line_chart([line], x="confidence σ(|score difference|)", y="share right", diagonal="exactly as it says",
+                       x_range=(0.5, 1.0), y_range=(0.2 * (floor // 0.2), 1.0), description=title)  # fmt: skip
+    caption = (
+        f"{what[0].upper()}{what[1:]} in bins of equal size by confidence, raw scores, {_n(found)}; "
+        "whiskers: 95\u00a0% over prompts."
+    )
+    head = ["confidence", "right (95\u00a0% interval)", "pairs"]
+    rows = [numbers(percent(b["predicted"]), interval_text(b["observed"], percent), str(b["num"])) for b in bins]
+    return Figure(title, chart, caption, Table(head, rows))
+
+
+def _by_length(found: dict[str, Any], what: str) -> Figure | None:
+    bins = [entry for entry in found.get("by_length", []) if entry["accuracy"].get("value") is not None]
+    if not bins:
+        return None
+    labels = [f"{entry['from']:+.0f} to {entry['to']:+.0f}".replace("-", "−") for entry in bins]
+    bars = [
+        Bar(label, b["accuracy"]["value"], "reward", or_nan(b["accuracy"]["low"]), or_nan(b["accuracy"]["high"]),
+            best_value(b["accuracy"], percent))
+        for label, b in zip(labels, bins, strict=True)
+    ]  # fmt: skip
+    first, last = (best_value(bins[place]["accuracy"], percent) for place in (0, -1))
+    title = f"Right on {first} where the chosen one is much shorter, {last} where it is much longer"
+    caption = (
+        f"{what[0].upper()}{what[1:]} by length of chosen minus rejected, characters. A model that only counts "
+        "characters is wrong where the chosen one is shorter and right where it is longer."
+    )
+    chart = bar_chart(bars, x="accuracy", x_range=(0, 1), rules=[Rule(0.5, "chance")], percent=True, description=title)
+    head = ["chosen − rejected, characters", "accuracy (95\u00a0% interval)", "pairs"]
+    rows = [
+        [Cell(label), *numbers(interval_text(b["accuracy"], percent), str(b["num"]))]
+        for label, b in zip(labels, bins, strict=True)
+    ]
+    return Figure(title, chart, caption, Table(head, rows))
+
+
+def _fails(page: Page, run: Run, report: dict[str, Any]) -> list[Block]:
+    """What the model gives to completions that the labelers called F, beside the others."""
+    blocks: list[Block] = []
+    fails = report.get("fails")
+    if fails:
+        below = fails.get("share_below")
+        title = f"F completions score {number(fails['mean'])} on average, the others {number(fails.get('mean_others'))}"
+        text = f"{count(fails['num'], 'F completion')} and {count(fails['num_others'], 'other')}, normalised scores."
+        if below is not None:
+            text += f" Within a prompt the F completion scores lower in {percent(below)} of the cases."
+        text += " A reward model that never saw gibberish in training cannot know it."
+        blocks.append(Note(text, "" if (below or 0) > 0.8 else "reward", title, page.files(run, "reward_report.json")))
+    ranks = report.get("by_rank") or []
+    if ranks:
+        rows = [
+            [
+                Cell("F" if entry["rank"] is None else str(entry["rank"])),
+                *numbers(number(entry["mean"]), f"{entry['num']:,}"),
+            ]
+            for entry in ranks
+        ]
+        blocks.append(Table(["consensus rank", "mean score", "completions"], rows, "Scores by consensus rank"))
+    return blocks
