@@ -103,7 +103,7 @@ ALL: list[Record] = [EVALUATION, PREFERENCE, JUDGMENT, TASK, CAMPAIGN, LABELER, 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    with Workspace.open(tmp_path / "w", create=True) as opened:
+    with Workspace.open(tmp_path / "a folder, 100 % odd? #1 & ä", create=True) as opened:
         yield opened
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, StatementError
 
 from preflab.errors import PreflabError
@@ -31,7 +31,9 @@ to_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=("
 
 def sqlite_engine(file: Path) -> Engine:
     """An engine on a SQLite file, which is switched to WAL once and stays so."""
-    engine = create_engine(f"sqlite:///{file}", json_serializer=to_json, connect_args={"timeout": LOCK_WAIT})
+    engine = create_engine(
+        URL.create("sqlite", database=str(file)), json_serializer=to_json, connect_args={"timeout": LOCK_WAIT}
+    )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
