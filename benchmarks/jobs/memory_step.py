@@ -25,6 +25,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=8)
     parser.add_argument("--prompt-tokens", type=int, default=16)
     parser.add_argument("--new-tokens", type=int, default=48)
+    parser.add_argument("--tokens-per-micro-batch", type=int, default=4096)
+    parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
 
@@ -62,6 +64,17 @@ def main() -> None:
     emit(stage=args.stage, parameters=num_parameters, weights_mib=round(num_parameters * 4 / 2**20))
 
 
+def optimiser(args: argparse.Namespace) -> Any:
+    """The same for both stages."""
+    from preflab.settings.learning import OptimiserSettings
+
+    return OptimiserSettings(
+        learning_rate=1e-5,
+        tokens_per_micro_batch=args.tokens_per_micro_batch,
+        gradient_checkpointing=args.gradient_checkpointing,
+    )
+
+
 def ppo(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, folder: Path) -> None:
     """PPO: policy, reference, value and reward on the one base."""
     from ppo_parts import ppo_run, settings
@@ -75,7 +88,7 @@ def ppo(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, fo
         num_steps=NUM_STEPS,
         num_rows=args.rows,
         num_new_tokens=args.new_tokens,
-        tokens_per_micro_batch=4096,
+        optimiser=optimiser(args),
     )
     run, _ = ppo_run(trunk, chosen, prompts, folder)
     train_ppo(run)
@@ -86,7 +99,7 @@ def sft(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, fo
     import torch
 
     from preflab.policy.sft import train_sft
-    from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
+    from preflab.settings.learning import LoraSettings, RunSettings, SftSettings
     from preflab.training.batches import Sequence
     from preflab.training.processes import make_accelerator
 
@@ -97,7 +110,7 @@ def sft(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, fo
         data="demonstrations",
         num_sequences_per_step=args.rows,
         lora=LoraSettings(),
-        optimiser=OptimiserSettings(learning_rate=1e-5, tokens_per_micro_batch=4096),
+        optimiser=optimiser(args),
         run=RunSettings(save_every=NUM_STEPS + 1),
     )
     train_sft(trunk, sequences, chosen, num_steps=NUM_STEPS, folder=folder, seed=0, accelerator=make_accelerator())

@@ -52,7 +52,7 @@ class RewardRole:
 
 
 def settings(
-    *, lora: LoraSettings | None, num_steps: int, num_rows: int, num_new_tokens: int, tokens_per_micro_batch: int
+    *, lora: LoraSettings | None, num_steps: int, num_rows: int, num_new_tokens: int, optimiser: OptimiserSettings
 ) -> PpoSettings:
     """One epoch, one minibatch, k1 in the reward at 0.05: what the peers' trl_ppo.py does."""
     return PpoSettings(
@@ -66,7 +66,7 @@ def settings(
         num_minibatches=1,
         kl_coef=0.05,
         decoding=DecodingSettings(max_new_tokens=num_new_tokens, max_batch_rows=num_rows),
-        optimiser=OptimiserSettings(learning_rate=1e-5, tokens_per_micro_batch=tokens_per_micro_batch),
+        optimiser=optimiser,
         run=RunSettings(save_every=num_steps + 1),
     )
 

@@ -27,7 +27,7 @@ def main() -> None:
 
     from preflab.models.trunk import Trunk
     from preflab.policy.ppo import train_ppo
-    from preflab.settings.learning import LoraSettings
+    from preflab.settings.learning import LoraSettings, OptimiserSettings
 
     peers = peers_common(args.peers)
     tokenizer = peers.tokenizer()
@@ -41,7 +41,7 @@ def main() -> None:
         num_steps=args.steps,
         num_rows=NUM_ROWS,
         num_new_tokens=NUM_NEW_TOKENS,
-        tokens_per_micro_batch=4096,
+        optimiser=OptimiserSettings(learning_rate=1e-5),
     )
     with tempfile.TemporaryDirectory() as folder:
         run, engine = ppo_run(trunk, chosen, prompts, Path(folder))
