@@ -1,7 +1,8 @@
-"""`check` and `chat`: a model of your own, looked at and talked to."""
+"""`check`, `chat` and `export model`: a model looked at, talked to, and given away."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,65 @@ ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a fol
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("chat", help=chat.__doc__, short_help="Talk to a model in the terminal.")(chat)
+
+
+def add_export_to(export: typer.Typer) -> None:
+    """Adds `export model`."""
+    export.command("model", help=export_model.__doc__, short_help="Write a model as a plain Hugging Face folder.")(
+        export_model
+    )
+
+
+def export_model(
+    model: ModelArgument,
+    folder: Annotated[Path, typer.Argument(help="Where to; a new or empty folder.")],
+    base: Annotated[
+        str | None, typer.Option("--base", help="Of an adapter: the model it belongs to.", show_default="what it says")
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model as a plain Hugging Face folder: adapters merged, a reward model as a sequence classifier.
+
+    What is written is opened again and compared with what it was made of.
+    """
+    with speaking(as_json) as speaker:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise PreflabError(f"{folder}: there is something already", "a new or empty folder", "name another")
+        place = Path(model_place(model, recipe, set_ or [], workspace))
+        opener, difference = _export(place, folder, base)
+        speaker.say(f"largest difference from what it was made of: {difference:.1e}")
+        opened = f"transformers.{opener}.from_pretrained({str(folder)!r})"
+        speaker.last(folder, f"open it with {opened}", opener=opener, difference=difference)
+
+
+def _export(place: Path, folder: Path, base: str | None) -> tuple[str, float]:
+    """Writes the folder; which class of transformers opens it, and the largest difference."""
+    from preflab.files import new_folder, read_json
+
+    if (place / "reward_model.json").is_file():
+        from preflab.models.export import export_reward
+        from preflab.rewards.score import load_reward_model
+
+        return "AutoModelForSequenceClassification", export_reward(load_reward_model(place)[0], folder)
+    if (place / "adapter_config.json").is_file():
+        from preflab.models.export import export_policy
+
+        named = base or read_json(place / "adapter_config.json").get("base_model_name_or_path")
+        if not named:
+            raise PreflabError(f"{place}: an adapter that does not say of which model", "its base", "add --base MODEL")
+        return "AutoModelForCausalLM", export_policy(named, place, folder)
+    if not (place / "config.json").is_file():
+        raise PreflabError(
+            f"{place}: no model in it",
+            "a folder with config.json, adapter_config.json or reward_model.json",
+            "name a finished stage, or a model's folder",
+        )
+    with new_folder(folder) as beside:
+        shutil.copytree(place, beside, dirs_exist_ok=True)
+    return "AutoModelForCausalLM", 0.0
 
 
 def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | None) -> Path | str:

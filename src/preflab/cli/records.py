@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflab.cli.models import model_place
+from preflab.cli import models
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
     JsonOption,
@@ -49,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
     export = typer.Typer(help="Write records, or a model as a plain Hugging Face folder.", no_args_is_help=True)
     for name, (format, said) in EXPORTS.items():
         export.command(name, help=said, short_help=said.partition(" as ")[0])(_export_command(format))
+    models.add_export_to(export)
     app.add_typer(export, name="export")
     app.command("score", help=score.__doc__, short_help="Score completions with a reward model or a function.")(score)
 
@@ -174,7 +175,7 @@ def score(
 
     with speaking(as_json) as speaker:
         rows = _rows(file)
-        values = _scores(rows, by, class_label, lambda ref: model_place(ref, recipe, set_ or [], workspace))
+        values = _scores(rows, by, class_label, lambda ref: models.model_place(ref, recipe, set_ or [], workspace))
         target = output or file.with_suffix(".scored.jsonl")
         write_text(target, "".join(_json_line({**row, "reward": v}) for row, v in zip(rows, values, strict=True)))
         mean = sum(values) / len(values)
