@@ -29,6 +29,7 @@ LIKE_LLAMA: dict[str, dict[str, Any]] = {
     "gemma2": {"sliding_window": 6, "head_dim": 8, "query_pre_attn_scalar": 8},
     "gpt_neox": {},
     "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "granite": {},
 }
 
 

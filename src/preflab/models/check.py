@@ -1,0 +1,100 @@
+"""`preflab check MODEL`: what preflab relies on, measured on the user's own model.
+
+Each row says what was looked at, whether it holds, what was measured, what is allowed, and what to do or to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.models.facts import ModelFacts, model_facts
+from preflab.models.loading import load_causal_lm, load_tokenizer
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """One line of the table."""
+
+    name: str
+    holds: bool
+    measured: str
+    allowed: str
+    advice: str = ""
+    """What to do where it does not hold; what to know where it does."""
+
+
+def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str = "float32") -> list[CheckRow]:
+    """All checks of a causal language model: its tokenizer's facts, then the invariants, on short random inputs.
+
+    Args:
+        ref: folder or Hub id.
+        sampler_of: makes the sampler to check, called as `sampling.engine.TransformersEngine` is.
+        dtype: type of the weights; what is allowed is wider below float32.
+
+    Raises:
+        PreflabError: the model cannot be loaded at all.
+    """
+    from preflab.models.check_numbers import check_numbers
+
+    tokenizer = load_tokenizer(ref)
+    model = load_causal_lm(ref, dtype=dtype)
+    facts = model_facts(model, tokenizer)
+    return [*check_facts(facts), *check_numbers(model, tokenizer, facts, sampler_of)]
+
+
+def check_facts(facts: ModelFacts) -> list[CheckRow]:
+    """What the tokenizer and the configuration say of each other."""
+    known_stops = [token for token in facts.stop_token_ids if token < facts.vocabulary_size]
+    return [
+        CheckRow(
+            "tokenizer fits the embedding",
+            facts.num_token_ids <= facts.vocabulary_size,
+            f"{facts.num_token_ids} tokens, {facts.vocabulary_size} rows",
+            "no more tokens than rows",
+            "" if facts.num_token_ids <= facts.vocabulary_size else "resize the embedding, or take its own tokenizer",
+        ),
+        CheckRow(
+            "stop tokens",
+            bool(known_stops) and len(known_stops) == len(facts.stop_token_ids),
+            ", ".join(map(str, facts.stop_token_ids)) or "none",
+            "at least one, all in the vocabulary",
+            "" if known_stops else "name eos_token_id in generation_config.json, or every completion runs to its limit",
+        ),
+        CheckRow(
+            "padding apart from the end",
+            True,
+            f"pad {facts.pad_id}, ends {', '.join(map(str, facts.stop_token_ids))}",
+            "any: ends are found by mask",
+            "pad is an end token: preflab does not mind, tools that look for the id do" if facts.pad_is_eos else "",
+        ),
+        CheckRow(
+            "BOS once",
+            True,
+            f"BOS {'is' if facts.adds_bos else 'is not'} put before plain text",
+            "once or never",
+            "a text that brings its BOS would get two; preflab takes one off" if facts.doubles_bos else "",
+        ),
+        CheckRow(
+            "prompts stay open",
+            True,
+            "an end is put after every text" if facts.adds_end else "nothing is put after a text",
+            "no end after a prompt",
+            "preflab takes it off prompts" if facts.adds_end else "",
+        ),
+        CheckRow(
+            "chat template",
+            True,
+            "there is one" if facts.has_chat_template else "none",
+            "needed for conversations only",
+            "" if facts.has_chat_template else "prompts have to be plain text, or lay a chat_template.jinja beside",
+        ),
+        CheckRow(
+            "context",
+            True,
+            f"{facts.context_length} tokens" if facts.context_length else "no limit in the configuration",
+            "prompt + max_new_tokens within it",
+        ),
+    ]

@@ -1,0 +1,256 @@
+"""The invariants of `preflab check`: equal whatever the padding, batch, chunk or split; ratio 1 and KL 0 at the start.
+
+B = 4 rows, two of one length; everything is compared in nats, or as a share of the largest gradient.
+"""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.models.adapters import adapter_parameters
+from preflab.models.check import CheckRow
+from preflab.models.facts import ModelFacts
+from preflab.models.logit_path import plain_statistics
+from preflab.models.merge import merged_language_model
+from preflab.models.role_files import load_role, save_role
+from preflab.models.trunk import Trunk
+from preflab.settings.learning import LoraSettings
+from preflab.settings.sampling import DecodingSettings
+from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.protocols import SampledCompletion, SampleRequest
+
+PROMPT_LENGTHS = (3, 7, 3, 1)
+NUM_TOKENS = 10
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What rounding explains in a type."""
+
+    nats: float
+    share: float
+    """Of the largest value compared."""
+
+    @classmethod
+    def of(cls, dtype: torch.dtype) -> Tolerance:
+        """float32 or a type of 16 bits."""
+        return cls(1e-4, 1e-4) if dtype == torch.float32 else cls(0.1, 0.1)
+
+
+@dataclass
+class Subject:
+    """The model with a fresh adapter, four prompts, and what it wrote."""
+
+    trunk: Trunk
+    sampler: Any
+    requests: list[SampleRequest]
+    completions: list[SampledCompletion]
+    allowed: Tolerance
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """Prompts with their completions."""
+        pairs = zip(self.requests, self.completions, strict=True)
+        return [Sequence(request.prompt_ids, completion.token_ids) for request, completion in pairs]
+
+    def batch(self, rows: slice = slice(None)) -> TokenBatch:
+        """Rows, right-padded."""
+        return collate(self.sequences[rows], self.trunk.pad_id).to(self.trunk.device)
+
+    def decoding(self, **other: Any) -> DecodingSettings:
+        """Ten tokens at temperature 1, nothing cut off."""
+        return DecodingSettings(max_new_tokens=NUM_TOKENS, **other)
+
+
+def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> list[CheckRow]:
+    """Every invariant, one row each."""
+    subject = _subject(model, tokenizer, facts, sampler_of)
+    checks = (
+        _repeatable, _padding_amount, _padding_side, _batch_composition, _first_ratio, _first_kl, _chunked, _split,
+        _saved_head, _merged,
+    )  # fmt: skip
+    return [check(subject) for check in checks]
+
+
+def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> Subject:
+    lora = LoraSettings(rank=4, alpha=8.0)
+    trunk = Trunk(model, tokenizer, lora=lora, roles=("policy", "value"), zero_value=False)
+    special = {*tokenizer.all_special_ids, *facts.stop_token_ids}
+    words = torch.tensor([i for i in range(min(facts.num_token_ids, facts.vocabulary_size)) if i not in special])
+    random = torch.Generator().manual_seed(0)
+    prompts = [words[torch.randint(len(words), (n,), generator=random)].tolist() for n in PROMPT_LENGTHS]
+    requests = [SampleRequest(tuple(prompt), seed) for seed, prompt in enumerate(prompts)]
+    sampler = sampler_of(
+        trunk.language_model("policy"), pad_id=trunk.pad_id, stop_token_ids=(), role=lambda: trunk.role("policy")
+    )
+    subject = Subject(trunk, sampler, requests, [], Tolerance.of(model.dtype))
+    subject.completions = sampler.sample(requests, subject.decoding())
+    return subject
+
+
+def _repeatable(subject: Subject) -> CheckRow:
+    with torch.no_grad():
+        first, second = (_logps(subject, subject.batch()) for _ in range(2))
+    return _row("the same twice", _largest(first - second), 0.0, "nats", "dropout or another randomness is still on")
+
+
+def _padding_amount(subject: Subject) -> CheckRow:
+    with torch.no_grad():
+        together = _logps(subject, subject.batch())
+        alone = [_logps(subject, subject.batch(slice(row, row + 1)))[0] for row in range(len(subject.requests))]
+    measured = max(_largest(one - all_[: len(one)]) for one, all_ in zip(alone, together, strict=True))
+    return _row(
+        "padding amount", measured, subject.allowed.nats, "nats", "the model looks beyond a token: it is not causal"
+    )
+
+
+def _padding_side(subject: Subject) -> CheckRow:
+    """Left-padded with mask and positions, as when decoding, against no padding at all."""
+    rows = [request.prompt_ids for request in subject.requests]
+    width = max(map(len, rows))
+    device = subject.trunk.device
+    ids = torch.tensor([(subject.trunk.pad_id,) * (width - len(row)) + row for row in rows], device=device)
+    real = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
+    places = (real.cumsum(1) - 1).clamp_min(0)
+    model = subject.trunk.language_model("policy")
+    positions = {"position_ids": places} if "position_ids" in inspect.signature(model.forward).parameters else {}
+    with torch.no_grad(), subject.trunk.role("policy"):
+        left = model(input_ids=ids, attention_mask=real.long(), **positions).logits[:, -1]
+        plain = [model(input_ids=torch.tensor([row], device=device)).logits[0, -1] for row in rows]
+    measured = _largest(left.float().log_softmax(-1) - torch.stack(plain).float().log_softmax(-1))
+    advice = "preflab decodes it unpadded and without a cache, which is slow; elsewhere, do not pad on the left"
+    return _row("padding side", measured, subject.allowed.nats, "nats", advice)
+
+
+def _batch_composition(subject: Subject) -> CheckRow:
+    again = [subject.sampler.sample([request], subject.decoding())[0] for request in subject.requests]
+    differing = sum(a.token_ids != b.token_ids for a, b in zip(again, subject.completions, strict=True))
+    pairs = [(a, b) for a, b in zip(again, subject.completions, strict=True) if a.token_ids == b.token_ids]
+    measured = max((abs(x - y) for a, b in pairs for x, y in zip(a.logps, b.logps, strict=True)), default=0.0)
+    allowed = subject.allowed.nats
+    # Below float32 a draw may fall on the other side of a boundary without anything being wrong.
+    holds = measured <= allowed and (differing == 0 or subject.trunk.model.dtype != torch.float32)
+    return CheckRow(
+        "samples whatever shares the batch",
+        holds,
+        f"{differing} of {len(again)} differ, {measured:.1e} nats",
+        f"0, {allowed:.0e} nats",
+        "" if holds else "sample with max_batch_rows: 1, and say which architecture it is",
+    )
+
+
+def _first_ratio(subject: Subject) -> CheckRow:
+    with torch.no_grad():
+        trained = _logps(subject, subject.batch())
+    sampled = torch.tensor([completion.logps for completion in subject.completions], device=trained.device)
+    measured = _largest((trained - sampled).exp() - 1)
+    return _row("first ratio is 1", measured, subject.allowed.nats, "away from 1", "sampler and trainer disagree")
+
+
+def _first_kl(subject: Subject) -> CheckRow:
+    with torch.no_grad():
+        kl = subject.trunk(subject.batch(), ("policy",), exact_kl=True)["policy"].kl
+    return _row("first KL is 0", _largest(kl), 1e-6, "nats", "a fresh adapter changes the model: do not train it so")
+
+
+def _chunked(subject: Subject) -> CheckRow:
+    """Log-probabilities, entropy and their gradient: from hidden states in chunks, and from the model's own logits."""
+    name = "chunked log-probabilities"
+    if subject.trunk.plain_because:
+        return CheckRow(name, True, "not used", "–", f"slower and larger: {subject.trunk.plain_because}")
+    batch = subject.batch()
+    mask = batch.completion_mask
+    output = subject.trunk(batch, ("policy",), entropy=True)["policy"]
+    with subject.trunk.role("policy"):
+        logits = subject.trunk.language_model("policy")(input_ids=batch.input_ids, use_cache=False).logits
+    states = logits[mask.nonzero()[:, 0], batch.state_index[mask]]
+    targets = batch.completion_ids[mask]
+    plain = plain_statistics(states, targets, temperature=1.0, entropy=True, ref_logits=None)
+    values = max(_largest(output.logps[mask] - plain.logps), _largest(output.entropy[mask] - plain.entropy))
+    ours = _gradients(subject, output.logps[mask].sum() + output.entropy[mask].sum())
+    theirs = _gradients(subject, plain.logps.sum() + plain.entropy.sum())
+    gradients = _largest(ours - theirs) / max(_largest(theirs), 1e-30)
+    holds = values <= subject.allowed.nats and gradients <= subject.allowed.share
+    return CheckRow(
+        name,
+        holds,
+        f"{values:.1e} nats, gradient {gradients:.1e}",
+        f"{subject.allowed.nats:.0e} nats, gradient {subject.allowed.share:.0e}",
+        "" if holds else "the head is not a plain linear map: please report this architecture",
+    )
+
+
+def _split(subject: Subject) -> CheckRow:
+    """One batch of four, and four micro-batches of one, with the whole step's denominator."""
+    num = len(subject.requests) * NUM_TOKENS
+    whole = _gradients(subject, _logps(subject, subject.batch()).sum() / num)
+    parts = [_gradients(subject, _logps(subject, subject.batch(slice(i, i + 1))).sum() / num) for i in range(4)]
+    measured = _largest(torch.stack(parts).sum(0) - whole) / max(_largest(whole), 1e-30)
+    return _row("micro-batch split", measured, subject.allowed.share, "of the gradient", "rows are not independent")
+
+
+@torch.no_grad()
+def _saved_head(subject: Subject) -> CheckRow:
+    """The value role, adapter and head, saved, spoilt and loaded again."""
+    trunk = subject.trunk
+    _shake(trunk, "value")
+    before = trunk(subject.batch(), ("value",))["value"].values
+    with tempfile.TemporaryDirectory() as folder:
+        save_role(trunk, "value", Path(folder) / "value")
+        for _, parameter in trunk.parameters_of("value"):
+            parameter.zero_()
+        load_role(trunk, "value", Path(folder) / "value")
+    after = trunk(subject.batch(), ("value",))["value"].values
+    return _row("head saved and loaded", _largest(after - before), 0.0, "", "a saved run would not continue as it was")
+
+
+@torch.no_grad()
+def _merged(subject: Subject) -> CheckRow:
+    """A changed adapter, merged into the weights and not."""
+    trunk, ids = subject.trunk, subject.batch().input_ids
+    _shake(trunk, "policy")
+    with trunk.role("policy"):
+        unmerged = trunk.language_model("policy")(input_ids=ids, use_cache=False).logits.float()
+    merged = merged_language_model(trunk, "policy")(input_ids=ids, use_cache=False).logits.float()
+    measured = _largest(merged - unmerged) / max(1.0, _largest(unmerged))
+    allowed = 1e-5 if trunk.model.dtype == torch.float32 else subject.allowed.share
+    return _row("adapter merged", measured, allowed, "of the largest logit", "export would change the model")
+
+
+def _shake(trunk: Trunk, role: str) -> None:
+    """As if trained: a fresh adapter's B is 0 and would prove nothing."""
+    random = torch.Generator().manual_seed(1)
+    for name, parameter in adapter_parameters(trunk.model, role).items():
+        if ".lora_B." in name:
+            noise = torch.randn(parameter.shape, generator=random)
+            parameter.copy_(0.02 * noise)
+
+
+def _logps(subject: Subject, batch: TokenBatch) -> Tensor:
+    return subject.trunk(batch, ("policy",))["policy"].logps
+
+
+def _gradients(subject: Subject, loss: Tensor) -> Tensor:
+    """All gradients of the policy's adapter as one vector."""
+    parameters = [parameter for _, parameter in subject.trunk.parameters_of("policy")]
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return torch.cat([g.flatten() for g in gradients if g is not None])
+
+
+def _largest(tensor: Tensor) -> float:
+    return tensor.detach().abs().max().item()
+
+
+def _row(name: str, measured: float, allowed: float, unit: str, advice: str) -> CheckRow:
+    holds = measured <= allowed
+    return CheckRow(
+        name, holds, f"{measured:.1e} {unit}".strip(), f"{allowed:.0e}" if allowed else "0", "" if holds else advice
+    )
