@@ -13,6 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,29 +22,13 @@ from preflab.errors import PreflabError, nearest
 from preflab.files import write_text
 from preflab.recipe import Recipe
 from preflab.stages import resumable, stage_module
-from preflab.stages.base import StageContext, StageOutput, StageResult
-from preflab.stages.keys import ContentHashes, digest, stage_key
-from preflab.stages.runs import FreshCounts, locked, now, read_manifest, versions, write_manifest
+from preflab.stages.base import StageContext, StageResult
+from preflab.stages.plan import Step, before, output, plan, state_of
+from preflab.stages.processes import Processes
+from preflab.stages.runs import locked, now, read_manifest, versions, write_manifest
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
-
-State = Literal["done", "waiting", "interrupted", "missing"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One stage, with its key and its folder."""
-
-    name: str
-    kind: str
-    settings: Any
-    seed: int
-    key: str
-    output_key: str
-    """The key as later stages see it: with the resumable settings."""
-    inputs: tuple[str, ...]
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -68,81 +53,6 @@ Watcher = Callable[[Step, Line | None], None]
 def workspace_folder(recipe: Recipe, workspace: Path | None = None) -> Path:
     """The folder of the database and of `runs/`: the one given, or the recipe's."""
     return workspace.absolute() if workspace else recipe.resolve(recipe.settings.workspace).resolve()
-
-
-def plan(recipe: Recipe, runs: Path, fresh: Sequence[str] = ()) -> dict[str, Step]:
-    """Every stage with its key, inputs before those that read them.
-
-    Args:
-        fresh: stages whose key is to be a new one, so that they and what follows run again.
-
-    Raises:
-        PreflabError: a user's function without a module.
-    """
-    hashes, counts = ContentHashes(runs), FreshCounts(runs)
-    steps: dict[str, Step] = {}
-    for name in in_order(recipe):
-        settings, kind = recipe.stages[name], recipe.kind(name)
-        left_out = resumable(kind)
-        inputs = tuple(recipe.inputs(name))
-        keys = {other: steps[other].output_key for other in inputs}
-        key = stage_key(recipe, name, hashes, inputs=keys, version=stage_module(kind).VERSION, left_out=left_out)
-        if name in fresh:
-            counts.add(key)
-        if counts.get(key):
-            key = digest([key, counts.get(key)])
-        output_key = digest([key, [getattr(settings, field) for field in left_out]]) if left_out else key
-        folder = runs / f"{name}-{key[:12]}"
-        steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
-    hashes.save()
-    return steps
-
-
-def in_order(recipe: Recipe) -> list[str]:
-    """Stage names, each after what it reads, otherwise as the file has them."""
-    ordered: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        for other in recipe.inputs(name):
-            visit(other)
-        ordered.setdefault(name)
-
-    for name in recipe.stages:
-        visit(name)
-    return list(ordered)
-
-
-def before(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:
-    """These stages and everything they need, in order."""
-    wanted = set(names)
-    for name in reversed(list(steps)):
-        if name in wanted:
-            wanted |= set(steps[name].inputs)
-    return [name for name in steps if name in wanted]
-
-
-def state_of(step: Step) -> State:
-    """How far a stage came.
-
-    Raises:
-        PreflabError: it is done, and longer than the recipe asks for.
-    """
-    manifest = read_manifest(step.folder)
-    if not manifest or manifest["key"] != step.key:
-        return "missing"
-    if manifest["state"] != "done":
-        return "waiting" if manifest["state"] == "waiting" else "interrupted"
-    for name in resumable(step.kind):
-        wanted, finished = getattr(step.settings, name), manifest["settings"][name]
-        if wanted < finished:
-            raise PreflabError(
-                f"stages.{step.name}.{name}: {wanted}, but the stage has done {finished} already",
-                f"{name} of at least {finished}, which is kept",
-                f"write {name}: {finished}, or start again with --fresh {step.name}",
-            )
-        if wanted > finished:
-            return "interrupted"
-    return "done"
 
 
 def run(
@@ -170,13 +80,17 @@ def run(
     """
     for name in (*until, *only, *fresh):
         _check_stage(recipe, name)
-    folder = workspace_folder(recipe, workspace)
-    with locked(folder / "runs"):
-        steps = plan(recipe, folder / "runs", fresh)
+    folder, processes = workspace_folder(recipe, workspace), Processes()
+    with locked(folder / "runs") if processes.main else nullcontext():
+        steps = plan(recipe, folder / "runs", fresh) if processes.main else {}
+        processes.agree()  # the others plan when the main one has counted what is asked for anew
+        steps = steps or plan(recipe, folder / "runs", write=False)
         for name in only:
             _check_inputs(steps, name)
         wanted = before(steps, until) if until else list(steps)
-        return _Runner(recipe, folder, steps, watch).run([name for name in wanted if not only or name in only])
+        return _Runner(recipe, folder, steps, processes, watch).run(
+            [name for name in wanted if not only or name in only]
+        )
 
 
 def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
@@ -187,11 +101,6 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
         state = state_of(step)
         lines.append(_line(step, False) if state in ("done", "waiting") else _idle(step, "not done yet"))
     return lines
-
-
-def output(step: Step) -> StageOutput:
-    """A finished stage as those after it see it."""
-    return StageOutput(step.name, step.kind, step.key, step.folder, read_manifest(step.folder))
 
 
 def _check_stage(recipe: Recipe, name: str) -> None:
@@ -235,8 +144,10 @@ def _idle(step: Step, why: str) -> Line:
 class _Runner:
     """One pass over the stages."""
 
-    def __init__(self, recipe: Recipe, folder: Path, steps: Mapping[str, Step], watch: Watcher | None) -> None:
-        self.recipe, self.folder, self.steps = recipe, folder, steps
+    def __init__(
+        self, recipe: Recipe, folder: Path, steps: Mapping[str, Step], processes: Processes, watch: Watcher | None
+    ) -> None:
+        self.recipe, self.folder, self.steps, self.processes = recipe, folder, steps, processes
         self.watch: Watcher = watch or (lambda step, line: None)
         self._workspace: Workspace | None = None
 
@@ -256,16 +167,21 @@ class _Runner:
         held_up = [name for name in step.inputs if name in lines and lines[name].state != "done"]
         if held_up:
             return _idle(step, f"waits for {', '.join(held_up)}")
-        if state_of(step) == "done":
+        if self.processes.agree(state_of(step)) == "done":
             return _line(step, False)
         self.watch(step, None)
-        self._do(step)
+        former = self.processes.agree(read_manifest(step.folder))
+        if self.processes.main:
+            self._do(step, former)
+        elif getattr(stage_module(step.kind), "distributed", False):
+            self._call(step, former)
+        self.processes.agree()
         line = _line(step, True)
         self.watch(step, line)
         return line
 
-    def _do(self, step: Step) -> None:
-        former = read_manifest(step.folder)
+    def _do(self, step: Step, former: Mapping[str, Any]) -> None:
+        """The main process's part: the stage, and its manifest before and after."""
         manifest = self._manifest(step) | {"state": "running", "started": former.get("started", now())}
         spent, began = former.get("seconds", 0.0), time.monotonic()
         self._write(step, manifest | {"seconds": spent})

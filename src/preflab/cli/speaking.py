@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,16 +54,21 @@ class Speaker:
 
 @contextlib.contextmanager
 def speaking(as_json: bool) -> Iterator[Speaker]:
-    """A speaker; with --json progress is silent, stray prints go to stderr, and one object is printed at the end."""
+    """A speaker; with --json progress is silent, stray prints go to stderr, and one object is printed at the end.
+
+    Of several processes only the main one speaks.
+    """
     from preflab.progress import mode_for
 
-    speaker = Speaker(as_json)
+    speaker, main = Speaker(as_json), os.environ.get("RANK", "0") == "0"
     with contextlib.ExitStack() as stack:
-        if as_json:
+        if as_json or not main:
             stack.enter_context(mode_for("silent"))
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if not main:
+            speaker.stdout = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         yield speaker
-    if as_json:
+    if as_json and main:
         print(json.dumps(speaker.content, ensure_ascii=False, default=str), file=speaker.stdout)
 
 

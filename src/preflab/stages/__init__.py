@@ -4,6 +4,7 @@ A stage module is light to import: it says what it is, and brings torch and the 
 
     VERSION = 1                                  raise it when the same settings give another result: old runs go stale
     resumable = ("num_steps",)                   settings left out of the key, because more of them just continues
+    distributed = True                           all processes of a launch run it together (default: the main one alone)
     needs_torch = True                           False: threads and seeds of torch are left alone (default True)
     def run(ctx: StageContext) -> StageResult    called again with the same folder after an interruption
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from preflab.training.protocols import Sampler
 
 VERSION = 1
+distributed = True
 resumable = ("num_steps",)
 
 

@@ -6,6 +6,7 @@ from preflab.settings.learning import SftSettings
 from preflab.stages.base import StageContext, StageResult
 
 VERSION = 1
+distributed = True
 
 
 def run(ctx: StageContext) -> StageResult:

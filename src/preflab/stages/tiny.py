@@ -7,6 +7,7 @@ from preflab.settings.learning import TinySettings
 from preflab.stages.base import StageContext, StageResult
 
 VERSION = 1
+distributed = True
 
 
 def run(ctx: StageContext) -> StageResult:

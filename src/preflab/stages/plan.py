@@ -1,0 +1,115 @@
+"""The stages of a recipe in order, each with its key and its folder, and how far each came."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from preflab.errors import PreflabError
+from preflab.recipe import Recipe
+from preflab.stages import resumable, stage_module
+from preflab.stages.base import StageOutput
+from preflab.stages.keys import ContentHashes, digest, stage_key
+from preflab.stages.runs import FreshCounts, read_manifest
+
+State = Literal["done", "waiting", "interrupted", "missing"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage, with its key and its folder."""
+
+    name: str
+    kind: str
+    settings: Any
+    seed: int
+    key: str
+    output_key: str
+    """The key as later stages see it: with the resumable settings."""
+    inputs: tuple[str, ...]
+    folder: Path
+
+
+def plan(recipe: Recipe, runs: Path, fresh: Sequence[str] = (), *, write: bool = True) -> dict[str, Step]:
+    """Every stage with its key, inputs before those that read them.
+
+    Args:
+        runs: the folder of the run folders.
+        fresh: stages whose key is to be a new one, so that they and what follows run again.
+        write: keep what was hashed for the next time.
+
+    Raises:
+        PreflabError: a user's function without a module.
+    """
+    hashes, counts = ContentHashes(runs), FreshCounts(runs)
+    steps: dict[str, Step] = {}
+    for name in in_order(recipe):
+        settings, kind = recipe.stages[name], recipe.kind(name)
+        left_out = resumable(kind)
+        inputs = tuple(recipe.inputs(name))
+        keys = {other: steps[other].output_key for other in inputs}
+        key = stage_key(recipe, name, hashes, inputs=keys, version=stage_module(kind).VERSION, left_out=left_out)
+        if name in fresh:
+            counts.add(key)
+        if counts.get(key):
+            key = digest([key, counts.get(key)])
+        output_key = digest([key, [getattr(settings, field) for field in left_out]]) if left_out else key
+        folder = runs / f"{name}-{key[:12]}"
+        steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
+    if write:
+        hashes.save()
+    return steps
+
+
+def in_order(recipe: Recipe) -> list[str]:
+    """Stage names, each after what it reads, otherwise as the file has them."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for other in recipe.inputs(name):
+            visit(other)
+        ordered.setdefault(name)
+
+    for name in recipe.stages:
+        visit(name)
+    return list(ordered)
+
+
+def before(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:
+    """These stages and everything they need, in order."""
+    wanted = set(names)
+    for name in reversed(list(steps)):
+        if name in wanted:
+            wanted |= set(steps[name].inputs)
+    return [name for name in steps if name in wanted]
+
+
+def state_of(step: Step) -> State:
+    """How far a stage came.
+
+    Raises:
+        PreflabError: it is done, and longer than the recipe asks for.
+    """
+    manifest = read_manifest(step.folder)
+    if not manifest or manifest["key"] != step.key:
+        return "missing"
+    if manifest["state"] != "done":
+        return "waiting" if manifest["state"] == "waiting" else "interrupted"
+    for name in resumable(step.kind):
+        wanted, finished = getattr(step.settings, name), manifest["settings"][name]
+        if wanted < finished:
+            raise PreflabError(
+                f"stages.{step.name}.{name}: {wanted}, but the stage has done {finished} already",
+                f"{name} of at least {finished}, which is kept",
+                f"write {name}: {finished}, or start again with --fresh {step.name}",
+            )
+        if wanted > finished:
+            return "interrupted"
+    return "done"
+
+
+def output(step: Step) -> StageOutput:
+    """A finished stage as those after it see it."""
+    return StageOutput(step.name, step.kind, step.key, step.folder, read_manifest(step.folder))
