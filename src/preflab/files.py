@@ -85,19 +85,15 @@ def new_folder(folder: Path) -> Iterator[Path]:
         PreflabError: the disk is full or the folder cannot be written; the former folder is untouched.
     """
     beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
     with readable_disk_errors(folder):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
             yield beside
             _sync(beside)
-            if folder.exists():
-                os.replace(folder, former)
-            os.replace(beside, folder)
+            _take_place(beside, folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-            shutil.rmtree(former, ignore_errors=True)
 
 
 @contextmanager
@@ -113,6 +109,21 @@ def readable_disk_errors(path: Path) -> Iterator[None]:
             "a disk with room and a folder that may be written to",
             "free some room and run the same command again: what was there before is untouched",
         ) from error
+
+
+def _take_place(beside: Path, folder: Path) -> None:
+    """Rename a folder over another one; the former is put aside first and comes back if the rename fails."""
+    if not folder.exists():
+        os.replace(beside, folder)
+        return
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
+    os.replace(folder, former)
+    try:
+        os.replace(beside, folder)
+    except OSError:
+        os.replace(former, folder)
+        raise
+    shutil.rmtree(former)
 
 
 def _sync(folder: Path) -> None:

@@ -197,16 +197,16 @@ def _rows(file: Path) -> list[Any]:
 
 def _scores(rows: list[Any], by: str, class_label: str | None, place: Callable[[str], Path | str]) -> list[float]:
     from preflab.progress import progress
+    from preflab.rewards.sources import make_scorer
     from preflab.settings.ppo import RewardSource
     from preflab.stages.data import prompt_of
-    from preflab.stages.reward_sources import reward_sources
     from preflab.training.protocols import ScoringItem
 
     if ":" in by and not by.startswith("package:"):
         source = RewardSource(function=by)
     else:
         source = RewardSource(model=by, class_label=class_label)
-    scorer = reward_sources([source], place).scorer
+    scorer = make_scorer([source], place)
     items = [ScoringItem(prompt_of(row, without=("completion",)), row["completion"], (), (), "stop") for row in rows]
     values: list[float] = []
     with progress("score", len(items)) as bar:

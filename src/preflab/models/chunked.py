@@ -102,8 +102,8 @@ class _ChunkedHead(torch.autograd.Function):
         kept: tuple[list[Tensor], ...] = ([], [], [])
         for part in _parts(hidden.shape[0], tokens_per_chunk):
             chunk = _chunk(hidden, Head(weight, bias), targets, reference, ref_head, temperature, entropy, part)
-            for column, value in zip(outputs, chunk, strict=False):
-                column.append(value)
+            for column, output in zip(outputs, chunk[:4], strict=True):
+                column.append(output)
             if keep_gradients:
                 for column, value in zip(
                     kept, _gradients(chunk, weight, targets[part], temperature, entropy), strict=True
@@ -117,7 +117,7 @@ class _ChunkedHead(torch.autograd.Function):
         return stacked[0], stacked[1], stacked[2], stacked[3]
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         nothing = (None,) * 6
         if ctx.kept:
             terms = [u[:, None] * g for u, g in zip(upstream[:3], ctx.kept, strict=True) if g.numel()]

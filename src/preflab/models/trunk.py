@@ -76,8 +76,8 @@ class Trunk(nn.Module):
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
         self.lora, self.pooling = lora, pooling
         self.causal = model.get_output_embeddings() is not None
-        self.plain_because = why_not_chunked(model) if self.causal else None
         switch_dropout_off(model)
+        self.plain_because = why_not_chunked(model) if self.causal else None
         model.requires_grad_(lora is None)
         self.models = nn.ModuleDict({"base": model} if lora else _copies(model, roles))
         if reference is not None:

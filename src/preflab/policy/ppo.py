@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,24 @@ from preflab.maths.kl import (
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
 from preflab.models.trunk import Role, Trunk
-from preflab.policy.ppo_statistics import LearningBatch, keep_rollouts, reduced, rollout_statistics
+from preflab.policy.ppo_statistics import (
+    LearningBatch,
+    add_statistics,
+    keep_rollouts,
+    reduced,
+    rollout_statistics,
+    step_statistics,
+)
 from preflab.progress import progress
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarm, Alarms
 from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenBatch, collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import permutation, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
 from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem
 from preflab.training.rollouts import Rollouts
@@ -231,82 +238,56 @@ def update(
     """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
 
     Every loss is divided by the tokens of its whole minibatch over all micro-batches and processes, so how a minibatch
-    is split changes nothing.
+    is split changes nothing. The roles take turns, so that the activations of one of them are in memory at a time.
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
+    losses = (value_loss,) if step < settings.num_critic_warmup_steps else (policy_loss, value_loss)
     found: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
-        order = _permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
-        for rows in _split(order, settings.num_minibatches):
+        order = permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
+        for rows in split(order, settings.num_minibatches):
             count = rollouts.completion_mask[rows].sum()
             num_tokens = float(sum_over_processes(accelerator, count.to(accelerator.device)))
-            parts = token_budget_batches([rollouts.lengths[i] for i in rows], settings.optimiser.tokens_per_micro_batch)
+            lengths = [rollouts.lengths[i] for i in rows]
+            parts = token_budget_batches(lengths, settings.optimiser.tokens_per_micro_batch)
             sums: dict[str, float] = {}
-            for number, part in enumerate(parts):
-                own = [rows[i] for i in part]
-                with _sync_on_last(accelerator, trunk, number == len(parts) - 1):
-                    loss, statistics = minibatch_loss(run, trunk, rollouts, batch, own, num_tokens, step, kl_coef)
-                    # Processes average their gradients; the denominator is already that of all of them.
-                    accelerator.backward(loss * accelerator.num_processes)
-                _add(sums, statistics)
+            for role_loss in losses:
+                for number, part in enumerate(parts):
+                    own = [rows[i] for i in part]
+                    with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
+                        loss, statistics = role_loss(run, trunk, rollouts, batch, own, num_tokens, kl_coef)
+                        # Processes average their gradients; the denominator is already that of all of them.
+                        accelerator.backward(loss * accelerator.num_processes)
+                    add_statistics(sums, {**statistics, "loss/total": loss.item()})
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
             optimiser.step()
             optimiser.zero_grad()
             found.append(reduced(accelerator, sums))
-    mean = {name: sum(one[name] for one in found) / len(found) for name in found[0]}
-    mean["ratio/max_deviation"] = max(one["ratio/max_deviation"] for one in found)
-    mean["ratio/first_deviation"] = found[0]["ratio/max_deviation"]
-    mean["num/updates"] = len(found)
-    return mean
+    return step_statistics(found)
 
 
-def minibatch_loss(
+def policy_loss(
     run: PpoRun,
     trunk: Any,
     rollouts: Rollouts,
     batch: LearningBatch,
     rows: list[int],
     num_tokens: float,
-    step: int,
     kl_coef: float,
 ) -> tuple[Tensor, dict[str, float]]:
-    """loss = policy + value_coef · value − entropy_coef · entropy + kl_coef · KL, for some rows of a minibatch.
+    """policy − entropy_coef · entropy + kl_coef · advantage_scale · KL, summed over rows and divided by `num_tokens`.
 
-    The KL term is that of treatments (b) and (c) and carries the advantages' scale; all terms are sums over these rows
-    divided by `num_tokens` of the whole minibatch.
+    The KL term is that of treatments (b) and (c). It carries the factor by which whitening scaled the advantages:
+    otherwise reward and KL would be weighed by other coefficients than the settings say.
     """
     settings = run.settings
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
-    width = tokens.completion_mask.shape[1]
-    mask = tokens.completion_mask
-
-    def of(tensor: Tensor) -> Tensor:
-        return tensor[rows, :width].to(mask.device)
-
-    warming_up = step < settings.num_critic_warmup_steps
-    said = trunk(
-        tokens,
-        ("value",) if warming_up else ("policy", "value"),
-        temperature=settings.decoding.temperature,
-        entropy=not warming_up,
-        exact_kl=settings.kl_treatment == "exact" and not warming_up,
-    )
-    value = clipped_value_loss(
-        said["value"].values,
-        of(rollouts.values),
-        of(batch.returns),
-        mask,
-        clip=settings.value_clip,
-        denominator=num_tokens,
-    )
-    statistics = {"loss/value": value.loss.item(), "clip/value": value.clip_fraction.item()}
-    loss = settings.value_coef * value.loss
-    if warming_up:
-        return loss, {**statistics, "loss/total": loss.item(), "ratio/max_deviation": 0.0}
-    logps = said["policy"].logps
+    tokens, of = _rows(run, rollouts, rows)
+    mask, exact = tokens.completion_mask, settings.kl_treatment == "exact"
+    temperature = settings.decoding.temperature
+    said = trunk(tokens, ("policy",), temperature=temperature, entropy=True, exact_kl=exact)["policy"]
     policy = clipped_policy_loss(
-        logps,
+        said.logps,
         of(rollouts.old_logps),
         of(batch.advantages),
         mask,
@@ -314,26 +295,55 @@ def minibatch_loss(
         clip_high=settings.clip_high,
         denominator=num_tokens,
     )
-    entropy = masked_mean(said["policy"].entropy, mask, num_tokens)
-    loss = loss + policy.loss - settings.entropy_coef * entropy
-    if settings.kl_treatment != "reward_k1":
-        exact = settings.kl_treatment == "exact"
-        kl = (
-            exact_kl_loss(said["policy"].kl, mask, num_tokens)
-            if exact
-            else sequence_kl_loss(logps, of(rollouts.ref_logps), mask, num_tokens)
-        )
-        loss = loss + kl_coef * batch.advantage_scale * kl
-        statistics["loss/kl"] = kl.item()
-    return loss, {
-        **statistics,
-        "loss/total": loss.item(),
+    entropy = masked_mean(said.entropy, mask, num_tokens)
+    loss = policy.loss - settings.entropy_coef * entropy
+    statistics = {
         "loss/policy": policy.loss.item(),
         "clip/policy": policy.clip_fraction.item(),
         "ratio/approx_kl": policy.approx_kl.item(),
         "ratio/max_deviation": policy.max_ratio_deviation.item(),
         "entropy/mean": entropy.item(),
     }
+    if settings.kl_treatment == "reward_k1":
+        return loss, statistics
+    if exact:
+        kl = exact_kl_loss(said.kl, mask, num_tokens)
+    else:
+        kl = sequence_kl_loss(said.logps, of(rollouts.ref_logps), mask, num_tokens)
+    return loss + kl_coef * batch.advantage_scale * kl, {**statistics, "loss/kl": kl.item()}
+
+
+def value_loss(
+    run: PpoRun,
+    trunk: Any,
+    rollouts: Rollouts,
+    batch: LearningBatch,
+    rows: list[int],
+    num_tokens: float,
+    kl_coef: float,
+) -> tuple[Tensor, dict[str, float]]:
+    """value_coef · clipped squared error of the values, summed over rows and divided by `num_tokens`."""
+    settings = run.settings
+    tokens, of = _rows(run, rollouts, rows)
+    value = clipped_value_loss(
+        trunk(tokens, ("value",))["value"].values,
+        of(rollouts.values),
+        of(batch.returns),
+        tokens.completion_mask,
+        clip=settings.value_clip,
+        denominator=num_tokens,
+    )
+    return settings.value_coef * value.loss, {
+        "loss/value": value.loss.item(),
+        "clip/value": value.clip_fraction.item(),
+    }
+
+
+def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch, Callable[[Tensor], Tensor]]:
+    """Some rollouts as a token batch, and a cut of (B, T) tensors to the same rows and width."""
+    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    width = tokens.completion_mask.shape[1]
+    return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)
 
 
 def _optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
@@ -355,17 +365,7 @@ def _prompt_index(run: PpoRun, position: int) -> int:
     """Which prompt comes at a position of the endless stream; the completions of one prompt stand together."""
     number = position // run.settings.num_completions_per_prompt
     epoch, place = divmod(number, len(run.prompts))
-    return _permutation(len(run.prompts), derive_seed(run.seed, "prompts", epoch))[place]
-
-
-def _permutation(num: int, seed: int) -> list[int]:
-    return torch.randperm(num, generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def _split(order: list[int], num_parts: int) -> list[list[int]]:
-    """Parts whose sizes differ by at most one."""
-    bounds = [len(order) * i // num_parts for i in range(num_parts + 1)]
-    return [order[a:b] for a, b in pairwise(bounds)]
+    return permutation(len(run.prompts), derive_seed(run.seed, "prompts", epoch))[place]
 
 
 def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
@@ -378,16 +378,6 @@ def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
             said = run.trunk(collate([longer], run.trunk.pad_id).to(run.trunk.device), ("value",))
         last[row] = said["value"].values[0, -1].cpu()
     return last
-
-
-def _sync_on_last(accelerator: Any, trunk: Any, last: bool) -> Any:
-    return nullcontext() if last else accelerator.no_sync(trunk)
-
-
-def _add(sums: dict[str, float], statistics: dict[str, float]) -> None:
-    for name, value in statistics.items():
-        former = sums.get(name, 0.0)
-        sums[name] = max(former, value) if name == "ratio/max_deviation" else former + value
 
 
 def _measure_held_out(settings: PpoSettings, num_done: int) -> bool:

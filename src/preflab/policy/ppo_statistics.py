@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,22 @@ class LearningBatch:
     """What whitening multiplied them with: a KL loss beside them must be multiplied with it too."""
 
 
+def add_statistics(sums: dict[str, float], statistics: Mapping[str, float]) -> None:
+    """Add those of one micro-batch; the largest ratio deviation is a maximum."""
+    for name, value in statistics.items():
+        former = sums.get(name, 0.0)
+        sums[name] = max(former, value) if name == "ratio/max_deviation" else former + value
+
+
+def step_statistics(updates: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over a step's updates; of the ratio's deviation the first and the largest."""
+    mean = {name: sum(one[name] for one in updates) / len(updates) for name in updates[0]}
+    if "ratio/max_deviation" in mean:
+        deviations = [one["ratio/max_deviation"] for one in updates]
+        mean |= {"ratio/max_deviation": max(deviations), "ratio/first_deviation": deviations[0]}
+    return {**mean, "num/updates": len(updates)}
+
+
 def reduced(accelerator: Any, sums: dict[str, float]) -> dict[str, float]:
     """One minibatch's statistics over all processes."""
     if accelerator.num_processes == 1:
@@ -36,7 +52,8 @@ def reduced(accelerator: Any, sums: dict[str, float]) -> dict[str, float]:
     names = [name for name in sums if name not in ("ratio/max_deviation", "grad/norm")]
     total = sum_over_processes(accelerator, torch.tensor([sums[n] for n in names], device=accelerator.device))
     reduced = dict(zip(names, total.tolist(), strict=True))
-    reduced["ratio/max_deviation"] = max_over_processes(accelerator, sums["ratio/max_deviation"])
+    if "ratio/max_deviation" in sums:
+        reduced["ratio/max_deviation"] = max_over_processes(accelerator, sums["ratio/max_deviation"])
     return {**reduced, "grad/norm": sums["grad/norm"]}
 
 

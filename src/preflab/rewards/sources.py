@@ -23,8 +23,8 @@ from preflab.training.protocols import Scorer
 class PolicySide:
     """What rewards may share with the policy they reward."""
 
-    tokenizer: Any
-    """Reward models with the same tokenizer are given token ids, others text."""
+    tokenizer: Any = None
+    """Reward models with the same tokenizer are given token ids, others text; None: all are given text."""
     trunk: Trunk | None = None
     """A LoRA trunk that a reward adapter on the same base weights joins (R15)."""
     trunk_hash: str = ""
@@ -34,7 +34,7 @@ class PolicySide:
 def make_scorer(
     sources: Sequence[RewardSource],
     resolve: Callable[[str], Path | str],
-    policy: PolicySide,
+    policy: PolicySide | None = None,
     *,
     dtype: str = "float32",
     tokens_per_batch: int = 4096,
@@ -44,7 +44,7 @@ def make_scorer(
     Args:
         sources: `rewards` of the settings.
         resolve: name of a stage, folder or Hub id → folder or Hub id (`StageContext.model_folder`).
-        policy: whose completions will be scored.
+        policy: whose completions will be scored; None: nobody's, they come as text.
         dtype: of models that are loaded for this.
         tokens_per_batch: tokens in one forward pass; never changes a score.
 
@@ -53,7 +53,7 @@ def make_scorer(
     """
     terms = []
     for source in sources:
-        name, scorer = _term(source, resolve, policy, dtype, tokens_per_batch)
+        name, scorer = _term(source, resolve, policy or PolicySide(), dtype, tokens_per_batch)
         terms.append(Term(name, source.weight, scorer))
     return WeightedSum(terms)
 
@@ -80,7 +80,9 @@ def _reward_model(name: str, folder: Path, policy: PolicySide, dtype: str, token
     loaded, encoder = load_reward_model(
         folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""
     )
-    takes_tokens = encoder.causal and same_tokenizer(loaded.tokenizer, policy.tokenizer)
+    takes_tokens = (
+        policy.tokenizer is not None and encoder.causal and same_tokenizer(loaded.tokenizer, policy.tokenizer)
+    )
     if not joins and trunk is not None:
         loaded.to(trunk.device)
     return RewardModelScorer(loaded, encoder, name, takes_tokens=takes_tokens, tokens_per_batch=tokens_per_batch)

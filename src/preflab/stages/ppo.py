@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
     from preflab.policy.ppo import PpoResult
     from preflab.records import Prompt
+    from preflab.rewards.combine import WeightedSum
     from preflab.training.protocols import Sampler
 
 VERSION = 1
@@ -34,24 +35,23 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.models.chat import completion_text, prompt_ids
     from preflab.models.facts import model_facts
     from preflab.policy.ppo import PpoRun, train_ppo
+    from preflab.rewards.sources import PolicySide, make_scorer
     from preflab.sampling.engine import TransformersEngine
     from preflab.stages.learning import accelerator_for, save_language_model
-    from preflab.stages.reward_sources import reward_sources
 
     settings: PpoSettings = ctx.settings
     base = ctx.model_folder(settings.model)
     trunk, trunk_hash = _trunk(ctx, base)
     accelerator = accelerator_for(ctx, settings.run)
     trunk.to(accelerator.device)
-    rewards = reward_sources(
+    scorer = make_scorer(
         settings.rewards,
         ctx.model_folder,
-        trunk=trunk,
-        trunk_hash=trunk_hash,
+        PolicySide(trunk.tokenizer, trunk, trunk_hash),
         dtype=ctx.device.dtype,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
     )
-    value_start = _start_value(settings, trunk, rewards.reward_trunks)
+    value_start = _start_value(settings, trunk, scorer)
     policy = trunk.language_model("policy")
     stops = settings.decoding.stop_token_ids or model_facts(policy, trunk.tokenizer).stop_token_ids
     decode = functools.partial(completion_text, trunk.tokenizer, stop_token_ids=stops)
@@ -69,7 +69,7 @@ def run(ctx: StageContext) -> StageResult:
             settings=settings,
             prompts=prompts,
             sampler=engine,
-            scorer=rewards.scorer,
+            scorer=scorer,
             decode=decode,
             folder=ctx.folder,
             seed=ctx.seed,
@@ -105,13 +105,15 @@ def _trunk(ctx: StageContext, base: Path | str) -> tuple[Trunk, str]:
     return trunk, base_hash
 
 
-def _start_value(settings: PpoSettings, trunk: Trunk, reward_trunks: Sequence[Trunk]) -> str:
+def _start_value(settings: PpoSettings, trunk: Trunk, scorer: WeightedSum) -> str:
     """Start the value role as the settings say; returns how it was started."""
     from preflab.models.role_files import init_value_from_reward
+    from preflab.rewards.score import RewardModelScorer
 
     if settings.value_init == "reward":
-        for source in reward_trunks:
-            if source.causal and init_value_from_reward(trunk, source):
+        for term in scorer.terms:
+            source = term.scorer.trunk if isinstance(term.scorer, RewardModelScorer) else None
+            if source is not None and source.causal and init_value_from_reward(trunk, source):
                 return "reward model"
     return "zero head"
 

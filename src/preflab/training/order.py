@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import lru_cache
+from itertools import pairwise
 
 from preflab.errors import PreflabError
 from preflab.seeds import derive_seed
@@ -26,11 +27,27 @@ def rows_of_step(step: int, num_rows: int, rows_per_step: int, seed: int) -> lis
     return list(_shuffled(num_rows, seed, epoch)[place * rows_per_step : (place + 1) * rows_per_step])
 
 
+def permutation(num: int, seed: int) -> list[int]:
+    """The numbers below `num` in a random order that the seed alone decides."""
+    order = list(range(num))
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def split(order: list[int], num_parts: int) -> list[list[int]]:
+    """Parts in order whose sizes differ by at most one.
+
+    Example:
+        >>> split([5, 6, 7, 8, 9], 2)
+        [[5, 6], [7, 8, 9]]
+    """
+    bounds = [len(order) * i // num_parts for i in range(num_parts + 1)]
+    return [order[a:b] for a, b in pairwise(bounds)]
+
+
 @lru_cache(maxsize=2)
 def _shuffled(num_rows: int, seed: int, epoch: int) -> tuple[int, ...]:
-    order = list(range(num_rows))
-    random.Random(derive_seed(seed, "order", epoch)).shuffle(order)
-    return tuple(order)
+    return tuple(permutation(num_rows, derive_seed(seed, "order", epoch)))
 
 
 def own_micro_batches(
