@@ -113,3 +113,37 @@ def test_chat_answers_and_equal_seeds_give_equal_answers(
 
 def test_chat_refuses_a_temperature_below_0(stories_model: Path, capsys: Captured) -> None:
     assert "temperature: the number -1" in refusal(capsys, "chat", str(stories_model), "--temperature=-1")[0]
+
+
+def test_a_model_is_exported_and_opens(stories_model: Path, here: Path, capsys: Captured) -> None:
+    assert run_command(["export", "model", str(stories_model), "mine", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert (content["opener"], content["difference"]) == ("AutoModelForCausalLM", 0.0)
+    assert (here / "mine" / "config.json").read_bytes() == (stories_model / "config.json").read_bytes()
+    assert "there is something already" in refusal(capsys, "export", "model", str(stories_model), "mine")[0]
+    assert "no model in it" in refusal(capsys, "export", "model", ".", "other")[0]
+
+
+@pytest.mark.slow
+def test_check_says_what_holds_and_by_how_much(stories_model: Path, capsys: Captured) -> None:
+    assert run_command(["check", str(stories_model), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["holds"] is True
+    assert {"first KL is 0", "padding side"} <= {row["name"] for row in content["checks"]}
+
+
+def test_check_ends_with_1_when_something_does_not_hold(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    from preflab.models import check
+
+    rows = [
+        check.CheckRow("first KL is 0", False, "0.3 nats", "1e-06", "switch dropout off"),
+        check.CheckRow("padding side", True, "0.0", "1e-04"),
+    ]
+    monkeypatch.setattr(check, "check_model", lambda *given, **named: rows)
+    assert run_command(["check", "mine"]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "first KL is 0  WRONG  0.3 nats  1e-06",
+        "    switch dropout off",
+        "padding side   holds  0.0       1e-04",
+        "result: mine; next: see to first KL is 0 before training",
+    ]

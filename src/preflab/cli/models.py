@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Iterator
@@ -16,12 +17,15 @@ from preflab.cli.speaking import (
     RecipeOption,
     SetOption,
     WorkspaceOption,
+    command,
+    padded,
     shown_path,
     speaking,
 )
 from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
+    from preflab.models.check import CheckRow
     from preflab.records import Message, Prompt
 
 ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a folder, or a Hub id.", metavar="MODEL")]
@@ -29,6 +33,7 @@ ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a fol
 
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
+    app.command("check", help=check.__doc__, short_help="Measure on your model what preflab relies on.")(check)
     app.command("chat", help=chat.__doc__, short_help="Talk to a model in the terminal.")(chat)
 
 
@@ -113,6 +118,40 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
             f"run it with `preflab run {shown_path(recipe)} --until {ref}`",
         )
     return pipeline.output(step).model
+
+
+def check(
+    model: ModelArgument,
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure on your own model what preflab relies on: what holds, by how much, and what to do where it does not.
+
+    Exit code 0 when all of it holds, 1 when something does not.
+    """
+    with speaking(as_json) as speaker:
+        place = model_place(model, recipe, set_ or [], workspace)
+        from preflab.models.check import check_model
+        from preflab.sampling.engine import TransformersEngine
+
+        rows = check_model(place, TransformersEngine, dtype=dtype)
+        lines = [("check", "", "measured", "allowed"), *(_checked(row) for row in rows)]
+        for line, row in zip(padded(lines), [None, *rows], strict=True):
+            speaker.say(line)
+            if row is not None and row.advice:
+                speaker.say(f"    {row.advice}")
+        wrong = [row.name for row in rows if not row.holds]
+        following = f"see to {', '.join(wrong)} before training" if wrong else command("chat", model)
+        speaker.last(place, following, holds=not wrong, checks=[dataclasses.asdict(row) for row in rows])
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _checked(row: CheckRow) -> tuple[str, str, str, str]:
+    return row.name, "holds" if row.holds else "WRONG", row.measured, row.allowed
 
 
 def chat(

@@ -99,7 +99,7 @@ def print_table(speaker: Speaker, lines: Sequence[Line]) -> None:
         return
     rows = [(line.name, line.state, line.summary, _last_column(line)) for line in lines]
     if not speaker.stdout.isatty():
-        for row in _padded([("stage", "state", "", "took"), *rows]):
+        for row in padded([("stage", "state", "", "took"), *rows]):
             speaker.say(row)
         return
     from rich.console import Console
@@ -122,7 +122,8 @@ def _last_column(line: Line) -> str:
     return clock(line.seconds) if line.state == "done" else ""
 
 
-def _padded(rows: Sequence[Sequence[str]]) -> list[str]:
+def padded(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, their cells below one another."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -1,0 +1,101 @@
+"""Stage keys, seeds and splits recomputed by hand from SHA-256, so that they cannot drift between versions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.recipe import load_recipe
+from preflab.stages.data import split_share
+from preflab.stages.keys import ContentHashes, stage_key
+from preflab.stages.plan import plan
+
+RECIPE = """
+recipe: 1
+seed: 3
+data:
+  prompts: {path: prompts.jsonl, held_out: 0.25}
+stages:
+  answers: {kind: sample, model: mine, prompts: prompts.train, num_completions: 2}
+"""
+
+
+def sha(content: Any) -> str:
+    """The first 24 hex digits of SHA-256 over JSON with sorted keys and no spaces."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Any:
+    """A recipe with a model folder and a file of prompts."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_bytes(b"{}")
+    (tmp_path / "prompts.jsonl").write_bytes(b'{"prompt": "Hi"}\n')
+    (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    return load_recipe(tmp_path / "recipe.yaml")
+
+
+def test_the_key_of_a_stage(recipe: Any, tmp_path: Path) -> None:
+    found = stage_key(recipe, "answers", ContentHashes(tmp_path / "runs"), inputs={}, version=5)
+    data = hashlib.sha256(b'{"prompt": "Hi"}\n').hexdigest()
+    model = sha([["config.json", hashlib.sha256(b"{}").hexdigest()]])
+    settings = {
+        "kind": "sample",
+        "model": None,  # read by content, so that a moved folder is not another one
+        "prompts": None,
+        "num_completions": 2,
+        "max_prompts": None,
+        "temperature": 1.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "min_p": 0.0,
+        "max_new_tokens": 48,
+        "stop_strings": [],
+        "stop_token_ids": [],
+        "max_batch_rows": 64,
+    }
+    reading = {"format": None, "skip_bad": False, "columns": {}, "held_out": 0.25}
+    assert found == sha(
+        {
+            "settings": settings,
+            "read": {"model": model, "prompts": [data, reading, "train"]},
+            "inputs": {},
+            "seed": int(hashlib.sha256(b"3/answers").hexdigest()[:8], 16) >> 1,
+            "version": 5,
+            "dtype": "float32",
+        }
+    )
+
+
+def test_the_folder_is_named_by_stage_and_key(recipe: Any, tmp_path: Path) -> None:
+    step = plan(recipe, tmp_path / "runs")["answers"]
+    assert step.folder == tmp_path / "runs" / f"answers-{step.key[:12]}"
+    assert step.output_key == step.key  # nothing of a sample stage is resumable
+
+
+def test_a_stage_asked_for_anew_has_the_key_of_its_count(recipe: Any, tmp_path: Path) -> None:
+    first = plan(recipe, tmp_path / "runs")["answers"].key
+    assert plan(recipe, tmp_path / "runs", fresh=["answers"])["answers"].key == sha([first, 1])
+    assert plan(recipe, tmp_path / "runs")["answers"].key == sha([first, 1])
+    assert plan(recipe, tmp_path / "runs", fresh=["answers"])["answers"].key == sha([first, 2])
+
+
+def test_where_a_prompt_falls() -> None:
+    share = int(hashlib.sha256(b'"Hi"').hexdigest()[:12], 16) / 2**48
+    assert split_share({"prompt": "Hi"}) == share
+    assert split_share({"prompt": "Hi", "completion": "Ho", "topic": "x"}) == share
+    turns = b'[{"content": "Hi", "role": "user"}]'
+    share = int(hashlib.sha256(turns).hexdigest()[:12], 16) / 2**48
+    assert split_share({"prompt": [{"role": "user", "content": "Hi"}]}) == share
+    assert split_share({"prompt": [{"content": "Hi", "role": "user", "name": "Jo"}]}) == share
+
+
+def test_a_tenth_is_about_a_tenth() -> None:
+    shares = [split_share({"prompt": str(number)}) for number in range(10_000)]
+    held_out = sum(share < 0.1 for share in shares)
+    assert abs(held_out - 1000) < 4 * (10_000 * 0.1 * 0.9) ** 0.5  # four standard deviations of a binomial count
