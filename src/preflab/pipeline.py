@@ -99,7 +99,8 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
     lines = []
     for step in plan(recipe, folder / "runs").values():
         state = state_of(step)
-        lines.append(_line(step, False) if state in ("done", "waiting") else _idle(step, "not done yet"))
+        idle = "interrupted, goes on with the next run" if state == "interrupted" else "not done yet"
+        lines.append(_line(step, False) if state in ("done", "waiting") else _idle(step, idle))
     return lines
 
 
@@ -187,9 +188,11 @@ class _Runner:
         self._write(step, manifest | {"seconds": spent})
         try:
             result = self._call(step, former)
-        except BaseException:
+        except BaseException as error:
             # Kept as "running": the next call goes on in this folder, and the time spent so far is not forgotten.
             self._write(step, manifest | {"seconds": round(spent + time.monotonic() - began, 3)})
+            if isinstance(error, PreflabError) and step.name not in error.found:
+                raise PreflabError(f"stage {step.name}: {error.found}", error.expected, error.do) from error
             raise
         self._write(
             step,

@@ -134,6 +134,15 @@ def test_unforeseen_errors_are_short_and_debug_shows_them_whole(
         run_command(["run", "--debug"])
 
 
+def test_what_a_stage_refuses_names_the_stage(write_recipe: Writer, tmp_path: Path, capsys: Captured) -> None:
+    write_recipe(PEOPLE)
+    (tmp_path / "stop-at").write_text("1 refuse", encoding="utf-8")
+    code, _, err = ended(capsys, "run")
+    assert code == 2
+    assert err.splitlines()[-3:] == ["error: stage sft: a", "       b", "       c"]
+    assert "interrupted, goes on with the next run" in ended(capsys, "run", "--dry")[1]
+
+
 def test_ctrl_c_says_that_it_goes_on(write_recipe: Writer, tmp_path: Path, capsys: Captured) -> None:
     write_recipe(PEOPLE)
     (tmp_path / "stop-at").write_text("1 interrupt", encoding="utf-8")
