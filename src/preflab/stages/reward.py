@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
@@ -20,8 +22,12 @@ if TYPE_CHECKING:
     from preflab.rewards.rankings import Encoder, Ranking
 
 VERSION = 1
+distributed = True
+distributed = True
 
 REPORT = "reward_report.json"
+MAX_TRAIN_RANKINGS = 1000
+"""Training rankings scored for the report: enough to compare train with test, and to normalise on."""
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -48,6 +54,7 @@ def run(ctx: StageContext) -> StageResult:
         accelerator=accelerator,
         name=ctx.name,
     )
+    train = random.Random(derive_seed(ctx.seed, "report")).sample(train, min(len(train), MAX_TRAIN_RANKINGS))
     parts = {"train": train, "held_out": held_out, "test": base.rankings(other, settings) if other else []}
     budget = settings.optimiser.tokens_per_micro_batch
     raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
