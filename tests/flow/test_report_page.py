@@ -12,6 +12,7 @@ import pytest
 import report_runs
 from preflab.errors import PreflabError
 from preflab.report.page import STYLE, build_report
+from preflab.report.samples import spaced
 
 HOSTILE = (
     '</p></style></title><script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">&amp;'
@@ -208,6 +209,13 @@ def test_an_interrupted_run_still_makes_a_page(tmp_path: Path) -> None:
     assert "too few steps to say" in visible(build_report([folder], base=tmp_path))
 
 
+def test_tokens_of_rollouts_get_their_spaces_back() -> None:
+    assert spaced(["go", "away", "."], "go away.") == ["go", " away", "."]
+    assert spaced([" a", "b"], " ab") == [" a", "b"]
+    # A token the text does not have (an end token) stands as it is, and what follows is still found.
+    assert spaced(["a", "<end>", "b"], "a b") == ["a", "<end>", " b"]
+
+
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreflabError, match=r"no manifest\.json"):
         build_report([tmp_path])
@@ -221,11 +229,11 @@ def test_no_difference_and_no_interval_are_said(tmp_path: Path) -> None:
     found["comparisons"][0]["differences"]["judge/gold"] = report_runs.estimate(0.01, 0.1)
     (folder / "evaluation.json").write_text(json.dumps(found))
     text = visible(build_report([folder], base=tmp_path))
-    assert "gold (judge): no difference found (could have seen 0.14) between ppo and sft." in text
+    assert "No difference found between ppo and sft on gold (judge) (could have seen 0.14)." in text
     none = {"value": 0.0, "low": None, "high": None, "num": 200, "note": "no variation"}
     found["comparisons"][0]["differences"]["judge/gold"] = none
     (folder / "evaluation.json").write_text(json.dumps(found))
-    assert "gold (judge): equal on every prompt between ppo and sft." in visible(build_report([folder], base=tmp_path))
+    assert "ppo and sft on gold (judge): equal on every prompt." in visible(build_report([folder], base=tmp_path))
 
 
 def luminance(colour: str) -> float:

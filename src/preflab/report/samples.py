@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from preflab.files import read_jsonl
@@ -103,7 +104,26 @@ def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:
 
 
 def _shaded(row: dict[str, Any]) -> Any:
-    tokens = row.get("tokens")
+    tokens, text = row.get("tokens"), str(row.get("completion", ""))
     if tokens and row.get("kl") and all(isinstance(token, str) for token in tokens):
-        return token_strip(tokens, row["kl"], "KL")
-    return str(row.get("completion", ""))[:LONGEST]
+        return token_strip(spaced(tokens, text), row["kl"], "KL")
+    return text[:LONGEST]
+
+
+def spaced(tokens: Sequence[str], text: str) -> list[str]:
+    """Each token with the white space that stands before it in the text, which token by token is often lost.
+
+    Example:
+        >>> spaced(["so", "what", "?"], "so what?")
+        ['so', ' what', '?']
+    """
+    found, place = [], 0
+    for token in tokens:
+        at = text.find(token, place) if token else -1
+        gap = text[place:at] if at >= 0 else ""
+        if at < 0 or gap.strip():
+            found.append(token)
+            continue
+        found.append(gap + token)
+        place = at + len(token)
+    return found

@@ -28,10 +28,10 @@ PPO_CURVES = (
     ("kl/coef", "The KL coefficient", "policy", True),
 )
 LOSS_CURVES = (
-    ("loss/nll", "Loss", "policy", False),
-    ("loss/bradley_terry", "Loss", "reward", False),
-    ("accuracy/train", "Accuracy on the pairs of the step", "reward", False),
-    ("score/margin", "Margin between chosen and rejected", "reward", True),
+    ("loss/nll", "loss", "policy", False),
+    ("loss/bradley_terry", "loss", "reward", False),
+    ("accuracy/train", "accuracy on the pairs of the step", "reward", False),
+    ("score/margin", "margin between chosen and rejected", "reward", True),
 )
 TABLE_ROWS = 40
 
@@ -45,7 +45,12 @@ def training_section(page: Page) -> Section | None:
         figures = [_figure(page, ppo, *curve) for curve in PPO_CURVES if _worth_drawing(ppo, curve[0])]
         blocks.append(Grid(figures))
     if others:
-        found = [_figure(page, [run], *curve) for run in others for curve in LOSS_CURVES if run.series(curve[0])[0]]
+        found = [
+            _figure(page, [run], metric, f"{run.name}: {what}", role, zero)
+            for run in others
+            for metric, what, role, zero in LOSS_CURVES
+            if run.series(metric)[0]
+        ]
         blocks.append(Fold("Losses of the stages before", [Grid(found)]) if ppo else Grid(found))
     blocks += [
         Fold(f"Every metric of {run.name}: what it means and where it ended", [_metrics(page, run)]) for run in ppo
@@ -77,7 +82,7 @@ def _figure(page: Page, runs: Sequence[Run], metric: str, what: str, role: str, 
     rules = _rules(shown, metric)
     unit = "" if entry.unit in ("criterion", "reward", "raw score", "reward²", "reward/nat") else entry.unit
     title = _title(shown, metric, what, series, unit)
-    name = f"{what.removeprefix('The ')}{f', {unit}' if unit else ''}"
+    name = what.removeprefix("The ").rpartition(": ")[2] + (f", {unit}" if unit else "")
     steps = max(len(xs) for xs, _ in series.values())
     caption = f"{metric}: {entry.meaning}. {count(steps, 'step')}{_per_step(shown)}."
     if entry.healthy:

@@ -8,6 +8,7 @@ from preflab.report.blocks import Answer
 from preflab.report.measures import difference_form, measure_name
 from preflab.report.runs import Page, Run
 from preflab.report.words import (
+    best_value,
     count,
     difference_text,
     duration,
@@ -65,7 +66,12 @@ def _role(difference: dict[str, Any]) -> str:
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any]) -> str:
     who, before, what, form = entry["model"], entry["baseline"], measure_name(name), difference_form(name)
     if not excludes_zero(difference):
-        return f"{what}: {difference_text(difference, form)} between {who} and {before}."
+        found = difference_text(difference, form)
+        if found.startswith("no difference found"):
+            return (
+                f"No difference found between {who} and {before} on {what}{found.removeprefix('no difference found')}."
+            )
+        return f"{who} and {before} on {what}: {found}."
     start = "Yes" if difference["value"] > 0 else "No"
     return (
         f"{start}: {who} scores {difference_text(difference, form)} than {before} on {what}, "
@@ -88,7 +94,7 @@ def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool)
     before: dict[str, Any] = next((m["figures"] for m in evaluation["models"] if m["name"] == entry["baseline"]), {})
     for name in [name for name in differences if name.startswith(("label/", "fail/"))]:
         if excludes_zero(differences[name]) and name in before and name in figures:
-            change = f"{percent(before[name]['value'])} → {percent(figures[name]['value'])}"
+            change = f"{best_value(before[name], percent)} → {best_value(figures[name], percent)}"
             said.append(f"{measure_name(name)} {change}")
     lines = [f"{entry['model']}: {listed(said)}."] if said else []
     if hack := _hacking(differences, entry):

@@ -37,10 +37,10 @@ def rounded(value: float | None, decimals: int) -> str:
 
 
 def decimals_for(width: float) -> int:
-    """Decimals that an interval of this half width bears: 0.01 → 3, 0.16 → 2, 0.5 → 1, 4 → 0."""
+    """Decimals that an interval of this half width bears: 0.01 → 3, 0.16 → 2, 0.5 → 1, 5 → 0."""
     if not math.isfinite(width) or width <= 0:
         return 2
-    return max(0, min(4, -math.floor(math.log10(width / 2.5))))
+    return max(0, min(4, -math.floor(math.log10(width / 4))))
 
 
 def signed(value: float | None) -> str:
@@ -96,7 +96,8 @@ def interval_text(found: Mapping[str, Any] | None, form: Form = number) -> str:
         return "–"
     value, low, high = found["value"], found.get("low"), found.get("high")
     if low is None or high is None:
-        return f"{form(value)} ({found['note']})" if found.get("note") else form(value)
+        said = found.get("note") not in ("", None, "no variation")
+        return f"{form(value)} ({found['note']})" if said else form(value)
     if low == high == value:
         return form(value)
     factor, unit = (1, "") if form is number else (100, "\u00a0" + form(1.0).rpartition("\u00a0")[2])

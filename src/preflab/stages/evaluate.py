@@ -60,7 +60,7 @@ def run(ctx: StageContext) -> StageResult:
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
     write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(ctx.folder / "evaluation.json", report)
-    return _result(report)
+    return _result(report, compared)
 
 
 def _evaluation(
@@ -202,15 +202,23 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
     )  # fmt: skip
 
 
-def _result(report: dict[str, Any]) -> StageResult:
-    """The first judge (or reward) of every comparison, in words and as figures."""
-    said, figures = [], {}
-    for entry in report["comparisons"]:
-        names = [name for name in entry["differences"] if name.startswith(("judge/", "reward/"))]
-        if names:
-            said.append(f"{entry['model']}: {entry['sentences'][names[0]].removeprefix('judge/')}")
-        for name in [*names, "kl/exact"]:
-            if name in entry["differences"]:
-                figures[f"{entry['model']} {name}"] = entry["differences"][name]["value"]
-    num = report["prompts"]["num"]
-    return StageResult("; ".join(said) or f"{len(report['models'])} models on {num} prompts", figures)
+def _result(report: dict[str, Any], compared: dict[str, dict[str, Interval]]) -> StageResult:
+    """The first judge (or reward) of every comparison as one short line: `gold: ppo +0.84 (+0.61 to +1.07)`."""
+    said: list[str] = []
+    figures: dict[str, float | str] = {}
+    leading: list[str] = []
+    for model, measures in compared.items():
+        leading = [name for name in measures if name.startswith(("judge/", "reward/"))]
+        said += [f"{model} {_short(measures[name])}" for name in leading[:1]]
+        figures |= {f"{model} {name}": measures[name].value for name in (*leading, "kl/exact") if name in measures}
+    if not said:
+        return StageResult(f"{len(report['models'])} models on {report['prompts']['num']} prompts", figures)
+    return StageResult(f"{leading[0].partition('/')[2]}: {', '.join(said)}", figures)
+
+
+def _short(difference: Interval) -> str:
+    if not difference.defined:
+        return f"{difference.value:+.2f} ({difference.note})"
+    if difference.excludes_zero:
+        return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
+    return f"no difference found (could have seen {difference.detectable:.2f})"

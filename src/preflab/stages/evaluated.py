@@ -18,6 +18,7 @@ from preflab.evaluation.texts import Judge, checked_labels, fail_column
 from preflab.models.chat import completion_text, prompt_ids
 from preflab.models.facts import model_facts, weights_hash
 from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.packages import resolve_package
 from preflab.models.trunk import Trunk
 from preflab.records import Completion, Prompt
 from preflab.rewards.functions import RewardFunction, load_function
@@ -46,7 +47,7 @@ class Loaded:
     @classmethod
     def of(cls, ctx: StageContext, ref: str) -> Loaded:
         """The model a setting names."""
-        folder = ctx.model_folder(ref)
+        folder = resolve_package(ctx.model_folder(ref))
         model = load_causal_lm(folder, dtype=ctx.device.dtype)
         return cls(folder, model, load_tokenizer(folder), weights_hash(model))
 
