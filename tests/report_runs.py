@@ -107,6 +107,7 @@ def evaluation() -> dict[str, Any]:
         "prompts": {"name": "prompts.held_out", "num": 200, "num_completions": 1},
         "baseline": "sft",
         "reference": "sft",
+        "notes": ["gold: an F counts -3"],
         "judges": {"gold": {"function": "preflab.demo.gold:gold_utility", "fail_utility": -3.0}},
         "models": [{"name": name, "figures": found, "num_completions": 200} for name, found in models.items()],
         "comparisons": comparisons,

@@ -56,7 +56,7 @@ def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
     caption = (
         f"Mean and 95\u00a0% interval over {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name', '')}), "
         f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds per prompt for every model. "
-        f"KL is measured to {found.get('reference')}."
+        f"KL is measured to {found.get('reference')}." + "".join(f" {note}." for note in found.get("notes", []))
     )
     head = ["measure", *(model["name"] for model in found["models"])]
     return Table(head, rows, "", caption, page.files(run, "evaluation.json", "samples.jsonl"))
