@@ -43,12 +43,6 @@ def decimals_for(width: float) -> int:
     return max(0, min(4, -math.floor(math.log10(width / 4))))
 
 
-def signed(value: float | None) -> str:
-    """A difference, its sign always shown: +0.84, −0.10."""
-    text = number(value)
-    return text if text in ("–", "0") or text.startswith("−") else "+" + text
-
-
 def percent(share: float | None) -> str:
     """0.725 → 72.5 %, 0.004 → 0.4 %, 0.9 → 90 %; the space does not break."""
     if share is None or not math.isfinite(share):
