@@ -130,9 +130,13 @@ class TinySettings(StageSettings):
     hidden_size: int = setting(128, "Width.", "choice: about a million parameters", ge=8)
     num_heads: int = setting(4, "Attention heads.", "choice: 32 per head", ge=1)
     context: int = setting(96, "Longest sequence, tokens.", "choice: short answers", ge=8)
-    num_steps: int = setting(600, "Optimiser steps.", "measured: under two minutes on two cores", ge=1)
-    num_sequences_per_step: int = setting(64, "Texts in one step.", "choice", ge=1)
+    num_steps: int = setting(450, "Optimiser steps.", "measured: about a minute of one core", ge=1)
+    num_sequences_per_step: int = setting(
+        32, "Texts in one step.", "measured: held-out loss 0.64 after 400,000 tokens, 0.67 with 64", ge=1
+    )
     optimiser: OptimiserSettings = setting(
-        OptimiserSettings(learning_rate=3e-3), "The optimiser.", "see its own settings"
+        OptimiserSettings(learning_rate=3e-3, warmup_share=0.02, tokens_per_micro_batch=1024),
+        "The optimiser; small micro-batches stay in the cache.",
+        "measured: 1,024 tokens are 1.4 times as fast as 4,096 on one core",
     )
     run: RunSettings = setting(RunSettings(save_every=200), "Checkpoints and logs.", "see its own settings")

@@ -1,0 +1,128 @@
+"""The stages tiny, sft and reward in a recipe: a word that people like is found, shuffled labels teach nothing."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.errors import PreflabError
+from preflab.pipeline import Line, run
+from preflab.recipe import load_recipe
+from preflab.rewards.score import RewardModelCard, load_reward_model
+
+TOPICS = ["parcel", "refund", "lamp", "invoice", "clock", "chair"]
+ENDINGS = ["today", "tomorrow", "on monday", "soon", "later"]
+RECIPE = """
+recipe: 1
+data:
+  corpus: {path: corpus.jsonl}
+  demonstrations: {path: demonstrations.jsonl}
+  pairs: {path: pairs.jsonl}
+  shuffled: {path: shuffled.jsonl}
+stages:
+  base: {kind: tiny, text: corpus, num_layers: 1, hidden_size: 32, num_heads: 2, context: 24, num_steps: 5}
+  sft: {kind: sft, model: base, data: demonstrations, num_epochs: 1, lora: {rank: 2}}
+  rm:
+    {kind: reward, model: sft, preferences: pairs, test_preferences: shuffled, held_out: 0.25, num_epochs: 12,
+     lora: {rank: 4}, optimiser: {learning_rate: 1.0e-2}}
+"""
+
+
+def pairs(*, shuffled: bool) -> list[dict[str, str]]:
+    """Two answers to a question, of which the one with `please` is preferred, or with `shuffled` either."""
+    rng = random.Random(7)
+    rows = []
+    for number in range(160):
+        prompt = f"my {rng.choice(TOPICS)} number {number} ?"
+        polite, plain = f"please wait until {rng.choice(ENDINGS)} .", f"you wait until {rng.choice(ENDINGS)} ."
+        chosen, rejected = rng.sample([polite, plain], 2) if shuffled else (polite, plain)
+        rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe with its data."""
+    made = tmp_path_factory.mktemp("recipe")
+    words = " ".join([*TOPICS, *ENDINGS, "please you wait until . my number ?", *map(str, range(160))]).split()
+    files: dict[str, list[dict[str, Any]]] = {
+        "corpus": [{"text": " ".join(words[i : i + 12])} for i in range(0, len(words), 6)],
+        "demonstrations": [{"prompt": f"my {topic} ?", "completion": "please wait until today ."} for topic in TOPICS],
+        "pairs": pairs(shuffled=False),
+        "shuffled": pairs(shuffled=True),
+    }
+    for name, rows in files.items():
+        (made / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (made / "recipe.yaml").write_text(RECIPE)
+    return made
+
+
+@pytest.fixture(scope="module")
+def lines(folder: Path) -> dict[str, Line]:
+    """The recipe, run once for all tests."""
+    return {line.name: line for line in run(load_recipe(folder / "recipe.yaml"))}
+
+
+def test_the_stages_leave_models_and_summaries(lines: dict[str, Line]) -> None:
+    assert [line.state for line in lines.values()] == ["done"] * 3
+    assert lines["base"].summary.startswith("loss ")
+    for name in ("base", "sft"):
+        assert (lines[name].folder / "model" / "model.safetensors").is_file()
+        assert not (lines[name].folder / "checkpoint").exists()
+    # 160 prompts, a quarter held out: 40 pairs
+    assert "on 40 held-out pairs" in lines["rm"].summary
+
+
+def test_the_report_has_what_its_page_says(lines: dict[str, Line], repository: Path) -> None:
+    report = json.loads((lines["rm"].folder / "reward_report.json").read_text())
+    page = (repository / "docs" / "algorithms" / "reward-model.md").read_text(encoding="utf-8")
+    for key in [*report, *report["held_out"], *report["reference"]]:
+        assert f"`{key}`" in page, key
+    held_out = report["held_out"]
+    assert held_out["accuracy"]["value"] > 0.9
+    assert held_out["accuracy"]["num"] == held_out["num_prompts"] == 40
+    beyond = held_out["accuracy"]["value"] - held_out["longer_wins"]["value"]
+    assert held_out["beyond_length"]["value"] == pytest.approx(beyond)
+    assert held_out["log_loss"] < 0.4
+    # The same pairs with labels by the toss of a coin: about half of 160 right, standard error 0.04
+    assert abs(report["test"]["accuracy"]["value"] - 0.5) < 0.12
+    assert report["fails"] is None
+    assert report["reference"]["num"] == 2 * 160
+
+
+def test_the_reward_is_normalised_where_it_was_labelled(lines: dict[str, Line]) -> None:
+    folder = lines["rm"].folder / "reward"
+    card, report = RewardModelCard.read(folder), json.loads((folder.parent / "reward_report.json").read_text())
+    assert card.gain == pytest.approx(1 / report["reference"]["std"], rel=1e-5)
+    assert card.offset == pytest.approx(-report["reference"]["mean"] / report["reference"]["std"], rel=1e-4)
+    assert not Path(card.base).is_absolute()
+    trunk, encoder = load_reward_model(folder)
+    assert (trunk.causal, encoder.causal, encoder.max_tokens) == (True, True, 24)
+
+
+def test_shuffled_labels_teach_nothing(folder: Path) -> None:
+    recipe = load_recipe(folder / "recipe.yaml", ["stages.rm.preferences=shuffled", "stages.rm.test_preferences=pairs"])
+    (line,) = run(recipe, only=["rm"])
+    report = json.loads((line.folder / "reward_report.json").read_text())
+    low, high = report["held_out"]["accuracy"]["low"], report["held_out"]["accuracy"]["high"]
+    assert low < 0.5 < high or abs(report["held_out"]["accuracy"]["value"] - 0.5) < 0.17
+
+
+def test_bad_rows_are_refused_or_left_out_by_line(folder: Path, lines: dict[str, Line]) -> None:
+    rows = (folder / "pairs.jsonl").read_text().splitlines()
+    equal = json.dumps({"prompt": "my lamp ?", "chosen": "soon .", "rejected": "soon ."})
+    (folder / "odd.jsonl").write_text("\n".join([*rows[:20], equal, *rows[20:40]]) + "\n")
+    text = (folder / "recipe.yaml").read_text()
+    for skip in ("false", "true"):
+        path = folder / f"odd_{skip}.yaml"
+        path.write_text(text.replace("{path: pairs.jsonl}", f"{{path: odd.jsonl, skip_bad: {skip}}}"))
+    with pytest.raises(PreflabError, match="line 21"):
+        run(load_recipe(folder / "odd_false.yaml"), only=["rm"])
+    (line,) = run(load_recipe(folder / "odd_true.yaml", ["stages.rm.num_epochs=1"]), only=["rm"])
+    data = json.loads((line.folder / "reward_report.json").read_text())["data"]["train"]
+    assert data["num_rows"] == 41
+    assert [problem["line"] for problem in data["left_out"]] == [21]
