@@ -25,7 +25,7 @@ from preflab.stages import resumable, stage_module
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.plan import Step, before, output, plan, state_of
 from preflab.stages.processes import Processes
-from preflab.stages.runs import locked, now, read_manifest, versions, write_manifest
+from preflab.stages.runs import FreshCounts, locked, now, read_manifest, versions, write_manifest
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
@@ -82,15 +82,17 @@ def run(
         _check_stage(recipe, name)
     folder, processes = workspace_folder(recipe, workspace), Processes()
     with locked(folder / "runs") if processes.main else nullcontext():
-        steps = plan(recipe, folder / "runs", fresh) if processes.main else {}
-        processes.agree()  # the others plan when the main one has counted what is asked for anew
-        steps = steps or plan(recipe, folder / "runs", write=False)
+        counts = FreshCounts(folder / "runs", fresh)
+        steps = plan(recipe, folder / "runs", counts)
+        wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
+        for name in wanted:
+            state_of(steps[name])  # refuses what cannot be, before anything is counted or run
         for name in only:
             _check_inputs(steps, name)
-        wanted = before(steps, until) if until else list(steps)
-        return _Runner(recipe, folder, steps, processes, watch).run(
-            [name for name in wanted if not only or name in only]
-        )
+        processes.agree()  # all have planned with the counts as they were
+        if processes.main:
+            counts.save()
+        return _Runner(recipe, folder, steps, processes, watch).run(wanted)
 
 
 def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:

@@ -151,4 +151,5 @@ def _rich_progress() -> Any:
         TextColumn("{task.fields[figures]}"),
         console=Console(stderr=True),
         transient=True,
+        refresh_per_second=4,
     )

@@ -13,6 +13,7 @@ from preflab.recipe import load_recipe
 from preflab.stages.data import split_share
 from preflab.stages.keys import ContentHashes, stage_key
 from preflab.stages.plan import plan
+from preflab.stages.runs import FreshCounts
 
 RECIPE = """
 recipe: 1
@@ -79,10 +80,13 @@ def test_the_folder_is_named_by_stage_and_key(recipe: Any, tmp_path: Path) -> No
 
 
 def test_a_stage_asked_for_anew_has_the_key_of_its_count(recipe: Any, tmp_path: Path) -> None:
-    first = plan(recipe, tmp_path / "runs")["answers"].key
-    assert plan(recipe, tmp_path / "runs", fresh=["answers"])["answers"].key == sha([first, 1])
-    assert plan(recipe, tmp_path / "runs")["answers"].key == sha([first, 1])
-    assert plan(recipe, tmp_path / "runs", fresh=["answers"])["answers"].key == sha([first, 2])
+    runs = tmp_path / "runs"
+    first = plan(recipe, runs)["answers"].key
+    for number in (1, 2):
+        counts = FreshCounts(runs, ["answers"])
+        assert plan(recipe, runs, counts)["answers"].key == sha([first, number])
+        counts.save()
+        assert plan(recipe, runs)["answers"].key == sha([first, number])
 
 
 def test_where_a_prompt_falls() -> None:

@@ -125,6 +125,9 @@ def test_fewer_steps_than_were_done_are_refused(chain: Path) -> None:
     with pytest.raises(PreflabError, match="stages.tuned.num_steps: 3, but the stage has done 5") as caught:
         ran(chain)
     assert "--fresh tuned" in caught.value.do
+    with pytest.raises(PreflabError):
+        ran(chain, fresh=["base"], until=["base", "other", "tuned"], only=["tuned"])
+    assert ran(chain, until=["base"]) == []  # a refused --fresh counts for nothing
     assert ran(chain, fresh=["tuned"]) == ["tuned", "last"]
 
 

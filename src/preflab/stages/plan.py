@@ -32,18 +32,17 @@ class Step:
     folder: Path
 
 
-def plan(recipe: Recipe, runs: Path, fresh: Sequence[str] = (), *, write: bool = True) -> dict[str, Step]:
+def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[str, Step]:
     """Every stage with its key, inputs before those that read them.
 
     Args:
         runs: the folder of the run folders.
-        fresh: stages whose key is to be a new one, so that they and what follows run again.
-        write: keep what was hashed for the next time.
+        counts: how often which stages were asked for anew; None: as it stands in `runs`.
 
     Raises:
         PreflabError: a user's function without a module.
     """
-    hashes, counts = ContentHashes(runs), FreshCounts(runs)
+    hashes, counts = ContentHashes(runs), counts or FreshCounts(runs)
     steps: dict[str, Step] = {}
     for name in in_order(recipe):
         settings, kind = recipe.stages[name], recipe.kind(name)
@@ -51,15 +50,12 @@ def plan(recipe: Recipe, runs: Path, fresh: Sequence[str] = (), *, write: bool =
         inputs = tuple(recipe.inputs(name))
         keys = {other: steps[other].output_key for other in inputs}
         key = stage_key(recipe, name, hashes, inputs=keys, version=stage_module(kind).VERSION, left_out=left_out)
-        if name in fresh:
-            counts.add(key)
-        if counts.get(key):
-            key = digest([key, counts.get(key)])
+        if num := counts.of(name, key):
+            key = digest([key, num])
         output_key = digest([key, [getattr(settings, field) for field in left_out]]) if left_out else key
         folder = runs / f"{name}-{key[:12]}"
         steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
-    if write:
-        hashes.save()
+    hashes.save()
     return steps
 
 

@@ -30,7 +30,7 @@ class Processes:
 
         from preflab.training.processes import make_accelerator
 
-        make_accelerator()  # joins the processes, once
+        make_accelerator().wait_for_everyone()  # a broadcast alone does not keep its sender waiting
         box = [value]
         broadcast_object_list(box, from_process=0)
         return box[0]

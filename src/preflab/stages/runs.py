@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -48,20 +48,28 @@ def versions() -> dict[str, str]:
 
 
 class FreshCounts:
-    """How often a stage was asked for anew: `runs/fresh.json`, base key → count, part of the key from then on."""
+    """How often a stage was asked for anew: `runs/fresh.json`, base key → count, part of the key from then on.
 
-    def __init__(self, runs: Path) -> None:
-        self.path = runs / "fresh.json"
+    Args:
+        runs: the folder of the run folders.
+        fresh: the stages asked for anew now; counted for good by `save`.
+    """
+
+    def __init__(self, runs: Path, fresh: Sequence[str] = ()) -> None:
+        self.path, self.fresh = runs / "fresh.json", tuple(fresh)
         self.counts: dict[str, int] = read_json(self.path) if self.path.exists() else {}
+        self.added: dict[str, int] = {}
 
-    def get(self, key: str) -> int:
+    def of(self, stage: str, key: str) -> int:
         """0 for a stage that was never asked for anew."""
-        return self.counts.get(key, 0)
+        if stage in self.fresh:
+            self.added[key] = self.counts.get(key, 0) + 1
+        return self.added.get(key, self.counts.get(key, 0))
 
-    def add(self, key: str) -> None:
-        """Once more; written at once."""
-        self.counts[key] = self.get(key) + 1
-        write_json(self.path, self.counts)
+    def save(self) -> None:
+        """From now on the counts are these."""
+        if self.added:
+            write_json(self.path, self.counts | self.added)
 
 
 @contextmanager
