@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 
 from preflab.errors import PreflabError
-from preflab.files import read_json, write_json
+from preflab.files import new_folder, read_json, write_json
 from preflab.models.facts import weights_hash
 from preflab.models.loading import check_there, load_causal_lm, load_encoder, load_tokenizer, torch_dtype
 from preflab.models.packages import resolve_package
@@ -65,13 +65,19 @@ class RewardModelCard:
 
 
 def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
-    """Write the reward role of a trunk as a reward model's folder; the card comes last and makes it valid."""
-    save_role(trunk, "reward", folder, base=weights_hash if trunk.lora else "")
+    """Write the reward role of a trunk as a reward model's folder, whole or not at all.
+
+    Args:
+        trunk: with a reward role, normalised.
+        folder: where to.
+        base: where the adapter's base is: a path seen from `folder`, a Hub id or `package:…`.
+        weights_hash: of the base, see `base_hash`.
+        encoder: what feeds it.
+
+    Raises:
+        PreflabError: the disk is full; a former folder is untouched.
+    """
     head = trunk.head("reward")
-    if trunk.lora is None:
-        config: Any = trunk.models["reward"].config
-        config.save_pretrained(folder)
-        encoder.tokenizer.save_pretrained(folder)
     card = RewardModelCard(
         base=base if trunk.lora else "",
         weights_hash=weights_hash,
@@ -82,7 +88,13 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
         max_tokens=encoder.max_tokens,
         lora=trunk.lora.model_dump(mode="json") if trunk.lora else None,
     )
-    write_json(folder / CARD, asdict(card))
+    with new_folder(folder) as beside:
+        save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")
+        if trunk.lora is None:
+            config: Any = trunk.models["reward"].config
+            config.save_pretrained(beside)
+            encoder.tokenizer.save_pretrained(beside)
+        write_json(beside / CARD, asdict(card))
 
 
 def load_reward_model(
