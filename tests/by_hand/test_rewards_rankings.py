@@ -43,8 +43,14 @@ def test_winners_are_labels_one_and_ties_give_no_pair() -> None:
 
 
 def test_soft_labels_are_shares_of_decided_votes() -> None:
-    found = soft_pairs(preference([(0, 1, 3, 1, 0, 0.5), (0, 2, 1, 3, 4, 0.25), (1, 2, 0, 0, 5, 0.25)], (1, 2, 3)))
-    assert found == (LabelledPair(0, 1, 0.75, 0.5), LabelledPair(0, 2, 0.25, 0.25))
+    # 3 to 1; 1 to 3 with four ties; ties alone; an even split, which a winner-takes-all label would leave out
+    votes = [(0, 1, 3, 1, 0, 0.5), (0, 2, 1, 3, 4, 0.5), (1, 2, 0, 0, 5, 0.0), (1, 3, 2, 2, 0, 0.0)]
+    third = pytest.approx(1 / 3)
+    assert [(p.first, p.second, p.label, p.weight) for p in soft_pairs(preference(votes, (1, 2, 3, 4)))] == [
+        (0, 1, 0.75, third),
+        (0, 2, 0.25, third),
+        (1, 3, 0.5, third),
+    ]
 
 
 def test_fails_lose_against_all_others_and_the_ranking_still_weighs_one() -> None:

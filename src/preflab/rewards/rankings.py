@@ -145,11 +145,13 @@ def hard_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
 
 
 def soft_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
-    """label = num_for / (num_for + num_against); votes for a tie say nothing (unbiased under Davidson's model)."""
+    """label = num_for / (num_for + num_against); votes for a tie say nothing (unbiased under Davidson's model).
+
+    An even split is a label of ½ and counts like any other, so all pairs with a decided vote share a weight of 1.
+    """
+    voted = [pair for pair in preference.pairs if pair.num_for + pair.num_against > 0]
     return tuple(
-        LabelledPair(p.first, p.second, p.num_for / (p.num_for + p.num_against), p.weight)
-        for p in preference.pairs
-        if p.num_for + p.num_against > 0
+        LabelledPair(p.first, p.second, p.num_for / (p.num_for + p.num_against), 1.0 / len(voted)) for p in voted
     )
 
 
