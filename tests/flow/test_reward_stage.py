@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 from pathlib import Path
@@ -126,3 +127,11 @@ def test_bad_rows_are_refused_or_left_out_by_line(folder: Path, lines: dict[str,
     data = json.loads((line.folder / "reward_report.json").read_text())["data"]["train"]
     assert data["num_rows"] == 41
     assert [problem["line"] for problem in data["left_out"]] == [21]
+
+
+def test_a_tracker_that_is_not_installed_is_refused(folder: Path, lines: dict[str, Line]) -> None:
+    if importlib.util.find_spec("wandb") is not None:
+        pytest.skip("wandb is installed here")
+    recipe = load_recipe(folder / "recipe.yaml", ["stages.rm.run.log_with=[wandb]", "stages.rm.num_epochs=2"])
+    with pytest.raises(PreflabError, match="wandb, which is not installed"):
+        run(recipe, only=["rm"])

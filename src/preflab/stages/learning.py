@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from preflab.errors import PreflabError
 from preflab.settings.learning import RunSettings
 from preflab.stages.base import StageContext, StageResult
 
@@ -16,9 +18,20 @@ CHECKPOINT = "checkpoint"
 
 
 def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
-    """The accelerator of a stage, its trackers started where the recipe names some."""
+    """The accelerator of a stage, its trackers started where the recipe names some.
+
+    Raises:
+        PreflabError: a tracker is not installed; accelerate would leave it out without a word.
+    """
     from preflab.training.processes import make_accelerator
 
+    for tracker in run.log_with:
+        if importlib.util.find_spec(tracker) is None:
+            raise PreflabError(
+                f"stage {ctx.name}: run.log_with names {tracker}, which is not installed",
+                "an installed tracker",
+                "pip install 'preflab[trackers]', or leave it out: metrics.jsonl holds everything",
+            )
     accelerator = make_accelerator(log_with=run.log_with, folder=ctx.folder)
     if run.log_with:
         accelerator.init_trackers("preflab", config={"stage": ctx.name, "seed": ctx.seed})
