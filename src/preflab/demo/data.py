@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from preflab.demo.grammar import TONES, answer, question
+from preflab.files import write_text
 
 CORPUS_TONES: Mapping[str, float] = {
     "well": 0.3, "curt": 0.2, "rude": 0.2, "off topic": 0.1, "flattering": 0.12, "empty flattery": 0.08
@@ -59,18 +59,10 @@ def prompts(seed: int, num: int) -> list[Row]:
     return [{"prompt": text} for text in found]
 
 
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    """Rows as JSONL, written beside and renamed."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    os.replace(beside, path)
-
-
 def write_demo_data(
-    folder: Path, seed: int, num_texts: int = 24_000, num_demonstrations: int = 2_000, num_prompts: int = 640
+    folder: Path, seed: int, num_texts: int = 13_000, num_demonstrations: int = 2_000, num_prompts: int = 1_000
 ) -> dict[str, Path]:
     """Writes corpus.jsonl (`text`), demonstrations.jsonl (`prompt`, `completion`) and prompts.jsonl (`prompt`)."""
-    folder.mkdir(parents=True, exist_ok=True)
     made = {
         "corpus": corpus(seed, num_texts),
         "demonstrations": demonstrations(seed, num_demonstrations),
@@ -78,5 +70,5 @@ def write_demo_data(
     }
     paths = {name: folder / f"{name}.jsonl" for name in made}
     for name, rows in made.items():
-        write_jsonl(paths[name], rows)
+        write_text(paths[name], "".join(json.dumps(row) + "\n" for row in rows))
     return paths
