@@ -78,6 +78,12 @@ def test_a_folder_without_a_configuration(folder: Path) -> None:
     assert "no config.json in it" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
 
 
+def test_a_folder_without_a_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    assert "no tokenizer.json in it" in refused(lambda: load_tokenizer(folder)).found
+
+
 def test_a_folder_without_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     assert "config.json, but no weights" in refused(lambda: load_causal_lm(folder, dtype="float32")).found

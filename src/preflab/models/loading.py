@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -38,7 +39,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     """
     from transformers import AutoTokenizer
 
-    check_there(ref, "config.json", "tokenizer_config.json", "tokenizer.json")
+    check_there(ref, *TOKENIZERS)
     with _readable(ref, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
     if tokenizer.eos_token_id is None and writes:
