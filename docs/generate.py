@@ -80,7 +80,7 @@ def _setting_row(name: str, field: Any) -> tuple[str, str, str, str]:
     if field.is_required():
         default = "required"
     elif isinstance(field.default, Settings):
-        changed = {key: getattr(field.default, key) for key in field.default.model_fields_set}
+        changed = {key: getattr(field.default, key) for key in sorted(field.default.model_fields_set)}
         default = f"{type(field.default).__name__}" + (f" with {changed}" if changed else "")
     else:
         default = f"`{field.default!r}`"
