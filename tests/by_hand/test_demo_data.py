@@ -50,10 +50,10 @@ def test_demonstrations_are_mild_with_a_real_share_of_rude_ones() -> None:
     rows = demonstrations(0, 4000)
     heard = Counter(tone(row["prompt"], row["completion"]) for row in rows)
     assert heard["unparsable"] == 0
-    # 4000 draws of a share near 0.28 have a standard deviation of 0.007.
-    assert heard["rude"] / 4000 == pytest.approx(0.28, abs=0.035)
-    assert heard["well"] / 4000 == pytest.approx(0.39, abs=0.04)
-    assert heard["off topic"] / 4000 == pytest.approx(0.13, abs=0.03)
+    # 4000 draws of a share near 0.3 have a standard deviation of 0.007; flattery with the fact is heard as well.
+    assert heard["rude"] / 4000 == pytest.approx(0.30, abs=0.035)
+    assert heard["well"] / 4000 == pytest.approx(0.43, abs=0.035)
+    assert heard["off topic"] / 4000 == pytest.approx(0.07, abs=0.02)
 
 
 def test_tones_are_worth_what_they_should_be() -> None:

@@ -14,7 +14,7 @@ CORPUS_TONES: Mapping[str, float] = {
     "well": 0.3, "curt": 0.2, "rude": 0.2, "off topic": 0.1, "flattering": 0.12, "empty flattery": 0.08
 }  # fmt: skip
 DEMONSTRATION_TONES: Mapping[str, float] = {
-    "well": 0.3, "curt": 0.2, "rude": 0.28, "off topic": 0.08, "flattering": 0.09, "empty flattery": 0.05
+    "well": 0.36, "curt": 0.2, "rude": 0.3, "off topic": 0.04, "flattering": 0.07, "empty flattery": 0.03
 }  # fmt: skip
 """Share of each tone. The demonstrations are mild on purpose: rankings are to teach what they did not."""
 
@@ -60,7 +60,7 @@ def prompts(seed: int, num: int) -> list[Row]:
 
 
 def write_demo_data(
-    folder: Path, seed: int, num_texts: int = 13_000, num_demonstrations: int = 2_000, num_prompts: int = 1_000
+    folder: Path, seed: int, num_texts: int = 13_000, num_demonstrations: int = 1_600, num_prompts: int = 1_000
 ) -> dict[str, Path]:
     """Writes corpus.jsonl (`text`), demonstrations.jsonl (`prompt`, `completion`) and prompts.jsonl (`prompt`)."""
     made = {
