@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from preflab.errors import PreflabError
 from preflab.files import read_json
+from preflab.models.packages import resolve_package
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     token; which one is logged. Ends are found by mask everywhere, so any of them will do.
 
     Args:
-        ref: a folder or a Hub id.
+        ref: a folder, a Hub id, or `package:NAME` for a model inside an installed package.
         writes: completions will be written or learned with it, so it needs an end token.
 
     Raises:
@@ -39,6 +40,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     """
     from transformers import AutoTokenizer
 
+    ref = resolve_package(ref)
     check_there(ref, *TOKENIZERS)
     with _readable(ref, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
@@ -120,6 +122,7 @@ def check_there(ref: Path | str, *needed: str) -> None:
 
 
 def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, may_lack: str = "") -> Any:
+    ref = resolve_package(ref)
     check_there(ref, "config.json")
     if Path(ref).is_dir():
         _check_weights(Path(ref))
