@@ -19,9 +19,8 @@ from preflab.sampling.stops import StopStrings, stop_table
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.protocols import SampledCompletion, SampleRequest
 
-RETIRE_AT = (
-    0.9  # finished rows are dropped once no more than this share is still writing (measured: 0.85 to 0.99 alike)
-)
+# Finished rows are dropped once no more than this share still writes; 0.85 to 0.99 measured alike, 0.5 10 % slower.
+RETIRE_AT = 0.9
 
 
 class TransformersEngine:
