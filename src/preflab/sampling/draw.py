@@ -67,7 +67,7 @@ def kept_from(weights: torch.Tensor, top_k: int, top_p: float, min_p: float) -> 
 
 def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest weight of the nucleus, looked for among the likeliest 256 tokens, then 2,048, …, then all."""
-    exact = _exact(weights.device)
+    exact = exact_dtype(weights.device)
     target = top_p * weights.sum(-1, keepdim=True, dtype=exact)
     num_looked_at = BLOCK
     while True:
@@ -96,7 +96,7 @@ def _weights(logits: torch.Tensor, top: torch.Tensor, temperature: float) -> tor
 
 def _invert(weights: torch.Tensor, uniforms: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """First place of each row where the cumulative weight exceeds uniform × total: (B, 1) long, and totals (B, 1)."""
-    exact = _exact(weights.device)
+    exact = exact_dtype(weights.device)
     blocks = weights.view(weights.shape[0], -1, BLOCK)
     up_to_block = blocks.sum(-1).to(exact).cumsum(-1)
     totals = up_to_block[:, -1:]
@@ -119,5 +119,6 @@ def _below(target: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
     return torch.minimum(target.clamp_min(0.0), torch.nextafter(end, torch.zeros_like(end)))
 
 
-def _exact(device: torch.device) -> torch.dtype:
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """The type of cumulative sums and uniforms."""
     return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.errors import PreflabError
-from preflab.sampling.draw import draw
+from preflab.sampling.draw import draw, exact_dtype
 from preflab.sampling.passes import Pass, fitting_pass, moved
 from preflab.sampling.requests import uniforms
 from preflab.sampling.stops import StopStrings, stop_table
@@ -114,7 +114,8 @@ class _Rows:
         places = {prompt: place for place, prompt in enumerate(distinct)}
         self.prompts = list(distinct)
         self.prompt_of_row = torch.tensor([places[request.prompt_ids] for request in requests], device=device)
-        self.uniforms = uniforms([request.seed for request in requests], num_tokens).T.contiguous().to(device)
+        drawn = uniforms([request.seed for request in requests], num_tokens).T
+        self.uniforms = drawn.to(exact_dtype(device)).contiguous().to(device)
         self.tokens = torch.zeros(num_tokens, len(requests), dtype=torch.long, device=device)
         self.logps = torch.zeros(num_tokens, len(requests), device=device)
         self.lengths = torch.zeros(len(requests), dtype=torch.long, device=device)
