@@ -33,6 +33,25 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     return tuple(ids)
 
 
+def fitting_prompt_ids(
+    tokenizer: Any, prompts: Sequence[Prompt], *, max_new_tokens: int, context_length: int | None
+) -> list[tuple[int, ...]]:
+    """`prompt_ids` of every prompt, refusing what leaves no room for its completion before anything is written.
+
+    Raises:
+        PreflabError: a prompt and max_new_tokens are together longer than the context; the prompt is named by its line.
+    """
+    found = [prompt_ids(tokenizer, prompt) for prompt in prompts]
+    for prompt, ids in zip(prompts, found, strict=True):
+        if context_length and len(ids) + max_new_tokens > context_length:
+            raise PreflabError(
+                f"{prompt.source or prompt.id}: a prompt of {len(ids)} tokens and max_new_tokens {max_new_tokens}",
+                f"together at most {context_length}, the model's context",
+                "shorten the prompt or lower max_new_tokens",
+            )
+    return found
+
+
 def completion_ids(tokenizer: Any, text: str, *, add_eos: bool) -> tuple[int, ...]:
     """Tokens of a completion as they follow a prompt: no BOS; the end token if asked for and not there already.
 

@@ -24,7 +24,7 @@ from preflab.models.merge import merged_language_model
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import Sequence, collate
-from preflab.training.tensor_files import read_tensors
+from preflab.training.tensor_files import read_tensors, system_errors
 
 ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-3}
 """Largest deviation of an exported model from what it was made of, as a share of its largest output (at least 1)."""
@@ -53,7 +53,7 @@ def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "f
 
 def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
     """A role's language model, adapters merged, with its tokenizer, in `out`; returns as `export_policy`."""
-    with new_folder(out) as beside:
+    with new_folder(out) as beside, system_errors(out):
         merged_language_model(trunk, role).save_pretrained(beside)
         trunk.tokenizer.save_pretrained(beside)
         batch = _probe(trunk).input_ids
@@ -86,7 +86,7 @@ def export_reward(trunk: Trunk, out: Path) -> float:
     with torch.random.fork_rng(devices=[]):
         classifier = make(trunk, body)
     _make_room(classifier, tokenizer)
-    with new_folder(out) as beside:
+    with new_folder(out) as beside, system_errors(out):
         classifier.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         batch = _probe(trunk)

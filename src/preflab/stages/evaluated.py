@@ -15,7 +15,7 @@ from preflab.errors import PreflabError, nearest
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
 from preflab.evaluation.texts import Judge, checked_labels, fail_column
-from preflab.models.chat import completion_text, prompt_ids
+from preflab.models.chat import completion_text, fitting_prompt_ids
 from preflab.models.facts import model_facts, weights_hash
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.packages import resolve_package
@@ -55,8 +55,14 @@ class Loaded:
         self, ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
     ) -> tuple[list[Completion], list[TokenSequence]]:
         """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
-        ids = [prompt_ids(self.tokenizer, prompt) for prompt in prompts]
-        stops = decoding.stop_token_ids or model_facts(self.model, self.tokenizer).stop_token_ids
+        facts = model_facts(self.model, self.tokenizer)
+        ids = fitting_prompt_ids(
+            self.tokenizer,
+            prompts,
+            max_new_tokens=decoding.max_new_tokens,
+            context_length=facts.context_length,
+        )
+        stops = decoding.stop_token_ids or facts.stop_token_ids
         engine = TransformersEngine(
             self.model, pad_id=self.tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=self.tokenizer
         )

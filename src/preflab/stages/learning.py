@@ -55,8 +55,9 @@ def save_language_model(ctx: StageContext, trunk: Trunk) -> None:
     """The policy, adapters merged, with its tokenizer, in `model/`."""
     from preflab.files import new_folder
     from preflab.models.merge import merged_language_model
+    from preflab.training.tensor_files import system_errors
 
-    with new_folder(ctx.folder / "model") as beside:
+    with new_folder(ctx.folder / "model") as beside, system_errors(ctx.folder / "model"):
         merged_language_model(trunk, "policy").save_pretrained(beside)
         trunk.tokenizer.save_pretrained(beside)
 

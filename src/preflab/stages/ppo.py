@@ -32,7 +32,7 @@ resumable = ("num_steps",)
 
 def run(ctx: StageContext) -> StageResult:
     """Train, resuming where there is a checkpoint; leave the roles and the merged model behind."""
-    from preflab.models.chat import completion_text, prompt_ids
+    from preflab.models.chat import completion_text
     from preflab.models.facts import model_facts
     from preflab.policy.ppo import PpoRun, train_ppo
     from preflab.rewards.sources import PolicySide, make_scorer
@@ -62,7 +62,7 @@ def run(ctx: StageContext) -> StageResult:
         tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
     )
-    prompts = [(prompt, prompt_ids(trunk.tokenizer, prompt)) for prompt in ctx.prompts(settings.prompts)]
+    prompts = _fitting(ctx, trunk, settings.prompts)
     result = train_ppo(
         PpoRun(
             trunk=trunk,
@@ -118,11 +118,24 @@ def _start_value(settings: PpoSettings, trunk: Trunk, scorer: WeightedSum) -> st
     return "zero head"
 
 
+def _fitting(
+    ctx: StageContext, trunk: Trunk, name: str, num: int | None = None
+) -> list[tuple[Prompt, tuple[int, ...]]]:
+    """The (first `num`) prompts of a name with their token ids; each leaves room for its completion."""
+    from preflab.models.chat import fitting_prompt_ids
+    from preflab.models.facts import model_facts
+
+    prompts = ctx.prompts(name)[:num]
+    context = model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length
+    most = ctx.settings.decoding.max_new_tokens
+    ids = fitting_prompt_ids(trunk.tokenizer, prompts, max_new_tokens=most, context_length=context)
+    return list(zip(prompts, ids, strict=True))
+
+
 def _held_out(
     ctx: StageContext, trunk: Trunk, engine: Sampler, decode: Callable[[Sequence[int]], str]
 ) -> Callable[[], float] | None:
     """The held-out criterion: its mean over the same prompts and seeds each time it is measured."""
-    from preflab.models.chat import prompt_ids
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.seeds import derive_seed
     from preflab.training.protocols import SampleRequest, ScoringItem
@@ -131,11 +144,9 @@ def _held_out(
     if settings.stop.criterion is None or settings.held_out_prompts is None:
         return None
     scorer = FunctionScorer(load_function(settings.stop.criterion))
-    prompts: list[Prompt] = ctx.prompts(settings.held_out_prompts)[: settings.stop.num_prompts]
-    requests = [
-        SampleRequest(prompt_ids(trunk.tokenizer, prompt), derive_seed(ctx.seed, "held out", prompt.id))
-        for prompt in prompts
-    ]
+    chosen = _fitting(ctx, trunk, settings.held_out_prompts, settings.stop.num_prompts)
+    prompts = [prompt for prompt, _ in chosen]
+    requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
     def measure() -> float:
         sampled = engine.sample(requests, settings.decoding)

@@ -44,7 +44,11 @@ def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
 def _from_stage(ctx: StageContext, name: str) -> PreferenceData:
     from preflab.store.snapshots import read_snapshot
 
-    snapshot = read_snapshot(ctx.inputs[name].folder / SNAPSHOT)
+    try:
+        snapshot = read_snapshot(ctx.inputs[name].folder / SNAPSHOT)
+    except PreflabError as error:
+        do = f"put the file back, or take the snapshot again with `preflab run --fresh {name}`"
+        raise PreflabError(error.found, error.expected, do) from error
     origin = {"snapshot": snapshot.manifest["content_hash"], "counts": snapshot.manifest["counts"]}
     return PreferenceData(name, snapshot.preferences, snapshot.prompts, snapshot.completions, origin)
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.errors import PreflabError
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
 
@@ -81,17 +80,14 @@ class Writer:
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse, before anything is sampled, a prompt that leaves no room for its completion."""
-        from preflab.models.chat import prompt_ids
+        from preflab.models.chat import fitting_prompt_ids
 
-        for prompt in prompts:
-            length = len(prompt_ids(self.tokenizer, prompt))
-            if self.context_length and length + self.settings.max_new_tokens > self.context_length:
-                raise PreflabError(
-                    f"{prompt.source or prompt.id}: a prompt of {length} tokens"
-                    f" and max_new_tokens {self.settings.max_new_tokens}",
-                    f"together at most {self.context_length}, the model's context",
-                    "shorten the prompt or lower max_new_tokens",
-                )
+        fitting_prompt_ids(
+            self.tokenizer,
+            prompts,
+            max_new_tokens=self.settings.max_new_tokens,
+            context_length=self.context_length,
+        )
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""

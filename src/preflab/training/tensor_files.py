@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
@@ -17,7 +18,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; `files.new_folder` makes it readable.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -27,10 +27,22 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             continue
         seen.add(tensor.data_ptr())
         kept[name] = tensor.detach().cpu().contiguous()
-    try:
+    with system_errors(path):
         save_file(kept, path)
+
+
+@contextmanager
+def system_errors(path: Path) -> Iterator[None]:
+    """Around whatever writes safetensors: the library hides the operating system's error number in its text.
+
+    Raises:
+        OSError: in place of the library's own error.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
     except SafetensorError as error:
-        # The library hides the operating system's error number in its text.
         full = "os error 28" in str(error) or "No space" in str(error)
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
