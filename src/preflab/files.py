@@ -5,6 +5,7 @@ The one place for it: text, JSON, JSON lines and whole folders are written besid
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -33,6 +34,32 @@ def write_text(path: Path, text: str) -> None:
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write several files that belong together: all are written beside their places before the first is renamed.
+
+    Raises:
+        PreflabError: the disk is full or a folder cannot be written; none of the new files is left then.
+    """
+    waiting = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
+    with readable_disk_errors(next(iter(files))):
+        try:
+            for path, content in files.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                waiting[path].write_bytes(content)
+                _sync_file(waiting[path])
+            for path, beside in waiting.items():
+                os.replace(beside, path)
+        finally:
+            for beside in waiting.values():
+                beside.unlink(missing_ok=True)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -129,5 +156,9 @@ def _take_place(beside: Path, folder: Path) -> None:
 def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            _sync_file(path)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

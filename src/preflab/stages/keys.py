@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.files import read_json, write_json
+from preflab.files import file_hash, read_json, write_json
 from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE, references
 from preflab.settings.learning import RunSettings
@@ -46,8 +46,7 @@ class ContentHashes:
         size, changed_at, name = stat.st_size, stat.st_mtime_ns, str(path)
         if name in self.known and self.known[name][:2] == [size, changed_at]:
             return str(self.known[name][2])
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = file_hash(path)
         self.known[name], self.changed = [size, changed_at, found], True
         return found
 

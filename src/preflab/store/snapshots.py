@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from preflab.errors import PreflabError
+from preflab.files import file_hash, new_folder
 from preflab.records import Completion, Preference, Prompt
 from preflab.store import tables
 from preflab.store.database import to_json
-from preflab.store.files import beside, file_hash
 
 SNAPSHOT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -72,7 +72,7 @@ def write_snapshot(
         "completions": tables.completion_rows(records["completions"]),
         "preferences": tables.preference_rows(records["preferences"]),
     }
-    with beside(Path(folder)) as partial:
+    with new_folder(Path(folder)) as partial:
         for name, schema in tables.SCHEMAS.items():
             table = pa.Table.from_pylist(rows[name], schema=schema)
             pq.write_table(table, partial / f"{name}.parquet", compression="zstd")

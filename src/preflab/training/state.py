@@ -8,7 +8,6 @@ same, for user functions that draw from them.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import shutil
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from preflab.errors import PreflabError
-from preflab.files import new_folder, read_json, write_json
+from preflab.files import file_hash, new_folder, read_json, write_json
 from preflab.training.tensor_files import read_tensors, write_tensors
 
 
@@ -55,7 +54,7 @@ class RunState:
             write_tensors(beside / "model.safetensors", _learning_state(self.model))
             write_tensors(beside / "optimiser.safetensors", _optimiser_state(self.optimiser))
             write_tensors(beside / "random.safetensors", {"torch": torch.get_rng_state()})
-            hashes = {path.name: _hash(path) for path in sorted(beside.glob("*.safetensors"))}
+            hashes = {path.name: file_hash(path) for path in sorted(beside.glob("*.safetensors"))}
             parts = {name: part.state_dict() for name, part in self.parts.items()}
             write_json(
                 beside / "state.json", {"step": self.step, "parts": parts, "random": _random_state(), "files": hashes}
@@ -76,7 +75,7 @@ class RunState:
         place = found[-1]
         card = read_json(place / "state.json")
         for name, expected in card["files"].items():
-            if not (place / name).exists() or _hash(place / name) != expected:
+            if not (place / name).exists() or file_hash(place / name) != expected:
                 raise PreflabError(
                     f"{place / name}: corrupted (its hash is not the one written down)",
                     "the file as it was saved",
@@ -154,8 +153,3 @@ def _restore_random_state(saved: dict[str, Any]) -> None:
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, position, has_gauss, cached = saved["numpy"]
     np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.files import write_files
 from preflab.records import Campaign, Completion, Labeler, Prompt
 from preflab.store.database import to_json
-from preflab.store.files import write_all
 
 Row = dict[str, Any]
 EXPORT_VERSION = 1
@@ -95,7 +95,7 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
         "selection": chosen,
     }
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
-    write_all({path: data, manifest_of(path): text.encode()})
+    write_files({path: data, manifest_of(path): text.encode()})
     return manifest
 
 
