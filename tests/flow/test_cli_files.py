@@ -42,7 +42,7 @@ def refusal(capsys: Captured, *words: str) -> list[str]:
 
 def test_pairs_go_in_and_come_out(here: Path, capsys: Captured) -> None:
     assert run_command(["import", "pairs.jsonl"]) == 0
-    assert "preference: 1 new, 0 known already" in capsys.readouterr().out
+    assert "  preferences  1 new\n" in capsys.readouterr().out
     assert run_command(["import", "pairs.jsonl", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert (content["new"], content["known"]["preference"]) == ({}, 1)
@@ -57,8 +57,9 @@ def test_a_bad_line_stops_an_import_and_nothing_is_loaded(here: Path, capsys: Ca
     assert found.startswith("error: pairs.jsonl, line 2: not JSON")
     assert expected.strip() == "one JSON object per line"
     assert "nothing was loaded" in do
+    assert not list(here.glob("*.db")), "not even an empty workspace"
     assert run_command(["import", "pairs.jsonl", "--skip-bad"]) == 0
-    assert "left out: line 2: not JSON" in capsys.readouterr().out
+    assert "1 row left out:\n  line 2: not JSON" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

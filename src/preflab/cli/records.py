@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,12 +17,14 @@ from preflab.cli.speaking import (
     SetOption,
     WorkspaceOption,
     command,
+    padded,
     shown_path,
     speaking,
 )
 from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
+    from preflab.store.transfer import ImportSummary
     from preflab.store.workspace import Workspace
 
 IMPORTS = """Bring a file of records into the workspace: all of it, or nothing.
@@ -79,22 +82,17 @@ def import_file(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    from preflab.store.transfer import import_into
+    from preflab.store.transfer import read_import, store_import
 
     with speaking(as_json) as speaker:
         rename = dict(_pair(each) for each in column or [])
         if not file.exists():
             raise PreflabError(f"{file}: there is no such file", "a file or a data set's folder", "mend the path")
+        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename)
         with open_workspace(recipe, set_ or [], workspace, create=True) as store:
-            done = import_into(store, file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename)
-        guessed = f" (guessed from the first {done.guess.num_rows} rows)" if done.guess else ""
-        speaker.say(f"{done.num_rows} rows of {shown_path(file)}, format {done.format}{guessed}")
-        for kind in dict.fromkeys([*done.new, *done.known]):
-            speaker.say(f"  {kind}: {done.new.get(kind, 0)} new, {done.known.get(kind, 0)} known already")
-        for problem in done.problems:
-            speaker.say(f"  left out: {done.unit} {problem.line}: {problem.found}")
-        for reason, number in done.left_out.items():
-            speaker.say(f"  left out: {number} {reason}")
+            done = store_import(store, read)
+        for line in _said_of(done):
+            speaker.say(line)
         following = (
             command("export", "preferences", "preferences.jsonl", recipe=recipe)
             if ("preference" in {**done.new, **done.known})
@@ -110,6 +108,42 @@ def import_file(
             left_out=dict(done.left_out),
             problems=[{"line": p.line, "found": p.found, "expected": p.expected} for p in done.problems],
         )
+
+
+def _said_of(done: ImportSummary) -> list[str]:
+    """What came in, kind by kind, and what was left out, reason by reason with its lines."""
+    guessed = f" (guessed from the first {done.guess.num_rows})" if done.guess else ""
+    said = [f"{_rows_said(done.num_rows)} of {shown_path(done.path)}, read as {done.format}{guessed}"]
+    said += padded([(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])])
+    reasons: dict[str, list[int]] = {}
+    for problem in done.problems:
+        reasons.setdefault(problem.found, []).append(problem.line)
+    if reasons:
+        said.append(f"{_rows_said(len(done.problems))} left out:")
+    said += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
+    if len(reasons) > SHOWN:
+        said.append(f"  and for {len(reasons) - SHOWN:,} more reasons; --json lists every row")
+    return said + [f"left out of the rows taken: {number:,} {reason}" for reason, number in done.left_out.items()]
+
+
+def _new_and_known(done: ImportSummary, kind: str) -> str:
+    counts = {"new": done.new.get(kind, 0), "known already": done.known.get(kind, 0)}
+    return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
+
+
+def _rows_said(number: int) -> str:
+    return f"{number:,} row{'s' * (number != 1)}"
+
+
+def _lines(unit: str, numbers: list[int]) -> str:
+    """`line 7`, `lines 7, 12`, or the first of very many."""
+    shown = ", ".join(map(str, numbers[:SHOWN]))
+    more = f" and {len(numbers) - SHOWN:,} more (--json lists them)" if len(numbers) > SHOWN else ""
+    return f"{unit}{'s' * (len(numbers) > 1)} {shown}{more}"
+
+
+SHOWN = 20
+"""Reasons, and lines of each, that an import shows."""
 
 
 def _pair(text: str) -> tuple[str, str]:

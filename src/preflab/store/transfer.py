@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError, nearest
+from preflab.progress import progress
 from preflab.store.exports import export_named
 from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
 from preflab.store.formats import format_named, read_file
+from preflab.store.formats.base import Imported
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.reading import Problem
 from preflab.store.workspace import Workspace
@@ -82,10 +84,30 @@ def import_into(
     limit_rows: int | None = None,
     rename: Mapping[str, str] | None = None,
 ) -> ImportSummary:
-    """Read a file and store its records in one transaction: all of them, or nothing.
+    """`read_import`, then `store_import`: all records of a file, or nothing."""
+    found = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename)
+    return store_import(workspace, found)
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file that was read and is not stored yet."""
+
+    imported: Imported
+    guess: Guess | None
+
+
+def read_import(
+    path: Path | str,
+    format: str | None = None,
+    *,
+    skip_bad: bool = False,
+    limit_rows: int | None = None,
+    rename: Mapping[str, str] | None = None,
+) -> Read:
+    """Read a file; no workspace is needed, and none is made for a file that is refused.
 
     Args:
-        workspace: where to.
         path: a JSONL, CSV or Parquet file, or the folder of a Hugging Face data set.
         format: one of `formats.FORMATS`; None: guessed from the first rows.
         skip_bad: leave bad rows out and report each by line, instead of refusing the file.
@@ -93,19 +115,28 @@ def import_into(
         rename: column of the file → the name the format knows.
 
     Raises:
-        PreflabError: no such file, a format that cannot be guessed, bad rows, records that clash with stored ones.
+        PreflabError: no such file, a format that cannot be guessed, bad rows.
     """
     path = Path(path)
     guess = None if format else detect(path, rename=rename)
     name = format_named(format).name if format else guess.format if guess else ""
-    found = read_file(path, name, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)
-    records = found.records()
-    new = workspace.put(records)
+    return Read(read_file(path, name, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename), guess)
+
+
+def store_import(workspace: Workspace, read: Read) -> ImportSummary:
+    """Store what was read in one transaction: all of it, or nothing.
+
+    Raises:
+        PreflabError: records that clash with stored ones, a full disk.
+    """
+    found, records = read.imported, read.imported.records()
+    with progress("store", len(records)) as bar:
+        new = workspace.put(records, bar.advance)
     kinds = [type(record).__name__.lower() for record in records]
     return ImportSummary(
-        path=path,
-        format=name,
-        guess=guess,
+        path=found.path,
+        format=found.format,
+        guess=read.guess,
         num_rows=found.num_rows,
         new={kind: number for kind, number in new.items() if number},
         known={kind: kinds.count(kind) - new[kind] for kind in dict.fromkeys(kinds) if kinds.count(kind) > new[kind]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -75,10 +75,11 @@ class Workspace:
     ) -> None:
         self.close()
 
-    def put(self, records: Iterable[Record]) -> dict[str, int]:
+    def put(self, records: Iterable[Record], on_done: Callable[[int], None] | None = None) -> dict[str, int]:
         """Store records of any kinds in one transaction: all or nothing, parents first whatever their order.
 
         What is there already with the same content is left as it is, so putting twice is putting once.
+        `on_done(n)` is told of n more records that are dealt with; they are stored when the call returns.
 
         Returns:
             kind of record (`prompt`, `completion`, …) → number of new ones.
@@ -87,7 +88,7 @@ class Workspace:
             PreflabError: an id that stands for other content, a missing parent, a revision given twice, a full disk.
         """
         with writing(self.engine) as connection:
-            return put_records(connection, records)
+            return put_records(connection, records, on_done)
 
     def prompts(self, ids: Ids = None) -> list[Prompt]:
         """Prompts by id, or all."""

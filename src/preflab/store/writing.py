@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, insert, select
@@ -14,7 +14,9 @@ from preflab.store.rows import BY_NAME, BY_RECORD, KINDS, Kind, Record
 from preflab.store.schema import CompletionRow, JudgmentRow
 
 
-def put_records(connection: Connection, records: Iterable[Record]) -> dict[str, int]:
+def put_records(
+    connection: Connection, records: Iterable[Record], on_done: Callable[[int], None] | None = None
+) -> dict[str, int]:
     """Write records of any kinds inside the caller's transaction.
 
     Returns:
@@ -30,18 +32,21 @@ def put_records(connection: Connection, records: Iterable[Record]) -> dict[str, 
             raise PreflabError(f"a record of type {type(record).__name__}", f"one of {', '.join(BY_NAME)}")
         earlier = by_kind[kind.name].setdefault(record.id, record)
         _refuse_clash(kind, earlier, record)
-    return {kind.name: _put(connection, kind, by_kind[kind.name]) for kind in KINDS}
+    return {kind.name: _put(connection, kind, by_kind[kind.name], on_done) for kind in KINDS}
 
 
-def _put(connection: Connection, kind: Kind, records: Mapping[str, Any]) -> int:
+def _put(connection: Connection, kind: Kind, records: Mapping[str, Any], on_done: Callable[[int], None] | None) -> int:
     known = read_ids(connection, kind, [*existing_ids(connection, kind.table, list(records))])
     for record in known:
         _refuse_clash(kind, record, records[record.id])
     missing = records.keys() - {record.id for record in known}
     new = [record for record in records.values() if record.id in missing]
+    on_done = on_done or (lambda num: None)
+    on_done(len(records) - len(new))
     for part in chunks(new, CHUNK):
         _refuse_orphans(connection, kind, part)
         _insert(connection, kind, part)
+        on_done(len(part))
     return len(new)
 
 

@@ -7,21 +7,24 @@ A format is a function from one row to records. Strict by default: any bad row s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.progress import progress
 from preflab.records import Campaign, Completion, Judgment, Labeler, Preference, Prompt, Task
-from preflab.store.formats.reading import BadRow, Numbered, Problem, Row, numbered_rows, unit_of
+from preflab.store.formats.reading import BadRow, Numbered, Problem, Row, num_lines, numbered_rows, unit_of
 from preflab.store.rows import Record
 
 OURS = "preflab_"
 """Columns whose names begin so were added by an export of preflab and are not read back."""
 SHOWN = 8
 """Problems whose lines an error names."""
+ROWS_PER_TICK = 500
+"""Rows between two updates of the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def read_as(
     unique: dict[str, Record] = {}
     items: list[Any] = []
     left_out: Counter[str] = Counter()
-    for numbered in islice(numbered_rows(path), limit_rows):
+    for numbered in islice(_counted(path), limit_rows):
         found.num_rows += 1
         try:
             parsed = _parse(format, numbered, f"{path.name}, {found.unit} {numbered.line}", rename or {})
@@ -156,6 +159,16 @@ def problems_in_words(found: Imported) -> PreflabError:
         first.expected,
         "mend them, or leave bad rows out with --skip-bad; nothing was loaded",
     )
+
+
+def _counted(path: Path) -> Iterator[Numbered]:
+    """The rows of a file, with a bar that counts them."""
+    rows = numbered_rows(path)
+    with progress(f"read {path.name}", num_lines(path) if path.exists() else None) as bar:
+        for number, row in enumerate(rows, 1):
+            yield row
+            if number % ROWS_PER_TICK == 0:
+                bar.advance(ROWS_PER_TICK)
 
 
 def _parse(format: Format, numbered: Numbered, source: str, rename: Mapping[str, str]) -> Parsed:

@@ -61,6 +61,14 @@ def unit_of(path: Path) -> str:
     return "line" if _reader_of(path) in (_jsonl, _csv) else "row"
 
 
+def num_lines(path: Path) -> int | None:
+    """Lines of a file, for a bar that says how much is left; None where counting them would take as long as reading."""
+    if _reader_of(path) not in (_jsonl, _csv) or path.suffix == ".gz":
+        return None
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
+
+
 def _reader_of(path: Path) -> Callable[[Path], Iterator[Numbered]]:
     if path.is_dir():
         return _dataset
