@@ -112,6 +112,6 @@ def first_ratio(rows: Rows) -> tuple[str, str] | None:
 
 
 def _first(rows: Rows, name: str) -> float | None:
-    """Mean over the first steps; None until there is a later one to compare with."""
-    values = [row[name] for row in rows[:NUM_FIRST] if name in row]
-    return sum(values) / len(values) if len(rows) > NUM_FIRST and values else None
+    """Mean over the first steps that have it (a critic's warm-up has no entropy); None until there is a later one."""
+    values = [row[name] for row in rows if name in row]
+    return sum(values[:NUM_FIRST]) / NUM_FIRST if len(values) > NUM_FIRST else None

@@ -1,0 +1,98 @@
+"""When an alarm fires and when it does not, on courses of metrics written down here; what the metrics file refuses."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from preflab.errors import PreflabError
+from preflab.training.alarms import Alarms
+from preflab.training.metrics import MetricsLog
+
+Rows = list[dict[str, Any]]
+
+
+def course(name: str, *values: float | None) -> Rows:
+    """One row per step; None where the step did not log it."""
+    return [{"step": step} | ({} if value is None else {name: value}) for step, value in enumerate(values)]
+
+
+def fired(rows: Rows, path: Path, kl_budget: float | None = None) -> list[tuple[int, str, str]]:
+    """(step, alarm, setting) of everything that fires while the rows come in one by one."""
+    alarms = Alarms(path / "alarms.jsonl", kl_budget=kl_budget)
+    found = [alarm for num in range(1, len(rows) + 1) for alarm in alarms.check(rows[:num])]
+    return [(alarm.step, alarm.alarm, alarm.setting) for alarm in found]
+
+
+def test_kl_above_its_budget_fires_once_and_only_with_a_budget(tmp_path: Path) -> None:
+    rows = course("kl/exact", 0.0, 2.0, 2.01, 9.0)
+    assert fired(rows, tmp_path / "a", kl_budget=2.0) == [(2, "kl above budget", "kl_coef")]
+    assert fired(rows, tmp_path / "b") == []
+
+
+def test_entropy_collapses_below_three_tenths_of_the_first_three_steps(tmp_path: Path) -> None:
+    # The mean of 3, 2 and 1 is 2; three tenths of it are 0.6.
+    assert fired(course("entropy/mean", 3, 2, 1, 0.61, 0.6), tmp_path / "a") == []
+    assert fired(course("entropy/mean", 3, 2, 1, 0.59), tmp_path / "b") == [(3, "entropy collapse", "kl_coef")]
+
+
+def test_entropy_is_compared_with_its_own_first_steps_after_a_critics_warm_up(tmp_path: Path) -> None:
+    rows = course("entropy/mean", None, None, None, None, 3, 2, 1, 0.5)
+    assert fired(rows, tmp_path) == [(7, "entropy collapse", "kl_coef")]
+
+
+@pytest.mark.parametrize(("last", "fires"), [(15.0, False), (15.1, True), (5.0, False), (4.9, True)])
+def test_length_drifts_beyond_one_and_a_half_times_or_below_half(last: float, fires: bool, tmp_path: Path) -> None:
+    found = fired(course("length/mean", 9, 10, 11, last), tmp_path)
+    assert found == ([(3, "length drift", "kl_coef or missing_eos_penalty")] if fires else [])
+
+
+def test_repeats_need_a_fifth_and_twice_the_start(tmp_path: Path) -> None:
+    assert fired(course("repeat/share", 0.0, 0.0, 0.0, 0.2), tmp_path / "a") == []
+    assert fired(course("repeat/share", 0.15, 0.15, 0.15, 0.29), tmp_path / "b") == []
+    assert fired(course("repeat/share", 0.15, 0.15, 0.15, 0.31), tmp_path / "c") == [(3, "repeated n-grams", "kl_coef")]
+
+
+def both(held_out: list[float | None], reward: list[float]) -> Rows:
+    """Rows with the held-out criterion at some steps and the reward at all."""
+    rows = course("score/held_out", *held_out)
+    return [row | {"reward/mean": value} for row, value in zip(rows, reward, strict=True)]
+
+
+def test_reward_up_while_the_held_out_criterion_falls_twice(tmp_path: Path) -> None:
+    found = fired(both([0.5, None, 0.4, None, 0.3], [1, 1, 2, 2, 3]), tmp_path / "a")
+    assert [(step, alarm) for step, alarm, _ in found] == [(4, "reward up, held-out down")]
+    assert fired(both([0.5, 0.4, 0.45, 0.4], [1, 2, 3, 4]), tmp_path / "b") == []
+    assert fired(both([0.5, 0.4, 0.3], [3, 2, 1]), tmp_path / "c") == []
+
+
+def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> None:
+    assert fired(course("ratio/first_deviation", 0.01), tmp_path / "a") == []
+    assert fired(course("ratio/first_deviation", 0.02), tmp_path / "b") == [
+        (0, "first ratio is not 1", "decoding or device.dtype")
+    ]
+
+
+def test_nothing_that_compares_with_the_start_fires_before_there_is_one(tmp_path: Path) -> None:
+    for name in ("entropy/mean", "length/mean", "repeat/share"):
+        assert fired(course(name, 10, 1, 0.9), tmp_path / name) == []
+
+
+def test_on_resuming_alarms_of_steps_that_are_done_again_are_forgotten(tmp_path: Path) -> None:
+    rows = course("kl/exact", 0.0, 3.0)
+    assert fired(rows, tmp_path, kl_budget=2.0)
+    assert Alarms(tmp_path / "alarms.jsonl", kl_budget=2.0, step=2).check(rows) == []
+    assert len(Alarms(tmp_path / "alarms.jsonl", kl_budget=2.0, step=1).check(rows)) == 1
+
+
+def test_a_metric_without_an_entry_and_one_that_is_no_number_are_refused(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl")
+    with pytest.raises(PreflabError, match="kl/exakt: not in the glossary") as refused:
+        log.write(0, {"kl/exakt": 1.0})
+    assert "kl/exact" in refused.value.expected
+    with pytest.raises(PreflabError, match="loss/nll is nan at step 0"):
+        log.write(0, {"loss/nll": math.nan})
+    assert log.rows() == []
