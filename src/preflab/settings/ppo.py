@@ -97,6 +97,7 @@ class PpoSettings(StageSettings):
         None,
         "Adaptive: the KL per completion that kl_coef is steered to, nats; None: fixed.",
         "Ziegler et al. 2019, section 2.2",
+        gt=0,
     )
     kl_horizon: int = setting(
         10_000, "Adaptive: completions over which kl_coef adapts.", "Ziegler et al. 2019, section 2.2", ge=1
@@ -148,6 +149,10 @@ class PpoSettings(StageSettings):
             raise ValueError("num_completions_per_step must be a multiple of num_completions_per_prompt")
         if self.num_minibatches > self.num_completions_per_step:
             raise ValueError("num_minibatches cannot exceed num_completions_per_step")
+        if self.kl_target is not None and self.kl_horizon < self.num_completions_per_step:
+            raise ValueError(
+                "kl_horizon cannot be below num_completions_per_step: one step could turn kl_coef negative"
+            )
         if self.kl_treatment == "sequence_loss" and self.num_epochs * self.num_minibatches > 1:
             raise ValueError(
                 "kl_treatment sequence_loss has the right gradient on the current policy's completions alone: "
