@@ -108,6 +108,13 @@ def test_moment_sums_of_parts_add_up() -> None:
     torch.testing.assert_close(torch.cat(parts), adv.whiten(X, MASK))
 
 
+def test_the_scale_of_whitening() -> None:
+    sums = adv.moment_sums(X, MASK)
+    assert adv.variance_of_sums(sums).item() == pytest.approx(8)
+    assert adv.whitening_scale(sums).item() == pytest.approx(1 / math.sqrt(8))
+    assert adv.variance_of_sums(torch.zeros(2, 3)).tolist() == [0, 0]
+
+
 def test_whitening_equal_numbers_gives_zeros() -> None:
     x = torch.full((2, 3), 0.1)
     assert adv.whiten(x, MASK).abs().max() < 1e-3

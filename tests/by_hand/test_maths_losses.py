@@ -174,6 +174,18 @@ def test_explained_variance() -> None:
     # The wrong way round: returns − (−returns) has variance 32 → 1 − 4.
     assert losses.explained_variance(-returns, returns, MASK).item() == pytest.approx(-3)
     assert losses.explained_variance(returns, torch.ones_like(returns), MASK).item() == 0
+    assert losses.explained_variance(returns, torch.full_like(returns, 0.1), MASK).item() == 0, (
+        "rounding is no variance"
+    )
+
+
+def test_explained_variance_of_parts() -> None:
+    returns = rows([1, 3, 5], [7, 9, NAN])
+    parts = [losses.residual_sums(returns[b : b + 1] / 2, returns[b : b + 1], MASK[b : b + 1]) for b in range(2)]
+    # The first row alone explains 3/4 too; its sums are what is added: half of 1, 3, 5 and its squares.
+    assert parts[0].tolist() == [[3, 4.5, 8.75], [3, 9, 35]]
+    whole = losses.explained_variance(returns[:1], returns[:1], MASK[:1], sums=parts[0] + parts[1])
+    assert whole.item() == pytest.approx(0.75)
 
 
 def test_shapes_must_agree() -> None:

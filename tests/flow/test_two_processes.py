@@ -34,6 +34,12 @@ run.accelerator.end_training()
 """
 
 
+SAME = (
+    "reward/mean", "kl/exact", "kl/k1", "length/mean", "advantage/std", "loss/value", "entropy/mean",
+    "value/explained_variance", "repeat/share",
+)  # fmt: skip
+
+
 def free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
@@ -77,5 +83,5 @@ def test_two_processes_learn_what_one_learns(adapters: str, treatment: str, tmp_
         for name in ("one", "two")
     ]
     for first, second in zip(*rows, strict=True):
-        for name in ("reward/mean", "kl/exact", "kl/k1", "length/mean", "advantage/std", "loss/value", "entropy/mean"):
+        for name in SAME:
             assert second[name] == pytest.approx(first[name], abs=1e-4), name

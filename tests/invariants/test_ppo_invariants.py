@@ -10,7 +10,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
-from preflab.policy.ppo import train_ppo
+from preflab.policy.ppo import PpoResult, advantages, collect, train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
 from tiny_worlds import tiny_ppo, tiny_trunk
@@ -123,6 +123,41 @@ def test_it_stops_at_a_kl_limit_and_at_a_held_out_threshold(tmp_path: Path) -> N
     assert "threshold 0.5" in result.stopped_because
 
 
+@pytest.mark.parametrize("stop", [{"max_kl": 0.01}, {"criterion": "a:b", "threshold": 0.5, "every": 2}])
+def test_a_run_that_stopped_stays_stopped_when_it_is_called_again(stop: dict[str, object], tmp_path: Path) -> None:
+    def run(num_steps: int) -> PpoResult:
+        prompts = "p" if "criterion" in stop else None
+        changes = {"num_steps": num_steps, "kl_coef": 0.0, "stop": stop, "held_out_prompts": prompts}
+        again = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), reward, **changes)
+        again.held_out = lambda: 0.6
+        return train_ppo(again)
+
+    first = run(50)
+    assert first.num_steps < 50
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    for num_steps in (50, 60):  # killed before the stage was done; num_steps raised
+        again = run(num_steps)
+        assert (again.num_steps, again.stopped_because) == (first.num_steps, first.stopped_because)
+    assert read_jsonl(tmp_path / "metrics.jsonl") == rows
+
+
+@pytest.mark.parametrize("whiten_advantages", [True, False])
+def test_a_kl_loss_is_scaled_as_whitening_scales_the_rewards(whiten_advantages: bool, tmp_path: Path) -> None:
+    """Rewards 3 and −1 in turn: mean 1, standard deviation 2, so whitened ones are half as large as the settings say.
+
+    With values of 0 and one token each the advantages are the whitened rewards 2 and 0 (1 ± 1), of deviation 1.
+    """
+    run = tiny_ppo(
+        tmp_path, tiny_trunk(lora=LORA), reward, kl_treatment="sequence_loss", num_epochs=1, num_minibatches=1,
+        whiten_rewards=True, whiten_advantages=whiten_advantages, decoding={"max_new_tokens": 1},
+    )  # fmt: skip
+    rollouts = collect(run, 0)
+    rollouts.values.zero_()
+    batch = advantages(run, rollouts, torch.tensor([3.0, -1.0] * 8), kl_coef=0.1)
+    assert batch.raw_advantages[:2, 0].tolist() == pytest.approx([2, 0], abs=1e-6)
+    assert batch.advantage_scale == pytest.approx(0.5)
+
+
 def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     run = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), lambda ids: float("nan"))
     with pytest.raises(PreflabError):
@@ -136,6 +171,8 @@ def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         ({"decoding": {"top_k": 5}}, "full distribution"),
         ({"kl_treatment": "sequence_loss", "num_epochs": 2}, "num_epochs 1"),
         ({"num_minibatches": 65}, "num_minibatches"),
+        ({"kl_target": 1.0, "kl_horizon": 63}, "kl_horizon"),
+        ({"kl_target": 0.0}, "greater than 0"),
         ({"num_completions_per_prompt": 3}, "multiple"),
         ({"stop": {"threshold": 1.0}}, "criterion"),
         ({"rewards": [{"weight": 1.0}]}, "`model` or a `function`"),

@@ -69,6 +69,17 @@ def moment_sums(x: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([mask.sum().double(), kept.sum(), kept.square().sum()])
 
 
+def variance_of_sums(sums: Tensor) -> Tensor:
+    """Population variance Σ x² / count − (Σ x / count)² from `moment_sums`; (..., 3) → (...), 0 without a count."""
+    count = sums[..., 0].clamp(min=1)
+    return (sums[..., 2] / count - (sums[..., 1] / count).square()).clamp(min=0)
+
+
+def whitening_scale(sums: Tensor) -> Tensor:
+    """1 / √(variance + 1e-8): what `whiten` multiplies with, and what a loss beside whitened numbers must be too."""
+    return torch.rsqrt(variance_of_sums(sums) + VARIANCE_FLOOR)
+
+
 def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | None = None) -> Tensor:
     """(x − mean) / √(variance + 1e-8) over the valid tokens of the whole batch; the mean is added back where not
     shift_mean.
@@ -77,9 +88,7 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | N
     stands for those of x. Same shape, 0 at masked places. For advantages shift_mean is True, for rewards False (a
     reward shifted to mean 0 would pay for length differently). Source: Ziegler et al. 2019, code; Huang et al. 2024.
     """
-    count, total, total_square = (moment_sums(x, mask) if sums is None else sums).unbind()
-    count = count.clamp(min=1)
-    mean = total / count
-    variance = (total_square / count - mean.square()).clamp(min=0)
-    whitened = (x - mean.to(x.dtype)) * torch.rsqrt(variance + VARIANCE_FLOOR).to(x.dtype)
+    sums = moment_sums(x, mask) if sums is None else sums
+    mean = sums[1] / sums[0].clamp(min=1)
+    whitened = (x - mean.to(x.dtype)) * whitening_scale(sums).to(x.dtype)
     return zero_masked(whitened if shift_mean else whitened + mean.to(x.dtype), mask)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from preflab.maths.masks import check_same_shape, masked_mean, masked_variance, zero_masked
+from preflab.maths.advantages import moment_sums, variance_of_sums
+from preflab.maths.masks import check_same_shape, masked_mean, zero_masked
 
 MAX_LOG_RATIO = 20.0
 
@@ -116,14 +117,22 @@ def nll_loss(logps: Tensor, completion_mask: Tensor, denominator: float | Tensor
     return -masked_mean(logps, completion_mask, denominator)
 
 
-def explained_variance(values: Tensor, returns: Tensor, completion_mask: Tensor) -> Tensor:
+def residual_sums(values: Tensor, returns: Tensor, completion_mask: Tensor) -> Tensor:
+    """`moment_sums` of returns − values and of returns: (2, 3). Those of several parts of a batch add up."""
+    check_same_shape(values=values, returns=returns, completion_mask=completion_mask)
+    return torch.stack([moment_sums(returns - values, completion_mask), moment_sums(returns, completion_mask)])
+
+
+def explained_variance(
+    values: Tensor, returns: Tensor, completion_mask: Tensor, *, sums: Tensor | None = None
+) -> Tensor:
     """1 − Var(returns − values) / Var(returns) over the tokens of the whole batch.
 
     (B, T) → 0-d, without gradient: 1 where the values are right, 0 where they are no better than a constant, below 0
     where they are worse. 0 where all returns are equal, since there is nothing to explain. A quotient of variances: it
-    does not add up over micro-batches, so hand it the whole batch.
+    does not add up over parts of a batch, but their `residual_sums` do, and are handed on as `sums`.
     """
-    check_same_shape(values=values, returns=returns, completion_mask=completion_mask)
-    residual = masked_variance((returns - values).detach(), completion_mask)
-    total = masked_variance(returns.detach(), completion_mask)
-    return torch.where(total > 0, 1 - residual / total, torch.zeros_like(total))
+    sums = residual_sums(values, returns, completion_mask) if sums is None else sums
+    residual, total = variance_of_sums(sums).unbind()
+    mean_square = sums[1, 2] / sums[1, 0].clamp(min=1)
+    return torch.where(total > 1e-12 * mean_square, 1 - residual / total, torch.zeros_like(total))

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from preflab.files import keep_rows
-from preflab.maths.advantages import VARIANCE_FLOOR, gae, moment_sums, scores_at_last_token, whiten
+from preflab.maths.advantages import gae, moment_sums, scores_at_last_token, whiten, whitening_scale
 from preflab.maths.kl import (
     AdaptiveKLController,
     FixedKLController,
@@ -111,9 +111,9 @@ def train_ppo(run: PpoRun) -> PpoResult:
     alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
     keep_rows(run.folder / "rollouts.jsonl", state.step)
     fired: list[Alarm] = []
-    stopped_because = f"{settings.num_steps} steps are done"
+    reason = _stopped_before(settings, metrics.rows(), state.step)
     with progress(run.name, settings.num_steps, state.step) as bar:
-        while state.step < settings.num_steps:
+        while state.step < settings.num_steps and reason is None:
             step, started = state.step, time.perf_counter()
             # 1 collect
             rollouts = collect(run, step)
@@ -154,12 +154,9 @@ def train_ppo(run: PpoRun) -> PpoResult:
             if accelerator.is_main_process and (reason or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-            if reason:
-                stopped_because = reason
-                break
     if accelerator.is_main_process and state.step == settings.num_steps:
         state.save(run.folder / "checkpoint")
-    return PpoResult(state.step, stopped_because, fired)
+    return PpoResult(state.step, reason or f"{settings.num_steps} steps are done", fired)
 
 
 def collect(run: PpoRun, step: int) -> Rollouts:
@@ -217,19 +214,19 @@ def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) 
         rewards = rewards + kl_rewards_k1(rollouts.old_logps, rollouts.ref_logps, mask, kl_coef)
     if settings.kl_treatment == "exact":
         rewards = rewards + kl_rewards_exact_later(rollouts.exact_kl, mask, kl_coef)
+    scale = 1.0
     if settings.whiten_rewards:
         sums = sum_over_processes(run.accelerator, moment_sums(rewards, mask))
         rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
+        scale = float(whitening_scale(sums))
     bootstrap = _last_values(run, rollouts) if settings.bootstrap_truncated else None
     raw, returns = gae(
         rewards, rollouts.values, mask, gamma=settings.gamma, lam=settings.lam, bootstrap_values=bootstrap
     )
     if not settings.whiten_advantages:
-        return LearningBatch(raw, returns, raw, 1.0)
+        return LearningBatch(raw, returns, raw, scale)
     sums = sum_over_processes(run.accelerator, moment_sums(raw, mask))
-    variance = sums[2] / sums[0] - (sums[1] / sums[0]) ** 2
-    scale = float(torch.rsqrt(variance.clamp(min=0) + VARIANCE_FLOOR))
-    return LearningBatch(whiten(raw, mask, sums=sums), returns, raw, scale)
+    return LearningBatch(whiten(raw, mask, sums=sums), returns, raw, scale * float(whitening_scale(sums)))
 
 
 def update(
@@ -382,6 +379,12 @@ def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
 
 def _measure_held_out(settings: PpoSettings, num_done: int) -> bool:
     return settings.stop.criterion is not None and num_done % settings.stop.every == 0
+
+
+def _stopped_before(settings: PpoSettings, rows: list[dict[str, float]], num_done: int) -> str | None:
+    """Why the run that left this checkpoint had stopped, so that it stays stopped when it is called again."""
+    last = next((row for row in rows if row["step"] == num_done - 1), None)
+    return _stop_reason(settings, last) if last else None
 
 
 def _stop_reason(settings: PpoSettings, values: dict[str, float]) -> str | None:

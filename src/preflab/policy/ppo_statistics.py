@@ -12,9 +12,9 @@ from torch import Tensor
 
 from preflab.files import append_jsonl
 from preflab.maths.advantages import moment_sums
-from preflab.maths.losses import explained_variance
+from preflab.maths.losses import explained_variance, residual_sums
 from preflab.training.processes import max_over_processes, sum_over_processes
-from preflab.training.rollouts import Rollouts, repeat_share
+from preflab.training.rollouts import Rollouts, repeat_shares
 
 
 @dataclass
@@ -26,7 +26,7 @@ class LearningBatch:
     raw_advantages: Tensor
     """Before whitening."""
     advantage_scale: float
-    """What whitening multiplied them with: a KL loss beside them must be multiplied with it too."""
+    """What whitening (of rewards, of advantages) multiplied them with: a KL loss beside them must be, too."""
 
 
 def add_statistics(sums: dict[str, float], statistics: Mapping[str, float]) -> None:
@@ -75,7 +75,10 @@ def rollout_statistics(
     means = (sums[:, 1] / sums[:, 0]).tolist()
     deviations = (sums[:, 2] / sums[:, 0] - (sums[:, 1] / sums[:, 0]) ** 2).clamp(min=0).sqrt().tolist()
     mismatch = torch.where(mask, rollouts.old_logps - rollouts.trainer_logps, 0.0).abs().max().item()
-    explained = explained_variance(rollouts.values, batch.returns, mask).item()
+    shares = repeat_shares([s.completion_ids for s in rollouts.sequences])
+    repeats = sum_over_processes(accelerator, torch.tensor([sum(shares), len(shares)], device=accelerator.device))
+    residuals = sum_over_processes(accelerator, residual_sums(rollouts.values, batch.returns, mask))
+    explained = explained_variance(rollouts.values, batch.returns, mask, sums=residuals)
     return {
         "reward/mean": means[0],
         "reward/std": deviations[0],
@@ -83,9 +86,9 @@ def rollout_statistics(
         "advantage/mean": means[-1],
         "advantage/std": deviations[-1],
         "mismatch/logps": max_over_processes(accelerator, mismatch),
-        "repeat/share": repeat_share([s.completion_ids for s in rollouts.sequences]),
+        "repeat/share": float(repeats[0] / repeats[1].clamp(min=1)),
         "num/tokens": float(sums[-1, 0]),
-        **({"value/explained_variance": explained} if explained == explained else {}),
+        "value/explained_variance": explained.item(),
     }
 
 

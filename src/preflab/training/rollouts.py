@@ -73,11 +73,11 @@ class Rollouts:
         return int(self.completion_mask.sum())
 
 
-def repeat_share(rows: Seq[Seq[int]], n: int = 3) -> float:
-    """Mean over completions of the share of n-grams that stood earlier in the same completion."""
+def repeat_shares(rows: Seq[Seq[int]], n: int = 3) -> list[float]:
+    """Share of its n-grams that stood earlier in the same completion, for each completion that has one."""
     shares = []
     for row in rows:
         ngrams = [tuple(row[i : i + n]) for i in range(len(row) - n + 1)]
         if ngrams:
             shares.append(1.0 - len(set(ngrams)) / len(ngrams))
-    return sum(shares) / len(shares) if shares else 0.0
+    return shares
