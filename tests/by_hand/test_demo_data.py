@@ -39,7 +39,7 @@ def test_the_vocabulary_covers_every_text() -> None:
 def test_texts_fit_the_recipe() -> None:
     recipe = yaml.safe_load((files("preflab.demo") / "recipe.yaml").read_text(encoding="utf-8"))
     context = recipe["stages"]["base"]["context"]
-    longest = max(len(words(row["text"])) for row in corpus(0, 13_000))
+    longest = max(len(words(row["text"])) for row in corpus(0, 15_000))
     assert longest + 2 <= context
     asked = max(len(words(row["prompt"])) for row in prompts(0, 1000))
     assert asked + 1 + recipe["stages"]["answers"]["max_new_tokens"] <= context

@@ -60,7 +60,7 @@ def prompts(seed: int, num: int) -> list[Row]:
 
 
 def write_demo_data(
-    folder: Path, seed: int, num_texts: int = 13_000, num_demonstrations: int = 1_600, num_prompts: int = 1_000
+    folder: Path, seed: int, num_texts: int = 15_000, num_demonstrations: int = 2_400, num_prompts: int = 1_000
 ) -> dict[str, Path]:
     """Writes corpus.jsonl (`text`), demonstrations.jsonl (`prompt`, `completion`) and prompts.jsonl (`prompt`)."""
     made = {
