@@ -91,6 +91,30 @@ def test_the_first_screen_answers_in_order(page: str) -> None:
     assert "5:02 of computing in 8 stages" in text
 
 
+@pytest.mark.parametrize(("measure", "function"), [("reward/rm", None), ("judge/mood", "moods:happy")])
+def test_a_rise_of_the_reward_that_was_trained_on_is_not_called_success(
+    measure: str, function: str | None, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    folders = [report_runs.ppo_run(runs), report_runs.evaluate_run(runs)]
+    manifest = json.loads((folders[0] / "manifest.json").read_text())
+    manifest["settings"]["rewards"] = [{"model": "rm"}, {"function": function}]
+    (folders[0] / "manifest.json").write_text(json.dumps(manifest))
+    evaluation = json.loads((folders[1] / "evaluation.json").read_text())
+    evaluation["judges"] = {"mood": {"function": function, "fail_utility": None}} if function else {}
+    for entry in [*evaluation["comparisons"], *evaluation["models"]]:
+        found = entry["differences" if "differences" in entry else "figures"]
+        kept = {name: value for name, value in found.items() if not name.startswith(("judge/", "reward/"))}
+        entry["differences" if "differences" in entry else "figures"] = kept | {measure: found["reward/rm"]}
+    evaluation |= {"frontier": [], "tilted": None}
+    (folders[1] / "evaluation.json").write_text(json.dumps(evaluation))
+    text = visible(build_report(folders, base=tmp_path))
+    assert "Yes:" not in text
+    # 1.24 − 0.02 = 1.22.
+    assert "Not known: ppo scores 1.22 higher than sft" in text
+    assert "That is the reward it was trained on" in text
+
+
 def test_titles_are_sentences_from_the_data(page: str) -> None:
     text = visible(page)
     assert "gold (judge): 1.09 higher for ppo and 0.51 lower for ppo_free" in text
@@ -191,7 +215,7 @@ def test_any_single_stage_makes_a_page(kind: str, tmp_path: Path) -> None:
         assert "rm orders 74 % (68 to 80 %) of held-out pairs as the labelers did." in text
     if kind in ("sft", "ppo"):
         assert "Not measured yet" in text
-        assert "No alarm fired" in text
+        assert ("No alarm fired" in text) == (kind == "ppo"), "what nobody watched did not stay silent"
 
 
 def test_stages_before_count_for_cost_and_provenance_alone(tmp_path: Path) -> None:

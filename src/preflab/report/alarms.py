@@ -8,10 +8,13 @@ from preflab.report.blocks import Block, Note, Section
 from preflab.report.runs import Page, Run
 from preflab.report.words import count, listed
 
+WATCHED = ("ppo",)
+"""Kinds of stages whose training raises alarms; of the others nothing may be said."""
+
 
 def alarms_section(page: Page) -> Section | None:
     """One note per alarm and run, or that none fired; None when nothing in the report could raise one."""
-    watched = [run for run in page.runs if run.metrics]
+    watched = [run for run in page.of_kind(*WATCHED) if run.metrics]
     if not watched:
         return None
     notes: list[Block] = [note for run in watched for note in _notes(page, run)]

@@ -164,7 +164,7 @@ def _table(series: dict[str, tuple[list[float], list[float]]]) -> Table:
 
 
 def _metrics(page: Page, run: Run) -> Table:
-    last = run.metrics[-1]
+    last = {name: value for row in run.metrics for name, value in row.items()}  # also of what is not logged each step
     names = [name for name in sorted(last) if name != "step" and not is_time(name)]
     rows = []
     for name in names:

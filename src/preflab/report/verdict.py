@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import difference_form, measure_name
 from preflab.report.runs import Page, Run
@@ -54,7 +55,22 @@ def _worked(page: Page) -> Answer:
         return Answer(question, "Nothing judged the completions, so nothing can be said about better or worse.")
     difference = first["differences"][name]
     details = [line for entry in (first, *others) for line in _details(entry, evaluation, with_lead=entry is not first)]
+    if _trained_on(page, first["model"], evaluation, name) and excludes_zero(difference) and difference["value"] > 0:
+        said = _headline(first, name, difference).removeprefix("Yes: ").rstrip(".")
+        lacking = "whether it is better takes a judge that it was not trained on"
+        return Answer(question, f"Not known: {said}. That is the reward it was trained on; {lacking}.", details)
     return Answer(question, _headline(first, name, difference), details, _role(difference))
+
+
+def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -> bool:
+    """Whether a judge or reward of the evaluation is one that this model was trained to raise."""
+    run = next((run for run in page.everything if run.name == model), None)
+    rewards = run.settings.get("rewards") or [] if run else []
+    kind, _, short = name.partition("/")
+    if kind == "reward":
+        return any(reward.get("model") == short for reward in rewards)
+    function = evaluation.get("judges", {}).get(short, {}).get("function")
+    return function is not None and any(reward.get("function") == function for reward in rewards)
 
 
 def _role(difference: dict[str, Any]) -> str:
@@ -134,7 +150,7 @@ def _sure(page: Page) -> Answer:
     found = evaluations(page)
     details = [SEEDS] if page.of_kind("ppo", "sft", "reward") else []
     alarms = sum(len(run.alarms) for run in page.runs)
-    watched = any(run.metrics for run in page.runs)
+    watched = any(run.metrics for run in page.of_kind(*WATCHED))
     if alarms:
         names = listed([run.name for run in page.runs if run.alarms])
         details.append(f"{count(alarms, 'alarm')} fired in {names}: see Alarms.")
