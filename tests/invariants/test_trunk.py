@@ -230,7 +230,7 @@ def test_conv1d_models_and_plain_paths() -> None:
     assert torch.allclose(said["policy"].logps, plain["policy"].logps, atol=1e-5)
 
 
-def test_a_scaled_model_does_not_fit_the_chunked_path() -> None:
+def test_a_scaled_model_does_not_fit_the_chunked_path(caplog: pytest.LogCaptureFixture) -> None:
     model = tiny_llama()
     assert why_not_chunked(model) is None
     model.config.final_logit_softcapping = 30.0
@@ -242,8 +242,17 @@ def test_a_scaled_model_does_not_fit_the_chunked_path() -> None:
             out.logits = out.logits * 1.5
             return out
 
-    scaled = Scaled(LlamaConfig(**tiny_llama().config.to_diff_dict()))
+    scaled = Scaled(LlamaConfig(**tiny_llama().config.to_diff_dict())).eval()
     assert "differ" in str(why_not_chunked(scaled))
+    # As the reference of a policy that does fit: both then go through their own logits, and it is said.
+    caplog.clear()
+    trunk = Trunk(tiny_llama(), SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",), reference=scaled)
+    assert "whole logits" in caplog.text
+    rows = batch()
+    with torch.no_grad():
+        said = trunk(rows, ("policy", "reference"))["reference"].logps[0, 0]
+        own = scaled(input_ids=rows.input_ids).logits[0, rows.prompt_lengths[0] - 1].log_softmax(-1)
+    assert said.item() == pytest.approx(own[rows.completion_ids[0, 0]].item(), abs=1e-5)
 
 
 def test_token_budget_batches_keep_every_row_within_the_budget() -> None:

@@ -8,6 +8,7 @@ adapters off. Full fine-tuning is the special case in which every role has its o
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from preflab.training.batches import TokenBatch
 
 Role = Literal["policy", "reference", "value", "reward"]
 Pooling = Literal["last", "mean", "first"]
+logger = logging.getLogger(__name__)
 HEADED: tuple[Role, ...] = ("value", "reward")
 
 
@@ -82,7 +84,12 @@ class Trunk(nn.Module):
         self.models = nn.ModuleDict({"base": model} if lora else _copies(model, roles))
         if reference is not None:
             switch_dropout_off(reference)
+            self.plain_because = self.plain_because or why_not_chunked(reference)
             self.models["reference"] = reference.requires_grad_(False)
+        if self.plain_because:
+            logger.warning(
+                "%s: whole logits are computed, slower and larger: %s", type(model).__name__, self.plain_because
+            )
         self.heads = nn.ModuleDict()
         self.switch = RoleSwitch(model)
         for number, role in enumerate(roles):
