@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from preflab.errors import PreflabError
-from preflab.maths.masks import masked_mean
+from preflab.maths import losses
 from preflab.models.chat import completion_ids, prompt_ids
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
@@ -75,7 +75,7 @@ def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:
     With the token count of the whole optimiser step as denominator, micro-batches add up to the loss of the step.
     """
     logps = model(batch, ("policy",))["policy"].logps
-    return -masked_mean(logps, batch.completion_mask, denominator)
+    return losses.nll_loss(logps, batch.completion_mask, denominator)
 
 
 def num_policy_tokens(sequences: Iterable[Sequence]) -> int:

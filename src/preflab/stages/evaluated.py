@@ -221,7 +221,7 @@ def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
     ]
     if settings.decoding.truncated:
         notes.append(
-            "completions were drawn from a truncated distribution; KL and entropy are of the whole one along them"
+            "completions were drawn from a truncated distribution: entropy is of that one, KL of the whole one"
         )
     return notes
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
-from preflab.stages.data import split_share
+from preflab.stages.data import in_split, prompt_share
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Preference, Prompt
@@ -64,7 +64,7 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
     kept = [
         preference
         for preference in read.preferences
-        if not split or (_share(prompts[preference.prompt_id]) < settings.held_out) == (split == "held_out")
+        if in_split(prompt_share(prompts[preference.prompt_id]), split, settings.held_out)
     ]
     origin = {
         "file": path.name,
@@ -72,9 +72,3 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
         "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
     }
     return PreferenceData(name, tuple(kept), prompts, {c.id: c for c in read.completions}, origin)
-
-
-def _share(prompt: Prompt) -> float:
-    """Where in [0, 1) a prompt falls, as rows of prompts do: held out of every file or of none."""
-    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return split_share({"prompt": prompt.text or turns})

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 distributed = True
-distributed = True
 
 REPORT = "reward_report.json"
 MAX_TRAIN_RANKINGS = 1000

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from preflab.maths.masks import completion_mask_from_lengths
 from preflab.records import Prompt
 from preflab.training.batches import Sequence, padded_floats
 from preflab.training.protocols import SampledCompletion
@@ -51,7 +52,7 @@ class Rollouts:
             sequences=[Sequence(ids, one.token_ids) for ids, one in zip(prompt_ids, sampled, strict=True)],
             texts=texts,
             finished=torch.tensor([one.finish_reason == "stop" for one in sampled]),
-            completion_mask=torch.arange(num_tokens) < lengths[:, None],
+            completion_mask=completion_mask_from_lengths(lengths, num_tokens),
             old_logps=padded_floats([one.logps for one in sampled], num_tokens),
             trainer_logps=zeros.clone(),
             ref_logps=zeros.clone(),
