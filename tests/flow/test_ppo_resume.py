@@ -15,7 +15,7 @@ from preflab.models.trunk import Trunk
 from preflab.policy.ppo import train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.training.metrics import is_time
-from preflab.training.state import checkpoints
+from preflab.training.state import RunState, checkpoints
 from tiny_worlds import tiny_ppo, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
@@ -83,10 +83,27 @@ def test_killed_while_it_writes_a_checkpoint(kill_at: int, tmp_path: Path) -> No
     )
     assert killed.returncode == -9, killed.stderr.decode()[-2000:]
     resumed = train(tmp_path / "cut", LORA, 6)
+    assert [path.name for path in (tmp_path / "cut" / "checkpoint").iterdir()] == ["step-000006"], (
+        "no half ones are left"
+    )
     whole = train(tmp_path / "whole", LORA, 6)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "cut")
+
+
+def test_each_checkpoint_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing the last one again would put the only whole one aside for a moment, and a kill might come then."""
+    saved = []
+    save = RunState.save
+
+    def counted(self: RunState, folder: Path) -> None:
+        saved.append(self.step)
+        save(self, folder)
+
+    monkeypatch.setattr(RunState, "save", counted)
+    train(tmp_path, LORA, 3)
+    assert saved == [1, 2, 3]
 
 
 def test_a_corrupted_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -143,19 +143,18 @@ def train_ppo(run: PpoRun) -> PpoResult:
             state.step += 1
             if _measure_held_out(settings, state.step) and run.held_out is not None:
                 values["score/held_out"] = run.held_out()
-            accelerator.log(values, step=step)
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
                 keep_rollouts(
                     run.folder / "rollouts.jsonl", settings.num_kept_rollouts, step, rollouts, batch, scores, run.decode
                 )
+            accelerator.log(values, step=step)
             reason = _stop_reason(settings, values)
-            if accelerator.is_main_process and (reason or state.step % settings.run.save_every == 0):
+            last = reason is not None or state.step == settings.num_steps
+            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-    if accelerator.is_main_process and state.step == settings.num_steps:
-        state.save(run.folder / "checkpoint")
     return PpoResult(state.step, reason or f"{settings.num_steps} steps are done", fired)
 
 

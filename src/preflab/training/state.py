@@ -59,7 +59,8 @@ class RunState:
             write_json(
                 beside / "state.json", {"step": self.step, "parts": parts, "random": _random_state(), "files": hashes}
             )
-        for other in checkpoints(folder):
+        unfinished = folder.glob(".step-*")  # of a process that was killed while it wrote
+        for other in (*checkpoints(folder), *unfinished):
             if other != place:
                 shutil.rmtree(other)
 
