@@ -13,6 +13,7 @@ from preflab.models.trunk import Trunk
 from preflab.policy.ppo import PpoResult, advantages, collect, train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
+from preflab.stages.ppo import check_shares
 from tiny_worlds import tiny_ppo, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
@@ -182,6 +183,16 @@ def test_settings_that_contradict_each_other_are_refused(change: dict[str, objec
     values: dict[str, object] = {"model": "m", "prompts": "p", "rewards": [{"function": "a:b"}]}
     with pytest.raises(ValueError, match=message):
         PpoSettings(**{**values, **change})
+
+
+def test_every_process_needs_a_completion_in_every_minibatch() -> None:
+    settings = PpoSettings(
+        model="m", prompts="p", rewards=[{"function": "a:b"}], num_completions_per_step=8, num_minibatches=4
+    )
+    check_shares(settings, 2)
+    with pytest.raises(PreflabError, match="8 for 3 processes and num_minibatches 4") as refused:
+        check_shares(settings, 3)
+    assert "at least 12" in refused.value.expected
 
 
 def test_shuffled_rewards_teach_nothing(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.errors import PreflabError
 from preflab.settings.ppo import PpoSettings
 from preflab.stages.base import StageContext, StageResult
 
@@ -43,6 +44,7 @@ def run(ctx: StageContext) -> StageResult:
     base = ctx.model_folder(settings.model)
     trunk, trunk_hash = _trunk(ctx, base)
     accelerator = accelerator_for(ctx, settings.run)
+    check_shares(settings, accelerator.num_processes)
     trunk.to(accelerator.device)
     scorer = make_scorer(
         settings.rewards,
@@ -84,6 +86,22 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return _result(ctx, result, value_start)
+
+
+def check_shares(settings: PpoSettings, num_processes: int) -> None:
+    """Every process needs a completion in every minibatch: one without would not meet the others in the backward.
+
+    Raises:
+        PreflabError: there are too few completions for so many processes and minibatches.
+    """
+    least = num_processes * settings.num_minibatches
+    if settings.num_completions_per_step < least:
+        raise PreflabError(
+            f"num_completions_per_step {settings.num_completions_per_step} for {num_processes} processes"
+            f" and num_minibatches {settings.num_minibatches}",
+            f"at least {least}, one per process and minibatch",
+            "raise num_completions_per_step, or start fewer processes",
+        )
 
 
 def _trunk(ctx: StageContext, base: Path | str) -> tuple[Trunk, str]:
