@@ -32,7 +32,12 @@ GLOSSARY: dict[str, Metric] = {
         "clipped policy loss, mean over tokens", "", "near 0, slightly negative", "large swings: learning rate too high"
     ),
     "loss/value": Metric("half the squared error of the value role", "reward²", "falls", "rises: critic cannot follow"),
-    "loss/kl": Metric("KL term of the loss (treatments b and c)", "nats", "small", "grows without end"),
+    "loss/kl": Metric(
+        "KL term of the loss over the step's tokens, before kl_coef: (b) half the squared log-ratios, (c) exact KL",
+        "nats², nats",
+        "small",
+        "grows without end",
+    ),
     "loss/nll": Metric("negative log-likelihood of the completion's tokens", "nats/token", "falls", "rises: too fast"),
     "loss/bradley_terry": Metric(
         "−log σ(chosen − rejected)", "nats", "below ln 2 = 0.69", "stays at 0.69: learns nothing"
@@ -43,7 +48,10 @@ GLOSSARY: dict[str, Metric] = {
     "score/margin": Metric("mean score of chosen minus rejected", "raw score", "grows slowly", "explodes: overfitting"),
     "score/std": Metric("standard deviation of the raw scores", "raw score", "about 1", "tiny: head not learning"),
     "reward/mean": Metric(
-        "mean reward of the rollouts, before KL", "reward", "rises", "rises while score/held_out falls"
+        "mean reward of the rollouts, less missing_eos_penalty, before KL",
+        "reward",
+        "rises",
+        "rises while score/held_out falls",
     ),
     "reward/std": Metric("standard deviation of the rewards", "reward", "above 0", "0: nothing to prefer"),
     "score/held_out": Metric(
@@ -56,7 +64,10 @@ GLOSSARY: dict[str, Metric] = {
         "above the budget: raise kl_coef",
     ),
     "kl/k1": Metric(
-        "the same by its k1 estimate (sampled)", "nats", "near kl/exact", "negative: sampler and trainer differ"
+        "the same by its k1 estimate (sampled)",
+        "nats",
+        "around kl/exact",
+        "always off to one side: sampler and trainer differ",
     ),
     "kl/coef": Metric("weight of the KL penalty in force", "reward/nat", "steady", "runs to 0 or to infinity"),
     "entropy/mean": Metric(
