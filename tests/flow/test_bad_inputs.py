@@ -39,7 +39,7 @@ def too_few(prompts, completions):
 RECIPE = """
 recipe: 1
 data: {prompts: {path: prompts.jsonl}, demos: {path: demos.jsonl}}
-labelers: {panel: {utility: "my_rewards:good", num: 3}}
+labelers: {panel: {utility: "failing_rewards:good", num: 3}}
 stages:
   sft: {kind: sft, model: ./model, data: demos, num_epochs: 2, num_sequences_per_step: 2}
   answers: {kind: sample, model: ./model, prompts: prompts, num_completions: 3, max_new_tokens: 6}
@@ -50,7 +50,7 @@ stages:
     kind: ppo
     model: ./model
     prompts: prompts
-    rewards: [{function: "my_rewards:good"}]
+    rewards: [{function: "failing_rewards:good"}]
     num_steps: 3
     num_completions_per_step: 8
     num_epochs: 1
@@ -58,7 +58,7 @@ stages:
     lora: {rank: 2}
     run: {save_every: 1}
   eval:
-    {kind: evaluate, models: [./model], prompts: prompts, judges: {good: "my_rewards:good"},
+    {kind: evaluate, models: [./model], prompts: prompts, judges: {good: "failing_rewards:good"},
      decoding: {max_new_tokens: 6}}
 """
 
@@ -79,7 +79,7 @@ def here(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(model, tmp_path / "model")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
-    (tmp_path / "my_rewards.py").write_text(FUNCTIONS, encoding="utf-8")
+    (tmp_path / "failing_rewards.py").write_text(FUNCTIONS, encoding="utf-8")
     write_rows(tmp_path / "prompts.jsonl", [{"prompt": words} for words in WORDS])
     write_rows(tmp_path / "demos.jsonl", [{"prompt": words, "completion": "it is here ."} for words in WORDS])
     return tmp_path
@@ -211,7 +211,7 @@ def test_a_prompt_that_leaves_no_room_is_named_before_anything_is_written(
         ("stages.ppo.kl_coef=[1]", "stages.ppo.kl_coef", "a number"),
         ("stages.ppo.lora=3", "stages.ppo.lora", "a mapping"),
         ("stages.ppo.num_step=3", "stages.ppo.num_step", "num_steps"),
-        ("stages.ppo.rewards=[{function: my_rewards:god}]", "my_rewards", "good"),
+        ("stages.ppo.rewards=[{function: failing_rewards:god}]", "failing_rewards", "good"),
     ],
 )
 def test_a_wrong_setting(here: Path, capsys: Captured, change: str, found: str, expected: str) -> None:
@@ -227,13 +227,13 @@ def test_a_wrong_setting(here: Path, capsys: Captured, change: str, found: str, 
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        ("raises", "my_rewards:raises raised ZeroDivisionError"),
-        ("not_a_number", "my_rewards:not_a_number gave nan"),
-        ("too_few", "my_rewards:too_few gave 7 values for 8 completions"),
+        ("raises", "failing_rewards:raises raised ZeroDivisionError"),
+        ("not_a_number", "failing_rewards:not_a_number gave nan"),
+        ("too_few", "failing_rewards:too_few gave 7 values for 8 completions"),
     ],
 )
 def test_a_reward_function_that_fails(here: Path, capsys: Captured, function: str, said: str) -> None:
-    change = f"stages.ppo.rewards=[{{function: my_rewards:{function}}}]"
+    change = f"stages.ppo.rewards=[{{function: failing_rewards:{function}}}]"
     found, _, do = refused(here, capsys, "train", "ppo", "--set", change)
     assert said in found
     assert "prompt " in found

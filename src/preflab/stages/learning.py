@@ -24,6 +24,7 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
         PreflabError: a tracker is not installed; accelerate would leave it out without a word.
     """
     from preflab.training.processes import make_accelerator
+    from preflab.training.state import saved_step
 
     for tracker in run.log_with:
         if importlib.util.find_spec(tracker) is None:
@@ -34,7 +35,9 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
             )
     accelerator = make_accelerator(log_with=run.log_with, folder=ctx.folder)
     if run.log_with:
-        accelerator.init_trackers("preflab", config={"stage": ctx.name, "seed": ctx.seed})
+        # Steps after the checkpoint are done again: TensorBoard is told to forget them.
+        forget = {"tensorboard": {"purge_step": saved_step(ctx.folder / CHECKPOINT)}}
+        accelerator.init_trackers("preflab", config={"stage": ctx.name, "seed": ctx.seed}, init_kwargs=forget)
     return accelerator
 
 

@@ -100,6 +100,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists())
 
 
+def saved_step(folder: Path) -> int:
+    """The step of the newest checkpoint; 0 when there is none."""
+    found = checkpoints(folder)
+    return int(found[-1].name.removeprefix("step-")) if found else 0
+
+
 def _learning_state(model: nn.Module) -> dict[str, Tensor]:
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     buffers = {name for name, _ in model.named_buffers()}
