@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
 from preflab.errors import PreflabError
 from preflab.models.chunked import Head, token_statistics
@@ -126,6 +136,36 @@ def test_padding_and_batch_change_nothing(lora: LoraSettings | None) -> None:
     for role in roles:
         assert row(alone[role], 0) == pytest.approx(row(together[role], 1), abs=1e-5)
         assert row(other_pad[role], 1) == pytest.approx(row(together[role], 1), abs=1e-6)
+
+
+def small_models() -> dict[str, Callable[[], Any]]:
+    """One model per way of holding dropout: modules of torch's, numbers handed to attention, whole layers left out."""
+    sizes = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    opt = {"ffn_dim": 32, "word_embed_proj_dim": 16, "max_position_embeddings": 16, "pad_token_id": 0}
+    return {
+        "modules": lambda: GPT2LMHeadModel(GPT2Config(
+            vocab_size=8, n_positions=16, n_embd=16, n_layer=2, n_head=2, resid_pdrop=0.9, attn_pdrop=0.9
+        )),
+        "numbers": lambda: LlamaForCausalLM(LlamaConfig(
+            **sizes, intermediate_size=32, attention_dropout=0.9, attn_implementation="eager"
+        )),
+        "layers": lambda: OPTForCausalLM(OPTConfig(
+            **sizes, **opt, dropout=0.9, attention_dropout=0.9, layerdrop=0.9
+        )),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["modules", "numbers", "layers"])
+def test_dropout_is_off_even_in_training_mode(kind: str) -> None:
+    """Gradient checkpointing needs training mode; with dropout, ratios and KL would be noise."""
+    torch.manual_seed(0)
+    model = small_models()[kind]().eval()
+    with torch.no_grad():
+        expected = model(input_ids=batch().input_ids).logits
+        trunk = Trunk(model, SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",)).train()
+        with trunk.role("policy"):
+            found = trunk.language_model("policy")(input_ids=batch().input_ids).logits
+    assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_adapters_off_is_the_base_and_roles_do_not_leak() -> None:

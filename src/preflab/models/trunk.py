@@ -274,8 +274,8 @@ def switch_dropout_off(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("attention_dropout", "dropout", "activation_dropout", "hidden_dropout"):
-            if isinstance(getattr(module, name, None), float):
+        for name, value in vars(module).items():  # attention_dropout, layerdrop, …: handed to functions as numbers
+            if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
 
 
