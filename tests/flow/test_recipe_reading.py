@@ -215,6 +215,11 @@ WHOLE = {
     "not YAML": ("stages: {a: [}", "line 2", "YAML"),
     "not finite": ("stages: {a: {kind: grow, nested: {width: .inf}}}", ".inf is not a finite number", "YAML"),
     "missing data": ("data: {d: {path: none.jsonl}}\nstages: {a: {kind: grow}}", "data.d.path: no such file", "a file"),
+    "data named like a stage": (
+        "data: {a: {path: x}}\nstages: {a: {kind: grow}}",
+        "`a` is data and a stage",
+        "one thing",
+    ),
     "unknown in data": ("data: {d: {pat: x}}\nstages: {a: {kind: grow}}", "data.d.pat: unknown setting", "path"),
     "unknown repeat": (
         "stages: {abc: {kind: grow}}\nrounds: {repeat: [abd]}",

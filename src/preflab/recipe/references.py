@@ -45,8 +45,12 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
     """Every name must be there and make what is asked of it; data files must exist; no stage may need itself.
 
     Raises:
-        PreflabError: with the nearest name that would do.
+        PreflabError: with the nearest name that would do; or a name that is both data and a stage.
     """
+    for name in settings.data.keys() & stages.keys():
+        raise PreflabError(
+            f"{path}: `{name}` is data and a stage", "one thing by each name", f"rename data.{name} or stages.{name}"
+        )
     for name, data in settings.data.items():
         if not (path.parent / Path(data.path).expanduser()).exists():
             raise PreflabError(
