@@ -92,6 +92,13 @@ def test_killed_while_it_writes_a_checkpoint(kill_at: int, tmp_path: Path) -> No
     assert without_times(tmp_path / "whole") == without_times(tmp_path / "cut")
 
 
+def test_fewer_steps_than_are_done_is_refused(tmp_path: Path) -> None:
+    """An interrupted longer run is not passed off as a shorter one."""
+    train(tmp_path, LORA, 3)
+    with pytest.raises(PreflabError, match="3 steps are done, and num_steps is 2"):
+        train(tmp_path, LORA, 2)
+
+
 def test_each_checkpoint_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing the last one again would put the only whole one aside for a moment, and a kill might come then."""
     saved = []

@@ -106,7 +106,7 @@ def train_ppo(run: PpoRun) -> PpoResult:
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     controller = _controller(settings)
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
-    state.load(run.folder / "checkpoint")
+    state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
     alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
     keep_rows(run.folder / "rollouts.jsonl", state.step)
@@ -243,8 +243,7 @@ def update(
     for epoch in range(settings.num_epochs):
         order = permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
         for rows in split(order, settings.num_minibatches):
-            count = rollouts.completion_mask[rows].sum()
-            num_tokens = float(sum_over_processes(accelerator, count.to(accelerator.device)))
+            num_tokens = float(sum_over_processes(accelerator, rollouts.completion_mask[rows].sum()))
             lengths = [rollouts.lengths[i] for i in rows]
             parts = token_budget_batches(lengths, settings.optimiser.tokens_per_micro_batch)
             sums: dict[str, float] = {}

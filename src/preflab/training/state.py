@@ -64,17 +64,24 @@ class RunState:
             if other != place:
                 shutil.rmtree(other)
 
-    def load(self, folder: Path) -> bool:
+    def load(self, folder: Path, *, num_steps: int | None = None) -> bool:
         """Take over the newest checkpoint of a folder; False when there is none.
 
         Raises:
-            PreflabError: the checkpoint is corrupted or belongs to another model; nothing half-loads.
+            PreflabError: the checkpoint is corrupted, belongs to another model, or has done more than `num_steps`;
+                nothing half-loads.
         """
         found = checkpoints(folder)
         if not found:
             return False
         place = found[-1]
         card = read_json(place / "state.json")
+        if num_steps is not None and card["step"] > num_steps:
+            raise PreflabError(
+                f"{place}: {card['step']} steps are done, and num_steps is {num_steps}",
+                f"num_steps of at least {card['step']}",
+                f"raise num_steps, or delete {place} to start this stage again",
+            )
         for name, expected in card["files"].items():
             if not (place / name).exists() or file_hash(place / name) != expected:
                 raise PreflabError(
