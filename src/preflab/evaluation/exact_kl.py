@@ -38,7 +38,7 @@ def sequence_kl(
     for rows in token_budget_batches([len(sequence) for sequence in sequences], TOKENS_PER_BATCH):
         batch = collate([sequences[row] for row in rows], trunk.pad_id).to(trunk.device)
         said = trunk(batch, ("policy", "reference"), temperature=temperature, exact_kl=True)["policy"].kl
-        found[rows] = torch.where(batch.completion_mask, said, 0.0).double().sum(1).cpu().numpy()
+        found[rows] = torch.where(batch.completion_mask, said, 0.0).cpu().double().sum(1).numpy()
         if on_done is not None:
             on_done(len(rows))
     return found

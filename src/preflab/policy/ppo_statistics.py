@@ -50,7 +50,7 @@ def reduced(accelerator: Any, sums: dict[str, float]) -> dict[str, float]:
     if accelerator.num_processes == 1:
         return sums
     names = [name for name in sums if name not in ("ratio/max_deviation", "grad/norm")]
-    total = sum_over_processes(accelerator, torch.tensor([sums[n] for n in names], device=accelerator.device))
+    total = sum_over_processes(accelerator, torch.tensor([sums[n] for n in names]))
     reduced = dict(zip(names, total.tolist(), strict=True))
     if "ratio/max_deviation" in sums:
         reduced["ratio/max_deviation"] = max_over_processes(accelerator, sums["ratio/max_deviation"])
@@ -76,7 +76,7 @@ def rollout_statistics(
     deviations = (sums[:, 2] / sums[:, 0] - (sums[:, 1] / sums[:, 0]) ** 2).clamp(min=0).sqrt().tolist()
     mismatch = torch.where(mask, rollouts.old_logps - rollouts.trainer_logps, 0.0).abs().max().item()
     shares = repeat_shares([s.completion_ids for s in rollouts.sequences])
-    repeats = sum_over_processes(accelerator, torch.tensor([sum(shares), len(shares)], device=accelerator.device))
+    repeats = sum_over_processes(accelerator, torch.tensor([sum(shares), len(shares)]))
     residuals = sum_over_processes(accelerator, residual_sums(rollouts.values, batch.returns, mask))
     explained = explained_variance(rollouts.values, batch.returns, mask, sums=residuals)
     return {

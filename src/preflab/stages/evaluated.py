@@ -17,7 +17,7 @@ from preflab.evaluation.paired import Sheet, label_columns
 from preflab.evaluation.texts import Judge, checked_labels, fail_column
 from preflab.models.chat import completion_text, fitting_prompt_ids
 from preflab.models.facts import model_facts, weights_hash
-from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
 from preflab.models.packages import resolve_package
 from preflab.models.trunk import Trunk
 from preflab.records import Completion, Prompt
@@ -48,7 +48,7 @@ class Loaded:
     def of(cls, ctx: StageContext, ref: str) -> Loaded:
         """The model a setting names."""
         folder = resolve_package(ctx.model_folder(ref))
-        model = load_causal_lm(folder, dtype=ctx.device.dtype)
+        model = load_causal_lm(folder, dtype=ctx.device.dtype).to(best_device())
         return cls(folder, model, load_tokenizer(folder), weights_hash(model))
 
     def write(
@@ -248,6 +248,7 @@ def _reward(
     """(N,) normalised scores of a reward stage's model."""
     folder = Path(ctx.model_folder(name))
     trunk, encoder = load_reward_model(folder, dtype=ctx.device.dtype)
+    trunk.to(best_device())
     scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=same_tokenizer(trunk.tokenizer, loaded.tokenizer))
     items = [
         ScoringItem(prompt, one.text, sequence.prompt_ids, sequence.completion_ids, one.finish_reason)

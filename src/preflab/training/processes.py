@@ -27,8 +27,13 @@ def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = No
 
 
 def sum_over_processes(accelerator: Any, values: Tensor) -> Tensor:
-    """Elementwise sum of a small tensor over all processes; itself when there is one."""
-    return values if accelerator.num_processes == 1 else accelerator.reduce(values, reduction="sum")
+    """Elementwise sum of a small tensor over all processes, where it was; itself when there is one process.
+
+    It travels over the accelerator's device: what GPUs talk through does not take tensors of the processor.
+    """
+    if accelerator.num_processes == 1:
+        return values
+    return accelerator.reduce(values.to(accelerator.device), reduction="sum").to(values.device)
 
 
 def max_over_processes(accelerator: Any, value: float) -> float:
