@@ -168,6 +168,28 @@ def test_dropout_is_off_even_in_training_mode(kind: str) -> None:
     assert torch.allclose(found, expected, atol=1e-6)
 
 
+def test_temperature_divides_the_logits_of_policy_and_reference_and_no_value() -> None:
+    trunk, rows = moved(tiny_trunk(ALL, lora=LORA)), batch()
+    mask = rows.completion_mask
+    with torch.no_grad():
+        said = trunk(rows, ALL, temperature=0.5, entropy=True, exact_kl=True)
+        plain = trunk(rows, ALL)
+        log_p, log_q = (_twice_as_sharp(trunk, rows, role) for role in ("policy", "reference"))
+    targets = rows.completion_ids[mask][:, None]
+    for role, expected in (("policy", log_p), ("reference", log_q)):
+        assert torch.allclose(said[role].logps[mask], expected.gather(1, targets)[:, 0], atol=1e-4)
+    assert torch.allclose(said["policy"].entropy[mask], -(log_p.exp() * log_p).sum(1), atol=1e-4)
+    assert torch.allclose(said["policy"].kl[mask], (log_p.exp() * (log_p - log_q)).sum(1), atol=1e-4)
+    assert torch.equal(said["value"].values, plain["value"].values)
+
+
+def _twice_as_sharp(trunk: Trunk, rows: TokenBatch, role: Role) -> Tensor:
+    """(N, V) log-probabilities before the completion tokens from the model's own logits, doubled: temperature ½."""
+    with trunk.role(role):
+        logits = trunk.language_model(role)(input_ids=rows.input_ids).logits
+    return (2 * logits[rows.completion_mask.nonzero()[:, 0], rows.state_index[rows.completion_mask]]).log_softmax(-1)
+
+
 def test_adapters_off_is_the_base_and_roles_do_not_leak() -> None:
     base = tiny_trunk()(batch(), ("policy",))["policy"].logps
     trunk = moved(tiny_trunk(lora=LORA))
