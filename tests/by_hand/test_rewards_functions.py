@@ -12,6 +12,7 @@ from preflab.errors import PreflabError
 from preflab.records import Prompt
 from preflab.rewards.combine import Term, WeightedSum
 from preflab.rewards.functions import FunctionScorer, load_function, reward_function
+from preflab.stages.evaluated import classes_of
 from preflab.training.protocols import ScoringItem
 
 
@@ -157,3 +158,24 @@ def test_terms_of_one_name_are_refused() -> None:
     scorer = FunctionScorer(reward_function(lambda completion: 1.0, "one"))
     with pytest.raises(PreflabError, match="one, one"):
         WeightedSum([Term("one", 1.0, scorer), Term("one", 1.0, scorer)])
+
+
+def test_classes_of_texts_are_asked_for_as_rewards_are() -> None:
+    """A classifier of texts gives names instead of numbers: the same columns go in, the same errors come out."""
+
+    def single(completion: str, topic: str) -> str:
+        if not completion:
+            raise ValueError("nothing to read")
+        return topic if topic in completion else "off topic"
+
+    def batched(completions: list[str], topic: list[str]) -> list[str]:
+        return [single(completion, about) for completion, about in zip(completions, topic, strict=True)]
+
+    prompts = [Prompt.make("where?", columns={"topic": "parcel"}), Prompt.make("when?", columns={"topic": "refund"})]
+    for function in (single, batched):
+        labels = classes_of(reward_function(function, "my:topic"), prompts, ["the parcel", "the parcel"])
+        assert labels == ["parcel", "off topic"]
+        with pytest.raises(PreflabError, match="my:topic raised ValueError: nothing to read"):
+            classes_of(reward_function(function, "my:topic"), prompts, ["", ""])
+    with pytest.raises(PreflabError, match="gave 3 as the class"):
+        classes_of(reward_function(lambda completion: 3, "my:number"), prompts, ["a", "b"])

@@ -48,11 +48,14 @@ class RewardFunction:
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
         """One checked value per completion; float, or None where allowed."""
-        given = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
-        values = (
-            self._all_at_once(given, prompts, completions) if self.batched else self._each(given, prompts, completions)
-        )
+        values = self.called(prompts, completions, **columns)
         return [self._checked(value, *where) for value, *where in zip(values, prompts, completions, strict=True)]
+
+    def called(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
+        """What the function gives for each completion, a number or not (the class of a text is a name)."""
+        given = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
+        call = self._all_at_once if self.batched else self._each
+        return call(given, prompts, completions)
 
     def _texts(self, prompts: Sequence[str], completions: Sequence[str]) -> dict[str, list[Any]]:
         names = BATCHED if self.batched else ONE_BY_ONE

@@ -183,15 +183,9 @@ def load_judge(name: str, path: str) -> Judge:
 
 def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[str]:
     """The class of each text; the function is called as it was written, with lists or one by one."""
-    shown = [prompt.shown for prompt in prompts]
-    if function.batched:
-        given = {"prompts": shown, "completions": list(texts)}
-        chosen = {name: given[name] for name in function.parameters if name in given}
-        return checked_labels(function.function(**chosen), function.name)
-    values = []
-    for prompt, text in zip(shown, texts, strict=True):
-        one = {"prompt": prompt, "completion": text}
-        values.append(function.function(**{name: one[name] for name in function.parameters if name in one}))
+    names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
+    columns = {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
+    values = function.called([prompt.shown for prompt in prompts], list(texts), **columns)
     return checked_labels(values, function.name)
 
 
