@@ -1,7 +1,7 @@
 """Who is preferred to whom: Bradley–Terry and its two classic extensions to ties.
 
-Scores are log-strengths (natural logarithm), known up to one constant per prompt: only differences count. The same
-function lies under the reward model, DPO, simulated labelers and the win-rate table.
+Scores are log-strengths (natural logarithm), known up to one constant per prompt: only differences count. The reward
+model learns with `bradley_terry_loss`; the models of ties are there for data whose ties are to be learned from.
 """
 
 from __future__ import annotations

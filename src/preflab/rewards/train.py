@@ -262,8 +262,8 @@ def normalise(trunk: Trunk, raw: Tensor) -> None:
     Args:
         trunk: a trunk with a reward role.
         raw: (N,) raw scores of completions of the reference model, which is where the policy starts: the reward is 0
-            there on average, and kl_coef means the same for every reward model. Source: Stiennon et al. 2020,
-            appendix; Huang et al. 2024.
+            there on average, and kl_coef means the same for every reward model. Source: Ziegler et al.
+            2019, section 2.
 
     Raises:
         PreflabError: fewer than two scores, or all of them equal.

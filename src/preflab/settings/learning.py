@@ -94,7 +94,7 @@ class RewardSettings(StageSettings):
     reference: str | None = setting(
         None,
         "A sample stage whose completions get mean 0 and variance 1; None: those the preferences are about.",
-        "Stiennon et al. 2020: samples of the reference",
+        "Ziegler et al. 2019, section 2: mean 0 and variance 1 on samples of the reference",
         refers="completions",
     )
     held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
