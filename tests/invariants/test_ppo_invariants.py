@@ -10,7 +10,9 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
-from preflab.policy.ppo import PpoResult, advantages, collect, train_ppo
+from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
+from preflab.policy.ppo_statistics import LearningBatch
+from preflab.records import Prompt
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.stages.ppo import check_shares
@@ -110,6 +112,38 @@ def test_missing_end_is_penalised_and_bootstrapped(tmp_path: Path) -> None:
     assert bootstrapped[0]["reward/mean"] == 0.0, "a completion that is continued by its value is not scored"
 
 
+def test_a_cut_completion_is_continued_by_the_value_after_its_last_token(tmp_path: Path) -> None:
+    trunk = tiny_trunk(lora=LORA)
+    with torch.no_grad():
+        for number, (_, parameter) in enumerate(trunk.parameters_of("value")):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    run = tiny_ppo(tmp_path, trunk, reward, bootstrap_truncated=True, lam=0.0, gamma=0.5, whiten_advantages=False)
+    rollouts = collect(run, 0)
+    rollouts.finished[::2] = True  # as if every other one had ended itself
+    found = advantages(run, rollouts, torch.zeros(len(rollouts)), kl_coef=0.0).advantages[:, -1]
+    ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids for sequence in rollouts.sequences])
+    with torch.no_grad(), trunk.role("value"):
+        states = trunk.language_model("value").model(input_ids=ids).last_hidden_state[:, -1]
+        after = trunk.head("value")(states)
+    assert after.abs().min() > 1e-3
+    after[::2] = 0
+    # lam = 0: the last delta alone, no reward, half of the value to come less the value now.
+    assert torch.allclose(found, 0.5 * after - rollouts.values[:, -1], atol=1e-5)
+
+
+def test_prompts_come_in_a_new_order_each_pass_and_stay_together(tmp_path: Path) -> None:
+    prompts = [(Prompt.make(text=letter), (3,)) for letter in "abcde"]
+    run = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), reward, num_completions_per_step=10, num_completions_per_prompt=2)
+    run.prompts = prompts
+    passes = [[prompt.text for prompt in collect(run, step).prompts] for step in range(3)]
+    for names in passes:
+        assert names[::2] == names[1::2], "the two completions of a prompt stand side by side"
+        assert sorted(names[::2]) == list("abcde"), "every prompt once in a pass"
+    assert len({tuple(names) for names in passes}) == 3
+    seeds = {text for step in range(2) for text in collect(run, step).texts}
+    assert len(seeds) > 5, "each completion has randomness of its own"
+
+
 def test_it_stops_at_a_kl_limit_and_at_a_held_out_threshold(tmp_path: Path) -> None:
     trunk = tiny_trunk(lora=LORA)
     result = train_ppo(tiny_ppo(tmp_path / "kl", trunk, reward, num_steps=50, kl_coef=0.0, stop={"max_kl": 0.01}))
@@ -157,6 +191,38 @@ def test_a_kl_loss_is_scaled_as_whitening_scales_the_rewards(whiten_advantages: 
     batch = advantages(run, rollouts, torch.tensor([3.0, -1.0] * 8), kl_coef=0.1)
     assert batch.raw_advantages[:2, 0].tolist() == pytest.approx([2, 0], abs=1e-6)
     assert batch.advantage_scale == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("treatment", ["sequence_loss", "exact"])
+def test_the_terms_of_the_loss_have_the_weights_and_signs_of_the_settings(treatment: str, tmp_path: Path) -> None:
+    """policy − entropy_coef · entropy + kl_coef · advantage_scale · KL, and value_coef · value error."""
+    trunk = tiny_trunk(lora=LORA)
+    with torch.no_grad():
+        for number, (_, parameter) in enumerate(trunk.parameters_of("policy")):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+
+    def run(**changes: object) -> PpoRun:
+        fixed = {"kl_treatment": treatment, "num_epochs": 1, "num_minibatches": 1}
+        return tiny_ppo(tmp_path, trunk, reward, **fixed, **changes)
+
+    rollouts = collect(run(), 0)
+    rows = list(range(len(rollouts)))
+    zeros = torch.zeros_like(rollouts.values)
+    batch = LearningBatch(zeros, rollouts.values + 2, zeros, advantage_scale=3.0)
+
+    def loss(kl_coef: float, entropy_coef: float) -> tuple[float, dict[str, float]]:
+        found, said = policy_loss(run(entropy_coef=entropy_coef), trunk, rollouts, batch, rows, 48.0, kl_coef)
+        return found.item(), said
+
+    plain, said = loss(0.0, 0.0)
+    assert plain == pytest.approx(0, abs=1e-6), "advantages are 0"
+    assert said["loss/kl"] > 0.01
+    assert said["entropy/mean"] > 0.1
+    assert loss(0.5, 0.0)[0] == pytest.approx(0.5 * 3 * said["loss/kl"], rel=1e-4)
+    assert loss(0.0, 0.5)[0] == pytest.approx(-0.5 * said["entropy/mean"], rel=1e-4)
+    # Every value is 2 below its return: half of the square is 2, at each of the 16 · 3 tokens.
+    value, _ = value_loss(run(value_coef=0.25), trunk, rollouts, batch, rows, 48.0, 0.0)
+    assert value.item() == pytest.approx(0.25 * 2, rel=1e-4)
 
 
 def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
