@@ -10,7 +10,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
-from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
+from preflab.policy.ppo import PpoResult, PpoRun, _optimiser, advantages, collect, policy_loss, train_ppo, value_loss
 from preflab.policy.ppo_statistics import LearningBatch
 from preflab.records import Prompt
 from preflab.settings.learning import LoraSettings
@@ -149,6 +149,9 @@ def test_it_stops_at_a_kl_limit_and_at_a_held_out_threshold(tmp_path: Path) -> N
     result = train_ppo(tiny_ppo(tmp_path / "kl", trunk, reward, num_steps=50, kl_coef=0.0, stop={"max_kl": 0.01}))
     assert result.num_steps < 50
     assert "KL reached" in result.stopped_because
+    kls = [row["kl/exact"] for row in read_jsonl(tmp_path / "kl" / "metrics.jsonl")]
+    assert kls[-1] > 0.01
+    assert max(kls[:-1]) <= 0.01
     stop = {"criterion": "a:b", "threshold": 0.5, "every": 2}
     run = tiny_ppo(tmp_path / "held", tiny_trunk(lora=LORA), reward, num_steps=9, stop=stop, held_out_prompts="p")
     measured = iter([0.1, 0.6, 0.9])
@@ -223,6 +226,31 @@ def test_the_terms_of_the_loss_have_the_weights_and_signs_of_the_settings(treatm
     # Every value is 2 below its return: half of the square is 2, at each of the 16 · 3 tokens.
     value, _ = value_loss(run(value_coef=0.25), trunk, rollouts, batch, rows, 48.0, 0.0)
     assert value.item() == pytest.approx(0.25 * 2, rel=1e-4)
+    # Right by now, but 1 above the old ones: clipped at old + 0.2, which is 0.8 off; half of 0.64 is 0.32.
+    right = LearningBatch(zeros, rollouts.values.clone(), zeros, advantage_scale=1.0)
+    rollouts.values -= 1
+    value, _ = value_loss(run(value_coef=0.25, value_clip=0.2), trunk, rollouts, right, rows, 48.0, 0.0)
+    assert value.item() == pytest.approx(0.25 * 0.32, rel=1e-4)
+    # On policy every ratio is 1: the loss is minus the mean of the advantages that are learned from, the whitened ones.
+    mixed = LearningBatch(zeros + 2, rollouts.values, zeros + 7, advantage_scale=1.0)
+    on_policy, _ = policy_loss(run(), trunk, rollouts, mixed, rows, 48.0, 0.0)
+    assert on_policy.item() == pytest.approx(-2, rel=1e-4)
+
+
+def test_the_adaptive_coefficient_counts_the_completions_of_a_step(tmp_path: Path) -> None:
+    _, [first, second] = trained(tmp_path, kl_coef=0.1, kl_target=1.0, kl_horizon=50)
+    # The first step's KL is 0, so the error is clipped to −0.2; 16 completions of a horizon of 50.
+    assert first["kl/coef"] == 0.1
+    assert second["kl/coef"] == pytest.approx(0.1 * (1 - 0.2 * 16 / 50))
+
+
+def test_the_value_role_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
+    settings = {"optimiser": {"learning_rate": 1e-3}, "value_learning_rate": 5e-3}
+    trunk = tiny_trunk(lora=LORA)
+    groups = _optimiser(trunk, tiny_ppo(tmp_path, trunk, reward, **settings).settings).param_groups
+    assert [group["lr"] for group in groups] == [1e-3, 5e-3]
+    for group, role in zip(groups, ("policy", "value"), strict=True):
+        assert {id(p) for p in group["params"]} == {id(p) for _, p in trunk.parameters_of(role)}
 
 
 def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
