@@ -109,6 +109,20 @@ def test_chunked_gradients_are_those_of_autograd(learns: str, logits_per_chunk: 
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("learns_head", [False, True])
+def test_entropy_that_is_only_looked_at_has_no_gradient(learns_head: bool) -> None:
+    hidden, weight = torch.randn(4, 3, requires_grad=True), torch.randn(5, 3, requires_grad=learns_head)
+    found = [
+        token_statistics(hidden, Head(weight), torch.tensor([0, 1, 4, 2]), entropy=True, entropy_gradient=wanted)
+        for wanted in (True, False)
+    ]
+    assert torch.equal(found[0].entropy, found[1].entropy)
+    assert found[0].entropy.requires_grad
+    assert not found[1].entropy.requires_grad
+    first, second = (torch.autograd.grad(one.logps.sum(), hidden)[0] for one in found)
+    assert torch.allclose(first, second)
+
+
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_trunk_equals_the_model_itself(lora: LoraSettings | None) -> None:
     trunk, model = tiny_trunk(lora=lora), tiny_trunk().models["policy"]

@@ -8,8 +8,9 @@ adapters off. Full fine-tuning is the special case in which every role has its o
 from __future__ import annotations
 
 import copy
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -38,7 +39,7 @@ class RoleOutput:
     logps: Tensor | None = None
     """(B, T) log-probability of each completion token at the temperature; 0 outside the completion mask."""
     entropy: Tensor | None = None
-    """(B, T) entropy of the next-token distribution, nats."""
+    """(B, T) entropy of the next-token distribution, nats; zeros where it was not asked for."""
     kl: Tensor | None = None
     """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
     values: Tensor | None = None
@@ -174,6 +175,7 @@ class Trunk(nn.Module):
         *,
         temperature: float = 1.0,
         entropy: bool = False,
+        entropy_gradient: bool = True,
         exact_kl: bool = False,
     ) -> dict[str, RoleOutput]:
         """What each role says about the completions of a batch.
@@ -183,12 +185,16 @@ class Trunk(nn.Module):
             roles: who is asked. With "reference" its logps come without gradient.
             temperature: divides the logits of policy and reference alike; values are not divided.
             entropy: also the policy's entropy.
+            entropy_gradient: whether a loss will contain it; False spares memory and a matrix product.
             exact_kl: also the exact KL(policy ‖ reference) per position; asks the reference too.
         """
         outputs: dict[str, RoleOutput] = {}
         with_reference = exact_kl or "reference" in roles
         if "policy" in roles or with_reference:
-            outputs |= self._language(batch, "policy" in roles, with_reference, temperature, entropy)
+            found = functools.partial(
+                self._statistics, temperature=temperature, entropy=entropy, entropy_gradient=entropy_gradient
+            )
+            outputs |= self._language(batch, "policy" in roles, with_reference, found)
         if "value" in roles:
             hidden = self._hidden(batch, "value")[_rows(batch), batch.state_index[batch.completion_mask]]
             outputs["value"] = RoleOutput(values=_spread(self.head("value")(hidden), batch.completion_mask))
@@ -207,7 +213,7 @@ class Trunk(nn.Module):
         return hidden[torch.arange(len(batch.lengths), device=hidden.device), batch.lengths - 1]
 
     def _language(
-        self, batch: TokenBatch, with_policy: bool, with_reference: bool, temperature: float, entropy: bool
+        self, batch: TokenBatch, with_policy: bool, with_reference: bool, statistics: Callable[..., TokenStatistics]
     ) -> dict[str, RoleOutput]:
         """Log-probabilities of policy and reference, their entropy and exact KL, on completion tokens only."""
         mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
@@ -216,37 +222,39 @@ class Trunk(nn.Module):
             with torch.no_grad():
                 reference = self._token_states(batch, "reference")
         if not with_policy:
-            assert reference is not None
-            found = self._statistics(reference, targets, "reference", temperature, entropy, None)
+            found = statistics(reference, targets, "reference", None)
             return {"reference": RoleOutput(logps=_spread(found.logps, mask), entropy=_spread(found.entropy, mask))}
-        states = self._token_states(batch, "policy")
-        found = self._statistics(states, targets, "policy", temperature, entropy, reference)
-        outputs = {
-            "policy": RoleOutput(
-                logps=_spread(found.logps, mask),
-                entropy=_spread(found.entropy, mask) if entropy else None,
-                kl=_spread(found.kl, mask) if with_reference else None,
-            )
-        }
-        if with_reference:
-            outputs["reference"] = RoleOutput(logps=_spread(found.ref_logps, mask))
-        return outputs
+        found = statistics(self._token_states(batch, "policy"), targets, "policy", reference)
+        policy = RoleOutput(
+            logps=_spread(found.logps, mask),
+            entropy=_spread(found.entropy, mask),
+            kl=_spread(found.kl, mask) if with_reference else None,
+        )
+        reference_said = {"reference": RoleOutput(logps=_spread(found.ref_logps, mask))} if with_reference else {}
+        return {"policy": policy, **reference_said}
 
     def _statistics(
-        self, states: Tensor, targets: Tensor, role: Role, temperature: float, entropy: bool, reference: Tensor | None
+        self,
+        states: Tensor,
+        targets: Tensor,
+        role: Role,
+        reference: Tensor | None,
+        *,
+        temperature: float,
+        entropy: bool,
+        entropy_gradient: bool,
     ) -> TokenStatistics:
         if self.plain_because:
             return plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
-        ref_head = None if reference is None else head_of(self.language_model("reference"))
-        head = head_of(self.language_model(role))
         return token_statistics(
             states,
-            head,
+            head_of(self.language_model(role)),
             targets,
             temperature=temperature,
             entropy=entropy,
+            entropy_gradient=entropy_gradient,
             ref_hidden=reference,
-            ref_head=ref_head,
+            ref_head=None if reference is None else head_of(self.language_model("reference")),
         )
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:

@@ -279,8 +279,14 @@ def policy_loss(
     settings = run.settings
     tokens, of = _rows(run, rollouts, rows)
     mask, exact = tokens.completion_mask, settings.kl_treatment == "exact"
-    temperature = settings.decoding.temperature
-    said = trunk(tokens, ("policy",), temperature=temperature, entropy=True, exact_kl=exact)["policy"]
+    said = trunk(
+        tokens,
+        ("policy",),
+        temperature=settings.decoding.temperature,
+        entropy=True,
+        entropy_gradient=settings.entropy_coef > 0,
+        exact_kl=exact,
+    )["policy"]
     policy = clipped_policy_loss(
         said.logps,
         of(rollouts.old_logps),
