@@ -10,7 +10,8 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
-from preflab.policy.ppo import PpoResult, PpoRun, _optimiser, advantages, collect, policy_loss, train_ppo, value_loss
+from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
+from preflab.policy.ppo_setup import ppo_optimiser
 from preflab.policy.ppo_statistics import LearningBatch
 from preflab.records import Prompt
 from preflab.settings.learning import LoraSettings
@@ -247,7 +248,7 @@ def test_the_adaptive_coefficient_counts_the_completions_of_a_step(tmp_path: Pat
 def test_the_value_role_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
     settings = {"optimiser": {"learning_rate": 1e-3}, "value_learning_rate": 5e-3}
     trunk = tiny_trunk(lora=LORA)
-    groups = _optimiser(trunk, tiny_ppo(tmp_path, trunk, reward, **settings).settings).param_groups
+    groups = ppo_optimiser(trunk, tiny_ppo(tmp_path, trunk, reward, **settings).settings).param_groups
     assert [group["lr"] for group in groups] == [1e-3, 5e-3]
     for group, role in zip(groups, ("policy", "value"), strict=True):
         assert {id(p) for p in group["params"]} == {id(p) for _, p in trunk.parameters_of(role)}

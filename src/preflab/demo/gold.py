@@ -191,6 +191,12 @@ def answered(parsed: Parsed, topic: str) -> bool:
     )
 
 
+def gold_or_fail(prompt: str, completion: str) -> float:
+    """The utility as a number for every text: `FAIL_UTILITY` for an F, as a criterion that is watched needs it."""
+    utility = gold_utility(prompt, completion)
+    return FAIL_UTILITY if utility is None else utility
+
+
 def gold_utility(prompt: str, completion: str) -> float | None:
     """The utility of an answer, from -3 to 3; None (F) for what cannot be read, an empty answer, or more questions.
 

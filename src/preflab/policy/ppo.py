@@ -25,17 +25,11 @@ from torch import Tensor
 
 from preflab.files import keep_rows
 from preflab.maths.advantages import gae, moment_sums, scores_at_last_token, whiten, whitening_scale
-from preflab.maths.kl import (
-    AdaptiveKLController,
-    FixedKLController,
-    exact_kl_loss,
-    kl_rewards_exact_later,
-    kl_rewards_k1,
-    sequence_kl_loss,
-)
+from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k1, sequence_kl_loss
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
 from preflab.models.trunk import Role, Trunk
+from preflab.policy.ppo_setup import kl_controller, measures_held_out, ppo_optimiser, stop_reason, stopped_before
 from preflab.policy.ppo_statistics import (
     LearningBatch,
     add_statistics,
@@ -51,8 +45,9 @@ from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarm, Alarms
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.batches import TokenBatch, collate, token_budget_batches
+from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
-from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
 from preflab.training.order import permutation, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
 from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem
@@ -82,6 +77,8 @@ class PpoRun:
     held_out: Callable[[], float] | None = None
     """The held-out criterion of the policy as it is now."""
     accelerator: Any = field(default_factory=make_accelerator)
+    num_updates: int = 0
+    """Optimiser steps the policy has taken: its version, written on what it samples."""
 
 
 @dataclass(frozen=True)
@@ -102,19 +99,21 @@ def train_ppo(run: PpoRun) -> PpoResult:
     settings, accelerator = run.settings, run.accelerator
     if settings.optimiser.gradient_checkpointing:
         run.trunk.enable_gradient_checkpointing()
-    optimiser = _optimiser(run.trunk, settings)
+    optimiser = ppo_optimiser(run.trunk, settings)
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
-    controller = _controller(settings)
+    controller = kl_controller(settings)
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
     alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
     keep_rows(run.folder / "rollouts.jsonl", state.step)
     fired: list[Alarm] = []
-    reason = _stopped_before(settings, metrics.rows(), state.step)
+    per_step = settings.num_epochs * settings.num_minibatches
+    reason = stopped_before(settings, metrics.rows(), state.step)
     with progress(run.name, settings.num_steps, state.step) as bar:
         while state.step < settings.num_steps and reason is None:
             step, started = state.step, time.perf_counter()
+            run.num_updates = step * per_step
             # 1 collect
             rollouts = collect(run, step)
             collected = time.perf_counter()
@@ -141,7 +140,8 @@ def train_ppo(run: PpoRun) -> PpoResult:
             values["tokens/s"] = values["num/tokens"] / values["time/step"]
             controller.update(values["kl/exact"], settings.num_completions_per_step)
             state.step += 1
-            if _measure_held_out(settings, state.step) and run.held_out is not None:
+            run.num_updates += per_step
+            if measures_held_out(settings, state.step) and run.held_out is not None:
                 values["score/held_out"] = run.held_out()
             if accelerator.is_main_process:
                 metrics.write(step, values)
@@ -150,7 +150,7 @@ def train_ppo(run: PpoRun) -> PpoResult:
                     run.folder / "rollouts.jsonl", settings.num_kept_rollouts, step, rollouts, batch, scores, run.decode
                 )
             accelerator.log(values, step=step)
-            reason = _stop_reason(settings, values)
+            reason = stop_reason(settings, values)
             last = reason is not None or state.step == settings.num_steps
             if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
@@ -248,6 +248,7 @@ def update(
             parts = token_budget_batches(lengths, settings.optimiser.tokens_per_micro_batch)
             sums: dict[str, float] = {}
             for role_loss in losses:
+                give_back()
                 for number, part in enumerate(parts):
                     own = [rows[i] for i in part]
                     with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
@@ -347,21 +348,6 @@ def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch,
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)
 
 
-def _optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
-    rate = settings.optimiser.learning_rate
-    groups = [
-        ([p for _, p in trunk.parameters_of("policy")], rate),
-        ([p for _, p in trunk.parameters_of("value")], settings.value_learning_rate or rate),
-    ]
-    return make_optimiser(groups, settings.optimiser)
-
-
-def _controller(settings: PpoSettings) -> FixedKLController | AdaptiveKLController:
-    if settings.kl_target is None:
-        return FixedKLController(settings.kl_coef)
-    return AdaptiveKLController(settings.kl_coef, settings.kl_target, settings.kl_horizon)
-
-
 def _prompt_index(run: PpoRun, position: int) -> int:
     """Which prompt comes at a position of the endless stream; the completions of one prompt stand together."""
     number = position // run.settings.num_completions_per_prompt
@@ -379,22 +365,3 @@ def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
             said = run.trunk(collate([longer], run.trunk.pad_id).to(run.trunk.device), ("value",))
         last[row] = said["value"].values[0, -1].cpu()
     return last
-
-
-def _measure_held_out(settings: PpoSettings, num_done: int) -> bool:
-    return settings.stop.criterion is not None and num_done % settings.stop.every == 0
-
-
-def _stopped_before(settings: PpoSettings, rows: list[dict[str, float]], num_done: int) -> str | None:
-    """Why the run that left this checkpoint had stopped, so that it stays stopped when it is called again."""
-    last = next((row for row in rows if row["step"] == num_done - 1), None)
-    return _stop_reason(settings, last) if last else None
-
-
-def _stop_reason(settings: PpoSettings, values: dict[str, float]) -> str | None:
-    stop, held_out = settings.stop, values.get("score/held_out")
-    if stop.threshold is not None and held_out is not None and held_out >= stop.threshold:
-        return f"the held-out criterion reached {held_out:.3f} (threshold {stop.threshold:g})"
-    if stop.max_kl is not None and values["kl/exact"] > stop.max_kl:
-        return f"KL reached {values['kl/exact']:.2f} nats per completion (limit {stop.max_kl:g})"
-    return None

@@ -78,6 +78,7 @@ class TransformersEngine:
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
                 _decode(self._pass, rows, decoding, on_done)
                 found.update(zip(batch, rows.completions(version), strict=True))
+            self._pass.release()
         return [found[i] for i in range(len(requests))]
 
     def _refuse_what_does_not_fit(self, requests: Sequence[SampleRequest], decoding: DecodingSettings) -> None:

@@ -59,6 +59,10 @@ class CachedPass:
         self.padding = moved(self.padding, sources, targets, num_rows)
         self.next_positions = moved(self.next_positions, sources, targets, num_rows)
 
+    def release(self) -> None:
+        """Let go of the cache: a loop that learns between two samplings needs the memory."""
+        self.cache = RowCache()
+
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         arguments: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
         if self.padded:
@@ -107,6 +111,10 @@ class PlainPass:
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
         """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
         self.ids = moved(self.ids, sources, targets, num_rows)
+
+    def release(self) -> None:
+        """Let go of the sequences."""
+        self.ids = self.ids[:0]
 
     def _forward(self) -> torch.Tensor:
         return self.model(input_ids=self.ids, use_cache=False).logits[:, -1]

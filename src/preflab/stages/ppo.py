@@ -65,21 +65,21 @@ def run(ctx: StageContext) -> StageResult:
         role=functools.partial(trunk.role, "policy"),
     )
     prompts = _fitting(ctx, trunk, settings.prompts)
-    result = train_ppo(
-        PpoRun(
-            trunk=trunk,
-            settings=settings,
-            prompts=prompts,
-            sampler=engine,
-            scorer=scorer,
-            decode=decode,
-            folder=ctx.folder,
-            seed=ctx.seed,
-            name=ctx.name,
-            held_out=_held_out(ctx, trunk, engine, decode),
-            accelerator=accelerator,
-        )
+    ppo = PpoRun(
+        trunk=trunk,
+        settings=settings,
+        prompts=prompts,
+        sampler=engine,
+        scorer=scorer,
+        decode=decode,
+        folder=ctx.folder,
+        seed=ctx.seed,
+        name=ctx.name,
+        held_out=_held_out(ctx, trunk, engine, decode),
+        accelerator=accelerator,
     )
+    engine.policy_version = lambda: ppo.num_updates
+    result = train_ppo(ppo)
     if accelerator.is_main_process:
         _save_roles(trunk, ctx.folder, trunk_hash)
         save_language_model(ctx, trunk)

@@ -1,0 +1,42 @@
+"""Freed memory given back to the system between the phases of a step.
+
+The C library keeps what was freed, in pieces; a phase with other sizes (decoding, then a backward pass) then takes new
+memory beside it, and the peak of a process grows far beyond what is alive at any time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+WORTH_IT = 2**28
+"""Bytes by which the process must have grown since the last time: small models never pay for it."""
+
+_after_last = 0
+"""Resident bytes after the last time."""
+
+
+def give_back() -> None:
+    """Return freed memory to the system if the process has grown much; only with glibc on Linux, else nothing."""
+    global _after_last
+    trim = _trim()
+    if trim is not None and _resident() - _after_last > WORTH_IT:
+        trim(0)
+        _after_last = _resident()
+
+
+def _resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@functools.cache
+def _trim() -> Callable[[int], int] | None:
+    try:
+        found = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return None
+    return found if Path("/proc/self/statm").exists() else None
