@@ -93,6 +93,22 @@ def test_a_prompt_without_tokens_is_refused() -> None:
         prompt_ids(word_tokenizer(before=""), Prompt.make(text=""))
 
 
+def sentencepiece_tokenizer() -> Any:
+    """Puts a space before every text, as Llama's tokenizer does; a space on its own is a token too."""
+    words = ["▁", "▁a", "▁hello", "hello", "there", "▁there"]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="▁"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="▁")
+
+
+def test_a_completions_own_space_is_not_doubled_by_the_tokenizer() -> None:
+    tokenizer = sentencepiece_tokenizer()
+    together = tokenizer("a hello there", add_special_tokens=False)["input_ids"]
+    assert together == [1, 2, 5]
+    assert completion_ids(tokenizer, " hello there", add_eos=False) == (2, 5)
+    assert completion_ids(tokenizer, "hello there", add_eos=False) == (2, 5)
+
+
 def test_a_completion_has_no_bos_and_one_end_if_asked_for() -> None:
     for tokenizer in (word_tokenizer(), word_tokenizer(after="</s>")):
         assert completion_ids(tokenizer, "hello there", add_eos=False) == (HELLO, THERE)

@@ -8,6 +8,9 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.records import Prompt
 
+WORD = "a"
+"""Any word: what a tokenizer does with the space after it, it does after the prompt's last word."""
+
 
 def prompt_ids(tokenizer: Any, prompt: Prompt) -> tuple[int, ...]:
     """What the model reads before it writes; no end token, and never two BOS.
@@ -55,10 +58,13 @@ def fitting_prompt_ids(
 def completion_ids(tokenizer: Any, text: str, *, add_eos: bool) -> tuple[int, ...]:
     """Tokens of a completion as they follow a prompt: no BOS; the end token if asked for and not there already.
 
+    A tokenizer of SentencePiece's kind puts a space before every text. A completion that brings its own gets no second
+    one: its tokens are those that stand after another word.
+
     Raises:
         PreflabError: an end token is asked for, but the tokenizer has none.
     """
-    ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    ids = _after_a_word(tokenizer, text) if text.startswith(" ") else _plain(tokenizer, text)
     if not add_eos:
         return ids
     if tokenizer.eos_token_id is None:
@@ -68,6 +74,16 @@ def completion_ids(tokenizer: Any, text: str, *, add_eos: bool) -> tuple[int, ..
             'add "eos_token" to tokenizer_config.json in the model folder',
         )
     return ids if ids[-1:] == (tokenizer.eos_token_id,) else (*ids, tokenizer.eos_token_id)
+
+
+def _plain(tokenizer: Any, text: str) -> tuple[int, ...]:
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _after_a_word(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Tokens of a text as they follow a word; as they are alone where the word and the text melt into one token."""
+    word, both = _plain(tokenizer, WORD), _plain(tokenizer, WORD + text)
+    return both[len(word) :] if both[: len(word)] == word else _plain(tokenizer, text)
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
