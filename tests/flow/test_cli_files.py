@@ -62,6 +62,15 @@ def test_a_bad_line_stops_an_import_and_nothing_is_loaded(here: Path, capsys: Ca
     assert "1 row left out:\n  line 2: not JSON" in capsys.readouterr().out
 
 
+def test_a_file_of_bad_rows_alone_is_refused_with_skip_bad_too(here: Path, capsys: Captured) -> None:
+    row = {"prompt": "a", "chosen": "b", "rejected": "b"}
+    (here / "pairs.jsonl").write_text(json.dumps(row) + "\n{bad\n", encoding="utf-8")
+    found, expected, _ = refusal(capsys, "import", "pairs.jsonl", "--skip-bad")
+    assert found.startswith("error: pairs.jsonl: no row of 2 can be used; line 1: chosen and rejected are equal")
+    assert expected.strip() == "at least one good row"
+    assert not list(here.glob("*.db"))
+
+
 @pytest.mark.parametrize(
     ("words", "found"),
     [

@@ -124,7 +124,7 @@ def _last_column(line: Line) -> str:
 
 def padded(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as lines, their cells below one another."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 

@@ -115,12 +115,20 @@ def read_import(
         rename: column of the file → the name the format knows.
 
     Raises:
-        PreflabError: no such file, a format that cannot be guessed, bad rows.
+        PreflabError: no such file, a format that cannot be guessed, bad rows (with `skip_bad`: nothing but those).
     """
     path = Path(path)
     guess = None if format else detect(path, rename=rename)
     name = format_named(format).name if format else guess.format if guess else ""
-    return Read(read_file(path, name, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename), guess)
+    imported = read_file(path, name, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)
+    if imported.problems and len(imported.problems) == imported.num_rows:
+        first = imported.problems[0]
+        raise PreflabError(
+            f"{path}: no row of {imported.num_rows} can be used; {imported.unit} {first.line}: {first.found}",
+            "at least one good row",
+            "mend the rows, or name another --format",
+        )
+    return Read(imported, guess)
 
 
 def store_import(workspace: Workspace, read: Read) -> ImportSummary:
