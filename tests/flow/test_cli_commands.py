@@ -40,7 +40,7 @@ def test_run_waits_for_people_and_goes_on(write_recipe: Writer, tmp_path: Path, 
     assert code == 0
     assert lines[0].split() == ["stage", "state", "took"]
     assert lines[1].split()[:4] == ["sft", "done", "3", "lines"]
-    assert lines[3].split("  ")[-1] == "http://127.0.0.1:8400/c/helpful"
+    assert lines[3].split()[-1] == "http://127.0.0.1:8400/c/helpful"
     assert "waiting  1 of 3 tasks have labels" in lines[3]
     assert lines[4].split() == ["ppo", "–", "waits", "for", "labels"]
     assert lines[5] == "next: send the link above to your labelers, then run the same command again"
@@ -148,7 +148,47 @@ def test_ctrl_c_says_that_it_goes_on(write_recipe: Writer, tmp_path: Path, capsy
     (tmp_path / "stop-at").write_text("1 interrupt", encoding="utf-8")
     code, out, err = ended(capsys, "run")
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "interrupted: run the same command again and it goes on from there"
+    assert err.splitlines()[-1] == "interrupted: run the same command again; training goes on from its last checkpoint"
+
+
+def test_a_start_says_after_which_step_it_goes_on(write_recipe: Writer, tmp_path: Path, capsys: Captured) -> None:
+    write_recipe("stages: {a: {kind: grow}}")
+    (tmp_path / "stop-at").write_text("1 interrupt", encoding="utf-8")
+    assert "a: started\n" in ended(capsys, "run")[2]
+    (tmp_path / "stop-at").unlink()
+    for step in (20, 40):
+        saved = next((tmp_path / "runs").glob("a-*")) / "checkpoint" / f"step-{step:06d}"
+        saved.mkdir(parents=True)
+        (saved / "state.json").touch()
+    saved.with_name("step-000060").mkdir()  # cut off before its state was written
+    assert "a: goes on after step 40\n" in ended(capsys, "run")[2]
+
+
+def test_a_bare_command_is_its_help(capsys: Captured) -> None:
+    for words in ([], ["train"], ["export"]):
+        code, out, err = ended(capsys, *words)
+        assert (code, out) == (2, "")
+        assert err.startswith(" ".join(["Usage: preflab", *words]))
+    listed = [line.rstrip() for line in ended(capsys, "--help")[1].split("Commands:")[1].splitlines()[1:] if line]
+    assert all(line.endswith(".") for line in listed)
+
+
+def test_version_is_that_of_the_package(capsys: Captured) -> None:
+    from preflab import __version__
+
+    assert ended(capsys, "--version")[:2] == (0, f"preflab {__version__}\n")
+
+
+def test_a_recipe_in_the_making_is_no_hindrance_to_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ended(capsys, "init")[0] == 0
+    _, _, err = ended(capsys, "check", "./nowhere")
+    assert "nowhere" in err
+    assert "prompts.jsonl" not in err
+    _, _, err = ended(capsys, "check", "ppo")
+    assert err.startswith("error: recipe.yaml, data.prompts.path: no such file")
 
 
 def test_a_full_disk_is_said_and_nothing_is_half_written(
@@ -240,8 +280,9 @@ def test_init_writes_a_recipe_that_can_be_loaded(
     assert code == 0
     assert out.startswith("result: recipe.yaml; next: put your prompts into prompts.jsonl")
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "Hi"}\n', encoding="utf-8")
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "Hi", "chosen": "a", "rejected": "b"}\n', encoding="utf-8")
     recipe = load_recipe(tmp_path / "recipe.yaml", ["stages.ppo.num_steps=2"])
-    assert list(recipe.stages) == ["answers", "labels", "prefs", "rm", "ppo", "eval", "report"]
+    assert list(recipe.stages) == ["rm", "ppo", "eval", "report"]
     code, _, err = ended(capsys, "init")
     assert code == 2
     assert "there is a file already" in err

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from preflab import __version__
 from preflab.cli import models, records, running, starting
 from preflab.cli.speaking import print_error
 from preflab.errors import PreflabError
@@ -22,6 +23,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"preflab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everything(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Say which preflab this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Takes what stands before the command."""
+
+
 for room in (starting, records, running, models):
     room.add_to(app)
 
@@ -49,6 +67,9 @@ def run_command(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # a bare `preflab` or `preflab train`: its message is the help
+            print(error.format_message(), file=sys.stderr)
+            return 2
         found, _, hint = error.format_message().partition(". ")
         command = getattr(getattr(error, "ctx", None), "command_path", "preflab")
         print_error(PreflabError(found.rstrip("."), hint, f"`{command} --help` lists what there is"))
@@ -61,7 +82,7 @@ def run_command(argv: Sequence[str]) -> int:
 
 
 def _interrupted() -> int:
-    print("interrupted: run the same command again and it goes on from there", file=sys.stderr)
+    print("interrupted: run the same command again; training goes on from its last checkpoint", file=sys.stderr)
     return 130
 
 

@@ -99,14 +99,19 @@ def _export(place: Path, folder: Path, base: str | None) -> tuple[str, float]:
 def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | None) -> Path | str:
     """Where a model is: of a finished stage, when there is a recipe with a stage of this name; else as it is.
 
+    A recipe that is still being written is no hindrance to a model that is none of its stages.
+
     Raises:
-        PreflabError: the stage has not finished.
+        PreflabError: the stage has not finished, or the recipe with it cannot be read.
     """
     if Path(ref).is_dir() or not recipe.exists():
         return ref
     from preflab import pipeline
     from preflab.recipe import load_recipe
+    from preflab.recipe.reading import read_yaml
 
+    if ref.partition("@")[0] not in (read_yaml(recipe).get("stages") or {}):
+        return ref
     loaded = load_recipe(recipe, overrides)
     if ref not in loaded.stages:
         return ref

@@ -51,7 +51,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("import", help=IMPORTS, short_help="Bring a file of records into the workspace.")(import_file)
     export = typer.Typer(help="Write records, or a model as a plain Hugging Face folder.", no_args_is_help=True)
     for name, (format, said) in EXPORTS.items():
-        export.command(name, help=said, short_help=said.partition(" as ")[0])(_export_command(format))
+        export.command(name, help=said, short_help=said.partition(" as ")[0].rstrip(".") + ".")(_export_command(format))
     models.add_export_to(export)
     app.add_typer(export, name="export")
     app.command("score", help=score.__doc__, short_help="Score completions with a reward model or a function.")(score)

@@ -53,11 +53,16 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("run", help=run.__doc__, short_help="Run a recipe: what is missing or stale.")(run)
     for kind, said in COMMANDS.items():
-        app.command(kind, help=said, short_help=said.partition(":")[0].partition(",")[0])(_stage_command(kind))
+        app.command(kind, help=said, short_help=_short(said))(_stage_command(kind))
     train = typer.Typer(help="Train a stage of the recipe: sft, reward or ppo.", no_args_is_help=True)
     for kind, said in TRAIN.items():
         train.command(kind, help=said)(_stage_command(kind))
     app.add_typer(train, name="train")
+
+
+def _short(said: str) -> str:
+    """A sentence up to its first comma or colon."""
+    return said.rstrip(".").partition(":")[0].partition(",")[0] + "."
 
 
 def run(
@@ -123,9 +128,15 @@ def run_stages(recipe: Recipe, workspace: Path | None, **which: Any) -> list[Lin
         if line is not None:
             print(f"{step.name}: {line.state}, {line.summary} ({clock(line.seconds)})", file=sys.stderr)
         elif mode() == "lines":
-            print(f"{step.name}: started", file=sys.stderr, flush=True)
+            print(f"{step.name}: {_began(step)}", file=sys.stderr, flush=True)
 
     return pipeline.run(recipe, workspace=workspace, watch=watch, **which)
+
+
+def _began(step: Step) -> str:
+    """`started`, or after which step a training goes on."""
+    saved = sorted((step.folder / "checkpoint").glob("step-*/state.json"))
+    return f"goes on after step {int(saved[-1].parent.name.removeprefix('step-'))}" if saved else "started"
 
 
 def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
@@ -157,8 +168,8 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
     """The last line, after what the stages came to."""
     waiting = [line for line in lines if line.state == "waiting"]
     if waiting:
-        link = "the link above" if waiting[0].link else "the tasks"
-        speaker.last(None, f"send {link} to your labelers, then run the same command again", waiting=waiting[0].name)
+        ask = "send the link above to your labelers" if waiting[0].link else "`preflab import` the labelers' judgments"
+        speaker.last(None, f"{ask}, then run the same command again", waiting=waiting[0].name)
         return
     if any(line.state == "–" for line in lines):
         speaker.last(None, f"`preflab run {shown_path(recipe)}`")

@@ -113,7 +113,7 @@ def init(
         _write_checked(recipe, text, set_ or [])
         speaker.last(
             recipe,
-            "put your prompts into prompts.jsonl and your model into the recipe, then "
+            "put your prompts into prompts.jsonl, your pairs into pairs.jsonl and your model into the recipe, then "
             f"`preflab run{'' if recipe == DEFAULT_RECIPE else f' {recipe}'}`",
         )
 
