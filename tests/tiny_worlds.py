@@ -25,7 +25,7 @@ PROMPT = (3,)
 """The one prompt: a token of its own, since a causal model cannot tell a token from its repetition."""
 
 
-def tiny_llama(vocab_size: int = 4, *, hidden_size: int = 32, num_layers: int = 2, seed: int = 0) -> LlamaForCausalLM:
+def tiny_llama(vocab_size: int = 4, *, hidden_size: int = 32, num_layers: int = 1, seed: int = 0) -> LlamaForCausalLM:
     """A random Llama small enough for exact enumeration."""
     torch.manual_seed(seed)
     config = LlamaConfig(

@@ -57,16 +57,21 @@ def test_repeats_need_a_fifth_and_twice_the_start(tmp_path: Path) -> None:
 
 
 def both(held_out: list[float | None], reward: list[float]) -> Rows:
-    """Rows with the held-out criterion at some steps and the reward at all."""
+    """Rows with the held-out criterion at some steps (standard error 0.03) and the reward at all."""
     rows = course("score/held_out", *held_out)
-    return [row | {"reward/mean": value} for row, value in zip(rows, reward, strict=True)]
+    errors = [{"score/held_out_error": 0.03} if value is not None else {} for value in held_out]
+    return [row | error | {"reward/mean": value} for row, error, value in zip(rows, errors, reward, strict=True)]
 
 
-def test_reward_up_while_the_held_out_criterion_falls_twice(tmp_path: Path) -> None:
-    found = fired(both([0.5, None, 0.4, None, 0.3], [1, 1, 2, 2, 3]), tmp_path / "a")
+def test_reward_up_while_the_held_out_criterion_falls_beyond_chance(tmp_path: Path) -> None:
+    # Two standard errors of the difference are 2 · √(0.03² + 0.03²) = 0.0849.
+    found = fired(both([0.5, None, 0.42, None, 0.41], [1, 1, 2, 2, 3]), tmp_path / "a")
     assert [(step, alarm) for step, alarm, _ in found] == [(4, "reward up, held-out down")]
-    assert fired(both([0.5, 0.4, 0.45, 0.4], [1, 2, 3, 4]), tmp_path / "b") == []
+    assert fired(both([0.5, 0.42, 0.45, 0.42], [1, 2, 3, 4]), tmp_path / "b") == []
     assert fired(both([0.5, 0.4, 0.3], [3, 2, 1]), tmp_path / "c") == []
+    # The best so far counts, not the first: 0.5, later 0.6, then 0.51 is 0.09 below it.
+    found = fired(both([0.5, 0.6, 0.51], [1, 2, 3]), tmp_path / "d")
+    assert [step for step, _, _ in found] == [2]
 
 
 def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> None:

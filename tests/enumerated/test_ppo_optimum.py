@@ -20,7 +20,7 @@ def reward(ids: tuple[int, ...]) -> float:
     return REWARDS.get(tuple(ids), 0.4)
 
 
-def distance_to_optimum(treatment: str, folder: Path, lora: LoraSettings | None, learning_rate: float = 2e-2) -> float:
+def distance_to_optimum(treatment: str, folder: Path, lora: LoraSettings | None, learning_rate: float = 1e-2) -> float:
     """KL(π ‖ π*) of the trained policy, by enumeration."""
     trunk = tiny_trunk(lora=lora)
     once = treatment == "sequence_loss"

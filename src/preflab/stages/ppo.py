@@ -152,8 +152,8 @@ def _fitting(
 
 def _held_out(
     ctx: StageContext, trunk: Trunk, engine: Sampler, decode: Callable[[Sequence[int]], str]
-) -> Callable[[], float] | None:
-    """The held-out criterion: its mean over the same prompts and seeds each time it is measured."""
+) -> Callable[[], tuple[float, float]] | None:
+    """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.seeds import derive_seed
     from preflab.training.protocols import SampleRequest, ScoringItem
@@ -166,13 +166,14 @@ def _held_out(
     prompts = [prompt for prompt, _ in chosen]
     requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
-    def measure() -> float:
+    def measure() -> tuple[float, float]:
         sampled = engine.sample(requests, settings.decoding)
         items = [
             ScoringItem(prompt, decode(one.token_ids), request.prompt_ids, one.token_ids, one.finish_reason)
             for prompt, request, one in zip(prompts, requests, sampled, strict=True)
         ]
-        return float(scorer.score(items).total.mean())
+        total = scorer.score(items).total
+        return float(total.mean()), float(total.std(correction=0)) / len(total) ** 0.5
 
     return measure
 

@@ -5,6 +5,7 @@ Each rule is a function of the rows of metrics so far; it fires once, when what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,16 +90,23 @@ def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
 
 
 def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
-    """The held-out criterion fell twice in a row while the reward rose."""
+    """The held-out criterion is below its best by more than two standard errors, and the reward above what it was then.
+
+    The error is that of the difference, √(error_best² + error_now²), as if the two measurements were independent;
+    they share prompts and seeds, so the rule errs on the quiet side.
+    """
+    now = rows[-1]
     seen = [row for row in rows if "score/held_out" in row]
-    if len(seen) < 3 or "score/held_out" not in rows[-1]:
+    if "score/held_out" not in now:
         return None
-    scores, rewards = ([row[name] for row in seen[-3:]] for name in ("score/held_out", "reward/mean"))
-    if not (scores[0] > scores[1] > scores[2] and rewards[2] > rewards[0]):
+    best = max(seen, key=lambda row: row["score/held_out"])
+    error = math.hypot(best["score/held_out_error"], now["score/held_out_error"])
+    if best["score/held_out"] - now["score/held_out"] <= 2 * error or now["reward/mean"] <= best["reward/mean"]:
         return None
     return (
-        f"held-out criterion fell from {scores[0]:.3f} to {scores[2]:.3f} while the reward rose "
-        f"from {rewards[0]:.3f} to {rewards[2]:.3f}: the policy is exploiting the reward",
+        f"held-out criterion fell from {best['score/held_out']:.3f} to {now['score/held_out']:.3f} (± {error:.3f}) "
+        f"while the reward rose from {best['reward/mean']:.3f} to {now['reward/mean']:.3f}: the policy is exploiting "
+        "the reward",
         "kl_coef, or label the new completions",
     )
 
