@@ -299,12 +299,16 @@ def test_shuffled_rewards_teach_nothing(tmp_path: Path) -> None:
 
     shares = {}
     for name, known in {"known": reward, "noise": noise}.items():
-        changes = {"num_steps": 15, "num_completions_per_step": 128, "kl_coef": 0.0}
-        rows = []
+        changes = {
+            "num_steps": 15,
+            "num_completions_per_step": 128,
+            "kl_coef": 0.0,
+            "optimiser": {"learning_rate": 4e-3},
+        }
         trunk = tiny_trunk(lora=LORA)
         train_ppo(tiny_ppo(tmp_path / name, trunk, known, **changes, num_kept_rollouts=128))
         rows = read_jsonl(tmp_path / name / "rollouts.jsonl")
         first, last = ([r["completion"].count("b") for r in rows if r["step"] == step] for step in (0, 14))
         shares[name] = sum(last) / len(last) - sum(first) / len(first)
     assert shares["known"] > 1.0
-    assert abs(shares["noise"]) < 0.35
+    assert abs(shares["noise"]) < 0.25 * shares["known"], "noise moves a policy at random, but not far"
