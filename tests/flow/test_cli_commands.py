@@ -94,6 +94,7 @@ def test_prints_of_a_stage_do_not_reach_stdout_with_json(
         (["train", "dpo"], "error: No such command 'dpo'"),
         (["init", "--show", "pppo"], "error: init --show pppo"),
         (["sample", "--stage"], "error: Option '--stage' requires an argument"),
+        (["chat", "model", "--temperature", "-1"], "error: Invalid value for '--temperature': "),
     ],
 )
 def test_errors_are_three_short_lines(

@@ -121,8 +121,9 @@ def test_bad_rows_are_refused_or_left_out_by_line(folder: Path, lines: dict[str,
     for skip in ("false", "true"):
         path = folder / f"odd_{skip}.yaml"
         path.write_text(text.replace("{path: pairs.jsonl}", f"{{path: odd.jsonl, skip_bad: {skip}}}"))
-    with pytest.raises(PreflabError, match="line 21"):
+    with pytest.raises(PreflabError, match="line 21") as error:
         run(load_recipe(folder / "odd_false.yaml"), only=["rm"])
+    assert error.value.do == "mend them, or leave bad rows out with `skip_bad: true` in data.pairs"
     (line,) = run(load_recipe(folder / "odd_true.yaml", ["stages.rm.num_epochs=1"]), only=["rm"])
     data = json.loads((line.folder / "reward_report.json").read_text())["data"]["train"]
     assert data["num_rows"] == 41

@@ -164,8 +164,8 @@ def chat(
     prompt: Annotated[
         str | None, typer.Option("--prompt", help="Answer this and leave; without it, lines are read from stdin.")
     ] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="0 takes the likeliest token.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Longest answer, in tokens.")] = 128,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 128,
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal answers.")] = 0,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,

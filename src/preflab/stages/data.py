@@ -110,7 +110,7 @@ def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
 
 
 @contextmanager
-def _said_of_recipe(data: str) -> Iterator[None]:
+def said_of_recipe(data: str) -> Iterator[None]:
     """Errors of reading name the recipe's settings instead of the options of `preflab import`."""
     try:
         yield
@@ -131,7 +131,7 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     base, _, split = name.partition(".")
     settings = recipe.data[base]
     path = recipe.resolve(settings.path)
-    with _said_of_recipe(base):
+    with said_of_recipe(base):
         read = read_file(path, settings.format or "prompts", skip_bad=settings.skip_bad, rename=settings.columns)
     found = [prompt for prompt in read.prompts if in_split(prompt_share(prompt), split, settings.held_out)]
     if not found:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
-from preflab.stages.data import in_split, prompt_share
+from preflab.stages.data import in_split, prompt_share, said_of_recipe
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Preference, Prompt
@@ -59,7 +59,8 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
     base, _, split = name.partition(".")
     settings = ctx.recipe.data[base]
     path = ctx.recipe.resolve(settings.path)
-    read = read_file(path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns)
+    with said_of_recipe(base):
+        read = read_file(path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns)
     prompts = {prompt.id: prompt for prompt in read.prompts}
     kept = [
         preference
