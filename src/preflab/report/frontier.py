@@ -26,7 +26,7 @@ def frontier_section(page: Page) -> Section | None:
         if (figure := _course(page, metric, what, role)) is not None
     ]
     for run in page.of_kind("evaluate"):
-        figures += _evaluated(page, run, run.json("evaluation.json"))
+        figures += _evaluated(page, run, run.evaluation)
     blocks: list[Block] = [Grid(figures)] if figures else []
     lead = (
         "To the right: further from where the model started. Learned reward can be bought with distance for ever; "

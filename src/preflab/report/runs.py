@@ -12,6 +12,7 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.files import read_json, read_jsonl
 from preflab.report.blocks import Link
+from preflab.report.names import renamed, short_names
 
 PLACES = ("", " second", " third", " fourth")
 """Added to a role: the first line is solid, the others are dashed."""
@@ -77,6 +78,25 @@ class Run:
         path = self.folder / name
         return read_json(path) if path.is_file() else {}
 
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """What an evaluate stage measured, its models by their short names; {} for other stages."""
+        return renamed(self.json("evaluation.json"), self._short_names)
+
+    @cached_property
+    def samples(self) -> list[dict[str, Any]]:
+        """Its completions, one row per prompt, by the same short names."""
+        rows = read_jsonl(self.folder / "samples.jsonl")
+        short = self._short_names
+        return [
+            {**row, "completions": {short.get(name, name): said for name, said in row["completions"].items()}}
+            for row in rows
+        ]
+
+    @cached_property
+    def _short_names(self) -> dict[str, str]:
+        return short_names([model["name"] for model in self.json("evaluation.json").get("models", [])])
+
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of one metric, where it was logged."""
         rows = [(row["step"], row[name]) for row in self.metrics if row.get(name) is not None]
@@ -118,7 +138,7 @@ class Page:
     def role(self, model: str) -> str:
         """The colour of a model: grey for what policies are compared with, blues for policies in order."""
         policies = [run.name for run in self.of_kind("ppo")]
-        for evaluation in (run.json("evaluation.json") for run in self.of_kind("evaluate")):
+        for evaluation in (run.evaluation for run in self.of_kind("evaluate")):
             others = [entry["model"] for entry in evaluation.get("comparisons", [])]
             policies += [name for name in others if name not in policies]
         if model not in policies:

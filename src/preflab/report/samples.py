@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from preflab.files import read_jsonl
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
 from preflab.report.charts import token_strip
 from preflab.report.runs import Page, Run
@@ -29,7 +28,7 @@ def samples_section(page: Page) -> Section | None:
 
 
 def _before_after(page: Page, run: Run) -> list[Block]:
-    rows = read_jsonl(run.folder / "samples.jsonl")
+    rows = run.samples
     if not rows or not page.num_samples:
         return []
     judge, gains = _gains(run, rows)
@@ -52,7 +51,7 @@ def _before_after(page: Page, run: Run) -> list[Block]:
 
 def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
     """The first judge and by how much the second model beats the first on each prompt (F counts as a great loss)."""
-    found = run.json("evaluation.json")
+    found = run.evaluation
     names = [model["name"] for model in found.get("models", [])]
     judges = list(found.get("judges", {}))
     if len(names) < 2 or not judges:

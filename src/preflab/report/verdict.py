@@ -30,7 +30,7 @@ def first_screen(page: Page) -> list[Answer]:
 
 def evaluations(page: Page) -> list[tuple[Run, dict[str, Any]]]:
     """The evaluations that compare something."""
-    found = [(run, run.json("evaluation.json")) for run in page.of_kind("evaluate")]
+    found = [(run, run.evaluation) for run in page.of_kind("evaluate")]
     return [(run, entry) for run, entry in found if entry.get("comparisons")]
 
 
