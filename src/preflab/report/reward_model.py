@@ -11,6 +11,8 @@ from preflab.report.runs import Page, Run
 from preflab.report.words import best_value, count, excludes_zero, interval_text, number, or_nan, percent, points
 
 SPLITS = {"held_out": "held-out pairs", "test": "the other preferences"}
+ENOUGH_PAIRS = 20
+"""From so many pairs on, more is said than how many were right; bins of fewer would be noise with a headline."""
 
 
 def reward_section(page: Page) -> Section | None:
@@ -26,7 +28,9 @@ def reward_section(page: Page) -> Section | None:
 
 
 def _quality(page: Page, run: Run, found: dict[str, Any], what: str) -> list[Block]:
-    figures = [_accuracy(run, found, what), _by_length(found, what), _calibration(found, what)]
+    figures: list[Figure | None] = [_accuracy(run, found, what)]
+    if found["num_pairs"] >= ENOUGH_PAIRS:
+        figures += [_by_length(found, what), _calibration(found, what)]
     sources = page.files(run, "reward_report.json")
     shown = [Figure(f.title, f.chart, f.caption, f.table, sources) for f in figures if f is not None]
     return [Grid(shown)]
@@ -48,6 +52,8 @@ def _accuracy(run: Run, found: dict[str, Any], what: str) -> Figure:
     where = "as often as people agree" if HUMAN_LOW <= value <= HUMAN_HIGH else (
         "more often than people agree" if value > HUMAN_HIGH else "less often than people agree"
     )  # fmt: skip
+    if found["num_pairs"] < ENOUGH_PAIRS:
+        where = f"but those are {count(found['num_pairs'], 'pair')}: too few to say how good it is"
     title = f"{run.name} is right on {best_value(accuracy, percent)} of {what}, {where}"
     beyond = found.get("beyond_length") or {}
     said = f"{best_value(beyond, points)} beyond what length alone gives" if beyond else ""
@@ -104,7 +110,10 @@ def _by_length(found: dict[str, Any], what: str) -> Figure | None:
         for label, b in zip(labels, bins, strict=True)
     ]  # fmt: skip
     first, last = (best_value(bins[place]["accuracy"], percent) for place in (0, -1))
-    title = f"Right on {first} where the chosen one is much shorter, {last} where it is much longer"
+    shorter, longer = (
+        ("much shorter", "much longer") if bins[0]["to"] < 0 < bins[-1]["from"] else ("shortest", "longest")
+    )
+    title = f"Right on {first} where the chosen one is {shorter}, {last} where it is {longer}"
     caption = (
         f"{what[0].upper()}{what[1:]} by length of chosen minus rejected, characters. A model that only counts "
         "characters is wrong where the chosen one is shorter and right where it is longer."
