@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-LOGITS_PER_CHUNK = 2**22
-"""Logits held at once (16 MiB in fp32): large enough for full matrix products, small beside any model."""
+LOGITS_PER_CHUNK = 2**24
+"""Logits held at once (64 MiB in fp32): large enough for full matrix products, small beside any model."""
 
 
 class Head(NamedTuple):
@@ -86,17 +86,34 @@ class _Wanted(NamedTuple):
     tokens_per_chunk: int
 
 
+class _Buffers(NamedTuple):
+    """Room for one chunk in the vocabulary dimension, (n, V) float32 each, used again for every chunk.
+
+    New memory for each chunk costs more than the arithmetic: the system clears every page of it.
+    """
+
+    shifted: Tensor
+    powers: Tensor
+    ratio: Tensor | None
+
+
 class _Chunk(NamedTuple):
-    """One chunk of n tokens: its statistics (n,), and what they are made of in the vocabulary dimension (n, V)."""
+    """One chunk of n tokens: its statistics (n,), and views of the buffers that they were made of.
+
+    log p = shifted − log_total; p = powers / total; log p − log q = ratio + ratio_offset.
+    """
 
     logps: Tensor
     entropy: Tensor
     kl: Tensor
     ref_logps: Tensor
-    log_p: Tensor
-    p: Tensor
-    log_ratio: Tensor | None
-    """log p − log q; None without a reference."""
+    shifted: Tensor
+    powers: Tensor
+    total: Tensor
+    """(n, 1)"""
+    ratio: Tensor | None
+    ratio_offset: Tensor | None
+    """(n, 1)"""
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -114,8 +131,9 @@ class _ChunkedHead(torch.autograd.Function):
         keep_gradients = ctx.needs_input_grad[0] and not ctx.needs_input_grad[1]
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         kept: tuple[list[Tensor], ...] = ([], [], [])
+        buffers = _buffers(hidden, weight, reference, wanted)
         for part in _parts(hidden.shape[0], wanted.tokens_per_chunk):
-            chunk = _chunk(hidden, Head(weight, bias), targets, reference, wanted, part)
+            chunk = _chunk(hidden, Head(weight, bias), targets, reference, wanted, part, buffers)
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
@@ -144,10 +162,11 @@ def _backward_with_head(ctx: Any, upstream: tuple[Tensor, ...]) -> tuple[Tensor,
     wanted: _Wanted = ctx.wanted
     grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
     grad_bias = None if bias is None else torch.zeros_like(bias)
+    buffers = _buffers(hidden, weight, reference, wanted)
     for part in _parts(hidden.shape[0], wanted.tokens_per_chunk):
-        chunk = _chunk(hidden, Head(weight, bias), targets, reference, wanted, part)
-        grad_logits = _grad_logits(chunk, targets[part], [u[part, None] for u in upstream[:3]], wanted)
-        grad_logits = grad_logits.div_(wanted.temperature).to(weight.dtype)
+        chunk = _chunk(hidden, Head(weight, bias), targets, reference, wanted, part, buffers)
+        per_logit = [u[part, None] / wanted.temperature for u in upstream[:3]]
+        grad_logits = _grad_logits(chunk, targets[part], per_logit, wanted).to(weight.dtype)
         grad_hidden[part] = grad_logits @ weight
         grad_weight.addmm_(grad_logits.T, hidden[part])
         if grad_bias is not None:
@@ -159,59 +178,96 @@ def _parts(num_tokens: int, tokens_per_chunk: int) -> list[slice]:
     return [slice(i, min(i + tokens_per_chunk, num_tokens)) for i in range(0, max(num_tokens, 1), tokens_per_chunk)]
 
 
-def _probabilities(hidden: Tensor, head: Head, temperature: float) -> tuple[Tensor, Tensor]:
-    """(n, V) log-probabilities and probabilities in two buffers: the exponentials are taken once."""
-    log_p = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
+def _buffers(hidden: Tensor, weight: Tensor, reference: Tensor | None, wanted: _Wanted) -> _Buffers:
+    rows = min(wanted.tokens_per_chunk, hidden.shape[0])
+    shape = (rows, weight.shape[0])
+    made = [torch.empty(shape, dtype=torch.float32, device=hidden.device) for _ in range(2 if reference is None else 3)]
+    return _Buffers(made[0], made[1], made[2] if reference is not None else None)
+
+
+def _exponentials(hidden: Tensor, head: Head, temperature: float, shifted: Tensor, powers: Tensor) -> Tensor:
+    """Fill `shifted` with logits less their largest and `powers` with their exponentials; returns the sums (n, 1)."""
+    if hidden.dtype == torch.float32 and head.weight.dtype == torch.float32:
+        torch.mm(hidden, head.weight.T, out=shifted)
+    else:
+        shifted.copy_(hidden @ head.weight.T)
+    if head.bias is not None:
+        shifted.add_(head.bias)
     if temperature != 1.0:
-        log_p = log_p.div_(temperature)
-    log_p.sub_(log_p.amax(-1, keepdim=True))
-    p = log_p.exp()
-    total = p.sum(-1, keepdim=True)
-    return log_p.sub_(total.log()), p.div_(total)
+        shifted.div_(temperature)
+    shifted.sub_(shifted.amax(-1, keepdim=True))
+    torch.exp(shifted, out=powers)
+    return powers.sum(-1, keepdim=True)
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """(n, V) · (n, V) → (n,), without a product in between."""
-    return torch.bmm(one[:, None], other[:, :, None]).flatten()
+    """(n, V) · (n, V) → (n, 1), without a product in between."""
+    return torch.bmm(one[:, None], other[:, :, None])[:, :, 0]
 
 
 def _chunk(
-    hidden: Tensor, head: Head, targets: Tensor, reference: Tensor | None, wanted: _Wanted, part: slice
+    hidden: Tensor,
+    head: Head,
+    targets: Tensor,
+    reference: Tensor | None,
+    wanted: _Wanted,
+    part: slice,
+    buffers: _Buffers,
 ) -> _Chunk:
-    log_p, p = _probabilities(hidden[part], head, wanted.temperature)
-    logps = log_p.gather(-1, targets[part, None]).squeeze(-1)
+    rows = part.stop - part.start
+    shifted, powers = buffers.shifted[:rows], buffers.powers[:rows]
+    target = targets[part, None]
+    ratio = ref_log_total = ref_logps = None
+    if reference is not None and buffers.ratio is not None:
+        ratio = buffers.ratio[:rows]
+        ref_log_total = _exponentials(reference[part], wanted.ref_head, wanted.temperature, ratio, powers).log()
+        ref_logps = ratio.gather(-1, target) - ref_log_total
+    total = _exponentials(hidden[part], head, wanted.temperature, shifted, powers)
+    log_total = total.log()
+    logps = shifted.gather(-1, target) - log_total
     zeros = torch.zeros_like(logps)
-    entropies = -_dot(p, log_p) if wanted.entropy else zeros
-    if reference is None:
-        return _Chunk(logps, entropies, zeros, zeros, log_p, p, None)
-    log_q, _ = _probabilities(reference[part], wanted.ref_head, wanted.temperature)
-    ref_logps = log_q.gather(-1, targets[part, None]).squeeze(-1)
-    log_ratio = torch.sub(log_p, log_q, out=log_q)
-    return _Chunk(logps, entropies, _dot(p, log_ratio), ref_logps, log_p, p, log_ratio)
+    entropies = log_total - _dot(powers, shifted) / total if wanted.entropy else zeros
+    if ratio is None or ref_log_total is None or ref_logps is None:
+        return _Chunk(logps[:, 0], entropies[:, 0], zeros[:, 0], zeros[:, 0], shifted, powers, total, None, None)
+    torch.sub(shifted, ratio, out=ratio)
+    offset = ref_log_total - log_total
+    kl = _dot(powers, ratio) / total + offset
+    return _Chunk(logps[:, 0], entropies[:, 0], kl[:, 0], ref_logps[:, 0], shifted, powers, total, ratio, offset)
 
 
 def _gradients(chunk: _Chunk, weight: Tensor, targets: Tensor, wanted: _Wanted) -> list[Tensor]:
     """Each token's gradient of (logps, entropy, kl) with respect to its hidden state: (n, H) each, or empty.
 
     ∂logps/∂h = (W_y − Σ_v p_v W_v)/τ; ∂entropy/∂h = −Σ_v p_v (log p_v + entropy) W_v / τ;
-    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ.
+    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. Uses the buffers up.
     """
     empty = weight.new_empty(0)
-    gradients = [weight[targets] - chunk.p.to(weight.dtype) @ weight, empty, empty]
+    p = chunk.powers.div_(chunk.total)
+    gradients = [weight[targets] - p.to(weight.dtype) @ weight, empty, empty]
     if wanted.entropy_gradient:
-        inner = chunk.log_p.add(chunk.entropy[:, None]).mul_(chunk.p)
+        inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(p)
         gradients[1] = -(inner.to(weight.dtype) @ weight)
-    if chunk.log_ratio is not None:
-        inner = chunk.log_ratio.sub(chunk.kl[:, None]).mul_(chunk.p)
+    if chunk.ratio is not None and chunk.ratio_offset is not None:
+        inner = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(p)
         gradients[2] = inner.to(weight.dtype) @ weight
     return [gradient.div_(wanted.temperature) for gradient in gradients]
 
 
 def _grad_logits(chunk: _Chunk, targets: Tensor, upstream: list[Tensor], wanted: _Wanted) -> Tensor:
-    """Σ over the three outputs of upstream · ∂output/∂(logits/τ): (n, V)."""
-    inner = torch.empty_like(chunk.p).copy_(-upstream[0].expand_as(chunk.p))
+    """Σ over the three outputs of upstream · ∂output/∂(logits/τ): (n, V). Uses the buffers up.
+
+    p_v (−u_logps − u_entropy (log p_v + entropy) + u_kl (log p_v − log q_v − kl)), and u_logps more at the target.
+    """
+    for_logps, for_entropy, for_kl = upstream
+    grad = chunk.powers
+    inner: Tensor | None = None
     if wanted.entropy_gradient:
-        inner.sub_(upstream[1] * (chunk.log_p + chunk.entropy[:, None]))
-    if chunk.log_ratio is not None:
-        inner.add_(upstream[2] * (chunk.log_ratio - chunk.kl[:, None]))
-    return inner.mul_(chunk.p).scatter_add_(-1, targets[:, None], upstream[0])
+        inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(-for_entropy)
+    if chunk.ratio is not None and chunk.ratio_offset is not None:
+        of_kl = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(for_kl)
+        inner = of_kl if inner is None else inner.add_(of_kl)
+    if inner is None:
+        grad.mul_(-for_logps / chunk.total)
+    else:
+        grad.mul_(inner.sub_(for_logps)).div_(chunk.total)
+    return grad.scatter_add_(-1, targets[:, None], for_logps)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
     from preflab.rewards.rankings import Encoder, Ranking
 
-VERSION = 1
+VERSION = 2
 distributed = True
 
 REPORT = "reward_report.json"

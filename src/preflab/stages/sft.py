@@ -5,7 +5,7 @@ from __future__ import annotations
 from preflab.settings.learning import SftSettings
 from preflab.stages.base import StageContext, StageResult
 
-VERSION = 1
+VERSION = 2
 distributed = True
 
 
