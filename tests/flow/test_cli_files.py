@@ -121,10 +121,6 @@ def test_chat_answers_and_equal_seeds_give_equal_answers(
     assert len(capsys.readouterr().out.splitlines()) >= 2
 
 
-def test_chat_refuses_a_temperature_below_0(stories_model: Path, capsys: Captured) -> None:
-    assert "temperature: the number -1" in refusal(capsys, "chat", str(stories_model), "--temperature=-1")[0]
-
-
 def test_a_model_is_exported_and_opens(stories_model: Path, here: Path, capsys: Captured) -> None:
     assert run_command(["export", "model", str(stories_model), "mine", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
