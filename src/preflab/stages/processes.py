@@ -6,6 +6,7 @@ not `distributed`; the others wait for it, and take part in the stages that are.
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any
 
@@ -30,7 +31,16 @@ class Processes:
 
         from preflab.training.processes import make_accelerator
 
+        atexit.register(_leave)
         make_accelerator().wait_for_everyone()  # a broadcast alone does not keep its sender waiting
         box = [value]
         broadcast_object_list(box, from_process=0)
         return box[0]
+
+
+def _leave() -> None:
+    """Leave the process group before the interpreter ends: its threads would otherwise bring the process down."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
