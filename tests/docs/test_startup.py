@@ -70,8 +70,6 @@ def test_importing_preflab_costs_nothing() -> None:
 
 
 def test_help_is_quick() -> None:
-    if not (PACKAGE / "cli").exists():
-        pytest.skip("there is no command line yet")
     assert not loaded(HELP)
     assert processor_seconds("import sys" + HELP) < 0.4
 
