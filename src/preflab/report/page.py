@@ -24,7 +24,8 @@ from preflab.report.training import training_section
 from preflab.report.verdict import first_screen
 from preflab.report.words import count
 
-STYLE = Path(__file__).with_name("style.css")
+HERE = Path(__file__).parent
+STYLES = (HERE.parent / "look.css", HERE / "style.css")
 
 
 def build_report(
@@ -55,7 +56,7 @@ def build_report(
         .render(
             title=title,
             subtitle=_subtitle(page),
-            style=Markup(STYLE.read_text(encoding="utf-8")),
+            style=Markup("".join(file.read_text(encoding="utf-8") for file in STYLES)),
             first=first_screen(page),
             sections=sections(page),
             footer=f"Written by preflab {__version__}. This page has no scripts and loads nothing.",
