@@ -8,6 +8,8 @@ from torch import Tensor
 from preflab.maths.masks import check_same_shape, zero_masked
 
 VARIANCE_FLOOR = 1e-8
+STD_FLOOR = 1e-4
+NO_SPREAD = 1e-6
 
 
 def scores_at_last_token(scores: Tensor, completion_mask: Tensor) -> Tensor:
@@ -92,3 +94,52 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | N
     mean = sums[1] / sums[0].clamp(min=1)
     whitened = (x - mean.to(x.dtype)) * whitening_scale(sums).to(x.dtype)
     return zero_masked(whitened if shift_mean else whitened + mean.to(x.dtype), mask)
+
+
+def group_relative(rewards: Tensor, *, divide_by_std: bool, std_floor: float = STD_FLOOR) -> Tensor:
+    """How much better each completion is than the mean of its group, in standard deviations of the group or not.
+
+    advantages_k = rewards_k − mean(rewards), divided by std(rewards) + std_floor where divide_by_std
+
+    (P, K), a row per prompt → (P, K), without gradient. The standard deviation is the sample's (over K − 1), as in the
+    usual code; a group of equal rewards has advantages 0. The mean contains the completion itself, so that without
+    division the expected policy gradient is (K − 1)/K of the true one. Source: with division Shao et al. 2024 (GRPO);
+    without Liu et al. 2025 (Dr. GRPO).
+
+    Raises ValueError unless every group has two completions: one alone has no advantage over anything.
+    """
+    _check_groups(rewards)
+    advantages = (rewards - rewards.mean(-1, keepdim=True)).detach()
+    if divide_by_std:
+        variance = advantages.square().sum(-1, keepdim=True) / (rewards.shape[-1] - 1)
+        advantages = advantages / (variance.sqrt() + std_floor)
+    return advantages.masked_fill(without_spread(rewards).unsqueeze(-1), 0.0)
+
+
+def leave_one_out(rewards: Tensor) -> Tensor:
+    """How much better each completion is than the mean of the *others* of its group.
+
+    advantages_k = rewards_k − Σ_{j ≠ k} rewards_j / (K − 1)
+
+    (P, K), a row per prompt → (P, K), without gradient. The baseline does not depend on the completion it is
+    subtracted from, so the policy gradient is unbiased. Source: Kool et al. 2019; Ahmadian et al. 2024 (RLOO).
+
+    Raises ValueError unless every group has two completions.
+    """
+    _check_groups(rewards)
+    num = rewards.shape[-1]
+    return (rewards - (rewards.sum(-1, keepdim=True) - rewards) / (num - 1)).detach()
+
+
+def without_spread(rewards: Tensor) -> Tensor:
+    """True for the groups whose rewards are equal but for rounding (1e-6 of the largest, at least of 1).
+
+    (P, K) → (P,) bool. They teach nothing about the reward.
+    """
+    spread = rewards.amax(-1) - rewards.amin(-1)
+    return spread <= NO_SPREAD * rewards.abs().amax(-1).clamp(min=1)
+
+
+def _check_groups(rewards: Tensor) -> None:
+    if rewards.ndim != 2 or rewards.shape[-1] < 2:
+        raise ValueError(f"rewards have shape {tuple(rewards.shape)}; expected (prompts, at least 2 completions)")
