@@ -17,7 +17,8 @@ from typing import Any, Literal
 Role = Literal["system", "user", "assistant", "tool"]
 LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
-Way = Literal["ranking", "side_by_side", "likert", "thumbs"]
+Way = Literal["ranking", "side_by_side", "best_of", "likert", "thumbs", "score_then_rank"]
+Content = Literal["plain", "markdown", "code", "chat", "image"]
 
 
 def content_id(kind: str, content: Any) -> str:
@@ -161,6 +162,12 @@ class Campaign:
     overlap: int = 3
     """Labels wanted per task."""
     criteria: tuple[str, ...] = ()
+    content: Content = "plain"
+    """What the completions are, which decides how they are shown."""
+    scale_ends: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Criterion → the words at the ends of its scale: `{"kind": ("rude", "warm")}`."""
+    ask_note: bool = False
+    """Whether labelers are asked to say why."""
 
 
 @dataclass(frozen=True)
@@ -181,14 +188,21 @@ class RankingAnswer:
     """
 
     ranks: tuple[int | None, ...]
+    scores: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    """Score then rank: 1 to 7 per completion, given before the ranking: `{"overall": (3, 6, 1)}`; None where F."""
 
 
 @dataclass(frozen=True)
 class SideBySideAnswer:
-    """`first`, `second` or `equal`, of the judgment's two `completion_ids`; for K > 2, `best` is an index."""
+    """`first`, `second` or `equal`, of the judgment's two `completion_ids`; for K > 2, `best` is an index.
+
+    Best of several: `SideBySideAnswer(None, best=2)`, and `SideBySideAnswer("equal")` where none is better.
+    """
 
     choice: Literal["first", "second", "equal"] | None
     best: int | None = None
+    failed: tuple[bool, ...] = ()
+    """True where a completion is F; () = none."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +210,8 @@ class LikertAnswer:
     """Scores 1 to 5 per criterion, one per completion: `LikertAnswer({"helpful": (4, 2)})`; None = not given."""
 
     scores: Mapping[str, tuple[int | None, ...]]
+    failed: tuple[bool, ...] = ()
+    """True where a completion is F; () = none."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +219,8 @@ class ThumbsAnswer:
     """True = thumbs up, False = down, None = not given; one per completion."""
 
     up: tuple[bool | None, ...]
+    failed: tuple[bool, ...] = ()
+    """True where a completion is F; () = none."""
 
 
 Answer = RankingAnswer | SideBySideAnswer | LikertAnswer | ThumbsAnswer
@@ -237,6 +255,10 @@ class Judgment:
     surplus: bool = False
     """Submitted after the quota was met: kept, marked, not counted."""
     schema_version: int = 1
+    decides: bool = False
+    """An adjudicator's decision: settles what the labelers left open, and counts as no label."""
+    shown_ms: int = 0
+    """Time from the first showing to the submission, milliseconds, pauses included; 0 when not known."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from preflab.errors import PreflabError
@@ -9,10 +10,13 @@ from preflab.records import Answer, LikertAnswer, RankingAnswer, SideBySideAnswe
 
 
 def way_of(answer: Answer) -> Way:
-    """The way of judging that an answer belongs to."""
+    """The way of judging that an answer belongs to.
+
+    "Equal" among more than two, and a best one, are both written as `side_by_side`: the campaign knows the way.
+    """
     match answer:
         case RankingAnswer():
-            return "ranking"
+            return "score_then_rank" if answer.scores else "ranking"
         case SideBySideAnswer():
             return "side_by_side"
         case LikertAnswer():
@@ -22,17 +26,18 @@ def way_of(answer: Answer) -> Way:
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
-    """`{"way": "ranking", "ranks": [2, 1, null]}` and its like for the other ways."""
-    way = way_of(answer)
+    """`{"way": "ranking", "ranks": [2, 1, null]}` and its like for the other ways; what is empty is left out."""
+    data: dict[str, Any] = {"way": way_of(answer)}
     match answer:
-        case RankingAnswer(ranks):
-            return {"way": way, "ranks": list(ranks)}
+        case RankingAnswer(ranks, scores):
+            return data | {"ranks": list(ranks)} | ({"scores": _lists(scores)} if scores else {})
         case SideBySideAnswer(choice, best):
-            return {"way": way, "choice": choice, "best": best}
+            data |= {"choice": choice, "best": best}
         case LikertAnswer(scores):
-            return {"way": way, "scores": {criterion: list(values) for criterion, values in scores.items()}}
+            data |= {"scores": _lists(scores)}
         case ThumbsAnswer(up):
-            return {"way": way, "up": list(up)}
+            data |= {"up": list(up)}
+    return data | ({"failed": list(answer.failed)} if answer.failed else {})
 
 
 def answer_from_json(data: dict[str, Any]) -> Answer:
@@ -42,17 +47,19 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
         PreflabError: an unknown way of judging, or a field missing.
     """
     try:
+        failed = tuple(data.get("failed", ()))
         match data["way"]:
-            case "ranking":
-                return RankingAnswer(tuple(data["ranks"]))
+            case "ranking" | "score_then_rank":
+                return RankingAnswer(tuple(data["ranks"]), _tuples(data.get("scores", {})))
             case "side_by_side":
-                return SideBySideAnswer(data["choice"], data["best"])
+                return SideBySideAnswer(data["choice"], data["best"], failed)
             case "likert":
-                return LikertAnswer({criterion: tuple(values) for criterion, values in data["scores"].items()})
+                return LikertAnswer(_tuples(data["scores"]), failed)
             case "thumbs":
-                return ThumbsAnswer(tuple(data["up"]))
+                return ThumbsAnswer(tuple(data["up"]), failed)
             case way:
-                raise PreflabError(f"an answer of the way {way!r}", "ranking, side_by_side, likert or thumbs")
+                known = "ranking, score_then_rank, side_by_side, likert or thumbs"
+                raise PreflabError(f"an answer of the way {way!r}", known)
     except (KeyError, TypeError, AttributeError) as error:
         raise PreflabError(
             f"an answer that cannot be read: {data!r} ({error!r})", "what answer_to_json writes"
@@ -60,5 +67,15 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
 
 
 def failed_of(answer: Answer) -> list[bool] | None:
-    """Which completions were marked F; None where the way of judging has no F."""
-    return [rank is None for rank in answer.ranks] if isinstance(answer, RankingAnswer) else None
+    """Which completions were marked F; None where no mark was given."""
+    if isinstance(answer, RankingAnswer):
+        return [rank is None for rank in answer.ranks]
+    return list(answer.failed) or None
+
+
+def _lists(scores: Mapping[str, tuple[int | None, ...]]) -> dict[str, list[int | None]]:
+    return {criterion: list(values) for criterion, values in scores.items()}
+
+
+def _tuples(scores: Mapping[str, list[int | None]]) -> dict[str, tuple[int | None, ...]]:
+    return {criterion: tuple(values) for criterion, values in scores.items()}

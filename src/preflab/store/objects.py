@@ -66,7 +66,8 @@ def preference_from(data: Object) -> Preference:
 
 def campaign_from(data: Object) -> Campaign:
     """The campaign of an object."""
-    return Campaign(**data | {"criteria": tuple(data["criteria"])})
+    ends = {criterion: (low, high) for criterion, (low, high) in data.get("scale_ends", {}).items()}
+    return Campaign(**data | {"criteria": tuple(data["criteria"]), "scale_ends": ends})
 
 
 def judgment_from(data: Object) -> Judgment:

@@ -74,11 +74,14 @@ def read_where(connection: Connection, kind: Kind, conditions: Mapping[str, Any]
 
 
 def latest_revisions(connection: Connection, campaign_id: str | None) -> list[str]:
-    """Ids of the judgments that count: the last revision of each labeler on each task, by task, then labeler."""
+    """Ids of the judgments that count: the last revision of each labeler on each task, by task, then labeler.
+
+    What an adjudicator decides stands beside what the same person said as a labeler.
+    """
     table = JudgmentRow.__table__
     newest = (
         select(table.c.task_id, table.c.labeler_id, func.max(table.c.revision).label("revision"))
-        .group_by(table.c.task_id, table.c.labeler_id)
+        .group_by(table.c.task_id, table.c.labeler_id, table.c.decides)
         .subquery()
     )
     query = select(table.c.id).join(
@@ -91,7 +94,7 @@ def latest_revisions(connection: Connection, campaign_id: str | None) -> list[st
     )
     if campaign_id is not None:
         query = query.where(table.c.campaign_id == campaign_id)
-    return list(connection.execute(query.order_by(table.c.task_id, table.c.labeler_id)).scalars())
+    return list(connection.execute(query.order_by(table.c.task_id, table.c.labeler_id, table.c.decides)).scalars())
 
 
 def count(connection: Connection, table: Table) -> int:

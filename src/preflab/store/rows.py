@@ -150,11 +150,13 @@ def _judgment(row: Mapping[str, Any]) -> Judgment:
 
 
 def _campaign_row(c: Campaign) -> Row:
-    return _plain_row(c) | {"criteria": list(c.criteria)}
+    ends = {criterion: list(words) for criterion, words in c.scale_ends.items()}
+    return _plain_row(c) | {"criteria": list(c.criteria), "scale_ends": ends}
 
 
 def _campaign(row: Mapping[str, Any]) -> Campaign:
-    return Campaign(**{**row, "criteria": tuple(row["criteria"])})
+    ends = {criterion: tuple(words) for criterion, words in row["scale_ends"].items()}
+    return Campaign(**{**row, "criteria": tuple(row["criteria"]), "scale_ends": ends})
 
 
 def _labeler_row(labeler: Labeler) -> Row:
@@ -230,7 +232,7 @@ KINDS: tuple[Kind, ...] = (
         _campaign,
         links={},
         parents={},
-        content=_every_field(Campaign),
+        content=("way", "question", "polarity", "criteria"),  # what else there is may change while it runs
     ),
     Kind(
         Task,

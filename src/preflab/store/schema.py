@@ -21,10 +21,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest migration in migrations/versions; a test holds the two together."""
 
 
@@ -100,6 +101,9 @@ class CampaignRow(Base):
     guideline_version: Mapped[int]
     overlap: Mapped[int]
     criteria: Mapped[list[Any]]
+    content: Mapped[str] = mapped_column(Text, server_default="plain")
+    scale_ends: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    ask_note: Mapped[bool] = mapped_column(server_default=false())
 
 
 class TaskRow(Base):
@@ -133,6 +137,8 @@ class JudgmentRow(Base):
     flagged: Mapped[bool]
     surplus: Mapped[bool]
     schema_version: Mapped[int]
+    decides: Mapped[bool] = mapped_column(server_default=false())
+    shown_ms: Mapped[int] = mapped_column(BigInteger, server_default="0")
 
     __table_args__ = (UniqueConstraint("task_id", "labeler_id", "revision"),)
 

@@ -19,6 +19,7 @@ from preflab.store.formats.fields import column, kind_of
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.rows import Record
 
+CAME_LATER = {"decides", "shown_ms"}
 Named = TypeVar("Named", Prompt, Completion, Preference)
 
 
@@ -44,8 +45,9 @@ def _judgment(row: Row, source: str) -> Parsed:
 
 
 def _own(record: type, row: Row) -> Row:
-    """The record's fields among the columns."""
-    return {each.name: column(row, each.name) for each in fields(record)}
+    """The record's fields among the columns; an older archive has no column for what came later."""
+    names = [each.name for each in fields(record)]
+    return {name: column(row, name) for name in names if name in row or name not in CAME_LATER}
 
 
 def _parents(row: Row) -> list[Record]:

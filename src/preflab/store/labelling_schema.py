@@ -1,0 +1,214 @@
+"""The tables of campaigns as they run: people, what they hold, what was promised to them, and what happened.
+
+They lie beside the records of `schema.py`: a judgment is a record, the lease under which it was made is not.
+Moments are ISO 8601 text in UTC with milliseconds, so that they compare as text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from preflab.store.schema import Base
+
+NULLABLE_JSON = JSON(none_as_null=True)
+
+
+class AccountRow(Base):
+    """A person (or a program) who signs in; what names them can be erased, their labeler stays."""
+
+    __tablename__ = "accounts"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), unique=True)
+    name: Mapped[str]
+    name_key: Mapped[str | None] = mapped_column(Text, unique=True)
+    """The name as it is compared at sign-in; null once erased."""
+    email: Mapped[str]
+    password_hash: Mapped[str | None] = mapped_column(Text)
+    role: Mapped[str]
+    state: Mapped[str]
+    campaign_ids: Mapped[list[Any]]
+    """The campaigns they may see; [] = all."""
+    created_at: Mapped[str]
+
+
+class SessionRow(Base):
+    """A signed-in browser; only the hash of its secret is stored."""
+
+    __tablename__ = "sessions"
+    token_hash: Mapped[str] = mapped_column(Text, primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    created_at: Mapped[str]
+    last_seen: Mapped[str]
+    expires_at: Mapped[str]
+
+
+class ApiTokenRow(Base):
+    """A personal token for scripts."""
+
+    __tablename__ = "api_tokens"
+    token_hash: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, unique=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
+    name: Mapped[str]
+    created_at: Mapped[str]
+    last_used: Mapped[str | None] = mapped_column(Text)
+    revoked_at: Mapped[str | None] = mapped_column(Text)
+
+
+class InviteRow(Base):
+    """A link that makes one account, once."""
+
+    __tablename__ = "invites"
+    token_hash: Mapped[str] = mapped_column(Text, primary_key=True)
+    id: Mapped[str] = mapped_column(Text, unique=True)
+    role: Mapped[str]
+    campaign_ids: Mapped[list[Any]]
+    created_by: Mapped[str]
+    created_at: Mapped[str]
+    expires_at: Mapped[str]
+    used_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
+    used_at: Mapped[str | None] = mapped_column(Text)
+    withdrawn_at: Mapped[str | None] = mapped_column(Text)
+
+
+class AttemptRow(Base):
+    """One try at something that is limited; `key` is a hash, so no address is kept."""
+
+    __tablename__ = "attempts"
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    kind: Mapped[str]
+    key: Mapped[str]
+    at: Mapped[str]
+    __table_args__ = (Index(None, "kind", "key", "at"), Index(None, "at"))
+
+
+class CampaignStateRow(Base):
+    """Whether a campaign is open, and its options."""
+
+    __tablename__ = "campaign_states"
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    state: Mapped[str]
+    settings: Mapped[dict[str, Any]]
+    revision: Mapped[int]
+    created_at: Mapped[str]
+
+
+class GuidelineRow(Base):
+    """One version of a campaign's instructions."""
+
+    __tablename__ = "guidelines"
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    text: Mapped[str]
+    account_id: Mapped[str]
+    created_at: Mapped[str]
+
+
+class GuidelineReadRow(Base):
+    """The newest version of the instructions that a labeler has read."""
+
+    __tablename__ = "guideline_reads"
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), primary_key=True)
+    version: Mapped[int]
+    at: Mapped[str]
+
+
+class TaskStateRow(Base):
+    """How far a task is, so that the next one is found by one index."""
+
+    __tablename__ = "task_states"
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    position: Mapped[int]
+    """Place in the campaign, from 0."""
+    priority: Mapped[float]
+    """Higher first."""
+    worth: Mapped[float]
+    """How much is learned by asking; higher first, where the campaign is ordered so."""
+    wanted: Mapped[int]
+    num_done: Mapped[int]
+    """Labels that count: latest revisions, surplus left out."""
+    num_held: Mapped[int]
+    """Leases of those whose labels count."""
+    state: Mapped[str]
+    """`open`, or `done`: it has the wanted labels."""
+    is_gold: Mapped[bool]
+    gold: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON)
+    """The known answer of a gold task."""
+    later: Mapped[float]
+    """−priority, and the two below, so that one ascending index gives the order."""
+    dull: Mapped[float]
+    """−worth."""
+    missing: Mapped[int]
+    """wanted − num_done."""
+    __table_args__ = (
+        Index("ix_task_states_nearest_done", "campaign_id", "is_gold", "state", "later", "missing", "position"),
+        Index("ix_task_states_worth_asking", "campaign_id", "is_gold", "state", "later", "dull", "missing", "position"),
+        Index("ix_task_states_position", "campaign_id", "position"),
+    )
+
+
+class TurnRow(Base):
+    """A task shown to a labeler: in which order, under which lease, with what draft, and what became of it."""
+
+    __tablename__ = "turns"
+    labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    state: Mapped[str]
+    """`held`, `lapsed` (the lease ran out; the draft stays), `submitted` or `skipped`."""
+    counts: Mapped[bool]
+    """Whether the labeler's lease takes a place of the quorum."""
+    shown_order: Mapped[list[Any]]
+    opened_at: Mapped[str]
+    expires_at: Mapped[str | None] = mapped_column(Text)
+    """End of the lease; null when nothing is held."""
+    draft: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON)
+    draft_saved_at: Mapped[str | None] = mapped_column(Text)
+    skip_reason: Mapped[str]
+    revision: Mapped[int]
+    """Of the latest judgment; 0 = none yet."""
+    judgment_id: Mapped[str | None] = mapped_column(ForeignKey("judgments.id"))
+    surplus: Mapped[bool]
+    closed_at: Mapped[str | None] = mapped_column(Text)
+    """When it was submitted (first or last revision) or skipped."""
+    active_ms: Mapped[int] = mapped_column(BigInteger)
+    """Over all revisions."""
+    num_pairs: Mapped[int]
+    num_ties: Mapped[int]
+    as_shown: Mapped[bool]
+    """The answer is a ranking exactly in the order shown."""
+    __table_args__ = (
+        Index("ix_turns_expires_at", "expires_at"),
+        Index("ix_turns_task_id", "task_id"),
+        Index("ix_turns_own", "labeler_id", "campaign_id", "state", "closed_at"),
+    )
+
+
+class SubmissionRow(Base):
+    """What was replied to a submission's key: the same key gets the same reply."""
+
+    __tablename__ = "submissions"
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"))
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"))
+    judgment_id: Mapped[str] = mapped_column(ForeignKey("judgments.id"))
+    reply: Mapped[dict[str, Any]]
+    at: Mapped[str]
+
+
+class EventRow(Base):
+    """Who did what to what, and when: rows are only ever added (triggers refuse update and delete)."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[str]
+    actor: Mapped[str]
+    what: Mapped[str]
+    about: Mapped[str] = mapped_column(Text, index=True)
+    old: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON)
+    new: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON)
