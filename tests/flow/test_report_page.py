@@ -11,7 +11,7 @@ import pytest
 
 import report_runs
 from preflab.errors import PreflabError
-from preflab.report.page import STYLE, build_report
+from preflab.report.page import STYLES, build_report
 from preflab.report.samples import spaced
 
 HOSTILE = (
@@ -276,7 +276,7 @@ def contrast(one: str, other: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_contrast_is_aa(scheme: str) -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
-    light, _, rest = STYLE.read_text().partition("prefers-color-scheme: dark")
+    light, _, rest = STYLES[0].read_text().partition("prefers-color-scheme: dark")
     block = light if scheme == "light" else rest[: rest.index("}")]
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
     for paper in ("paper", "raised"):

@@ -1,0 +1,68 @@
+"""Images to judge: files of the workspace's folder `images/`, each named by the hash of its bytes.
+
+A completion that is an image has the file's name as its text. What a file is, its first bytes say, never its name;
+SVG is not among the kinds, since it can hold scripts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+from preflab.errors import PreflabError
+from preflab.files import write_files
+
+FOLDER = "images"
+IMAGE_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg|gif|webp)")
+CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
+MAX_IMAGE = 20 * 1024 * 1024
+"""Bytes of one image."""
+
+
+def add_image(workspace: Path, file: Path) -> str:
+    """Copy an image into the workspace and return its name there, `<SHA-256>.<kind>`; the same one twice is one file.
+
+    Raises:
+        PreflabError: no such file, too large, or not a PNG, JPEG, GIF or WebP by its first bytes.
+    """
+    try:
+        if file.stat().st_size > MAX_IMAGE:
+            raise PreflabError(f"{file}: more than {MAX_IMAGE // 2**20} MB", "a smaller image")
+        data = file.read_bytes()
+    except OSError as error:
+        raise PreflabError(f"{file}: {error.strerror}", "an image's file") from None
+    kind = kind_of_image(data)
+    if kind is None:
+        raise PreflabError(f"{file}: not an image that can be shown", "PNG, JPEG, GIF or WebP", "convert it")
+    name = f"{hashlib.sha256(data).hexdigest()}.{kind}"
+    target = workspace / FOLDER / name
+    if not target.is_file():
+        write_files({target: data})
+    return name
+
+
+def read_image(workspace: Path, name: str) -> tuple[bytes, str] | None:
+    """Bytes and content type of an image of the workspace; None unless the bytes are what the name says."""
+    if not IMAGE_NAME.fullmatch(name):
+        return None
+    try:
+        data = (workspace / FOLDER / name).read_bytes()
+    except OSError:
+        return None
+    digest, _, kind = name.partition(".")
+    right = hashlib.sha256(data).hexdigest() == digest and kind_of_image(data) == kind
+    return (data, CONTENT_TYPES[kind]) if right else None
+
+
+def kind_of_image(data: bytes) -> str | None:
+    """`png`, `jpg`, `gif` or `webp` by the first bytes; None for anything else."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "gif"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return None

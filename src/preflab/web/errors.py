@@ -1,0 +1,139 @@
+"""Errors as people and scripts read them: a status and three lines; what was unexpected never leaks."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from starlette.exceptions import HTTPException
+
+from preflab.errors import PreflabError
+from preflab.web.answers import bare_answer
+from preflab.web.identity import SignedOut, WrongRole
+from preflab.web.pages import page
+from preflab.web.security import security_headers
+
+log = logging.getLogger("preflab.web")
+
+STATUS = {"invalid": 422, "not_found": 404, "not_allowed": 403, "stale": 409, "too_many": 429, "signed_out": 401}
+"""Kinds of `labelling.errors` → HTTP."""
+WORDS = {
+    404: ("There is no such page", "an address within this app", "go back, or to the first page"),
+    405: ("This address does not take that", "another method", ""),
+}
+
+
+def install_errors(app: FastAPI) -> None:
+    """Tell the app how each kind of error is answered."""
+    app.add_exception_handler(PreflabError, _known)
+    app.add_exception_handler(SignedOut, _signed_out)
+    app.add_exception_handler(WrongRole, _wrong_role)
+    app.add_exception_handler(RequestValidationError, _unreadable)
+    app.add_exception_handler(HTTPException, _plain_http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def wants_json(request: Request) -> bool:
+    """True for the API and for the pages' own script."""
+    return request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", "")
+
+
+def answer(
+    request: Request, status: int, found: str, expected: str = "", do: str = "", extra: Mapping[str, Any] | None = None
+) -> Response:
+    """An error as JSON for scripts, as a page for people."""
+    if wants_json(request):
+        return bare_answer(status, found, expected, do, as_json=True, extra=extra)
+    return page(request, "error.html.j2", status=status, found=found, expected=expected, do=do, code=status)
+
+
+def kind_of(error: PreflabError) -> str:
+    """`stale`, `not_found`, …; `invalid` where an error says nothing of its kind."""
+    return str(getattr(error, "kind", "invalid"))
+
+
+def status_of(error: PreflabError) -> int:
+    """The HTTP status of a known error."""
+    return STATUS.get(kind_of(error), 422)
+
+
+def sentence(error: PreflabError) -> str:
+    """A known error as one line for a form that keeps what the person typed."""
+    parts = [error.found, error.expected and f"expected: {error.expected}", error.do]
+    said = "; ".join(part for part in parts if part)
+    return f"{said[:1].upper()}{said[1:]}."
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PreflabError)
+    if error.__cause__ is not None and type(error.__cause__).__module__.startswith("sqlalchemy"):
+        return _reported(request, error, 503, "the database did not answer as it should")
+    extra: dict[str, Any] = {"kind": kind_of(error)}
+    if (revision := getattr(error, "current_revision", None)) is not None:
+        extra["current_revision"] = revision
+    found, expected, do = (_without_paths(request, line) for line in (error.found, error.expected, error.do))
+    response = answer(request, status_of(error), found, expected, do, extra)
+    if (after := getattr(error, "retry_after", None)) is not None:
+        response.headers["Retry-After"] = str(max(1, int(after)))
+    return response
+
+
+def _without_paths(request: Request, line: str) -> str:
+    folder = str(request.app.state.workspace.path)
+    return line.replace(f"{folder}/", "").replace(folder, "the workspace")
+
+
+async def _signed_out(request: Request, error: Exception) -> Response:
+    if wants_json(request):
+        response = answer(
+            request, 401, "nobody is signed in", "a session or a token", "sign in", {"kind": "signed_out"}
+        )
+        response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+    if request.method == "GET":
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"/signin?next={quote(request.url.path + query)}", 303)
+    form = await request.form()
+    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    return page(request, "signed_out.html.j2", code=401, fields=fields, action=request.url.path)
+
+
+async def _wrong_role(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WrongRole)
+    return answer(
+        request, 403, "this is not for your role", f"signed in {error}", "ask the lead", {"kind": "not_allowed"}
+    )
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    found = f"{where}: {first['msg']}" if where else str(first["msg"])
+    return answer(request, 422, found, "a request as /api/docs describes it", "", {"kind": "invalid"})
+
+
+async def _plain_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    found, expected, do = WORDS.get(error.status_code, (str(error.detail), "", ""))
+    return answer(request, error.status_code, found, expected, do)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    response = _reported(request, error, 500, "something went wrong in the app")
+    response.headers.update(security_headers(request.app.state.settings))  # the guard is not around this answer
+    return response
+
+
+def _reported(request: Request, error: Exception, status: int, found: str) -> Response:
+    """Said without any detail; the detail goes to the log under a number that the person can pass on."""
+    number = secrets.token_hex(4)
+    log.error("%s %s failed, number %s", request.method, request.url.path, number, exc_info=error)
+    do = f"try again; if it stays, give the lead the number {number}"
+    return bare_answer(status, found, "", do, as_json=wants_json(request))

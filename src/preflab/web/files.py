@@ -1,0 +1,45 @@
+"""Files the app serves: its own static ones, and the workspace's images."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+from preflab.store.images import read_image
+from preflab.web.identity import Me, Workspaced
+from preflab.web.pages import static_file
+
+router = APIRouter(include_in_schema=False)
+
+KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+FOR_A_YEAR = "public, max-age=31536000, immutable"
+
+
+@router.get("/static/{name}")
+def static(name: str, request: Request) -> Response:
+    """A static file of the package; kept by browsers for a year where the address holds its version."""
+    found = static_file(name)
+    if found is None:
+        raise HTTPException(404)
+    data, version = found
+    keep = FOR_A_YEAR if request.query_params.get("v") == version else "no-cache"
+    return Response(data, media_type=KINDS[name.rpartition(".")[2]], headers={"Cache-Control": keep})
+
+
+@router.get("/favicon.ico")
+def icon() -> Response:
+    """The icon, for browsers that ask without being told."""
+    found = static_file("icon.svg")
+    assert found is not None
+    return Response(found[0], media_type=KINDS["svg"])
+
+
+@router.get("/image/{name}")
+def image(name: str, ws: Workspaced, me: Me) -> Response:
+    """An image to judge, only by its content's name and only of a kind that cannot hold scripts."""
+    found = read_image(ws.path, name)
+    if found is None:
+        raise HTTPException(404)
+    data, content_type = found
+    headers = {"Cache-Control": "private, max-age=86400", "Content-Disposition": "inline"}
+    return Response(data, media_type=content_type, headers=headers)

@@ -1,0 +1,19 @@
+"""Whether the app and its database answer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from sqlalchemy import select
+
+from preflab.store.database import reading
+from preflab.web.identity import Workspaced
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/healthz")
+def healthz(ws: Workspaced) -> dict[str, str]:
+    """For a proxy or a supervisor: 200 while the database answers."""
+    with reading(ws.engine) as connection:
+        connection.execute(select(1)).one()
+    return {"status": "ok"}

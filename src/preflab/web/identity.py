@@ -1,0 +1,97 @@
+"""Who is asking: an account, from the session's cookie or from a bearer token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+from preflab.labelling.accounts import Account
+from preflab.labelling.sessions import account_of_session, account_of_token
+from preflab.store.workspace import Workspace
+from preflab.web.settings import WebSettings
+
+COOKIE_AGE = 30 * 24 * 3600
+"""Seconds a browser keeps the session's cookie: come back next day, or next week."""
+
+
+class SignedOut(Exception):
+    """Nobody is signed in; a page leads to the sign-in page, the API answers 401."""
+
+
+class WrongRole(Exception):
+    """Somebody is signed in, but not as one of the roles that may do this."""
+
+    def __init__(self, roles: tuple[str, ...]) -> None:
+        self.roles = roles
+        super().__init__(f"for {' or '.join(roles)}")
+
+
+def workspace(request: Request) -> Workspace:
+    """The workspace that is served."""
+    found: Workspace = request.app.state.workspace
+    return found
+
+
+def web_settings(request: Request) -> WebSettings:
+    """How the app is reached."""
+    found: WebSettings = request.app.state.settings
+    return found
+
+
+def bearer(request: Request) -> str | None:
+    """The token of an `Authorization: Bearer …` header."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
+
+
+def who(request: Request) -> Account | None:
+    """The account behind a request, or None; a bearer token goes before a cookie."""
+    ws = workspace(request)
+    token = bearer(request)
+    if token is not None:
+        found = account_of_token(ws, token)
+    else:
+        cookie = request.cookies.get(web_settings(request).cookie)
+        found = account_of_session(ws, cookie) if cookie else None
+    request.state.me = found
+    return found
+
+
+def signed_in(*roles: str) -> Callable[[Request], Account]:
+    """A dependency that gives the account, of one of these roles where any are named.
+
+    Raises:
+        SignedOut: nobody is signed in (the page of the sign-in form, or 401).
+        WrongRole: signed in as something else (403).
+    """
+
+    def found(request: Request) -> Account:
+        account = who(request)
+        if account is None:
+            raise SignedOut
+        if roles and account.role not in roles:
+            raise WrongRole(roles)
+        return account
+
+    return found
+
+
+Workspaced = Annotated[Workspace, Depends(workspace)]
+Settled = Annotated[WebSettings, Depends(web_settings)]
+Me = Annotated[Account, Depends(signed_in())]
+Lead = Annotated[Account, Depends(signed_in("lead"))]
+Adjudicator = Annotated[Account, Depends(signed_in("lead", "adjudicator"))]
+
+
+def remember(response: Response, settings: WebSettings, token: str) -> None:
+    """Give the browser the session's cookie."""
+    response.set_cookie(
+        settings.cookie, token, max_age=COOKIE_AGE, path="/", secure=settings.secure, httponly=True, samesite="lax"
+    )
+
+
+def forget(response: Response, settings: WebSettings) -> None:
+    """Take the session's cookie back."""
+    response.delete_cookie(settings.cookie, path="/", secure=settings.secure, httponly=True, samesite="lax")

@@ -1,0 +1,139 @@
+"""Signing in and out, accepting an invitation, one's own account."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from preflab.errors import PreflabError
+from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password, sign_in
+from preflab.labelling.invites import use_invite
+from preflab.labelling.sessions import close_session, create_token, open_session, revoke_token, tokens
+from preflab.store.workspace import Workspace
+from preflab.web.errors import sentence, status_of
+from preflab.web.identity import Me, Settled, Workspaced, forget, remember, who
+from preflab.web.pages import page
+from preflab.web.settings import WebSettings
+
+router = APIRouter(include_in_schema=False)
+
+Text = Annotated[str, Form(max_length=1000)]
+RULE = f"at least {PASSWORD_LENGTH} characters"
+
+
+def address(request: Request) -> str:
+    """Where a request comes from, for rate limits."""
+    return request.client.host if request.client else ""
+
+
+def own_path(target: str) -> str:
+    """A path of this app to go to after signing in; anything that would lead elsewhere becomes the first page."""
+    parts = urlsplit(target)
+    inside = not parts.scheme and not parts.netloc and target.startswith("/") and not target.startswith(("//", "/\\"))
+    return target if inside and target.isprintable() and "\\" not in target else "/"
+
+
+@router.get("/signin")
+def signin_page(request: Request, next: str = "/") -> Response:
+    """The form."""
+    if who(request) is not None:
+        return RedirectResponse(own_path(next), 303)
+    return page(request, "signin.html.j2", name="", problem="", next=own_path(next))
+
+
+@router.post("/signin")
+def signin(
+    request: Request, ws: Workspaced, settings: Settled, name: Text, password: Text, next: Text = "/"
+) -> Response:
+    """Check name and password; a new session replaces whatever the browser held."""
+    try:
+        account = sign_in(ws, name, password, address(request))
+    except PreflabError as error:
+        kept = {"name": name, "next": own_path(next), "problem": sentence(error)}
+        return page(request, "signin.html.j2", code=status_of(error), **kept)
+    return _enter(request, ws, settings, account, own_path(next))
+
+
+@router.post("/signout")
+def signout(request: Request, ws: Workspaced, settings: Settled) -> Response:
+    """End the session, here and on the server."""
+    if token := request.cookies.get(settings.cookie):
+        close_session(ws, token)
+    response = RedirectResponse("/signin", 303)
+    forget(response, settings)
+    return response
+
+
+@router.get("/invite/{token}")
+def invitation(request: Request, token: str) -> Response:
+    """The form; opening it does not use the invitation, since chat programs open links to preview them."""
+    return _invite_page(request, token)
+
+
+@router.post("/invite/{token}")
+def accept(request: Request, ws: Workspaced, settings: Settled, token: str, name: Text, password: Text) -> Response:
+    """Make the account and sign it in."""
+    try:
+        account = use_invite(ws, token, name, password, address(request))
+    except PreflabError as error:
+        return _invite_page(request, token, status_of(error), name=name, problem=sentence(error))
+    return _enter(request, ws, settings, account, "/lead" if account.role == "lead" else "/")
+
+
+@router.get("/me")
+def profile(request: Request, ws: Workspaced, me: Me) -> Response:
+    """One's own account."""
+    return _profile(request, ws, me)
+
+
+@router.post("/me/password")
+def change_password(request: Request, ws: Workspaced, settings: Settled, me: Me, old: Text, new: Text) -> Response:
+    """Change the password; all sessions end and this one begins anew."""
+    try:
+        sign_in(ws, me.name, old, address(request))
+        set_password(ws, me.id, new, by=me.id)
+    except PreflabError as error:
+        return _profile(request, ws, me, status_of(error), problem=sentence(error))
+    response = _profile(request, ws, me, said="The password is changed.")
+    remember(response, settings, open_session(ws, me.id))
+    return response
+
+
+@router.post("/me/tokens")
+def make_token(request: Request, ws: Workspaced, me: Me, name: Text) -> Response:
+    """Make a token and show it, this once."""
+    return _profile(request, ws, me, token=create_token(ws, me.id, name, by=me.id))
+
+
+@router.post("/me/tokens/{token_id}/revoke")
+def end_token(ws: Workspaced, me: Me, token_id: str) -> Response:
+    """End a token at once."""
+    revoke_token(ws, me.id, token_id, by=me.id)
+    return RedirectResponse("/me", 303)
+
+
+def _enter(request: Request, ws: Workspace, settings: WebSettings, account: Account, target: str) -> Response:
+    """A new session for the browser; the one it held, if any, ends."""
+    if held := request.cookies.get(settings.cookie):
+        close_session(ws, held)
+    response = RedirectResponse(target, 303)
+    remember(response, settings, open_session(ws, account.id))
+    return response
+
+
+def _invite_page(request: Request, token: str, code: int = 200, name: str = "", problem: str = "") -> Response:
+    return page(
+        request, "invite.html.j2", code=code, token=token, name=name, problem=problem, rule=RULE, least=PASSWORD_LENGTH
+    )
+
+
+def _profile(
+    request: Request, ws: Workspace, me: Account, code: int = 200, *, said: str = "", problem: str = "", token: str = ""
+) -> Response:
+    return page(
+        request, "me.html.j2", code=code, said=said, problem=problem, token=token, tokens=tokens(ws, me.id), rule=RULE,
+        least=PASSWORD_LENGTH,
+    )  # fmt: skip

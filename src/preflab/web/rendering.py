@@ -1,0 +1,157 @@
+"""What strangers wrote, as HTML that can do nothing: plain text, Markdown, code, chat turns, images."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup, escape
+
+from preflab.records import Completion, Prompt
+from preflab.store.images import IMAGE_NAME
+
+LONG = 8_000
+"""Characters shown at once; a longer text is shown whole behind a fold."""
+BEGINNING = 3_000
+"""Characters of a long text shown before the fold."""
+MARKDOWN_LIMIT = 64_000
+"""A longer text is shown as it was written: nobody reads it formatted, and parsing hostile Markdown takes long."""
+SCHEMES = ("http", "https", "mailto")
+TAGS = {
+    "p", "br", "hr", "h3", "h4", "h5", "h6", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
+    "table", "thead", "tbody", "tr", "th", "td",
+}  # fmt: skip
+WITH_DIRECTION = ("paragraph_open", "heading_open", "list_item_open", "th_open", "td_open", "blockquote_open")
+ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ufff9-\ufffb\ufeff\u2028\u2029]")
+ISOLATES = re.compile("[\u061c\u200b-\u200f\u2060-\u2069]")
+
+
+def rendered(text: str, content: str = "plain") -> Markup:
+    """A text as a block of HTML.
+
+    Args:
+        text: what a person or a model wrote.
+        content: `plain`, `markdown`, `code`, `chat` (Markdown, one turn) or `image` (the name of an image's file).
+    """
+    if content == "image":
+        return _image(text)
+    body = _block(text, content)
+    if len(text) <= LONG:
+        return body
+    beginning = _block(text[:BEGINNING], "code" if content == "code" else "plain")
+    return Markup(
+        '<div class="folded"><div class="beginning">{}<p class="quiet">…</p></div>'
+        '<details class="whole"><summary>Show all {:,} characters</summary>{}</details></div>'
+    ).format(beginning, len(text), body)
+
+
+def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
+    """A prompt: its text, or its turns one below the other."""
+    inner = "plain" if content in ("image", "code") else content
+    if not prompt.messages:
+        return rendered(prompt.text, inner)
+    return _turns([(message.role, message.content) for message in prompt.messages], inner)
+
+
+def rendered_completion(completion: Completion, content: str = "plain") -> Markup:
+    """A completion; with several spans, each is told apart by who speaks. The model's name is not among it."""
+    if len(completion.spans) == 1 or content == "image":
+        return rendered(completion.text, content)
+    return _turns([(span.role, span.text) for span in completion.spans], content)
+
+
+def visible(text: str, *, code: bool = False) -> str:
+    """The text with control characters and direction overrides written out, and halves of characters replaced.
+
+    Direction marks that right-to-left languages need stay as they are, except in code, where they deceive.
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
+    text = CONTROLS.sub(_named, text)
+    return ISOLATES.sub(_named, text) if code else text
+
+
+def _named(match: re.Match[str]) -> str:
+    point = ord(match.group())
+    if point < 0x20:
+        return chr(0x2400 + point)
+    return "\u2421" if point == 0x7F else f"⟦U+{point:04X}⟧"
+
+
+def _block(text: str, content: str) -> Markup:
+    if content == "code":
+        return Markup('<pre class="text code" dir="ltr"><code>{}</code></pre>').format(visible(text, code=True))
+    if content in ("markdown", "chat") and len(text) <= MARKDOWN_LIMIT:
+        return Markup('<div class="text marked" dir="auto">{}</div>').format(_markdown(visible(text)))
+    return Markup('<div class="text" dir="auto">{}</div>').format(visible(text))
+
+
+def _turns(turns: list[tuple[str, str]], content: str) -> Markup:
+    parts = [
+        Markup('<div class="turn {}"><p class="speaker">{}</p>{}</div>').format(
+            role if role in ROLES else "other", ROLES.get(role, role), rendered(text, content)
+        )
+        for role, text in turns
+    ]
+    return Markup('<div class="turns">{}</div>').format(Markup("").join(parts))
+
+
+def _image(name: str) -> Markup:
+    if IMAGE_NAME.fullmatch(name.strip()):
+        return Markup('<img class="image" src="/image/{}" alt="The image to judge">').format(name.strip())
+    return Markup('<p class="quiet">No image of the workspace:</p>{}').format(_block(name, "plain"))
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": 20})
+    parser.enable(["table", "strikethrough"])
+    parser.disable("image")  # an image elsewhere would tell its owner who reads this, and when
+    return parser
+
+
+PARSER = _parser()
+
+
+@lru_cache(maxsize=2048)
+def _markdown(text: str) -> Markup:
+    tokens = PARSER.parse(text)
+    for token in tokens:
+        _adapt(token)
+    return Markup(_clean(PARSER.renderer.render(tokens, PARSER.options, {})))
+
+
+def _adapt(token: Token) -> None:
+    """Headings below the page's own, and each block with its own direction of reading."""
+    if token.type in ("heading_open", "heading_close"):
+        token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
+    if token.type in WITH_DIRECTION:
+        token.attrSet("dir", "auto")
+
+
+def _clean(html: str) -> str:
+    return nh3.clean(
+        html,
+        tags=TAGS,
+        attributes={"*": {"dir"}, "a": {"href"}, "ol": {"start"}},
+        attribute_filter=_only_absolute,
+        url_schemes=set(SCHEMES),
+        link_rel="noopener noreferrer nofollow",
+        set_tag_attribute_values={"a": {"target": "_blank"}},
+    )
+
+
+def _only_absolute(tag: str, attribute: str, value: str) -> str | None:
+    """Links lead outside by an allowed scheme or nowhere: a relative one would press the app's own buttons."""
+    if attribute != "href":
+        return value
+    scheme = value.partition(":")[0].strip().lower()
+    return value if scheme in SCHEMES and ":" in value else None
+
+
+def isolated(text: str) -> Markup:
+    """A name or another short text of somebody's within a sentence, unable to turn its neighbours round."""
+    return Markup("<bdi>{}</bdi>").format(escape(visible(text, code=True)))

@@ -1,0 +1,179 @@
+"""The door: which requests are let in, and what every answer says to the browser.
+
+Changes must come from the app's own pages. Browsers say where a request comes from in `Sec-Fetch-Site`, but only over
+TLS and on loopback; on a plain-HTTP address of the local network they say it in `Origin` alone, so both are read.
+A request with a bearer token and without cookies cannot be forged by a page and is let in.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from preflab.web.answers import bare_answer
+from preflab.web.settings import WebSettings
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+POLICY = "; ".join(
+    (
+        "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
+        "form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'",
+    )
+)  # fmt: skip
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not `no-referrer`: with it browsers send `Origin: null` from our own forms, and the Origin check has nothing to
+    # read. `same-origin` tells other hosts as little.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=()",
+}
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is not let in."""
+
+    status: int
+    found: str
+    expected: str
+    do: str = ""
+
+
+def security_headers(settings: WebSettings) -> Mapping[str, str]:
+    """What every answer tells the browser."""
+    if settings.secure:
+        return {**HEADERS, "Strict-Transport-Security": "max-age=31536000"}
+    return HEADERS
+
+
+def refusal(method: str, headers: Headers, settings: WebSettings) -> Refusal | None:
+    """Why this request is refused, or None: a strange host, a change sent by another site's page, too long a body."""
+    host = headers.get("host", "")
+    if not known_host(host, settings):
+        return Refusal(
+            421, f"the address {host[:80]!r}", f"the address of this app, {settings.url}",
+            "start it with --public-url when people reach it by another one",
+        )  # fmt: skip
+    if method not in SAFE and not from_own_page(headers, settings):
+        return Refusal(
+            403, "a change that was not sent from a page of this app", f"a page of {settings.url}",
+            "open the app's own page and send it there; behind a proxy, start the app with --trusted-origin",
+        )  # fmt: skip
+    length = headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > settings.max_body:
+        return too_long(settings)
+    return None
+
+
+def too_long(settings: WebSettings) -> Refusal:
+    """The refusal of a body that is too long."""
+    return Refusal(413, "a request that is too long", f"at most {settings.max_body // 1024} kB", "send less at once")
+
+
+def from_own_page(headers: Headers, settings: WebSettings) -> bool:
+    """Whether a change may have come from a page of this app, or from a script that holds a token.
+
+    `Sec-Fetch-Site` decides where a browser sends it; else `Origin` must be the host asked for, or a trusted one.
+    Without both, no browser of these years sent it: let in unless it carries a cookie.
+    """
+    has_cookie = "cookie" in headers
+    if headers.get("authorization", "").lower().startswith("bearer ") and not has_cookie:
+        return True
+    origin = headers.get("origin")
+    trusted = origin is not None and origin in (*settings.trusted_origins, settings.public_url.rstrip("/"))
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site in ("same-origin", "none") or trusted
+    if origin is not None:
+        return trusted or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    return not has_cookie
+
+
+def known_host(host: str, settings: WebSettings) -> bool:
+    """Whether a Host header names this app: an IP address always (DNS rebinding needs a name), else a known name."""
+    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        ip_address(name)
+        return True
+    except ValueError:
+        pass
+    known = {"localhost", settings.host.lower()}
+    known |= {urlsplit(origin).hostname or "" for origin in (*settings.trusted_origins, settings.public_url)}
+    if settings.is_public:
+        own = socket.gethostname().lower()
+        known |= {own, f"{own}.local"}
+    return name in known - {""}
+
+
+class Guard:
+    """ASGI middleware: refuses at the door, counts the body, and adds the headers to every answer."""
+
+    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one request through, or answer it here."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        answer = self._with_headers(scope, send)
+        why = refusal(scope["method"], headers, self.settings)
+        if why is not None:
+            await self._refuse(why, scope, receive, answer)
+            return
+        counted = _Counted(receive, self.settings.max_body)
+        try:
+            await self.app(scope, counted, answer)
+        except BodyTooLong:
+            await self._refuse(too_long(self.settings), scope, receive, answer)
+
+    def _with_headers(self, scope: Scope, send: Send) -> Send:
+        extra = security_headers(self.settings)
+        is_static = scope["path"].startswith(("/static/", "/image/"))
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in extra.items():
+                    headers[name] = value
+                if not is_static:
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        return answer
+
+    async def _refuse(self, why: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+        response = bare_answer(why.status, why.found, why.expected, why.do, as_json=scope["path"].startswith("/api/"))
+        await response(scope, receive, send)
+
+
+class BodyTooLong(Exception):
+    """A body without a Content-Length went past the limit."""
+
+
+class _Counted:
+    """A receive that stops at the limit."""
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self.receive = receive
+        self.left = limit
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        if message["type"] == "http.request":
+            self.left -= len(message.get("body", b""))
+            if self.left < 0:
+                raise BodyTooLong
+        return message

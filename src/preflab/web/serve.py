@@ -1,0 +1,84 @@
+"""One process that serves the app."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+
+import uvicorn
+
+from preflab.errors import PreflabError
+from preflab.labelling.accounts import accounts, has_lead_password
+from preflab.labelling.invites import create_invite
+from preflab.store.workspace import Workspace
+from preflab.web.app import create_app
+from preflab.web.settings import WebSettings
+
+FIRST_LINK_HOURS = 24
+
+
+def serve(ws: Workspace, settings: WebSettings, on_ready: Callable[[WebSettings], None] | None = None) -> None:
+    """Serve the app until interrupted.
+
+    Args:
+        ws: an open workspace.
+        settings: how the app is reached.
+        on_ready: called once it listens, with the settings as they came out (a free port has its number then).
+
+    Raises:
+        PreflabError: a public address before a lead has a password, or an address that cannot be listened on.
+    """
+    check_bind(ws, settings)
+    listener = _listen(settings)
+    with listener:
+        settings = replace(settings, port=listener.getsockname()[1])
+        config = uvicorn.Config(
+            create_app(ws, settings), workers=1, log_level="warning", access_log=False, server_header=False,
+            proxy_headers=bool(settings.public_url), timeout_graceful_shutdown=5, lifespan="on",
+        )  # fmt: skip
+        if on_ready is not None:
+            on_ready(settings)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def check_bind(ws: Workspace, settings: WebSettings) -> None:
+    """Refuse to listen where others can reach it while anybody could become the lead.
+
+    Raises:
+        PreflabError: the address is not a loopback one and no lead has a password.
+    """
+    if settings.is_public and not has_lead_password(ws):
+        raise PreflabError(
+            f"the address {settings.host} can be reached from other machines, and no lead has a password yet",
+            "a loopback address until there is one",
+            "start without --host, open the link it prints, choose a password, then start it again with --host",
+        )
+
+
+def first_link(ws: Workspace, settings: WebSettings) -> str | None:
+    """A single-use link that makes the first lead; None where there is an account already."""
+    if accounts(ws):
+        return None
+    _, token = create_invite(ws, "lead", (), FIRST_LINK_HOURS, by="")
+    return f"{settings.url}/invite/{token}"
+
+
+def _listen(settings: WebSettings) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise PreflabError(f"the address {settings.host}: {error.strerror}", "an address of this machine") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(1024)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise PreflabError(
+            f"{settings.host}:{settings.port}: {getattr(error, 'strerror', error)}",
+            "an address of this machine and a free port",
+            "end what listens there, or choose another with --port",
+        ) from None
+    return listener
