@@ -57,6 +57,9 @@ LOOKS = {
         "chosen": "\n\nHuman: Where?\n\nAssistant: Here.",
         "rejected": "\n\nHuman: Where?\n\nAssistant: No.",
     },
+    "rankings": {"prompt": "Where?", "completions": ["Here.", "No."], "ranks": [1, 2]},
+    "argilla": {"prompt": "Where?", "answer": "Here.", "good.responses": ["yes"]},
+    "label-studio": {"data": {"prompt": "Where?"}, "annotations": []},
     "ultrafeedback": {"instruction": "Where?", "completions": []},
     "stiennon": {"info": {"post": "x"}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 1},
     "oasst": {"message_tree_id": "1", "prompt": {"role": "prompter", "text": "Where?", "replies": []}},
@@ -168,9 +171,9 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(PreflabError, match="no rows"):
         read_file(tmp_path / "empty.jsonl", "prompts")
-    (tmp_path / "list.json").write_text('[{"prompt": "a"}]')
+    (tmp_path / "list.jsonl").write_text('[{"prompt": "a"}]')
     with pytest.raises(PreflabError, match="a JSON list"):
-        read_file(tmp_path / "list.json")
+        read_file(tmp_path / "list.jsonl")
     (tmp_path / "table.xlsx").touch()
     with pytest.raises(PreflabError, match="'.xlsx'"):
         read_file(tmp_path / "table.xlsx")

@@ -15,6 +15,7 @@ from preflab.store.formats import format_named, read_file
 from preflab.store.formats.base import Imported
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.reading import Problem
+from preflab.store.incoming import placed
 from preflab.store.workspace import Workspace
 
 
@@ -137,7 +138,8 @@ def store_import(workspace: Workspace, read: Read) -> ImportSummary:
     Raises:
         PreflabError: records that clash with stored ones, a full disk.
     """
-    found, records = read.imported, read.imported.records()
+    found = read.imported
+    records = placed(workspace, found)
     with progress("store", len(records)) as bar:
         new = workspace.put(records, bar.advance)
     kinds = [type(record).__name__.lower() for record in records]

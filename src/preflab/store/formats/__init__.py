@@ -7,10 +7,13 @@ from pathlib import Path
 
 from preflab.errors import PreflabError, nearest
 from preflab.store.formats.archive import COMPLETIONS, JUDGMENTS, PREFERENCES
+from preflab.store.formats.argilla import ARGILLA
 from preflab.store.formats.base import Format, Imported
 from preflab.store.formats.hh_rlhf import HH_RLHF, HH_RLHF_CHAT
+from preflab.store.formats.label_studio import LABEL_STUDIO
 from preflab.store.formats.oasst import OASST
 from preflab.store.formats.prompts import DEMONSTRATIONS, PROMPTS, TEXT
+from preflab.store.formats.rankings import RANKINGS
 from preflab.store.formats.trl import EXPLICIT, IMPLICIT, UNPAIRED
 from preflab.store.formats.ultrafeedback import ULTRAFEEDBACK
 from preflab.store.formats.votes import ARENA, ARENA_WIDE, STIENNON
@@ -21,6 +24,9 @@ FORMATS: dict[str, Format] = {
         JUDGMENTS,
         PREFERENCES,
         COMPLETIONS,
+        LABEL_STUDIO,
+        ARGILLA,
+        RANKINGS,
         OASST,
         ULTRAFEEDBACK,
         STIENNON,

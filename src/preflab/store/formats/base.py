@@ -23,6 +23,8 @@ OURS = "preflab_"
 """Columns whose names begin so were added by an export of preflab and are not read back."""
 SHOWN = 8
 """Problems whose lines an error names."""
+MAX_ROWS = 5_000_000
+"""Rows a file may have; larger ones are brought in part by part."""
 ROWS_PER_TICK = 500
 """Rows between two updates of the progress bar."""
 
@@ -53,7 +55,8 @@ class Format:
     """A row and its source → records; raises BadRow."""
     looks_like: Callable[[Row], bool]
     """True for a row that has this format's columns."""
-    finish: Callable[[list[Any]], Sequence[Preference]] = lambda items: ()
+    finish: Callable[[list[Any]], Sequence[Record]] = lambda items: ()
+    """The items of all rows → the records made of them."""
 
     def read(
         self,
@@ -125,6 +128,8 @@ def read_as(
     left_out: Counter[str] = Counter()
     for numbered in islice(_counted(path), limit_rows):
         found.num_rows += 1
+        if found.num_rows > MAX_ROWS:
+            raise PreflabError(f"{path}: more than {MAX_ROWS:,} rows", "fewer", "split the file, or use --limit")
         try:
             parsed = _parse(format, numbered, f"{path.name}, {found.unit} {numbered.line}", rename or {})
             _refuse_duplicate(parsed, numbered.line, seen, found.unit)

@@ -1,4 +1,4 @@
-"""Rows of a file, one at a time, each with its line: JSONL (also gzipped), CSV, Parquet, a Hugging Face data set."""
+"""Rows of a file, one at a time, each with its line: JSONL (also gzipped), JSON lists, CSV, Parquet, data sets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from preflab.errors import PreflabError
 
 Row = dict[str, Any]
-CELL = 2**30
+ROW_BYTES = 64 * 2**20
+"""Bytes one row may have, so that a file without line ends cannot fill the memory."""
+CELL = ROW_BYTES
 """Characters a CSV cell may have; Python's own limit of 128 Ki is less than a long conversation."""
 
 
@@ -57,8 +59,9 @@ def numbered_rows(path: Path) -> Iterator[Numbered]:
 
 
 def unit_of(path: Path) -> str:
-    """What the numbers count: `line` or `row`."""
-    return "line" if _reader_of(path) in (_jsonl, _csv) else "row"
+    """What the numbers count: `line`, `item` of a JSON list, or `row`."""
+    reader = _reader_of(path)
+    return "line" if reader in (_jsonl, _csv) else "item" if reader is _json_list else "row"
 
 
 def num_lines(path: Path) -> int | None:
@@ -80,13 +83,27 @@ def _reader_of(path: Path) -> Callable[[Path], Iterator[Numbered]]:
             f"{', '.join(readers)}, .jsonl.gz, or the folder of a Hugging Face data set",
             "convert the file to JSONL: one JSON object per line",
         )
+    if path.suffix == ".json" and _opens_a_list(path):
+        return _json_list
     return readers[suffix]
+
+
+def _opens_a_list(path: Path) -> bool:
+    from preflab.store.formats.json_list import is_json_list
+
+    return is_json_list(path)
+
+
+def _json_list(path: Path) -> Iterator[Numbered]:
+    from preflab.store.formats.json_list import json_list
+
+    return json_list(path)
 
 
 def _jsonl(path: Path) -> Iterator[Numbered]:
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for line, data in enumerate(lines, 1):
+            for line, data in enumerate(_short_lines(path, lines), 1):
                 if line == 1:
                     _refuse_list(path, data)
                 if data.strip():
@@ -95,10 +112,24 @@ def _jsonl(path: Path) -> Iterator[Numbered]:
         raise PreflabError(f"{path}: {error}", "a whole gzip file", "fetch it again") from error
 
 
+def _short_lines(path: Path, lines: Any) -> Iterator[bytes]:
+    """The lines, none longer than a row may be."""
+    while data := lines.readline(ROW_BYTES + 1):
+        if len(data) > ROW_BYTES:
+            raise PreflabError(
+                f"{path}: a line of more than {ROW_BYTES // 2**20} MiB",
+                "JSONL: one JSON object per line",
+                "write each object on its line",
+            )
+        yield data
+
+
 def _refuse_list(path: Path, data: bytes) -> None:
     if data.lstrip(b"\xef\xbb\xbf \t").startswith(b"["):
         raise PreflabError(
-            f"{path}, line 1: a JSON list", "JSONL: one JSON object per line", "write each item of the list on its line"
+            f"{path}, line 1: a JSON list",
+            "JSONL: one JSON object per line",
+            "call the file .json, or write each item of the list on its line",
         )
 
 
@@ -112,13 +143,22 @@ def _caught(parse: Callable[[bytes], Row], data: bytes) -> Row | BadRow:
 def _json_row(data: bytes) -> Row:
     try:
         text = data.decode("utf-8-sig").rstrip("\r\n")
-        row = json.loads(text, parse_constant=_no_constant)
+        row = json.loads(text, parse_constant=no_constant)
     except UnicodeDecodeError as error:
         raise BadRow(f"not UTF-8 (byte {error.start + 1} is 0x{data[error.start]:02x})", "text in UTF-8") from None
     except json.JSONDecodeError as error:
         raise BadRow(f"not JSON ({error.msg}, column {error.colno})", "one JSON object per line") from None
     except RecursionError:
         raise BadRow("JSON nested too deeply", "one JSON object per line") from None
+    return checked_row(row, text)
+
+
+def checked_row(row: Any, text: str) -> Row:
+    """What was read from this text, if it is an object of whole characters.
+
+    Raises:
+        BadRow: it is not.
+    """
     if not isinstance(row, dict):
         raise BadRow(f"a JSON {type(row).__name__}, not an object", "one JSON object per line")
     if "\\u" in text:
@@ -126,7 +166,8 @@ def _json_row(data: bytes) -> Row:
     return row
 
 
-def _no_constant(name: str) -> None:
+def no_constant(name: str) -> None:
+    """Refuses NaN and infinity, which JSON does not have."""
     raise BadRow(f"the number {name}", "finite numbers, or null")
 
 

@@ -1,0 +1,183 @@
+"""Argilla's flattened exports: rankings, ratings and labels of several users beside one another in a row.
+
+A row holds its fields (`prompt`, `response-1`, …), and for every question three lists in step: `<question>.responses`,
+`<question>.responses.users`, `<question>.responses.status`. Submitted ones are read; drafts and discarded ones are
+counted as left out. A ranking's values name the fields that were ranked. A rating or label is about the field its
+question's name contains, or about the row's only completion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.fields import kind_of, prompt_of
+from preflab.store.formats.judged import Judged, completions_of, rank_of, records_of
+from preflab.store.formats.reading import BadRow, Row
+
+NAME = "argilla"
+ENDING = ".responses"
+PROMPTS = ("prompt", "instruction", "question", "input")
+NOT_FIELDS = ("id", "_server_id", "status", "inserted_at", "updated_at", "external_id", "vectors", *PROMPTS)
+COMPLETION_WORDS = ("completion", "response", "answer", "output", "generation", "text")
+"""A field is a completion when a ranking names it, or when its name begins like one of these."""
+GOOD = {"good", "yes", "up", "positive", "accept", "true", "1", "👍", "chosen"}
+BAD = {"bad", "no", "down", "negative", "reject", "false", "0", "👎", "rejected"}
+EQUAL = {"tie", "equal", "same", "both", "draw"}
+NOT_SUBMITTED = "responses that are drafts or discarded"
+EMPTY = "questions that nobody answered"
+NO_JUDGMENT = "answers to questions that judge no completion"
+
+
+def _row(row: Row, source: str) -> Parsed:
+    name = next((each for each in PROMPTS if row.get(each)), None)
+    if name is None:
+        raise BadRow(
+            f"no prompt among the fields {', '.join(n for n in row if '.' not in n)}",
+            f"a field {', '.join(PROMPTS)}; --column OLD=prompt renames one",
+        )
+    prompt = prompt_of(row, name, source)
+    fields = _completion_fields(row)
+    completions = dict(zip(fields, completions_of(prompt, [row[f] for f in fields], fields), strict=True))
+    left_out: list[str] = []
+    judged: list[Judged] = []
+    for question in _questions(row):
+        judged += _answered(row, question, prompt, completions, left_out)
+    key = row.get("id") or row.get("_server_id")
+    return Parsed((prompt, *completions.values()), key=key, items=tuple(judged), left_out=tuple(left_out))
+
+
+def _questions(row: Row) -> list[str]:
+    return [name.removesuffix(ENDING) for name in row if name.endswith(ENDING)]
+
+
+def _completion_fields(row: Row) -> list[str]:
+    """The fields that rankings name, in the row's order; without a ranking those whose names say so."""
+    named = {value for question in _questions(row) for value in _ranked_values(row[question + ENDING])}
+    found = [name for name in row if name in named and isinstance(row[name], str)]
+    if found:
+        return found
+    plain = [name for name in row if "." not in name and name not in NOT_FIELDS and isinstance(row[name], str)]
+    return [name for name in plain if name.lower().startswith(COMPLETION_WORDS)]
+
+
+def _ranked_values(responses: Any) -> Iterator[str]:
+    for response in responses or []:
+        for entry in _entries(response):
+            if isinstance(entry, dict) and "value" in entry:
+                yield str(entry["value"])
+
+
+def _entries(response: Any) -> list[Any]:
+    """A ranking as a list of {value, rank}; Parquet may hold it as two lists."""
+    if isinstance(response, dict) and isinstance(response.get("value"), list):
+        return [
+            {"value": value, "rank": rank}
+            for value, rank in zip(response["value"], response.get("rank") or [], strict=False)
+        ]
+    return response if isinstance(response, list) else []
+
+
+def _answered(
+    row: Row, question: str, prompt: Prompt, completions: dict[str, Completion], left_out: list[str]
+) -> Iterator[Judged]:
+    """The submitted responses to one question."""
+    responses = row[question + ENDING]
+    if not responses:
+        left_out.append(EMPTY)
+        return
+    users, statuses = (_beside(row, question, part, responses) for part in ("users", "status"))
+    for response, user, status in zip(responses, users, statuses, strict=True):
+        if status not in (None, "submitted"):
+            left_out.append(NOT_SUBMITTED)
+            continue
+        found = _answer(question, response, completions)
+        if found is None:
+            left_out.append(NO_JUDGMENT)
+            continue
+        ids, answer = found
+        yield Judged(NAME, question, prompt.id, ids, answer, str(user or "nobody named"))
+
+
+def _beside(row: Row, question: str, part: str, responses: Any) -> Sequence[Any]:
+    values = row.get(f"{question}{ENDING}.{part}")
+    if values is None:
+        return [None] * len(responses)
+    if not isinstance(responses, list) or not isinstance(values, list) or len(values) != len(responses):
+        raise BadRow(
+            f"{question}{ENDING} and {question}{ENDING}.{part} are not in step",
+            "lists of the same length: one entry per user",
+        )
+    return values
+
+
+def _answer(question: str, response: Any, completions: dict[str, Completion]) -> tuple[tuple[str, ...], Answer] | None:
+    """What one response says, by its form; None for questions about something else."""
+    if _entries(response):
+        return _ranking(question, _entries(response), completions)
+    if isinstance(response, bool) or response is None or isinstance(response, dict):
+        return None
+    about = _about(question, completions)
+    if isinstance(response, int | float) or str(response).isdigit():
+        return _rating(question, float(response), about) if about else None
+    return _label(str(response), about, completions)
+
+
+def _ranking(question: str, entries: list[Any], completions: dict[str, Completion]) -> tuple[tuple[str, ...], Answer]:
+    ranks: dict[str, int | None] = {}
+    for entry in entries:
+        value = str(entry.get("value")) if isinstance(entry, dict) else ""
+        if value not in completions:
+            raise BadRow(f"the ranking {question} names {value!r}", f"a field of the row: {', '.join(completions)}")
+        if entry.get("rank") is None:
+            raise BadRow(f"no rank of {value!r} in {question}", "1 (best), 2, 3, …; equal ranks are ties")
+        ranks[value] = rank_of(entry["rank"], value)
+    if len(ranks) < 2:
+        raise BadRow(f"the ranking {question} of {len(ranks)} completions", "at least two")
+    return tuple(completions[value].id for value in ranks), RankingAnswer(tuple(ranks.values()))
+
+
+def _about(question: str, completions: dict[str, Completion]) -> Completion | None:
+    """The completion a rating or label is about."""
+    named = [name for name in completions if name.lower() in question.lower()]
+    if named:
+        return completions[max(named, key=len)]
+    return next(iter(completions.values())) if len(completions) == 1 else None
+
+
+def _rating(question: str, score: float, about: Completion) -> tuple[tuple[str, ...], Answer]:
+    if not score.is_integer() or not 1 <= score <= 5:
+        raise BadRow(f"the rating {score:g} of {question}", "whole numbers from 1 to 5")
+    return (about.id,), LikertAnswer({question: (int(score),)})
+
+
+def _label(
+    label: str, about: Completion | None, completions: dict[str, Completion]
+) -> tuple[tuple[str, ...], Answer] | None:
+    """Good or bad of one completion, or which of several is the best."""
+    word, ids = label.strip().lower(), tuple(completion.id for completion in completions.values())
+    if label in completions and len(ids) > 1:
+        return ids, SideBySideAnswer(None, list(completions).index(label))
+    if word in EQUAL and len(ids) == 2:
+        return ids, SideBySideAnswer("equal")
+    verdicts: list[tuple[set[str], Callable[[], Answer]]] = [
+        (GOOD, lambda: ThumbsAnswer((True,))),
+        (BAD, lambda: ThumbsAnswer((False,))),
+    ]
+    made = next((make() for words, make in verdicts if word in words), None)
+    return ((about.id,), made) if about and made else None
+
+
+def _kind_check(row: Row) -> bool:
+    return any(name.endswith(ENDING) and kind_of(value) in ("a list", "null") for name, value in row.items())
+
+
+ARGILLA = Format(
+    NAME,
+    "Argilla's flattened records: rankings, ratings and labels of every user",
+    _row,
+    _kind_check,
+    finish=records_of,
+)

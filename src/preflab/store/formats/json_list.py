@@ -1,0 +1,117 @@
+"""A JSON list as rows, one item at a time: what Label Studio and Argilla write as `.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from preflab.errors import PreflabError
+from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, checked_row, no_constant
+
+PIECE = 2**20
+"""Characters read at a time."""
+SPACES = " \t\r\n"
+
+
+def is_json_list(path: Path) -> bool:
+    """True when the file's first character opens a list."""
+    with path.open("rb") as file:
+        return file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
+def json_list(path: Path) -> Iterator[Numbered]:
+    """The items of the list, each with its number from 1; of the whole file only one item is held.
+
+    Raises:
+        PreflabError: not UTF-8, or broken JSON: after that nothing can be told apart any more.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, (value, text) in enumerate(_items(_Window(path, file)), 1):
+                yield Numbered(number, _row(value, text))
+    except UnicodeDecodeError as error:
+        raise PreflabError(f"{path}: not UTF-8 ({error.reason})", "text in UTF-8", "save it as UTF-8") from error
+
+
+def _row(value: Any, text: str) -> dict[str, Any] | BadRow:
+    try:
+        return checked_row(value, text)
+    except BadRow as bad:
+        return bad
+
+
+class _Window:
+    """The part of the file that is being read."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.path, self.file, self.text, self.at = path, file, "", 0
+        self.decoder = json.JSONDecoder(parse_constant=no_constant)
+
+    def more(self) -> bool:
+        """Reads on; False at the end of the file."""
+        piece = self.file.read(PIECE)
+        self.text, self.at = self.text[self.at :] + piece, 0
+        return bool(piece)
+
+    def next(self) -> str:
+        """The next character that is no space, not yet taken; "" at the end."""
+        while True:
+            while self.at < len(self.text) and self.text[self.at] in SPACES:
+                self.at += 1
+            if self.at < len(self.text) or not self.more():
+                return self.text[self.at : self.at + 1]
+
+    def value(self, number: int) -> tuple[Any, str]:
+        """The next value whole, with the text it was read from."""
+        while True:
+            try:
+                value, end = self.decoder.raw_decode(self.text, self.at)
+            except (json.JSONDecodeError, RecursionError) as error:
+                self._refuse_or_read_on(number, error)
+                continue
+            except BadRow as bad:
+                raise PreflabError(f"{self.path}, item {number}: {bad.found}", bad.expected, "mend the item") from None
+            if end == len(self.text) and self.more():
+                continue  # a number may go on in the next piece
+            text, self.at = self.text[self.at : end], end
+            return value, text
+
+    def _refuse_or_read_on(self, number: int, error: Exception) -> None:
+        if len(self.text) - self.at > ROW_BYTES:
+            raise PreflabError(
+                f"{self.path}, item {number}: longer than {ROW_BYTES // 2**20} MiB, or not JSON",
+                "items of a JSON list",
+                "mend the file, or write one JSON object per line",
+            )
+        if isinstance(error, RecursionError) or not self.more():
+            said = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise PreflabError(
+                f"{self.path}, item {number}: not JSON ({said})", "a list of objects: [{…}, {…}]", "mend the item"
+            ) from None
+
+
+def _items(window: _Window) -> Iterator[tuple[Any, str]]:
+    window.next()
+    window.at += 1  # the opening bracket
+    number = 0
+    while (found := window.next()) != "]":
+        if number:
+            _expect(window, found, ",", number)
+            window.at += 1
+            window.next()
+        number += 1
+        yield window.value(number)
+    window.at += 1
+    if window.next():
+        raise PreflabError(f"{window.path}: more after the list's end", "one JSON list", "mend the file")
+
+
+def _expect(window: _Window, found: str, expected: str, number: int) -> None:
+    if found != expected:
+        raise PreflabError(
+            f"{window.path}, after item {number}: {found!r}" if found else f"{window.path}: ends within its list",
+            "a comma or the end of the list",
+            "mend the file, or fetch it again",
+        )

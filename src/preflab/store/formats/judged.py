@@ -1,0 +1,242 @@
+"""Judgments made elsewhere, one at a time → tasks, labelers, judgments, and the preferences counted from them.
+
+Argilla, Label Studio and plain rankings differ in their columns alone. Every labeler's answer is kept as a judgment;
+beside them each task's votes are counted, one labeler one vote, so that a file can also be learned from directly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from preflab.records import (
+    Answer,
+    Campaign,
+    Completion,
+    Judgment,
+    Labeler,
+    LikertAnswer,
+    PairOutcome,
+    Preference,
+    Prompt,
+    RankingAnswer,
+    SideBySideAnswer,
+    Task,
+    ThumbsAnswer,
+    content_id,
+)
+from preflab.store.answers import way_of
+from preflab.store.formats.fields import imported
+from preflab.store.formats.reading import BadRow
+from preflab.store.rows import Record
+
+NOBODY = "nobody named"
+"""The labeler of rows that name none: all of them count as one."""
+TOO_FEW = "tasks with fewer than two completions"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One labeler's answer about the completions of one prompt."""
+
+    format: str
+    question: str
+    """What the export calls the question; tasks of one question make one campaign."""
+    prompt_id: str
+    completion_ids: tuple[str, ...]
+    answer: Answer
+    """Aligned with `completion_ids`."""
+    labeler: str
+    created_at: str = ""
+    active_ms: int = 0
+    note: str = ""
+
+
+def completions_of(prompt: Prompt, texts: Sequence[str], models: Sequence[str]) -> list[Completion]:
+    """The completions of a row; equal texts of one model are told apart by their number."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for words, model in zip(texts, models, strict=True):
+        found.append(imported(prompt, words, model, index=seen[words, model]))
+        seen[words, model] += 1
+    return found
+
+
+def in_order(judged: Judged) -> Judged:
+    """The same with its completions by id, so that what was shown in another order is the same task."""
+    order = sorted(range(len(judged.completion_ids)), key=lambda i: judged.completion_ids[i])
+    ids = tuple(judged.completion_ids[i] for i in order)
+    return replace(judged, completion_ids=ids, answer=permuted(judged.answer, order))
+
+
+def permuted(answer: Answer, order: Sequence[int]) -> Answer:
+    """The answer about completions put in another order: place p holds what was at `order[p]`."""
+    match answer:
+        case RankingAnswer():
+            scores = {name: tuple(row[i] for i in order) for name, row in answer.scores.items()}
+            return replace(answer, ranks=tuple(answer.ranks[i] for i in order), scores=scores)
+        case SideBySideAnswer():
+            return _turned(answer, order)
+        case LikertAnswer():
+            scores = {name: tuple(row[i] for i in order) for name, row in answer.scores.items()}
+            return replace(answer, scores=scores, failed=_marks(answer.failed, order))
+        case ThumbsAnswer():
+            return replace(answer, up=tuple(answer.up[i] for i in order), failed=_marks(answer.failed, order))
+
+
+def _turned(answer: SideBySideAnswer, order: Sequence[int]) -> SideBySideAnswer:
+    best = None if answer.best is None else list(order).index(answer.best)
+    choice = answer.choice
+    if list(order) == [1, 0] and choice in ("first", "second"):
+        choice = "second" if choice == "first" else "first"
+    return replace(answer, choice=choice, best=best, failed=_marks(answer.failed, order))
+
+
+def _marks(failed: tuple[bool, ...], order: Sequence[int]) -> tuple[bool, ...]:
+    return tuple(failed[i] for i in order) if failed else ()
+
+
+def rank_of(value: object, what: str) -> int | None:
+    """A rank from 1 or F (`F`, `f`, null); numbers may stand as text.
+
+    Raises:
+        BadRow: anything else.
+    """
+    if value is None or (isinstance(value, str) and value.strip().lower() == "f"):
+        return None
+    text = str(value).strip().removesuffix(".0")
+    if isinstance(value, bool) or not text.isdigit() or int(text) < 1:
+        raise BadRow(f"the rank {value!r} of {what}", "1 (best), 2, 3, …, or F")
+    return int(text)
+
+
+def records_of(items: Sequence[Judged]) -> list[Record]:
+    """Campaigns, tasks, labelers and judgments of all rows, and a preference per task; a second answer is an edit."""
+    campaigns: dict[str, Campaign] = {}
+    tasks: dict[str, Task] = {}
+    labelers: dict[str, Labeler] = {}
+    judgments: dict[str, list[Judgment]] = defaultdict(list)
+    revisions: Counter[tuple[str, str]] = Counter()
+    for judged in map(in_order, items):
+        campaign = _campaign(judged)
+        task = _task(judged, campaign)
+        labeler = _labeler(judged)
+        revisions[task.id, labeler.id] += 1
+        judgment = _judgment(judged, campaign, task, labeler, revisions[task.id, labeler.id])
+        campaigns[campaign.id], tasks[task.id], labelers[labeler.id] = campaign, task, labeler
+        judgments[task.id].append(judgment)
+    preferences = [_counted(tasks[task_id], found, campaigns) for task_id, found in judgments.items()]
+    every = [judgment for found in judgments.values() for judgment in found]
+    return [*campaigns.values(), *labelers.values(), *tasks.values(), *every, *preferences]
+
+
+def _campaign(judged: Judged) -> Campaign:
+    best = isinstance(judged.answer, SideBySideAnswer) and judged.answer.best is not None
+    way = "best_of" if best else way_of(judged.answer)
+    content = [judged.format, judged.question, way]
+    criteria = tuple(judged.answer.scores) if isinstance(judged.answer, LikertAnswer) else ()
+    return Campaign(content_id("campaign", [*content, criteria]), judged.question, way, criteria=criteria)
+
+
+def _task(judged: Judged, campaign: Campaign) -> Task:
+    content = {"campaign": campaign.id, "completions": list(judged.completion_ids)}
+    return Task(content_id("task", content), campaign.id, judged.prompt_id, judged.completion_ids)
+
+
+def _labeler(judged: Judged) -> Labeler:
+    """Provisional: `store.pseudonyms` gives another id and name before anything is stored."""
+    return Labeler(content_id("labeler", [judged.format, judged.labeler]), judged.labeler, "person")
+
+
+def _judgment(judged: Judged, campaign: Campaign, task: Task, labeler: Labeler, revision: int) -> Judgment:
+    return Judgment(
+        id=content_id("judgment", [task.id, labeler.id, revision]),
+        campaign_id=campaign.id,
+        task_id=task.id,
+        prompt_id=task.prompt_id,
+        completion_ids=task.completion_ids,
+        shown_order=tuple(range(len(task.completion_ids))),
+        question=campaign.question,
+        polarity=campaign.polarity,
+        answer=judged.answer,
+        labeler_id=labeler.id,
+        labeler_kind="person",
+        revision=revision,
+        active_ms=judged.active_ms,
+        created_at=judged.created_at,
+        note=judged.note,
+    )
+
+
+def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, Campaign]) -> Preference:
+    """One labeler, one vote: pairs counted, F by half of the labelers, ranks by pairs won minus pairs lost."""
+    latest = list({judgment.labeler_id: judgment for judgment in judgments}.values())
+    num = len(task.completion_ids)
+    levels = [_levels(judgment.answer, num) for judgment in latest]
+    failing = [_fails(judgment.answer, num) for judgment in latest]
+    gone = [sum(row[i] for row in failing) * 2 >= len(latest) for i in range(num)]
+    pairs = _pairs(levels, [i for i in range(num) if not gone[i]])
+    won = [sum(_sign(p.margin) * ((p.first == i) - (p.second == i)) for p in pairs) for i in range(num)]
+    ranks = tuple(None if gone[i] else 1 + sum(won[j] > won[i] for j in range(num) if not gone[j]) for i in range(num))
+    return Preference.make(
+        task.prompt_id,
+        task.completion_ids,
+        ranks,
+        pairs=pairs,
+        judgment_ids=tuple(sorted(judgment.id for judgment in latest)),
+        scores=_means_by_criterion([j.answer for j in latest if isinstance(j.answer, LikertAnswer)]),
+        thumbs=_means([[_number(u) for u in j.answer.up] for j in latest if isinstance(j.answer, ThumbsAnswer)]),
+        source="human",
+    )
+
+
+def _pairs(levels: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tuple[PairOutcome, ...]:
+    counts = {}
+    for i, j in combinations(kept, 2):
+        signs = [_sign(a - b) for a, b in ((row[i], row[j]) for row in levels) if a is not None and b is not None]
+        if signs:
+            counts[i, j] = (float(signs.count(1)), float(signs.count(-1)), float(signs.count(0)))
+    weight = 1.0 / max(1, sum(wins != losses for wins, losses, _ in counts.values()))
+    return tuple(PairOutcome(i, j, *votes, weight) for (i, j), votes in counts.items())
+
+
+def _levels(answer: Answer, num: int) -> list[float | None]:
+    """Higher = preferred; None takes part in no pair."""
+    match answer:
+        case RankingAnswer(ranks):
+            return [None if rank is None else -float(rank) for rank in ranks]
+        case LikertAnswer(scores):
+            return list(_means([list(row) for row in scores.values()]))
+        case ThumbsAnswer(up):
+            return [_number(value) for value in up]
+        case SideBySideAnswer(choice, best):
+            if best is not None:
+                return [float(i == best) for i in range(num)]
+            return {"first": [1.0, 0.0], "second": [0.0, 1.0]}.get(choice or "", [0.0] * num)  # type: ignore[return-value]
+
+
+def _fails(answer: Answer, num: int) -> list[bool]:
+    if isinstance(answer, RankingAnswer):
+        return [rank is None for rank in answer.ranks]
+    return list(answer.failed) or [False] * num
+
+
+def _number(value: bool | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _sign(value: float) -> int:
+    return (value > 0) - (value < 0)
+
+
+def _means_by_criterion(answers: Sequence[LikertAnswer]) -> dict[str, tuple[float | None, ...]]:
+    names = sorted({name for answer in answers for name in answer.scores})
+    return {name: _means([list(a.scores[name]) for a in answers if name in a.scores]) for name in names}
+
+
+def _means(rows: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
+    """Column means over what is not None; () of no rows."""
+    columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
+    return tuple(sum(column) / len(column) if column else None for column in columns)

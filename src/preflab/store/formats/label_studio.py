@@ -1,0 +1,185 @@
+"""Label Studio's JSON export: tasks with `data` and the annotations of several people.
+
+`pairwise` says left or right of the two texts of the task; `ranker` lists the ids of a list of items, best first, or
+deals them into buckets: one bucket after the other in the file's order, a bucket's items tied, a bucket called F
+(fail) for those that are not ranked. With a single bucket its own order is the ranking. `rating` and `choices` (thumbs)
+are about the text they point at. Cancelled annotations are counted as left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.store.formats.argilla import BAD, EQUAL, GOOD, PROMPTS
+from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.fields import column, kind_of, prompt_of
+from preflab.store.formats.judged import Judged, completions_of, records_of
+from preflab.store.formats.reading import BadRow, Row
+
+NAME = "label-studio"
+FAIL = {"f", "fail", "failed", "unusable", "nonsense", "irrelevant"}
+UNSORTED = "_"
+"""The bucket of items that nobody moved."""
+SIDES = (("text1", "text2"), ("answer1", "answer2"), ("response_a", "response_b"), ("left", "right"))
+ITEM_TEXT = ("body", "text", "html", "completion", "title")
+CANCELLED = "cancelled annotations"
+UNRANKED = "rankings with items that nobody sorted"
+OTHER = "results that judge no completion"
+
+
+def _row(row: Row, source: str) -> Parsed:
+    data, annotations = column(row, "data"), column(row, "annotations")
+    if not isinstance(data, dict) or not isinstance(annotations, list):
+        raise BadRow(f"data is {kind_of(data)}, annotations {kind_of(annotations)}", "an object and a list")
+    name = next((each for each in PROMPTS if data.get(each)), None)
+    if name is None:
+        raise BadRow(f"no prompt in data: {', '.join(data) or 'nothing'}", f"one of {', '.join(PROMPTS)}")
+    prompt = prompt_of(data, name, source)
+    texts = _texts(data, name)
+    made = dict(zip(texts, completions_of(prompt, list(texts.values()), [NAME] * len(texts)), strict=True))
+    left_out: list[str] = []
+    judged = [each for note in annotations for each in _annotation(note, data, prompt, made, left_out)]
+    used = {i for each in judged for i in each.completion_ids}
+    completions = [completion for completion in made.values() if completion.id in used]
+    return Parsed((prompt, *completions), key=row.get("id"), items=tuple(judged), left_out=tuple(left_out))
+
+
+def _texts(data: Row, prompt: str) -> dict[str, str]:
+    """Name or id → text, of everything in the task that may be a completion."""
+    found: dict[str, str] = {}
+    for name, value in data.items():
+        if isinstance(value, str) and name != prompt:
+            found[name] = value
+        elif isinstance(value, list) and value and all(isinstance(each, dict) and "id" in each for each in value):
+            found |= {str(each["id"]): _item_text(each) for each in value}
+    return found
+
+
+def _item_text(item: Row) -> str:
+    text = next((item[name] for name in ITEM_TEXT if isinstance(item.get(name), str)), None)
+    if text is None:
+        raise BadRow(f"no text in the item {item['id']!r}", f"one of {', '.join(ITEM_TEXT)}")
+    return text
+
+
+def _annotation(
+    note: Any, data: Row, prompt: Prompt, made: Mapping[str, Completion], left_out: list[str]
+) -> Iterator[Judged]:
+    if not isinstance(note, dict) or not isinstance(note.get("result"), list):
+        raise BadRow("an annotation without a result", '{"completed_by": …, "result": […]}')
+    if note.get("was_cancelled"):
+        left_out.append(CANCELLED)
+        return
+    for result in note["result"]:
+        value = result.get("value") if isinstance(result, dict) else None
+        if not isinstance(value, dict):
+            raise BadRow("a result without a value", '{"from_name": …, "type": …, "value": {…}}')
+        found = _answer(result, value, data, made)
+        if found is None or isinstance(found, str):
+            left_out.append(found or OTHER)
+            continue
+        names, answer = found
+        yield Judged(
+            NAME,
+            str(result.get("from_name") or NAME),
+            prompt.id,
+            tuple(made[name].id for name in names),
+            answer,
+            _person(note.get("completed_by")),
+            created_at=str(note.get("created_at") or ""),
+            active_ms=round(1000 * float(note.get("lead_time") or 0)),
+        )
+
+
+def _person(who: Any) -> str:
+    return str(who.get("id") or who.get("email")) if isinstance(who, dict) else str(who or "nobody named")
+
+
+Found = tuple[Sequence[str], Answer] | str | None
+"""Names with the answer about them; why it is left out; None: it is about something else."""
+
+
+def _answer(result: Row, value: Row, data: Row, made: Mapping[str, Completion]) -> Found:
+    if "selected" in value:
+        return _pairwise(result, value["selected"], data, made)
+    if "ranker" in value:
+        return _ranker(value["ranker"], made)
+    about = [name for name in _pointed_at(result) if name in made] or (list(made) if len(made) == 1 else [])
+    if "rating" in value and len(about) == 1:
+        return _rating(str(result.get("from_name")), value["rating"], about)
+    if "choices" in value:
+        return _choice(result, value["choices"], about, data, made)
+    return None
+
+
+def _pointed_at(result: Row) -> list[str]:
+    names = result.get("to_name") or []
+    return names.split(",") if isinstance(names, str) else [str(name) for name in names]
+
+
+def _pairwise(result: Row, selected: Any, data: Row, made: Mapping[str, Completion]) -> Found:
+    names = _two(result, data, made)
+    if selected not in ("left", "right"):
+        raise BadRow(f"the selected side {selected!r}", "left or right")
+    return names, SideBySideAnswer("first" if selected == "left" else "second")
+
+
+def _two(result: Row, data: Row, made: Mapping[str, Completion]) -> Sequence[str]:
+    """The left and the right text: those pointed at, a usual couple of names, or the only two there are."""
+    pointed = _pointed_at(result)
+    plain = [name for name in made if name in data]
+    for names in (pointed, *SIDES, plain):
+        if len(names) == 2 and all(name in made for name in names):
+            return names
+    raise BadRow(f"which of {', '.join(plain) or 'no texts'} are left and right cannot be told", "two texts in data")
+
+
+def _ranker(ranked: Any, made: Mapping[str, Completion]) -> Found:
+    buckets = {"ranked": ranked} if isinstance(ranked, list) else ranked
+    if not isinstance(buckets, dict) or not all(isinstance(ids, list) for ids in buckets.values()):
+        raise BadRow(f"a ranker's value that is {kind_of(ranked)}", "a list of ids, or buckets of ids")
+    sorted_ids = {name: [str(each) for each in ids] for name, ids in buckets.items()}
+    every = [each for ids in sorted_ids.values() for each in ids]
+    unknown = [each for each in every if each not in made]
+    if unknown or len(set(every)) != len(every):
+        raise BadRow(f"the ranked items {', '.join(unknown or every)}", f"each of {', '.join(made)} once")
+    if sorted_ids.get(UNSORTED):
+        return UNRANKED
+    failed = [each for name, ids in sorted_ids.items() if name.strip().lower() in FAIL for each in ids]
+    kept = [ids for name, ids in sorted_ids.items() if name.strip().lower() not in FAIL and name != UNSORTED]
+    levels = [[each] for each in kept[0]] if len(kept) == 1 else kept
+    ranks: dict[str, int | None] = dict.fromkeys(failed)
+    for level in levels:
+        place = 1 + sum(rank is not None for rank in ranks.values())
+        ranks |= dict.fromkeys(level, place)
+    if len(ranks) < 2:
+        raise BadRow(f"a ranking of {len(ranks)} items", "at least two")
+    return list(ranks), RankingAnswer(tuple(ranks.values()))
+
+
+def _rating(criterion: str, rating: Any, about: Sequence[str]) -> Found:
+    if isinstance(rating, bool) or not isinstance(rating, int) or not 1 <= rating <= 5:
+        raise BadRow(f"the rating {rating!r} of {criterion}", "whole numbers from 1 to 5")
+    return about, LikertAnswer({criterion: (rating,)})
+
+
+def _choice(result: Row, choices: Any, about: Sequence[str], data: Row, made: Mapping[str, Completion]) -> Found:
+    word = str(choices[0]).strip().lower() if isinstance(choices, list) and len(choices) == 1 else ""
+    if word in GOOD | BAD and len(about) == 1:
+        return about, ThumbsAnswer((word in GOOD,))
+    if word in EQUAL or word in ("left", "right"):
+        names = _two(result, data, made)
+        choice = "equal" if word in EQUAL else "first" if word == "left" else "second"
+        return names, SideBySideAnswer(choice)  # type: ignore[arg-type]
+    return None
+
+
+LABEL_STUDIO = Format(
+    NAME,
+    "Label Studio's JSON: pairwise, ranker (lists and buckets), ratings, choices",
+    _row,
+    lambda row: isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list),
+    finish=records_of,
+)
