@@ -279,6 +279,11 @@ class PairOutcome:
         """num_for − num_against: positive when `first` is preferred, 0 when nothing is decided."""
         return self.num_for - self.num_against
 
+    @property
+    def learned(self) -> bool:
+        """Whether it is a training pair: it has a margin, and a weight (an unresolved pair weighs 0)."""
+        return self.margin != 0 and self.weight > 0
+
 
 @dataclass(frozen=True)
 class Preference:
@@ -317,14 +322,12 @@ class Preference:
         return cls(content_id("preference", content), prompt_id, completion_ids, ranks, pairs, **other)
 
     def chosen_rejected(self) -> list[tuple[int, int, float]]:
-        """The trainer's view: (chosen index, rejected index, weight) for every pair with a nonzero margin."""
-        rows = []
-        for pair in self.pairs:
-            if pair.margin > 0:
-                rows.append((pair.first, pair.second, pair.weight))
-            elif pair.margin < 0:
-                rows.append((pair.second, pair.first, pair.weight))
-        return rows
+        """The trainer's view: (chosen index, rejected index, weight) for every pair that is learned from."""
+        return [
+            (pair.first, pair.second, pair.weight) if pair.margin > 0 else (pair.second, pair.first, pair.weight)
+            for pair in self.pairs
+            if pair.learned
+        ]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preflab.feedback.consensus import copeland_order, counted, preferences_of, task_preference
+from preflab.feedback.consensus import counted, preferences_of, task_consensus
+from preflab.feedback.order import copeland_order
 from preflab.records import Judgment, LikertAnswer, PairOutcome, RankingAnswer, ThumbsAnswer
 
 Ranks = tuple[int | None, ...]
@@ -26,7 +27,8 @@ def ranking(labeler: str, ranks: Ranks, **other: Any) -> Judgment:
 
 def preference(rankings: Sequence[tuple[str, Ranks]], weights: dict[str, float] | None = None, **other: Any) -> Any:
     judgments = [ranking(name, ranks) for name, ranks in rankings]
-    return task_preference(judgments, weights or {name: 1.0 for name, _ in rankings}, other.pop("share", 0.5), **other)
+    weights = weights or {name: 1.0 for name, _ in rankings}
+    return task_consensus(judgments, weights, other.pop("share", 0.5), **other).preference
 
 
 def test_a_single_ranking_is_its_own_consensus() -> None:
@@ -98,11 +100,6 @@ def test_a_cycle_is_a_tie_when_its_margins_are_equal() -> None:
     assert copeland_order(np.array([[0, 3, -1], [-3, 0, 2], [1, -2, 0]])) == [1, 2, 2]
 
 
-def test_another_order_can_take_its_place() -> None:
-    found = preference([("ann", (2, 1, 3))], order=lambda margins: list(range(len(margins), 0, -1)))
-    assert found.ranks == (3, 2, 1)
-
-
 def test_the_latest_revision_counts_and_surplus_does_not() -> None:
     first, second = ranking("ann", (1, 2)), ranking("ann", (2, 1), revision=2)
     surplus = ranking("bob", (1, 2), surplus=True)
@@ -126,7 +123,7 @@ def test_majority_and_reliability_differ_where_a_labeler_is_reversed() -> None:
 
 def test_mixed_kinds_are_named() -> None:
     judgments = [ranking("ann", (1, 2)), ranking("gpt", (1, 2), labeler_kind="ai")]
-    assert task_preference(judgments, {"ann": 1.0, "gpt": 1.0}, 0.5).source == "ai+human"
+    assert task_consensus(judgments, {"ann": 1.0, "gpt": 1.0}).preference.source == "ai+human"
 
 
 def test_scores_and_thumbs_are_kept() -> None:
@@ -134,11 +131,11 @@ def test_scores_and_thumbs_are_kept() -> None:
         ranking("ann", (1, 1), answer=LikertAnswer({"helpful": (4, None)})),
         ranking("bob", (1, 1), answer=LikertAnswer({"helpful": (1, None)})),
     ]
-    assert task_preference(likert, {"ann": 1.0, "bob": 1.0}, 0.5).scores == {"helpful": (2.5, None)}
+    assert task_consensus(likert, {"ann": 1.0, "bob": 1.0}).preference.scores == {"helpful": (2.5, None)}
     thumbs = [
         ranking("ann", (1, 1), answer=ThumbsAnswer((True, False))),
         ranking("bob", (1, 1), answer=ThumbsAnswer((False, None))),
     ]
-    found = task_preference(thumbs, {"ann": 1.0, "bob": 1.0}, 0.5)
+    found = task_consensus(thumbs, {"ann": 1.0, "bob": 1.0}).preference
     assert found.thumbs == pytest.approx((0.5, 0.0))
     assert found.ranks == (1, 2)

@@ -6,7 +6,7 @@ given, makes no pair; a tie makes a vote of 0, which is counted but decides noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -41,6 +41,14 @@ def ranking_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
 def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:
     """The judgment's votes on pairs, first < second, in order; its polarity decides which end is the better one.
 
+    | way | votes |
+    | --- | --- |
+    | ranking, score_then_rank | every pair of ranked completions; equal ranks are a tie |
+    | side_by_side | one; "equal" is a tie |
+    | best_of | the best against each other one: K − 1; "equal" (none is better) ties them all |
+    | likert | every pair of scores on one criterion |
+    | thumbs | up against down; two of the same are a tie |
+
     Args:
         judgment: any way of judging.
         criterion: which Likert criterion; None where there is only one.
@@ -48,23 +56,44 @@ def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:
     Raises:
         PreflabError: an answer that does not fit its completions.
     """
-    answer, num = judgment.answer, len(judgment.completion_ids)
-    if isinstance(answer, RankingAnswer):
-        votes = _from_levels(judgment, [None if rank is None else -rank for rank in _checked_ranks(judgment, answer)])
-    elif isinstance(answer, SideBySideAnswer):
-        votes = _from_choice(judgment, answer, num)
-    elif isinstance(answer, LikertAnswer):
-        votes = _from_levels(judgment, _checked_scores(judgment, answer, criterion))
-    else:
-        votes = _from_levels(judgment, _checked_thumbs(judgment, answer))
-    return votes
+    marks = failed(judgment)
+    return [vote for vote in _votes(judgment, criterion) if not (marks[vote.first] or marks[vote.second])]
+
+
+def all_votes(
+    judgments: Iterable[Judgment], confirmed_reversed: Collection[str] = (), criterion: str | None = None
+) -> list[Vote]:
+    """The votes of many judgments; those of labelers whose reversal a lead has confirmed are turned round."""
+    return [
+        vote._replace(outcome=-vote.outcome) if vote.labeler in confirmed_reversed else vote
+        for judgment in judgments
+        for vote in pair_votes(judgment, criterion)
+    ]
 
 
 def failed(judgment: Judgment) -> tuple[bool, ...]:
-    """Which completions of the judgment were marked F; only a ranking can mark one."""
+    """Which completions of the judgment were marked F.
+
+    Raises:
+        PreflabError: not one mark for each completion.
+    """
     if isinstance(judgment.answer, RankingAnswer):
+        _check_length(judgment, "ranks", len(judgment.answer.ranks))
         return tuple(rank is None for rank in judgment.answer.ranks)
-    return (False,) * len(judgment.completion_ids)
+    marks = judgment.answer.failed or (False,) * len(judgment.completion_ids)
+    _check_length(judgment, "fail marks", len(marks))
+    return marks
+
+
+def _votes(judgment: Judgment, criterion: str | None) -> list[Vote]:
+    answer = judgment.answer
+    if isinstance(answer, RankingAnswer):
+        return _from_levels(judgment, [None if rank is None else -rank for rank in _checked_ranks(judgment, answer)])
+    if isinstance(answer, SideBySideAnswer):
+        return _from_choice(judgment, answer, len(judgment.completion_ids))
+    if isinstance(answer, LikertAnswer):
+        return _from_levels(judgment, _checked_scores(judgment, answer, criterion))
+    return _from_levels(judgment, _checked_thumbs(judgment, answer))
 
 
 def _from_levels(judgment: Judgment, levels: Sequence[int | None]) -> list[Vote]:
@@ -78,13 +107,17 @@ def _from_choice(judgment: Judgment, answer: SideBySideAnswer, num: int) -> list
     if answer.best is not None:
         if not 0 <= answer.best < num:
             raise _misfit(judgment, f"best is {answer.best}", f"an index below {num}")
+        if failed(judgment)[answer.best]:
+            raise _misfit(judgment, "the best one is marked F", "a best one that did not fail")
         others = [i for i in range(num) if i != answer.best]
         return [_vote(judgment, min(answer.best, i), max(answer.best, i), 1 if answer.best < i else -1) for i in others]
     if answer.choice is None:
         return []
+    if answer.choice == "equal":
+        return _from_levels(judgment, [0] * num)
     if num != 2:
         raise _misfit(judgment, f"{answer.choice!r} between {num} completions", "two completions")
-    return [_vote(judgment, 0, 1, {"first": 1, "second": -1, "equal": 0}[answer.choice])]
+    return [_vote(judgment, 0, 1, {"first": 1, "second": -1}[answer.choice])]
 
 
 def _vote(judgment: Judgment, first: int, second: int, outcome: int) -> Vote:

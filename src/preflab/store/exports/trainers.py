@@ -17,6 +17,7 @@ from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN
 from preflab.store.formats.prompts import DEMONSTRATION
 
 TIED, EQUAL, NO_PAIR = "tied pairs", "pairs of equal texts", "preferences without a decided pair"
+UNRESOLVED = "pairs left to an adjudicator"
 UNDECIDED, NO_VERDICT = "completions neither good nor bad", "completions without thumbs and scores"
 
 
@@ -35,8 +36,8 @@ def decided_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
     """The pairs of a group with a nonzero margin and two different texts; the others are counted as dropped."""
     num = 0
     for outcome in preference.pairs:
-        if outcome.margin == 0:
-            material.drop(TIED)
+        if not outcome.learned:
+            material.drop(TIED if outcome.margin == 0 else UNRESOLVED)
             continue
         order = (outcome.first, outcome.second) if outcome.margin > 0 else (outcome.second, outcome.first)
         chosen, rejected = (material.completions[preference.completion_ids[index]] for index in order)

@@ -1,0 +1,178 @@
+"""What is settled, what is open, and what an adjudicator's word changes; each case by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from preflab.feedback.consensus import Consensus, consensus_of, counted, decisions, labeler_weights, task_consensus
+from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer
+
+Ranks = tuple[int | None, ...]
+
+
+def judged(labeler: str, answer: Answer | Ranks, num: int = 0, **other: Any) -> Judgment:
+    answer = RankingAnswer(answer) if isinstance(answer, tuple) else answer
+    num = num or len(answer.ranks) if isinstance(answer, RankingAnswer) else num
+    given = {"task_id": "t", "revision": 1, "labeler_kind": "person", "polarity": 1} | other
+    return Judgment(
+        id=f"{given['task_id']}/{labeler}/{given['revision']}", campaign_id="c", prompt_id="p",
+        completion_ids=tuple("abcdefghi"[:num]), shown_order=tuple(range(num)), question="?", answer=answer,
+        labeler_id=labeler, **given,
+    )  # fmt: skip
+
+
+def consensus(rankings: Sequence[Ranks], weights: Sequence[float] | None = None, **other: Any) -> Consensus:
+    names = [f"l{i}" for i in range(len(rankings))]
+    judgments = [judged(name, ranks) for name, ranks in zip(names, rankings, strict=True)]
+    return task_consensus(judgments, dict(zip(names, weights or [1.0] * len(names), strict=True)), **other)
+
+
+def states(found: Consensus) -> dict[tuple[int, int], str]:
+    return {(pair.outcome.first, pair.outcome.second): pair.state for pair in found.pairs}
+
+
+CIRCLE = [(1, 2, 3), (3, 1, 2), (2, 3, 1)]  # abc, bca, cab
+
+
+def test_an_even_circle_is_open_altogether() -> None:
+    found = consensus(CIRCLE)
+    # ab: abc and cab for, bca against: margin 1. Three best orders, and they differ on every pair.
+    assert found.num_orders == 3
+    assert found.unresolved == ((0, 1), (0, 2), (1, 2))
+    assert found.preference.ranks == (1, 1, 1)
+    assert found.preference.chosen_rejected() == []
+    assert [pair.outcome.margin for pair in found.pairs] == [1, -1, 1]  # the votes stay on record
+
+
+def test_a_margin_that_contradicts_the_order_is_open() -> None:
+    # Weights 3, 2, 2 on abc, bca, cab: a over b by 3 − 2 + 2, b over c by 3 + 2 − 2, c over a by −3 + 2 + 2 = 1.
+    # abc scores 3 + 3 − 1 = 5, bca and cab 1: the order is abc, and (a, c) goes the other way.
+    found = consensus(CIRCLE, [3.0, 2.0, 2.0])
+    assert found.num_orders == 1
+    assert states(found) == {(0, 1): "settled", (0, 2): "open", (1, 2): "settled"}
+    assert found.preference.ranks == (1, 2, 3)
+    assert found.preference.chosen_rejected() == [(0, 1, 0.5), (1, 2, 0.5)]
+
+
+def test_an_even_split_is_open_and_a_common_tie_is_not() -> None:
+    assert states(consensus([(1, 2), (2, 1)])) == {(0, 1): "open"}
+    assert states(consensus([(1, 2), (2, 1), (1, 1)])) == {(0, 1): "open"}
+    assert states(consensus([(1, 1), (1, 1), (1, 1)])) == {(0, 1): "tied"}
+    # One each way and three ties: more than half calls it a tie.
+    assert states(consensus([(1, 2), (2, 1), (1, 1), (1, 1), (1, 1)])) == {(0, 1): "tied"}
+    # Two each way would need more than four ties.
+    assert states(consensus([(1, 2), (2, 1), (1, 1), (1, 1)])) == {(0, 1): "open"}
+
+
+def test_an_even_split_between_two_that_others_separate_is_implied() -> None:
+    found = consensus([(1, 2, 3), (1, 2, 3), (2, 3, 1), (3, 1, 2)])
+    # abc twice, cab, bca. ab 3 − 1 = 2, bc 3 − 1 = 2, ac 2 − 2 = 0. abc alone scores 4: a over c, said by no vote.
+    assert states(found) == {(0, 1): "settled", (0, 2): "implied", (1, 2): "settled"}
+    assert found.preference.ranks == (1, 2, 3)
+    assert found.preference.chosen_rejected() == [(0, 1, 0.5), (1, 2, 0.5)]
+
+
+def test_labelers_who_weigh_nothing_leave_everything_open() -> None:
+    found = consensus([(1, 2)], [0.0])
+    assert found.unresolved == ((0, 1),)
+    assert found.preference.ranks == (1, 1)
+
+
+def test_pairs_nobody_was_asked_about_wait_for_nobody() -> None:
+    best = judged("ann", SideBySideAnswer(None, best=1), num=4)
+    found = task_consensus([best], {"ann": 1.0})
+    assert states(found) == {(0, 1): "settled", (1, 2): "settled", (1, 3): "settled"}
+    assert found.preference.ranks == (2, 1, 2, 2)
+    assert found.unresolved == ()
+
+
+def decision(answer: Answer | Ranks, num: int = 0, **other: Any) -> Judgment:
+    return judged("lead", answer, num, decides=True, **other)
+
+
+def test_a_decision_settles_what_was_open_and_only_that() -> None:
+    # b and c are open; the adjudicator turns everything round, and only b and c listen.
+    split = [(1, 2, 3), (1, 3, 2)]
+    assert states(consensus(split)) == {(0, 1): "settled", (0, 2): "settled", (1, 2): "open"}
+    found = consensus(split, decision=decision((3, 2, 1)))
+    assert states(found) == {(0, 1): "settled", (0, 2): "settled", (1, 2): "decided"}
+    assert found.preference.ranks == (1, 3, 2)
+    assert sorted(found.preference.chosen_rejected()) == [(0, 1, 1 / 3), (0, 2, 1 / 3), (2, 1, 1 / 3)]
+    assert found.unresolved == ()
+    assert found.num_open == 1
+    assert "t/lead/1" in found.preference.judgment_ids
+
+
+def test_a_decision_where_nothing_is_open_changes_nothing() -> None:
+    plain = consensus([(1, 2), (1, 2), (2, 1)])
+    assert consensus([(1, 2), (1, 2), (2, 1)], decision=decision((2, 1))) == plain
+
+
+def test_a_decision_breaks_a_circle() -> None:
+    found = consensus(CIRCLE, decision=decision((2, 1, 3)))
+    assert set(states(found).values()) == {"decided"}
+    assert found.preference.ranks == (2, 1, 3)
+
+
+def test_a_tie_or_an_f_of_the_adjudicator_closes_the_pair() -> None:
+    for ranks in ((1, 1), (None, 1)):
+        found = consensus([(1, 2), (2, 1)], decision=decision(ranks))
+        assert states(found) == {(0, 1): "closed"}
+        assert found.unresolved == ()
+        assert found.preference.ranks == (1, 1)
+        assert found.preference.chosen_rejected() == []
+
+
+def test_what_the_adjudicator_leaves_out_stays_open() -> None:
+    found = consensus(CIRCLE, decision=decision(SideBySideAnswer(None, best=0), num=3))
+    assert states(found) == {(0, 1): "decided", (0, 2): "decided", (1, 2): "open"}
+    assert found.unresolved == ((1, 2),)
+    assert found.preference.ranks == (1, 2, 2)
+
+
+def test_decisions_are_no_labels_and_the_latest_counts() -> None:
+    labels = [judged("ann", (1, 2)), judged("bob", (2, 1))]
+    first = decision((1, 2), created_at="2026-01-01T10:00:00+00:00")
+    second = decision((2, 1), created_at="2026-01-01T11:00:00+00:00", revision=2)
+    everything = [second, *labels, first]
+    assert counted(everything) == labels
+    assert decisions(everything) == {"t": second}
+    assert [found.preference.ranks for found in consensus_of(everything)] == [(2, 1)]
+
+
+def test_a_confirmed_reversal_is_turned_round_and_an_unconfirmed_one_weighs_nothing() -> None:
+    judgments = [
+        judged(name, (1, 2) if name in ("ann", "bob", "cid") else (2, 1), task_id=f"{task}")
+        for task in range(12)
+        for name in ("ann", "bob", "cid", "rev")
+    ]
+    judgments.append(judged("rev", (2, 1), task_id="alone"))
+    assert labeler_weights(judgments)["rev"] == 0.0
+    assert labeler_weights(judgments, confirmed_reversed=("rev",))["rev"] == pytest.approx(1.0, abs=0.01)
+    alone = consensus_of(judgments)[-1]
+    assert (alone.preference.ranks, alone.unresolved) == ((1, 1), ((0, 1),))
+    assert consensus_of(judgments, confirmed_reversed=("rev",))[-1].preference.ranks == (1, 2)
+
+
+def test_likert_by_criterion_gives_one_consensus_each() -> None:
+    judgments = [
+        judged("ann", LikertAnswer({"helpful": (5, 1), "honest": (1, 5)}), num=2),
+        judged("bob", LikertAnswer({"helpful": (4, 3), "honest": (2, 2)}), num=2),
+    ]
+    ranks = {name: consensus_of(judgments, criterion=name)[0].preference.ranks for name in ("helpful", "honest")}
+    assert ranks == {"helpful": (1, 2), "honest": (2, 1)}
+
+
+@pytest.mark.parametrize("num", range(2, 10))
+def test_k_may_differ_by_task(num: int) -> None:
+    judgments = [
+        judged(name, tuple(range(k, 0, -1)), task_id=f"t{k}") for k in (2, num) for name in ("ann", "bob", "cid")
+    ]
+    for found in consensus_of(judgments):
+        k = len(found.preference.completion_ids)
+        assert found.preference.ranks == tuple(range(k, 0, -1))
+        assert len(found.preference.chosen_rejected()) == k * (k - 1) // 2
+        assert sum(pair.weight for pair in found.preference.pairs) == pytest.approx(1.0)
