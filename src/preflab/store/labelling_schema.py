@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from preflab.store.schema import Base
+from preflab.store.base import Base
 
 NULLABLE_JSON = JSON(none_as_null=True)
 
@@ -93,6 +93,13 @@ class CampaignStateRow(Base):
     state: Mapped[str]
     settings: Mapped[dict[str, Any]]
     revision: Mapped[int]
+    """Goes up with every change of the options."""
+    num_tasks: Mapped[int]
+    """Gold tasks left out."""
+    num_done: Mapped[int]
+    """Tasks that have the wanted labels."""
+    num_labels: Mapped[int]
+    """Labels that count."""
     created_at: Mapped[str]
 
 
@@ -159,6 +166,8 @@ class TurnRow(Base):
     labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), primary_key=True)
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    position: Mapped[int]
+    """The task's place in the campaign."""
     state: Mapped[str]
     """`held`, `lapsed` (the lease ran out; the draft stays), `submitted` or `skipped`."""
     counts: Mapped[bool]
@@ -186,6 +195,7 @@ class TurnRow(Base):
         Index("ix_turns_expires_at", "expires_at"),
         Index("ix_turns_task_id", "task_id"),
         Index("ix_turns_own", "labeler_id", "campaign_id", "state", "closed_at"),
+        Index("ix_turns_position", "labeler_id", "campaign_id", "position"),
     )
 
 

@@ -1,4 +1,4 @@
-"""The tables: one for each record of `preflab.records`, parents as foreign keys.
+"""The tables: one for each record of `preflab.records`, parents as foreign keys; `labelling_schema` has the rest.
 
 Lists that name other records (a task's completions, a preference's judgments) are tables of their own, so that the
 database itself refuses a record without its parents. What is only ever read whole (spans, answers, columns) is JSON;
@@ -7,46 +7,30 @@ token ids and log-probabilities are blobs of little-endian int32 and float64, wh
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     Column,
-    Double,
     ForeignKey,
     Integer,
-    LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
     false,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
+
+from preflab.store.base import Base as Base
+from preflab.store.labelling_schema import AccountRow as AccountRow
+from preflab.store.labelling_schema import CampaignStateRow as CampaignStateRow
+from preflab.store.labelling_schema import EventRow as EventRow
+from preflab.store.labelling_schema import TaskStateRow as TaskStateRow
+from preflab.store.labelling_schema import TurnRow as TurnRow
 
 SCHEMA_VERSION = "0002"
 """The newest migration in migrations/versions; a test holds the two together."""
-
-
-class Base(DeclarativeBase):
-    """Names every constraint, so that a later migration can refer to it."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map: ClassVar[dict[Any, Any]] = {
-        dict[str, Any]: JSON,
-        list[Any]: JSON,
-        bytes: LargeBinary,
-        str: Text,
-        float: Double,
-    }
 
 
 class PromptRow(Base):

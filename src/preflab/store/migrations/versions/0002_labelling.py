@@ -114,6 +114,9 @@ def _campaigns() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("settings", sa.JSON(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("num_tasks", sa.Integer(), nullable=False),
+        sa.Column("num_done", sa.Integer(), nullable=False),
+        sa.Column("num_labels", sa.Integer(), nullable=False),
         sa.Column("created_at", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaigns.id"], name=op.f("fk_campaign_states_campaign_id")),
         sa.PrimaryKeyConstraint("campaign_id", name=op.f("pk_campaign_states")),
@@ -179,6 +182,7 @@ def _tasks() -> None:
         sa.Column("labeler_id", sa.Text(), nullable=False),
         sa.Column("task_id", sa.Text(), nullable=False),
         sa.Column("campaign_id", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("counts", sa.Boolean(), nullable=False),
         sa.Column("shown_order", sa.JSON(), nullable=False),
@@ -203,6 +207,7 @@ def _tasks() -> None:
     )
     op.create_index("ix_turns_expires_at", "turns", ["expires_at"], unique=False)
     op.create_index("ix_turns_own", "turns", ["labeler_id", "campaign_id", "state", "closed_at"], unique=False)
+    op.create_index("ix_turns_position", "turns", ["labeler_id", "campaign_id", "position"], unique=False)
     op.create_index("ix_turns_task_id", "turns", ["task_id"], unique=False)
     op.create_table(
         "submissions",
