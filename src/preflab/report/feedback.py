@@ -134,7 +134,10 @@ def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> T
         ("completions marked F", interval_text(found.get("fails"), percent)),
         ("completions dropped as F by consensus", f"{pairs.get('num_failed_completions', 0):,}"),
         ("pairs to learn from", f"{pairs.get('num_resolved', 0):,}"),
-        ("pairs left undecided", f"{pairs.get('num_unresolved', 0):,}"),
+        ("of these decided by an adjudicator", f"{pairs.get('num_decided', 0):,}"),
+        ("pairs left open, for an adjudicator", f"{pairs.get('num_unresolved', 0):,}"),
+        ("pairs called equal", f"{pairs.get('num_tied', 0):,}"),
+        ("even splits that other pairs settle", f"{pairs.get('num_implied', 0):,}"),
         ("groups that teach nothing", f"{pairs.get('num_without_pairs', 0):,}"),
     ]
     caption = (

@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import read_json, write_json
-from preflab.records import Labeler, Preference
+from preflab.records import Labeler
 from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
 
 if TYPE_CHECKING:
     from preflab.feedback.agreement import Agreement
+    from preflab.feedback.consensus import Consensus
     from preflab.feedback.reliability import Reliability
 
-VERSION = 1
+VERSION = 2
 needs_torch = False
 
 
 def run(ctx: StageContext) -> StageResult:
     """Weigh the labelers, agree on every task, store and freeze the preferences."""
     from preflab.feedback.agreement import agreement
-    from preflab.feedback.consensus import counted, labeler_weights, preferences_of, reliabilities
+    from preflab.feedback.consensus import consensus_of, counted, labeler_weights, reliabilities
 
     settings: PreferencesSettings = ctx.settings
     listed = read_json(ctx.inputs[settings.judgments].folder / "judgments.json")
-    judgments = counted(ctx.workspace.judgments(listed["judgment_ids"]))
+    given = ctx.workspace.judgments(listed["judgment_ids"])
+    turned = frozenset(listed.get("confirmed_reversed", ()))
+    judgments = counted(given)
     _refuse_none(judgments, "judgments", ctx.name)
     completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
     texts = {completion.id: completion.text for completion in completions}
-    preferences = preferences_of(judgments, settings.consensus, settings.fail_share, texts=texts)
-    pairs = pair_counts(preferences)
+    agreed = consensus_of(given, settings.consensus, settings.fail_share, confirmed_reversed=turned, texts=texts)
+    preferences = [consensus.preference for consensus in agreed]
+    pairs = pair_counts(agreed)
     _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", ctx.name)
     ctx.workspace.put(preferences)
 
@@ -45,22 +50,31 @@ def run(ctx: StageContext) -> StageResult:
     table = labeler_table(
         ctx.workspace.labelers(sorted(found.labelers)),
         found,
-        reliabilities(judgments),
-        labeler_weights(judgments, settings.consensus),
+        reliabilities(judgments, confirmed_reversed=turned),
+        labeler_weights(judgments, settings.consensus, confirmed_reversed=turned),
     )
     write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings))
     return StageResult(_summary(found, pairs), _figures(found, pairs))
 
 
-def pair_counts(preferences: Sequence[Preference]) -> dict[str, int]:
-    """How many groups, pairs, undecided pairs, completions dropped as F, and groups that teach nothing."""
-    resolved = [len(preference.chosen_rejected()) for preference in preferences]
+def pair_counts(agreed: Sequence[Consensus]) -> dict[str, int]:
+    """How many groups and pairs of each kind, completions dropped as F, and groups that teach nothing.
+
+    Unresolved pairs wait for an adjudicator; tied ones do not: the labelers, or an adjudicator, call them equal;
+    implied ones are even splits whose order follows from the other pairs.
+    """
+    states = Counter(pair.state for consensus in agreed for pair in consensus.pairs)
+    resolved = [len(consensus.preference.chosen_rejected()) for consensus in agreed]
     return {
-        "num_preferences": len(preferences),
+        "num_preferences": len(agreed),
         "num_resolved": sum(resolved),
-        "num_unresolved": sum(len(preference.pairs) for preference in preferences) - sum(resolved),
-        "num_failed_completions": sum(rank is None for preference in preferences for rank in preference.ranks),
+        "num_decided": states["decided"],
+        "num_unresolved": states["open"],
+        "num_tied": states["tied"] + states["closed"],
+        "num_implied": states["implied"],
+        "num_failed_completions": sum(rank is None for consensus in agreed for rank in consensus.preference.ranks),
         "num_without_pairs": sum(num == 0 for num in resolved),
+        "num_not_kemeny": sum(consensus.method != "kemeny" for consensus in agreed),
     }
 
 
@@ -115,7 +129,8 @@ def report(
 
 def _summary(found: Agreement, pairs: Mapping[str, int]) -> str:
     agreed = "" if found.strict.value is None else f", labelers agree on {found.strict.value:.0%}"
-    return f"{pairs['num_preferences']:,} rankings → {pairs['num_resolved']:,} pairs{agreed}"
+    left = f", {pairs['num_unresolved']:,} left open" if pairs["num_unresolved"] else ""
+    return f"{pairs['num_preferences']:,} rankings → {pairs['num_resolved']:,} pairs{left}{agreed}"
 
 
 def _figures(found: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:
