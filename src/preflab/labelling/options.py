@@ -1,0 +1,65 @@
+"""The options of a campaign: what is asked, how it is judged, who gets which task next."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from preflab.records import Content, Way
+from preflab.settings.base import Settings, setting
+
+OVERALL = "overall"
+"""The one criterion of score-then-rank."""
+FIXED = ("question", "polarity", "way", "criteria")
+"""What stays as it is once the campaign has a judgment: a change would give old answers a new meaning."""
+
+
+class CampaignOptions(Settings):
+    """Options of one campaign; all but the `FIXED` ones may change while it runs."""
+
+    name: str = setting(..., "What the campaign is called.", "required", min_length=1, max_length=200)
+    question: str = setting(
+        "Which completion is better?", "What the labelers are asked.", "choice", min_length=1, max_length=2000
+    )
+    polarity: Literal[1, -1] = setting(
+        1, "1: the preferred one is the better one; -1: the question asks for the worse one.", "Bai et al. 2022"
+    )
+    way: Way = setting("ranking", "How completions are judged.", "Ouyang et al. 2022, section 3.5")
+    criteria: tuple[str, ...] = setting((), "What Likert scores are given for.", "choice: none")
+    scale_ends: dict[str, tuple[str, str]] = setting({}, "Criterion → the words at its scale's ends.", "choice: none")
+    content: Content = setting("plain", "What completions are, which decides how they are shown.", "choice")
+    overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 accuracy", ge=1)
+    ask_note: bool = setting(False, "Whether labelers are asked to say why.", "choice: it costs time")
+    allow_fail: bool = setting(True, "Whether a completion can be marked F.", "R5: nonsense is removed")
+    max_tie_rate_nudge: float = setting(
+        0.5, "Above this share of ties a labeler is reminded that ties are rare; never blocked.", "choice", ge=0, le=1
+    )
+    lease_minutes: float = setting(
+        30.0, "A task not worked on for so long goes to somebody else.", "choice: a long coffee", gt=0
+    )
+    order: Literal["nearest_done", "worth_asking"] = setting(
+        "nearest_done", "Which task is next among those of one priority.", "choice: finished tasks first"
+    )
+    labelers: tuple[str, ...] = setting((), "Ids of the labelers who may judge; none: all.", "choice: all")
+    count_ai: bool = setting(False, "Whether AI judges' labels count to the overlap.", "choice: people are the point")
+    gold_share: float = setting(0.0, "Share of tasks shown whose answer is known.", "choice: none", ge=0, le=0.5)
+    hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0)
+    currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8)
+    confirmed_reversed: tuple[str, ...] = setting(
+        (), "Labelers of whom a lead has confirmed that they read the scale backwards.", "R6: never silently"
+    )
+
+    @model_validator(mode="after")
+    def _criteria_fit(self) -> CampaignOptions:
+        """Likert needs its criteria, and words stand at the ends of scales that exist."""
+        if self.way == "likert" and not self.criteria:
+            raise ValueError("way is likert and criteria is empty")
+        if len(set(self.criteria)) < len(self.criteria):
+            raise ValueError("criteria names one twice")
+        scales = {OVERALL} if self.way == "score_then_rank" else set(self.criteria)
+        if unknown := sorted(set(self.scale_ends) - scales):
+            raise ValueError(
+                f"scale_ends has {', '.join(unknown)}, the scales are {', '.join(sorted(scales)) or 'none'}"
+            )
+        return self
