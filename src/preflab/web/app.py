@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from preflab import __version__
 from preflab.store.workspace import Workspace
-from preflab.web import files, health
+from preflab.web import api, files, health
 from preflab.web.errors import install_errors
 from preflab.web.pages import account, home
 from preflab.web.security import Guard
@@ -19,7 +19,7 @@ from preflab.web.settings import WebSettings
 THREADS = 12
 """Requests dealt with at once; below the database pool's 15 connections, so that none waits for one."""
 
-ROUTERS = (files.router, health.router, account.router, home.router)
+ROUTERS = (files.router, health.router, account.router, home.router, api.router, api.docs_router)
 
 
 def create_app(ws: Workspace, settings: WebSettings | None = None) -> FastAPI:

@@ -31,17 +31,18 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ufff9-\ufffb\uf
 ISOLATES = re.compile("[\u061c\u200b-\u200f\u2060-\u2069]")
 
 
-def rendered(text: str, content: str = "plain") -> Markup:
+def rendered(text: str, content: str = "plain", *, fold: bool = True) -> Markup:
     """A text as a block of HTML.
 
     Args:
         text: what a person or a model wrote.
         content: `plain`, `markdown`, `code`, `chat` (Markdown, one turn) or `image` (the name of an image's file).
+        fold: show the beginning of a long text and the whole of it on demand; off for instructions.
     """
     if content == "image":
         return _image(text)
     body = _block(text, content)
-    if len(text) <= LONG:
+    if len(text) <= LONG or not fold:
         return body
     beginning = _block(text[:BEGINNING], "code" if content == "code" else "plain")
     return Markup(
@@ -116,7 +117,7 @@ def _parser() -> MarkdownIt:
 PARSER = _parser()
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=512)
 def _markdown(text: str) -> Markup:
     tokens = PARSER.parse(text)
     for token in tokens:

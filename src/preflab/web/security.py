@@ -11,13 +11,12 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preflab.web.answers import bare_answer
-from preflab.web.settings import WebSettings
+from preflab.web.settings import WebSettings, split_address
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 POLICY = "; ".join(
@@ -95,20 +94,20 @@ def from_own_page(headers: Headers, settings: WebSettings) -> bool:
     if site is not None:
         return site in ("same-origin", "none") or trusted
     if origin is not None:
-        return trusted or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+        return trusted or split_address(origin).netloc.lower() == headers.get("host", "").lower()
     return not has_cookie
 
 
 def known_host(host: str, settings: WebSettings) -> bool:
     """Whether a Host header names this app: an IP address always (DNS rebinding needs a name), else a known name."""
-    name = urlsplit(f"//{host}").hostname or ""
+    name = split_address(f"//{host}").hostname or ""
     try:
         ip_address(name)
         return True
     except ValueError:
         pass
     known = {"localhost", settings.host.lower()}
-    known |= {urlsplit(origin).hostname or "" for origin in (*settings.trusted_origins, settings.public_url)}
+    known |= {split_address(origin).hostname or "" for origin in (*settings.trusted_origins, settings.public_url)}
     if settings.is_public:
         own = socket.gethostname().lower()
         known |= {own, f"{own}.local"}

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from preflab.errors import PreflabError
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of one request; files are imported on the command line, not uploaded."""
+
+
+def split_address(address: str) -> SplitResult:
+    """An address in its parts; one that cannot be read has none of them."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class WebSettings:
 
     def __post_init__(self) -> None:
         for origin in (*self.trusted_origins, *filter(None, (self.public_url,))):
-            parts = urlsplit(origin)
+            parts = split_address(origin)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/"):
                 raise PreflabError(
                     f"the origin {origin!r}", "an address such as https://label.example.org, without a path"

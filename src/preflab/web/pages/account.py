@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
@@ -16,7 +15,7 @@ from preflab.store.workspace import Workspace
 from preflab.web.errors import sentence, status_of
 from preflab.web.identity import Me, Settled, Workspaced, forget, remember, who
 from preflab.web.pages import page
-from preflab.web.settings import WebSettings
+from preflab.web.settings import WebSettings, split_address
 
 router = APIRouter(include_in_schema=False)
 
@@ -31,7 +30,7 @@ def address(request: Request) -> str:
 
 def own_path(target: str) -> str:
     """A path of this app to go to after signing in; anything that would lead elsewhere becomes the first page."""
-    parts = urlsplit(target)
+    parts = split_address(target)
     inside = not parts.scheme and not parts.netloc and target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if inside and target.isprintable() and "\\" not in target else "/"
 

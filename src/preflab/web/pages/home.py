@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from preflab.labelling.accounts import Account
-from preflab.labelling.campaigns import CampaignView, list_campaigns
+from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.submissions import own_progress
 from preflab.records import Campaign
 from preflab.store.workspace import Workspace
+from preflab.web.access import my_campaigns
 from preflab.web.identity import Workspaced, who
 from preflab.web.pages import page
 
@@ -33,17 +34,6 @@ def home(request: Request, ws: Workspaced) -> Response:
     if me is None:
         return RedirectResponse("/signin", 303)
     return page(request, "home.html.j2", campaigns=[_card(ws, view, me) for view in my_campaigns(ws, me)])
-
-
-def my_campaigns(ws: Workspace, me: Account) -> list[CampaignView]:
-    """The campaigns this person may judge in: open to all, or naming them."""
-    return [view for view in list_campaigns(ws) if may_judge(view, me)]
-
-
-def may_judge(view: CampaignView, me: Account) -> bool:
-    """Whether a campaign is open to this person; leads see all."""
-    named = view.options.labelers
-    return not named or me.labeler_id in named or me.role == "lead"
 
 
 def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:

@@ -1,0 +1,13 @@
+"""The JSON API, version 1: what the pages do, for scripts. `/api/docs` describes it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from preflab.web.api import accounts, campaigns, docs, labelling
+
+router = APIRouter(prefix="/api/v1")
+for part in (accounts.router, labelling.router, campaigns.router):
+    router.include_router(part)
+
+docs_router = docs.router

@@ -1,0 +1,138 @@
+"""API: what labelers do. The labelling page's own script uses these."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from preflab.errors import PreflabError
+from preflab.labelling.assignment import next_turn, turn, waiting
+from preflab.labelling.campaigns import campaign_view, must_read, read_guideline
+from preflab.labelling.checks import checked_answer
+from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
+from preflab.web.access import my_campaign, my_campaigns
+from preflab.web.api.shapes import (
+    CampaignShape,
+    DoneShape,
+    DraftIn,
+    GuidelineShape,
+    JudgmentIn,
+    NextShape,
+    ProgressShape,
+    ReadIn,
+    ReceiptShape,
+    SkipIn,
+    TurnShape,
+)
+from preflab.web.identity import Me, Workspaced
+
+router = APIRouter(tags=["labelling"])
+
+
+@router.get("/campaigns")
+def campaigns(ws: Workspaced, me: Me) -> list[CampaignShape]:
+    """The campaigns one may judge in."""
+    return [CampaignShape.of(view) for view in my_campaigns(ws, me)]
+
+
+@router.get("/campaigns/{campaign_id}")
+def campaign(ws: Workspaced, me: Me, campaign_id: str) -> CampaignShape:
+    """One campaign."""
+    return CampaignShape.of(my_campaign(ws, me, campaign_id))
+
+
+@router.get("/campaigns/{campaign_id}/instructions")
+def instructions(ws: Workspaced, me: Me, campaign_id: str) -> GuidelineShape:
+    """The newest instructions."""
+    guideline = my_campaign(ws, me, campaign_id).guideline
+    return GuidelineShape(version=guideline.version, text=guideline.text)
+
+
+@router.post("/campaigns/{campaign_id}/instructions/read", status_code=204)
+def has_read(ws: Workspaced, me: Me, campaign_id: str, body: ReadIn) -> Response:
+    """Say that a version of the instructions was read."""
+    my_campaign(ws, me, campaign_id)
+    read_guideline(ws, campaign_id, me.labeler_id, body.version)
+    return Response(status_code=204)
+
+
+@router.get("/campaigns/{campaign_id}/next")
+def next_task(ws: Workspaced, me: Me, campaign_id: str) -> NextShape:
+    """The next task, held for a while; the one held already, if there is one."""
+    my_campaign(ws, me, campaign_id)
+    unread = must_read(ws, campaign_id, me.labeler_id)
+    found = next_turn(ws, campaign_id, me.labeler_id)
+    version = unread.version if unread else None
+    if found is None:
+        why = waiting(ws, campaign_id, me.labeler_id)
+        return NextShape(turn=None, reason=why.reason, num_left=why.num_left, must_read=version)
+    return NextShape(turn=TurnShape.of(found), must_read=version)
+
+
+@router.get("/campaigns/{campaign_id}/done")
+def done(ws: Workspaced, me: Me, campaign_id: str, limit: int = 50) -> list[DoneShape]:
+    """What one has submitted, the latest first."""
+    my_campaign(ws, me, campaign_id)
+    found = history(ws, campaign_id, me.labeler_id, min(max(limit, 1), 1000))
+    return [DoneShape(task_id=each.task_id, revision=each.revision, at=str(each.at)) for each in found]
+
+
+@router.get("/campaigns/{campaign_id}/progress")
+def progress(ws: Workspaced, me: Me, campaign_id: str) -> ProgressShape:
+    """One's own pace and tie rate."""
+    my_campaign(ws, me, campaign_id)
+    mine = own_progress(ws, campaign_id, me.labeler_id)
+    return ProgressShape(
+        num_done=mine.num_done, num_skipped=mine.num_skipped, median_seconds=mine.median_seconds,
+        tie_rate=mine.tie_rate, as_shown_rate=mine.as_shown_rate,
+    )  # fmt: skip
+
+
+@router.get("/tasks/{task_id}")
+def own_task(ws: Workspaced, me: Me, task_id: str) -> TurnShape:
+    """A task that was given to the one who asks, also after it was submitted."""
+    return TurnShape.of(turn(ws, task_id, me.labeler_id))
+
+
+@router.post("/tasks/{task_id}/judgments", status_code=201)
+def judge(
+    ws: Workspaced,
+    me: Me,
+    task_id: str,
+    body: JudgmentIn,
+    response: Response,
+    idempotency_key: Annotated[str, Header(max_length=100)] = "",
+) -> ReceiptShape:
+    """Submit a judgment: stored when the answer comes back; the same key again gives the same receipt."""
+    key = body.key or idempotency_key
+    if not key:
+        raise PreflabError("key: missing", "a key made once per submission", "send `key` or the header Idempotency-Key")
+    mine = turn(ws, task_id, me.labeler_id)
+    receipt = submit(
+        ws,
+        Submission(
+            key=key, task_id=task_id, labeler_id=me.labeler_id, based_on=body.based_on,
+            answer=checked_answer(campaign_view(ws, mine.campaign.id).options, len(mine.completions), body.answer),
+            active_ms=body.active_ms, shown_ms=body.shown_ms, note=body.note, flagged=body.flagged,
+            guideline_version=body.guideline_version or mine.guideline_version,
+        ),
+    )  # fmt: skip
+    response.status_code = 200 if receipt.repeated else 201
+    return ReceiptShape(
+        judgment_id=receipt.judgment_id, revision=receipt.revision, surplus=receipt.surplus, repeated=receipt.repeated
+    )
+
+
+@router.put("/tasks/{task_id}/draft", status_code=204)
+def keep_draft(ws: Workspaced, me: Me, task_id: str, body: DraftIn) -> Response:
+    """Keep work in progress; the draft is given back with the task."""
+    save_draft(ws, task_id, me.labeler_id, body.draft, body.based_on)
+    return Response(status_code=204)
+
+
+@router.post("/tasks/{task_id}/skip", status_code=204)
+def pass_over(ws: Workspaced, me: Me, task_id: str, body: SkipIn) -> Response:
+    """Pass a task over, with the reason; it goes to somebody else."""
+    skip(ws, task_id, me.labeler_id, body.reason)
+    return Response(status_code=204)

@@ -1,0 +1,253 @@
+"""What the API takes and gives, as OpenAPI describes it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from preflab.labelling.accounts import Account
+from preflab.labelling.assignment import Turn
+from preflab.labelling.campaigns import CampaignView
+from preflab.labelling.checks import answer_json
+
+
+AnswerJSON = dict[str, Any]
+ANSWER = (
+    'By the campaign\'s way: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, {"best": 1}, '
+    '{"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": {"overall": [6, 2]}}; all but '
+    'rankings may add {"failed": [false, true]}. Aligned with `completions`, not with the order shown.'
+)
+
+
+class Shape(BaseModel):
+    """A body: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(Shape):
+    """An error in three lines."""
+
+    found: str
+    expected: str
+    do: str
+    kind: str = Field("", description="stale, not_found, not_allowed, too_many, invalid or signed_out")
+
+
+class ProblemBody(Shape):
+    """Every status of 400 and above has this body."""
+
+    error: Problem
+
+
+class MeShape(Shape):
+    """Who is asking."""
+
+    id: str
+    labeler_id: str
+    name: str
+    role: str
+
+    @classmethod
+    def of(cls, account: Account) -> MeShape:
+        """The account without its address."""
+        return cls(id=account.id, labeler_id=account.labeler_id, name=account.name, role=account.role)
+
+
+class CampaignShape(Shape):
+    """A campaign as its labelers may know it."""
+
+    id: str
+    name: str
+    question: str
+    polarity: int = Field(description="+1: the preferred one is the better; −1: the question asks for the worse")
+    way: str
+    criteria: list[str]
+    scale_ends: dict[str, tuple[str, str]]
+    content: str
+    ask_note: bool
+    allow_fail: bool = Field(description="whether a completion can be marked F")
+    state: str
+    num_tasks: int
+    guideline_version: int
+
+    @classmethod
+    def of(cls, view: CampaignView) -> CampaignShape:
+        """What labelers may know of a campaign: neither gold share, nor the other labelers, nor costs."""
+        campaign = view.campaign
+        return cls(
+            id=campaign.id, name=campaign.name, question=campaign.question, polarity=campaign.polarity,
+            way=campaign.way, criteria=list(campaign.criteria),
+            scale_ends={name: (ends[0], ends[1]) for name, ends in campaign.scale_ends.items()},
+            content=campaign.content, ask_note=campaign.ask_note, allow_fail=view.options.allow_fail, state=view.state, num_tasks=view.num_tasks,
+            guideline_version=view.guideline.version,
+        )  # fmt: skip
+
+
+class MessageShape(Shape):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class SpanShape(Shape):
+    """A stretch of a completion."""
+
+    role: str
+    text: str
+
+
+class TurnShape(Shape):
+    """A task held for the one who asks. Who wrote a completion is not said, nor its id, which a model's name is in."""
+
+    task_id: str
+    campaign_id: str
+    question: str
+    way: str
+    content: str
+    prompt: str = Field(description="plain text, or the conversation's turns one below the other")
+    messages: list[MessageShape]
+    completions: list[list[SpanShape]] = Field(description="in the task's order; answers are aligned with it")
+    shown_order: list[int] = Field(description="position on the page → index into `completions`")
+    state: str
+    expires_at: str
+    revision: int = Field(description="the latest one of yours, 0 before the first; `based_on` of the next")
+    answer: AnswerJSON | None = Field(description="your latest answer")
+    draft: dict[str, Any] | None
+    guideline_version: int
+
+    @classmethod
+    def of(cls, turn: Turn) -> TurnShape:
+        """What a labeler may see of a turn."""
+        return cls(
+            task_id=turn.task.id, campaign_id=turn.campaign.id, question=turn.campaign.question, way=turn.campaign.way,
+            content=turn.campaign.content, prompt=turn.prompt.shown,
+            messages=[MessageShape(role=each.role, content=each.content) for each in turn.prompt.messages],
+            completions=[
+                [SpanShape(role=span.role, text=span.text) for span in completion.spans]
+                for completion in turn.completions
+            ],
+            shown_order=list(turn.shown_order), state=turn.state, expires_at=str(turn.expires_at or ""),
+            revision=turn.revision, answer=answer_json(turn.answer, turn.campaign.way) if turn.answer else None, draft=turn.draft,
+            guideline_version=turn.guideline_version,
+        )  # fmt: skip
+
+
+class NextShape(Shape):
+    """The next task, or why there is none."""
+
+    turn: TurnShape | None
+    reason: str = Field("", description="why there is none")
+    num_left: int = Field(0, description="tasks that others hold at the moment")
+    must_read: int | None = Field(None, description="version of the instructions to read before the first task")
+
+
+class JudgmentIn(Shape):
+    """A submission."""
+
+    key: str = Field("", max_length=100, description="made by the client, once per act; or header Idempotency-Key")
+    based_on: int = Field(0, ge=0, description="the revision it was made from; a later one there is answered 409")
+    answer: AnswerJSON = Field(description=ANSWER)
+    active_ms: int = Field(0, ge=0, description="time spent on it, milliseconds")
+    shown_ms: int = Field(0, ge=0, description="time it was on the screen, milliseconds")
+    note: str = Field("", max_length=20_000)
+    flagged: bool = False
+    guideline_version: int = Field(0, ge=0, description="of the instructions that were read; 0: those of the turn")
+
+
+class ReceiptShape(Shape):
+    """A submission is stored when this comes back."""
+
+    judgment_id: str
+    revision: int
+    surplus: bool = Field(description="kept beyond what was wanted")
+    repeated: bool = Field(description="this key was stored before; nothing was added")
+
+
+class DraftIn(Shape):
+    """Work in progress, kept as it is."""
+
+    draft: dict[str, Any]
+    based_on: int = Field(0, ge=0)
+
+
+class SkipIn(Shape):
+    """Why a task is passed over."""
+
+    reason: str = Field("", max_length=2000)
+
+
+class ReadIn(Shape):
+    """Which instructions were read."""
+
+    version: int = Field(ge=1)
+
+
+class GuidelineShape(Shape):
+    """Written instructions, in Markdown."""
+
+    version: int
+    text: str
+
+
+class DoneShape(Shape):
+    """One of one's own submissions."""
+
+    task_id: str
+    revision: int
+    at: str
+
+
+class ProgressShape(Shape):
+    """One's own pace."""
+
+    num_done: int
+    num_skipped: int
+    median_seconds: float | None
+    tie_rate: float | None
+    as_shown_rate: float | None
+
+
+class CampaignIn(Shape):
+    """A new campaign."""
+
+    options: dict[str, Any] = Field(description="as `preflab campaign` takes them; unknown keys are refused")
+    groups: list[list[str]] = Field(min_length=1, description="completion ids of each task, of one prompt each")
+    instructions: str = Field("", max_length=200_000, description="Markdown")
+    gold: dict[int, AnswerJSON] = Field(default_factory=dict, description="place in `groups` → the known answer")
+
+
+class ChangeIn(Shape):
+    """Changed options."""
+
+    revision: int = Field(description="of the options that were read; a later one there is answered 409")
+    changes: dict[str, Any]
+
+
+class StateIn(Shape):
+    """Open, pause or close a campaign."""
+
+    state: Literal["open", "paused", "closed"]
+
+
+class InstructionsIn(Shape):
+    """A new version of the instructions."""
+
+    text: str = Field(max_length=200_000)
+
+
+class InviteIn(Shape):
+    """A single-use invitation."""
+
+    role: Literal["lead", "adjudicator", "labeler", "ai"] = "labeler"
+    campaign_ids: list[str] = []
+    hours: float = Field(72, gt=0, le=24 * 90)
+
+
+class InviteShape(Shape):
+    """The link, said this once."""
+
+    url: str
+    expires_at: str

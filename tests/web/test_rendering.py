@@ -1,0 +1,167 @@
+"""What strangers wrote comes out inert, whole and readable."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from preflab.errors import PreflabError
+from preflab.records import Completion, Message, Prompt, Span
+from preflab.store.images import add_image, read_image
+from preflab.web.rendering import isolated, rendered, rendered_completion, rendered_prompt, visible
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<style>*{display:none}</style>",
+    "<iframe src=https://evil.example></iframe>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "[x](javascript:alert(1))",
+    "[x](JaVaScRiPt&colon;alert(1))",
+    "[x](java\nscript:alert(1))",
+    "[x](data:text/html,<script>alert(1)</script>)",
+    "[x](vbscript:x)",
+    "![x](https://evil.example/pixel.png)",
+    "![x](/image/x.svg)",
+    "[x](/signout)",
+    "[x](//evil.example)",
+    "[x](https://ok.example 'onmouseover=alert(1)')",
+    '<https://ok.example/"onmouseover=alert(1)>',
+    "`<script>`",
+    "```\n<script>\n```",
+    '```html" onload=alert(1)\n<b>\n```',
+    "|<script>|b|\n|-|-|\n|<img src=x>|2|",
+    "&lt;script&gt;",
+    "<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    "<form action=https://evil.example><button>",
+    "</div></main></body>",
+    "<base href=https://evil.example>",
+]
+ALLOWED = {
+    "div", "p", "br", "hr", "h3", "h4", "h5", "h6", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li",
+    "a", "table", "thead", "tbody", "tr", "th", "td", "details", "summary",
+}  # fmt: skip
+ATTRIBUTES = {"class", "dir", "href", "rel", "target", "start"}
+
+
+class Seen(HTMLParser):
+    """Tags and attributes of a piece of HTML, and whether its tags are closed in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in ("br", "hr", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("content", ["plain", "markdown", "code", "chat", "image"])
+@pytest.mark.parametrize("length", ["short", "folded"])
+def test_hostile_texts_come_out_inert(text: str, content: str, length: str) -> None:
+    whole = text if length == "short" else f"{text}\n\n" + "words " * 2000
+    seen = Seen(rendered(whole, content))
+    assert not seen.open
+    assert set(seen.tags) <= ALLOWED
+    assert {name for name, _ in seen.attributes} <= ATTRIBUTES
+    for name, value in seen.attributes:
+        assert name != "href" or re.match(r"https?://|mailto:", value or "")
+        assert name != "rel" or value == "noopener noreferrer nofollow"
+
+
+@pytest.mark.parametrize("content", ["plain", "code"])
+def test_plain_texts_are_shown_as_they_were_written(content: str) -> None:
+    for text in HOSTILE:
+        assert Seen(rendered(text, content)).text == text
+
+
+def test_markdown_is_formatted_below_the_pages_own_headings() -> None:
+    html = rendered("# Title\n\n- *one*\n- [two](https://ok.example)\n\n|a|b|\n|-|-|\n|1|2|", "markdown")
+    seen = Seen(html)
+    assert "h3" in seen.tags
+    assert not {"h1", "h2"} & set(seen.tags)
+    assert {"em", "ul", "a", "table"} <= set(seen.tags)
+    assert 'href="https://ok.example"' in html
+
+
+def test_a_long_text_is_shown_whole_behind_a_fold() -> None:
+    text = "".join(f"word{number} " for number in range(25_000))[:200_000]
+    for content in ("plain", "markdown", "code", "chat"):
+        html = rendered(text, content)
+        assert "Show all 200,000 characters" in html
+        folded = html.split("<details", 1)[1]
+        assert text.strip() in folded.replace("\n", " ")
+        assert text[:3000] in html.split("<details", 1)[0]
+    assert "<details" not in rendered(text, "plain", fold=False)
+
+
+def test_control_characters_are_seen_and_overrides_do_nothing() -> None:
+    assert visible("a\x00b\x1b[31m\x7f\tc\n") == "a␀b␛[31m␡\tc\n"
+    assert visible("a\r\nb\rc") == "a\nb␍c"
+    assert visible("evil\u202egnp.exe") == "evil⟦U+202E⟧gnp.exe"
+    assert visible("\ud800") == "?"
+    marks = "עברית\u200f!"
+    assert visible(marks) == marks  # a mark that Hebrew needs
+    assert "⟦U+200F⟧" in visible(marks, code=True)
+    assert 'dir="auto"' in rendered(marks)
+    assert 'dir="ltr"' in rendered(marks, "code")
+    assert isolated("<b>\u202e") == "<bdi>&lt;b&gt;⟦U+202E⟧</bdi>"
+
+
+def test_turns_are_told_apart_and_the_model_is_not_named() -> None:
+    prompt = Prompt.make(messages=(Message("system", "Be kind."), Message("user", "<b>Hi</b>")))
+    html = rendered_prompt(prompt, "chat")
+    assert html.index("System") < html.index("Be kind.") < html.index("User") < html.index("&lt;b&gt;Hi")
+    spans = (Span("I look it up."), Span("42 km", by_policy=False, role="tool"), Span("It is 42 km."))
+    completion = Completion.make(prompt.id, "", "secret-model", spans=spans)
+    html = rendered_completion(completion, "chat")
+    assert html.index("I look") < html.index("Tool") < html.index("42 km") < html.index("It is")
+    assert "secret-model" not in html
+    assert completion.id not in html
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 16
+
+
+def test_images_are_those_of_the_workspace_alone(tmp_path: Path) -> None:
+    file = tmp_path / "picture.svg"  # what it is, its bytes say
+    file.write_bytes(PNG)
+    name = add_image(tmp_path, file)
+    assert name.endswith(".png")
+    assert add_image(tmp_path, file) == name
+    assert read_image(tmp_path, name) == (PNG, "image/png")
+    assert f'src="/image/{name}"' in rendered(name, "image")
+    for other in ("https://evil.example/a.png", "../preflab.db", f"../images/{name}", "a.svg", f"{name}?x", "x" * 64):
+        assert "<img" not in rendered(other, "image")
+        assert read_image(tmp_path, other) is None
+
+
+def test_what_is_no_image_is_not_taken_in_nor_served(tmp_path: Path) -> None:
+    file = tmp_path / "picture.png"
+    file.write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>")
+    with pytest.raises(PreflabError, match="not an image"):
+        add_image(tmp_path, file)
+    with pytest.raises(PreflabError, match="missing.png"):
+        add_image(tmp_path, tmp_path / "missing.png")
+    file.write_bytes(PNG)
+    name = add_image(tmp_path, file)
+    (tmp_path / "images" / name).write_bytes(PNG + b"changed")
+    assert read_image(tmp_path, name) is None
