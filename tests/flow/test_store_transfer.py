@@ -108,7 +108,7 @@ def judgment(task: Task, labeler: Labeler, answer: Any, revision: int = 1) -> Ju
         active_ms=1234,
         created_at="2026-11-20T12:00:00Z",
         note='a, "note"',
-        surplus=True,
+        surplus=revision == 1 and not isinstance(answer, LikertAnswer),
     )
 
 
@@ -336,7 +336,7 @@ def test_parquet_refuses_a_column_of_two_kinds_and_the_archive(workspace: Worksp
     with pytest.raises(PreflabError, match="cannot be written as judgments"):
         export_from(workspace, tmp_path / "j.parquet", "judgments")
     with pytest.raises(PreflabError, match="cannot be written as prompts"):
-        export_from(workspace, tmp_path / "p.csv", "prompts")
+        export_from(workspace, tmp_path / "p.xlsx", "prompts")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w"]
     export_from(workspace, tmp_path / "e.parquet", "trl-explicit", selection=Selection(ids=[RANKING.id]))
     assert pq.read_table(tmp_path / "e.parquet").column("chosen").to_pylist() == [" Here.", " Here."]

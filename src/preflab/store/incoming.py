@@ -107,8 +107,13 @@ def _homes(workspace: Workspace, found: Imported) -> dict[str, Home]:
 
 
 def _look(prompt: Prompt, task: Task, completions: Mapping[str, Completion], campaign: Campaign) -> object:
-    texts = sorted(completions[i].text.strip() for i in task.completion_ids)
-    return prompt.shown.strip(), tuple(texts), campaign.way
+    texts = sorted(_words(completions[i].text) for i in task.completion_ids)
+    return _words(prompt.shown), tuple(texts), campaign.way
+
+
+def _words(text: str) -> str:
+    """A text without what a spreadsheet adds or loses: spaces around it, and the apostrophe before a formula."""
+    return text.strip().removeprefix("'")
 
 
 def _places(
@@ -117,8 +122,8 @@ def _places(
     """For each completion of the home its index in the file's task; equal texts are dealt out in order."""
     waiting: dict[str, list[int]] = defaultdict(list)
     for index, completion_id in enumerate(task.completion_ids):
-        waiting[theirs[completion_id].text.strip()].append(index)
-    return tuple(waiting[known[i].text.strip()].pop(0) for i in home.completion_ids)
+        waiting[_words(theirs[completion_id].text)].append(index)
+    return tuple(waiting[_words(known[i].text)].pop(0) for i in home.completion_ids)
 
 
 def _moved(judgment: Judgment, labelers: Mapping[str, Labeler], homes: Mapping[str, Home]) -> Judgment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def export_from(
 
     Args:
         workspace: where from.
-        path: the file, ending in .jsonl or .parquet.
+        path: the file, ending in .jsonl, .parquet or .csv.
         format: one of `exports.EXPORTS`.
         selection: which records; None: all.
         settings: strict columns, thresholds of labels.
@@ -183,7 +184,7 @@ def export_from(
     records = _selected(workspace, export, selection)
     material = _material(workspace, export, records, settings)
     export.check(material.prompts.values())
-    rows = [row for record in records for row in export.rows(record, material)]
+    rows = [row for unit in export.units(records) for row in export.rows(unit, material)]
     if not rows:
         dropped = "; ".join(f"{reason}: {number}" for reason, number in sorted(material.dropped.items()))
         raise PreflabError(
@@ -219,7 +220,8 @@ def _selected(workspace: Workspace, export: Export, selection: Selection) -> lis
         model = export.model or selection.model
         records = workspace.completions(ids, prompt_ids=selection.prompt_ids, model=model)
     elif export.of == "judgment":
-        records = workspace.judgments(ids, campaign_id=_campaign_id(workspace, selection), all_revisions=True)
+        campaign_id = _campaign_id(workspace, selection)
+        records = workspace.judgments(ids, campaign_id=campaign_id, all_revisions=not export.latest)
     else:
         records = workspace.preferences(ids, prompt_ids=selection.prompt_ids, source=source)
         records = _of_campaign(workspace, records, _campaign_id(workspace, selection))
@@ -258,4 +260,5 @@ def _material(workspace: Workspace, export: Export, records: list[Any], settings
         labelers={x.id: x for x in workspace.labelers()} if judged else {},
         campaigns={c.id: c for c in workspace.campaigns()} if judged else {},
         settings=settings,
+        made_of=Counter({f"{export.of}s": len(records)}),
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from preflab.errors import PreflabError, nearest
-from preflab.store.exports import archive, trainers
+from preflab.store.exports import archive, published, trainers
 from preflab.store.exports.base import Export
 
-EXPORTS: dict[str, Export] = {export.name: export for export in (*trainers.EXPORTS, *archive.EXPORTS)}
+EXPORTS: dict[str, Export] = {
+    export.name: export for export in (*trainers.EXPORTS, *published.EXPORTS, *archive.EXPORTS)
+}
 """Name → how it is written."""
 
 

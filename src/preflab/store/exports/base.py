@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -18,7 +19,9 @@ from preflab.store.database import to_json
 
 Row = dict[str, Any]
 EXPORT_VERSION = 1
-SUFFIXES = (".jsonl", ".parquet")
+SUFFIXES = (".jsonl", ".parquet", ".csv")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a cell begins that a spreadsheet would calculate; written with an apostrophe before it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class Settings:
     """Of labels from scores: at least this is good."""
     bad_to: float = 2.0
     """Of labels from scores: at most this is bad; between the two is dropped."""
+    failed_as_rejected: bool = False
+    """Of pairs: every completion that is F is rejected in favour of every one that is not."""
+    margin: bool = False
+    """Of pairs: a column `margin`, votes for minus votes against, which some reward trainers read."""
 
 
 @dataclass
@@ -45,6 +52,8 @@ class Material:
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     dropped: Counter[str] = field(default_factory=Counter)
+    made_of: Counter[str] = field(default_factory=Counter)
+    """Kind of record → how many were selected."""
 
     def drop(self, reason: str, num: int = 1) -> None:
         """Count something that does not get into the file."""
@@ -65,31 +74,37 @@ class Export:
     check: Callable[[Iterable[Prompt]], None] = lambda prompts: None
     """Refuses prompts that the format cannot hold."""
     parquet: bool = True
-    """False for the archive, whose nested objects differ from line to line."""
+    """False where nested objects differ from row to row."""
     model: str | None = None
     """Only completions of this model, for formats of completions."""
+    latest: bool = False
+    """Of judgments: the last revision of each labeler on each task alone, surplus ones dropped."""
+    units: Callable[[list[Any]], list[Any]] = lambda records: records
+    """Records → what a row is made of, for formats whose row holds several of them."""
 
 
 def write_rows(path: Path, rows: list[Row], *, export: Export, material: Material, chosen: Row) -> Row:
-    """Write rows as JSONL or Parquet and the manifest `<file>.manifest.json`, beside and renamed.
+    """Write rows as JSONL, Parquet or CSV and the manifest `<file>.manifest.json`, beside and renamed.
 
     Returns:
-        the manifest: format, file, sha256, num_rows, dropped (reason → count), settings, selection.
+        the manifest: format, file, sha256, num_rows, made_of (kind → count), dropped (reason → count), settings,
+        selection.
 
     Raises:
         PreflabError: an unknown kind of file, rows that Parquet cannot hold, a full disk.
     """
     if path.suffix not in SUFFIXES or (path.suffix == ".parquet" and not export.parquet):
-        known = SUFFIXES if export.parquet else SUFFIXES[:1]
+        known = [suffix for suffix in SUFFIXES if export.parquet or suffix != ".parquet"]
         raise PreflabError(f"{path}: cannot be written as {export.name}", f"a file ending in {' or '.join(known)}")
     rows = [{name: _sorted(value) for name, value in row.items()} for row in rows]
-    data = _jsonl(rows) if path.suffix == ".jsonl" else _parquet(path, rows)
+    data = _parquet(path, rows) if path.suffix == ".parquet" else {".jsonl": _jsonl, ".csv": _csv}[path.suffix](rows)
     manifest = {
         "export_version": EXPORT_VERSION,
         "format": export.name,
         "file": path.name,
         "sha256": hashlib.sha256(data).hexdigest(),
         "num_rows": len(rows),
+        "made_of": dict(sorted(material.made_of.items())),
         "dropped": dict(sorted(material.dropped.items())),
         "settings": material.settings.__dict__,
         "selection": chosen,
@@ -115,6 +130,25 @@ def _sorted(value: Any) -> Any:
 
 def _jsonl(rows: list[Row]) -> bytes:
     return "".join(f"{to_json(row)}\n" for row in rows).encode()
+
+
+def _csv(rows: list[Row]) -> bytes:
+    """A spreadsheet: lists and objects as JSON in their cells, formulas made harmless."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    buffer = io.StringIO()
+    sheet = csv.writer(buffer, lineterminator="\n")
+    sheet.writerow([_cell(name) for name in names])
+    sheet.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    return buffer.getvalue().encode()
+
+
+def _cell(value: Any) -> str:
+    """A cell's text; what a spreadsheet would take for a formula gets an apostrophe."""
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else to_json(value)
+    harmless = not isinstance(value, str) or not text.lstrip(" ").startswith(FORMULA)
+    return text if harmless else f"'{text}"
 
 
 def _parquet(path: Path, rows: list[Row]) -> bytes:

@@ -16,8 +16,10 @@ from preflab.store.formats.base import OURS
 from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN
 from preflab.store.formats.prompts import DEMONSTRATION
 
+UNRESOLVED = "pairs left unresolved"
 TIED, EQUAL, NO_PAIR = "tied pairs", "pairs of equal texts", "preferences without a decided pair"
 UNRESOLVED = "pairs left to an adjudicator"
+NO_BEST = "preferences without a best completion"
 UNDECIDED, NO_VERDICT = "completions neither good nor bad", "completions without thumbs and scores"
 
 
@@ -46,15 +48,44 @@ def decided_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
             continue
         num += 1
         yield Pair(preference, outcome, material.prompts[preference.prompt_id], chosen, rejected)
+    for pair in _failed_pairs(preference, material) if material.settings.failed_as_rejected else ():
+        num += 1
+        yield pair
     if not num:
         material.drop(NO_PAIR)
 
 
+def _failed_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
+    """Every completion that is not F before every one that is; nobody voted on these pairs."""
+    places = range(len(preference.ranks))
+    for good in (i for i in places if preference.ranks[i] is not None):
+        for bad in (i for i in places if preference.ranks[i] is None):
+            chosen, rejected = (material.completions[preference.completion_ids[i]] for i in (good, bad))
+            if chosen.text != rejected.text:
+                outcome = PairOutcome(good, bad, 0.0, 0.0, 0.0)
+                yield Pair(preference, outcome, material.prompts[preference.prompt_id], chosen, rejected)
+
+
+def best_completions(preference: Preference, material: Material) -> Iterator[Completion]:
+    """Those ranked 1 that won a pair, each text once: what is worth imitating."""
+    winners = {index for index, _, _ in preference.chosen_rejected()}
+    best = [i for i in sorted(winners) if preference.ranks[i] == 1]
+    if not best:
+        material.drop(NO_BEST)
+    seen: set[str] = set()
+    for index in best:
+        completion = material.completions[preference.completion_ids[index]]
+        if completion.text not in seen:
+            seen.add(completion.text)
+            yield completion
+
+
 def _origin(pair: Pair, material: Material) -> Row:
-    """Where a pair comes from, in columns of our own; nothing of it in strict mode."""
-    if material.settings.strict:
-        return {}
+    """Where a pair comes from, in columns of our own, none in strict mode; and the margin where it is wanted."""
     outcome = pair.outcome
+    margin = {"margin": abs(outcome.margin)} if material.settings.margin else {}
+    if material.settings.strict:
+        return margin
     wins, losses = max(outcome.num_for, outcome.num_against), min(outcome.num_for, outcome.num_against)
     num = wins + losses + outcome.num_tie
     columns = {
@@ -66,20 +97,22 @@ def _origin(pair: Pair, material: Material) -> Row:
         "n_for": wins,
         "n_against": losses,
         "n_tie": outcome.num_tie,
-        "confidence": (wins + outcome.num_tie / 2) / num,
+        "confidence": (wins + outcome.num_tie / 2) / num if num else None,
         "weight": outcome.weight,
         "source": pair.preference.source,
     }
-    return {f"{OURS}{name}": value for name, value in columns.items()}
+    return margin | {f"{OURS}{name}": value for name, value in columns.items()}
 
 
-def _turn(role: str, content: str) -> Row:
+def turn_of(role: str, content: str) -> Row:
+    """One turn as trainers write it."""
     return {"role": role, "content": content}
 
 
-def _turns(prompt: Prompt) -> list[Row]:
+def turns_of(prompt: Prompt) -> list[Row]:
+    """The prompt as turns; a text is one user's turn."""
     messages = prompt.messages or (Message("user", prompt.text),)
-    return [_turn(message.role, message.content) for message in messages]
+    return [turn_of(message.role, message.content) for message in messages]
 
 
 def _explicit(preference: Preference, material: Material) -> Iterator[Row]:
@@ -93,9 +126,9 @@ def _explicit(preference: Preference, material: Material) -> Iterator[Row]:
 
 def _conversation(pair: Pair) -> Row:
     return {
-        "prompt": _turns(pair.prompt),
-        "chosen": [_turn("assistant", pair.chosen.text)],
-        "rejected": [_turn("assistant", pair.rejected.text)],
+        "prompt": turns_of(pair.prompt),
+        "chosen": [turn_of("assistant", pair.chosen.text)],
+        "rejected": [turn_of("assistant", pair.rejected.text)],
     }
 
 
@@ -108,8 +141,8 @@ def _implicit(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
         sides = {"chosen": pair.chosen.text, "rejected": pair.rejected.text}
         if pair.prompt.messages:
-            turns = _turns(pair.prompt)
-            row: Row = {name: [*turns, _turn("assistant", words)] for name, words in sides.items()}
+            turns = turns_of(pair.prompt)
+            row: Row = {name: [*turns, turn_of("assistant", words)] for name, words in sides.items()}
         else:
             row = {name: pair.prompt.text + words for name, words in sides.items()}
         yield row | _origin(pair, material)
@@ -140,11 +173,8 @@ def _unpaired(preference: Preference, material: Material) -> Iterator[Row]:
         words = material.completions[completion_id].text
         row: Row = {"prompt": prompt.text, "completion": words, "label": good}
         if prompt.messages:
-            row = {"prompt": _turns(prompt), "completion": [_turn("assistant", words)], "label": good}
-        if not material.settings.strict:
-            row |= {f"{OURS}prompt_id": prompt.id, f"{OURS}completion_id": completion_id}
-            row |= {f"{OURS}source": preference.source}
-        yield row
+            row = {"prompt": turns_of(prompt), "completion": [turn_of("assistant", words)], "label": good}
+        yield row | _source(preference, material.completions[completion_id], material)
 
 
 def _is_good(preference: Preference, index: int, material: Material) -> bool | None:
@@ -168,7 +198,7 @@ def _is_good(preference: Preference, index: int, material: Material) -> bool | N
 
 
 def _prompt(prompt: Prompt, material: Material) -> Iterator[Row]:
-    asked = _turns(prompt) if prompt.messages else prompt.text
+    asked = turns_of(prompt) if prompt.messages else prompt.text
     if not asked:
         material.drop("empty prompts, which plain texts belong to")
         return
@@ -182,12 +212,38 @@ def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
         {} if material.settings.strict else {name: completion.columns[name] for name in sorted(completion.columns)}
     )
     if prompt.messages:
-        row: Row = {"prompt": _turns(prompt), "completion": [_turn("assistant", completion.text)]}
+        row: Row = {"prompt": turns_of(prompt), "completion": [turn_of("assistant", completion.text)]}
     elif prompt.text:
         row = {"prompt": prompt.text, "completion": completion.text}
     else:
         row = {"text": completion.text}
     yield row | columns
+
+
+def _best(preference: Preference, material: Material) -> Iterator[Row]:
+    prompt = material.prompts[preference.prompt_id]
+    for completion in best_completions(preference, material):
+        row: Row = {"prompt": prompt.text, "completion": completion.text}
+        if prompt.messages:
+            row = {"prompt": turns_of(prompt), "completion": [turn_of("assistant", completion.text)]}
+        yield row | _source(preference, completion, material)
+
+
+def _whole_text(preference: Preference, material: Material) -> Iterator[Row]:
+    prompt = material.prompts[preference.prompt_id]
+    for completion in best_completions(preference, material):
+        row: Row = {"text": prompt.text + completion.text}
+        if prompt.messages:
+            row = {"messages": [*turns_of(prompt), turn_of("assistant", completion.text)]}
+        yield row | _source(preference, completion, material)
+
+
+def _source(preference: Preference, completion: Completion, material: Material) -> Row:
+    """Where a single completion comes from; nothing of it in strict mode."""
+    if material.settings.strict:
+        return {}
+    columns = {"prompt_id": preference.prompt_id, "completion_id": completion.id, "source": preference.source}
+    return {f"{OURS}{name}": value for name, value in columns.items()}
 
 
 def one_form(prompts: Iterable[Prompt]) -> None:
@@ -206,6 +262,16 @@ EXPORTS = (
     Export("trl-conversational", "prompt, chosen, rejected, always as turns", "preference", _conversational),
     Export("trl-implicit", "chosen, rejected with the prompt in both (Reward)", "preference", _implicit, one_form),
     Export("trl-unpaired", "prompt, completion, label (KTO) from thumbs or scores", "preference", _unpaired, one_form),
+    Export(
+        "trl-prompt-completion",
+        "prompt, completion (SFT): the best completion of each group",
+        "preference",
+        _best,
+        one_form,
+    ),
+    Export(
+        "trl-text", "text or messages (SFT): prompt and best completion as one", "preference", _whole_text, one_form
+    ),
     Export("hh-rlhf", "chosen and rejected as whole transcripts", "preference", _transcripts),
     Export("prompts", "prompt (text or turns) and its other columns", "prompt", _prompt),
     Export(

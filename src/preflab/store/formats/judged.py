@@ -174,8 +174,8 @@ def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, 
     """One labeler, one vote: pairs counted, F by half of the labelers, ranks by pairs won minus pairs lost."""
     latest = list({judgment.labeler_id: judgment for judgment in judgments}.values())
     num = len(task.completion_ids)
-    levels = [_levels(judgment.answer, num) for judgment in latest]
-    failing = [_fails(judgment.answer, num) for judgment in latest]
+    levels = [levels(judgment.answer, num) for judgment in latest]
+    failing = [fails(judgment.answer, num) for judgment in latest]
     gone = [sum(row[i] for row in failing) * 2 >= len(latest) for i in range(num)]
     pairs = _pairs(levels, [i for i in range(num) if not gone[i]])
     won = [sum(_sign(p.margin) * ((p.first == i) - (p.second == i)) for p in pairs) for i in range(num)]
@@ -202,8 +202,8 @@ def _pairs(levels: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tup
     return tuple(PairOutcome(i, j, *votes, weight) for (i, j), votes in counts.items())
 
 
-def _levels(answer: Answer, num: int) -> list[float | None]:
-    """Higher = preferred; None takes part in no pair."""
+def levels(answer: Answer, num: int) -> list[float | None]:
+    """One number per completion, higher = preferred; None takes part in no pair."""
     match answer:
         case RankingAnswer(ranks):
             return [None if rank is None else -float(rank) for rank in ranks]
@@ -217,10 +217,25 @@ def _levels(answer: Answer, num: int) -> list[float | None]:
             return {"first": [1.0, 0.0], "second": [0.0, 1.0]}.get(choice or "", [0.0] * num)  # type: ignore[return-value]
 
 
-def _fails(answer: Answer, num: int) -> list[bool]:
+def fails(answer: Answer, num: int) -> list[bool]:
+    """Which completions were marked F."""
     if isinstance(answer, RankingAnswer):
         return [rank is None for rank in answer.ranks]
     return list(answer.failed) or [False] * num
+
+
+def best_first(judgment: Judgment) -> tuple[int | None, ...]:
+    """Ranks from 1 for the best, whatever the way of judging and the question's polarity; None for F or not judged."""
+    if isinstance(judgment.answer, RankingAnswer) and judgment.polarity > 0:
+        return judgment.answer.ranks
+    num = len(judgment.completion_ids)
+    gone = fails(judgment.answer, num)
+    found = [
+        None if level is None or gone[i] else level * judgment.polarity
+        for i, level in enumerate(levels(judgment.answer, num))
+    ]
+    order = sorted({level for level in found if level is not None}, reverse=True)
+    return tuple(None if level is None else 1 + order.index(level) for level in found)
 
 
 def _number(value: bool | None) -> float | None:

@@ -22,12 +22,14 @@ NUMBERED = re.compile(r"completion_(\d+)$")
 
 
 def _row(row: Row, source: str) -> Parsed:
+    if str(row.get("prompt")).startswith("[{"):  # a conversation in a cell of a spreadsheet
+        row = row | {"prompt": _listed(row, "prompt")}
     prompt = prompt_of(row, "prompt", source)
     texts, ranks = _lists(row) if "completions" in row else _cells(row)
     if len(texts) < 2:
         raise BadRow(f"{len(texts)} completions", "at least two to rank")
-    models = row.get("models") or [str(row.get("model") or NAME)] * len(texts)
-    if not isinstance(models, list) or len(models) != len(texts):
+    models = _listed(row, "models") if row.get("models") else [str(row.get("model") or NAME)] * len(texts)
+    if len(models) != len(texts):
         raise BadRow("the column 'models' does not fit the completions", "one name per completion")
     completions = completions_of(prompt, texts, [str(model) for model in models])
     judged = Judged(
