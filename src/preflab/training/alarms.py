@@ -33,8 +33,8 @@ class Alarm:
 class Alarms:
     """The rules of a run and what has fired; cut back to the checkpoint on resuming."""
 
-    def __init__(self, path: Path, *, kl_budget: float | None, step: int = 0) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, kl_budget: float | None, step: int = 0, kl_setting: str = "kl_coef") -> None:
+        self.path, self.kl_setting = path, kl_setting
         keep_rows(path, step)
         self.rules: dict[str, Callable[[Rows], tuple[str, str] | None]] = {
             "kl above budget": lambda rows: kl_above_budget(rows, kl_budget),
@@ -43,6 +43,8 @@ class Alarms:
             "repeated n-grams": repeated_ngrams,
             "reward up, held-out down": reward_up_held_out_down,
             "first ratio is not 1": first_ratio,
+            "chosen becomes unlikely": chosen_becomes_unlikely,
+            "groups without spread": groups_without_spread,
         }
 
     def check(self, rows: Rows) -> list[Alarm]:
@@ -52,7 +54,8 @@ class Alarms:
         for name, rule in self.rules.items():
             found = rule(rows) if name not in fired else None
             if found:
-                new.append(Alarm(rows[-1]["step"], name, *found))
+                message, setting = found
+                new.append(Alarm(rows[-1]["step"], name, message, setting.replace("kl_coef", self.kl_setting)))
                 append_jsonl(self.path, asdict(new[-1]))
         return new
 
@@ -117,6 +120,32 @@ def first_ratio(rows: Rows) -> tuple[str, str] | None:
     if deviation is None or deviation <= 1e-2:
         return None
     return f"the first ratio is off by {deviation:.1e}", "decoding or device.dtype"
+
+
+def groups_without_spread(rows: Rows) -> tuple[str, str] | None:
+    """Nine of ten prompts, three steps running, whose completions all have the same reward: nothing to learn from."""
+    latest = [row["group/no_spread"] for row in rows[-NUM_FIRST:] if "group/no_spread" in row]
+    if len(latest) < NUM_FIRST or min(latest) < 0.9:
+        return None
+    return (
+        f"{latest[-1]:.0%} of the prompts have completions of one and the same reward",
+        "num_completions_per_prompt, or other prompts",
+    )
+
+
+def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
+    """The chosen completions have become less than half as likely as under the reference, on the last steps' mean.
+
+    DPO only asks that the rejected ones fall further. What it then raises was in nobody's data.
+    """
+    found = [row["logratio/chosen"] for row in rows[-NUM_FIRST:] if "logratio/chosen" in row]
+    if len(found) < NUM_FIRST or sum(found) / NUM_FIRST > -math.log(2):
+        return None
+    return (
+        f"log π/π_ref of the chosen completions is {sum(found) / NUM_FIRST:.2f} nats on the last {NUM_FIRST} steps: "
+        "they become unlikely together with the rejected ones",
+        "losses: add {kind: nll, weight: 0.2}, raise beta, or lower optimiser.learning_rate",
+    )
 
 
 def _first(rows: Rows, name: str) -> float | None:

@@ -42,6 +42,59 @@ GLOSSARY: dict[str, Metric] = {
     "loss/bradley_terry": Metric(
         "−log σ(chosen − rejected)", "nats", "below ln 2 = 0.69", "stays at 0.69: learns nothing"
     ),
+    "loss/dpo": Metric(
+        "−log σ(β · difference of log-ratios) against the labels", "nats", "below ln 2 = 0.69", "stays at 0.69"
+    ),
+    "accuracy/implicit": Metric(
+        "share of pairs that β log π/π_ref puts in the order of their labels, ties half",
+        "",
+        "rises above 0.5",
+        "stays at 0.5: learns nothing",
+    ),
+    "label/certainty": Metric(
+        "|2 P(a ≻ b) − 1| of the pairs' labels, mean over pairs",
+        "",
+        "0.1 to 0.9",
+        "near 0: the reward is small against its unit; 1: labels are drawn, or the reward is large",
+    ),
+    "loss/dpo": Metric("DPO: −log σ(β h), mean by weight", "nats", "falls from ln 2 = 0.69", "near 0: memorises"),
+    "loss/cdpo": Metric(
+        "conservative DPO on smoothed labels", "nats", "falls from ln 2 = 0.69", "stays: learns nothing"
+    ),
+    "loss/robust": Metric(
+        "robust DPO; may fall below 0", "nats", "falls from ln 2 = 0.69", "far below 0: flip_rate is set too high"
+    ),
+    "loss/ipo": Metric("IPO: (h − 1/(2τ))²", "nats²", "falls from 1/(4τ²)", "rises: too fast"),
+    "loss/hinge": Metric("max(0, 1 − β h)", "", "falls from 1", "0: nothing more to learn from these pairs"),
+    "loss/simpo": Metric(
+        "SimPO: −log σ(difference of mean log-probabilities − γ)", "nats", "falls", "near 0: memorises"
+    ),
+    "loss/orpo": Metric("ORPO: likelihood of the chosen and the odds ratio", "nats", "falls", "rises: too fast"),
+    "loss/kto": Metric("KTO: 1 − σ(± β (log-ratio − z₀))", "", "falls from 0.5", "stays at 0.5: learns nothing"),
+    "implicit/margin": Metric(
+        "implicit reward of chosen minus rejected", "reward", "grows slowly", "explodes: overfitting, raise beta"
+    ),
+    "logratio/chosen": Metric(
+        "mean log π/π_ref of the chosen completions (KTO: the good ones)",
+        "nats",
+        "around 0 or above",
+        "falls: the chosen become less likely too",
+    ),
+    "logratio/rejected": Metric(
+        "mean log π/π_ref of the rejected completions (KTO: the bad ones)", "nats", "below chosen", "far below −50"
+    ),
+    "kl/mismatched": Metric(
+        "KTO's z₀: mean log-ratio of completions of other prompts, at least 0", "nats", "small", "grows without end"
+    ),
+    "held_out/loss": Metric(
+        "loss on held-out groups", "as loss/total", "falls", "rises while loss/total falls: overfit"
+    ),
+    "held_out/accuracy": Metric(
+        "share of held-out pairs in the right order by implicit reward, ties half", "", "0.6 to 0.8", "stays at 0.5"
+    ),
+    "held_out/margin": Metric("implicit/margin on held-out pairs", "reward", "grows slowly", "shrinks: overfitting"),
+    "held_out/logratio_chosen": Metric("logratio/chosen on held-out groups", "nats", "around 0 or above", "falls"),
+    "held_out/logratio_rejected": Metric("logratio/rejected on held-out groups", "nats", "below chosen", ""),
     "accuracy/train": Metric(
         "share of this step's pairs in the right order, ties half", "", "0.6 to 0.8", "near 1: memorises the labels"
     ),
@@ -99,6 +152,21 @@ GLOSSARY: dict[str, Metric] = {
     ),
     "repeat/share": Metric(
         "share of 3-grams within a completion seen before in it", "", "as at the start", "rises: one phrase repeated"
+    ),
+    "group/no_spread": Metric(
+        "share of prompts whose completions all have the same reward",
+        "",
+        "below 0.5",
+        "near 1: nothing to learn, more completions per prompt or other prompts",
+    ),
+    "group/std": Metric(
+        "standard deviation of the rewards of one prompt's completions, mean over prompts",
+        "reward",
+        "above 0",
+        "falls to 0: the policy always says the same",
+    ),
+    "group/resampled": Metric(
+        "groups drawn again because their rewards were all equal", "groups", "few", "at the limit of num_resamples"
     ),
     "num/tokens": Metric("completion tokens of the step", "tokens", "steady", ""),
     "num/updates": Metric("optimiser steps of the step", "", "num_epochs × num_minibatches", ""),

@@ -1,0 +1,141 @@
+"""Groups of completions: K of each prompt, side by side; drawn, asked about, scored, and replaced where need be.
+
+Shared by the loops that compare the completions of a prompt with one another (GRPO family, Online DPO).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.models.trunk import Trunk
+from preflab.records import Prompt
+from preflab.seeds import derive_seed
+from preflab.settings.sampling import DecodingSettings
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.order import permutation
+from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem
+from preflab.training.rollouts import Rollouts
+
+PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class GroupSource:
+    """Where groups come from: everything but the moment at which they are drawn."""
+
+    prompts: PromptIds
+    sampler: Sampler
+    decode: Callable[[Sequence[int]], str]
+    decoding: DecodingSettings
+    num_completions: int
+    """K, completions per prompt."""
+    seed: int
+
+    def prompt(self, position: int) -> tuple[Prompt, tuple[int, ...]]:
+        """What stands at a position of the endless stream of prompts; each pass has a new order."""
+        epoch, place = divmod(position, len(self.prompts))
+        return self.prompts[permutation(len(self.prompts), derive_seed(self.seed, "prompts", epoch))[place]]
+
+    def any_prompt(self, *moment: int) -> tuple[Prompt, tuple[int, ...]]:
+        """One of all prompts, decided by seed and moment alone."""
+        return self.prompts[derive_seed(self.seed, "any prompt", *moment) % len(self.prompts)]
+
+    def draw(self, chosen: PromptIds, *moments: tuple[int, ...]) -> Rollouts:
+        """K completions of each chosen prompt; `moments`, one per prompt, decide their randomness.
+
+        The number of processes and the batch a completion is decoded in do not change it.
+        """
+        rows = [pair for pair in chosen for _ in range(self.num_completions)]
+        seeds = [
+            derive_seed(self.seed, "rollout", *moment, k) for moment in moments for k in range(self.num_completions)
+        ]
+        requests = [SampleRequest(ids, seed) for (_, ids), seed in zip(rows, seeds, strict=True)]
+        sampled = self.sampler.sample(requests, self.decoding)
+        texts = [self.decode(one.token_ids) for one in sampled]
+        return Rollouts.start([prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts)
+
+
+@torch.no_grad()
+def ask_policy_and_reference(
+    trunk: Trunk, rollouts: Rollouts, *, temperature: float, tokens_per_batch: int
+) -> Rollouts:
+    """Fill in what policy and reference say: log-probabilities of both, exact KL of every position."""
+    for part in token_budget_batches(rollouts.lengths, tokens_per_batch):
+        tokens = collate([rollouts.sequences[i] for i in part], trunk.pad_id).to(trunk.device)
+        said = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True)
+        for target, source in (
+            (rollouts.trainer_logps, said["policy"].logps),
+            (rollouts.ref_logps, said["reference"].logps),
+            (rollouts.exact_kl, said["policy"].kl),
+        ):
+            target[part, : source.shape[1]] = source.cpu()
+    return rollouts
+
+
+def score_rollouts(
+    scorer: Scorer, rollouts: Rollouts, *, missing_eos_penalty: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """(B,) rewards, less the penalty for completions that did not end themselves, and the terms they sum.
+
+    Raises:
+        PreflabError: there is not one finite reward per completion.
+    """
+    items = [
+        ScoringItem(prompt, text, sequence.prompt_ids, sequence.completion_ids, "stop" if finished else "length")
+        for prompt, text, sequence, finished in zip(
+            rollouts.prompts, rollouts.texts, rollouts.sequences, rollouts.finished.tolist(), strict=True
+        )
+    ]
+    scores = scorer.score(items)
+    check_scores(scores.total, items)
+    return scores.total - missing_eos_penalty * (~rollouts.finished).float(), scores.terms
+
+
+def check_scores(scores: Tensor, items: Sequence[ScoringItem]) -> None:
+    """One finite number per completion.
+
+    Raises:
+        PreflabError: too few or too many, NaN or infinite; with the first completion it happened to.
+    """
+    if scores.shape != (len(items),):
+        raise PreflabError(
+            f"rewards of shape {tuple(scores.shape)} for {len(items)} completions",
+            f"shape ({len(items)},), one number per completion",
+            "mend the reward",
+        )
+    wrong = (~torch.isfinite(scores)).nonzero().flatten().tolist()
+    if wrong:
+        item = items[wrong[0]]
+        raise PreflabError(
+            f"{len(wrong)} of {len(items)} rewards are not finite; the first is {scores[wrong[0]].item()}, of "
+            f"completion {wrong[0]} {item.text[:60]!r} to {item.prompt.shown[:60]!r}",
+            "finite numbers",
+            "mend the reward; nothing is counted as 0",
+        )
+
+
+def with_rows(rollouts: Rollouts, rows: Sequence[int], new: Rollouts) -> Rollouts:
+    """The rollouts with those at `rows` replaced by new ones, padded to the longest of both."""
+    width = max(rollouts.completion_mask.shape[1], new.completion_mask.shape[1])
+    changes: dict[str, object] = {}
+    for name in (field.name for field in fields(Rollouts)):
+        old, other = getattr(rollouts, name), getattr(new, name)
+        if isinstance(old, list):
+            merged: object = list(old)
+            for row, value in zip(rows, other, strict=True):
+                merged[row] = value  # type: ignore[index]
+        else:
+            merged = old.clone() if old.ndim == 1 else _widened(old, width)
+            merged[list(rows)] = other if other.ndim == 1 else _widened(other, width)
+        changes[name] = merged
+    return replace(rollouts, **changes)  # type: ignore[arg-type]
+
+
+def _widened(tensor: Tensor, width: int) -> Tensor:
+    """(B, T) → (B, width), zeros or False beyond T."""
+    return torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))

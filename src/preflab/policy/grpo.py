@@ -1,0 +1,325 @@
+"""The GRPO family: policy gradients from completions of one prompt compared with one another, without a value role.
+
+Which advantages, ratio and token weights make an algorithm stands in the table of `variants.py`. The loop of one step,
+numbered as on its page in docs/algorithms/grpo.md:
+
+    1 collect      K completions of each prompt by the current policy; log-probabilities of policy and reference
+    2 score        a reward for every completion; groups of equal rewards are drawn again where the settings say so
+    3 advantages   each completion against its group, KL in the reward
+    4 update       clipped updates over the rollouts, KL as a loss
+    5 log          metrics, alarms, a few rollouts for reading, a checkpoint
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.files import keep_rows
+from preflab.maths.advantages import gae, leave_one_out, without_spread
+from preflab.maths.kl import kl_rewards_exact_later, kl_rewards_k1
+from preflab.maths.masks import masked_mean, zero_masked
+from preflab.maths.reductions import StepCounts
+from preflab.maths.sequence_ratio import clipped_ratio_loss
+from preflab.models.trunk import Trunk
+from preflab.policy.group_statistics import group_statistics, keep_group_rollouts
+from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts, with_rows
+from preflab.policy.ppo_setup import kl_controller, measures_held_out, stop_reason, stopped_before
+from preflab.policy.ppo_statistics import add_statistics, reduced, step_statistics
+from preflab.policy.variants import KL_LOSSES, VARIANTS, Variant
+from preflab.progress import progress
+from preflab.seeds import derive_seed
+from preflab.settings.grpo import GrpoSettings
+from preflab.training.alarms import Alarm, Alarms
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.memory import give_back
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import permutation, split
+from preflab.training.processes import make_accelerator, own_share, sum_over_processes
+from preflab.training.protocols import Sampler, Scorer
+from preflab.training.rollouts import Rollouts
+from preflab.training.state import RunState
+
+
+@dataclass
+class GrpoRun:
+    """Everything a run of the GRPO family is handed."""
+
+    trunk: Trunk
+    """With the roles policy and reference."""
+    settings: GrpoSettings
+    prompts: PromptIds
+    """Training prompts with their token ids."""
+    sampler: Sampler
+    """Writes with the trunk's policy role."""
+    scorer: Scorer
+    decode: Callable[[Sequence[int]], str]
+    """Completion tokens → text."""
+    folder: Path
+    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
+    seed: int
+    name: str = "grpo"
+    """The stage's name, for the progress bar."""
+    held_out: Callable[[], tuple[float, float]] | None = None
+    """The held-out criterion of the policy as it is now: its mean and its standard error."""
+    accelerator: Any = field(default_factory=make_accelerator)
+    num_updates: int = 0
+    """Optimiser steps the policy has taken: its version, written on what it samples."""
+
+    @property
+    def variant(self) -> Variant:
+        """The row of the algorithm."""
+        return VARIANTS[self.settings.algorithm]
+
+    @property
+    def source(self) -> GroupSource:
+        """Where its groups come from."""
+        num = self.settings.num_completions_per_prompt
+        return GroupSource(self.prompts, self.sampler, self.decode, self.settings.decoding, num, self.seed)
+
+
+@dataclass(frozen=True)
+class GrpoResult:
+    """How a run ended."""
+
+    num_steps: int
+    stopped_because: str
+    alarms: list[Alarm]
+
+
+def train_grpo(run: GrpoRun) -> GrpoResult:
+    """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
+
+    Raises:
+        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+    """
+    settings, accelerator = run.settings, run.accelerator
+    if settings.optimiser.gradient_checkpointing:
+        run.trunk.enable_gradient_checkpointing()
+    policy = [p for _, p in run.trunk.parameters_of("policy")]
+    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser)
+    trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
+    controller = kl_controller(settings)
+    state = RunState(run.trunk, optimiser, {"kl_controller": controller})
+    state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
+    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
+    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
+    keep_rows(run.folder / "rollouts.jsonl", state.step)
+    fired: list[Alarm] = []
+    per_step = settings.num_epochs * settings.num_minibatches
+    reason = stopped_before(settings, metrics.rows(), state.step)
+    with progress(run.name, settings.num_steps, state.step) as bar:
+        while state.step < settings.num_steps and reason is None:
+            step, started = state.step, time.perf_counter()
+            run.num_updates = step * per_step
+            # 1 collect
+            rollouts = collect(run, step)
+            collected = time.perf_counter()
+            # 2 score
+            scores, terms = score(run, rollouts)
+            rollouts, scores, terms, num_resampled = resample(run, step, rollouts, scores, terms)
+            scored = time.perf_counter()
+            # 3 advantages
+            gained = advantages(run, rollouts, scores, controller.kl_coef)
+            # 4 update
+            factor = learning_rate_factor(step, settings.num_steps, settings.optimiser)
+            rate = set_learning_rate(optimiser, factor)
+            updates = update(run, trunk, optimiser, rollouts, gained, step, controller.kl_coef)
+            # 5 log
+            values = {
+                **group_statistics(accelerator, rollouts, gained, scores, terms, settings.num_completions_per_prompt),
+                **updates,
+                "group/resampled": float(sum_over_processes(accelerator, torch.tensor(float(num_resampled)))),
+                "kl/coef": controller.kl_coef,
+                "learning_rate": rate,
+                "time/collect": collected - started,
+                "time/score": scored - collected,
+                "time/update": time.perf_counter() - scored,
+                "time/step": time.perf_counter() - started,
+            }
+            values["tokens/s"] = values["num/tokens"] / values["time/step"]
+            controller.update(values["kl/exact"], settings.num_completions_per_step)
+            state.step += 1
+            run.num_updates += per_step
+            if measures_held_out(settings, state.step) and run.held_out is not None:
+                values["score/held_out"], values["score/held_out_error"] = run.held_out()
+            if accelerator.is_main_process:
+                metrics.write(step, values)
+                fired += alarms.check(metrics.rows())
+                keep_group_rollouts(
+                    run.folder / "rollouts.jsonl",
+                    settings.num_kept_rollouts,
+                    step,
+                    rollouts,
+                    gained,
+                    scores,
+                    run.decode,
+                )
+            accelerator.log(values, step=step)
+            reason = stop_reason(settings, values)
+            last = reason is not None or state.step == settings.num_steps
+            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
+                state.save(run.folder / "checkpoint")
+            bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
+    return GrpoResult(state.step, reason or f"{settings.num_steps} steps are done", fired)
+
+
+def collect(run: GrpoRun, step: int) -> Rollouts:
+    """Step 1: K completions of each prompt of this process's share, and what policy and reference say about them.
+
+    Prompts come in a random order that is drawn anew for each pass; a group stays on one process.
+    """
+    settings = run.settings
+    groups = own_share(settings.num_prompts_per_step, run.accelerator)
+    chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    return _asked(run, run.source.draw(chosen, *((step, group) for group in groups)))
+
+
+def score(run: GrpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
+    """Step 2: (B,) rewards and the terms they sum."""
+    return score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
+
+
+def resample(
+    run: GrpoRun, step: int, rollouts: Rollouts, scores: Tensor, terms: dict[str, Tensor]
+) -> tuple[Rollouts, Tensor, dict[str, Tensor], int]:
+    """Draw groups of equal rewards again, for prompts at random, up to `num_resamples` times; and how many it were.
+
+    Source: Yu et al. 2025 (DAPO), "Dynamic Sampling".
+    """
+    num, num_resampled = run.settings.num_completions_per_prompt, 0
+    own = own_share(run.settings.num_prompts_per_step, run.accelerator)
+    for attempt in range(1, run.settings.num_resamples + 1):
+        equal = without_spread(scores.view(-1, num)).nonzero().flatten().tolist()
+        if not equal:
+            break
+        moments = [(step, own[group], attempt) for group in equal]
+        chosen = [run.source.any_prompt(*moment) for moment in moments]
+        new = _asked(run, run.source.draw(chosen, *moments))
+        new_scores, new_terms = score(run, new)
+        rows = [group * num + k for group in equal for k in range(num)]
+        rollouts = with_rows(rollouts, rows, new)
+        scores, terms = scores.clone(), {name: term.clone() for name, term in terms.items()}
+        scores[rows] = new_scores
+        for name, term in new_terms.items():
+            terms[name][rows] = term
+        num_resampled += len(equal)
+    return rollouts, scores, terms, num_resampled
+
+
+def advantages(run: GrpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> Tensor:
+    """Step 3: (B, T) advantages, each completion against its group, with the KL of the chosen treatment.
+
+    (a) takes the KL of the whole completion off its reward before groups are compared. (c) gives each token the KL of
+    its later positions, less the mean of the others of its group at that place.
+    """
+    settings, mask, num = run.settings, rollouts.completion_mask, run.settings.num_completions_per_prompt
+    if settings.kl_treatment == "reward_k1":
+        scores = scores + kl_rewards_k1(rollouts.old_logps, rollouts.ref_logps, mask, kl_coef).sum(1)
+    per_completion = run.variant.advantages(scores.view(-1, num)).flatten()
+    gained = per_completion.unsqueeze(-1).expand(mask.shape)
+    if settings.kl_treatment == "exact":
+        later = kl_rewards_exact_later(rollouts.exact_kl, mask, kl_coef)
+        to_go, _ = gae(later, torch.zeros_like(later), mask, gamma=1.0, lam=1.0)
+        by_place = to_go.view(-1, num, to_go.shape[1]).transpose(1, 2).reshape(-1, num)
+        against_others = leave_one_out(by_place).view(-1, to_go.shape[1], num).transpose(1, 2)
+        gained = gained + against_others.reshape(to_go.shape)
+    return zero_masked(gained, mask)
+
+
+def update(
+    run: GrpoRun, trunk: Any, optimiser: Any, rollouts: Rollouts, gained: Tensor, step: int, kl_coef: float
+) -> dict[str, float]:
+    """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
+
+    Token weights are those of the whole minibatch over all micro-batches and processes, so how a minibatch is split
+    changes nothing.
+    """
+    settings, accelerator = run.settings, run.accelerator
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    found: list[dict[str, float]] = []
+    for epoch in range(settings.num_epochs):
+        order = permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
+        for rows in split(order, settings.num_minibatches):
+            own = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
+            num_sequences, num_tokens = sum_over_processes(accelerator, own).tolist()
+            counts = StepCounts(num_sequences, num_tokens, settings.decoding.max_new_tokens)
+            lengths = [rollouts.lengths[i] for i in rows]
+            parts = token_budget_batches(lengths, settings.optimiser.tokens_per_micro_batch)
+            sums: dict[str, float] = {}
+            give_back()
+            for number, part in enumerate(parts):
+                with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
+                    some = [rows[i] for i in part]
+                    loss, statistics = policy_loss(run, trunk, rollouts, gained, some, counts, kl_coef)
+                    # Processes average their gradients; the weights are already those of all of them.
+                    accelerator.backward(loss * accelerator.num_processes)
+                add_statistics(sums, {**statistics, "loss/total": loss.item()})
+            sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
+            optimiser.step()
+            optimiser.zero_grad()
+            found.append(reduced(accelerator, sums))
+    return step_statistics(found)
+
+
+def policy_loss(
+    run: GrpoRun, trunk: Any, rollouts: Rollouts, gained: Tensor, rows: list[int], counts: StepCounts, kl_coef: float
+) -> tuple[Tensor, dict[str, float]]:
+    """The variant's clipped loss + kl_coef · KL of treatments that have one, both with the variant's token weights."""
+    settings, variant = run.settings, run.variant
+    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    mask = tokens.completion_mask
+
+    def of(tensor: Tensor) -> Tensor:
+        return tensor[rows, : mask.shape[1]].to(run.trunk.device)
+
+    said = trunk(
+        tokens,
+        ("policy",),
+        temperature=settings.decoding.temperature,
+        entropy=True,
+        entropy_gradient=False,
+        exact_kl=settings.kl_treatment == "exact",
+    )["policy"]
+    weights = variant.reduction(mask, counts)
+    policy = clipped_ratio_loss(
+        said.logps,
+        of(rollouts.old_logps),
+        of(gained),
+        mask,
+        weights,
+        log_ratio=variant.log_ratio,
+        clip_low=settings.clip_low or variant.clip_low,
+        clip_high=settings.clip_high or variant.clip_high,
+        num_tokens=counts.num_tokens,
+    )
+    statistics = {
+        "loss/policy": policy.loss.item(),
+        "clip/policy": policy.clip_fraction.item(),
+        "ratio/approx_kl": policy.approx_kl.item(),
+        "ratio/max_deviation": policy.max_ratio_deviation.item(),
+        "entropy/mean": masked_mean(said.entropy, mask, counts.num_tokens).item(),
+    }
+    kl_loss = KL_LOSSES.get(settings.kl_treatment)
+    if kl_loss is None:
+        return policy.loss, statistics
+    kl = kl_loss(said, of(rollouts.ref_logps), mask, weights)
+    return policy.loss + kl_coef * kl, {**statistics, "loss/kl": kl.item()}
+
+
+def _asked(run: GrpoRun, rollouts: Rollouts) -> Rollouts:
+    settings = run.settings
+    return ask_policy_and_reference(
+        run.trunk,
+        rollouts,
+        temperature=settings.decoding.temperature,
+        tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+    )

@@ -1,0 +1,275 @@
+"""Online DPO: pairs that the policy writes while it learns, labelled by a reward, learned with DPO (Guo et al. 2024).
+
+The loop of one step, numbered as on its page in docs/algorithms/online-dpo.md:
+
+    1 collect      K completions of each prompt by the current policy; log-probabilities of policy and reference
+    2 score        a reward for every completion
+    3 label        P(a ≻ b) = σ(r_a − r_b) of every pair of a prompt, or a winner drawn with that probability
+    4 update       DPO's loss on the pairs
+    5 log          metrics, alarms, a few rollouts for reading, a checkpoint
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.files import keep_rows
+from preflab.maths.advantages import group_relative
+from preflab.maths.bradley_terry import preference_probability
+from preflab.maths.dpo import Pairs, Side, dpo_loss
+from preflab.maths.masks import masked_mean, zero_masked
+from preflab.models.trunk import Trunk
+from preflab.policy.group_statistics import group_statistics, keep_group_rollouts
+from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts
+from preflab.policy.ppo_setup import measures_held_out, stop_reason, stopped_before
+from preflab.policy.ppo_statistics import add_statistics, reduced, step_statistics
+from preflab.progress import progress
+from preflab.seeds import derive_seed
+from preflab.settings.online_dpo import OnlineDpoSettings
+from preflab.training.alarms import Alarm, Alarms
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.memory import give_back
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import permutation, split
+from preflab.training.processes import make_accelerator, own_share, sum_over_processes
+from preflab.training.protocols import Sampler, Scorer
+from preflab.training.rollouts import Rollouts
+from preflab.training.state import RunState
+
+
+@dataclass
+class OnlineDpoRun:
+    """Everything a run of Online DPO is handed."""
+
+    trunk: Trunk
+    """With the roles policy and reference."""
+    settings: OnlineDpoSettings
+    prompts: PromptIds
+    """Training prompts with their token ids."""
+    sampler: Sampler
+    """Writes with the trunk's policy role."""
+    scorer: Scorer
+    decode: Callable[[Sequence[int]], str]
+    """Completion tokens → text."""
+    folder: Path
+    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
+    seed: int
+    name: str = "online_dpo"
+    """The stage's name, for the progress bar."""
+    held_out: Callable[[], tuple[float, float]] | None = None
+    """The held-out criterion of the policy as it is now: its mean and its standard error."""
+    accelerator: Any = field(default_factory=make_accelerator)
+    num_updates: int = 0
+    """Optimiser steps the policy has taken: its version, written on what it samples."""
+
+    @property
+    def source(self) -> GroupSource:
+        """Where its groups come from."""
+        num = self.settings.num_completions_per_prompt
+        return GroupSource(self.prompts, self.sampler, self.decode, self.settings.decoding, num, self.seed)
+
+    @property
+    def places(self) -> tuple[list[int], list[int]]:
+        """The pairs of a group, by the places of their two completions in it."""
+        pairs = list(combinations(range(self.settings.num_completions_per_prompt), 2))
+        return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+@dataclass(frozen=True)
+class OnlineDpoResult:
+    """How a run ended."""
+
+    num_steps: int
+    stopped_because: str
+    alarms: list[Alarm]
+
+
+def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
+    """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
+
+    Raises:
+        PreflabError: a reward, a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+    """
+    settings, accelerator = run.settings, run.accelerator
+    if settings.optimiser.gradient_checkpointing:
+        run.trunk.enable_gradient_checkpointing()
+    policy = [p for _, p in run.trunk.parameters_of("policy")]
+    optimiser = make_optimiser([(policy, settings.optimiser.learning_rate)], settings.optimiser)
+    trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
+    state = RunState(run.trunk, optimiser)
+    state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
+    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
+    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step, kl_setting="beta")
+    keep_rows(run.folder / "rollouts.jsonl", state.step)
+    fired: list[Alarm] = []
+    per_step = settings.num_epochs * settings.num_minibatches
+    reason = stopped_before(settings, metrics.rows(), state.step)
+    with progress(run.name, settings.num_steps, state.step) as bar:
+        while state.step < settings.num_steps and reason is None:
+            step, started = state.step, time.perf_counter()
+            run.num_updates = step * per_step
+            # 1 collect
+            rollouts = collect(run, step)
+            collected = time.perf_counter()
+            # 2 score
+            scores, terms = score(run, rollouts)
+            scored = time.perf_counter()
+            # 3 label
+            labels = label(run, scores, step)
+            # 4 update
+            factor = learning_rate_factor(step, settings.num_steps, settings.optimiser)
+            rate = set_learning_rate(optimiser, factor)
+            updates = update(run, trunk, optimiser, rollouts, labels, step)
+            # 5 log
+            num = settings.num_completions_per_prompt
+            centred = group_relative(scores.view(-1, num), divide_by_std=False).view(-1, 1)
+            against_group = zero_masked(centred.expand(rollouts.completion_mask.shape), rollouts.completion_mask)
+            values = {
+                **group_statistics(accelerator, rollouts, against_group, scores, terms, num),
+                **updates,
+                "learning_rate": rate,
+                "time/collect": collected - started,
+                "time/score": scored - collected,
+                "time/update": time.perf_counter() - scored,
+                "time/step": time.perf_counter() - started,
+            }
+            values["tokens/s"] = values["num/tokens"] / values["time/step"]
+            state.step += 1
+            run.num_updates += per_step
+            if measures_held_out(settings, state.step) and run.held_out is not None:
+                values["score/held_out"], values["score/held_out_error"] = run.held_out()
+            if accelerator.is_main_process:
+                metrics.write(step, values)
+                fired += alarms.check(metrics.rows())
+                kept = run.folder / "rollouts.jsonl"
+                keep_group_rollouts(kept, settings.num_kept_rollouts, step, rollouts, against_group, scores, run.decode)
+            accelerator.log(values, step=step)
+            reason = stop_reason(settings, values)
+            last = reason is not None or state.step == settings.num_steps
+            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
+                state.save(run.folder / "checkpoint")
+            bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
+    return OnlineDpoResult(state.step, reason or f"{settings.num_steps} steps are done", fired)
+
+
+def collect(run: OnlineDpoRun, step: int) -> Rollouts:
+    """Step 1: K completions of each prompt of this process's share, and what policy and reference say about them."""
+    settings = run.settings
+    groups = own_share(settings.num_prompts_per_step, run.accelerator)
+    chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    return ask_policy_and_reference(
+        run.trunk,
+        run.source.draw(chosen, *((step, group) for group in groups)),
+        temperature=settings.decoding.temperature,
+        tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+    )
+
+
+def score(run: OnlineDpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
+    """Step 2: (B,) rewards and the terms they sum."""
+    return score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
+
+
+def label(run: OnlineDpoRun, scores: Tensor, step: int) -> Tensor:
+    """Step 3: (groups, pairs of a group) what each pair is learned with, 1 where its first completion is preferred.
+
+    σ(r_a − r_b) has the same gradient in expectation as a winner drawn with that probability, and less noise. The
+    higher reward as the certain winner (hard labels) has another optimum: the policy collapses.
+    """
+    grouped = scores.view(-1, run.settings.num_completions_per_prompt)
+    first, second = run.places
+    soft = preference_probability(grouped[:, first], grouped[:, second])
+    if run.settings.labels == "soft":
+        return soft
+    groups = own_share(run.settings.num_prompts_per_step, run.accelerator)
+    drawn = [random.Random(derive_seed(run.seed, "labels", step, group)) for group in groups]
+    uniforms = torch.tensor([[one.random() for _ in first] for one in drawn])
+    return (uniforms < soft).to(soft.dtype)
+
+
+def update(
+    run: OnlineDpoRun, trunk: Any, optimiser: Any, rollouts: Rollouts, labels: Tensor, step: int
+) -> dict[str, float]:
+    """Step 4: num_epochs passes of num_minibatches optimiser steps each; returns the step's metrics.
+
+    A group stays in one micro-batch. The loss is divided by the pairs of the whole minibatch over all micro-batches
+    and processes.
+    """
+    settings, accelerator, num = run.settings, run.accelerator, run.settings.num_completions_per_prompt
+    learning = [p for group in optimiser.param_groups for p in group["params"]]
+    lengths = torch.tensor(rollouts.lengths).view(-1, num).amax(1) * num
+    found: list[dict[str, float]] = []
+    for epoch in range(settings.num_epochs):
+        order = permutation(len(labels), derive_seed(run.seed, "minibatches", step, epoch))
+        for groups in split(order, settings.num_minibatches):
+            rows = [group * num + k for group in groups for k in range(num)]
+            own = torch.tensor([labels[groups].numel(), int(rollouts.completion_mask[rows].sum())])
+            num_pairs, num_tokens = sum_over_processes(accelerator, own).tolist()
+            parts = token_budget_batches(lengths[groups].tolist(), settings.optimiser.tokens_per_micro_batch)
+            sums: dict[str, float] = {}
+            give_back()
+            for number, part in enumerate(parts):
+                with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
+                    some = [groups[i] for i in part]
+                    loss, statistics = pair_loss(run, trunk, rollouts, labels, some, num_pairs, num_tokens)
+                    # Processes average their gradients; the denominator is already that of all of them.
+                    accelerator.backward(loss * accelerator.num_processes)
+                add_statistics(sums, {**statistics, "loss/total": loss.item()})
+            sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
+            optimiser.step()
+            optimiser.zero_grad()
+            found.append(reduced(accelerator, sums))
+    return step_statistics(found)
+
+
+def pair_loss(
+    run: OnlineDpoRun,
+    trunk: Any,
+    rollouts: Rollouts,
+    labels: Tensor,
+    groups: list[int],
+    num_pairs: float,
+    num_tokens: float,
+) -> tuple[Tensor, dict[str, float]]:
+    """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion goes through the model once."""
+    settings, num = run.settings, run.settings.num_completions_per_prompt
+    rows = [group * num + k for group in groups for k in range(num)]
+    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    mask = tokens.completion_mask
+
+    def of(tensor: Tensor) -> Tensor:
+        return tensor[rows, : mask.shape[1]].to(run.trunk.device)
+
+    said = trunk(tokens, ("policy",), temperature=settings.decoding.temperature, entropy=True, entropy_gradient=False)[
+        "policy"
+    ]
+    logps, ref_logps = said.logps.sum(1).view(-1, num), of(rollouts.ref_logps).sum(1).view(-1, num)
+    lengths = mask.sum(1).view(-1, num)
+    first, second = (
+        Side(logps[:, side].flatten(), ref_logps[:, side].flatten(), lengths[:, side].flatten()) for side in run.places
+    )
+    wanted = labels[groups].flatten().to(logps)
+    loss = dpo_loss(
+        Pairs(first, second, wanted, torch.ones_like(wanted)), beta=settings.beta, denominator=float(num_pairs)
+    )
+    with torch.no_grad():
+        right = ((first.log_ratios - second.log_ratios).sign() * (wanted - 0.5).sign() + 1) / 2
+        ratio = zero_masked(said.logps - of(rollouts.old_logps), mask).exp()
+    return loss, {
+        "loss/dpo": loss.item(),
+        "accuracy/implicit": right.sum().item() / num_pairs,
+        "label/certainty": (2 * wanted - 1).abs().sum().item() / num_pairs,
+        "ratio/max_deviation": (ratio - 1).abs().max().item(),
+        "entropy/mean": masked_mean(said.entropy, mask, num_tokens).item(),
+    }
