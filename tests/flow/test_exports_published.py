@@ -27,6 +27,7 @@ from preflab.records import (
 )
 from preflab.store.exports.base import Settings
 from preflab.store.formats import read_file
+from preflab.store.rows import Record
 from preflab.store.transfer import Selection, export_from, import_into
 from preflab.store.workspace import Workspace
 
@@ -75,7 +76,24 @@ SCORED = Preference.make(
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    records = [PROMPT, TEXT, A, B, C, PLUS, SAFE, BEST, WORST, RATED, OWL, FOX, *TASKS, *JUDGMENTS, RANKED, SCORED]
+    records: list[Record] = [
+        PROMPT,
+        TEXT,
+        A,
+        B,
+        C,
+        PLUS,
+        SAFE,
+        BEST,
+        WORST,
+        RATED,
+        OWL,
+        FOX,
+        *TASKS,
+        *JUDGMENTS,
+        RANKED,
+        SCORED,
+    ]
     with Workspace.open(tmp_path_factory.mktemp("w"), create=True) as opened:
         opened.put(records)
         yield opened

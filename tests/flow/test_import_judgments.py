@@ -44,7 +44,7 @@ def by_text(found: Imported) -> list[dict[str, int | None]]:
     return rankings
 
 
-RANKED = [
+RANKED: list[dict[str, Any]] = [
     {"prompt": "Where?", "completions": ["a", "b", "c"], "ranks": [2, 1, 3], "labeler": "ann@example.org"},
     {"prompt": "Where?", "completions": ["c", "b", "a"], "ranks": [None, "1", 1], "labeler": "bob@example.org"},
     {"prompt": "When?", "completions": ["x", "y"], "ranks": [1, "F"], "labeler": "ann@example.org"},
@@ -202,7 +202,7 @@ def test_label_studios_pairs(tmp_path: Path) -> None:
         result = {"from_name": "pw", "to_name": ["t1", "t2"], "type": "pairwise", "value": {"selected": side}}
         return {"completed_by": {"id": person, "email": "ann@example.org"}, "result": [result]}
 
-    row = {"id": 1, "data": {"prompt": "Where?", "answer1": "here", "answer2": "gone"}}
+    row: dict[str, Any] = {"id": 1, "data": {"prompt": "Where?", "answer1": "here", "answer2": "gone"}}
     (tmp_path / "s.json").write_text(json.dumps([row | {"annotations": [note(1, "left"), note(2, "right")]}]))
     found = read_file(tmp_path / "s.json")
     texts = {completion.id: completion.text for completion in found.completions}

@@ -174,10 +174,10 @@ def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, 
     """One labeler, one vote: pairs counted, F by half of the labelers, ranks by pairs won minus pairs lost."""
     latest = list({judgment.labeler_id: judgment for judgment in judgments}.values())
     num = len(task.completion_ids)
-    levels = [levels(judgment.answer, num) for judgment in latest]
+    votes = [levels(judgment.answer, num) for judgment in latest]
     failing = [fails(judgment.answer, num) for judgment in latest]
     gone = [sum(row[i] for row in failing) * 2 >= len(latest) for i in range(num)]
-    pairs = _pairs(levels, [i for i in range(num) if not gone[i]])
+    pairs = _pairs(votes, [i for i in range(num) if not gone[i]])
     won = [sum(_sign(p.margin) * ((p.first == i) - (p.second == i)) for p in pairs) for i in range(num)]
     ranks = tuple(None if gone[i] else 1 + sum(won[j] > won[i] for j in range(num) if not gone[j]) for i in range(num))
     return Preference.make(
@@ -192,14 +192,14 @@ def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, 
     )
 
 
-def _pairs(levels: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tuple[PairOutcome, ...]:
+def _pairs(votes: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tuple[PairOutcome, ...]:
     counts = {}
     for i, j in combinations(kept, 2):
-        signs = [_sign(a - b) for a, b in ((row[i], row[j]) for row in levels) if a is not None and b is not None]
+        signs = [_sign(a - b) for a, b in ((row[i], row[j]) for row in votes) if a is not None and b is not None]
         if signs:
             counts[i, j] = (float(signs.count(1)), float(signs.count(-1)), float(signs.count(0)))
     weight = 1.0 / max(1, sum(wins != losses for wins, losses, _ in counts.values()))
-    return tuple(PairOutcome(i, j, *votes, weight) for (i, j), votes in counts.items())
+    return tuple(PairOutcome(i, j, *count, weight) for (i, j), count in counts.items())
 
 
 def levels(answer: Answer, num: int) -> list[float | None]:
