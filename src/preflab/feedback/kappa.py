@@ -1,0 +1,76 @@
+"""Kappa: agreement beyond chance, of two labelers (Cohen 1960) and of several who may change (Fleiss 1971)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from preflab.errors import PreflabError
+from preflab.feedback.bootstrap import Estimate, estimate, summed_by
+
+
+def cohen_kappa(
+    first: Sequence[Hashable], second: Sequence[Hashable], tasks: Sequence[Hashable] | None = None, seed: int = 0
+) -> Estimate:
+    """kappa = (p_o − p_e) / (1 − p_e), with p_o the share of equal answers and p_e = Σ_c p_first(c) · p_second(c).
+
+    Args:
+        first: one labeler's answers; None where there was none.
+        second: the other's, on the same units.
+        tasks: the task of each unit, where several units belong to one.
+        seed: of the resamples.
+
+    Raises:
+        PreflabError: different numbers of answers.
+    """
+    if len(first) != len(second):
+        raise PreflabError(
+            f"{len(first)} and {len(second)} answers", "as many of the one as of the other", "align them"
+        )
+    both = [i for i, pair in enumerate(zip(first, second, strict=True)) if None not in pair]
+    places: dict[Hashable, int] = {}
+    rows = np.array([places.setdefault(first[i], len(places)) for i in both], dtype=int)
+    columns = np.array([places.setdefault(second[i], len(places)) for i in both], dtype=int)
+    num = len(places)
+    confusions = np.eye(num * num)[rows * num + columns].reshape(len(both), num * num)
+    units = None if tasks is None else [tasks[i] for i in both]
+    return estimate(summed_by(confusions, units), lambda sums: _cohen(sums, num), seed)
+
+
+def fleiss_kappa(counts: Sequence[Sequence[int]], tasks: Sequence[Hashable] | None = None, seed: int = 0) -> Estimate:
+    """kappa = (P̄ − P_e) / (1 − P_e), where which labelers judged a unit does not matter.
+
+        P_u = (Σ_c n_uc² − m_u) / (m_u · (m_u − 1)),  P_e = Σ_c p_c²,  p_c = Σ_u n_uc / Σ_u m_u
+
+    Fleiss has the same m for all units; where it differs, P̄ is the plain mean over units with two answers or more.
+
+    Args:
+        counts: (units, categories), how many labelers gave each answer.
+        tasks: the task of each unit, where several units belong to one.
+        seed: of the resamples.
+    """
+    table = np.array(counts, dtype=float, ndmin=2)
+    num_answers = table.sum(axis=1)
+    kept = num_answers >= 2
+    table, num_answers = table[kept], num_answers[kept]
+    agreed = ((table**2).sum(axis=1) - num_answers) / (num_answers * (num_answers - 1))
+    units = None if tasks is None else [task for task, keep in zip(tasks, kept, strict=True) if keep]
+    return estimate(summed_by(np.column_stack([agreed, np.ones(len(table)), table]), units), _fleiss, seed)
+
+
+def _cohen(sums: np.ndarray, num: int) -> np.ndarray:
+    shares = sums.reshape(len(sums), num, num) / sums.sum(axis=1)[:, None, None]
+    observed = np.trace(shares, axis1=1, axis2=2)
+    return _beyond_chance(observed, (shares.sum(axis=2) * shares.sum(axis=1)).sum(axis=1))
+
+
+def _fleiss(sums: np.ndarray) -> np.ndarray:
+    shares = sums[:, 2:] / sums[:, 2:].sum(axis=1, keepdims=True)
+    return _beyond_chance(sums[:, 0] / sums[:, 1], (shares**2).sum(axis=1))
+
+
+def _beyond_chance(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """NaN where chance alone explains everything: one answer throughout."""
+    varied = expected < 1 - 1e-12
+    return np.where(varied, (observed - expected) / np.where(varied, 1 - expected, 1), np.nan)

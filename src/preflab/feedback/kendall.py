@@ -1,0 +1,73 @@
+"""Kendall's tau-b between two rankings and W among several, both corrected for ties.
+
+tau-b is 0 by chance. W is not: among m rankings it is about 1/m by chance, so 0.33 for three labelers means nothing.
+Kendall 1945 (ties in tau); Kendall and Babington Smith 1939 (W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from preflab.feedback.bootstrap import NO_VARIATION, NOTHING, Estimate, estimate, ratio
+
+Ranks = Sequence[int | None]
+"""One labeler's ranks of a task's completions from 1; None for an F."""
+
+
+def tau_b(first: Ranks, second: Ranks) -> float | None:
+    """tau_b = (concordant − discordant) / √((pairs − ties in first) · (pairs − ties in second)).
+
+    Completions that either marked F are left out; None where one of the two ties everything.
+    """
+    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    signs = [((a > c) - (a < c), (b > d) - (b < d)) for (a, b), (c, d) in combinations(both, 2)]
+    scale = sum(a != 0 for a, _ in signs) * sum(b != 0 for _, b in signs)
+    return sum(a * b for a, b in signs) / scale**0.5 if scale else None
+
+
+def kendall_w(rankings: Sequence[Ranks]) -> float | None:
+    """W = (12 Σ_i R_i² − 3 m² n (n + 1)²) / (m² n (n² − 1) − m Σ_j T_j),  T_j = Σ over ties of ranking j of t³ − t.
+
+    R_i is the sum of the m labelers' ranks of completion i (tied ones take their mean rank), over the n completions
+    that nobody marked F. None with fewer than two rankings or two completions, or where all tie everything.
+    """
+    table = np.array([[np.nan if rank is None else rank for rank in ranks] for ranks in rankings], dtype=float)
+    if len(rankings) < 2:
+        return None
+    table = table[:, ~np.isnan(table).any(axis=0)]
+    m, n = table.shape
+    ranks = np.apply_along_axis(rankdata, 1, table) if n else table
+    ties = sum(float((sizes**3 - sizes).sum()) for sizes in (np.unique(row, return_counts=True)[1] for row in ranks))
+    below = m**2 * n * (n**2 - 1) - m * ties
+    above = 12 * float((ranks.sum(axis=0) ** 2).sum()) - 3 * m**2 * n * (n + 1) ** 2
+    return above / below if below > 0 else None
+
+
+def mean_tau_b(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
+    """The mean tau-b over all couples of labelers of all tasks.
+
+    Args:
+        tasks: each task's rankings.
+        seed: of the resamples.
+    """
+    found = [[tau_b(a, b) for a, b in combinations(rankings, 2)] for rankings in tasks]
+    return _mean(found, seed)
+
+
+def mean_w(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
+    """The mean W over tasks with two rankings or more."""
+    return _mean([[kendall_w(rankings)] for rankings in tasks if len(rankings) > 1], seed)
+
+
+def _mean(found: Sequence[Sequence[float | None]], seed: int) -> Estimate:
+    """Mean of what is defined; says whether there was nothing to compare, or nothing that varied."""
+    defined = [[value for value in values if value is not None] for values in found]
+    counts = np.array([[sum(values), len(values)] for values in defined if values], dtype=float).reshape(-1, 2)
+    if not len(counts):
+        num = sum(bool(values) for values in found)
+        return Estimate(None, None, None, num, NO_VARIATION if num else NOTHING)
+    return estimate(counts, ratio, seed)

@@ -1,0 +1,38 @@
+"""What is published of how far people agree on which of two completions is better: the measure for a campaign's own.
+
+A campaign within the band is ordinary; a reward model cannot be expected to agree with people more than they do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PublishedAgreement:
+    """One figure: a share of pairs, and its half-width where the source gives one."""
+
+    share: float
+    plus_minus: float | None
+    between: str
+    source: str
+
+
+PUBLISHED = (
+    PublishedAgreement(0.63, None, "researchers and crowdworkers", "Bai et al. 2022 (arXiv:2204.05862), section 2.1"),
+    PublishedAgreement(0.657, None, "one person and the majority of others", "AlpacaEval, README: AlpacaFarm's data"),
+    PublishedAgreement(0.726, 0.015, "training labelers", "Ouyang et al. 2022 (arXiv:2203.02155), section 3.4"),
+    PublishedAgreement(0.73, 0.04, "researchers", "Stiennon et al. 2020 (arXiv:2009.01325), section 3.3"),
+    PublishedAgreement(0.77, 0.02, "labelers and researchers", "Stiennon et al. 2020 (arXiv:2009.01325), section 3.3"),
+    PublishedAgreement(0.773, 0.013, "held-out labelers", "Ouyang et al. 2022 (arXiv:2203.02155), section 3.4"),
+)
+"""Lowest first."""
+HUMAN_LOW, HUMAN_HIGH = 0.63, 0.77
+"""The band between them."""
+
+
+def beside_people(share: float) -> str:
+    """`below`, `within` or `above` what is published of people."""
+    if share < HUMAN_LOW:
+        return "below"
+    return "above" if share > HUMAN_HIGH else "within"

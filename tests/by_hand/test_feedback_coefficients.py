@@ -1,0 +1,182 @@
+"""Alpha, kappa, tau-b and W against published worked examples and cases worked out on paper."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from math import sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+
+from preflab.errors import PreflabError
+from preflab.feedback.alpha import krippendorff_alpha
+from preflab.feedback.bootstrap import NO_VARIATION, NOTHING, Estimate, estimate, ratio
+from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
+from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
+from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PUBLISHED, beside_people
+
+N = None
+# Krippendorff 2011, example C and D: four observers, twelve units, missing values.
+FOUR_OBSERVERS = [
+    [1, 2, 3, 3, 2, 1, 4, 1, 2, N, N, N],
+    [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, N, 3],
+    [N, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, N],
+    [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, N],
+]
+
+
+def units(observers: list[list[Any]]) -> list[list[Any]]:
+    return [list(unit) for unit in zip(*observers, strict=True)]
+
+
+@pytest.mark.parametrize(("level", "published"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
+def test_alpha_of_four_observers_with_missing_values(level: Any, published: float) -> None:
+    found = krippendorff_alpha(units(FOUR_OBSERVERS), level)
+    assert found.value == pytest.approx(published, abs=5e-4)
+    assert found.num_tasks == 11  # the last unit has one value
+    assert (found.low or 0.0) < published < (found.high or 0.0)
+
+
+def test_alpha_of_two_observers_and_two_values() -> None:
+    # Krippendorff 2011, example A: alpha = 1 − 19 · 4 / (14 · 6) = 0.095.
+    first, second = [0, 1, 0, 0, 0, 0, 0, 0, 1, 0], [1, 1, 1, 0, 0, 1, 0, 0, 0, 0]
+    for level in ("nominal", "interval", "ordinal"):  # two values: all the same
+        found = krippendorff_alpha(units([first, second]), level)  # type: ignore[arg-type]
+        assert found.value == pytest.approx(1 - 19 * 4 / (14 * 6))
+
+
+def test_alpha_of_two_observers_and_five_values() -> None:
+    # Krippendorff 2011, example B: 0.692.
+    meg, owen = "aabbdcccedda", "babbbcccedd" + "d"
+    codes = [[float(ord(value)) for value in row] for row in (meg, owen)]
+    assert krippendorff_alpha(units(codes), "nominal").value == pytest.approx(0.692, abs=5e-4)
+
+
+def test_alpha_ends() -> None:
+    assert krippendorff_alpha([[1, 1], [2, 2], [5, 5]], "interval").value == pytest.approx(1.0)
+    # Two units that always differ: o(1,2) = 4, n = 4, so 1 − 3 · 4 / (2 · 2 · 2) = −0.5.
+    assert krippendorff_alpha([[1, 2], [2, 1]], "nominal").value == pytest.approx(-0.5)
+
+
+def test_without_variation_nothing_is_said() -> None:
+    constant = Estimate(None, None, None, 3, NO_VARIATION)
+    assert krippendorff_alpha([[4, 4], [4, 4], [4, 4]], "ordinal") == constant
+    assert cohen_kappa("aaa", "aaa") == constant
+    assert fleiss_kappa([[3, 0], [3, 0], [3, 0]]) == constant
+    assert mean_tau_b([[(1, 1), (1, 2)]]) == Estimate(None, None, None, 1, NO_VARIATION)
+    assert mean_w([[(1, 1), (1, 1)]]) == Estimate(None, None, None, 1, NO_VARIATION)
+
+
+def test_with_nothing_to_compare_nothing_is_said() -> None:
+    nothing = Estimate(None, None, None, 0, NOTHING)
+    assert krippendorff_alpha([[4, N], [N, 4]], "interval") == nothing
+    assert krippendorff_alpha([], "interval") == nothing
+    assert cohen_kappa([N], ["a"]) == nothing
+    assert fleiss_kappa([[1, 0]]) == nothing
+    assert mean_tau_b([[(1, 2)]]) == nothing
+    assert mean_w([[(1, 2)]]) == nothing
+
+
+def test_cohen_by_hand() -> None:
+    # 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no: p_o = 0.7, p_e = 0.5 · 0.6 + 0.5 · 0.4 = 0.5, kappa = 0.4.
+    first = "y" * 25 + "n" * 25
+    second = "y" * 20 + "n" * 5 + "y" * 10 + "n" * 15
+    assert cohen_kappa(first, second).value == pytest.approx(0.4)
+    assert cohen_kappa([*first, N], [*second, "y"]).value == pytest.approx(0.4)
+    with pytest.raises(PreflabError, match="1 and 2 answers"):
+        cohen_kappa("a", "ab")
+
+
+def test_cohen_where_the_categories_of_the_two_differ() -> None:
+    # p_o = 1/2; the first says a, a, the second a, b: p_e = 1 · ½, so kappa is 0.
+    assert cohen_kappa("aa", "ab").value == pytest.approx(0.0)
+    assert cohen_kappa("ab", "ba").value == pytest.approx(-1.0)
+
+
+def test_fleiss_against_a_published_table() -> None:
+    # Ten subjects, fourteen raters, five categories: P̄ = 0.378, P_e = 0.213, kappa = 0.210 (after Fleiss 1971).
+    table = [
+        [0, 0, 0, 0, 14], [0, 2, 6, 4, 2], [0, 0, 3, 5, 6], [0, 3, 9, 2, 0], [2, 2, 8, 1, 1],
+        [7, 7, 0, 0, 0], [3, 2, 6, 3, 0], [2, 5, 3, 2, 2], [6, 5, 2, 1, 0], [0, 2, 2, 3, 7],
+    ]  # fmt: skip
+    assert fleiss_kappa(table).value == pytest.approx(0.210, abs=5e-4)
+
+
+def test_fleiss_by_hand_with_differing_numbers_of_labelers() -> None:
+    # P = 1 (two of two), 1/3 (two of three): P̄ = 2/3. p = 4/5, 1/5: P_e = 17/25. (2/3 − 17/25) / (8/25) = −1/24.
+    assert fleiss_kappa([[2, 0], [2, 1]]).value == pytest.approx(-1 / 24)
+
+
+def test_tau_b_by_hand() -> None:
+    assert tau_b((1, 2, 3), (1, 2, 3)) == 1.0
+    assert tau_b((1, 2, 3), (3, 2, 1)) == -1.0
+    # Pairs ab, ac, bc: + + +, and − + +: (2 − 1) / 3.
+    assert tau_b((1, 2, 3), (2, 1, 3)) == pytest.approx(1 / 3)
+    # A tie in the first: two concordant of 2 and 3 strict pairs: 2 / √6.
+    assert tau_b((1, 1, 2), (1, 2, 3)) == pytest.approx(2 / sqrt(6))
+    assert tau_b((1, N, 2), (1, 5, 2)) == 1.0
+    assert tau_b((1, 1), (1, 2)) is None
+    assert tau_b((N, 1), (1, 2)) is None
+
+
+def test_w_by_hand() -> None:
+    assert kendall_w([(1, 2, 3, 4)] * 3) == pytest.approx(1.0)
+    assert kendall_w([(1, 2, 3), (3, 2, 1)]) == pytest.approx(0.0)
+    # Rank sums 4, 5, 9: 12 · 122 − 27 · 3 · 16 = 168, over 9 · 3 · 8 = 216.
+    assert kendall_w([(1, 2, 3), (2, 1, 3), (1, 2, 3)]) == pytest.approx(168 / 216)
+    # With a tie: ranks 1.5, 1.5, 3 and 1, 2, 3; sums 2.5, 3.5, 6: 12 · 54.5 − 12 · 3 · 16 = 78, over 96 − 2 · 6 = 84.
+    assert kendall_w([(1, 1, 2), (1, 2, 3)]) == pytest.approx(78 / 84)
+    # An F of one takes the completion out for all: a, c remain.
+    assert kendall_w([(1, N, 2), (1, 2, 3)]) == pytest.approx(1.0)
+    assert kendall_w([(N, 1), (1, N)]) is None
+
+
+def test_w_by_chance_is_one_over_m() -> None:
+    # Over all 6 · 6 pairs of rankings of three, W averages to exactly 1/2.
+    orders = list(permutations((1, 2, 3)))
+    values = [kendall_w([a, b]) for a in orders for b in orders]
+    assert np.mean([value for value in values if value is not None]) == pytest.approx(1 / 2)
+    taus = [tau_b(a, b) for a in orders for b in orders]
+    assert np.mean([tau for tau in taus if tau is not None]) == pytest.approx(0.0)
+
+
+def test_means_over_tasks() -> None:
+    tasks = [[(1, 2), (1, 2), (2, 1)], [(1, 2), (1, 2)]]
+    # Couples: 1, −1, −1 and 1: mean 0.
+    assert mean_tau_b(tasks).value == pytest.approx(0.0)
+    # Sums 4, 5 of three: 12 · 41 − 27 · 2 · 9 = 6, over 9 · 2 · 3 = 54: 1/9; and 1.
+    assert mean_w(tasks).value == pytest.approx((1 / 9 + 1) / 2)
+
+
+def test_an_interval_is_over_tasks() -> None:
+    # Two tasks, one all hits, one none: resamples give 0, 1/2 or 1.
+    assert estimate(np.array([[5.0, 5.0], [0.0, 5.0]]), ratio) == Estimate(0.5, 0.0, 1.0, 2)
+    # The same ten votes as ten tasks: a narrower interval.
+    ten = estimate(np.array([[1.0, 1.0]] * 5 + [[0.0, 1.0]] * 5), ratio)
+    assert (ten.low or 0.0) >= 0.2
+    pairs = [[1, 1], [1, 2], [2, 2], [2, 2]] * 3
+    by_pair, by_task = krippendorff_alpha(pairs, "nominal"), krippendorff_alpha(pairs, "nominal", tasks=list("abc") * 4)
+    assert by_pair.value == by_task.value
+    assert (by_pair.num_tasks, by_task.num_tasks) == (12, 3)
+
+
+def test_the_interval_of_an_alpha_covers_it() -> None:
+    # Answers with known alpha: two labelers who agree with chance q, else draw: nominal alpha is q.
+    rng = np.random.default_rng(5)
+    covered = 0
+    for seed in range(60):
+        truth, first, second = rng.integers(0, 3, size=(3, 150))
+        copied = rng.random(150) < 0.5
+        pairs = np.column_stack([np.where(copied, truth, first), np.where(copied, truth, second)])
+        found = krippendorff_alpha(pairs, "nominal", seed=seed)
+        covered += (found.low or 0.0) <= 0.5 <= (found.high or 0.0)
+    assert 52 <= covered <= 60  # 57 expected; a standard deviation is 1.7
+
+
+def test_published_figures_are_in_order_and_sourced() -> None:
+    shares = [figure.share for figure in PUBLISHED]
+    assert shares == sorted(shares)
+    assert (shares[0], round(shares[-1], 2)) == (HUMAN_LOW, HUMAN_HIGH)
+    assert all(figure.source and figure.between for figure in PUBLISHED)
+    assert [beside_people(share) for share in (0.5, 0.7, 0.9)] == ["below", "within", "above"]
