@@ -1,0 +1,82 @@
+// The labelling form as data: its groups of radios, what is chosen, what is still missing, and a draft of it.
+
+export const groupsOf = (form) => [...form.querySelectorAll("fieldset[data-group]")].filter((group) => !group.hidden);
+
+export const cardOf = (element) => element?.closest?.("[data-card]") ?? null;
+
+export const chosen = (group) => group.querySelector("input[type=radio]:checked");
+
+const failMarks = (form) => [...form.querySelectorAll("input[data-fail]")];
+
+/** A failed completion needs no score; a choice between completions needs none when any, or all, of them failed. */
+export function needsAnswer(form, group) {
+  if (chosen(group)) return false;
+  const card = cardOf(group);
+  if (card) return !card.querySelector("input[data-fail]:checked");
+  const marks = failMarks(form).map((mark) => mark.checked);
+  return !(group.dataset.wide === "any" ? marks.some(Boolean) : marks.length > 0 && marks.every(Boolean));
+}
+
+/** What is marked as failed cannot be the better one: the choice is taken back. */
+export function takeBackFailed(form) {
+  for (const group of form.querySelectorAll("fieldset[data-wide]")) {
+    const choice = chosen(group);
+    if (choice && form.elements[`failed_${choice.value}`]?.checked) choice.checked = false;
+  }
+}
+
+export const missing = (form) => groupsOf(form).filter((group) => needsAnswer(form, group));
+
+/** "Still to do: a rank for B and D", in the words of the groups themselves. */
+export function missingSentence(groups) {
+  if (groups.length === 0) return "";
+  const letters = groups.map((group) => cardOf(group)?.dataset.card).filter(Boolean);
+  const unique = [...new Set(letters)];
+  if (unique.length === 0) return `Still to do: ${groups[0].dataset.wants}`;
+  const listed = unique.length > 1 ? `${unique.slice(0, -1).join(", ")} and ${unique.at(-1)}` : unique[0];
+  return `Still to do: ${groups[0].dataset.wants} for ${listed}`;
+}
+
+/** What a person entered, as name → value; the hidden fields of the protocol are not part of it. */
+export function entered(form) {
+  const fields = {};
+  for (const control of form.elements) {
+    if (!control.name || control.type === "hidden" || control.type === "submit") continue;
+    if ((control.type === "radio" || control.type === "checkbox") && !control.checked) continue;
+    if (control.value !== "") fields[control.name] = control.value;
+  }
+  return fields;
+}
+
+export function restore(form, fields) {
+  for (const control of form.elements) {
+    if (!control.name || control.type === "hidden" || control.type === "submit") continue;
+    if (control.type === "radio") control.checked = fields[control.name] === control.value;
+    else if (control.type === "checkbox") control.checked = control.name in fields;
+    else control.value = fields[control.name] ?? "";
+  }
+}
+
+/** "B › A = C · failed: D": the ranking so far in one line, "" for the other ways of judging. */
+export function orderSoFar(form) {
+  const byRank = new Map();
+  const failed = [];
+  for (const card of form.querySelectorAll("[data-card]")) {
+    const rank = card.querySelector("fieldset[data-ranks] input:checked")?.value;
+    if (rank === "F" || card.querySelector("input[data-fail]:checked")) failed.push(card.dataset.card);
+    else if (rank) byRank.set(Number(rank), [...(byRank.get(Number(rank)) ?? []), card.dataset.card]);
+  }
+  const ranked = [...byRank].sort(([one], [other]) => one - other).map(([, letters]) => letters.join(" = "));
+  return [ranked.join(" › "), failed.length ? `failed: ${failed.join(", ")}` : ""].filter(Boolean).join(" · ");
+}
+
+/** Step 0 asks for scores, step 1 for ranks; forms with one step have no groups of the other. */
+export function showStep(form, step) {
+  form.dataset.step = String(step);
+  for (const group of form.querySelectorAll("fieldset[data-step]")) group.hidden = Number(group.dataset.step) !== step;
+  for (const told of form.querySelectorAll("[data-told]")) {
+    const score = told.closest("[data-card]").querySelector("fieldset[data-step='0'] input:checked")?.value;
+    told.textContent = score ? `You scored it ${score}` : "";
+    told.hidden = step === 0 || !score;
+  }
+}

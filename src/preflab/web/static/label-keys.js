@@ -1,0 +1,117 @@
+// The keyboard. A key belongs to whatever carries it in `data-key`, so the page itself is the table of keys:
+// first the group of radios one is in, then its completion, then the answer to the whole task, then the commands.
+
+import { cardOf, chosen, groupsOf, missing } from "./label-form.js";
+
+const SWITCH = "preflab:keys";
+
+const inText = (element) => element?.matches?.("textarea, input[type=text], input[type=search], select, [contenteditable]");
+
+/** Where one is: the group with the focus, or the first that still wants an answer. */
+function currentGroup(form) {
+  const focused = document.activeElement?.closest?.("fieldset[data-group]");
+  if (focused && form.contains(focused)) return focused;
+  const card = cardOf(document.activeElement);
+  const own = card?.querySelector("fieldset[data-group]:not([hidden])");
+  return own ?? missing(form)[0] ?? null;
+}
+
+export function goTo(group) {
+  const radio = chosen(group) ?? group.querySelector("input[type=radio]");
+  (cardOf(group) ?? group).scrollIntoView({ block: "nearest" });
+  radio?.focus({ preventScroll: true });
+}
+
+function goToCard(card) {
+  const group = card.querySelector("fieldset[data-group]:not([hidden])");
+  if (group) return goTo(group);
+  card.scrollIntoView({ block: "nearest" });
+  card.querySelector("input[data-fail]")?.focus({ preventScroll: true });
+}
+
+/** After an answer by key: on to what is still missing below, then above, then to the button that submits. */
+function goOn(form, from) {
+  const open = missing(form);
+  const below = open.find((group) => from.compareDocumentPosition(group) & Node.DOCUMENT_POSITION_FOLLOWING);
+  const next = below ?? open[0];
+  if (next) goTo(next);
+  else form.querySelector("[data-submit]").focus({ preventScroll: true });
+}
+
+function step(form, by) {
+  const stops = groupsOf(form).some(cardOf) ? groupsOf(form) : [...form.querySelectorAll("[data-card]")];
+  const here = stops.findIndex((stop) => stop.contains(document.activeElement));
+  const next = stops[here === -1 ? (by > 0 ? 0 : stops.length - 1) : Math.min(Math.max(here + by, 0), stops.length - 1)];
+  if (next) next.matches("[data-card]") ? goToCard(next) : goTo(next);
+}
+
+function pick(form, key) {
+  const group = currentGroup(form);
+  const wide = form.querySelector("fieldset[data-group][data-wide]:not([hidden])");
+  for (const place of [group, cardOf(document.activeElement) ?? cardOf(group), wide]) {
+    const control = place?.querySelector(`input[data-key="${CSS.escape(key)}"]`);
+    if (!control || control.closest("[hidden]")) continue;
+    control.click();
+    control.focus({ preventScroll: true });
+    if (control.checked) goOn(form, control);
+    return true;
+  }
+  return false;
+}
+
+function command(key) {
+  const owner = [...document.querySelectorAll(`[data-command="${CSS.escape(key)}"]`)].find((one) => !one.closest("[hidden]"));
+  if (!owner) return false;
+  if (owner.matches("textarea")) {
+    owner.closest("details")?.setAttribute("open", "");
+    owner.focus();
+    return true;
+  }
+  owner.click();
+  if (owner.parentElement.open) owner.parentElement.querySelector("input")?.focus();
+  return true;
+}
+
+function act(form, event) {
+  const { key } = event;
+  if (key === "j" || key === "k") return step(form, key === "j" ? 1 : -1), true;
+  const letter = key.length === 1 ? key.toUpperCase() : "";
+  const card = letter && form.querySelector(`[data-card="${CSS.escape(letter)}"]`);
+  if (card && (event.shiftKey || (letter <= "E" && key === key.toLowerCase()))) return goToCard(card), true;
+  return pick(form, key.toLowerCase()) || command(key.toLowerCase());
+}
+
+/** Escape: out of a note or out of skipping, back to the task. */
+function leave(here) {
+  const details = here?.closest?.(".extras details");
+  if (!details) return;
+  if (details.matches(".skipping")) details.open = false;
+  details.querySelector("summary").focus();
+}
+
+export const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
+
+/** Enter submits; Ctrl+Enter submits from a text; Escape leaves a text; single keys can be switched off. */
+export function listenToKeys(form, submit) {
+  const toggle = document.getElementById("keys-on");
+  if (toggle) {
+    toggle.checked = keysAreOn();
+    toggle.addEventListener("change", () => localStorage.setItem(SWITCH, toggle.checked ? "on" : "off"));
+  }
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+    const here = document.activeElement;
+    if (event.key === "Escape") leave(here);
+    if (inText(here)) {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form.contains(here)) submit();
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.repeat) return;
+    if (event.key === "Enter") {
+      if (here?.closest("a, button, summary") || (here?.form && here.form !== form)) return;
+      event.preventDefault();
+      return submit();
+    }
+    if (keysAreOn() && act(form, event)) event.preventDefault();
+  });
+}

@@ -1,0 +1,98 @@
+// What one sees besides the form: dialogs, folded texts, and notices that stay until they are dealt with.
+
+/** Links that carry `data-dialog` open it in place; without a script they lead to a page. */
+export function openDialogs() {
+  for (const opener of document.querySelectorAll("[data-dialog]")) {
+    const dialog = document.getElementById(opener.dataset.dialog);
+    opener.addEventListener("click", (event) => {
+      event.preventDefault();
+      dialog.showModal();
+    });
+  }
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+    dialog.addEventListener("keydown", (event) => {
+      const own = dialog.dataset.key === event.key && !event.target.matches("input[type=text], textarea");
+      if (own) {
+        event.preventDefault();
+        dialog.close();
+      }
+    });
+  }
+}
+
+/** Gives every text that does not fit its box a button that shows the whole of it. */
+export function foldLong() {
+  for (const box of document.querySelectorAll("[data-foldable]")) {
+    const button = document.getElementById(box.dataset.foldable);
+    const tooLong = () => box.scrollHeight > box.clientHeight + 8;
+    const look = () => {
+      button.hidden = !(tooLong() || box.classList.contains("whole"));
+      document.getElementById("whole").hidden = !document.querySelector("button.unfold:not([hidden]), details.whole");
+    };
+    button.addEventListener("click", () => {
+      const whole = box.classList.toggle("whole");
+      button.textContent = whole ? button.dataset.fold : button.dataset.show;
+      button.setAttribute("aria-expanded", String(whole));
+      look();
+    });
+    box.addEventListener("toggle", look, true);
+    look();
+    new ResizeObserver(look).observe(box);
+  }
+  document.getElementById("whole").addEventListener("click", showOrFoldAll);
+}
+
+function showOrFoldAll() {
+  const buttons = [...document.querySelectorAll("button.unfold:not([hidden])")];
+  const open = buttons.some((button) => button.getAttribute("aria-expanded") !== "true");
+  for (const button of buttons) if ((button.getAttribute("aria-expanded") !== "true") === open) button.click();
+  for (const fold of document.querySelectorAll(".completion details.whole")) fold.open = open;
+}
+
+export function focusHeading() {
+  document.getElementById("question")?.focus({ preventScroll: true });
+}
+
+/** One notice at a time, made from a `<template>`; buttons act by their `data-do`. */
+export class Notice {
+  constructor(place) {
+    this.place = place;
+  }
+
+  show(name, { text, seconds, ...actions }) {
+    clearInterval(this.clock);
+    const filled = document.getElementById(`notice-${name}`).content.cloneNode(true);
+    if (text) filled.querySelector("[data-text]").textContent = text;
+    for (const button of filled.querySelectorAll("button[data-do]")) {
+      button.addEventListener("click", () => {
+        this.hide();
+        actions[button.dataset.do]?.();
+      });
+    }
+    const counter = filled.querySelector("[data-seconds]");
+    if (counter) this.countDown(counter, seconds);
+    const again = this.place.dataset.name === name && !this.place.hidden;
+    if (again && counter) return this.place.querySelector("[data-seconds]").replaceWith(counter);
+    this.place.replaceChildren(filled);
+    this.place.dataset.name = name;
+    this.place.hidden = false;
+    this.place.querySelector("[data-first]")?.focus();
+  }
+
+  countDown(counter, seconds) {
+    const write = () => (counter.textContent = seconds > 0 ? `Trying again in ${seconds} s.` : "Trying again …");
+    write();
+    this.clock = setInterval(() => {
+      seconds -= 1;
+      write();
+      if (seconds <= 0) clearInterval(this.clock);
+    }, 1000);
+  }
+
+  hide() {
+    clearInterval(this.clock);
+    this.place.hidden = true;
+    this.place.replaceChildren();
+  }
+}

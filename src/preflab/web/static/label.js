@@ -1,0 +1,175 @@
+// The labelling page: wires the form, the keyboard, drafts, time and saving together.
+
+import { Drafts } from "./label-drafts.js";
+import { missing, missingSentence, orderSoFar, restore, showStep, takeBackFailed } from "./label-form.js";
+import { call } from "./label-network.js";
+import { goTo, listenToKeys } from "./label-keys.js";
+import { Saving, sendLeftBehind } from "./label-saving.js";
+import { ActiveTime } from "./label-time.js";
+import { foldLong, focusHeading, openDialogs, Notice } from "./label-view.js";
+
+const form = document.getElementById("judging");
+const saved = document.getElementById("saved");
+const button = form.querySelector("[data-submit]");
+const notice = new Notice(document.getElementById("notice"));
+const time = new ActiveTime(Number(form.elements.active_ms.value));
+const twoSteps = form.dataset.steps === "2";
+let leaving = false;
+
+const say = (state, text) => {
+  saved.dataset.state = state;
+  saved.textContent = text;
+};
+
+const drafts = new Drafts(form, time, say, (status) => (status === 401 ? signedOut() : say("kept", "Draft kept in this browser.")));
+
+const saving = new Saving(form, time, {
+  sending: () => {
+    button.setAttribute("aria-disabled", "true");
+    say("sending", "Submitting …");
+  },
+  waiting: (seconds) => {
+    ready();
+    say("unsaved", "Not submitted yet.");
+    notice.show("unsent", { seconds, again: () => saving.send() });
+  },
+  stored: (reply) => {
+    say("saved", "Stored");
+    leave(reply.next);
+  },
+  confirm: (text) => {
+    ready();
+    say("", "");
+    notice.show("confirm", { text, yes: () => submit({ confirmed: "1" }), no: () => goTo(form.querySelector("fieldset[data-group]:not([hidden])")) });
+  },
+  stale: (reply) => {
+    ready();
+    say("unsaved", "Not submitted.");
+    notice.show("stale", { mine: () => replaceOther(reply.error.current_revision), other: () => leave(form.dataset.editUrl) });
+  },
+  refused: (reply) => {
+    ready();
+    say("unsaved", "Not submitted.");
+    notice.show("refused", { text: inWords(reply) });
+  },
+  signedOut,
+});
+
+function ready() {
+  button.removeAttribute("aria-disabled");
+}
+
+function signedOut() {
+  ready();
+  say("unsaved", "Not saved on the server.");
+  notice.show("signed-out", {});
+}
+
+function replaceOther(revision) {
+  form.elements.based_on.value = revision;
+  return submit();
+}
+
+function submit(extra = {}) {
+  if (saving.busy) return;
+  const open = missing(form);
+  if (open.length > 0) {
+    say("missing", missingSentence(open));
+    return goTo(open[0]);
+  }
+  if (twoSteps && form.dataset.step === "0") return toStep(1);
+  drafts.stop();
+  notice.hide();
+  saving.submit(extra);
+}
+
+/** Skips by the page's own hand, so that a server that is away does not take the form with it. */
+async function skip(skipping) {
+  const { status, reply } = await call("POST", skipping.action, new URLSearchParams(new FormData(skipping)));
+  if (status === 401) return signedOut();
+  if (status === 0 || status >= 500) return notice.show("unskipped", { again: () => skip(skipping) });
+  if (status >= 400) return notice.show("refused", { text: inWords(reply) });
+  leave(reply.next);
+}
+
+const inWords = ({ error }) => (error ? [error.found, error.expected, error.do].filter(Boolean).join("; ") : "");
+
+/** Away from this task, whose draft has done its duty. */
+function leave(to) {
+  leaving = true;
+  drafts.forget();
+  location.assign(to);
+}
+
+function toStep(step) {
+  showStep(form, step);
+  refresh();
+  const first = missing(form)[0] ?? form.querySelector("fieldset[data-group]:not([hidden])");
+  if (first) goTo(first);
+}
+
+function refresh() {
+  document.getElementById("so-far").textContent = orderSoFar(form);
+  const complete = missing(form).length === 0;
+  button.classList.toggle("ready", complete);
+  button.firstElementChild.textContent = twoSteps && form.dataset.step === "0" ? form.dataset.nextWords : form.dataset.submitWords;
+  document.getElementById("back-to-scores")?.toggleAttribute("hidden", form.dataset.step !== "1");
+  for (const card of form.querySelectorAll("[data-card]")) {
+    const failed = card.querySelector("input[data-fail]:checked, input[value='F']:checked");
+    card.classList.toggle("failed", Boolean(failed));
+  }
+}
+
+function changed() {
+  if (saving.waiting) {
+    saving.cancel();
+    notice.hide();
+  }
+  takeBackFailed(form);
+  drafts.stopped = false;
+  drafts.changed();
+  say("", "");
+  refresh();
+}
+
+function begin() {
+  const kept = drafts.kept();
+  const step = twoSteps ? Number(form.dataset.step) : 0;
+  if (kept && kept.based_on === drafts.based) {
+    restore(form, kept.fields);
+    time.total = Math.max(time.total, kept.active_ms);
+    drafts.changed();
+    say("kept", "Your draft was kept in this browser.");
+  } else if (kept) {
+    notice.show("older", { mine: () => { restore(form, kept.fields); changed(); }, other: () => drafts.forget() });
+  }
+  if (twoSteps) showStep(form, kept?.step ?? step);
+  refresh();
+  if (saving.underway) saving.resume();
+  sendLeftBehind(form.dataset.labeler, form.dataset.task).then((sent) => {
+    if (sent > 0) say("saved", "An answer that was kept in this browser has been sent.");
+  });
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  submit();
+});
+form.addEventListener("input", (event) => event.target.form === form && changed());
+document.getElementById("back-to-scores")?.addEventListener("click", () => toStep(0));
+document.getElementById("skipping")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  skip(event.target);
+});
+window.addEventListener("beforeunload", (event) => {
+  if (!leaving && (saving.underway || drafts.unsaved)) event.preventDefault();
+});
+// A page brought back by the browser's Back button shows an answer that may since have been stored.
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+
+document.documentElement.classList.add("scripted");
+openDialogs();
+foldLong();
+listenToKeys(form, submit);
+begin();
+focusHeading();
