@@ -24,6 +24,8 @@ class ScalarHead(nn.Module):
             nn.init.zeros_(self.linear.weight)
         else:
             nn.init.normal_(self.linear.weight, std=(hidden_size + 1) ** -0.5)
+        self.nuisance: nn.Module | None = None
+        """What a reward model learns beside its score while it is trained; never saved with it."""
         self.register_buffer("gain", torch.ones(()))
         self.register_buffer("offset", torch.zeros(()))
 

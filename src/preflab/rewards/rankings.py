@@ -26,6 +26,8 @@ class LabelledPair:
     second: int
     label: float
     weight: float
+    tie: float = 0.0
+    """P(neither is preferred) to be learned; `label` then tells of the rest."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,17 @@ class Ranking:
         )
 
     def trained(self) -> Ranking:
-        """The same ranking without the completions that no pair names: what training has to score."""
+        """The same ranking without the completions that no pair names: what training has to score.
+
+        An F that is named (`fail_as_rejected`) takes the last rank.
+        """
         used = sorted({i for pair in self.pairs for i in (pair.first, pair.second)})
+        last = 1 + max((rank for rank in self.ranks if rank is not None), default=0)
         place = {old: new for new, old in enumerate(used)}
         return replace(
             self,
             sequences=tuple(self.sequences[i] for i in used),
-            ranks=tuple(self.ranks[i] for i in used),
+            ranks=tuple(self.ranks[i] or last for i in used),
             lengths=tuple(self.lengths[i] for i in used),
             pairs=tuple(replace(p, first=place[p.first], second=place[p.second]) for p in self.pairs),
         )
@@ -113,18 +119,26 @@ def make_rankings(
     *,
     soft_labels: bool = False,
     fail_as_rejected: bool = False,
+    ties: bool = False,
 ) -> list[Ranking]:
     """Tokenized rankings from preference records, in their order.
 
     Args:
         soft_labels: a pair's label is its share of decided votes instead of 1 for the winner.
         fail_as_rejected: every F completion loses against every other one of its group.
+        ties: tied pairs are kept, for a likelihood in which a tie is an outcome.
     """
+    make_pairs = {
+        (False, False): hard_pairs,
+        (True, False): soft_pairs,
+        (False, True): hard_pairs_and_ties,
+        (True, True): soft_pairs_and_ties,
+    }[soft_labels, ties]
     rankings = []
     for preference in preferences:
         chosen = [completions[i] for i in preference.completion_ids]
         prompt = prompts[preference.prompt_id]
-        pairs = soft_pairs(preference) if soft_labels else hard_pairs(preference)
+        pairs = make_pairs(preference)
         rankings.append(
             Ranking(
                 prompt_id=preference.prompt_id,
@@ -152,6 +166,33 @@ def soft_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
     voted = [pair for pair in preference.pairs if pair.num_for + pair.num_against > 0]
     return tuple(
         LabelledPair(p.first, p.second, p.num_for / (p.num_for + p.num_against), 1.0 / len(voted)) for p in voted
+    )
+
+
+def hard_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
+    """The winner of every decided pair, and the pairs whose consensus is a tie; all weigh alike, 1 together.
+
+    A pair without margin in which nobody said "tie" is undecided, not tied: it is left out.
+    """
+    tied = [p for p in preference.pairs if p.margin == 0 and p.num_tie > 0]
+    decided = preference.chosen_rejected()
+    weight = 1.0 / max(1, len(tied) + len(decided))
+    won = tuple(LabelledPair(i, j, 1.0, weight) for i, j, _ in decided)
+    return won + tuple(LabelledPair(p.first, p.second, 0.5, weight, tie=1.0) for p in tied)
+
+
+def soft_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
+    """tie = share of votes for a tie, label = share of the others for the first; all voted pairs weigh 1 together."""
+    voted = [p for p in preference.pairs if p.num_for + p.num_against + p.num_tie > 0]
+    return tuple(
+        LabelledPair(
+            p.first,
+            p.second,
+            p.num_for / decided if (decided := p.num_for + p.num_against) > 0 else 0.5,
+            1.0 / len(voted),
+            tie=p.num_tie / (decided + p.num_tie),
+        )
+        for p in voted
     )
 
 

@@ -3,6 +3,8 @@
     loss = − Σ_rankings Σ_pairs weight · [label · log σ(d) + (1 − label) · log σ(−d)] / (weights of the whole step)
            + score_l2 · Σ_completions score² / (completions of the whole step),          d = score_first − score_second
 
+`likelihood` puts Davidson's model of ties or Plackett–Luce in the place of the first line: `rewards.objectives`.
+
 A ranking is kept whole in one optimiser step, and its pairs share one weight: pairs of one ranking are not independent.
 Micro-batches take whole rankings. One that does not fit is scored in parts twice: without a gradient to find what the
 loss asks of each score, then with one to hand it on; memory stays within the budget and the gradient is the same.
@@ -12,6 +14,7 @@ The steps are those of docs/algorithms/reward-model.md.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +27,7 @@ from preflab.errors import PreflabError
 from preflab.maths.bradley_terry import bradley_terry_loss
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
+from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_terry_nll, pair_columns
 from preflab.rewards.rankings import Ranking
 from preflab.rewards.score import reward_scores
 from preflab.settings.learning import RewardSettings
@@ -49,27 +53,22 @@ class Denominators:
         return cls(sum(r.weight for r in rankings), sum(len(r.sequences) for r in rankings))
 
 
-def ranking_loss(scores: Tensor, rankings: Seq[Ranking], step: Denominators, score_l2: float = 0.0) -> Tensor:
+def ranking_loss(
+    scores: Tensor,
+    rankings: Seq[Ranking],
+    step: Denominators,
+    score_l2: float = 0.0,
+    *,
+    objective: Objective = bradley_terry_nll,
+    nuisance: Nuisance | None = None,
+) -> Tensor:
     """The loss of some rankings of a step; 0-d. Parts of a step add up to its loss.
 
     scores (N,): raw scores of all completions of the rankings, one after the other.
     """
-    first, second, labels, weights = pair_columns(rankings, scores.device)
-    loss = bradley_terry_loss(scores[first], scores[second], labels=labels, weights=weights, denominator=step.weight)
+    explained = scores if nuisance is None else nuisance.explained(scores, rankings)
+    loss = objective(explained, rankings, nuisance) / step.weight
     return loss + score_l2 * scores.square().sum() / step.completions
-
-
-def pair_columns(rankings: Seq[Ranking], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(P,) places of first and second in the row of all completions, labels, weights."""
-    starts = [0]
-    for ranking in rankings:
-        starts.append(starts[-1] + len(ranking.sequences))
-    pairs = [(start, pair) for start, ranking in zip(starts, rankings, strict=False) for pair in ranking.pairs]
-    first = torch.tensor([start + pair.first for start, pair in pairs], device=device, dtype=torch.long)
-    second = torch.tensor([start + pair.second for start, pair in pairs], device=device, dtype=torch.long)
-    labels = torch.tensor([pair.label for _, pair in pairs], device=device, dtype=torch.float32)
-    weights = torch.tensor([pair.weight for _, pair in pairs], device=device, dtype=torch.float32)
-    return first, second, labels, weights
 
 
 def whole_ranking_batches(rankings: Seq[Ranking], tokens_per_batch: int) -> list[list[int]]:
@@ -98,14 +97,25 @@ def raw_scores(model: Any, sequences: Seq[Sequence], pad_id: int, device: torch.
 
 
 def accumulate(
-    model: Any, rankings: Seq[Ranking], settings: RewardSettings, *, pad_id: int, accelerator: Any
+    model: Any,
+    rankings: Seq[Ranking],
+    settings: RewardSettings,
+    *,
+    pad_id: int,
+    accelerator: Any,
+    nuisance: Nuisance | None = None,
 ) -> dict[str, float]:
     """Leave the gradient of one optimiser step in the parameters; returns the metrics of the step, over all processes.
 
     With several processes a ranking beyond the budget is scored in one piece: each backward is a meeting of all, and
     they have to count equally many.
     """
-    step = Denominators.of(rankings)
+    denominators = Denominators.of(rankings)
+
+    def loss_of(scores: Tensor, part: list[Ranking]) -> Tensor:
+        objective = OBJECTIVES[settings.likelihood]
+        return ranking_loss(scores, part, denominators, settings.score_l2, objective=objective, nuisance=nuisance)
+
     budget = settings.optimiser.tokens_per_micro_batch
     batches = whole_ranking_batches(rankings, budget)
     sums = torch.zeros(9, device=accelerator.device, dtype=torch.float64)
@@ -115,7 +125,7 @@ def accumulate(
         slices = token_budget_batches([len(s) for s in sequences], budget)
         if len(part) > 1 or len(slices) == 1 or accelerator.num_processes > 1:
             slices = [list(range(len(sequences)))]
-        scores, loss = _backward(model, part, sequences, slices, step, settings.score_l2, factor, pad_id, accelerator)
+        scores, loss = _backward(model, part, sequences, slices, loss_of, factor, pad_id, accelerator)
         if factor:
             sums += torch.cat([loss.double()[None], pair_statistics(scores, part)])
     return step_figures(sum_over_processes(accelerator, sums))
@@ -126,8 +136,7 @@ def _backward(
     rankings: list[Ranking],
     sequences: list[Sequence],
     slices: list[list[int]],
-    step: Denominators,
-    score_l2: float,
+    loss_of: Callable[[Tensor, list[Ranking]], Tensor],
     factor: float,
     pad_id: int,
     accelerator: Any,
@@ -135,7 +144,7 @@ def _backward(
     """Backward of one micro-batch, or of one large ranking in slices; its scores and loss, detached."""
     if len(slices) == 1:
         scores = raw_scores(model, sequences, pad_id, accelerator.device)
-        loss = ranking_loss(scores, rankings, step, score_l2)
+        loss = loss_of(scores, rankings)
         accelerator.backward(factor * loss)
         return scores.detach(), loss.detach()
     with torch.no_grad():
@@ -144,11 +153,13 @@ def _backward(
     for places, values in zip(slices, parts, strict=True):
         scores[places] = values
     scores.requires_grad_()
-    loss = ranking_loss(scores, rankings, step, score_l2)
-    (wanted,) = torch.autograd.grad(loss, scores)
+    loss = loss_of(scores, rankings)
+    (factor * loss).backward()  # also the gradient of what explains judgments besides the scores
+    wanted = scores.grad
+    assert wanted is not None
     for places in slices:
         again = raw_scores(model, [sequences[i] for i in places], pad_id, accelerator.device)
-        accelerator.backward((factor * wanted[places] * again).sum())
+        accelerator.backward((wanted[places] * again).sum())
     return scores.detach(), loss.detach()
 
 
@@ -218,8 +229,11 @@ def train_reward_model(
         )
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
-    learning = [parameter for _, parameter in trunk.parameters_of("reward")]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    nuisance = add_nuisance(trunk, learned, settings)
+    beside = list(nuisance.parameters()) if nuisance else []
+    learning = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in beside)]
+    groups = [(learning, settings.optimiser.learning_rate), (beside, settings.nuisance_learning_rate)]
+    optimiser = make_optimiser(groups, settings.optimiser)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
@@ -237,11 +251,15 @@ def train_reward_model(
             # 2 update: score every completion once, the gradient over all micro-batches, clipped, one step of AdamW
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
-            figures = accumulate(model, batch, settings, pad_id=trunk.pad_id, accelerator=accelerator)
+            figures = accumulate(
+                model, batch, settings, pad_id=trunk.pad_id, accelerator=accelerator, nuisance=nuisance
+            )
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
             optimiser.step()
 
             # 3 log
+            if nuisance is not None:
+                figures |= {f"nuisance/{name}": value for name, value in nuisance.figures().items()}
             figures |= {"grad/norm": norm, "learning_rate": rate, "time/step": time.perf_counter() - started}
             if accelerator.is_main_process:
                 log.write(state.step, figures)
@@ -250,7 +268,25 @@ def train_reward_model(
             if accelerator.is_main_process and state.step % settings.run.save_every == 0:
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=figures["loss/bradley_terry"], accuracy=figures["accuracy/train"])
+    trunk.head("reward").nuisance = None  # left behind: the reward is the score
     return log.rows()
+
+
+def add_nuisance(trunk: Trunk, rankings: Seq[Ranking], settings: RewardSettings) -> Nuisance | None:
+    """Put what is learned beside the scores under the reward head, where checkpoints find it; None: nothing is."""
+    learns_ties = settings.likelihood == "davidson"
+    if not (learns_ties or settings.length_control):
+        return None
+    scale = spread_within([ranking.lengths for ranking in rankings]) if settings.length_control else None
+    nuisance = Nuisance(learns_ties=learns_ties, length_scale=scale)
+    trunk.head("reward").nuisance = nuisance
+    return nuisance
+
+
+def spread_within(groups: Seq[Seq[float]]) -> float:
+    """Standard deviation of all values about the mean of their own group; 1 where nothing differs."""
+    squares = [(value - sum(group) / len(group)) ** 2 for group in groups for value in group]
+    return (sum(squares) / len(squares)) ** 0.5 or 1.0
 
 
 @torch.no_grad()

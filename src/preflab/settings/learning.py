@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import model_validator
+
 from preflab.settings.base import Settings, StageSettings, setting
 
 
@@ -106,6 +108,19 @@ class RewardSettings(StageSettings):
     pooling: Literal["last", "mean", "first"] | None = setting(
         None, "Where the score is read; None: last token for decoders, mean for encoders.", "choice: as pretrained"
     )
+    likelihood: Literal["bradley_terry", "davidson", "plackett_luce"] = setting(
+        "bradley_terry",
+        "How people prefer: pair by pair, with ties as an outcome (Davidson), or whole orders (Plackett-Luce).",
+        "Ouyang et al. 2022, section 3.5: all pairs of a ranking",
+    )
+    length_control: bool = setting(
+        False,
+        "A length term explains judgments beside the score, and is left behind after training.",
+        "choice: off; after Dubois et al. 2024 (arXiv 2404.04475), equation 2",
+    )
+    nuisance_learning_rate: float = setting(
+        0.02, "Learning rate of the tie and length parameters.", "choice: single numbers may move fast", gt=0
+    )
     fail_as_rejected: bool = setting(
         False, "F completions lose against every other one of their prompt.", "choice: off, F is removed (R5)"
     )
@@ -118,6 +133,13 @@ class RewardSettings(StageSettings):
     )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
+
+    @model_validator(mode="after")
+    def _labels_fit_the_likelihood(self) -> RewardSettings:
+        """Whole orders have no share of votes."""
+        if self.soft_labels and self.likelihood == "plackett_luce":
+            raise ValueError("soft_labels is about pairs, plackett_luce about whole orders: choose one of them")
+        return self
 
 
 class TinySettings(StageSettings):

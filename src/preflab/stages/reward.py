@@ -43,7 +43,7 @@ def run(ctx: StageContext) -> StageResult:
     train, held_out = split_by_prompt(base.rankings(data, settings), settings.held_out, ctx.seed)
     num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)
-    train_reward_model(
+    rows = train_reward_model(
         base.trunk,
         train,
         settings,
@@ -60,6 +60,7 @@ def run(ctx: StageContext) -> StageResult:
     reference = _reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
     normalise(base.trunk, reference)
     report = _report(ctx, base, parts, raw, reference, {"train": data.origin, "test": other.origin if other else None})
+    report["nuisance"] = {name: value for name, value in rows[-1].items() if name.startswith("nuisance/")}
     if accelerator.is_main_process:
         base.save(ctx.folder / "reward")
         _write_report(ctx, report)
@@ -111,6 +112,7 @@ class _Base:
             self.encoder,
             soft_labels=settings.soft_labels,
             fail_as_rejected=settings.fail_as_rejected,
+            ties=settings.likelihood == "davidson",
         )
 
     def save(self, folder: Path) -> None:
@@ -174,6 +176,7 @@ def _report(
     return {
         "model": ctx.settings.model,
         "base": base.weights_hash,
+        "likelihood": ctx.settings.likelihood,
         "pooling": base.trunk.pooling,
         "gain": gain,
         "offset": offset,

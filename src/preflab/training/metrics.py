@@ -46,7 +46,7 @@ GLOSSARY: dict[str, Metric] = {
         "−log σ(β · difference of log-ratios) against the labels", "nats", "below ln 2 = 0.69", "stays at 0.69"
     ),
     "accuracy/implicit": Metric(
-        "share of pairs that β log π/π_ref puts in the order of their labels, ties half",
+        "share of pairs that the implicit reward (DPO: β log π/π_ref) puts in the order of their labels, ties half",
         "",
         "rises above 0.5",
         "stays at 0.5: learns nothing",
@@ -57,7 +57,6 @@ GLOSSARY: dict[str, Metric] = {
         "0.1 to 0.9",
         "near 0: the reward is small against its unit; 1: labels are drawn, or the reward is large",
     ),
-    "loss/dpo": Metric("DPO: −log σ(β h), mean by weight", "nats", "falls from ln 2 = 0.69", "near 0: memorises"),
     "loss/cdpo": Metric(
         "conservative DPO on smoothed labels", "nats", "falls from ln 2 = 0.69", "stays: learns nothing"
     ),
@@ -97,6 +96,13 @@ GLOSSARY: dict[str, Metric] = {
     "held_out/logratio_rejected": Metric("logratio/rejected on held-out groups", "nats", "below chosen", ""),
     "accuracy/train": Metric(
         "share of this step's pairs in the right order, ties half", "", "0.6 to 0.8", "near 1: memorises the labels"
+    ),
+    "nuisance/log_nu": Metric(
+        "Davidson's log ν, learned: how often equals are called a tie", "", "−2 to 1", "below −5: no ties in the data"
+    ),
+    "nuisance/length_slope": Metric(
+        "score units that one spread of length explains by itself (length_control)", "raw score", "near what the data "
+        "lean on length", "0 after many steps: raise nuisance_learning_rate"
     ),
     "score/margin": Metric("mean score of chosen minus rejected", "raw score", "grows slowly", "explodes: overfitting"),
     "score/std": Metric("standard deviation of the raw scores", "raw score", "about 1", "tiny: head not learning"),

@@ -1,0 +1,115 @@
+"""What rankings say about scores: one negative log-likelihood per model of how people prefer.
+
+| name | learns from | sentence |
+| --- | --- | --- |
+| `bradley_terry` | pairs that have a winner | each pair is a choice of its own (R8) |
+| `davidson` | pairs, ties as a third outcome | a tie is more likely the nearer two scores are |
+| `plackett_luce` | whole orders | the best is chosen from all, the next from the rest |
+
+Every one is a sum over rankings, weighted, not yet divided: `rewards.train` divides by the weights of the whole step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+
+import torch
+from torch import Tensor, nn
+
+from preflab.maths.bradley_terry import A_WINS, B_WINS, TIE, bradley_terry_loss, davidson_loss
+from preflab.maths.plackett_luce import plackett_luce_log_likelihood
+from preflab.rewards.rankings import Ranking
+
+
+class Nuisance(nn.Module):
+    """What explains judgments besides quality; learned beside the scores, and left behind when training ends.
+
+    explained = score + length_slope · length / length_scale
+
+    With `length_control` what length alone explains goes into the slope, and the score is left with the rest. The two
+    are told apart only as far as the slope learns faster than the network, so look at accuracy by length afterwards.
+    Source: the length term of Dubois et al. 2024 (AlpacaEval 2, eq. 2), put into the reward model's likelihood.
+    """
+
+    length_scale: Tensor
+
+    def __init__(self, *, learns_ties: bool, length_scale: float | None) -> None:
+        """
+        Args:
+            learns_ties: whether Davidson's log ν is learned; it starts at 0, where a tie of equals has probability ⅓.
+            length_scale: characters that count as one, the spread of lengths in the data; None: no length term.
+        """
+        super().__init__()
+        self.log_nu = nn.Parameter(torch.zeros(())) if learns_ties else None
+        self.length_slope = nn.Parameter(torch.zeros(())) if length_scale is not None else None
+        self.register_buffer("length_scale", torch.tensor(length_scale or 1.0))
+
+    def explained(self, scores: Tensor, rankings: Seq[Ranking]) -> Tensor:
+        """(N,) what the judgments are explained by: scores, with the length term where there is one."""
+        if self.length_slope is None:
+            return scores
+        lengths = [float(length) for ranking in rankings for length in ranking.lengths]
+        return scores + self.length_slope * (torch.tensor(lengths, device=scores.device) / self.length_scale)
+
+    def figures(self) -> dict[str, float]:
+        """What was learned, by name."""
+        named = {"log_nu": self.log_nu, "length_slope": self.length_slope}
+        return {name: float(value.detach()) for name, value in named.items() if value is not None}
+
+
+Objective = Callable[[Tensor, Seq[Ranking], Nuisance | None], Tensor]
+"""(N,) scores of all completions of the rankings, one after the other → 0-d sum."""
+
+
+def bradley_terry_nll(scores: Tensor, rankings: Seq[Ranking], nuisance: Nuisance | None = None) -> Tensor:
+    """− Σ weight · [label · log σ(d) + (1 − label) · log σ(−d)], d = score_first − score_second."""
+    first, second, labels, weights = pair_columns(rankings, scores.device)
+    return bradley_terry_loss(scores[first], scores[second], labels=labels, weights=weights, denominator=1.0)
+
+
+def davidson_nll(scores: Tensor, rankings: Seq[Ranking], nuisance: Nuisance | None = None) -> Tensor:
+    """− Σ weight · [(1 − tie) · (label · log P_a + (1 − label) · log P_b) + tie · log P_tie], P by Davidson 1970."""
+    first, second, labels, weights = pair_columns(rankings, scores.device)
+    ties = torch.tensor([pair.tie for ranking in rankings for pair in ranking.pairs], device=scores.device)
+    log_nu = nuisance.log_nu if nuisance is not None and nuisance.log_nu is not None else 0.0
+    shares = torch.stack([(1 - ties) * labels, ties, (1 - ties) * (1 - labels)])
+    outcomes = torch.tensor([A_WINS, TIE, B_WINS], device=scores.device)[:, None].expand_as(shares)
+    return davidson_loss(
+        scores[first].repeat(3),
+        scores[second].repeat(3),
+        outcomes.reshape(-1),
+        log_nu,
+        weights=(shares * weights).reshape(-1),
+        denominator=1.0,
+    )
+
+
+def plackett_luce_nll(scores: Tensor, rankings: Seq[Ranking], nuisance: Nuisance | None = None) -> Tensor:
+    """− Σ weight · log P(order); see `maths.plackett_luce`."""
+    parts = scores.split([len(ranking.sequences) for ranking in rankings])
+    terms = [
+        ranking.weight * plackett_luce_log_likelihood(part, ranking.ranks)
+        for part, ranking in zip(parts, rankings, strict=True)
+    ]
+    return -torch.stack(terms).sum()
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "bradley_terry": bradley_terry_nll,
+    "davidson": davidson_nll,
+    "plackett_luce": plackett_luce_nll,
+}
+
+
+def pair_columns(rankings: Seq[Ranking], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(P,) places of first and second in the row of all completions, labels, weights."""
+    starts = [0]
+    for ranking in rankings:
+        starts.append(starts[-1] + len(ranking.sequences))
+    pairs = [(start, pair) for start, ranking in zip(starts, rankings, strict=False) for pair in ranking.pairs]
+    first = torch.tensor([start + pair.first for start, pair in pairs], device=device, dtype=torch.long)
+    second = torch.tensor([start + pair.second for start, pair in pairs], device=device, dtype=torch.long)
+    labels = torch.tensor([pair.label for _, pair in pairs], device=device, dtype=torch.float32)
+    weights = torch.tensor([pair.weight for _, pair in pairs], device=device, dtype=torch.float32)
+    return first, second, labels, weights
