@@ -1,0 +1,269 @@
+"""Accounts: who may sign in, as what, and until when.
+
+An account has a labeler of its own under a pseudonym. Erasing an account takes away name, address and password; the
+labeler and its judgments stay.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from preflab.labelling.audit import note_event
+from preflab.labelling.clock import stamp, utc_now
+from preflab.labelling.errors import Invalid, NotAllowed, NotFound, SignInFailed
+from preflab.labelling.leases import end_leases_of
+from preflab.labelling.passwords import PASSWORD_LENGTH as PASSWORD_LENGTH
+from preflab.labelling.passwords import fits, hashed
+from preflab.labelling.rates import check_rate, forget_attempt
+from preflab.labelling.tables import ACCOUNTS, LABELERS, SESSIONS, TOKENS
+from preflab.records import LabelerKind, random_id
+from preflab.store.database import reading, writing
+from preflab.store.workspace import Workspace
+
+AccountRole = Literal["lead", "adjudicator", "labeler", "ai"]
+AccountState = Literal["active", "revoked", "erased"]
+TRIES, TRIES_OF_ADDRESS, TRIES_SECONDS = 10, 100, 15 * 60
+"""Failed sign-ins per name, and per address (a whole office may share one), within so many seconds."""
+NAME_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Account:
+    """One who signs in."""
+
+    id: str
+    labeler_id: str
+    name: str
+    """What they are called among colleagues; "" once erased. Never the labeler's name, which is a pseudonym."""
+    email: str
+    role: AccountRole
+    state: AccountState
+    campaign_ids: tuple[str, ...] = ()
+    """The campaigns they may see; () = all."""
+    created_at: str = ""
+    has_password: bool = False
+
+
+def create_account(
+    ws: Workspace,
+    name: str,
+    role: AccountRole,
+    password: str | None = None,
+    email: str = "",
+    by: str = "",
+    campaign_ids: Sequence[str] = (),
+) -> Account:
+    """A new account with a labeler of its own; without a password it works by token or session alone.
+
+    Raises:
+        Invalid: an unknown role, a name that is empty or taken, a password too short.
+    """
+    password_hash = None if password is None else hashed(password)
+    with writing(ws.engine) as connection:
+        return add_account(connection, name, role, password_hash, email=email, by=by, campaign_ids=campaign_ids)
+
+
+def add_account(
+    connection: Connection,
+    name: str,
+    role: AccountRole,
+    password_hash: str | None,
+    *,
+    email: str = "",
+    by: str = "",
+    campaign_ids: Sequence[str] = (),
+) -> Account:
+    """`create_account` inside the caller's transaction."""
+    _check_role(role)
+    key = _free_key(connection, name)
+    labeler_id = _new_labeler(connection, "ai" if role == "ai" else "person")
+    row = {
+        "id": random_id("account"),
+        "labeler_id": labeler_id,
+        "name": name.strip(),
+        "name_key": key,
+        "email": email.strip(),
+        "password_hash": password_hash,
+        "role": role,
+        "state": "active",
+        "campaign_ids": list(campaign_ids),
+        "created_at": stamp(utc_now()),
+    }
+    connection.execute(insert(ACCOUNTS).values(**row))
+    new = {"role": role, "labeler_id": labeler_id, "campaign_ids": list(campaign_ids)}
+    note_event(connection, by or str(row["id"]), "account created", str(row["id"]), None, new)
+    return account_from(row)
+
+
+def sign_in(ws: Workspace, name: str, password: str, address: str = "") -> Account:
+    """The active account of this name and password.
+
+    Raises:
+        SignInFailed: no such name, a wrong password, or a revoked account: which of them is not said.
+        TooMany: too many failures for this name or from this address.
+    """
+    key = name_key(name)
+    with writing(ws.engine) as connection:
+        tries = [check_rate(connection, "sign in", key, TRIES, TRIES_SECONDS)]
+        tries.append(check_rate(connection, "sign in from", address, TRIES_OF_ADDRESS, TRIES_SECONDS))
+    with reading(ws.engine) as connection:
+        row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.name_key == key)).mappings().first()
+    known = fits(password, row["password_hash"] if row else None)
+    if row is None or not known or row["state"] != "active":
+        raise SignInFailed("name or password is wrong", "the name and password chosen at the invitation")
+    with writing(ws.engine) as connection:
+        for attempt in tries:
+            forget_attempt(connection, attempt)
+        note_event(connection, row["id"], "signed in", row["id"])
+    return account_from(row)
+
+
+def set_password(ws: Workspace, account_id: str, password: str, by: str = "") -> None:
+    """A new password; every session of the account ends.
+
+    Raises:
+        Invalid: too short.
+    """
+    password_hash = hashed(password)
+    with writing(ws.engine) as connection:
+        _existing(connection, account_id)
+        _set(connection, account_id, password_hash=password_hash)
+        connection.execute(delete(SESSIONS).where(SESSIONS.c.account_id == account_id))
+        note_event(connection, by, "password changed", account_id)
+
+
+def set_role(ws: Workspace, account_id: str, role: AccountRole, by: str = "") -> None:
+    """Another role, from the next request on."""
+    _check_role(role)
+    with writing(ws.engine) as connection:
+        account = _existing(connection, account_id)
+        if (role == "ai") != (account.role == "ai"):
+            raise Invalid("a change between a person and an AI judge", "a new account for the other")
+        if role != "lead":
+            _refuse_last_lead(connection, account)
+        _set(connection, account_id, role=role)
+        note_event(connection, by, "role changed", account_id, {"role": account.role}, {"role": role})
+
+
+def revoke(ws: Workspace, account_id: str, by: str = "") -> None:
+    """End an account at once: its sessions, its tokens and the tasks it holds. What it judged stays."""
+    with writing(ws.engine) as connection:
+        account = _existing(connection, account_id)
+        _refuse_last_lead(connection, account)
+        _end_access(connection, account)
+        _set(connection, account_id, state="revoked")
+        note_event(connection, by, "account revoked", account_id, {"state": account.state}, {"state": "revoked"})
+
+
+def erase(ws: Workspace, account_id: str, by: str = "") -> None:
+    """Take away name, address and password for good; the judgments stay under the labeler's pseudonym."""
+    with writing(ws.engine) as connection:
+        account = _existing(connection, account_id)
+        _refuse_last_lead(connection, account)
+        _end_access(connection, account)
+        connection.execute(delete(TOKENS).where(TOKENS.c.account_id == account_id))
+        _set(connection, account_id, state="erased", name="", name_key=None, email="", password_hash=None)
+        note_event(connection, by, "account erased", account_id, {"state": account.state}, {"state": "erased"})
+
+
+def accounts(ws: Workspace) -> list[Account]:
+    """All accounts, oldest first, the erased ones included."""
+    with reading(ws.engine) as connection:
+        rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.created_at, ACCOUNTS.c.id)).mappings()
+        return [account_from(row) for row in rows]
+
+
+def account(ws: Workspace, account_id: str) -> Account:
+    """The account of this id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with reading(ws.engine) as connection:
+        return _existing(connection, account_id)
+
+
+def has_lead_password(ws: Workspace) -> bool:
+    """Whether some active lead has a password, without which the app is not served to others than this machine."""
+    found = (ACCOUNTS.c.role == "lead", ACCOUNTS.c.state == "active", ACCOUNTS.c.password_hash.is_not(None))
+    with reading(ws.engine) as connection:
+        return connection.execute(select(ACCOUNTS.c.id).where(*found).limit(1)).first() is not None
+
+
+def account_from(row: Any) -> Account:
+    """The account of a row of its table."""
+    return Account(
+        id=row["id"],
+        labeler_id=row["labeler_id"],
+        name=row["name"],
+        email=row["email"],
+        role=row["role"],
+        state=row["state"],
+        campaign_ids=tuple(row["campaign_ids"]),
+        created_at=row["created_at"],
+        has_password=row["password_hash"] is not None,
+    )
+
+
+def name_key(name: str) -> str:
+    """A name as it is compared: compatibility forms folded, one case, single spaces."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+
+
+def _free_key(connection: Connection, name: str) -> str:
+    """The key of a new name."""
+    key = name_key(name)
+    if not key or len(name) > NAME_LENGTH or not key.isprintable():
+        raise Invalid(f"name: {name!r:.80}", f"1 to {NAME_LENGTH} printable characters")
+    if connection.execute(select(ACCOUNTS.c.id).where(ACCOUNTS.c.name_key == key)).first():
+        raise Invalid(f"name: {name.strip()} is taken", "a name nobody else has", "add a letter or a last name")
+    return key
+
+
+def _new_labeler(connection: Connection, kind: LabelerKind) -> str:
+    """A labeler called `labeler 7` or `AI judge 7`; what can be seen of a person in exports and on leads' pages."""
+    word = "AI judge" if kind == "ai" else "labeler"
+    number = int(connection.execute(select(func.count()).select_from(ACCOUNTS)).scalar_one()) + 1
+    while connection.execute(select(LABELERS.c.id).where(LABELERS.c.name == f"{word} {number}")).first():
+        number += 1
+    labeler_id = random_id("labeler")
+    connection.execute(insert(LABELERS).values(id=labeler_id, name=f"{word} {number}", kind=kind, settings={}))
+    return labeler_id
+
+
+def _existing(connection: Connection, account_id: str) -> Account:
+    row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.id == account_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"no account {account_id}", "the id of an account")
+    return account_from(row)
+
+
+def _set(connection: Connection, account_id: str, **values: Any) -> None:
+    connection.execute(update(ACCOUNTS).where(ACCOUNTS.c.id == account_id).values(**values))
+
+
+def _end_access(connection: Connection, account: Account) -> None:
+    """Sessions, tokens and leases end with the transaction."""
+    connection.execute(delete(SESSIONS).where(SESSIONS.c.account_id == account.id))
+    unrevoked = (TOKENS.c.account_id == account.id, TOKENS.c.revoked_at.is_(None))
+    connection.execute(update(TOKENS).where(*unrevoked).values(revoked_at=stamp(utc_now())))
+    end_leases_of(connection, account.labeler_id)
+
+
+def _check_role(role: str) -> None:
+    if role not in get_args(AccountRole):
+        raise Invalid(f"role: {role!r:.80}", ", ".join(get_args(AccountRole)))
+
+
+def _refuse_last_lead(connection: Connection, account: Account) -> None:
+    """Somebody has to be able to let others in."""
+    if account.role != "lead" or account.state != "active":
+        return
+    others = (ACCOUNTS.c.role == "lead", ACCOUNTS.c.state == "active", ACCOUNTS.c.id != account.id)
+    if connection.execute(select(ACCOUNTS.c.id).where(*others).limit(1)).first() is None:
+        raise NotAllowed("this is the only lead", "another active lead", "make somebody else a lead first")

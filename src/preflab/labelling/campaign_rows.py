@@ -1,0 +1,131 @@
+"""The row of a running campaign: its state and options, who may label in it, its counters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, select, update
+
+from preflab.labelling.audit import note_event
+from preflab.labelling.errors import Invalid, NotAllowed, NotFound
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.tables import ACCOUNTS, CAMPAIGN_STATES, CAMPAIGNS, LABELERS
+from preflab.records import LabelerKind
+
+CampaignState = Literal["open", "paused", "closed"]
+OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note")
+"""Options that the `Campaign` record has too."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A campaign's state and options."""
+
+    campaign_id: str
+    state: CampaignState
+    options: CampaignOptions
+    revision: int
+    guideline_version: int
+    num_tasks: int
+    num_done: int
+    num_labels: int
+
+
+def running(connection: Connection, campaign_id: str) -> Running:
+    """The running campaign of this id.
+
+    Raises:
+        NotFound: no campaign, or one that was imported and never opened here.
+    """
+    query = (
+        select(CAMPAIGN_STATES, CAMPAIGNS.c.guideline_version)
+        .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
+        .where(CAMPAIGN_STATES.c.campaign_id == campaign_id)
+    )
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
+    values = {name: row[name] for name in Running.__dataclass_fields__ if name in row}
+    return Running(**values | {"options": checked_options(row["settings"])})
+
+
+def checked_options(values: Any) -> CampaignOptions:
+    """Options from JSON.
+
+    Raises:
+        Invalid: the first option that is wrong, named.
+    """
+    try:
+        return CampaignOptions.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "options"
+        raise Invalid(f"{where}: {first['input']!r:.80}", first["msg"].removeprefix("Value error, ")) from None
+
+
+def write_options(connection: Connection, campaign_id: str, options: CampaignOptions, revision: int) -> None:
+    """Store the options, in the campaign's state and, where it has them too, in its record."""
+    settings = options.model_dump(mode="json")
+    connection.execute(
+        update(CAMPAIGN_STATES)
+        .where(CAMPAIGN_STATES.c.campaign_id == campaign_id)
+        .values(settings=settings, revision=revision)
+    )
+    record = {name: settings[name] for name in OF_THE_RECORD}
+    connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(**record))
+
+
+def add_to_counters(connection: Connection, campaign_id: str, *, done: int = 0, labels: int = 0) -> None:
+    """Count what was added inside the caller's transaction."""
+    columns = CAMPAIGN_STATES.c
+    values = {"num_done": columns.num_done + done, "num_labels": columns.num_labels + labels}
+    connection.execute(update(CAMPAIGN_STATES).where(columns.campaign_id == campaign_id).values(**values))
+
+
+def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> LabelerKind:
+    """What kind of labeler this is, who may label in the campaign.
+
+    Raises:
+        NotAllowed: an account that has ended, or a campaign for others.
+        NotFound: no such labeler.
+    """
+    query = (
+        select(LABELERS.c.kind, ACCOUNTS.c.state, ACCOUNTS.c.campaign_ids)
+        .outerjoin(ACCOUNTS, ACCOUNTS.c.labeler_id == LABELERS.c.id)
+        .where(LABELERS.c.id == labeler_id)
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFound(f"no labeler {labeler_id}", "the id of a labeler")
+    kind, state, campaign_ids = row
+    if state not in (None, "active"):
+        raise NotAllowed("this account has ended", "an active account", "ask the lead")
+    if not open_to(campaign, labeler_id, campaign_ids or ()):
+        raise NotAllowed("this campaign is for other labelers", "one of your campaigns", "ask the lead to let you in")
+    found: LabelerKind = kind
+    return found
+
+
+def open_to(campaign: Running, labeler_id: str, campaign_ids: Sequence[str]) -> bool:
+    """Whether the campaign is for this labeler, whose account is limited to these campaigns (() = all)."""
+    named = campaign.options.labelers
+    return (not named or labeler_id in named) and (not campaign_ids or campaign.campaign_id in campaign_ids)
+
+
+def let_in(connection: Connection, campaign_id: str, labeler_id: str, by: str = "") -> None:
+    """Add a labeler to a campaign that names its labelers; nothing to do where it is open to all."""
+    found = running(connection, campaign_id)
+    named = found.options.labelers
+    if not named or labeler_id in named:
+        return
+    options = found.options.model_copy(update={"labelers": (*named, labeler_id)})
+    write_options(connection, campaign_id, options, found.revision + 1)
+    note_event(connection, by, "labeler let in", campaign_id, None, {"labeler_id": labeler_id})
+
+
+def counts(options: CampaignOptions, kind: LabelerKind) -> bool:
+    """Whether this kind counts to the wanted labels: people and simulated labelers do, AI judges on request."""
+    return kind != "ai" or options.count_ai

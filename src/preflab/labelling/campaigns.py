@@ -1,0 +1,315 @@
+"""Campaigns: made, shown, paused, changed; their instructions in versions, and who has read which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from sqlalchemy import Connection, insert, select, update
+
+from preflab.labelling.audit import note_event
+from preflab.labelling.campaign_rows import (
+    OF_THE_RECORD,
+    CampaignState,
+    Running,
+    checked_options,
+    open_to,
+    running,
+    write_options,
+)
+from preflab.labelling.clock import stamp, utc_now
+from preflab.labelling.errors import Invalid, NotFound, Stale
+from preflab.labelling.options import FIXED, CampaignOptions
+from preflab.labelling.tables import (
+    ACCOUNTS,
+    CAMPAIGN_STATES,
+    CAMPAIGNS,
+    GUIDELINE_READS,
+    GUIDELINES,
+    JUDGMENTS,
+)
+from preflab.labelling.tasks import make_tasks, open_tasks, recount_tasks, settle_tasks, tasks_of
+from preflab.records import Answer, Campaign, random_id
+from preflab.store.database import reading, writing
+from preflab.store.reading import read_ids
+from preflab.store.rows import BY_NAME
+from preflab.store.workspace import Workspace
+from preflab.store.writing import put_records
+
+
+@dataclass(frozen=True)
+class Guideline:
+    """One version of a campaign's instructions."""
+
+    campaign_id: str
+    version: int
+    text: str
+    """Markdown."""
+    created_at: str = ""
+
+
+@dataclass(frozen=True)
+class CampaignView:
+    """A campaign as it stands."""
+
+    campaign: Campaign
+    options: CampaignOptions
+    state: CampaignState
+    revision: int
+    """Of the options; a change names the one it is based on."""
+    guideline: Guideline
+    num_tasks: int
+    """Gold tasks left out."""
+    num_done: int
+    """Tasks that have the wanted labels."""
+    num_labels: int
+    """Labels that count, those of gold tasks included."""
+
+
+def create_campaign(
+    ws: Workspace,
+    options: CampaignOptions,
+    groups: Sequence[Sequence[str]],
+    instructions: str = "",
+    by: str = "",
+    *,
+    campaign_id: str | None = None,
+    gold: Mapping[int, Answer] | None = None,
+) -> Campaign:
+    """Open a campaign with one task per group of completions of one prompt.
+
+    With the id of a campaign that is there, what is missing is added: its state, if it was imported or made by an
+    older preflab, and tasks for groups that have none; options and instructions stay as they are.
+
+    Args:
+        ws: the workspace, which holds the completions.
+        options: of the new campaign.
+        groups: completion ids, K of them may differ from group to group.
+        instructions: Markdown, shown before the first task.
+        by: who does it (account id).
+        campaign_id: a given id; None: a new random one.
+        gold: number of the group → the answer that is known to be right.
+
+    Raises:
+        Invalid: a group or a gold answer that does not fit the way of judging; other options than the campaign's.
+        PreflabError: completions that are not there, or of several prompts in one group.
+    """
+    campaign_id = campaign_id or random_id("campaign")
+    with writing(ws.engine) as connection:
+        known = connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is not None
+        if known:
+            options = _taken_up(connection, campaign_id, options, by)
+        else:
+            _new_campaign(connection, campaign_id, options, instructions, by)
+        tasks = make_tasks(connection, campaign_id, options, groups)
+        num_new = open_tasks(connection, campaign_id, options, tasks, gold or {})
+        recount_tasks(connection, campaign_id)
+        if num_new or not known:
+            new = {"num_tasks": num_new, "way": options.way, "overlap": options.overlap}
+            note_event(connection, by, "tasks added" if known else "campaign created", campaign_id, None, new)
+        return _record(connection, campaign_id)
+
+
+def campaign_view(ws: Workspace, campaign_id: str) -> CampaignView:
+    """The campaign as it stands.
+
+    Raises:
+        NotFound: no such campaign, or one that was never opened for labelling.
+    """
+    with reading(ws.engine) as connection:
+        return _view(connection, running(connection, campaign_id))
+
+
+def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[CampaignView]:
+    """All campaigns, newest first; with a labeler, those this labeler may see."""
+    with reading(ws.engine) as connection:
+        order = (CAMPAIGN_STATES.c.created_at.desc(), CAMPAIGN_STATES.c.campaign_id)
+        ids = connection.execute(select(CAMPAIGN_STATES.c.campaign_id).order_by(*order)).scalars().all()
+        found = [running(connection, campaign_id) for campaign_id in ids]
+        if labeler_id is not None:
+            only = _campaigns_of(connection, labeler_id)
+            found = [each for each in found if open_to(each, labeler_id, only)]
+        return [_view(connection, each) for each in found]
+
+
+def set_state(ws: Workspace, campaign_id: str, state: CampaignState, by: str = "") -> None:
+    """Open, pause or close a campaign; what people still submit is kept."""
+    if state not in get_args(CampaignState):
+        raise Invalid(f"state: {state!r:.80}", ", ".join(get_args(CampaignState)))
+    with writing(ws.engine) as connection:
+        old = running(connection, campaign_id).state
+        mine = CAMPAIGN_STATES.c.campaign_id == campaign_id
+        connection.execute(update(CAMPAIGN_STATES).where(mine).values(state=state))
+        note_event(connection, by, "state changed", campaign_id, {"state": old}, {"state": state})
+
+
+def change_options(
+    ws: Workspace, campaign_id: str, revision: int, changes: Mapping[str, Any], by: str = ""
+) -> CampaignOptions:
+    """Change some options, based on the revision that was looked at.
+
+    Raises:
+        Stale: somebody changed them meanwhile.
+        Invalid: an unknown option, a wrong value, or one of `FIXED` after the first judgment.
+    """
+    with writing(ws.engine) as connection:
+        found = running(connection, campaign_id)
+        if revision != found.revision:
+            raise Stale(found.revision, "the campaign's options")
+        before = found.options.model_dump(mode="json")
+        options = checked_options(before | dict(changes))
+        now = options.model_dump(mode="json")
+        changed = [name for name in now if now[name] != before[name]]
+        _refuse_new_meaning(connection, campaign_id, changed)
+        if not changed:
+            return options
+        write_options(connection, campaign_id, options, revision + 1)
+        if "overlap" in changed:
+            settle_tasks(connection, campaign_id, wanted=options.overlap)
+        if "count_ai" in changed:
+            recount_tasks(connection, campaign_id)
+        old, new = ({name: values[name] for name in changed} for values in (before, now))
+        note_event(connection, by, "options changed", campaign_id, old, new)
+        return options
+
+
+def new_guideline(ws: Workspace, campaign_id: str, text: str, by: str = "") -> Guideline:
+    """A new version of the instructions, which every labeler sees before the next task."""
+    with writing(ws.engine) as connection:
+        version = running(connection, campaign_id).guideline_version + 1
+        guideline = Guideline(campaign_id, version, text, stamp(utc_now()))
+        _write_guideline(connection, guideline, by)
+        values = {"instructions": text, "guideline_version": version}
+        connection.execute(update(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id).values(**values))
+        note_event(connection, by, "instructions changed", campaign_id, {"version": version - 1}, {"version": version})
+        return guideline
+
+
+def guidelines(ws: Workspace, campaign_id: str) -> list[Guideline]:
+    """All versions, newest first."""
+    columns = (GUIDELINES.c.campaign_id, GUIDELINES.c.version, GUIDELINES.c.text, GUIDELINES.c.created_at)
+    query = select(*columns).where(GUIDELINES.c.campaign_id == campaign_id).order_by(GUIDELINES.c.version.desc())
+    with reading(ws.engine) as connection:
+        return [Guideline(**row) for row in connection.execute(query).mappings()]
+
+
+def read_guideline(ws: Workspace, campaign_id: str, labeler_id: str, version: int) -> None:
+    """Note that a labeler has read a version.
+
+    Raises:
+        NotFound: no such version.
+    """
+    mine = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
+    with writing(ws.engine) as connection:
+        if not 1 <= version <= running(connection, campaign_id).guideline_version:
+            raise NotFound(f"no version {version} of the instructions", "the version that was shown")
+        read = connection.execute(select(GUIDELINE_READS.c.version).where(*mine)).scalar()
+        values = {"version": max(version, read or 0), "at": stamp(utc_now())}
+        if read is None:
+            keys = {"campaign_id": campaign_id, "labeler_id": labeler_id}
+            connection.execute(insert(GUIDELINE_READS).values(**keys, **values))
+        elif version > read:
+            connection.execute(update(GUIDELINE_READS).where(*mine).values(**values))
+
+
+def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | None:
+    """The instructions that the labeler has to read before going on; None when the newest version is read, or empty."""
+    mine = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
+    with reading(ws.engine) as connection:
+        guideline = _guideline(connection, _record(connection, campaign_id))
+        read = connection.execute(select(GUIDELINE_READS.c.version).where(*mine)).scalar() or 0
+    return guideline if guideline.text.strip() and read < guideline.version else None
+
+
+def _new_campaign(connection: Connection, campaign_id: str, options: CampaignOptions, text: str, by: str) -> None:
+    values = {name: getattr(options, name) for name in OF_THE_RECORD}
+    put_records(connection, [Campaign(campaign_id, instructions=text, **values)])
+    _new_state(connection, campaign_id, options)
+    _write_guideline(connection, Guideline(campaign_id, 1, text, stamp(utc_now())), by)
+
+
+def _taken_up(connection: Connection, campaign_id: str, options: CampaignOptions, by: str) -> CampaignOptions:
+    """The options of a campaign that is there; one without a state gets it, and the tasks that it has."""
+    record = _record(connection, campaign_id)
+    for name in FIXED:
+        if getattr(record, name) != getattr(options, name):
+            found = f"{name}: {getattr(options, name)!r}, the campaign has {getattr(record, name)!r}"
+            raise Invalid(found, "the options it was made with", "make a new campaign for another question")
+    mine = CAMPAIGN_STATES.c.campaign_id == campaign_id
+    if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(mine)).first() is not None:
+        return running(connection, campaign_id).options
+    of_record = {name: getattr(record, name) for name in OF_THE_RECORD}
+    options = checked_options(options.model_dump() | of_record)
+    _new_state(connection, campaign_id, options)
+    guideline = Guideline(campaign_id, record.guideline_version, record.instructions, stamp(utc_now()))
+    _write_guideline(connection, guideline, by)
+    open_tasks(connection, campaign_id, options, tasks_of(connection, campaign_id), {})
+    return options
+
+
+def _new_state(connection: Connection, campaign_id: str, options: CampaignOptions) -> None:
+    connection.execute(
+        insert(CAMPAIGN_STATES).values(
+            campaign_id=campaign_id,
+            state="open",
+            settings=options.model_dump(mode="json"),
+            revision=1,
+            num_tasks=0,
+            num_done=0,
+            num_labels=0,
+            created_at=stamp(utc_now()),
+        )
+    )
+
+
+def _write_guideline(connection: Connection, guideline: Guideline, by: str) -> None:
+    values = {name: getattr(guideline, name) for name in ("campaign_id", "version", "text", "created_at")}
+    connection.execute(insert(GUIDELINES).values(**values, account_id=by))
+
+
+def _record(connection: Connection, campaign_id: str) -> Campaign:
+    if connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is None:
+        raise NotFound(f"no campaign {campaign_id}", "the id of a campaign")
+    found: Campaign = read_ids(connection, BY_NAME["campaign"], [campaign_id])[0]
+    return found
+
+
+def _view(connection: Connection, found: Running) -> CampaignView:
+    campaign = _record(connection, found.campaign_id)
+    return CampaignView(
+        campaign=campaign,
+        options=found.options,
+        state=found.state,
+        revision=found.revision,
+        guideline=_guideline(connection, campaign),
+        num_tasks=found.num_tasks,
+        num_done=found.num_done,
+        num_labels=found.num_labels,
+    )
+
+
+def _guideline(connection: Connection, campaign: Campaign) -> Guideline:
+    """The newest version, which the record carries; its date is in its own table."""
+    mine = (GUIDELINES.c.campaign_id == campaign.id, GUIDELINES.c.version == campaign.guideline_version)
+    at = connection.execute(select(GUIDELINES.c.created_at).where(*mine)).scalar()
+    return Guideline(campaign.id, campaign.guideline_version, campaign.instructions, at or "")
+
+
+def _campaigns_of(connection: Connection, labeler_id: str) -> tuple[str, ...]:
+    """The campaigns the labeler's account is limited to; () = all."""
+    query = select(ACCOUNTS.c.campaign_ids).where(ACCOUNTS.c.labeler_id == labeler_id)
+    return tuple(connection.execute(query).scalar() or ())
+
+
+def _refuse_new_meaning(connection: Connection, campaign_id: str, changed: Sequence[str]) -> None:
+    fixed = [name for name in changed if name in FIXED]
+    if (
+        fixed
+        and connection.execute(select(JUDGMENTS.c.id).where(JUDGMENTS.c.campaign_id == campaign_id).limit(1)).first()
+    ):
+        raise Invalid(
+            f"{fixed[0]}: the campaign has judgments already",
+            "options that leave the meaning of given answers alone",
+            "make a new campaign",
+        )

@@ -1,0 +1,127 @@
+"""Leases: a task is held for a while by the labeler it is shown to, and goes to others when nothing comes of it.
+
+A lease that ran out is `lapsed`: the task is free again, the draft and the order shown stay for whoever comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from preflab.labelling.clock import after, stamp
+from preflab.labelling.tables import TASK_STATES, TURNS
+
+
+def drawn_order(task_id: str, labeler_id: str, num_completions: int) -> list[int]:
+    """Position on the page → index into the task's completions, drawn from the hash of task and labeler."""
+
+    def draw(index: int) -> bytes:
+        return hashlib.sha256(f"{task_id}\n{labeler_id}\n{index}".encode()).digest()
+
+    return sorted(range(num_completions), key=draw)
+
+
+def sweep(connection: Connection, now: datetime) -> int:
+    """End the leases that ran out and free their tasks; returns how many."""
+    return _lapse(connection, (TURNS.c.expires_at < stamp(now),))
+
+
+def end_leases_of(connection: Connection, labeler_id: str) -> int:
+    """End all leases of a labeler; returns how many."""
+    return _lapse(connection, (TURNS.c.labeler_id == labeler_id, TURNS.c.state == "held"))
+
+
+def _lapse(connection: Connection, conditions: tuple[Any, ...]) -> int:
+    ended = connection.execute(select(TURNS.c.task_id, TURNS.c.counts).where(*conditions)).all()
+    if not ended:
+        return 0
+    connection.execute(update(TURNS).where(*conditions).values(state="lapsed", expires_at=None))
+    freed = Counter(task_id for task_id, counted in ended if counted)
+    if freed:
+        give_back = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("freed_task"))
+        rows = [{"freed_task": task_id, "freed": num} for task_id, num in freed.items()]
+        connection.execute(give_back.values(num_held=TASK_STATES.c.num_held - bindparam("freed")), rows)
+    return len(ended)
+
+
+def hold_new(
+    connection: Connection,
+    labeler_id: str,
+    task: Any,
+    num_completions: int,
+    *,
+    counted: bool,
+    now: datetime,
+    minutes: float,
+) -> None:
+    """Show a task to a labeler for the first time, under a lease.
+
+    Args:
+        connection: in a transaction that writes.
+        labeler_id: who it is shown to.
+        task: the row of its state.
+        num_completions: K.
+        counted: whether the lease takes a place of the quorum.
+        now: when.
+        minutes: length of the lease.
+    """
+    connection.execute(
+        insert(TURNS).values(
+            labeler_id=labeler_id,
+            task_id=task["task_id"],
+            campaign_id=task["campaign_id"],
+            position=task["position"],
+            state="held",
+            counts=counted,
+            shown_order=drawn_order(task["task_id"], labeler_id, num_completions),
+            opened_at=stamp(now),
+            expires_at=after(now, minutes=minutes),
+            draft=None,
+            skip_reason="",
+            revision=0,
+            surplus=False,
+            active_ms=0,
+            num_pairs=0,
+            num_ties=0,
+            as_shown=False,
+        )
+    )
+    if counted:
+        _take_place(connection, task["task_id"])
+
+
+def renew(connection: Connection, turn: Any, now: datetime, minutes: float) -> None:
+    """Prolong a lease, or take a lapsed one up again while its task has a free place; else nothing."""
+    if turn["state"] not in ("held", "lapsed"):
+        return
+    own = (TURNS.c.labeler_id == turn["labeler_id"], TURNS.c.task_id == turn["task_id"])
+    if turn["state"] == "lapsed":
+        if turn["counts"] and not _is_free(connection, turn["task_id"]):
+            return
+        if turn["counts"]:
+            _take_place(connection, turn["task_id"])
+    connection.execute(update(TURNS).where(*own).values(state="held", expires_at=after(now, minutes=minutes)))
+
+
+def release(connection: Connection, turn: Any) -> None:
+    """Give the place of a held turn back; its row is changed by the caller."""
+    if turn["state"] == "held" and turn["counts"]:
+        values = {"num_held": TASK_STATES.c.num_held - 1}
+        connection.execute(update(TASK_STATES).where(TASK_STATES.c.task_id == turn["task_id"]).values(**values))
+
+
+def _take_place(connection: Connection, task_id: str) -> None:
+    values = {"num_held": TASK_STATES.c.num_held + 1}
+    connection.execute(update(TASK_STATES).where(TASK_STATES.c.task_id == task_id).values(**values))
+
+
+def _is_free(connection: Connection, task_id: str) -> bool:
+    columns = TASK_STATES.c
+    row = connection.execute(
+        select(columns.is_gold, columns.num_done + columns.num_held < columns.wanted).where(columns.task_id == task_id)
+    ).one()
+    return bool(row[0] or row[1])

@@ -1,0 +1,40 @@
+"""Passwords as argon2id hashes (RFC 9106), compared in the same time whether or not the name is known."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerifyMismatchError
+
+from preflab.labelling.errors import Invalid
+
+PASSWORD_LENGTH = 10
+"""Characters a password has at least."""
+MAX_LENGTH = 1000
+HASHER = PasswordHasher()
+
+
+def hashed(password: str) -> str:
+    """The hash to store.
+
+    Raises:
+        Invalid: too short, or absurdly long.
+    """
+    if not PASSWORD_LENGTH <= len(password) <= MAX_LENGTH:
+        raise Invalid(f"a password of {len(password)} characters", f"{PASSWORD_LENGTH} to {MAX_LENGTH} characters")
+    return HASHER.hash(password)
+
+
+def fits(password: str, stored: str | None) -> bool:
+    """Whether the password is the one of the hash; without a hash the same work is done in vain."""
+    try:
+        return HASHER.verify(stored or _nobody(), password[:MAX_LENGTH]) and stored is not None
+    except (VerifyMismatchError, InvalidHashError):
+        return False
+
+
+@cache
+def _nobody() -> str:
+    """The hash of no one's password."""
+    return HASHER.hash("nobody has this password")

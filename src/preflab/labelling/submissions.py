@@ -1,0 +1,345 @@
+"""Submitting, drafting, skipping; one's own history and progress.
+
+What a person submits is kept: an expired lease, a quota met meanwhile or a closed campaign make it surplus at worst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from preflab.feedback.pairs import pair_votes
+from preflab.labelling.audit import note_event
+from preflab.labelling.campaign_rows import Running, add_to_counters, allowed_kind, counts, running
+from preflab.labelling.checks import answer_json, checked_answer
+from preflab.labelling.clock import stamp, utc_now
+from preflab.labelling.errors import Invalid, NotAllowed, Stale
+from preflab.labelling.leases import release, renew
+from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
+from preflab.labelling.turns import Turn, own_row
+from preflab.records import Answer, Judgment, LabelerKind, LikertAnswer, RankingAnswer, Task, random_id
+from preflab.store.database import reading, to_json, writing
+from preflab.store.reading import read_ids
+from preflab.store.rows import BY_NAME
+from preflab.store.schema import JUDGMENT_COMPLETIONS
+from preflab.store.workspace import Workspace
+
+S, T = TASK_STATES.c, TURNS.c
+MAX_KEY, MAX_NOTE, MAX_REASON, MAX_DRAFT = 200, 20_000, 1000, 200_000
+"""Longest texts, characters."""
+MAX_MS = 7 * 24 * 3600 * 1000
+HASTE_SHARE, HASTE_MS_EACH = 0.25, 3000
+"""Suspiciously fast: below this share of one's own median, or below so many milliseconds per completion."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a labeler sends."""
+
+    key: str
+    """Made by the client, once per submission: the same key gets the same reply."""
+    task_id: str
+    labeler_id: str
+    based_on: int
+    """The revision that was looked at; 0 for the first."""
+    answer: Answer
+    active_ms: int = 0
+    shown_ms: int = 0
+    note: str = ""
+    flagged: bool = False
+    guideline_version: int = 0
+    """The version that was read; 0: the newest."""
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What is stored of it."""
+
+    judgment_id: str
+    revision: int
+    surplus: bool
+    """The task had the wanted labels already, or the campaign was closed: kept, not counted."""
+    repeated: bool = field(default=False, compare=False)
+    """The key was known: nothing was stored again."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A line of one's own history."""
+
+    task_id: str
+    state: str
+    """`submitted` or `skipped`."""
+    at: str
+    revision: int
+    surplus: bool
+    skip_reason: str
+    active_ms: int
+
+
+@dataclass(frozen=True)
+class OwnProgress:
+    """How one is getting on in a campaign."""
+
+    num_done: int
+    num_skipped: int
+    median_seconds: float | None
+    tie_rate: float | None
+    """Ties among the pairs one has judged; None before the first pair."""
+    as_shown_rate: float | None
+    """Share of one's rankings that repeat the order shown; None before the first."""
+
+
+def submit(ws: Workspace, submission: Submission) -> Receipt:
+    """Store a judgment; when this returns, it is on the disk.
+
+    Raises:
+        Stale: the task has a newer revision by this labeler (another tab).
+        NotYours: the task was never shown to this labeler.
+        NotAllowed: the account has ended, or the key belongs to somebody else's submission.
+        Invalid: an answer that does not fit, or a text too long.
+    """
+    _check_texts(submission)
+    now = stamp(utc_now())
+    with writing(ws.engine) as connection:
+        known = _earlier_reply(connection, submission)
+        if known is not None:
+            return known
+        turn = own_row(connection, submission.task_id, submission.labeler_id)
+        campaign = running(connection, turn["campaign_id"])
+        kind = allowed_kind(connection, campaign, submission.labeler_id)
+        if submission.based_on != turn["revision"]:
+            raise Stale(turn["revision"])
+        judgment = _judgment(connection, campaign, turn, submission, kind, now)
+        _store(connection, judgment)
+        _count(connection, campaign, turn, judgment)
+        _close_turn(connection, turn, judgment)
+        receipt = Receipt(judgment.id, judgment.revision, judgment.surplus)
+        reply = {"judgment_id": receipt.judgment_id, "revision": receipt.revision, "surplus": receipt.surplus}
+        row = {"labeler_id": judgment.labeler_id, "task_id": judgment.task_id, "judgment_id": judgment.id}
+        connection.execute(insert(SUBMISSIONS).values(key=submission.key, **row, reply=reply, at=now))
+        if judgment.revision > 1:
+            old, new = {"judgment_id": turn["judgment_id"]}, {"judgment_id": judgment.id}
+            note_event(connection, judgment.labeler_id, "judgment edited", judgment.task_id, old, new)
+        return receipt
+
+
+def save_draft(
+    ws: Workspace, task_id: str, labeler_id: str, draft: dict[str, Any], based_on: int, now: datetime | None = None
+) -> str:
+    """Keep what is being written, whatever became of the lease, and renew it; returns when it was saved.
+
+    Raises:
+        Stale: the task was submitted meanwhile.
+        NotYours: the task was never shown to this labeler.
+        Invalid: too large, or not an object.
+    """
+    if not isinstance(draft, dict) or len(to_json(draft)) > MAX_DRAFT:
+        raise Invalid("a draft that is too large or no object", f"an object of at most {MAX_DRAFT:,} characters")
+    _refuse_nul("draft", to_json(draft))
+    now = now or utc_now()
+    with writing(ws.engine) as connection:
+        turn = own_row(connection, task_id, labeler_id)
+        campaign = running(connection, turn["campaign_id"])
+        allowed_kind(connection, campaign, labeler_id)
+        if based_on != turn["revision"]:
+            raise Stale(turn["revision"])
+        values = {"draft": draft, "draft_saved_at": stamp(now)}
+        connection.execute(update(TURNS).where(*_own(turn)).values(**values))
+        if campaign.state == "open":
+            renew(connection, turn, now, campaign.options.lease_minutes)
+        return stamp(now)
+
+
+def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
+    """Leave a task for others: it never comes back to this labeler, who may still open it from the history.
+
+    Raises:
+        NotYours: the task was never shown to this labeler.
+        Invalid: it is submitted already, or there is no reason.
+    """
+    if not reason.strip() or len(reason) > MAX_REASON:
+        raise Invalid(f"reason: {reason!r:.80}", f"1 to {MAX_REASON} characters")
+    _refuse_nul("reason", reason)
+    with writing(ws.engine) as connection:
+        turn = own_row(connection, task_id, labeler_id)
+        allowed_kind(connection, running(connection, turn["campaign_id"]), labeler_id)
+        if turn["state"] == "submitted":
+            raise Invalid(
+                "this task is submitted already", "a task without your judgment", "change the judgment instead"
+            )
+        release(connection, turn)
+        values = {"state": "skipped", "skip_reason": reason.strip(), "expires_at": None, "closed_at": stamp(utc_now())}
+        connection.execute(update(TURNS).where(*_own(turn)).values(**values))
+        note_event(connection, labeler_id, "task skipped", task_id, None, {"reason": reason.strip()})
+
+
+def history(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 100, offset: int = 0) -> list[Done]:
+    """One's own submitted and skipped tasks, the newest first."""
+    columns = (T.task_id, T.state, T.closed_at.label("at"), T.revision, T.surplus, T.skip_reason, T.active_ms)
+    own = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
+    query = select(*columns).where(*own).order_by(T.closed_at.desc(), T.task_id).limit(limit).offset(offset)
+    with reading(ws.engine) as connection:
+        return [Done(**row) for row in connection.execute(query).mappings()]
+
+
+def own_progress(ws: Workspace, campaign_id: str, labeler_id: str) -> OwnProgress:
+    """How a labeler is getting on, from the labeler's own submissions alone."""
+    columns = (T.state, T.active_ms, T.num_pairs, T.num_ties, T.as_shown)
+    own = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
+    with reading(ws.engine) as connection:
+        rows = connection.execute(select(*columns).where(*own)).all()
+    done = [row for row in rows if row.state == "submitted"]
+    times = [row.active_ms for row in done if row.active_ms > 0]
+    num_pairs = sum(row.num_pairs for row in done)
+    return OwnProgress(
+        num_done=len(done),
+        num_skipped=len(rows) - len(done),
+        median_seconds=median(times) / 1000 if times else None,
+        tie_rate=sum(row.num_ties for row in done) / num_pairs if num_pairs else None,
+        as_shown_rate=sum(row.as_shown for row in done) / len(done) if done else None,
+    )
+
+
+def suspicious(turn: Turn, answer: Answer, active_ms: int) -> str | None:
+    """A sentence to ask "really?" with: a ranking exactly in the order shown, at a speed nobody reads at; else None."""
+    hasty = active_ms < HASTE_MS_EACH * len(turn.completions)
+    hasty = hasty or (turn.median_ms is not None and active_ms < HASTE_SHARE * turn.median_ms)
+    if hasty and as_shown(answer, turn.shown_order):
+        return "This ranks the completions exactly in the order shown, and quickly. Is it what you mean?"
+    return None
+
+
+def as_shown(answer: Answer, shown_order: tuple[int, ...]) -> bool:
+    """Whether a ranking of at least three goes strictly down the page."""
+    if not isinstance(answer, RankingAnswer) or len(shown_order) < 3:
+        return False
+    ranks = [answer.ranks[i] for i in shown_order]
+    return all(a is not None and b is not None and a < b for a, b in pairwise(ranks))
+
+
+def _check_texts(submission: Submission) -> None:
+    if not 0 < len(submission.key) <= MAX_KEY:
+        raise Invalid(f"key: {len(submission.key)} characters", f"1 to {MAX_KEY}")
+    if len(submission.note) > MAX_NOTE:
+        raise Invalid(f"note: {len(submission.note):,} characters", f"at most {MAX_NOTE:,}")
+    for name in ("key", "note"):
+        _refuse_nul(name, getattr(submission, name))
+    for name in ("active_ms", "shown_ms"):
+        if not 0 <= getattr(submission, name) <= MAX_MS:
+            raise Invalid(f"{name}: {getattr(submission, name)}", f"milliseconds from 0 to {MAX_MS:,}")
+
+
+def _refuse_nul(name: str, text: str) -> None:
+    """PostgreSQL cannot hold it."""
+    if "\0" in text or "\\u0000" in text:
+        raise Invalid(f"{name}: a NUL character", "text")
+
+
+def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | None:
+    row = connection.execute(select(SUBMISSIONS).where(SUBMISSIONS.c.key == submission.key)).mappings().first()
+    if row is None:
+        return None
+    if (row["labeler_id"], row["task_id"]) != (submission.labeler_id, submission.task_id):
+        raise NotAllowed("this key belongs to another submission", "a key of its own for every submission")
+    return Receipt(**row["reply"], repeated=True)
+
+
+def _judgment(
+    connection: Connection, campaign: Running, turn: RowMapping, sent: Submission, kind: LabelerKind, now: str
+) -> Judgment:
+    task: Task = read_ids(connection, BY_NAME["task"], [sent.task_id])[0]
+    options = campaign.options
+    version = sent.guideline_version or campaign.guideline_version
+    if not 0 < version <= campaign.guideline_version:
+        raise Invalid(f"guideline_version: {version}", f"1 to {campaign.guideline_version}")
+    return Judgment(
+        id=random_id("judgment"),
+        campaign_id=task.campaign_id,
+        task_id=task.id,
+        prompt_id=task.prompt_id,
+        completion_ids=task.completion_ids,
+        shown_order=tuple(turn["shown_order"]),
+        question=options.question,
+        polarity=options.polarity,
+        answer=checked_answer(options, len(task.completion_ids), answer_json(sent.answer, options.way)),
+        labeler_id=sent.labeler_id,
+        labeler_kind=kind,
+        revision=turn["revision"] + 1,
+        guideline_version=version,
+        active_ms=sent.active_ms,
+        shown_ms=sent.shown_ms,
+        created_at=now,
+        note=sent.note,
+        flagged=sent.flagged,
+        surplus=_is_surplus(connection, campaign, turn, kind),
+    )
+
+
+def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, kind: LabelerKind) -> bool:
+    """An edit stands where its first revision stood; a first one is surplus when nothing was wanted any more."""
+    if turn["revision"] > 0:
+        return bool(turn["surplus"])
+    if campaign.state == "closed":
+        return True
+    state = connection.execute(select(S.num_done, S.wanted, S.is_gold).where(S.task_id == turn["task_id"])).one()
+    return counts(campaign.options, kind) and not state.is_gold and state.num_done >= state.wanted
+
+
+def _store(connection: Connection, judgment: Judgment) -> None:
+    connection.execute(insert(JUDGMENTS).values(**BY_NAME["judgment"].to_row(judgment)))
+    links = [
+        {"parent_id": judgment.id, "position": position, "child_id": completion_id}
+        for position, completion_id in enumerate(judgment.completion_ids)
+    ]
+    connection.execute(insert(JUDGMENT_COMPLETIONS), links)
+
+
+def _count(connection: Connection, campaign: Running, turn: RowMapping, judgment: Judgment) -> None:
+    """The place held becomes a label, and the task is done when it has all it wants."""
+    release(connection, turn)
+    if judgment.revision > 1 or judgment.surplus or not counts(campaign.options, judgment.labeler_kind):
+        return
+    mine = S.task_id == judgment.task_id
+    state = connection.execute(select(S.num_done, S.wanted, S.is_gold).where(mine)).one()
+    finished = not state.is_gold and state.num_done + 1 >= state.wanted
+    values: dict[str, Any] = {"num_done": S.num_done + 1, "missing": S.missing - 1}
+    if finished:
+        values["state"] = "done"
+    connection.execute(update(TASK_STATES).where(mine).values(**values))
+    add_to_counters(connection, judgment.campaign_id, done=int(finished), labels=1)
+
+
+def _close_turn(connection: Connection, turn: RowMapping, judgment: Judgment) -> None:
+    outcomes = [vote.outcome for vote in _votes(judgment)]
+    values = {
+        "state": "submitted",
+        "expires_at": None,
+        "draft": None,
+        "draft_saved_at": None,
+        "skip_reason": "",
+        "revision": judgment.revision,
+        "judgment_id": judgment.id,
+        "surplus": judgment.surplus,
+        "closed_at": judgment.created_at,
+        "active_ms": turn["active_ms"] + judgment.active_ms,
+        "num_pairs": len(outcomes),
+        "num_ties": sum(outcome == 0 for outcome in outcomes),
+        "as_shown": as_shown(judgment.answer, judgment.shown_order),
+    }
+    connection.execute(update(TURNS).where(*_own(turn)).values(**values))
+
+
+def _votes(judgment: Judgment) -> list[Any]:
+    """Its votes on pairs, over all criteria."""
+    names = judgment.answer.scores if isinstance(judgment.answer, LikertAnswer) else (None,)
+    return [vote for name in names for vote in pair_votes(judgment, name)]
+
+
+def _own(turn: RowMapping) -> tuple[Any, Any]:
+    return T.labeler_id == turn["labeler_id"], T.task_id == turn["task_id"]

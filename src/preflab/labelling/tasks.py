@@ -1,0 +1,253 @@
+"""The tasks of a campaign: made from groups of completions, counted, put in order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, bindparam, case, func, insert, select, update
+
+from preflab.labelling.audit import note_event
+from preflab.labelling.campaign_rows import counts, running
+from preflab.labelling.checks import answer_json, checked_answer
+from preflab.labelling.errors import Invalid, NotFound
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.tables import CAMPAIGN_STATES, JUDGMENTS, TASK_STATES, TASKS, TURNS
+from preflab.records import Answer, Task, content_id
+from preflab.store.answers import answer_to_json
+from preflab.store.database import writing
+from preflab.store.reading import chunks, read_ids, read_where
+from preflab.store.rows import BY_NAME
+from preflab.store.workspace import Workspace
+from preflab.store.writing import put_records
+
+LEAST = {"ranking": 2, "score_then_rank": 2, "side_by_side": 2, "best_of": 2, "likert": 1, "thumbs": 1}
+"""Way → completions a task has at least."""
+CHUNK = 5000
+
+
+def make_tasks(
+    connection: Connection, campaign_id: str, options: CampaignOptions, groups: Sequence[Sequence[str]]
+) -> list[Task]:
+    """One task per group of completion ids; the id follows from campaign and completions, so twice is once.
+
+    Raises:
+        Invalid: a group that is too small or too large for the way of judging, or is there twice.
+    """
+    prompts = _prompts_of(connection, groups)
+    tasks: dict[str, Task] = {}
+    for number, group in enumerate(groups):
+        _check_size(options, number, group)
+        task_id = content_id("task", {"campaign": campaign_id, "completions": list(group)})
+        if task_id in tasks:
+            raise Invalid(f"group {number}: the same completions as an earlier group", "each group once")
+        tasks[task_id] = Task(task_id, campaign_id, prompts[group[0]], tuple(group))
+    return list(tasks.values())
+
+
+def open_tasks(
+    connection: Connection,
+    campaign_id: str,
+    options: CampaignOptions,
+    tasks: Sequence[Task],
+    gold: Mapping[int, Answer],
+) -> int:
+    """Store the tasks and put those that are new in line, after those that are there; returns how many are new.
+
+    Raises:
+        Invalid: a gold answer that does not fit its task.
+    """
+    put_records(connection, tasks)
+    known = set(
+        connection.execute(select(TASK_STATES.c.task_id).where(TASK_STATES.c.campaign_id == campaign_id)).scalars()
+    )
+    place = len(known)
+    rows = []
+    for index, task in enumerate(tasks):
+        if task.id not in known:
+            answer = _checked_gold(options, index, task, gold[index]) if index in gold else None
+            rows.append(_state_row(task, place, options.overlap, answer))
+            place += 1
+    if unknown := sorted(index for index in gold if not 0 <= index < len(tasks)):
+        raise Invalid(f"gold: group {unknown[0]}", f"the number of a group, 0 to {len(tasks) - 1}")
+    for part in chunks(rows, CHUNK):
+        connection.execute(insert(TASK_STATES), list(part))
+    return len(rows)
+
+
+def tasks_of(connection: Connection, campaign_id: str) -> list[Task]:
+    """All tasks of a campaign, by id."""
+    found: list[Task] = read_where(connection, BY_NAME["task"], {"campaign_id": campaign_id})
+    return found
+
+
+def set_priority(ws: Workspace, campaign_id: str, priorities: Mapping[str, float], by: str = "") -> None:
+    """Task → priority; higher comes first, before anything else is looked at.
+
+    Raises:
+        NotFound: a task that is not in the campaign.
+    """
+    with writing(ws.engine) as connection:
+        _set_order(connection, campaign_id, priorities, "priority", "later")
+        note_event(connection, by, "priorities set", campaign_id, None, {"num_tasks": len(priorities)})
+
+
+def set_worth(ws: Workspace, campaign_id: str, worths: Mapping[str, float], by: str = "") -> None:
+    """Task → what is learned by asking; decides among tasks of one priority where the order is `worth_asking`."""
+    with writing(ws.engine) as connection:
+        _set_order(connection, campaign_id, worths, "worth", "dull")
+        note_event(connection, by, "worths set", campaign_id, None, {"num_tasks": len(worths)})
+
+
+def recount(ws: Workspace, campaign_id: str) -> None:
+    """Count the labels of every task afresh; after judgments came in by another way than `submit` (an import)."""
+    with writing(ws.engine) as connection:
+        recount_tasks(connection, campaign_id)
+
+
+def recount_tasks(connection: Connection, campaign_id: str) -> None:
+    """`recount` inside the caller's transaction: turns for judgments that have none, then all counters."""
+    options = running(connection, campaign_id).options
+    latest = _latest_labels(connection, campaign_id)
+    _add_turns(connection, options, latest)
+    labels = Counter(row["task_id"] for row in latest if not row["surplus"] and counts(options, row["labeler_kind"]))
+    ids = connection.execute(select(TASK_STATES.c.task_id).where(TASK_STATES.c.campaign_id == campaign_id)).scalars()
+    rows = [{"of_task": task_id, "labels": labels[task_id]} for task_id in ids]
+    set_labels = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
+    for part in chunks(rows, CHUNK):
+        connection.execute(set_labels.values(num_done=bindparam("labels")), list(part))
+    settle_tasks(connection, campaign_id)
+
+
+def settle_tasks(connection: Connection, campaign_id: str, wanted: int | None = None) -> None:
+    """Bring states and the campaign's counters in line with the labels; `wanted` sets a new overlap first."""
+    columns, mine = TASK_STATES.c, TASK_STATES.c.campaign_id == campaign_id
+    if wanted is not None:
+        connection.execute(update(TASK_STATES).where(mine).values(wanted=wanted))
+    met = (columns.num_done >= columns.wanted) & ~columns.is_gold
+    state = case((met, "done"), else_="open")
+    connection.execute(update(TASK_STATES).where(mine).values(state=state, missing=columns.wanted - columns.num_done))
+    done = case((columns.state == "done", 1), else_=0)
+    plain = case((columns.is_gold, 0), else_=1)
+    sums = (func.coalesce(func.sum(each), 0) for each in (plain, done, columns.num_done))
+    num_tasks, num_done, num_labels = connection.execute(select(*sums).where(mine)).one()
+    counters = {"num_tasks": int(num_tasks), "num_done": int(num_done), "num_labels": int(num_labels)}
+    connection.execute(update(CAMPAIGN_STATES).where(CAMPAIGN_STATES.c.campaign_id == campaign_id).values(**counters))
+
+
+def _prompts_of(connection: Connection, groups: Iterable[Sequence[str]]) -> dict[str, str]:
+    """First completion of each group → its prompt."""
+    for number, group in enumerate(groups):
+        if not group:
+            raise Invalid(f"group {number}: empty", "at least one completion id")
+    firsts = [group[0] for group in groups]
+    return {completion.id: completion.prompt_id for completion in read_ids(connection, BY_NAME["completion"], firsts)}
+
+
+def _check_size(options: CampaignOptions, number: int, group: Sequence[str]) -> None:
+    least = LEAST[options.way]
+    if len(set(group)) < len(group):
+        raise Invalid(f"group {number}: a completion is in it twice", "each completion once")
+    if len(group) < least:
+        raise Invalid(
+            f"group {number}: {len(group)} completions", f"at least {least} where they are judged by {options.way}"
+        )
+    if options.way == "side_by_side" and len(group) != 2:
+        raise Invalid(f"group {number}: {len(group)} completions side by side", "two", "choose best_of for more")
+
+
+def _checked_gold(options: CampaignOptions, index: int, task: Task, answer: Answer) -> Answer:
+    try:
+        return checked_answer(options, len(task.completion_ids), answer_json(answer, options.way))
+    except Invalid as error:
+        raise Invalid(f"gold answer of group {index}: {error.found}", error.expected) from None
+
+
+def _state_row(task: Task, position: int, overlap: int, gold: Answer | None) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "campaign_id": task.campaign_id,
+        "position": position,
+        "priority": 0.0,
+        "worth": 0.0,
+        "wanted": overlap,
+        "num_done": 0,
+        "num_held": 0,
+        "state": "open",
+        "is_gold": gold is not None,
+        "gold": None if gold is None else answer_to_json(gold),
+        "later": 0.0,
+        "dull": 0.0,
+        "missing": overlap,
+    }
+
+
+def _set_order(connection: Connection, campaign_id: str, values: Mapping[str, float], name: str, minus: str) -> None:
+    mine = TASK_STATES.c.campaign_id == campaign_id
+    known = set(connection.execute(select(TASK_STATES.c.task_id).where(mine)).scalars())
+    for task_id in values:
+        if task_id not in known:
+            raise NotFound(f"no task {task_id} in this campaign", "ids of its tasks")
+    rows = [{"of_task": task_id, "given": float(v), "negated": -float(v)} for task_id, v in values.items()]
+    set_both = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
+    for part in chunks(rows, CHUNK):
+        connection.execute(set_both.values({name: bindparam("given"), minus: bindparam("negated")}), list(part))
+
+
+def _latest_labels(connection: Connection, campaign_id: str) -> list[RowMapping]:
+    """The latest revision of every label, decisions left out."""
+    columns = (
+        "id",
+        "task_id",
+        "labeler_id",
+        "labeler_kind",
+        "revision",
+        "surplus",
+        "shown_order",
+        "active_ms",
+        "created_at",
+    )
+    query = (
+        select(*(JUDGMENTS.c[name] for name in columns), TASK_STATES.c.position)
+        .join(TASK_STATES, TASK_STATES.c.task_id == JUDGMENTS.c.task_id)
+        .where(TASK_STATES.c.campaign_id == campaign_id, ~JUDGMENTS.c.decides)
+        .order_by(JUDGMENTS.c.revision)
+    )
+    rows = connection.execute(query).mappings()
+    return list({(row["task_id"], row["labeler_id"]): row for row in rows}.values())
+
+
+def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequence[RowMapping]) -> None:
+    """A submitted turn for every label that has none, so that nobody gets the same task again."""
+    if not latest:
+        return
+    campaign_id = connection.execute(select(TASKS.c.campaign_id).where(TASKS.c.id == latest[0]["task_id"])).scalar_one()
+    own = select(TURNS.c.task_id, TURNS.c.labeler_id).where(TURNS.c.campaign_id == campaign_id)
+    known = {tuple(row) for row in connection.execute(own)}
+    rows = [
+        {
+            "labeler_id": row["labeler_id"],
+            "task_id": row["task_id"],
+            "campaign_id": campaign_id,
+            "position": row["position"],
+            "state": "submitted",
+            "counts": counts(options, row["labeler_kind"]),
+            "shown_order": row["shown_order"],
+            "opened_at": row["created_at"],
+            "draft": None,
+            "skip_reason": "",
+            "revision": row["revision"],
+            "judgment_id": row["id"],
+            "surplus": row["surplus"],
+            "closed_at": row["created_at"],
+            "active_ms": row["active_ms"],
+            "num_pairs": 0,
+            "num_ties": 0,
+            "as_shown": False,
+        }
+        for row in latest
+        if (row["task_id"], row["labeler_id"]) not in known
+    ]
+    for part in chunks(rows, CHUNK):
+        connection.execute(insert(TURNS), list(part))

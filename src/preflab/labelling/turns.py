@@ -1,0 +1,122 @@
+"""A turn: one task as it is shown to one labeler, with everything the page needs and nothing it must not know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any, Literal
+
+from sqlalchemy import Connection, RowMapping, select
+
+from preflab.labelling.campaign_rows import Running, running
+from preflab.labelling.errors import NotYours
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.tables import TURNS
+from preflab.records import Answer, Campaign, Completion, Judgment, Prompt, Task
+from preflab.store.reading import read_ids
+from preflab.store.rows import BY_NAME
+
+TurnState = Literal["held", "lapsed", "submitted", "skipped"]
+SHOWN_COLUMNS = ("image",)
+"""Columns of a completion that are part of what is shown."""
+RECENT = 50
+"""Submissions that a labeler's own pace is taken from."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One task as it is shown to one labeler."""
+
+    task: Task
+    campaign: Campaign
+    options: CampaignOptions
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    """In the task's order, without model, tokens and log-probabilities; position p shows `shown_order[p]`."""
+    shown_order: tuple[int, ...]
+    answer: Answer | None
+    """The latest submitted one."""
+    draft: Mapping[str, Any] | None
+    revision: int
+    """Of the latest judgment; 0 = none yet. A submission is based on it."""
+    state: TurnState
+    expires_at: str | None
+    """End of the lease."""
+    guideline_version: int
+    labeler_id: str
+    median_ms: int | None
+    """The labeler's own median time on a task of this campaign; None before the first."""
+    note: str = ""
+    """Of the latest judgment."""
+    flagged: bool = False
+    skip_reason: str = ""
+    surplus: bool = False
+
+
+def own_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping:
+    """The row of a turn.
+
+    Raises:
+        NotYours: the task was never shown to this labeler.
+    """
+    own = (TURNS.c.labeler_id == labeler_id, TURNS.c.task_id == task_id)
+    row = connection.execute(select(TURNS).where(*own)).mappings().first()
+    if row is None:
+        raise NotYours(task_id)
+    return row
+
+
+def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
+    """The turn with what it shows.
+
+    Raises:
+        NotYours: the task was never shown to this labeler.
+    """
+    row = own_row(connection, task_id, labeler_id)
+    campaign: Running = running(connection, row["campaign_id"])
+    task: Task = read_ids(connection, BY_NAME["task"], [task_id])[0]
+    record: Campaign = read_ids(connection, BY_NAME["campaign"], [task.campaign_id])[0]
+    prompt: Prompt = read_ids(connection, BY_NAME["prompt"], [task.prompt_id])[0]
+    judgment = _judgment(connection, row["judgment_id"])
+    return Turn(
+        task=task,
+        campaign=record,
+        options=campaign.options,
+        prompt=prompt,
+        completions=tuple(_blind(c) for c in read_ids(connection, BY_NAME["completion"], task.completion_ids)),
+        shown_order=tuple(row["shown_order"]),
+        answer=judgment.answer if judgment else None,
+        draft=row["draft"],
+        revision=row["revision"],
+        state=row["state"],
+        expires_at=row["expires_at"],
+        guideline_version=campaign.guideline_version,
+        labeler_id=labeler_id,
+        median_ms=own_median(connection, row["campaign_id"], labeler_id),
+        note=judgment.note if judgment else "",
+        flagged=judgment.flagged if judgment else False,
+        skip_reason=row["skip_reason"],
+        surplus=row["surplus"],
+    )
+
+
+def own_median(connection: Connection, campaign_id: str, labeler_id: str) -> int | None:
+    """The labeler's median active time over the latest submissions, milliseconds."""
+    own = (TURNS.c.labeler_id == labeler_id, TURNS.c.campaign_id == campaign_id, TURNS.c.state == "submitted")
+    query = select(TURNS.c.active_ms).where(*own).order_by(TURNS.c.closed_at.desc()).limit(RECENT)
+    times = [time for time in connection.execute(query).scalars() if time > 0]
+    return round(median(times)) if times else None
+
+
+def _judgment(connection: Connection, judgment_id: str | None) -> Judgment | None:
+    if judgment_id is None:
+        return None
+    found: Judgment = read_ids(connection, BY_NAME["judgment"], [judgment_id])[0]
+    return found
+
+
+def _blind(completion: Completion) -> Completion:
+    """Without whatever could tell which model wrote it."""
+    columns = {name: completion.columns[name] for name in SHOWN_COLUMNS if name in completion.columns}
+    return replace(completion, model="", seed=0, index=0, token_ids=(), logps=(), temperature=1.0, columns=columns)
