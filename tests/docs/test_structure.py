@@ -30,8 +30,9 @@ MAY_IMPORT = {
     "recipe": {"errors", "settings"},
     **dict.fromkeys(FOUNDATION, LEAVES | FOUNDATION),
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
-    "stages": LEAVES | FOUNDATION | ROOMS | {"recipe"},
-    "pipeline": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages"},
+    "labelling": LEAVES | {"store", "feedback"},
+    "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},
+    "pipeline": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe", "stages"},
 }
 ANYTHING = {"cli", "web", "__main__"}  # the outer edge
 
