@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.settings.best_of_n import BestOfNSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
 
@@ -60,11 +61,11 @@ class Writer:
     model_id: str
     stop_token_ids: tuple[int, ...]
     context_length: int | None
-    settings: SampleSettings
+    settings: SampleSettings | BestOfNSettings
     seed: int
 
     @classmethod
-    def load(cls, ref: Path | str, settings: SampleSettings, seed: int, dtype: str) -> Writer:
+    def load(cls, ref: Path | str, settings: SampleSettings | BestOfNSettings, seed: int, dtype: str) -> Writer:
         """The writer of a model folder or Hub id."""
         from preflab.models.facts import model_facts, weights_hash
         from preflab.models.loading import best_device, load_causal_lm, load_tokenizer

@@ -1,0 +1,41 @@
+"""Settings of best-of-n."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import model_validator
+
+from preflab.settings.base import StageSettings, setting
+from preflab.settings.ppo import RewardSource
+from preflab.settings.sampling import DecodingSettings
+
+
+class BestOfNSettings(DecodingSettings, StageSettings):
+    """Stage `best_of_n`: n completions of every prompt, the best by a reward kept; the baseline that needs no training.
+
+    What it keeps can be judged, evaluated beside models (`completions` of stage `evaluate`), or learned from: it leaves
+    `demonstrations.jsonl` (rejection sampling).
+    """
+
+    makes: ClassVar[str] = "completions"
+    kind: Literal["best_of_n"] = "best_of_n"
+    model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
+    prompts: str = setting(
+        ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
+    )
+    rewards: tuple[RewardSource, ...] = setting(
+        ..., "Terms of the reward that chooses, summed.", "required", min_length=1
+    )
+    num_completions: int = setting(
+        16, "Completions per prompt (n).", "choice: at most log 16 − 15/16 = 1.8 nats from the model"
+    )
+    max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
+
+    @model_validator(mode="after")
+    def _something_to_choose_from(self) -> BestOfNSettings:
+        if self.num_completions < 2:
+            raise ValueError(f"num_completions is {self.num_completions}: best-of-n chooses among at least 2")
+        if self.temperature == 0:
+            raise ValueError("temperature 0 writes the same completion n times: there is nothing to choose from")
+        return self

@@ -1,0 +1,119 @@
+"""Stage `best_of_n`: n completions of every prompt, the best by a reward kept; stored as they come.
+
+Left in the run folder:
+
+completions.json      ids of the kept completions, in the order of the prompts
+chosen.jsonl          one row per prompt whose completions are in the workspace: {"prompt_id", "kept": id,
+                      "completions": [ids], "rewards": [numbers]}
+worth.json            {"schema": 1, "best_of": [{"n", "kl_bound", "reward", "error"}]} for n = 1 … num_completions
+demonstrations.jsonl  the kept ones as `prompt` and `completion` rows: data for supervised fine-tuning
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from preflab.settings.best_of_n import BestOfNSettings
+from preflab.stages.base import StageContext, StageResult
+from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
+
+if TYPE_CHECKING:
+    from preflab.records import Completion, Prompt
+    from preflab.training.protocols import Scorer
+
+VERSION = 1
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Sample and score what is not there yet; leave the best of each prompt behind."""
+    from preflab.files import append_jsonl, read_jsonl, write_json, write_text
+
+    settings: BestOfNSettings = ctx.settings
+    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+    done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "chosen.jsonl")}
+    missing = [prompt for prompt in prompts if prompt.id not in done]
+    if missing:
+        writer, scorer = _writer_and_scorer(ctx)
+        writer.check(missing)
+        num = settings.num_completions
+        size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // num)
+        with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
+            for start in range(0, len(missing), size):
+                chunk = missing[start : start + size]
+                completions = writer.write(chunk, bar.advance)
+                rewards = _rewards(writer, scorer, chunk, completions, num)
+                ctx.workspace.put([*chunk, *completions])
+                for number, prompt in enumerate(chunk):
+                    own = completions[number * num : (number + 1) * num]
+                    done[prompt.id] = _row(prompt, own, rewards[number * num : (number + 1) * num])
+                    append_jsonl(ctx.folder / "chosen.jsonl", done[prompt.id])
+    rows = [done[prompt.id] for prompt in prompts]
+    kept = [row["kept"] for row in rows]
+    write_json(ctx.folder / "completions.json", kept)
+    texts = {completion.id: completion.text for completion in ctx.workspace.completions(kept)}
+    demonstrations = [_demonstration(prompt, texts[id_]) for prompt, id_ in zip(prompts, kept, strict=True)]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in demonstrations]
+    write_text(ctx.folder / "demonstrations.jsonl", "".join(lines))
+    return _result(ctx, rows)
+
+
+def _writer_and_scorer(ctx: StageContext) -> tuple[Writer, Scorer]:
+    from preflab.rewards.sources import PolicySide, make_scorer
+
+    settings: BestOfNSettings = ctx.settings
+    writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
+    return writer, make_scorer(settings.rewards, ctx.model_folder, PolicySide(writer.tokenizer), dtype=ctx.device.dtype)
+
+
+def _rewards(
+    writer: Writer, scorer: Scorer, prompts: Sequence[Prompt], completions: Sequence[Completion], num: int
+) -> list[float]:
+    """One finite reward per completion."""
+    from preflab.models.chat import prompt_ids
+    from preflab.policy.groups import check_scores
+    from preflab.training.protocols import ScoringItem
+
+    ids = [prompt_ids(writer.tokenizer, prompt) for prompt in prompts]
+    items = [
+        ScoringItem(prompts[n // num], one.text, ids[n // num], one.token_ids, one.finish_reason)
+        for n, one in enumerate(completions)
+    ]
+    total = scorer.score(items).total
+    check_scores(total, items)
+    return total.tolist()
+
+
+def _row(prompt: Prompt, completions: Sequence[Completion], rewards: Sequence[float]) -> dict[str, Any]:
+    from preflab.policy.best_of_n import keep_best
+
+    ids = [completion.id for completion in completions]
+    return {"prompt_id": prompt.id, "kept": ids[keep_best(rewards)], "completions": ids, "rewards": list(rewards)}
+
+
+def _demonstration(prompt: Prompt, completion: str) -> dict[str, Any]:
+    """A row as the stage `sft` reads it; the prompt's own columns go along."""
+    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    return {**prompt.columns, "prompt": prompt.text or turns, "completion": completion}
+
+
+def _result(ctx: StageContext, rows: Sequence[dict[str, Any]]) -> StageResult:
+    import torch
+
+    from preflab.files import write_json
+    from preflab.policy.best_of_n import worth_for_every_n
+
+    worth = worth_for_every_n(torch.tensor([row["rewards"] for row in rows]))
+    write_json(ctx.folder / "worth.json", {"schema": 1, "best_of": [asdict(one) for one in worth]})
+    first, last = worth[0], worth[-1]
+    figures = {
+        "num_prompts": len(rows),
+        "n": last.n,
+        "reward_one": first.reward,
+        "reward_best": last.reward,
+        "kl_bound": last.kl_bound,
+    }
+    said = f"best of {last.n}: reward {first.reward:.2f} → {last.reward:.2f}, at most {last.kl_bound:.1f} nats"
+    return StageResult(said, figures)

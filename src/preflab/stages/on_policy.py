@@ -1,0 +1,162 @@
+"""What the stages that sample while they learn share: trunk, engine, prompts, held-out criterion, what is left behind.
+
+The settings of these stages all have `model`, `reference`, `lora`, `decoding`, `stop` and `held_out_prompts`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.models.trunk import Role, Trunk
+    from preflab.records import Prompt
+    from preflab.rewards.combine import WeightedSum
+    from preflab.sampling.engine import TransformersEngine
+    from preflab.training.protocols import Sampler
+
+
+def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
+    """The policy's trunk with its roles and its reference, and the hash of its base weights."""
+    from preflab.models.facts import weights_hash
+    from preflab.models.loading import load_causal_lm, load_tokenizer
+    from preflab.models.trunk import Trunk
+
+    settings = ctx.settings
+    tokenizer = load_tokenizer(base)
+    model = load_causal_lm(base, dtype=ctx.device.dtype)
+    named = settings.reference
+    other = None
+    if named is not None and named != settings.model:
+        other = load_causal_lm(ctx.model_folder(named), dtype=ctx.device.dtype)
+    base_hash = weights_hash(base if Path(base).is_dir() else model)
+    trunk = Trunk(model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other)
+    return trunk, base_hash
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a policy writes."""
+
+    engine: TransformersEngine
+    decode: Callable[[Sequence[int]], str]
+    """Completion tokens → text."""
+
+
+def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
+    """The engine that samples from the trunk's policy role, with its stop tokens."""
+    from preflab.models.chat import completion_text
+    from preflab.models.facts import model_facts
+    from preflab.sampling.engine import TransformersEngine
+
+    policy = trunk.language_model("policy")
+    stops = ctx.settings.decoding.stop_token_ids or model_facts(policy, trunk.tokenizer).stop_token_ids
+    engine = TransformersEngine(
+        policy,
+        pad_id=trunk.pad_id,
+        stop_token_ids=stops,
+        tokenizer=trunk.tokenizer,
+        role=functools.partial(trunk.role, "policy"),
+    )
+    return Writing(engine, functools.partial(completion_text, trunk.tokenizer, stop_token_ids=stops))
+
+
+def policy_scorer(ctx: StageContext, trunk: Trunk, trunk_hash: str) -> WeightedSum:
+    """The recipe's rewards; a reward adapter on the same base joins the trunk."""
+    from preflab.rewards.sources import PolicySide, make_scorer
+
+    return make_scorer(
+        ctx.settings.rewards,
+        ctx.model_folder,
+        PolicySide(trunk.tokenizer, trunk, trunk_hash),
+        dtype=ctx.device.dtype,
+        tokens_per_batch=ctx.settings.optimiser.tokens_per_micro_batch,
+    )
+
+
+def fitting_prompts(
+    ctx: StageContext, trunk: Trunk, name: str, num: int | None = None
+) -> list[tuple[Prompt, tuple[int, ...]]]:
+    """The (first `num`) prompts of a name with their token ids; each leaves room for its completion."""
+    from preflab.models.chat import fitting_prompt_ids
+    from preflab.models.facts import model_facts
+
+    prompts = ctx.prompts(name)[:num]
+    context = model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length
+    most = ctx.settings.decoding.max_new_tokens
+    ids = fitting_prompt_ids(trunk.tokenizer, prompts, max_new_tokens=most, context_length=context)
+    return list(zip(prompts, ids, strict=True))
+
+
+def held_out_criterion(
+    ctx: StageContext, trunk: Trunk, engine: Sampler, decode: Callable[[Sequence[int]], str]
+) -> Callable[[], tuple[float, float]] | None:
+    """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
+    from preflab.rewards.functions import FunctionScorer, load_function
+    from preflab.seeds import derive_seed
+    from preflab.training.protocols import SampleRequest, ScoringItem
+
+    settings = ctx.settings
+    if settings.stop.criterion is None or settings.held_out_prompts is None:
+        return None
+    scorer = FunctionScorer(load_function(settings.stop.criterion))
+    chosen = fitting_prompts(ctx, trunk, settings.held_out_prompts, settings.stop.num_prompts)
+    prompts = [prompt for prompt, _ in chosen]
+    requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
+
+    def measure() -> tuple[float, float]:
+        sampled = engine.sample(requests, settings.decoding)
+        items = [
+            ScoringItem(prompt, decode(one.token_ids), request.prompt_ids, one.token_ids, one.finish_reason)
+            for prompt, request, one in zip(prompts, requests, sampled, strict=True)
+        ]
+        total = scorer.score(items).total
+        return float(total.mean()), float(total.std(correction=0)) / len(total) ** 0.5
+
+    return measure
+
+
+def save_roles(trunk: Trunk, folder: Path, base: str, roles: Sequence[str]) -> None:
+    """Each role with weights of its own in a folder of its name: adapters in peft's format, heads."""
+    from preflab.models.role_files import save_role
+
+    for role in roles:
+        save_role(trunk, role, folder / role, base=base if trunk.lora else "")
+
+
+def finish_policy(
+    ctx: StageContext, trunk: Trunk, trunk_hash: str, accelerator: Any, roles: Sequence[str] = ("policy",)
+) -> None:
+    """Leave the roles and the merged policy behind, once."""
+    from preflab.stages.learning import save_language_model
+
+    if accelerator.is_main_process:
+        save_roles(trunk, ctx.folder, trunk_hash, roles)
+        save_language_model(ctx, trunk)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+
+
+def policy_result(ctx: StageContext, num_steps: int, stopped_because: str, **further: Any) -> StageResult:
+    """What the run's files say of its beginning and its end."""
+    from preflab.files import read_jsonl
+
+    rows = read_jsonl(ctx.folder / "metrics.jsonl")
+    alarms = read_jsonl(ctx.folder / "alarms.jsonl")
+    first, last = rows[0], rows[-1]
+    figures: dict[str, Any] = {
+        "num_steps": num_steps,
+        "reward_first": first["reward/mean"],
+        "reward_last": last["reward/mean"],
+        "kl_last": last["kl/exact"],
+        "num_alarms": len(alarms),
+        "stopped_because": stopped_because,
+        **further,
+    }
+    summary = f"reward {first['reward/mean']:.2f} → {last['reward/mean']:.2f}, KL {last['kl/exact']:.1f} nats"
+    return StageResult(summary + (f", {len(alarms)} alarms" if alarms else ""), figures)
