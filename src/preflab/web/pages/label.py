@@ -10,11 +10,12 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import Account
-from preflab.labelling.assignment import Turn, next_turn, turn, waiting
-from preflab.labelling.campaigns import must_read, read_guideline
+from preflab.labelling.assignment import next_turn, turn, waiting
+from preflab.labelling.campaigns import CampaignView, must_read, read_guideline
 from preflab.labelling.checks import checked_answer
-from preflab.labelling.errors import Stale
+from preflab.labelling.errors import NotYours, Stale
 from preflab.labelling.submissions import Submission, history, own_progress, skip, submit, suspicious
+from preflab.labelling.turns import Turn
 from preflab.records import Answer
 from preflab.store.workspace import Workspace
 from preflab.web.access import my_campaign
@@ -23,16 +24,15 @@ from preflab.web.forms import Fields
 from preflab.web.identity import Me, Workspaced
 from preflab.web.pages import page
 from preflab.web.pages.label_form import missing, missing_sentence
-from preflab.web.pages.label_view import asked_of, in_words, no_task, task_view
+from preflab.web.pages.label_view import asked_of, task_view
 from preflab.web.pages.label_ways import answer_json, groups_of
+from preflab.web.pages.label_words import done_rows, in_words, no_task
 
 router = APIRouter(include_in_schema=False)
 
 LONGEST_MS = 24 * 3600 * 1000
 SHOWN_DONE = 200
 """Rows on the page of what one has done."""
-BEGINNING = 160
-"""Characters of a prompt in that list."""
 
 
 @router.get("/c/{campaign_id}")
@@ -43,38 +43,38 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
         return RedirectResponse(f"/c/{campaign_id}/instructions", 303)
     found = next_turn(ws, campaign_id, me.labeler_id)
     if found is not None:
-        return shown(request, ws, me, found)
+        return shown(request, ws, found, seen)
     own = own_progress(ws, campaign_id, me.labeler_id)
     said = no_task(waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
     return page(
-        request, "label/waiting.html.j2", campaign=seen.campaign, said=said, progress=in_words(own),
-        num_done=own.num_done,
+        request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, said=said,
+        progress=in_words(own), num_done=own.num_done,
     )  # fmt: skip
 
 
 @router.get("/c/{campaign_id}/t/{task_id}")
 def open_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, back: str = "") -> Response:
     """One's own task again: to go on with it, or to change what was answered."""
-    my_campaign(ws, me, campaign_id)
-    return shown(request, ws, me, turn(ws, task_id, me.labeler_id), back=back)
+    seen = my_campaign(ws, me, campaign_id)
+    return shown(request, ws, own_turn(ws, me, campaign_id, task_id), seen, back=back)
 
 
 @router.post("/c/{campaign_id}/t/{task_id}")
 def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, fields: Fields) -> Response:
     """Store an answer. A script gets JSON, a plain form the next page; what was entered always stays on the page."""
-    my_campaign(ws, me, campaign_id)
-    found = turn(ws, task_id, me.labeler_id)
+    seen = my_campaign(ws, me, campaign_id)
+    found = own_turn(ws, me, campaign_id, task_id)
     sent = dict(fields)
     try:
         answer = answered(found, sent)
         doubt = suspicious(found, answer, number(sent, "active_ms")) if "confirmed" not in sent else None
         if doubt:
-            return to_confirm(request, ws, me, found, sent, doubt)
-        submit(ws, submission(found, me, answer, sent))
+            return to_confirm(request, ws, found, seen, sent, doubt)
+        submit(ws, submission(found, answer, sent))
     except PreflabError as error:
         if wants_json(request):
             raise
-        return not_stored(request, ws, me, found, sent, error)
+        return not_stored(request, ws, found, seen, sent, error)
     return onwards(request, f"/c/{campaign_id}/done" if sent.get("back") == "done" else f"/c/{campaign_id}")
 
 
@@ -94,7 +94,7 @@ def instructions(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> 
     due = must_read(ws, campaign_id, me.labeler_id)
     again = due is not None and due.version > 1 and own_progress(ws, campaign_id, me.labeler_id).num_done > 0
     return page(
-        request, "label/instructions.html.j2", campaign=seen.campaign, guideline=seen.guideline,
+        request, "label/instructions.html.j2", campaign=seen.campaign, options=seen.options, guideline=seen.guideline,
         must_read=due is not None, again=again,
     )  # fmt: skip
 
@@ -112,21 +112,34 @@ def done(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     """What one has done, the latest first, each to be opened again."""
     seen = my_campaign(ws, me, campaign_id)
     rows = history(ws, campaign_id, me.labeler_id, SHOWN_DONE)
+    tasks = ws.tasks([row.task_id for row in rows])
+    prompts = ws.prompts([task.prompt_id for task in tasks])
     own = own_progress(ws, campaign_id, me.labeler_id)
     return page(
-        request, "label/done.html.j2", campaign=seen.campaign, rows=rows, progress=in_words(own),
-        more=own.num_done > len(rows),
+        request, "label/done.html.j2", campaign=seen.campaign, options=seen.options,
+        rows=done_rows(rows, tasks, prompts), progress=in_words(own), more=len(rows) == SHOWN_DONE,
     )  # fmt: skip
 
 
-def shown(request: Request, ws: Workspace, me: Account, found: Turn, *, code: int = 200, **said: Any) -> Response:
+def own_turn(ws: Workspace, me: Account, campaign_id: str, task_id: str) -> Turn:
+    """A task of one's own in this campaign.
+
+    Raises:
+        NotYours: it was never shown to this labeler, or lies in another campaign.
+    """
+    found = turn(ws, task_id, me.labeler_id)
+    if found.campaign.id != campaign_id:
+        raise NotYours(task_id)
+    return found
+
+
+def shown(
+    request: Request, ws: Workspace, found: Turn, seen: CampaignView, *, code: int = 200, **said: Any
+) -> Response:
     """The labelling page of a turn."""
-    campaign_id = found.campaign.id
-    last = history(ws, campaign_id, me.labeler_id, 1)
-    view = task_view(
-        found, my_campaign(ws, me, campaign_id), own_progress(ws, campaign_id, me.labeler_id),
-        labeler_id=me.labeler_id, last_done=last[0].task_id if last else "", **said,
-    )  # fmt: skip
+    own = own_progress(ws, found.campaign.id, found.labeler_id)
+    last = history(ws, found.campaign.id, found.labeler_id, 1)
+    view = task_view(found, seen, own, last_done=last[0].task_id if last else "", **said)
     return page(request, "label/task.html.j2", code=code, view=view)
 
 
@@ -143,10 +156,10 @@ def answered(found: Turn, sent: Mapping[str, str]) -> Answer:
     return checked_answer(found.options, asked.num, answer_json(asked, sent))
 
 
-def submission(found: Turn, me: Account, answer: Answer, sent: Mapping[str, str]) -> Submission:
+def submission(found: Turn, answer: Answer, sent: Mapping[str, str]) -> Submission:
     """What `submit` takes, from the form's fields."""
     return Submission(
-        key=sent.get("key", "")[:100], task_id=found.task.id, labeler_id=me.labeler_id,
+        key=sent.get("key", "")[:100], task_id=found.task.id, labeler_id=found.labeler_id,
         based_on=number(sent, "based_on"), answer=answer, active_ms=number(sent, "active_ms"),
         shown_ms=number(sent, "shown_ms"), note=sent.get("note", "").strip(), flagged="flagged" in sent,
         guideline_version=number(sent, "guideline_version"),
@@ -167,16 +180,16 @@ def onwards(request: Request, target: str) -> Response:
 
 
 def to_confirm(
-    request: Request, ws: Workspace, me: Account, found: Turn, sent: Mapping[str, str], doubt: str
+    request: Request, ws: Workspace, found: Turn, seen: CampaignView, sent: Mapping[str, str], doubt: str
 ) -> Response:
     """One question before an answer that looks like haste is stored."""
     if wants_json(request):
         return JSONResponse({"confirm": doubt})
-    return shown(request, ws, me, found, sent=sent, notice=doubt, ask_confirm=True)
+    return shown(request, ws, found, seen, sent=sent, notice=doubt, ask_confirm=True)
 
 
 def not_stored(
-    request: Request, ws: Workspace, me: Account, found: Turn, sent: Mapping[str, str], error: PreflabError
+    request: Request, ws: Workspace, found: Turn, seen: CampaignView, sent: Mapping[str, str], error: PreflabError
 ) -> Response:
     """The same page with what was entered and what was wrong with it."""
     code = STATUS.get(str(getattr(error, "kind", "invalid")), 422)
@@ -187,6 +200,6 @@ def not_stored(
         )
         newer = {**sent, "based_on": str(error.current_revision)}
         other = f"/c/{found.campaign.id}/t/{found.task.id}"
-        return shown(request, ws, me, found, code=code, sent=newer, notice=notice, other_url=other)
+        return shown(request, ws, found, seen, code=code, sent=newer, notice=notice, other_url=other)
     words = ". ".join(part for part in (error.found, error.expected, error.do) if part)
-    return shown(request, ws, me, found, code=code, sent=sent, notice=words)
+    return shown(request, ws, found, seen, code=code, sent=sent, notice=words)

@@ -47,6 +47,7 @@ class Way:
     """A way of judging as the page sees it."""
 
     hint: str
+    """What to do, in a sentence; `{first}` says what rank 1 is."""
     keys: str
     """What the number keys do, for the table of keys; `{num}` is K."""
     groups: Callable[[Asked], list[Group]]
@@ -66,6 +67,8 @@ class Asked:
     criteria: tuple[str, ...] = ()
     scale_ends: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     allow_fail: bool = True
+    for_better: bool = True
+    """False where the question asks for the worse one: the page then says nothing of better or best."""
 
     @property
     def num(self) -> int:

@@ -1,4 +1,4 @@
-"""What the labelling pages show, put together from a turn: the form's parts, and one's own pace in words."""
+"""What the labelling page shows, put together from a turn: the form's parts, what is filled in, the keys."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from preflab.labelling.assignment import Turn, Waiting
 from preflab.labelling.campaigns import CampaignView, Guideline
+from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import OwnProgress
+from preflab.labelling.turns import Turn
 from preflab.records import Campaign, Completion, Prompt
 from preflab.web.pages.label_form import Asked, Group
-from preflab.web.pages.label_ways import WAYS, fields_of, groups_of
+from preflab.web.pages.label_ways import WAYS, fields_of, groups_of, hint_of
+from preflab.web.pages.label_words import in_words, tie_nudge
 
 SKIP_REASONS = (
     "I do not know enough to judge it",
@@ -21,8 +23,6 @@ SKIP_REASONS = (
     "It does not display properly",
     "Another reason",
 )
-ENOUGH_FOR_TIES = 5
-"""Tasks before one's share of ties says anything."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class TaskView:
     """Everything the labelling page shows of one turn."""
 
     campaign: Campaign
+    options: CampaignOptions
     task_id: str
     labeler_id: str
     prompt: Prompt
@@ -72,11 +73,13 @@ class TaskView:
 def asked_of(turn: Turn) -> Asked:
     """What the form needs to know of a turn."""
     options = turn.options
-    return Asked(options.way, turn.shown_order, tuple(options.criteria), dict(options.scale_ends), options.allow_fail)
+    return Asked(
+        options.way, turn.shown_order, options.criteria, options.scale_ends, options.allow_fail, options.polarity > 0
+    )  # fmt: skip
 
 
 def task_view(
-    turn: Turn, seen: CampaignView, own: OwnProgress, *, labeler_id: str, last_done: str = "", back: str = "",
+    turn: Turn, seen: CampaignView, own: OwnProgress, *, last_done: str = "", back: str = "",
     sent: Mapping[str, str] | None = None, **said: Any,
 ) -> TaskView:  # fmt: skip
     """The page of one turn.
@@ -85,7 +88,6 @@ def task_view(
         turn: the task with its display order.
         seen: the campaign as it stands.
         own: the labeler's own progress.
-        labeler_id: whose browser keeps the drafts.
         last_done: the task to open again by "undo".
         back: `done` when one came from the list of what is done.
         sent: fields of a form that was sent and not accepted; they stay on the page.
@@ -97,10 +99,10 @@ def task_view(
     groups = groups_of(asked)
     draft = turn.draft or {}
     return TaskView(
-        campaign=turn.campaign, task_id=turn.task.id, labeler_id=labeler_id, prompt=turn.prompt,
-        cards=cards_of(turn, asked, groups), wide=tuple(one for one in groups if one.place is None),
+        campaign=turn.campaign, options=turn.options, task_id=turn.task.id, labeler_id=turn.labeler_id,
+        prompt=turn.prompt, cards=cards_of(turn, asked, groups), wide=tuple(one for one in groups if one.place is None),
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
-        guideline=seen.guideline, hint=way.hint if asked.allow_fail else way.hint.partition(" F is")[0],
+        guideline=seen.guideline, hint=hint_of(asked),
         num_steps=way.num_steps, step=int(draft.get("step", 0)) if turn.revision == 0 else 0,
         fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked), progress=in_words(own),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
@@ -167,64 +169,3 @@ def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:
     if asked.num > 5:
         rows.insert(3, ((f"Shift + A … {last}",), "go to that completion"))
     return tuple(row for row in rows if asked.allow_fail or row[0] != ("f",))
-
-
-def in_words(own: OwnProgress) -> tuple[str, ...]:
-    """One's own pace, quietly: `12 judged`, `about 38 s each`, `21 % ties`."""
-    if not own.num_done:
-        return ()
-    said = [f"You have judged {own.num_done}"]
-    if own.median_seconds:
-        said.append(f"about {duration(own.median_seconds)} each")
-    if own.tie_rate is not None:
-        said.append(f"{own.tie_rate:.0%} ties".replace("%", " %"))
-    if own.num_skipped:
-        said.append(f"{own.num_skipped} skipped")
-    return tuple(said)
-
-
-def duration(seconds: float) -> str:
-    """`38 s`, `2 min 5 s`."""
-    whole = round(seconds)
-    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
-
-
-def tie_nudge(own: OwnProgress, most: float) -> str:
-    """A quiet word when ties are more than the lead expects; it blocks nothing."""
-    if own.tie_rate is None or own.num_done < ENOUGH_FOR_TIES or own.tie_rate <= most:
-        return ""
-    share = f"{own.tie_rate:.0%}".replace("%", " %")
-    return (
-        f"You have called {share} of the pairs a tie. Ties are welcome where you see no difference; "
-        "where you lean one way, say so."
-    )
-
-
-@dataclass(frozen=True)
-class NoTask:
-    """Why there is no task, for a person."""
-
-    title: str
-    text: str
-    look_again: bool = True
-
-
-def no_task(waiting: Waiting, lease_minutes: int) -> NoTask:
-    """The page without a task: for what one waits, or thanks and what to do next."""
-    held = (
-        f"The {waiting.num_left} that are left are open on other people's screens. Those that are not finished come "
-        f"back within {lease_minutes} minutes; look again then."
-    )
-    words = {
-        "all_done": NoTask("That was the last one. Thank you!", "Every task has all the labels it needs. There is "
-                           "nothing more to do here; you can still look at your answers and change them.", False),
-        "you_did_all": NoTask("You have done all of yours. Thank you!", "Each task is given to you once, and you have "
-                              "seen them all. Other labelers are still at work; you can look at your answers and "
-                              "change them.", False),
-        "all_held": NoTask("Nothing is free just now", held),
-        "paused": NoTask("This campaign is paused", "The lead has paused it. What you have done is kept; look again "
-                         "later."),
-        "closed": NoTask("This campaign is closed. Thank you!", "The lead has closed it. What you have done is kept.",
-                         False),
-    }  # fmt: skip
-    return words[waiting.reason]

@@ -22,7 +22,7 @@ def _failed_fields(failed: Sequence[bool], asked: Asked) -> dict[str, str]:
 
 def _rank_groups(asked: Asked, *, fail: bool, step: int | None = None) -> list[Group]:
     last = str(asked.num)
-    ends = {"1": "1, best", last: f"{last}, worst"}
+    ends = {"1": "1, best", last: f"{last}, worst"} if asked.for_better else {"1": "1, most", last: f"{last}, least"}
     options = [Option(rank, rank, ends.get(rank, rank), rank) for rank in map(str, range(1, asked.num + 1))]
     if fail:
         options.append(Option("F", "F", "F, failed: nonsense, irrelevant or unreadable", "f"))
@@ -79,11 +79,11 @@ def _ranking_fields(answer: RankingAnswer, asked: Asked) -> dict[str, str]:
 
 
 def _side_groups(asked: Asked) -> list[Group]:
-    first, second = asked.letters[:2]
+    first, second = (f"{letter} is better" if asked.for_better else f"It is {letter}" for letter in asked.letters[:2])
     options = (
-        Option("0", f"{first} is better", f"{first} is better", "1"),
+        Option("0", first, first, "1"),
         Option("equal", "Roughly equal", "Roughly equal", "0"),
-        Option("1", f"{second} is better", f"{second} is better", "2"),
+        Option("1", second, second, "2"),
     )
     return [Group("choice", "Your choice", "a choice", options, excused="any")]
 
@@ -103,11 +103,10 @@ def _side_fields(answer: SideBySideAnswer, asked: Asked) -> dict[str, str]:
 
 def _best_groups(asked: Asked) -> list[Group]:
     options = [
-        Option(str(place), letter, f"{letter} is the best", str(place + 1))
-        for place, letter in enumerate(asked.letters)
+        Option(str(place), letter, f"It is {letter}", str(place + 1)) for place, letter in enumerate(asked.letters)
     ]
-    options.append(Option("equal", "No single best", "No single best", "0"))
-    return [Group("choice", "Best of all", "a choice", tuple(options), excused="all")]
+    options.append(Option("equal", "No single one", "No single one", "0"))
+    return [Group("choice", "Your choice", "a choice", tuple(options), excused="all")]
 
 
 def _best_json(asked: Asked, fields: Fields) -> dict[str, Any]:
@@ -170,31 +169,34 @@ def _scored_fields(answer: RankingAnswer, asked: Asked) -> dict[str, str]:
 F_HINT = "F is for nonsense, irrelevant or unreadable."
 WAYS: dict[str, Way] = {
     "ranking": Way(
-        f"1 is best. Equal numbers are a tie. {F_HINT}", "1 to {num}: its rank",
+        "{first} Equal numbers are a tie.", "1 to {num}: its rank",
         lambda asked: _rank_groups(asked, fail=asked.allow_fail), _ranking_json, _ranking_fields, fail_box=False,
     ),
     "side_by_side": Way(
-        f"Choose the better one, or say that they are roughly equal. {F_HINT}",
-        "1: A is better, 2: B is better, 0: roughly equal",
+        "Choose one of the two, or say that they are roughly equal.", "1: the first, 2: the second, 0: roughly equal",
         _side_groups, _side_json, _side_fields,
     ),
     "best_of": Way(
-        f"Choose the single best one. {F_HINT}", "1 to {num}: A to {last} is the best, 0: no single best",
-        _best_groups, _best_json, _best_fields,
+        "Choose a single one.", "1 to {num}: A to {last}, 0: no single one", _best_groups, _best_json, _best_fields
     ),
     "likert": Way(
-        f"Score each one on its own, from 1 to 5. {F_HINT}", "1 to 5: its score",
-        _likert_groups, _likert_json, _likert_fields,
+        "Score each one on its own, from 1 to 5.", "1 to 5: its score", _likert_groups, _likert_json, _likert_fields
     ),
     "thumbs": Way(
-        f"Say of each one whether it is good or bad. {F_HINT}", "1: good, 0: bad",
-        _thumbs_groups, _thumbs_json, _thumbs_fields,
+        "Say of each one whether it is good or bad.", "1: good, 0: bad", _thumbs_groups, _thumbs_json, _thumbs_fields
     ),
     "score_then_rank": Way(
-        f"First score each one on its own, then rank them: 1 is best, equal numbers are a tie. {F_HINT}",
+        "First score each one on its own, then rank them. {first} Equal numbers are a tie.",
         "1 to 7: its score, then 1 to {num}: its rank", _scored_groups, _scored_json, _scored_fields, num_steps=2,
     ),
 }  # fmt: skip
+
+
+def hint_of(asked: Asked) -> str:
+    """What to do, in a line under the question."""
+    first = "1 is best." if asked.for_better else "1 is what the question asks for most."
+    hint = WAYS[asked.way].hint.format(first=first)
+    return f"{hint} {F_HINT}" if asked.allow_fail else hint
 
 
 def groups_of(asked: Asked) -> list[Group]:

@@ -1,0 +1,114 @@
+"""What the labelling pages say to a labeler: one's pace, why there is no task, what one has done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preflab.labelling.assignment import Waiting
+from preflab.labelling.submissions import Done, OwnProgress
+from preflab.records import Prompt, Task
+from preflab.web.rendering import visible
+
+BEGINNING = 160
+"""Characters of a prompt in the list of what one has done."""
+ENOUGH_FOR_TIES = 5
+"""Tasks before one's share of ties says anything."""
+
+
+def in_words(own: OwnProgress) -> tuple[str, ...]:
+    """One's own pace, quietly: `12 judged`, `about 38 s each`, `21 % ties`."""
+    if not own.num_done:
+        return ()
+    said = [f"You have judged {own.num_done}"]
+    if own.median_seconds:
+        said.append(f"about {duration(own.median_seconds)} each")
+    if own.tie_rate is not None:
+        said.append(f"{own.tie_rate:.0%} ties".replace("%", " %"))
+    if own.num_skipped:
+        said.append(f"{own.num_skipped} skipped")
+    return tuple(said)
+
+
+def duration(seconds: float) -> str:
+    """`38 s`, `2 min 5 s`."""
+    whole = round(seconds)
+    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
+
+
+def tie_nudge(own: OwnProgress, most: float) -> str:
+    """A quiet word when ties are more than the lead expects; it blocks nothing."""
+    if own.tie_rate is None or own.num_done < ENOUGH_FOR_TIES or own.tie_rate <= most:
+        return ""
+    share = f"{own.tie_rate:.0%}".replace("%", " %")
+    return (
+        f"You have called {share} of the pairs a tie. Ties are welcome where you see no difference; "
+        "where you lean one way, say so."
+    )
+
+
+@dataclass(frozen=True)
+class NoTask:
+    """Why there is no task, for a person."""
+
+    title: str
+    text: str
+    look_again: bool = True
+
+
+def no_task(waiting: Waiting, lease_minutes: float) -> NoTask:
+    """The page without a task: for what one waits, or thanks and what to do next."""
+    held = (
+        f"The {waiting.num_left} that are left are open on other people's screens. Those that are not finished come "
+        f"back within {lease_minutes:g} minutes; look again then."
+    )
+    words = {
+        "all_done": NoTask("That was the last one. Thank you!", "Every task has all the labels it needs. There is "
+                           "nothing more to do here; you can still look at your answers and change them.", False),
+        "you_did_all": NoTask("You have done all of yours. Thank you!", "Each task is given to you once, and you have "
+                              "seen them all. Other labelers are still at work; you can look at your answers and "
+                              "change them.", False),
+        "all_held": NoTask("Nothing is free just now", held),
+        "paused": NoTask("This campaign is paused", "The lead has paused it. What you have done is kept; look again "
+                         "later."),
+        "closed": NoTask("This campaign is closed. Thank you!", "The lead has closed it. What you have done is kept.",
+                         False),
+    }  # fmt: skip
+    return words[waiting.reason]
+
+
+@dataclass(frozen=True)
+class DoneRow:
+    """A line of what one has done."""
+
+    task_id: str
+    prompt: str
+    facts: str
+    skipped: bool
+
+
+def done_rows(rows: Sequence[Done], tasks: Sequence[Task], prompts: Sequence[Prompt]) -> list[DoneRow]:
+    """One's history with the beginnings of the prompts."""
+    prompt_of = {task.id: task.prompt_id for task in tasks}
+    text_of = {prompt.id: prompt.messages[-1].content if prompt.messages else prompt.text for prompt in prompts}
+    return [
+        DoneRow(row.task_id, _beginning(text_of[prompt_of[row.task_id]]), _facts(row), row.state == "skipped")
+        for row in rows
+    ]
+
+
+def _beginning(text: str) -> str:
+    line = " ".join(visible(text[: 2 * BEGINNING]).split())
+    return line if len(line) <= BEGINNING else f"{line[:BEGINNING].rstrip()} …"
+
+
+def _facts(row: Done) -> str:
+    when = f"{row.at[:10]} {row.at[11:16]} UTC"
+    if row.state == "skipped":
+        return f"skipped {when}: {row.skip_reason}"
+    parts = [f"submitted {when}", duration(row.active_ms / 1000) if row.active_ms else ""]
+    parts += [
+        f"revision {row.revision}" if row.revision > 1 else "",
+        "kept beside the labels wanted" if row.surplus else "",
+    ]
+    return " · ".join(part for part in parts if part)
