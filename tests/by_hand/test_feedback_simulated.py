@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from preflab.labelers.simulated import judge, known_of, panel, perceived, rank, ranks_with_ties
+from preflab.labelers.simulated import known_of, panel, perceived, rank, ranks_with_ties
+from preflab.labelers.simulated_ways import judge
 from preflab.records import Campaign, Completion, Labeler, RankingAnswer, Task
 from preflab.settings.feedback import PanelSettings
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preflab.records import Campaign, Completion, Judgment, Labeler, RankingAnswer, Task, content_id
+from preflab.records import Completion, Labeler, RankingAnswer, content_id
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import PanelSettings
 
@@ -97,26 +97,3 @@ def rank(labeler: Labeler, seen: Sequence[Known], settings: PanelSettings, rng: 
         for utility, known in zip(utilities, seen, strict=True)
     ]
     return RankingAnswer(ranks_with_ties(noisy, settings.tie_width))
-
-
-def judge(
-    campaign: Campaign, task: Task, labeler: Labeler, known: dict[str, Known], settings: PanelSettings, seed: int
-) -> Judgment:
-    """One judgment; the order shown is drawn from the same seed, and does not sway a simulated labeler."""
-    rng = np.random.default_rng(derive_seed(seed, labeler.id, task.id))
-    shown = tuple(int(i) for i in rng.permutation(len(task.completion_ids)))
-    answer = rank(labeler, [known[i] for i in task.completion_ids], settings, rng)
-    return Judgment(
-        id=content_id("judgment", {"task": task.id, "labeler": labeler.id, "seed": seed}),
-        campaign_id=campaign.id,
-        task_id=task.id,
-        prompt_id=task.prompt_id,
-        completion_ids=task.completion_ids,
-        shown_order=shown,
-        question=campaign.question,
-        polarity=campaign.polarity,
-        answer=answer,
-        labeler_id=labeler.id,
-        labeler_kind="simulated",
-        guideline_version=campaign.guideline_version,
-    )

@@ -15,7 +15,14 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
 
 
-def setting(default: Any, meaning: str, source: str, *, refers: Refers | None = None, **limits: Any) -> Any:
+Counts = Literal["always", "if_set", "never"]
+"""Whether a setting is part of its stage's key: always; only where it is not its default (settings that came later,
+so that what was done before them stays done); or never, because it does not change what the stage's result means."""
+
+
+def setting(
+    default: Any, meaning: str, source: str, *, refers: Refers | None = None, counts: Counts = "always", **limits: Any
+) -> Any:
     """A field with its meaning (one sentence) and the source of its default.
 
     Args:
@@ -23,9 +30,11 @@ def setting(default: Any, meaning: str, source: str, *, refers: Refers | None = 
         meaning: one sentence, with the unit.
         source: a paper with its section, a measurement of ours, or "choice: …" with the reason.
         refers: what the text names, when it names something: the recipe checks it and knows the order of the stages.
+        counts: whether it is part of the stage's key.
         limits: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`.
     """
     extra: dict[str, Any] = {"source": source} | ({"refers": refers} if refers else {})
+    extra |= {"counts": counts} if counts != "always" else {}
     return Field(default, description=meaning, json_schema_extra=extra, **limits)
 
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from preflab.records import Content, Way
 from preflab.settings.base import Settings, StageSettings, setting
 
 
@@ -36,6 +37,21 @@ class PanelSettings(Settings):
         0.35, "Perceived utilities nearer than this are called a tie.", "measured: 14 to 15 % ties in simulation", ge=0
     )
 
+    scale_offset: float = setting(
+        0.0,
+        "Of scores: standard deviation, over labelers, of how many points each one gives above the others.",
+        "choice: none; people's scales differ",
+        ge=0,
+        counts="if_set",
+    )
+    scale_spread: float = setting(
+        0.0,
+        "Of scores: standard deviation, over labelers, of the logarithm of how widely each one uses the scale.",
+        "choice: none; people's scales differ",
+        ge=0,
+        counts="if_set",
+    )
+
     @model_validator(mode="after")
     def _vices_fit(self) -> PanelSettings:
         """A labeler has one habit at most."""
@@ -50,12 +66,89 @@ class JudgeSettings(StageSettings):
     makes: ClassVar[str] = "judgments"
     kind: Literal["judge"] = "judge"
     completions: str = setting(..., "A stage that makes completions.", "required", refers="completions")
-    way: Literal["ranking"] = setting("ranking", "How they are judged.", "Ouyang et al. 2022, section 3.5")
+    way: Way = setting(
+        "ranking",
+        "How they are judged: ranking, side_by_side, best_of, likert, thumbs or score_then_rank.",
+        "Ouyang et al. 2022, section 3.5",
+    )
     labelers: str = setting(
         "people", "A panel of the recipe, or `people`.", "choice: people are the point", refers="labelers"
     )
     overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 pair accuracy", ge=1)
-    question: str = setting("Which completion is better?", "What the labelers are asked.", "choice")
+    question: str = setting(
+        "Which completion is better?", "What the labelers are asked.", "choice", min_length=1, max_length=2000
+    )
+    polarity: Literal[1, -1] = setting(
+        1,
+        "1: the preferred one is the better one; -1: the question asks for the worse one.",
+        "Bai et al. 2022 asked for the more harmful one in half of their data",
+        counts="if_set",
+    )
+    criteria: tuple[str, ...] = setting(
+        (), "What Likert scores are given for; likert needs one at least.", "choice: none", counts="if_set"
+    )
+    scale_ends: dict[str, tuple[str, str]] = setting(
+        {},
+        "Criterion → the words at the ends of its scale; `overall` is that of score_then_rank.",
+        "choice: none",
+        counts="never",
+    )
+    content: Content = setting(
+        "plain",
+        "What the completions are: plain, markdown, code, chat or image; decides how they are shown.",
+        "choice: shows what the model wrote",
+        counts="never",
+    )
+    instructions: str | None = setting(
+        None,
+        "Markdown file of the labelers' instructions, relative to the recipe; None: a text to begin with.",
+        "R4: labelers read instructions first",
+        counts="never",
+    )
+    gold: str | None = setting(
+        None,
+        "JSONL file of tasks with known answers that are mixed in, relative to the recipe.",
+        "choice: none",
+        counts="never",
+    )
+    gold_share: float = setting(
+        0.1,
+        "Share of the tasks a labeler is shown that are gold, where there are any.",
+        "choice: one in ten",
+        ge=0,
+        le=0.5,
+        counts="never",
+    )
+    ask_note: bool = setting(False, "Whether labelers are asked to say why.", "choice: it costs time", counts="never")
+    allow_fail: bool = setting(True, "Whether a completion can be marked F.", "R5: nonsense is removed", counts="never")
+    order: Literal["nearest_done", "worth_asking"] = setting(
+        "nearest_done", "Which task is next.", "choice: finished tasks first", counts="never"
+    )
+    lease_minutes: float = setting(
+        30.0,
+        "A task not worked on for so long goes to somebody else, minutes.",
+        "choice: a long coffee",
+        gt=0,
+        counts="never",
+    )
+    hourly_cost: float = setting(
+        0.0, "What an hour of labelling costs; 0: not counted.", "choice: unknown", ge=0, counts="never"
+    )
+    currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8, counts="never")
+
+    @model_validator(mode="after")
+    def _criteria_fit(self) -> JudgeSettings:
+        """Likert needs its criteria, and words stand at the ends of scales that exist."""
+        if self.way == "likert" and not self.criteria:
+            raise ValueError("way is likert and criteria is empty; write for example `criteria: [helpful]`")
+        if len(set(self.criteria)) < len(self.criteria):
+            raise ValueError("criteria names one twice")
+        scales = {"overall"} if self.way == "score_then_rank" else set(self.criteria)
+        if unknown := sorted(set(self.scale_ends) - scales):
+            raise ValueError(
+                f"scale_ends has {', '.join(unknown)}; the scales are {', '.join(sorted(scales)) or 'none'}"
+            )
+        return self
 
 
 class PreferencesSettings(StageSettings):
@@ -75,4 +168,10 @@ class PreferencesSettings(StageSettings):
         "choice: half, as an even split is a warning",
         gt=0,
         le=1,
+    )
+    criterion: str | None = setting(
+        None,
+        "Of Likert scores on several criteria: the one that orders the completions; None: the campaign's first.",
+        "choice: scores on every criterion are kept all the same",
+        counts="if_set",
     )

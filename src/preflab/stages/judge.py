@@ -1,91 +1,81 @@
-"""Stage `judge`: completions are put to labelers, one task per prompt; with people the run waits here."""
+"""Stage `judge`: completions are put to labelers, by any way of judging; with people the run waits here.
+
+Left in the run folder:
+
+judgments.json  {"campaign_id", "judgment_ids", "tasks"}: the judgments that count; `tasks` names the task of those that
+                were made elsewhere about the same completions; with people also "confirmed_reversed"
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
 from preflab.files import read_json, write_json
-from preflab.records import Campaign, Completion, Judgment, Labeler, Task, content_id, random_id
+from preflab.records import Campaign, Completion, Judgment, Labeler, Task, Way, content_id
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.judged import JUDGMENTS
 
 if TYPE_CHECKING:
-    from preflab.store.workspace import Workspace
+    from preflab.stages.people import People
 
 VERSION = 1
 needs_torch = False
 
 PEOPLE = "people"
-CAMPAIGN, JUDGMENTS = "campaign.json", "judgments.json"
+ALONE: tuple[Way, ...] = ("likert", "thumbs")
+"""Ways in which a completion can be judged without another one."""
 
 
 def run(ctx: StageContext) -> StageResult:
     """Make the campaign, let the panel judge or count what people have judged, and list the judgments."""
     settings: JudgeSettings = ctx.settings
     completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
-    campaign = make_campaign(ctx.name, settings, _campaign_id(ctx))
-    tasks = make_tasks(campaign, completions)
-    ctx.workspace.put([campaign, *tasks])
+    groups = groups_of(ctx.name, settings.way, completions)
     if settings.labelers == PEOPLE:
-        return _people(ctx, campaign, tasks)
-    return _panel(ctx, campaign, tasks, completions)
+        return _people(ctx, groups)
+    return _panel(ctx, groups, completions)
 
 
-def make_campaign(name: str, settings: JudgeSettings, campaign_id: str) -> Campaign:
-    """The campaign of this stage."""
-    return Campaign(campaign_id, name, settings.way, question=settings.question, overlap=settings.overlap)
-
-
-def make_tasks(campaign: Campaign, completions: Iterable[Completion]) -> list[Task]:
-    """One task per prompt, its completions by index; a prompt with one completion has nothing to compare.
+def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tuple[str, ...]]:
+    """Completion ids that are judged together: those of a prompt by index; side by side, every two of them.
 
     Raises:
-        PreflabError: no prompt has two completions.
+        PreflabError: no prompt has two completions to compare.
     """
     by_prompt: dict[str, list[Completion]] = defaultdict(list)
     for completion in completions:
         by_prompt[completion.prompt_id].append(completion)
-    tasks = []
-    for prompt_id, found in by_prompt.items():
+    groups: list[tuple[str, ...]] = []
+    for found in by_prompt.values():
         ids = tuple(completion.id for completion in sorted(found, key=lambda c: (c.model, c.index, c.id)))
-        if len(ids) > 1:
-            task_id = content_id("task", {"campaign": campaign.id, "completions": list(ids)})
-            tasks.append(Task(task_id, campaign.id, prompt_id, ids))
-    if not tasks:
+        if way == "side_by_side":
+            groups += combinations(ids, 2)
+        elif len(ids) > 1 or way in ALONE:
+            groups.append(ids)
+    if not groups:
         raise PreflabError(
-            f"campaign {campaign.name}: no prompt has two completions",
+            f"campaign {name}: no prompt has two completions",
             "at least two completions per prompt to compare",
             "raise `num_completions` of the stage that samples",
         )
-    return tasks
+    return groups
 
 
-def _campaign_id(ctx: StageContext) -> str:
-    """People's campaigns have a random id, kept in the folder; a simulated one follows from its stage, to be repeated.
-
-    The id of a task follows from its campaign's, so it can be guessed no better than that.
-    """
-    if ctx.settings.labelers != PEOPLE:
-        return content_id("campaign", {"run": ctx.folder.name, "seed": ctx.seed})
-    path = ctx.folder / CAMPAIGN
-    if not path.exists():
-        write_json(path, {"campaign_id": random_id("campaign")})
-    return str(read_json(path)["campaign_id"])
-
-
-def _panel(
-    ctx: StageContext, campaign: Campaign, tasks: Sequence[Task], completions: Sequence[Completion]
-) -> StageResult:
+def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]) -> StageResult:
     """Every task to `overlap` simulated labelers of the panel."""
     from preflab.feedback.assignment import assign
-    from preflab.labelers.simulated import judge, known_of, panel
+    from preflab.labelers.simulated import known_of, panel
+    from preflab.labelers.simulated_ways import judge
 
     settings = ctx.recipe.labelers[ctx.settings.labelers]
+    campaign, tasks = _simulated_campaign(ctx, groups, completions)
+    ctx.workspace.put([campaign, *tasks])
     labelers = panel(settings, ctx.seed)
     known = known_of(completions, _utilities(ctx, settings, completions), settings.flattering_words)
     by_id = {labeler.id: labeler for labeler in labelers}
@@ -98,7 +88,28 @@ def _panel(
             bar.advance(1)
     ctx.workspace.put([*labelers, *judgments])
     summary = f"{len(judgments):,} judgments by {len(labelers)} simulated labelers{_habits(labelers)}"
-    return _finish(ctx.folder, campaign, judgments, summary)
+    return _finish(ctx, campaign.id, judgments, summary)
+
+
+def _simulated_campaign(
+    ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]
+) -> tuple[Campaign, list[Task]]:
+    """The campaign of a panel, whose ids follow from its stage, so that it can be repeated."""
+    settings: JudgeSettings = ctx.settings
+    campaign = Campaign(
+        content_id("campaign", {"run": ctx.folder.name, "seed": ctx.seed}),
+        ctx.name,
+        settings.way,
+        question=settings.question,
+        polarity=settings.polarity,
+        overlap=settings.overlap,
+        criteria=settings.criteria,
+    )
+    prompts = {completion.id: completion.prompt_id for completion in completions}
+    return campaign, [
+        Task(content_id("task", {"campaign": campaign.id, "completions": list(ids)}), campaign.id, prompts[ids[0]], ids)
+        for ids in groups
+    ]
 
 
 def _utilities(ctx: StageContext, settings: PanelSettings, completions: Sequence[Completion]) -> list[float | None]:
@@ -123,35 +134,60 @@ def _habits(labelers: Iterable[Labeler]) -> str:
     return f" ({', '.join(bad)})" if bad else ""
 
 
-def _people(ctx: StageContext, campaign: Campaign, tasks: Sequence[Task]) -> StageResult:
-    """Done when every task has the wanted labels; else the line that says how many have."""
-    found = judged_by_people(ctx.workspace, tasks)
-    overlap = ctx.settings.overlap
-    finished = sum(len(found[task.id]) >= overlap for task in tasks)
-    if finished < len(tasks):
-        waiting = f"{finished} of {len(tasks)} tasks have {overlap} label{'s' if overlap > 1 else ''}"
-        return StageResult(waiting, {"num_tasks": len(tasks), "num_finished": finished}, waiting=waiting)
-    judgments = [judgment for task in tasks for judgment in found[task.id].values()]
+def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult:
+    """Done when every task has the wanted labels; else the line that says how many have, and the link."""
+    from preflab.labelling.address import address
+    from preflab.stages.people import open_campaign
+
+    people, overlap = open_campaign(ctx, groups), ctx.settings.overlap
+    link = f"{address(ctx.workspace.path)}/c/{people.campaign.id}"
+    finished, num = people.finished(overlap), len(people.tasks)
+    if finished < num:
+        waiting = f"{finished} of {num} tasks have {overlap} label{'s' if overlap > 1 else ''}{_open_said(people)}"
+        return StageResult(waiting, {"num_tasks": num, "num_finished": finished}, waiting=waiting, link=link)
+    return _people_done(ctx, people)
+
+
+def _people_done(ctx: StageContext, people: People) -> StageResult:
+    from preflab.labelling.campaigns import campaign_view
+    from preflab.stages.people import decisions_of
+
+    task_of = {judgment.id: task for task, labels in people.found.items() for judgment in labels.values()}
+    judgments = [judgment for labels in people.found.values() for judgment in labels.values()]
+    elsewhere = {j.id: task_of[j.id] for j in judgments if j.task_id != task_of[j.id]}
+    decided = [each for each in decisions_of(ctx, people.campaign.id) if each.task_id in people.found]
     num_labelers = len({judgment.labeler_id for judgment in judgments})
-    return _finish(ctx.folder, campaign, judgments, f"{len(judgments):,} judgments by {num_labelers} labelers")
+    summary = f"{len(judgments):,} judgments by {num_labelers} labelers{_open_said(people)}"
+    options = campaign_view(ctx.workspace, people.campaign.id).options
+    result = _finish(
+        ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere,
+        confirmed_reversed=list(options.confirmed_reversed),
+    )  # fmt: skip
+    return StageResult(summary, {**result.figures, "num_open_pairs": people.num_open, "num_decisions": len(decided)})
 
 
-def judged_by_people(workspace: Workspace, tasks: Sequence[Task]) -> Mapping[str, Mapping[str, Judgment]]:
-    """Task → labeler → judgment of the same completions, made here or imported; AI judges do not count."""
-    by_completions = {frozenset(task.completion_ids): task.id for task in tasks}
-    found: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
-    for judgment in workspace.judgments():
-        task_id = by_completions.get(frozenset(judgment.completion_ids))
-        if task_id is not None and judgment.labeler_kind == "person" and not judgment.surplus:
-            found[task_id][judgment.labeler_id] = judgment
-    return found
+def _open_said(people: People) -> str:
+    """`; 3 pairs of 2 tasks await adjudication`, or nothing."""
+    if not people.num_open:
+        return ""
+    pairs, tasks = people.num_open, people.num_open_tasks
+    return (
+        f"; {pairs} pair{'s' * (pairs > 1)} of {tasks} task{'s' * (tasks > 1)} await{'s' * (pairs == 1)} adjudication"
+    )
 
 
-def _finish(folder: Path, campaign: Campaign, judgments: Sequence[Judgment], summary: str) -> StageResult:
-    ids = sorted(judgment.id for judgment in judgments)
-    write_json(folder / JUDGMENTS, {"campaign_id": campaign.id, "judgment_ids": ids})
+def _finish(
+    ctx: StageContext,
+    campaign_id: str,
+    judgments: Sequence[Judgment],
+    summary: str,
+    decisions: Sequence[Judgment] = (),
+    **more: object,
+) -> StageResult:
+    ids = sorted(judgment.id for judgment in (*judgments, *decisions))
+    write_json(ctx.folder / JUDGMENTS, {"campaign_id": campaign_id, "judgment_ids": ids, **more})
     figures = {
-        "num_tasks": len({judgment.prompt_id for judgment in judgments}),
+        "num_tasks": len({judgment.task_id for judgment in judgments}),
         "num_judgments": len(judgments),
         "num_labelers": len({judgment.labeler_id for judgment in judgments}),
     }

@@ -17,6 +17,7 @@ from preflab.errors import PreflabError
 from preflab.files import file_hash, read_json, write_json
 from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE, references
+from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
 
 
@@ -67,7 +68,7 @@ def stage_key(
 ) -> str:
     """The key of a stage whose inputs have these keys; `left_out` are its resumable settings."""
     settings = recipe.stages[name]
-    content = settings.model_dump(mode="json")
+    content = key_content(settings)
     for field in ("seed", *left_out, *_logging(settings)):
         del content[field]
     read = {}
@@ -86,6 +87,17 @@ def stage_key(
             "dtype": recipe.device.dtype,
         }
     )
+
+
+def key_content(settings: Settings) -> dict[str, Any]:
+    """The settings that count for a key, as JSON values."""
+    content = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        extra = field.json_schema_extra
+        counts = extra.get("counts", "always") if isinstance(extra, dict) else "always"
+        if counts == "never" or (counts == "if_set" and getattr(settings, name) == field.default):
+            del content[name]
+    return content
 
 
 def _logging(settings: Any) -> list[str]:
@@ -107,7 +119,7 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
     if refers == "labelers" and word != PEOPLE:
         panel = recipe.labelers[word]
         functions = [_content(recipe, kind, name, hashes) for kind, name, _ in references(panel)]
-        return [panel.model_dump(mode="json"), functions]
+        return [key_content(panel), functions]
     base, _, split = word.partition(".")
     if refers in ("data", "preferences") and word not in recipe.stages:
         data = recipe.data[base]

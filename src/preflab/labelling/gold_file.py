@@ -1,0 +1,77 @@
+"""Tasks with known answers, from a file: a prompt, its completions, and the right answer as the API would send it.
+
+{"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."], "ranks": [1, 2]}
+{"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."], "choice": "first"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from preflab.labelling.checks import FIELDS, checked_answer
+from preflab.labelling.errors import Invalid
+from preflab.labelling.options import CampaignOptions
+from preflab.records import Answer, Completion, Prompt
+from preflab.store.formats.fields import column, completion_text, imported, kind_of, prompt_of
+from preflab.store.formats.reading import BadRow, Row, numbered_rows, unit_of
+
+MODEL = "gold"
+"""Who wrote the completions of gold tasks."""
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Gold tasks and what they are made of."""
+
+    prompts: tuple[Prompt, ...]
+    completions: tuple[Completion, ...]
+    groups: tuple[tuple[str, ...], ...]
+    """Completion ids, one tuple per task."""
+    answers: tuple[Answer, ...]
+    """The known answer of each task."""
+
+    def numbered_from(self, first: int) -> Mapping[int, Answer]:
+        """Number of the group → answer, when these groups come after `first` others."""
+        return dict(enumerate(self.answers, first))
+
+
+NONE = Gold((), (), (), ())
+
+
+def read_gold(path: Path, options: CampaignOptions) -> Gold:
+    """The gold tasks of a file; a bad row is named by its line.
+
+    Raises:
+        PreflabError: no such file, or a row whose answer does not fit the way of judging.
+    """
+    prompts: dict[str, Prompt] = {}
+    completions: dict[str, Completion] = {}
+    groups, answers = [], []
+    for numbered in numbered_rows(path):
+        where = f"{path}, {unit_of(path)} {numbered.line}"
+        try:
+            if isinstance(numbered.row, BadRow):
+                raise numbered.row
+            prompt, found, answer = _task(numbered.row, options, where)
+        except BadRow as bad:
+            raise Invalid(f"{where}: {bad.found}", bad.expected, "mend it; nothing was loaded") from None
+        except Invalid as wrong:
+            raise Invalid(f"{where}: {wrong.found}", wrong.expected, "mend it; nothing was loaded") from None
+        prompts[prompt.id] = prompt
+        completions |= {completion.id: completion for completion in found}
+        groups.append(tuple(completion.id for completion in found))
+        answers.append(answer)
+    if not groups:
+        raise Invalid(f"{path}: no rows", "at least one task with its answer", "see whether it is the right file")
+    return Gold(tuple(prompts.values()), tuple(completions.values()), tuple(groups), tuple(answers))
+
+
+def _task(row: Row, options: CampaignOptions, where: str) -> tuple[Prompt, list[Completion], Answer]:
+    prompt, texts = prompt_of(row, "prompt", where), column(row, "completions")
+    if not isinstance(texts, list) or not texts:
+        raise BadRow(f"the column 'completions' holds {kind_of(texts)}", "a list of texts")
+    found = [imported(prompt, completion_text(words, "completions"), MODEL, index) for index, words in enumerate(texts)]
+    given = {name: row[name] for name in FIELDS[options.way] if row.get(name) is not None}
+    return prompt, found, checked_answer(options, len(found), given)

@@ -1,0 +1,69 @@
+"""Judgments of a `judge` stage as the stages after it read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.files import read_json
+from preflab.records import Judgment, LikertAnswer, Task
+from preflab.stages.base import StageContext
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JUDGMENTS = "judgments.json"
+
+
+def listed_judgments(ctx: StageContext, name: str) -> tuple[list[Judgment], Mapping[str, Any]]:
+    """The judgments that a stage lists, each as one of the stage's tasks, decisions among them; and the list itself."""
+    listed: dict[str, Any] = read_json(ctx.inputs[name].folder / JUDGMENTS)
+    judgments = ctx.workspace.judgments(listed["judgment_ids"])
+    elsewhere: dict[str, str] = listed.get("tasks", {})
+    tasks = {task.id: task for task in ctx.workspace.tasks(sorted(set(elsewhere.values())))} if elsewhere else {}
+    return [at_home(j, tasks[elsewhere[j.id]]) if j.id in elsewhere else j for j in judgments], listed
+
+
+def at_home(judgment: Judgment, task: Task) -> Judgment:
+    """A judgment of the same completions made elsewhere, as one of this task."""
+    from preflab.store.formats.judged import permuted
+
+    order = [judgment.completion_ids.index(completion_id) for completion_id in task.completion_ids]
+    return replace(
+        judgment,
+        task_id=task.id,
+        campaign_id=task.campaign_id,
+        completion_ids=task.completion_ids,
+        answer=permuted(judgment.answer, order),
+        shown_order=tuple(order.index(place) for place in judgment.shown_order),
+    )
+
+
+def ordered_by(judgments: Sequence[Judgment], criterion: str | None) -> str | None:
+    """The Likert criterion that orders the completions: the one named, else the first; None where nothing is scored.
+
+    Raises:
+        PreflabError: no labeler scored the one that is named.
+    """
+    names = [name for j in judgments if isinstance(j.answer, LikertAnswer) for name in j.answer.scores]
+    if criterion is not None and criterion not in names:
+        raise PreflabError(
+            f"criterion: {criterion!r}",
+            f"one of {', '.join(dict.fromkeys(names)) or 'none: these judgments have no Likert scores'}",
+            "mend `criterion`, or leave it out",
+        )
+    return criterion or next(iter(names), None)
+
+
+def by_one_criterion(judgments: Sequence[Judgment], criterion: str | None) -> list[Judgment]:
+    """The judgments with the scores of one criterion alone, for what counts pairs."""
+    if criterion is None:
+        return list(judgments)
+    return [
+        replace(j, answer=replace(j.answer, scores={criterion: j.answer.scores[criterion]}))
+        if isinstance(j.answer, LikertAnswer)
+        else j
+        for j in judgments
+    ]

@@ -1,0 +1,195 @@
+"""A campaign for people, as the stage `judge` sees it: made once, kept up to date, and counted.
+
+What makes the campaign is what is judged and what is asked (completions, way, question, polarity, criteria). All else
+(instructions, overlap, notes, costs) may change in the recipe while people label: the campaign goes on with its labels.
+What a lead changes in the app is left alone until the recipe says something new.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.files import read_json, write_json
+from preflab.records import Campaign, Judgment, Task, random_id
+from preflab.stages.base import StageContext
+from preflab.stages.keys import digest
+
+if TYPE_CHECKING:
+    from preflab.labelling.gold_file import Gold
+    from preflab.labelling.options import CampaignOptions
+
+CAMPAIGNS = "campaigns.json"
+"""In `runs/`: what makes a campaign, hashed → its id, and what the recipe last said about it."""
+OF_THE_RECIPE = (
+    "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note", "allow_fail", "order",
+    "lease_minutes", "hourly_cost", "currency",
+)  # fmt: skip
+"""Settings of the stage that are options of the campaign under the same names."""
+
+
+@dataclass(frozen=True)
+class People:
+    """The campaign with what was judged so far."""
+
+    campaign: Campaign
+    tasks: tuple[Task, ...]
+    """Those of the recipe, gold tasks left out."""
+    found: Mapping[str, Mapping[str, Judgment]]
+    """Task → labeler → the label that counts."""
+    num_open: int
+    """Pairs that the labelers of finished tasks leave open, for an adjudicator."""
+    num_open_tasks: int
+
+    def finished(self, overlap: int) -> int:
+        """Tasks that have the wanted labels."""
+        return sum(len(labels) >= overlap for labels in self.found.values())
+
+
+def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
+    """The stage's campaign, made or brought up to date, with the labels it has."""
+    from preflab.labelling.campaigns import create_campaign
+
+    options, gold = options_of(ctx), _gold(ctx)
+    ledger, entry = _entry(ctx)
+    ctx.workspace.put([*gold.prompts, *gold.completions])
+    campaign = create_campaign(
+        ctx.workspace,
+        options,
+        [*groups, *gold.groups],
+        _instructions(ctx) or _first_instructions(options),
+        by="recipe",
+        campaign_id=entry["campaign_id"],
+        gold=gold.numbered_from(len(groups)),
+    )
+    _tell_news(ctx, options, entry)
+    write_json(ctx.workspace.runs / CAMPAIGNS, ledger)
+    return counted(ctx, campaign, groups)
+
+
+def options_of(ctx: StageContext) -> CampaignOptions:
+    """The campaign's options as the recipe has them."""
+    from preflab.labelling.options import CampaignOptions
+
+    values = {name: getattr(ctx.settings, name) for name in OF_THE_RECIPE}
+    share = ctx.settings.gold_share if ctx.settings.gold else 0.0
+    return CampaignOptions(name=ctx.name, gold_share=share, **values)
+
+
+def _gold(ctx: StageContext) -> Gold:
+    from preflab.labelling.gold_file import NONE, read_gold
+
+    return read_gold(ctx.recipe.resolve(ctx.settings.gold), options_of(ctx)) if ctx.settings.gold else NONE
+
+
+def _instructions(ctx: StageContext) -> str | None:
+    """The text of the recipe's file.
+
+    Raises:
+        PreflabError: there is no such file, or it is no text.
+    """
+    from preflab.errors import PreflabError
+
+    if ctx.settings.instructions is None:
+        return None
+    path = ctx.recipe.resolve(ctx.settings.instructions)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise PreflabError(
+            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {said}", "a Markdown file in UTF-8"
+        ) from error
+
+
+def _first_instructions(options: CampaignOptions) -> str:
+    from preflab.labelling.instructions import default_instructions
+
+    return default_instructions(options)
+
+
+def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The ledger of this workspace's campaigns, and this campaign's entry in it."""
+    path = ctx.workspace.runs / CAMPAIGNS
+    ledger: dict[str, Any] = read_json(path) if path.exists() else {}
+    settings = ctx.settings
+    made_of = [ctx.name, ctx.inputs[settings.completions].key, settings.way, settings.question, settings.polarity]
+    name = digest([*made_of, list(settings.criteria)])
+    if name not in ledger:
+        ledger[name] = {"campaign_id": _former_id(ctx.folder) or random_id("campaign"), "said": {}, "instructions": ""}
+    return ledger, ledger[name]
+
+
+def _former_id(folder: Path) -> str | None:
+    """The id that an earlier preflab kept in the run folder."""
+    path = folder / "campaign.json"
+    return str(read_json(path)["campaign_id"]) if path.exists() else None
+
+
+def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any]) -> None:
+    """Change in the campaign what the recipe says differently from last time; the rest stays as the leads have it."""
+    from preflab.labelling.campaigns import campaign_view, change_options, new_guideline
+
+    now = options.model_dump(mode="json")
+    changed = {name: value for name, value in now.items() if entry["said"] and entry["said"].get(name) != value}
+    if changed:
+        view = campaign_view(ctx.workspace, entry["campaign_id"])
+        change_options(ctx.workspace, entry["campaign_id"], view.revision, changed, by="recipe")
+    text = _instructions(ctx)
+    read = digest(text) if text is not None else ""
+    if entry["said"] and text is not None and read != entry["instructions"]:
+        new_guideline(ctx.workspace, entry["campaign_id"], text, by="recipe")
+    entry |= {"said": now, "instructions": read}
+
+
+def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str]]) -> People:
+    """The campaign's labels, and people's judgments of the same completions that were made elsewhere."""
+    wanted = {frozenset(group) for group in groups}
+    tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
+    found = judged_by_people(ctx, campaign.id, tasks)
+    unresolved = _unresolved(ctx, campaign.id, found)
+    return People(campaign, tasks, found, sum(unresolved.values()), len(unresolved))
+
+
+def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
+    """Task → labeler → judgment, one of this campaign before one from elsewhere; no AI judges, no decisions."""
+    from preflab.feedback.consensus import counted as latest
+
+    by_completions = {frozenset(task.completion_ids): task for task in tasks}
+    found: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
+    judgments = [j for j in ctx.workspace.judgments(all_revisions=True) if j.labeler_kind == "person"]
+    for judgment in sorted(latest(judgments), key=lambda j: j.campaign_id == campaign_id):
+        task = by_completions.get(frozenset(judgment.completion_ids))
+        if task is not None and fits(judgment, ctx.settings.way):
+            found[task.id][judgment.labeler_id] = judgment
+    return found
+
+
+def fits(judgment: Judgment, way: str) -> bool:
+    """Whether a judgment was given in this way of judging."""
+    from preflab.store.answers import way_of
+
+    return way_of(judgment.answer) == {"best_of": "side_by_side"}.get(way, way)
+
+
+def _unresolved(ctx: StageContext, campaign_id: str, found: Mapping[str, Mapping[str, Judgment]]) -> Counter[str]:
+    """Task with all its labels → pairs on which the labelers stay divided."""
+    from preflab.labelling.adjudication import queue
+
+    full = {task for task, labels in found.items() if len(labels) >= ctx.settings.overlap}
+    if not full:
+        return Counter()
+    waiting = queue(ctx.workspace, campaign_id).open
+    return Counter({task.task_id: len(task.pairs) for task in waiting if task.task_id in full})
+
+
+def decisions_of(ctx: StageContext, campaign_id: str) -> list[Judgment]:
+    """What adjudicators decided in this campaign."""
+    judgments = defaultdict(list)
+    for judgment in ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True):
+        if judgment.decides:
+            judgments[judgment.task_id, judgment.labeler_id].append(judgment)
+    return [max(made, key=lambda judgment: judgment.revision) for made in judgments.values()]
