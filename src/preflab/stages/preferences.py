@@ -8,10 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
-from preflab.files import read_json, write_json
+from preflab.files import write_json
 from preflab.records import Labeler
 from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.judged import by_one_criterion, listed_judgments, ordered_by
 
 if TYPE_CHECKING:
     from preflab.feedback.agreement import Agreement
@@ -28,23 +29,27 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.feedback.consensus import consensus_of, counted, labeler_weights, reliabilities
 
     settings: PreferencesSettings = ctx.settings
-    listed = read_json(ctx.inputs[settings.judgments].folder / "judgments.json")
-    given = ctx.workspace.judgments(listed["judgment_ids"])
+    given, listed = listed_judgments(ctx, settings.judgments)
     turned = frozenset(listed.get("confirmed_reversed", ()))
-    judgments = counted(given)
+    criterion = ordered_by(given, settings.criterion)
+    judgments = by_one_criterion(counted(given), criterion)
     _refuse_none(judgments, "judgments", ctx.name)
     completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
     texts = {completion.id: completion.text for completion in completions}
-    agreed = consensus_of(given, settings.consensus, settings.fail_share, confirmed_reversed=turned, texts=texts)
+    agreed = consensus_of(
+        given, settings.consensus, settings.fail_share, confirmed_reversed=turned, criterion=criterion, texts=texts
+    )
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
-    _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", ctx.name)
+    if not any(preference.scores or preference.thumbs for preference in preferences):
+        _refuse_none(range(pairs["num_resolved"]), "pairs on which the labelers lean to one side", ctx.name)
     ctx.workspace.put(preferences)
 
     from preflab.store.snapshots import write_snapshot
 
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
     query = {"campaign_id": listed["campaign_id"], "consensus": settings.consensus, "fail_share": settings.fail_share}
+    query |= {"criterion": criterion} if criterion else {}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
     found = agreement(judgments, ctx.seed)
     table = labeler_table(
@@ -85,7 +90,7 @@ def labeler_table(
     weights: Mapping[str, float],
 ) -> list[dict[str, Any]]:
     """One row per labeler, the most reliable first; `truth` holds a simulated labeler's known habit and vices."""
-    from preflab.feedback.reliability import standing
+    from preflab.feedback.standing import standing
 
     rows = []
     for labeler in labelers:
@@ -99,7 +104,7 @@ def labeler_table(
                 "num_votes": reliable.num_votes,
                 "reliability": reliable.accuracy,
                 "weight": weights[labeler.id],
-                "standing": standing(reliable.accuracy, own.num_tasks),
+                "standing": standing(reliable.accuracy, own.num_tasks, reliable.num_votes),
                 "agreement_with_others": asdict(own.with_others),
                 "ties": asdict(own.ties),
                 "fails": asdict(own.fails),
