@@ -9,14 +9,14 @@ from preflab.store.workspace import Workspace
 
 
 def may_judge(view: CampaignView, me: Account) -> bool:
-    """Whether a campaign is open to this person: it names nobody, or names them, or they lead."""
-    named = view.options.labelers
-    return not named or me.labeler_id in named or me.role == "lead"
+    """Whether a campaign is open to this person: it names nobody or names them, and their invitation opened it."""
+    named, opened = view.options.labelers, me.campaign_ids
+    return (not named or me.labeler_id in named) and (not opened or view.campaign.id in opened)
 
 
 def my_campaigns(ws: Workspace, me: Account) -> list[CampaignView]:
-    """The campaigns this person may judge in."""
-    return [view for view in list_campaigns(ws) if may_judge(view, me)]
+    """The campaigns this person may judge in, newest first."""
+    return list_campaigns(ws, me.labeler_id)
 
 
 def my_campaign(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
@@ -27,5 +27,5 @@ def my_campaign(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
     """
     view = campaign_view(ws, campaign_id)
     if not may_judge(view, me):
-        raise NotFound(f"there is no campaign {campaign_id!r}", "one of your campaigns", "see the first page")
+        raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
     return view

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
@@ -20,6 +21,13 @@ THREADS = 12
 """Requests dealt with at once; below the database pool's 15 connections, so that none waits for one."""
 
 ROUTERS = (files.router, health.router, account.router, home.router, api.router, api.docs_router)
+
+
+def api_schema() -> dict[str, Any]:
+    """The OpenAPI schema of the API, for the reference page."""
+    app = FastAPI(title="preflab", version=__version__, separate_input_output_schemas=False)
+    app.include_router(api.router)
+    return app.openapi()
 
 
 def create_app(ws: Workspace, settings: WebSettings | None = None) -> FastAPI:

@@ -122,7 +122,8 @@ async def _unreadable(request: Request, error: Exception) -> Response:
 async def _plain_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     found, expected, do = WORDS.get(error.status_code, (str(error.detail), "", ""))
-    return answer(request, error.status_code, found, expected, do)
+    kind = "not_found" if error.status_code == 404 else "invalid"
+    return answer(request, error.status_code, found, expected, do, {"kind": kind})
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

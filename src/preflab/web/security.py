@@ -132,11 +132,13 @@ class Guard:
         if why is not None:
             await self._refuse(why, scope, receive, answer)
             return
-        counted = _Counted(receive, self.settings.max_body)
-        try:
-            await self.app(scope, counted, answer)
-        except BodyTooLong:
-            await self._refuse(too_long(self.settings), scope, receive, answer)
+        if scope["method"] not in SAFE and "content-length" not in headers:
+            body = await _whole_body(receive, self.settings.max_body)
+            if body is None:
+                await self._refuse(too_long(self.settings), scope, receive, answer)
+                return
+            receive = _again(body, receive)
+        await self.app(scope, receive, answer)
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         extra = security_headers(self.settings)
@@ -158,21 +160,29 @@ class Guard:
         await response(scope, receive, send)
 
 
-class BodyTooLong(Exception):
-    """A body without a Content-Length went past the limit."""
+async def _whole_body(receive: Receive, limit: int) -> bytes | None:
+    """A body that does not say how long it is; None as soon as it is longer than the limit."""
+    parts: list[bytes] = []
+    left = limit
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        left -= len(parts[-1])
+        if left < 0:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
-class _Counted:
-    """A receive that stops at the limit."""
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives a body that was read already, then whatever comes after it."""
+    waiting = [body]
 
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self.receive = receive
-        self.left = limit
+    async def given() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
 
-    async def __call__(self) -> Message:
-        message = await self.receive()
-        if message["type"] == "http.request":
-            self.left -= len(message.get("body", b""))
-            if self.left < 0:
-                raise BodyTooLong
-        return message
+    return given

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import uvicorn
@@ -29,17 +30,27 @@ def serve(ws: Workspace, settings: WebSettings, on_ready: Callable[[WebSettings]
     Raises:
         PreflabError: a public address before a lead has a password, or an address that cannot be listened on.
     """
+    with listening(ws, settings) as (server, listener, found):
+        if on_ready is not None:
+            on_ready(found)
+        server.run(sockets=[listener])
+
+
+@contextmanager
+def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Server, socket.socket, WebSettings]]:
+    """A server that is not yet run, its socket, which listens already, and the settings with the port in them.
+
+    Raises:
+        PreflabError: as `serve`.
+    """
     check_bind(ws, settings)
-    listener = _listen(settings)
-    with listener:
-        settings = replace(settings, port=listener.getsockname()[1])
+    with _listen(settings) as listener:
+        found = replace(settings, port=listener.getsockname()[1])
         config = uvicorn.Config(
-            create_app(ws, settings), workers=1, log_level="warning", access_log=False, server_header=False,
+            create_app(ws, found), workers=1, log_level="warning", access_log=False, server_header=False,
             proxy_headers=bool(settings.public_url), timeout_graceful_shutdown=5, lifespan="on",
         )  # fmt: skip
-        if on_ready is not None:
-            on_ready(settings)
-        uvicorn.Server(config).run(sockets=[listener])
+        yield uvicorn.Server(config), listener, found
 
 
 def check_bind(ws: Workspace, settings: WebSettings) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from preflab.errors import PreflabError
 
-MAX_BODY = 4 * 1024 * 1024
-"""Bytes of one request; files are imported on the command line, not uploaded."""
+MAX_BODY = 16 * 1024 * 1024
+"""Bytes of one request; larger files are imported on the command line."""
 
 
 def split_address(address: str) -> SplitResult:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
-from preflab.labelling.adjudication import campaign_preferences
+from preflab.labelling.adjudication import campaign_consensus
+from preflab.labelling.campaign_rows import checked_options
 from preflab.labelling.campaigns import (
     campaign_view,
     change_options,
@@ -19,8 +19,6 @@ from preflab.labelling.campaigns import (
     set_state,
 )
 from preflab.labelling.checks import checked_answer
-from preflab.labelling.options import CampaignOptions
-from preflab.recipe.checking import checked
 from preflab.store.objects import to_object
 from preflab.web.api.shapes import CampaignIn, CampaignShape, ChangeIn, InstructionsIn, StateIn
 from preflab.web.identity import Lead, Workspaced
@@ -32,7 +30,7 @@ LINES = {200: {"content": {"application/x-ndjson": {}}, "description": "One JSON
 @router.post("/campaigns", status_code=201)
 def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignShape:
     """Make a campaign (leads)."""
-    options = checked(CampaignOptions, body.options, Path("options"), ())
+    options = checked_options(body.options)
     sizes = [len(group) for group in body.groups]
     gold = {place: checked_answer(options, sizes[place], answer) for place, answer in body.gold.items()}
     made = create_campaign(ws, options, body.groups, body.instructions, by=lead.id, gold=gold)
@@ -71,7 +69,7 @@ def judgments(ws: Workspaced, lead: Lead, campaign_id: str, all_revisions: bool 
 def preferences(ws: Workspaced, lead: Lead, campaign_id: str) -> StreamingResponse:
     """What the judgments come to: consensus ranks and the table of pairs of every task (leads)."""
     campaign_view(ws, campaign_id)
-    return _lines(to_object(each) for each in campaign_preferences(ws, campaign_id).values())
+    return _lines(to_object(each.preference) for each in campaign_consensus(ws, campaign_id).values())
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> StreamingResponse:

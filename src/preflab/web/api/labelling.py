@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Response
 
 from preflab.errors import PreflabError
 from preflab.labelling.assignment import next_turn, turn, waiting
-from preflab.labelling.campaigns import campaign_view, must_read, read_guideline
+from preflab.labelling.campaigns import must_read, read_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
 from preflab.web.access import my_campaign, my_campaigns
@@ -113,7 +113,7 @@ def judge(
         ws,
         Submission(
             key=key, task_id=task_id, labeler_id=me.labeler_id, based_on=body.based_on,
-            answer=checked_answer(campaign_view(ws, mine.campaign.id).options, len(mine.completions), body.answer),
+            answer=checked_answer(mine.options, len(mine.completions), body.answer),
             active_ms=body.active_ms, shown_ms=body.shown_ms, note=body.note, flagged=body.flagged,
             guideline_version=body.guideline_version or mine.guideline_version,
         ),

@@ -11,7 +11,6 @@ from preflab.labelling.assignment import Turn
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.checks import answer_json
 
-
 AnswerJSON = dict[str, Any]
 ANSWER = (
     'By the campaign\'s way: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, {"best": 1}, '
@@ -80,8 +79,8 @@ class CampaignShape(Shape):
             id=campaign.id, name=campaign.name, question=campaign.question, polarity=campaign.polarity,
             way=campaign.way, criteria=list(campaign.criteria),
             scale_ends={name: (ends[0], ends[1]) for name, ends in campaign.scale_ends.items()},
-            content=campaign.content, ask_note=campaign.ask_note, allow_fail=view.options.allow_fail, state=view.state, num_tasks=view.num_tasks,
-            guideline_version=view.guideline.version,
+            content=campaign.content, ask_note=campaign.ask_note, allow_fail=view.options.allow_fail,
+            state=view.state, num_tasks=view.num_tasks, guideline_version=view.guideline.version,
         )  # fmt: skip
 
 
@@ -130,7 +129,8 @@ class TurnShape(Shape):
                 for completion in turn.completions
             ],
             shown_order=list(turn.shown_order), state=turn.state, expires_at=str(turn.expires_at or ""),
-            revision=turn.revision, answer=answer_json(turn.answer, turn.campaign.way) if turn.answer else None, draft=turn.draft,
+            revision=turn.revision, draft=turn.draft,
+            answer=answer_json(turn.answer, turn.campaign.way) if turn.answer else None,
             guideline_version=turn.guideline_version,
         )  # fmt: skip
 

@@ -1,0 +1,242 @@
+"""Signing in and out, invitations, one's own account: cookies, rotation, revocation, rate limits, forged requests."""
+
+from __future__ import annotations
+
+import re
+from http.cookies import SimpleCookie
+
+import pytest
+
+from preflab.labelling.accounts import TRIES, accounts, revoke, set_role
+from preflab.labelling.invites import TRIES as INVITE_TRIES
+from preflab.labelling.invites import create_invite, withdraw
+from preflab.labelling.sessions import tokens
+from preflab.store.workspace import Workspace
+from preflab.web.pages.account import own_path
+from preflab.web.settings import WebSettings
+from web_app import OWN, PASSWORD, People, client, hold, script
+
+COOKIE = WebSettings().cookie
+
+
+def sign_in_as(browser: object, name: str, password: str = PASSWORD, **other: str) -> object:
+    """What the form's button does."""
+    return browser.post("/signin", data={"name": name, "password": password, **other})  # type: ignore[attr-defined]
+
+
+def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_cannot_use(ws: Workspace, people: People) -> None:
+    browser = client(ws)
+    reply = browser.post("/signin", data={"name": "anna", "password": PASSWORD, "next": "/me"})
+    assert (reply.status_code, reply.headers["location"]) == (303, "/me")
+    cookie = SimpleCookie(reply.headers["set-cookie"])[COOKIE]
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "lax"
+    assert cookie["path"] == "/"
+    assert not cookie["secure"]
+    assert not cookie["domain"]
+    assert len(cookie.value) >= 43  # 256 bits
+    assert "Anna" in browser.get("/me").text
+
+
+def test_over_tls_the_cookie_is_secure_and_bound_to_the_host(ws: Workspace, people: People) -> None:
+    settings = WebSettings(public_url="https://label.example.org")
+    browser = client(ws, settings=settings)
+    reply = browser.post(
+        "https://label.example.org/signin",
+        data={"name": "Anna", "password": PASSWORD},
+        headers={"Origin": "https://label.example.org"},
+    )
+    assert reply.status_code == 303
+    name, cookie = next(iter(SimpleCookie(reply.headers["set-cookie"]).items()))
+    assert name.startswith("__Host-")
+    assert cookie["secure"]
+    assert cookie["path"] == "/"
+    assert "max-age" in reply.headers["strict-transport-security"]
+
+
+def test_a_session_is_made_anew_at_each_sign_in(ws: Workspace, people: People) -> None:
+    browser = client(ws)
+    hold(browser, "chosen-by-an-attacker")
+    sign_in_as(browser, "Anna")
+    first = browser.cookies[COOKIE]
+    assert first != "chosen-by-an-attacker"
+    sign_in_as(browser, "Anna")
+    second = browser.cookies[COOKIE]
+    assert second != first
+    old = client(ws)
+    hold(old, first)
+    assert old.get("/me").status_code == 303  # the one it held has ended
+
+
+def test_signing_out_ends_the_session_on_the_server(ws: Workspace, people: People) -> None:
+    browser = client(ws, people.anna)
+    kept = browser.cookies[COOKIE]
+    reply = browser.post("/signout")
+    assert reply.headers["location"] == "/signin"
+    thief = client(ws)
+    hold(thief, kept)
+    assert thief.get("/me").headers["location"] == "/signin?next=/me"
+    assert browser.get("/signout").status_code == 405  # a link or an image must not sign anybody out
+
+
+def test_revocation_and_roles_hold_from_the_next_request_on(ws: Workspace, people: People) -> None:
+    browser, robot = client(ws, people.anna), script(ws, people.anna)
+    assert browser.get("/me").status_code == robot.get("/api/v1/me").status_code == 200
+    set_role(ws, people.anna.id, "adjudicator")
+    assert robot.get("/api/v1/me").json()["role"] == "adjudicator"
+    revoke(ws, people.anna.id)
+    assert browser.get("/me").status_code == 303
+    assert robot.get("/api/v1/me").status_code == 401
+
+
+def test_wrong_passwords_are_counted_in_the_database(ws: Workspace, people: People) -> None:
+    browser = client(ws)
+    for _ in range(TRIES):
+        reply = sign_in_as(browser, "Anna", "wrong-password-here")
+        assert reply.status_code == 403
+        assert 'value="Anna"' in reply.text  # what was typed is kept
+        assert "wrong-password-here" not in reply.text
+    restarted = client(ws)
+    reply = sign_in_as(restarted, " aNNa ", PASSWORD)
+    assert reply.status_code == 429
+    assert "set-cookie" not in reply.headers
+    assert "try again in" in reply.text
+    assert sign_in_as(client(ws), "Ben").status_code == 303  # others are not locked out
+
+
+def test_unknown_names_and_wrong_passwords_are_told_alike(ws: Workspace, people: People) -> None:
+    def said(name: str) -> tuple[int, str]:
+        reply = sign_in_as(client(ws), name, "wrong-password-here")
+        return reply.status_code, reply.text.replace(name, "")
+
+    assert said("Anna") == said("Nobody")
+
+
+def test_an_invitation_makes_one_account(ws: Workspace, people: People) -> None:
+    _, secret = create_invite(ws, "labeler", by=people.lead.id)
+    browser = client(ws)
+    for _ in range(3):  # programs that preview links open it too
+        assert browser.get(f"/invite/{secret}").status_code == 200
+    short = browser.post(f"/invite/{secret}", data={"name": "Cleo", "password": "short"})
+    assert short.status_code == 422
+    assert 'value="Cleo"' in short.text
+    taken = browser.post(f"/invite/{secret}", data={"name": "ANNA", "password": PASSWORD})
+    assert taken.status_code == 422
+    reply = browser.post(f"/invite/{secret}", data={"name": "Cleo", "password": PASSWORD})
+    assert (reply.status_code, reply.headers["location"]) == (303, "/")
+    assert "Cleo" in browser.get("/me").text
+    again = client(ws).post(f"/invite/{secret}", data={"name": "Dora", "password": PASSWORD})
+    assert again.status_code == 403
+    assert "was used already" in again.text
+    assert [each.name for each in accounts(ws)][-1] == "Cleo"
+
+
+@pytest.mark.parametrize("why", ["expired", "withdrawn", "not known"])
+def test_other_invitations_open_nothing(ws: Workspace, people: People, why: str) -> None:
+    made, secret = create_invite(ws, "lead", hours=1e-9 if why == "expired" else 1)
+    if why == "withdrawn":
+        withdraw(ws, made.id)
+    token = "guess" if why == "not known" else secret
+    reply = client(ws).post(f"/invite/{token}", data={"name": "Mallory", "password": PASSWORD})
+    assert reply.status_code == 403
+    assert why in reply.text
+    assert len(accounts(ws)) == 4
+
+
+def test_guessing_invitations_is_limited_in_the_database(ws: Workspace) -> None:
+    browser = client(ws)
+    codes = [
+        browser.post(f"/invite/guess{number}", data={"name": "M", "password": PASSWORD}).status_code
+        for number in range(INVITE_TRIES + 1)
+    ]
+    assert codes == [403] * INVITE_TRIES + [429]
+    _, secret = create_invite(ws, "labeler")
+    assert client(ws).post(f"/invite/{secret}", data={"name": "M", "password": PASSWORD}).status_code == 429
+
+
+def test_changing_the_password_ends_other_sessions(ws: Workspace, people: People) -> None:
+    browser, other = client(ws, people.anna), client(ws, people.anna)
+    wrong = browser.post("/me/password", data={"old": "not the old one", "new": "another good one"})
+    assert wrong.status_code == 403
+    reply = browser.post("/me/password", data={"old": PASSWORD, "new": "another good one"})
+    assert "The password is changed" in reply.text
+    assert browser.get("/me").status_code == 200
+    assert other.get("/me").status_code == 303
+    assert sign_in_as(client(ws), "Anna").status_code == 403
+    assert sign_in_as(client(ws), "Anna", "another good one").status_code == 303
+
+
+def test_a_token_is_shown_once_and_ends_at_once(ws: Workspace, people: People) -> None:
+    browser = client(ws, people.anna)
+    made = browser.post("/me/tokens", data={"name": "<b>nightly</b>"})
+    secret = re.search(r'<code class="secret">([^<]+)</code>', made.text)
+    assert secret is not None
+    assert secret[1] not in browser.get("/me").text
+    assert "&lt;b&gt;nightly" in made.text
+    robot = client(ws)
+    headers = {"Authorization": f"Bearer {secret[1]}"}
+    assert robot.get("/api/v1/me", headers=headers).json()["name"] == "Anna"
+    browser.post(f"/me/tokens/{tokens(ws, people.anna.id)[0].id}/revoke")
+    assert robot.get("/api/v1/me", headers=headers).status_code == 401
+
+
+def test_nobody_ends_the_tokens_of_others(ws: Workspace, people: People) -> None:
+    browser = client(ws, people.anna)
+    browser.post("/me/tokens", data={"name": "mine"})
+    token_id = tokens(ws, people.anna.id)[0].id
+    assert client(ws, people.ben).post(f"/me/tokens/{token_id}/revoke").status_code == 404
+    assert tokens(ws, people.anna.id)[0].revoked_at is None
+
+
+@pytest.mark.parametrize(
+    "given", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
+@pytest.mark.parametrize("path", ["/me/password", "/me/tokens", "/signout", "/signin", "/invite/x"])
+def test_forged_changes_do_nothing(ws: Workspace, people: People, given: dict[str, str], path: str) -> None:
+    browser = client(ws, people.anna)
+    body = {"name": "Anna", "password": PASSWORD, "old": PASSWORD, "new": "another good one"}
+    reply = browser.post(path, data=body, headers=given)
+    assert reply.status_code == 403
+    assert "not sent from a page of this app" in reply.text
+    assert browser.get("/me").status_code == 200
+    assert not tokens(ws, people.anna.id)
+    assert sign_in_as(client(ws), "Anna").status_code == 303
+
+
+def test_a_change_with_a_cookie_says_where_it_comes_from(ws: Workspace, people: People) -> None:
+    browser = client(ws, people.anna)
+    del browser.headers["Origin"]
+    assert browser.post("/me/tokens", data={"name": "x"}).status_code == 403
+    same = {"Sec-Fetch-Site": "same-origin"}
+    assert browser.post("/me/tokens", data={"name": "x"}, headers=same).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "leads_to"),
+    [
+        ("/c/one?x=1", "/c/one?x=1"),
+        ("", "/"),
+        ("https://evil.example", "/"),
+        ("//evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("/a\\..\\b", "/"),
+        ("javascript:alert(1)", "/"),
+        ("/\nLocation: x", "/"),
+        ("c/one", "/"),
+        ("http:///evil.example", "/"),
+        ("//[half", "/"),
+    ],
+)
+def test_signing_in_leads_nowhere_else(ws: Workspace, people: People, target: str, leads_to: str) -> None:
+    assert own_path(target) == leads_to
+    reply = sign_in_as(client(ws), "Anna", next=target)
+    assert reply.headers["location"] == leads_to
+
+
+def test_what_was_sent_after_the_session_ended_is_kept(ws: Workspace, people: People) -> None:
+    browser = client(ws)
+    reply = browser.post("/me/tokens", data={"name": 'typed <i>"for an hour"'})
+    assert reply.status_code == 401
+    assert 'name="name" value="typed &lt;i&gt;&#34;for an hour&#34;"' in reply.text
+    assert 'action="/me/tokens"' in reply.text
+    assert OWN not in reply.text
