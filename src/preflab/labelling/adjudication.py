@@ -1,0 +1,279 @@
+"""What the labelers leave open: pairs for an adjudicator to settle, and disagreements worth talking about.
+
+An adjudicator's decision is a judgment with `decides=True`: it settles the open pairs of its task and counts neither
+to the quota nor to agreement nor to anybody's reliability.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import func, select
+
+from preflab.feedback.consensus import Consensus, by_task, decisions, task_consensus
+from preflab.labelling.accounts import Account
+from preflab.labelling.audit import note_event
+from preflab.labelling.campaigns import CampaignView, campaign_view
+from preflab.labelling.clock import stamp, utc_now
+from preflab.labelling.counting import kept, labels_of
+from preflab.labelling.errors import NotAllowed
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.quality import campaign_quality, gold_answers, main_criterion
+from preflab.labelling.tables import JUDGMENTS, TASK_STATES
+from preflab.records import (
+    Answer,
+    Completion,
+    Judgment,
+    PairOutcome,
+    Preference,
+    Prompt,
+    Task,
+    random_id,
+)
+from preflab.seeds import derive_seed
+from preflab.store.answers import answer_to_json
+from preflab.store.database import reading, writing
+from preflab.store.workspace import Workspace
+from preflab.store.writing import put_records
+
+FAIL_SHARE = 0.5
+"""A completion is F when at least this share of its labelers say so."""
+
+
+@dataclass(frozen=True)
+class OpenTask:
+    """A task with all its labels, on which the labelers leave something open."""
+
+    task_id: str
+    prompt_id: str
+    num_labels: int
+    pairs: tuple[PairOutcome, ...]
+    """The pairs the labelers leave open, votes weighed by reliability."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What an adjudicator decided."""
+
+    judgment_id: str
+    task_id: str
+    prompt_id: str
+    by: str
+    """The adjudicator's labeler id."""
+    at: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The adjudicator's work."""
+
+    open: tuple[OpenTask, ...]
+    """Most open pairs first."""
+    decided: tuple[Decision, ...]
+    """Latest first."""
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """A task on which labelers the others agree with are on both sides."""
+
+    task_id: str
+    prompt_id: str
+    num_labels: int
+    weight_against: float
+    """Σ over its pairs of the lighter side's weight, per pair: 0 when nobody of weight differs."""
+    num_split: int
+    """Pairs with votes on both sides."""
+    num_pairs: int
+    notes: tuple[str, ...]
+    num_flagged: int
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What one labeler answered, without saying who."""
+
+    number: int
+    """From 1, in an order that says nothing about who gave it."""
+    answer: Answer
+    note: str
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """One task as an adjudicator sees it: content, anonymous answers, what is open; no names of models or people."""
+
+    task: Task
+    prompt: Prompt
+    completions: tuple[Completion, ...]
+    """In the task's order."""
+    shown_order: tuple[int, ...]
+    """Position on the page → index; the same for everyone, drawn from the task's id."""
+    opinions: tuple[Opinion, ...]
+    consensus: Consensus | None
+    """None before the first label that counts."""
+    complete: bool
+    """All labels wanted are there."""
+    decision: Judgment | None
+    """The latest decision."""
+
+    @property
+    def open(self) -> tuple[PairOutcome, ...]:
+        """Pairs still to decide."""
+        return open_pairs(self.consensus) if self.consensus else ()
+
+
+def queue(ws: Workspace, campaign_id: str) -> Queue:
+    """Tasks with all their labels and an open pair, and the decisions made so far."""
+    complete = _complete_tasks(ws, campaign_id)
+    waiting = [
+        OpenTask(task, found.preference.prompt_id, len(found.preference.judgment_ids), open_pairs(found))
+        for task, found in campaign_consensus(ws, campaign_id).items()
+        if task in complete and found.unresolved
+    ]
+    made = [
+        Decision(
+            judgment.id, judgment.task_id, judgment.prompt_id, judgment.labeler_id, judgment.created_at, judgment.note
+        )
+        for judgment in labels_of(ws, campaign_id).decisions
+    ]
+    return Queue(
+        tuple(sorted(waiting, key=lambda each: (-len(each.pairs), each.task_id))),
+        tuple(sorted(made, key=lambda each: each.at, reverse=True)),
+    )
+
+
+def open_pairs(consensus: Consensus) -> tuple[PairOutcome, ...]:
+    """The pairs an adjudicator is still wanted for, with the weighed votes on them."""
+    return tuple(pair.outcome for pair in consensus.pairs if pair.state == "open")
+
+
+def disagreements(ws: Workspace, campaign_id: str, limit: int = 50) -> list[Disagreement]:
+    """Tasks on which reliable labelers differ, the most divided first; flagged ones come before all others."""
+    notes: dict[str, list[Judgment]] = defaultdict(list)
+    for judgment in labels_of(ws, campaign_id).counted:
+        notes[judgment.task_id].append(judgment)
+    found = [
+        disagreement(task, consensus.preference, notes[task])
+        for task, consensus in campaign_consensus(ws, campaign_id).items()
+    ]
+    worth = [each for each in found if each.weight_against > 0 or each.num_flagged]
+    return sorted(worth, key=lambda each: (-each.num_flagged, -each.weight_against, each.task_id))[:limit]
+
+
+def disagreement(task_id: str, preference: Preference, judgments: Sequence[Judgment]) -> Disagreement:
+    """How divided one task is: Σ_pairs min(weight for, weight against) / number of pairs."""
+    lighter = [min(pair.num_for, pair.num_against) for pair in preference.pairs]
+    return Disagreement(
+        task_id=task_id,
+        prompt_id=preference.prompt_id,
+        num_labels=len(judgments),
+        weight_against=sum(lighter) / len(lighter) if lighter else 0.0,
+        num_split=sum(weight > 0 for weight in lighter),
+        num_pairs=len(lighter),
+        notes=tuple(judgment.note for judgment in judgments if judgment.note),
+        num_flagged=sum(judgment.flagged for judgment in judgments),
+    )
+
+
+def case_of(ws: Workspace, task_id: str) -> Case:
+    """One task for an adjudicator.
+
+    Raises:
+        PreflabError: there is no such task.
+    """
+    task = ws.tasks([task_id])[0]
+    labels = labels_of(ws, task.campaign_id)
+    given = sorted((each for each in labels.counted if each.task_id == task_id), key=lambda each: each.id)
+    return Case(
+        task=task,
+        prompt=ws.prompts([task.prompt_id])[0],
+        completions=tuple(ws.completions(task.completion_ids)),
+        shown_order=drawn_order(task),
+        opinions=tuple(Opinion(n, each.answer, each.note, each.flagged) for n, each in enumerate(given, start=1)),
+        consensus=campaign_consensus(ws, task.campaign_id).get(task_id),
+        complete=task_id in _complete_tasks(ws, task.campaign_id),
+        decision=decisions(labels.decisions).get(task_id),
+    )
+
+
+def drawn_order(task: Task) -> tuple[int, ...]:
+    """An order of showing that depends on the task alone."""
+    num = len(task.completion_ids)
+    return tuple(int(i) for i in np.random.default_rng(derive_seed(0, "adjudication", task.id)).permutation(num))
+
+
+def decide(ws: Workspace, task_id: str, account: Account, answer: Answer, note: str = "") -> Judgment:
+    """Store an adjudicator's decision on a task and note it in the audit log, in one transaction.
+
+    Raises:
+        NotAllowed: the account is neither an adjudicator nor a lead.
+        PreflabError: there is no such task.
+    """
+    if account.role not in ("lead", "adjudicator"):
+        raise NotAllowed("a decision by a labeler", "an adjudicator or a lead", "ask your lead for the role")
+    task = ws.tasks([task_id])[0]
+    view = campaign_view(ws, task.campaign_id)
+    with writing(ws.engine) as connection:
+        query = select(func.coalesce(func.max(JUDGMENTS.c.revision), 0)).where(
+            JUDGMENTS.c.task_id == task_id, JUDGMENTS.c.labeler_id == account.labeler_id
+        )
+        judgment = _decision(view, task, account, answer, note, int(connection.execute(query).scalar_one()) + 1)
+        put_records(connection, [judgment])
+        note_event(connection, account.id, "decided", task_id, None, answer_to_json(answer))
+    return judgment
+
+
+def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, note: str, revision: int) -> Judgment:
+    return Judgment(
+        id=random_id("judgment"),
+        campaign_id=task.campaign_id,
+        task_id=task.id,
+        prompt_id=task.prompt_id,
+        completion_ids=task.completion_ids,
+        shown_order=drawn_order(task),
+        question=view.options.question,
+        polarity=view.options.polarity,
+        answer=answer,
+        labeler_id=account.labeler_id,
+        labeler_kind="person",
+        revision=revision,
+        guideline_version=view.guideline.version,
+        created_at=stamp(utc_now()),
+        note=note,
+        decides=True,
+    )
+
+
+def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
+    """Task id → what its labels come to, votes weighed by reliability, gold tasks left out; kept until new ones come."""
+    options = campaign_view(ws, campaign_id).options
+    turned = tuple(sorted(options.confirmed_reversed))
+    return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, options), turned)
+
+
+def _consensus(ws: Workspace, campaign_id: str, options: CampaignOptions) -> dict[str, Consensus]:
+    labels, gold = labels_of(ws, campaign_id), gold_answers(ws, campaign_id)
+    weights = {each.labeler_id: each.numbers.weight for each in campaign_quality(ws, campaign_id).labelers}
+    tasks = by_task(judgment for judgment in labels.counted if judgment.task_id not in gold)
+    decided = decisions(labels.decisions)
+    ids = sorted({completion for judgments in tasks.values() for completion in judgments[0].completion_ids})
+    texts = {completion.id: completion.text for completion in ws.completions(ids)}
+    return {
+        task: task_consensus(
+            judgments, weights, FAIL_SHARE, decision=decided.get(task), 
+            confirmed_reversed=options.confirmed_reversed, criterion=main_criterion(options), texts=texts,
+        )
+        for task, judgments in tasks.items()
+    }  # fmt: skip
+
+
+def _complete_tasks(ws: Workspace, campaign_id: str) -> set[str]:
+    query = select(TASK_STATES.c.task_id).where(TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.state == "done")
+    with reading(ws.engine) as connection:
+        return set(connection.execute(query).scalars())

@@ -1,0 +1,110 @@
+"""The labels of a campaign that count, and what was computed from them, kept until new ones come in.
+
+A campaign of 10,000 judgments takes seconds to read out; a dashboard that is opened again should not take them again.
+Judgments are append-only, so their number and the options' revision name a state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, TypeVar
+
+from sqlalchemy import func, select
+
+from preflab.labelling.tables import JUDGMENTS
+from preflab.records import Judgment
+from preflab.store.database import reading
+from preflab.store.workspace import Workspace
+
+Found = TypeVar("Found")
+KEPT = 64
+"""Results kept in memory, the longest unused forgotten first."""
+PATIENCE = 10.0
+"""A result is served for this many times as long as it took, even if a few labels came in meanwhile."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    state: tuple[object, ...]
+    value: Any
+    at: float
+    took: float
+
+
+_kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+_lock = Lock()
+
+
+def kept(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Found], *also: object) -> Found:
+    """`compute()`, or what it gave for the same judgments before.
+
+    Args:
+        what: names the computation.
+        also: whatever else the result depends on (options, gold answers).
+    """
+    key = (str(ws.engine.url), str(ws.path), campaign_id, what)
+    state = (num_judgments(ws, campaign_id), *also)
+    now = time.monotonic()
+    with _lock:
+        found = _kept.get(key)
+        if found and (
+            found.state == state or (found.state[1:] == state[1:] and now - found.at < PATIENCE * found.took)
+        ):
+            _kept.move_to_end(key)
+            value: Found = found.value
+            return value
+    value = compute()
+    with _lock:
+        _kept[key] = _Kept(state, value, time.monotonic(), time.monotonic() - now)
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    return value
+
+
+def num_judgments(ws: Workspace, campaign_id: str) -> int:
+    """How many judgments there are, every revision and every decision counted."""
+    with reading(ws.engine) as connection:
+        query = select(func.count()).select_from(JUDGMENTS).where(JUDGMENTS.c.campaign_id == campaign_id)
+        return int(connection.execute(query).scalar_one())
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The judgments of a campaign, sorted out."""
+
+    counted: tuple[Judgment, ...]
+    """The latest revision of each labeler on each task; no surplus, no decisions."""
+    decisions: tuple[Judgment, ...]
+    """The latest decision of each adjudicator on each task."""
+    surplus: tuple[Judgment, ...]
+    """Latest revisions that came after the quota was met."""
+
+
+def labels_of(ws: Workspace, campaign_id: str) -> Labels:
+    """All judgments of a campaign, sorted out; kept until another one comes in."""
+    return kept(
+        ws, campaign_id, "labels", lambda: sorted_out(ws.judgments(campaign_id=campaign_id, all_revisions=True))
+    )
+
+
+def sorted_out(judgments: Iterable[Judgment]) -> Labels:
+    """What counts, what decides, what is surplus.
+
+    A decision never takes the place of what the same person answered as a labeler: the two are told apart first.
+    """
+    latest: dict[tuple[str, str, bool], Judgment] = {}
+    for judgment in judgments:
+        key = (judgment.task_id, judgment.labeler_id, judgment.decides)
+        if key not in latest or judgment.revision > latest[key].revision:
+            latest[key] = judgment
+    ordered = [latest[key] for key in sorted(latest)]
+    labels = [judgment for judgment in ordered if not judgment.decides]
+    return Labels(
+        counted=tuple(judgment for judgment in labels if not judgment.surplus),
+        decisions=tuple(judgment for judgment in ordered if judgment.decides),
+        surplus=tuple(judgment for judgment in labels if judgment.surplus),
+    )

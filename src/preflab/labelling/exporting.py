@@ -1,0 +1,99 @@
+"""A campaign's labels as a file to take away: the file and its manifest in one archive, byte for byte repeatable.
+
+Preferences are those of the labels as they stand, and are not stored: a pipeline stage that learns from them freezes
+its own.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.labelling.adjudication import campaign_consensus
+from preflab.labelling.campaigns import campaign_view
+from preflab.labelling.errors import Invalid
+from preflab.records import Preference
+from preflab.store.exports import EXPORTS, export_named
+from preflab.store.exports.base import SUFFIXES, Export, Material, Settings, manifest_of, write_rows
+from preflab.store.transfer import Selection, export_from
+from preflab.store.workspace import Workspace
+
+OF = ("preference", "judgment")
+"""Kinds of records that a campaign makes."""
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The time written into archives, so that equal content gives equal bytes."""
+
+
+def campaign_exports() -> list[Export]:
+    """The formats a campaign can be written in."""
+    return [export for export in EXPORTS.values() if export.of in OF]
+
+
+def export_campaign(
+    ws: Workspace, campaign_id: str, format: str, suffix: str = ".jsonl", settings: Settings | None = None
+) -> tuple[bytes, dict[str, Any]]:
+    """A ZIP archive with the file and its manifest, and the manifest.
+
+    Raises:
+        Invalid: a format that is not for campaigns, an ending the format does not have, or nothing to write.
+    """
+    export = export_named(format)
+    if export.of not in OF or suffix not in SUFFIXES:
+        raise Invalid(f"{format} as {suffix}", f"{', '.join(each.name for each in campaign_exports())}")
+    view, settings = campaign_view(ws, campaign_id), settings or Settings()
+    name = f"{plain_name(view.campaign.name)}.{format}{suffix}"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        try:
+            manifest = _written(ws, campaign_id, export, path, settings)
+        except PreflabError as error:
+            found = error.found.replace(f"{path}: ", "").replace(str(path), name)
+            raise Invalid(found, error.expected, error.do) from error
+        return _archive([path, manifest_of(path)]), manifest
+
+
+def plain_name(name: str) -> str:
+    """A campaign's name as part of a file's name."""
+    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(part for part in kept.split("-") if part)[:60] or "campaign"
+
+
+def _written(ws: Workspace, campaign_id: str, export: Export, path: Path, settings: Settings) -> dict[str, Any]:
+    if export.of == "judgment":
+        chosen = Selection(campaign=campaign_id)
+        return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)
+    preferences = [found.preference for found in campaign_consensus(ws, campaign_id).values()]
+    material = _material(ws, preferences, settings)
+    export.check(material.prompts.values())
+    rows = [row for preference in preferences for row in export.rows(preference, material)]
+    if not rows:
+        why = "; ".join(f"{reason}: {num}" for reason, num in sorted(material.dropped.items()))
+        raise Invalid(
+            f"nothing to write as {export.name}" + f" ({why})" * bool(why), "labels that decide something",
+            "wait for more labels, or choose another format",
+        )  # fmt: skip
+    return write_rows(path, rows, export=export, material=material, chosen={"campaign": campaign_id})
+
+
+def _material(ws: Workspace, preferences: list[Preference], settings: Settings) -> Material:
+    return Material(
+        prompts={each.id: each for each in ws.prompts(sorted({each.prompt_id for each in preferences}))},
+        completions={
+            each.id: each for each in ws.completions(sorted({i for p in preferences for i in p.completion_ids}))
+        },
+        settings=settings,
+        made_of=Counter({"preference": len(preferences)}),
+    )
+
+
+def _archive(files: list[Path]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.writestr(zipfile.ZipInfo(file.name, EPOCH), file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

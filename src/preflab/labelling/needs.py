@@ -1,0 +1,260 @@
+"""How far a campaign is, when it will be enough, what it has cost, and what more labels would bring.
+
+Every figure about the future is an estimate and is called one: the pace is that of the last week, and the worth of
+more labels per task follows from the agreement measured so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import comb
+
+from scipy.special import betainc, betaln
+from sqlalchemy import case, func, select
+
+from preflab.feedback.agreement import Counts, Share, share
+from preflab.labelling.adjudication import campaign_consensus
+from preflab.labelling.campaigns import campaign_view
+from preflab.labelling.counting import labels_of
+from preflab.labelling.quality import campaign_quality
+from preflab.records import Judgment, Preference
+from preflab.store.database import reading
+from preflab.labelling.tables import TASK_STATES
+from preflab.store.workspace import Workspace
+
+WEEK = timedelta(days=7)
+SHORTEST = timedelta(hours=1)
+"""A pace is not read from less than this."""
+MOST_LABELS = 15
+"""Labels per task beyond which more of them are no plan."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What was wanted and what is there."""
+
+    num_tasks: int
+    num_done: int
+    """Tasks with all the labels wanted."""
+    num_labels: int
+    """Labels that count towards the quota."""
+    num_wanted: int
+    """Labels wanted over all tasks."""
+
+    @property
+    def num_left(self) -> int:
+        """Labels still wanted."""
+        return max(0, self.num_wanted - self.num_labels)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Labels per day, over the last week or since the first label."""
+
+    per_day: float
+    num: int
+    days: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the labels have cost so far: every judgment, whether it counts or not, was work."""
+
+    hours: float
+    """Active time measured on the labelling page."""
+    num_timed: int
+    """Judgments with a measured time."""
+    num_judgments: int
+    money: float | None
+    """hours · hourly cost; None where no hourly cost was set."""
+    currency: str
+    num_pairs: int
+    """Pairs the consensus decides."""
+
+    @property
+    def pairs_per_hour(self) -> float | None:
+        """Decided pairs per hour of labelling; None without measured time."""
+        return self.num_pairs / self.hours if self.hours > 0 else None
+
+    @property
+    def money_per_pair(self) -> float | None:
+        """Money per decided pair; None where there is no money or no pair."""
+        return self.money / self.num_pairs if self.money is not None and self.num_pairs else None
+
+
+@dataclass(frozen=True)
+class Need:
+    """How many more labels a target needs; `labels` is None when no number of labels gets there."""
+
+    labels: int | None
+    overlap: int | None = None
+    """For a target of accuracy: labels per task that reach it."""
+    num_tasks: int | None = None
+    """For a target of pairs: about how many further tasks beyond the campaign's own that takes."""
+    rate: Share | None = None
+    """For a target of pairs: decided pairs per label so far."""
+
+
+def progress(ws: Workspace, campaign_id: str) -> Progress:
+    """Tasks and labels of a campaign, gold tasks left out, from the counts kept with its tasks."""
+    capped = case((TASK_STATES.c.num_done > TASK_STATES.c.wanted, TASK_STATES.c.wanted), else_=TASK_STATES.c.num_done)
+    query = select(
+        func.count(),
+        func.coalesce(func.sum(case((TASK_STATES.c.num_done >= TASK_STATES.c.wanted, 1), else_=0)), 0),
+        func.coalesce(func.sum(capped), 0),
+        func.coalesce(func.sum(TASK_STATES.c.wanted), 0),
+    ).where(TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.is_gold.is_(False))
+    with reading(ws.engine) as connection:
+        return Progress(*(int(value) for value in connection.execute(query).one()))
+
+
+def pace(times: Sequence[str], now: datetime) -> Pace | None:
+    """Labels per day over the last 7 days, or since the first label when that is later; None without any.
+
+    per_day = labels in the window / days from its beginning until now (at least one hour).
+    """
+    recent = sorted(when for when in map(moment, times) if when >= now - WEEK)
+    if not recent:
+        return None
+    earlier = len(recent) < len(times)
+    start = now - WEEK if earlier else recent[0]
+    days = max(now - start, SHORTEST) / timedelta(days=1)
+    return Pace(len(recent) / days, len(recent), days)
+
+
+def enough_at(num_left: int, found: Pace | None, now: datetime) -> datetime | None:
+    """When the last wanted label comes in at this pace; None when nothing is coming in or nothing is left."""
+    if found is None or num_left == 0:
+        return None
+    return now + timedelta(days=num_left / found.per_day)
+
+
+def campaign_pace(ws: Workspace, campaign_id: str, now: datetime | None = None) -> Pace | None:
+    """The pace of the labels that count."""
+    return pace([each.created_at for each in labels_of(ws, campaign_id).counted if each.created_at], now or _now())
+
+
+def cost(ws: Workspace, campaign_id: str) -> Cost:
+    """Hours, money and decided pairs of a campaign so far."""
+    options = campaign_view(ws, campaign_id).options
+    labels = labels_of(ws, campaign_id)
+    judgments = (*labels.counted, *labels.surplus, *labels.decisions)
+    pairs = num_decided((each.preference for each in campaign_consensus(ws, campaign_id).values()))
+    return cost_of(judgments, pairs, options.hourly_cost, options.currency)
+
+
+def cost_of(judgments: Sequence[Judgment], num_pairs: int, hourly_cost: float, currency: str) -> Cost:
+    """hours = Σ active time; money = hours · hourly cost."""
+    timed = [judgment for judgment in judgments if judgment.active_ms > 0]
+    hours = sum(judgment.active_ms for judgment in timed) / 3_600_000
+    money = hours * hourly_cost if hourly_cost > 0 else None
+    return Cost(hours, len(timed), len(judgments), money, currency, num_pairs)
+
+
+def consensus_accuracy(agreement: float, num_labels: int) -> float:
+    """How often the majority of `num_labels` labels is what a very large panel of such labelers would say.
+
+    Pairs differ in difficulty: the share p of the panel on one side is taken to follow a symmetric Beta(a, a) whose
+    spread gives the measured agreement, E[p² + (1 − p)²] = (a + 1)/(2a + 1), so a = (1 − agreement)/(2·agreement − 1).
+    An even split counts half. Averaged over p: Σ_i C(n, i) · E[p^i (1 − p)^(n−i), p > ½] · 2 · (i > n/2, ½ at n/2).
+
+    Args:
+        agreement: strict agreement of two labelers, above 0.5.
+        num_labels: votes per pair, n.
+
+    Returns:
+        0.5 to 1; 0.5 where agreement is no better than chance.
+    """
+    if agreement >= 1:
+        return 1.0
+    if agreement <= 0.5:
+        return 0.5
+    a = (1 - agreement) / (2 * agreement - 1)
+    total = 0.0
+    for i in range(num_labels + 1):
+        against = num_labels - i
+        counts = 1.0 if 2 * i > num_labels else 0.5 if 2 * i == num_labels else 0.0
+        mass = math.exp(betaln(a + i, a + against) - betaln(a, a))
+        above = 1 - float(betainc(a + i, a + against, 0.5))
+        total += 2 * counts * comb(num_labels, i) * mass * above
+    return total
+
+
+def labels_for_accuracy(agreement: float, target: float) -> int | None:
+    """The smallest odd number of labels per task whose consensus reaches the target; None beyond 15."""
+    reach = (num for num in range(1, MOST_LABELS + 1, 2) if consensus_accuracy(agreement, num) >= target - 1e-9)
+    return next(reach, None)
+
+
+def labels_needed(
+    ws: Workspace, campaign_id: str, *, accuracy: float | None = None, num_pairs: int | None = None
+) -> Need:
+    """How many more labels a target needs: an accuracy of the consensus, or a number of decided pairs.
+
+    Raises:
+        ValueError: neither or both targets.
+    """
+    if (accuracy is None) == (num_pairs is None):
+        raise ValueError("one target: an accuracy, or a number of pairs")
+    if accuracy is not None:
+        strict = campaign_quality(ws, campaign_id).agreement.strict.value
+        return _need_for_accuracy(ws, campaign_id, strict, accuracy)
+    preferences = {task: found.preference for task, found in campaign_consensus(ws, campaign_id).items()}
+    counted = labels_of(ws, campaign_id).counted
+    return need_for_pairs(preferences, counted, num_pairs or 0, progress(ws, campaign_id))
+
+
+def _need_for_accuracy(ws: Workspace, campaign_id: str, strict: float | None, target: float) -> Need:
+    overlap = None if strict is None else labels_for_accuracy(strict, target)
+    return Need(None) if overlap is None else Need(labels_missing(ws, campaign_id, overlap), overlap=overlap)
+
+
+def labels_missing(ws: Workspace, campaign_id: str, overlap: int) -> int:
+    """Σ over tasks max(0, overlap − labels it has)."""
+    missing = case((TASK_STATES.c.num_done < overlap, overlap - TASK_STATES.c.num_done), else_=0)
+    with reading(ws.engine) as connection:
+        query = select(func.coalesce(func.sum(missing), 0)).where(
+            TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.is_gold.is_(False)
+        )
+        return int(connection.execute(query).scalar_one())
+
+
+def need_for_pairs(
+    preferences: Mapping[str, Preference], counted: Sequence[Judgment], target: int, state: Progress
+) -> Need:
+    """labels = (target − decided pairs) / (decided pairs per label so far); tasks beyond the campaign's own follow."""
+    labels: dict[str, int] = defaultdict(int)
+    for judgment in counted:
+        labels[judgment.task_id] += 1
+    decided = {task: num_decided([preference]) for task, preference in preferences.items()}
+    rate = share(_rates(decided, labels))
+    missing = max(0, target - sum(decided.values()))
+    if not rate.value:
+        return Need(0 if missing == 0 else None, rate=rate)
+    needed = math.ceil(missing / rate.value - 1e-9)
+    per_task = state.num_wanted / state.num_tasks if state.num_tasks else 1.0
+    beyond = max(0, needed - state.num_left)
+    return Need(needed, num_tasks=math.ceil(beyond / per_task - 1e-9), rate=rate)
+
+
+def num_decided(preferences: Iterable[Preference]) -> int:
+    """Pairs the consensus decides."""
+    return sum(pair.weight > 0 for preference in preferences for pair in preference.pairs)
+
+
+def moment(text: str) -> datetime:
+    """An ISO 8601 time; UTC where it names no zone."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _rates(decided: Mapping[str, int], labels: Mapping[str, int]) -> Counts:
+    return {task: (float(num), float(labels[task])) for task, num in decided.items() if labels.get(task)}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

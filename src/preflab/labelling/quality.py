@@ -1,0 +1,244 @@
+"""How good the labels of a campaign are, and how each labeler stands to the others: `feedback/`, on what is stored.
+
+Everything is computed from the labels that count (`counting.labels_of`) and kept until new ones come in; intervals are
+bootstrapped over tasks. A standing is a reason to look, never a verdict, and nothing here blocks anyone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+
+from sqlalchemy import select
+
+from preflab.feedback.agreement import Share, fail_counts, share, strict_agreements, tie_counts
+from preflab.feedback.groups import LabelerGroup, find_groups
+from preflab.feedback.pairs import Vote, all_votes
+from preflab.feedback.readout import LabelerReadout, readouts
+from preflab.labelling.campaigns import campaign_view
+from preflab.labelling.counting import kept, labels_of
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.tables import TASK_STATES, TURNS
+from preflab.records import Answer, Judgment, Labeler
+from preflab.store.answers import answer_from_json
+from preflab.store.database import reading
+from preflab.store.workspace import Workspace
+
+MIN_WINDOW = 8
+"""Tasks in one point of the course of agreement, at least."""
+MAX_WINDOWS = 10
+
+
+@dataclass(frozen=True)
+class LabelerQuality:
+    """One labeler beside the others."""
+
+    name: str
+    """The pseudonym."""
+    kind: str
+    numbers: LabelerReadout
+    num_flagged: int
+    confirmed_reversed: bool
+
+    @property
+    def labeler_id(self) -> str:
+        """Whose it is."""
+        return self.numbers.labeler_id
+
+    @property
+    def standing(self) -> str:
+        """`in line`, `careless?`, `reversed?`, `group`, or `too few tasks to say`."""
+        return self.numbers.standing
+
+
+@dataclass(frozen=True)
+class AgreementPoint:
+    """Strict agreement in a stretch of tasks, in the order in which they got their last label."""
+
+    first_task: int
+    """From 1."""
+    last_task: int
+    until: str
+    """When the last label of the stretch came in, ISO 8601."""
+    share: Share
+
+
+@dataclass(frozen=True)
+class CampaignAgreement:
+    """Agreement over all labelers; gold tasks, which are easy and given to everybody, are not among these."""
+
+    num_judgments: int
+    num_tasks: int
+    strict: Share
+    """Of two labelers' strict votes on one pair: those that agree, over all couples of labelers."""
+    ties: Share
+    fails: Share
+
+
+@dataclass(frozen=True)
+class CampaignQuality:
+    """The read-out of a campaign."""
+
+    agreement: CampaignAgreement
+    labelers: tuple[LabelerQuality, ...]
+    """Least reliable first."""
+    over_time: tuple[AgreementPoint, ...]
+    groups: tuple[LabelerGroup, ...]
+    """Labelers who agree among themselves but not with the others."""
+
+    @property
+    def median_reliability(self) -> float:
+        """The median over labelers."""
+        return float(median(each.numbers.reliability for each in self.labelers))
+
+    @property
+    def median_seconds(self) -> float | None:
+        """The median over labelers of their median times per task."""
+        times = [each.numbers.median_seconds for each in self.labelers if each.numbers.median_seconds is not None]
+        return float(median(times)) if times else None
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What a labeler did besides judging."""
+
+    num_submitted: int
+    num_skipped: int
+    num_as_shown: int
+    """Rankings exactly in the order shown."""
+    reasons: str
+    """Why tasks were skipped, the commonest first."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a labeler wrote about a task."""
+
+    task_id: str
+    text: str
+
+
+def campaign_quality(ws: Workspace, campaign_id: str) -> CampaignQuality:
+    """The whole read-out, kept until new judgments come in."""
+    options, gold = campaign_view(ws, campaign_id).options, gold_answers(ws, campaign_id)
+    turned, criterion = frozenset(options.confirmed_reversed), main_criterion(options)
+
+    def compute() -> CampaignQuality:
+        judgments = labels_of(ws, campaign_id).counted
+        labelers = {each.id: each for each in ws.labelers(sorted({judgment.labeler_id for judgment in judgments}))}
+        return quality_of(judgments, labelers, gold, turned, criterion)
+
+    return kept(ws, campaign_id, "quality", compute, tuple(sorted(gold)), tuple(sorted(turned)))
+
+
+def labeler_quality(ws: Workspace, campaign_id: str) -> list[LabelerQuality]:
+    """Every labeler with a label that counts, least reliable first."""
+    return list(campaign_quality(ws, campaign_id).labelers)
+
+
+def campaign_agreement(ws: Workspace, campaign_id: str) -> CampaignAgreement:
+    """Agreement, tie and F rates of a campaign."""
+    return campaign_quality(ws, campaign_id).agreement
+
+
+def agreement_over_time(ws: Workspace, campaign_id: str) -> list[AgreementPoint]:
+    """Strict agreement in consecutive stretches of tasks."""
+    return list(campaign_quality(ws, campaign_id).over_time)
+
+
+def quality_of(
+    judgments: Sequence[Judgment],
+    labelers: Mapping[str, Labeler],
+    gold: Mapping[str, Answer] | None = None,
+    turned: frozenset[str] = frozenset(),
+    criterion: str | None = None,
+) -> CampaignQuality:
+    """The read-out of judgments that count (one per labeler and task).
+
+    Args:
+        judgments: of one campaign.
+        labelers: id → labeler, of everyone with a judgment.
+        gold: task id → the answer that is known to be right.
+        turned: labelers whose scale a lead confirmed to be reversed; their votes count turned round.
+        criterion: which Likert criterion.
+    """
+    gold = gold or {}
+    flagged = Counter(judgment.labeler_id for judgment in judgments if judgment.flagged)
+    rows = readouts(judgments, gold, confirmed_reversed=turned, criterion=criterion)
+    table = [
+        LabelerQuality(
+            labelers[row.labeler_id].name, labelers[row.labeler_id].kind, row, flagged[row.labeler_id],
+            row.labeler_id in turned,
+        )
+        for row in rows
+    ]  # fmt: skip
+    asked = [judgment for judgment in judgments if judgment.task_id not in gold]
+    votes = all_votes(asked, turned, criterion)
+    whole = CampaignAgreement(
+        num_judgments=len(asked),
+        num_tasks=len({judgment.task_id for judgment in asked}),
+        strict=share(strict_agreements(votes)),
+        ties=share(tie_counts(votes)),
+        fails=share(fail_counts(asked)),
+    )
+    groups = find_groups(all_votes(judgments, turned, criterion))
+    return CampaignQuality(whole, tuple(table), tuple(over_time(asked, votes)), tuple(groups))
+
+
+def over_time(judgments: Sequence[Judgment], votes: Sequence[Vote]) -> list[AgreementPoint]:
+    """Strict agreement in up to 10 consecutive stretches of at least 8 tasks with two labels or more."""
+    last: dict[str, str] = {}
+    num_labels: dict[str, int] = defaultdict(int)
+    for judgment in judgments:
+        last[judgment.task_id] = max(last.get(judgment.task_id, ""), judgment.created_at)
+        num_labels[judgment.task_id] += 1
+    tasks = sorted((task for task in last if num_labels[task] > 1), key=lambda task: (last[task], task))
+    counts = strict_agreements(votes)
+    num = max(1, min(MAX_WINDOWS, len(tasks) // MIN_WINDOW))
+    edges = [round(len(tasks) * place / num) for place in range(num + 1)]
+    points = []
+    for start, end in pairwise(edges):
+        found = share({task: counts[task] for task in tasks[start:end] if task in counts})
+        if found.value is not None:
+            points.append(AgreementPoint(start + 1, end, last[tasks[end - 1]], found))
+    return points
+
+
+def labeler_turns(ws: Workspace, campaign_id: str, labeler_id: str) -> Turns:
+    """What a labeler submitted, skipped and ranked as shown."""
+    query = select(TURNS.c.state, TURNS.c.skip_reason, TURNS.c.as_shown).where(
+        TURNS.c.labeler_id == labeler_id, TURNS.c.campaign_id == campaign_id
+    )
+    with reading(ws.engine) as connection:
+        rows = connection.execute(query).all()
+    reasons = Counter(row.skip_reason for row in rows if row.state == "skipped" and row.skip_reason)
+    return Turns(
+        num_submitted=sum(row.state == "submitted" for row in rows),
+        num_skipped=sum(row.state == "skipped" for row in rows),
+        num_as_shown=sum(row.state == "submitted" and row.as_shown for row in rows),
+        reasons=", ".join(f"{reason} ({num})" for reason, num in reasons.most_common(5)),
+    )
+
+
+def labeler_notes(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 50) -> list[Note]:
+    """A labeler's notes, the latest first."""
+    judgments = [each for each in labels_of(ws, campaign_id).counted if each.labeler_id == labeler_id and each.note]
+    ordered = sorted(judgments, key=lambda each: each.created_at, reverse=True)
+    return [Note(each.task_id, each.note) for each in ordered[:limit]]
+
+
+def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
+    """Task id → the answer known to be right, of the campaign's gold tasks."""
+    query = select(TASK_STATES.c.task_id, TASK_STATES.c.gold).where(
+        TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.gold.is_not(None)
+    )
+    with reading(ws.engine) as connection:
+        return {task_id: answer_from_json(gold) for task_id, gold in connection.execute(query).all()}
+
+
+def main_criterion(options: CampaignOptions) -> str | None:
+    """The Likert criterion that orders the completions: the first one; None for other ways of judging."""
+    return options.criteria[0] if options.way == "likert" else None

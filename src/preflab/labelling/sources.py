@@ -1,0 +1,71 @@
+"""What is in the workspace to be judged: completions by the model that wrote them, prompt by prompt."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from preflab.labelling.errors import Invalid
+from preflab.store.database import reading
+from preflab.store.schema import CompletionRow
+from preflab.store.workspace import Workspace
+
+ALL = "all"
+SHORTEST = 2
+"""Completions of one prompt that can be compared."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Completions that a campaign can be made from."""
+
+    id: str
+    """`all`, or `model:` and the model's name."""
+    name: str
+    num_prompts: int
+    """Prompts with at least two completions."""
+    num_completions: int
+
+
+def sources(ws: Workspace) -> list[Source]:
+    """All models together, then each model with at least two completions of a prompt."""
+    table = CompletionRow.__table__
+    query = select(table.c.model, table.c.prompt_id, func.count()).group_by(table.c.model, table.c.prompt_id)
+    with reading(ws.engine) as connection:
+        rows = connection.execute(query).all()
+    every: Counter[str] = Counter()
+    by_model: dict[str, list[int]] = defaultdict(list)
+    for model, prompt_id, num in rows:
+        every[prompt_id] += num
+        by_model[model].append(num)
+    found = [_source(f"model:{model}", model, nums) for model, nums in sorted(by_model.items())]
+    together = _source(ALL, "all models", list(every.values()))
+    offered = [together, *found] if len(by_model) > 1 else found
+    return [source for source in offered if source.num_prompts]
+
+
+def groups_of_source(ws: Workspace, source: str) -> list[list[str]]:
+    """Completion ids, one list per prompt, in the order they were drawn in.
+
+    Raises:
+        Invalid: nothing in the workspace can be compared.
+    """
+    model = source.removeprefix("model:") if source != ALL else None
+    groups: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    for completion in ws.completions(model=model):
+        groups[completion.prompt_id].append((completion.model, completion.index, completion.id))
+    found = [[each for *_, each in sorted(group)] for _, group in sorted(groups.items()) if len(group) >= SHORTEST]
+    if not found:
+        raise Invalid(
+            f"{source!r:.80}: no prompt with two completions",
+            "completions that can be compared",
+            "upload a file instead",
+        )
+    return found
+
+
+def _source(source: str, name: str, nums: list[int]) -> Source:
+    usable = [num for num in nums if num >= SHORTEST]
+    return Source(source, name, len(usable), sum(usable))

@@ -1,0 +1,139 @@
+"""What is to be judged, from a file: prompts with their completions, as rows of JSONL, JSON or CSV.
+
+    {"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."]}       one row per prompt
+    {"prompt": "Where is my parcel?", "completion": "It left on Monday.", "model": "a"}        one row per completion
+    prompt,completion_1,completion_2,completion_3                                              CSV, one row per prompt
+
+Other columns stay with the prompt. A bad row is named by its line, and nothing half-loads.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from preflab.errors import PreflabError
+from preflab.labelling.errors import Invalid
+from preflab.records import Completion, Prompt
+from preflab.store.formats.fields import completion_text, imported, kind_of, others, prompt_of, text
+from preflab.store.formats.reading import BadRow, Numbered, Row, numbered_rows, unit_of
+
+KINDS = (".jsonl", ".json", ".csv")
+NUMBERED = re.compile(r"completion_(\d+)")
+MAX_COMPLETIONS = 20
+"""More than a person can rank at once."""
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """The records of a file, and which completions are judged together."""
+
+    prompts: tuple[Prompt, ...]
+    completions: tuple[Completion, ...]
+    groups: tuple[tuple[str, ...], ...]
+    """Completion ids, one tuple per task."""
+
+
+def uploaded_groups(name: str, data: bytes) -> Uploaded:
+    """Read an uploaded file.
+
+    Args:
+        name: its name, whose ending says what it is.
+        data: its bytes.
+
+    Raises:
+        Invalid: another kind of file, a bad row (by line), a prompt with a single completion, no rows.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in KINDS:
+        raise Invalid(
+            f"{name or 'no file'}: a file of kind {suffix or 'unknown'}", f"a file ending in {', '.join(KINDS)}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"upload{suffix}"
+        path.write_bytes(data)
+        try:
+            return groups_of_rows(numbered_rows(path), name, unit_of(path))
+        except PreflabError as error:
+            raise Invalid(error.found.replace(str(path), name), error.expected, error.do) from error
+
+
+def groups_of_rows(rows: Iterable[Numbered], name: str, unit: str = "line") -> Uploaded:
+    """Rows → records; rows of one prompt are one task, in the order of the file."""
+    prompts: dict[str, Prompt] = {}
+    completions: dict[str, dict[str, Completion]] = {}
+    for numbered in rows:
+        where = f"{name}, {unit} {numbered.line}"
+        try:
+            prompt, texts, models, columns = _parsed(numbered.row, where)
+        except BadRow as bad:
+            raise Invalid(
+                f"{where}: {bad.found}", bad.expected, "mend it and upload again; nothing was loaded"
+            ) from None
+        prompts.setdefault(prompt.id, prompt)
+        known = completions.setdefault(prompt.id, {})
+        for words, model in zip(texts, models, strict=True):
+            completion = imported(prompt, words, model or PurePath(name).stem, len(known), columns)
+            known[completion.id] = completion
+    _check(prompts, completions, name)
+    groups = tuple(tuple(known) for known in completions.values())
+    return Uploaded(tuple(prompts.values()), tuple(c for known in completions.values() for c in known.values()), groups)
+
+
+def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[str], Sequence[str], Row]:
+    """Prompt, texts, models, and the columns that belong to the completion."""
+    if isinstance(row, BadRow):
+        raise row
+    if "completion" in row:
+        columns = others(row, "prompt", "completion", "model")
+        return prompt_of(row, "prompt", where), [text(row, "completion")], [str(row.get("model") or "")], columns
+    if "completions" in row:
+        texts, models = _listed(row)
+        rest = others(row, "prompt", "completions", "models")
+    elif numbered := sorted((int(m[1]), name) for name in row if (m := NUMBERED.fullmatch(name))):
+        texts = [str(row[name]) for _, name in numbered if str(row[name] or "").strip()]
+        models, rest = [""] * len(texts), others(row, "prompt", *(name for _, name in numbered))
+    else:
+        raise BadRow(f"the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion")
+    return prompt_of(row, "prompt", where, rest), texts, models, {}
+
+
+def _listed(row: Row) -> tuple[list[str], Sequence[str]]:
+    """The column `completions`: a list, or (in CSV) a list written as JSON; `models` beside it names who wrote them."""
+    texts, models = _list(row, "completions"), row.get("models")
+    if models is None:
+        return [completion_text(each, "completions") for each in texts], [""] * len(texts)
+    names = _list(row, "models")
+    if len(names) != len(texts):
+        raise BadRow(f"{len(names)} models", f"one for each of the {len(texts)} completions")
+    return [completion_text(each, "completions") for each in texts], [str(each) for each in names]
+
+
+def _list(row: Row, name: str) -> list[object]:
+    value = row[name]
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise BadRow(f"the column {name!r} holds text that is no JSON list", '["one", "another"]') from None
+    if not isinstance(value, list):
+        raise BadRow(f"the column {name!r} holds {kind_of(value)}", "a list of texts")
+    return value
+
+
+def _check(prompts: Mapping[str, Prompt], completions: Mapping[str, Mapping[str, Completion]], name: str) -> None:
+    if not prompts:
+        raise Invalid(
+            f"{name}: no rows", "at least one prompt with its completions", "see whether it is the right file"
+        )
+    for prompt_id, known in completions.items():
+        found = len(known)
+        if not 1 <= found <= MAX_COMPLETIONS:
+            raise Invalid(
+                f"{prompts[prompt_id].source}: {found} completions", f"1 to {MAX_COMPLETIONS} for each prompt",
+                "mend the file and upload again; nothing was loaded",
+            )  # fmt: skip

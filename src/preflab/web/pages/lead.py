@@ -1,0 +1,101 @@
+"""The leads' first pages: all campaigns, and one campaign: can I trust what comes in, and when will it be enough?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request, Response
+
+from preflab.labelling.adjudication import disagreements, queue
+from preflab.labelling.campaigns import CampaignView, list_campaigns
+from preflab.labelling.needs import (
+    Progress, campaign_pace, consensus_accuracy, cost, enough_at, labels_missing, progress,
+)  # fmt: skip
+from preflab.labelling.quality import CampaignQuality, campaign_quality
+from preflab.report.blocks import Answer, Figure
+from preflab.store.workspace import Workspace
+from preflab.web.identity import Lead, Workspaced
+from preflab.web.pages import lead_words as words
+from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, view_of
+from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, labelers_figure
+
+router = APIRouter(prefix="/lead", include_in_schema=False)
+PER_TASK = (1, 2, 3, 5, 7)
+"""Labels per task whose worth is shown."""
+SHOWN = 5
+"""Disagreements on the first screen."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A campaign in the list."""
+
+    view: CampaignView
+    progress: Progress
+    said: str
+    num_open: int
+
+
+@router.get("")
+def campaigns(request: Request, ws: Workspaced, me: Lead) -> Response:
+    """All campaigns, the open ones first."""
+    order = {"open": 0, "paused": 1, "closed": 2}
+    views = sorted(list_campaigns(ws), key=lambda view: (order[view.state], view.campaign.name.lower()))
+    return lead_page(request, "campaigns.html.j2", cards=[_card(ws, view) for view in views])
+
+
+@router.get("/c/{campaign_id}")
+def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
+    """One campaign."""
+    view, quality = view_of(ws, campaign_id), campaign_quality(ws, campaign_id)
+    divided = disagreements(ws, campaign_id, SHOWN)
+    return campaign_page(
+        request, ws, view, "dashboard.html.j2",
+        answers=_answers(ws, view, quality),
+        progress=progress(ws, campaign_id),
+        figures=[figure for figure in _figures(ws, view, quality) if figure is not None],
+        quality=quality,
+        odd=[labeler for labeler in quality.labelers if words.is_odd(labeler)],
+        disagreements=divided,
+        prompts=prompts_of(ws, [each.prompt_id for each in divided]),
+    )  # fmt: skip
+
+
+def _card(ws: Workspace, view: CampaignView) -> Card:
+    found = progress(ws, view.campaign.id)
+    said = words.trust_sentence(campaign_quality(ws, view.campaign.id))
+    return Card(view, found, said, len(queue(ws, view.campaign.id).open))
+
+
+def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> list[Answer]:
+    """The three questions of the first screen."""
+    campaign_id, now = view.campaign.id, datetime.now(UTC)
+    found, pace, waiting = progress(ws, campaign_id), campaign_pace(ws, campaign_id, now), queue(ws, campaign_id)
+    when, spent = enough_at(found.num_left, pace, now), cost(ws, campaign_id)
+    enough = words.enough_sentence(found, pace, when, now, view.state)
+    return [
+        Answer(
+            "Can I trust what is coming in?",
+            words.trust_sentence(quality),
+            words.trust_details(quality),
+            words.trust_role(quality),
+        ),  # fmt: skip
+        Answer("When will it be enough?", enough, words.enough_details(found, waiting, pace)),
+        Answer("What has it cost so far?", words.cost_sentence(spent), words.cost_details(spent)),
+    ]
+
+
+def _figures(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> list[Figure | None]:
+    return [agreement_figure(quality.over_time), labelers_figure(quality.labelers), _worth(ws, view, quality)]
+
+
+def _worth(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> Figure | None:
+    """What more labels per task would bring; None before agreement says anything."""
+    share = quality.agreement.strict
+    if share.value is None or share.num_tasks < 10 or share.value <= 0.5:
+        return None
+    overlap = view.options.overlap
+    per_task = sorted({*PER_TASK, overlap})
+    rows = [(num, consensus_accuracy(share.value, num), labels_missing(ws, view.campaign.id, num)) for num in per_task]
+    return accuracy_figure(rows, overlap, share)

@@ -1,0 +1,166 @@
+"""What the labelers leave open, one task at a time; and disagreements worth talking about. Nobody is named here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import ImmutableMultiDict
+
+from preflab.errors import PreflabError
+from preflab.labelling.adjudication import Case, case_of, decide, disagreements, queue
+from preflab.labelling.campaigns import CampaignView
+from preflab.labelling.errors import NotFound
+from preflab.records import Answer, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.store.workspace import Workspace
+from preflab.web.forms import Fields
+from preflab.web.identity import Adjudicator, Workspaced
+from preflab.web.pages.lead_common import campaign_page, prompts_of, view_of
+
+router = APIRouter(prefix="/lead/c/{campaign_id}", include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One completion on the page."""
+
+    letter: str
+    index: int
+    """In the task's order."""
+    name: str
+    """Of its field."""
+    rank: str
+    """What is chosen: a number, `F`, or "" for nothing."""
+
+
+@router.get("/adjudicate")
+def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, done: str = "") -> Response:
+    """The queue, and what was decided."""
+    found = queue(ws, campaign_id)
+    ids = [each.prompt_id for each in (*found.open, *found.decided)]
+    return campaign_page(
+        request, ws, view_of(ws, campaign_id), "queue.html.j2", queue=found, prompts=prompts_of(ws, ids),
+        said="Decided. That was the last one." if done and not found.open else "",
+    )  # fmt: skip
+
+
+@router.get("/disagreements")
+def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str) -> Response:
+    """Tasks on which labelers of weight differ."""
+    found = disagreements(ws, campaign_id)
+    return campaign_page(
+        request, ws, view_of(ws, campaign_id), "disagreements.html.j2", disagreements=found,
+        prompts=prompts_of(ws, [each.prompt_id for each in found]),
+    )  # fmt: skip
+
+
+@router.get("/adjudicate/{task_id}")
+def task_page(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, task_id: str) -> Response:
+    """One task: prompt, completions, all answers without names, and a ranking to give."""
+    view, case = view_of(ws, campaign_id), _case(ws, campaign_id, task_id)
+    return _case_page(request, ws, view, case, _suggested(view, case), "", None)
+
+
+@router.post("/adjudicate/{task_id}")
+def decided(
+    request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, task_id: str, fields: Fields
+) -> Response:
+    """Store the decision and go on to the next open task."""
+    view, case = view_of(ws, campaign_id), _case(ws, campaign_id, task_id)
+    try:
+        decide(ws, task_id, me, RankingAnswer(_ranks(case, fields)), fields.get("note", "").strip()[:4000])
+    except PreflabError as error:
+        chosen = [fields.get(f"rank-{i}", "") for i in range(len(case.completions))]
+        return _case_page(request, ws, view, case, chosen, fields.get("note", ""), error)
+    waiting = queue(ws, campaign_id).open
+    target = f"/{waiting[0].task_id}" if waiting else "?done=1"
+    return RedirectResponse(f"/lead/c/{campaign_id}/adjudicate{target}", 303)
+
+
+def _case(ws: Workspace, campaign_id: str, task_id: str) -> Case:
+    case = case_of(ws, task_id)
+    if case.task.campaign_id != campaign_id:
+        raise NotFound("the task belongs to another campaign", "a task of this campaign", "go back to the queue")
+    return case
+
+
+def _case_page(
+    request: Request, ws: Workspace, view: CampaignView, case: Case, chosen: list[str], note: str,
+    problem: PreflabError | None,
+) -> Response:  # fmt: skip
+    letters = {index: chr(65 + place) for place, index in enumerate(case.shown_order)}
+    shown = [Shown(letters[index], index, f"rank-{index}", chosen[index]) for index in case.shown_order]
+    return campaign_page(
+        request, ws, view, "case.html.j2", problem=problem, case=case, shown=shown, note=note,
+        opinions=[(each, answer_words(each.answer, letters)) for each in case.opinions],
+        open=[_pair_words(pair.first, pair.second, letters, pair.num_for, pair.num_against, pair.num_tie) for pair in case.open],  # fmt: skip
+        consensus=ranks_words(case.consensus.preference.ranks, letters) if case.consensus else "",
+        decided=answer_words(case.decision.answer, letters) if case.decision else "",
+    )  # fmt: skip
+
+
+def _ranks(case: Case, fields: ImmutableMultiDict[str, str]) -> tuple[int | None, ...]:
+    """The chosen ranks in the task's order."""
+    num = len(case.completions)
+    allowed = {str(rank): rank for rank in range(1, num + 1)} | {"F": None}
+    chosen = [fields.get(f"rank-{index}", "") for index in range(num)]
+    missing = [chr(65 + place) for place, index in enumerate(case.shown_order) if chosen[index] not in allowed]
+    if missing:
+        raise PreflabError(f"no rank for {', '.join(missing)}", "a rank or F for each completion", "choose one")
+    return tuple(allowed[each] for each in chosen)
+
+
+def _suggested(view: CampaignView, case: Case) -> list[str]:
+    """What the labelers agree on already, so that only the open part is left to choose.
+
+    Nothing where the question asks for the worse one, or where something was decided before.
+    """
+    if case.decision is not None and isinstance(case.decision.answer, RankingAnswer):
+        return ["F" if rank is None else str(rank) for rank in case.decision.answer.ranks]
+    if case.consensus is None or view.options.polarity < 0:
+        return [""] * len(case.completions)
+    in_open = {index for pair in case.open for index in (pair.first, pair.second)}
+    ranks = case.consensus.preference.ranks
+    return ["" if i in in_open else "F" if rank is None else str(rank) for i, rank in enumerate(ranks)]
+
+
+def answer_words(answer: Answer, letters: dict[int, str]) -> str:
+    """An answer in one line, in the letters of the page: `B › A = C · F: D`."""
+    if isinstance(answer, RankingAnswer):
+        return ranks_words(answer.ranks, letters)
+    if isinstance(answer, SideBySideAnswer):
+        said = "equal" if answer.choice == "equal" else f"{letters[answer.best]} is best" if answer.best is not None else (
+            f"{letters[0 if answer.choice == 'first' else 1]} is better"
+        )  # fmt: skip
+    elif isinstance(answer, LikertAnswer):
+        said = "; ".join(
+            f"{criterion}: "
+            + ", ".join(f"{letters[i]} {'–' if value is None else value}" for i, value in enumerate(values))
+            for criterion, values in answer.scores.items()
+        )
+    else:
+        assert isinstance(answer, ThumbsAnswer)
+        said = ", ".join(
+            f"{letters[i]} {'–' if up is None else 'up' if up else 'down'}" for i, up in enumerate(answer.up)
+        )
+    failed = [letters[i] for i, mark in enumerate(answer.failed) if mark]
+    return said + (f" · F: {', '.join(sorted(failed))}" if failed else "")
+
+
+def ranks_words(ranks: tuple[int | None, ...], letters: dict[int, str]) -> str:
+    """Ranks in one line."""
+    levels = sorted({rank for rank in ranks if rank is not None})
+    groups = [" = ".join(sorted(letters[i] for i, rank in enumerate(ranks) if rank == level)) for level in levels]
+    failed = sorted(letters[i] for i, rank in enumerate(ranks) if rank is None)
+    return " · ".join(part for part in (" › ".join(groups), f"F: {', '.join(failed)}" if failed else "") if part)
+
+
+def _pair_words(
+    first: int, second: int, letters: dict[int, str], num_for: float, num_against: float, num_tie: float
+) -> str:
+    one, other = (letters[first], letters[second])
+    if one > other:
+        one, other, num_for, num_against = other, one, num_against, num_for
+    said = f"{one} or {other}: weight {num_for:.2f} for {one}, {num_against:.2f} for {other}"
+    return said + (f", {num_tie:.2f} for a tie" if num_tie else "")

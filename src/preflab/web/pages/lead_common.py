@@ -1,0 +1,70 @@
+"""What the leads' pages share: the campaign's frame, and forms that keep what was typed when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+
+from preflab.errors import PreflabError
+from preflab.labelling.adjudication import queue
+from preflab.labelling.campaigns import CampaignView, campaign_view
+from preflab.store.workspace import Workspace
+from preflab.web.pages import page
+from preflab.web.rendering import isolated
+
+UNPROCESSABLE = 422
+
+
+def lead_page(
+    request: Request,
+    template: str,
+    *,
+    said: str = "",
+    problem: PreflabError | None = None,
+    code: int = 200,
+    **context: Any,
+) -> HTMLResponse:
+    """A page of leads; a problem makes it a 422 that still holds what was typed."""
+    code = UNPROCESSABLE if problem is not None and code == 200 else code
+    shared = {"path_is": path_is, "shortly": shortly, "moment": moment}
+    return page(request, f"lead/{template}", code=code, said=said, problem=problem, **shared, **context)
+
+
+def campaign_page(
+    request: Request, ws: Workspace, view: CampaignView, template: str, *, said: str = "",
+    problem: PreflabError | None = None, **context: Any,
+) -> HTMLResponse:  # fmt: skip
+    """A page of one campaign, with its tabs and the number of tasks that wait for an adjudicator."""
+    num_open = len(queue(ws, view.campaign.id).open)
+    return lead_page(request, template, said=said, problem=problem, view=view, num_open=num_open, **context)
+
+
+def view_of(ws: Workspace, campaign_id: str) -> CampaignView:
+    """The campaign of an address, as it stands."""
+    return campaign_view(ws, campaign_id)
+
+
+def path_is(request: Request, target: str, *, exact: bool = False) -> bool:
+    """Whether a link leads to where one is, or to a page above it."""
+    path = request.url.path
+    return path == target if exact else path == target or path.startswith(f"{target}/")
+
+
+def prompts_of(ws: Workspace, ids: Sequence[str]) -> dict[str, str]:
+    """Prompt id → its text, for lists of tasks."""
+    return {prompt.id: prompt.shown for prompt in ws.prompts(sorted(set(ids)))}
+
+
+def shortly(text: str, length: int = 110) -> Markup:
+    """The beginning of a text in one line, unable to turn its neighbours round."""
+    line = " ".join(text.split())
+    return isolated(line if len(line) <= length else line[: length - 1].rstrip() + "…")
+
+
+def moment(stamp: str) -> str:
+    """A stored moment to the minute, UTC: `2026-11-20 16:05`."""
+    return stamp[:16].replace("T", " ")

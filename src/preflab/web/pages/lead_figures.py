@@ -1,0 +1,108 @@
+"""Charts of the leads' pages, each with a sentence for a title, a caption with n, and the table behind it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from preflab.feedback.agreement import Share
+from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
+from preflab.labelling.quality import AgreementPoint, LabelerQuality
+from preflab.report.blocks import Cell, Figure, Table, numbers
+from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
+from preflab.report.words import count, listed, number
+from preflab.web.pages.lead_words import course_sentence, is_odd, share_text
+
+HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
+PUBLISHED = (
+    "Band: 63 to 77\u00a0%, published agreement of people (Bai et al. 2022; Ouyang et al. 2022; Stiennon et al. 2020)."
+)
+
+
+def agreement_figure(points: Sequence[AgreementPoint]) -> Figure | None:
+    """Strict agreement over the tasks in the order of their completion; None before there is any."""
+    if not points:
+        return None
+    xs = [float(point.last_task) for point in points]
+    shares = [point.share for point in points]
+    line = Line(
+        "", "policy", xs, [100 * (share.value or 0) for share in shares],
+        [100 * (share.low or 0) for share in shares], [100 * (share.high or 1) for share in shares],
+        dots=len(points) < 3,
+    )  # fmt: skip
+    rule = Rule(100 * HUMAN_LOW, HUMAN.label, "gold", until=100 * HUMAN_HIGH)
+    title = course_sentence(points)
+    chart = line_chart(
+        [line], x="task, in the order of its last label", y="agreement, %", rules=[rule], y_range=(0, 100),
+        x_range=(0, max(xs)), description=title,
+    )  # fmt: skip
+    total = sum(share.num for share in shares)
+    caption = (
+        f"Share of couples of strict votes that agree, in {count(len(points), 'stretch', 'stretches')} of tasks; "
+        f"{number(total)} couples of votes, 95\u00a0% intervals over tasks. {PUBLISHED}"
+    )
+    rows = [
+        [Cell(f"{point.first_task} to {point.last_task}"), Cell(point.until[:16].replace("T", " ")),
+         *numbers(share_text(point.share), number(point.share.num))]
+        for point in points
+    ]  # fmt: skip
+    return Figure(
+        title, chart, caption, Table(["tasks", "until", "agree (95\u00a0% interval)", "couples of votes"], rows)
+    )
+
+
+def labelers_figure(labelers: Sequence[LabelerQuality]) -> Figure | None:
+    """Each labeler's agreement with the majority of the others, beside what is published of people."""
+    known = [labeler for labeler in labelers if labeler.numbers.with_others.value is not None]
+    if not known:
+        return None
+    bars = [
+        _bar(labeler.name, labeler.numbers.with_others, "alarm" if is_odd(labeler) else "gold") for labeler in known
+    ]
+    odd = [labeler.name for labeler in known if is_odd(labeler)]
+    title = (
+        f"{listed(odd)} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
+        if odd
+        else "No labeler stands apart from the others"
+    )
+    chart = bar_chart(
+        bars, x="agrees with the majority of the others", dots=True, x_range=(0, 1), rules=[HUMAN], percent=True,
+        description=title,
+    )  # fmt: skip
+    caption = (
+        "Leave one out: of a labeler’s strict votes on pairs where the others have a majority, the share that agrees "
+        f"with it; 95\u00a0% intervals over tasks. Red: to look at, after enough tasks. {PUBLISHED}"
+    )
+    rows = [
+        [Cell(labeler.name), *numbers(share_text(labeler.numbers.with_others), number(labeler.numbers.with_others.num)),
+         Cell(labeler.standing)]
+        for labeler in known
+    ]  # fmt: skip
+    return Figure(title, chart, caption, Table(["labeler", "agrees (95\u00a0% interval)", "votes", "standing"], rows))
+
+
+def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreement: Share) -> Figure:
+    """What more labels per task would bring: (labels per task, estimated accuracy, labels still missing for it)."""
+    now = next((accuracy for num, accuracy, _ in rows if num >= overlap), rows[-1][1])
+    line = Line(
+        "", "policy", [float(num) for num, _, _ in rows], [100 * accuracy for _, accuracy, _ in rows], dots=False
+    )
+    title = f"With {count(overlap, 'label')} per task about {100 * now:.0f}\u00a0% of pairs come out as a large panel would say"
+    chart = line_chart(
+        [line], x="labels per task", y="pairs as a large panel would say, %", y_range=(50, 100), description=title
+    )
+    caption = (
+        "An estimate, not a measurement: it follows from the agreement of two labelers "
+        f"({share_text(agreement)}) if pairs differ in difficulty as a symmetric Beta distribution says. "
+        "It knows nothing of a mistake that all labelers share."
+    )
+    cells = [numbers(str(num), f"{100 * accuracy:.0f}\u00a0%", f"{missing:,}") for num, accuracy, missing in rows]
+    return Figure(
+        title, chart, caption, Table(["labels per task", "pairs as a panel would say", "labels still to give"], cells)
+    )
+
+
+def _bar(name: str, share: Share, role: str) -> Bar:
+    low, high = (math.nan if end is None else end for end in (share.low, share.high))
+    value = share.value or 0.0
+    return Bar(name, value, role, low, high, f"{100 * value:.0f}\u00a0%")

@@ -1,0 +1,71 @@
+"""The labelers of a campaign, and one of them beside the others. A standing is a reason to look, never a verdict."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from preflab.feedback.standing import CARELESS, REVERSED
+from preflab.labelling.campaigns import change_options
+from preflab.labelling.errors import NotFound
+from preflab.labelling.quality import LabelerQuality, campaign_quality, labeler_notes, labeler_turns
+from preflab.web.forms import Fields
+from preflab.web.identity import Lead, Workspaced
+from preflab.web.pages import lead_words as words
+from preflab.web.pages.lead_common import campaign_page, view_of
+from preflab.web.pages.lead_figures import labelers_figure
+
+router = APIRouter(prefix="/lead/c/{campaign_id}/labelers", include_in_schema=False)
+
+
+@router.get("")
+def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
+    """All labelers, the least reliable first."""
+    quality = campaign_quality(ws, campaign_id)
+    return campaign_page(
+        request, ws, view_of(ws, campaign_id), "labelers.html.j2", labelers=quality.labelers, groups=quality.groups,
+        names={each.labeler_id: each.name for each in quality.labelers}, figure=labelers_figure(quality.labelers),
+        share=words.share_text, value=words.share_value, is_odd=words.is_odd,
+    )  # fmt: skip
+
+
+@router.get("/{labeler_id}")
+def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str) -> Response:
+    """One labeler beside the others."""
+    found = _labeler(campaign_quality(ws, campaign_id).labelers, labeler_id)
+    return campaign_page(
+        request, ws, view_of(ws, campaign_id), "labeler.html.j2", labeler=found, others=campaign_quality(ws, campaign_id),
+        turns=labeler_turns(ws, campaign_id, labeler_id), notes=labeler_notes(ws, campaign_id, labeler_id),
+        share=words.share_text, value=words.share_value, advice=ADVICE.get(found.standing, ""), is_odd=words.is_odd,
+    )  # fmt: skip
+
+
+@router.post("/{labeler_id}/reversed")
+def confirm_reversed(ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str, fields: Fields) -> Response:
+    """A lead confirms that a labeler read the scale backwards, or takes that back."""
+    view = view_of(ws, campaign_id)
+    turned = set(view.options.confirmed_reversed) - {labeler_id}
+    if fields.get("confirmed") == "yes":
+        turned.add(labeler_id)
+    change_options(ws, campaign_id, int(fields.get("revision", view.revision)), {"confirmed_reversed": tuple(sorted(turned))}, me.id)  # fmt: skip
+    return RedirectResponse(f"/lead/c/{campaign_id}/labelers/{labeler_id}", 303)
+
+
+def _labeler(labelers: tuple[LabelerQuality, ...], labeler_id: str) -> LabelerQuality:
+    for found in labelers:
+        if found.labeler_id == labeler_id:
+            return found
+    raise NotFound("there is no such labeler in this campaign", "a labeler with a judgment", "go back to the labelers")
+
+
+ADVICE = {
+    REVERSED: (
+        "The answers point the other way more often than not. Most often the question was misread: ask before anything "
+        "else. The votes weigh nothing until you confirm here that the scale was read backwards; then they count turned "
+        "round. Nothing is turned round silently."
+    ),
+    CARELESS: (
+        "The answers hang together with nobody else’s. Look at the time per task and at a few answers, and talk. The "
+        "votes weigh next to nothing in the consensus already; nobody is blocked."
+    ),
+}

@@ -1,0 +1,146 @@
+"""A new campaign in the browser: what is to be judged, the question, the way of judging, the instructions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import ValidationError
+from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
+
+from preflab.errors import PreflabError
+from preflab.labelling.campaigns import create_campaign
+from preflab.labelling.errors import Invalid
+from preflab.labelling.instructions import default_instructions
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.sources import Source, groups_of_source, sources
+from preflab.labelling.upload import uploaded_groups
+from preflab.store.workspace import Workspace
+from preflab.web.identity import Lead, Workspaced
+from preflab.web.pages.lead_common import lead_page
+from preflab.web.pages.lead_settings import whole
+from preflab.web.pages.lead_words import WAYS
+
+router = APIRouter(prefix="/lead/new", include_in_schema=False)
+
+CONTENTS = {
+    "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
+    "image": "names of images in the workspace",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the form sent: its texts, and a file."""
+
+    fields: ImmutableMultiDict[str, str]
+    name: str = ""
+    data: bytes = b""
+
+
+async def sent(request: Request) -> Sent:
+    """The form with at most one file."""
+    form: FormData = await request.form(max_files=1, max_fields=200)
+    fields = ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+    file = form.get("file")
+    if isinstance(file, UploadFile) and file.filename:
+        return Sent(fields, file.filename, await file.read())
+    return Sent(fields)
+
+
+@router.get("")
+def new(request: Request, ws: Workspaced, me: Lead) -> Response:
+    """The form, filled in with what is usual."""
+    return _page(request, ws, {})
+
+
+@router.post("")
+def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Depends(sent)]) -> Response:
+    """Make the campaign; whatever is wrong, what was typed stays."""
+    fields = form.fields
+    try:
+        options = _options(fields)
+        if fields.get("do") == "instructions":
+            return _page(request, ws, dict(fields) | {"instructions": default_instructions(options)}, drafted=True)
+        instructions = fields.get("instructions", "").replace("\r\n", "\n").strip() or default_instructions(options)
+        groups = _groups(ws, form)
+        campaign = create_campaign(ws, options, groups, instructions, me.id)
+    except PreflabError as error:
+        lost = " The file has to be chosen again." if form.name else ""
+        again = Invalid(error.found, error.expected, (error.do + lost).strip())
+        return _page(request, ws, dict(fields), problem=again)
+    return RedirectResponse(f"/lead/c/{campaign.id}", 303)
+
+
+def _groups(ws: Workspace, form: Sent) -> list[list[str]]:
+    """The completions judged together, one list per task; those of a file are stored first."""
+    if form.fields.get("source", "file") == "file":
+        if not form.name:
+            raise Invalid(
+                "no file", "a file of prompts and completions", "choose one, or completions of this workspace"
+            )
+        found = uploaded_groups(form.name, form.data)
+        ws.put([*found.prompts, *found.completions])
+        return [list(group) for group in found.groups]
+    return groups_of_source(ws, form.fields["source"])
+
+
+def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:
+    criteria, ends = _criteria(fields.get("criteria", ""))
+    way = fields.get("way", "ranking")
+    values: dict[str, Any] = {
+        "name": fields.get("name", "").strip(),
+        "question": fields.get("question", "").strip(),
+        "polarity": -1 if fields.get("polarity") == "-1" else 1,
+        "way": way,
+        "criteria": criteria,
+        "scale_ends": ends,
+        "content": fields.get("content", "plain"),
+        "overlap": whole("labels per task", fields.get("overlap", "3")),
+        "ask_note": fields.get("ask_note") == "yes",
+        "allow_fail": fields.get("allow_fail") == "yes",
+    }
+    try:
+        return CampaignOptions(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"{where}: {first['msg']}".removeprefix(": "), "see the words beside the field") from None
+
+
+def _criteria(text: str) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
+    """`kind: rude … warm`, one per line → names, and the words at the ends."""
+    names, ends = [], {}
+    for line in filter(None, (each.strip() for each in text.splitlines())):
+        name, colon, scale = line.partition(":")
+        names.append(name.strip())
+        low, dots, high = scale.replace("...", "…").partition("…")
+        if colon and not dots:
+            raise Invalid(f"criteria: {line!r:.60}", "name: word at 1 … word at 5", "or the name alone")
+        if dots:
+            ends[name.strip()] = (low.strip(), high.strip())
+    return tuple(names), ends
+
+
+def _page(
+    request: Request,
+    ws: Workspace,
+    typed: Mapping[str, Any],
+    *,
+    problem: PreflabError | None = None,
+    drafted: bool = False,
+) -> Response:
+    found: list[Source] = sources(ws)
+    usual = {
+        "name": "", "question": "Which completion is better?", "polarity": "1", "way": "ranking", "criteria": "",
+        "content": "plain", "overlap": "3", "instructions": "", "source": "file" if not found else found[0].id,
+    }  # fmt: skip
+    ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
+    said = "These are instructions to begin with; make them yours." if drafted else ""
+    return lead_page(
+        request, "new.html.j2", problem=problem, said=said, value={**usual, **typed}, ticked=ticks, ways=WAYS,
+        contents=CONTENTS, sources=found,
+    )  # fmt: skip

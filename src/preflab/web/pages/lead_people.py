@@ -1,0 +1,144 @@
+"""People: invitations by a link that works once, roles, revoking at once, and erasing a name for good."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from preflab.errors import PreflabError
+from preflab.labelling.accounts import accounts, erase, revoke, set_role
+from preflab.labelling.campaigns import list_campaigns
+from preflab.labelling.errors import Invalid, NotAllowed
+from preflab.labelling.invites import create_invite, invites, withdraw
+from preflab.store.workspace import Workspace
+from preflab.web.forms import Fields
+from preflab.web.identity import Lead, Settled, Workspaced
+from preflab.web.pages.lead_common import lead_page
+
+router = APIRouter(prefix="/lead/people", include_in_schema=False)
+
+ROLES = {
+    "labeler": "judges; sees nobody else’s answers",
+    "adjudicator": "judges, and settles what labelers leave open",
+    "lead": "everything, people and settings included",
+}
+LASTING = {24: "one day", 72: "three days", 168: "a week", 720: "30 days"}
+"""Hours an invitation is good for."""
+
+
+@router.get("")
+def people(request: Request, ws: Workspaced, me: Lead, said: str = "") -> Response:
+    """Everybody with an account, and the invitations that are out."""
+    return _page(request, ws, said=SAID.get(said, ""))
+
+
+@router.post("/invite")
+def invite(request: Request, ws: Workspaced, settings: Settled, me: Lead, fields: Fields) -> Response:
+    """Make an invitation and show its link, this once."""
+    try:
+        role, hours = _one_of(fields.get("role", ""), ROLES, "role"), _one_of(fields.get("hours", ""), LASTING, "time")
+        known = {view.campaign.id for view in list_campaigns(ws)}
+        campaign_ids = tuple(each for each in fields.getlist("campaign") if each in known)
+        _, token = create_invite(ws, role, campaign_ids, int(hours), me.id)
+    except PreflabError as error:
+        return _page(request, ws, problem=error, typed=dict(fields))
+    return _page(request, ws, link=f"{settings.url}/invite/{token}", typed={"role": role})
+
+
+@router.post("/invite/{invite_id}/withdraw")
+def take_back(ws: Workspaced, me: Lead, invite_id: str) -> Response:
+    """The link stops working."""
+    withdraw(ws, invite_id, me.id)
+    return _back("withdrawn")
+
+
+@router.post("/{account_id}/role")
+def role(request: Request, ws: Workspaced, me: Lead, account_id: str, fields: Fields) -> Response:
+    """Give another role."""
+    try:
+        _not_oneself(me.id, account_id, "change your own role")
+        set_role(ws, account_id, _one_of(fields.get("role", ""), ROLES, "role"), me.id)
+    except PreflabError as error:
+        return _page(request, ws, problem=error)
+    return _back("role")
+
+
+@router.post("/{account_id}/revoke")
+def end(request: Request, ws: Workspaced, me: Lead, account_id: str) -> Response:
+    """Sessions, tokens and leases end at once; the judgments stay."""
+    try:
+        _not_oneself(me.id, account_id, "revoke yourself")
+        revoke(ws, account_id, me.id)
+    except PreflabError as error:
+        return _page(request, ws, problem=error)
+    return _back("revoked")
+
+
+@router.get("/{account_id}/erase")
+def ask_erase(request: Request, ws: Workspaced, me: Lead, account_id: str) -> Response:
+    """Ask once more before a name is gone for good."""
+    return _erase_page(request, ws, account_id, None)
+
+
+@router.post("/{account_id}/erase")
+def erased(request: Request, ws: Workspaced, me: Lead, account_id: str, fields: Fields) -> Response:
+    """Name, address and password are gone; the judgments stay, under the pseudonym."""
+    try:
+        _not_oneself(me.id, account_id, "erase yourself")
+        if fields.get("sure") != "yes":
+            raise Invalid("the box is not ticked", "a tick, because it cannot be undone", "tick it and try again")
+        erase(ws, account_id, me.id)
+    except PreflabError as error:
+        return _erase_page(request, ws, account_id, error)
+    return _back("erased")
+
+
+SAID = {
+    "withdrawn": "The invitation is withdrawn; its link no longer works.",
+    "role": "The role is changed, from the next page they open.",
+    "revoked": "Signed out everywhere and locked out; the judgments stay.",
+    "erased": "Name, address and password are gone. The judgments stay, under the pseudonym.",
+}
+
+
+def _page(
+    request: Request, ws: Workspace, *, said: str = "", problem: PreflabError | None = None, link: str = "",
+    typed: dict[str, str] | None = None,
+) -> Response:  # fmt: skip
+    people = sorted(accounts(ws), key=lambda each: (STATES.index(each.state), each.name.lower()))
+    return lead_page(
+        request, "people.html.j2", said=said, problem=problem, people=people, link=link, roles=ROLES, lasting=LASTING,
+        invites=[each for each in invites(ws) if each.state == "open"], campaigns=list_campaigns(ws),
+        typed={"role": "labeler", "hours": "168"} | (typed or {}), pseudonyms=_pseudonyms(ws),
+    )  # fmt: skip
+
+
+STATES = ("active", "revoked", "erased")
+
+
+def _erase_page(request: Request, ws: Workspace, account_id: str, problem: PreflabError | None) -> Response:
+    found = next((each for each in accounts(ws) if each.id == account_id), None)
+    if found is None or found.state == "erased":
+        raise Invalid("there is no such person", "somebody with a name to erase", "go back to the people")
+    return lead_page(
+        request, "erase.html.j2", problem=problem, person=found, pseudonym=_pseudonyms(ws)[found.labeler_id]
+    )
+
+
+def _pseudonyms(ws: Workspace) -> dict[str, str]:
+    return {labeler.id: labeler.name for labeler in ws.labelers(sorted({each.labeler_id for each in accounts(ws)}))}
+
+
+def _one_of(value: str, known: object, what: str) -> str:
+    if value not in {str(each) for each in known}:  # type: ignore[attr-defined]
+        raise Invalid(f"{what}: {value!r:.80}", "one of those offered", "choose one")
+    return value
+
+
+def _not_oneself(own_id: str, account_id: str, what: str) -> None:
+    if own_id == account_id:
+        raise NotAllowed(f"you cannot {what}", "another lead", "ask another lead, so that one is always left")
+
+
+def _back(said: str) -> Response:
+    return RedirectResponse(f"/lead/people?said={said}", 303)

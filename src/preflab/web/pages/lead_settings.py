@@ -1,0 +1,158 @@
+"""A campaign's settings: open, paused or closed; options; instructions with versions; what is asked first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import ImmutableMultiDict
+
+from preflab.errors import PreflabError
+from preflab.labelling.accounts import accounts
+from preflab.labelling.campaigns import CampaignView, change_options, guidelines, new_guideline, set_state
+from preflab.labelling.errors import Invalid
+from preflab.labelling.prioritise import prioritise
+from preflab.store.workspace import Workspace
+from preflab.web.forms import Fields
+from preflab.web.identity import Lead, Workspaced
+from preflab.web.pages.lead_common import campaign_page, view_of
+
+router = APIRouter(prefix="/lead/c/{campaign_id}/settings", include_in_schema=False)
+
+SAID = {
+    "options": "The settings are saved.",
+    "state": "",
+    "guideline": "The new version is out: everybody reads it before their next task.",
+    "asked": "The tasks are put in order: the ones most worth asking come first.",
+}
+MAX_TEXT = 40_000
+
+
+@router.get("")
+def settings(request: Request, ws: Workspaced, me: Lead, campaign_id: str, said: str = "") -> Response:
+    """The form."""
+    view = view_of(ws, campaign_id)
+    return _page(request, ws, view, said=SAID.get(said, ""))
+
+
+@router.post("")
+def change(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
+    """Save the options; a change made elsewhere meanwhile is not overwritten."""
+    view = view_of(ws, campaign_id)
+    try:
+        change_options(ws, campaign_id, whole("revision", fields.get("revision", "")), _changes(fields), me.id)
+    except PreflabError as error:
+        return _page(request, ws, view, problem=error, typed=fields)
+    return _back(campaign_id, "options")
+
+
+@router.post("/state")
+def state(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
+    """Open, pause or close."""
+    try:
+        set_state(ws, campaign_id, fields.get("state", ""), me.id)
+    except PreflabError as error:
+        return _page(request, ws, view_of(ws, campaign_id), problem=error)
+    return _back(campaign_id, "state")
+
+
+@router.post("/guideline")
+def guideline(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
+    """Show a preview, or make the text the next version."""
+    view, text = view_of(ws, campaign_id), fields.get("text", "").replace("\r\n", "\n").strip()
+    if fields.get("do") == "preview":
+        return _page(request, ws, view, text=text, preview=True)
+    try:
+        if not 1 <= len(text) <= MAX_TEXT:
+            raise Invalid(f"instructions of {len(text):,} characters", f"1 to {MAX_TEXT:,}")
+        new_guideline(ws, campaign_id, text, me.id)
+    except PreflabError as error:
+        return _page(request, ws, view, problem=error, text=text)
+    return _back(campaign_id, "guideline")
+
+
+@router.post("/ask-first")
+def ask_first(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
+    """Put the tasks most worth asking first."""
+    try:
+        prioritise(ws, campaign_id, me.id)
+    except PreflabError as error:
+        return _page(request, ws, view_of(ws, campaign_id), problem=error)
+    return _back(campaign_id, "asked")
+
+
+def _page(
+    request: Request, ws: Workspace, view: CampaignView, *, said: str = "", problem: PreflabError | None = None,
+    typed: ImmutableMultiDict[str, str] | None = None, text: str | None = None, preview: bool = False,
+) -> Response:  # fmt: skip
+    people = [each for each in accounts(ws) if each.state == "active"]
+    chosen = set(typed.getlist("labelers")) if typed is not None else set(view.options.labelers)
+    return campaign_page(
+        request, ws, view, "settings.html.j2", said=said, problem=problem, people=people, chosen=chosen,
+        value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
+        versions=guidelines(ws, view.campaign.id),
+    )  # fmt: skip
+
+
+def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> Mapping[str, Any]:
+    """What stands in the fields: what was typed, else what is stored."""
+    stored = view.options.model_dump()
+    if typed is None:
+        return stored
+    ticked = {name: typed.get(name) == "yes" for name in TICKS}
+    return stored | {name: typed[name] for name in (*WHOLE, *NUMBERS, *TEXTS) if name in typed} | ticked
+
+
+TEXTS, WHOLE, NUMBERS, TICKS = (
+    ("name", "currency", "order"),
+    ("overlap",),
+    ("lease_minutes", "hourly_cost", "gold_percent", "tie_percent"),
+    ("ask_note", "allow_fail", "count_ai"),
+)
+
+
+def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
+    """What the form says, typed."""
+    changes: dict[str, Any] = {name: fields[name].strip() for name in TEXTS if name in fields}
+    changes |= {name: whole(name, fields[name]) for name in WHOLE if name in fields}
+    changes |= {name: fields.get(name) == "yes" for name in TICKS}
+    changes |= {name: decimal(name, fields[name]) for name in ("lease_minutes", "hourly_cost") if name in fields}
+    if "gold_percent" in fields:
+        changes["gold_share"] = decimal("gold tasks", fields["gold_percent"]) / 100
+    if "tie_percent" in fields:
+        changes["max_tie_rate_nudge"] = decimal("ties", fields["tie_percent"]) / 100
+    changes["labelers"] = tuple(fields.getlist("labelers"))
+    return changes
+
+
+def whole(name: str, value: str) -> int:
+    """A whole number that somebody typed.
+
+    Raises:
+        Invalid: it is none.
+    """
+    try:
+        return int(value.strip())
+    except ValueError:
+        raise Invalid(f"{name}: {value!r:.40}", "a whole number") from None
+
+
+def decimal(name: str, value: str) -> float:
+    """A number that somebody typed, with a point or a comma.
+
+    Raises:
+        Invalid: it is none, or not finite.
+    """
+    try:
+        found = float(value.strip().replace(",", "."))
+    except ValueError:
+        raise Invalid(f"{name}: {value!r:.40}", "a number") from None
+    if found != found or found in (float("inf"), float("-inf")):
+        raise Invalid(f"{name}: {value!r:.40}", "a finite number")
+    return found
+
+
+def _back(campaign_id: str, said: str) -> Response:
+    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={said}", 303)

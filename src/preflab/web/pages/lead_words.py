@@ -1,0 +1,191 @@
+"""The sentences of the leads' pages: what the numbers say, each with its n and interval, never more than they bear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from preflab.feedback.agreement import Share
+from preflab.labelling.adjudication import Queue
+from preflab.labelling.needs import Cost, Need, Pace, Progress
+from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
+from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED, TOO_FEW
+from preflab.labelling.quality import AgreementPoint, CampaignQuality, LabelerQuality
+from preflab.report.words import best_value, count, interval_text, listed, number, percent
+
+HUMAN = "63 to 77\u00a0%"
+WAYS = {
+    "ranking": "rank all completions, ties and F allowed",
+    "side_by_side": "side by side: A, B or roughly equal",
+    "best_of": "pick the best of several",
+    "likert": "score each criterion from 1 to 5",
+    "thumbs": "thumbs up or down",
+    "score_then_rank": "score from 1 to 7, then rank",
+}
+STATES = {"open": "open", "paused": "paused", "closed": "closed"}
+
+
+def share_text(share: Share) -> str:
+    """`72 % (66 to 78 %)`, or a dash."""
+    return interval_text(asdict(share), percent)
+
+
+def share_value(share: Share) -> str:
+    """`72 %`, with as many decimals as the interval bears."""
+    return best_value(asdict(share), percent)
+
+
+def is_odd(labeler: LabelerQuality) -> bool:
+    """True for a standing that asks a lead to look; a group is not one of them."""
+    return labeler.standing in (CARELESS, REVERSED)
+
+
+def trust_sentence(quality: CampaignQuality) -> str:
+    """Whether what comes in can be trusted, in one sentence."""
+    share = quality.agreement.strict
+    if not quality.agreement.num_judgments:
+        return "Nothing has come in yet."
+    if share.value is None:
+        return "Too early to say: no pair has been judged by two labelers."
+    low, high = share.low or 0.0, share.high or 1.0
+    if share.num_tasks < 10:
+        return f"Too early to say: {count(share.num_tasks, 'task')} with two labels or more so far."
+    said = f"Any two labelers agree on {share_value(share)} of the pairs both decide"
+    if high < HUMAN_LOW:
+        return f"{said}, less than is published of people."
+    if low > HUMAN_HIGH:
+        return f"{said}, more than is published of people."
+    return f"{said}, as is usual among people."
+
+
+def trust_role(quality: CampaignQuality) -> str:
+    """Red only where agreement is surely below what people reach."""
+    share = quality.agreement.strict
+    if share.value is None or share.num_tasks < 10:
+        return ""
+    return "alarm" if (share.high or 1.0) < HUMAN_LOW else "gold"
+
+
+def trust_details(quality: CampaignQuality) -> list[str]:
+    """What supports the sentence."""
+    share, found = quality.agreement.strict, quality.labelers
+    lines = []
+    if share.value is not None:
+        lines.append(
+            f"{share_text(share)}, 95\u00a0% interval over {count(share.num_tasks, 'task')}; published of people: {HUMAN}."
+        )
+    ties, fails = quality.agreement.ties, quality.agreement.fails
+    if ties.value is not None:
+        lines.append(f"Ties: {share_value(ties)} of votes. F: {share_value(fails)} of completions shown.")
+    odd = [labeler for labeler in found if is_odd(labeler)]
+    if odd:
+        lines.append("To look at: " + listed([f"{each.name} ({each.standing})" for each in odd]) + ".")
+    elif any(each.standing == IN_LINE for each in found):
+        lines.append("No labeler stands out.")
+    early = sum(labeler.standing == TOO_FEW for labeler in found)
+    if early:
+        lines.append(f"Too few tasks to say anything of {count(early, 'labeler')}.")
+    return lines
+
+
+def enough_sentence(progress: Progress, pace: Pace | None, when: datetime | None, now: datetime, state: str) -> str:
+    """When it will be enough, in one sentence."""
+    if not progress.num_tasks:
+        return "This campaign has no tasks."
+    if progress.num_left == 0:
+        return "It is enough: every task has the labels wanted."
+    left = count(progress.num_left, "label")
+    if state == "closed":
+        return f"Never: the campaign is closed, and {left} are missing."
+    if pace is None or when is None:
+        return f"{left} are missing, and none came in during the last seven days."
+    if state == "paused":
+        return f"{left} are missing, and the campaign is paused."
+    return f"{when_words(when, now)}, at the pace of {pace_words(pace)}."
+
+
+def pace_words(pace: Pace) -> str:
+    """`54 labels a day`, `12 labels an hour`."""
+    if pace.days < 1:
+        per_hour = pace.per_day / 24
+        return f"{number(per_hour, 2)} labels an hour"
+    return f"{number(pace.per_day, 2)} labels a day"
+
+
+def when_words(when: datetime, now: datetime) -> str:
+    """How far off a moment is, no more exactly than an estimate bears."""
+    hours = (when - now).total_seconds() / 3600
+    if hours < 1:
+        return "In less than an hour"
+    if hours < 20:
+        return f"In about {count(round(hours), 'hour')}"
+    if hours < 24 * 14:
+        return f"In about {count(max(1, round(hours / 24)), 'day')}, on {when:%A, %-d %B}"
+    if hours < 24 * 90:
+        return f"In about {count(round(hours / 24 / 7), 'week')}"
+    return "In more than three months"
+
+
+def enough_details(progress: Progress, queue: Queue, pace: Pace | None) -> list[str]:
+    """What supports the sentence."""
+    lines = [
+        f"{progress.num_labels:,} of {count(progress.num_wanted, 'label')}; "
+        f"{progress.num_done:,} of {count(progress.num_tasks, 'task')} complete."
+    ]
+    if pace is not None:
+        hours = pace.days * 24
+        span = f"{number(hours, 2)} hours" if hours < 48 else f"{number(pace.days, 2)} days"
+        lines.append(f"Pace: {count(pace.num, 'label')} in the last {span}.")
+    if queue.open:
+        lines.append(f"{count(len(queue.open), 'complete task')} left open by the labelers: {count(sum(len(each.pairs) for each in queue.open), 'pair')} to adjudicate.")  # fmt: skip
+    return lines
+
+
+def cost_sentence(cost: Cost) -> str:
+    """What it has cost, in one sentence."""
+    if not cost.num_timed:
+        return "No labelling time has been measured."
+    hours = f"{number(cost.hours, 2)} hours" if cost.hours >= 0.1 else f"{number(cost.hours * 60, 2)} minutes"
+    if cost.money_per_pair is not None:
+        return f"{hours} of labelling, {money(cost.money or 0, cost.currency)} so far: {money(cost.money_per_pair, cost.currency)} a preference."  # fmt: skip
+    if cost.pairs_per_hour is not None and cost.num_pairs:
+        return f"{hours} of labelling so far: {number(cost.pairs_per_hour, 2)} preferences an hour."
+    return f"{hours} of labelling so far."
+
+
+def cost_details(cost: Cost) -> list[str]:
+    """What supports the sentence."""
+    lines = [f"{count(cost.num_pairs, 'pair')} decided by the consensus; a preference is one such pair."]
+    if cost.num_timed:
+        lines.append(f"Active time measured in {cost.num_timed:,} of {count(cost.num_judgments, 'judgment')}.")
+    if cost.pairs_per_hour is not None and cost.money is not None:
+        lines.append(f"{number(cost.pairs_per_hour, 2)} preferences an hour.")
+    if cost.money is None:
+        lines.append("Set what an hour costs in the settings to see money.")
+    return lines
+
+
+def money(amount: float, currency: str) -> str:
+    """`12.40 EUR`; cents below 100 only."""
+    return f"{amount:,.2f} {currency}" if amount < 100 else f"{amount:,.0f} {currency}"
+
+
+def course_sentence(points: Sequence[AgreementPoint]) -> str:
+    """How agreement went, only where the first and the last stretch surely differ."""
+    first, last = points[0].share, points[-1].share
+    if len(points) == 1:
+        return f"The labelers agree on {share_value(last)} of pairs so far"
+    low, high = last.low or 0.0, last.high or 1.0
+    if high < (first.low or 0.0):
+        return f"Agreement fell from {share_value(first)} to {share_value(last)}"
+    if low > (first.high or 1.0):
+        return f"Agreement rose from {share_value(first)} to {share_value(last)}"
+    return "Agreement shows no clear change over time"
+
+
+def need_words(need: Need) -> str:
+    """How many more labels."""
+    if need.labels is None:
+        return "out of reach"
+    return "none" if need.labels == 0 else f"{need.labels:,} more"
