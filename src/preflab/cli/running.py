@@ -31,13 +31,18 @@ COMMANDS = {
     "sample": "Write K completions for every prompt.",
     "judge": "Put completions to labelers: a simulated panel, or people.",
     "preferences": "Turn judgments into consensus ranks and pairs, and freeze them.",
+    "best_of_n": "Write n completions for every prompt and keep the best by a reward.",
     "evaluate": "Put the same held-out prompts through several models, paired.",
     "report": "Write the report, one HTML file that opens offline.",
 }
 TRAIN = {
     "sft": "Fine-tune on demonstrations.",
     "reward": "Train a reward model on preferences.",
+    "rating": "Train a reward model on ratings.",
+    "dpo": "Learn from preferences directly: DPO and its relatives, KTO.",
     "ppo": "Optimise the policy against the reward.",
+    "grpo": "Optimise it by comparing completions of one prompt: GRPO, Dr. GRPO, DAPO, RLOO, GSPO.",
+    "online_dpo": "DPO on pairs the policy writes while it learns, labelled by the reward.",
 }
 StageOption = Annotated[
     str | None, typer.Option("--stage", metavar="STAGE", help="Which stage, when the recipe has several of a kind.")
@@ -54,7 +59,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("run", help=run.__doc__, short_help="Run a recipe: what is missing or stale.")(run)
     for kind, said in COMMANDS.items():
         app.command(kind, help=said, short_help=_short(said))(_stage_command(kind))
-    train = typer.Typer(help="Train a stage of the recipe: sft, reward or ppo.", no_args_is_help=True)
+    train = typer.Typer(help="Train a stage of the recipe.", no_args_is_help=True)
     for kind, said in TRAIN.items():
         train.command(kind, help=said)(_stage_command(kind))
     app.add_typer(train, name="train")

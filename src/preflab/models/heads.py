@@ -1,6 +1,8 @@
-"""Scalar heads: a linear map from a hidden state to a value or to a reward."""
+"""Heads: linear maps from a hidden state to a value, to a reward, or to one score per criterion."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +45,41 @@ class ScalarHead(nn.Module):
         """Take over another head so that this one's raw output is the other's normalised one."""
         self.linear.weight.copy_(other.gain * other.linear.weight)
         self.linear.bias.copy_(other.gain * other.linear.bias + other.offset)
+
+
+class CriteriaHead(nn.Module):
+    """scores_c = weight_c · hidden + bias_c: one score per criterion, while ratings are learned.
+
+    Args:
+        hidden_size: H.
+        num_criteria: C.
+        seed: weights start as those of `ScalarHead`.
+    """
+
+    def __init__(self, hidden_size: int, num_criteria: int, seed: int = 0) -> None:
+        super().__init__()
+        self.num_criteria = num_criteria
+        self.linear = nn.Linear(hidden_size, num_criteria)
+        start = torch.randn(num_criteria, hidden_size, generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            self.linear.weight.copy_(start * (hidden_size + 1) ** -0.5)
+        nn.init.zeros_(self.linear.bias)
+
+    @classmethod
+    def beside(cls, head: ScalarHead, num_criteria: int, seed: int) -> CriteriaHead:
+        """Criteria's heads that read the same states, on the same device."""
+        return cls(head.linear.in_features, num_criteria, seed).to(head.linear.weight.device)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(..., H) → (..., C) float32."""
+        return self.linear(hidden.to(self.linear.weight.dtype)).float()
+
+    @torch.no_grad()
+    def combined(self, weights: Sequence[float]) -> ScalarHead:
+        """One head whose score is Σ_c weights_c · scores_c / Σ_c |weights_c|."""
+        shares = torch.tensor(weights, device=self.linear.weight.device)
+        shares = shares / shares.abs().sum()
+        head = ScalarHead(self.linear.in_features).to(shares.device)
+        head.linear.weight.copy_((shares @ self.linear.weight)[None])
+        head.linear.bias.copy_((shares @ self.linear.bias)[None])
+        return head

@@ -7,10 +7,15 @@ from typing import Literal
 from pydantic import SerializeAsAny
 
 from preflab.settings.base import Settings, StageSettings, setting
+from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.dpo import DpoSettings
 from preflab.settings.evaluation import EvaluateSettings, ReportSettings
 from preflab.settings.feedback import JudgeSettings, PanelSettings, PreferencesSettings
+from preflab.settings.grpo import GrpoSettings
 from preflab.settings.learning import RewardSettings, SftSettings, TinySettings
+from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.settings.ppo import PpoSettings
+from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
 
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
@@ -20,7 +25,12 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "judge": JudgeSettings,
     "preferences": PreferencesSettings,
     "reward": RewardSettings,
+    "rating": RatingSettings,
+    "dpo": DpoSettings,
     "ppo": PpoSettings,
+    "grpo": GrpoSettings,
+    "online_dpo": OnlineDpoSettings,
+    "best_of_n": BestOfNSettings,
     "evaluate": EvaluateSettings,
     "report": ReportSettings,
 }

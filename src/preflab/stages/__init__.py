@@ -20,7 +20,22 @@ from preflab.stages.base import StageContext, StageResult
 
 MODULES: dict[str, str] = {
     kind: f"preflab.stages.{kind}"
-    for kind in ("tiny", "sft", "sample", "judge", "preferences", "reward", "ppo", "evaluate", "report")
+    for kind in (
+        "tiny",
+        "sft",
+        "sample",
+        "judge",
+        "preferences",
+        "reward",
+        "rating",
+        "dpo",
+        "ppo",
+        "grpo",
+        "online_dpo",
+        "best_of_n",
+        "evaluate",
+        "report",
+    )
 }
 """Kind → the module that runs it."""
 

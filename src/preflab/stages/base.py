@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.progress import progress
 from preflab.recipe import Recipe
-from preflab.settings.recipe import DeviceSettings
+from preflab.settings.recipe import STAGE_SETTINGS, DeviceSettings
 from preflab.stages.data import Row, read_data, read_prompts
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ class StageOutput:
 
     @property
     def model(self) -> Path:
-        """The folder of what it trained: `reward/` of a reward stage, `model/` of every other."""
-        return self.folder / ("reward" if self.kind == "reward" else "model")
+        """The folder of what it trained: `reward/` where it makes a reward model, `model/` of every other."""
+        return self.folder / ("reward" if STAGE_SETTINGS[self.kind].makes == "reward" else "model")
 
 
 @dataclass(frozen=True)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
+from preflab.stages.reward_base import RewardBase, reference_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preflab.models.trunk import Trunk
-    from preflab.rewards.rankings import Encoder, Ranking
+    from preflab.rewards.rankings import Ranking
 
 VERSION = 2
 distributed = True
@@ -39,8 +36,8 @@ def run(ctx: StageContext) -> StageResult:
     settings: RewardSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
     other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
-    base = _Base.load(ctx)
-    train, held_out = split_by_prompt(base.rankings(data, settings), settings.held_out, ctx.seed)
+    base = RewardBase.load(ctx)
+    train, held_out = split_by_prompt(_rankings(base, data, settings), settings.held_out, ctx.seed)
     num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)
     rows = train_reward_model(
@@ -54,10 +51,10 @@ def run(ctx: StageContext) -> StageResult:
         name=ctx.name,
     )
     train = random.Random(derive_seed(ctx.seed, "report")).sample(train, min(len(train), MAX_TRAIN_RANKINGS))
-    parts = {"train": train, "held_out": held_out, "test": base.rankings(other, settings) if other else []}
+    parts = {"train": train, "held_out": held_out, "test": _rankings(base, other, settings) if other else []}
     budget = settings.optimiser.tokens_per_micro_batch
     raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
-    reference = _reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
+    reference = reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
     normalise(base.trunk, reference)
     report = _report(ctx, base, parts, raw, reference, {"train": data.origin, "test": other.origin if other else None})
     report["nuisance"] = {name: value for name, value in rows[-1].items() if name.startswith("nuisance/")}
@@ -70,83 +67,24 @@ def run(ctx: StageContext) -> StageResult:
     return _result(report)
 
 
-@dataclass
-class _Base:
-    """The trunk a reward model grows on, and how text reaches it."""
+def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings) -> list[Ranking]:
+    """The preferences, tokenized."""
+    from preflab.rewards.rankings import make_rankings
 
-    ref: Path | str
-    weights_hash: str
-    trunk: Trunk
-    encoder: Encoder
-
-    @classmethod
-    def load(cls, ctx: StageContext) -> _Base:
-        """A decoder or an encoder, with a fresh reward role."""
-        from preflab.models.facts import model_facts
-        from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
-        from preflab.models.packages import resolve_package
-        from preflab.models.trunk import Trunk
-        from preflab.rewards.rankings import Encoder
-        from preflab.rewards.score import base_hash, is_decoder
-
-        settings: RewardSettings = ctx.settings
-        named = ctx.model_folder(settings.model)
-        folder = resolve_package(named)
-        causal = is_decoder(folder)
-        tokenizer = load_tokenizer(folder, writes=causal)
-        model = (load_causal_lm if causal else load_encoder)(folder, dtype=ctx.device.dtype)
-        limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
-        weights = base_hash(folder, model)
-        pooling = settings.pooling or ("last" if causal else "mean")
-        trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("reward",), seed=ctx.seed, pooling=pooling)
-        return cls(named, weights, trunk, Encoder(tokenizer, causal, min(limits, default=2**31)))
-
-    def rankings(self, data: PreferenceData, settings: RewardSettings) -> list[Ranking]:
-        """The preferences, tokenized."""
-        from preflab.rewards.rankings import make_rankings
-
-        return make_rankings(
-            data.preferences,
-            data.prompts,
-            data.completions,
-            self.encoder,
-            soft_labels=settings.soft_labels,
-            fail_as_rejected=settings.fail_as_rejected,
-            ties=settings.likelihood == "davidson",
-        )
-
-    def save(self, folder: Path) -> None:
-        """The reward model's folder; a base on this machine is named from there, so that a workspace can move."""
-        from preflab.rewards.score import save_reward_model
-
-        local = Path(self.ref).is_dir()
-        base = os.path.relpath(Path(self.ref).resolve(), folder.resolve()) if local else str(self.ref)
-        save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
-
-
-def _reference_scores(ctx: StageContext, base: _Base, labelled: Sequence[Tensor]) -> Tensor:
-    """(N,) raw scores that get mean 0 and variance 1: of the labelled completions, or of a stage's samples."""
-    import torch
-
-    from preflab.files import read_json
-    from preflab.rewards.score import reward_scores
-
-    settings: RewardSettings = ctx.settings
-    if settings.reference is None:
-        return torch.cat(list(labelled))
-    ids = read_json(ctx.inputs[settings.reference].folder / "completions.json")
-    completions = ctx.workspace.completions(ids)
-    prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    sequences = [
-        base.encoder(prompts[c.prompt_id], c.text, ended=c.finish_reason != "length", token_ids=c.token_ids)
-        for c in completions
-    ]
-    return reward_scores(base.trunk, sequences, settings.optimiser.tokens_per_micro_batch)
+    return make_rankings(
+        data.preferences,
+        data.prompts,
+        data.completions,
+        base.encoder,
+        soft_labels=settings.soft_labels,
+        fail_as_rejected=settings.fail_as_rejected,
+        ties=settings.likelihood == "davidson",
+    )
 
 
 def _report(
     ctx: StageContext,
-    base: _Base,
+    base: RewardBase,
     parts: Mapping[str, Sequence[Ranking]],
     raw: Mapping[str, Sequence[Tensor]],
     reference: Tensor,

@@ -42,6 +42,12 @@ GLOSSARY: dict[str, Metric] = {
     "loss/bradley_terry": Metric(
         "−log σ(chosen − rejected)", "nats", "below ln 2 = 0.69", "stays at 0.69: learns nothing"
     ),
+    "loss/rating": Metric(
+        "mean squared error of the ratings, on scales of mean 0 and variance 1",
+        "",
+        "below 1",
+        "stays at 1: knows the mean",
+    ),
     "loss/dpo": Metric(
         "−log σ(β · difference of log-ratios) against the labels", "nats", "below ln 2 = 0.69", "stays at 0.69"
     ),
@@ -101,8 +107,10 @@ GLOSSARY: dict[str, Metric] = {
         "Davidson's log ν, learned: how often equals are called a tie", "", "−2 to 1", "below −5: no ties in the data"
     ),
     "nuisance/length_slope": Metric(
-        "score units that one spread of length explains by itself (length_control)", "raw score", "near what the data "
-        "lean on length", "0 after many steps: raise nuisance_learning_rate"
+        "score units that one spread of length explains by itself (length_control)",
+        "raw score",
+        "near what the data lean on length",
+        "0 after many steps: raise nuisance_learning_rate",
     ),
     "score/margin": Metric("mean score of chosen minus rejected", "raw score", "grows slowly", "explodes: overfitting"),
     "score/std": Metric("standard deviation of the raw scores", "raw score", "about 1", "tiny: head not learning"),

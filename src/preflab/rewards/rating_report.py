@@ -1,0 +1,115 @@
+"""How good a model of ratings is: error per criterion beside "always the mean", order within a prompt."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from preflab.rewards.ratings import Rated, Scale
+from preflab.rewards.report import ScoredGroup
+
+Interval = Callable[[NDArray[np.float64], Sequence[str]], Mapping[str, Any]]
+
+
+def rating_quality(
+    rows: Sequence[Rated],
+    scores: Sequence[Sequence[float]],
+    criteria: Sequence[str],
+    scales: Sequence[Scale],
+    interval: Interval,
+) -> dict[str, dict[str, Any]]:
+    """Figures per criterion, in the ratings' own units.
+
+    Args:
+        rows: completions with ratings.
+        scores: (N, C) of the criteria's heads.
+        criteria: their names.
+        scales: target = (rating − mean) / std, from training.
+        interval: gives a mean its interval, prompts resampled.
+
+    Returns:
+        num: completions rated; squared_error: mean with interval; rmse: its root; rmse_of_mean: the root of what the
+        training mean would score; explained: 1 − squared error / that of the training mean, 0 or less where the model
+        knows nothing; tau: mean Kendall tau-b within prompts with interval, null where no prompt has two that differ.
+    """
+    found = {}
+    for c, (name, scale) in enumerate(zip(criteria, scales, strict=True)):
+        given = [
+            (row, scale.mean + scale.std * scores[i][c]) for i, row in enumerate(rows) if row.ratings[c] is not None
+        ]
+        prompts = [row.prompt_id for row, _ in given]
+        truth = np.array([row.ratings[c] for row, _ in given], dtype=np.float64)
+        errors = (np.array([predicted for _, predicted in given]) - truth) ** 2
+        of_mean = float(((truth - scale.mean) ** 2).mean()) if len(truth) else float("nan")
+        taus = _taus(prompts, truth, [predicted for _, predicted in given])
+        found[name] = {
+            "num": len(given),
+            "squared_error": dict(interval(errors, prompts)) if given else None,
+            "rmse": float(errors.mean() ** 0.5) if given else float("nan"),
+            "rmse_of_mean": of_mean**0.5,
+            "explained": 1 - float(errors.mean()) / of_mean if of_mean > 0 else 0.0,
+            "tau": dict(interval(np.array(list(taus.values())), list(taus))) if taus else None,
+        }
+    return found
+
+
+def overall_groups(
+    rows: Sequence[Rated], scales: Sequence[Scale], criteria: Mapping[str, float], scores: Sequence[float]
+) -> list[ScoredGroup]:
+    """One group per prompt: the completions with all ratings, their combined scores, and pairs by the combined rating.
+
+    The combined rating is Σ weight · (rating − mean) / std, which is what the combined head predicts.
+    """
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        if all(rating is not None for rating in row.ratings):
+            places[row.prompt_id].append(i)
+    return [_group(prompt, rows, found, scales, criteria, scores) for prompt, found in places.items()]
+
+
+def _group(
+    prompt: str,
+    rows: Sequence[Rated],
+    places: Sequence[int],
+    scales: Sequence[Scale],
+    criteria: Mapping[str, float],
+    scores: Sequence[float],
+) -> ScoredGroup:
+    overall = [
+        round(
+            sum(
+                weight * ((rating or 0.0) - scale.mean) / scale.std
+                for weight, rating, scale in zip(criteria.values(), rows[i].ratings, scales, strict=True)
+            ),
+            9,
+        )
+        for i in places
+    ]
+    pairs = tuple((a, b) for a in range(len(places)) for b in range(len(places)) if overall[a] > overall[b])
+    return ScoredGroup(
+        prompt_id=prompt,
+        scores=tuple(scores[i] for i in places),
+        lengths=tuple(rows[i].length for i in places),
+        ranks=tuple(1 + sum(other > mine for other in overall) for mine in overall),
+        pairs=pairs,
+    )
+
+
+def _taus(
+    prompts: Sequence[str], truth: Sequence[float] | NDArray[np.float64], predicted: Sequence[float]
+) -> dict[str, float]:
+    """Prompt → Kendall's tau-b of its completions; prompts whose ratings do not differ are left out."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for i, prompt in enumerate(prompts):
+        places[prompt].append(i)
+    taus = {}
+    for prompt, found in places.items():
+        if len({float(truth[i]) for i in found}) > 1:
+            tau = float(kendalltau([truth[i] for i in found], [predicted[i] for i in found]).statistic)
+            taus[prompt] = 0.0 if np.isnan(tau) else tau  # one score for all of them orders nothing
+    return taus

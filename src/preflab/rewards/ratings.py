@@ -1,0 +1,118 @@
+"""Ratings as the trainer sees them: completions with one number per criterion, and what a criterion's 0 and 1 mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+from preflab.errors import PreflabError, nearest
+from preflab.records import Completion, Preference, Prompt
+from preflab.rewards.rankings import Encoder, Ranking
+from preflab.training.batches import Sequence
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a criterion's ratings become numbers of mean 0 and variance 1: target = (rating − mean) / std."""
+
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, criterion: str, ratings: Seq[float]) -> Scale:
+        """That of the training ratings.
+
+        Raises:
+            PreflabError: fewer than two, or all of them equal.
+        """
+        mean = sum(ratings) / max(1, len(ratings))
+        variance = sum((rating - mean) ** 2 for rating in ratings) / max(1, len(ratings))
+        if variance <= 0:
+            raise PreflabError(
+                f"criterion {criterion!r}: {len(ratings)} ratings that all say the same",
+                "ratings that differ",
+                "leave the criterion out with `criteria`, or collect more ratings",
+            )
+        return cls(mean, variance**0.5)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """One completion with its mean rating per criterion."""
+
+    prompt_id: str
+    sequence: Sequence
+    ratings: tuple[float | None, ...]
+    """In the order of the criteria; None = nobody gave one."""
+    length: int
+    """Characters."""
+
+
+def criteria_of(preferences: Iterable[Preference], wanted: Mapping[str, float]) -> dict[str, float]:
+    """Criterion → weight: the wanted ones, or all that were rated, weighing alike.
+
+    Raises:
+        PreflabError: no ratings at all, or a wanted criterion nobody rated.
+    """
+    found = sorted(
+        {
+            name
+            for preference in preferences
+            for name, given in preference.scores.items()
+            if any(value is not None for value in given)
+        }
+    )
+    if not found:
+        raise PreflabError(
+            "preferences without ratings",
+            "scores per completion (Likert answers of a campaign, or an imported file with ratings)",
+            "use a stage of kind `reward` for rankings and pairs",
+        )
+    for name in wanted:
+        if name not in found:
+            raise PreflabError(
+                f"criterion {name!r}: nobody rated it",
+                f"one of {', '.join(found)}" + (f"; near it: {near}" if (near := nearest(name, found)) else ""),
+            )
+    return dict(wanted) or dict.fromkeys(found, 1.0)
+
+
+def make_rated(
+    preferences: Iterable[Preference],
+    prompts: Mapping[str, Prompt],
+    completions: Mapping[str, Completion],
+    encoder: Encoder,
+    criteria: Seq[str],
+) -> list[Rated]:
+    """Every completion with at least one rating; one that stands in several groups comes once per group."""
+    rows = []
+    for preference in preferences:
+        prompt = prompts[preference.prompt_id]
+        for place, completion_id in enumerate(preference.completion_ids):
+            given = tuple(preference.scores[name][place] if name in preference.scores else None for name in criteria)
+            if any(rating is not None for rating in given):
+                completion = completions[completion_id]
+                ended = completion.finish_reason != "length"
+                sequence = encoder(prompt, completion.text, ended=ended, token_ids=completion.token_ids)
+                rows.append(Rated(prompt.id, sequence, given, len(completion.text)))
+    return rows
+
+
+def split_rated(rows: Seq[Rated], held_out: float, seed: int) -> tuple[list[Rated], list[Rated]]:
+    """Train and held-out rows; every prompt is wholly on one side."""
+    from preflab.rewards.rankings import split_by_prompt
+
+    stand_ins = {row.prompt_id: Ranking(row.prompt_id, (), (), (), ()) for row in rows}
+    _, apart = split_by_prompt(list(stand_ins.values()), held_out, seed)
+    names = {ranking.prompt_id for ranking in apart}
+    return [r for r in rows if r.prompt_id not in names], [r for r in rows if r.prompt_id in names]
+
+
+def scales_of(rows: Seq[Rated], criteria: Seq[str]) -> list[Scale]:
+    """The scale of every criterion on these rows."""
+    columns = [[r.ratings[c] for r in rows] for c in range(len(criteria))]
+    return [
+        Scale.of(name, [value for value in column if value is not None])
+        for name, column in zip(criteria, columns, strict=True)
+    ]

@@ -1,0 +1,150 @@
+"""A reward model learns ratings: mean squared error, one head per criterion on one trunk (R9).
+
+    loss = Σ_completions Σ_criteria (score − target)² / (ratings of the whole step),   target = (rating − mean) / std
+
+Mean and spread are those of the training ratings, so a criterion rated from 3 to 5 counts as much as one rated from 1
+to 5. Each labeler's own offset and spread were removed where the labelers are still known: `feedback.ratings`. When
+training ends the heads become one, reward = Σ weight · score / Σ |weight|, and the model is a reward model like any
+other. Source: Likert ratings with mean squared error, as HelpSteer (Wang et al. 2023, section 3.1) does per attribute.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Seq
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from preflab.models.heads import CriteriaHead
+from preflab.models.trunk import Trunk
+from preflab.progress import progress
+from preflab.rewards.ratings import Rated, Scale
+from preflab.settings.rating import RatingSettings
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import own_micro_batches, rows_of_step
+from preflab.training.processes import sum_over_processes
+from preflab.training.state import RunState
+
+
+def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
+    """Σ (scores − targets)² / denominator over the places where a target is given; 0-d.
+
+    scores (N, C); targets (N, C) with NaN where nobody rated.
+    """
+    given = ~targets.isnan()
+    errors = torch.where(given, scores - torch.where(given, targets, 0.0), 0.0)
+    return errors.square().sum() / denominator
+
+
+def targets_of(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
+    """(N, C) ratings on their scales, NaN where there is none."""
+    return torch.tensor(
+        [
+            [
+                float("nan") if r is None else (r - scale.mean) / scale.std
+                for r, scale in zip(row.ratings, scales, strict=True)
+            ]
+            for row in rows
+        ]
+    )
+
+
+def train_on_ratings(
+    trunk: Trunk,
+    rows: Seq[Rated],
+    scales: Seq[Scale],
+    settings: RatingSettings,
+    *,
+    num_steps: int,
+    folder: Path,
+    seed: int,
+    accelerator: Any,
+    name: str = "rating",
+) -> CriteriaHead:
+    """Train the reward role of a trunk with a head per criterion; goes on from the folder's checkpoint.
+
+    Args:
+        trunk: a trunk with a role "reward"; its head is exchanged for one with C outputs.
+        rows: the training share.
+        scales: one per criterion.
+        settings: completions per step, optimiser, checkpoints.
+        num_steps: optimiser steps in all, those done before a restart included.
+        folder: metrics.jsonl and checkpoint/ lie here.
+        seed: of heads and of the order of the rows.
+        accelerator: see `training.processes`.
+        name: shown beside the progress bar.
+
+    Returns:
+        The heads; `CriteriaHead.combined` makes one of them.
+    """
+    if settings.optimiser.gradient_checkpointing:
+        trunk.enable_gradient_checkpointing()
+    heads = CriteriaHead.beside(trunk.head("reward"), len(scales), seed)
+    trunk.heads["reward"] = heads
+    learning = [parameter for _, parameter in trunk.parameters_of("reward")]
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = RunState(trunk, optimiser)
+    state.load(folder / "checkpoint")
+    log = MetricsLog(folder / "metrics.jsonl", step=state.step)
+    targets = targets_of(rows, scales)
+
+    with progress(name, total=num_steps, done=state.step) as bar:
+        while state.step < num_steps:
+            started = time.perf_counter()
+
+            # 1 collect: the next completions, in an order that seed and step decide
+            chosen = rows_of_step(state.step, len(rows), settings.num_completions_per_step, seed)
+
+            # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
+            rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
+            optimiser.zero_grad(set_to_none=True)
+            loss = accumulate(model, [rows[i] for i in chosen], targets[chosen], settings, trunk.pad_id, accelerator)
+            norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
+            optimiser.step()
+
+            # 3 log
+            figures = {"loss/total": loss, "loss/rating": loss, "grad/norm": norm, "learning_rate": rate}
+            figures["time/step"] = time.perf_counter() - started
+            if accelerator.is_main_process:
+                log.write(state.step, figures)
+            accelerator.log(figures, step=state.step)
+            state.step += 1
+            if accelerator.is_main_process and state.step % settings.run.save_every == 0:
+                state.save(folder / "checkpoint")
+            bar.advance(1, loss=loss)
+    return heads
+
+
+def accumulate(
+    model: Any, rows: Seq[Rated], targets: Tensor, settings: RatingSettings, pad_id: int, accelerator: Any
+) -> float:
+    """Leave the gradient of one optimiser step in the parameters; returns its loss over all processes."""
+    denominator = float((~targets.isnan()).sum())
+    batches = token_budget_batches([len(r.sequence) for r in rows], settings.optimiser.tokens_per_micro_batch)
+    total = torch.zeros((), device=accelerator.device)
+    for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
+        batch = collate([rows[i].sequence for i in indices], pad_id).to(accelerator.device)
+        scores = model(batch, ("reward",))["reward"].rewards
+        loss = rating_loss(scores, targets[indices].to(accelerator.device), denominator)
+        accelerator.backward(factor * loss)
+        total += loss.detach() * bool(factor)
+    return float(sum_over_processes(accelerator, total))
+
+
+@torch.no_grad()
+def rating_scores(trunk: Trunk, rows: Seq[Rated], tokens_per_batch: int) -> Tensor:
+    """(N, C) scores of rows by the criteria's heads, on the CPU."""
+    scores = torch.zeros(len(rows), cast(CriteriaHead, trunk.heads["reward"]).num_criteria)
+    for indices in token_budget_batches([len(r.sequence) for r in rows], tokens_per_batch):
+        batch = collate([rows[i].sequence for i in indices], trunk.pad_id).to(trunk.device)
+        rewards = trunk(batch, ("reward",))["reward"].rewards
+        assert rewards is not None
+        scores[indices] = rewards.float().cpu()
+    return scores

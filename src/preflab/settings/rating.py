@@ -1,0 +1,64 @@
+"""Settings of reward models that learn ratings."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
+
+from preflab.settings.base import StageSettings, setting
+from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
+
+
+class RatingSettings(StageSettings):
+    """Stage `rating`: a reward model that predicts ratings, by mean squared error per criterion."""
+
+    makes: ClassVar[str] = "reward"
+    kind: Literal["rating"] = "rating"
+    model: str = setting(
+        ...,
+        "The trunk: a stage that makes a model, a folder or a Hub id; decoder or encoder.",
+        "required",
+        refers="model",
+    )
+    preferences: str = setting(
+        ..., "A stage that makes preferences with ratings, or a data name.", "required", refers="preferences"
+    )
+    test_preferences: str | None = setting(
+        None, "Other ratings to be tested on besides the held-out share.", "choice", refers="preferences"
+    )
+    criteria: dict[str, float] = setting(
+        {},
+        "Criterion → its weight in the reward, of ratings with mean 0 and variance 1; empty: all, weighing alike.",
+        "choice: no criterion is preferred unless said",
+    )
+    reference: str | None = setting(
+        None,
+        "A sample stage whose completions get mean 0 and variance 1; None: those that were rated.",
+        "Ziegler et al. 2019, section 2: mean 0 and variance 1 on samples of the reference",
+        refers="completions",
+    )
+    held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
+    num_epochs: int = setting(1, "Passes over the rated completions.", "choice: as for rankings", ge=1)
+    num_completions_per_step: int = setting(32, "Rated completions in one optimiser step.", "choice", ge=1)
+    lora: LoraSettings | None = setting(
+        LoraSettings(), "Adapters; None: full fine-tuning.", "choice: shares the policy's trunk"
+    )
+    pooling: Literal["last", "mean", "first"] | None = setting(
+        None, "Where the score is read; None: last token for decoders, mean for encoders.", "choice: as pretrained"
+    )
+    max_tokens: int | None = setting(
+        None,
+        "Longest prompt + completion; longer ones lose their beginning. None: the context.",
+        "choice: the end of a dialogue decides",
+    )
+    optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
+    run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
+
+    @field_validator("criteria")
+    @classmethod
+    def _something_weighs(cls, criteria: dict[str, float]) -> dict[str, float]:
+        """Weights that are all 0 reward nothing."""
+        if criteria and not any(criteria.values()):
+            raise ValueError("every criterion has weight 0: give at least one of them a weight")
+        return criteria

@@ -1,0 +1,152 @@
+"""Stage `rating`: a reward model from ratings, with a report on completions it has not seen (R9)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from preflab.settings.rating import RatingSettings
+from preflab.stages.base import StageContext, StageResult
+from preflab.stages.preference_data import PreferenceData, read_preferences
+from preflab.stages.reward_base import RewardBase, reference_scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preflab.rewards.ratings import Rated, Scale
+
+VERSION = 1
+distributed = True
+
+REPORT, HEADS = "reward_report.json", "criteria.safetensors"
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Train one head per criterion, make one of them, normalise, leave the model in `reward/` and its figures."""
+    from preflab.files import write_json
+    from preflab.rewards.ratings import criteria_of, scales_of, split_rated
+    from preflab.rewards.regression import rating_scores, train_on_ratings
+    from preflab.rewards.train import normalise
+    from preflab.stages.learning import CHECKPOINT, accelerator_for
+    from preflab.training.order import steps_per_epoch
+    from preflab.training.tensor_files import write_tensors
+
+    settings: RatingSettings = ctx.settings
+    data = read_preferences(ctx, settings.preferences)
+    other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
+    criteria = criteria_of(data.preferences, settings.criteria)
+    base = RewardBase.load(ctx)
+    train, held_out = split_rated(_rows(base, data, criteria), settings.held_out, ctx.seed)
+    parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria) if other else []}
+    scales = scales_of(train, list(criteria))
+    accelerator = accelerator_for(ctx, settings.run)
+    heads = train_on_ratings(
+        base.trunk,
+        train,
+        scales,
+        settings,
+        num_steps=settings.num_epochs * steps_per_epoch(len(train), settings.num_completions_per_step),
+        folder=ctx.folder,
+        seed=ctx.seed,
+        accelerator=accelerator,
+        name=ctx.name,
+    )
+    budget = settings.optimiser.tokens_per_micro_batch
+    scores = {name: rating_scores(base.trunk, rows, budget) for name, rows in parts.items()}
+    weights = list(criteria.values())
+    base.trunk.heads["reward"] = heads.combined(weights)
+    raw = {name: _combined(found, weights) for name, found in scores.items()}
+    reference = reference_scores(ctx, base, [raw["train"], raw["held_out"]])
+    normalise(base.trunk, reference)
+    origin = {"train": data.origin, "test": other.origin if other else None}
+    report = _report(ctx, base, criteria, scales, parts, scores, raw, reference, origin)
+    if accelerator.is_main_process:
+        base.save(ctx.folder / "reward")
+        write_tensors(ctx.folder / "reward" / HEADS, heads.state_dict())
+        write_json(ctx.folder / REPORT, report)
+        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return _result(report)
+
+
+def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float]) -> list[Rated]:
+    from preflab.rewards.ratings import make_rated
+
+    return make_rated(data.preferences, data.prompts, data.completions, base.encoder, list(criteria))
+
+
+def _combined(scores: Tensor, weights: Sequence[float]) -> Tensor:
+    """(N,) Σ weight · score / Σ |weight|, as the combined head gives it."""
+    shares = scores.new_tensor(weights)
+    return scores @ (shares / shares.abs().sum())
+
+
+def _report(
+    ctx: StageContext,
+    base: RewardBase,
+    criteria: Mapping[str, float],
+    scales: Sequence[Scale],
+    parts: Mapping[str, Sequence[Rated]],
+    scores: Mapping[str, Tensor],
+    raw: Mapping[str, Tensor],
+    reference: Tensor,
+    origin: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of reward_report.json: figures on pairs as the stage `reward` has them, and errors per criterion."""
+    from preflab.evaluation.statistics import bootstrap_mean
+    from preflab.rewards.rating_report import overall_groups, rating_quality
+    from preflab.rewards.report import pair_quality, scores_by_rank
+
+    def interval(values: Any, clusters: Any) -> dict[str, Any]:
+        return bootstrap_mean(values, clusters, seed=ctx.seed % 2**32).to_json()
+
+    head = base.trunk.head("reward")
+    gain, offset = float(head.gain), float(head.offset)
+    groups = {name: overall_groups(rows, scales, criteria, raw[name].tolist()) for name, rows in parts.items()}
+    report: dict[str, Any] = {
+        "model": ctx.settings.model,
+        "base": base.weights_hash,
+        "likelihood": "ratings",
+        "pooling": base.trunk.pooling,
+        "gain": gain,
+        "offset": offset,
+        "reference": {
+            "num": len(reference),
+            "mean": float(reference.double().mean()),
+            "std": float(reference.double().std(correction=0)),
+            "of": ctx.settings.reference or ctx.settings.preferences,
+        },
+        "data": dict(origin),
+        "criteria": {
+            name: {"weight": weight, "mean": scale.mean, "std": scale.std}
+            for (name, weight), scale in zip(criteria.items(), scales, strict=True)
+        },
+        "fails": None,
+        "nuisance": {},
+        "by_rank": scores_by_rank(groups["held_out"], lambda score: gain * score + offset),
+    }
+    for name, rows in parts.items():
+        report[name] = pair_quality(groups[name], interval) if rows else None
+    report["ratings"] = {
+        name: rating_quality(rows, scores[name].tolist(), list(criteria), scales, interval)
+        for name, rows in parts.items()
+        if rows
+    }
+    return report
+
+
+def _result(report: Mapping[str, Any]) -> StageResult:
+    figures: dict[str, float | str] = {}
+    for part, criteria in report["ratings"].items():
+        for name, quality in criteria.items():
+            figures[f"{part}/{name}/rmse"] = quality["rmse"]
+            figures[f"{part}/{name}/explained"] = quality["explained"]
+    held_out = report["ratings"]["held_out"]
+    errors = ", ".join(
+        f"{name} {quality['rmse']:.2f} (always the mean: {quality['rmse_of_mean']:.2f})"
+        for name, quality in held_out.items()
+    )
+    num = max(quality["num"] for quality in held_out.values())
+    return StageResult(f"error on {num} held-out completions: {errors}", figures)

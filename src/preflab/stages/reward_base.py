@@ -1,0 +1,79 @@
+"""The trunk a reward model grows on, and the completions its scores are normalised on; for pairs and for ratings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preflab.settings.learning import RewardSettings
+from preflab.settings.rating import RatingSettings
+from preflab.stages.base import StageContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from preflab.models.trunk import Trunk
+    from preflab.rewards.rankings import Encoder
+
+
+@dataclass
+class RewardBase:
+    """The trunk a reward model grows on, and how text reaches it."""
+
+    ref: Path | str
+    weights_hash: str
+    trunk: Trunk
+    encoder: Encoder
+
+    @classmethod
+    def load(cls, ctx: StageContext) -> RewardBase:
+        """A decoder or an encoder, with a fresh reward role."""
+        from preflab.models.facts import model_facts
+        from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
+        from preflab.models.packages import resolve_package
+        from preflab.models.trunk import Trunk
+        from preflab.rewards.rankings import Encoder
+        from preflab.rewards.score import base_hash, is_decoder
+
+        settings: RewardSettings | RatingSettings = ctx.settings
+        named = ctx.model_folder(settings.model)
+        folder = resolve_package(named)
+        causal = is_decoder(folder)
+        tokenizer = load_tokenizer(folder, writes=causal)
+        model = (load_causal_lm if causal else load_encoder)(folder, dtype=ctx.device.dtype)
+        limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
+        weights = base_hash(folder, model)
+        pooling = settings.pooling or ("last" if causal else "mean")
+        trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("reward",), seed=ctx.seed, pooling=pooling)
+        return cls(named, weights, trunk, Encoder(tokenizer, causal, min(limits, default=2**31)))
+
+    def save(self, folder: Path) -> None:
+        """The reward model's folder; a base on this machine is named from there, so that a workspace can move."""
+        from preflab.rewards.score import save_reward_model
+
+        local = Path(self.ref).is_dir()
+        base = os.path.relpath(Path(self.ref).resolve(), folder.resolve()) if local else str(self.ref)
+        save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
+
+
+def reference_scores(ctx: StageContext, base: RewardBase, labelled: Sequence[Tensor]) -> Tensor:
+    """(N,) raw scores that get mean 0 and variance 1: of the labelled completions, or of a stage's samples."""
+    import torch
+
+    from preflab.files import read_json
+    from preflab.rewards.score import reward_scores
+
+    settings: RewardSettings | RatingSettings = ctx.settings
+    if settings.reference is None:
+        return torch.cat(list(labelled))
+    ids = read_json(ctx.inputs[settings.reference].folder / "completions.json")
+    completions = ctx.workspace.completions(ids)
+    prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+    sequences = [
+        base.encoder(prompts[c.prompt_id], c.text, ended=c.finish_reason != "length", token_ids=c.token_ids)
+        for c in completions
+    ]
+    return reward_scores(base.trunk, sequences, settings.optimiser.tokens_per_micro_batch)

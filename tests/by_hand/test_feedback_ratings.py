@@ -1,0 +1,96 @@
+"""Labelers' own scales: planted offsets and spreads are found, what differs in worth is left in."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from preflab.feedback.ratings import OwnScale, Rating, level_ratings, levelled, own_scales
+from preflab.records import Judgment, LikertAnswer, ThumbsAnswer
+
+WORTH = {f"item {n}": 1 + n % 5 for n in range(200)}
+
+
+def test_levelling_by_hand() -> None:
+    # Centre 3: a 5 of somebody who adds 1 and goes twice as far is 3 + (5 − 3 − 1) / 2.
+    assert levelled(5.0, OwnScale(1.0, 2.0, 9), 3.0) == pytest.approx(3.5)
+
+
+def test_planted_offsets_are_found() -> None:
+    # Worth 1 to 5, mean 3; labelers add −1, 0, +1. With 200 ratings each the prior of 4 takes 2 % off.
+    ratings = [
+        Rating(name, item, worth + add)
+        for name, add in (("a", -1), ("b", 0), ("c", 1))
+        for item, worth in WORTH.items()
+    ]
+    found = own_scales(ratings)
+    assert [round(found[name].offset, 1) for name in "abc"] == [-1.0, 0.0, 1.0]
+    assert [round(found[name].spread, 1) for name in "abc"] == [1.0, 1.0, 1.0]
+
+
+def test_a_planted_spread_is_found() -> None:
+    # c goes half as far from the middle as a and b.
+    ratings = [
+        Rating(n, item, 3 + s * (worth - 3))
+        for n, s in (("a", 1.0), ("b", 1.0), ("c", 0.5))
+        for item, worth in WORTH.items()
+    ]
+    found = own_scales(ratings)
+    assert found["c"].spread / found["a"].spread == pytest.approx(0.5, abs=0.03)
+
+
+def test_who_rated_better_things_is_not_taken_for_lenient() -> None:
+    # a rates everything; b only the good half, c only the bad half; nobody adds anything.
+    good = [(item, worth) for item, worth in WORTH.items() if worth >= 3]
+    bad = [(item, worth) for item, worth in WORTH.items() if worth < 3]
+    ratings = [Rating("a", item, worth) for item, worth in WORTH.items()]
+    ratings += [Rating("b", item, worth) for item, worth in good] + [Rating("c", item, worth) for item, worth in bad]
+    found = own_scales(ratings)
+    assert all(abs(scale.offset) < 0.05 for scale in found.values())
+
+
+def test_few_ratings_and_lonely_ones_move_nobody() -> None:
+    ratings = [Rating(name, item, worth) for name in ("a", "b") for item, worth in WORTH.items()]
+    found = own_scales([*ratings, Rating("new", "item 0", 5.0), Rating("alone", "seen by nobody else", 5.0)])
+    # new gave 5 for a worth of 1: 4 too much, once, against a prior of four ratings: at most 4/5
+    assert 0.3 < found["new"].offset < 0.9
+    assert found["alone"].offset == pytest.approx(0.0, abs=0.05)
+    assert own_scales([]) == {}
+
+
+def judgment(labeler: str, answer: LikertAnswer | ThumbsAnswer, completions: tuple[str, ...]) -> Judgment:
+    return Judgment(
+        f"j-{labeler}-{completions[0]}",
+        "c",
+        f"t-{completions[0]}",
+        "p",
+        completions,
+        (0, 1),
+        "?",
+        1,
+        answer,
+        labeler,
+        "person",
+    )
+
+
+def test_judgments_are_levelled_and_their_order_within_a_labeler_kept() -> None:
+    rng = random.Random(0)
+    judgments = []
+    for pair in [(f"x{n}", f"y{n}") for n in range(60)]:
+        worth = rng.choice([(2, 4), (3, 3), (4, 2)])
+        for name, add in (("strict", -1), ("plain", 0), ("kind", 1)):
+            judgments.append(judgment(name, LikertAnswer({"help": (worth[0] + add, worth[1] + add)}), pair))
+    thumbs = judgment("plain", ThumbsAnswer((True, None)), ("z", "w"))
+    found = level_ratings([*judgments, thumbs])
+    assert found[-1] == thumbs
+    for one, two, three in zip(found[0:-1:3], found[1:-1:3], found[2:-1:3], strict=True):
+        means = [sum(j.answer.scores["help"]) / 2 for j in (one, two, three)]  # type: ignore[union-attr]
+        assert max(means) - min(means) < 0.15
+    assert [j.id for j in found] == [j.id for j in [*judgments, thumbs]]
+
+
+def test_what_nobody_gave_stays_nothing() -> None:
+    found = level_ratings([judgment("a", LikertAnswer({"help": (4, None)}), ("x", "y"))])
+    assert found[0].answer.scores["help"][1] is None  # type: ignore[union-attr]

@@ -1,0 +1,112 @@
+"""Learning ratings, by hand: the loss, the scales, the one head that several become, what the report says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from preflab.errors import PreflabError
+from preflab.models.heads import CriteriaHead, ScalarHead
+from preflab.records import Preference
+from preflab.rewards.rating_report import overall_groups, rating_quality
+from preflab.rewards.ratings import Rated, Scale, criteria_of, scales_of, split_rated
+from preflab.rewards.regression import rating_loss, targets_of
+from preflab.training.batches import Sequence as TokenSequence
+
+NAN = float("nan")
+
+
+def rated(prompt: str, *ratings: float | None) -> Rated:
+    return Rated(prompt, TokenSequence((1,), (2,)), ratings, 5)
+
+
+def mean(values: Any, clusters: Sequence[str]) -> Mapping[str, Any]:
+    return {"value": float(np.mean(values)), "num": len(set(clusters))}
+
+
+def test_loss_counts_what_was_rated_and_divides_by_the_whole_step() -> None:
+    # (1 − 3)² + (2 − 2)² + (0 − 1)² = 5 of three ratings; a step of ten ratings divides by ten.
+    scores = torch.tensor([[1.0, 2.0], [0.0, 9.0]], requires_grad=True)
+    targets = torch.tensor([[3.0, 2.0], [1.0, NAN]])
+    loss = rating_loss(scores, targets, 10.0)
+    assert loss.item() == pytest.approx(0.5)
+    loss.backward()
+    # 2 (score − target) / 10, and nothing where nobody rated
+    assert scores.grad is not None
+    torch.testing.assert_close(scores.grad, torch.tensor([[-0.4, 0.0], [-0.2, 0.0]]))
+
+
+def test_scales_have_mean_0_and_variance_1_on_what_was_rated() -> None:
+    rows = [rated("p", 1, 4), rated("p", 3, None), rated("q", 5, 2)]
+    scales = scales_of(rows, ["help", "harm"])
+    # help: mean 3, variance (4 + 0 + 4) / 3; harm: mean 3, variance 1
+    assert scales == [Scale(3.0, math.sqrt(8 / 3)), Scale(3.0, 1.0)]
+    targets = targets_of(rows, scales)
+    assert targets[:, 1].tolist()[::2] == [1.0, -1.0]
+    assert math.isnan(targets[1, 1])
+    assert targets[0, 0].item() == pytest.approx(-2 / math.sqrt(8 / 3))
+
+
+def test_ratings_that_all_say_the_same_are_refused() -> None:
+    with pytest.raises(PreflabError, match="'help': 2 ratings that all say the same"):
+        scales_of([rated("p", 4), rated("q", 4)], ["help"])
+
+
+def test_several_heads_become_one() -> None:
+    heads = CriteriaHead(3, 2, seed=1)
+    hidden = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        heads.linear.bias.copy_(torch.tensor([1.0, -2.0]))
+    # Weights 3 and −1: (3 · first − second) / 4.
+    expected = (3 * heads(hidden)[:, 0] - heads(hidden)[:, 1]) / 4
+    torch.testing.assert_close(heads.combined([3.0, -1.0]).raw(hidden), expected)
+    assert isinstance(heads.combined([1.0, 0.0]), ScalarHead)
+
+
+def preference(scores: Mapping[str, tuple[float | None, ...]]) -> Preference:
+    return Preference.make("prompt-1", ("a", "b"), (1, 2), scores=scores)
+
+
+def test_criteria_are_those_asked_for_or_all_that_were_rated() -> None:
+    group = preference({"help": (1.0, 2.0), "never": (None, None), "brief": (3.0, None)})
+    assert criteria_of([group], {}) == {"brief": 1.0, "help": 1.0}
+    assert criteria_of([group], {"help": 2.0}) == {"help": 2.0}
+    with pytest.raises(PreflabError, match="'halp': nobody rated it") as raised:
+        criteria_of([group], {"halp": 1.0})
+    assert "help" in raised.value.expected
+    with pytest.raises(PreflabError, match="preferences without ratings"):
+        criteria_of([preference({})], {})
+
+
+def test_a_prompt_is_wholly_on_one_side() -> None:
+    rows = [rated(f"p{i % 5}", float(i)) for i in range(20)]
+    train, held_out = split_rated(rows, 0.2, seed=0)
+    assert len(train) == 16
+    assert len(held_out) == 4
+    assert not {r.prompt_id for r in train} & {r.prompt_id for r in held_out}
+
+
+def test_errors_are_in_the_ratings_own_units() -> None:
+    # Predictions 3 + 2 · score: 1, 5, 3 for ratings 2, 5, 3: squared errors 1, 0, 0. Always 3: 1, 4, 0.
+    rows = [rated("p", 2), rated("p", 5), rated("q", 3)]
+    found = rating_quality(rows, [[-1.0], [1.0], [0.0]], ["help"], [Scale(3.0, 2.0)], mean)["help"]
+    assert found["squared_error"] == {"value": pytest.approx(1 / 3), "num": 2}
+    assert found["rmse"] == pytest.approx(math.sqrt(1 / 3))
+    assert found["rmse_of_mean"] == pytest.approx(math.sqrt(5 / 3))
+    assert found["explained"] == pytest.approx(1 - 1 / 5)
+    # Only p has two ratings that differ, and they are in the right order.
+    assert found["tau"] == {"value": pytest.approx(1.0), "num": 1}
+
+
+def test_pairs_follow_the_weighted_rating() -> None:
+    # Scale 1 each: help − 2 · harm: 4 − 2 = 2, 5 − 8 = −3, 2 − 0 = 2: first and third tie above the second.
+    rows = [rated("p", 4, 1), rated("p", 5, 4), rated("p", 2, 0), rated("q", None, 3)]
+    groups = overall_groups(rows, [Scale(0.0, 1.0)] * 2, {"help": 1.0, "harm": -2.0}, [0.5, 0.1, 0.2, 9.0])
+    assert [(g.prompt_id, g.pairs, g.ranks, g.scores) for g in groups] == [
+        ("p", ((0, 1), (2, 1)), (1, 3, 1), (0.5, 0.1, 0.2))
+    ]
