@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 
 from preflab.labelling import passwords
 from preflab.store.workspace import Workspace
+from labelling_site import Site
 from web_app import People, make_people
 
 
@@ -30,3 +32,22 @@ def ws(tmp_path: Path) -> Iterator[Workspace]:
 def people(ws: Workspace) -> People:
     """A lead, an adjudicator and two labelers."""
     return make_people(ws)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    """A headless Chromium."""
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The labelling app, served, with no campaign yet."""
+    served = Site(tmp_path_factory.mktemp("site"))
+    served.start()
+    yield served
+    served.close()
