@@ -13,14 +13,23 @@ from preflab import __version__
 from preflab.store.workspace import Workspace
 from preflab.web import api, files, health
 from preflab.web.errors import install_errors
-from preflab.web.pages import account, home
+from preflab.web.pages import account, home, label, leads
 from preflab.web.security import Guard
 from preflab.web.settings import WebSettings
 
 THREADS = 12
 """Requests dealt with at once; below the database pool's 15 connections, so that none waits for one."""
 
-ROUTERS = (files.router, health.router, account.router, home.router, api.router, api.docs_router)
+ROUTERS = (
+    files.router,
+    health.router,
+    account.router,
+    home.router,
+    label.router,
+    *leads.ROUTERS,
+    api.router,
+    api.docs_router,
+)
 
 
 def api_schema() -> dict[str, Any]:
