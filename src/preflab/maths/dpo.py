@@ -19,6 +19,7 @@ None stands for those given here.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -58,10 +59,8 @@ class Pairs(NamedTuple):
 
     def log_ratio_differences(self, length_normalised: bool = False) -> Tensor:
         """h = log-ratio(chosen) − log-ratio(rejected), each divided by its tokens if asked for; (P,)."""
-        chosen, rejected = self.chosen.log_ratios, self.rejected.log_ratios
-        if length_normalised:
-            chosen, rejected = chosen / self.chosen.lengths, rejected / self.rejected.lengths
-        return chosen - rejected
+        of = mean_log_ratios if length_normalised else log_ratios
+        return of(self.chosen) - of(self.rejected)
 
 
 class Verdicts(NamedTuple):
@@ -200,6 +199,16 @@ def kto_kl(mismatched_log_ratios: Tensor) -> Tensor:
     return mismatched_log_ratios.detach().mean().clamp(min=0)
 
 
+def log_ratios(side: Side) -> Tensor:
+    """log π(y|x) − log π_ref(y|x) of each completion, nats."""
+    return side.log_ratios
+
+
+def mean_log_ratios(side: Side) -> Tensor:
+    """Log-ratio of each completion divided by its tokens, nats per token."""
+    return side.log_ratios / side.lengths
+
+
 def mean_logps(side: Side) -> Tensor:
     """Mean log-probability of each completion's tokens, nats per token."""
     return side.logps / side.lengths
@@ -212,6 +221,15 @@ def log_odds(side: Side) -> Tensor:
     """
     logp = mean_logps(side).clamp(max=-1e-7)
     return logp - torch.where(logp > -math.log(2), torch.log(-torch.expm1(logp)), torch.log1p(-torch.exp(logp)))
+
+
+IMPLICIT: dict[str, Callable[[Side], Tensor]] = {
+    "log_ratio": log_ratios,
+    "mean_log_ratio": mean_log_ratios,
+    "mean_logp": mean_logps,
+    "log_odds": log_odds,
+}
+"""What a policy trained with one of these losses says of a completion: times a scale it is an implicit reward."""
 
 
 def _bradley_terry(d: Tensor, pairs: Pairs, margin: float, denominator: Denominator) -> Tensor:

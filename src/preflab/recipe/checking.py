@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -116,8 +117,7 @@ def _dotted(loc: Location) -> str:
 
 
 def _topic(model: type[Settings], at: Location) -> str:
-    field = model.model_fields.get("kind")
-    return str(field.default) if at and field else "recipe"
+    return (_kind_of(model) if at else None) or "recipe"
 
 
 def _expected(error: Any) -> str:
@@ -149,15 +149,23 @@ def _expected(error: Any) -> str:
 
 def model_at(model: type[Settings], loc: Location) -> type[Settings]:
     """The settings class at a location below `model`, through options, lists and mappings."""
-    here = model
+    here, annotation = model, None
     for step in loc:
         if isinstance(step, str) and step in here.model_fields:
-            found = _settings_in(here.model_fields[step].annotation)
-            here = found or here
+            annotation = here.model_fields[step].annotation
+            here = next(_settings_in(annotation), here)
+        elif isinstance(step, str):  # the kind that says which member of a union is meant
+            here = next((member for member in _settings_in(annotation) if _kind_of(member) == step), here)
     return here
 
 
-def _settings_in(annotation: Any) -> type[Settings] | None:
+def _settings_in(annotation: Any) -> Iterator[type[Settings]]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _settings_in(inner))), None)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _settings_in(inner)
+
+
+def _kind_of(model: type[Settings]) -> str | None:
+    field = model.model_fields.get("kind")
+    return str(field.default) if field else None

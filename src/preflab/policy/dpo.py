@@ -1,0 +1,267 @@
+"""Learning from preferences directly: DPO, its relatives and their sums, in one loop (Rafailov et al. 2023).
+
+The steps of the loop, numbered as on its page in docs/algorithms/dpo.md:
+
+    1 collect     the next preference groups, whole; every completion of a group once
+    2 reference   its log-probabilities of them, computed once before the first step; KTO's z₀
+    3 losses      log-probabilities of the policy, the losses of the recipe, their gradient
+    4 update      one step of AdamW
+    5 log         metrics, held-out groups, samples with their KL, alarms, a checkpoint
+
+Which losses there are is the business of `dpo_losses`; this file knows none by name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.maths.dpo import kto_kl
+from preflab.models.trunk import Role, Trunk
+from preflab.policy.dpo_groups import Group, Weights, group_batches, learned, with_reference
+from preflab.policy.dpo_logps import ReferenceCache, all_logps, sequence_logps
+from preflab.policy.dpo_losses import Learned, implicit_reward, summed
+from preflab.policy.dpo_statistics import Sums, added, figures, reduced, sample_statistics, statistics
+from preflab.progress import progress
+from preflab.seeds import derive_seed
+from preflab.settings.dpo import DpoSettings
+from preflab.training.alarms import Alarm, Alarms
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import token_budget_batches
+from preflab.training.metrics import MetricsLog
+from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
+from preflab.training.order import own_micro_batches, rows_of_step
+from preflab.training.processes import make_accelerator, own_share
+from preflab.training.protocols import Sampler, SampleRequest
+from preflab.training.state import RunState
+
+
+@dataclass
+class DpoRun:
+    """Everything a DPO run is handed."""
+
+    trunk: Trunk
+    """With the role policy, and reference where the policy before its first step is not the reference."""
+    settings: DpoSettings
+    groups: Sequence[Group]
+    """The training share."""
+    held_out: Sequence[Group]
+    num_steps: int
+    """Optimiser steps in all."""
+    cache: ReferenceCache
+    folder: Path
+    """Run folder: checkpoints, metrics and alarms go there, and are continued from there."""
+    seed: int
+    name: str = "dpo"
+    """The stage's name, for the progress bar."""
+    sampler: Sampler | None = None
+    """Writes with the trunk's policy role, for the KL on samples; None: no samples."""
+    sample_prompts: Sequence[tuple[int, ...]] = ()
+    """Token ids of the held-out prompts that samples are written for; their order is theirs."""
+    accelerator: Any = field(default_factory=make_accelerator)
+
+
+@dataclass(frozen=True)
+class DpoResult:
+    """How a run ended."""
+
+    num_steps: int
+    alarms: list[Alarm]
+
+
+def train_dpo(run: DpoRun) -> DpoResult:
+    """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
+
+    Raises:
+        PreflabError: a gradient or a metric is not finite, a checkpoint is corrupted, the disk is full.
+    """
+    settings, accelerator = run.settings, run.accelerator
+    if settings.optimiser.gradient_checkpointing:
+        run.trunk.enable_gradient_checkpointing()
+    groups, held_out = ask_reference(run)
+    learning = [parameter for _, parameter in run.trunk.parameters_of("policy")]
+    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    model, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    state = RunState(run.trunk, optimiser)
+    state.load(run.folder / "checkpoint", num_steps=run.num_steps)
+    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
+    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
+    fired: list[Alarm] = []
+
+    with progress(run.name, run.num_steps, state.step) as bar:
+        while state.step < run.num_steps:
+            step, started = state.step, time.perf_counter()
+
+            # 1 collect: the next groups, whole, in an order that seed and step decide
+            rows = rows_of_step(step, len(groups), settings.num_groups_per_step, run.seed)
+            batch = [groups[i] for i in rows]
+
+            # 2 reference: what it says is known; where KTO counts gains from is not
+            kl = reference_point(run, batch)
+
+            # 3 losses: the gradient over all micro-batches
+            rate = set_learning_rate(optimiser, learning_rate_factor(step, run.num_steps, settings.optimiser))
+            optimiser.zero_grad(set_to_none=True)
+            values = accumulate(run, model, batch, kl)
+
+            # 4 update
+            values["grad/norm"] = clip_gradients(parameters, settings.optimiser.max_grad_norm)
+            optimiser.step()
+
+            # 5 log
+            state.step += 1
+            num_tokens, seconds = sum(group.num_tokens for group in batch), time.perf_counter() - started
+            values |= {"learning_rate": rate, "num/tokens": num_tokens, "time/step": seconds}
+            values["tokens/s"] = num_tokens / seconds
+            last = state.step == run.num_steps
+            if last or state.step % settings.watch.every == 0:
+                values |= look_at_held_out(run, held_out) | look_at_samples(run)
+            if accelerator.is_main_process:
+                metrics.write(step, values)
+                fired += alarms.check(metrics.rows())
+                if last or state.step % settings.run.save_every == 0:
+                    state.save(run.folder / "checkpoint")
+            accelerator.log(values, step=step)
+            bar.advance(1, loss=values["loss/total"], accuracy=values.get("accuracy/implicit", 0.5))
+    return DpoResult(state.step, fired)
+
+
+def ask_reference(run: DpoRun) -> tuple[list[Group], list[Group]]:
+    """Training and held-out groups with the reference's log-probabilities, from the cache or computed now.
+
+    Without a role of its own the reference is the policy before its first step, so this comes before any checkpoint.
+    """
+    every = [*run.groups, *run.held_out]
+    role: Role = "reference" if has_reference(run.trunk) else "policy"
+    sequences = [sequence for group in every for sequence in group.asked]
+    budget = run.settings.optimiser.tokens_per_micro_batch
+    run.trunk.to(run.accelerator.device)
+    known = with_reference(every, run.cache.logps(run.trunk, sequences, role, budget, run.accelerator))
+    return known[: len(run.groups)], known[len(run.groups) :]
+
+
+def has_reference(trunk: Trunk) -> bool:
+    """Whether the reference can be asked at any time: with adapters it is the base, else a copy that was kept."""
+    return trunk.lora is not None or "reference" in trunk.models
+
+
+def reference_point(run: DpoRun, groups: Sequence[Group]) -> float:
+    """Step 2: KTO's z₀ over the step's mismatched completions; 0 where no loss asks for it."""
+    sequences = [sequence for group in groups for sequence in group.mismatched]
+    if not sequences:
+        return 0.0
+    budget = run.settings.optimiser.tokens_per_micro_batch
+    logps = all_logps(run.trunk, sequences, "policy", budget, run.accelerator)
+    ref_logps = torch.tensor([value for group in groups for value in group.ref_logps[len(group.sequences) :]])
+    return float(kto_kl(logps - ref_logps))
+
+
+def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> dict[str, float]:
+    """Step 3: leave the gradient of one optimiser step in the parameters; returns its metrics over all processes.
+
+    Every loss is divided by the weights of the whole step, so how it is split into micro-batches changes nothing. A
+    group beyond the budget is gone through in slices twice: without a gradient to find what the losses ask of each
+    log-probability, then with one to hand it on. With several processes it stays in one piece: each backward is a
+    meeting of all, and they have to count equally many.
+    """
+    accelerator, weights = run.accelerator, Weights.of(groups)
+    budget = run.settings.optimiser.tokens_per_micro_batch
+    sums: Sums = {}
+    for indices, factor in own_micro_batches(
+        group_batches(groups, budget), accelerator.process_index, accelerator.num_processes
+    ):
+        part = [groups[i] for i in indices]
+        slices = token_budget_batches([len(s) for group in part for s in group.sequences], budget)
+        whole = len(part) > 1 or accelerator.num_processes > 1
+        logps = _backward(run, model, part, None if whole else slices, weights, kl, factor)
+        counted = part if factor else [replace(group, pairs=(), verdicts=()) for group in part]
+        sums = added(sums, _sums(run, logps, counted, weights, kl))
+    return _metrics(run, reduced(accelerator, sums), kl)
+
+
+def _backward(
+    run: DpoRun,
+    model: Any,
+    groups: list[Group],
+    slices: list[list[int]] | None,
+    weights: Weights,
+    kl: float,
+    factor: float,
+) -> Tensor:
+    """Backward of one micro-batch, or of one large group in slices; its log-probabilities, detached."""
+    accelerator = run.accelerator
+    sequences = [sequence for group in groups for sequence in group.sequences]
+
+    def logps_of(part: Sequence[TokenSequence]) -> Tensor:
+        return sequence_logps(model, part, "policy", run.trunk.pad_id, accelerator.device)
+
+    if slices is None or len(slices) == 1:
+        logps = logps_of(sequences)
+        accelerator.backward(factor * _loss(run, logps, groups, weights, kl)[0])
+        return logps.detach()
+    logps = torch.empty(len(sequences), device=accelerator.device)
+    with torch.no_grad():
+        for places in slices:
+            logps[places] = logps_of([sequences[i] for i in places])
+    logps.requires_grad_()
+    (wanted,) = torch.autograd.grad(_loss(run, logps, groups, weights, kl)[0], logps)
+    for places in slices:
+        accelerator.backward((factor * wanted[places] * logps_of([sequences[i] for i in places])).sum())
+    return logps.detach()
+
+
+def _loss(
+    run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float
+) -> tuple[Tensor, dict[str, Tensor], Learned]:
+    """The loss of some groups of a step, each of its terms, and what they were made of."""
+    given = Learned(*learned(logps, groups), weights, kl)
+    return *summed(run.settings.losses, given), given
+
+
+@torch.no_grad()
+def _sums(run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float) -> Sums:
+    total, terms, given = _loss(run, logps, groups, weights, kl)
+    losses = {"loss/total": float(total), **{name: float(value) for name, value in terms.items()}}
+    return {**losses, **statistics(given, implicit_reward(run.settings.losses))}
+
+
+def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
+    losses = {name: value for name, value in sums.items() if name.startswith("loss/")}
+    return {**losses, **figures(sums), **({"kl/mismatched": kl} if run.settings.learns_verdicts else {})}
+
+
+def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
+    """The same figures on groups the policy does not learn from."""
+    weights, kl = Weights.of(groups), reference_point(run, groups)
+    sequences = [sequence for group in groups for sequence in group.sequences]
+    budget = run.settings.optimiser.tokens_per_micro_batch
+    logps = all_logps(run.trunk, sequences, "policy", budget, run.accelerator)
+    found = _metrics(run, _sums(run, logps, groups, weights, kl), kl)
+    names = {
+        "loss/total": "held_out/loss",
+        "accuracy/implicit": "held_out/accuracy",
+        "implicit/margin": "held_out/margin",
+        "logratio/chosen": "held_out/logratio_chosen",
+        "logratio/rejected": "held_out/logratio_rejected",
+    }
+    return {new: found[old] for old, new in names.items() if old in found}
+
+
+def look_at_samples(run: DpoRun) -> dict[str, float]:
+    """KL to the reference, entropy and length of completions for held-out prompts, the same seeds every time."""
+    if run.sampler is None or not run.sample_prompts:
+        return {}
+    decoding = run.settings.watch.decoding
+    rows = own_share(len(run.sample_prompts), run.accelerator)
+    requests = [SampleRequest(run.sample_prompts[row], derive_seed(run.seed, "watch", row)) for row in rows]
+    sampled = run.sampler.sample(requests, decoding)
+    sequences = [TokenSequence(r.prompt_ids, one.token_ids) for r, one in zip(requests, sampled, strict=True)]
+    budget = run.settings.optimiser.tokens_per_micro_batch
+    return sample_statistics(run.trunk, sequences, sampled, budget, decoding.temperature, run.accelerator)

@@ -1,0 +1,174 @@
+"""Preferences as DPO's loop sees them: whole groups, every completion of a group once.
+
+A group is one prompt with its completions, the pairs between them and what was said of each alone. It stays whole: in
+one optimiser step, in one split. N completions of some groups, one after the other; P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.maths.dpo import Pairs, Side, Verdicts
+from preflab.training.batches import Sequence
+
+
+class LabelledPair(NamedTuple):
+    """Two completions of a group (indices), P(first ≻ second) to be learned, and what the pair weighs."""
+
+    first: int
+    second: int
+    label: float
+    weight: float
+
+
+class Verdict(NamedTuple):
+    """One completion of a group (its index), the share that says it is good, and what that weighs."""
+
+    completion: int
+    up: float
+    weight: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """One preference group, tokenized."""
+
+    prompt_id: str
+    sequences: tuple[Sequence, ...]
+    """One per completion that a pair or a verdict names; all with the same prompt."""
+    pairs: tuple[LabelledPair, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    mismatched: tuple[Sequence, ...] = ()
+    """This prompt with a completion written for another one: what KTO's z₀ is estimated on; () without KTO."""
+    ref_logps: tuple[float, ...] = ()
+    """Σ_t log π_ref of the sequences, then of the mismatched ones, nats; () until `with_reference`."""
+
+    @property
+    def asked(self) -> tuple[Sequence, ...]:
+        """All sequences the reference is asked about."""
+        return self.sequences + self.mismatched
+
+    @property
+    def num_tokens(self) -> int:
+        """Completion tokens that count, of the sequences."""
+        return sum(num_policy_tokens(sequence) for sequence in self.sequences)
+
+
+class Weights(NamedTuple):
+    """What a step's sums are divided by, over all its micro-batches and processes."""
+
+    pairs: float
+    verdicts: float
+
+    @classmethod
+    def of(cls, groups: Seq[Group]) -> Weights:
+        """Those of one optimiser step."""
+        return cls(
+            sum(pair.weight for group in groups for pair in group.pairs),
+            sum(verdict.weight for group in groups for verdict in group.verdicts),
+        )
+
+
+def num_policy_tokens(sequence: Sequence) -> int:
+    """Completion tokens that the policy wrote."""
+    return len(sequence.completion_ids) if sequence.policy_tokens is None else sum(sequence.policy_tokens)
+
+
+def only_used(group: Group) -> Group:
+    """The same group without the completions that neither a pair nor a verdict names."""
+    used = sorted({i for p in group.pairs for i in (p.first, p.second)} | {v.completion for v in group.verdicts})
+    place = {old: new for new, old in enumerate(used)}
+    return replace(
+        group,
+        sequences=tuple(group.sequences[i] for i in used),
+        pairs=tuple(p._replace(first=place[p.first], second=place[p.second]) for p in group.pairs),
+        verdicts=tuple(v._replace(completion=place[v.completion]) for v in group.verdicts),
+    )
+
+
+def with_mismatched(groups: Seq[Group]) -> list[Group]:
+    """Each group's prompt with the completions of the next group, as many as it has verdicts; the last one's with the
+    first's. Source: Ethayarajh et al. 2024, section 4.1.
+
+    A single group takes its own completions, moved by one: there is no other prompt.
+    """
+
+    def borrowed(group: Group, other: Group) -> tuple[Sequence, ...]:
+        shift = 1 if other is group else 0
+        return tuple(
+            replace(
+                other.sequences[(verdict.completion + shift) % len(other.sequences)],
+                prompt_ids=group.sequences[0].prompt_ids,
+            )
+            for verdict in group.verdicts
+        )
+
+    following = [*groups[1:], *groups[:1]]
+    return [replace(group, mismatched=borrowed(group, other)) for group, other in zip(groups, following, strict=True)]
+
+
+def with_reference(groups: Seq[Group], logps: Tensor) -> list[Group]:
+    """The groups with what the reference says; logps (N,) of all `asked` sequences, one after the other."""
+    parts = logps.split([len(group.asked) for group in groups])
+    return [replace(group, ref_logps=tuple(part.tolist())) for group, part in zip(groups, parts, strict=True)]
+
+
+def group_batches(groups: Seq[Group], tokens_per_batch: int) -> list[list[int]]:
+    """Index lists of groups whose padded size (completions × longest) stays within the budget.
+
+    A group beyond the budget stands alone. Sorted by their longest completion, so that little is padding.
+    """
+    longest = [max(len(s) for s in group.sequences) for group in groups]
+    batches: list[list[int]] = []
+    rows = 0
+    for index in sorted(range(len(groups)), key=lambda i: -longest[i]):
+        num = len(groups[index].sequences)
+        if batches and longest[batches[-1][0]] * (rows + num) <= tokens_per_batch:
+            batches[-1].append(index)
+            rows += num
+        else:
+            batches.append([index])
+            rows = num
+    return batches
+
+
+def learned(logps: Tensor, groups: Seq[Group]) -> tuple[Pairs, Verdicts]:
+    """What the losses see; logps (N,) of the groups' sequences under the policy, with gradient."""
+    everything = Side(
+        logps,
+        _column(logps, (value for g in groups for value in g.ref_logps[: len(g.sequences)])),
+        _column(logps, (num_policy_tokens(s) for g in groups for s in g.sequences)),
+    )
+    starts = [0]
+    for group in groups:
+        starts.append(starts[-1] + len(group.sequences))
+    pairs = [(start, pair) for start, group in zip(starts, groups, strict=False) for pair in group.pairs]
+    verdicts = [(start, verdict) for start, group in zip(starts, groups, strict=False) for verdict in group.verdicts]
+    return (
+        Pairs(
+            _rows(everything, [start + pair.first for start, pair in pairs]),
+            _rows(everything, [start + pair.second for start, pair in pairs]),
+            _column(logps, (pair.label for _, pair in pairs)),
+            _column(logps, (pair.weight for _, pair in pairs)),
+        ),
+        Verdicts(
+            _rows(everything, [start + verdict.completion for start, verdict in verdicts]),
+            _column(logps, (verdict.up for _, verdict in verdicts)),
+            _column(logps, (verdict.weight for _, verdict in verdicts)),
+        ),
+    )
+
+
+def _column(like: Tensor, values: Iterator[float]) -> Tensor:
+    return torch.tensor(list(values), device=like.device, dtype=torch.float32)
+
+
+def _rows(side: Side, places: list[int]) -> Side:
+    index = torch.tensor(places, device=side.logps.device, dtype=torch.long)
+    return Side(*(part[index] for part in side))

@@ -1,0 +1,87 @@
+"""Log-probabilities of whole completions: the policy's with gradient, the reference's once, kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence as Seq
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.files import new_folder
+from preflab.models.trunk import Role, Trunk
+from preflab.training.batches import Sequence, collate, token_budget_batches
+from preflab.training.order import own_micro_batches
+from preflab.training.processes import sum_over_processes
+from preflab.training.tensor_files import read_tensors, write_tensors
+
+FILE = "logps.safetensors"
+
+
+def sequence_logps(model: Any, sequences: Seq[Sequence], role: Role, pad_id: int, device: Any) -> Tensor:
+    """Σ_t log π(token) of each completion, nats; (N,), with the role's gradient (the reference has none)."""
+    return model(collate(sequences, pad_id).to(device), (role,))[role].logps.sum(1)
+
+
+@torch.no_grad()
+def all_logps(trunk: Trunk, sequences: Seq[Sequence], role: Role, tokens_per_batch: int, accelerator: Any) -> Tensor:
+    """(N,) float32 on the CPU of any number of sequences, in micro-batches shared among the processes."""
+    found = torch.zeros(len(sequences))
+    batches = token_budget_batches([len(s) for s in sequences], tokens_per_batch)
+    for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
+        if factor:
+            part = [sequences[i] for i in indices]
+            found[indices] = sequence_logps(trunk, part, role, trunk.pad_id, trunk.device).float().cpu()
+    return sum_over_processes(accelerator, found)
+
+
+class ReferenceCache:
+    """What a reference says of data, kept on disk: computed once for all runs on the same weights and tokens.
+
+    Args:
+        folder: where the caches of all runs of a workspace lie.
+        weights_hash: of the reference.
+        dtype: the precision it is loaded in.
+    """
+
+    def __init__(self, folder: Path, weights_hash: str, dtype: str) -> None:
+        self.folder, self.weights_hash, self.dtype = folder, weights_hash, dtype
+
+    def path(self, sequences: Seq[Sequence]) -> Path:
+        """The file for these sequences: weights, precision and every token are in its name."""
+        digest = hashlib.sha256(f"{self.weights_hash} {self.dtype}\n".encode())
+        for s in sequences:
+            digest.update(f"{s.prompt_ids} {s.completion_ids} {s.policy_tokens}\n".encode())
+        return self.folder / digest.hexdigest()[:24] / FILE
+
+    def logps(
+        self, trunk: Trunk, sequences: Seq[Sequence], role: Role, tokens_per_batch: int, accelerator: Any
+    ) -> Tensor:
+        """(N,) log-probabilities from the cache, or computed now and kept.
+
+        Raises:
+            PreflabError: a file of the cache is corrupted, or the disk is full.
+        """
+        path, main = self.path(sequences), accelerator.is_main_process
+        kept = sum_over_processes(accelerator, torch.tensor([float(main and path.exists())]))
+        if kept:  # the main process alone may see the disk
+            own = self._read(path, len(sequences)) if main else torch.zeros(len(sequences))
+            return sum_over_processes(accelerator, own)
+        found = all_logps(trunk, sequences, role, tokens_per_batch, accelerator)
+        if main:
+            with new_folder(path.parent) as beside:
+                write_tensors(beside / FILE, {"logps": found})
+        return found
+
+    def _read(self, path: Path, num: int) -> Tensor:
+        logps = read_tensors(path).get("logps")
+        if logps is None or len(logps) != num:
+            raise PreflabError(
+                f"{path}: not the log-probabilities of {num} sequences",
+                "the file as it was written",
+                f"delete {path.parent}: it is computed again",
+            )
+        return logps

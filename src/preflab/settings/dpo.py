@@ -1,0 +1,209 @@
+"""Settings of DPO and its relatives: which losses, on what data, how the run is watched."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from preflab.settings.base import Settings, StageSettings, setting
+from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
+from preflab.settings.sampling import DecodingSettings
+
+RAFAILOV = "Rafailov et al. 2023, section 6: 0.1"
+
+
+class DpoLoss(Settings):
+    """Direct preference optimisation: −log σ(beta · h − margin), h the difference of log-ratios."""
+
+    kind: Literal["dpo"] = "dpo"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
+    margin: float = setting(0.0, "What beta · h has to exceed.", "choice: none, as in Rafailov et al. 2023", ge=0)
+    length_normalised: bool = setting(
+        False, "Log-ratios per token.", "choice: off; Lambert et al. 2024 (Tülu 3), section 5.1, on with beta 5"
+    )
+
+
+class ConservativeLoss(Settings):
+    """Conservative DPO: labels smoothed by the rate at which they are thought to be flipped."""
+
+    kind: Literal["cdpo"] = "cdpo"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
+    flip_rate: float = setting(
+        0.1, "Share of labels thought to be flipped.", "Mitchell 2023: 0.1 as example", ge=0, lt=0.5
+    )
+
+
+class RobustLoss(Settings):
+    """Robust DPO: unbiased where a known share of labels was flipped at random."""
+
+    kind: Literal["robust"] = "robust"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
+    flip_rate: float = setting(
+        0.1, "Share of labels known to be flipped.", "Chowdhury et al. 2024, section 5: 0.1", ge=0, lt=0.5
+    )
+
+
+class IpoLoss(Settings):
+    """Identity preference optimisation: (h − 1/(2 tau))²."""
+
+    kind: Literal["ipo"] = "ipo"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    tau: float = setting(0.1, "A certain label asks for h = 1/(2 tau) nats.", "Azar et al. 2023, section 5: 0.1", gt=0)
+    length_normalised: bool = setting(
+        False, "Log-ratios per token.", "choice: off, as in the paper's equation; TRL 1.16 has it on"
+    )
+
+
+class HingeLoss(Settings):
+    """max(0, 1 − beta · h)."""
+
+    kind: Literal["hinge"] = "hinge"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    beta: float = setting(0.1, "Reward units per nat of log-ratio.", "choice: as DPO", gt=0)
+
+
+class SimpoLoss(Settings):
+    """SimPO: −log σ(beta · difference of mean log-probabilities − margin); no reference."""
+
+    kind: Literal["simpo"] = "simpo"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    beta: float = setting(2.0, "Reward units per nat per token.", "Meng et al. 2024, section 3: 2.0 to 2.5", gt=0)
+    margin: float = setting(1.0, "What the difference has to exceed (γ).", "Meng et al. 2024: 0.5 to 1.6", ge=0)
+
+
+class OrpoLoss(Settings):
+    """ORPO: likelihood of the chosen + odds_weight · −log σ(difference of log odds); no reference."""
+
+    kind: Literal["orpo"] = "orpo"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    odds_weight: float = setting(0.1, "Weight of the odds ratio (λ).", "Hong et al. 2024, section 5: 0.1", ge=0)
+
+
+class NllLoss(Settings):
+    """Mean negative log-probability of the chosen completion, which holds it up beside another loss."""
+
+    kind: Literal["nll"] = "nll"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "Pang et al. 2024, eq. 1: 1")
+
+
+class KtoLoss(Settings):
+    """KTO on single completions with thumbs or Likert scores; no pairs."""
+
+    kind: Literal["kto"] = "kto"
+    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
+    beta: float = setting(0.1, "Reward units per nat of log-ratio.", "Ethayarajh et al. 2024, section 4.3: 0.1", gt=0)
+    desirable_weight: float = setting(1.0, "Weight of good completions.", "Ethayarajh et al. 2024: 1", ge=0)
+    undesirable_weight: float = setting(1.0, "Weight of bad completions.", "Ethayarajh et al. 2024: 1", ge=0)
+
+
+PreferenceLoss = Annotated[
+    DpoLoss | ConservativeLoss | RobustLoss | IpoLoss | HingeLoss | SimpoLoss | OrpoLoss | NllLoss | KtoLoss,
+    Field(discriminator="kind"),
+]
+OF_PAIRS = frozenset({"dpo", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "nll"})
+"""Kinds of losses that learn from pairs; `kto` learns from single completions."""
+
+
+class VerdictSettings(Settings):
+    """KTO: when a completion counts as good or bad. Thumbs say it themselves; Likert scores need thresholds."""
+
+    criterion: str | None = setting(
+        None, "The Likert criterion; None: the only one there is.", "choice: needed where there are several"
+    )
+    good_from: float = setting(4.0, "A mean score from here is good.", "choice: 4 and 5 of 5")
+    bad_to: float = setting(2.0, "A mean score up to here is bad; between the two it says nothing.", "choice: 1 and 2")
+
+    @model_validator(mode="after")
+    def _apart(self) -> VerdictSettings:
+        if self.bad_to >= self.good_from:
+            raise ValueError("bad_to must be below good_from")
+        return self
+
+
+class WatchSettings(Settings):
+    """How a run is watched: pairs it does not learn from, and completions of its own."""
+
+    every: int = setting(20, "Steps between two looks at the held-out groups and at samples.", "choice", ge=1)
+    num_samples: int = setting(
+        32,
+        "Completions written for held-out prompts, for the KL to the reference; 0: none.",
+        "choice: half a minute on two cores at most",
+        ge=0,
+    )
+    decoding: DecodingSettings = setting(
+        DecodingSettings(), "How they are drawn.", "choice: the policy's own distribution, or its KL would be another's"
+    )
+
+    @model_validator(mode="after")
+    def _whole_distribution(self) -> WatchSettings:
+        if self.decoding.truncated:
+            raise ValueError("the KL is that of the full distribution: temperature above 0, top_k 0, top_p 1, min_p 0")
+        return self
+
+
+class DpoSettings(StageSettings):
+    """Stage `dpo`: a policy learns from preferences directly, without a reward model (Rafailov et al. 2023)."""
+
+    makes: ClassVar[str] = "model"
+    kind: Literal["dpo"] = "dpo"
+    model: str = setting(
+        ..., "The start: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
+    )
+    reference: str | None = setting(
+        None, "What log-ratios are taken to; None: the start itself.", "Rafailov et al. 2023, section 4", refers="model"
+    )
+    preferences: str = setting(
+        ..., "A stage that makes preferences, or a data name with pairs or thumbs.", "required", refers="preferences"
+    )
+    losses: tuple[PreferenceLoss, ...] = setting(
+        (DpoLoss(),), "The losses, summed; each with its own settings.", "Rafailov et al. 2023", min_length=1
+    )
+    soft_labels: bool = setting(
+        False, "Learn the share of votes instead of the winner.", "choice: off, as the reward model"
+    )
+    fail_as_rejected: bool = setting(
+        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed (R5)"
+    )
+    verdicts: VerdictSettings = setting(VerdictSettings(), "KTO: what counts as good or bad.", "see its own settings")
+    held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
+    num_epochs: int = setting(1, "Passes over the preferences.", "choice: more of them overfit", ge=1)
+    num_groups_per_step: int = setting(
+        16, "Preference groups in one optimiser step, each kept whole.", "choice: as the reward model", ge=1
+    )
+    lora: LoraSettings | None = setting(
+        LoraSettings(), "Adapters; None: full fine-tuning.", "R15: the base doubles as reference"
+    )
+    max_tokens: int | None = setting(
+        None,
+        "Longest prompt + completion; longer ones are refused. None: the context.",
+        "choice: nothing is cut silently",
+    )
+    kl_budget: float | None = setting(None, "Alarm when the mean KL per completion exceeds this, nats.", "choice: none")
+    watch: WatchSettings = setting(WatchSettings(), "How the run is watched.", "see its own settings")
+    optimiser: OptimiserSettings = setting(
+        OptimiserSettings(learning_rate=5e-5, warmup_share=0.1),
+        "The optimiser.",
+        "choice: LoRA on small models; warm-up as in Rafailov et al. 2023",
+    )
+    run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
+
+    @property
+    def learns_pairs(self) -> bool:
+        """Whether one of the losses asks for pairs."""
+        return any(loss.kind in OF_PAIRS for loss in self.losses)
+
+    @property
+    def learns_verdicts(self) -> bool:
+        """Whether one of the losses asks for single completions called good or bad."""
+        return any(loss.kind not in OF_PAIRS for loss in self.losses)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> DpoSettings:
+        kinds = [loss.kind for loss in self.losses]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("each loss may be named once: give it the sum of the weights")
+        return self

@@ -1,0 +1,188 @@
+"""Stage `dpo`: a policy learns from preferences without a reward model; the result is a plain model folder (R9).
+
+Left in the run folder:
+
+metrics.jsonl, alarms.jsonl   step by step, see training/metrics.py
+policy/                       the role (an adapter in peft's format, or all weights)
+model/                        the policy as a Hugging Face folder, adapters merged
+model/implicit_reward.json    how this policy is read as a reward, see rewards/implicit.py
+
+What the reference says of the data is kept in `runs/.reference/`, for every run on the same weights and tokens.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.settings.dpo import DpoSettings
+from preflab.stages.base import StageContext, StageResult
+from preflab.stages.preference_data import read_preferences
+from preflab.stages.preference_groups import FoundGroups, find_groups
+
+if TYPE_CHECKING:
+    from preflab.models.trunk import Trunk
+    from preflab.policy.dpo_groups import Group
+    from preflab.sampling.engine import TransformersEngine
+
+VERSION = 1
+distributed = True
+
+CACHE = ".reference"
+"""Folder beside the run folders, where the reference's log-probabilities lie."""
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Train, resuming where there is a checkpoint; leave the role, the merged model and its implicit reward behind."""
+    from preflab.policy.dpo import DpoRun, train_dpo
+    from preflab.policy.dpo_logps import ReferenceCache
+    from preflab.stages.learning import CHECKPOINT, accelerator_for, save_language_model
+    from preflab.training.order import steps_per_epoch
+
+    settings: DpoSettings = ctx.settings
+    data = read_preferences(ctx, settings.preferences)
+    base = _Base.load(ctx)
+    found = find_groups(data, base.trunk.tokenizer, settings, max_tokens=base.max_tokens, seed=ctx.seed)
+    accelerator = accelerator_for(ctx, settings.run)
+    dpo = DpoRun(
+        trunk=base.trunk,
+        settings=settings,
+        groups=found.train,
+        held_out=found.held_out,
+        num_steps=settings.num_epochs * steps_per_epoch(len(found.train), settings.num_groups_per_step),
+        cache=ReferenceCache(ctx.folder.parent / CACHE, base.reference_hash, ctx.device.dtype),
+        folder=ctx.folder,
+        seed=ctx.seed,
+        name=ctx.name,
+        sampler=_engine(base.trunk),
+        sample_prompts=_sample_prompts(found.held_out, settings, base.max_tokens),
+        accelerator=accelerator,
+    )
+    train_dpo(dpo)
+    if accelerator.is_main_process:
+        save_language_model(ctx, base.trunk)
+        base.save(ctx)
+        shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return _result(ctx, found)
+
+
+@dataclass
+class _Base:
+    """The trunk a policy grows on, and its reference."""
+
+    trunk: Trunk
+    weights_hash: str
+    """Of the start."""
+    reference: Path | str
+    reference_hash: str
+    max_tokens: int
+
+    @classmethod
+    def load(cls, ctx: StageContext) -> _Base:
+        """The policy's trunk; with full fine-tuning a reference is kept only where it is asked during the run."""
+        from preflab.models.facts import model_facts
+        from preflab.models.loading import load_causal_lm, load_tokenizer
+        from preflab.models.trunk import Role, Trunk
+
+        settings: DpoSettings = ctx.settings
+        start = ctx.model_folder(settings.model)
+        tokenizer, model = load_tokenizer(start), load_causal_lm(start, dtype=ctx.device.dtype)
+        start_hash = _hash(start, model)
+        reference, reference_hash, other = start, start_hash, None
+        if settings.reference is not None and settings.reference != settings.model:
+            reference = ctx.model_folder(settings.reference)
+            other = load_causal_lm(reference, dtype=ctx.device.dtype)
+            reference_hash = _hash(reference, other)
+        kept = other is not None or settings.watch.num_samples > 0
+        roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
+        limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
+        trunk = Trunk(model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other)
+        return cls(trunk, start_hash, reference, reference_hash, min(limits, default=2**31))
+
+    def save(self, ctx: StageContext) -> None:
+        """The policy role, and how to read it as a reward; a reference on this machine is named from there."""
+        from preflab.files import write_json
+        from preflab.models.role_files import save_role
+        from preflab.policy.dpo_losses import implicit_reward
+
+        save_role(self.trunk, "policy", ctx.folder / "policy", base=self.weights_hash if self.trunk.lora else "")
+        local = Path(self.reference).is_dir()
+        model = ctx.folder / "model"
+        beside = os.path.relpath(Path(self.reference).resolve(), model.resolve())
+        card = {
+            "format": 1,
+            **implicit_reward(ctx.settings.losses).to_json(),
+            "reference": beside if local else str(self.reference),
+            "reference_hash": self.reference_hash,
+        }
+        write_json(model / "implicit_reward.json", card)
+
+
+def _hash(ref: Path | str, model: Any) -> str:
+    from preflab.models.facts import weights_hash
+
+    return weights_hash(ref if Path(ref).is_dir() else model)
+
+
+def _engine(trunk: Trunk) -> TransformersEngine:
+    """Writes with the policy role."""
+    from preflab.models.facts import model_facts
+    from preflab.sampling.engine import TransformersEngine
+
+    policy = trunk.language_model("policy")
+    return TransformersEngine(
+        policy,
+        pad_id=trunk.pad_id,
+        stop_token_ids=model_facts(policy, trunk.tokenizer).stop_token_ids,
+        tokenizer=trunk.tokenizer,
+        role=functools.partial(trunk.role, "policy"),
+    )
+
+
+def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int) -> list[tuple[int, ...]]:
+    """The first `watch.num_samples` prompts of the held-out groups, each once, that leave room for a completion.
+
+    Raises:
+        PreflabError: none of them does.
+    """
+    prompts = list(dict.fromkeys(group.sequences[0].prompt_ids for group in groups))
+    most = settings.watch.decoding.max_new_tokens
+    fitting = [ids for ids in prompts if len(ids) + most <= context]
+    if settings.watch.num_samples and not fitting:
+        raise PreflabError(
+            f"held-out prompts of {min(map(len, prompts))} tokens or more and watch.decoding.max_new_tokens {most}",
+            f"together at most {context}, for samples to be watched",
+            "lower watch.decoding.max_new_tokens, or set watch.num_samples to 0",
+        )
+    return fitting[: settings.watch.num_samples]
+
+
+def _result(ctx: StageContext, found: FoundGroups) -> StageResult:
+    from preflab.files import read_jsonl
+
+    rows, alarms = read_jsonl(ctx.folder / "metrics.jsonl"), read_jsonl(ctx.folder / "alarms.jsonl")
+    last = rows[-1]
+    figures: dict[str, Any] = {
+        "num_steps": len(rows),
+        "num_groups": len(found.train),
+        "num_held_out": len(found.held_out),
+        "num_equal_pairs": found.num_equal,
+        "num_alarms": len(alarms),
+        **{name: last[name] for name in ("held_out/accuracy", "held_out/margin", "kl/exact") if name in last},
+    }
+    parts = [f"loss {rows[0]['loss/total']:.2f} → {last['loss/total']:.2f}"]
+    if "held_out/accuracy" in last:
+        parts.append(f"accuracy {last['held_out/accuracy']:.2f} on {len(found.held_out)} held-out groups")
+    if "kl/exact" in last:
+        parts.append(f"KL {last['kl/exact']:.1f} nats")
+    if alarms:
+        parts.append(f"{len(alarms)} alarms")
+    return StageResult(", ".join(parts), figures)

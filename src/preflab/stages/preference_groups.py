@@ -1,0 +1,163 @@
+"""Preferences → the groups a DPO stage learns from: pairs for the losses of pairs, verdicts for KTO.
+
+Pairs are never made into verdicts, nor verdicts into pairs: that one completion is better than another does not say
+that it is good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.settings.dpo import DpoSettings, VerdictSettings
+from preflab.stages.preference_data import PreferenceData
+
+if TYPE_CHECKING:
+    from preflab.policy.dpo_groups import Group
+    from preflab.records import Preference
+    from preflab.rewards.rankings import Ranking
+
+
+@dataclass(frozen=True)
+class FoundGroups:
+    """What the preferences came to."""
+
+    train: list[Group]
+    held_out: list[Group]
+    num_equal: int
+    """Pairs left out because their two texts are the same."""
+
+
+def find_groups(
+    data: PreferenceData, tokenizer: Any, settings: DpoSettings, *, max_tokens: int, seed: int
+) -> FoundGroups:
+    """The preferences, tokenized, with what the losses ask for; every prompt is wholly in one share.
+
+    Raises:
+        PreflabError: nothing the losses can learn from, fewer than two prompts with it, an empty completion, or a
+            prompt and completion longer than `max_tokens`.
+    """
+    from preflab.policy.dpo_groups import only_used, with_mismatched
+    from preflab.rewards.rankings import Encoder, make_rankings, split_by_prompt
+
+    rankings = make_rankings(
+        data.preferences,
+        data.prompts,
+        data.completions,
+        Encoder(tokenizer, True, 2**31),
+        soft_labels=settings.soft_labels,
+        fail_as_rejected=settings.fail_as_rejected,
+    )
+    made = [_group(*both, settings) for both in zip(rankings, data.preferences, strict=True)]
+    num_equal = sum(_num_equal(ranking) for ranking in rankings) if settings.learns_pairs else 0
+    groups = [only_used(group) for group in made if group.pairs or group.verdicts]
+    _refuse_nothing(groups, data, num_equal, settings)
+    _refuse_unfit(groups, data, max_tokens)
+    prompts = {group.prompt_id for group in groups}
+    _, apart = split_by_prompt([r for r in rankings if r.prompt_id in prompts], settings.held_out, seed)
+    tested = {ranking.prompt_id for ranking in apart}
+    train = [group for group in groups if group.prompt_id not in tested]
+    held_out = [group for group in groups if group.prompt_id in tested]
+    if settings.learns_verdicts:
+        train, held_out = with_mismatched(train), with_mismatched(held_out)
+    return FoundGroups(train, held_out, num_equal)
+
+
+def verdicts_of(preference: Preference, settings: VerdictSettings) -> list[float | None]:
+    """For each completion the share that says it is good, in [0, 1]; None where nothing is said.
+
+    Thumbs are that share. A Likert score is 1 from `good_from`, 0 up to `bad_to`, and says nothing in between.
+
+    Raises:
+        PreflabError: several criteria and none named, or a named one that is not there.
+    """
+    if preference.thumbs:
+        return list(preference.thumbs)
+    if not preference.scores:
+        return [None] * len(preference.completion_ids)
+    names = sorted(preference.scores)
+    name = settings.criterion or (names[0] if len(names) == 1 else None)
+    if name is None or name not in preference.scores:
+        raise PreflabError(
+            f"Likert scores for {', '.join(names)}; verdicts.criterion is {settings.criterion or 'not set'}",
+            "one of these criteria",
+            "name it in verdicts.criterion",
+        )
+    return [_likert(score, settings) for score in preference.scores[name]]
+
+
+def _likert(score: float | None, settings: VerdictSettings) -> float | None:
+    if score is None or settings.bad_to < score < settings.good_from:
+        return None
+    return 1.0 if score >= settings.good_from else 0.0
+
+
+def _group(ranking: Ranking, preference: Preference, settings: DpoSettings) -> Group:
+    """One preference as the losses of the recipe see it; without soft labels an even vote decides nothing."""
+    from preflab.policy.dpo_groups import Group, LabelledPair, Verdict
+
+    pairs, verdicts = [], []
+    if settings.learns_pairs:
+        texts = [sequence.completion_ids for sequence in ranking.sequences]
+        pairs = [
+            LabelledPair(p.first, p.second, p.label, p.weight)
+            for p in ranking.pairs
+            if texts[p.first] != texts[p.second]
+        ]
+    if settings.learns_verdicts:
+        said = enumerate(verdicts_of(preference, settings.verdicts))
+        known = [(index, up) for index, up in said if up is not None and (settings.soft_labels or up != 0.5)]
+        verdicts = [Verdict(index, up if settings.soft_labels else float(up > 0.5), 1.0) for index, up in known]
+    return Group(ranking.prompt_id, ranking.sequences, tuple(pairs), tuple(verdicts))
+
+
+def _num_equal(ranking: Ranking) -> int:
+    texts = [sequence.completion_ids for sequence in ranking.sequences]
+    return sum(texts[pair.first] == texts[pair.second] for pair in ranking.pairs)
+
+
+def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: int, settings: DpoSettings) -> None:
+    """Every kind of loss needs something to learn from."""
+    num = f"{data.name}: {len(data.preferences)} preferences"
+    if settings.learns_pairs and not any(group.pairs for group in groups):
+        equal = f"; {num_equal} pairs are of two equal texts" if num_equal else ""
+        raise PreflabError(
+            f"{num} without a pair to learn from{equal}",
+            "at least one completion that is preferred to another one",
+            "look at why all are tied, failed or equal; thumbs alone are for `losses: [{kind: kto}]`",
+        )
+    if settings.learns_verdicts and not any(group.verdicts for group in groups):
+        raise PreflabError(
+            f"{num} without thumbs, and without Likert scores beyond verdicts.good_from and verdicts.bad_to",
+            "completions that were called good or bad one by one",
+            "collect thumbs or Likert scores, or learn from pairs with `losses: [{kind: dpo}]`",
+        )
+
+
+def _refuse_unfit(groups: Sequence[Group], data: PreferenceData, max_tokens: int) -> None:
+    from preflab.policy.dpo_groups import num_policy_tokens
+
+    every = [(group, sequence) for group in groups for sequence in group.sequences]
+    long = [(group, len(sequence)) for group, sequence in every if len(sequence) > max_tokens]
+    if long:
+        group, length = long[0]
+        more = f" (and {len(long) - 1} more completions)" if len(long) > 1 else ""
+        raise PreflabError(
+            f"{_where(group, data)}: prompt and completion are {length} tokens{more}",
+            f"at most {max_tokens} tokens",
+            "shorten or remove these rows, or raise max_tokens if the model's context allows it",
+        )
+    for group, sequence in every:
+        if num_policy_tokens(sequence) == 0:
+            raise PreflabError(
+                f"{_where(group, data)}: a completion without a token",
+                "at least one token per completion",
+                "remove it from the preferences",
+            )
+
+
+def _where(group: Group, data: PreferenceData) -> str:
+    prompt = data.prompts[group.prompt_id]
+    return prompt.source or f"prompt {prompt.id}"
