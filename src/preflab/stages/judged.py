@@ -30,6 +30,8 @@ def at_home(judgment: Judgment, task: Task) -> Judgment:
     """A judgment of the same completions made elsewhere, as one of this task."""
     from preflab.store.formats.judged import permuted
 
+    if judgment.task_id == task.id:
+        return judgment
     order = [judgment.completion_ids.index(completion_id) for completion_id in task.completion_ids]
     return replace(
         judgment,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.sampling.engine import TransformersEngine
-    from preflab.training.protocols import Sampler
+    from preflab.training.protocols import Sampler, ScoringItem
 
 
 def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
@@ -74,9 +74,20 @@ def policy_scorer(ctx: StageContext, trunk: Trunk, trunk_hash: str) -> WeightedS
         ctx.settings.rewards,
         ctx.model_folder,
         PolicySide(trunk.tokenizer, trunk, trunk_hash),
+        reference_items=functools.partial(reference_items, ctx),
         dtype=ctx.device.dtype,
         tokens_per_batch=ctx.settings.optimiser.tokens_per_micro_batch,
     )
+
+
+def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
+    """The completions of a stage, as text to be scored."""
+    from preflab.files import read_json
+    from preflab.training.protocols import ScoringItem
+
+    completions = ctx.workspace.completions(read_json(ctx.inputs[stage].folder / "completions.json"))
+    prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+    return [ScoringItem(prompts[c.prompt_id], c.text, finish_reason=c.finish_reason) for c in completions]
 
 
 def fitting_prompts(

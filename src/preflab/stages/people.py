@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.files import read_json, write_json
 from preflab.records import Campaign, Judgment, Task, random_id
 from preflab.stages.base import StageContext
+from preflab.stages.judged import at_home, ordered_by
 from preflab.stages.keys import digest
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ OF_THE_RECIPE = (
 """Settings of the stage that are options of the campaign under the same names."""
 
 
+Found = Mapping[str, Mapping[str, Judgment]]
+"""Task → labeler → the label that counts."""
+
+
 @dataclass(frozen=True)
 class People:
     """The campaign with what was judged so far."""
@@ -38,8 +43,7 @@ class People:
     campaign: Campaign
     tasks: tuple[Task, ...]
     """Those of the recipe, gold tasks left out."""
-    found: Mapping[str, Mapping[str, Judgment]]
-    """Task → labeler → the label that counts."""
+    found: Found
     num_open: int
     """Pairs that the labelers of finished tasks leave open, for an adjudicator."""
     num_open_tasks: int
@@ -150,7 +154,7 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
     wanted = {frozenset(group) for group in groups}
     tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
     found = judged_by_people(ctx, campaign.id, tasks)
-    unresolved = _unresolved(ctx, campaign.id, found)
+    unresolved = _unresolved(ctx, campaign.id, tasks, found)
     return People(campaign, tasks, found, sum(unresolved.values()), len(unresolved))
 
 
@@ -175,15 +179,27 @@ def fits(judgment: Judgment, way: str) -> bool:
     return way_of(judgment.answer) == {"best_of": "side_by_side"}.get(way, way)
 
 
-def _unresolved(ctx: StageContext, campaign_id: str, found: Mapping[str, Mapping[str, Judgment]]) -> Counter[str]:
-    """Task with all its labels → pairs on which the labelers stay divided."""
-    from preflab.labelling.adjudication import queue
+def _unresolved(ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found) -> Counter[str]:
+    """Task with all its labels → pairs on which the labelers stay divided and no adjudicator has spoken.
 
-    full = {task for task, labels in found.items() if len(labels) >= ctx.settings.overlap}
+    Computed from the labels as they are now: what the app shows of it may be some seconds old.
+    """
+    from preflab.feedback.consensus import consensus_of
+    from preflab.labelling.campaigns import campaign_view
+
+    full = [task for task in tasks if len(found[task.id]) >= ctx.settings.overlap]
     if not full:
         return Counter()
-    waiting = queue(ctx.workspace, campaign_id).open
-    return Counter({task.task_id: len(task.pairs) for task in waiting if task.task_id in full})
+    judgments = [at_home(judgment, task) for task in tasks for judgment in found[task.id].values()]
+    completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
+    agreed = consensus_of(
+        [*judgments, *decisions_of(ctx, campaign_id)],
+        confirmed_reversed=campaign_view(ctx.workspace, campaign_id).options.confirmed_reversed,
+        criterion=ordered_by(judgments, None),
+        texts={completion.id: completion.text for completion in completions},
+    )
+    ids = {task.id for task in full}
+    return Counter({each.task_id: len(each.unresolved) for each in agreed if each.task_id in ids and each.unresolved})
 
 
 def decisions_of(ctx: StageContext, campaign_id: str) -> list[Judgment]:
