@@ -112,8 +112,9 @@ def recount_tasks(connection: Connection, campaign_id: str) -> None:
     latest = _latest_labels(connection, campaign_id)
     _add_turns(connection, options, latest)
     labels = Counter(row["task_id"] for row in latest if not row["surplus"] and counts(options, row["labeler_kind"]))
-    ids = connection.execute(select(TASK_STATES.c.task_id).where(TASK_STATES.c.campaign_id == campaign_id)).scalars()
-    rows = [{"of_task": task_id, "labels": labels[task_id]} for task_id in ids]
+    mine = TASK_STATES.c.campaign_id == campaign_id
+    connection.execute(update(TASK_STATES).where(mine, TASK_STATES.c.num_done > 0).values(num_done=0))
+    rows = [{"of_task": task_id, "labels": num} for task_id, num in labels.items()]
     set_labels = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
     for part in chunks(rows, CHUNK):
         connection.execute(set_labels.values(num_done=bindparam("labels")), list(part))
