@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "errors": set(),
     "maths": set(),
     "records": {"errors"},
-    "settings": {"errors"},
+    "settings": {"errors", "records"},
     "files": {"errors"},
     "seeds": set(),
     "progress": {"errors"},

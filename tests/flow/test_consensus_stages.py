@@ -178,7 +178,7 @@ def test_people_are_waited_for(people: World) -> None:
     people.workspace.put([by_person(task, campaign, "bob", (1, 2, 2, None)) for task in tasks[1:]])
     result = judge.run(people.context("labels"))
     assert result.waiting is None
-    assert result.summary == "6 judgments by 2 labelers"
+    assert result.summary == "6 judgments by 2 labelers; 1 pair of 1 task awaits adjudication"
     assert len(people.workspace.campaigns()) == 1
 
     preferences.run(people.context("prefs"))
