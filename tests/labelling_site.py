@@ -89,16 +89,17 @@ def watched(page: Any) -> list[str]:
 
 
 def press(page: Any, keys: str) -> None:
-    """One key after the other; names of more than one letter stand between spaces: `2 1 Enter`."""
+    """One key after the other, once the page listens; names of keys stand between spaces: `2 1 Enter`."""
+    page.wait_for_selector("html.scripted", state="attached")
     for key in keys.split():
         page.keyboard.press(key)
 
 
 def submit_by_enter(page: Any) -> None:
-    """Enter, until the page has gone on."""
-    before = page.evaluate("document.getElementById('judging').dataset.task")
-    page.keyboard.press("Enter")
+    """Enter, until the next page is there and listens."""
+    page.evaluate("window.before = true")
+    press(page, "Enter")
     page.wait_for_function(
-        "before => document.readyState === 'complete' && document.getElementById('judging')?.dataset.task !== before",
-        arg=before,
+        "() => !window.before && document.readyState === 'complete' "
+        "&& (!document.getElementById('judging') || document.documentElement.classList.contains('scripted'))"
     )

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
+from labelling_site import Site
 from preflab.labelling import passwords
 from preflab.store.workspace import Workspace
-from labelling_site import Site
 from web_app import People, make_people
 
 

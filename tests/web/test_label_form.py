@@ -63,7 +63,9 @@ def test_what_is_missing_is_named_by_the_letters_of_the_page() -> None:
     found = asked("ranking", ORDER)
     groups = groups_of(found)
     assert missing_sentence(found, missing(found, groups, {})) == "Still to do: a rank for A, B and C"
-    assert missing_sentence(found, missing(found, groups, {"rank_0": "2", "rank_2": "1"})) == "Still to do: a rank for B"
+    assert (
+        missing_sentence(found, missing(found, groups, {"rank_0": "2", "rank_2": "1"})) == "Still to do: a rank for B"
+    )
     assert missing_sentence(found, []) == ""
     pair = asked("side_by_side", (0, 1))
     assert missing_sentence(pair, missing(pair, groups_of(pair), {})) == "Still to do: a choice"

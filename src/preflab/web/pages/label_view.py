@@ -103,7 +103,7 @@ def task_view(
         prompt=turn.prompt, cards=cards_of(turn, asked, groups), wide=tuple(one for one in groups if one.place is None),
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
         guideline=seen.guideline, hint=hint_of(asked),
-        num_steps=way.num_steps, step=int(draft.get("step", 0)) if turn.revision == 0 else 0,
+        num_steps=way.num_steps, step=1 if draft.get("step") == 1 else 0,
         fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked), progress=in_words(own),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
         submit_words="Submit the change" if turn.revision else "Submit", **said,
@@ -142,10 +142,15 @@ def hidden_fields(turn: Turn, fields: Mapping[str, str], draft: Mapping[str, Any
         "key": fields.get("key") or secrets.token_hex(16),
         "based_on": fields.get("based_on") or str(turn.revision),
         "guideline_version": str(turn.guideline_version),
-        "active_ms": fields.get("active_ms") or str(int(draft.get("active_ms", 0))),
-        "shown_ms": fields.get("shown_ms") or "0",
+        "active_ms": fields.get("active_ms") or whole(draft.get("active_ms")),
+        "shown_ms": fields.get("shown_ms") or whole(draft.get("shown_ms")),
         "back": back,
     }
+
+
+def whole(value: Any) -> str:
+    """A number of milliseconds out of a draft, which is whatever a browser sent."""
+    return str(value) if isinstance(value, int) and value >= 0 else "0"
 
 
 def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:

@@ -42,7 +42,8 @@ export class Drafts {
   }
 
   get now() {
-    return { fields: entered(this.form), active_ms: this.time.active(), step: Number(this.form.dataset.step ?? 0) };
+    const { form, time } = this;
+    return { fields: entered(form), active_ms: time.active(), shown_ms: time.shown(), step: Number(form.dataset.step ?? 0) };
   }
 
   /** What this browser kept and the server never acknowledged, or null. */

@@ -91,15 +91,19 @@ function leave(here) {
 
 export const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
 
-/** Enter submits; Ctrl+Enter submits from a text; Escape leaves a text; single keys can be switched off. */
-export function listenToKeys(form, submit) {
+/**
+ * Enter submits; Ctrl+Enter submits from a text; Escape leaves a text; single keys can be switched off.
+ * While `away()`, keys do nothing: what is typed ahead belongs to a task that is not on the screen yet.
+ */
+export function listenToKeys(form, submit, away) {
   const toggle = document.getElementById("keys-on");
   if (toggle) {
     toggle.checked = keysAreOn();
     toggle.addEventListener("change", () => localStorage.setItem(SWITCH, toggle.checked ? "on" : "off"));
   }
   document.addEventListener("keydown", (event) => {
-    if (event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+    if (away()) return event.preventDefault();
     const here = document.activeElement;
     if (event.key === "Escape") leave(here);
     if (inText(here)) {

@@ -4,8 +4,10 @@
 const READING_MS = 30_000;
 
 export class ActiveTime {
-  constructor(already = 0) {
-    this.total = already;
+  /** Both in milliseconds, of earlier visits to this task's page. */
+  constructor(active, shown) {
+    this.total = active;
+    this.before = shown;
     this.began = performance.now();
     this.last = document.hidden ? null : this.began;
     for (const sign of ["pointermove", "pointerdown", "keydown", "wheel", "touchmove", "scroll", "input"]) {
@@ -31,6 +33,6 @@ export class ActiveTime {
   }
 
   shown() {
-    return Math.round(performance.now() - this.began);
+    return Math.round(this.before + performance.now() - this.began);
   }
 }

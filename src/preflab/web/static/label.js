@@ -12,7 +12,7 @@ const form = document.getElementById("judging");
 const saved = document.getElementById("saved");
 const button = form.querySelector("[data-submit]");
 const notice = new Notice(document.getElementById("notice"));
-const time = new ActiveTime(Number(form.elements.active_ms.value));
+const time = new ActiveTime(Number(form.elements.active_ms.value), Number(form.elements.shown_ms.value));
 const twoSteps = form.dataset.steps === "2";
 let leaving = false;
 
@@ -121,6 +121,7 @@ function refresh() {
 }
 
 function changed() {
+  if (leaving) return;
   if (saving.waiting) {
     saving.cancel();
     notice.hide();
@@ -138,6 +139,7 @@ function begin() {
   if (kept && kept.based_on === drafts.based) {
     restore(form, kept.fields);
     time.total = Math.max(time.total, kept.active_ms);
+    time.before = Math.max(time.before, kept.shown_ms);
     drafts.changed();
     say("kept", "Your draft was kept in this browser.");
   } else if (kept) {
@@ -167,9 +169,9 @@ window.addEventListener("beforeunload", (event) => {
 // A page brought back by the browser's Back button shows an answer that may since have been stored.
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 
-document.documentElement.classList.add("scripted");
 openDialogs();
 foldLong();
-listenToKeys(form, submit);
+listenToKeys(form, submit, () => leaving || saving.busy);
 begin();
 focusHeading();
+document.documentElement.classList.add("scripted");
