@@ -86,13 +86,14 @@ def agreement(judgments: Sequence[Judgment], seed: int = 0) -> Agreement:
     """
     votes = [vote for judgment in judgments for vote in pair_votes(judgment)]
     names = sorted({judgment.labeler_id for judgment in judgments})
+    others = leave_one_out(votes)
     return Agreement(
         num_judgments=len(judgments),
         num_tasks=len({judgment.task_id for judgment in judgments}),
         strict=share(strict_agreements(votes), seed),
-        ties=share(_tie_counts(votes), seed),
-        fails=share(_fail_counts(judgments), seed),
-        labelers={name: _labeler(name, judgments, votes, seed) for name in names},
+        ties=share(tie_counts(votes), seed),
+        fails=share(fail_counts(judgments), seed),
+        labelers={name: _labeler(name, judgments, votes, others.get(name, {}), seed) for name in names},
     )
 
 
@@ -106,25 +107,27 @@ def strict_agreements(votes: Iterable[Vote]) -> Counts:
     return _frozen(counts)
 
 
-def leave_one_out(labeler: str, votes: Iterable[Vote]) -> Counts:
-    """Task → (the labeler's strict votes that agree with the majority of the others, those where there is one)."""
-    counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+def leave_one_out(votes: Iterable[Vote]) -> dict[str, Counts]:
+    """Labeler → task → (strict votes that agree with the majority of the others, those where there is one)."""
+    counts: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
     for (task, _, _), outcomes in _by_pair(votes).items():
-        own = outcomes.get(labeler, 0)
-        others = sum(outcome for name, outcome in outcomes.items() if name != labeler)
-        if own != 0 and others != 0:
-            counts[task][0] += own * others > 0
-            counts[task][1] += 1
-    return _frozen(counts)
+        total = sum(outcomes.values())
+        for name, own in outcomes.items():
+            if own != 0 and total != own:
+                counts[name][task][0] += own * (total - own) > 0
+                counts[name][task][1] += 1
+    return {name: _frozen(tasks) for name, tasks in counts.items()}
 
 
-def _labeler(name: str, judgments: Sequence[Judgment], votes: Sequence[Vote], seed: int) -> LabelerAgreement:
+def _labeler(
+    name: str, judgments: Sequence[Judgment], votes: Sequence[Vote], others: Counts, seed: int
+) -> LabelerAgreement:
     own = [judgment for judgment in judgments if judgment.labeler_id == name]
     return LabelerAgreement(
         num_tasks=len({judgment.task_id for judgment in own}),
-        with_others=share(leave_one_out(name, votes), seed),
-        ties=share(_tie_counts([vote for vote in votes if vote.labeler == name]), seed),
-        fails=share(_fail_counts(own), seed),
+        with_others=share(others, seed),
+        ties=share(tie_counts([vote for vote in votes if vote.labeler == name]), seed),
+        fails=share(fail_counts(own), seed),
     )
 
 
@@ -136,7 +139,8 @@ def _by_pair(votes: Iterable[Vote]) -> dict[tuple[str, int, int], dict[str, int]
     return table
 
 
-def _tie_counts(votes: Iterable[Vote]) -> Counts:
+def tie_counts(votes: Iterable[Vote]) -> Counts:
+    """Task → (ties, votes)."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for vote in votes:
         counts[vote.task][0] += vote.outcome == 0
@@ -144,7 +148,8 @@ def _tie_counts(votes: Iterable[Vote]) -> Counts:
     return _frozen(counts)
 
 
-def _fail_counts(judgments: Iterable[Judgment]) -> Counts:
+def fail_counts(judgments: Iterable[Judgment]) -> Counts:
+    """Task → (completions marked F, completions judged), over its labelers."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for judgment in judgments:
         marks = failed(judgment)

@@ -8,7 +8,7 @@ nothing about p_l. What the model cannot do:
   the good labelers come out as the bad ones.
 - The pairs of one ranking are taken as independent, which they are not: p_l ranks labelers, its distance from 0.5 is
   exaggerated, and the posteriors of pairs are no probabilities. It is not used as one anywhere.
-- Below about twenty tasks per labeler it names the wrong ones too often to act on it.
+- It needs many votes before it may name anyone: see `standing.py`.
 
 After Dawid and Skene 1979, with one parameter per labeler.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from preflab.feedback.pairs import Vote
+from preflab.feedback.standing import standing as standing
 
 PRIOR_MEAN, PRIOR_WEIGHT = 0.7, 2.0
 """What is believed of a labeler nobody has seen, and how many votes that belief is worth."""
@@ -28,12 +29,6 @@ CLIP = 0.02
 KNOWN_LOG_ODDS = 20.0
 """How sure a gold pair is: odds of e^20."""
 NUM_ROUNDS = 50
-MIN_TASKS = 20
-"""Tasks before a labeler is named: at 20, exactly the bad ones were named in 77 to 82 % of simulated campaigns."""
-REVERSED_BELOW, CARELESS_BELOW = 0.35, 0.63
-"""Simulated at 50 tasks each: reversed 0.06 to 0.25, random 0.40 to 0.61, attentive 0.67 to 0.95."""
-
-
 Known = Mapping[tuple[str, int, int], int]
 """(task, first, second) → the outcome that is known to be right: +1 or −1 (`gold.known_outcomes`)."""
 
@@ -79,18 +74,6 @@ def one_coin_em(
         right = np.bincount(labelers, named_winner, minlength=len(names))
         accuracy = np.clip((PRIOR_MEAN * PRIOR_WEIGHT + right) / (PRIOR_WEIGHT + num_votes), CLIP, 1 - CLIP)
     return {name: Reliability(float(accuracy[i]), int(num_votes[i])) for name, i in names.items()}
-
-
-def standing(accuracy: float, num_tasks: int) -> str:
-    """What may be said of a labeler to the team's lead: a reason to look, never to block.
-
-    `reversed?` is a misunderstood instruction more often than ill will; below `MIN_TASKS` nothing is said.
-    """
-    if num_tasks < MIN_TASKS:
-        return "too few tasks to say"
-    if accuracy < REVERSED_BELOW:
-        return "reversed?"
-    return "careless?" if accuracy < CARELESS_BELOW else "in line"
 
 
 def relative_weights(reliabilities: Mapping[str, Reliability]) -> dict[str, float]:

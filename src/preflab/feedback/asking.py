@@ -1,0 +1,108 @@
+"""What to ask next: the tasks of which one more label says most, and how many labels per task a target needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from math import comb, exp
+
+import numpy as np
+from scipy.special import betainc, betaln, entr, expit
+
+from preflab.feedback.pairs import Vote
+from preflab.feedback.reliability import PRIOR_MEAN, Reliability
+
+MOST_LABELS = 15
+"""Labels per task beyond which more of them are no plan."""
+
+
+def worth_asking(
+    num_completions: int,
+    votes: Sequence[Vote],
+    reliabilities: Mapping[str, Reliability],
+    scores: Sequence[Sequence[float]] | np.ndarray | None = None,
+    dropped: Sequence[int] = (),
+) -> float:
+    """How much one more label on a task may teach, in bits; tasks are asked in falling order of it.
+
+        worth = Σ_pairs (1 − tie share) · (H(P) − E H(P after one more vote))  +  Σ_pairs (H(mean P_m) − mean H(P_m))
+
+    P is the probability that the first of the pair is the better one, from the votes weighed by log-odds of
+    reliability; the next voter is right with the mean accuracy of those seen. Close pairs gain most, pairs that all call
+    equal nothing. The second sum, over reward models m with P_m = σ(score_m,i − score_m,j), is large where the models
+    are sure and differ (Houlsby et al. 2011), and 0 where they all doubt. P is exaggerated, as the votes of one ranking
+    hang together: it serves to order tasks and for nothing else.
+
+    Args:
+        num_completions: K of the task.
+        votes: those on this task so far.
+        reliabilities: labeler → reliability.
+        scores: (models, K), each reward model's scores of the completions.
+        dropped: completions that are out (F).
+    """
+    seen = [reliabilities[vote.labeler].accuracy for vote in votes if vote.labeler in reliabilities]
+    accuracy = min(max(float(np.mean(seen)) if seen else PRIOR_MEAN, 0.55), 0.95)
+    pairs = [pair for pair in combinations(range(num_completions), 2) if not set(pair) & set(dropped)]
+    gain = sum(_gain([vote for vote in votes if vote[2:4] == pair], reliabilities, accuracy) for pair in pairs)
+    return gain + (model_disagreement(np.asarray(scores, dtype=float), pairs) if scores is not None else 0.0)
+
+
+def model_disagreement(scores: np.ndarray, pairs: Sequence[tuple[int, int]]) -> float:
+    """Σ_pairs H(mean_m P_m) − mean_m H(P_m), in bits, for scores (models, K); 0 for one model."""
+    chances = [expit(scores[:, i] - scores[:, j]) for i, j in pairs]
+    return float(sum(_bits(chance.mean()) - _bits(chance).mean() for chance in chances))
+
+
+def consensus_accuracy(agreement: float, num_labels: int) -> float:
+    """How often the majority of n labels is what a very large panel of such labelers would say.
+
+    Pairs differ in difficulty: the share p of the panel on one side is taken to follow a symmetric Beta(a, a) whose
+    spread gives the measured agreement, E[p² + (1 − p)²] = (a + 1)/(2a + 1), so a = (1 − agreement)/(2·agreement − 1).
+    Then the accuracy is 2 Σ_i C(n, i) · E[p^i (1 − p)^(n−i); p > ½] over i > n/2, an even split counting half.
+
+    It says how far labels agree with the panel, not with a truth the panel may miss.
+
+    Args:
+        agreement: strict agreement of two labelers.
+        num_labels: strict votes per pair, n.
+
+    Returns:
+        ½ to 1; ½ where agreement is no better than chance.
+    """
+    if agreement >= 1:
+        return 1.0
+    if agreement <= 0.5:
+        return 0.5
+    a = (1 - agreement) / (2 * agreement - 1)
+    total = 0.0
+    for right in range((num_labels + 1) // 2, num_labels + 1):
+        wrong = num_labels - right
+        mass = comb(num_labels, right) * exp(betaln(a + right, a + wrong) - betaln(a, a))
+        total += (1.0 if right > wrong else 0.5) * 2 * mass * float(1 - betainc(a + right, a + wrong, 0.5))
+    return total
+
+
+def labels_for_accuracy(agreement: float, target: float) -> int | None:
+    """The smallest odd number of labels per task whose majority reaches the target; None beyond fifteen.
+
+    Odd, because an even number can split: a second label to a first gains nothing.
+    """
+    reach = (num for num in range(1, MOST_LABELS + 1, 2) if consensus_accuracy(agreement, num) >= target - 1e-9)
+    return next(reach, None)
+
+
+def _gain(votes: Sequence[Vote], reliabilities: Mapping[str, Reliability], accuracy: float) -> float:
+    """Bits that one more vote on a pair is expected to bring, less the share of those who call it a tie."""
+    odds = sum(vote.outcome * reliabilities[vote.labeler].weight for vote in votes)
+    now = float(expit(odds))
+    says_first = accuracy * now + (1 - accuracy) * (1 - now)
+    after_first, after_second = accuracy * now / says_first, (1 - accuracy) * now / (1 - says_first)
+    later = says_first * _bits(after_first) + (1 - says_first) * _bits(after_second)
+    ties = sum(vote.outcome == 0 for vote in votes) / len(votes) if votes else 0.0
+    return (1 - ties) * float(_bits(now) - later)
+
+
+def _bits(chance: float | np.ndarray) -> np.ndarray:
+    """H(p) = −p log₂ p − (1 − p) log₂(1 − p)."""
+    bits: np.ndarray = (entr(chance) + entr(1 - np.asarray(chance))) / np.log(2)
+    return bits

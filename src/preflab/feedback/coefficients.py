@@ -1,0 +1,109 @@
+"""Every agreement number that fits a campaign's way of judging, from its judgments."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from preflab.feedback.alpha import Level, krippendorff_alpha
+from preflab.feedback.bootstrap import Estimate
+from preflab.feedback.kappa import fleiss_kappa
+from preflab.feedback.kendall import mean_tau_b, mean_w
+from preflab.feedback.pairs import all_votes, failed
+from preflab.records import Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
+
+Ratings = dict[tuple[str, int], dict[str, float]]
+"""(task, place) → labeler → value."""
+
+
+def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Estimate]:
+    """Name → coefficient, of judgments that count (one per labeler and task), all of one way.
+
+    | way | names |
+    | --- | --- |
+    | ranking | `tau_b`, `w`, and those of pairs |
+    | side by side, best of several | those of pairs: `pair_alpha` (ordinal over worse, tie, better), `pair_fleiss` |
+    | Likert | `alpha_ordinal:NAME` and `alpha_interval:NAME` of each criterion |
+    | thumbs | `alpha`, nominal, of up and down; and those of pairs |
+    | any | `fail_alpha`, nominal, of the F marks |
+    """
+    found = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal", seed)}
+    for kind, measure in BY_ANSWER.items():
+        own = [judgment for judgment in judgments if isinstance(judgment.answer, kind)]
+        if own:
+            found |= measure(own, seed)
+    if not any(isinstance(judgment.answer, LikertAnswer) for judgment in judgments):
+        found |= _pairs(judgments, seed)
+    return found
+
+
+def _ranking(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+    tasks: dict[str, list[tuple[int | None, ...]]] = defaultdict(list)
+    for judgment in judgments:
+        if isinstance(judgment.answer, RankingAnswer):
+            tasks[judgment.task_id].append(judgment.answer.ranks)
+    return {"tau_b": mean_tau_b(tasks.values(), seed), "w": mean_w(tasks.values(), seed)}
+
+
+def _likert(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+    found: dict[str, Estimate] = {}
+    for name in sorted({name for judgment in judgments for name in _scores(judgment)}):
+        ratings = _ratings((judgment, _scores(judgment).get(name, ())) for judgment in judgments)
+        found[f"alpha_ordinal:{name}"] = _alpha(ratings, "ordinal", seed)
+        found[f"alpha_interval:{name}"] = _alpha(ratings, "interval", seed)
+    return found
+
+
+def _thumbs(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+    answers = [(judgment, judgment.answer) for judgment in judgments]
+    ratings = _ratings((judgment, answer.up) for judgment, answer in answers if isinstance(answer, ThumbsAnswer))
+    return {"alpha": _alpha(ratings, "nominal", seed)}
+
+
+def _pairs(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+    cast: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
+    for vote in all_votes(judgments):
+        cast[vote.task, vote.first, vote.second][vote.labeler] = vote.outcome
+    tasks = [task for task, _, _ in cast]
+    counts = [[list(row.values()).count(outcome) for outcome in (-1, 0, 1)] for row in cast.values()]
+    return {
+        "pair_alpha": krippendorff_alpha(_table(cast.values()), "ordinal", tasks, seed),
+        "pair_fleiss": fleiss_kappa(counts, tasks, seed),
+    }
+
+
+BY_ANSWER: Mapping[type, Callable[[Sequence[Judgment], int], dict[str, Estimate]]] = {
+    RankingAnswer: _ranking,
+    LikertAnswer: _likert,
+    ThumbsAnswer: _thumbs,
+}
+"""Answer → the coefficients that only this way of judging has."""
+
+
+def _scores(judgment: Judgment) -> Mapping[str, Sequence[int | None]]:
+    return judgment.answer.scores if isinstance(judgment.answer, LikertAnswer) else {}
+
+
+def _fail_ratings(judgments: Sequence[Judgment]) -> Ratings:
+    return _ratings((judgment, failed(judgment)) for judgment in judgments)
+
+
+def _ratings(given: Iterable[tuple[Judgment, Sequence[float | None]]]) -> Ratings:
+    """One row per completion of a task, one value per labeler who gave one."""
+    ratings: Ratings = defaultdict(dict)
+    for judgment, values in given:
+        for place, value in enumerate(values):
+            if value is not None:
+                ratings[judgment.task_id, place][judgment.labeler_id] = float(value)
+    return ratings
+
+
+def _alpha(ratings: Ratings, level: Level, seed: int) -> Estimate:
+    return krippendorff_alpha(_table(ratings.values()), level, [task for task, _ in ratings], seed)
+
+
+def _table(rows: Iterable[Mapping[str, float]]) -> list[list[float | None]]:
+    """Rows of equal length, as alpha wants them; who gave a value does not matter to it."""
+    listed = [list(row.values()) for row in rows]
+    width = max((len(values) for values in listed), default=0)
+    return [[*values, *[None] * (width - len(values))] for values in listed]

@@ -1,0 +1,125 @@
+"""One labeler beside the others: everything a lead reads before talking to them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from preflab.feedback.agreement import Counts, Share, fail_counts, leave_one_out, share, tie_counts
+from preflab.feedback.gold import gold_counts, known_outcomes
+from preflab.feedback.groups import find_groups
+from preflab.feedback.pairs import Vote, all_votes
+from preflab.feedback.reliability import PRIOR_MEAN, Reliability, one_coin_em, relative_weights
+from preflab.feedback.standing import standing
+from preflab.records import Answer, Judgment
+
+
+@dataclass(frozen=True)
+class LabelerReadout:
+    """What is known of one labeler."""
+
+    labeler_id: str
+    num_tasks: int
+    num_votes: int
+    """Strict votes on pairs."""
+    reliability: float
+    """Estimated probability of naming the true winner of a pair (one-coin EM)."""
+    weight: float
+    """Weight in the consensus, 0 to 1."""
+    with_others: Share
+    """Of the strict votes on pairs where the others have a majority: those that agree with it (leave one out)."""
+    gold: Share
+    """Of the points to be had on gold tasks: those earned."""
+    ties: Share
+    fails: Share
+    first_shown: Share
+    """Of the strict votes: those for the completion shown earlier; ½ without a habit."""
+    median_seconds: float | None
+    """Active time per task; None where none was measured."""
+    standing: str
+
+
+def readouts(
+    judgments: Sequence[Judgment],
+    gold: Mapping[str, Answer] | None = None,
+    *,
+    confirmed_reversed: Collection[str] = (),
+    criterion: str | None = None,
+    seed: int = 0,
+) -> list[LabelerReadout]:
+    """Every labeler, least reliable first.
+
+    Args:
+        judgments: those that count, one per labeler and task.
+        gold: task → the answer known to be right.
+        confirmed_reversed: labelers whose votes are turned round.
+        criterion: which Likert criterion.
+        seed: of the bootstraps.
+    """
+    gold = gold or {}
+    votes = all_votes(judgments, confirmed_reversed, criterion)
+    found = one_coin_em(votes, known=known_outcomes(judgments, gold, criterion))
+    weights, others = relative_weights(found), leave_one_out(votes)
+    apart = {name for group in find_groups(votes, seed) for name in group.members}
+    cast, given = _by_labeler(votes), _judgments_by_labeler(judgments)
+    table = []
+    for name, own in given.items():
+        reliable = found.get(name, Reliability(PRIOR_MEAN, 0))
+        on_gold = gold_counts(own, gold, criterion)
+        table.append(
+            LabelerReadout(
+                labeler_id=name,
+                num_tasks=len(own),
+                num_votes=reliable.num_votes,
+                reliability=reliable.accuracy,
+                weight=weights.get(name, 0.0),
+                with_others=share(others.get(name, {}), seed),
+                gold=share(on_gold, seed),
+                ties=share(tie_counts(cast.get(name, [])), seed),
+                fails=share(fail_counts(own), seed),
+                first_shown=share(first_shown_counts(own, criterion), seed),
+                median_seconds=median_seconds(own),
+                standing=standing(
+                    reliable.accuracy, len(own), reliable.num_votes, num_gold=len(on_gold), in_group=name in apart
+                ),
+            )
+        )
+    return sorted(table, key=lambda row: (row.reliability, row.labeler_id))
+
+
+def first_shown_counts(judgments: Iterable[Judgment], criterion: str | None = None) -> Counts:
+    """Task → (strict votes for the completion that was shown earlier, strict votes).
+
+    Votes are taken as they were clicked: neither a question for the worse one nor a reversed scale is turned round.
+    """
+    counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for judgment in judgments:
+        place = {index: position for position, index in enumerate(judgment.shown_order)}
+        for vote in all_votes([judgment], criterion=criterion):
+            if vote.outcome:
+                clicked = vote.outcome * judgment.polarity
+                counts[vote.task][0] += clicked == (1 if place[vote.first] < place[vote.second] else -1)
+                counts[vote.task][1] += 1
+    return {task: (hits, trials) for task, (hits, trials) in counts.items()}
+
+
+def median_seconds(judgments: Iterable[Judgment]) -> float | None:
+    """The median active time per task, seconds, over judgments with a measured time."""
+    times = [judgment.active_ms / 1000 for judgment in judgments if judgment.active_ms > 0]
+    return float(median(times)) if times else None
+
+
+def _by_labeler(votes: Iterable[Vote]) -> dict[str, list[Vote]]:
+    found: dict[str, list[Vote]] = defaultdict(list)
+    for vote in votes:
+        found[vote.labeler].append(vote)
+    return found
+
+
+def _judgments_by_labeler(judgments: Iterable[Judgment]) -> dict[str, list[Judgment]]:
+    found: dict[str, list[Judgment]] = defaultdict(list)
+    for judgment in judgments:
+        found[judgment.labeler_id].append(judgment)
+    return dict(sorted(found.items()))

@@ -1,0 +1,55 @@
+"""What may be said of a labeler to the team's lead: a reason to look, never a verdict, and nothing blocks anyone.
+
+A flag needs enough tasks and enough votes; until then labelers are only put in order (`review_order`), least
+reliable first. Measured with 12 labelers, K = 4, three labels per task, two of the twelve random and one reversed
+(`benchmarks/consensus.py`): the share of campaigns in which exactly the three were named, each by its right name.
+
+MEASURED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RANKED_FROM = 20
+"""Tasks before the order of labelers is worth looking at."""
+MIN_TASKS, MIN_TASKS_WITH_GOLD = 60, 40
+"""Tasks before a labeler may be named, without and with gold tasks among them."""
+MIN_GOLD = 4
+"""Gold tasks that make the lower number enough."""
+MIN_VOTES = 150
+"""Strict votes before a labeler may be named: 60 tasks with one pair each are not enough."""
+REVERSED_BELOW, CARELESS_BELOW = 0.34, 0.65
+
+TOO_FEW, IN_LINE, CARELESS, REVERSED, GROUP = "too few tasks to say", "in line", "careless?", "reversed?", "group"
+
+
+def standing(
+    accuracy: float, num_tasks: int, num_votes: int | None = None, *, num_gold: int = 0, in_group: bool = False
+) -> str:
+    """`in line`, `careless?`, `reversed?`, `group`, or `too few tasks to say`.
+
+    `reversed?` is a misunderstood instruction more often than ill will. `group` is one of several who agree among
+    themselves and not with the others (`groups.py`): people who differ, not bad labelers.
+
+    Args:
+        accuracy: estimated reliability.
+        num_tasks: tasks the labeler judged.
+        num_votes: strict votes behind the estimate; None to go by tasks alone.
+        num_gold: gold tasks among them.
+        in_group: whether the labeler is in the smaller group.
+    """
+    wanted = MIN_TASKS_WITH_GOLD if num_gold >= MIN_GOLD else MIN_TASKS
+    if num_tasks < wanted or (num_votes is not None and num_votes < MIN_VOTES):
+        return TOO_FEW
+    if in_group:
+        return GROUP
+    if accuracy < REVERSED_BELOW:
+        return REVERSED
+    return CARELESS if accuracy < CARELESS_BELOW else IN_LINE
+
+
+def review_order(accuracies: Mapping[str, float], num_tasks: Mapping[str, int]) -> list[str]:
+    """Labelers with 20 tasks or more, least reliable first: whose answers to read first, and no more than that."""
+    ready = [name for name in accuracies if num_tasks.get(name, 0) >= RANKED_FROM]
+    return sorted(ready, key=lambda name: (accuracies[name], name))
