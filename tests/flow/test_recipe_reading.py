@@ -134,7 +134,7 @@ WRONG = {
     "nothing": ("", "stages.a: nothing", "a mapping with `kind` and its settings", "preflab init"),
     "missing": ("{kind: read}", "stages.a.of is missing", "Stages.", "--show read"),
     "no kind": ("{num_steps: 3}", "stages.a.kind is missing", "one of tiny, sft, ", "add `kind:` to a"),
-    "unknown kind": ("{kind: grwo}", "stages.a.kind: the text `grwo`", "known kinds near it: grow", "--show all"),
+    "unknown kind": ("{kind: groww}", "stages.a.kind: the text `groww`", "known kinds near it: grow", "--show all"),
     "unknown model": (
         "{kind: grow, model: bb}",
         "stages.a.model: no stage or folder `bb`",

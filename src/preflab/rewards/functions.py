@@ -14,6 +14,7 @@ import math
 import numbers
 import os
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -173,18 +174,55 @@ def reward_function(function: Callable[..., Any], name: str, *, allow_none: bool
 
 
 class FunctionScorer:
-    """A `Scorer` from a reward function: the text of each completion and the columns of its prompt go in."""
+    """A `Scorer` from a reward function: the text of each completion and the columns of its prompt go in.
 
-    def __init__(self, function: RewardFunction) -> None:
-        self.function = function
+    Args:
+        function: the reward.
+        timeout_s: seconds one scoring of all items may take; None: as long as it likes.
+    """
+
+    def __init__(self, function: RewardFunction, timeout_s: float | None = None) -> None:
+        self.function, self.timeout_s = function, timeout_s
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
         """Scores (B,) float32, one term named after the function."""
         names = dict.fromkeys(name for item in items for name in item.prompt.columns)
         columns = {name: [item.prompt.columns.get(name) for item in items] for name in names}
-        values = self.function([item.prompt.shown for item in items], [item.text for item in items], **columns)
+        prompts, texts = [item.prompt.shown for item in items], [item.text for item in items]
+        values = within(self.timeout_s, self.function.name, lambda: self.function(prompts, texts, **columns))
         total = torch.tensor(values, dtype=torch.float32)
         return Scores(total, {self.function.name: total})
+
+
+def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> list[Any]:
+    """What the call gives, if it does within the time; a call that takes longer is left to itself and said so.
+
+    Raises:
+        PreflabError: the time is over. What the call itself raises comes through.
+    """
+    if seconds is None:
+        return call()
+    ended: list[list[Any]] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            ended.append(call())
+        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True, name=f"reward {name}")
+    thread.start()
+    thread.join(seconds)
+    if failed:
+        raise failed[0]
+    if not ended:
+        raise PreflabError(
+            f"{name} gave nothing within {seconds:g} s",
+            "one number per completion in time",
+            "make the function faster, or raise `timeout_s`",
+        )
+    return ended[0]
 
 
 def _import(module_name: str, path: str) -> Any:

@@ -10,11 +10,22 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.models.loading import load_classifier, load_tokenizer
 from preflab.models.packages import resolve_package
+from preflab.models.role_files import load_role
 from preflab.models.trunk import Trunk
 from preflab.rewards.classifier import ClassifierScorer
 from preflab.rewards.combine import Term, WeightedSum
+from preflab.rewards.ensemble import Baselines, EnsembleScorer, ExchangedMember, Items
 from preflab.rewards.functions import FunctionScorer, load_function
-from preflab.rewards.score import CARD, RewardModelScorer, load_reward_model, same_tokenizer, shares_base
+from preflab.rewards.implicit import load_implicit
+from preflab.rewards.rankings import Encoder
+from preflab.rewards.score import (
+    CARD,
+    RewardModelCard,
+    RewardModelScorer,
+    load_reward_model,
+    same_tokenizer,
+    shares_base,
+)
 from preflab.settings.ppo import RewardSource
 from preflab.training.protocols import Scorer
 
@@ -36,6 +47,7 @@ def make_scorer(
     resolve: Callable[[str], Path | str],
     policy: PolicySide | None = None,
     *,
+    reference_items: Items | None = None,
     dtype: str = "float32",
     tokens_per_batch: int = 4096,
 ) -> WeightedSum:
@@ -45,6 +57,7 @@ def make_scorer(
         sources: `rewards` of the settings.
         resolve: name of a stage, folder or Hub id → folder or Hub id (`StageContext.model_folder`).
         policy: whose completions will be scored; None: nobody's, they come as text.
+        reference_items: gives the completions an ensemble's `reference` names.
         dtype: of models that are loaded for this.
         tokens_per_batch: tokens in one forward pass; never changes a score.
 
@@ -53,23 +66,75 @@ def make_scorer(
     """
     terms = []
     for source in sources:
-        name, scorer = _term(source, resolve, policy or PolicySide(), dtype, tokens_per_batch)
-        terms.append(Term(name, source.weight, scorer))
+        name: str
+        scorer: Scorer
+        if source.ensemble:
+            name, scorer = "ensemble", _ensemble(source, resolve, policy, reference_items, dtype, tokens_per_batch)
+        else:
+            name, scorer = _term(source, resolve, policy or PolicySide(), dtype, tokens_per_batch)
+        terms.append(Term(source.name or name, source.weight, scorer))
     return WeightedSum(terms)
+
+
+def _ensemble(
+    source: RewardSource,
+    resolve: Callable[[str], Path | str],
+    policy: PolicySide | None,
+    reference_items: Items | None,
+    dtype: str,
+    tokens_per_batch: int,
+) -> EnsembleScorer:
+    """The members, adapters of one base on one trunk, each less what it says of the reference completions."""
+    side = PolicySide(policy.tokenizer) if policy else PolicySide()
+    members: list[Scorer] = []
+    shared: dict[str, Trunk] = {}
+    for member in source.ensemble:
+        folder = Path(resolve(member))
+        card = RewardModelCard.read(folder)
+        trunk = shared.get(_base_of(card))
+        scorer = _reward_model(member, folder, side, dtype, tokens_per_batch, on=trunk)
+        if card.lora is not None:
+            shared[_base_of(card)] = scorer.trunk
+            members.append(ExchangedMember(scorer.trunk, scorer))
+        else:
+            members.append(scorer)
+    reference = reference_items(str(source.reference)) if reference_items else []
+    return EnsembleScorer(members, Baselines.measure(members, reference), source.combine, source.std_coef)
+
+
+def _base_of(card: RewardModelCard) -> str:
+    """What two adapters must have in common to be exchanged on one trunk."""
+    return f"{card.weights_hash} {card.lora} {card.pooling} {card.causal}"
 
 
 def _term(
     source: RewardSource, resolve: Callable[[str], Path | str], policy: PolicySide, dtype: str, tokens_per_batch: int
 ) -> tuple[str, Scorer]:
     if source.function is not None:
-        return source.function.rpartition(":")[2], FunctionScorer(load_function(source.function))
+        function = load_function(source.function)
+        return source.function.rpartition(":")[2], FunctionScorer(function, timeout_s=source.timeout_s)
+    if source.implicit is not None:
+        folder = Path(resolve(source.implicit))
+        scorer = load_implicit(
+            folder, source.implicit, dtype=dtype, tokenizer=policy.tokenizer, tokens_per_batch=tokens_per_batch
+        )
+        if policy.trunk is not None:
+            scorer.trunk.to(policy.trunk.device)
+        return scorer.name, scorer
     ref = resolve(str(source.model))
     if (Path(ref) / CARD).is_file():
         return str(source.model), _reward_model(str(source.model), Path(ref), policy, dtype, tokens_per_batch)
     return _classifier(source, resolve_package(ref), dtype, tokens_per_batch)
 
 
-def _reward_model(name: str, folder: Path, policy: PolicySide, dtype: str, tokens_per_batch: int) -> RewardModelScorer:
+def _reward_model(
+    name: str, folder: Path, policy: PolicySide, dtype: str, tokens_per_batch: int, on: Trunk | None = None
+) -> RewardModelScorer:
+    """A reward model on the policy's trunk where it fits, on the trunk `on` of another member, or on one of its own."""
+    if on is not None:
+        load_role(on, "reward", folder)
+        encoder = Encoder(on.tokenizer, RewardModelCard.read(folder).causal, RewardModelCard.read(folder).max_tokens)
+        return _scorer(on, encoder, name, policy, tokens_per_batch)
     trunk = policy.trunk
     joins = (
         trunk is not None
@@ -80,12 +145,14 @@ def _reward_model(name: str, folder: Path, policy: PolicySide, dtype: str, token
     loaded, encoder = load_reward_model(
         folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""
     )
-    takes_tokens = (
-        policy.tokenizer is not None and encoder.causal and same_tokenizer(loaded.tokenizer, policy.tokenizer)
-    )
     if not joins and trunk is not None:
         loaded.to(trunk.device)
-    return RewardModelScorer(loaded, encoder, name, takes_tokens=takes_tokens, tokens_per_batch=tokens_per_batch)
+    return _scorer(loaded, encoder, name, policy, tokens_per_batch)
+
+
+def _scorer(trunk: Trunk, encoder: Encoder, name: str, policy: PolicySide, tokens_per_batch: int) -> RewardModelScorer:
+    takes_tokens = policy.tokenizer is not None and encoder.causal and same_tokenizer(trunk.tokenizer, policy.tokenizer)
+    return RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens, tokens_per_batch=tokens_per_batch)
 
 
 def _classifier(

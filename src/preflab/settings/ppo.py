@@ -14,7 +14,7 @@ HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
 
 
 class RewardSource(Settings):
-    """One term of the reward: a reward model, a classifier or a function, with its weight."""
+    """One term of the reward: a reward model, an ensemble of them, a classifier or a function, with its weight."""
 
     model: str | None = setting(
         None,
@@ -22,8 +22,32 @@ class RewardSource(Settings):
         "one of three",
         refers="reward",
     )
+    ensemble: tuple[str, ...] = setting(
+        (), "Several reward models, by stage or folder, that score as one.", "one of three", refers="reward"
+    )
     function: str | None = setting(
         None, "`module:function` of (prompt, completion, columns) giving a number.", "one of three", refers="function"
+    )
+    implicit: str | None = setting(
+        None,
+        "A stage `dpo` or its model folder: β log π/π_ref of its policy is the reward.",
+        "one of the sources; Rafailov et al. 2023, section 4",
+        refers="model",
+    )
+    combine: Literal["mean", "minimum", "mean_minus_std"] = setting(
+        "mean_minus_std",
+        "For an ensemble: how its members become one score.",
+        "Coste et al. 2023 (arXiv 2310.02743): disagreement is held against a completion",
+    )
+    std_coef: float = setting(1.0, "For `mean_minus_std`: what a spread of 1 costs.", "choice", ge=0)
+    reference: str | None = setting(
+        None,
+        "For an ensemble: a sample stage whose mean score per prompt is taken off each member.",
+        "required for ensembles",
+        refers="completions",
+    )
+    timeout_s: float | None = setting(
+        None, "For a function: seconds a call may take before the run stops with an error.", "choice: none", gt=0
     )
     class_label: str | None = setting(
         None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
@@ -32,11 +56,15 @@ class RewardSource(Settings):
         "logit", "For a classifier: logit or softmax probability.", "R10: the logit of the wanted class"
     )
     weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
+    name: str | None = setting(None, "Its name in the metrics; None: the last part of its source.", "choice")
 
     @model_validator(mode="after")
     def _one_source(self) -> RewardSource:
-        if (self.model is None) == (self.function is None):
-            raise ValueError("a reward is either a `model` or a `function`: give one of the two")
+        sources = (self.model, self.function, self.implicit, self.ensemble or None)
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError("a reward is a `model`, an `ensemble`, a `function` or `implicit`: give one of them")
+        if self.ensemble and (len(self.ensemble) < 2 or self.reference is None):
+            raise ValueError("an ensemble needs at least two members and a `reference` of completions")
         return self
 
 

@@ -1,0 +1,113 @@
+"""Several reward models as one: what they agree on counts, what they disagree on is held against a completion.
+
+    score_m' = score_m − mean of score_m over the prompt's reference completions
+    mean:            (1/M) Σ_m score_m'
+    minimum:         min_m score_m'
+    mean_minus_std:  mean − std_coef · std,   std over the M members (population)
+
+A reward model knows scores only up to one constant per prompt, and each member has another; without removing it the
+minimum picks the member with the lowest constant and the spread measures constants. Members that are adapters on one
+base share it: one trunk, whose adapter is exchanged. Source: Coste et al. 2023 (arXiv 2310.02743), worst-case and
+uncertainty-weighted optimisation; what ensembles do not cure: Eisenstein et al. 2023 (arXiv 2312.09244).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.models.adapters import adapter_state, load_adapter_state
+from preflab.models.trunk import Trunk
+from preflab.training.protocols import Scorer, Scores, ScoringItem
+
+Combine = Literal["mean", "minimum", "mean_minus_std"]
+
+
+def combined(scores: Tensor, how: Combine, std_coef: float = 1.0) -> Tensor:
+    """(M, B) scores of M members → (B,) one score; the formulas of the module."""
+    if how == "minimum":
+        return scores.amin(0)
+    mean = scores.mean(0)
+    return mean if how == "mean" else mean - std_coef * scores.std(0, correction=0)
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What each member says of reference completions, on average."""
+
+    of_prompt: Mapping[str, Tensor]
+    """Prompt id → (M,)."""
+    overall: Tensor
+    """(M,) the mean of those: for prompts without a reference completion."""
+
+    @classmethod
+    def measure(cls, members: Sequence[Scorer], reference: Sequence[ScoringItem]) -> Baselines:
+        """From completions of the reference model; the prompts count alike in `overall`.
+
+        Raises:
+            PreflabError: there are none.
+        """
+        if not reference:
+            raise PreflabError(
+                "an ensemble without reference completions",
+                "completions of the policy's start, whose mean score per prompt is removed",
+                "name a `sample` stage in the ensemble's `reference`",
+            )
+        scores = torch.stack([member.score(reference).total for member in members])
+        places: dict[str, list[int]] = defaultdict(list)
+        for i, item in enumerate(reference):
+            places[item.prompt.id].append(i)
+        means = {prompt: scores[:, found].mean(1) for prompt, found in places.items()}
+        return cls(means, torch.stack(list(means.values())).mean(0))
+
+    def __call__(self, items: Sequence[ScoringItem]) -> Tensor:
+        """(M, B) what is taken off."""
+        return torch.stack([self.of_prompt.get(item.prompt.id, self.overall) for item in items], 1)
+
+
+class EnsembleScorer:
+    """A `Scorer`: the members' scores less their baselines, combined.
+
+    Args:
+        members: scorers of reward models.
+        baselines: see `Baselines.measure`.
+        how: mean, minimum, or mean less spread.
+        std_coef: what the spread costs.
+    """
+
+    def __init__(self, members: Sequence[Scorer], baselines: Baselines, how: Combine, std_coef: float = 1.0) -> None:
+        self.members, self.baselines, self.how, self.std_coef = tuple(members), baselines, how, std_coef
+
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Scores (B,) of the items; the terms are each member's own, and their spread."""
+        scores = torch.stack([member.score(items).total for member in self.members]) - self.baselines(items)
+        terms = {f"member_{number}": row for number, row in enumerate(scores, 1)}
+        total = combined(scores, self.how, self.std_coef)
+        return Scores(total, {**terms, "spread": scores.std(0, correction=0)})
+
+
+class ExchangedMember:
+    """A member that shares its trunk with others: its adapter and head are put in before it scores."""
+
+    def __init__(self, trunk: Trunk, scorer: Scorer) -> None:
+        """Takes a copy of the trunk's reward role as it is now."""
+        self.trunk, self.scorer = trunk, scorer
+        self.adapter = {name: tensor.clone() for name, tensor in adapter_state(trunk.model, "reward").items()}
+        self.head = {name: tensor.clone() for name, tensor in trunk.head("reward").state_dict().items()}
+
+    @torch.no_grad()
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Scores (B,) by this member's weights."""
+        load_adapter_state(self.trunk.model, "reward", self.adapter, "ensemble member")
+        self.trunk.head("reward").load_state_dict(self.head)
+        return self.scorer.score(items)
+
+
+Items = Callable[[str], Sequence[ScoringItem]]
+"""Name of a stage that makes completions → those, as items to score."""

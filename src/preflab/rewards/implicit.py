@@ -1,0 +1,144 @@
+"""A policy trained on preferences as a reward: scale · (log π − log π_ref), or what its loss stands for instead.
+
+    r(x, y) = β log π(y|x) / π_ref(y|x)                                     Rafailov et al. 2023, section 4
+
+The stage `dpo` leaves implicit_reward.json beside the policy's weights: which quantity, what scale, and which reference
+with the hash of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preflab.errors import PreflabError
+from preflab.files import read_json
+from preflab.maths.dpo import IMPLICIT, Side
+from preflab.models.facts import model_facts, weights_hash
+from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.trunk import Role, Trunk
+from preflab.rewards.rankings import Encoder
+from preflab.rewards.score import same_tokenizer
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import collate, token_budget_batches
+from preflab.training.protocols import Scores, ScoringItem
+
+CARD = "implicit_reward.json"
+WITHOUT_REFERENCE = frozenset({"mean_logp", "log_odds"})
+
+
+@dataclass(frozen=True)
+class ImplicitCard:
+    """What implicit_reward.json says."""
+
+    of: str
+    """A quantity of `maths.dpo.IMPLICIT`."""
+    scale: float
+    reference: str
+    """Where the reference was: a path relative to the card's folder, or a Hub id."""
+    reference_hash: str
+    format: int = 1
+
+    @classmethod
+    def read(cls, folder: Path) -> ImplicitCard:
+        """The card of a model's folder.
+
+        Raises:
+            PreflabError: there is none, or one that this preflab does not know.
+        """
+        expected = "the model of a stage `dpo`, with the file that stage wrote"
+        if not (folder / CARD).is_file():
+            raise PreflabError(f"{folder}: no {CARD}", expected, "name a stage of kind dpo, or its model folder")
+        try:
+            card = cls(**read_json(folder / CARD))
+        except TypeError as error:
+            raise PreflabError(f"{folder / CARD}: {error}", expected, "run that stage again") from error
+        if card.of not in IMPLICIT:
+            raise PreflabError(f"{folder / CARD}: of `{card.of}`", f"one of {', '.join(IMPLICIT)}", "mend the file")
+        return card
+
+
+def load_implicit(
+    folder: Path, name: str, *, dtype: str = "float32", tokenizer: Any = None, tokens_per_batch: int = 4096
+) -> ImplicitScorer:
+    """The scorer of a policy's folder.
+
+    Args:
+        folder: the model of a stage `dpo`.
+        name: the term's name in the metrics.
+        dtype: of the weights.
+        tokenizer: of the policy that is scored; token ids are taken as they are where it is this one's, else text.
+        tokens_per_batch: tokens in one forward pass; never changes a score.
+
+    Raises:
+        PreflabError: no such card, or the reference is not there any more, or has other weights.
+    """
+    card = ImplicitCard.read(folder)
+    own, model = load_tokenizer(folder), load_causal_lm(folder, dtype=dtype)
+    reference = None if card.of in WITHOUT_REFERENCE else _reference(folder, card, dtype)
+    roles: tuple[Role, ...] = ("policy",) if reference is None else ("policy", "reference")
+    trunk = Trunk(model, own, lora=None, roles=roles, reference=reference)
+    trunk.freeze("policy")
+    longest = model_facts(model, own).context_length or 2**31
+    takes_tokens = tokenizer is not None and same_tokenizer(own, tokenizer)
+    return ImplicitScorer(trunk, Encoder(own, True, longest), card, name, takes_tokens, tokens_per_batch)
+
+
+class ImplicitScorer:
+    """A `Scorer` from a policy and its reference, see `load_implicit`."""
+
+    def __init__(
+        self, trunk: Trunk, encoder: Encoder, card: ImplicitCard, name: str, takes_tokens: bool, tokens_per_batch: int
+    ) -> None:
+        self.trunk, self.encoder, self.card, self.name = trunk, encoder, card, name
+        self.takes_tokens, self.tokens_per_batch = takes_tokens, tokens_per_batch
+
+    @torch.no_grad()
+    def score(self, items: Sequence[ScoringItem]) -> Scores:
+        """Implicit rewards (B,) of the items, one term.
+
+        Raises:
+            PreflabError: a score is not finite.
+        """
+        sequences = [self._sequence(item) for item in items]
+        total = torch.zeros(len(items))
+        for part in token_budget_batches([len(s) for s in sequences], self.tokens_per_batch):
+            total[part] = self._rewards([sequences[i] for i in part]).float().cpu()
+        if not bool(total.isfinite().all()):
+            bad = items[int((~total.isfinite()).nonzero()[0])]
+            raise PreflabError(
+                f"implicit reward {self.name} scored {total[~total.isfinite()][0]}; completion {bad.text[:80]!r}",
+                "a finite number per completion",
+                "train it again in float32 or with a lower learning rate",
+            )
+        return Scores(total, {self.name: total})
+
+    def _rewards(self, sequences: Sequence[TokenSequence]) -> torch.Tensor:
+        batch = collate(sequences, self.trunk.pad_id).to(self.trunk.device)
+        roles: tuple[Role, ...] = ("policy", "reference") if "reference" in self.trunk.models else ("policy",)
+        said = {role: output.logps.sum(1) for role, output in self.trunk(batch, roles).items()}
+        side = Side(said["policy"], said.get("reference", said["policy"]), batch.completion_mask.sum(1))
+        return self.card.scale * IMPLICIT[self.card.of](side)
+
+    def _sequence(self, item: ScoringItem) -> TokenSequence:
+        if self.takes_tokens and item.completion_ids:
+            return self.encoder.fitted(item.prompt_ids, item.completion_ids)
+        return self.encoder(item.prompt, item.text, ended=item.finish_reason != "length")
+
+
+def _reference(folder: Path, card: ImplicitCard, dtype: str) -> Any:
+    beside = (folder / card.reference).resolve()
+    ref = beside if beside.is_dir() else card.reference
+    model = load_causal_lm(ref, dtype=dtype)
+    found = weights_hash(ref if Path(ref).is_dir() else model)
+    if found != card.reference_hash:
+        raise PreflabError(
+            f"{folder}: the reference at {card.reference} has the weights {found}",
+            f"{card.reference_hash}, those that log-ratios were taken to",
+            "put that model back, or run the stage again",
+        )
+    return model
