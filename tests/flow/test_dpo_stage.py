@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Completion, PairOutcome, Preference, Prompt
+from preflab.rewards.implicit import load_implicit
+from preflab.rewards.sources import PolicySide, make_scorer
 from preflab.settings.dpo import DpoSettings, VerdictSettings
+from preflab.settings.ppo import RewardSource
 from preflab.stages.preference_data import PreferenceData
 from preflab.stages.preference_groups import find_groups, verdicts_of
+from preflab.training.protocols import ScoringItem
 
 TOPICS = ["parcel", "refund", "lamp", "invoice", "clock", "chair"]
 ENDINGS = ["today", "tomorrow", "on monday", "soon", "later"]
@@ -138,6 +143,54 @@ def test_another_beta_asks_the_reference_nothing(folder: Path, lines: dict[str, 
 def seed_of(folder: Path) -> int:
     """The seed that the stage has without a change."""
     return load_recipe(folder / "recipe.yaml").stage_seed("dpo")
+
+
+def test_its_policy_is_a_reward(lines: dict[str, Line]) -> None:
+    """β (log π − log π_ref) of whole answers, from text or from tokens; an answer cut by the limit has no end token."""
+    model, start = lines["dpo"].folder / "model", lines["sft"].folder / "model"
+    tokenizer = load_tokenizer(model)
+    prompt = Prompt.make(text="my lamp number 7 ?")
+    texts = ["please wait until today .", "you wait until today ."]
+    items = [ScoringItem(prompt, text) for text in texts] + [ScoringItem(prompt, texts[0], finish_reason="length")]
+
+    def logp(folder: Path, text: str, ended: bool) -> float:
+        policy = load_causal_lm(folder, dtype="float32")
+        before, ids = prompt_ids(tokenizer, prompt), completion_ids(tokenizer, text, add_eos=ended)
+        with torch.no_grad():
+            logps = policy(input_ids=torch.tensor([before + ids])).logits[0].log_softmax(-1)
+        return float(logps[len(before) - 1 : -1].gather(1, torch.tensor(ids)[:, None]).sum())
+
+    expected = [
+        0.1
+        * (logp(model, item.text, item.finish_reason == "stop") - logp(start, item.text, item.finish_reason == "stop"))
+        for item in items
+    ]
+    source = RewardSource(implicit="dpo")
+    found = make_scorer([source], lambda name: lines[name].folder / "model").score(items)
+    assert found.total.tolist() == pytest.approx(expected, abs=1e-4)
+    assert list(found.terms) == ["dpo"]
+    assert found.total[0] > found.total[1] + 0.5
+    ids = [
+        ScoringItem(prompt, "not read", prompt_ids(tokenizer, prompt), completion_ids(tokenizer, text, add_eos=True))
+        for text in texts
+    ]
+    with_tokens = make_scorer([source], lambda name: lines[name].folder / "model", PolicySide(tokenizer)).score(ids)
+    assert with_tokens.total.tolist() == pytest.approx(expected[:2], abs=1e-4)
+
+
+def test_an_implicit_reward_needs_its_card_and_its_reference(lines: dict[str, Line], tmp_path: Path) -> None:
+    with pytest.raises(PreflabError, match="implicit_reward.json"):
+        load_implicit(lines["sft"].folder / "model", "sft")
+    copied = tmp_path / "deep" / "model"
+    shutil.copytree(lines["dpo"].folder / "model", copied)
+    card = json.loads((copied / "implicit_reward.json").read_text())
+    card["reference"] = str(lines["kto"].folder / "model")
+    (copied / "implicit_reward.json").write_text(json.dumps(card))
+    with pytest.raises(PreflabError, match="has the weights"):
+        load_implicit(copied, "dpo")
+    (copied / "implicit_reward.json").write_text(json.dumps(card | {"of": "luck"}))
+    with pytest.raises(PreflabError, match="luck"):
+        load_implicit(copied, "dpo")
 
 
 @pytest.mark.parametrize(
