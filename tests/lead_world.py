@@ -1,5 +1,5 @@
-"""A workspace as a lead finds it after some days: a campaign with simulated labelers, one of them careless, one with the
-scale reversed, three with another taste; gold tasks, notes, flags, decisions, invitations, an empty campaign and a closed one.
+"""A workspace as a lead finds it after some days: a campaign with simulated labelers, one of them careless, one with
+the scale reversed, three with another taste; gold tasks, notes, flags, open pairs, invitations, and two more campaigns.
 
     python tests/lead_world.py FOLDER      makes it and serves it, to be looked at
 """
@@ -54,13 +54,13 @@ class LeadWorld:
 
 
 def make_lead_world(
-    folder: Path, *, num_tasks: int = 260, share: float = 0.84, seed: int = 3, now: datetime | None = None
+    folder: Path, *, num_tasks: int = 340, share: float = 0.84, seed: int = 3, now: datetime | None = None
 ) -> LeadWorld:
     """Make it.
 
     Args:
         folder: of the workspace.
-        num_tasks: of the running campaign; at 260 with three labels each, labelers have tasks enough to be named.
+        num_tasks: of the running campaign; at 340 with three labels each, labelers have tasks enough to be named.
         share: how much of it is done.
         seed: of texts, noise and times.
         now: when it is looked at.
@@ -83,7 +83,8 @@ def make_lead_world(
     )
     new_guideline(ws, campaign.id, version, people.lead.id)
     change_options(ws, campaign.id, 1, {"gold_share": 0.05}, people.lead.id)
-    empty = create_campaign(ws, CampaignOptions(name="Tone of voice", way="side_by_side"), [row[:2] for row in ids[:40]], "", people.lead.id)  # fmt: skip
+    tone = CampaignOptions(name="Tone of voice", way="side_by_side")
+    empty = create_campaign(ws, tone, [row[:2] for row in ids[:40]], "", people.lead.id)
     closed = create_campaign(ws, CampaignOptions(name="Pilot"), ids[:6], "", people.lead.id)
     set_state(ws, closed.id, "closed", people.lead.id)
     create_invite(ws, "labeler", [campaign.id], 72, people.lead.id)
@@ -185,7 +186,7 @@ def _judgment(
         if habit == "careless":
             utility = float(rng.normal())
         elif utility is not None:
-            utility = (-1 if habit == "reversed" else 1) * (utility + float(rng.normal(0, 0.75)))
+            utility = (-1 if habit == "reversed" else 1) * (utility + float(rng.normal(0, 0.55)))
         elif rng.random() < 0.25:
             utility = -2.0
         utilities.append(utility)

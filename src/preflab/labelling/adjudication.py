@@ -251,7 +251,7 @@ def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, 
 
 
 def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
-    """Task id → what its labels come to, votes weighed by reliability, gold tasks left out; kept until new ones come."""
+    """Task id → what its labels come to, votes weighed by reliability, gold tasks left out; kept until more come in."""
     options = campaign_view(ws, campaign_id).options
     turned = tuple(sorted(options.confirmed_reversed))
     return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, options), turned)
@@ -266,7 +266,7 @@ def _consensus(ws: Workspace, campaign_id: str, options: CampaignOptions) -> dic
     texts = {completion.id: completion.text for completion in ws.completions(ids)}
     return {
         task: task_consensus(
-            judgments, weights, FAIL_SHARE, decision=decided.get(task), 
+            judgments, weights, FAIL_SHARE, decision=decided.get(task),
             confirmed_reversed=options.confirmed_reversed, criterion=main_criterion(options), texts=texts,
         )
         for task, judgments in tasks.items()

@@ -11,26 +11,23 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import comb
 
-from scipy.special import betainc, betaln
 from sqlalchemy import case, func, select
 
 from preflab.feedback.agreement import Counts, Share, share
+from preflab.feedback.asking import labels_for_accuracy
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.counting import labels_of
 from preflab.labelling.quality import campaign_quality
+from preflab.labelling.tables import TASK_STATES
 from preflab.records import Judgment, Preference
 from preflab.store.database import reading
-from preflab.labelling.tables import TASK_STATES
 from preflab.store.workspace import Workspace
 
 WEEK = timedelta(days=7)
 SHORTEST = timedelta(hours=1)
 """A pace is not read from less than this."""
-MOST_LABELS = 15
-"""Labels per task beyond which more of them are no plan."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +140,7 @@ def cost(ws: Workspace, campaign_id: str) -> Cost:
     options = campaign_view(ws, campaign_id).options
     labels = labels_of(ws, campaign_id)
     judgments = (*labels.counted, *labels.surplus, *labels.decisions)
-    pairs = num_decided((each.preference for each in campaign_consensus(ws, campaign_id).values()))
+    pairs = num_decided(each.preference for each in campaign_consensus(ws, campaign_id).values())
     return cost_of(judgments, pairs, options.hourly_cost, options.currency)
 
 
@@ -153,41 +150,6 @@ def cost_of(judgments: Sequence[Judgment], num_pairs: int, hourly_cost: float, c
     hours = sum(judgment.active_ms for judgment in timed) / 3_600_000
     money = hours * hourly_cost if hourly_cost > 0 else None
     return Cost(hours, len(timed), len(judgments), money, currency, num_pairs)
-
-
-def consensus_accuracy(agreement: float, num_labels: int) -> float:
-    """How often the majority of `num_labels` labels is what a very large panel of such labelers would say.
-
-    Pairs differ in difficulty: the share p of the panel on one side is taken to follow a symmetric Beta(a, a) whose
-    spread gives the measured agreement, E[p² + (1 − p)²] = (a + 1)/(2a + 1), so a = (1 − agreement)/(2·agreement − 1).
-    An even split counts half. Averaged over p: Σ_i C(n, i) · E[p^i (1 − p)^(n−i), p > ½] · 2 · (i > n/2, ½ at n/2).
-
-    Args:
-        agreement: strict agreement of two labelers, above 0.5.
-        num_labels: votes per pair, n.
-
-    Returns:
-        0.5 to 1; 0.5 where agreement is no better than chance.
-    """
-    if agreement >= 1:
-        return 1.0
-    if agreement <= 0.5:
-        return 0.5
-    a = (1 - agreement) / (2 * agreement - 1)
-    total = 0.0
-    for i in range(num_labels + 1):
-        against = num_labels - i
-        counts = 1.0 if 2 * i > num_labels else 0.5 if 2 * i == num_labels else 0.0
-        mass = math.exp(betaln(a + i, a + against) - betaln(a, a))
-        above = 1 - float(betainc(a + i, a + against, 0.5))
-        total += 2 * counts * comb(num_labels, i) * mass * above
-    return total
-
-
-def labels_for_accuracy(agreement: float, target: float) -> int | None:
-    """The smallest odd number of labels per task whose consensus reaches the target; None beyond 15."""
-    reach = (num for num in range(1, MOST_LABELS + 1, 2) if consensus_accuracy(agreement, num) >= target - 1e-9)
-    return next(reach, None)
 
 
 def labels_needed(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from math import log2
 
-from preflab.feedback.consensus import Consensus
-from preflab.labelling.adjudication import campaign_consensus
+import numpy as np
+
+from preflab.feedback.asking import worth_asking
+from preflab.feedback.consensus import by_task, failed_completions
+from preflab.feedback.pairs import all_votes
+from preflab.feedback.reliability import Reliability
+from preflab.labelling.adjudication import FAIL_SHARE
 from preflab.labelling.campaigns import campaign_view, change_options
-from preflab.labelling.tables import TASK_STATES
+from preflab.labelling.counting import labels_of
+from preflab.labelling.quality import campaign_quality, main_criterion
 from preflab.labelling.tasks import set_worth
-from preflab.records import Task
+from preflab.records import Judgment, Task
 from preflab.store.workspace import Workspace
 
 Scores = Mapping[str, Sequence[float]]
@@ -19,42 +23,44 @@ Scores = Mapping[str, Sequence[float]]
 
 
 def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None = None) -> int:
-    """Write what each task is worth and ask the worthiest first; returns how many tasks were put in order."""
-    consensus, found = campaign_consensus(ws, campaign_id), {}
-    for task in ws.tasks(campaign_id=campaign_id):
-        found[task.id] = worth(task, consensus.get(task.id), scores or {})
-    set_worth(ws, campaign_id, found, by)
+    """Write what one more label on each task is worth, and ask the worthiest first.
+
+    Args:
+        ws: the workspace.
+        campaign_id: whose tasks.
+        by: who asks for it (account id).
+        scores: of several reward models; where they disagree, a label teaches more.
+
+    Returns:
+        how many tasks were put in order.
+    """
     view = campaign_view(ws, campaign_id)
+    turned, criterion = view.options.confirmed_reversed, main_criterion(view.options)
+    reliabilities = {
+        each.labeler_id: Reliability(each.numbers.reliability, each.numbers.num_votes)
+        for each in campaign_quality(ws, campaign_id).labelers
+    }
+    judged = by_task(labels_of(ws, campaign_id).counted)
+    worths: dict[str, float] = {}
+    for task in ws.tasks(campaign_id=campaign_id):
+        own = judged.get(task.id, [])
+        worths[task.id] = worth_asking(
+            len(task.completion_ids), all_votes(own, turned, criterion), reliabilities, _scores_of(task, scores),
+            dropped=_dropped(own),
+        )  # fmt: skip
+    set_worth(ws, campaign_id, worths, by)
     if view.options.order != "worth_asking":
         change_options(ws, campaign_id, view.revision, {"order": "worth_asking"}, by)
-    return len(found)
+    return len(worths)
 
 
-def worth(task: Task, consensus: Consensus | None, scores: Scores) -> float:
-    """How unsure the outcome of a pair is, on average over the task's pairs, in bits: 1 = a coin, 0 = settled.
-
-    mean over pairs of H(p), with p the share of weight for the first of the two, a virtual vote on each side (Laplace).
-    Nobody's pair has p = ½. Where several reward models score the completions, their votes are counted in, one each.
-    """
-    known = {(pair.outcome.first, pair.outcome.second): pair.outcome for pair in consensus.pairs} if consensus else {}
-    pairs = list(combinations(range(len(task.completion_ids)), 2))
-    total = 0.0
-    for first, second in pairs:
-        outcome = known.get((first, second))
-        num_for, num_against = (outcome.num_for, outcome.num_against) if outcome else (0.0, 0.0)
-        ones = scores.get(task.completion_ids[first], ())
-        others = scores.get(task.completion_ids[second], ())
-        num_for += sum(one > other for one, other in zip(ones, others, strict=True))
-        num_against += sum(one < other for one, other in zip(ones, others, strict=True))
-        total += entropy((num_for + 1) / (num_for + num_against + 2))
-    return total / len(pairs) if pairs else 0.0
+def _dropped(judgments: Sequence[Judgment]) -> list[int]:
+    """Completions that are F by now."""
+    return [i for i, gone in enumerate(failed_completions(judgments, FAIL_SHARE)) if gone] if judgments else []
 
 
-def entropy(share: float) -> float:
-    """H(p) = −p log₂ p − (1 − p) log₂(1 − p), bits.
-
-    Example:
-        >>> entropy(0.5)
-        1.0
-    """
-    return -sum(part * log2(part) for part in (share, 1 - share) if part > 0)
+def _scores_of(task: Task, scores: Scores | None) -> np.ndarray | None:
+    """(models, K), or None where the models did not score all completions of the task."""
+    if not scores or any(completion not in scores for completion in task.completion_ids):
+        return None
+    return np.array([scores[completion] for completion in task.completion_ids], dtype=float).T

@@ -15,6 +15,8 @@ from statistics import median
 from sqlalchemy import select
 
 from preflab.feedback.agreement import Share, fail_counts, share, strict_agreements, tie_counts
+from preflab.feedback.bootstrap import Estimate
+from preflab.feedback.coefficients import coefficients
 from preflab.feedback.groups import LabelerGroup, find_groups
 from preflab.feedback.pairs import Vote, all_votes
 from preflab.feedback.readout import LabelerReadout, readouts
@@ -76,6 +78,8 @@ class CampaignAgreement:
     """Of two labelers' strict votes on one pair: those that agree, over all couples of labelers."""
     ties: Share
     fails: Share
+    coefficients: Mapping[str, Estimate]
+    """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`)."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,7 @@ def quality_of(
         strict=share(strict_agreements(votes)),
         ties=share(tie_counts(votes)),
         fails=share(fail_counts(asked)),
+        coefficients=coefficients(asked) if asked else {},
     )
     groups = find_groups(all_votes(judgments, turned, criterion))
     return CampaignQuality(whole, tuple(table), tuple(over_time(asked, votes)), tuple(groups))

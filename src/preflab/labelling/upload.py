@@ -12,16 +12,20 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from preflab.errors import PreflabError
 from preflab.labelling.errors import Invalid
+from preflab.labelling.gold_file import Gold, read_gold
+from preflab.labelling.options import CampaignOptions
 from preflab.records import Completion, Prompt
 from preflab.store.formats.fields import completion_text, imported, kind_of, others, prompt_of, text
 from preflab.store.formats.reading import BadRow, Numbered, Row, numbered_rows, unit_of
 
+Found = TypeVar("Found")
 KINDS = (".jsonl", ".json", ".csv")
 NUMBERED = re.compile(r"completion_(\d+)")
 MAX_COMPLETIONS = 20
@@ -48,18 +52,16 @@ def uploaded_groups(name: str, data: bytes) -> Uploaded:
     Raises:
         Invalid: another kind of file, a bad row (by line), a prompt with a single completion, no rows.
     """
-    suffix = PurePath(name).suffix.lower()
-    if suffix not in KINDS:
-        raise Invalid(
-            f"{name or 'no file'}: a file of kind {suffix or 'unknown'}", f"a file ending in {', '.join(KINDS)}"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"upload{suffix}"
-        path.write_bytes(data)
-        try:
-            return groups_of_rows(numbered_rows(path), name, unit_of(path))
-        except PreflabError as error:
-            raise Invalid(error.found.replace(str(path), name), error.expected, error.do) from error
+    return _from_file(name, data, lambda path: groups_of_rows(numbered_rows(path), name, unit_of(path)))
+
+
+def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
+    """Read an uploaded file of gold tasks (see `gold_file`).
+
+    Raises:
+        Invalid: another kind of file, or a row whose answer does not fit the way of judging, by line.
+    """
+    return _from_file(name, data, lambda path: read_gold(path, options))
 
 
 def groups_of_rows(rows: Iterable[Numbered], name: str, unit: str = "line") -> Uploaded:
@@ -82,6 +84,22 @@ def groups_of_rows(rows: Iterable[Numbered], name: str, unit: str = "line") -> U
     _check(prompts, completions, name)
     groups = tuple(tuple(known) for known in completions.values())
     return Uploaded(tuple(prompts.values()), tuple(c for known in completions.values() for c in known.values()), groups)
+
+
+def _from_file(name: str, data: bytes, read: Callable[[Path], Found]) -> Found:
+    """What `read` makes of the bytes as a file; its errors name the file that was uploaded."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in KINDS:
+        raise Invalid(
+            f"{name or 'no file'}: a file of kind {suffix or 'unknown'}", f"a file ending in {', '.join(KINDS)}"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"upload{suffix}"
+        path.write_bytes(data)
+        try:
+            return read(path)
+        except PreflabError as error:
+            raise Invalid(error.found.replace(str(path), name), error.expected, error.do) from error
 
 
 def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[str], Sequence[str], Row]:

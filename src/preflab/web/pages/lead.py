@@ -7,21 +7,27 @@ from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request, Response
 
+from preflab.feedback.asking import consensus_accuracy
 from preflab.labelling.adjudication import disagreements, queue
 from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.needs import (
-    Progress, campaign_pace, consensus_accuracy, cost, enough_at, labels_missing, progress,
-)  # fmt: skip
+    Progress,
+    campaign_pace,
+    cost,
+    enough_at,
+    labels_missing,
+    progress,
+)
 from preflab.labelling.quality import CampaignQuality, campaign_quality
 from preflab.report.blocks import Answer, Figure
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages import lead_words as words
 from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, view_of
-from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, labelers_figure
+from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, coefficients_table
 
 router = APIRouter(prefix="/lead", include_in_schema=False)
-PER_TASK = (1, 2, 3, 5, 7)
+PER_TASK = (1, 3, 5, 7)
 """Labels per task whose worth is shown."""
 SHOWN = 5
 """Disagreements on the first screen."""
@@ -56,7 +62,10 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> R
         progress=progress(ws, campaign_id),
         figures=[figure for figure in _figures(ws, view, quality) if figure is not None],
         quality=quality,
-        odd=[labeler for labeler in quality.labelers if words.is_odd(labeler)],
+        labelers_title=words.standing_words(quality.labelers),
+        coefficients=coefficients_table(quality.agreement),
+        share=words.share_text,
+        is_odd=words.is_odd,
         disagreements=divided,
         prompts=prompts_of(ws, [each.prompt_id for each in divided]),
     )  # fmt: skip
@@ -80,14 +89,14 @@ def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> lis
             words.trust_sentence(quality),
             words.trust_details(quality),
             words.trust_role(quality),
-        ),  # fmt: skip
+        ),
         Answer("When will it be enough?", enough, words.enough_details(found, waiting, pace)),
         Answer("What has it cost so far?", words.cost_sentence(spent), words.cost_details(spent)),
     ]
 
 
 def _figures(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> list[Figure | None]:
-    return [agreement_figure(quality.over_time), labelers_figure(quality.labelers), _worth(ws, view, quality)]
+    return [agreement_figure(quality.over_time), _worth(ws, view, quality)]
 
 
 def _worth(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> Figure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
@@ -12,7 +13,7 @@ from preflab.errors import PreflabError
 from preflab.labelling.adjudication import Case, case_of, decide, disagreements, queue
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.errors import NotFound
-from preflab.records import Answer, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.records import Answer, LikertAnswer, PairOutcome, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Adjudicator, Workspaced
@@ -38,7 +39,7 @@ class Shown:
 def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, done: str = "") -> Response:
     """The queue, and what was decided."""
     found = queue(ws, campaign_id)
-    ids = [each.prompt_id for each in (*found.open, *found.decided)]
+    ids = [each.prompt_id for each in found.open] + [each.prompt_id for each in found.decided]
     return campaign_page(
         request, ws, view_of(ws, campaign_id), "queue.html.j2", queue=found, prompts=prompts_of(ws, ids),
         said="Decided. That was the last one." if done and not found.open else "",
@@ -94,7 +95,7 @@ def _case_page(
     return campaign_page(
         request, ws, view, "case.html.j2", problem=problem, case=case, shown=shown, note=note,
         opinions=[(each, answer_words(each.answer, letters)) for each in case.opinions],
-        open=[_pair_words(pair.first, pair.second, letters, pair.num_for, pair.num_against, pair.num_tie) for pair in case.open],  # fmt: skip
+        open=[pair_words(pair, letters) for pair in case.open],
         consensus=ranks_words(case.consensus.preference.ranks, letters) if case.consensus else "",
         decided=answer_words(case.decision.answer, letters) if case.decision else "",
     )  # fmt: skip
@@ -125,14 +126,12 @@ def _suggested(view: CampaignView, case: Case) -> list[str]:
     return ["" if i in in_open else "F" if rank is None else str(rank) for i, rank in enumerate(ranks)]
 
 
-def answer_words(answer: Answer, letters: dict[int, str]) -> str:
+def answer_words(answer: Answer, letters: Mapping[int, str]) -> str:
     """An answer in one line, in the letters of the page: `B › A = C · F: D`."""
     if isinstance(answer, RankingAnswer):
         return ranks_words(answer.ranks, letters)
     if isinstance(answer, SideBySideAnswer):
-        said = "equal" if answer.choice == "equal" else f"{letters[answer.best]} is best" if answer.best is not None else (
-            f"{letters[0 if answer.choice == 'first' else 1]} is better"
-        )  # fmt: skip
+        said = choice_words(answer, letters)
     elif isinstance(answer, LikertAnswer):
         said = "; ".join(
             f"{criterion}: "
@@ -148,7 +147,7 @@ def answer_words(answer: Answer, letters: dict[int, str]) -> str:
     return said + (f" · F: {', '.join(sorted(failed))}" if failed else "")
 
 
-def ranks_words(ranks: tuple[int | None, ...], letters: dict[int, str]) -> str:
+def ranks_words(ranks: tuple[int | None, ...], letters: Mapping[int, str]) -> str:
     """Ranks in one line."""
     levels = sorted({rank for rank in ranks if rank is not None})
     groups = [" = ".join(sorted(letters[i] for i, rank in enumerate(ranks) if rank == level)) for level in levels]
@@ -156,11 +155,19 @@ def ranks_words(ranks: tuple[int | None, ...], letters: dict[int, str]) -> str:
     return " · ".join(part for part in (" › ".join(groups), f"F: {', '.join(failed)}" if failed else "") if part)
 
 
-def _pair_words(
-    first: int, second: int, letters: dict[int, str], num_for: float, num_against: float, num_tie: float
-) -> str:
-    one, other = (letters[first], letters[second])
+def choice_words(answer: SideBySideAnswer, letters: Mapping[int, str]) -> str:
+    """A choice in words."""
+    if answer.best is not None:
+        return f"{letters[answer.best]} is best"
+    if answer.choice == "equal":
+        return "equal"
+    return "no choice" if answer.choice is None else f"{letters[0 if answer.choice == 'first' else 1]} is better"
+
+
+def pair_words(pair: PairOutcome, letters: Mapping[int, str]) -> str:
+    """The weighed votes on an open pair, the earlier letter first."""
+    one, other, num_for, num_against = letters[pair.first], letters[pair.second], pair.num_for, pair.num_against
     if one > other:
         one, other, num_for, num_against = other, one, num_against, num_for
-    said = f"{one} or {other}: weight {num_for:.2f} for {one}, {num_against:.2f} for {other}"
-    return said + (f", {num_tie:.2f} for a tie" if num_tie else "")
+    said = f"{one} or {other}: weighed votes {num_for:.2f} to {num_against:.2f}"
+    return said + (f", {pair.num_tie:.2f} for a tie" if pair.num_tie else "")

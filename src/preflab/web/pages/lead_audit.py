@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,42 +15,69 @@ from preflab.labelling.audit import Event, events
 from preflab.labelling.campaigns import list_campaigns
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
-from preflab.web.pages.lead_common import lead_page
+from preflab.web.pages.lead_common import lead_page, moment
 
 router = APIRouter(prefix="/lead/audit", include_in_schema=False)
 PER_PAGE = 100
+MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
+ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 
 
 @router.get("")
 def audit(request: Request, ws: Workspaced, me: Lead, before: int | None = None, about: str | None = None) -> Response:
     """The newest events first, a hundred at a time."""
     found = events(ws, PER_PAGE + 1, before, about)
-    shown, names = found[:PER_PAGE], _names(ws)
+    shown, called = found[:PER_PAGE], partial(name_of, _names(ws))
+    rows = [(event, change_words(event, called)) for event in shown]
     return lead_page(
-        request, "audit.html.j2", events=[(event, change_words(event)) for event in shown], names=names, about=about,
+        request, "audit.html.j2", events=rows, called=called, about=about,
         older=shown[-1].id if len(found) > PER_PAGE else None, newer=before is not None,
     )  # fmt: skip
 
 
-def change_words(event: Event) -> str:
+def change_words(event: Event, called: Callable[[str], str]) -> str:
     """What changed, the changed keys alone: `role: labeler → adjudicator`."""
     old, new = event.old or {}, event.new or {}
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-    return "; ".join(_one(key, old, new) for key in keys)
+    said = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
+    return "; ".join(filter(None, said))
 
 
-def _one(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    before, after = (_short(side[key]) if key in side else "" for side in (old, new))
-    return f"{key}: {before} → {after}" if before else f"{key}: {after}"
+def _change(key: str, before: Any, after: Any, called: Callable[[str], str]) -> str:
+    """One key; nothing where there was nothing and is nothing."""
+    was, now = _short(before, called), _short(after, called)
+    if not was:
+        return f"{key}: {now}" if now else ""
+    return f"{key}: {was} → {now or 'nothing'}"
 
 
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else text[:119].rstrip() + "…"
+def _short(value: Any, called: Callable[[str], str]) -> str:
+    """A value in a few words: ids by what they are known as, moments to the minute; "" for nothing."""
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, list):
+        return ", ".join(_short(each, called) for each in value)
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)[:160]
+    if MOMENT.match(value):
+        return moment(value)
+    text = called(value)
+    return text if len(text) <= 160 else text[:159].rstrip() + "…"
+
+
+def name_of(names: Mapping[str, str], known: str) -> str:
+    """What an id is known as; a long one is cut to where it can still be told from others."""
+    if known in names:
+        return names[known]
+    kind, dash, rest = known.partition("-")
+    return f"{kind} {rest[:6]}" if dash and ID.fullmatch(known) else known
 
 
 def _names(ws: Workspace) -> dict[str, str]:
     """Ids → what a lead knows them by."""
     people = accounts(ws)
     names = {each.id: each.name for each in people} | {each.labeler_id: each.name for each in people}
-    return names | {view.campaign.id: view.campaign.name for view in list_campaigns(ws)} | {"": "command line"}
+    labelers = {labeler.id: labeler.name for labeler in ws.labelers()}
+    return (
+        labelers | names | {view.campaign.id: view.campaign.name for view in list_campaigns(ws)} | {"": "command line"}
+    )

@@ -30,7 +30,7 @@ def lead_page(
 ) -> HTMLResponse:
     """A page of leads; a problem makes it a 422 that still holds what was typed."""
     code = UNPROCESSABLE if problem is not None and code == 200 else code
-    shared = {"path_is": path_is, "shortly": shortly, "moment": moment}
+    shared = {"path_is": path_is, "shortly": shortly, "moment": moment, "plain": plain}
     return page(request, f"lead/{template}", code=code, said=said, problem=problem, **shared, **context)
 
 
@@ -68,3 +68,8 @@ def shortly(text: str, length: int = 110) -> Markup:
 def moment(stamp: str) -> str:
     """A stored moment to the minute, UTC: `2026-11-20 16:05`."""
     return stamp[:16].replace("T", " ")
+
+
+def plain(value: object) -> str:
+    """A number without idle zeros for a field; what somebody typed stays as it is."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from preflab.feedback.agreement import Share
 from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
-from preflab.labelling.quality import AgreementPoint, LabelerQuality
+from preflab.feedback.standing import GROUP, IN_LINE, TOO_FEW
+from preflab.labelling.quality import AgreementPoint, CampaignAgreement, LabelerQuality
 from preflab.report.blocks import Cell, Figure, Table, numbers
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
-from preflab.report.words import count, listed, number
-from preflab.web.pages.lead_words import course_sentence, is_odd, share_text
+from preflab.report.words import count, interval_text, number
+from preflab.web.pages.lead_words import coefficient_words, course_sentence, share_text, standing_words
 
 HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
 PUBLISHED = (
@@ -56,22 +58,16 @@ def labelers_figure(labelers: Sequence[LabelerQuality]) -> Figure | None:
     known = [labeler for labeler in labelers if labeler.numbers.with_others.value is not None]
     if not known:
         return None
-    bars = [
-        _bar(labeler.name, labeler.numbers.with_others, "alarm" if is_odd(labeler) else "gold") for labeler in known
-    ]
-    odd = [labeler.name for labeler in known if is_odd(labeler)]
-    title = (
-        f"{listed(odd)} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
-        if odd
-        else "No labeler stands apart from the others"
-    )
+    bars = [_bar(labeler.name, labeler.numbers.with_others, role_of(labeler)) for labeler in known]
+    title = standing_words(labelers)
     chart = bar_chart(
         bars, x="agrees with the majority of the others", dots=True, x_range=(0, 1), rules=[HUMAN], percent=True,
         description=title,
     )  # fmt: skip
     caption = (
         "Leave one out: of a labeler’s strict votes on pairs where the others have a majority, the share that agrees "
-        f"with it; 95\u00a0% intervals over tasks. Red: to look at, after enough tasks. {PUBLISHED}"
+        f"with it; 95\u00a0% intervals over tasks. Red: to look at; orange: a group of their own; grey: too few tasks "
+        f"to say. {PUBLISHED}"
     )
     rows = [
         [Cell(labeler.name), *numbers(share_text(labeler.numbers.with_others), number(labeler.numbers.with_others.num)),
@@ -83,23 +79,46 @@ def labelers_figure(labelers: Sequence[LabelerQuality]) -> Figure | None:
 
 def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreement: Share) -> Figure:
     """What more labels per task would bring: (labels per task, estimated accuracy, labels still missing for it)."""
-    now = next((accuracy for num, accuracy, _ in rows if num >= overlap), rows[-1][1])
-    line = Line(
-        "", "policy", [float(num) for num, _, _ in rows], [100 * accuracy for _, accuracy, _ in rows], dots=False
+    now = next((accuracy for num, accuracy, _ in rows if num == overlap), rows[-1][1])
+    bars = [
+        Bar(
+            count(num, "label"),
+            accuracy,
+            "gold" if num == overlap else "reference",
+            text=f"{100 * accuracy:.0f}\u00a0%",
+        )
+        for num, accuracy, _ in rows
+    ]
+    title = (
+        f"With {count(overlap, 'label')} per task about {100 * now:.0f}\u00a0% of pairs are as a large panel would say"
     )
-    title = f"With {count(overlap, 'label')} per task about {100 * now:.0f}\u00a0% of pairs come out as a large panel would say"
-    chart = line_chart(
-        [line], x="labels per task", y="pairs as a large panel would say, %", y_range=(50, 100), description=title
+    chart = bar_chart(
+        bars, x="pairs as a large panel would say", dots=True, x_range=(0.5, 1), percent=True, description=title
     )
     caption = (
         "An estimate, not a measurement: it follows from the agreement of two labelers "
-        f"({share_text(agreement)}) if pairs differ in difficulty as a symmetric Beta distribution says. "
-        "It knows nothing of a mistake that all labelers share."
+        f"({share_text(agreement)}) if pairs differ in difficulty as a symmetric Beta distribution says; 50\u00a0% is "
+        "chance. It knows nothing of a mistake that all labelers share. Green: what this campaign asks for."
     )
     cells = [numbers(str(num), f"{100 * accuracy:.0f}\u00a0%", f"{missing:,}") for num, accuracy, missing in rows]
-    return Figure(
-        title, chart, caption, Table(["labels per task", "pairs as a panel would say", "labels still to give"], cells)
-    )
+    head = ["labels per task", "pairs as a panel would say", "labels still to give"]
+    return Figure(title, chart, caption, Table(head, cells))
+
+
+def coefficients_table(agreement: CampaignAgreement) -> Table:
+    """Every other number of agreement that fits the way of judging, with its interval, or why there is none."""
+    rows = []
+    for name, found in agreement.coefficients.items():
+        called, chance = coefficient_words(name)
+        value = found.note if found.value is None else interval_text(asdict(found))
+        rows.append([Cell(called), *numbers(value, f"{found.num_tasks:,}"), Cell(chance)])
+    head = ["measure", "value (95\u00a0% interval)", "tasks", "for comparison"]
+    return Table(head, rows, "Other measures of agreement", "Intervals over tasks. 1 is full agreement.")
+
+
+def role_of(labeler: LabelerQuality) -> str:
+    """Colour by standing."""
+    return {IN_LINE: "gold", GROUP: "reward", TOO_FEW: "reference"}.get(labeler.standing, "alarm")
 
 
 def _bar(name: str, share: Share, role: str) -> Bar:

@@ -32,9 +32,10 @@ def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Re
 @router.get("/{labeler_id}")
 def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str) -> Response:
     """One labeler beside the others."""
-    found = _labeler(campaign_quality(ws, campaign_id).labelers, labeler_id)
+    quality = campaign_quality(ws, campaign_id)
+    found = _labeler(quality.labelers, labeler_id)
     return campaign_page(
-        request, ws, view_of(ws, campaign_id), "labeler.html.j2", labeler=found, others=campaign_quality(ws, campaign_id),
+        request, ws, view_of(ws, campaign_id), "labeler.html.j2", labeler=found, others=quality,
         turns=labeler_turns(ws, campaign_id, labeler_id), notes=labeler_notes(ws, campaign_id, labeler_id),
         share=words.share_text, value=words.share_value, advice=ADVICE.get(found.standing, ""), is_odd=words.is_odd,
     )  # fmt: skip
@@ -47,7 +48,8 @@ def confirm_reversed(ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str
     turned = set(view.options.confirmed_reversed) - {labeler_id}
     if fields.get("confirmed") == "yes":
         turned.add(labeler_id)
-    change_options(ws, campaign_id, int(fields.get("revision", view.revision)), {"confirmed_reversed": tuple(sorted(turned))}, me.id)  # fmt: skip
+    changes = {"confirmed_reversed": tuple(sorted(turned))}
+    change_options(ws, campaign_id, int(fields.get("revision", view.revision)), changes, me.id)
     return RedirectResponse(f"/lead/c/{campaign_id}/labelers/{labeler_id}", 303)
 
 
@@ -61,8 +63,8 @@ def _labeler(labelers: tuple[LabelerQuality, ...], labeler_id: str) -> LabelerQu
 ADVICE = {
     REVERSED: (
         "The answers point the other way more often than not. Most often the question was misread: ask before anything "
-        "else. The votes weigh nothing until you confirm here that the scale was read backwards; then they count turned "
-        "round. Nothing is turned round silently."
+        "else. The votes weigh nothing until you confirm here that the scale was read backwards; then they count "
+        "turned round. Nothing is turned round silently."
     ),
     CARELESS: (
         "The answers hang together with nobody else’s. Look at the time per task and at a few answers, and talk. The "

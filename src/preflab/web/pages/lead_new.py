@@ -14,10 +14,11 @@ from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
 from preflab.errors import PreflabError
 from preflab.labelling.campaigns import create_campaign
 from preflab.labelling.errors import Invalid
+from preflab.labelling.gold_file import NONE, Gold
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.sources import Source, groups_of_source, sources
-from preflab.labelling.upload import uploaded_groups
+from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import lead_page
@@ -26,6 +27,8 @@ from preflab.web.pages.lead_words import WAYS
 
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
 
+GOLD_SHARE = 0.05
+"""Share of gold tasks among those shown, where some were given; the settings change it."""
 CONTENTS = {
     "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
     "image": "names of images in the workspace",
@@ -34,21 +37,19 @@ CONTENTS = {
 
 @dataclass(frozen=True)
 class Sent:
-    """What the form sent: its texts, and a file."""
+    """What the form sent: its texts, and its files."""
 
     fields: ImmutableMultiDict[str, str]
-    name: str = ""
-    data: bytes = b""
+    files: Mapping[str, tuple[str, bytes]]
+    """Name of the field → name and bytes of the file that was chosen."""
 
 
 async def sent(request: Request) -> Sent:
-    """The form with at most one file."""
-    form: FormData = await request.form(max_files=1, max_fields=200)
+    """The form with its files."""
+    form: FormData = await request.form(max_files=2, max_fields=200)
     fields = ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
-    file = form.get("file")
-    if isinstance(file, UploadFile) and file.filename:
-        return Sent(fields, file.filename, await file.read())
-    return Sent(fields)
+    chosen = [(name, file) for name, file in form.multi_items() if isinstance(file, UploadFile) and file.filename]
+    return Sent(fields, {name: (str(file.filename), await file.read()) for name, file in chosen})
 
 
 @router.get("")
@@ -66,26 +67,33 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
         if fields.get("do") == "instructions":
             return _page(request, ws, dict(fields) | {"instructions": default_instructions(options)}, drafted=True)
         instructions = fields.get("instructions", "").replace("\r\n", "\n").strip() or default_instructions(options)
-        groups = _groups(ws, form)
-        campaign = create_campaign(ws, options, groups, instructions, me.id)
+        groups, gold = _groups(ws, form), _gold(form, options)
+        if gold.groups:
+            ws.put([*gold.prompts, *gold.completions])
+            options = options.model_copy(update={"gold_share": GOLD_SHARE})
+        groups += [list(group) for group in gold.groups]
+        answers = gold.numbered_from(len(groups) - len(gold.groups))
+        campaign = create_campaign(ws, options, groups, instructions, me.id, gold=answers)
     except PreflabError as error:
-        lost = " The file has to be chosen again." if form.name else ""
+        lost = " Choose the file again." if form.files else ""
         again = Invalid(error.found, error.expected, (error.do + lost).strip())
         return _page(request, ws, dict(fields), problem=again)
     return RedirectResponse(f"/lead/c/{campaign.id}", 303)
 
 
 def _groups(ws: Workspace, form: Sent) -> list[list[str]]:
-    """The completions judged together, one list per task; those of a file are stored first."""
-    if form.fields.get("source", "file") == "file":
-        if not form.name:
-            raise Invalid(
-                "no file", "a file of prompts and completions", "choose one, or completions of this workspace"
-            )
-        found = uploaded_groups(form.name, form.data)
+    """The completions judged together, one list per task; a file that was chosen is meant, whatever else is ticked."""
+    if "file" in form.files:
+        found = uploaded_groups(*form.files["file"])
         ws.put([*found.prompts, *found.completions])
         return [list(group) for group in found.groups]
+    if form.fields.get("source", "file") == "file":
+        raise Invalid("no file", "a file of prompts and completions", "choose one, or completions of this workspace")
     return groups_of_source(ws, form.fields["source"])
+
+
+def _gold(form: Sent, options: CampaignOptions) -> Gold:
+    return uploaded_gold(*form.files["gold"], options) if "gold" in form.files else NONE
 
 
 def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:

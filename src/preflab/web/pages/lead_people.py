@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import accounts, erase, revoke, set_role
+from preflab.labelling.accounts import AccountRole, accounts, erase, revoke, set_role
 from preflab.labelling.campaigns import list_campaigns
 from preflab.labelling.errors import Invalid, NotAllowed
 from preflab.labelling.invites import create_invite, invites, withdraw
@@ -39,7 +42,7 @@ def invite(request: Request, ws: Workspaced, settings: Settled, me: Lead, fields
         role, hours = _one_of(fields.get("role", ""), ROLES, "role"), _one_of(fields.get("hours", ""), LASTING, "time")
         known = {view.campaign.id for view in list_campaigns(ws)}
         campaign_ids = tuple(each for each in fields.getlist("campaign") if each in known)
-        _, token = create_invite(ws, role, campaign_ids, int(hours), me.id)
+        _, token = create_invite(ws, cast(AccountRole, role), campaign_ids, int(hours), me.id)
     except PreflabError as error:
         return _page(request, ws, problem=error, typed=dict(fields))
     return _page(request, ws, link=f"{settings.url}/invite/{token}", typed={"role": role})
@@ -57,7 +60,7 @@ def role(request: Request, ws: Workspaced, me: Lead, account_id: str, fields: Fi
     """Give another role."""
     try:
         _not_oneself(me.id, account_id, "change your own role")
-        set_role(ws, account_id, _one_of(fields.get("role", ""), ROLES, "role"), me.id)
+        set_role(ws, account_id, cast(AccountRole, _one_of(fields.get("role", ""), ROLES, "role")), me.id)
     except PreflabError as error:
         return _page(request, ws, problem=error)
     return _back("role")
@@ -129,8 +132,8 @@ def _pseudonyms(ws: Workspace) -> dict[str, str]:
     return {labeler.id: labeler.name for labeler in ws.labelers(sorted({each.labeler_id for each in accounts(ws)}))}
 
 
-def _one_of(value: str, known: object, what: str) -> str:
-    if value not in {str(each) for each in known}:  # type: ignore[attr-defined]
+def _one_of(value: str, known: Iterable[object], what: str) -> str:
+    if value not in {str(each) for each in known}:
         raise Invalid(f"{what}: {value!r:.80}", "one of those offered", "choose one")
     return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -11,6 +11,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import accounts
+from preflab.labelling.campaign_rows import CampaignState
 from preflab.labelling.campaigns import CampaignView, change_options, guidelines, new_guideline, set_state
 from preflab.labelling.errors import Invalid
 from preflab.labelling.prioritise import prioritise
@@ -52,7 +53,7 @@ def change(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields:
 def state(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
     """Open, pause or close."""
     try:
-        set_state(ws, campaign_id, fields.get("state", ""), me.id)
+        set_state(ws, campaign_id, cast(CampaignState, fields.get("state", "")), me.id)
     except PreflabError as error:
         return _page(request, ws, view_of(ws, campaign_id), problem=error)
     return _back(campaign_id, "state")

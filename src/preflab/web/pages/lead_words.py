@@ -7,12 +7,12 @@ from dataclasses import asdict
 from datetime import datetime
 
 from preflab.feedback.agreement import Share
+from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
+from preflab.feedback.standing import CARELESS, REVERSED, TOO_FEW
 from preflab.labelling.adjudication import Queue
 from preflab.labelling.needs import Cost, Need, Pace, Progress
-from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
-from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED, TOO_FEW
 from preflab.labelling.quality import AgreementPoint, CampaignQuality, LabelerQuality
-from preflab.report.words import best_value, count, interval_text, listed, number, percent
+from preflab.report.words import count, interval_text, listed, number, percent
 
 HUMAN = "63 to 77\u00a0%"
 WAYS = {
@@ -32,8 +32,8 @@ def share_text(share: Share) -> str:
 
 
 def share_value(share: Share) -> str:
-    """`72 %`, with as many decimals as the interval bears."""
-    return best_value(asdict(share), percent)
+    """`72 %`, without decimals."""
+    return "–" if share.value is None else percent(round(share.value, 2))
 
 
 def is_odd(labeler: LabelerQuality) -> bool:
@@ -73,7 +73,7 @@ def trust_details(quality: CampaignQuality) -> list[str]:
     lines = []
     if share.value is not None:
         lines.append(
-            f"{share_text(share)}, 95\u00a0% interval over {count(share.num_tasks, 'task')}; published of people: {HUMAN}."
+            f"{share_text(share)}, 95\u00a0% interval, {count(share.num_tasks, 'task')}; published of people: {HUMAN}."
         )
     ties, fails = quality.agreement.ties, quality.agreement.fails
     if ties.value is not None:
@@ -81,11 +81,15 @@ def trust_details(quality: CampaignQuality) -> list[str]:
     odd = [labeler for labeler in found if is_odd(labeler)]
     if odd:
         lines.append("To look at: " + listed([f"{each.name} ({each.standing})" for each in odd]) + ".")
-    elif any(each.standing == IN_LINE for each in found):
-        lines.append("No labeler stands out.")
+    if quality.groups:
+        lines.append(
+            f"{count(len(quality.groups[0].members), 'labeler')} agree among themselves more than with the others."
+        )
     early = sum(labeler.standing == TOO_FEW for labeler in found)
     if early:
-        lines.append(f"Too few tasks to say anything of {count(early, 'labeler')}.")
+        lines.append(f"Too few tasks yet to say anything of {count(early, 'labeler')}.")
+    elif not odd and not quality.groups:
+        lines.append("No labeler stands out.")
     return lines
 
 
@@ -138,7 +142,8 @@ def enough_details(progress: Progress, queue: Queue, pace: Pace | None) -> list[
         span = f"{number(hours, 2)} hours" if hours < 48 else f"{number(pace.days, 2)} days"
         lines.append(f"Pace: {count(pace.num, 'label')} in the last {span}.")
     if queue.open:
-        lines.append(f"{count(len(queue.open), 'complete task')} left open by the labelers: {count(sum(len(each.pairs) for each in queue.open), 'pair')} to adjudicate.")  # fmt: skip
+        pairs = sum(len(each.pairs) for each in queue.open)
+        lines.append(f"{count(pairs, 'pair')} in {count(len(queue.open), 'complete task')} to adjudicate.")
     return lines
 
 
@@ -148,7 +153,8 @@ def cost_sentence(cost: Cost) -> str:
         return "No labelling time has been measured."
     hours = f"{number(cost.hours, 2)} hours" if cost.hours >= 0.1 else f"{number(cost.hours * 60, 2)} minutes"
     if cost.money_per_pair is not None:
-        return f"{hours} of labelling, {money(cost.money or 0, cost.currency)} so far: {money(cost.money_per_pair, cost.currency)} a preference."  # fmt: skip
+        spent, each = (money(amount, cost.currency) for amount in (cost.money or 0.0, cost.money_per_pair))
+        return f"{hours} of labelling, {spent} so far: {each} a preference."
     if cost.pairs_per_hour is not None and cost.num_pairs:
         return f"{hours} of labelling so far: {number(cost.pairs_per_hour, 2)} preferences an hour."
     return f"{hours} of labelling so far."
@@ -189,3 +195,32 @@ def need_words(need: Need) -> str:
     if need.labels is None:
         return "out of reach"
     return "none" if need.labels == 0 else f"{need.labels:,} more"
+
+
+def standing_words(labelers: Sequence[LabelerQuality]) -> str:
+    """Who stands apart, as the title of the chart and the table of labelers."""
+    odd = [labeler.name for labeler in labelers if is_odd(labeler)]
+    if odd:
+        return f"{listed(odd)} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
+    if any(labeler.standing == TOO_FEW for labeler in labelers):
+        return "Too few tasks yet to say who stands apart"
+    return "No labeler stands apart from the others"
+
+
+COEFFICIENTS = {
+    "tau_b": ("Kendall’s tau-b, mean over couples of labelers", "0 by chance"),
+    "w": ("Kendall’s W, mean over tasks", "about one over the number of labelers by chance"),
+    "pair_alpha": ("Krippendorff’s alpha of pairs (ordinal: worse, tie, better)", "0 by chance"),
+    "pair_fleiss": ("Fleiss’ kappa of pairs", "0 by chance"),
+    "alpha": ("Krippendorff’s alpha of thumbs (nominal)", "0 by chance"),
+    "fail_alpha": ("Krippendorff’s alpha of the fail marks (nominal)", "0 by chance"),
+    "alpha_ordinal": ("Krippendorff’s alpha (ordinal)", "0 by chance"),
+    "alpha_interval": ("Krippendorff’s alpha (interval)", "0 by chance"),
+}
+
+
+def coefficient_words(name: str) -> tuple[str, str]:
+    """What a coefficient is called, and what it is by chance."""
+    kind, _, criterion = name.partition(":")
+    called, chance = COEFFICIENTS[kind]
+    return (f"{criterion}: {called}" if criterion else called), chance
