@@ -230,10 +230,10 @@ class _Runner:
         )
 
     def _open(self) -> Workspace:
-        from preflab.store.workspace import Workspace
+        from preflab.store.opening import opened
 
         if self._workspace is None:
-            self._workspace = Workspace.open(self.folder, create=True)
+            self._workspace = opened(self.folder, create=True)
         return self._workspace
 
     def _manifest(self, step: Step) -> dict[str, Any]:

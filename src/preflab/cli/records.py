@@ -24,23 +24,29 @@ from preflab.cli.speaking import (
 from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
-    from preflab.store.transfer import ImportSummary
+    from preflab.store.transfer import ImportSummary, Read
     from preflab.store.workspace import Workspace
 
 IMPORTS = """Bring a file of records into the workspace: all of it, or nothing.
 
-FILE is JSONL (also .gz), CSV, Parquet, or the folder of a Hugging Face data set. Formats, guessed from the columns when
-none is named: prompts, demonstrations, text, trl-explicit, trl-implicit, trl-unpaired, hh-rlhf, hh-rlhf-chat, oasst,
-ultrafeedback, stiennon, chatbot-arena, chatbot-arena-55k, and preflab's own judgments, preferences, completions.
+FILE is JSONL (also .gz), a JSON list, CSV, Parquet, or the folder of a Hugging Face data set. Formats, guessed from the
+columns when none is named: prompts, demonstrations, text, trl-explicit, trl-implicit, trl-unpaired, hh-rlhf,
+hh-rlhf-chat, oasst, ultrafeedback, stiennon, chatbot-arena, chatbot-arena-55k, rankings, argilla, label-studio, and
+preflab's own judgments, preferences, completions.
 """
 EXPORTS: Mapping[str, tuple[str, str]] = {
     "prompts": ("prompts", "Write prompts."),
     "demonstrations": ("demonstrations", "Write demonstrations: prompt and completion."),
     "completions": ("completions", "Write completions with their tokens and log-probabilities."),
-    "judgments": ("judgments", "Write judgments, every revision of each."),
+    "judgments": (
+        "judgments",
+        "Write judgments as judgments (the archive, every revision of each), stiennon, chatbot-arena, argilla or "
+        "rankings.",
+    ),
     "preferences": (
         "trl-explicit",
-        "Write preferences as trl-explicit, trl-conversational, trl-implicit, trl-unpaired, hh-rlhf or preferences.",
+        "Write preferences as trl-explicit, trl-conversational, trl-implicit, trl-unpaired, trl-prompt-completion, "
+        "trl-text, hh-rlhf, ultrafeedback, oasst, openai-preferences, openai-messages or preferences.",
     ),
 }
 """Command → its usual format and what it does."""
@@ -59,14 +65,14 @@ def add_to(app: typer.Typer) -> None:
 
 def open_workspace(recipe: Path, overrides: list[str], workspace: Path | None, *, create: bool) -> Workspace:
     """The workspace named, that of the recipe when there is one, or the current folder's."""
-    from preflab.store.workspace import Workspace
+    from preflab.store.opening import opened
 
     if workspace is None and recipe.exists():
         from preflab.pipeline import workspace_folder
         from preflab.recipe import load_recipe
 
         workspace = workspace_folder(load_recipe(recipe, overrides))
-    return Workspace.open(workspace or Path.cwd(), create=create)
+    return opened(workspace or Path.cwd(), create=create)
 
 
 def import_file(
@@ -91,6 +97,7 @@ def import_file(
         read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename)
         with open_workspace(recipe, set_ or [], workspace, create=True) as store:
             done = store_import(store, read)
+            _count_anew(store, read)
         for line in _said_of(done):
             speaker.say(line)
         following = (
@@ -108,6 +115,17 @@ def import_file(
             left_out=dict(done.left_out),
             problems=[{"line": p.line, "found": p.found, "expected": p.expected} for p in done.problems],
         )
+
+
+def _count_anew(store: Workspace, read: Read) -> None:
+    """Campaigns that are open here count the labels that came in by a file, so that nobody is asked again."""
+    if not read.imported.judgments:
+        return
+    from preflab.labelling.campaigns import list_campaigns
+    from preflab.labelling.tasks import recount
+
+    for view in list_campaigns(store):
+        recount(store, view.campaign.id)
 
 
 def _said_of(done: ImportSummary) -> list[str]:
@@ -155,7 +173,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _export_command(usual: str) -> Callable[..., None]:
     def export(
-        file: Annotated[Path, typer.Argument(help="Where to; ends in .jsonl or .parquet.")],
+        file: Annotated[Path, typer.Argument(help="Where to; ends in .jsonl, .parquet or .csv.")],
         format: Annotated[str, typer.Option("--format", help="The format.")] = usual,
         source: Annotated[
             str | None, typer.Option("--source", help="Only of this source (of prompts: how it begins).")
@@ -163,6 +181,18 @@ def _export_command(usual: str) -> Callable[..., None]:
         campaign: Annotated[str | None, typer.Option("--campaign", help="Only of this campaign (id or name).")] = None,
         model: Annotated[str | None, typer.Option("--model", help="Only completions of this model, by id.")] = None,
         strict: Annotated[bool, typer.Option("--strict", help="Only the columns that trainers know.")] = False,
+        criterion: Annotated[
+            str | None,
+            typer.Option("--criterion", help="Of labels from scores: which one counts; default: their mean."),
+        ] = None,
+        good_from: Annotated[
+            float, typer.Option("--good-from", help="Of labels from scores: at least this is good.")
+        ] = 4,
+        bad_to: Annotated[float, typer.Option("--bad-to", help="Of labels from scores: bad up to here.")] = 2,
+        failed_as_rejected: Annotated[
+            bool, typer.Option("--failed-as-rejected", help="Of pairs: add those of an F against every other one.")
+        ] = False,
+        margin: Annotated[bool, typer.Option("--margin", help="Of pairs: add the column `margin`.")] = False,
         recipe: RecipeOption = DEFAULT_RECIPE,
         set_: SetOption = None,
         workspace: WorkspaceOption = None,
@@ -173,8 +203,9 @@ def _export_command(usual: str) -> Callable[..., None]:
 
         with speaking(as_json) as speaker:
             chosen = Selection(source=source, campaign=campaign, model=model)
+            settings = Settings(strict, criterion, good_from, bad_to, failed_as_rejected, margin)
             with open_workspace(recipe, set_ or [], workspace, create=False) as store:
-                done = export_from(store, file, format, selection=chosen, settings=Settings(strict=strict))
+                done = export_from(store, file, format, selection=chosen, settings=settings)
             speaker.say(f"{done.num_rows} rows, format {done.format}; {shown_path(done.manifest_path)} says from what")
             for reason, number in done.dropped.items():
                 speaker.say(f"  left out: {number} {reason}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +121,11 @@ def _last_column(line: Line) -> str:
     if line.state == "waiting":
         return line.link
     return clock(line.seconds) if line.state == "done" else ""
+
+
+def short_help(said: str | None) -> str:
+    """The first line of a command's help up to its first comma, semicolon or colon."""
+    return re.split("[,;:]", (said or "").partition("\n")[0].rstrip("."))[0] + "."
 
 
 def padded(rows: Sequence[Sequence[str]]) -> list[str]:

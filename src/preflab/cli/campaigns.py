@@ -1,0 +1,396 @@
+"""`campaign`: campaigns made, listed, shown, changed, closed, and people invited to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from preflab.cli.labelling import workspace_folder_of
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    WorkspaceOption,
+    padded,
+    speaking,
+)
+from preflab.errors import PreflabError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from preflab.labelling.adjudication import OpenTask
+    from preflab.labelling.campaigns import CampaignView
+    from preflab.labelling.options import CampaignOptions
+    from preflab.store.workspace import Workspace
+
+BY = "command line"
+"""Who the audit log names for what a command does."""
+CampaignArgument = Annotated[str, typer.Argument(help="The campaign's name or id.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    group = typer.Typer(help="Campaigns: a question put to people about completions.", no_args_is_help=True)
+    commands: dict[str, Callable[..., None]] = {
+        "create": create,
+        "list": list_all,
+        "show": show,
+        "options": options,
+        "instructions": instructions,
+        "invite": invite,
+        "pause": pause,
+        "open": reopen,
+        "close": close,
+    }
+    for name, command in commands.items():
+        said = (command.__doc__ or "").partition("\n")[0]
+        group.command(
+            name, help=command.__doc__, short_help=said.partition(",")[0].partition(";")[0].rstrip(".") + "."
+        )(command)
+    app.add_typer(group, name="campaign")
+
+
+def campaign_named(store: Workspace, name: str) -> CampaignView:
+    """The campaign of this name or id.
+
+    Raises:
+        PreflabError: none, or several of the name.
+    """
+    from preflab.labelling.campaigns import list_campaigns
+
+    views = list_campaigns(store)
+    found = [view for view in views if name in (view.campaign.id, view.campaign.name)]
+    if len(found) == 1:
+        return found[0]
+    near = nearest(name, [view.campaign.name for view in views])
+    if found:
+        ids = ", ".join(view.campaign.id for view in found)
+        raise PreflabError(f"{len(found)} campaigns are called {name!r}", f"one of the ids {ids}", "name it by its id")
+    raise PreflabError(
+        f"there is no campaign {name!r}",
+        f"near it: {near}" if near else "the name or id of a campaign",
+        "`preflab campaign list` shows them",
+    )
+
+
+def create(
+    file: Annotated[
+        Path | None, typer.Argument(help="Prompts with completions to judge: JSONL, JSON or CSV; or --source.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="What it is called.")] = ...,  # type: ignore[assignment]
+    way: Annotated[
+        str, typer.Option("--way", help="ranking, side_by_side, best_of, likert, thumbs or score_then_rank.")
+    ] = "ranking",
+    question: Annotated[str, typer.Option("--question", help="What the labelers are asked.")] = (
+        "Which completion is better?"
+    ),
+    criterion: Annotated[
+        list[str] | None,
+        typer.Option("--criterion", metavar="NAME[:LOW:HIGH]", help="A Likert scale and its ends. May be repeated."),
+    ] = None,
+    overlap: Annotated[int, typer.Option("--overlap", help="Labels wanted per task.")] = 3,
+    instructions: Annotated[
+        Path | None, typer.Option("--instructions", help="Markdown file; default: a text to begin with.")
+    ] = None,
+    gold: Annotated[Path | None, typer.Option("--gold", help="JSONL file of tasks with known answers.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--source", help="Completions of this workspace: `all`, or `model:` and a model's id.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Any other option. May be repeated.")
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a campaign from a file of prompts and completions, or from completions of the workspace."""
+    from preflab.labelling.campaign_rows import checked_options
+    from preflab.labelling.campaigns import create_campaign
+    from preflab.labelling.gold_file import NONE, read_gold
+    from preflab.labelling.instructions import default_instructions
+    from preflab.store.opening import opened
+
+    if (file is None) == (source is None):
+        raise PreflabError("completions to judge", "a FILE, or --source for those of the workspace; one of the two")
+    values: dict[str, Any] = {"name": name, "way": way, "question": question, "overlap": overlap}
+    values |= _criteria(criterion or []) | _changes(option or [])
+    if gold:
+        values.setdefault("gold_share", 0.1)
+    chosen = checked_options(values)
+    text = instructions.read_text(encoding="utf-8") if instructions else default_instructions(chosen)
+    with speaking(as_json) as speaker:
+        known = read_gold(gold, chosen) if gold else NONE
+        with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
+            groups = _groups(store, file, source, chosen)
+            store.put([*known.prompts, *known.completions])
+            answers = known.numbered_from(len(groups))
+            made = create_campaign(store, chosen, [*groups, *known.groups], text, BY, gold=answers)
+            link = _link(store, made.id)
+        speaker.say(f"campaign {made.name}: {len(groups):,} tasks, {chosen.overlap} labels each")
+        speaker.say(f"labelers work at {link}")
+        following = f"`preflab label`, and `preflab campaign invite {made.name}` for every labeler"
+        speaker.last(None, following, campaign_id=made.id, num_tasks=len(groups), link=link)
+
+
+def _criteria(words: Sequence[str]) -> dict[str, Any]:
+    """`kind:rude:warm` → a criterion with the words at its ends."""
+    names, ends = [], {}
+    for word in words:
+        name, *both = word.split(":")
+        if not name or len(both) not in (0, 2):
+            raise PreflabError(
+                f"--criterion {word}", "NAME, or NAME:LOW:HIGH", "for example --criterion kind:rude:warm"
+            )
+        names.append(name)
+        if both:
+            ends[name] = both
+    return {"criteria": names, "scale_ends": ends} if names else {}
+
+
+def _changes(words: Sequence[str]) -> dict[str, Any]:
+    """`overlap=5` → {"overlap": 5}, the value written as in YAML."""
+    import yaml
+
+    from preflab.labelling.options import CampaignOptions
+
+    changes, known = {}, list(CampaignOptions.model_fields)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise PreflabError(f"{word}", "KEY=VALUE", "for example overlap=5")
+        if key not in known:
+            near = nearest(key, known)
+            raise PreflabError(f"there is no option `{key}`", f"near it: {near}" if near else ", ".join(known))
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise PreflabError(f"{word}", "a value written as in YAML", "put it in quotes") from None
+    return changes
+
+
+def _groups(store: Workspace, file: Path | None, source: str | None, options: CampaignOptions) -> list[tuple[str, ...]]:
+    """Completion ids judged together; side by side, every two of a prompt."""
+    from itertools import combinations
+
+    from preflab.labelling.sources import groups_of_source
+    from preflab.labelling.upload import groups_of_rows
+    from preflab.store.formats.reading import numbered_rows, unit_of
+
+    if file is not None:
+        read = groups_of_rows(numbered_rows(file), str(file), unit_of(file))
+        store.put([*read.prompts, *read.completions])
+        groups = [tuple(group) for group in read.groups]
+    else:
+        groups = [tuple(group) for group in groups_of_source(store, str(source))]
+    if options.way == "side_by_side":
+        return [pair for group in groups for pair in combinations(group, 2)]
+    return groups
+
+
+def _link(store: Workspace, campaign_id: str) -> str:
+    from preflab.labelling.address import address
+
+    return f"{address(store.path)}/c/{campaign_id}"
+
+
+def list_all(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the campaigns and how far they came."""
+    from preflab.labelling.campaigns import list_campaigns
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            views = list_campaigns(store)
+        rows = [(v.campaign.name, v.options.way, v.state, _progress(v), v.campaign.id) for v in views]
+        for line in padded([("campaign", "way", "state", "done", "id"), *rows]) if rows else ["no campaigns yet"]:
+            speaker.say(line)
+        first = f"`preflab campaign show {views[0].campaign.name}`" if views else "`preflab campaign create --help`"
+        speaker.last(None, first, campaigns=[_as_json(view) for view in views])
+
+
+def _progress(view: CampaignView) -> str:
+    return f"{view.num_done} of {view.num_tasks} tasks, {view.num_labels} labels"
+
+
+def _as_json(view: CampaignView) -> dict[str, Any]:
+    return {
+        "id": view.campaign.id,
+        "name": view.campaign.name,
+        "state": view.state,
+        "num_tasks": view.num_tasks,
+        "num_done": view.num_done,
+        "num_labels": view.num_labels,
+        "guideline_version": view.guideline.version,
+        "options": view.options.model_dump(mode="json"),
+    }
+
+
+def show(
+    campaign: CampaignArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a campaign: progress, agreement, what awaits adjudication, what it cost so far."""
+    from preflab.labelling.adjudication import queue
+    from preflab.labelling.needs import cost
+    from preflab.labelling.quality import campaign_quality
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            view = campaign_named(store, campaign)
+            strict = campaign_quality(store, view.campaign.id).agreement.strict
+            waiting = queue(store, view.campaign.id).open
+            spent, link = cost(store, view.campaign.id), _link(store, view.campaign.id)
+        agreed = "–" if strict.value is None else f"{strict.value:.0%} ({strict.low:.0%} to {strict.high:.0%})"
+        money = "" if spent.money is None else f", {spent.money:.2f} {spent.currency}"
+        rows = [
+            ("question", view.options.question),
+            ("way", view.options.way + ", the worse one is asked for" * (view.options.polarity < 0)),
+            ("state", view.state),
+            ("done", _progress(view)),
+            ("two labelers agree", agreed),
+            ("open pairs", _awaiting(waiting)),
+            ("spent", f"{spent.hours:.1f} hours{money}"),
+            ("labelers", link),
+        ]
+        for line in padded([(f"{view.campaign.name}", view.campaign.id), *rows]):
+            speaker.say(line)
+        found = {"agreement": strict.value, "num_open_tasks": len(waiting), "hours": spent.hours, "money": spent.money}
+        speaker.last(None, f"`preflab campaign invite {view.campaign.name}`", **_as_json(view), link=link, **found)
+
+
+def _awaiting(waiting: Sequence[OpenTask]) -> str:
+    num = sum(len(task.pairs) for task in waiting)
+    return f"{num} of {len(waiting)} task{'s' * (len(waiting) > 1)} await adjudication" if num else "none"
+
+
+def options(
+    campaign: CampaignArgument,
+    changes: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options to change.")] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a campaign's options, or change some: overlap=5 order=worth_asking."""
+    from preflab.labelling.campaigns import change_options
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            view = campaign_named(store, campaign)
+            now = view.options
+            if changes:
+                now = change_options(store, view.campaign.id, view.revision, _changes(changes), BY)
+        values = now.model_dump(mode="json")
+        meanings = {name: field.description or "" for name, field in type(now).model_fields.items()}
+        for line in padded([(name, str(value), meanings[name]) for name, value in values.items()]):
+            speaker.say(line)
+        speaker.last(None, f"`preflab campaign options {view.campaign.name} overlap=5` changes one", options=values)
+
+
+def instructions(
+    campaign: CampaignArgument,
+    file: Annotated[Path | None, typer.Argument(help="A Markdown file; without one the text is shown.")] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a campaign's instructions, or give it a new version that every labeler reads before the next task."""
+    from preflab.labelling.campaigns import new_guideline
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            view = campaign_named(store, campaign)
+            found = view.guideline
+            if file is not None:
+                found = new_guideline(store, view.campaign.id, file.read_text(encoding="utf-8"), BY)
+        speaker.say(found.text.rstrip() if file is None else f"version {found.version} is shown before the next task")
+        speaker.last(None, f"`preflab campaign show {view.campaign.name}`", version=found.version, text=found.text)
+
+
+def invite(
+    campaign: CampaignArgument,
+    role: Annotated[str, typer.Option("--role", help="labeler, adjudicator, lead or ai.")] = "labeler",
+    hours: Annotated[float, typer.Option("--hours", help="How long the link works.")] = 72,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print a link that lets one person into a campaign; it works once."""
+    from preflab.labelling.address import address
+    from preflab.labelling.invites import create_invite
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            view = campaign_named(store, campaign)
+            made, token = create_invite(store, role, [view.campaign.id], hours, BY)  # type: ignore[arg-type]
+            link = f"{address(store.path)}/invite/{token}"
+        speaker.say(link)
+        following = f"send the link to one person; it works once, until {made.expires_at}"
+        speaker.last(None, following, link=link, expires_at=made.expires_at, role=role)
+
+
+def pause(
+    campaign: CampaignArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand out no more tasks for now; what is submitted is kept."""
+    _set_state("paused", campaign, recipe, set_, workspace, as_json)
+
+
+def reopen(
+    campaign: CampaignArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hand out tasks again."""
+    _set_state("open", campaign, recipe, set_, workspace, as_json)
+
+
+def close(
+    campaign: CampaignArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Close a campaign; what is still submitted is kept."""
+    _set_state("closed", campaign, recipe, set_, workspace, as_json)
+
+
+def _set_state(
+    state: Any, campaign: str, recipe: Path, set_: list[str] | None, workspace: Path | None, as_json: bool
+) -> None:
+    from preflab.labelling.campaigns import set_state
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            view = campaign_named(store, campaign)
+            set_state(store, view.campaign.id, state, BY)
+        speaker.say(f"{view.campaign.name} is {state}: {_progress(view)}")
+        speaker.last(None, f"`preflab campaign show {view.campaign.name}`", campaign_id=view.campaign.id, state=state)

@@ -1,0 +1,189 @@
+"""`label`, `backup` and `restore`: the labelling app, and the safety of what people did in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    Speaker,
+    WorkspaceOption,
+    shown_path,
+    speaking,
+)
+
+if TYPE_CHECKING:
+    from preflab.store.workspace import Workspace
+    from preflab.web.settings import WebSettings
+
+HostOption = Annotated[
+    str, typer.Option("--host", help="Address to listen on; others than this machine need a lead's password first.")
+]
+PortOption = Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
+UrlOption = Annotated[
+    str, typer.Option("--public-url", help="Where people reach it, when not at http://HOST:PORT (behind a proxy).")
+]
+OriginOption = Annotated[
+    list[str] | None,
+    typer.Option("--trusted-origin", help="Another origin whose pages may send changes. May be repeated."),
+]
+HttpsOption = Annotated[bool, typer.Option("--https", help="People reach it by HTTPS: cookies are sent by it alone.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    app.command("label", help=label.__doc__, short_help="Serve the labelling app.")(label)
+    app.command("backup", help=backup.__doc__, short_help="Copy the database while it is in use.")(backup)
+    app.command("restore", help=restore.__doc__, short_help="Put a backup in the database's place.")(restore)
+
+
+def workspace_folder_of(recipe: Path, overrides: list[str], workspace: Path | None) -> Path:
+    """The folder named, that of the recipe when there is one, or the current one."""
+    if workspace is not None or not recipe.exists():
+        return (workspace or Path.cwd()).absolute()
+    from preflab.pipeline import workspace_folder
+    from preflab.recipe import load_recipe
+
+    return workspace_folder(load_recipe(recipe, overrides))
+
+
+def label(
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8400,
+    public_url: UrlOption = "",
+    trusted_origin: OriginOption = None,
+    https: HttpsOption = False,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the labelling app until interrupted; the first time it prints a link that makes you the lead.
+
+    It listens on this machine alone unless --host says otherwise. With --json the address is printed as one JSON line
+    once it listens.
+    """
+    from preflab.store.opening import opened
+    from preflab.web.serve import serve
+    from preflab.web.settings import WebSettings
+
+    settings = WebSettings(host, port, tuple(trusted_origin or ()), https, public_url)
+    speaker = Speaker(as_json)
+    with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
+        serve(store, settings, on_ready=lambda found: announce(speaker, store, found))
+    speaker.say("stopped; everything that was acknowledged is stored")
+
+
+def announce(speaker: Speaker, store: Workspace, settings: WebSettings) -> None:
+    """Say where the app is, and give the first lead the way in."""
+    from preflab.labelling.address import write_address
+    from preflab.web.serve import first_link
+
+    link = first_link(store, settings)
+    write_address(store.path, settings.url)
+    if speaker.as_json:
+        print(json.dumps({"url": settings.url, "lead_link": link}), file=speaker.stdout, flush=True)
+        return
+    speaker.say(f"labelling app: {settings.url}")
+    if link:
+        speaker.say(f"you are the first: open {link} and choose a name and a password (works once, for 24 hours)")
+    else:
+        speaker.say(f"leads: {settings.url}/lead")
+    speaker.say("stop it with Ctrl-C")
+    speaker.stdout.flush()
+
+
+@contextlib.contextmanager
+def served(folder: Path, speaker: Speaker, port: int) -> Iterator[None]:
+    """The app on this machine while the block runs, for a command that waits for people."""
+    import threading
+
+    from preflab.store.opening import opened
+    from preflab.web.serve import listening
+    from preflab.web.settings import WebSettings
+
+    with (
+        opened(folder, create=True) as store,
+        listening(store, WebSettings(port=port)) as (server, listener, settings),
+    ):
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        announce(speaker, store, settings)
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(timeout=10)
+
+
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="Where to.", show_default="backups/preflab-<date>.db in the workspace")
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the workspace's database while it is in use: campaigns, accounts, judgments, everything.
+
+    An export is not a backup: it leaves out accounts, drafts and the audit log.
+    """
+    from preflab.errors import PreflabError
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            target = file or store.path / "backups" / f"preflab-{_stamp()}.db"
+            if target.exists():
+                raise PreflabError(f"{target}: is there already", "a new file", "name another one")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.backup(target)
+            target.chmod(0o600)  # it holds names and password hashes
+            counts = store.counts()
+        speaker.say(
+            f"{counts['judgment']:,} judgments of {counts['campaign']} campaigns, {target.stat().st_size:,} bytes"
+        )
+        speaker.last(target, f"keep it elsewhere; `preflab restore {shown_path(target)}` brings it back", counts=counts)
+
+
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `preflab backup` wrote.")],
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup in the place of the workspace's database; the former one is kept beside it.
+
+    Nobody may be using the workspace meanwhile: end `preflab label` first.
+    """
+    from preflab.stages.runs import locked
+    from preflab.store.opening import opened
+    from preflab.store.restore import restore as put_back
+
+    with speaking(as_json) as speaker:
+        folder = workspace_folder_of(recipe, set_ or [], workspace)
+        with locked(folder / "runs"):
+            former = put_back(file, folder)
+        with opened(folder) as store:
+            counts = store.counts()
+        speaker.say(f"{counts['judgment']:,} judgments of {counts['campaign']} campaigns are back")
+        if former:
+            speaker.say(f"what was there before: {shown_path(former)}")
+        speaker.last(folder, "`preflab campaign list`", counts=counts, former=str(former) if former else None)
+
+
+def _stamp() -> str:
+    import datetime
+
+    return datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
