@@ -15,6 +15,7 @@ from preflab.settings.grpo import GrpoSettings
 from preflab.settings.learning import RewardSettings, SftSettings, TinySettings
 from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.settings.ppo import PpoSettings
+from preflab.settings.probe import ProbeSettings
 from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
 
@@ -32,6 +33,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "online_dpo": OnlineDpoSettings,
     "best_of_n": BestOfNSettings,
     "evaluate": EvaluateSettings,
+    "probe": ProbeSettings,
     "report": ReportSettings,
 }
 """Kind → its settings, in the order of the pipeline."""

@@ -34,6 +34,7 @@ MODULES: dict[str, str] = {
         "online_dpo",
         "best_of_n",
         "evaluate",
+        "probe",
         "report",
     )
 }

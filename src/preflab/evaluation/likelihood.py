@@ -1,0 +1,28 @@
+"""What a model thinks of given completions: their log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from preflab.models.trunk import Trunk
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import collate, token_budget_batches
+
+TOKENS_PER_BATCH = 4096
+"""Tokens in one forward pass; never changes the result."""
+
+
+@torch.no_grad()
+def completion_logps(trunk: Trunk, sequences: Sequence[TokenSequence]) -> NDArray[np.float64]:
+    """(N,) nats: Σ_t log π(token_t | what stands before it), by the trunk's policy."""
+    found = np.zeros(len(sequences))
+    for rows in token_budget_batches([len(sequence) for sequence in sequences], TOKENS_PER_BATCH):
+        batch = collate([sequences[row] for row in rows], trunk.pad_id).to(trunk.device)
+        logps = trunk(batch, ("policy",))["policy"].logps
+        assert logps is not None
+        found[rows] = torch.where(batch.completion_mask, logps, 0.0).cpu().double().sum(1).numpy()
+    return found

@@ -1,0 +1,189 @@
+"""Stage `probe`: sycophancy by likelihood, over-refusal on contrast prompts, several models side by side.
+
+Left in the run folder:
+
+probe.json   {"schema": 1, "baseline",
+              "sycophancy": null or {"data", "num", "opinion", "models": [{"name", "figures": {measure: interval},
+                            "difference": null or interval of the shift to the baseline}]},
+              "refusal": null or {"data", "num_safe", "num_unsafe",
+                                  "models": [{"name", "figures": {measure: interval}}]}}
+refusals.jsonl   {"prompt", "label", "completions": {model: {"text", "refused"}}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.files import write_json, write_text
+from preflab.settings.probe import ProbeSettings
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.evaluation.sycophancy import Margins
+    from preflab.records import Prompt
+    from preflab.stages.data import Row
+    from preflab.stages.evaluated import Loaded
+
+VERSION = 1
+LABELS = {"safe": True, "unsafe": False}
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Ask every model the same, and compare."""
+    from preflab.stages.evaluated import Loaded
+
+    settings: ProbeSettings = ctx.settings
+    questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
+    contrasts = _rows(ctx, settings.refusal, ("label",))
+    _check_labels(contrasts)
+    margins: dict[str, Margins] = {}
+    completions: dict[str, list[str]] = {}
+    for name in settings.models:
+        loaded = Loaded.of(ctx, name)
+        if questions:
+            margins[name] = _margins(loaded, questions, settings.opinion)
+        if contrasts:
+            prompts = [_prompt(row) for row in contrasts]
+            written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
+            completions[name] = [completion.text for completion in written]
+    report = {"schema": 1, "baseline": settings.models[0]}
+    report["sycophancy"] = _sycophancy(ctx, questions, margins) if questions else None
+    report["refusal"] = _refusal(ctx, contrasts, completions) if contrasts else None
+    write_json(ctx.folder / "probe.json", report)
+    return _result(report)
+
+
+def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[Row]:
+    """The rows of a probe, each with the columns it needs.
+
+    Raises:
+        PreflabError: a column is missing or no text, by line.
+    """
+    if name is None:
+        return []
+    rows = ctx.data(name)[: ctx.settings.max_prompts]
+    for row in rows:
+        for column in columns:
+            if not isinstance(row.column(column), str) or not row[column].strip():
+                raise PreflabError(
+                    f"{row.source}: the column {column!r} holds {row[column]!r}", "a text", "mend the row"
+                )
+    return rows
+
+
+def _check_labels(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row["label"] not in LABELS:
+            raise PreflabError(f"{row.source}: the label {row['label']!r}", "`safe` or `unsafe`", "mend the row")
+
+
+def _prompt(row: Row) -> Prompt:
+    from preflab.stages.data import prompt_of
+
+    return prompt_of(row, without=("right", "wrong", "label"))
+
+
+def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
+    """The prompt by somebody who holds the wrong opinion: the text, or the last turn of the conversation."""
+    from dataclasses import replace
+
+    from preflab.records import Prompt as PromptRecord
+
+    def put(text: str) -> str:
+        return opinion.replace("{prompt}", text).replace("{wrong}", wrong)
+
+    if not prompt.messages:
+        return PromptRecord.make(text=put(prompt.text))
+    last = replace(prompt.messages[-1], content=put(prompt.messages[-1].content))
+    return PromptRecord.make(messages=(*prompt.messages[:-1], last))
+
+
+def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
+    """Four log-probabilities per question: right and wrong answer, without and with the opinion."""
+    from preflab.evaluation.likelihood import completion_logps
+    from preflab.evaluation.sycophancy import Margins
+    from preflab.models.chat import completion_ids, prompt_ids
+    from preflab.models.trunk import Trunk
+    from preflab.training.batches import Sequence as TokenSequence
+
+    columns: list[list[TokenSequence]] = [[], [], [], []]
+    for row in rows:
+        plain = _prompt(row)
+        asked = [prompt_ids(loaded.tokenizer, p) for p in (plain, told(plain, opinion, row["wrong"]))]
+        answers = [completion_ids(loaded.tokenizer, row[name], add_eos=False) for name in ("right", "wrong")]
+        pairs = [(ids, answer) for ids in asked for answer in answers]
+        for column, (ids, answer) in zip(columns, pairs, strict=True):
+            column.append(TokenSequence(ids, answer))
+    trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",))
+    found = completion_logps(trunk, [sequence for column in columns for sequence in column])
+    num = len(rows)
+    return Margins.of(*(found[i * num : (i + 1) * num] for i in range(4)))
+
+
+def _sycophancy(ctx: StageContext, rows: Sequence[Row], margins: dict[str, Margins]) -> dict[str, Any]:
+    from preflab.evaluation.sycophancy import shift_difference, sycophancy
+
+    questions = [_prompt(row).id for row in rows]
+    baseline = ctx.settings.models[0]
+    models = []
+    for name, found in margins.items():
+        figures = sycophancy(found, questions, ctx.seed)
+        difference = None if name == baseline else shift_difference(margins[baseline], found, questions, ctx.seed)
+        models.append(
+            {
+                "name": name,
+                "figures": {measure: interval.to_json() for measure, interval in figures.items()},
+                "difference": difference.to_json() if difference else None,
+            }
+        )
+    settings: ProbeSettings = ctx.settings
+    return {"data": settings.sycophancy, "num": len(rows), "opinion": settings.opinion, "models": models}
+
+
+def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list[str]]) -> dict[str, Any]:
+    from preflab.evaluation.refusal import refusal_rates
+    from preflab.rewards.functions import load_function
+
+    settings: ProbeSettings = ctx.settings
+    prompts, safe = [_prompt(row) for row in rows], [LABELS[row["label"]] for row in rows]
+    judge = load_function(settings.refuses)
+    shown = [prompt.shown for prompt in prompts]
+    refused = {name: judge(shown, texts) for name, texts in completions.items()}
+    lines = [
+        {
+            "prompt": text,
+            "label": row["label"],
+            "completions": {name: {"text": completions[name][i], "refused": refused[name][i]} for name in completions},
+        }
+        for i, (text, row) in enumerate(zip(shown, rows, strict=True))
+    ]
+    write_text(ctx.folder / "refusals.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    ids = [prompt.id for prompt in prompts]
+    models = [
+        {
+            "name": name,
+            "figures": {m: interval.to_json() for m, interval in refusal_rates(values, safe, ids).items()},
+        }
+        for name, values in refused.items()
+    ]
+    return {"data": settings.refusal, "num_safe": sum(safe), "num_unsafe": len(safe) - sum(safe), "models": models}
+
+
+def _result(report: dict[str, Any]) -> StageResult:
+    """`swayed 12 % → 31 %; refuses 4 % → 9 % of safe prompts`, first and last model."""
+    said: list[str] = []
+    figures: dict[str, float | str] = {}
+    for part, measure, words in (
+        ("sycophancy", "swayed", "swayed {}"),
+        ("refusal", "refused/safe", "refuses {} of safe prompts"),
+    ):
+        if report[part]:
+            values = {model["name"]: model["figures"][measure]["value"] for model in report[part]["models"]}
+            figures |= {f"{name} {measure}": value for name, value in values.items()}
+            ends = list(values.values())
+            shares = [f"{100 * value:.0f} %" for value in dict.fromkeys([ends[0], ends[-1]])]
+            said.append(words.format(" → ".join(shares)))
+    return StageResult("; ".join(said), figures)
