@@ -95,6 +95,7 @@ def dpo_run(
         seed=3,
         sampler=engine,
         sample_prompts=[(3,), (3, 1)],
+        longest_row=16,
         accelerator=Accelerator(cpu=True),
     )
 
@@ -107,10 +108,13 @@ def without_times(folder: Path) -> list[dict[str, float]]:
     return [{k: v for k, v in row.items() if not is_time(k)} for row in read_jsonl(folder / "metrics.jsonl")]
 
 
-def gradient(tmp_path: Path, losses: list[dict[str, Any]], budget: int) -> tuple[dict[str, float], torch.Tensor]:
+def gradient(
+    tmp_path: Path, losses: list[dict[str, Any]], budget: int, longest_row: int | None = None
+) -> tuple[dict[str, float], torch.Tensor]:
     """Metrics and gradient of one step over all groups, away from the reference."""
     trunk = policy_and_reference(None)
     run = dpo_run(tmp_path, trunk, losses=losses, optimiser={"tokens_per_micro_batch": budget})
+    run.longest_row = longest_row
     known, _ = ask_reference(run)
     with torch.no_grad():
         torch.manual_seed(1)
@@ -124,11 +128,11 @@ def gradient(tmp_path: Path, losses: list[dict[str, Any]], budget: int) -> tuple
     "loss", [*EVERY_PAIR_LOSS, {"kind": "kto"}], ids=lambda loss: "-".join(map(str, loss.values()))
 )
 def test_micro_batches_change_nothing(loss: dict[str, Any], tmp_path: Path) -> None:
-    """In one piece, group by group, and with groups that are themselves cut into slices."""
+    """In one piece, group by group, with groups that are themselves cut into slices, with shared rows and without."""
     metrics, whole = gradient(tmp_path, [loss], 10_000)
     assert whole.abs().max() > 1e-5
-    for budget in (20, 7):
-        others, parts = gradient(tmp_path, [loss], budget)
+    for budget, longest_row in ((20, None), (7, None), (10_000, 16), (20, 9), (7, 7)):
+        others, parts = gradient(tmp_path, [loss], budget, longest_row)
         torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-4)
         assert others == pytest.approx(metrics, abs=1e-5)
 

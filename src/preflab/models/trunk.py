@@ -196,7 +196,7 @@ class Trunk(nn.Module):
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, found)
         if "value" in roles:
-            hidden = self._hidden(batch, "value")[_rows(batch), batch.state_index[batch.completion_mask]]
+            hidden = self._hidden(batch, "value")[batch.token_rows, batch.state_index[batch.completion_mask]]
             outputs["value"] = RoleOutput(values=_spread(self.head("value")(hidden), batch.completion_mask))
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
@@ -259,11 +259,12 @@ class Trunk(nn.Module):
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, V) logits where the plain path is needed."""
-        rows, places = _rows(batch), batch.state_index[batch.completion_mask]
+        rows, places = batch.token_rows, batch.state_index[batch.completion_mask]
         if not self.plain_because:
             return self._hidden(batch, role)[rows, places]
         with self.role(role):
-            return self.language_model(role)(input_ids=batch.input_ids, use_cache=False).logits[rows, places]
+            model = self.language_model(role)
+            return model(**batch.model_inputs(model.dtype), use_cache=False).logits[rows, places]
 
     def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
         """(B, L, H) last hidden states in a role. Right padding needs no mask in a causal model."""
@@ -273,7 +274,7 @@ class Trunk(nn.Module):
                 mask = batch.attention_mask.long()
                 return model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
             decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
-            return decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+            return decoder(**batch.model_inputs(model.dtype), use_cache=False).last_hidden_state
 
 
 def switch_dropout_off(model: nn.Module) -> None:
@@ -296,11 +297,6 @@ def _copies(model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:
         elif role in HEADED and other.get_output_embeddings() is not None:
             copies[role] = decoder_of(other)
     return copies
-
-
-def _rows(batch: TokenBatch) -> Tensor:
-    """(N,) row of each completion token."""
-    return batch.completion_mask.nonzero()[:, 0]
 
 
 def _spread(flat: Tensor, mask: Tensor) -> Tensor:

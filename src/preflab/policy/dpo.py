@@ -33,12 +33,13 @@ from preflab.seeds import derive_seed
 from preflab.settings.dpo import DpoSettings
 from preflab.training.alarms import Alarm, Alarms
 from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import token_budget_batches
+from preflab.training.batches import TokenBatch, collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import make_accelerator, own_share
 from preflab.training.protocols import Sampler, SampleRequest
+from preflab.training.shared_prompts import collate_shared
 from preflab.training.state import RunState
 
 
@@ -64,7 +65,15 @@ class DpoRun:
     """Writes with the trunk's policy role, for the KL on samples; None: no samples."""
     sample_prompts: Sequence[tuple[int, ...]] = ()
     """Token ids of the held-out prompts that samples are written for; their order is theirs."""
+    longest_row: int | None = None
+    """Tokens of a row that completions of one prompt share, where the model allows it; None: a row for each."""
     accelerator: Any = field(default_factory=make_accelerator)
+
+    def batch(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
+        """Completions of some groups as a batch; a prompt goes through the model once where rows are shared."""
+        if self.longest_row is None:
+            return collate(sequences, self.trunk.pad_id)
+        return collate_shared(sequences, self.trunk.pad_id, self.longest_row)
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,7 @@ def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> d
     budget = run.settings.optimiser.tokens_per_micro_batch
     sums: Sums = {}
     for indices, factor in own_micro_batches(
-        group_batches(groups, budget), accelerator.process_index, accelerator.num_processes
+        group_batches(groups, budget, run.longest_row), accelerator.process_index, accelerator.num_processes
     ):
         part = [groups[i] for i in indices]
         slices = token_budget_batches([len(s) for group in part for s in group.sequences], budget)
@@ -200,7 +209,7 @@ def _backward(
     sequences = [sequence for group in groups for sequence in group.sequences]
 
     def logps_of(part: Sequence[TokenSequence]) -> Tensor:
-        return sequence_logps(model, part, "policy", run.trunk.pad_id, accelerator.device)
+        return sequence_logps(model, run.batch(part), "policy", accelerator.device)
 
     if slices is None or len(slices) == 1:
         logps = logps_of(sequences)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from preflab.maths.dpo import Pairs, Side, Verdicts
 from preflab.training.batches import Sequence
+from preflab.training.shared_prompts import packed_rows, row_length
 
 
 class LabelledPair(NamedTuple):
@@ -119,23 +120,32 @@ def with_reference(groups: Seq[Group], logps: Tensor) -> list[Group]:
     return [replace(group, ref_logps=tuple(part.tolist())) for group, part in zip(groups, parts, strict=True)]
 
 
-def group_batches(groups: Seq[Group], tokens_per_batch: int) -> list[list[int]]:
-    """Index lists of groups whose padded size (completions × longest) stays within the budget.
+def group_batches(groups: Seq[Group], tokens_per_batch: int, longest_row: int | None = None) -> list[list[int]]:
+    """Index lists of groups whose padded size (rows × longest row) stays within the budget.
 
-    A group beyond the budget stands alone. Sorted by their longest completion, so that little is padding.
+    A group beyond the budget stands alone. Sorted by their longest row, so that little is padding. `longest_row`: the
+    completions of a group share rows up to this length; None: each has a row of its own.
     """
-    longest = [max(len(s) for s in group.sequences) for group in groups]
+    sizes = [_rows_of(group, longest_row) for group in groups]
     batches: list[list[int]] = []
     rows = 0
-    for index in sorted(range(len(groups)), key=lambda i: -longest[i]):
-        num = len(groups[index].sequences)
-        if batches and longest[batches[-1][0]] * (rows + num) <= tokens_per_batch:
+    for index in sorted(range(len(groups)), key=lambda i: -sizes[i][1]):
+        num = sizes[index][0]
+        if batches and sizes[batches[-1][0]][1] * (rows + num) <= tokens_per_batch:
             batches[-1].append(index)
             rows += num
         else:
             batches.append([index])
             rows = num
     return batches
+
+
+def _rows_of(group: Group, longest_row: int | None) -> tuple[int, int]:
+    """How many rows a group takes, and the tokens of the longest."""
+    if longest_row is None:
+        return len(group.sequences), max(len(sequence) for sequence in group.sequences)
+    packed = packed_rows(group.sequences, longest_row)
+    return len(packed), max(row_length([group.sequences[i] for i in row]) for row in packed)
 
 
 def learned(logps: Tensor, groups: Seq[Group]) -> tuple[Pairs, Verdicts]:

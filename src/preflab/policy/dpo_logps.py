@@ -13,7 +13,7 @@ from torch import Tensor
 from preflab.errors import PreflabError
 from preflab.files import new_folder
 from preflab.models.trunk import Role, Trunk
-from preflab.training.batches import Sequence, collate, token_budget_batches
+from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
 from preflab.training.order import own_micro_batches
 from preflab.training.processes import sum_over_processes
 from preflab.training.tensor_files import read_tensors, write_tensors
@@ -21,9 +21,9 @@ from preflab.training.tensor_files import read_tensors, write_tensors
 FILE = "logps.safetensors"
 
 
-def sequence_logps(model: Any, sequences: Seq[Sequence], role: Role, pad_id: int, device: Any) -> Tensor:
-    """Σ_t log π(token) of each completion, nats; (N,), with the role's gradient (the reference has none)."""
-    return model(collate(sequences, pad_id).to(device), (role,))[role].logps.sum(1)
+def sequence_logps(model: Any, batch: TokenBatch, role: Role, device: Any) -> Tensor:
+    """Σ_t log π(token) of each completion, nats; (B,), with the role's gradient (the reference has none)."""
+    return model(batch.to(device), (role,))[role].logps.sum(1)
 
 
 @torch.no_grad()
@@ -33,8 +33,8 @@ def all_logps(trunk: Trunk, sequences: Seq[Sequence], role: Role, tokens_per_bat
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_batch)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         if factor:
-            part = [sequences[i] for i in indices]
-            found[indices] = sequence_logps(trunk, part, role, trunk.pad_id, trunk.device).float().cpu()
+            batch = collate([sequences[i] for i in indices], trunk.pad_id)
+            found[indices] = sequence_logps(trunk, batch, role, trunk.device).float().cpu()
     return sum_over_processes(accelerator, found)
 
 

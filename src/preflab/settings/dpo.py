@@ -182,6 +182,11 @@ class DpoSettings(StageSettings):
         "Longest prompt + completion; longer ones are refused. None: the context.",
         "choice: nothing is cut silently",
     )
+    share_prompts: bool = setting(
+        True,
+        "A group's prompt goes through the model once for all its completions, where the model allows it.",
+        "measured: same gradient, see docs/algorithms/dpo.md",
+    )
     kl_budget: float | None = setting(None, "Alarm when the mean KL per completion exceeds this, nats.", "choice: none")
     watch: WatchSettings = setting(WatchSettings(), "How the run is watched.", "see its own settings")
     optimiser: OptimiserSettings = setting(

@@ -13,6 +13,7 @@ What the reference says of the data is kept in `runs/.reference/`, for every run
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
     from preflab.policy.dpo_groups import Group
     from preflab.sampling.engine import TransformersEngine
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 distributed = True
@@ -62,6 +65,7 @@ def run(ctx: StageContext) -> StageResult:
         name=ctx.name,
         sampler=_engine(base.trunk),
         sample_prompts=_sample_prompts(found.held_out, settings, base.max_tokens),
+        longest_row=_longest_row(base, settings),
         accelerator=accelerator,
     )
     train_dpo(dpo)
@@ -145,6 +149,17 @@ def _engine(trunk: Trunk) -> TransformersEngine:
         tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
     )
+
+
+def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
+    """Tokens of a row that completions of one prompt share; None where the settings or the model do not allow it."""
+    from preflab.models.prompt_sharing import why_not_shared
+
+    reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "the settings say so"
+    if reason is not None:
+        logger.info("prompts are not shared between completions: %s", reason)
+        return None
+    return min(settings.optimiser.tokens_per_micro_batch, base.max_tokens)
 
 
 def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int) -> list[tuple[int, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import torch
 
@@ -55,9 +56,18 @@ class TokenBatch:
         places = torch.arange(self.completion_ids.shape[1], device=self.input_ids.device)
         return (self.prompt_lengths[:, None] - 1 + places).clamp(max=self.input_ids.shape[1] - 1)
 
-    def to(self, device: torch.device | str) -> TokenBatch:
+    @property
+    def token_rows(self) -> torch.Tensor:
+        """(N,) row of each completion token."""
+        return self.completion_mask.nonzero()[:, 0]
+
+    def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
+        """What a decoder is called with; right padding needs no mask. `dtype` is the model's, for those that do."""
+        return {"input_ids": self.input_ids}
+
+    def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
-        return TokenBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
 def collate(sequences: Seq[Sequence], pad_id: int) -> TokenBatch:

@@ -1,0 +1,54 @@
+"""Whether a model gives the same numbers when completions of one prompt share its row.
+
+It does where attention is all that tokens know of one another, where it takes a mask of any shape, and where positions
+can be given. Recurrent models, windows and models that take no positions do not; they go on with a row per completion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from preflab.models.logit_path import decoder_of
+from preflab.training.batches import Sequence, collate
+from preflab.training.shared_prompts import collate_shared
+
+WINDOWS = ("sliding_window", "attention_chunk_size", "local_attention_window_size", "window_size")
+"""Settings of attention that does not see all earlier tokens: a short test would not show them."""
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""Largest difference of hidden states, as a share of the largest one."""
+
+
+def why_not_shared(model: Any) -> str | None:
+    """None where rows of several completions give the model's own numbers, else the reason they do not.
+
+    Looks at the configuration and compares numbers on one short batch with prompts of two lengths.
+    """
+    config = model.config.get_text_config()
+    for key in WINDOWS:
+        if getattr(config, key, None) and getattr(config, "use_sliding_window", True):
+            return f"its configuration sets {key} = {getattr(config, key)}"
+    ids = [number % config.vocab_size for number in range(3, 40)]
+    sequences = [
+        Sequence(tuple(ids[:5]), tuple(ids[5:9])),
+        Sequence(tuple(ids[:5]), tuple(ids[20:27])),
+        Sequence(tuple(ids[9:12]), tuple(ids[12:14])),
+        Sequence(tuple(ids[9:12]), tuple(ids[30:33])),
+    ]
+    with torch.no_grad():
+        try:
+            own, ours = _states(model, collate(sequences, 0)), _states(model, collate_shared(sequences, 0, 100))
+        except (TypeError, ValueError, RuntimeError, IndexError) as error:
+            return f"it does not take such rows ({str(error).splitlines()[0][:80]})"
+    difference = ((ours - own).abs().max() / own.abs().max().clamp(min=1e-6)).item()
+    tolerance = TOLERANCE.get(model.dtype, 1e-4)
+    return None if difference <= tolerance else f"its states differ by {difference:.1e} of their size"
+
+
+def _states(model: Any, batch: Any) -> torch.Tensor:
+    """(N, H) states before the completion tokens."""
+    batch = batch.to(model.device)
+    found = decoder_of(model)(**batch.model_inputs(model.dtype), use_cache=False).last_hidden_state
+    return found[batch.token_rows, batch.state_index[batch.completion_mask]].float()

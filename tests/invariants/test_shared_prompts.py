@@ -1,0 +1,103 @@
+"""Completions that share their prompt's row: the same log-probabilities and gradients as with a row each."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from preflab.models.prompt_sharing import why_not_shared
+from preflab.models.trunk import Trunk
+from preflab.settings.learning import LoraSettings
+from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.shared_prompts import PADDING, PROMPT, collate_shared, packed_rows
+from tiny_models import VOCABULARY, tiny_model
+
+SHARING = ["llama", "qwen2", "gpt2", "gpt_neox", "opt", "granite"]
+NOT_SHARING = ["mistral", "gemma2", "bloom", "mamba"]
+
+
+def sequences(seed: int = 0) -> list[Sequence]:
+    """Two prompts with three and two completions of differing lengths, one masked token among them, and one alone."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(num: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, VOCABULARY, (num,), generator=generator).tolist())
+
+    first, second = ids(6), ids(3)
+    found = [Sequence(first, ids(4)), Sequence(first, ids(1)), Sequence(first, ids(7))]
+    return [
+        *found,
+        Sequence(second, ids(5), (True, True, False, True, True)),
+        Sequence(second, ids(2)),
+        Sequence(first, ids(3)),
+    ]
+
+
+def trunk_of(kind: str, lora: LoraSettings | None) -> Trunk:
+    torch.manual_seed(0)
+    trunk = Trunk(tiny_model(kind), SimpleNamespace(pad_token_id=0), lora=lora, roles=("policy", "reference"))
+    with torch.no_grad():
+        for _, parameter in trunk.parameters_of("policy"):
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    return trunk
+
+
+def logps_and_gradient(trunk: Trunk, batch: TokenBatch) -> tuple[Tensor, Tensor]:
+    trunk.zero_grad()
+    said = trunk(batch, ("policy", "reference"), exact_kl=True)
+    weights = torch.linspace(-1, 1, said["policy"].logps.numel()).view_as(said["policy"].logps)
+    (weights * said["policy"].logps + 0.1 * said["policy"].kl).sum().backward()
+    found = [p.grad.flatten() for _, p in trunk.parameters_of("policy") if p.grad is not None]
+    both = torch.cat([said["policy"].logps, said["reference"].logps, said["policy"].kl])
+    return both.detach(), torch.cat(found)
+
+
+@pytest.mark.parametrize("lora", [None, LoraSettings(rank=2)], ids=["full", "adapters"])
+@pytest.mark.parametrize("kind", SHARING)
+def test_same_numbers_and_gradients(kind: str, lora: LoraSettings | None) -> None:
+    if kind == "gpt2" and lora is not None:
+        lora = LoraSettings(rank=2, target_modules=("c_proj",))
+    trunk = trunk_of(kind, lora)
+    assert why_not_shared(trunk.model) is None
+    expected = logps_and_gradient(trunk, collate(sequences(), 0))
+    for longest_row in (100, 12):
+        found = logps_and_gradient(trunk, collate_shared(sequences(), 0, longest_row))
+        torch.testing.assert_close(found[0], expected[0], atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(found[1], expected[1], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", NOT_SHARING)
+def test_models_that_do_not_fit_are_known(kind: str) -> None:
+    """Windows, distances in the place of positions, and recurrence."""
+    assert why_not_shared(tiny_model(kind)) is not None
+
+
+def test_gradient_checkpointing_keeps_it() -> None:
+    plain, checkpointed = trunk_of("llama", LoraSettings(rank=2)), trunk_of("llama", LoraSettings(rank=2))
+    checkpointed.enable_gradient_checkpointing()
+    batch = collate_shared(sequences(), 0, 100)
+    for one, other in zip(logps_and_gradient(plain, batch), logps_and_gradient(checkpointed, batch), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_rows_by_hand() -> None:
+    # Prompt 5 6 with completions 7 8 and 9: one row of five tokens; another prompt: a row of its own.
+    batch = collate_shared([Sequence((5, 6), (7, 8)), Sequence((5, 6), (9,)), Sequence((4,), (3,))], 0, 100)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9], [4, 3, 0, 0, 0]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 1, 0, 0, 0]]
+    assert batch.segments.tolist() == [[PROMPT, PROMPT, 0, 0, 1], [PROMPT, 2, PADDING, PADDING, PADDING]]
+    assert batch.token_rows.tolist() == [0, 0, 0, 1]
+    # 7 is predicted from 6, 8 from 7, 9 from 6, 3 from 4.
+    assert batch.state_index[batch.completion_mask].tolist() == [1, 2, 1, 0]
+    sees = batch.model_inputs(torch.float32)["attention_mask"][0, 0] == 0
+    assert sees.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
+
+
+def test_a_row_holds_what_fits() -> None:
+    four = [Sequence((5, 6), (7, 8)), Sequence((5, 6), (9,)), Sequence((5, 6), (1, 2, 3)), Sequence((5,), (1,))]
+    assert packed_rows(four, 100) == [[0, 1, 2], [3]]
+    assert packed_rows(four, 6) == [[0, 1], [2], [3]]
+    assert packed_rows(four, 2) == [[0], [1], [2], [3]]
