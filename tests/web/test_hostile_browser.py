@@ -48,6 +48,7 @@ ATTACKS = [
 ALL = "\n\n".join(ATTACKS[:19])
 SHORT = f"\"><img src=x onerror={RUN}>'"
 WIDE = (1280, 390)
+CONTENTS = ["markdown", *(pytest.param(content, marks=pytest.mark.slow) for content in ("plain", "code", "chat"))]
 
 
 def attacked(site: Site, content: str) -> tuple[Campaign, Account, Account]:
@@ -138,11 +139,19 @@ def pages_of(campaign: Campaign, labeler: Account) -> tuple[list[str], list[str]
     own = f"/c/{campaign.id}"
     mine = ["/", "/me", own, f"{own}/instructions", f"{own}/done", "/api/docs", f"/nowhere/{SHORT}", f"/c/{SHORT}"]
     lead = f"/lead/c/{campaign.id}"
-    parts = ("", "/labelers", f"/labelers/{labeler.labeler_id}", "/adjudicate", "/disagreements", "/export", "/settings")
+    parts = (
+        "",
+        "/labelers",
+        f"/labelers/{labeler.labeler_id}",
+        "/adjudicate",
+        "/disagreements",
+        "/export",
+        "/settings",
+    )
     return mine, ["/lead", "/lead/new", "/lead/people", "/lead/audit", *(lead + part for part in parts)]
 
 
-@pytest.mark.parametrize("content", ["plain", "markdown", "code", "chat"])
+@pytest.mark.parametrize("content", CONTENTS)
 def test_nothing_that_was_written_runs_or_calls_out(browser: Any, site: Site, content: str) -> None:
     campaign, lead, labeler = attacked(site, content)
     mine, leads = pages_of(campaign, labeler)
@@ -162,7 +171,7 @@ def test_nothing_that_was_written_runs_or_calls_out(browser: Any, site: Site, co
     assert not list(dict.fromkeys(wrong))
 
 
-@pytest.mark.parametrize("content", ["plain", "markdown", "code", "chat"])
+@pytest.mark.parametrize("content", CONTENTS)
 def test_every_task_is_shown_inert_and_whole(browser: Any, site: Site, content: str) -> None:
     campaign, _, labeler = attacked(site, content)
     context = site.context(browser, labeler, viewport={"width": 1280, "height": 900})
