@@ -39,6 +39,13 @@ stages:
   online: {kind: online_dpo, model: base, prompts: prompts, rewards: *rewards, num_steps: 2, num_prompts_per_step: 2,
            decoding: {max_new_tokens: 6}, lora: null}
   best: {kind: best_of_n, model: base, prompts: prompts, rewards: *rewards, num_completions: 5, max_new_tokens: 6}
+  eval:
+    kind: evaluate
+    models: [base]
+    completions: [best]
+    prompts: prompts
+    judges: {late: "group_rewards:likes_late"}
+    decoding: {max_new_tokens: 6}
 """
 
 
@@ -101,6 +108,23 @@ def test_best_of_n_keeps_the_best_and_says_what_every_n_is_worth(project: Path) 
     assert [row["prompt"] for row in demonstrations] == TEXTS
     assert [row["completion"] for row in demonstrations] == [texts[row["kept"]] for row in rows]
     assert demonstrations[0]["topic"] == "parcels"
+
+
+def test_best_of_n_is_evaluated_beside_models(project: Path) -> None:
+    lines = run(only="eval")
+    rows = read_jsonl(lines["best"].folder / "chosen.jsonl")
+    [base, best] = read_json(lines["eval"].folder / "evaluation.json")["models"]
+    late = best["figures"]["judge/late"]["value"]
+    assert late == pytest.approx(sum(max(row["rewards"]) for row in rows) / 4)
+    assert late > base["figures"]["judge/late"]["value"]
+    assert "kl/exact" not in best["figures"]
+    assert "entropy/token" not in best["figures"]
+    assert best["weights"].startswith("best of 5 of model-")
+    evaluation = read_json(lines["eval"].folder / "evaluation.json")
+    assert any("at most log n − (n−1)/n = 0.81 nats" in note for note in evaluation["notes"])  # ln 5 − 4/5
+    assert [one["model"] for one in evaluation["comparisons"]] == ["best"]
+    with pytest.raises(PreflabError, match="has 1 completions"):
+        run("stages.eval.num_completions=2", only="eval")
 
 
 def test_best_of_n_goes_on_where_it_was_interrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

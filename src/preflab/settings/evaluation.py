@@ -20,6 +20,13 @@ class EvaluateSettings(StageSettings):
         refers="model",
     )
     reference: str | None = setting(None, "What KL is measured to; None: the first model.", "choice", refers="model")
+    completions: tuple[str, ...] = setting(
+        (),
+        "Stages whose stored completions of the same prompts are measured beside the models', such as `best_of_n`.",
+        "choice: none",
+        refers="completions",
+        counts="if_set",
+    )
     prompts: str = setting(
         ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
     )

@@ -51,9 +51,7 @@ def run(ctx: StageContext) -> StageResult:
     sheets = {name: one.sheet() for name, one in written.items()}
     found = {name: figures(sheet, seed=ctx.seed) for name, sheet in sheets.items()}
     baseline = settings.models[0]
-    compared = {
-        name: differences(sheets[baseline], sheets[name], seed=ctx.seed) for name in settings.models if name != baseline
-    }
+    compared = {name: differences(sheets[baseline], sheets[name], seed=ctx.seed) for name in sheets if name != baseline}
     report = _evaluation(ctx, prompts, written, found, compared, notes)
     report["tilted"] = _tilted(ctx, prompts, sheets) if settings.tilted_optimum else None
     _store(ctx, prompts, written, found, compared)

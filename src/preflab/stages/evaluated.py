@@ -28,6 +28,7 @@ from preflab.sampling.requests import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext
+from preflab.stages.stored import stored_completions
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
 
@@ -99,6 +100,8 @@ class Written:
     kl: Array | None = None
     classes: list[str] = field(default_factory=list)
     """Every class any model's completions fell into."""
+    chosen: bool = False
+    """Kept among several, so that their log-probabilities say nothing of the entropy."""
 
     def sheet(self) -> Sheet:
         """The columns to be averaged and compared."""
@@ -114,7 +117,7 @@ class Written:
             tuple(completion.prompt_id for completion in self.completions),
             tuple(completion.text for completion in self.completions),
             tuple(len(completion.token_ids) for completion in self.completions),
-            tuple(sum(completion.logps) for completion in self.completions),
+            () if self.chosen else tuple(sum(completion.logps) for completion in self.completions),
             means,
             shares,
         )
@@ -157,21 +160,37 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
         completions, sequences = loaded.write(ctx, name, prompts, settings.num_completions, settings.decoding)
         one = Written(name, loaded.weights, settings.num_completions, completions, judges)
         asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
-        texts = [completion.text for completion in completions]
-        one.judged = {judge.name: judge.scores(asked, texts) for judge in judges}
-        if classify is not None:
-            one.labels = classes_of(classify, asked, texts)
+        _judge(one, asked, classify)
         one.kl = _kl(ctx, loaded, reference, sequences)
         if one.kl is None:
             notes.append(NO_KL.format(name))
         one.rewards = {
-            reward: _reward(ctx, reward, loaded, asked, completions, sequences) for reward in settings.rewards
+            reward: _reward(ctx, reward, loaded.tokenizer, asked, completions, sequences) for reward in settings.rewards
         }
         written[name] = one
+    for name in settings.completions:
+        stored = stored_completions(ctx, name, prompts, settings.num_completions)
+        one = Written(name, stored.model, settings.num_completions, stored.completions, judges, chosen=stored.chosen)
+        asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
+        _judge(one, asked, classify)
+        sequences = [TokenSequence((), completion.token_ids) for completion in one.completions]
+        one.rewards = {
+            reward: _reward(ctx, reward, None, asked, one.completions, sequences) for reward in settings.rewards
+        }
+        written[name] = one
+        notes.append(stored.note)
     classes = sorted({label for one in written.values() for label in one.labels})
     for one in written.values():
         one.classes = classes
     return written, notes
+
+
+def _judge(one: Written, asked: Sequence[Prompt], classify: RewardFunction | None) -> None:
+    """Scores of the judges and the class of each text."""
+    texts = [completion.text for completion in one.completions]
+    one.judged = {judge.name: judge.scores(asked, texts) for judge in one.judges}
+    if classify is not None:
+        one.labels = classes_of(classify, asked, texts)
 
 
 def load_judge(name: str, path: str) -> Judge:
@@ -234,16 +253,17 @@ def _kl(ctx: StageContext, loaded: Loaded, reference: Loaded, sequences: list[To
 def _reward(
     ctx: StageContext,
     name: str,
-    loaded: Loaded,
+    tokenizer: Any,
     prompts: Sequence[Prompt],
     completions: Sequence[Completion],
     sequences: Sequence[TokenSequence],
 ) -> Array:
-    """(N,) normalised scores of a reward stage's model."""
+    """(N,) normalised scores of a reward stage's model; without a tokenizer of the writer it is given texts."""
     folder = Path(ctx.model_folder(name))
     trunk, encoder = load_reward_model(folder, dtype=ctx.device.dtype)
     trunk.to(best_device())
-    scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=same_tokenizer(trunk.tokenizer, loaded.tokenizer))
+    takes_tokens = tokenizer is not None and same_tokenizer(trunk.tokenizer, tokenizer)
+    scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens)
     items = [
         ScoringItem(prompt, one.text, sequence.prompt_ids, sequence.completion_ids, one.finish_reason)
         for prompt, one, sequence in zip(prompts, completions, sequences, strict=True)

@@ -1,0 +1,55 @@
+"""Completions that another stage left, as stages that measure completions take them up."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preflab.errors import PreflabError
+from preflab.files import read_json
+from preflab.maths.best_of_n import best_of_n_kl_bound
+from preflab.records import Completion, Prompt
+from preflab.settings.best_of_n import BestOfNSettings
+from preflab.stages.base import StageContext
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a stage `sample` or `best_of_n` wrote for some prompts."""
+
+    completions: list[Completion]
+    """As many for each prompt, those of a prompt together, in the order of the prompts."""
+    model: str
+    """Whose they are: the model's hash, and how many each was chosen from."""
+    chosen: bool
+    """Kept among several: their log-probabilities say nothing of the distribution they are from."""
+    note: str
+    """What has to be said beside their figures."""
+
+
+def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int) -> Stored:
+    """The `num` completions of each prompt that the stage `name` left.
+
+    Raises:
+        PreflabError: the stage has another number of completions for one of the prompts.
+    """
+    records = ctx.workspace.completions(read_json(ctx.upstream[name].folder / "completions.json"))
+    by_prompt: dict[str, list[Completion]] = defaultdict(list)
+    for completion in records:
+        by_prompt[completion.prompt_id].append(completion)
+    for prompt in prompts:
+        if len(by_prompt[prompt.id]) != num:
+            raise PreflabError(
+                f"stage {ctx.name}: {name} has {len(by_prompt[prompt.id])} completions of {prompt.shown[:60]!r}",
+                f"{num} of every prompt, as of the models",
+                f"let {name} write for the same prompts, or set num_completions alike",
+            )
+    completions = [completion for prompt in prompts for completion in by_prompt[prompt.id]]
+    model, settings = completions[0].model, ctx.recipe.stages[name]
+    if not isinstance(settings, BestOfNSettings):
+        return Stored(completions, f"{model} as {name}", False, f"{name}: stored completions, so no KL")
+    n = settings.num_completions
+    bound = f"at most log n − (n−1)/n = {best_of_n_kl_bound(n):.2f} nats from it"
+    note = f"{name}: the best of {n} of {settings.model}, {bound}; no KL was measured"
+    return Stored(completions, f"best of {n} of {model}", True, note)
