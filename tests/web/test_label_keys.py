@@ -162,7 +162,11 @@ def test_instructions_and_the_table_of_keys_are_one_key_away(site: Site, browser
     assert not page.locator("#instructions").is_visible()
     assert page.locator("#so-far").inner_text() == "A"
     press(page, "?")
-    for key, what in (("f", "F: this completion failed"), ("u", "undo: open the last task again")):
+    for key, what in (
+        ("f", "F: this completion failed"),
+        ("1 … 3", "its rank"),
+        ("u", "undo: open the last task again"),
+    ):
         row = page.locator("#keys tr", has=page.get_by_text(key, exact=True)).filter(has_text=what)
         assert row.count() == 1
     press(page, "Escape")

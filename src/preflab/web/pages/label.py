@@ -48,7 +48,7 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     said = no_task(waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
     return page(
         request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, said=said,
-        progress=in_words(own), num_done=own.num_done,
+        progress=in_words(own, seen.num_tasks), num_done=own.num_done,
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ def done(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     own = own_progress(ws, campaign_id, me.labeler_id)
     return page(
         request, "label/done.html.j2", campaign=seen.campaign, options=seen.options,
-        rows=done_rows(rows, tasks, prompts), progress=in_words(own), more=len(rows) == SHOWN_DONE,
+        rows=done_rows(rows, tasks, prompts), progress=in_words(own, seen.num_tasks), more=len(rows) == SHOWN_DONE,
     )  # fmt: skip
 
 

@@ -48,8 +48,8 @@ class Way:
 
     hint: str
     """What to do, in a sentence; `{first}` says what rank 1 is."""
-    keys: str
-    """What the number keys do, for the table of keys; `{num}` is K."""
+    keys: tuple[tuple[str, str], ...]
+    """Number keys and what they say, for the table of keys; `{num}` is K, `{last}` its letter."""
     groups: Callable[[Asked], list[Group]]
     to_json: Callable[[Asked, Fields], dict[str, Any]]
     to_fields: Callable[[Any, Asked], dict[str, str]]

@@ -104,7 +104,7 @@ def task_view(
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
         guideline=seen.guideline, hint=hint_of(asked),
         num_steps=way.num_steps, step=1 if draft.get("step") == 1 else 0,
-        fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked), progress=in_words(own),
+        fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked), progress=in_words(own, seen.num_tasks),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
         submit_words="Submit the change" if turn.revision else "Submit", **said,
     )  # fmt: skip
@@ -156,9 +156,8 @@ def whole(value: Any) -> str:
 def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:
     """The table of keys of a way of judging."""
     last = asked.letters[-1]
-    numbers = WAYS[asked.way].keys.format(num=asked.num, last=last)
     rows: list[tuple[tuple[str, ...], str]] = [
-        (("0 … 9",), numbers),
+        *(((key.format(num=asked.num),), what.format(last=last)) for key, what in WAYS[asked.way].keys),
         (("f",), "F: this completion failed"),
         (tuple(asked.letters[:5].lower()), "go to that completion"),
         (("j", "k"), "next, previous"),
@@ -172,5 +171,5 @@ def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:
         (("?",), "this table"),
     ]
     if asked.num > 5:
-        rows.insert(3, ((f"Shift + A … {last}",), "go to that completion"))
+        rows.append(((f"Shift + A … {last}",), "go to that completion"))
     return tuple(row for row in rows if asked.allow_fail or row[0] != ("f",))

@@ -169,25 +169,29 @@ def _scored_fields(answer: RankingAnswer, asked: Asked) -> dict[str, str]:
 F_HINT = "F is for nonsense, irrelevant or unreadable."
 WAYS: dict[str, Way] = {
     "ranking": Way(
-        "{first} Equal numbers are a tie.", "1 to {num}: its rank",
+        "{first} Equal numbers are a tie.", (("1 … {num}", "its rank"),),
         lambda asked: _rank_groups(asked, fail=asked.allow_fail), _ranking_json, _ranking_fields, fail_box=False,
     ),
     "side_by_side": Way(
-        "Choose one of the two, or say that they are roughly equal.", "1: the first, 2: the second, 0: roughly equal",
+        "Choose one of the two, or say that they are roughly equal.", (("1", "A"), ("2", "B"), ("0", "roughly equal")),
         _side_groups, _side_json, _side_fields,
     ),
     "best_of": Way(
-        "Choose a single one.", "1 to {num}: A to {last}, 0: no single one", _best_groups, _best_json, _best_fields
+        "Choose a single one.", (("1 … {num}", "A … {last}"), ("0", "no single one")),
+        _best_groups, _best_json, _best_fields
     ),
     "likert": Way(
-        "Score each one on its own, from 1 to 5.", "1 to 5: its score", _likert_groups, _likert_json, _likert_fields
+        "Score each one on its own, from 1 to 5.", (("1 … 5", "its score"),),
+        _likert_groups, _likert_json, _likert_fields
     ),
     "thumbs": Way(
-        "Say of each one whether it is good or bad.", "1: good, 0: bad", _thumbs_groups, _thumbs_json, _thumbs_fields
+        "Say of each one whether it is good or bad.", (("1", "good"), ("0", "bad")),
+        _thumbs_groups, _thumbs_json, _thumbs_fields
     ),
     "score_then_rank": Way(
         "First score each one on its own, then rank them. {first} Equal numbers are a tie.",
-        "1 to 7: its score, then 1 to {num}: its rank", _scored_groups, _scored_json, _scored_fields, num_steps=2,
+        (("1 … 7", "its score"), ("1 … {num}", "then its rank")),
+        _scored_groups, _scored_json, _scored_fields, num_steps=2,
     ),
 }  # fmt: skip
 

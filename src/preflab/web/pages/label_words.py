@@ -16,11 +16,11 @@ ENOUGH_FOR_TIES = 5
 """Tasks before one's share of ties says anything."""
 
 
-def in_words(own: OwnProgress) -> tuple[str, ...]:
-    """One's own pace, quietly: `12 judged`, `about 38 s each`, `21 % ties`."""
+def in_words(own: OwnProgress, num_tasks: int) -> tuple[str, ...]:
+    """One's own pace, quietly: `You have judged 12 of 40`, `about 38 s each`, `21 % ties`."""
     if not own.num_done:
         return ()
-    said = [f"You have judged {own.num_done}"]
+    said = [f"You have judged {own.num_done} of {max(num_tasks, own.num_done)}"]
     if own.median_seconds:
         said.append(f"about {duration(own.median_seconds)} each")
     if own.tie_rate is not None:
@@ -32,7 +32,7 @@ def in_words(own: OwnProgress) -> tuple[str, ...]:
 
 def duration(seconds: float) -> str:
     """`38 s`, `2 min 5 s`."""
-    whole = round(seconds)
+    whole = max(1, round(seconds))
     return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
 
 
@@ -58,9 +58,10 @@ class NoTask:
 
 def no_task(waiting: Waiting, lease_minutes: float) -> NoTask:
     """The page without a task: for what one waits, or thanks and what to do next."""
+    left = "The last task is" if waiting.num_left == 1 else f"The last {waiting.num_left} tasks are"
     held = (
-        f"The {waiting.num_left} that are left are open on other people's screens. Those that are not finished come "
-        f"back within {lease_minutes:g} minutes; look again then."
+        f"{left} open on other people's screens. What they do not finish within {lease_minutes:g} minutes comes back; "
+        "look again then."
     )
     words = {
         "all_done": NoTask("That was the last one. Thank you!", "Every task has all the labels it needs. There is "

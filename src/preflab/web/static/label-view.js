@@ -25,18 +25,19 @@ export function openDialogs() {
 export function foldLong() {
   for (const box of document.querySelectorAll("[data-foldable]")) {
     const button = document.getElementById(box.dataset.foldable);
-    const tooLong = () => box.scrollHeight > box.clientHeight + 8;
+    // Very long texts come with their beginning, and the whole in a fold of its own; the button opens both.
+    const rest = box.querySelectorAll("details.whole");
     const look = () => {
-      button.hidden = !(tooLong() || box.classList.contains("whole"));
-      document.getElementById("whole").hidden = !document.querySelector("button.unfold:not([hidden]), details.whole");
+      const tooLong = box.scrollHeight > box.clientHeight + 8;
+      button.hidden = !(tooLong || rest.length || box.classList.contains("whole"));
+      document.getElementById("whole").hidden = !document.querySelector("button.unfold:not([hidden])");
     };
     button.addEventListener("click", () => {
       const whole = box.classList.toggle("whole");
+      for (const fold of rest) fold.open = whole;
       button.textContent = whole ? button.dataset.fold : button.dataset.show;
       button.setAttribute("aria-expanded", String(whole));
-      look();
     });
-    box.addEventListener("toggle", look, true);
     look();
     new ResizeObserver(look).observe(box);
   }
@@ -47,7 +48,6 @@ function showOrFoldAll() {
   const buttons = [...document.querySelectorAll("button.unfold:not([hidden])")];
   const open = buttons.some((button) => button.getAttribute("aria-expanded") !== "true");
   for (const button of buttons) if ((button.getAttribute("aria-expanded") !== "true") === open) button.click();
-  for (const fold of document.querySelectorAll(".completion details.whole")) fold.open = open;
 }
 
 export function focusHeading() {
@@ -62,7 +62,9 @@ export class Notice {
 
   show(name, { text, seconds, ...actions }) {
     clearInterval(this.clock);
-    const filled = document.getElementById(`notice-${name}`).content.cloneNode(true);
+    const template = document.getElementById(`notice-${name}`);
+    const filled = template.content.cloneNode(true);
+    this.place.classList.toggle("alarm", !("calm" in template.dataset));
     if (text) filled.querySelector("[data-text]").textContent = text;
     for (const button of filled.querySelectorAll("button[data-do]")) {
       button.addEventListener("click", () => {
