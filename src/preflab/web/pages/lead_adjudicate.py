@@ -17,7 +17,7 @@ from preflab.records import Answer, LikertAnswer, PairOutcome, RankingAnswer, Si
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Adjudicator, Workspaced
-from preflab.web.pages.lead_common import campaign_page, prompts_of, view_of
+from preflab.web.pages.lead_common import campaign_page, prompts_of, to_adjudicate
 
 router = APIRouter(prefix="/lead/c/{campaign_id}", include_in_schema=False)
 
@@ -38,10 +38,10 @@ class Shown:
 @router.get("/adjudicate")
 def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, done: str = "") -> Response:
     """The queue, and what was decided."""
-    found = queue(ws, campaign_id)
+    view, found = to_adjudicate(ws, me, campaign_id), queue(ws, campaign_id)
     ids = [each.prompt_id for each in found.open] + [each.prompt_id for each in found.decided]
     return campaign_page(
-        request, ws, view_of(ws, campaign_id), "queue.html.j2", queue=found, prompts=prompts_of(ws, ids),
+        request, ws, view, "queue.html.j2", queue=found, prompts=prompts_of(ws, ids),
         said="Decided. That was the last one." if done and not found.open else "",
     )  # fmt: skip
 
@@ -49,9 +49,9 @@ def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: s
 @router.get("/disagreements")
 def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str) -> Response:
     """Tasks on which labelers of weight differ."""
-    found = disagreements(ws, campaign_id)
+    view, found = to_adjudicate(ws, me, campaign_id), disagreements(ws, campaign_id)
     return campaign_page(
-        request, ws, view_of(ws, campaign_id), "disagreements.html.j2", disagreements=found,
+        request, ws, view, "disagreements.html.j2", disagreements=found,
         prompts=prompts_of(ws, [each.prompt_id for each in found]),
     )  # fmt: skip
 
@@ -59,7 +59,7 @@ def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str)
 @router.get("/adjudicate/{task_id}")
 def task_page(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, task_id: str) -> Response:
     """One task: prompt, completions, all answers without names, and a ranking to give."""
-    view, case = view_of(ws, campaign_id), _case(ws, campaign_id, task_id)
+    view, case = to_adjudicate(ws, me, campaign_id), _case(ws, campaign_id, task_id)
     return _case_page(request, ws, view, case, _suggested(view, case), "", None)
 
 
@@ -68,7 +68,7 @@ def decided(
     request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, task_id: str, fields: Fields
 ) -> Response:
     """Store the decision and go on to the next open task."""
-    view, case = view_of(ws, campaign_id), _case(ws, campaign_id, task_id)
+    view, case = to_adjudicate(ws, me, campaign_id), _case(ws, campaign_id, task_id)
     try:
         decide(ws, task_id, me, RankingAnswer(_ranks(case, fields)), fields.get("note", "").strip()[:4000])
     except PreflabError as error:
@@ -169,5 +169,7 @@ def pair_words(pair: PairOutcome, letters: Mapping[int, str]) -> str:
     one, other, num_for, num_against = letters[pair.first], letters[pair.second], pair.num_for, pair.num_against
     if one > other:
         one, other, num_for, num_against = other, one, num_against, num_for
+    if not (num_for or num_against or pair.num_tie):
+        return f"{one} or {other}: no vote on it weighs anything"
     said = f"{one} or {other}: weighed votes {num_for:.2f} to {num_against:.2f}"
     return said + (f", {pair.num_tie:.2f} for a tie" if pair.num_tie else "")

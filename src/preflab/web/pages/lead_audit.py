@@ -19,6 +19,8 @@ from preflab.web.pages.lead_common import lead_page, moment
 
 router = APIRouter(prefix="/lead/audit", include_in_schema=False)
 PER_PAGE = 100
+SAME = ("labeler_id",)
+"""What says nothing beside the column `about`."""
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 
@@ -38,7 +40,7 @@ def audit(request: Request, ws: Workspaced, me: Lead, before: int | None = None,
 def change_words(event: Event, called: Callable[[str], str]) -> str:
     """What changed, the changed keys alone: `role: labeler → adjudicator`."""
     old, new = event.old or {}, event.new or {}
-    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key) and key not in SAME]
     said = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
     return "; ".join(filter(None, said))
 
@@ -57,6 +59,8 @@ def _short(value: Any, called: Callable[[str], str]) -> str:
         return ""
     if isinstance(value, list):
         return ", ".join(_short(each, called) for each in value)
+    if isinstance(value, float):
+        return f"{value:g}"
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)[:160]
     if MOMENT.match(value):

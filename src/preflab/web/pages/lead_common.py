@@ -10,8 +10,10 @@ from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
 from preflab.errors import PreflabError
+from preflab.labelling.accounts import Account
 from preflab.labelling.adjudication import queue
 from preflab.labelling.campaigns import CampaignView, campaign_view
+from preflab.labelling.errors import NotFound
 from preflab.store.workspace import Workspace
 from preflab.web.pages import page
 from preflab.web.rendering import isolated
@@ -46,6 +48,18 @@ def campaign_page(
 def view_of(ws: Workspace, campaign_id: str) -> CampaignView:
     """The campaign of an address, as it stands."""
     return campaign_view(ws, campaign_id)
+
+
+def to_adjudicate(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
+    """A campaign this lead or adjudicator may settle tasks in: an adjudicator's invitation may name campaigns.
+
+    Raises:
+        NotFound: there is none of this id, or it is not theirs; which of the two is not said.
+    """
+    view = campaign_view(ws, campaign_id)
+    if me.role != "lead" and me.campaign_ids and campaign_id not in me.campaign_ids:
+        raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
+    return view
 
 
 def path_is(request: Request, target: str, *, exact: bool = False) -> bool:

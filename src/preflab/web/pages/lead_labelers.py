@@ -37,7 +37,8 @@ def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labele
     return campaign_page(
         request, ws, view_of(ws, campaign_id), "labeler.html.j2", labeler=found, others=quality,
         turns=labeler_turns(ws, campaign_id, labeler_id), notes=labeler_notes(ws, campaign_id, labeler_id),
-        share=words.share_text, value=words.share_value, advice=ADVICE.get(found.standing, ""), is_odd=words.is_odd,
+        share=words.share_text, value=words.share_value, advice=ADVICE.get(found.standing, ""),
+        standing=words.STANDINGS[found.standing], is_odd=words.is_odd,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from preflab.feedback.agreement import Share
 from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
-from preflab.feedback.standing import CARELESS, REVERSED, TOO_FEW
+from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, TOO_FEW
 from preflab.labelling.adjudication import Queue
 from preflab.labelling.needs import Cost, Need, Pace, Progress
 from preflab.labelling.quality import AgreementPoint, CampaignQuality, LabelerQuality
@@ -56,6 +56,8 @@ def trust_sentence(quality: CampaignQuality) -> str:
         return f"{said}, less than is published of people."
     if low > HUMAN_HIGH:
         return f"{said}, more than is published of people."
+    if not HUMAN_LOW <= share.value <= HUMAN_HIGH:
+        return f"{said}, at the {'lower' if share.value < HUMAN_LOW else 'upper'} end of what is published of people."
     return f"{said}, as is usual among people."
 
 
@@ -201,10 +203,20 @@ def standing_words(labelers: Sequence[LabelerQuality]) -> str:
     """Who stands apart, as the title of the chart and the table of labelers."""
     odd = [labeler.name for labeler in labelers if is_odd(labeler)]
     if odd:
-        return f"{listed(odd)} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
+        names = listed(odd)
+        return f"{names[0].upper()}{names[1:]} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
     if any(labeler.standing == TOO_FEW for labeler in labelers):
         return "Too few tasks yet to say who stands apart"
     return "No labeler stands apart from the others"
+
+
+STANDINGS = {
+    REVERSED: "May have read the scale backwards",
+    CARELESS: "The answers agree with the others’ little more than by chance",
+    GROUP: "One of several who agree among themselves and not with the others",
+    IN_LINE: "In line with the others",
+    TOO_FEW: "Too few tasks to say",
+}
 
 
 COEFFICIENTS = {

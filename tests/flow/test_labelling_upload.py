@@ -1,0 +1,108 @@
+"""Files of prompts and completions that a lead uploads: three shapes, and bad rows by their lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from preflab.labelling.errors import Invalid
+from preflab.labelling.instructions import default_instructions
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.sources import groups_of_source, sources
+from preflab.labelling.upload import uploaded_gold, uploaded_groups
+from preflab.records import Completion, Prompt, RankingAnswer
+from preflab.store.workspace import Workspace
+
+
+def jsonl(*rows: object) -> bytes:
+    """Rows as a file."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def texts(found: object) -> list[list[str]]:
+    """The completions of each task."""
+    by_id = {completion.id: completion.text for completion in found.completions}  # type: ignore[attr-defined]
+    return [[by_id[each] for each in group] for group in found.groups]  # type: ignore[attr-defined]
+
+
+def test_one_row_per_prompt() -> None:
+    found = uploaded_groups("a.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "topic": "t"}))
+    assert texts(found) == [["x", "y"]]
+    assert found.prompts[0].columns == {"topic": "t"}
+    assert {completion.model for completion in found.completions} == {"a"}
+
+
+def test_one_row_per_completion_with_the_model_beside_it() -> None:
+    rows = [{"prompt": "P?", "completion": "x", "model": "m1"}, {"prompt": "Q?", "completion": "z"}]
+    rows += [{"prompt": "P?", "completion": "y", "model": "m2", "seed": "7"}]
+    found = uploaded_groups("b.jsonl", jsonl(*rows))
+    assert texts(found) == [["x", "y"], ["z"]]
+    assert [completion.model for completion in found.completions] == ["m1", "m2", "b"]
+
+
+def test_csv_with_numbered_columns_and_k_that_differs() -> None:
+    data = b'prompt,completion_1,completion_2,completion_3\nP?,x,"y, with a comma",\nQ?,a,b,c\n'
+    assert texts(uploaded_groups("c.csv", data)) == [["x", "y, with a comma"], ["a", "b", "c"]]
+
+
+def test_two_equal_texts_stay_two_completions() -> None:
+    found = uploaded_groups("d.jsonl", jsonl({"prompt": "P?", "completions": ["same", "same"]}))
+    assert len(found.groups[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.jsonl", jsonl({"prompt": "P?", "completions": ["x"]}, {"prompt": "", "completions": ["x"]}), "line 2"),
+        ("a.jsonl", jsonl({"prompt": "P?", "completions": "x"}), "no JSON list"),
+        ("a.jsonl", jsonl({"prompt": "P?"}), "line 1"),
+        ("a.jsonl", b"not json\n", "line 1"),
+        ("a.jsonl", b"", "no rows"),
+        ("a.exe", b"", "kind .exe"),
+        ("a.csv", b"prompt,completion_1,completion_2\nP?,x\n", "line 2"),
+        ("a.jsonl", jsonl({"prompt": "P?", "completions": ["x"] * 21}), "21 completions"),
+        ("a.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "models": ["m"]}), "1 models"),
+    ],
+)
+def test_a_bad_file_is_refused_by_line(name: str, data: bytes, said: str) -> None:
+    with pytest.raises(Invalid) as error:
+        uploaded_groups(name, data)
+    assert said in error.value.found
+    assert "/tmp" not in str(error.value)
+
+
+def test_gold_tasks_bring_their_answers() -> None:
+    options = CampaignOptions(name="c")
+    found = uploaded_gold("g.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "ranks": [2, 1]}), options)
+    assert found.answers == (RankingAnswer((2, 1)),)
+    with pytest.raises(Invalid, match="g.jsonl, line 1"):
+        uploaded_gold("g.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "ranks": [2]}), options)
+
+
+def test_the_workspace_offers_what_can_be_compared(tmp_path: Path) -> None:
+    with Workspace.open(tmp_path / "w", create=True) as ws:
+        assert sources(ws) == []
+        prompt, alone = Prompt.make(text="P?"), Prompt.make(text="Q?")
+        made = [Completion.make(prompt.id, f"{model} {i}", model, index=i) for model in ("m1", "m2") for i in range(2)]
+        ws.put([prompt, alone, *made, Completion.make(alone.id, "one", "m1")])
+        offered = {source.id: (source.num_prompts, source.num_completions) for source in sources(ws)}
+        assert offered == {"all": (1, 4), "model:m1": (1, 2), "model:m2": (1, 2)}
+        assert groups_of_source(ws, "model:m2") == [[made[2].id, made[3].id]]
+        assert len(groups_of_source(ws, "all")[0]) == 4
+        with pytest.raises(Invalid):
+            groups_of_source(ws, "model:m9")
+
+
+@pytest.mark.parametrize("way", ["ranking", "side_by_side", "best_of", "thumbs", "score_then_rank"])
+def test_instructions_to_begin_with_say_what_good_ones_say(way: str) -> None:
+    text = default_instructions(CampaignOptions(name="Warmth", question="Which is kinder?", way=way))  # type: ignore[arg-type]
+    for said in ("Which is kinder?", "look facts up", "Longer is not better", "mark F", "Skip a task"):
+        assert said in text
+
+
+def test_instructions_name_the_criteria_with_their_ends() -> None:
+    options = CampaignOptions(name="c", way="likert", criteria=("warmth",), scale_ends={"warmth": ("rude", "kind")})
+    assert "- **warmth**: 1 is “rude”, 5 is “kind”" in default_instructions(options)
+    assert "mark F" not in default_instructions(CampaignOptions(name="c", allow_fail=False))
