@@ -39,6 +39,7 @@ stages:
   online: {kind: online_dpo, model: base, prompts: prompts, rewards: *rewards, num_steps: 2, num_prompts_per_step: 2,
            decoding: {max_new_tokens: 6}, lora: null}
   best: {kind: best_of_n, model: base, prompts: prompts, rewards: *rewards, num_completions: 5, max_new_tokens: 6}
+  distilled: {kind: sft, model: base, data: best, num_epochs: 2}
   eval:
     kind: evaluate
     models: [base]
@@ -125,6 +126,17 @@ def test_best_of_n_is_evaluated_beside_models(project: Path) -> None:
     assert [one["model"] for one in evaluation["comparisons"]] == ["best"]
     with pytest.raises(PreflabError, match="has 1 completions"):
         run("stages.eval.num_completions=2", only="eval")
+
+
+def test_what_best_of_n_kept_is_learned_from(project: Path) -> None:
+    """Rejection sampling: the stage is named as the data of an `sft` stage, and changing it makes that one stale."""
+    lines = run(only="distilled")
+    assert "loss" in lines["distilled"].summary
+    assert (lines["distilled"].folder / "model" / "config.json").is_file()
+    other = run("stages.best.num_completions=3", only="distilled")
+    assert other["distilled"].folder != lines["distilled"].folder
+    with pytest.raises(PreflabError, match="demonstrations `grpo`"):
+        load_recipe("recipe.yaml", ["stages.distilled.data=grpo"])
 
 
 def test_best_of_n_goes_on_where_it_was_interrupted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

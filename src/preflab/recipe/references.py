@@ -97,6 +97,12 @@ def _check(place: _Place, refers: str, word: str) -> None:
         if word not in data:
             place.refuse(word, "data", data)
         _check_split(place, word)
+    elif refers == "demonstrations":
+        demonstrating = [name for name, other in place.stages.items() if type(other).demonstrates]
+        if word not in (*data, *demonstrating):
+            place.refuse(word, "data or stage that leaves demonstrations", [*data, *demonstrating])
+        if word in data:
+            _check_split(place, word)
     elif refers in ("model", "reward"):
         _check_model(place, refers, word)
     elif stage is None or type(stage).makes != refers:

@@ -6,7 +6,18 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Refers = Literal["model", "reward", "data", "completions", "judgments", "preferences", "labelers", "stage", "function"]
+Refers = Literal[
+    "model",
+    "reward",
+    "data",
+    "demonstrations",
+    "completions",
+    "judgments",
+    "preferences",
+    "labelers",
+    "stage",
+    "function",
+]
 
 
 class Settings(BaseModel):
@@ -43,6 +54,8 @@ class StageSettings(Settings):
 
     makes: ClassVar[str] = ""
     """What other stages find in this one: `model`, `reward`, `completions`, `judgments`, `preferences`, or nothing."""
+    demonstrates: ClassVar[bool] = False
+    """Whether it leaves `demonstrations.jsonl` in its folder, which stage `sft` learns from by the stage's name."""
 
     seed: int | None = setting(
         None,

@@ -14,11 +14,12 @@ from preflab.settings.sampling import DecodingSettings
 class BestOfNSettings(DecodingSettings, StageSettings):
     """Stage `best_of_n`: n completions of every prompt, the best by a reward kept; the baseline that needs no training.
 
-    What it keeps can be judged, evaluated beside models (`completions` of stage `evaluate`), or learned from: it leaves
-    `demonstrations.jsonl` (rejection sampling).
+    What it keeps can be judged, evaluated beside models (`completions` of stage `evaluate`), or learned from (`data` of
+    stage `sft`: rejection sampling).
     """
 
     makes: ClassVar[str] = "completions"
+    demonstrates: ClassVar[bool] = True
     kind: Literal["best_of_n"] = "best_of_n"
     model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
     prompts: str = setting(

@@ -62,7 +62,10 @@ class SftSettings(StageSettings):
     kind: Literal["sft"] = "sft"
     model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
     data: str = setting(
-        ..., "Demonstrations: a data name with `prompt` and `completion` columns.", "required", refers="data"
+        ...,
+        "Demonstrations: a data name with `prompt` and `completion` columns, or a stage such as `best_of_n`.",
+        "required",
+        refers="demonstrations",
     )
     num_epochs: int = setting(3, "Passes over the demonstrations.", "choice: small data", ge=1)
     num_sequences_per_step: int = setting(32, "Demonstrations in one optimiser step.", "choice", ge=1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.progress import progress
 from preflab.recipe import Recipe
 from preflab.settings.recipe import STAGE_SETTINGS, DeviceSettings
-from preflab.stages.data import Row, read_data, read_prompts
+from preflab.stages.data import Row, read_data, read_prompts, read_rows
 
 if TYPE_CHECKING:
     from preflab.records import Prompt
@@ -87,7 +87,9 @@ class StageContext:
         return folder if folder.is_dir() else ref
 
     def data(self, name: str) -> list[Row]:
-        """The rows of `name`, `name.train` or `name.held_out`, each knowing its file and line."""
+        """The rows of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates; each knows its line."""
+        if name in self.upstream:
+            return read_rows(self.upstream[name].folder / "demonstrations.jsonl")
         return read_data(self.recipe, name)
 
     def prompts(self, name: str) -> list[Prompt]:

@@ -121,7 +121,7 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
         functions = [_content(recipe, kind, name, hashes) for kind, name, _ in references(panel)]
         return [key_content(panel), functions]
     base, _, split = word.partition(".")
-    if refers in ("data", "preferences") and word not in recipe.stages:
+    if refers in ("data", "demonstrations", "preferences") and word not in recipe.stages:
         data = recipe.data[base]
         reading = data.model_dump(mode="json", exclude={"path"} if split else {"path", "held_out"})
         return [hashes.of(recipe.resolve(data.path)), reading, split]
