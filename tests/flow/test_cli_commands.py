@@ -43,7 +43,10 @@ def test_run_waits_for_people_and_goes_on(write_recipe: Writer, tmp_path: Path, 
     assert lines[3].split()[-1] == "http://127.0.0.1:8400/c/helpful"
     assert "waiting  1 of 3 tasks have labels" in lines[3]
     assert lines[4].split() == ["ppo", "–", "waits", "for", "labels"]
-    assert lines[5] == "next: send the link above to your labelers, then run the same command again"
+    assert lines[5] == (
+        "next: start `preflab label`, invite people with `preflab campaign invite labels`, "
+        "then run the same command again (or let it --wait)"
+    )
     assert "sft: started" in err
     assert "sft: done, 3 lines (0:00)" in err
     (tmp_path / "answers").touch()

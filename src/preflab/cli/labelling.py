@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,8 +104,8 @@ def announce(speaker: Speaker, store: Workspace, settings: WebSettings) -> None:
 
 
 @contextlib.contextmanager
-def served(folder: Path, speaker: Speaker, port: int) -> Iterator[None]:
-    """The app on this machine while the block runs, for a command that waits for people."""
+def served(folder: Path, port: int) -> Iterator[None]:
+    """The app on this machine while the block runs, for a command that waits for people; said on stderr."""
     import threading
 
     from preflab.store.opening import opened
@@ -117,7 +118,8 @@ def served(folder: Path, speaker: Speaker, port: int) -> Iterator[None]:
     ):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        announce(speaker, store, settings)
+        with contextlib.redirect_stdout(sys.stderr):
+            announce(Speaker(False), store, settings)
         try:
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -82,13 +83,19 @@ def run(
     only: Annotated[list[str] | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
     fresh: FreshOption = None,
     dry: Annotated[bool, typer.Option("--dry", help="Show the table and run nothing.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay where people are awaited, and go on by itself.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the labelling app meanwhile, and --wait.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Where --serve listens.")] = 8400,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: what is missing or stale, in order; what is done is skipped, what was interrupted goes on.
 
-    Where people are awaited it stops with a line that says for what; run it again when they have answered.
+    Where people are awaited it stops with a line that says for what; run it again when they have answered, or let it
+    --wait.
     """
     from preflab import pipeline
+    from preflab.cli.labelling import served
+    from preflab.cli.waiting import until_answered
     from preflab.recipe import load_recipe
 
     path = recipe or recipe_option
@@ -97,7 +104,12 @@ def run(
         if dry:
             lines = pipeline.show(loaded, workspace)
         else:
-            lines = run_stages(loaded, workspace, until=until or [], only=only or [], fresh=fresh or [])
+            folder = pipeline.workspace_folder(loaded, workspace)
+            with served(folder, port) if serve else contextlib.nullcontext():
+                which = {"until": until or [], "only": only or []}
+                lines = run_stages(loaded, workspace, **which, fresh=fresh or [])
+                if wait or serve:
+                    lines = until_answered(folder, lines, lambda: run_stages(loaded, workspace, **which))
         print_table(speaker, lines)
         say_next(speaker, lines, path, _following(loaded, lines[-1].name, path))
 
@@ -174,8 +186,10 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
     """The last line, after what the stages came to."""
     waiting = [line for line in lines if line.state == "waiting"]
     if waiting:
-        ask = "send the link above to your labelers" if waiting[0].link else "`preflab import` the labelers' judgments"
-        speaker.last(None, f"{ask}, then run the same command again", waiting=waiting[0].name)
+        invite = f"start `preflab label`, invite people with `preflab campaign invite {waiting[0].name}`"
+        ask = invite if waiting[0].link else "`preflab import` the labelers' judgments"
+        following = f"{ask}, then run the same command again (or let it --wait)"
+        speaker.last(None, following, waiting=waiting[0].name)
         return
     if any(line.state == "–" for line in lines):
         speaker.last(None, f"`preflab run {shown_path(recipe)}`")
