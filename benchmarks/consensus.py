@@ -1,4 +1,4 @@
-"""Consensus and labeler read-outs on simulated campaigns: beside majority, Dawid–Skene and MACE of crowd-kit, and alone.
+"""Consensus and labeler read-outs on simulated campaigns, beside majority, Dawid–Skene and MACE of crowd-kit.
 
     python benchmarks/consensus.py                     everything (about ten minutes)
     python benchmarks/consensus.py --only methods --seeds 10
@@ -22,7 +22,6 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "src")]
 
 from running import table, write_json  # noqa: E402
-from simulated_campaigns import BAD, SimulatedCampaign, campaign  # noqa: E402
 
 from preflab.feedback.agreement import agreement  # noqa: E402
 from preflab.feedback.asking import consensus_accuracy  # noqa: E402
@@ -31,16 +30,23 @@ from preflab.feedback.groups import find_groups  # noqa: E402
 from preflab.feedback.pairs import all_votes  # noqa: E402
 from preflab.feedback.readout import readouts  # noqa: E402
 from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED  # noqa: E402
+from simulated_campaigns import BAD, SimulatedCampaign, campaign  # noqa: E402
 
 Signs = dict[tuple[str, int, int], float]
 """(task, first, second) → 1, −1, or 0 where nothing is decided."""
+NAMING = (
+    (20, 4, 0.0), (40, 4, 0.0), (40, 4, 0.1), (40, 4, 0.2), (60, 4, 0.0), (100, 4, 0.0), (60, 3, 0.0), (60, 2, 0.0),
+    (200, 2, 0.0),
+)  # fmt: skip
+"""Tasks per labeler, completions per task, share of gold tasks."""
 STANDING = {"random": CARELESS, "reversed": REVERSED, "attentive": IN_LINE}
 
 
-def ours(world: SimulatedCampaign, method: str) -> Signs:
+def ours(world: SimulatedCampaign, method: str, *, confirmed: bool = False) -> Signs:
     """The direction of every pair by the consensus order; open and tied pairs are undecided."""
     signs: Signs = {}
-    for found in consensus_of(world.judgments, method):
+    turned = [name for name, manner in world.manners.items() if confirmed and manner == "reversed"]
+    for found in consensus_of(world.judgments, method, confirmed_reversed=turned):
         ranks = found.preference.ranks
         for pair in found.pairs:
             i, j = pair.outcome.first, pair.outcome.second
@@ -83,6 +89,7 @@ def accuracy(world: SimulatedCampaign, signs: Signs) -> float:
 
 METHODS: dict[str, Callable[[SimulatedCampaign], Signs]] = {
     "preflab: one-coin EM, Kemeny": lambda world: ours(world, "one_coin_em"),
+    "preflab: the same, reversal confirmed": lambda world: ours(world, "one_coin_em", confirmed=True),
     "preflab: majority, Kemeny": lambda world: ours(world, "majority"),
 } | {
     f"crowd-kit {name}, {'three classes' if ties else 'ties left out'}": lambda world, n=name, t=ties: crowdkit(
@@ -114,8 +121,7 @@ def lowest_are_bad(world: SimulatedCampaign) -> bool:
 def naming(seeds: int) -> list[list[str]]:
     """Rows of how often the three bad labelers are named, and put last."""
     rows = []
-    for tasks, completions, gold in ((20, 4, 0.0), (40, 4, 0.0), (40, 4, 0.1), (40, 4, 0.2), (60, 4, 0.0), (100, 4, 0.0),
-                                     (60, 3, 0.0), (60, 2, 0.0), (200, 2, 0.0)):  # fmt: skip
+    for tasks, completions, gold in NAMING:
         worlds = [
             campaign.__wrapped__(seed, num_tasks=4 * tasks, num_completions=completions, gold_share=gold)
             for seed in range(seeds)
@@ -128,8 +134,8 @@ def naming(seeds: int) -> list[list[str]]:
 def groups(seeds: int) -> list[list[str]]:
     """Rows of how often a group is shown, and rightly."""
     settings = {
-        "none": (), "one random": (("l00", "random"),), "one reversed": (("l00", "reversed"),), "2 random, 1 reversed": BAD,
-        "4 random": _several("random", 4), "2 reversed": _several("reversed", 2),
+        "none": (), "1 random": _several("random", 1), "1 reversed": _several("reversed", 1),
+        "2 random, 1 reversed": BAD, "4 random": _several("random", 4), "2 reversed": _several("reversed", 2),
         "3 of another taste": _several("taste", 3), "4 of another taste": _several("taste", 4),
         "4 of another taste, 1 reversed, 1 random": (*_several("taste", 4), ("l05", "reversed"), ("l06", "random")),
     }  # fmt: skip

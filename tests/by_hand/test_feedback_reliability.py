@@ -7,7 +7,8 @@ from math import exp, log
 import pytest
 
 from preflab.feedback.pairs import Vote
-from preflab.feedback.reliability import Reliability, one_coin_em, relative_weights, standing
+from preflab.feedback.reliability import Reliability, one_coin_em, relative_weights
+from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, TOO_FEW, review_order, standing
 
 
 def votes(table: dict[str, str]) -> list[Vote]:
@@ -58,7 +59,7 @@ def test_no_votes_at_all() -> None:
 def test_complete_agreement_is_clipped() -> None:
     found = one_coin_em(votes({"a": "+-" * 100, "b": "+-" * 100}))
     assert found["a"].accuracy == found["b"].accuracy == pytest.approx(0.98)
-    assert found["a"].weight == pytest.approx(log(49))
+    assert found["a"].weight == pytest.approx(log(4))  # no more than one who is right in 80 %
 
 
 def test_a_reversed_labeler_weighs_exactly_nothing() -> None:
@@ -72,7 +73,7 @@ def test_a_bad_majority_turns_it_round() -> None:
     # The limit that the module states: two reversed against one good, and the good one comes out as reversed.
     found = one_coin_em(votes({"good": "+-+-" * 10, "bad": "-+-+" * 10, "worse": "-+-+" * 10}))
     assert found["good"].weight == 0.0
-    assert found["bad"].weight == pytest.approx(log(49))
+    assert found["bad"].weight == pytest.approx(log(4))
 
 
 def test_two_labelers_that_always_differ_cannot_be_told_apart() -> None:
@@ -87,12 +88,46 @@ def test_weight_is_the_log_odds() -> None:
 
 
 def test_relative_weights() -> None:
-    odds = {name: Reliability(1 / (1 + exp(-x)), 5) for name, x in {"a": 2.0, "b": 1.0, "c": -3.0}.items()}
+    odds = {name: Reliability(1 / (1 + exp(-x)), 5) for name, x in {"a": 1.2, "b": 0.6, "c": -3.0}.items()}
     assert relative_weights(odds) == pytest.approx({"a": 1.0, "b": 0.5, "c": 0.0})
     assert relative_weights({"a": Reliability(0.4, 3)}) == {"a": 0.0}
     assert relative_weights({}) == {}
 
 
+def test_a_gold_pair_keeps_its_winner() -> None:
+    # Two against one, but the one is known to be right: each is judged by the gold pair alone.
+    found = one_coin_em(votes({"a": "+", "b": "-", "c": "-"}), known={("0", 0, 1): 1})
+    assert found["a"].accuracy == pytest.approx((0.7 * 2 + 1) / 3)
+    assert found["b"].accuracy == pytest.approx((0.7 * 2 + 0) / 3)
+
+
+def test_gold_turns_a_bad_majority_back() -> None:
+    table = {"good": "+-+-" * 10, "bad": "-+-+" * 10, "worse": "-+-+" * 10}
+    known = {(str(task), 0, 1): 1 if task % 2 == 0 else -1 for task in range(20)}
+    found = one_coin_em(votes(table), known=known)
+    assert found["good"].weight == pytest.approx(log(4))
+    assert found["bad"].weight == found["worse"].weight == 0.0
+
+
 def test_nobody_is_named_on_few_tasks() -> None:
-    assert standing(0.1, 19) == "too few tasks to say"
-    assert [standing(p, 20) for p in (0.1, 0.5, 0.8)] == ["reversed?", "careless?", "in line"]
+    accuracies = (0.1, 0.5, 0.8)
+    assert [standing(p, 59) for p in accuracies] == [TOO_FEW] * 3
+    assert [standing(p, 60) for p in accuracies] == [REVERSED, CARELESS, IN_LINE]
+    assert [standing(p, 39, num_gold=20) for p in accuracies] == [TOO_FEW] * 3
+    assert [standing(p, 40, num_gold=4) for p in accuracies] == [REVERSED, CARELESS, IN_LINE]
+    assert [standing(p, 40, num_gold=3) for p in accuracies] == [TOO_FEW] * 3
+
+
+def test_nobody_is_named_on_few_votes() -> None:
+    assert standing(0.5, 100, num_votes=149) == TOO_FEW
+    assert standing(0.5, 100, num_votes=150) == CARELESS
+
+
+def test_a_member_of_a_group_is_not_a_bad_labeler() -> None:
+    assert [standing(p, 60, in_group=True) for p in (0.1, 0.5, 0.8)] == [GROUP] * 3
+    assert standing(0.5, 59, in_group=True) == TOO_FEW
+
+
+def test_from_twenty_tasks_on_labelers_are_put_in_order() -> None:
+    accuracies = {"a": 0.9, "b": 0.4, "c": 0.6, "d": 0.1}
+    assert review_order(accuracies, {"a": 20, "b": 50, "c": 20, "d": 19}) == ["b", "c", "a"]

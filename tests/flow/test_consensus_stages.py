@@ -123,9 +123,10 @@ def test_the_table_of_labelers_names_the_bad_ones(simulated: World) -> None:
     assert {habit: len(rows) for habit, rows in by_habit.items()} == {"attentive": 3, "careless": 1, "reversed": 1}
     (backwards,), (careless,) = by_habit["reversed"], by_habit["careless"]
     assert backwards["weight"] == 0.0
-    assert backwards["standing"] == "reversed?"
+    assert backwards["reliability"] < 0.34
     assert careless["weight"] < 0.35
-    assert all(row["standing"] == "in line" and row["weight"] > 0.5 for row in by_habit["attentive"])
+    assert all(row["weight"] > 0.5 for row in by_habit["attentive"])
+    assert all(row["standing"] == "too few tasks to say" for row in found["labelers"])  # 24 each
     assert (
         backwards["agreement_with_others"]["value"] < 0.5 < by_habit["attentive"][0]["agreement_with_others"]["value"]
     )

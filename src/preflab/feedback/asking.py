@@ -28,10 +28,10 @@ def worth_asking(
         worth = Σ_pairs (1 − tie share) · (H(P) − E H(P after one more vote))  +  Σ_pairs (H(mean P_m) − mean H(P_m))
 
     P is the probability that the first of the pair is the better one, from the votes weighed by log-odds of
-    reliability; the next voter is right with the mean accuracy of those seen. Close pairs gain most, pairs that all call
-    equal nothing. The second sum, over reward models m with P_m = σ(score_m,i − score_m,j), is large where the models
-    are sure and differ (Houlsby et al. 2011), and 0 where they all doubt. P is exaggerated, as the votes of one ranking
-    hang together: it serves to order tasks and for nothing else.
+    reliability; the next voter is right with the mean accuracy of those seen. Close pairs gain most, pairs that all
+    call equal nothing. The second sum, over reward models m with P_m = σ(score_m,i − score_m,j), is large where the
+    models are sure and differ (Houlsby et al. 2011), and 0 where they all doubt. P is exaggerated, as the votes of one
+    ranking hang together: it serves to order tasks and for nothing else.
 
     Args:
         num_completions: K of the task.
