@@ -1,0 +1,94 @@
+"""A local model as a judge: it compares the log-probabilities of the labels, and writes nothing.
+
+    P(A) = σ(log π(" A" | question) − log π(" B" | question))           of a pair, for the order shown
+    score = Σ_n n · softmax_n(log π(" n" | question)), n = 1 … 5         of a rating
+
+A label of several tokens counts with all of them. Both orders are asked, as of any judge, which takes out a liking for
+"A". Source: Lee et al. 2023 (arXiv 2309.00267), section 3.1: labels from the likelihood of the answers' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preflab.errors import PreflabError
+from preflab.labelers.ai import PairAsked, RatingAsked, Said
+from preflab.labelers.questions import label_question, rating_question
+from preflab.models.chat import completion_ids, prompt_ids
+from preflab.models.trunk import Trunk
+from preflab.records import Prompt
+from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import collate, token_budget_batches
+
+POINTS = ("1", "2", "3", "4", "5")
+
+
+class LocalJudge:
+    """A causal model asked by likelihood.
+
+    Args:
+        model: the language model.
+        tokenizer: its tokenizer.
+        tie_width: |P(first) − ½| up to this is a tie.
+        tokens_per_batch: tokens in one forward pass; never changes the answers.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, tie_width: float = 0.0, tokens_per_batch: int = 4096) -> None:
+        self.tokenizer, self.tie_width, self.tokens_per_batch = tokenizer, tie_width, tokens_per_batch
+        self.trunk = Trunk(model, tokenizer, lora=None, roles=("policy",))
+        self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
+        """See `labelers.ai.Judge`; `confidence` is P(first)."""
+        texts = [label_question(a.question, a.prompt, a.first, a.second) for a in asked]
+        logps = self._label_logps(texts, ("A", "B"), on_done)
+        shares = 1 / (1 + np.exp(logps[:, 1] - logps[:, 0]))
+        return [self._said(float(share)) for share in shares]
+
+    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
+        """See `labelers.ai.Judge`; the expected number of points."""
+        texts = [
+            f"{rating_question(a.criterion, a.prompt, a.completion, a.ends)[-1]['content']}\n\nSCORE:" for a in asked
+        ]
+        logps = self._label_logps(texts, POINTS, on_done)
+        weights = np.exp(logps - logps.max(1, keepdims=True))
+        points = (weights @ np.arange(1, 6)) / weights.sum(1)
+        return [Said(score=float(value)) for value in points]
+
+    def _said(self, share: float) -> Said:
+        if abs(share - 0.5) <= self.tie_width:
+            return Said(choice="equal", confidence=share)
+        return Said(choice="first" if share > 0.5 else "second", confidence=share)
+
+    def _label_logps(
+        self, texts: Sequence[str], labels: Sequence[str], on_done: Callable[[int], None] | None
+    ) -> NDArray[np.float64]:
+        """(N, labels) log-probability of each label after each text."""
+        import torch
+
+        endings = [completion_ids(self.tokenizer, label, add_eos=False) for label in labels]
+        asked = [prompt_ids(self.tokenizer, Prompt.make(text=text)) for text in texts]
+        longest = max((len(ids) for ids in asked), default=0) + max(len(ending) for ending in endings)
+        if self.context is not None and longest > self.context:
+            raise PreflabError(
+                f"a question of {longest} tokens for a judge with a context of {self.context}",
+                "questions that fit: prompt and both completions",
+                "take a judge with a longer context, or shorter completions",
+            )
+        rows = [TokenSequence(ids, ending) for ids in asked for ending in endings]
+        found = np.zeros(len(rows))
+        for places in token_budget_batches([len(row) for row in rows], self.tokens_per_batch):
+            batch = collate([rows[i] for i in places], self.trunk.pad_id).to(self.trunk.device)
+            with torch.no_grad():
+                logps = self.trunk(batch, ("policy",))["policy"].logps
+            assert logps is not None
+            found[places] = torch.where(batch.completion_mask, logps, 0.0).double().sum(1).cpu().numpy()
+            if on_done is not None:
+                on_done(0)
+        if on_done is not None:
+            on_done(len(texts))
+        return found.reshape(len(texts), len(labels))
