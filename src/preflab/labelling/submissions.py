@@ -11,7 +11,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from preflab.feedback.pairs import pair_votes
 from preflab.labelling.audit import note_event
@@ -123,7 +123,7 @@ def submit(ws: Workspace, submission: Submission) -> Receipt:
         reply = {"judgment_id": receipt.judgment_id, "revision": receipt.revision, "surplus": receipt.surplus}
         row = {"labeler_id": judgment.labeler_id, "task_id": judgment.task_id, "judgment_id": judgment.id}
         connection.execute(insert(SUBMISSIONS).values(key=submission.key, **row, reply=reply, at=now))
-        if judgment.revision > 1:
+        if turn["revision"] > 0:
             old, new = {"judgment_id": turn["judgment_id"]}, {"judgment_id": judgment.id}
             note_event(connection, judgment.labeler_id, "judgment edited", judgment.task_id, old, new)
         return receipt
@@ -270,7 +270,7 @@ def _judgment(
         answer=checked_answer(options, len(task.completion_ids), answer_json(sent.answer, options.way)),
         labeler_id=sent.labeler_id,
         labeler_kind=kind,
-        revision=turn["revision"] + 1,
+        revision=_next_revision(connection, turn),
         guideline_version=version,
         active_ms=sent.active_ms,
         shown_ms=sent.shown_ms,
@@ -278,6 +278,14 @@ def _judgment(
         note=sent.note,
         flagged=sent.flagged,
         surplus=_is_surplus(connection, campaign, turn, kind),
+    )
+
+
+def _next_revision(connection: Connection, turn: RowMapping) -> int:
+    """One more than the last, decisions of the same person included."""
+    same = (JUDGMENTS.c.task_id == turn["task_id"], JUDGMENTS.c.labeler_id == turn["labeler_id"])
+    return (
+        int(connection.execute(select(func.coalesce(func.max(JUDGMENTS.c.revision), 0)).where(*same)).scalar_one()) + 1
     )
 
 
@@ -303,7 +311,7 @@ def _store(connection: Connection, judgment: Judgment) -> None:
 def _count(connection: Connection, campaign: Running, turn: RowMapping, judgment: Judgment) -> None:
     """The place held becomes a label, and the task is done when it has all it wants."""
     release(connection, turn)
-    if judgment.revision > 1 or judgment.surplus or not counts(campaign.options, judgment.labeler_kind):
+    if turn["revision"] > 0 or judgment.surplus or not counts(campaign.options, judgment.labeler_kind):
         return
     mine = S.task_id == judgment.task_id
     state = connection.execute(select(S.num_done, S.wanted, S.is_gold).where(mine)).one()
