@@ -47,6 +47,7 @@ stages:
     prompts: prompts
     judges: {late: "group_rewards:likes_late"}
     decoding: {max_new_tokens: 6}
+  report: {kind: report, of: [grpo, online, best, eval]}
 """
 
 
@@ -126,6 +127,13 @@ def test_best_of_n_is_evaluated_beside_models(project: Path) -> None:
     assert [one["model"] for one in evaluation["comparisons"]] == ["best"]
     with pytest.raises(PreflabError, match="has 1 completions"):
         run("stages.eval.num_completions=2", only="eval")
+
+
+def test_the_report_shows_their_training_as_that_of_ppo(project: Path) -> None:
+    page = Path(run()["report"].folder / "report.html").read_text(encoding="utf-8")
+    assert "grpo and online over the same axes" in page
+    for shown in ("Rollouts of grpo", "Rollouts of online", "group/no_spread", "loss/dpo", "best of 5"):
+        assert shown in page, shown
 
 
 def test_what_best_of_n_kept_is_learned_from(project: Path) -> None:

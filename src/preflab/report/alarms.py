@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.report.blocks import Block, Note, Section
-from preflab.report.runs import Page, Run
+from preflab.report.runs import POLICIES, Page, Run
 from preflab.report.words import count, listed
 
-WATCHED = ("ppo",)
+WATCHED = POLICIES
 """Kinds of stages whose training raises alarms; of the others nothing may be said."""
 
 

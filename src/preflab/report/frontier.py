@@ -8,7 +8,7 @@ from typing import Any
 from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, numbers
 from preflab.report.charts import Line, line_chart
 from preflab.report.measures import measure_name
-from preflab.report.runs import Page, Run, placed
+from preflab.report.runs import POLICIES, Page, Run, placed
 from preflab.report.scales import thinned
 from preflab.report.words import course, interval_text, number, or_nan
 
@@ -45,7 +45,7 @@ def distances(run: Run, metric: str) -> tuple[list[float], list[float]]:
 
 
 def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
-    runs = [run for run in page.of_kind("ppo") if distances(run, metric)[0]]
+    runs = [run for run in page.of_kind(*POLICIES) if distances(run, metric)[0]]
     if not runs:
         return None
     series = {run.name: distances(run, metric) for run in runs}

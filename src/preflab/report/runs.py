@@ -14,6 +14,9 @@ from preflab.files import read_json, read_jsonl
 from preflab.report.blocks import Link
 from preflab.report.names import renamed, short_names
 
+POLICIES = ("ppo", "grpo", "online_dpo")
+"""Kinds of stages whose policy writes while it learns, so that their metrics, rollouts and alarms read alike."""
+
 PLACES = ("", " second", " third", " fourth")
 """Added to a role: the first line is solid, the others are dashed."""
 
@@ -137,7 +140,7 @@ class Page:
 
     def role(self, model: str) -> str:
         """The colour of a model: grey for what policies are compared with, blues for policies in order."""
-        policies = [run.name for run in self.of_kind("ppo")]
+        policies = [run.name for run in self.of_kind(*POLICIES)]
         for evaluation in (run.evaluation for run in self.of_kind("evaluate")):
             others = [entry["model"] for entry in evaluation.get("comparisons", [])]
             policies += [name for name in others if name not in policies]

@@ -7,7 +7,7 @@ from typing import Any
 
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
 from preflab.report.charts import token_strip
-from preflab.report.runs import Page, Run
+from preflab.report.runs import POLICIES, Page, Run
 from preflab.report.scales import thinned
 from preflab.report.words import count, number
 
@@ -22,7 +22,7 @@ def samples_section(page: Page) -> Section | None:
     blocks: list[Block] = []
     for run in page.of_kind("evaluate"):
         blocks += _before_after(page, run)
-    rollouts = [(run, run.rollouts) for run in page.of_kind("ppo") if run.rollouts]
+    rollouts = [(run, run.rollouts) for run in page.of_kind(*POLICIES) if run.rollouts]
     blocks += [Fold(f"Rollouts of {run.name}", _rollouts(page, run, rows)) for run, rows in rollouts]
     return Section("samples", "Samples", blocks) if blocks else None
 

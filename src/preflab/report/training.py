@@ -1,4 +1,4 @@
-"""Training curves: every PPO run over the same axes, and the losses of the other stages."""
+"""Training curves: every run of a policy that writes while it learns over the same axes; losses of the others."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
 from preflab.report.charts import Line, Rule, line_chart
-from preflab.report.runs import Page, Run, placed
+from preflab.report.runs import POLICIES, Page, Run, placed
 from preflab.report.scales import thinned
 from preflab.report.words import Course, count, course, course_sentence, number, shortened
 from preflab.training.metrics import GLOSSARY, is_time
 
 # metric, what it is called in a sentence, role of its colour, whether the axis includes 0
-PPO_CURVES = (
+POLICY_CURVES = (
     ("reward/mean", "Reward", "reward", False),
     ("score/held_out", "The held-out criterion", "gold", False),
     ("kl/exact", "KL to the reference", "policy", True),
@@ -23,6 +23,9 @@ PPO_CURVES = (
     ("repeat/share", "The share of repeated 3-grams", "policy", True),
     ("loss/policy", "Policy loss", "policy", True),
     ("loss/value", "Value loss", "policy", True),
+    ("loss/dpo", "DPO loss", "policy", False),
+    ("accuracy/implicit", "Pairs in the order of their labels", "policy", False),
+    ("group/no_spread", "The share of prompts with equal rewards", "policy", True),
     ("value/explained_variance", "Explained variance of the value", "policy", True),
     ("clip/policy", "The share of clipped tokens", "policy", True),
     ("kl/coef", "The KL coefficient", "policy", True),
@@ -38,11 +41,11 @@ TABLE_ROWS = 40
 
 def training_section(page: Page) -> Section | None:
     """Curves of all runs that trained; None when there are none."""
-    ppo = [run for run in page.of_kind("ppo") if run.metrics]
-    others = [run for run in page.runs if run.metrics and run.kind != "ppo"]
+    policies = [run for run in page.of_kind(*POLICIES) if run.metrics]
+    others = [run for run in page.runs if run.metrics and run.kind not in POLICIES]
     blocks: list[Block] = []
-    if ppo:
-        figures = [_figure(page, ppo, *curve) for curve in PPO_CURVES if _worth_drawing(ppo, curve[0])]
+    if policies:
+        figures = [_figure(page, policies, *curve) for curve in POLICY_CURVES if _worth_drawing(policies, curve[0])]
         blocks.append(Grid(figures))
     if others:
         found = [
@@ -51,11 +54,11 @@ def training_section(page: Page) -> Section | None:
             for metric, what, role, zero in LOSS_CURVES
             if run.series(metric)[0]
         ]
-        blocks.append(Fold("Losses of the stages before", [Grid(found)]) if ppo else Grid(found))
+        blocks.append(Fold("Losses of the stages before", [Grid(found)]) if policies else Grid(found))
     blocks += [
-        Fold(f"Every metric of {run.name}: what it means and where it ended", [_metrics(page, run)]) for run in ppo
+        Fold(f"Every metric of {run.name}: what it means and where it ended", [_metrics(page, run)]) for run in policies
     ]
-    lead = f"{_names(ppo)} over the same axes; each line is one run." if len(ppo) > 1 else ""
+    lead = f"{_names(policies)} over the same axes; each line is one run." if len(policies) > 1 else ""
     return Section("training", "Training", blocks, lead) if blocks else None
 
 

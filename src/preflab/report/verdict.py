@@ -7,7 +7,7 @@ from typing import Any
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import difference_form, measure_name
-from preflab.report.runs import Page, Run
+from preflab.report.runs import POLICIES, Page, Run
 from preflab.report.words import (
     best_value,
     count,
@@ -130,7 +130,7 @@ def _hacking(differences: dict[str, Any], entry: dict[str, Any]) -> str:
 def _not_compared(page: Page, question: str) -> Answer:
     said = [f"{run.name}: {run.manifest['summary']}" for run in page.runs if run.manifest.get("summary")]
     rewards = [(run, run.json("reward_report.json")) for run in page.of_kind("reward")]
-    if rewards and not page.of_kind("ppo"):
+    if rewards and not page.of_kind(*POLICIES):
         run, report = rewards[0]
         accuracy = (report.get("held_out") or {}).get("accuracy")
         if accuracy:
@@ -148,7 +148,7 @@ def _not_compared(page: Page, question: str) -> Answer:
 def _sure(page: Page) -> Answer:
     question = "How sure are we?"
     found = evaluations(page)
-    details = [SEEDS] if page.of_kind("ppo", "sft", "reward") else []
+    details = [SEEDS] if page.of_kind(*POLICIES, "sft", "reward") else []
     alarms = sum(len(run.alarms) for run in page.runs)
     watched = any(run.metrics for run in page.of_kind(*WATCHED))
     if alarms:
