@@ -61,7 +61,8 @@ def test_agreement_is_shown_in_stretches_of_tasks_as_they_were_completed() -> No
     points = over_time(judgments, all_votes(judgments))
     assert [(point.first_task, point.last_task, point.share.value) for point in points] == [(1, 8, 1.0), (9, 16, 0.0)]
     assert points[0].until == "2026-11-01T10:07:00.000Z"
-    turned_round = [replace(each, created_at=f"2026-11-01T10:{59 - i % 16:02d}:00.000Z") for i, each in enumerate(judgments)]  # fmt: skip
+    times = [f"2026-11-01T10:{59 - number % 16:02d}:00.000Z" for number in range(32)]
+    turned_round = [replace(each, created_at=at) for each, at in zip(judgments, times, strict=True)]
     assert [point.share.value for point in over_time(turned_round, all_votes(turned_round))] == [0.0, 1.0]
 
 
@@ -109,7 +110,7 @@ def test_a_confirmed_reversal_turns_the_votes_round() -> None:
 
 def test_what_was_computed_is_kept_until_judgments_come_in(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = make_campaign(ws, 2, overlap=2)
-    first, second = put_labelers(ws, 2)
+    first, _ = put_labelers(ws, 2)
     calls: list[int] = []
     for _ in range(3):
         kept(ws, campaign.id, "test", lambda: calls.append(1))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import ValidationError
-from starlette.datastructures import FormData, ImmutableMultiDict, UploadFile
+from starlette.datastructures import ImmutableMultiDict, UploadFile
 
 from preflab.errors import PreflabError
 from preflab.labelling.campaigns import create_campaign
@@ -46,10 +46,11 @@ class Sent:
 
 async def sent(request: Request) -> Sent:
     """The form with its files."""
-    form: FormData = await request.form(max_files=2, max_fields=200)
-    fields = ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
-    chosen = [(name, file) for name, file in form.multi_items() if isinstance(file, UploadFile) and file.filename]
-    return Sent(fields, {name: (str(file.filename), await file.read()) for name, file in chosen})
+    async with request.form(max_files=2, max_fields=200) as form:
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+        chosen = [(name, file) for name, file in form.multi_items() if isinstance(file, UploadFile) and file.filename]
+        files = {name: (str(file.filename), await file.read()) for name, file in chosen}
+    return Sent(ImmutableMultiDict(fields), files)
 
 
 @router.get("")
