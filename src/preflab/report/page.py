@@ -18,6 +18,7 @@ from preflab.report.feedback import feedback_section
 from preflab.report.frontier import frontier_section
 from preflab.report.provenance import provenance_section
 from preflab.report.reward_model import reward_section
+from preflab.report.rounds import rounds_section
 from preflab.report.runs import Page, Run
 from preflab.report.samples import samples_section
 from preflab.report.training import training_section
@@ -72,6 +73,7 @@ def sections(page: Page) -> list[Section]:
         alarms_section,
         frontier_section,
         training_section,
+        rounds_section,
         reward_section,
         feedback_section,
         provenance_section,
