@@ -1,4 +1,4 @@
-"""The labelling pages as plain pages and forms: instructions first, whose tasks are whose, stale forms, waiting, done."""
+"""The labelling pages as plain forms: instructions first, whose tasks are whose, stale forms, waiting, the end."""
 
 from __future__ import annotations
 

@@ -143,6 +143,41 @@ def test_an_answer_left_in_the_browser_is_sent_on_the_next_visit(site: Site, bro
     assert len(site.judgments(campaign)) == 1
 
 
+def test_an_answer_left_behind_that_is_stale_by_then_is_offered_again(site: Site, browser: Any) -> None:
+    """Sent into the void on one page, answered on another device, and then the first browser comes back."""
+    campaign = site.campaign("ranking", [PAIR, ["x", "y"]])
+    me = site.labeler(campaign)
+    page = begun(site, browser, campaign, me)
+    address = page.evaluate("document.getElementById('judging').dataset.editUrl")
+    page.route("**/t/*", lambda route: route.abort())
+    press(page, "1 1 n")
+    page.keyboard.type("left behind")
+    press(page, "Control+Enter")
+    page.locator("#notice").get_by_text("the server does not answer").wait_for()
+    page.unroute("**/t/*")
+    page.goto("about:blank")
+    elsewhere = begun(site, browser, campaign, me)
+    press(elsewhere, "2 1")
+    submit_by_enter(elsewhere)
+    page.goto(f"/c/{campaign.id}")
+    say(page, "was not accepted")
+    page.goto(address)
+    page.get_by_role("button", name="Use the draft").click()
+    assert page.locator("textarea").input_value() == "left behind"
+    press(page, "a")
+    submit_by_enter(page)
+    assert sorted(each.revision for each in site.judgments(campaign, all_revisions=True)) == [1, 2]
+
+
+def test_keys_among_the_reasons_for_skipping_rank_nothing(site: Site, browser: Any) -> None:
+    campaign = site.campaign("ranking", [PAIR])
+    page = begun(site, browser, campaign)
+    press(page, "s 1 2 f")
+    assert page.locator("#so-far").inner_text() == ""
+    press(page, "Escape 1")
+    assert page.locator("#so-far").inner_text() == "A"
+
+
 def test_a_sign_in_that_ran_out_keeps_everything(site: Site, browser: Any) -> None:
     campaign = site.campaign("ranking", [PAIR])
     me = site.labeler(campaign)

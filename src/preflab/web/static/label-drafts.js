@@ -25,11 +25,13 @@ export function write(key, value) {
   }
 }
 
+export const draftKey = (labeler, task) => `preflab:draft:${labeler}:${task}`;
+
 export class Drafts {
-  /** `say(state, text)` tells the person how things stand; `trouble(status)` is called when signing in is needed. */
+  /** `say(state, text)` tells the person how things stand; `trouble(status, reply)` is for what waiting will not mend. */
   constructor(form, time, say, trouble) {
     Object.assign(this, { form, time, say, trouble });
-    this.key = `preflab:draft:${form.dataset.labeler}:${form.dataset.task}`;
+    this.key = draftKey(form.dataset.labeler, form.dataset.task);
     this.based = Number(form.elements.based_on.value);
     this.changes = 0;
     this.stored = 0;
@@ -46,15 +48,14 @@ export class Drafts {
     return { fields: entered(form), active_ms: time.active(), shown_ms: time.shown(), step: Number(form.dataset.step ?? 0) };
   }
 
-  /** What this browser kept and the server never acknowledged, or null. */
+  /** What this browser kept because the server never acknowledged it, or null. */
   kept() {
-    const copy = read(this.key);
-    return copy && !copy.stored ? copy : null;
+    return read(this.key);
   }
 
   changed() {
     this.changes += 1;
-    write(this.key, { ...this.now, based_on: this.based, stored: false });
+    write(this.key, { ...this.now, based_on: this.based });
     this.later(PAUSE_MS);
   }
 
@@ -73,18 +74,18 @@ export class Drafts {
     const upTo = this.changes;
     const draft = this.now;
     const url = this.form.dataset.draftUrl;
-    const { status } = await call("PUT", url, { draft, based_on: this.based });
+    const { status, reply } = await call("PUT", url, { draft, based_on: this.based });
     if (this.stopped) return;
-    if (status >= 200 && status < 300) return this.acknowledged(upTo, draft);
+    if (status >= 200 && status < 300) return this.acknowledged(upTo);
     if (status === 0 || status >= 500) return this.failed();
-    this.trouble(status);
+    this.trouble(status, reply);
   }
 
-  acknowledged(upTo, draft) {
+  acknowledged(upTo) {
     this.failures = 0;
     this.stored = upTo;
     if (this.unsaved) return this.later(PAUSE_MS);
-    write(this.key, { ...draft, based_on: this.based, stored: true });
+    write(this.key, null);
     this.say("saved", "Draft saved");
   }
 

@@ -116,6 +116,8 @@ export function listenToKeys(form, submit, away) {
       event.preventDefault();
       return submit();
     }
+    // Among the reasons for skipping, keys are not for the answer above.
+    if (here?.closest?.(".skipping[open]") && event.key !== "s") return;
     if (keysAreOn() && act(form, event)) event.preventDefault();
   });
 }

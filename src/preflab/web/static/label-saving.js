@@ -2,7 +2,7 @@
 // What is on its way lies in the browser too, under the key it was first sent with, so that a retry, a reload or a
 // lost reply never makes two judgments of one.
 
-import { read, write } from "./label-drafts.js";
+import { draftKey, read, write } from "./label-drafts.js";
 import { call, freshKey } from "./label-network.js";
 
 const AGAIN_S = [1, 2, 4, 8, 15, 30];
@@ -59,7 +59,6 @@ export class Saving {
 
   cancel() {
     clearTimeout(this.timer);
-    this.waiting = false;
   }
 
   async send() {
@@ -81,25 +80,34 @@ export class Saving {
   again(status) {
     const seconds = AGAIN_S[Math.min(this.tries, AGAIN_S.length - 1)];
     this.tries += 1;
-    this.waiting = true;
     this.on.waiting(seconds, status);
     this.timer = setTimeout(() => this.send(), seconds * 1000);
   }
 }
 
-/** Answers to other tasks that an earlier page could not send; each goes under its first key. */
+/**
+ * Answers to other tasks that an earlier page could not send; each goes under its first key.
+ * One that the server does not take becomes a draft again, offered when its task is opened.
+ */
 export async function sendLeftBehind(labeler, exceptTask) {
   const mine = outbox(labeler);
-  let sent = 0;
+  const told = { sent: 0, refused: 0 };
   for (const slot of Object.keys(localStorage).filter((key) => key.startsWith(mine))) {
     const task = slot.slice(mine.length);
     const left = task === exceptTask ? null : read(slot);
     if (!left) continue;
     const { status, reply } = await call("POST", left.url, new URLSearchParams(left.body));
-    if (status < 200 || status >= 300 || reply.confirm) continue;
+    if (status === 0 || status === 401 || status === 429 || status >= 500) return told;
+    const stored = status < 300 && !reply.confirm;
     write(slot, null);
-    write(`preflab:draft:${labeler}:${task}`, null);
-    sent += 1;
+    write(draftKey(labeler, task), stored ? null : asDraft(left.body));
+    told[stored ? "sent" : "refused"] += 1;
   }
-  return sent;
+  return told;
+}
+
+function asDraft(body) {
+  const fields = Object.fromEntries(new URLSearchParams(body));
+  const [based_on, active_ms, shown_ms] = ["based_on", "active_ms", "shown_ms"].map((name) => Number(fields[name]));
+  return { fields, based_on, active_ms, shown_ms, step: 0 };
 }

@@ -92,6 +92,10 @@ export class Notice {
     }, 1000);
   }
 
+  hideAny(names) {
+    if (names.includes(this.place.dataset.name)) this.hide();
+  }
+
   hide() {
     clearInterval(this.clock);
     this.place.hidden = true;

@@ -21,7 +21,11 @@ const say = (state, text) => {
   saved.textContent = text;
 };
 
-const drafts = new Drafts(form, time, say, (status) => (status === 401 ? signedOut() : say("kept", "Draft kept in this browser.")));
+const drafts = new Drafts(form, time, say, (status, reply) => {
+  if (status === 401) return signedOut();
+  if (status === 409) return stale(reply);
+  say("kept", "Draft kept in this browser.");
+});
 
 const saving = new Saving(form, time, {
   sending: () => {
@@ -42,11 +46,7 @@ const saving = new Saving(form, time, {
     say("", "");
     notice.show("confirm", { text, yes: () => submit({ confirmed: "1" }), no: () => goTo(form.querySelector("fieldset[data-group]:not([hidden])")) });
   },
-  stale: (reply) => {
-    ready();
-    say("unsaved", "Not submitted.");
-    notice.show("stale", { mine: () => replaceOther(reply.error.current_revision), other: () => leave(form.dataset.editUrl) });
-  },
+  stale,
   refused: (reply) => {
     ready();
     say("unsaved", "Not submitted.");
@@ -65,8 +65,15 @@ function signedOut() {
   notice.show("signed-out", {});
 }
 
+function stale({ error }) {
+  ready();
+  say("unsaved", "Not submitted.");
+  notice.show("stale", { mine: () => replaceOther(error.current_revision), other: () => leave(form.dataset.editUrl) });
+}
+
 function replaceOther(revision) {
   form.elements.based_on.value = revision;
+  drafts.based = revision;
   return submit();
 }
 
@@ -122,10 +129,8 @@ function refresh() {
 
 function changed() {
   if (leaving) return;
-  if (saving.waiting) {
-    saving.cancel();
-    notice.hide();
-  }
+  saving.cancel();
+  notice.hideAny(["unsent", "confirm", "refused"]);
   takeBackFailed(form);
   drafts.stopped = false;
   drafts.changed();
@@ -147,9 +152,13 @@ function begin() {
   }
   if (twoSteps) showStep(form, kept?.step ?? step);
   refresh();
-  if (saving.underway) saving.resume();
-  sendLeftBehind(form.dataset.labeler, form.dataset.task).then((sent) => {
-    if (sent > 0) say("saved", "An answer that was kept in this browser has been sent.");
+  if (saving.underway) {
+    drafts.stop();
+    saving.resume();
+  }
+  sendLeftBehind(form.dataset.labeler, form.dataset.task).then(({ sent, refused }) => {
+    if (refused > 0) say("unsaved", "An earlier answer kept in this browser was not accepted; find it under “What you have done”.");
+    else if (sent > 0) say("saved", "An earlier answer kept in this browser has been sent.");
   });
 }
 
