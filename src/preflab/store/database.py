@@ -2,18 +2,21 @@
 
 Acknowledged means stored: WAL with `synchronous=FULL`. Writes are opened with BEGIN IMMEDIATE, because a deferred
 transaction that reads and then writes fails with "database is locked" when two people submit at once; PostgreSQL gets
-the same order of writes from an advisory lock that ends with the transaction.
+the same order of writes from an advisory lock that ends with the transaction. Within a process, writers queue for a
+lock of their own first: SQLite's waiting is a sleep of growing length, which lets the unlucky wait for long.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, StatementError
@@ -24,16 +27,20 @@ LOCK_WAIT = 60.0
 """Seconds a writer waits for another one."""
 POSTGRES_LOCK = 0x70726566
 """The advisory lock of preflab's writers: "pref" in ASCII."""
+POOL = {"pool_size": 16, "max_overflow": 32}
+"""Connections kept, and opened beyond that when more threads read at once."""
 SQLITE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(LOCK_WAIT * 1000)}")
+
+_QUEUES: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+"""Engine → what its writers in this process queue for."""
 
 to_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def sqlite_engine(file: Path) -> Engine:
     """An engine on a SQLite file, which is switched to WAL once and stays so."""
-    engine = create_engine(
-        URL.create("sqlite", database=str(file)), json_serializer=to_json, connect_args={"timeout": LOCK_WAIT}
-    )
+    url = URL.create("sqlite", database=str(file))
+    engine = create_engine(url, json_serializer=to_json, connect_args={"timeout": LOCK_WAIT}, **POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -81,7 +88,7 @@ def engine_of_url(url: str) -> Engine:
             raise PreflabError(f"a database URL of the kind {parsed.get_backend_name()!r}", expected)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, json_serializer=to_json, pool_pre_ping=True)
+        return create_engine(parsed, json_serializer=to_json, pool_pre_ping=True, **POOL)
     except ModuleNotFoundError as error:
         raise PreflabError(f"PostgreSQL needs {error.name}", do="pip install 'preflab[postgres]'") from None
     except (ArgumentError, NoSuchModuleError):
@@ -99,6 +106,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the one write lock from its first moment; all of it is stored, or nothing."""
     with (
+        _turn_in_queue(engine),
         _errors_in_words(engine),
         engine.connect().execution_options(preflab_write=True) as connection,
         connection.begin(),
@@ -106,6 +114,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({POSTGRES_LOCK})")
         yield connection
+
+
+@contextmanager
+def _turn_in_queue(engine: Engine) -> Iterator[None]:
+    queue = _QUEUES.setdefault(engine, threading.Lock())
+    if not queue.acquire(timeout=LOCK_WAIT):
+        raise PreflabError("the database is locked by a writer of this process", do="wait, and try again")
+    try:
+        yield
+    finally:
+        queue.release()
 
 
 @contextmanager
