@@ -21,7 +21,7 @@ from preflab.records import Campaign, RankingAnswer
 from preflab.store.workspace import Workspace
 from web_app import PASSWORD, People, client, make_campaign, simple_texts
 
-PAGES = ("", "/labelers", "/adjudicate", "/disagreements", "/export", "/settings")
+PAGES = ("", "/agreement", "/labelers", "/adjudicate", "/disagreements", "/export", "/settings")
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,10 @@ def test_the_overview_answers_its_questions(ws: Workspace, people: People) -> No
     assert "24 of 36 labels" in text
     assert "Any two labelers agree on 100 % of the pairs both decide, more than is published of people." in text
     assert "0 of 12 tasks complete" in text
-    assert "Kendall’s tau-b" in text
+    measures = said(client(ws, people.lead).get(f"/lead/c/{campaign.id}/agreement"))
+    assert "this campaign, any two labelers 100 % strict votes on the same pair" in measures
+    assert "Kendall’s tau-b, mean over couples of labelers 1 12" in measures
+    assert "(nominal) undefined: no variation" in measures
 
 
 def test_the_task_page_shows_every_answer_and_nobody_s_name(ws: Workspace, people: People) -> None:

@@ -20,6 +20,7 @@ from preflab.feedback.coefficients import coefficients
 from preflab.feedback.groups import LabelerGroup, find_groups
 from preflab.feedback.pairs import Vote, all_votes
 from preflab.feedback.readout import LabelerReadout, readouts
+from preflab.feedback.standing import GROUP
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.counting import kept, labels_of
 from preflab.labelling.options import CampaignOptions
@@ -78,8 +79,6 @@ class CampaignAgreement:
     """Of two labelers' strict votes on one pair: those that agree, over all couples of labelers."""
     ties: Share
     fails: Share
-    coefficients: Mapping[str, Estimate]
-    """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`)."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +147,17 @@ def campaign_agreement(ws: Workspace, campaign_id: str) -> CampaignAgreement:
     return campaign_quality(ws, campaign_id).agreement
 
 
+def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estimate]:
+    """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`); no gold tasks."""
+
+    def compute() -> Mapping[str, Estimate]:
+        gold = gold_answers(ws, campaign_id)
+        asked = [judgment for judgment in labels_of(ws, campaign_id).counted if judgment.task_id not in gold]
+        return coefficients(asked) if asked else {}
+
+    return kept(ws, campaign_id, "coefficients", compute)
+
+
 def agreement_over_time(ws: Workspace, campaign_id: str) -> list[AgreementPoint]:
     """Strict agreement in consecutive stretches of tasks."""
     return list(campaign_quality(ws, campaign_id).over_time)
@@ -187,9 +197,9 @@ def quality_of(
         strict=share(strict_agreements(votes)),
         ties=share(tie_counts(votes)),
         fails=share(fail_counts(asked)),
-        coefficients=coefficients(asked) if asked else {},
     )
-    groups = find_groups(all_votes(judgments, turned, criterion))
+    some_apart = any(row.standing == GROUP for row in rows)  # looking for groups takes as long as all the rest
+    groups = find_groups(all_votes(judgments, turned, criterion)) if some_apart else []
     return CampaignQuality(whole, tuple(table), tuple(over_time(asked, votes)), tuple(groups))
 
 

@@ -18,13 +18,13 @@ from preflab.labelling.needs import (
     labels_missing,
     progress,
 )
-from preflab.labelling.quality import CampaignQuality, campaign_quality
+from preflab.labelling.quality import CampaignQuality, campaign_coefficients, campaign_quality
 from preflab.report.blocks import Answer, Figure
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages import lead_words as words
 from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, view_of
-from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, coefficients_table
+from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, coefficients_table, published_table
 
 router = APIRouter(prefix="/lead", include_in_schema=False)
 PER_TASK = (1, 3, 5, 7)
@@ -63,11 +63,20 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> R
         figures=[figure for figure in _figures(ws, view, quality) if figure is not None],
         quality=quality,
         labelers_title=words.standing_words(quality.labelers),
-        coefficients=coefficients_table(quality.agreement),
         share=words.share_text,
         is_odd=words.is_odd,
         disagreements=divided,
         prompts=prompts_of(ws, [each.prompt_id for each in divided]),
+    )  # fmt: skip
+
+
+@router.get("/c/{campaign_id}/agreement")
+def agreement(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
+    """Every number of agreement that fits the way of judging, beside what is published of people."""
+    quality, found = campaign_quality(ws, campaign_id), campaign_coefficients(ws, campaign_id)
+    return campaign_page(
+        request, ws, view_of(ws, campaign_id), "agreement.html.j2", quality=quality, share=words.share_text,
+        coefficients=coefficients_table(found), published=published_table(quality.agreement.strict),
     )  # fmt: skip
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from preflab.feedback.agreement import Share
-from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
+from preflab.feedback.bootstrap import Estimate
+from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PublishedAgreement
+from preflab.feedback.published import PUBLISHED as PUBLISHED_AGREEMENT
 from preflab.feedback.standing import GROUP, IN_LINE, TOO_FEW
-from preflab.labelling.quality import AgreementPoint, CampaignAgreement, LabelerQuality
+from preflab.labelling.quality import AgreementPoint, LabelerQuality
 from preflab.report.blocks import Cell, Figure, Table, numbers
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
-from preflab.report.words import count, interval_text, number
+from preflab.report.words import count, interval_text, number, percent
 from preflab.web.pages.lead_words import coefficient_words, course_sentence, share_text, standing_words
 
 HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
@@ -105,15 +107,34 @@ def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreem
     return Figure(title, chart, caption, Table(head, cells))
 
 
-def coefficients_table(agreement: CampaignAgreement) -> Table:
+def coefficients_table(coefficients: Mapping[str, Estimate]) -> Table:
     """Every other number of agreement that fits the way of judging, with its interval, or why there is none."""
     rows = []
-    for name, found in agreement.coefficients.items():
+    for name, found in coefficients.items():
         called, chance = coefficient_words(name)
         value = found.note if found.value is None else interval_text(asdict(found))
         rows.append([Cell(called), *numbers(value, f"{found.num_tasks:,}"), Cell(chance)])
     head = ["measure", "value (95\u00a0% interval)", "tasks", "for comparison"]
-    return Table(head, rows, "Other measures of agreement", "Intervals over tasks. 1 is full agreement.")
+    return Table(head, rows, "Chance-corrected measures", "Intervals over tasks. 1 is full agreement.")
+
+
+def published_table(own: Share) -> Table:
+    """Strict agreement of this campaign among what is published of people, lowest first."""
+    rows = [
+        (each.share, [Cell(each.between), *numbers(_plus_minus(each)), Cell(each.source)])
+        for each in PUBLISHED_AGREEMENT
+    ]
+    if own.value is not None:
+        mine = [Cell("this campaign, any two labelers", role="gold"), *numbers(share_text(own), role="gold")]
+        rows.append((own.value, [*mine, Cell("strict votes on the same pair", role="gold")]))
+    ordered = [cells for _, cells in sorted(rows, key=lambda row: row[0])]
+    return Table(
+        ["between", "agree", "source"], ordered, "Plain agreement on pairs, beside what is published of people"
+    )
+
+
+def _plus_minus(each: PublishedAgreement) -> str:
+    return percent(each.share) + (f" ± {100 * each.plus_minus:g}" if each.plus_minus else "")
 
 
 def role_of(labeler: LabelerQuality) -> str:
