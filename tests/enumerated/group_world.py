@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import product
+import math
+from collections import Counter
+from itertools import combinations_with_replacement
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,15 +21,21 @@ from preflab.policy.variants import KL_LOSSES, VARIANTS
 
 
 class GroupWorld:
-    """A world whose completions come in groups; (G, K) indices into its N completions, G = N^K."""
+    """A world whose completions come in groups of K: (G, K) indices into its N completions.
+
+    Groups that differ in order alone are listed once, with `orders` (G,), in how many orders they can come.
+    """
 
     def __init__(self, world: World, num: int) -> None:
         self.world, self.num = world, num
-        self.groups = torch.tensor(list(product(range(len(world.completions)), repeat=num)))
+        groups = list(combinations_with_replacement(range(len(world.completions)), num))
+        self.groups = torch.tensor(groups)
+        repeats = [math.prod(math.factorial(count) for count in Counter(group).values()) for group in groups]
+        self.orders = math.factorial(num) / torch.tensor(repeats, dtype=torch.float64)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(G,) how often each group is drawn."""
-        return self.world.seq_logps(logits).detach().exp()[self.groups].prod(-1)
+        """(G,) how often each group is drawn, in whatever order; they add up to 1."""
+        return self.orders * self.world.seq_logps(logits).detach().exp()[self.groups].prod(-1)
 
     def gradient(self, logits: Tensor, algorithm: str, treatment: str, kl_coef: float) -> Tensor:
         """The expected gradient of an on-policy step of the package's own functions, put together as the loop does.

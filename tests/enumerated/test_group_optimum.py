@@ -25,6 +25,20 @@ from tiny_worlds import all_sequences, letters, sequence_logps, the_prompt, tiny
 BETA = 0.5
 REWARDS = {(0, 0): 1.0, (0, 1): -0.5, (0, 2): 0.3, (1, 0): 0.0, (1, 1): 0.8, (1, 2): -1.0, (2, 0): 0.2, (2, 1): 0.6}
 SEQUENCES = all_sequences()
+CASES = (
+    ("rloo", "reward_k1", 2, BETA),
+    ("rloo", "sequence_loss", 4, BETA),
+    ("rloo", "exact", 4, BETA),
+    ("dr_grpo", "reward_k1", 2, BETA),
+    ("dr_grpo", "sequence_loss", 2, BETA),
+    ("dr_grpo", "exact", 2, BETA),
+    ("grpo", "reward_k1", 4, BETA),
+    ("grpo", "sequence_loss", 4, 1.0),
+    ("grpo", "exact", 4, 1.0),
+    ("dapo", "sequence_loss", 4, 1.0),
+    ("gspo", "exact", 2, 1.0),
+)
+"""Algorithm, KL treatment, completions per prompt, kl_coef."""
 WORTH = torch.tensor([REWARDS.get(s.completion_ids, 0.4) for s in SEQUENCES], dtype=torch.float64)
 
 
@@ -79,27 +93,20 @@ def ended(
     return kl(policy, target), kl(policy, (reference + WORTH / beta).log_softmax(0))
 
 
+def online_ended(folder: Path, labels: str, num_steps: int) -> float:
+    """KL of the trained policy to π*."""
+    trunk = tiny_trunk(("policy", "reference"))
+    train_online_dpo(tiny_online_dpo(folder, trunk, reward, labels=labels, beta=BETA, **settings(num_steps, 2, 1e-2)))
+    policy, reference = both_logps(trunk)
+    return kl(policy, (reference + WORTH / BETA).log_softmax(0))
+
+
 def test_rloo_lands_on_the_tilted_reference(tmp_path: Path) -> None:
     assert ended(tmp_path, "rloo", "reward_k1", 4, BETA, 120)[0] < 0.02
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("algorithm", "treatment", "num", "beta"),
-    [
-        ("rloo", "reward_k1", 2, BETA),
-        ("rloo", "sequence_loss", 4, BETA),
-        ("rloo", "exact", 4, BETA),
-        ("dr_grpo", "reward_k1", 2, BETA),
-        ("dr_grpo", "sequence_loss", 2, BETA),
-        ("dr_grpo", "exact", 2, BETA),
-        ("grpo", "reward_k1", 4, BETA),
-        ("grpo", "sequence_loss", 4, 1.0),
-        ("grpo", "exact", 4, 1.0),
-        ("dapo", "sequence_loss", 4, 1.0),
-        ("gspo", "exact", 2, 1.0),
-    ],
-)
+@pytest.mark.parametrize(("algorithm", "treatment", "num", "beta"), CASES)
 def test_each_algorithm_lands_on_its_own_fixed_point(
     algorithm: str, treatment: str, num: int, beta: float, tmp_path: Path
 ) -> None:
@@ -118,10 +125,7 @@ def test_several_clipped_updates_and_adapters_land_there_too(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("labels", "num_steps"), [("soft", 100), pytest.param("drawn", 200, marks=pytest.mark.slow)])
 def test_online_dpo_lands_on_the_tilted_reference(labels: str, num_steps: int, tmp_path: Path) -> None:
-    trunk = tiny_trunk(("policy", "reference"))
-    train_online_dpo(tiny_online_dpo(tmp_path, trunk, reward, labels=labels, beta=BETA, **settings(num_steps, 2, 1e-2)))
-    policy, reference = both_logps(trunk)
-    assert kl(policy, (reference + WORTH / BETA).log_softmax(0)) < 0.02
+    assert online_ended(tmp_path, labels, num_steps) < 0.02
 
 
 def test_best_of_n_has_its_exact_distribution() -> None:
