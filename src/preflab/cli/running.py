@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "sample": "Write K completions for every prompt.",
     "judge": "Put completions to labelers: a simulated panel, or people.",
+    "ai_judge": "Put completions to an AI judge, and measure it against people.",
     "preferences": "Turn judgments into consensus ranks and pairs, and freeze them.",
     "best_of_n": "Write n completions for every prompt and keep the best by a reward.",
     "evaluate": "Put the same held-out prompts through several models, paired.",

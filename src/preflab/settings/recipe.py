@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import SerializeAsAny
 
+from preflab.settings.ai import AiJudgeSettings
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.settings.dpo import DpoSettings
@@ -24,6 +25,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "sft": SftSettings,
     "sample": SampleSettings,
     "judge": JudgeSettings,
+    "ai_judge": AiJudgeSettings,
     "preferences": PreferencesSettings,
     "reward": RewardSettings,
     "rating": RatingSettings,

@@ -25,6 +25,7 @@ MODULES: dict[str, str] = {
         "sft",
         "sample",
         "judge",
+        "ai_judge",
         "preferences",
         "reward",
         "rating",

@@ -1,0 +1,59 @@
+"""How far an AI labeler agrees with people, on the completions both have judged."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from preflab.feedback.agreement import Share, share
+from preflab.feedback.pairs import pair_votes
+from preflab.feedback.ratings import level_ratings
+from preflab.records import Judgment, LikertAnswer
+
+Pair = tuple[str, str]
+"""Two completions of one prompt, in the order of their ids."""
+
+
+def agreement_with_people(ai: Sequence[Judgment], people: Sequence[Judgment], seed: int = 0) -> tuple[int, Share]:
+    """(pairs both judged, share of people's strict votes that the AI's strict vote equals; prompts resampled).
+
+    Ties of either side say nothing. Every person's vote counts, so the figure stands beside the agreement of two people
+    and cannot be expected above it.
+    """
+    theirs = _outcomes(people)
+    prompt_of = {i: judgment.prompt_id for judgment in ai for i in judgment.completion_ids}
+    counts: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+    num_both = 0
+    for pair, mine in _outcomes(ai).items():
+        num_both += pair in theirs
+        decided = [outcome for outcome in theirs.get(pair, []) if outcome != 0]
+        if mine[0] != 0 and decided:
+            right, num = counts[prompt_of[pair[0]]]
+            counts[prompt_of[pair[0]]] = (right + sum(o == mine[0] for o in decided), num + len(decided))
+    return num_both, share(dict(counts), seed)
+
+
+def mean_ratings(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:
+    """Criterion → completion → mean of people's points, their own scales levelled first."""
+    given: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for judgment in level_ratings(judgments):
+        if isinstance(judgment.answer, LikertAnswer):
+            for name, values in judgment.answer.scores.items():
+                for completion_id, value in zip(judgment.completion_ids, values, strict=True):
+                    if value is not None:
+                        given[name][completion_id].append(float(value))
+    return {name: {i: sum(v) / len(v) for i, v in found.items()} for name, found in given.items()}
+
+
+def _outcomes(judgments: Sequence[Judgment]) -> Mapping[Pair, list[int]]:
+    """Pair → outcomes: +1 the first is preferred, −1 the second, 0 a tie; of ratings by their first criterion."""
+    found: dict[Pair, list[int]] = defaultdict(list)
+    for judgment in judgments:
+        criterion = next(iter(judgment.answer.scores), None) if isinstance(judgment.answer, LikertAnswer) else None
+        for vote in pair_votes(judgment, criterion):
+            first, second = judgment.completion_ids[vote.first], judgment.completion_ids[vote.second]
+            if first < second:
+                found[first, second].append(vote.outcome)
+            else:
+                found[second, first].append(-vote.outcome)
+    return found

@@ -1,0 +1,58 @@
+"""The judge a recipe names: a local model, or an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from preflab.labelers.ai import EndpointJudge, Judge
+from preflab.labelers.endpoint import Endpoint
+from preflab.labelers.questions import VERSION
+from preflab.settings.ai import EndpointSettings, JudgeSource
+
+
+def make_endpoint(settings: EndpointSettings) -> Endpoint:
+    """An endpoint with these limits."""
+    return Endpoint(
+        settings.base_url,
+        settings.model,
+        api_key_env=settings.api_key_env,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        timeout_s=settings.timeout_s,
+        max_retries=settings.max_retries,
+        max_parallel=settings.max_parallel,
+    )
+
+
+def make_judge(source: JudgeSource, resolve: Callable[[str], Path | str], *, dtype: str = "float32") -> Judge:
+    """The judge of a setting.
+
+    Args:
+        source: who judges.
+        resolve: stage, folder or Hub id → folder or Hub id.
+        dtype: of a local model.
+    """
+    if source.endpoint is not None:
+        return EndpointJudge(make_endpoint(source.endpoint))
+    from preflab.labelers.local import LocalJudge
+    from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
+    from preflab.models.packages import resolve_package
+
+    folder = resolve_package(resolve(str(source.model)))
+    model = load_causal_lm(folder, dtype=dtype).to(best_device())
+    return LocalJudge(model, load_tokenizer(folder), tie_width=source.tie_width)
+
+
+def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:
+    """What an AI labeler's record says of it: model, address, wording, sampling."""
+    if source.endpoint is not None:
+        said = source.endpoint.model_dump(mode="json", include={"base_url", "model", "temperature", "max_tokens"})
+        return {"question_version": VERSION, "asked": "endpoint", **said}
+    from preflab.labelers.local import LocalJudge
+    from preflab.models.facts import weights_hash
+
+    assert isinstance(judge, LocalJudge)
+    weights = weights_hash(judge.trunk.models["policy"])
+    return {"question_version": VERSION, "asked": "likelihood", "weights": weights, "tie_width": source.tie_width}

@@ -1,0 +1,267 @@
+"""Stage `ai_judge`: an AI labeler judges completions; how far it agrees with people is measured where they judged too.
+
+Left in the run folder:
+
+judgments.json  {"campaign_id", "judgment_ids"}, as of the stage `judge`
+ai_judge.json   {"schema": 1, "judge": {…}, "num_tasks", "num_judged", "num_unread", "ties": share or null,
+                 "usage": {"num_calls", "num_retries", "prompt_tokens", "completion_tokens", "seconds", "cost"},
+                 "people": null or {"stage", "num_both", "agreement": share, "calibration": {criterion: {…}}}}
+scores.jsonl    likert only: {"completion_id", "points": {criterion: number}, "score": weighted, on people's scale
+                where that could be fitted}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from preflab.files import read_json, write_json, write_text
+from preflab.records import (
+    Answer,
+    Campaign,
+    Completion,
+    Judgment,
+    Labeler,
+    LikertAnswer,
+    Prompt,
+    RankingAnswer,
+    Task,
+    content_id,
+)
+from preflab.settings.ai import AiJudgeSettings
+from preflab.stages.base import StageContext, StageResult
+from preflab.stages.judge import groups_of
+from preflab.stages.judged import JUDGMENTS, listed_judgments
+
+if TYPE_CHECKING:
+    from preflab.labelers.ai import Judge
+    from preflab.labelers.calibration import Calibration
+
+VERSION = 1
+
+FIGURES, SCORES = "ai_judge.json", "scores.jsonl"
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Judge what is not judged yet, each judgment stored as it comes; then measure."""
+    from preflab.labelers.sources import described, make_judge
+
+    settings: AiJudgeSettings = ctx.settings
+    completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
+    campaign, tasks = _campaign(ctx, completions)
+    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.device.dtype)
+    about = described(settings.judge, judge)
+    labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
+    ctx.workspace.put([campaign, *tasks, labeler])
+    done = {j.task_id: j for j in ctx.workspace.judgments(campaign_id=campaign.id) if j.labeler_id == labeler.id}
+    texts = {completion.id: completion.text for completion in completions}
+    prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
+    points: dict[str, dict[str, float | None]] = _kept_points(ctx)
+    with ctx.progress(ctx.name, total=len(tasks), done=len(done)) as bar:
+        for task in tasks:
+            if task.id in done:
+                continue
+            found = _judged(judge, settings, campaign, task, labeler, prompts[task.prompt_id], texts, points)
+            if found is not None:
+                ctx.workspace.put([found])
+                done[task.id] = found
+            write_json(ctx.folder / "points.json", points)
+            bar.advance(1)
+    judgments = [done[task.id] for task in tasks if task.id in done]
+    ids = sorted(judgment.id for judgment in judgments)
+    write_json(ctx.folder / JUDGMENTS, {"campaign_id": campaign.id, "judgment_ids": ids})
+    report = _report(ctx, judge, about, tasks, judgments, points)
+    write_json(ctx.folder / FIGURES, report)
+    return _result(report)
+
+
+def _campaign(ctx: StageContext, completions: Sequence[Completion]) -> tuple[Campaign, list[Task]]:
+    """A campaign whose ids follow from its stage, so that it goes on where it stopped."""
+    settings: AiJudgeSettings = ctx.settings
+    campaign = Campaign(
+        content_id("campaign", {"run": ctx.folder.name, "seed": ctx.seed}),
+        ctx.name,
+        settings.way,
+        question=settings.question,
+        overlap=1,
+        criteria=tuple(settings.criteria),
+    )
+    prompts = {completion.id: completion.prompt_id for completion in completions}
+    return campaign, [
+        Task(content_id("task", {"campaign": campaign.id, "completions": list(ids)}), campaign.id, prompts[ids[0]], ids)
+        for ids in groups_of(ctx.name, settings.way, completions)
+    ]
+
+
+def _judged(
+    judge: Judge,
+    settings: AiJudgeSettings,
+    campaign: Campaign,
+    task: Task,
+    labeler: Labeler,
+    prompt: Prompt,
+    texts: Mapping[str, str],
+    points: dict[str, dict[str, float | None]],
+) -> Judgment | None:
+    """One judgment; None where the judge could not be read: nothing is made up in its place."""
+    from preflab.labelers.ai import judge_ranking, judge_ratings
+
+    shown = [texts[i] for i in task.completion_ids]
+    answer: Answer
+    if settings.way == "ranking":
+        ranking = judge_ranking(judge, settings.question, prompt.shown, shown)
+        if ranking is None:
+            return None
+        answer, why = RankingAnswer(ranking[0]), ranking[1]
+    else:
+        scores, why = judge_ratings(judge, list(settings.criteria), prompt.shown, shown, settings.scale_ends.get)
+        for place, completion_id in enumerate(task.completion_ids):
+            points[completion_id] = {name: given[place] for name, given in scores.items()}
+        if not any(point is not None for given in scores.values() for point in given):
+            return None
+        answer = LikertAnswer({name: tuple(_whole(point) for point in given) for name, given in scores.items()})
+    return Judgment(
+        content_id("judgment", {"task": task.id, "labeler": labeler.id}),
+        campaign.id,
+        task.id,
+        task.prompt_id,
+        task.completion_ids,
+        tuple(range(len(task.completion_ids))),
+        settings.question,
+        1,
+        answer,
+        labeler.id,
+        "ai",
+        note=why[:20_000],
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _whole(point: float | None) -> int | None:
+    return None if point is None else min(5, max(1, round(point)))
+
+
+def _kept_points(ctx: StageContext) -> dict[str, dict[str, float | None]]:
+    path = ctx.folder / "points.json"
+    return read_json(path) if path.exists() else {}
+
+
+def _report(
+    ctx: StageContext,
+    judge: Judge,
+    about: Mapping[str, Any],
+    tasks: Sequence[Task],
+    judgments: Sequence[Judgment],
+    points: Mapping[str, Mapping[str, float | None]],
+) -> dict[str, Any]:
+    """The figures; writes scores.jsonl on the way."""
+    from preflab.labelers.ai import EndpointJudge
+
+    settings: AiJudgeSettings = ctx.settings
+    people = _people(ctx, judgments, points) if settings.people else None
+    if settings.way == "likert":
+        calibrations: dict[str, Calibration] = people["lines"] if people else {}
+        lines = [json.dumps(row) + "\n" for row in _scores(settings.criteria, points, calibrations)]
+        write_text(ctx.folder / SCORES, "".join(lines))
+    usage = None
+    if isinstance(judge, EndpointJudge) and settings.judge.endpoint is not None:
+        used, prices = judge.endpoint.usage, settings.judge.endpoint
+        usage = {
+            "num_calls": used.num_calls,
+            "num_retries": used.num_retries,
+            "prompt_tokens": used.prompt_tokens,
+            "completion_tokens": used.completion_tokens,
+            "seconds": used.seconds,
+            "cost": used.cost(prices.price_prompt, prices.price_completion),
+        }
+    ties = [_share_of_ties(j.answer) for j in judgments if isinstance(j.answer, RankingAnswer)]
+    report: dict[str, Any] = {
+        "schema": 1,
+        "judge": dict(about),
+        "num_tasks": len(tasks),
+        "num_judged": len(judgments),
+        "num_unread": len(tasks) - len(judgments),
+        "ties": sum(ties) / len(ties) if ties else None,
+        "usage": usage,
+        "people": None,
+    }
+    if people:
+        report["people"] = {
+            "stage": settings.people,
+            "num_both": people["num_both"],
+            "agreement": asdict(people["agreement"]),
+            "calibration": {name: asdict(line) for name, line in people["lines"].items()},
+        }
+    return report
+
+
+def _share_of_ties(answer: RankingAnswer) -> float:
+    """Share of a ranking's pairs that are ties: what the judge could not tell, or called by its place."""
+    from itertools import combinations
+
+    pairs = list(combinations(answer.ranks, 2))
+    return sum(a == b for a, b in pairs) / max(1, len(pairs))
+
+
+def _people(
+    ctx: StageContext, judgments: Sequence[Judgment], points: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, Any]:
+    """Agreement with people's votes on the same pairs, and the line from AI points to theirs."""
+    from preflab.feedback.consensus import counted
+    from preflab.feedback.with_people import agreement_with_people, mean_ratings
+    from preflab.labelers.calibration import calibrate
+
+    settings: AiJudgeSettings = ctx.settings
+    given, _ = listed_judgments(ctx, str(settings.people))
+    theirs = [judgment for judgment in counted(given) if judgment.labeler_kind != "ai"]
+    num_both, agreement = agreement_with_people(judgments, theirs, ctx.seed % 2**32)
+    means = mean_ratings(theirs)
+    lines = {
+        name: calibrate(
+            {i: float(point) for i, found in points.items() if (point := found.get(name)) is not None},
+            means.get(name, {}),
+        )
+        for name in settings.criteria
+    }
+    return {"num_both": num_both, "agreement": agreement, "lines": lines}
+
+
+def _scores(
+    criteria: Mapping[str, float],
+    points: Mapping[str, Mapping[str, float | None]],
+    lines: Mapping[str, Calibration],
+) -> list[dict[str, Any]]:
+    """One row per completion with all its points: the weighted mean of the calibrated ones."""
+    rows = []
+    for completion_id, given in sorted(points.items()):
+        values = [given.get(name) for name in criteria]
+        if any(value is None for value in values):
+            continue
+        fitted = [
+            lines[name](float(value or 0)) if name in lines else float(value or 0)
+            for name, value in zip(criteria, values, strict=True)
+        ]
+        total = sum(abs(weight) for weight in criteria.values()) or 1.0
+        score = sum(weight * value for weight, value in zip(criteria.values(), fitted, strict=True)) / total
+        rows.append({"completion_id": completion_id, "points": dict(given), "score": score})
+    return rows
+
+
+def _result(report: Mapping[str, Any]) -> StageResult:
+    said = [f"{report['num_judged']:,} tasks judged by an AI"]
+    figures: dict[str, float | str] = {"num_tasks": report["num_tasks"], "num_judgments": report["num_judged"]}
+    if report["num_unread"]:
+        said.append(f"{report['num_unread']} could not be read")
+        figures["num_unread"] = report["num_unread"]
+    people = report["people"]
+    if people and people["agreement"]["value"] is not None:
+        share = people["agreement"]
+        said.append(f"agrees with people in {100 * share['value']:.0f} %")
+        figures["agreement_with_people"] = share["value"]
+    if report["usage"] and report["usage"]["cost"]:
+        said.append(f"cost {report['usage']['cost']:.2f}")
+        figures["cost"] = report["usage"]["cost"]
+    return StageResult(", ".join(said), figures)
