@@ -168,11 +168,46 @@ def _option_row(parameter: Any) -> tuple[str, str, str]:
     return names, str(shown), parameter.help or ""
 
 
+# The API
+
+
+def api_page() -> str:
+    """Every address of the JSON API, then every shape it takes or gives."""
+    from preflab.web.api.docs import name_of, operations
+    from preflab.web.app import api_schema
+
+    schema = api_schema()
+    rows = [(f"`{each.method} {each.path}`", each.summary, each.takes, each.gives) for each in operations(schema)]
+    parts = [
+        "# The API\n",
+        NOTE,
+        "JSON under `/api/v1`, with a token from *your account* in `Authorization: Bearer …`. An error has a status of "
+        '400 or above and the body `{"error": {"found": …, "expected": …, "do": …, "kind": …}}`. For programs the same '
+        "is at `/api/v1/openapi.json`, for people at `/api/docs`.\n",
+        table(("address", "what it does", "takes", "gives"), rows),
+    ]
+    for name, shape in schema["components"]["schemas"].items():
+        if name not in ("HTTPValidationError", "ValidationError") and "properties" in shape:
+            parts += [f"## {name}\n", first_sentence(shape.get("description")) + "\n"]
+            fields = [
+                (
+                    f"`{field}`",
+                    name_of(about),
+                    "yes" if field in shape.get("required", []) else "",
+                    about.get("description", ""),
+                )
+                for field, about in shape["properties"].items()
+            ]
+            parts.append(table(("field", "kind", "required", "meaning"), fields))
+    return "\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "settings.md": settings_page,
     "records.md": records_page,
     "metrics.md": metrics_page,
+    "api.md": api_page,
 }
 
 

@@ -24,7 +24,9 @@ from preflab.web.api.shapes import CampaignIn, CampaignShape, ChangeIn, Instruct
 from preflab.web.identity import Lead, Workspaced
 
 router = APIRouter(tags=["leads"])
-LINES = {200: {"content": {"application/x-ndjson": {}}, "description": "One JSON object per line."}}
+LINES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/x-ndjson": {}}, "description": "One JSON object per line."}
+}
 
 
 @router.post("/campaigns", status_code=201)

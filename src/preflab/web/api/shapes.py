@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -114,7 +115,7 @@ class TurnShape(Shape):
     expires_at: str
     revision: int = Field(description="the latest one of yours, 0 before the first; `based_on` of the next")
     answer: AnswerJSON | None = Field(description="your latest answer")
-    draft: dict[str, Any] | None
+    draft: Mapping[str, Any] | None
     guideline_version: int
 
     @classmethod
@@ -139,9 +140,9 @@ class NextShape(Shape):
     """The next task, or why there is none."""
 
     turn: TurnShape | None
-    reason: str = Field("", description="why there is none")
-    num_left: int = Field(0, description="tasks that others hold at the moment")
-    must_read: int | None = Field(None, description="version of the instructions to read before the first task")
+    reason: str = Field(default="", description="why there is none: paused, closed, all_done, all_held, you_did_all")
+    num_left: int = Field(default=0, description="tasks of the campaign that still want labels")
+    must_read: int | None = Field(default=None, description="version of the instructions to read before the first task")
 
 
 class JudgmentIn(Shape):

@@ -12,6 +12,7 @@ from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password, s
 from preflab.labelling.invites import use_invite
 from preflab.labelling.sessions import close_session, create_token, open_session, revoke_token, tokens
 from preflab.store.workspace import Workspace
+from preflab.web.access import my_campaigns
 from preflab.web.errors import sentence, status_of
 from preflab.web.identity import Me, Settled, Workspaced, forget, remember, who
 from preflab.web.pages import page
@@ -79,7 +80,7 @@ def accept(request: Request, ws: Workspaced, settings: Settled, token: str, name
         account = use_invite(ws, token, name, password, address(request))
     except PreflabError as error:
         return _invite_page(request, token, status_of(error), name=name, problem=sentence(error))
-    return _enter(request, ws, settings, account, "/lead" if account.role == "lead" else "/")
+    return _enter(request, ws, settings, account, _first_page(ws, account))
 
 
 @router.get("/me")
@@ -123,6 +124,14 @@ def _enter(request: Request, ws: Workspace, settings: WebSettings, account: Acco
     return response
 
 
+def _first_page(ws: Workspace, account: Account) -> str:
+    """Where a new account begins: a lead with the campaigns, a labeler of one campaign in the midst of it."""
+    if account.role == "lead":
+        return "/lead"
+    found = my_campaigns(ws, account)
+    return f"/c/{found[0].campaign.id}" if len(found) == 1 else "/"
+
+
 def _invite_page(request: Request, token: str, code: int = 200, name: str = "", problem: str = "") -> Response:
     return page(
         request, "invite.html.j2", code=code, token=token, name=name, problem=problem, rule=RULE, least=PASSWORD_LENGTH
@@ -133,6 +142,6 @@ def _profile(
     request: Request, ws: Workspace, me: Account, code: int = 200, *, said: str = "", problem: str = "", token: str = ""
 ) -> Response:
     return page(
-        request, "me.html.j2", code=code, said=said, problem=problem, token=token, tokens=tokens(ws, me.id), rule=RULE,
-        least=PASSWORD_LENGTH,
+        request, "me.html.j2", code=code, said=said, problem=problem, token=token, rule=RULE, least=PASSWORD_LENGTH,
+        tokens=[each for each in tokens(ws, me.id) if each.revoked_at is None],
     )  # fmt: skip

@@ -11,6 +11,7 @@ from preflab.labelling.accounts import Account
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.submissions import own_progress
 from preflab.records import Campaign
+from preflab.report.words import count
 from preflab.store.workspace import Workspace
 from preflab.web.access import my_campaigns
 from preflab.web.identity import Workspaced, who
@@ -25,6 +26,12 @@ class Mine:
 
     campaign: Campaign
     said: str
+    action: str
+    """What the card's button says."""
+    target: str
+    """Where it leads."""
+    waits: bool
+    """There may be something to do."""
 
 
 @router.get("/")
@@ -37,8 +44,9 @@ def home(request: Request, ws: Workspaced) -> Response:
 
 
 def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:
-    mine = own_progress(ws, view.campaign.id, me.labeler_id)
-    done = f"you judged {mine.num_done} of {view.num_tasks} tasks"
-    if view.state == "open":
-        return Mine(view.campaign, f"{done[0].upper()}{done[1:]}.")
-    return Mine(view.campaign, f"{view.state.capitalize()}; {done}.")
+    num_done = own_progress(ws, view.campaign.id, me.labeler_id).num_done
+    own = f"/c/{view.campaign.id}"
+    said = f"{count(view.num_tasks, 'task')}, you judged {num_done or 'none yet'}."
+    if view.state != "open":
+        return Mine(view.campaign, f"{view.state.capitalize()}. {said}", "What you judged", f"{own}/done", False)
+    return Mine(view.campaign, said, "Go on" if num_done else "Start", own, True)
