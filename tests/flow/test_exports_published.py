@@ -213,3 +213,14 @@ def test_rankings_go_out_as_csv_and_come_back_as_answers_to_the_same_tasks(
         assert import_into(other, tmp_path / "r.csv", rename={}).new["judgment"] == 2
         ranks = {j.answer.ranks for j in other.judgments(campaign_id=BEST.id)}  # type: ignore[union-attr]
         assert ranks == {(2, 1, None), (1, 1, 2)}
+
+
+def test_a_preference_of_fewer_labels_gives_way_to_that_of_more(workspace: Workspace, tmp_path: Path) -> None:
+    early = Preference.make(PROMPT.id, (A.id, B.id, C.id), (1, 2, 3), pairs=(PairOutcome(0, 1, 1.0, 0.0, 0.0),),
+                            judgment_ids=(JUDGMENTS[1].id,), source="human")  # fmt: skip
+    with Workspace.open(tmp_path / "w", create=True) as other:
+        other.put([PROMPT, TEXT, A, B, C, PLUS, SAFE, BEST, WORST, RATED, OWL, FOX, *TASKS, *JUDGMENTS])
+        other.put([early, RANKED])
+        rows, dropped = exported(other, tmp_path / "p.jsonl", "trl-conversational", Settings(strict=True))
+        assert [row["chosen"][0]["content"] for row in rows] == ["b"]
+        assert dropped == {"preferences learned from fewer of the same labels": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from preflab.errors import PreflabError, nearest
 from preflab.progress import progress
+from preflab.records import Preference
 from preflab.store.exports import export_named
 from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
 from preflab.store.formats import format_named, read_file
@@ -18,6 +19,8 @@ from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.reading import Problem
 from preflab.store.incoming import placed
 from preflab.store.workspace import Workspace
+
+SUPERSEDED = "preferences learned from fewer of the same labels"
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,10 @@ def export_from(
     selection, settings = selection or Selection(), settings or Settings()
     _check_selection(export, selection)
     records = _selected(workspace, export, selection)
-    material = _material(workspace, export, records, settings)
+    current = newest(records) if export.of == "preference" and selection.ids is None else records
+    material = _material(workspace, export, current, settings)
+    material.drop(SUPERSEDED, len(records) - len(current))
+    records = current
     export.check(material.prompts.values())
     rows = [row for unit in export.units(records) for row in export.rows(unit, material)]
     if not rows:
@@ -226,6 +232,21 @@ def _selected(workspace: Workspace, export: Export, selection: Selection) -> lis
         records = workspace.preferences(ids, prompt_ids=selection.prompt_ids, source=source)
         records = _of_campaign(workspace, records, _campaign_id(workspace, selection))
     return sorted(records, key=lambda record: record.id)
+
+
+def newest(preferences: Sequence[Preference]) -> list[Preference]:
+    """Without those that were learned from a part of the judgments another one of the same completions rests on."""
+    groups: dict[tuple[str, ...], list[Preference]] = defaultdict(list)
+    for preference in preferences:
+        groups[preference.completion_ids].append(preference)
+    return [
+        preference
+        for preference in preferences
+        if not any(
+            preference.judgment_ids and set(preference.judgment_ids) < set(other.judgment_ids)
+            for other in groups[preference.completion_ids]
+        )
+    ]
 
 
 def _campaign_id(workspace: Workspace, selection: Selection) -> str | None:

@@ -57,7 +57,8 @@ class Material:
 
     def drop(self, reason: str, num: int = 1) -> None:
         """Count something that does not get into the file."""
-        self.dropped[reason] += num
+        if num:
+            self.dropped[reason] += num
 
 
 @dataclass(frozen=True)
