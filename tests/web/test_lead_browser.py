@@ -58,7 +58,8 @@ def addresses(world: LeadWorld) -> list[str]:
     task, labeler = queue(world.ws, world.campaign.id).open[0].task_id, next(iter(world.habits))
     tabs = ["", "/agreement", "/labelers", "/disagreements", "/adjudicate", "/export", "/settings"]
     others = ["/lead", "/lead/new", "/lead/people", "/lead/audit", f"/lead/people/{world.people.anna.id}/erase"]
-    return [*others, *(f"{at}{tab}" for at in (home, empty) for tab in tabs), f"{home}/adjudicate/{task}", f"{home}/labelers/{labeler}"]  # fmt: skip
+    detail = [f"{home}/adjudicate/{task}", f"{home}/labelers/{labeler}"]
+    return [*others, *detail, *(f"{at}{tab}" for at in (home, empty) for tab in tabs)]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
