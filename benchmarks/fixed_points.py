@@ -34,7 +34,7 @@ TREATMENTS = ("reward_k1", "sequence_loss", "exact", "token_k3")
 
 def distance(world: World, gradient: Callable[[Tensor], Tensor], target: Tensor) -> float:
     """KL(π ‖ target) where descent on a gradient field ends, nats."""
-    return world.distance(world.descend(gradient, num_steps=600, learning_rate=0.2), target)
+    return abs(world.distance(world.descend(gradient, num_steps=600, learning_rate=0.2), target))
 
 
 def enumerated_rows() -> list[list[str]]:
