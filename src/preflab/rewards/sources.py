@@ -48,6 +48,7 @@ def make_scorer(
     policy: PolicySide | None = None,
     *,
     reference_items: Items | None = None,
+    judges: Callable[[RewardSource], Scorer] | None = None,
     dtype: str = "float32",
     tokens_per_batch: int = 4096,
 ) -> WeightedSum:
@@ -58,6 +59,7 @@ def make_scorer(
         resolve: name of a stage, folder or Hub id → folder or Hub id (`StageContext.model_folder`).
         policy: whose completions will be scored; None: nobody's, they come as text.
         reference_items: gives the completions an ensemble's `reference` names.
+        judges: gives the scorer of a source that names an AI judge; None: there is none here.
         dtype: of models that are loaded for this.
         tokens_per_batch: tokens in one forward pass; never changes a score.
 
@@ -70,6 +72,8 @@ def make_scorer(
         scorer: Scorer
         if source.ensemble:
             name, scorer = "ensemble", _ensemble(source, resolve, policy, reference_items, dtype, tokens_per_batch)
+        elif source.judge is not None:
+            name, scorer = "judge", _judge(source, judges)
         else:
             name, scorer = _term(source, resolve, policy or PolicySide(), dtype, tokens_per_batch)
         terms.append(Term(source.name or name, source.weight, scorer))
@@ -100,6 +104,12 @@ def _ensemble(
             members.append(scorer)
     reference = reference_items(str(source.reference)) if reference_items else []
     return EnsembleScorer(members, Baselines.measure(members, reference), source.combine, source.std_coef)
+
+
+def _judge(source: RewardSource, judges: Callable[[RewardSource], Scorer] | None) -> Scorer:
+    if judges is None:
+        raise PreflabError("an AI judge as a reward", "a model, an ensemble or a function", "name it in a recipe")
+    return judges(source)
 
 
 def _base_of(card: RewardModelCard) -> str:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
+from preflab.settings.ai import JudgeSource
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.sampling import DecodingSettings
@@ -14,25 +15,39 @@ HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
 
 
 class RewardSource(Settings):
-    """One term of the reward: a reward model, an ensemble of them, a classifier or a function, with its weight."""
+    """One term of the reward: a reward model, an ensemble, a classifier, a function or an AI judge, with its weight."""
 
     model: str | None = setting(
         None,
         "A stage that makes a reward model, a folder or a Hub id of a classifier.",
-        "one of three",
+        "one of the sources",
         refers="reward",
     )
     ensemble: tuple[str, ...] = setting(
-        (), "Several reward models, by stage or folder, that score as one.", "one of three", refers="reward"
+        (), "Several reward models, by stage or folder, that score as one.", "one of the sources", refers="reward"
     )
     function: str | None = setting(
-        None, "`module:function` of (prompt, completion, columns) giving a number.", "one of three", refers="function"
+        None,
+        "`module:function` of (prompt, completion, columns) giving a number.",
+        "one of the sources",
+        refers="function",
     )
     implicit: str | None = setting(
         None,
         "A stage `dpo` or its model folder: β log π/π_ref of its policy is the reward.",
         "one of the sources; Rafailov et al. 2023, section 4",
         refers="model",
+    )
+    judge: JudgeSource | None = setting(None, "An AI judge that gives points per criterion.", "one of the sources")
+    criteria: dict[str, float] = setting({}, "For a judge: criterion → its weight.", "required for judges")
+    scale_ends: dict[str, tuple[str, str]] = setting(
+        {}, "For a judge: criterion → what 1 and 5 mean.", "choice: not at all, fully"
+    )
+    calibration: str | None = setting(
+        None,
+        "For a judge: an ai_judge stage whose lines put its points on people's scale.",
+        "choice: none",
+        refers="judgments",
     )
     combine: Literal["mean", "minimum", "mean_minus_std"] = setting(
         "mean_minus_std",
@@ -60,9 +75,11 @@ class RewardSource(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> RewardSource:
-        sources = (self.model, self.function, self.implicit, self.ensemble or None)
+        sources = (self.model, self.function, self.implicit, self.judge, self.ensemble or None)
         if sum(source is not None for source in sources) != 1:
-            raise ValueError("a reward is a `model`, an `ensemble`, a `function` or `implicit`: give one of them")
+            raise ValueError("a reward is a `model`, `ensemble`, `function`, `implicit` or `judge`: give one of them")
+        if (self.judge is None) != (not self.criteria):
+            raise ValueError("a judge needs `criteria`, such as {helpfulness: 1.0}, and nothing else takes them")
         if self.ensemble and (len(self.ensemble) < 2 or self.reference is None):
             raise ValueError("an ensemble needs at least two members and a `reference` of completions")
         return self

@@ -61,11 +61,22 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _writer_and_scorer(ctx: StageContext) -> tuple[Writer, Scorer]:
+    from functools import partial
+
     from preflab.rewards.sources import PolicySide, make_scorer
+    from preflab.stages.judge_reward import judge_scorer
+    from preflab.stages.on_policy import reference_items
 
     settings: BestOfNSettings = ctx.settings
     writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
-    return writer, make_scorer(settings.rewards, ctx.model_folder, PolicySide(writer.tokenizer), dtype=ctx.device.dtype)
+    return writer, make_scorer(
+        settings.rewards,
+        ctx.model_folder,
+        PolicySide(writer.tokenizer),
+        reference_items=partial(reference_items, ctx),
+        judges=partial(judge_scorer, ctx),
+        dtype=ctx.device.dtype,
+    )
 
 
 def _rewards(

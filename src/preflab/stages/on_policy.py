@@ -69,12 +69,14 @@ def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
 def policy_scorer(ctx: StageContext, trunk: Trunk, trunk_hash: str) -> WeightedSum:
     """The recipe's rewards; a reward adapter on the same base joins the trunk."""
     from preflab.rewards.sources import PolicySide, make_scorer
+    from preflab.stages.judge_reward import judge_scorer
 
     return make_scorer(
         ctx.settings.rewards,
         ctx.model_folder,
         PolicySide(trunk.tokenizer, trunk, trunk_hash),
         reference_items=functools.partial(reference_items, ctx),
+        judges=functools.partial(judge_scorer, ctx),
         dtype=ctx.device.dtype,
         tokens_per_batch=ctx.settings.optimiser.tokens_per_micro_batch,
     )

@@ -1,0 +1,53 @@
+"""An AI judge as a reward: the judge of a recipe's source, and its lines to people's scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from preflab.errors import PreflabError
+from preflab.stages.base import StageContext
+
+if TYPE_CHECKING:
+    from preflab.rewards.judged import JudgeScorer
+    from preflab.settings.ppo import RewardSource
+
+
+def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
+    """The scorer of a source that names a judge."""
+    from preflab.labelers.ai import RatingAsked
+    from preflab.labelers.sources import make_judge
+    from preflab.rewards.judged import JudgeScorer
+
+    assert source.judge is not None
+    judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.device.dtype)
+
+    def rate(criterion: str, asked: Sequence[tuple[str, str]]) -> list[float | None]:
+        ends = source.scale_ends.get(criterion)
+        said = judge.rate([RatingAsked(criterion, prompt, text, ends) for prompt, text in asked])
+        return [one.score for one in said]
+
+    return JudgeScorer(rate, source.criteria, _lines(ctx, source), source.name or "judge")
+
+
+def _lines(ctx: StageContext, source: RewardSource) -> dict[str, tuple[float, float]]:
+    """Criterion → (intercept, slope) that an ai_judge stage has fitted.
+
+    Raises:
+        PreflabError: that stage was not measured against people, or not by these criteria.
+    """
+    from preflab.files import read_json
+
+    if source.calibration is None:
+        return {}
+    path = ctx.inputs[source.calibration].folder / "ai_judge.json"
+    people = read_json(path)["people"] if path.exists() else None
+    fitted = people["calibration"] if people else {}
+    for name in source.criteria:
+        if fitted.get(name, {}).get("correlation") is None:
+            raise PreflabError(
+                f"{source.calibration}: no line to people's scale for {name}",
+                "an ai_judge stage with `people` who rated the same completions by this criterion",
+                "leave `calibration` out, or let people rate at least ten of its completions",
+            )
+    return {name: (fitted[name]["intercept"], fitted[name]["slope"]) for name in source.criteria}
