@@ -79,7 +79,10 @@ def label(
 
     settings = WebSettings(host, port, tuple(trusted_origin or ()), https, public_url)
     speaker = Speaker(as_json)
-    with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
+    with (
+        opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store,
+        contextlib.suppress(KeyboardInterrupt),  # the usual way to stop it; what it was doing is finished by then
+    ):
         serve(store, settings, on_ready=lambda found: announce(speaker, store, found))
     speaker.say("stopped; everything that was acknowledged is stored")
 
