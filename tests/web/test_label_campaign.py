@@ -70,7 +70,7 @@ def test_twelve_tasks_by_three_labelers(site: Site, browser: Any) -> None:
         page = site.context(browser, site.labeler(), **options).new_page()
         wrong = watched(page)
         page.goto("/")
-        page.get_by_role("link", name="Try ranking").first.click()
+        page.locator(f"a[href='/c/{campaign.id}']").first.click()
         page.get_by_role("button", name="I have read them: begin").click()
         workers.append((page, work, wrong))
     for _ in range(12):

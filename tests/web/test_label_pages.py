@@ -132,7 +132,8 @@ def test_an_edit_opens_with_the_answer_and_its_note(ws: Workspace, people: Peopl
     assert len(re.findall(r"<input[^>]*data-key[^>]* checked", page)) == 3
     again, fields = form_of(page)
     reply = browser.post(again, data=fields | RANKS | {"note": "second thought"})
-    assert reply.headers["location"] == f"/c/{campaign.id}/done"
+    assert reply.headers["location"] == f"/c/{campaign.id}/done?stored=1"
+    assert "Your change is stored" in browser.get(reply.headers["location"]).text
 
 
 def test_the_end_says_thanks_and_waiting_says_for_what(ws: Workspace, people: People, campaign: Campaign) -> None:

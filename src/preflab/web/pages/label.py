@@ -75,7 +75,7 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
         if wants_json(request):
             raise
         return not_stored(request, ws, found, seen, sent, error)
-    return onwards(request, f"/c/{campaign_id}/done" if sent.get("back") == "done" else f"/c/{campaign_id}")
+    return onwards(request, f"/c/{campaign_id}/done?stored=1" if sent.get("back") == "done" else f"/c/{campaign_id}")
 
 
 @router.post("/c/{campaign_id}/t/{task_id}/skip")
@@ -108,7 +108,7 @@ def have_read(ws: Workspaced, me: Me, campaign_id: str, fields: Fields) -> Respo
 
 
 @router.get("/c/{campaign_id}/done")
-def done(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response:
+def done(request: Request, ws: Workspaced, me: Me, campaign_id: str, stored: bool = False) -> Response:
     """What one has done, the latest first, each to be opened again."""
     seen = my_campaign(ws, me, campaign_id)
     rows = history(ws, campaign_id, me.labeler_id, SHOWN_DONE)
@@ -117,7 +117,8 @@ def done(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     own = own_progress(ws, campaign_id, me.labeler_id)
     return page(
         request, "label/done.html.j2", campaign=seen.campaign, options=seen.options,
-        rows=done_rows(rows, tasks, prompts), progress=in_words(own, seen.num_tasks), more=len(rows) == SHOWN_DONE,
+        rows=done_rows(rows, tasks, prompts), progress=in_words(own, seen.num_tasks),
+        more=len(rows) == SHOWN_DONE, stored=stored,
     )  # fmt: skip
 
 

@@ -70,9 +70,9 @@ def no_task(waiting: Waiting, lease_minutes: float) -> NoTask:
                               "seen them all. Other labelers are still at work; you can look at your answers and "
                               "change them.", False),
         "all_held": NoTask("Nothing is free just now", held),
-        "paused": NoTask("This campaign is paused", "The lead has paused it. What you have done is kept; look again "
+        "paused": NoTask("This campaign is paused", "The lead has paused it. What you did is kept; look again "
                          "later."),
-        "closed": NoTask("This campaign is closed. Thank you!", "The lead has closed it. What you have done is kept.",
+        "closed": NoTask("This campaign is closed. Thank you!", "The lead has closed it. What you did is kept.",
                          False),
     }  # fmt: skip
     return words[waiting.reason]

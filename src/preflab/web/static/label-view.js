@@ -21,27 +21,35 @@ export function openDialogs() {
   }
 }
 
-/** Gives every text that does not fit its box a button that shows the whole of it. */
+/** Gives every text or image that does not fit its box a button that shows the whole of it. */
 export function foldLong() {
-  for (const box of document.querySelectorAll("[data-foldable]")) {
-    const button = document.getElementById(box.dataset.foldable);
-    // Very long texts come with their beginning, and the whole in a fold of its own; the button opens both.
-    const rest = box.querySelectorAll("details.whole");
-    const look = () => {
-      const tooLong = box.scrollHeight > box.clientHeight + 8;
-      button.hidden = !(tooLong || rest.length || box.classList.contains("whole"));
-      document.getElementById("whole").hidden = !document.querySelector("button.unfold:not([hidden])");
-    };
-    button.addEventListener("click", () => {
-      const whole = box.classList.toggle("whole");
-      for (const fold of rest) fold.open = whole;
-      button.textContent = whole ? button.dataset.fold : button.dataset.show;
-      button.setAttribute("aria-expanded", String(whole));
-    });
-    look();
-    new ResizeObserver(look).observe(box);
-  }
+  for (const box of document.querySelectorAll("[data-foldable]")) makeFoldable(box);
   document.getElementById("whole").addEventListener("click", showOrFoldAll);
+  // Of a conversation, what was asked last is what the completions answer.
+  const prompt = document.getElementById("text-prompt");
+  if (prompt.querySelector(".turns")) prompt.scrollTop = prompt.scrollHeight;
+}
+
+function makeFoldable(box) {
+  const button = document.getElementById(box.dataset.foldable);
+  const image = box.querySelector("img");
+  // Very long texts come with their beginning, and the whole in a fold of its own; the button opens both.
+  const rest = box.querySelectorAll("details.whole");
+  const cut = () => box.scrollHeight > box.clientHeight + 8 || rest.length > 0;
+  const smaller = () => image && image.naturalWidth > image.width + 8 && image.width < box.clientWidth - 8;
+  const look = () => {
+    button.hidden = !(box.classList.contains("whole") || cut() || smaller());
+    document.getElementById("whole").hidden = !document.querySelector("button.unfold:not([hidden])");
+  };
+  button.addEventListener("click", () => {
+    const whole = box.classList.toggle("whole");
+    for (const fold of rest) fold.open = whole;
+    button.textContent = whole ? button.dataset.fold : button.dataset.show;
+    button.setAttribute("aria-expanded", String(whole));
+  });
+  look();
+  new ResizeObserver(look).observe(box);
+  image?.addEventListener("load", look);
 }
 
 function showOrFoldAll() {

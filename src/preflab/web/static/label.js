@@ -157,7 +157,7 @@ function begin() {
     saving.resume();
   }
   sendLeftBehind(form.dataset.labeler, form.dataset.task).then(({ sent, refused }) => {
-    if (refused > 0) say("unsaved", "An earlier answer kept in this browser was not accepted; find it under “What you have done”.");
+    if (refused > 0) say("unsaved", "An earlier answer kept in this browser was not accepted; find it under “What you judged”.");
     else if (sent > 0) say("saved", "An earlier answer kept in this browser has been sent.");
   });
 }
