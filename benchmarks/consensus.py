@@ -25,10 +25,11 @@ from running import table, write_json  # noqa: E402
 
 from preflab.feedback.agreement import agreement  # noqa: E402
 from preflab.feedback.asking import consensus_accuracy  # noqa: E402
-from preflab.feedback.consensus import consensus_of  # noqa: E402
+from preflab.feedback.consensus import consensus_of, reliabilities  # noqa: E402
+from preflab.feedback.gold import known_outcomes  # noqa: E402
 from preflab.feedback.groups import find_groups  # noqa: E402
 from preflab.feedback.pairs import all_votes  # noqa: E402
-from preflab.feedback.readout import readouts  # noqa: E402
+from preflab.feedback.readout import standings  # noqa: E402
 from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED  # noqa: E402
 from simulated_campaigns import BAD, SimulatedCampaign, campaign  # noqa: E402
 
@@ -108,14 +109,17 @@ def methods(seeds: int, manners: tuple[tuple[str, str], ...] = BAD) -> dict[str,
 
 def named_rightly(world: SimulatedCampaign) -> bool:
     """Exactly the bad labelers are named, each by its right name."""
-    found = {row.labeler_id: row.standing for row in readouts(world.judgments, world.gold)}
-    return all(found[name] == STANDING[manner] for name, manner in world.manners.items())
+    votes = all_votes(world.judgments)
+    found = reliabilities(world.judgments, known=known_outcomes(world.judgments, world.gold))
+    called = standings(world.judgments, votes, found, world.gold)
+    return all(called[name] == STANDING[manner] for name, manner in world.manners.items())
 
 
 def lowest_are_bad(world: SimulatedCampaign) -> bool:
-    """The bad labelers are the least reliable ones of the list."""
+    """The bad labelers are the least reliable ones."""
     bad = {name for name, manner in world.manners.items() if manner != "attentive"}
-    return {row.labeler_id for row in readouts(world.judgments, world.gold)[: len(bad)]} == bad
+    found = reliabilities(world.judgments, known=known_outcomes(world.judgments, world.gold))
+    return set(sorted(found, key=lambda name: found[name].accuracy)[: len(bad)]) == bad
 
 
 def naming(seeds: int) -> list[list[str]]:

@@ -119,8 +119,8 @@ def test_nobody_is_named_on_few_tasks() -> None:
 
 
 def test_nobody_is_named_on_few_votes() -> None:
-    assert standing(0.5, 100, num_votes=149) == TOO_FEW
-    assert standing(0.5, 100, num_votes=150) == CARELESS
+    assert standing(0.5, 100, num_votes=109) == TOO_FEW
+    assert standing(0.5, 100, num_votes=110) == CARELESS
 
 
 def test_a_member_of_a_group_is_not_a_bad_labeler() -> None:

@@ -1,117 +1,152 @@
-"""Known answers: campaigns with known utilities and known bad labelers, through assignment, EM and consensus.
+"""Known answers: campaigns with known utilities and known bad labelers, through assignment, EM, order and read-outs.
 
-The generator is the test's own (not `labelers/simulated`): quality N(0, 1), each labeler's noise uniform in 0.6 to 1.3,
-a tie when two perceived qualities are nearer than 0.35; 12 labelers, of whom two are random and one reads the scale
+The campaigns are those of tests/simulated_campaigns.py: 12 labelers, of whom two are random and one reads the scale
 backwards; 200 prompts of 4 completions, 3 labels each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
+import importlib
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from preflab.feedback.agreement import agreement
-from preflab.feedback.assignment import assign
-from preflab.feedback.consensus import labeler_weights, preferences_of, reliabilities
-from preflab.records import Judgment, Preference, RankingAnswer
+from preflab.feedback.asking import consensus_accuracy
+from preflab.feedback.consensus import consensus_of, labeler_weights, preferences_of, reliabilities
+from preflab.feedback.gold import known_outcomes
+from preflab.feedback.pairs import all_votes
+from preflab.feedback.readout import standings
+from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED, TOO_FEW, review_order
+from preflab.records import Preference
+from simulated_campaigns import BAD, SimulatedCampaign, campaign
 
-NUM_SEEDS, NUM_TASKS, NUM_COMPLETIONS, OVERLAP = 12, 200, 4, 3
-RANDOM, REVERSED = ("l00", "l01"), "l02"
-LABELERS = [f"l{i:02d}" for i in range(12)]
-
-
-def dense_ranks(perceived: np.ndarray) -> tuple[int, ...]:
-    order = np.argsort(-perceived)
-    ranks, current, best = [0] * len(perceived), 0, np.inf
-    for i in order:
-        if best - perceived[i] >= 0.35:
-            best, current = perceived[i], current + 1
-        ranks[i] = current
-    return tuple(ranks)
+NUM_SEEDS = 10
+RANDOM, REVERSE = ("l00", "l01"), "l02"
+TRUE_STANDING = {"random": CARELESS, "reversed": REVERSED, "attentive": IN_LINE}
 
 
-def judgment(task: str, labeler: str, ranks: tuple[int, ...]) -> Judgment:
-    return Judgment(
-        id=f"{task}/{labeler}", campaign_id="c", task_id=task, prompt_id=task, completion_ids=tuple("abcd"),
-        shown_order=(0, 1, 2, 3), question="?", polarity=1, answer=RankingAnswer(ranks), labeler_id=labeler,
-        labeler_kind="simulated",
-    )  # fmt: skip
+def accuracy(world: SimulatedCampaign, preferences: list[Preference]) -> float:
+    """Pairs whose consensus agrees with the truth; an undecided pair counts half."""
+    points = []
+    for quality, preference in zip(world.quality, preferences, strict=True):
+        chosen = {(i, j) for i, j, _ in preference.chosen_rejected()}
+        for i, j in combinations(range(len(quality)), 2):
+            better = (i, j) if quality[i] > quality[j] else (j, i)
+            points.append(1.0 if better in chosen else 0.0 if better[::-1] in chosen else 0.5)
+    return float(np.mean(points))
 
 
-@cache
-def campaign(seed: int, bad: bool) -> tuple[np.ndarray, tuple[Judgment, ...]]:
-    """True qualities (tasks, completions) and the judgments."""
-    rng = np.random.default_rng(seed)
-    quality = rng.normal(size=(NUM_TASKS, NUM_COMPLETIONS))
-    noise = dict(zip(LABELERS, rng.uniform(0.6, 1.3, len(LABELERS)), strict=True))
-    tasks = [f"{i:03d}" for i in range(NUM_TASKS)]
-    judgments = []
-    for row, (task, chosen) in enumerate(zip(tasks, assign(tasks, LABELERS, OVERLAP, seed), strict=True)):
-        for name in chosen:
-            sign = 0 if bad and name in RANDOM else -1 if bad and name == REVERSED else 1
-            truth = quality[row] * sign
-            perceived = truth + noise[name] * rng.normal(size=NUM_COMPLETIONS)
-            judgments.append(judgment(task, name, dense_ranks(perceived)))
-    return quality, tuple(judgments)
-
-
-def accuracy(quality: np.ndarray, preferences: list[Preference]) -> float:
-    """Pairs whose consensus agrees with the truth; an unresolved pair counts half."""
-
-    def points() -> Iterator[float]:
-        for row, preference in enumerate(preferences):
-            margins = {(pair.first, pair.second): pair.margin for pair in preference.pairs}
-            for i, j in combinations(range(NUM_COMPLETIONS), 2):
-                yield 0.5 + 0.5 * np.sign(margins[i, j]) * np.sign(quality[row, i] - quality[row, j])
-
-    return float(np.mean(list(points())))
-
-
-def scores(method: str, bad: bool) -> np.ndarray:
+def scores(method: str, manners: tuple[tuple[str, str], ...], turned: tuple[str, ...] = ()) -> np.ndarray:
     """Pair accuracy per seed."""
-    return np.array(
-        [
-            accuracy(quality, preferences_of(judgments, method))
-            for quality, judgments in (campaign(seed, bad) for seed in range(NUM_SEEDS))
-        ]
-    )
+    worlds = [campaign(seed, manners=manners) for seed in range(NUM_SEEDS)]
+    return np.array([accuracy(w, preferences_of(w.judgments, method, confirmed_reversed=turned)) for w in worlds])
+
+
+def named(world: SimulatedCampaign) -> dict[str, str]:
+    known = known_outcomes(world.judgments, world.gold)
+    found = reliabilities(world.judgments, known=known)
+    return standings(world.judgments, all_votes(world.judgments), found, world.gold)
+
+
+def exactly_right(world: SimulatedCampaign) -> bool:
+    return named(world) == {name: TRUE_STANDING[manner] for name, manner in world.manners.items()}
 
 
 def test_em_beats_the_majority_when_a_quarter_is_bad() -> None:
-    em, majority = scores("one_coin_em", bad=True), scores("majority", bad=True)
+    em, majority = scores("one_coin_em", BAD), scores("majority", BAD)
     assert (em > majority).all()
     assert (em - majority).mean() > 0.04
-    assert 0.79 < em.mean() < 0.85
+    assert 0.78 < em.mean() < 0.85
+
+
+def test_a_confirmed_reversal_is_worth_something() -> None:
+    plain, turned = scores("one_coin_em", BAD), scores("one_coin_em", BAD, (REVERSE,))
+    assert (turned - plain).mean() > 0.005
 
 
 def test_em_costs_nothing_when_all_are_good() -> None:
-    assert (scores("one_coin_em", bad=False) - scores("majority", bad=False)).mean() > -0.005
+    assert (scores("one_coin_em", ()) - scores("majority", ())).mean() > -0.005
 
 
-def test_the_bad_labelers_are_found() -> None:
+def test_the_bad_labelers_weigh_little() -> None:
     careless = []
     for seed in range(NUM_SEEDS):
-        weights = labeler_weights(campaign(seed, True)[1])
-        assert weights[REVERSED] == 0.0
+        weights = labeler_weights(campaign(seed).judgments)
+        assert weights[REVERSE] == 0.0
         bad = max(weights[name] for name in RANDOM)
-        good = min(weight for name, weight in weights.items() if name not in (*RANDOM, REVERSED))
-        assert bad < min(good, 0.25)
+        good = min(weight for name, weight in weights.items() if name not in (*RANDOM, REVERSE))
+        assert bad < min(good, 0.5)
         careless += [weights[name] for name in RANDOM]
-    assert np.mean(careless) < 0.1
+    assert np.mean(careless) < 0.15
 
 
-def test_reversed_and_careless_are_told_apart() -> None:
-    for seed in range(NUM_SEEDS):
-        found = reliabilities(campaign(seed, True)[1])
-        assert found[REVERSED].accuracy < 0.35
-        assert all(0.35 < found[name].accuracy < 0.63 for name in RANDOM)
+def test_after_sixty_tasks_exactly_the_bad_ones_are_named() -> None:
+    # At least 19 of 20 runs; 20 of 20 were seen, and 60 of 60 by benchmarks/consensus.py.
+    right = [exactly_right(campaign.__wrapped__(seed, num_tasks=240)) for seed in range(20)]
+    assert sum(right) >= 19
+
+
+def test_with_gold_tasks_forty_are_enough() -> None:
+    right = [exactly_right(campaign.__wrapped__(seed, num_tasks=160, gold_share=0.1)) for seed in range(20)]
+    assert sum(right) >= 19
+
+
+def test_after_twenty_tasks_they_are_only_ranked_for_review() -> None:
+    lowest = 0
+    for seed in range(20):
+        world = campaign.__wrapped__(seed, num_tasks=80, gold_share=0.1)
+        assert set(named(world).values()) == {TOO_FEW}
+        found = {name: reliable.accuracy for name, reliable in reliabilities(world.judgments).items()}
+        order = review_order(found, dict.fromkeys(found, 20))
+        assert len(order) == 12
+        lowest += set(order[:3]) == {*RANDOM, REVERSE}
+    assert lowest >= 13  # better than chance by far, and not good enough to name anyone
 
 
 def test_leave_one_out_sees_the_reversed_one_too() -> None:
-    table = agreement(campaign(0, True)[1]).labelers
+    table = agreement(campaign(0).judgments).labelers
     values = {name: row.with_others.value or 0.0 for name, row in table.items()}
-    assert min(values, key=lambda name: values[name]) == REVERSED
-    assert values[REVERSED] < 0.4
+    assert min(values, key=lambda name: values[name]) == REVERSE
+    assert values[REVERSE] < 0.4
+
+
+def test_what_more_labels_bring_is_foretold_from_the_agreement() -> None:
+    strict = agreement(campaign(1, manners=()).judgments).strict.value or 0.0
+    for num in (1, 3, 5):
+        world = campaign(1, manners=(), overlap=num)
+        sums: dict[tuple[str, int, int], int] = {}
+        for vote in all_votes(world.judgments):
+            sums[vote[1:4]] = sums.get(vote[1:4], 0) + vote.outcome
+        right = [
+            (total > 0) == (world.quality[int(task), i] > world.quality[int(task), j])
+            for (task, i, j), total in sums.items()
+            if total
+        ]
+        assert np.mean(right) == pytest.approx(consensus_accuracy(strict, num), abs=0.03)
+
+
+def test_few_pairs_stay_open() -> None:
+    found = consensus_of(campaign(0).judgments)
+    num_open = sum(len(consensus.unresolved) for consensus in found)
+    assert 0 < num_open < 0.08 * sum(len(consensus.pairs) for consensus in found)
+    assert {consensus.method for consensus in found} == {"kemeny"}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # crowd-kit's and its libraries' own
+def test_at_least_as_good_as_crowd_kit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean of ten seeds, 3 of 12 labelers bad, 3 labels per task; a development tool, skipped where it is missing."""
+    pytest.importorskip("crowdkit", reason="crowd-kit is not installed; only this comparison needs it")
+    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
+    found = importlib.import_module("consensus").methods(10)
+    mean = {name: float(np.mean(values)) for name, values in found.items()}
+    ours = mean["preflab: one-coin EM, Kemeny"]
+    others = {name: value for name, value in mean.items() if name.startswith("crowd-kit")}
+    assert len(others) == 8
+    with_ties = [value for name, value in others.items() if name.endswith("three classes") and "OneCoin" not in name]
+    assert ours >= max(with_ties)
+    # Without its tied votes Dawid–Skene turns the reversed labeler round silently; we do when a lead has confirmed it.
+    assert mean["preflab: the same, reversal confirmed"] >= max(others.values())

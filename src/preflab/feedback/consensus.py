@@ -161,18 +161,6 @@ def task_consensus(
     return Consensus(judgments[0].task_id, preference, tuple(pairs), found.method, found.num_orders, num_open)
 
 
-def task_preference(
-    judgments: Sequence[Judgment],
-    weights: Mapping[str, float],
-    fail_share: float = 0.5,
-    *,
-    decision: Judgment | None = None,
-    texts: Mapping[str, str] | None = None,
-) -> Preference:
-    """The preference of `task_consensus`."""
-    return task_consensus(judgments, weights, fail_share, decision=decision, texts=texts).preference
-
-
 def consensus_of(
     judgments: Iterable[Judgment],
     method: str = "one_coin_em",

@@ -62,12 +62,11 @@ def readouts(
     votes = all_votes(judgments, confirmed_reversed, criterion)
     found = one_coin_em(votes, known=known_outcomes(judgments, gold, criterion))
     weights, others = relative_weights(found), leave_one_out(votes)
-    apart = {name for group in find_groups(votes, seed) for name in group.members}
+    called = standings(judgments, votes, found, gold, seed)
     cast, given = _by_labeler(votes), _judgments_by_labeler(judgments)
     table = []
     for name, own in given.items():
         reliable = found.get(name, Reliability(PRIOR_MEAN, 0))
-        on_gold = gold_counts(own, gold, criterion)
         table.append(
             LabelerReadout(
                 labeler_id=name,
@@ -76,17 +75,42 @@ def readouts(
                 reliability=reliable.accuracy,
                 weight=weights.get(name, 0.0),
                 with_others=share(others.get(name, {}), seed),
-                gold=share(on_gold, seed),
+                gold=share(gold_counts(own, gold, criterion), seed),
                 ties=share(tie_counts(cast.get(name, [])), seed),
                 fails=share(fail_counts(own), seed),
                 first_shown=share(first_shown_counts(own, criterion), seed),
                 median_seconds=median_seconds(own),
-                standing=standing(
-                    reliable.accuracy, len(own), reliable.num_votes, num_gold=len(on_gold), in_group=name in apart
-                ),
+                standing=called[name],
             )
         )
     return sorted(table, key=lambda row: (row.reliability, row.labeler_id))
+
+
+def standings(
+    judgments: Sequence[Judgment],
+    votes: Sequence[Vote],
+    reliabilities: Mapping[str, Reliability],
+    gold: Collection[str] = (),
+    seed: int = 0,
+) -> dict[str, str]:
+    """Labeler → what may be said of them (`standing.standing`), members of a group told apart from bad labelers.
+
+    Args:
+        judgments: those that count.
+        votes: theirs.
+        reliabilities: from these votes.
+        gold: the gold tasks.
+        seed: of the search for groups.
+    """
+    apart = {name for group in find_groups(votes, seed) for name in group.members}
+    called = {}
+    for name, own in _judgments_by_labeler(judgments).items():
+        reliable = reliabilities.get(name, Reliability(PRIOR_MEAN, 0))
+        num_gold = sum(judgment.task_id in gold for judgment in own)
+        called[name] = standing(
+            reliable.accuracy, len(own), reliable.num_votes, num_gold=num_gold, in_group=name in apart
+        )
+    return called
 
 
 def first_shown_counts(judgments: Iterable[Judgment], criterion: str | None = None) -> Counts:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from preflab.feedback.pairs import Vote
-from preflab.feedback.standing import standing as standing
 
 PRIOR_MEAN, PRIOR_WEIGHT = 0.7, 2.0
 """What is believed of a labeler nobody has seen, and how many votes that belief is worth."""

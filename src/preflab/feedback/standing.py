@@ -17,9 +17,9 @@ MIN_TASKS, MIN_TASKS_WITH_GOLD = 60, 40
 """Tasks before a labeler may be named, without and with gold tasks among them."""
 MIN_GOLD = 4
 """Gold tasks that make the lower number enough."""
-MIN_VOTES = 150
+MIN_VOTES = 110
 """Strict votes before a labeler may be named: 60 tasks with one pair each are not enough."""
-REVERSED_BELOW, CARELESS_BELOW = 0.34, 0.65
+REVERSED_BELOW, CARELESS_BELOW = 0.345, 0.645
 
 TOO_FEW, IN_LINE, CARELESS, REVERSED, GROUP = "too few tasks to say", "in line", "careless?", "reversed?", "group"
 

@@ -38,6 +38,7 @@ def _preferences(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
     return [
         Grid([figure for figure in figures if figure is not None]),
         Fold("Every labeler", [_labelers(found, who)]),
+        *([Fold("Alpha, kappa, tau and W", [_coefficients(found)])] if found.get("coefficients") else []),
         _outcome(run, found, who, sources),
     ]
 
@@ -123,6 +124,26 @@ def _labelers(found: dict[str, Any], who: str) -> Table:
     head = ["labeler", "kind", "tasks", "reliability", "weight", "ties", "F", "standing", "known habit", "record"]
     caption = f"{who[0].upper()}{who[1:]}, most reliable first. A weight of 0 leaves a labeler’s votes out."
     return Table(head, rows, "", caption)
+
+
+COEFFICIENTS = {
+    "tau_b": "Kendall’s tau-b between two rankings, mean",
+    "w": "Kendall’s W among a task’s rankings, mean",
+    "pair_alpha": "Krippendorff’s alpha of the votes on pairs, ordinal",
+    "pair_fleiss": "Fleiss’ kappa of the votes on pairs",
+    "alpha": "Krippendorff’s alpha of the thumbs, nominal",
+    "fail_alpha": "Krippendorff’s alpha of the F marks, nominal",
+}
+
+
+def _coefficients(found: dict[str, Any]) -> Table:
+    """Every coefficient with its interval; where it is undefined, why."""
+    rows = []
+    for name, estimate in sorted(found.get("coefficients", {}).items()):
+        text = estimate["note"] or interval_text(estimate, number)
+        rows.append([Cell(COEFFICIENTS.get(name, name.replace("_", " ").replace(":", " of "))), *numbers(text)])
+    caption = "95\u00a0% intervals over tasks. 0 is chance, except for W: about 1 / labelers per task."
+    return Table(["agreement beyond chance", "value"], rows, "", caption)
 
 
 def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> Table:

@@ -26,7 +26,10 @@ needs_torch = False
 def run(ctx: StageContext) -> StageResult:
     """Weigh the labelers, agree on every task, store and freeze the preferences."""
     from preflab.feedback.agreement import agreement
+    from preflab.feedback.coefficients import coefficients
     from preflab.feedback.consensus import consensus_of, counted, labeler_weights, reliabilities
+    from preflab.feedback.pairs import all_votes
+    from preflab.feedback.readout import standings
 
     settings: PreferencesSettings = ctx.settings
     given, listed = listed_judgments(ctx, settings.judgments)
@@ -51,14 +54,16 @@ def run(ctx: StageContext) -> StageResult:
     query = {"campaign_id": listed["campaign_id"], "consensus": settings.consensus, "fail_share": settings.fail_share}
     query |= {"criterion": criterion} if criterion else {}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, ctx.seed)
+    found, reliable = agreement(judgments, ctx.seed), reliabilities(judgments, confirmed_reversed=turned)
     table = labeler_table(
         ctx.workspace.labelers(sorted(found.labelers)),
         found,
-        reliabilities(judgments, confirmed_reversed=turned),
+        reliable,
         labeler_weights(judgments, settings.consensus, confirmed_reversed=turned),
+        standings(judgments, all_votes(judgments, turned), reliable),
     )
-    write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings))
+    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments, ctx.seed).items()}
+    write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings) | {"coefficients": measured})
     return StageResult(_summary(found, pairs), _figures(found, pairs))
 
 
@@ -88,10 +93,9 @@ def labeler_table(
     found: Agreement,
     reliability: Mapping[str, Reliability],
     weights: Mapping[str, float],
+    called: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """One row per labeler, the most reliable first; `truth` holds a simulated labeler's known habit and vices."""
-    from preflab.feedback.standing import standing
-
     rows = []
     for labeler in labelers:
         own, reliable = found.labelers[labeler.id], reliability[labeler.id]
@@ -104,7 +108,7 @@ def labeler_table(
                 "num_votes": reliable.num_votes,
                 "reliability": reliable.accuracy,
                 "weight": weights[labeler.id],
-                "standing": standing(reliable.accuracy, own.num_tasks, reliable.num_votes),
+                "standing": called[labeler.id],
                 "agreement_with_others": asdict(own.with_others),
                 "ties": asdict(own.ties),
                 "fails": asdict(own.fails),
