@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN = 3.0
 """Seconds between two looks at the database."""
+SECONDS_AT_MOST = 60.0
+"""After so many seconds with new judgments the stages are asked again, done or not: they know best."""
 
 
 def until_answered(
@@ -21,7 +23,8 @@ def until_answered(
 ) -> list[Line]:
     """Look for new judgments until no stage waits for people; `again` does what has become possible.
 
-    Ctrl-C ends it at any moment: answers are in the database, and nothing else is under way.
+    A look reads two numbers and gets in nobody's way. Ctrl-C ends it at any moment: answers are in the database, and
+    nothing else is under way.
     """
     from preflab.store.opening import opened
 
@@ -29,7 +32,7 @@ def until_answered(
         while waiting := [line for line in lines if line.state == "waiting"]:
             said = "; ".join(f"{line.name}: {line.summary}" for line in waiting)
             print(f"waiting for people. {said}. {_where(waiting)}Ctrl-C stops waiting", file=sys.stderr, flush=True)
-            _until_news(store, pause)
+            _until_news(store, waiting, pause)
             lines = again()
     return lines
 
@@ -39,11 +42,26 @@ def _where(waiting: Sequence[Line]) -> str:
     return f"{links} (`preflab label` serves it). " if links else ""
 
 
-def _until_news(store: Workspace, pause: float) -> None:
-    """Returns once there are more judgments than when it was called."""
-    before = _num_judgments(store)
-    while _num_judgments(store) == before:
+def _until_news(store: Workspace, waiting: Sequence[Line], pause: float) -> None:
+    """Returns when a campaign looks done, or has had new judgments for a while."""
+    before, began = _num_judgments(store), time.monotonic()
+    while True:
+        news = _num_judgments(store) != before
+        if news and (any(_looks_done(store, line) for line in waiting) or time.monotonic() - began > SECONDS_AT_MOST):
+            return
         time.sleep(pause)
+
+
+def _looks_done(store: Workspace, line: Line) -> bool:
+    """Whether the campaign behind the line has its labels; True where only the stage itself can tell."""
+    from preflab.labelling.campaigns import campaign_view
+    from preflab.labelling.errors import NotFound
+
+    try:
+        view = campaign_view(store, line.link.rpartition("/c/")[2])
+    except NotFound:
+        return True
+    return view.num_done >= view.num_tasks
 
 
 def _num_judgments(store: Workspace) -> int:
