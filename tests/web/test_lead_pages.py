@@ -130,6 +130,8 @@ def test_an_adjudicator_of_one_campaign_does_not_see_the_other(ws: Workspace, pe
     task = ws.tasks(campaign_id=other.id)[0].id
     assert browser.get(f"/lead/c/{mine.id}/adjudicate/{task}").status_code == 404
     assert browser.get(f"/lead/c/{mine.id}").status_code == 403
+    assert said(browser.get("/lead/adjudicate")).count("Nothing is left open") == 1
+    assert 'href="/lead/adjudicate"' in browser.get("/").text
 
 
 def new_form(**other: str) -> dict[str, str]:

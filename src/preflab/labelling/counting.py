@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
@@ -21,6 +21,7 @@ from preflab.store.database import reading
 from preflab.store.workspace import Workspace
 
 Found = TypeVar("Found")
+Key = tuple[str, ...]
 KEPT = 64
 """Results kept in memory, the longest unused forgotten first."""
 PATIENCE = 10.0
@@ -35,7 +36,8 @@ class _Kept:
     took: float
 
 
-_kept: OrderedDict[tuple[object, ...], _Kept] = OrderedDict()
+_kept: OrderedDict[Key, _Kept] = OrderedDict()
+_computing: dict[Key, RLock] = {}
 _lock = Lock()
 
 
@@ -57,9 +59,23 @@ def kept(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Found
             _kept.move_to_end(key)
             value: Found = found.value
             return value
+    with _lock:
+        computing = _computing.setdefault(key, RLock())
+    with computing:
+        return _computed(key, state, now, compute)
+
+
+def _computed(key: Key, state: tuple[object, ...], asked: float, compute: Callable[[], Found]) -> Found:
+    """Compute and keep, unless another thread has done it since it was asked for."""
+    with _lock:
+        found = _kept.get(key)
+    if found and found.at >= asked and found.state == state:
+        done: Found = found.value
+        return done
+    started = time.monotonic()
     value = compute()
     with _lock:
-        _kept[key] = _Kept(state, value, time.monotonic(), time.monotonic() - now)
+        _kept[key] = _Kept(state, value, time.monotonic(), time.monotonic() - started)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     return value

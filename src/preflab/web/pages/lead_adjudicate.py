@@ -11,15 +11,18 @@ from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
 from preflab.labelling.adjudication import Case, case_of, decide, disagreements, queue
-from preflab.labelling.campaigns import CampaignView
+from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.errors import NotFound
 from preflab.records import Answer, LikertAnswer, PairOutcome, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Adjudicator, Workspaced
-from preflab.web.pages.lead_common import campaign_page, prompts_of, to_adjudicate
+from preflab.web.pages.lead_common import campaign_page, lead_page, may_adjudicate, prompts_of, to_adjudicate
 
 router = APIRouter(prefix="/lead/c/{campaign_id}", include_in_schema=False)
+
+
+overview = APIRouter(prefix="/lead/adjudicate", include_in_schema=False)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,14 @@ class Shown:
     """Of its field."""
     rank: str
     """What is chosen: a number, `F`, or "" for nothing."""
+
+
+@overview.get("")
+def campaigns(request: Request, ws: Workspaced, me: Adjudicator) -> Response:
+    """The campaigns one may settle tasks in, each with how many wait."""
+    mine = [view for view in list_campaigns(ws) if may_adjudicate(me, view.campaign.id)]
+    cards = [(view, len(queue(ws, view.campaign.id).open)) for view in mine]
+    return lead_page(request, "adjudicate.html.j2", cards=sorted(cards, key=lambda card: -card[1]))
 
 
 @router.get("/adjudicate")

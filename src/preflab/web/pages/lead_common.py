@@ -57,9 +57,14 @@ def to_adjudicate(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
         NotFound: there is none of this id, or it is not theirs; which of the two is not said.
     """
     view = campaign_view(ws, campaign_id)
-    if me.role != "lead" and me.campaign_ids and campaign_id not in me.campaign_ids:
+    if not may_adjudicate(me, campaign_id):
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
     return view
+
+
+def may_adjudicate(me: Account, campaign_id: str) -> bool:
+    """Leads everywhere; an adjudicator where the invitation says so, or everywhere if it names nothing."""
+    return me.role == "lead" or not me.campaign_ids or campaign_id in me.campaign_ids
 
 
 def path_is(request: Request, target: str, *, exact: bool = False) -> bool:

@@ -19,6 +19,7 @@ ROUTERS = (
     lead_people.router,
     lead_audit.router,
     lead_labelers.router,
+    lead_adjudicate.overview,
     lead_adjudicate.router,
     lead_export.router,
     lead_settings.router,
