@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from preflab.records import Completion, Prompt, RankingAnswer
+from preflab.records import (
+    Answer,
+    Completion,
+    LikertAnswer,
+    Prompt,
+    RankingAnswer,
+    SideBySideAnswer,
+    ThumbsAnswer,
+)  # fmt: skip
 from preflab.store.workspace import Workspace
+from preflab.web.api.order import as_in_task, as_shown
 from web_app import People, client, make_campaign, script, simple_texts
 
 
@@ -19,12 +30,13 @@ def test_a_task_comes_without_what_a_labeler_must_not_know(ws: Workspace, people
     found = robot.get(f"/api/v1/campaigns/{campaign.id}/next").json()
     turn = found["turn"]
     assert found["must_read"] == 1
-    assert [spans[0]["text"] for spans in turn["completions"]] == ["one", "two", "three"]
-    assert sorted(turn["shown_order"]) == [0, 1, 2]
+    texts = [spans[0]["text"] for spans in turn["completions"]]
+    assert sorted(texts) == ["one", "three", "two"]
+    assert "shown_order" not in turn  # the task's own order may tell who wrote what
     assert turn["revision"] == 0
     assert turn["answer"] is None
     again = robot.get(f"/api/v1/campaigns/{campaign.id}/next").json()["turn"]
-    assert (again["task_id"], again["shown_order"]) == (turn["task_id"], turn["shown_order"])
+    assert (again["task_id"], again["completions"]) == (turn["task_id"], turn["completions"])
     read = f"/api/v1/campaigns/{campaign.id}/instructions/read"
     assert robot.post(read, json={"version": 1}).status_code == 204
     assert robot.get(f"/api/v1/campaigns/{campaign.id}/next").json()["must_read"] is None
@@ -37,6 +49,31 @@ def take(robot: Any, campaign_id: str) -> dict[str, Any]:
     return turn
 
 
+def texts_of(turn: dict[str, Any]) -> list[str]:
+    """The completions as they were given."""
+    return [spans[0]["text"] for spans in turn["completions"]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown_order", "in_task"),
+    [
+        (RankingAnswer((2, 1, None)), (2, 0, 1), RankingAnswer((1, None, 2))),
+        (RankingAnswer((1, 2), {"overall": (7, 3)}), (1, 0), RankingAnswer((2, 1), {"overall": (3, 7)})),
+        (SideBySideAnswer("first", None, (False, True)), (1, 0), SideBySideAnswer("second", None, (True, False))),
+        (SideBySideAnswer("first"), (0, 1), SideBySideAnswer("first")),
+        (SideBySideAnswer("equal"), (1, 0), SideBySideAnswer("equal")),
+        (SideBySideAnswer(None, 0), (2, 0, 1), SideBySideAnswer(None, 2)),
+        (SideBySideAnswer(None, 2), (2, 0, 1), SideBySideAnswer(None, 1)),
+        (LikertAnswer({"a": (5, 1, 3)}), (2, 0, 1), LikertAnswer({"a": (1, 3, 5)})),
+        (ThumbsAnswer((True, False, None), (False, False, True)), (1, 2, 0),
+         ThumbsAnswer((None, True, False), (True, False, False))),
+    ],
+)  # fmt: skip
+def test_answers_are_aligned_with_what_was_shown(answer: Answer, shown_order: tuple[int, ...], in_task: Answer) -> None:
+    assert as_in_task(answer, shown_order) == in_task
+    assert as_shown(in_task, shown_order) == answer
+
+
 def test_what_is_acknowledged_is_stored_once(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(2))
     robot = script(ws, people.anna)
@@ -47,9 +84,13 @@ def test_what_is_acknowledged_is_stored_once(ws: Workspace, people: People) -> N
     assert first.status_code == 201
     stored = ws.judgments()
     assert [judgment.id for judgment in stored] == [first.json()["judgment_id"]]
-    assert stored[0].answer == RankingAnswer((2, 1, None))
+    assert isinstance(stored[0].answer, RankingAnswer)
+    by_text = dict(zip(texts_of(turn), [2, 1, None], strict=True))
+    own_order = [each.text for each in ws.completions(stored[0].completion_ids)]
+    assert stored[0].answer.ranks == tuple(by_text[text] for text in own_order)
+    assert [own_order[index] for index in stored[0].shown_order] == texts_of(turn)
+    assert robot.get(f"/api/v1/tasks/{turn['task_id']}").json()["answer"] == {"ranks": [2, 1, "F"]}
     assert (stored[0].note, stored[0].flagged, stored[0].active_ms) == ("because", True, 8000)
-    assert list(stored[0].shown_order) == turn["shown_order"]
     second = robot.post(path, json=body)
     assert second.status_code == 200
     assert second.json() == first.json() | {"repeated": True}
@@ -143,7 +184,8 @@ def test_a_lead_makes_runs_and_reads_a_campaign(ws: Workspace, people: People) -
     late = lead.patch(f"/api/v1/campaigns/{campaign_id}", json={"revision": 1, "changes": {"hourly_cost": 30}})
     assert late.status_code == 409
     turn = take(robot, campaign_id)
-    judged = {"key": "k", "answer": {"ranks": [2, 1, 3]}}
+    best, worst = texts_of(turn).index("No."), texts_of(turn).index("So.")
+    judged = {"key": "k", "answer": {"ranks": [1 if i == best else 3 if i == worst else 2 for i in range(3)]}}
     assert robot.post(f"/api/v1/tasks/{turn['task_id']}/judgments", json=judged).status_code == 201
     lines = lead.get(f"/api/v1/campaigns/{campaign_id}/judgments").text.splitlines()
     assert [json.loads(line)["answer"]["ranks"] for line in lines] == [[2, 1, 3]]
@@ -152,12 +194,46 @@ def test_a_lead_makes_runs_and_reads_a_campaign(ws: Workspace, people: People) -
         json.loads(line) for line in lead.get(f"/api/v1/campaigns/{campaign_id}/preferences").text.splitlines()
     ]
     assert preferences[0]["ranks"] == [2, 1, 3]
+    summary = lead.get(f"/api/v1/campaigns/{campaign_id}/summary").json()
+    assert (summary["num_done"], summary["num_labels"], summary["revision"]) == (1, 1, 2)
+    assert summary["options"]["hourly_cost"] == 20
+    assert "Anna" not in json.dumps(summary)
+    archive = lead.get(f"/api/v1/campaigns/{campaign_id}/export", params={"format": "trl-explicit"})
+    with zipfile.ZipFile(io.BytesIO(archive.content)) as files:
+        rows = [json.loads(line) for line in files.read("new.trl-explicit.jsonl").splitlines()]
+    assert {(row["chosen"], row["rejected"]) for row in rows} == {
+        ("No.", "Because."),
+        ("No.", "So."),
+        ("Because.", "So."),
+    }
     invite = lead.post("/api/v1/invites", json={"role": "labeler", "campaign_ids": [campaign_id]})
     assert invite.status_code == 201
     assert invite.json()["url"].startswith("http://127.0.0.1:8400/invite/")
     new = lead.post(f"/api/v1/campaigns/{campaign_id}/instructions", json={"text": "Be fairer."})
     assert new.status_code == 204
     assert robot.get(f"/api/v1/campaigns/{campaign_id}").json()["guideline_version"] == 2
+
+
+def test_a_campaign_is_made_of_new_texts(ws: Workspace, people: People) -> None:
+    lead, robot = script(ws, people.lead), script(ws, people.anna)
+    rows = [
+        {"prompt": "Why?", "completions": ["Because.", "No."], "models": ["a", "b"], "topic": "reasons"},
+        {"prompt": "How?", "completions": ["So.", "Thus."]},
+    ]
+    body = {"options": {"name": "New", "way": "side_by_side", "overlap": 1}, "rows": rows}
+    campaign_id = lead.post("/api/v1/campaigns", json=body | {"gold": {"1": {"choice": "first"}}}).json()["id"]
+    assert {prompt.text for prompt in ws.prompts()} == {"Why?", "How?"}
+    turn = take(robot, campaign_id)
+    assert turn["prompt"] in ("Why?", "How?")
+    for wrong, said in (
+        ({"rows": [{"prompt": "Why?"}]}, "row 0"),
+        ({"rows": [], "groups": []}, "groups and rows"),
+        ({"rows": rows, "groups": [["x"]]}, "groups and rows"),
+        ({"rows": rows, "gold": {"7": {"choice": "first"}}}, "gold"),
+    ):
+        reply = lead.post("/api/v1/campaigns", json=body | wrong)
+        assert reply.status_code == 422
+        assert said in reply.json()["error"]["found"]
 
 
 def test_a_token_without_a_cookie_may_come_from_anywhere_and_a_cookie_may_not(ws: Workspace, people: People) -> None:

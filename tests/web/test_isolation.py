@@ -184,8 +184,10 @@ def test_a_lead_is_let_in_everywhere(ws: Workspace, people: People, known: dict[
         if "GET" in route.methods and (route.path.startswith("/lead") or "leads" in route.tags)
         for path in filled(route.path, {name: values[:1] for name, values in known.items()})
     }
-    assert codes
-    assert set(codes.values()) <= {200, 303}, codes
+    nothing_yet = {path for path in codes if path.startswith("/api/") and path.endswith("/export")}
+    assert len(codes) > 10
+    assert {code for path, code in codes.items() if path not in nothing_yet} <= {200, 303}, codes
+    assert {codes[path] for path in nothing_yet} <= {200, 422}  # one label may decide nothing, and that is said
 
 
 def test_the_workspace_s_files_are_not_served(ws: Workspace, people: People) -> None:

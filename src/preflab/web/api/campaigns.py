@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -19,24 +20,55 @@ from preflab.labelling.campaigns import (
     set_state,
 )
 from preflab.labelling.checks import checked_answer
+from preflab.labelling.errors import Invalid
+from preflab.labelling.exporting import export_campaign, plain_name
+from preflab.labelling.quality import campaign_quality
+from preflab.labelling.upload import groups_of_rows
+from preflab.store.formats.reading import Numbered
 from preflab.store.objects import to_object
-from preflab.web.api.shapes import CampaignIn, CampaignShape, ChangeIn, InstructionsIn, StateIn
+from preflab.store.workspace import Workspace
+from preflab.web.api.shapes import CampaignIn, CampaignShape, ChangeIn, InstructionsIn, StateIn, SummaryShape
 from preflab.web.identity import Lead, Workspaced
 
 router = APIRouter(tags=["leads"])
 LINES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/x-ndjson": {}}, "description": "One JSON object per line."}
 }
+ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip": {}}, "description": "An archive."}}
 
 
 @router.post("/campaigns", status_code=201)
 def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignShape:
     """Make a campaign (leads)."""
     options = checked_options(body.options)
-    sizes = [len(group) for group in body.groups]
-    gold = {place: checked_answer(options, sizes[place], answer) for place, answer in body.gold.items()}
-    made = create_campaign(ws, options, body.groups, body.instructions, by=lead.id, gold=gold)
+    groups = _groups(ws, body)
+    if unknown := [place for place in body.gold if not 0 <= place < len(groups)]:
+        raise Invalid(f"gold: {unknown[0]}", f"a place from 0 to {len(groups) - 1}")
+    gold = {place: checked_answer(options, len(groups[place]), answer) for place, answer in body.gold.items()}
+    made = create_campaign(ws, options, groups, body.instructions, by=lead.id, gold=gold)
     return CampaignShape.of(campaign_view(ws, made.id))
+
+
+@router.get("/campaigns/{campaign_id}/summary")
+def summary(ws: Workspaced, lead: Lead, campaign_id: str) -> SummaryShape:
+    """Where a campaign stands and how far its labels can be trusted (leads)."""
+    view, quality = campaign_view(ws, campaign_id), campaign_quality(ws, campaign_id)
+    return SummaryShape(
+        campaign=CampaignShape.of(view), options=view.options.model_dump(mode="json"), revision=view.revision,
+        num_done=view.num_done, num_labels=view.num_labels, agreement=asdict(quality.agreement),
+        labelers=[asdict(labeler) for labeler in quality.labelers],
+    )  # fmt: skip
+
+
+@router.get("/campaigns/{campaign_id}/export", responses=ARCHIVE, response_class=Response)
+def export(
+    ws: Workspaced, lead: Lead, campaign_id: str, format: str = "trl-explicit", suffix: str = ".jsonl"
+) -> Response:
+    """The labels in a format of `preflab export`: the file and its manifest in one ZIP archive (leads)."""
+    data, _ = export_campaign(ws, campaign_id, format, suffix)
+    name = plain_name(campaign_view(ws, campaign_id).campaign.name)
+    disposition = f'attachment; filename="{name}.{format}.zip"'
+    return Response(data, media_type="application/zip", headers={"Content-Disposition": disposition})
 
 
 @router.patch("/campaigns/{campaign_id}", status_code=204)
@@ -72,6 +104,18 @@ def preferences(ws: Workspaced, lead: Lead, campaign_id: str) -> StreamingRespon
     """What the judgments come to: consensus ranks and the table of pairs of every task (leads)."""
     campaign_view(ws, campaign_id)
     return _lines(to_object(each.preference) for each in campaign_consensus(ws, campaign_id).values())
+
+
+def _groups(ws: Workspace, body: CampaignIn) -> list[list[str]]:
+    """Completion ids of the tasks; new texts are stored first."""
+    if bool(body.groups) == bool(body.rows):
+        raise Invalid("groups and rows: both or none", "one of them", "see /api/docs")
+    if body.groups:
+        return body.groups
+    numbered = (Numbered(number, row) for number, row in enumerate(body.rows))
+    found = groups_of_rows(numbered, "rows", "row")
+    ws.put([*found.prompts, *found.completions])
+    return [list(group) for group in found.groups]
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> StreamingResponse:

@@ -12,6 +12,7 @@ from preflab.labelling.campaigns import must_read, read_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
 from preflab.web.access import my_campaign, my_campaigns
+from preflab.web.api.order import as_in_task
 from preflab.web.api.shapes import (
     CampaignShape,
     DoneShape,
@@ -109,11 +110,12 @@ def judge(
     if not key:
         raise PreflabError("key: missing", "a key made once per submission", "send `key` or the header Idempotency-Key")
     mine = turn(ws, task_id, me.labeler_id)
+    answer = checked_answer(mine.options, len(mine.completions), body.answer)
     receipt = submit(
         ws,
         Submission(
             key=key, task_id=task_id, labeler_id=me.labeler_id, based_on=body.based_on,
-            answer=checked_answer(mine.options, len(mine.completions), body.answer),
+            answer=as_in_task(answer, mine.shown_order),
             active_ms=body.active_ms, shown_ms=body.shown_ms, note=body.note, flagged=body.flagged,
             guideline_version=body.guideline_version or mine.guideline_version,
         ),

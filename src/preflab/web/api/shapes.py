@@ -11,12 +11,13 @@ from preflab.labelling.accounts import Account
 from preflab.labelling.assignment import Turn
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.checks import answer_json
+from preflab.web.api.order import as_shown
 
 AnswerJSON = dict[str, Any]
 ANSWER = (
     'By the campaign\'s way: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, {"best": 1}, '
     '{"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": {"overall": [6, 2]}}; all but '
-    'rankings may add {"failed": [false, true]}. Aligned with `completions`, not with the order shown.'
+    'rankings may add {"failed": [false, true]}. Aligned with `completions` as they were given.'
 )
 
 
@@ -109,8 +110,7 @@ class TurnShape(Shape):
     content: str
     prompt: str = Field(description="plain text, or the conversation's turns one below the other")
     messages: list[MessageShape]
-    completions: list[list[SpanShape]] = Field(description="in the task's order; answers are aligned with it")
-    shown_order: list[int] = Field(description="position on the page → index into `completions`")
+    completions: list[list[SpanShape]] = Field(description="in the order drawn for you, the same at each call")
     state: str
     expires_at: str
     revision: int = Field(description="the latest one of yours, 0 before the first; `based_on` of the next")
@@ -126,14 +126,20 @@ class TurnShape(Shape):
             content=turn.campaign.content, prompt=turn.prompt.shown,
             messages=[MessageShape(role=each.role, content=each.content) for each in turn.prompt.messages],
             completions=[
-                [SpanShape(role=span.role, text=span.text) for span in completion.spans]
-                for completion in turn.completions
+                [SpanShape(role=span.role, text=span.text) for span in turn.completions[index].spans]
+                for index in turn.shown_order
             ],
-            shown_order=list(turn.shown_order), state=turn.state, expires_at=str(turn.expires_at or ""),
+            state=turn.state, expires_at=str(turn.expires_at or ""),
             revision=turn.revision, draft=turn.draft,
-            answer=answer_json(turn.answer, turn.campaign.way) if turn.answer else None,
+            answer=_own_answer(turn),
             guideline_version=turn.guideline_version,
         )  # fmt: skip
+
+
+def _own_answer(turn: Turn) -> AnswerJSON | None:
+    if turn.answer is None:
+        return None
+    return answer_json(as_shown(turn.answer, turn.shown_order), turn.campaign.way)
 
 
 class NextShape(Shape):
@@ -215,9 +221,15 @@ class CampaignIn(Shape):
     """A new campaign."""
 
     options: dict[str, Any] = Field(description="as `preflab campaign` takes them; unknown keys are refused")
-    groups: list[list[str]] = Field(min_length=1, description="completion ids of each task, of one prompt each")
+    groups: list[list[str]] = Field(default=[], description="completion ids of each task, of one prompt each")
+    rows: list[dict[str, Any]] = Field(
+        default=[],
+        description='instead of `groups`: new texts, {"prompt": "…", "completions": ["…", "…"], "models": ["a", "b"]}',
+    )
     instructions: str = Field("", max_length=200_000, description="Markdown")
-    gold: dict[int, AnswerJSON] = Field(default_factory=dict, description="place in `groups` → the known answer")
+    gold: dict[int, AnswerJSON] = Field(
+        default_factory=dict, description="place in `groups` or `rows` → the known answer"
+    )
 
 
 class ChangeIn(Shape):
@@ -237,6 +249,18 @@ class InstructionsIn(Shape):
     """A new version of the instructions."""
 
     text: str = Field(max_length=200_000)
+
+
+class SummaryShape(Shape):
+    """Where a campaign stands, for leads."""
+
+    campaign: CampaignShape
+    options: dict[str, Any]
+    revision: int = Field(description="of the options; the next change names it")
+    num_done: int = Field(description="tasks with all the labels wanted")
+    num_labels: int
+    agreement: dict[str, Any] = Field(description="shares with intervals over tasks; null where nothing was counted")
+    labelers: list[dict[str, Any]] = Field(description="reliability, agreement, gold, ties, F, pace; by pseudonym")
 
 
 class InviteIn(Shape):
