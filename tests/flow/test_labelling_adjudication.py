@@ -92,6 +92,19 @@ def test_a_decision_settles_the_pair_and_counts_for_nothing_else(ws: Workspace, 
     assert events(ws, limit=1)[0].what == "decided"
 
 
+def test_a_decided_task_leaves_the_queue_though_the_consensus_is_still_kept(
+    ws: Workspace, lead: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = judged(ws, [EVEN, EVEN], put_labelers(ws, 2))
+    assert len(queue(ws, campaign.id).open) == 2
+    monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 1e9)
+    decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
+    assert [each.task_id for each in queue(ws, campaign.id).open] == [task_at(ws, 1)]
+    decision = case_of(ws, task_at(ws, 0)).decision
+    assert decision is not None
+    assert decision.answer == RankingAnswer((2, 1))
+
+
 def test_an_agreed_pair_cannot_be_overruled(ws: Workspace, lead: Account) -> None:
     campaign = judged(ws, [AGREED], put_labelers(ws, 2))
     decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))

@@ -129,22 +129,20 @@ class Case:
 
 
 def queue(ws: Workspace, campaign_id: str) -> Queue:
-    """Tasks with all their labels and an open pair, and the decisions made so far."""
-    complete = _complete_tasks(ws, campaign_id)
+    """Tasks with all their labels and an open pair, and the decisions made so far.
+
+    Decisions are read afresh: a task leaves the queue when it is decided, not when the consensus is computed next.
+    """
+    complete, made = _complete_tasks(ws, campaign_id), _decisions(ws, campaign_id)
     waiting = [
         OpenTask(task, found.preference.prompt_id, len(found.preference.judgment_ids), open_pairs(found))
         for task, found in campaign_consensus(ws, campaign_id).items()
-        if task in complete and found.unresolved
+        if found.unresolved and task in complete and task not in made
     ]
-    made = [
-        Decision(
-            judgment.id, judgment.task_id, judgment.prompt_id, judgment.labeler_id, judgment.created_at, judgment.note
-        )
-        for judgment in labels_of(ws, campaign_id).decisions
-    ]
+    decided = [Decision(j.id, j.task_id, j.prompt_id, j.labeler_id, j.created_at, j.note) for j in made.values()]
     return Queue(
         tuple(sorted(waiting, key=lambda each: (-len(each.pairs), each.task_id))),
-        tuple(sorted(made, key=lambda each: each.at, reverse=True)),
+        tuple(sorted(decided, key=lambda each: each.at, reverse=True)),
     )
 
 
@@ -198,7 +196,7 @@ def case_of(ws: Workspace, task_id: str) -> Case:
         opinions=tuple(Opinion(n, each.answer, each.note, each.flagged) for n, each in enumerate(given, start=1)),
         consensus=campaign_consensus(ws, task.campaign_id).get(task_id),
         complete=task_id in _complete_tasks(ws, task.campaign_id),
-        decision=decisions(labels.decisions).get(task_id),
+        decision=_decisions(ws, task.campaign_id).get(task_id),
     )
 
 
@@ -271,6 +269,14 @@ def _consensus(ws: Workspace, campaign_id: str, options: CampaignOptions) -> dic
         )
         for task, judgments in tasks.items()
     }  # fmt: skip
+
+
+def _decisions(ws: Workspace, campaign_id: str) -> dict[str, Judgment]:
+    """Task → the latest decision on it, as stored at this moment."""
+    query = select(JUDGMENTS.c.id).where(JUDGMENTS.c.campaign_id == campaign_id, JUDGMENTS.c.decides.is_(True))
+    with reading(ws.engine) as connection:
+        ids = list(connection.execute(query).scalars())
+    return decisions(ws.judgments(ids))
 
 
 def _complete_tasks(ws: Workspace, campaign_id: str) -> set[str]:
