@@ -101,3 +101,18 @@ def test_a_metric_without_an_entry_and_one_that_is_no_number_are_refused(tmp_pat
     with pytest.raises(PreflabError, match="loss/nll is nan at step 0"):
         log.write(0, {"loss/nll": math.nan})
     assert log.rows() == []
+
+
+def test_groups_without_spread_fire_at_nine_tenths_three_steps_running(tmp_path: Path) -> None:
+    name = "group/no_spread"
+    assert not fired(course(name, 1.0, 1.0), tmp_path / "short")
+    assert not fired(course(name, 0.95, 0.89, 0.95), tmp_path / "one below")
+    expected = [(3, "groups without spread", "num_completions_per_prompt, or other prompts")]
+    assert fired(course(name, 0.2, 0.9, 1.0, 0.95), tmp_path / "there") == expected
+
+
+def test_the_setting_that_weighs_the_kl_has_the_name_it_has_there(tmp_path: Path) -> None:
+    rows = [{"step": 0, "kl/exact": 2.0}]
+    for name in ("kl_coef", "beta"):
+        [alarm] = Alarms(tmp_path / f"{name}.jsonl", kl_budget=1.0, kl_setting=name).check(rows)
+        assert alarm.setting == name
