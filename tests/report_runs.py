@@ -239,7 +239,11 @@ def feedback_runs(runs: Path) -> list[Path]:
         "agreement": share(0.66, 0.03), "ties": share(0.15, 0.02), "fails": share(0.06, 0.01), "labelers": labelers,
         "pairs": {
             "num_preferences": 120, "num_resolved": 640, "num_unresolved": 31, "num_failed_completions": 22,
-            "num_without_pairs": 2,
+            "num_without_pairs": 2, "num_decided": 4, "num_tied": 40, "num_implied": 9,
+        },
+        "coefficients": {
+            "tau_b": {"value": 0.41, "low": 0.36, "high": 0.46, "num_tasks": 120, "note": ""},
+            "fail_alpha": {"value": None, "low": None, "high": None, "num_tasks": 120, "note": "undefined: no variation"},
         },
     }  # fmt: skip
     return [
