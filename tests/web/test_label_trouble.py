@@ -27,7 +27,11 @@ def begun(site: Site, browser: Any, campaign: Campaign, who: Account | None = No
 
 def say(page: Any, text: str) -> None:
     """Wait until the page says this about saving."""
-    page.wait_for_function("text => document.getElementById('saved').textContent.includes(text)", arg=text)
+    page.wait_for_function(
+        "text => document.getElementById('saved').textContent.includes(text) "
+        "&& document.getElementById('saved').dataset.state !== 'pending'",
+        arg=text,
+    )
 
 
 def test_a_draft_survives_a_reload_and_another_device(site: Site, browser: Any) -> None:
@@ -167,6 +171,20 @@ def test_an_answer_left_behind_that_is_stale_by_then_is_offered_again(site: Site
     press(page, "a")
     submit_by_enter(page)
     assert sorted(each.revision for each in site.judgments(campaign, all_revisions=True)) == [1, 2]
+
+
+def test_a_browser_that_keeps_nothing_still_submits_and_drafts(site: Site, browser: Any) -> None:
+    campaign = site.campaign("ranking", [PAIR])
+    context = site.context(browser, site.labeler(campaign))
+    context.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('forbidden') } })")
+    page = context.new_page()
+    wrong = watched(page)
+    page.goto(f"/c/{campaign.id}")
+    press(page, "2 1")
+    say(page, "Draft saved")
+    submit_by_enter(page)
+    assert len(site.judgments(campaign)) == 1
+    assert wrong == []
 
 
 def test_keys_among_the_reasons_for_skipping_rank_nothing(site: Site, browser: Any) -> None:

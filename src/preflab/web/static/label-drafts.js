@@ -3,27 +3,10 @@
 
 import { entered } from "./label-form.js";
 import { call } from "./label-network.js";
+import { read, write } from "./label-storage.js";
 
 const PAUSE_MS = 700;
 const AGAIN_MS = [2_000, 5_000, 10_000, 30_000];
-
-export function read(key) {
-  try {
-    return JSON.parse(localStorage.getItem(key));
-  } catch {
-    return null;
-  }
-}
-
-export function write(key, value) {
-  try {
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, JSON.stringify(value));
-    return true;
-  } catch {
-    return false; // storage full or forbidden: the server's copy remains
-  }
-}
 
 export const draftKey = (labeler, task) => `preflab:draft:${labeler}:${task}`;
 

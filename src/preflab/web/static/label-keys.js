@@ -2,6 +2,7 @@
 // first the group of radios one is in, then its completion, then the answer to the whole task, then the commands.
 
 import { cardOf, chosen, groupsOf, missing } from "./label-form.js";
+import { read, write } from "./label-storage.js";
 
 const SWITCH = "preflab:keys";
 
@@ -89,7 +90,7 @@ function leave(here) {
   details.querySelector("summary").focus();
 }
 
-export const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
+export const keysAreOn = () => read(SWITCH) !== "off";
 
 /**
  * Enter submits; Ctrl+Enter submits from a text; Escape leaves a text; single keys can be switched off.
@@ -99,7 +100,7 @@ export function listenToKeys(form, submit, away) {
   const toggle = document.getElementById("keys-on");
   if (toggle) {
     toggle.checked = keysAreOn();
-    toggle.addEventListener("change", () => localStorage.setItem(SWITCH, toggle.checked ? "on" : "off"));
+    toggle.addEventListener("change", () => write(SWITCH, toggle.checked ? "on" : "off"));
   }
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;

@@ -2,20 +2,24 @@
 // What is on its way lies in the browser too, under the key it was first sent with, so that a retry, a reload or a
 // lost reply never makes two judgments of one.
 
-import { draftKey, read, write } from "./label-drafts.js";
+import { draftKey } from "./label-drafts.js";
 import { call, freshKey } from "./label-network.js";
+import { keysLike, read, write } from "./label-storage.js";
 
 const AGAIN_S = [1, 2, 4, 8, 15, 30];
-const TIMES = ["key", "active_ms", "shown_ms"];
+// What may differ between two tries at the same answer.
+const PER_TRY = ["key", "active_ms", "shown_ms"];
 
-const sameAnswer = (one, other) => {
+const keyOf = (body) => new URLSearchParams(body).get("key");
+
+function sameAnswer(one, other) {
   const plain = (body) => {
     const fields = new URLSearchParams(body);
-    TIMES.forEach((name) => fields.delete(name));
+    PER_TRY.forEach((name) => fields.delete(name));
     return fields.toString();
   };
-  return one !== undefined && plain(one) === plain(other);
-};
+  return plain(one) === plain(other);
+}
 
 const outbox = (labeler) => `preflab:out:${labeler}:`;
 
@@ -24,12 +28,14 @@ export class Saving {
   constructor(form, time, on) {
     Object.assign(this, { form, time, on });
     this.slot = outbox(form.dataset.labeler) + form.dataset.task;
+    this.last = read(this.slot);
     this.tries = 0;
     this.busy = false;
   }
 
+  /** Something was sent and not answered, by this page or by an earlier one. */
   get underway() {
-    return read(this.slot) !== null;
+    return this.last !== null;
   }
 
   body(extra) {
@@ -42,19 +48,11 @@ export class Saving {
 
   submit(extra = {}) {
     const body = this.body(extra);
-    const before = read(this.slot);
-    if (sameAnswer(before?.body, body)) body.set("key", new URLSearchParams(before.body).get("key"));
-    else if (before || this.tries > 0) body.set("key", freshKey());
+    if (this.last) body.set("key", sameAnswer(this.last.body, body) ? keyOf(this.last.body) : freshKey());
     this.tries = 0;
-    write(this.slot, { url: this.form.action, body: body.toString() });
     this.last = { url: this.form.action, body: body.toString() };
+    write(this.slot, this.last);
     return this.send();
-  }
-
-  /** Goes on with what an earlier visit to this page left unsent. */
-  resume() {
-    this.last = read(this.slot);
-    return this.last ? this.send() : null;
   }
 
   cancel() {
@@ -70,6 +68,7 @@ export class Saving {
     this.busy = false;
     if (status === 0 || status === 429 || status >= 500) return this.again(status);
     if (status === 401) return this.on.signedOut();
+    this.last = null;
     write(this.slot, null);
     if (status === 409) return this.on.stale(reply);
     if (status >= 400) return this.on.refused(reply);
@@ -92,7 +91,7 @@ export class Saving {
 export async function sendLeftBehind(labeler, exceptTask) {
   const mine = outbox(labeler);
   const told = { sent: 0, refused: 0 };
-  for (const slot of Object.keys(localStorage).filter((key) => key.startsWith(mine))) {
+  for (const slot of keysLike(mine)) {
     const task = slot.slice(mine.length);
     const left = task === exceptTask ? null : read(slot);
     if (!left) continue;

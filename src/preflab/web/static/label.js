@@ -18,7 +18,7 @@ let leaving = false;
 
 const say = (state, text) => {
   saved.dataset.state = state;
-  saved.textContent = text;
+  if (saved.textContent !== text) saved.textContent = text; // the same words again would be read out again
 };
 
 const drafts = new Drafts(form, time, say, (status, reply) => {
@@ -134,7 +134,8 @@ function changed() {
   takeBackFailed(form);
   drafts.stopped = false;
   drafts.changed();
-  say("", "");
+  if (saved.dataset.state === "saved") saved.dataset.state = "pending";
+  else say("pending", "");
   refresh();
 }
 
@@ -154,7 +155,7 @@ function begin() {
   refresh();
   if (saving.underway) {
     drafts.stop();
-    saving.resume();
+    saving.send();
   }
   sendLeftBehind(form.dataset.labeler, form.dataset.task).then(({ sent, refused }) => {
     if (refused > 0) say("unsaved", "An earlier answer kept in this browser was not accepted; find it under “What you judged”.");
