@@ -35,6 +35,7 @@ COMMANDS = {
     "preferences": "Turn judgments into consensus ranks and pairs, and freeze them.",
     "best_of_n": "Write n completions for every prompt and keep the best by a reward.",
     "evaluate": "Put the same held-out prompts through several models, paired.",
+    "revise": "Criticise and revise answers by a constitution.",
     "probe": "Ask models what shows sycophancy and over-refusal.",
     "report": "Write the report, one HTML file that opens offline.",
 }

@@ -87,6 +87,8 @@ def _check(place: _Place, refers: str, word: str) -> None:
             raise PreflabError(
                 f"{place.path}, {place.at}: `{word}`", "`module:function`", "for example my_rewards:politeness"
             )
+    elif refers == "file":
+        _check_file(place, word)
     elif refers == "stage":
         if stage is None:
             place.refuse(word, "stage", list(place.stages))
@@ -110,6 +112,15 @@ def _check(place: _Place, refers: str, word: str) -> None:
             return
         known = place.making(refers) + (data if refers == "preferences" else [])
         place.refuse(word, f"stage that makes {refers}", known)
+
+
+def _check_file(place: _Place, word: str) -> None:
+    if not (place.path.parent / Path(word).expanduser()).is_file():
+        raise PreflabError(
+            f"{place.path}, {place.at}: no such file `{word}`",
+            f"a file, seen from {place.path.parent.resolve()}",
+            "mend the path",
+        )
 
 
 def _data_names(settings: RecipeSettings) -> list[str]:

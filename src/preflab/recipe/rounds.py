@@ -12,7 +12,7 @@ from preflab.settings.base import Settings, StageSettings
 from preflab.settings.recipe import RecipeSettings
 
 S = TypeVar("S", bound=Settings)
-NOT_STAGES = ("data", "labelers", "function")
+NOT_STAGES = ("data", "labelers", "function", "file")
 
 
 def named(stage: str, round_: int) -> str:

@@ -58,6 +58,14 @@ class AiJudgeSettings(StageSettings):
         "ranking", "How: every pair in both orders, or points per criterion.", "Zheng et al. 2023 (arXiv 2306.05685)"
     )
     question: str = setting("Which completion is better?", "What is asked of a pair.", "choice", min_length=1)
+    by_principle: bool = setting(
+        False,
+        "For ranking: each task is judged by a principle drawn from the constitution, instead of `question`.",
+        "Bai et al. 2022b (arXiv 2212.08073), section 4.1",
+    )
+    constitution: str | None = setting(
+        None, "With by_principle: YAML file of principles; None: preflab's own.", "choice", refers="file"
+    )
     criteria: dict[str, float] = setting(
         {}, "For likert: criterion → its weight in the combined score; each is asked for by itself.", "choice: none"
     )
@@ -72,6 +80,10 @@ class AiJudgeSettings(StageSettings):
     @model_validator(mode="after")
     def _criteria_fit(self) -> AiJudgeSettings:
         """Points need criteria; ends need a criterion."""
+        if self.constitution is not None and not self.by_principle:
+            raise ValueError("constitution is given but by_principle is off: nothing would read it")
+        if self.by_principle and self.way != "ranking":
+            raise ValueError("by_principle compares completions: it needs way: ranking")
         if self.way == "likert" and not self.criteria:
             raise ValueError("likert needs `criteria`, such as {helpfulness: 1.0}")
         unknown = sorted(self.scale_ends.keys() - self.criteria.keys())

@@ -17,6 +17,7 @@ Refers = Literal[
     "labelers",
     "stage",
     "function",
+    "file",
 ]
 
 

@@ -9,6 +9,7 @@ from pydantic import SerializeAsAny
 from preflab.settings.ai import AiJudgeSettings
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.best_of_n import BestOfNSettings
+from preflab.settings.constitution import ReviseSettings
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.evaluation import EvaluateSettings, ReportSettings
 from preflab.settings.feedback import JudgeSettings, PanelSettings, PreferencesSettings
@@ -27,6 +28,7 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "judge": JudgeSettings,
     "ai_judge": AiJudgeSettings,
     "preferences": PreferencesSettings,
+    "revise": ReviseSettings,
     "reward": RewardSettings,
     "rating": RatingSettings,
     "dpo": DpoSettings,

@@ -27,6 +27,7 @@ MODULES: dict[str, str] = {
         "judge",
         "ai_judge",
         "preferences",
+        "revise",
         "reward",
         "rating",
         "dpo",

@@ -31,12 +31,14 @@ from preflab.records import (
     Task,
     content_id,
 )
+from preflab.seeds import derive_seed
 from preflab.settings.ai import AiJudgeSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judge import groups_of
 from preflab.stages.judged import JUDGMENTS, listed_judgments
 
 if TYPE_CHECKING:
+    from preflab.constitution.principles import Constitution
     from preflab.labelers.ai import Judge
     from preflab.labelers.calibration import Calibration
 
@@ -60,11 +62,13 @@ def run(ctx: StageContext) -> StageResult:
     texts = {completion.id: completion.text for completion in completions}
     prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
     points: dict[str, dict[str, float | None]] = _kept_points(ctx)
+    constitution = _constitution(ctx)
     with ctx.progress(ctx.name, total=len(tasks), done=len(done)) as bar:
         for task in tasks:
             if task.id in done:
                 continue
-            found = _judged(judge, settings, campaign, task, labeler, prompts[task.prompt_id], texts, points)
+            question, said = _question(ctx, constitution, task)
+            found = _judged(judge, settings, task, labeler, prompts[task.prompt_id], texts, points, question, said)
             if found is not None:
                 ctx.workspace.put([found])
                 done[task.id] = found
@@ -96,15 +100,34 @@ def _campaign(ctx: StageContext, completions: Sequence[Completion]) -> tuple[Cam
     ]
 
 
+def _constitution(ctx: StageContext) -> Constitution | None:
+    """The principles that judge, where the recipe says so."""
+    from preflab.constitution.principles import read_constitution
+
+    settings: AiJudgeSettings = ctx.settings
+    if not settings.by_principle:
+        return None
+    return read_constitution(ctx.recipe.resolve(settings.constitution) if settings.constitution else None)
+
+
+def _question(ctx: StageContext, constitution: Constitution | None, task: Task) -> tuple[str, str]:
+    """What is asked of a task, and what its note begins with: the principle drawn for it."""
+    if constitution is None:
+        return ctx.settings.question, ""
+    principle = constitution.draw(derive_seed(ctx.seed, "comparison", task.id))
+    return principle.comparison, f"principle: {principle.name}\n\n"
+
+
 def _judged(
     judge: Judge,
     settings: AiJudgeSettings,
-    campaign: Campaign,
     task: Task,
     labeler: Labeler,
     prompt: Prompt,
     texts: Mapping[str, str],
     points: dict[str, dict[str, float | None]],
+    question: str,
+    said: str,
 ) -> Judgment | None:
     """One judgment; None where the judge could not be read: nothing is made up in its place."""
     from preflab.labelers.ai import judge_ranking, judge_ratings
@@ -112,7 +135,7 @@ def _judged(
     shown = [texts[i] for i in task.completion_ids]
     answer: Answer
     if settings.way == "ranking":
-        ranking = judge_ranking(judge, settings.question, prompt.shown, shown)
+        ranking = judge_ranking(judge, question, prompt.shown, shown)
         if ranking is None:
             return None
         answer, why = RankingAnswer(ranking[0]), ranking[1]
@@ -125,17 +148,17 @@ def _judged(
         answer = LikertAnswer({name: tuple(_whole(point) for point in given) for name, given in scores.items()})
     return Judgment(
         content_id("judgment", {"task": task.id, "labeler": labeler.id}),
-        campaign.id,
+        task.campaign_id,
         task.id,
         task.prompt_id,
         task.completion_ids,
         tuple(range(len(task.completion_ids))),
-        settings.question,
+        question,
         1,
         answer,
         labeler.id,
         "ai",
-        note=why[:20_000],
+        note=(said + why)[:20_000],
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -116,6 +116,8 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
     if refers == "function":
         file = function_file(recipe, word)
         return [word.partition(":")[2], hashes.of(file)] if file else None
+    if refers == "file":
+        return hashes.of(recipe.resolve(word))
     if refers == "labelers" and word != PEOPLE:
         panel = recipe.labelers[word]
         functions = [_content(recipe, kind, name, hashes) for kind, name, _ in references(panel)]

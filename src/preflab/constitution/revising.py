@@ -1,0 +1,109 @@
+"""Critique and revision: an answer is criticised by a principle and rewritten, round after round.
+
+    answer_0 = model(prompt)
+    critique_r = model(critique layout: prompt, answer_{r−1}, principle_r)
+    answer_r   = model(revision layout: prompt, answer_{r−1}, critique_r, principle_r)
+
+A principle is drawn anew for each prompt and round. Every text in between is kept: what was wrong with an answer, and
+whether the revision mended it, is for people to read. Source: Bai et al. 2022 (arXiv 2212.08073), section 3.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from preflab.constitution.principles import Constitution, Example, Layout, Principle, filled
+from preflab.records import Prompt
+from preflab.seeds import derive_seed
+
+Write = Callable[[str, Sequence[Prompt]], list[str]]
+"""What for (`answer`, `critique 1`, `revision 1`, …) and prompts → one text per prompt."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One round of one prompt."""
+
+    principle: str
+    critique: str
+    revision: str
+
+
+@dataclass
+class Revised:
+    """A prompt, the model's first answer, and what became of it."""
+
+    prompt: Prompt
+    answer: str
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def last(self) -> str:
+        """The latest revision, or the answer."""
+        return self.steps[-1].revision if self.steps else self.answer
+
+
+def revise(
+    constitution: Constitution,
+    prompts: Sequence[Prompt],
+    write: Write,
+    *,
+    num_rounds: int = 1,
+    num_examples: int = 0,
+    seed: int = 0,
+) -> list[Revised]:
+    """Answers to the prompts, criticised and revised `num_rounds` times.
+
+    Args:
+        constitution: principles, layout and examples.
+        prompts: red-team prompts as a rule.
+        write: the model.
+        num_rounds: critiques and revisions of every answer.
+        num_examples: examples shown before each request, for small models; at most those the constitution has.
+        seed: of the principles drawn.
+    """
+    answers = write("answer", prompts)
+    found = [Revised(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    examples = constitution.examples[:num_examples]
+    for number in range(1, num_rounds + 1):
+        drawn = [constitution.draw(derive_seed(seed, "principle", one.prompt.id, number)) for one in found]
+        asked = [critique_request(constitution.layout, examples, one, p) for one, p in zip(found, drawn, strict=True)]
+        critiques = write(f"critique {number}", asked)
+        asked = [
+            revision_request(constitution.layout, examples, one, principle, critique)
+            for one, principle, critique in zip(found, drawn, critiques, strict=True)
+        ]
+        revisions = write(f"revision {number}", asked)
+        for one, principle, critique, revision in zip(found, drawn, critiques, revisions, strict=True):
+            one.steps.append(Step(principle.name, critique.strip(), revision.strip()))
+    return found
+
+
+def critique_request(layout: Layout, examples: Sequence[Example], one: Revised, principle: Principle) -> Prompt:
+    """What the model goes on with to criticise the latest answer."""
+    shown = [
+        filled(layout.critique, prompt=e.prompt, answer=e.answer, critique_request=principle.critique)
+        + " "
+        + e.critique
+        for e in examples
+    ]
+    asked = filled(layout.critique, prompt=one.prompt.shown, answer=one.last, critique_request=principle.critique)
+    return Prompt.make(text=layout.separator.join([*shown, asked]))
+
+
+def revision_request(
+    layout: Layout, examples: Sequence[Example], one: Revised, principle: Principle, critique: str
+) -> Prompt:
+    """What the model goes on with to write a better answer."""
+    request = principle.revision
+    shown = [
+        filled(layout.revision, prompt=e.prompt, answer=e.answer, critique=e.critique, revision_request=request)
+        + " "
+        + e.revision
+        for e in examples
+    ]
+    asked = filled(
+        layout.revision, prompt=one.prompt.shown, answer=one.last, critique=critique.strip(), revision_request=request
+    )
+    return Prompt.make(text=layout.separator.join([*shown, asked]))

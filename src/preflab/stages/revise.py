@@ -1,0 +1,182 @@
+"""Stage `revise`: answers to red-team prompts, criticised and revised by drawn principles; every text is kept (R18).
+
+Left in the run folder:
+
+revisions.jsonl       {"prompt", "prompt_id", "answer", "steps": [{"principle", "critique", "revision"}]} per prompt
+completions.json      ids of the last revisions, in the order of the prompts
+demonstrations.jsonl  `prompt` and `completion` rows: the last revisions as data for supervised fine-tuning
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError
+from preflab.settings.constitution import ReviseSettings
+from preflab.settings.sampling import DecodingSettings, SampleSettings
+from preflab.stages.base import StageContext, StageResult
+
+if TYPE_CHECKING:
+    from preflab.constitution.principles import Constitution
+    from preflab.constitution.revising import Revised, Step, Write
+    from preflab.records import Completion, Prompt
+
+VERSION = 1
+
+REVISIONS, DEMONSTRATIONS = "revisions.jsonl", "demonstrations.jsonl"
+PROMPTS_AT_ONCE = 256
+"""Prompts that go through all rounds together and are then stored."""
+
+
+def run(ctx: StageContext) -> StageResult:
+    """Answer, criticise, revise what is not there yet; then list the last revisions."""
+    from preflab.constitution.revising import revise
+    from preflab.files import append_jsonl, read_jsonl
+
+    settings: ReviseSettings = ctx.settings
+    constitution = constitution_of(ctx, settings.constitution)
+    _check_examples(settings, constitution)
+    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+    done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / REVISIONS)}
+    missing = [prompt for prompt in prompts if prompt.id not in done]
+    writer = Writing(ctx)
+    per_prompt = 1 + 2 * settings.num_rounds
+    with ctx.progress(ctx.name, len(prompts) * per_prompt, (len(prompts) - len(missing)) * per_prompt) as bar:
+        for start in range(0, len(missing), PROMPTS_AT_ONCE):
+            part = missing[start : start + PROMPTS_AT_ONCE]
+            for one in revise(
+                constitution,
+                part,
+                writer.write(bar.advance),
+                num_rounds=settings.num_rounds,
+                num_examples=settings.num_examples,
+                seed=ctx.seed,
+            ):
+                done[one.prompt.id] = _row(one)
+                append_jsonl(ctx.folder / REVISIONS, done[one.prompt.id])
+    rows = [done[prompt.id] for prompt in prompts]
+    _leave(ctx, prompts, rows, writer.model_id)
+    return _result(rows, constitution)
+
+
+def constitution_of(ctx: StageContext, path: str | None) -> Constitution:
+    """The constitution a setting names, or preflab's own."""
+    from preflab.constitution.principles import read_constitution
+
+    return read_constitution(ctx.recipe.resolve(path) if path else None)
+
+
+class Writing:
+    """The model of the stage, as critique and revision use it; loaded when it is first needed."""
+
+    def __init__(self, ctx: StageContext) -> None:
+        from preflab.stages.sample import Writer
+
+        self.ctx = ctx
+        settings: ReviseSettings = ctx.settings
+        decoding = {name: getattr(settings, name) for name in DecodingSettings.model_fields}
+        one_each = SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
+        self._writer = Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.device.dtype)
+
+    @property
+    def model_id(self) -> str:
+        """The content id of its weights."""
+        return self._writer.model_id
+
+    def write(self, on_done: Any) -> Write:
+        """Texts for prompts; a request goes to a chat model as a user's turn."""
+        from dataclasses import replace
+
+        from preflab.records import Message, Prompt
+
+        chat = bool(getattr(self._writer.tokenizer, "chat_template", None))
+
+        def written(what: str, prompts: Sequence[Prompt]) -> list[str]:
+            asked = [
+                Prompt.make(messages=(Message("user", p.text),)) if chat and not p.messages else p for p in prompts
+            ]
+            self._writer.check(asked)
+            distinct = list({p.id: p for p in asked}.values())
+            writer = replace(self._writer, seed=_seed(self.ctx.seed, what))
+            texts = {c.prompt_id: c.text for c in writer.write(distinct, on_done)}
+            on_done(len(asked) - len(distinct))
+            return [texts[p.id] for p in asked]
+
+        return written
+
+
+def _seed(seed: int, what: str) -> int:
+    from preflab.seeds import derive_seed
+
+    return derive_seed(seed, "revise", what)
+
+
+def _check_examples(settings: ReviseSettings, constitution: Constitution) -> None:
+    if settings.num_examples > len(constitution.examples):
+        raise PreflabError(
+            f"num_examples is {settings.num_examples}, and the constitution has {len(constitution.examples)} examples",
+            "at most as many as there are",
+            "write more examples into the constitution, or lower num_examples",
+        )
+
+
+def _row(one: Revised) -> dict[str, Any]:
+    return {
+        "prompt_id": one.prompt.id,
+        "prompt": one.prompt.shown,
+        "answer": one.answer,
+        "steps": [_step(step) for step in one.steps],
+    }
+
+
+def _step(step: Step) -> dict[str, str]:
+    return {"principle": step.principle, "critique": step.critique, "revision": step.revision}
+
+
+def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]], model_id: str) -> None:
+    """Every answer and revision as a completion; the last ones listed and, where they say something, demonstrated."""
+    from preflab.files import write_json, write_text
+    from preflab.records import Completion
+
+    completions: list[Completion] = []
+    last: list[str] = []
+    for prompt, row in zip(prompts, rows, strict=True):
+        texts = [row["answer"], *(step["revision"] for step in row["steps"])]
+        own = [
+            Completion.make(prompt.id, text, model_id, ctx.seed, n, columns={"of": f"revision {n}" if n else "answer"})
+            for n, text in enumerate(texts)
+        ]
+        completions += own
+        last.append(own[-1].id)
+    ctx.workspace.put([*prompts, *completions])
+    write_json(ctx.folder / "completions.json", last)
+    lines = [
+        json.dumps(_demonstration(prompt, row["steps"][-1]["revision"]), ensure_ascii=False) + "\n"
+        for prompt, row in zip(prompts, rows, strict=True)
+        if row["steps"][-1]["revision"].strip()
+    ]
+    if not lines:
+        raise PreflabError(
+            f"stage {ctx.name}: every revision is empty",
+            "revisions that say something",
+            "read revisions.jsonl; give examples (num_examples), a longer max_new_tokens, or a more capable model",
+        )
+    write_text(ctx.folder / DEMONSTRATIONS, "".join(lines))
+
+
+def _demonstration(prompt: Prompt, revision: str) -> dict[str, Any]:
+    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    return {**prompt.columns, "prompt": prompt.text or turns, "completion": revision}
+
+
+def _result(rows: Sequence[dict[str, Any]], constitution: Constitution) -> StageResult:
+    changed = sum(row["steps"][-1]["revision"].strip() != row["answer"].strip() for row in rows)
+    empty = sum(not row["steps"][-1]["revision"].strip() for row in rows)
+    drawn = Counter(step["principle"] for row in rows for step in row["steps"])
+    figures: dict[str, float | str] = {"num_prompts": len(rows), "num_changed": changed, "num_empty": empty}
+    figures |= {f"drawn/{principle.name}": drawn[principle.name] for principle in constitution.principles}
+    said = f"{changed} of {len(rows)} answers revised by {len(drawn)} principles"
+    return StageResult(said + (f", {empty} revisions empty" if empty else ""), figures)
