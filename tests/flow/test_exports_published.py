@@ -6,11 +6,13 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from preflab.errors import PreflabError
 from preflab.records import (
     Answer,
     Campaign,
@@ -24,6 +26,7 @@ from preflab.records import (
     Prompt,
     RankingAnswer,
     Task,
+    ThumbsAnswer,
 )
 from preflab.store.exports.base import Settings
 from preflab.store.formats import read_file
@@ -161,6 +164,24 @@ def test_argilla_holds_all_users_side_by_side_and_is_read_back(workspace: Worksp
     rows, _ = exported(workspace, tmp_path / "a2.jsonl", "argilla", campaign="rated")
     assert rows[0]["response-1-kind.responses"] == [5, 4]
     assert rows[0]["response-2-kind.responses.users"] == ["owl"]
+
+
+def test_thumbs_are_labels_in_argilla_and_scores_to_7_no_ratings(workspace: Workspace, tmp_path: Path) -> None:
+    thumbs = Campaign("campaign-4", "thumbs", "thumbs")
+    task = Task("task-4", thumbs.id, TEXT.id, (PLUS.id, SAFE.id))
+    given = replace(
+        JUDGMENTS[0], id="judgment-thumbs", campaign_id=thumbs.id, task_id=task.id, prompt_id=TEXT.id,
+        completion_ids=task.completion_ids, shown_order=(0, 1), answer=ThumbsAnswer((True, False)),
+    )  # fmt: skip
+    seven = replace(SCORED, scores={"overall": (7.0, 2.0)})
+    with Workspace.open(tmp_path / "w", create=True) as other:
+        other.put([TEXT, PLUS, SAFE, RATED, OWL, FOX, TASKS[2], *JUDGMENTS[5:], thumbs, task, given, seven])
+        rows, _ = exported(other, tmp_path / "a.jsonl", "argilla", campaign="thumbs")
+        assert (rows[0]["response-1-thumb.responses"], rows[0]["response-2-thumb.responses"]) == (["good"], ["bad"])
+        verdicts = {j.answer for j in read_file(tmp_path / "a.jsonl").judgments}
+        assert verdicts == {ThumbsAnswer((True,)), ThumbsAnswer((False,))}
+        with pytest.raises(PreflabError, match="preferences without scores"):
+            exported(other, tmp_path / "u.jsonl", "ultrafeedback")
 
 
 def test_openai_and_the_best_completions(workspace: Workspace, tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ from preflab.records import (
 from preflab.settings.feedback import JudgeSettings
 from preflab.stages import judge, people, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
+from preflab.stages.keys import key_content
+from preflab.stages.plan import plan
 from preflab.store.snapshots import read_snapshot
 from preflab.store.transfer import import_into
 from preflab.store.workspace import Workspace
@@ -312,3 +314,22 @@ def test_every_setting_is_read() -> None:
         read = f"settings.{name}" in code or name in people.OF_THE_RECIPE
         assert read, name
     assert set(people.OF_THE_RECIPE) <= set(CampaignOptions.model_fields)
+
+
+def test_what_makes_the_stage_stale(world: World) -> None:
+    """Instructions, costs and the like are not in the key; a setting that came later is, once it is used."""
+
+    def key(more: str) -> str:
+        (world.folder / "recipe.yaml").write_text(RECIPE % more)
+        return plan(load_recipe(world.folder / "recipe.yaml"), world.workspace.runs)["labels"].key
+
+    (world.folder / "guide.md").write_text("# One")
+    usual = key("")
+    assert (
+        key(", instructions: guide.md, ask_note: true, hourly_cost: 20.0, lease_minutes: 5.0, content: code") == usual
+    )
+    (world.folder / "guide.md").write_text("# Two")
+    assert key(", instructions: guide.md, polarity: 1") == usual
+    assert len({usual, key(", polarity: -1"), key(", way: best_of"), key(', question: "Which?"')}) == 4
+    before_the_app = {"seed", "kind", "completions", "way", "labelers", "overlap", "question"}
+    assert set(key_content(JudgeSettings(completions="answers"))) == before_the_app

@@ -6,11 +6,11 @@ both. Ratings come from Likert scores alone, ranks from the consensus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-from preflab.records import Completion, Judgment, LikertAnswer, Message, Preference, Prompt
+from preflab.records import Completion, Judgment, LikertAnswer, Message, Preference, Prompt, ThumbsAnswer
 from preflab.store.exports.base import Export, Material, Row
 from preflab.store.exports.trainers import TIED, best_completions, decided_pairs, turn_of, turns_of
 from preflab.store.formats.judged import best_first, fails
@@ -19,6 +19,8 @@ SURPLUS, DECISIONS = "surplus judgments", "decisions of adjudicators"
 NOT_TWO = "judgments of one completion"
 NOT_RATED = "preferences without scores"
 FAILED = "pairs with a completion marked F"
+TOP = 5
+"""UltraFeedback's best rating."""
 NO_RANKS = "preferences with fewer than two ranked completions"
 
 
@@ -89,8 +91,9 @@ def _battle(judgment: Judgment, material: Material) -> Iterator[Row]:
 
 
 def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
-    """Scores 1 to 5 per criterion as ratings, their mean as the overall score."""
-    if not preference.scores:
+    """Scores 1 to 5 per criterion as ratings, their mean as the overall score; 1 to 7 has no place in it."""
+    scores = {name: row for name, row in preference.scores.items() if max((s or 0 for s in row), default=0) <= TOP}
+    if not scores:
         material.drop(NOT_RATED)
         return
     prompt = material.prompts[preference.prompt_id]
@@ -101,12 +104,13 @@ def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
         "models": [completion.model for completion in completions],
         "correct_answers": [],
         "incorrect_answers": [],
-        "completions": [_rated(preference, index, each) for index, each in enumerate(completions)],
+        "completions": [
+            _rated({name: row[index] for name, row in scores.items()}, each) for index, each in enumerate(completions)
+        ],
     }
 
 
-def _rated(preference: Preference, index: int, completion: Completion) -> Row:
-    given = {name: row[index] for name, row in preference.scores.items()}
+def _rated(given: Mapping[str, float | None], completion: Completion) -> Row:
     scores = [score for score in given.values() if score is not None]
     return {
         "model": completion.model,
@@ -200,7 +204,7 @@ def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
 
 
 def _questions(judgments: list[Judgment], fields: list[str]) -> dict[str, list[Any]]:
-    """Question → each labeler's response: a rating per field and criterion, or one ranking of the fields."""
+    """Question → each labeler's response: a rating or label per field, or one ranking of the fields."""
     if all(isinstance(judgment.answer, LikertAnswer) for judgment in judgments):
         names = sorted({name for j in judgments for name in j.answer.scores})  # type: ignore[union-attr]
         return {
@@ -208,7 +212,15 @@ def _questions(judgments: list[Judgment], fields: list[str]) -> dict[str, list[A
             for name in names
             for i, field in enumerate(fields)
         }
+    if all(isinstance(judgment.answer, ThumbsAnswer) for judgment in judgments):
+        return {
+            f"{field}-thumb": [THUMBS[j.answer.up[i]] for j in judgments]  # type: ignore[union-attr]
+            for i, field in enumerate(fields)
+        }
     return {"ranking": [_ranked(judgment, fields) for judgment in judgments]}
+
+
+THUMBS = {True: "good", False: "bad", None: None}
 
 
 def _ranked(judgment: Judgment, fields: list[str]) -> list[Row] | None:
