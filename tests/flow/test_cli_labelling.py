@@ -299,3 +299,29 @@ def test_the_label_command_says_where_it_is_and_gives_the_first_lead_the_way_in(
 
 def test_others_are_let_near_only_when_a_lead_has_a_password(here: Path, capsys: Captured) -> None:
     assert "no lead has a password" in refused(capsys, "label", "--host", "0.0.0.0", "--port", "0")
+
+
+def test_the_records_may_lie_on_postgresql(
+    here: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, postgres_url: str
+) -> None:
+    from sqlalchemy import make_url
+
+    from preflab.store.database import engine_of_url
+
+    engine = engine_of_url(postgres_url).execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE preflab_commands")
+    engine.dispose()
+    url = make_url(postgres_url).set(database="preflab_commands").render_as_string(hide_password=False)
+    monkeypatch.setenv("PREFLAB_DATABASE", url)
+    made = said(capsys, "campaign", "create", "c.jsonl", "--name", "helpful")
+    assert not (here / "preflab.db").exists()
+    rows = [
+        {"prompt": "When?", "completions": ["x", "y"], "ranks": [1, 2], "labeler": who} for who in ("ann", "bob", "cy")
+    ]
+    (here / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert said(capsys, "import", "r.jsonl")["new"] == {"labeler": 3, "judgment": 3}
+    shown = said(capsys, "campaign", "show", "helpful")
+    assert (shown["id"], shown["num_done"], shown["num_labels"]) == (made["campaign_id"], 1, 3)
+    assert said(capsys, "export", "judgments", "back.csv", "--format", "rankings")["num_rows"] == 3
+    assert "pg_dump" in refused(capsys, "backup")
