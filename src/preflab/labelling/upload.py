@@ -73,9 +73,7 @@ def groups_of_rows(rows: Iterable[Numbered], name: str, unit: str = "line") -> U
         try:
             prompt, texts, models, columns = _parsed(numbered.row, where)
         except BadRow as bad:
-            raise Invalid(
-                f"{where}: {bad.found}", bad.expected, "mend it and upload again; nothing was loaded"
-            ) from None
+            raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; mend it") from None
         prompts.setdefault(prompt.id, prompt)
         known = completions.setdefault(prompt.id, {})
         for words, model in zip(texts, models, strict=True):
@@ -116,7 +114,9 @@ def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[str], Sequence[
         texts = [str(row[name]) for _, name in numbered if str(row[name] or "").strip()]
         models, rest = [""] * len(texts), others(row, "prompt", *(name for _, name in numbered))
     else:
-        raise BadRow(f"the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion")
+        raise BadRow(
+            f"only the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion"
+        )
     return prompt_of(row, "prompt", where, rest), texts, models, {}
 
 
@@ -153,5 +153,5 @@ def _check(prompts: Mapping[str, Prompt], completions: Mapping[str, Mapping[str,
         if not 1 <= found <= MAX_COMPLETIONS:
             raise Invalid(
                 f"{prompts[prompt_id].source}: {found} completions", f"1 to {MAX_COMPLETIONS} for each prompt",
-                "mend the file and upload again; nothing was loaded",
+                "nothing was loaded; mend the file",
             )  # fmt: skip

@@ -16,6 +16,7 @@ from preflab.labelling.needs import (
     cost,
     enough_at,
     labels_missing,
+    labels_needed,
     progress,
 )
 from preflab.labelling.quality import CampaignQuality, campaign_coefficients, campaign_quality
@@ -23,7 +24,7 @@ from preflab.report.blocks import Answer, Figure
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages import lead_words as words
-from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, view_of
+from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, view_of, whole
 from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, coefficients_table, published_table
 
 router = APIRouter(prefix="/lead", include_in_schema=False)
@@ -52,8 +53,9 @@ def campaigns(request: Request, ws: Workspaced, me: Lead) -> Response:
 
 
 @router.get("/c/{campaign_id}")
-def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
-    """One campaign."""
+def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pairs: str = "") -> Response:
+    """One campaign; `pairs` asks what so many preferences would need."""
+    wanted = whole("preferences", pairs) if pairs.strip() else None
     view, quality = view_of(ws, campaign_id), campaign_quality(ws, campaign_id)
     divided = disagreements(ws, campaign_id, SHOWN)
     return campaign_page(
@@ -67,6 +69,8 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> R
         is_odd=words.is_odd,
         disagreements=divided,
         prompts=prompts_of(ws, [each.prompt_id for each in divided]),
+        wanted=wanted,
+        need=words.need_sentence(wanted, labels_needed(ws, campaign_id, num_pairs=wanted)) if wanted else "",
     )  # fmt: skip
 
 

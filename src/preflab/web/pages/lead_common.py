@@ -13,7 +13,7 @@ from preflab.errors import PreflabError
 from preflab.labelling.accounts import Account
 from preflab.labelling.adjudication import queue
 from preflab.labelling.campaigns import CampaignView, campaign_view
-from preflab.labelling.errors import NotFound
+from preflab.labelling.errors import Invalid, NotFound
 from preflab.store.workspace import Workspace
 from preflab.web.pages import page
 from preflab.web.rendering import isolated
@@ -32,7 +32,7 @@ def lead_page(
 ) -> HTMLResponse:
     """A page of leads; a problem makes it a 422 that still holds what was typed."""
     code = UNPROCESSABLE if problem is not None and code == 200 else code
-    shared = {"path_is": path_is, "shortly": shortly, "moment": moment, "plain": plain}
+    shared = {"path_is": path_is, "shortly": shortly, "moment": moment, "plain": plain, "sentence": sentence}
     return page(request, f"lead/{template}", code=code, said=said, problem=problem, **shared, **context)
 
 
@@ -92,3 +92,39 @@ def moment(stamp: str) -> str:
 def plain(value: object) -> str:
     """A number without idle zeros for a field; what somebody typed stays as it is."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def sentence(text: str) -> str:
+    """Words of an error as a sentence; what names a file or a field at its beginning stays as it is."""
+    if not text:
+        return ""
+    first = text.split(maxsplit=1)[0]
+    text = text[0].upper() + text[1:] if first.isalpha() else text
+    return text if text.endswith((".", "!", "?", "…")) else f"{text}."
+
+
+def whole(name: str, value: str) -> int:
+    """A whole number that somebody typed.
+
+    Raises:
+        Invalid: it is none.
+    """
+    try:
+        return int(value.strip())
+    except ValueError:
+        raise Invalid(f"{name}: {value!r:.40}", "a whole number") from None
+
+
+def decimal(name: str, value: str) -> float:
+    """A number that somebody typed, with a point or a comma.
+
+    Raises:
+        Invalid: it is none, or not finite.
+    """
+    try:
+        found = float(value.strip().replace(",", "."))
+    except ValueError:
+        raise Invalid(f"{name}: {value!r:.40}", "a number") from None
+    if found != found or found in (float("inf"), float("-inf")):
+        raise Invalid(f"{name}: {value!r:.40}", "a finite number")
+    return found

@@ -21,8 +21,7 @@ from preflab.labelling.sources import Source, groups_of_source, sources
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
-from preflab.web.pages.lead_common import lead_page
-from preflab.web.pages.lead_settings import whole
+from preflab.web.pages.lead_common import lead_page, whole
 from preflab.web.pages.lead_words import WAYS
 
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
@@ -76,8 +75,8 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
         answers = gold.numbered_from(len(groups) - len(gold.groups))
         campaign = create_campaign(ws, options, groups, instructions, me.id, gold=answers)
     except PreflabError as error:
-        lost = " Choose the file again." if form.files else ""
-        again = Invalid(error.found, error.expected, (error.do + lost).strip())
+        lost = ["choose the file again"] if form.files else []
+        again = Invalid(error.found, error.expected, "; ".join([*filter(None, [error.do]), *lost]))
         return _page(request, ws, dict(fields), problem=again)
     return RedirectResponse(f"/lead/c/{campaign.id}", 303)
 

@@ -18,7 +18,7 @@ from preflab.labelling.prioritise import prioritise
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Lead, Workspaced
-from preflab.web.pages.lead_common import campaign_page, view_of
+from preflab.web.pages.lead_common import campaign_page, decimal, view_of, whole
 
 router = APIRouter(prefix="/lead/c/{campaign_id}/settings", include_in_schema=False)
 
@@ -126,33 +126,6 @@ def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
         changes["max_tie_rate_nudge"] = decimal("ties", fields["tie_percent"]) / 100
     changes["labelers"] = tuple(fields.getlist("labelers"))
     return changes
-
-
-def whole(name: str, value: str) -> int:
-    """A whole number that somebody typed.
-
-    Raises:
-        Invalid: it is none.
-    """
-    try:
-        return int(value.strip())
-    except ValueError:
-        raise Invalid(f"{name}: {value!r:.40}", "a whole number") from None
-
-
-def decimal(name: str, value: str) -> float:
-    """A number that somebody typed, with a point or a comma.
-
-    Raises:
-        Invalid: it is none, or not finite.
-    """
-    try:
-        found = float(value.strip().replace(",", "."))
-    except ValueError:
-        raise Invalid(f"{name}: {value!r:.40}", "a number") from None
-    if found != found or found in (float("inf"), float("-inf")):
-        raise Invalid(f"{name}: {value!r:.40}", "a finite number")
-    return found
 
 
 def _back(campaign_id: str, said: str) -> Response:

@@ -192,11 +192,20 @@ def course_sentence(points: Sequence[AgreementPoint]) -> str:
     return "Agreement shows no clear change over time"
 
 
-def need_words(need: Need) -> str:
-    """How many more labels."""
-    if need.labels is None:
-        return "out of reach"
-    return "none" if need.labels == 0 else f"{need.labels:,} more"
+def need_sentence(num_pairs: int, need: Need) -> str:
+    """What so many preferences would need, from what a label has brought so far."""
+    wanted = count(num_pairs, "preference")
+    if need.labels is None or need.rate is None:
+        return f"Nothing can be said about {wanted} yet: no label has decided a pair."
+    if need.labels == 0:
+        return f"{wanted} are there already."
+    rate = interval_text(asdict(need.rate))
+    said = (
+        f"{wanted} need about {count(need.labels, 'more label', 'more labels')}, at {rate} preferences a label so far"
+    )
+    if need.num_tasks:
+        return f"{said}; this campaign has fewer to give, so that is about {count(need.num_tasks, 'further task')}."
+    return f"{said}."
 
 
 def standing_words(labelers: Sequence[LabelerQuality]) -> str:
