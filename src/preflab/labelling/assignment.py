@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, Select, and_, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, false, func, or_, select, true
 
 from preflab.labelling.campaign_rows import Running, allowed_kind, counts, running
 from preflab.labelling.clock import utc_now
@@ -96,7 +96,7 @@ def waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
             return Waiting("paused" if campaign.state == "paused" else "closed", num_left)
         if num_left == 0:
             return Waiting("all_done", 0)
-        new = _open_tasks(campaign_id).where(~_seen_by(labeler_id)).limit(1)
+        new = _open_tasks(campaign_id).where(_unseen_by(labeler_id)).limit(1)
         mine_lapsed = _own_lapsed(campaign_id, labeler_id).limit(1)
         others = connection.execute(new).first() or connection.execute(mine_lapsed).first()
         return Waiting("all_held" if others else "you_did_all", num_left)
@@ -137,7 +137,7 @@ def _taken(connection: Connection, campaign: Running, labeler_id: str, counted: 
 def _next_counted(connection: Connection, campaign: Running, labeler_id: str) -> RowMapping | None:
     """The next free task in the campaign's order, or at times a gold task; none once only gold ones are left."""
     keys = (S.later, S.dull, S.missing, S.position) if _by_worth(campaign) else (S.later, S.missing, S.position)
-    query = _open_tasks(campaign.campaign_id).where(HAS_PLACE, ~_seen_by(labeler_id)).order_by(*keys).limit(1)
+    query = _open_tasks(campaign.campaign_id).where(HAS_PLACE, _unseen_by(labeler_id)).order_by(*keys).limit(1)
     row = connection.execute(query).mappings().first()
     if row is not None and _gold_is_due(connection, campaign, labeler_id):
         return _next_gold(connection, campaign.campaign_id, labeler_id) or row
@@ -150,11 +150,11 @@ def _next_in_line(connection: Connection, campaign: Running, labeler_id: str) ->
     last = connection.execute(select(func.max(T.position)).where(*own)).scalar()
     query = select(TASK_STATES).where(S.campaign_id == campaign.campaign_id).order_by(S.position).limit(1)
     behind = connection.execute(query.where(S.position > (-1 if last is None else last))).mappings().first()
-    return behind or connection.execute(query.where(~_seen_by(labeler_id))).mappings().first()
+    return behind or connection.execute(query.where(_unseen_by(labeler_id))).mappings().first()
 
 
 def _next_gold(connection: Connection, campaign_id: str, labeler_id: str) -> RowMapping | None:
-    query = select(TASK_STATES).where(S.campaign_id == campaign_id, S.is_gold == true(), ~_seen_by(labeler_id))
+    query = select(TASK_STATES).where(S.campaign_id == campaign_id, S.is_gold == true(), _unseen_by(labeler_id))
     return connection.execute(query.order_by(S.position).limit(1)).mappings().first()
 
 
@@ -177,8 +177,14 @@ def _own_lapsed(campaign_id: str, labeler_id: str) -> Select[Any]:
     return select(T.task_id).join(TASK_STATES, S.task_id == T.task_id).where(*own, S.state == "open")
 
 
-def _seen_by(labeler_id: str) -> Any:
-    return exists().where(T.labeler_id == labeler_id, T.task_id == S.task_id)
+def _unseen_by(labeler_id: str) -> ColumnElement[bool]:
+    """Tasks without a turn of this labeler.
+
+    Asked row by row through the key of the turns: as an anti-join, PostgreSQL without fresh statistics compares every
+    task with all turns of the labeler.
+    """
+    own = select(T.task_id).where(T.labeler_id == labeler_id, T.task_id == S.task_id).limit(1)
+    return own.correlate(TASK_STATES).scalar_subquery().is_(None)
 
 
 def _by_worth(campaign: Running) -> bool:
