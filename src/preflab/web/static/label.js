@@ -44,7 +44,7 @@ const saving = new Saving(form, time, {
   confirm: (text) => {
     ready();
     say("", "");
-    notice.show("confirm", { text, yes: () => submit({ confirmed: "1" }), no: () => goTo(form.querySelector("fieldset[data-group]:not([hidden])")) });
+    notice.show("confirm", { text, yes: () => submit({ confirmed: "1" }), no: () => goTo(firstGroup()) });
   },
   stale,
   refused: (reply) => {
@@ -54,6 +54,8 @@ const saving = new Saving(form, time, {
   },
   signedOut,
 });
+
+const firstGroup = () => form.querySelector("fieldset[data-group]:not([hidden])");
 
 function ready() {
   button.removeAttribute("aria-disabled");
@@ -111,15 +113,15 @@ function leave(to) {
 function toStep(step) {
   showStep(form, step);
   refresh();
-  const first = missing(form)[0] ?? form.querySelector("fieldset[data-group]:not([hidden])");
-  if (first) goTo(first);
+  goTo(missing(form)[0] ?? firstGroup());
 }
 
 function refresh() {
   document.getElementById("so-far").textContent = orderSoFar(form);
   const complete = missing(form).length === 0;
   button.classList.toggle("ready", complete);
-  button.firstElementChild.textContent = twoSteps && form.dataset.step === "0" ? form.dataset.nextWords : form.dataset.submitWords;
+  const { nextWords, submitWords, step } = form.dataset;
+  button.firstElementChild.textContent = twoSteps && step === "0" ? nextWords : submitWords;
   document.getElementById("back-to-scores")?.toggleAttribute("hidden", form.dataset.step !== "1");
   for (const card of form.querySelectorAll("[data-card]")) {
     const failed = card.querySelector("input[data-fail]:checked, input[value='F']:checked");
@@ -158,8 +160,9 @@ function begin() {
     saving.send();
   }
   sendLeftBehind(form.dataset.labeler, form.dataset.task).then(({ sent, refused }) => {
-    if (refused > 0) say("unsaved", "An earlier answer kept in this browser was not accepted; find it under “What you judged”.");
-    else if (sent > 0) say("saved", "An earlier answer kept in this browser has been sent.");
+    const earlier = "An earlier answer kept in this browser";
+    if (refused > 0) say("unsaved", `${earlier} was not accepted; find it under “What you judged”.`);
+    else if (sent > 0) say("saved", `${earlier} has been sent.`);
   });
 }
 
@@ -175,6 +178,10 @@ document.getElementById("skipping")?.addEventListener("submit", (event) => {
 });
 window.addEventListener("beforeunload", (event) => {
   if (!leaving && (saving.underway || drafts.unsaved)) event.preventDefault();
+});
+// Following the page's own advice, to sign in, is not leaving: what was entered is kept and sent afterwards.
+form.addEventListener("click", (event) => {
+  if (event.target.closest("#notice a") && !event.ctrlKey && !event.metaKey) leaving = true;
 });
 // A page brought back by the browser's Back button shows an answer that may since have been stored.
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
