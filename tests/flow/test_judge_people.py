@@ -154,6 +154,9 @@ def test_pairs_on_which_they_stay_divided_are_said(world: World) -> None:
     result = world.run()
     assert result.summary == "6 judgments by 2 labelers; 2 pairs of 2 tasks await adjudication"
     assert result.figures["num_open_pairs"] == 2
+    listed = json.loads((world.runs("labels", "judge") / "open.json").read_text())
+    texts = {completion.id: completion.text for completion in world.completions}
+    assert [[[texts[i] for i in pair] for pair in task["pairs"]] for task in listed] == [[["a", "bb"]], [["a", "bb"]]]
 
 
 def test_edits_of_instructions_make_nothing_stale_and_lose_no_label(world: World) -> None:

@@ -4,6 +4,8 @@ Left in the run folder:
 
 judgments.json  {"campaign_id", "judgment_ids", "tasks"}: the judgments that count; `tasks` names the task of those that
                 were made elsewhere about the same completions; with people also "confirmed_reversed"
+open.json       of people's campaigns: [{"task_id", "pairs": [[completion id, completion id], …]}, …], the pairs that
+                await adjudication
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ VERSION = 1
 needs_torch = False
 
 PEOPLE = "people"
+OPEN = "open.json"
 ALONE: tuple[Way, ...] = ("likert", "thumbs")
 """Ways in which a completion can be judged without another one."""
 
@@ -140,6 +143,7 @@ def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult
     from preflab.stages.people import open_campaign
 
     people, overlap = open_campaign(ctx, groups), ctx.settings.overlap
+    write_json(ctx.folder / OPEN, [{"task_id": task, "pairs": pairs} for task, pairs in people.open_pairs.items()])
     link = f"{address(ctx.workspace.path)}/c/{people.campaign.id}"
     finished, num = people.finished(overlap), len(people.tasks)
     if finished < num:
@@ -170,7 +174,7 @@ def _open_said(people: People) -> str:
     """`; 3 pairs of 2 tasks await adjudication`, or nothing."""
     if not people.num_open:
         return ""
-    pairs, tasks = people.num_open, people.num_open_tasks
+    pairs, tasks = people.num_open, len(people.open_pairs)
     return (
         f"; {pairs} pair{'s' * (pairs > 1)} of {tasks} task{'s' * (tasks > 1)} await{'s' * (pairs == 1)} adjudication"
     )

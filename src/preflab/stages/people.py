@@ -7,7 +7,7 @@ What a lead changes in the app is left alone until the recipe says something new
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,9 +44,13 @@ class People:
     tasks: tuple[Task, ...]
     """Those of the recipe, gold tasks left out."""
     found: Found
-    num_open: int
-    """Pairs that the labelers of finished tasks leave open, for an adjudicator."""
-    num_open_tasks: int
+    open_pairs: Mapping[str, tuple[tuple[str, str], ...]]
+    """Task with all its labels → the pairs (completion ids) that its labelers leave open, for an adjudicator."""
+
+    @property
+    def num_open(self) -> int:
+        """Pairs that await adjudication."""
+        return sum(map(len, self.open_pairs.values()))
 
     def finished(self, overlap: int) -> int:
         """Tasks that have the wanted labels."""
@@ -154,8 +158,7 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
     wanted = {frozenset(group) for group in groups}
     tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
     found = judged_by_people(ctx, campaign.id, tasks)
-    unresolved = _unresolved(ctx, campaign.id, tasks, found)
-    return People(campaign, tasks, found, sum(unresolved.values()), len(unresolved))
+    return People(campaign, tasks, found, _unresolved(ctx, campaign.id, tasks, found))
 
 
 def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
@@ -179,7 +182,9 @@ def fits(judgment: Judgment, way: str) -> bool:
     return way_of(judgment.answer) == {"best_of": "side_by_side"}.get(way, way)
 
 
-def _unresolved(ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found) -> Counter[str]:
+def _unresolved(
+    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found
+) -> dict[str, tuple[tuple[str, str], ...]]:
     """Task with all its labels → pairs on which the labelers stay divided and no adjudicator has spoken.
 
     Computed from the labels as they are now: what the app shows of it may be some seconds old.
@@ -189,7 +194,7 @@ def _unresolved(ctx: StageContext, campaign_id: str, tasks: Sequence[Task], foun
 
     full = [task for task in tasks if len(found[task.id]) >= ctx.settings.overlap]
     if not full:
-        return Counter()
+        return {}
     judgments = [at_home(judgment, task) for task in tasks for judgment in found[task.id].values()]
     completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
     agreed = consensus_of(
@@ -199,7 +204,14 @@ def _unresolved(ctx: StageContext, campaign_id: str, tasks: Sequence[Task], foun
         texts={completion.id: completion.text for completion in completions},
     )
     ids = {task.id for task in full}
-    return Counter({each.task_id: len(each.unresolved) for each in agreed if each.task_id in ids and each.unresolved})
+    return {
+        each.task_id: tuple(
+            (each.preference.completion_ids[first], each.preference.completion_ids[second])
+            for first, second in each.unresolved
+        )
+        for each in agreed
+        if each.task_id in ids and each.unresolved
+    }
 
 
 def decisions_of(ctx: StageContext, campaign_id: str) -> list[Judgment]:
