@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from preflab.labelling.sessions import create_token
 from preflab.labelling.submissions import Submission, save_draft, skip, submit
 from preflab.records import Campaign, LikertAnswer
 from preflab.store.database import writing
+from preflab.store.images import add_image
 from web_app import PASSWORD, make_campaign
 
 pytestmark = pytest.mark.browser
@@ -117,7 +120,8 @@ def looked_over(page: Any, path: str, width: int) -> list[str]:
     if page.locator("main").evaluate("one => getComputedStyle(one).display") == "none":
         wrong.append(f"{path}: hidden")
     foreign = page.evaluate(
-        "() => [...document.querySelectorAll('script, style, iframe, object, embed, base, meta[http-equiv], [style], img')]"
+        "() => [...document.querySelectorAll("
+        "'script, style, iframe, object, embed, base, meta[http-equiv], [style], img')]"
         ".filter(one => !(one.tagName === 'SCRIPT' && one.src.startsWith(location.origin + '/static/')))"
         ".map(one => one.outerHTML.slice(0, 200))"
     )
@@ -231,4 +235,29 @@ def test_the_policy_stops_what_would_slip_through(browser: Any, site: Site) -> N
     assert page.locator("b[style]").evaluate("one => getComputedStyle(one).position") == "static"
     outside = {url: became for url, became in asked.items() if url.startswith("https://evil.example")}
     assert set(outside.values()) <= {"csp", "net::ERR_BLOCKED_BY_CSP"}, outside
+    context.close()
+
+
+PIXEL = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+
+
+def test_images_come_from_the_workspace_or_not_at_all(browser: Any, site: Site, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(PIXEL)
+    name = add_image(site.ws.path, tmp_path / "a.png")
+    texts = [name, "https://evil.example/pixel.png", f"/image/{name}?https://evil.example", 'a.svg" onerror=alert(1)']
+    campaign = site.campaign("ranking", [texts], content="image", name="Pictures")
+    context = site.context(browser, site.labeler(campaign))
+    page = context.new_page()
+    happened = watched(page, site)
+    page.goto(f"/c/{campaign.id}", wait_until="networkidle")
+    widths = page.evaluate("[...document.images].map(one => [new URL(one.src).pathname, one.naturalWidth])")
+    assert widths == [[f"/image/{name}", 1]]
+    assert "https://evil.example/pixel.png" in page.locator("main").inner_text()
+    assert not happened
+    strange = context.request.get(f"{site.settings.url}/image/{name}")
+    assert strange.headers["content-type"] == "image/png"
+    assert strange.headers["x-content-type-options"] == "nosniff"
+    stranger = browser.new_context(base_url=site.settings.url)
+    assert stranger.request.get(f"{site.settings.url}/image/{name}", max_redirects=0).status == 303
+    stranger.close()
     context.close()

@@ -28,13 +28,13 @@ class WrongRole(Exception):
         super().__init__(f"for {' or '.join(roles)}")
 
 
-def workspace(request: Request) -> Workspace:
+async def workspace(request: Request) -> Workspace:
     """The workspace that is served."""
     found: Workspace = request.app.state.workspace
     return found
 
 
-def web_settings(request: Request) -> WebSettings:
+async def web_settings(request: Request) -> WebSettings:
     """How the app is reached."""
     found: WebSettings = request.app.state.settings
     return found
@@ -48,12 +48,13 @@ def bearer(request: Request) -> str | None:
 
 def who(request: Request) -> Account | None:
     """The account behind a request, or None; a bearer token goes before a cookie."""
-    ws = workspace(request)
+    ws: Workspace = request.app.state.workspace
+    settings: WebSettings = request.app.state.settings
     token = bearer(request)
     if token is not None:
         found = account_of_token(ws, token)
     else:
-        cookie = request.cookies.get(web_settings(request).cookie)
+        cookie = request.cookies.get(settings.cookie)
         found = account_of_session(ws, cookie) if cookie else None
     request.state.me = found
     return found
