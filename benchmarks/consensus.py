@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -101,10 +101,12 @@ METHODS: dict[str, Callable[[SimulatedCampaign], Signs]] = {
 }
 
 
-def methods(seeds: int, manners: tuple[tuple[str, str], ...] = BAD) -> dict[str, list[float]]:
-    """Pair accuracy of every method, per seed."""
+def methods(
+    seeds: int, manners: tuple[tuple[str, str], ...] = BAD, names: Iterable[str] = METHODS
+) -> dict[str, list[float]]:
+    """Pair accuracy of the methods, per seed."""
     worlds = [campaign(seed, manners=manners) for seed in range(seeds)]
-    return {name: [accuracy(world, method(world)) for world in worlds] for name, method in METHODS.items()}
+    return {name: [accuracy(world, METHODS[name](world)) for world in worlds] for name in names}
 
 
 def named_rightly(world: SimulatedCampaign) -> bool:

@@ -4,7 +4,13 @@ A flag needs enough tasks and enough votes; until then labelers are only put in 
 reliable first. Measured with 12 labelers, K = 4, three labels per task, two of the twelve random and one reversed
 (`benchmarks/consensus.py`): the share of campaigns in which exactly the three were named, each by its right name.
 
-MEASURED
+| tasks each | gold tasks | exactly named |
+| --- | --- | --- |
+| 40 | 10 %, 20 % | 0.98, 0.95 |
+| 60 | none | 1.00 (K = 3: 0.97) |
+| 100 | none | 1.00 |
+
+At 20 tasks the three are the last three of the order in 0.92 of the campaigns: enough to read their answers first.
 """
 
 from __future__ import annotations
