@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from labelling_world import make_campaign, put_labelers, rows, send
+from labelling_world import make_campaign, put_labelers, rows, send, workspace_on
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.adjudication import campaign_consensus, case_of, decide, disagreements, queue
 from preflab.labelling.assignment import next_turn, turn
@@ -190,3 +190,19 @@ def test_a_campaign_s_name_becomes_a_file_s_name() -> None:
     assert plain_name("Helpful answers, round 1") == "helpful-answers-round-1"
     assert plain_name("../../etc") == "etc"
     assert plain_name("日本") == "campaign"
+
+
+def test_read_outs_and_decisions_are_the_same_on_postgresql(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 0.0)
+    with workspace_on("postgresql", tmp_path, postgres_url) as ws:
+        lead = create_account(ws, "Lea", "lead", "correct horse battery")
+        campaign = judged(ws, [EVEN, AGREED], put_labelers(ws, 2))
+        assert [each.task_id for each in queue(ws, campaign.id).open] == [task_at(ws, 0)]
+        assert campaign_agreement(ws, campaign.id).strict.value == 0.5
+        assert prioritise(ws, campaign.id, lead.id) == 2
+        decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
+        assert not queue(ws, campaign.id).open
+        assert export_campaign(ws, campaign.id, "trl-explicit")[1]["num_rows"] == 2
+        assert progress(ws, campaign.id).num_left == 0

@@ -115,7 +115,7 @@ def coefficients_table(coefficients: Mapping[str, Estimate]) -> Table:
         value = found.note if found.value is None else interval_text(asdict(found))
         rows.append([Cell(called), *numbers(value, f"{found.num_tasks:,}"), Cell(chance)])
     head = ["measure", "value (95\u00a0% interval)", "tasks", "for comparison"]
-    return Table(head, rows, "Chance-corrected measures", "Intervals over tasks. 1 is full agreement.")
+    return Table(head, rows, "Other measures of agreement", "Intervals over tasks. 1 is full agreement.")
 
 
 def published_table(own: Share) -> Table:
