@@ -83,23 +83,28 @@ def loop_rows() -> list[list[str]]:
     return rows
 
 
+TABLES: dict[str, tuple[tuple[str, ...], Callable[[], list[list[str]]]]] = {
+    "enumerated": (("algorithm", "KL treatment or labels", *WORLDS), enumerated_rows),
+    "loops": (
+        ("algorithm", "KL treatment or labels", "K", "kl_coef or beta", "to its own fixed point", "to π*"),
+        loop_rows,
+    ),
+}
+
+
 def main() -> None:
-    """Prints both tables; with --write the page holds them."""
+    """Prints the tables; with --write the page holds them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=TABLES, help="one of the two tables")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    tables = {
-        "enumerated": table(("algorithm", "KL treatment or labels", *WORLDS), enumerated_rows()),
-        "loops": table(
-            ("algorithm", "KL treatment or labels", "K", "kl_coef or beta", "to its own fixed point", "to π*"),
-            loop_rows(),
-        ),
-    }
-    for name, text in tables.items():
-        print(f"{name}\n{text}\n")
-        if args.write:
-            replace(name, text)
+    for name, (head, rows) in TABLES.items():
+        if args.only in (None, name):
+            text = table(head, rows())
+            print(f"{name}\n{text}\n", flush=True)
+            if args.write:
+                replace(name, text)
 
 
 def table(head: tuple[str, ...], rows: list[list[str]]) -> str:
