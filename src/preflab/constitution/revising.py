@@ -67,9 +67,7 @@ def revise(
     found = [Revised(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     examples = constitution.examples[:num_examples]
     for number in range(1, num_rounds + 1):
-        drawn = [constitution.draw(derive_seed(seed, "principle", one.prompt.id, number)) for one in found]
-        asked = [critique_request(constitution.layout, examples, one, p) for one, p in zip(found, drawn, strict=True)]
-        critiques = write(f"critique {number}", asked)
+        drawn, critiques = _criticise(constitution, examples, found, write, number, seed)
         asked = [
             revision_request(constitution.layout, examples, one, principle, critique)
             for one, principle, critique in zip(found, drawn, critiques, strict=True)
@@ -78,6 +76,34 @@ def revise(
         for one, principle, critique, revision in zip(found, drawn, critiques, revisions, strict=True):
             one.steps.append(Step(principle.name, critique.strip(), revision.strip()))
     return found
+
+
+def criticised(
+    constitution: Constitution,
+    prompts: Sequence[Prompt],
+    answers: Sequence[str],
+    write: Write,
+    *,
+    num_examples: int = 0,
+    seed: int = 0,
+) -> list[tuple[Principle, str]]:
+    """Given answers and what a drawn principle finds wrong with each of them; nothing is revised."""
+    found = [Revised(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    drawn, critiques = _criticise(constitution, constitution.examples[:num_examples], found, write, 1, seed)
+    return [(principle, critique.strip()) for principle, critique in zip(drawn, critiques, strict=True)]
+
+
+def _criticise(
+    constitution: Constitution,
+    examples: Sequence[Example],
+    found: Sequence[Revised],
+    write: Write,
+    number: int,
+    seed: int,
+) -> tuple[list[Principle], list[str]]:
+    drawn = [constitution.draw(derive_seed(seed, "principle", one.prompt.id, number)) for one in found]
+    asked = [critique_request(constitution.layout, examples, one, p) for one, p in zip(found, drawn, strict=True)]
+    return drawn, write(f"critique {number}", asked)
 
 
 def critique_request(layout: Layout, examples: Sequence[Example], one: Revised, principle: Principle) -> Prompt:

@@ -21,8 +21,9 @@ from preflab.stages.base import StageContext, StageResult
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
-    from preflab.constitution.revising import Revised, Step, Write
+    from preflab.constitution.revising import Revised, Step
     from preflab.records import Completion, Prompt
+    from preflab.stages.sample import Writer
 
 VERSION = 1
 
@@ -35,6 +36,7 @@ def run(ctx: StageContext) -> StageResult:
     """Answer, criticise, revise what is not there yet; then list the last revisions."""
     from preflab.constitution.revising import revise
     from preflab.files import append_jsonl, read_jsonl
+    from preflab.stages.requests import writing
 
     settings: ReviseSettings = ctx.settings
     constitution = constitution_of(ctx, settings.constitution)
@@ -42,7 +44,7 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
     done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / REVISIONS)}
     missing = [prompt for prompt in prompts if prompt.id not in done]
-    writer = Writing(ctx)
+    writer = _writer(ctx)
     per_prompt = 1 + 2 * settings.num_rounds
     with ctx.progress(ctx.name, len(prompts) * per_prompt, (len(prompts) - len(missing)) * per_prompt) as bar:
         for start in range(0, len(missing), PROMPTS_AT_ONCE):
@@ -50,7 +52,7 @@ def run(ctx: StageContext) -> StageResult:
             for one in revise(
                 constitution,
                 part,
-                writer.write(bar.advance),
+                writing(writer, ctx.seed, bar.advance),
                 num_rounds=settings.num_rounds,
                 num_examples=settings.num_examples,
                 seed=ctx.seed,
@@ -69,49 +71,14 @@ def constitution_of(ctx: StageContext, path: str | None) -> Constitution:
     return read_constitution(ctx.recipe.resolve(path) if path else None)
 
 
-class Writing:
-    """The model of the stage, as critique and revision use it; loaded when it is first needed."""
+def _writer(ctx: StageContext) -> Writer:
+    """The model of the stage, one completion per prompt."""
+    from preflab.stages.sample import Writer
 
-    def __init__(self, ctx: StageContext) -> None:
-        from preflab.stages.sample import Writer
-
-        self.ctx = ctx
-        settings: ReviseSettings = ctx.settings
-        decoding = {name: getattr(settings, name) for name in DecodingSettings.model_fields}
-        one_each = SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
-        self._writer = Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.device.dtype)
-
-    @property
-    def model_id(self) -> str:
-        """The content id of its weights."""
-        return self._writer.model_id
-
-    def write(self, on_done: Any) -> Write:
-        """Texts for prompts; a request goes to a chat model as a user's turn."""
-        from dataclasses import replace
-
-        from preflab.records import Message, Prompt
-
-        chat = bool(getattr(self._writer.tokenizer, "chat_template", None))
-
-        def written(what: str, prompts: Sequence[Prompt]) -> list[str]:
-            asked = [
-                Prompt.make(messages=(Message("user", p.text),)) if chat and not p.messages else p for p in prompts
-            ]
-            self._writer.check(asked)
-            distinct = list({p.id: p for p in asked}.values())
-            writer = replace(self._writer, seed=_seed(self.ctx.seed, what))
-            texts = {c.prompt_id: c.text for c in writer.write(distinct, on_done)}
-            on_done(len(asked) - len(distinct))
-            return [texts[p.id] for p in asked]
-
-        return written
-
-
-def _seed(seed: int, what: str) -> int:
-    from preflab.seeds import derive_seed
-
-    return derive_seed(seed, "revise", what)
+    settings: ReviseSettings = ctx.settings
+    decoding = {name: getattr(settings, name) for name in DecodingSettings.model_fields}
+    one_each = SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
+    return Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.device.dtype)
 
 
 def _check_examples(settings: ReviseSettings, constitution: Constitution) -> None:

@@ -1,0 +1,41 @@
+"""A loaded model as critique and revision use it: texts for prompts, a request to a chat model being a user's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from preflab.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from preflab.constitution.revising import Write
+    from preflab.records import Prompt
+    from preflab.stages.sample import Writer
+
+
+def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
+    """`write(what, prompts)`: one text per prompt, the same for the same seed, `what` and prompt.
+
+    Args:
+        writer: with one completion per prompt.
+        seed: of all texts.
+        on_done: told how many more are done.
+    """
+    from preflab.records import Message
+    from preflab.records import Prompt as PromptRecord
+
+    chat = bool(getattr(writer.tokenizer, "chat_template", None))
+
+    def write(what: str, prompts: Sequence[Prompt]) -> list[str]:
+        asked = [
+            PromptRecord.make(messages=(Message("user", p.text),)) if chat and not p.messages else p for p in prompts
+        ]
+        writer.check(asked)
+        distinct = list({p.id: p for p in asked}.values())
+        own = replace(writer, seed=derive_seed(seed, "revise", what))
+        texts = {c.prompt_id: c.text for c in own.write(distinct, on_done)}
+        on_done(len(asked) - len(distinct))
+        return [texts[p.id] for p in asked]
+
+    return write
