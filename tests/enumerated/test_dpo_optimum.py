@@ -52,7 +52,7 @@ def all_pairs(world: World, logits: Tensor, wins: Tensor, mu: Tensor) -> dpo.Pai
     return dpo.Pairs(chosen, rejected, torch.ones_like(weights), weights)
 
 
-def trained(world: World, loss: Loss, *, flips: float = 0.0, mu: str = "uniform", num_steps: int = 600) -> Tensor:
+def trained(world: World, loss: Loss, *, flips: float = 0.0, mu: str = "uniform", num_steps: int = 400) -> Tensor:
     """The table of logits that descent on the expected loss ends at."""
 
     def gradient(logits: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def least(world: World, loss_of_difference: Callable[[Tensor, Tensor], Tensor], 
 @pytest.mark.parametrize("mu", ["uniform", "reference"])
 def test_dpo_reaches_the_tilted_reference(world: World, mu: str) -> None:
     """π* ∝ π_ref exp(u / β), whatever the pairs are drawn from."""
-    found = trained(world, lambda p: dpo.dpo_loss(p, beta=BETA), mu=mu, num_steps=1500)
+    found = trained(world, lambda p: dpo.dpo_loss(p, beta=BETA), mu=mu, num_steps=700)
     assert world.distance(world.ref_logits, world.optimum(BETA)) > 0.3, "there is something to learn"
     assert world.distance(found, world.optimum(BETA)) < 0.02
 
@@ -132,12 +132,42 @@ def test_ipo_tilts_by_the_probability_of_winning(world: World, mu: str) -> None:
     assert world.distance(world.ref_logits, expected) > 0.05
 
 
-def test_simpo_forgets_the_reference() -> None:
-    """With margin 0 and equal lengths T: π ∝ exp(T u / β), in which π_ref does not appear."""
-    world, beta = WORLDS["two letters, two tokens"], 2.0
-    expected = (2 * world.scores / beta).log_softmax(0)
-    found = trained(world, lambda p: dpo.simpo_loss(p, beta=beta, margin=0.0))
+def per_token(world: World, start: Tensor, beta: float) -> Tensor:
+    """(N,) log π with log(π / start) / length = u / β + c, the c that makes it add up to 1, found by halving."""
+    lengths = world.mask.sum(-1)
+    low, high = torch.tensor(-50.0).double(), torch.tensor(50.0).double()
+    for _ in range(200):
+        c = (low + high) / 2
+        found = start + lengths * (world.scores / beta + c)
+        low, high = (c, high) if found.exp().sum() < 1 else (low, c)
+    assert found.exp().sum() == pytest.approx(1)
+    return found
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_length_normalised_dpo_tilts_by_utility_times_length(world: World) -> None:
+    """π = π_ref exp(|y| (u / β + c)): long completions are tilted further, whatever they are worth."""
+    expected = per_token(world, world.seq_logps(world.ref_logits), BETA)
+    found = trained(world, lambda p: dpo.dpo_loss(p, beta=BETA, length_normalised=True), num_steps=700)
     assert world.distance(found, expected) < 0.02
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_simpo_forgets_the_reference(world: World) -> None:
+    """With margin 0: π = exp(|y| (u / β + c)), in which π_ref does not appear."""
+    expected = per_token(world, torch.zeros_like(world.scores), 2.0)
+    found = trained(world, lambda p: dpo.simpo_loss(p, beta=2.0, margin=0.0), num_steps=700)
+    assert world.distance(found, expected) < 0.02
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_likelihood_alone_imitates_the_chosen(world: World) -> None:
+    """π(y) ∝ (share of pairs in which y was chosen) / |y|, since means per token count a short completion more."""
+    mu = sampled_from(world)
+    chosen = mu * (preferred(world) @ mu)
+    expected = (chosen / world.mask.sum(-1)).log()
+    found = trained(world, dpo.chosen_nll_loss)
+    assert world.distance(found, expected.log_softmax(0)) < 0.02
 
 
 def expected_utility(world: World, logits: Tensor) -> float:
@@ -181,9 +211,8 @@ def test_which_can_end_below_where_they_began(name: str) -> None:
     assert improvement(world, lambda p: dpo.dpo_loss(p, beta=BETA)) > 0.1
 
 
-@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-def test_kto_improves_the_expected_utility(world: World) -> None:
-    """Thumbs up with σ(u − mean u), on completions of the reference; z₀ is the exact KL."""
+def kto_trained(world: World, num_steps: int) -> tuple[Tensor, Tensor]:
+    """Thumbs up with σ(u − mean u), on completions of the reference; z₀ is the exact KL. The table and the thumbs."""
     mu = sampled_from(world, "reference")
     up = torch.sigmoid(world.scores - (mu * world.scores).sum())
 
@@ -193,8 +222,30 @@ def test_kto_improves_the_expected_utility(world: World) -> None:
         (found,) = torch.autograd.grad(dpo.kto_loss(verdicts, beta=BETA, kl=world.kl(logits).detach()), logits)
         return found
 
-    found = world.descend(gradient, num_steps=200)
+    return world.descend(gradient, num_steps=num_steps), up
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_kto_improves_the_expected_utility(world: World) -> None:
+    found, _ = kto_trained(world, 200)
     assert expected_utility(world, found) > expected_utility(world, world.ref_logits) + 0.1
+
+
+@pytest.mark.parametrize("world", list(WORLDS.values())[:2], ids=list(WORLDS)[:2])
+def test_kto_ends_where_its_page_says(world: World) -> None:
+    """Mostly bad completions vanish; for the good ones (2p − 1) σ'(β (r − z)) / exp(r) is one number.
+
+    p is the share of thumbs up, r the log-ratio. In the third world one completion alone is good, and nothing is left
+    to compare.
+    """
+    logits, up = kto_trained(world, 800)
+    log_ratios = world.seq_logps(logits) - world.seq_logps(world.ref_logits)
+    gain = torch.sigmoid(BETA * (log_ratios - world.kl(logits)))
+    good = up > 0.5
+    balance = ((2 * up - 1) * gain * (1 - gain) / log_ratios.exp())[good]
+    assert good.sum() >= 2
+    assert (balance / balance.mean() - 1).abs().max() < 0.05
+    assert log_ratios[~good].max() < -1.5
 
 
 EVERY: dict[str, Loss] = {

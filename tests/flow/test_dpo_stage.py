@@ -46,6 +46,7 @@ stages:
     {kind: dpo, model: sft, preferences: thumbs, losses: [{kind: kto}], held_out: 0.25, num_epochs: 10,
      num_groups_per_step: 8, lora: null, watch: {every: 5, num_samples: 4, decoding: {max_new_tokens: 8}},
      optimiser: {learning_rate: 3.0e-3}}
+  report: {kind: report, of: [dpo, kto]}
 """
 
 
@@ -143,6 +144,12 @@ def test_another_beta_asks_the_reference_nothing(folder: Path, lines: dict[str, 
 def seed_of(folder: Path) -> int:
     """The seed that the stage has without a change."""
     return load_recipe(folder / "recipe.yaml").stage_seed("dpo")
+
+
+def test_the_report_draws_its_curves(lines: dict[str, Line]) -> None:
+    page = (lines["report"].folder / "report.html").read_text(encoding="utf-8")
+    for words in ("log-ratio of the chosen completions", "accuracy on held-out pairs", "kto loss", "Alarms"):
+        assert words in page, words
 
 
 def test_its_policy_is_a_reward(lines: dict[str, Line]) -> None:

@@ -85,7 +85,7 @@ def dpo_loss(
     It is `bradley_terry_loss` of the implicit rewards beta · log-ratio. With labels P(y ≻ y') = σ(u(y) − u(y')) its
     minimum is π* ∝ π_ref · exp(u / beta). `length_normalised` divides each log-ratio by its tokens, which is another
     reward and another optimum. Source: Rafailov et al. 2023 eq. 7; margin: Amini et al. 2024 (offset DPO) with a
-    constant offset; length normalisation: Lambert et al. 2024 (Tülu 3), section 5.1.
+    constant offset; length normalisation: Lambert et al. 2024 (Tülu 3).
     """
     return _bradley_terry(beta * pairs.log_ratio_differences(length_normalised), pairs, margin, denominator)
 
@@ -105,7 +105,8 @@ def robust_loss(pairs: Pairs, *, beta: float, flip_rate: float, denominator: Den
 
     For q = 1 that is [(1 − ε)(−log σ(d)) − ε(−log σ(−d))] / (1 − 2ε). Over labels of which a share flip_rate was
     flipped at random its expectation is DPO's loss on the true labels, so its minimum is π* again. It is not bounded
-    from below on single pairs. Source: Chowdhury et al. 2024 eq. 12.
+    from below on single pairs. Source: Chowdhury et al. 2024,
+    "Provably robust DPO".
 
     Raises ValueError where flip_rate is not in [0, 0.5).
     """
@@ -129,8 +130,7 @@ def ipo_loss(pairs: Pairs, *, tau: float, length_normalised: bool = False, denom
 def hinge_loss(pairs: Pairs, *, beta: float, denominator: Denominator = None) -> Tensor:
     """Σ weights · max(0, 1 − beta · h) / denominator; 0-d.
 
-    A pair is done at beta · h = 1. Source: Zhao et al. 2023 (SLiC-HF) on log-ratios, as in Liu et al. 2024 (RSO),
-    section 3.2.
+    A pair is done at beta · h = 1. Source: Zhao et al. 2023 (SLiC-HF) on log-ratios, as in Liu et al. 2024 (RSO).
     """
     d = beta * pairs.log_ratio_differences()
     return _mean(pairs.labels * (1 - d).relu() + (1 - pairs.labels) * (1 + d).relu(), pairs, denominator)
@@ -181,7 +181,7 @@ def kto_loss(
     bad:  undesirable_weight · (1 − σ(beta · (kl − log-ratio)))
 
     `kl` is z₀, what gains and losses are counted from, without gradient: see `kto_kl`. A completion of which a share
-    `up` says good counts as both, in these shares. Source: Ethayarajh et al. 2024 eq. 8.
+    `up` says good counts as both, in these shares. Source: Ethayarajh et al. 2024, section 4.
     """
     z = kl.detach() if isinstance(kl, Tensor) else kl
     gain = beta * (verdicts.completions.log_ratios - z)
@@ -194,7 +194,7 @@ def kto_kl(mismatched_log_ratios: Tensor) -> Tensor:
     """z₀ = max(0, mean log-ratio of completions under prompts they were not written for); 0-d, without gradient.
 
     (N,) → 0-d. A cheap stand-in for KL(π ‖ π_ref), biased but shared by all completions of a step. Source:
-    Ethayarajh et al. 2024, section 4.1.
+    Ethayarajh et al. 2024, section 4.
     """
     return mismatched_log_ratios.detach().mean().clamp(min=0)
 

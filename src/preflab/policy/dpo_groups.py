@@ -95,7 +95,7 @@ def only_used(group: Group) -> Group:
 
 def with_mismatched(groups: Seq[Group]) -> list[Group]:
     """Each group's prompt with the completions of the next group, as many as it has verdicts; the last one's with the
-    first's. Source: Ethayarajh et al. 2024, section 4.1.
+    first's. Source: Ethayarajh et al. 2024, section 4.
 
     A single group takes its own completions, moved by one: there is no other prompt.
     """

@@ -30,9 +30,16 @@ POLICY_CURVES = (
     ("clip/policy", "The share of clipped tokens", "policy", True),
     ("kl/coef", "The KL coefficient", "policy", True),
 )
+PREFERENCE_LOSSES = ("dpo", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto")
 LOSS_CURVES = (
     ("loss/nll", "loss", "policy", False),
     ("loss/bradley_terry", "loss", "reward", False),
+    *((f"loss/{kind}", f"{kind} loss", "policy", False) for kind in PREFERENCE_LOSSES),
+    ("accuracy/implicit", "accuracy on the pairs of the step", "policy", False),
+    ("held_out/accuracy", "accuracy on held-out pairs", "policy", False),
+    ("logratio/chosen", "log-ratio of the chosen completions", "policy", True),
+    ("logratio/rejected", "log-ratio of the rejected completions", "policy", True),
+    ("kl/exact", "KL to the reference", "policy", True),
     ("accuracy/train", "accuracy on the pairs of the step", "reward", False),
     ("score/margin", "margin between chosen and rejected", "reward", True),
 )

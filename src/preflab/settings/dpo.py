@@ -21,7 +21,7 @@ class DpoLoss(Settings):
     beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
     margin: float = setting(0.0, "What beta · h has to exceed.", "choice: none, as in Rafailov et al. 2023", ge=0)
     length_normalised: bool = setting(
-        False, "Log-ratios per token.", "choice: off; Lambert et al. 2024 (Tülu 3), section 5.1, on with beta 5"
+        False, "Log-ratios per token.", "choice: off; Lambert et al. 2024 (Tülu 3): on, with beta 5"
     )
 
 
@@ -43,7 +43,11 @@ class RobustLoss(Settings):
     weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
     beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
     flip_rate: float = setting(
-        0.1, "Share of labels known to be flipped.", "Chowdhury et al. 2024, section 5: 0.1", ge=0, lt=0.5
+        0.1,
+        "Share of labels known to be flipped.",
+        "choice: a tenth; best estimated from labelers' agreement",
+        ge=0,
+        lt=0.5,
     )
 
 
@@ -52,7 +56,12 @@ class IpoLoss(Settings):
 
     kind: Literal["ipo"] = "ipo"
     weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    tau: float = setting(0.1, "A certain label asks for h = 1/(2 tau) nats.", "Azar et al. 2023, section 5: 0.1", gt=0)
+    tau: float = setting(
+        0.1,
+        "A certain label asks for h = 1/(2 tau) nats.",
+        "choice: as DPO's beta; Azar et al. 2023 try 0.1 to 1",
+        gt=0,
+    )
     length_normalised: bool = setting(
         False, "Log-ratios per token.", "choice: off, as in the paper's equation; TRL 1.16 has it on"
     )
@@ -71,7 +80,7 @@ class SimpoLoss(Settings):
 
     kind: Literal["simpo"] = "simpo"
     weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(2.0, "Reward units per nat per token.", "Meng et al. 2024, section 3: 2.0 to 2.5", gt=0)
+    beta: float = setting(2.0, "Reward units per nat per token.", "Meng et al. 2024: 2.0 to 2.5", gt=0)
     margin: float = setting(1.0, "What the difference has to exceed (γ).", "Meng et al. 2024: 0.5 to 1.6", ge=0)
 
 
@@ -80,7 +89,7 @@ class OrpoLoss(Settings):
 
     kind: Literal["orpo"] = "orpo"
     weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    odds_weight: float = setting(0.1, "Weight of the odds ratio (λ).", "Hong et al. 2024, section 5: 0.1", ge=0)
+    odds_weight: float = setting(0.1, "Weight of the odds ratio (λ).", "Hong et al. 2024: 0.1", ge=0)
 
 
 class NllLoss(Settings):
@@ -95,7 +104,7 @@ class KtoLoss(Settings):
 
     kind: Literal["kto"] = "kto"
     weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(0.1, "Reward units per nat of log-ratio.", "Ethayarajh et al. 2024, section 4.3: 0.1", gt=0)
+    beta: float = setting(0.1, "Reward units per nat of log-ratio.", "Ethayarajh et al. 2024: 0.1", gt=0)
     desirable_weight: float = setting(1.0, "Weight of good completions.", "Ethayarajh et al. 2024: 1", ge=0)
     undesirable_weight: float = setting(1.0, "Weight of bad completions.", "Ethayarajh et al. 2024: 1", ge=0)
 
