@@ -108,7 +108,7 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
         return ref
     from preflab import pipeline
     from preflab.recipe import load_recipe
-    from preflab.recipe.reading import read_yaml
+    from preflab.yaml_files import read_yaml
 
     if ref.partition("@")[0] not in (read_yaml(recipe).get("stages") or {}):
         return ref

@@ -126,7 +126,7 @@ def _write_checked(recipe: Path, text: str, overrides: list[str]) -> None:
         import yaml
 
         from preflab.recipe.overrides import apply_overrides
-        from preflab.recipe.reading import parse
+        from preflab.yaml_files import parse
 
         text = yaml.safe_dump(apply_overrides(parse(text, str(recipe)), overrides, recipe), sort_keys=False)
     write_text(recipe, text)

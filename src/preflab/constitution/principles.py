@@ -110,7 +110,7 @@ def read_constitution(path: Path | None = None) -> Constitution:
     Raises:
         PreflabError: no such file, no YAML, an unknown or missing key, an empty principle; with file, key and number.
     """
-    from preflab.recipe.reading import read_yaml
+    from preflab.yaml_files import read_yaml
 
     source = path or Path(str(files("preflab.constitution") / "default.yaml"))
     return checked(read_yaml(source), str(source))

@@ -21,7 +21,7 @@ from typing import Any
 
 from preflab.recipe.checking import validated
 from preflab.recipe.overrides import apply_overrides
-from preflab.recipe.reading import read_yaml
+from preflab.yaml_files import read_yaml
 from preflab.recipe.references import check_references, references
 from preflab.recipe.rounds import expand_rounds
 from preflab.settings.base import StageSettings

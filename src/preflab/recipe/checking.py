@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from preflab.errors import PreflabError, nearest
-from preflab.recipe.reading import kind
+from preflab.yaml_files import kind
 from preflab.settings.base import Settings, StageSettings
 from preflab.settings.recipe import STAGE_SETTINGS, RecipeSettings
 

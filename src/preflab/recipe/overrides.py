@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError, nearest
-from preflab.recipe.reading import kind, parse
+from preflab.yaml_files import kind, parse
 from preflab.settings.recipe import RecipeSettings
 
 NAMED = ("data", "labelers", "stages")

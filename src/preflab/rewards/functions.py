@@ -11,12 +11,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import multiprocessing
 import numbers
 import os
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 import torch
@@ -202,27 +203,17 @@ def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> l
     """
     if seconds is None:
         return call()
-    ended: list[list[Any]] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            ended.append(call())
-        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True, name=f"reward {name}")
-    thread.start()
-    thread.join(seconds)
-    if failed:
-        raise failed[0]
-    if not ended:
+    pool = ThreadPool(1)  # its threads do not keep the program from ending
+    try:
+        return pool.apply_async(call).get(seconds)
+    except multiprocessing.TimeoutError:
         raise PreflabError(
             f"{name} gave nothing within {seconds:g} s",
             "one number per completion in time",
             "make the function faster, or raise `timeout_s`",
-        )
-    return ended[0]
+        ) from None
+    finally:
+        pool.terminate()
 
 
 def _import(module_name: str, path: str) -> Any:

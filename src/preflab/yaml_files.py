@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise PreflabError(
-            f"{path}: no such file", "a recipe", "`preflab init` writes one; name another with --recipe"
+            f"{path}: no such file", "a YAML file", "mend the path; `preflab init` writes a recipe to begin with"
         ) from error
     except UnicodeDecodeError as error:
         raise PreflabError(f"{path}: not UTF-8", "text in UTF-8", "save the file as UTF-8") from error
@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise PreflabError(
             f"{path}: {kind(value)}, not a mapping",
-            "`recipe: 1` and the sections data, stages, …",
+            "keys with values, as in a recipe: `recipe: 1`, data, stages, …",
             "see `preflab init`",
         )
     return value
