@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from preflab.cli.showing import settings_of
 from preflab.errors import PreflabError
 from preflab.models.chat import completion_ids, prompt_ids
 from preflab.models.loading import load_causal_lm, load_tokenizer
@@ -238,6 +239,13 @@ def test_settings_that_make_no_sense_are_refused(folder: Path, losses: str, said
     with pytest.raises(PreflabError) as error:
         load_recipe(folder / "recipe.yaml", [f"stages.dpo.losses={losses}"])
     assert said in f"{error.value.found} {error.value.expected} {error.value.do}"
+
+
+def test_the_settings_of_every_loss_are_shown() -> None:
+    shown = {row["setting"]: row["default"] for row in settings_of("dpo")}
+    assert shown["losses"] == '[{"kind": "dpo"}]'
+    assert shown["losses[kind: ipo].tau"] == "0.1"
+    assert shown["losses[kind: kto].undesirable_weight"] == "1.0"
 
 
 def rated(

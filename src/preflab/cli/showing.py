@@ -57,16 +57,19 @@ def _fields(model: Any, prefix: str, default: Any) -> Iterator[tuple[str, Any, A
         if name == "kind":
             continue
         own = getattr(default, name) if default is not None else field.default
-        inner = _settings_in(field.annotation)
+        found = list(_settings_in(field.annotation))
+        inner = found[0] if found else None
         if inner is None or not inner.model_fields or inner.__name__ == "StageSettings":
             yield f"{prefix}{name}", field, own
         elif "tuple" in str(field.annotation) or "dict" in str(field.annotation):
             yield f"{prefix}{name}", field, own
-            yield from _fields(inner, f"{prefix}{name}[].", None)
+            for member in found:  # several where each entry says its kind
+                of = f"kind: {member.model_fields['kind'].default}" if len(found) > 1 else ""
+                yield from _fields(member, f"{prefix}{name}[{of}].", None)
         else:
             if own is None or (default is None and field.is_required()):
                 yield f"{prefix}{name}", field, own
-            yield from _fields(inner, f"{prefix}{name}.", own)
+            yield from _fields(inner, f"{prefix}{name}.", own if isinstance(own, inner) else None)
 
 
 def _row(name: str, field: Any, default: Any) -> dict[str, Any]:
@@ -82,12 +85,13 @@ def _row(name: str, field: Any, default: Any) -> dict[str, Any]:
     }
 
 
-def _settings_in(annotation: Any) -> Any:
+def _settings_in(annotation: Any) -> Iterator[Any]:
     from preflab.settings.base import Settings
 
     if isinstance(annotation, type) and issubclass(annotation, Settings):
-        return annotation
-    return next((found for inner in get_args(annotation) if (found := _settings_in(inner))), None)
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _settings_in(inner)
 
 
 def _yaml(value: Any) -> str:
@@ -95,5 +99,15 @@ def _yaml(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        return json.dumps(list(value))
+        return json.dumps([_named(each) for each in value])
     return json.dumps(value, default=str)
+
+
+def _named(value: Any) -> Any:
+    """An entry of a list; settings as the keys that were given, their kind first."""
+    from preflab.settings.base import Settings
+
+    if not isinstance(value, Settings):
+        return value
+    kind = {"kind": type(value).model_fields["kind"].default} if "kind" in type(value).model_fields else {}
+    return kind | value.model_dump(mode="json", exclude_unset=True)
