@@ -202,12 +202,43 @@ def api_page() -> str:
     return "\n".join(parts)
 
 
+# The tree
+
+
+def tree_page() -> str:
+    """Every file of the package with the first sentence of its docstring, folder by folder."""
+    package = REFERENCE.parents[1] / "src" / "preflab"
+    parts = [
+        "# The tree\n",
+        NOTE,
+        "Every module with the sentence it begins with. The rooms in reading order: README.\n",
+    ]
+    folders = sorted(
+        {file.parent for file in package.rglob("*.py")}, key=lambda folder: folder.relative_to(package).parts
+    )
+    for folder in folders:
+        if "migrations" in folder.parts:
+            continue
+        name = "/".join(("src/preflab", *folder.relative_to(package).parts))
+        modules = [file for file in sorted(folder.glob("*.py")) if file.name != "__init__.py"]
+        parts.append(f"## {name}/\n")
+        parts.append(_first_line(folder / "__init__.py") + "\n")
+        if modules:
+            parts.append(table(("file", "what it is for"), [(f"`{m.name}`", _first_line(m)) for m in modules]))
+    return "\n".join(parts)
+
+
+def _first_line(file: Path) -> str:
+    return first_sentence(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "settings.md": settings_page,
     "records.md": records_page,
     "metrics.md": metrics_page,
     "api.md": api_page,
+    "tree.md": tree_page,
 }
 
 

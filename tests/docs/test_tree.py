@@ -1,7 +1,8 @@
-"""The tree in the README is the table of contents: a phrase for every module and folder, none missing, none stale."""
+"""The tree in the README: a phrase for every folder and top-level file, none missing, none stale."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -34,27 +35,31 @@ def listed(lines: list[str]) -> dict[str, str]:
     return phrases
 
 
-def modules_and_folders(package: Path) -> set[str]:
-    """Every module and every folder with modules; a folder of migrations counts as one thing."""
-    found = set()
+def rooms_and_leaves(package: Path) -> set[str]:
+    """Every folder with modules, and the modules at the top; a folder of migrations counts as one thing."""
+    found = {file.name for file in package.glob("*.py") if file.name != "__init__.py"}
     for file in package.rglob("*.py"):
-        parts = file.relative_to(package).parts
-        folders = list(parts[:-1])
+        folders = list(file.relative_to(package).parts[:-1])
         if "migrations" in folders:
             folders = folders[: folders.index("migrations") + 1]
-        elif parts[-1] != "__init__.py":
-            found.add("/".join(parts))
-        for depth in range(1, len(folders) + 1):
-            found.add("/".join(folders[:depth]) + "/")
+        found |= {"/".join(folders[:depth]) + "/" for depth in range(1, len(folders) + 1)}
     return found
 
 
-def test_every_module_has_a_phrase_and_every_phrase_a_module(repository: Path) -> None:
+def test_every_room_has_a_phrase_and_every_phrase_a_room(repository: Path) -> None:
     phrases = listed(tree_block((repository / "README.md").read_text(encoding="utf-8")))
     in_readme = {path.removeprefix("src/preflab/") for path in phrases} - {""}
-    real = modules_and_folders(repository / "src" / "preflab")
+    real = rooms_and_leaves(repository / "src" / "preflab")
     assert not (missing := sorted(real - in_readme)), f"README.md, the tree: say what these are: {missing}"
     assert not (stale := sorted(in_readme - real)), f"README.md, the tree: these are not there: {stale}"
+
+
+def test_every_module_begins_with_a_sentence_of_its_own(repository: Path) -> None:
+    package = repository / "src" / "preflab"
+    files = [file for file in package.rglob("*.py") if "migrations" not in file.parts]
+    sentences = {file: (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").strip() for file in files}
+    silent = sorted(str(file.relative_to(package)) for file, text in sentences.items() if len(text) < 8)
+    assert not silent, f"say in a docstring what these are for: {silent}"
 
 
 def test_each_phrase_says_something_of_its_own(repository: Path) -> None:

@@ -94,7 +94,7 @@ def test_prints_of_a_stage_do_not_reach_stdout_with_json(
         (["run", "none.yaml"], "error: none.yaml: no such file"),
         (["rnu"], "error: No such command 'rnu'"),
         (["run", "--bogus"], "error: No such option: --bogus"),
-        (["train", "dpo"], "error: No such command 'dpo'"),
+        (["train", "ddpo"], "error: No such command 'ddpo'"),
         (["init", "--show", "pppo"], "error: init --show pppo"),
         (["sample", "--stage"], "error: Option '--stage' requires an argument"),
         (["chat", "model", "--temperature", "-1"], "error: Invalid value for '--temperature': "),

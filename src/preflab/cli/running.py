@@ -33,7 +33,7 @@ COMMANDS = {
     "judge": "Put completions to labelers: a simulated panel, or people.",
     "ai_judge": "Put completions to an AI judge, and measure it against people.",
     "preferences": "Turn judgments into consensus ranks and pairs, and freeze them.",
-    "best_of_n": "Write n completions for every prompt and keep the best by a reward.",
+    "best_of_n": "Keep the best of n completions by a reward.",
     "evaluate": "Put the same held-out prompts through several models, paired.",
     "revise": "Criticise and revise answers by a constitution.",
     "probe": "Ask models what shows sycophancy and over-refusal.",
@@ -62,10 +62,10 @@ def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("run", help=run.__doc__, short_help="Run a recipe: what is missing or stale.")(run)
     for kind, said in COMMANDS.items():
-        app.command(kind, help=said, short_help=_short(said))(_stage_command(kind))
+        app.command(kind.replace("_", "-"), help=said, short_help=_short(said))(_stage_command(kind))
     train = typer.Typer(help="Train a stage of the recipe.", no_args_is_help=True)
     for kind, said in TRAIN.items():
-        train.command(kind, help=said)(_stage_command(kind))
+        train.command(kind.replace("_", "-"), help=said)(_stage_command(kind))
     app.add_typer(train, name="train")
 
 
