@@ -101,7 +101,9 @@ def train_dpo(run: DpoRun) -> DpoResult:
     state = RunState(run.trunk, optimiser)
     state.load(run.folder / "checkpoint", num_steps=run.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
+    alarms = Alarms(
+        run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step, kl_setting="beta of the losses"
+    )
     fired: list[Alarm] = []
 
     with progress(run.name, run.num_steps, state.step) as bar:
