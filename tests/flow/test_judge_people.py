@@ -192,6 +192,24 @@ def test_other_options_go_on_in_the_same_campaign_another_question_does_not(worl
     assert len(list_campaigns(world.workspace)) == 2
 
 
+@pytest.mark.parametrize("more", [', question: "Which is kinder?"', ", polarity: -1"])
+def test_answers_to_one_question_do_not_count_as_answers_to_another(world: World, more: str) -> None:
+    world.run()
+    for who in ("ann", "bob"):
+        world.label(who, longest_first)
+    assert world.run().waiting is None
+    assert world.run(more=more).waiting == "0 of 3 tasks have 2 labels"
+    assert world.run().waiting is None  # and the former question still has its answers
+
+
+def test_scores_on_other_criteria_do_not_count(world: World) -> None:
+    world.run(more=", way: likert, criteria: [kind, 'true']")
+    for who in ("ann", "bob"):
+        world.label(who, likert)
+    assert world.run(more=", way: likert, criteria: [brief]").waiting == "0 of 3 tasks have 2 labels"
+    assert world.run(more=", way: likert, criteria: ['true']").waiting is None  # these were given too
+
+
 def test_gold_tasks_are_mixed_in_and_learned_from_by_nobody(world: World) -> None:
     gold = {"prompt": "1 + 1?", "completions": ["2", "3"], "ranks": [1, 2]}
     (world.folder / "gold.jsonl").write_text(json.dumps(gold) + "\n")

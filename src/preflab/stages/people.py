@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.files import read_json, write_json
-from preflab.records import Campaign, Judgment, Task, random_id
+from preflab.records import Campaign, Judgment, LikertAnswer, Task, random_id
 from preflab.stages.base import StageContext
 from preflab.stages.judged import at_home, ordered_by
 from preflab.stages.keys import digest
@@ -22,6 +22,7 @@ from preflab.stages.keys import digest
 if TYPE_CHECKING:
     from preflab.labelling.gold_file import Gold
     from preflab.labelling.options import CampaignOptions
+    from preflab.settings.feedback import JudgeSettings
 
 CAMPAIGNS = "campaigns.json"
 """In `runs/`: what makes a campaign, hashed → its id, and what the recipe last said about it."""
@@ -164,22 +165,31 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
 def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
     """Task → labeler → judgment, one of this campaign before one from elsewhere; no AI judges, no decisions."""
     from preflab.feedback.consensus import counted as latest
+    from preflab.labelling.campaigns import list_campaigns
 
     by_completions = {frozenset(task.completion_ids): task for task in tasks}
     found: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
+    asked_here = {view.campaign.id for view in list_campaigns(ctx.workspace)}
     judgments = [j for j in ctx.workspace.judgments(all_revisions=True) if j.labeler_kind == "person"]
     for judgment in sorted(latest(judgments), key=lambda j: j.campaign_id == campaign_id):
         task = by_completions.get(frozenset(judgment.completion_ids))
-        if task is not None and fits(judgment, ctx.settings.way):
+        if task is not None and fits(judgment, ctx.settings, imported=judgment.campaign_id not in asked_here):
             found[task.id][judgment.labeler_id] = judgment
     return found
 
 
-def fits(judgment: Judgment, way: str) -> bool:
-    """Whether a judgment was given in this way of judging."""
+def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool:
+    """Whether a judgment answers what the stage asks: the same way, polarity, criteria, and question.
+
+    What a file's question was is rarely in the file, so that of an imported judgment is not compared.
+    """
     from preflab.store.answers import way_of
 
-    return way_of(judgment.answer) == {"best_of": "side_by_side"}.get(way, way)
+    if way_of(judgment.answer) != {"best_of": "side_by_side"}.get(settings.way, settings.way):
+        return False
+    if isinstance(judgment.answer, LikertAnswer) and not set(settings.criteria) <= set(judgment.answer.scores):
+        return False
+    return judgment.polarity == settings.polarity and (imported or judgment.question == settings.question)
 
 
 def _unresolved(
