@@ -13,6 +13,7 @@ from preflab.errors import PreflabError
 from preflab.labelling.errors import NotFound, Stale, TooMany
 from preflab.store.workspace import Workspace
 from preflab.web.app import create_app
+from preflab.web.pages import static_url
 from preflab.web.settings import WebSettings
 from web_app import OWN, People, client, script
 
@@ -120,7 +121,7 @@ def test_strange_hosts_are_refused_for_reading_too(ws: Workspace) -> None:
 
 def test_every_answer_has_the_headers(ws: Workspace) -> None:
     browser = client(ws)
-    for path in ("/", "/signin", "/nowhere", "/static/app.css", "/api/v1/me", "/healthz", "/api/v1/openapi.json"):
+    for path in ("/", "/signin", "/nowhere", static_url("app.css"), "/api/v1/me", "/healthz", "/api/v1/openapi.json"):
         headers = browser.get(path).headers
         assert "default-src 'none'" in headers["content-security-policy"], path
         assert headers["x-content-type-options"] == "nosniff"

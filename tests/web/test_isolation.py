@@ -22,7 +22,7 @@ from preflab.web.settings import WebSettings
 from web_app import GOLD, MODELS, People, client, make_campaign, script, simple_texts
 
 OPEN_TO_ALL = {
-    "/signin", "/signout", "/invite/{token}", "/static/{name}", "/favicon.ico", "/healthz", "/api/docs",
+    "/signin", "/signout", "/invite/{token}", "/static/{version}/{name}", "/favicon.ico", "/healthz", "/api/docs",
     "/api/v1/openapi.json",
 }  # fmt: skip
 TO_SIGN_IN = (303, 401)

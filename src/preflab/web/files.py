@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
 from preflab.store.images import read_image
 from preflab.web.identity import Me, Workspaced
-from preflab.web.pages import static_file
+from preflab.web.pages import static_files, static_version
 
 router = APIRouter(include_in_schema=False)
 
@@ -15,23 +15,20 @@ KINDS = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8
 FOR_A_YEAR = "public, max-age=31536000, immutable"
 
 
-@router.get("/static/{name}")
-def static(name: str, request: Request) -> Response:
-    """A static file of the package; kept by browsers for a year where the address holds its version."""
-    found = static_file(name)
-    if found is None:
+@router.get("/static/{version}/{name}")
+async def static(version: str, name: str) -> Response:
+    """A static file of the package, kept by browsers for a year; not so for a page left open from another version."""
+    data = static_files().get(name)
+    if data is None:
         raise HTTPException(404)
-    data, version = found
-    keep = FOR_A_YEAR if request.query_params.get("v") == version else "no-cache"
+    keep = FOR_A_YEAR if version == static_version() else "no-cache"
     return Response(data, media_type=KINDS[name.rpartition(".")[2]], headers={"Cache-Control": keep})
 
 
 @router.get("/favicon.ico")
-def icon() -> Response:
+async def icon() -> Response:
     """The icon, for browsers that ask without being told."""
-    found = static_file("icon.svg")
-    assert found is not None
-    return Response(found[0], media_type=KINDS["svg"])
+    return Response(static_files()["icon.svg"], media_type=KINDS["svg"])
 
 
 @router.get("/image/{name}")

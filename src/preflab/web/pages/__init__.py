@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,21 +27,27 @@ def page(request: Request, template: str, *, code: int = 200, **context: Any) ->
 
 
 @cache
-def static_file(name: str) -> tuple[bytes, str] | None:
-    """Content and version (the hash of its bytes) of a file under /static, or None."""
-    known = {file.name: file for file in (WEB / "static").iterdir() if file.is_file()} | {"look.css": LOOK}
-    if name not in known:
-        return None
-    data = known[name].read_bytes()
-    return data, hashlib.sha256(data).hexdigest()[:12]
+def static_files() -> Mapping[str, bytes]:
+    """Name → content of the files under /static."""
+    files = [LOOK, *sorted(file for file in (WEB / "static").iterdir() if file.is_file())]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@cache
+def static_version() -> str:
+    """The hash of all static files.
+
+    It names the folder they are served from, not each file: modules import one another by their plain names, and those
+    too shall be kept by browsers, not asked for at every task.
+    """
+    return hashlib.sha256(b"".join(data for _, data in sorted(static_files().items()))).hexdigest()[:12]
 
 
 def static_url(name: str) -> str:
-    """The address of a static file, with its version, so that a browser may keep it."""
-    found = static_file(name)
-    if found is None:
+    """The address of a static file, with the version of all in it."""
+    if name not in static_files():
         raise FileNotFoundError(name)
-    return f"/static/{name}?v={found[1]}"
+    return f"/static/{static_version()}/{name}"
 
 
 @cache
