@@ -21,7 +21,7 @@ from labelling_world import make_campaign, put_groups, put_labelers, ranking, ro
 from preflab.errors import PreflabError
 from preflab.labelling.assignment import next_turn, turn
 from preflab.labelling.audit import events
-from preflab.labelling.campaigns import campaign_view, create_campaign
+from preflab.labelling.campaigns import campaign_view, change_options, create_campaign
 from preflab.labelling.errors import Invalid, NotAllowed, NotYours, Stale
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit, suspicious
@@ -108,6 +108,30 @@ def test_an_edit_is_a_new_revision_that_counts_once(ws: Workspace) -> None:
         shown.labeler_id,
         {"judgment_id": receipt.judgment_id},
     )
+
+
+def test_who_was_taken_off_the_campaign_still_sends_in_what_was_begun(ws: Workspace) -> None:
+    one, two = put_labelers(ws, 2)
+    campaign = make_campaign(ws, 2, overlap=1, labelers=(one, two))
+    earlier = next_turn(ws, campaign.id, one)
+    assert earlier is not None
+    send(ws, earlier)
+    begun = next_turn(ws, campaign.id, one)
+    assert begun is not None
+    change_options(ws, campaign.id, 1, {"labelers": (two,)})
+    save_draft(ws, begun.task.id, one, {"step": 1}, 0)
+    assert turn(ws, begun.task.id, one).draft == {"step": 1}
+    receipt = send(ws, begun)
+    assert (receipt.revision, receipt.surplus) == (1, True)
+    edit = send(ws, turn(ws, earlier.task.id, one), RankingAnswer((3, 2, 1)))
+    assert (edit.revision, edit.surplus) == (2, False)  # a label that counted counts on, as it is now
+    with pytest.raises(NotAllowed, match="other labelers"):
+        next_turn(ws, campaign.id, one)
+    wanted = next_turn(ws, campaign.id, two)  # what was sent in too late took no place
+    assert wanted is not None
+    assert wanted.task.id == begun.task.id
+    assert send(ws, wanted).surplus is False
+    assert (campaign_view(ws, campaign.id).num_labels, campaign_view(ws, campaign.id).num_done) == (2, 2)
 
 
 def test_task_labeler_and_revision_are_unique_in_the_table_itself(ws: Workspace) -> None:

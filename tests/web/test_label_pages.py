@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from preflab.labelling.campaigns import new_guideline, read_guideline, set_state
+from preflab.labelling.campaigns import change_options, new_guideline, read_guideline, set_state
 from preflab.records import Campaign, RankingAnswer
 from preflab.store.workspace import Workspace
-from web_app import People, client, make_campaign, simple_texts
+from web_app import People, client, make_campaign, script, simple_texts
 
 
 @pytest.fixture
@@ -185,3 +185,29 @@ def test_many_ties_are_met_with_a_quiet_word(ws: Workspace, people: People) -> N
         action, hidden = begun(anna, campaign)
         anna.post(action, data=hidden | {"rank_0": "1", "rank_1": "1"})
     assert "You have called 100 % of the pairs a tie" in words(anna.get(f"/c/{campaign.id}").text)
+
+
+@pytest.mark.parametrize("door", ["form", "page's script", "api"])
+def test_a_task_that_was_open_is_taken_when_the_campaign_went_to_others(
+    ws: Workspace, people: People, campaign: Campaign, door: str
+) -> None:
+    browser = client(ws, people.anna)
+    action, hidden = begun(browser, campaign)
+    change_options(ws, campaign.id, 1, {"labelers": [people.ben.labeler_id]})
+    assert browser.get(f"/c/{campaign.id}").status_code == 404
+    if door == "api":
+        body = {"key": "k", "answer": {"ranks": [2, 1, "F"]}}
+        path = f"/api/v1/tasks/{action.rpartition('/')[2]}/judgments"
+        reply = script(ws, people.anna).post(path, json=body)
+        assert (reply.status_code, reply.json()["surplus"]) == (201, True)
+    elif door == "form":
+        reply = browser.post(action, data=hidden | RANKS)
+        assert (reply.status_code, reply.headers["location"]) == (303, "/?stored=1")
+        assert "Your answer is stored." in browser.get("/?stored=1").text
+    else:
+        reply = browser.post(action, data=hidden | RANKS, headers={"Accept": "application/json"})
+        assert reply.json() == {"next": "/?stored=1"}
+    (judgment,) = ws.judgments(campaign_id=campaign.id)
+    assert isinstance(judgment.answer, RankingAnswer)
+    assert tuple(judgment.answer.ranks[index] for index in judgment.shown_order) == (2, 1, None)
+    assert (judgment.labeler_id, judgment.surplus) == (people.anna.labeler_id, True)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, false, func, or_, select, true
 
-from preflab.labelling.campaign_rows import Running, allowed_kind, counts, running
+from preflab.labelling.campaign_rows import Running, allowed_kind, counts, running, standing
 from preflab.labelling.clock import utc_now
 from preflab.labelling.leases import hold_new, renew, sweep
 from preflab.labelling.tables import TASK_STATES, TURNS
@@ -81,8 +81,18 @@ def turn(ws: Workspace, task_id: str, labeler_id: str, now: datetime | None = No
             sweep(connection, now)
             row = own_row(connection, task_id, labeler_id)
             campaign = running(connection, row["campaign_id"])
-            if campaign.state == "open":
+            if campaign.state == "open" and standing(connection, campaign, labeler_id).is_in:
                 renew(connection, row, now, campaign.options.lease_minutes)
+    with reading(ws.engine) as connection:
+        return read_turn(connection, task_id, labeler_id)
+
+
+def seen_turn(ws: Workspace, task_id: str, labeler_id: str) -> Turn:
+    """A task that was shown to this labeler, as it stands: enough to submit it, whatever became of the lease.
+
+    Raises:
+        NotYours: it was never shown to this labeler.
+    """
     with reading(ws.engine) as connection:
         return read_turn(connection, task_id, labeler_id)
 

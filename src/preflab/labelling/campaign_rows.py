@@ -85,11 +85,20 @@ def add_to_counters(connection: Connection, campaign_id: str, *, done: int = 0, 
     connection.execute(update(CAMPAIGN_STATES).where(columns.campaign_id == campaign_id).values(**values))
 
 
-def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> LabelerKind:
-    """What kind of labeler this is, who may label in the campaign.
+@dataclass(frozen=True)
+class Standing:
+    """A labeler as seen from a campaign."""
+
+    kind: LabelerKind
+    is_in: bool
+    """The campaign is open to this labeler. One who was taken off it may still send in what was begun."""
+
+
+def standing(connection: Connection, campaign: Running, labeler_id: str) -> Standing:
+    """What kind of labeler this is, and whether the campaign is for them.
 
     Raises:
-        NotAllowed: an account that has ended, or a campaign for others.
+        NotAllowed: an account that has ended.
         NotFound: no such labeler.
     """
     query = (
@@ -103,10 +112,20 @@ def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> 
     kind, state, campaign_ids = row
     if state not in (None, "active"):
         raise NotAllowed("this account has ended", "an active account", "ask the lead")
-    if not open_to(campaign, labeler_id, campaign_ids or ()):
+    return Standing(kind, open_to(campaign, labeler_id, campaign_ids or ()))
+
+
+def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> LabelerKind:
+    """What kind of labeler this is, who may label in the campaign.
+
+    Raises:
+        NotAllowed: an account that has ended, or a campaign for others.
+        NotFound: no such labeler.
+    """
+    found = standing(connection, campaign, labeler_id)
+    if not found.is_in:
         raise NotAllowed("this campaign is for other labelers", "one of your campaigns", "ask the lead to let you in")
-    found: LabelerKind = kind
-    return found
+    return found.kind
 
 
 def open_to(campaign: Running, labeler_id: str, campaign_ids: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """Submitting, drafting, skipping; one's own history and progress.
 
-What a person submits is kept: an expired lease, a quota met meanwhile or a closed campaign make it surplus at worst.
+What a person submits is kept: an expired lease, a quota met meanwhile, a closed campaign, or a campaign that is for
+others by now, make it surplus at worst.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from preflab.feedback.pairs import pair_votes
 from preflab.labelling.audit import note_event
-from preflab.labelling.campaign_rows import Running, add_to_counters, allowed_kind, counts, running
+from preflab.labelling.campaign_rows import Running, Standing, add_to_counters, counts, running, standing
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, Stale
 from preflab.labelling.leases import release, renew
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
 from preflab.labelling.turns import Turn, own_row
-from preflab.records import Answer, Judgment, LabelerKind, LikertAnswer, RankingAnswer, Task, random_id
+from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, Task, random_id
 from preflab.store.database import reading, to_json, writing
 from preflab.store.reading import read_ids
 from preflab.store.rows import BY_NAME
@@ -63,7 +64,7 @@ class Receipt:
     judgment_id: str
     revision: int
     surplus: bool
-    """The task had the wanted labels already, or the campaign was closed: kept, not counted."""
+    """The task had the wanted labels already, or the campaign was closed or is for others now: kept, not counted."""
     repeated: bool = field(default=False, compare=False)
     """The key was known: nothing was stored again."""
 
@@ -112,10 +113,10 @@ def submit(ws: Workspace, submission: Submission) -> Receipt:
             return known
         turn = own_row(connection, submission.task_id, submission.labeler_id)
         campaign = running(connection, turn["campaign_id"])
-        kind = allowed_kind(connection, campaign, submission.labeler_id)
+        who = standing(connection, campaign, submission.labeler_id)
         if submission.based_on != turn["revision"]:
             raise Stale(turn["revision"])
-        judgment = _judgment(connection, campaign, turn, submission, kind, now)
+        judgment = _judgment(connection, campaign, turn, submission, who, now)
         _store(connection, judgment)
         _count(connection, campaign, turn, judgment)
         _close_turn(connection, turn, judgment)
@@ -146,12 +147,12 @@ def save_draft(
     with writing(ws.engine) as connection:
         turn = own_row(connection, task_id, labeler_id)
         campaign = running(connection, turn["campaign_id"])
-        allowed_kind(connection, campaign, labeler_id)
+        who = standing(connection, campaign, labeler_id)
         if based_on != turn["revision"]:
             raise Stale(turn["revision"])
         values = {"draft": draft, "draft_saved_at": stamp(now)}
         connection.execute(update(TURNS).where(*_own(turn)).values(**values))
-        if campaign.state == "open":
+        if campaign.state == "open" and who.is_in:
             renew(connection, turn, now, campaign.options.lease_minutes)
         return stamp(now)
 
@@ -168,7 +169,7 @@ def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
     _refuse_nul("reason", reason)
     with writing(ws.engine) as connection:
         turn = own_row(connection, task_id, labeler_id)
-        allowed_kind(connection, running(connection, turn["campaign_id"]), labeler_id)
+        standing(connection, running(connection, turn["campaign_id"]), labeler_id)
         if turn["state"] == "submitted":
             raise Invalid(
                 "this task is submitted already", "a task without your judgment", "change the judgment instead"
@@ -251,7 +252,7 @@ def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | 
 
 
 def _judgment(
-    connection: Connection, campaign: Running, turn: RowMapping, sent: Submission, kind: LabelerKind, now: str
+    connection: Connection, campaign: Running, turn: RowMapping, sent: Submission, who: Standing, now: str
 ) -> Judgment:
     task: Task = read_ids(connection, BY_NAME["task"], [sent.task_id])[0]
     options = campaign.options
@@ -269,7 +270,7 @@ def _judgment(
         polarity=options.polarity,
         answer=checked_answer(options, len(task.completion_ids), answer_json(sent.answer, options.way)),
         labeler_id=sent.labeler_id,
-        labeler_kind=kind,
+        labeler_kind=who.kind,
         revision=_next_revision(connection, turn),
         guideline_version=version,
         active_ms=sent.active_ms,
@@ -277,7 +278,7 @@ def _judgment(
         created_at=now,
         note=sent.note,
         flagged=sent.flagged,
-        surplus=_is_surplus(connection, campaign, turn, kind),
+        surplus=_is_surplus(connection, campaign, turn, who),
     )
 
 
@@ -289,14 +290,14 @@ def _next_revision(connection: Connection, turn: RowMapping) -> int:
     )
 
 
-def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, kind: LabelerKind) -> bool:
+def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, who: Standing) -> bool:
     """An edit stands where its first revision stood; a first one is surplus when nothing was wanted any more."""
     if turn["revision"] > 0:
         return bool(turn["surplus"])
-    if campaign.state == "closed":
+    if campaign.state == "closed" or not who.is_in:
         return True
     state = connection.execute(select(S.num_done, S.wanted, S.is_gold).where(S.task_id == turn["task_id"])).one()
-    return counts(campaign.options, kind) and not state.is_gold and state.num_done >= state.wanted
+    return counts(campaign.options, who.kind) and not state.is_gold and state.num_done >= state.wanted
 
 
 def _store(connection: Connection, judgment: Judgment) -> None:

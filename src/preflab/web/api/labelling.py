@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, turn, waiting
+from preflab.labelling.assignment import next_turn, seen_turn, turn, waiting
 from preflab.labelling.campaigns import must_read, read_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
@@ -109,7 +109,7 @@ def judge(
     key = body.key or idempotency_key
     if not key:
         raise PreflabError("key: missing", "a key made once per submission", "send `key` or the header Idempotency-Key")
-    mine = turn(ws, task_id, me.labeler_id)
+    mine = seen_turn(ws, task_id, me.labeler_id)
     answer = checked_answer(mine.options, len(mine.completions), body.answer)
     receipt = submit(
         ws,

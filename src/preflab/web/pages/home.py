@@ -35,12 +35,13 @@ class Mine:
 
 
 @router.get("/")
-def home(request: Request, ws: Workspaced) -> Response:
+def home(request: Request, ws: Workspaced, stored: bool = False) -> Response:
     """The signed-in person's campaigns; the sign-in page for others."""
     me = who(request)
     if me is None:
         return RedirectResponse("/signin", 303)
-    return page(request, "home.html.j2", campaigns=[_card(ws, view, me) for view in my_campaigns(ws, me)])
+    mine = [_card(ws, view, me) for view in my_campaigns(ws, me)]
+    return page(request, "home.html.j2", campaigns=mine, stored=stored)
 
 
 def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:

@@ -10,15 +10,15 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import Account
-from preflab.labelling.assignment import next_turn, turn, waiting
-from preflab.labelling.campaigns import CampaignView, must_read, read_guideline
+from preflab.labelling.assignment import next_turn, seen_turn, turn, waiting
+from preflab.labelling.campaigns import CampaignView, campaign_view, must_read, read_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import NotYours, Stale
 from preflab.labelling.submissions import Submission, history, own_progress, skip, submit, suspicious
 from preflab.labelling.turns import Turn
 from preflab.records import Answer
 from preflab.store.workspace import Workspace
-from preflab.web.access import my_campaign
+from preflab.web.access import may_judge, my_campaign
 from preflab.web.errors import STATUS, wants_json
 from preflab.web.forms import Fields
 from preflab.web.identity import Me, Workspaced
@@ -56,14 +56,17 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
 def open_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, back: str = "") -> Response:
     """One's own task again: to go on with it, or to change what was answered."""
     seen = my_campaign(ws, me, campaign_id)
-    return shown(request, ws, own_turn(ws, me, campaign_id, task_id), seen, back=back)
+    return shown(request, ws, of_campaign(campaign_id, turn(ws, task_id, me.labeler_id)), seen, back=back)
 
 
 @router.post("/c/{campaign_id}/t/{task_id}")
 def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, fields: Fields) -> Response:
-    """Store an answer. A script gets JSON, a plain form the next page; what was entered always stays on the page."""
-    seen = my_campaign(ws, me, campaign_id)
-    found = own_turn(ws, me, campaign_id, task_id)
+    """Store an answer. A script gets JSON, a plain form the next page; what was entered always stays on the page.
+
+    The task was shown to this person: it is taken even if the campaign is for others by now.
+    """
+    found = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
+    seen = campaign_view(ws, campaign_id)
     sent = dict(fields)
     try:
         answer = answered(found, sent)
@@ -75,16 +78,16 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
         if wants_json(request):
             raise
         return not_stored(request, ws, found, seen, sent, error)
-    return onwards(request, f"/c/{campaign_id}/done?stored=1" if sent.get("back") == "done" else f"/c/{campaign_id}")
+    return onwards(request, after_submitting(seen, me, sent))
 
 
 @router.post("/c/{campaign_id}/t/{task_id}/skip")
 def skip_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, fields: Fields) -> Response:
     """Leave a task to others, with a reason."""
-    my_campaign(ws, me, campaign_id)
+    found = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
     reason = ": ".join(part for part in (fields.get("reason", ""), fields.get("more", "").strip()) if part)
-    skip(ws, task_id, me.labeler_id, reason[:1000])
-    return onwards(request, f"/c/{campaign_id}")
+    skip(ws, found.task.id, me.labeler_id, reason[:1000])
+    return onwards(request, f"/c/{campaign_id}" if may_judge(campaign_view(ws, campaign_id), me) else "/")
 
 
 @router.get("/c/{campaign_id}/instructions")
@@ -122,16 +125,23 @@ def done(request: Request, ws: Workspaced, me: Me, campaign_id: str, stored: boo
     )  # fmt: skip
 
 
-def own_turn(ws: Workspace, me: Account, campaign_id: str, task_id: str) -> Turn:
-    """A task of one's own in this campaign.
+def of_campaign(campaign_id: str, found: Turn) -> Turn:
+    """The turn, which is one of this campaign.
 
     Raises:
-        NotYours: it was never shown to this labeler, or lies in another campaign.
+        NotYours: it lies in another campaign.
     """
-    found = turn(ws, task_id, me.labeler_id)
     if found.campaign.id != campaign_id:
-        raise NotYours(task_id)
+        raise NotYours(found.task.id)
     return found
+
+
+def after_submitting(seen: CampaignView, me: Account, sent: Mapping[str, str]) -> str:
+    """Where one goes from an answer: to the next task, or back to where one came from."""
+    if not may_judge(seen, me):
+        return "/?stored=1"
+    own = f"/c/{seen.campaign.id}"
+    return f"{own}/done?stored=1" if sent.get("back") == "done" else own
 
 
 def shown(
