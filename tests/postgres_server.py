@@ -27,9 +27,10 @@ def _free_port() -> int:
 
 
 @contextmanager
-def postgres_server(programs: Path) -> Iterator[str]:
+def postgres_server(programs: Path, *, durable: bool = False) -> Iterator[str]:
     """Start a server with an empty database, give its SQLAlchemy URL, stop and delete it.
 
+    Unless it is to be `durable`, as servers are, it does not wait for the disk: the tests need no more.
     The server refuses to run as root, so root runs it as the user `postgres`.
     """
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
@@ -41,7 +42,8 @@ def postgres_server(programs: Path) -> Iterator[str]:
     def run(*command: str) -> None:
         subprocess.run([*as_user, *command], check=True, capture_output=True, cwd="/", timeout=120)
 
-    data, options = str(folder / "data"), f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
+    data, options = str(folder / "data"), f"-p {port} -c listen_addresses=127.0.0.1 -k {folder}"
+    options += "" if durable else " -c fsync=off"
     try:
         run(str(programs / "initdb"), "-D", data, "-U", "preflab", "--auth=trust", "--encoding=UTF8", "--no-sync")
         run(str(programs / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "log"), "-w", "start")
