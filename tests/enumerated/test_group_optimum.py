@@ -39,6 +39,8 @@ CASES = (
     ("gspo", "exact", 2, 1.0),
 )
 """Algorithm, KL treatment, completions per prompt, kl_coef."""
+SMALL_STEPS = {("grpo", "sequence_loss"), ("dapo", "sequence_loss")}
+"""Squared log-ratios beside advantages of the order of 1: noisier, so half the learning rate."""
 WORTH = torch.tensor([REWARDS.get(s.completion_ids, 0.4) for s in SEQUENCES], dtype=torch.float64)
 
 
@@ -86,7 +88,8 @@ def ended(
 ) -> tuple[float, float]:  # fmt: skip
     """KL of the trained policy to the algorithm's fixed point, and to π*."""
     trunk = tiny_trunk(("policy", "reference"), lora=lora)
-    chosen = settings(num_steps, num, 1e-2 if lora is None else 5e-3) | changes
+    small = lora is not None or (algorithm, treatment) in SMALL_STEPS
+    chosen = settings(num_steps, num, 5e-3 if small else 1e-2) | changes
     train_grpo(tiny_grpo(folder, trunk, reward, algorithm=algorithm, kl_treatment=treatment, kl_coef=beta, **chosen))
     policy, reference = both_logps(trunk)
     target = fixed_point(algorithm, treatment, num, reference, beta)
