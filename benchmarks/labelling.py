@@ -1,4 +1,4 @@
-"""How long a labeler waits for the next task and for a submission: 40 at once over HTTP, the server a process of its own.
+"""How long a labeler waits for the next task and for a submission: 40 at once over HTTP, the server its own process.
 
     python benchmarks/labelling.py                    SQLite and PostgreSQL, 400 and 100,000 tasks waiting
     python benchmarks/labelling.py --only sqlite --tasks 400 --seconds 10
@@ -48,7 +48,8 @@ def measured(url: str | None, num_tasks: int, asked: argparse.Namespace) -> dict
             crowd = Crowd(ws, server.url, campaign, asked.labelers)
             before = os.getloadavg()[0]
             crowd.work(think=asked.think, seconds=asked.seconds)
-    times = {act: [1000 * (each.end - each.start) for each in crowd.tries if each.what == act] for act in ACTS}
+    answered = [each for each in crowd.tries if each.status in (200, 201)]
+    times = {act: [1000 * (each.end - each.start) for each in answered if each.what == act] for act in ACTS}
     return {
         "statuses": Counter(each.status for each in crowd.tries),
         "requests_per_second": len(crowd.tries) / asked.seconds,

@@ -17,6 +17,8 @@ from preflab.web.app import create_app
 from preflab.web.settings import WebSettings
 
 FIRST_LINK_HOURS = 24
+KEEP_ALIVE = 75
+"""Seconds a connection is kept while nothing is asked: longer than one thinks, and than proxies keep theirs."""
 
 
 def serve(ws: Workspace, settings: WebSettings, on_ready: Callable[[WebSettings], None] | None = None) -> None:
@@ -49,6 +51,7 @@ def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Se
         config = uvicorn.Config(
             create_app(ws, found), workers=1, log_level="warning", access_log=False, server_header=False,
             proxy_headers=bool(settings.public_url), timeout_graceful_shutdown=5, lifespan="on",
+            timeout_keep_alive=KEEP_ALIVE,
         )  # fmt: skip
         yield uvicorn.Server(config), listener, found
 
