@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from preflab.evaluation.tilting import (
-    best_of_n_kl,
     best_of_n_value,
     nats_needed,
     tilt,
@@ -81,8 +80,6 @@ def test_nats_needed_reads_the_curve_backwards() -> None:
 
 
 def test_best_of_n() -> None:
-    assert best_of_n_kl(1) == 0
-    assert best_of_n_kl(2) == pytest.approx(LN2 - 0.5)
     # Best of two of 1, 2, 4: pairs have maxima 2, 4, 4.
     assert best_of_n_value([4.0, 1.0, 2.0], 2) == pytest.approx(10 / 3)
     assert best_of_n_value([4.0, 1.0, 2.0], 3) == 4.0

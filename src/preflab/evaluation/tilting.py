@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+
+from preflab.maths.best_of_n import expected_best_of
 
 Array = NDArray[np.float64]
 
@@ -93,13 +95,8 @@ def nats_needed(curve: Iterable[TiltedPoint], value: float) -> float | None:
     return float(np.interp(value, np.maximum.accumulate(values), [point.kl for point in points]))
 
 
-def best_of_n_kl(n: int) -> float:
-    """KL(best-of-n ‖ reference) ≤ log n − (n−1)/n, nats (Beirami et al. 2024: a bound, equal without ties)."""
-    return float(np.log(n)) - (n - 1) / n
-
-
 def best_of_n_value(rewards: ArrayLike, n: int, prompts: Sequence[Hashable] | None = None) -> float:
-    """E[max of n rewards], unbiased from K ≥ n samples per prompt: Σ_i r_(i) C(i−1, n−1) / C(K, n), r_(1) ≤ … ≤ r_(K).
+    """E[max of n rewards], unbiased from K ≥ n samples per prompt; see `maths.best_of_n.expected_best_of`.
 
     Raises:
         ValueError: a prompt has fewer than n samples.
@@ -109,6 +106,5 @@ def best_of_n_value(rewards: ArrayLike, n: int, prompts: Sequence[Hashable] | No
         size = len(group)
         if size < n:
             raise ValueError(f"best of {n} needs at least {n} samples of each prompt, one has {size}")
-        chances = np.array([comb(i, n - 1) / comb(size, n) for i in range(size)])
-        values.append(float(np.sort(group) @ chances))
+        values.append(float(expected_best_of(torch.as_tensor(group))[n - 1]))
     return float(np.mean(values))

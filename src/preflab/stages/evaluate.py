@@ -130,7 +130,8 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
     """The best value the judge can have at each KL, and where the models stand beside it on the same prompts."""
     import numpy as np
 
-    from preflab.evaluation.tilting import best_of_n_kl, best_of_n_value, nats_needed, tilted_curve
+    from preflab.evaluation.tilting import best_of_n_value, nats_needed, tilted_curve
+    from preflab.maths.best_of_n import best_of_n_kl_bound
     from preflab.stages.evaluated import reference_rewards
 
     settings: EvaluateSettings = ctx.settings
@@ -160,7 +161,7 @@ def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Shee
             for point in curve
         ],
         "best_of": [
-            {"n": n, "kl": best_of_n_kl(n), "value": best_of_n_value(rewards, n, prompt_ids)}
+            {"n": n, "kl": best_of_n_kl_bound(n), "value": best_of_n_value(rewards, n, prompt_ids)}
             for n in (2, 4, 8, 16)
             if n <= num // 2
         ],
