@@ -225,6 +225,36 @@ def test_gold_tasks_are_mixed_in_and_learned_from_by_nobody(world: World) -> Non
         world.run(more=", gold: gold.jsonl")
 
 
+def test_gold_tasks_say_whose_answers_weigh(world: World) -> None:
+    rows = [{"prompt": f"{n} + 1?", "completions": [str(n + 1), "0"], "ranks": [1, 2]} for n in range(4)]
+    (world.folder / "gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ", gold: gold.jsonl, gold_share: 0.0"
+    world.run(more=more)
+    world.label("ann", longest_first)
+    world.label("bob", lambda turn: RankingAnswer((1, 2, 3, None)))  # the shortest first: even with ann on every pair
+    assert world.run(more=more).figures["num_open_pairs"] == 9
+    texts = {c.id: c.text for c in world.workspace.completions()}
+    (view,) = list_campaigns(world.workspace)
+    shown = [j for j in world.workspace.judgments() if j.created_at]
+    for task in world.workspace.tasks(campaign_id=view.campaign.id):
+        if len(task.completion_ids) == 2:
+            right = tuple(2 if texts[i] == "0" else 1 for i in task.completion_ids)
+            for account, ranks in zip(world.accounts, (right, right[::-1]), strict=True):
+                said = replace(
+                    shown[0], id=f"judgment-{account.name}-{task.id}", labeler_id=account.labeler_id, task_id=task.id,
+                    prompt_id=task.prompt_id, completion_ids=task.completion_ids, shown_order=(0, 1),
+                    answer=RankingAnswer(ranks),
+                )  # fmt: skip
+                world.workspace.put([said])
+    result = world.run(more=more)
+    assert (result.summary, result.figures["num_open_pairs"]) == ("6 judgments by 2 labelers", 0)
+    world.run("prefs", more)
+    snapshot = read_snapshot(world.runs("prefs") / "snapshot")
+    assert [p.ranks for p in snapshot.preferences] == [(3, 2, 1, None)] * 3  # as ann says; no gold task among them
+    table = json.loads((world.runs("prefs") / "agreement.json").read_text())["labelers"]
+    assert [row["num_votes"] for row in table] == [13, 13]  # 3 · 3 pairs and 4 gold ones
+
+
 def likert(turn: Turn) -> LikertAnswer:
     scores = tuple(None if c.text == "F" else min(5, 1 + 2 * len(c.text) - 1) for c in turn.completions)
     failed = tuple(c.text == "F" for c in turn.completions)

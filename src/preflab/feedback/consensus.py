@@ -13,9 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from preflab.feedback.gold import known_outcomes
 from preflab.feedback.order import OrderRule, best_order
 from preflab.feedback.pairs import all_votes, failed
+from preflab.feedback.ratings import level_ratings
 from preflab.feedback.reliability import PRIOR_MEAN, Known, Reliability, one_coin_em, relative_weights
+from preflab.feedback.scores import mean_scores, thumbs_share, upright
 from preflab.feedback.settling import (
     SettledPair,
     consensus_ranks,
@@ -25,7 +28,7 @@ from preflab.feedback.settling import (
     vote_sums,
     weighted,
 )
-from preflab.records import Judgment, LikertAnswer, Preference, RankingAnswer, ThumbsAnswer
+from preflab.records import Answer, Judgment, Preference
 
 SOURCES = {"person": "human", "ai": "ai", "simulated": "simulated"}
 
@@ -123,6 +126,7 @@ def task_consensus(
     confirmed_reversed: Collection[str] = (),
     criterion: str | None = None,
     texts: Mapping[str, str] | None = None,
+    rated: Sequence[Judgment] | None = None,
     order: OrderRule = best_order,
 ) -> Consensus:
     """The consensus on one task from its judgments (at least one, all of the same task).
@@ -136,8 +140,11 @@ def task_consensus(
         confirmed_reversed: labelers whose votes are turned round.
         criterion: which Likert criterion.
         texts: completion id → text; where given, two completions of equal text make no pair.
+        rated: the same judgments with their scores as they are to be averaged (levelled); None: as they were given.
         order: how margins become an order.
     """
+    if rated is None:
+        rated = upright(judgments, confirmed_reversed)
     ids = judgments[0].completion_ids
     shown = [texts[i] if texts else i for i in ids]
     dropped = failed_completions(judgments, fail_share)
@@ -153,8 +160,8 @@ def task_consensus(
         consensus_ranks(pairs, found, dropped),
         pairs=tuple(pair.outcome for pair in pairs),
         judgment_ids=tuple(sorted(judgment.id for judgment in parents)),
-        scores=mean_scores(judgments),
-        thumbs=thumbs_share(judgments),
+        scores=mean_scores(rated, weights),
+        thumbs=thumbs_share(rated, weights),
         source="+".join(sorted({SOURCES[judgment.labeler_kind] for judgment in judgments})),
     )
     num_open = sum(pair.state == "open" for pair in settled)
@@ -166,22 +173,61 @@ def consensus_of(
     method: str = "one_coin_em",
     fail_share: float = 0.5,
     *,
+    gold: Mapping[str, Answer] | None = None,
     confirmed_reversed: Collection[str] = (),
     criterion: str | None = None,
     texts: Mapping[str, str] | None = None,
-    known: Known | None = None,
+    level_scores: bool = True,
     order: OrderRule = best_order,
 ) -> list[Consensus]:
     """One consensus per task, by task id; labelers are weighed over all the judgments together.
 
-    Adjudicators' decisions may be among the judgments: they settle the open pairs of their task.
+    Adjudicators' decisions may be among the judgments: they settle the open pairs of their task. Judgments of the tasks
+    in `gold` (task → the answer known to be right) tell how reliable their labelers are, and nothing else.
     """
-    judgments = list(judgments)
-    labels, decided = counted(judgments), decisions(judgments)
-    weights = labeler_weights(labels, method, confirmed_reversed=confirmed_reversed, criterion=criterion, known=known)
+    judgments, gold = list(judgments), gold or {}
+    labels = counted(judgments)
+    weights = labeler_weights(
+        labels, method, confirmed_reversed=confirmed_reversed, criterion=criterion,
+        known=known_outcomes(labels, gold, criterion),
+    )  # fmt: skip
+    return weighed_consensus(
+        [judgment for judgment in labels if judgment.task_id not in gold], weights, fail_share,
+        decided=decisions(judgments), confirmed_reversed=confirmed_reversed, criterion=criterion, texts=texts,
+        level_scores=level_scores, order=order,
+    )  # fmt: skip
+
+
+def weighed_consensus(
+    labels: Iterable[Judgment],
+    weights: Mapping[str, float],
+    fail_share: float = 0.5,
+    *,
+    decided: Mapping[str, Judgment] | None = None,
+    confirmed_reversed: Collection[str] = (),
+    criterion: str | None = None,
+    texts: Mapping[str, str] | None = None,
+    level_scores: bool = True,
+    order: OrderRule = best_order,
+) -> list[Consensus]:
+    """One consensus per task, by task id, of judgments that count and labelers whose weights are known.
+
+    Args:
+        labels: those that count.
+        weights: labeler → weight.
+        fail_share: as in `task_consensus`, like all that is not named here.
+        decided: task → an adjudicator's decision.
+        level_scores: whether each labeler's own offset and spread are taken out of the scores before they are averaged
+            (R9); this looks at all the labels together.
+    """
+    labels, decided = list(labels), decided or {}
+    upright_labels = upright(labels, confirmed_reversed)
+    rated = by_task(level_ratings(upright_labels) if level_scores else upright_labels)
     return [
-        task_consensus(found, weights, fail_share, decision=decided.get(task), confirmed_reversed=confirmed_reversed,
-                       criterion=criterion, texts=texts, order=order)
+        task_consensus(
+            found, weights, fail_share, decision=decided.get(task), confirmed_reversed=confirmed_reversed,
+            criterion=criterion, texts=texts, rated=rated[task], order=order,
+        )
         for task, found in by_task(labels).items()
     ]  # fmt: skip
 
@@ -208,25 +254,3 @@ def by_task(judgments: Iterable[Judgment]) -> dict[str, list[Judgment]]:
     for judgment in judgments:
         tasks[judgment.task_id].append(judgment)
     return {task: tasks[task] for task in sorted(tasks)}
-
-
-def mean_scores(judgments: Sequence[Judgment]) -> dict[str, tuple[float | None, ...]]:
-    """Criterion → mean score per completion over those who gave one; {} where nobody was asked."""
-    answers = [judgment.answer.scores for judgment in judgments if isinstance(judgment.answer, SCORED)]
-    names = sorted({name for scores in answers for name in scores})
-    return {name: _means([scores[name] for scores in answers if name in scores]) for name in names}
-
-
-def thumbs_share(judgments: Sequence[Judgment]) -> tuple[float | None, ...]:
-    """Share of thumbs up per completion; () where nobody was asked."""
-    return _means([judgment.answer.up for judgment in judgments if isinstance(judgment.answer, ThumbsAnswer)])
-
-
-SCORED = (LikertAnswer, RankingAnswer)
-"""Answers that may hold scores."""
-
-
-def _means(rows: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
-    """Column means over what is not None."""
-    columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
-    return tuple(sum(column) / len(column) if column else None for column in columns)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from preflab.records import Judgment, LikertAnswer
+from preflab.records import Judgment, LikertAnswer, RankingAnswer
 
 PRIOR_RATINGS = 4.0
 """Ratings' worth of belief that a labeler uses the scale like everybody else: few ratings move nobody far."""
@@ -40,11 +40,13 @@ class Rating(NamedTuple):
 
 
 def own_scales(ratings: Iterable[Rating]) -> dict[str, OwnScale]:
-    """Labeler → scale, by alternating least squares with a prior of four ratings at offset 0 and spread 1.
+    """Labeler → scale, by turns with the worth of what is rated; a prior of four ratings at offset 0 and spread 1.
 
     worth_i = mean over its labelers of levelled ratings, level(r) = centre + (r − centre − offset_l) / spread_l;
-    (offset_l, spread_l) = regression of labeler l's ratings on the worth of what they rated, by others' ratings only,
-    shrunk towards (0, 1). A labeler who rated only what nobody else rated keeps (0, 1): nothing tells.
+    spread_l = standard deviation of labeler l's ratings / that of the worth of what they rated, by others' ratings
+    only; offset_l = mean of the ratings − spread_l · mean of that worth. It is no regression: the slope of a careless
+    labeler is near 0, and to divide by it would blow up the noise; here their ratings keep their spread.
+    A labeler who rated only what nobody else rated keeps (0, 1): nothing tells.
     """
     ratings = list(ratings)
     labelers = sorted({r.labeler for r in ratings})
@@ -84,16 +86,12 @@ def _fit(
         return scale._replace(offset=0.0, spread=1.0)
     worth = (sums[places][known] - own[known]) / others[known] - centre
     given = values[known] - centre
-    # The prior: PRIOR_RATINGS observations at offset 0, and as many of typical spread at slope 1.
-    typical = float(np.var(worth)) or 1.0
-    normal = np.array(
-        [
-            [known.sum() + PRIOR_RATINGS, worth.sum()],
-            [worth.sum(), float(worth @ worth) + PRIOR_RATINGS * typical],
-        ]
-    )
-    offset, spread = np.linalg.solve(normal, [given.sum(), float(worth @ given) + PRIOR_RATINGS * typical])
-    return OwnScale(float(offset), float(np.clip(spread, 0.25, 4.0)), len(rows))
+    num = int(known.sum())
+    # The prior: PRIOR_RATINGS observations of typical spread, at offset 0, used like everybody does.
+    prior = PRIOR_RATINGS * (float(np.var(worth)) or 1.0)
+    spread = float(np.sqrt((num * np.var(given) + prior) / (num * np.var(worth) + prior)))
+    offset = float(given.sum() - spread * worth.sum()) / (num + PRIOR_RATINGS)
+    return OwnScale(offset, float(np.clip(spread, 0.25, 4.0)), len(rows))
 
 
 def _anchored(scales: Mapping[str, OwnScale]) -> dict[str, OwnScale]:
@@ -105,31 +103,58 @@ def _anchored(scales: Mapping[str, OwnScale]) -> dict[str, OwnScale]:
 
 
 def level_ratings(judgments: Sequence[Judgment]) -> list[Judgment]:
-    """The same judgments with levelled Likert scores (numbers that need not be whole), other answers as they are."""
-    by_criterion: dict[str, list[Rating]] = defaultdict(list)
+    """The same judgments with levelled scores (numbers that need not be whole), other answers as they are.
+
+    They stay between the lowest and the highest score that anybody gave on the criterion. Scores of different ways of
+    judging are levelled apart.
+    """
+    by_scale: dict[ScaleName, list[Rating]] = defaultdict(list)
     for judgment in judgments:
-        if isinstance(judgment.answer, LikertAnswer):
-            for name, given in judgment.answer.scores.items():
-                by_criterion[name] += [
-                    Rating(judgment.labeler_id, completion, float(value))
-                    for completion, value in zip(judgment.completion_ids, given, strict=True)
-                    if value is not None
-                ]
-    scales = {name: own_scales(ratings) for name, ratings in by_criterion.items()}
-    centres = {name: float(np.mean([r.value for r in ratings])) for name, ratings in by_criterion.items()}
-    return [_levelled(judgment, scales, centres) for judgment in judgments]
+        for name, given in _scores(judgment).items():
+            by_scale[type(judgment.answer), name] += [
+                Rating(judgment.labeler_id, completion, float(value))
+                for completion, value in zip(judgment.completion_ids, given, strict=True)
+                if value is not None
+            ]
+    scales = {name: _Scale.of(ratings) for name, ratings in by_scale.items() if ratings}
+    return [_levelled(judgment, scales) for judgment in judgments]
 
 
-def _levelled(
-    judgment: Judgment, scales: Mapping[str, Mapping[str, OwnScale]], centres: Mapping[str, float]
-) -> Judgment:
-    if not isinstance(judgment.answer, LikertAnswer):
+ScaleName = tuple[type, str]
+"""Kind of answer and criterion."""
+
+
+class _Scale(NamedTuple):
+    """A criterion's scale as the labelers used it."""
+
+    own: Mapping[str, OwnScale]
+    centre: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ratings: Sequence[Rating]) -> _Scale:
+        values = [rating.value for rating in ratings]
+        return cls(own_scales(ratings), float(np.mean(values)), min(values), max(values))
+
+    def levelled(self, value: float | None, labeler: str) -> float | None:
+        if value is None:
+            return None
+        return min(self.high, max(self.low, levelled(value, self.own[labeler], self.centre)))
+
+
+def _scores(judgment: Judgment) -> Mapping[str, Sequence[float | None]]:
+    return judgment.answer.scores if isinstance(judgment.answer, LikertAnswer | RankingAnswer) else {}
+
+
+def _levelled(judgment: Judgment, scales: Mapping[ScaleName, _Scale]) -> Judgment:
+    given, kind = _scores(judgment), type(judgment.answer)
+    if not given:
         return judgment
     scores = {
-        name: tuple(
-            None if value is None else levelled(value, scales[name][judgment.labeler_id], centres[name])
-            for value in given
-        )
-        for name, given in judgment.answer.scores.items()
+        name: tuple(scales[kind, name].levelled(value, judgment.labeler_id) for value in values)
+        if (kind, name) in scales
+        else values
+        for name, values in given.items()
     }
     return replace(judgment, answer=replace(judgment.answer, scores=scores))  # type: ignore[arg-type]

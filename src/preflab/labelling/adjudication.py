@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import func, select
 
-from preflab.feedback.consensus import Consensus, by_task, decisions, task_consensus
+from preflab.feedback.consensus import Consensus, decisions, weighed_consensus
 from preflab.labelling.accounts import Account
 from preflab.labelling.audit import note_event
 from preflab.labelling.campaigns import CampaignView, campaign_view
@@ -258,17 +258,13 @@ def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensu
 def _consensus(ws: Workspace, campaign_id: str, options: CampaignOptions) -> dict[str, Consensus]:
     labels, gold = labels_of(ws, campaign_id), gold_answers(ws, campaign_id)
     weights = {each.labeler_id: each.numbers.weight for each in campaign_quality(ws, campaign_id).labelers}
-    tasks = by_task(judgment for judgment in labels.counted if judgment.task_id not in gold)
-    decided = decisions(labels.decisions)
-    ids = sorted({completion for judgments in tasks.values() for completion in judgments[0].completion_ids})
-    texts = {completion.id: completion.text for completion in ws.completions(ids)}
-    return {
-        task: task_consensus(
-            judgments, weights, FAIL_SHARE, decision=decided.get(task),
-            confirmed_reversed=options.confirmed_reversed, criterion=main_criterion(options), texts=texts,
-        )
-        for task, judgments in tasks.items()
-    }  # fmt: skip
+    asked = [judgment for judgment in labels.counted if judgment.task_id not in gold]
+    ids = sorted({completion for judgment in asked for completion in judgment.completion_ids})
+    found = weighed_consensus(
+        asked, weights, FAIL_SHARE, decided=decisions(labels.decisions), confirmed_reversed=options.confirmed_reversed,
+        criterion=main_criterion(options), texts={each.id: each.text for each in ws.completions(ids)},
+    )  # fmt: skip
+    return {consensus.task_id: consensus for consensus in found}
 
 
 def _decisions(ws: Workspace, campaign_id: str) -> dict[str, Judgment]:

@@ -175,3 +175,9 @@ class PreferencesSettings(StageSettings):
         "choice: scores on every criterion are kept all the same",
         counts="if_set",
     )
+    level_scores: bool = setting(
+        True,
+        "Whether each labeler's own offset and spread are taken out of scores before they are averaged.",
+        "R9: people's scales differ",
+        counts="if_set",
+    )

@@ -3,7 +3,8 @@
 Left in the run folder:
 
 judgments.json  {"campaign_id", "judgment_ids", "tasks"}: the judgments that count; `tasks` names the task of those that
-                were made elsewhere about the same completions; with people also "confirmed_reversed"
+                were made elsewhere about the same completions; with people also "confirmed_reversed", and "gold":
+                {"judgment_ids", "answers"}, the judgments of gold tasks and the answers known to be right
 open.json       of people's campaigns: [{"task_id", "pairs": [[completion id, completion id], …]}, …], the pairs that
                 await adjudication
 """
@@ -24,7 +25,7 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judged import JUDGMENTS
 
 if TYPE_CHECKING:
-    from preflab.stages.people import People
+    from preflab.stages.people import GoldLabels, People
 
 VERSION = 1
 needs_torch = False
@@ -165,9 +166,18 @@ def _people_done(ctx: StageContext, people: People) -> StageResult:
     options = campaign_view(ctx.workspace, people.campaign.id).options
     result = _finish(
         ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere,
-        confirmed_reversed=list(options.confirmed_reversed),
+        confirmed_reversed=list(options.confirmed_reversed), gold=_gold_listed(people.gold),
     )  # fmt: skip
     return StageResult(summary, {**result.figures, "num_open_pairs": people.num_open, "num_decisions": len(decided)})
+
+
+def _gold_listed(gold: GoldLabels) -> dict[str, object]:
+    from preflab.store.answers import answer_to_json
+
+    return {
+        "judgment_ids": sorted(judgment.id for judgment in gold.judgments),
+        "answers": {task_id: answer_to_json(answer) for task_id, answer in sorted(gold.answers.items())},
+    }
 
 
 def _open_said(people: People) -> str:

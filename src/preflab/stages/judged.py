@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import read_json
-from preflab.records import Judgment, LikertAnswer, Task
+from preflab.records import Answer, Judgment, LikertAnswer, Task
 from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
@@ -24,6 +24,15 @@ def listed_judgments(ctx: StageContext, name: str) -> tuple[list[Judgment], Mapp
     elsewhere: dict[str, str] = listed.get("tasks", {})
     tasks = {task.id: task for task in ctx.workspace.tasks(sorted(set(elsewhere.values())))} if elsewhere else {}
     return [at_home(j, tasks[elsewhere[j.id]]) if j.id in elsewhere else j for j in judgments], listed
+
+
+def listed_gold(ctx: StageContext, listed: Mapping[str, Any]) -> tuple[list[Judgment], dict[str, Answer]]:
+    """(Judgments of gold tasks, gold task → the answer known to be right) of what a stage lists; empty without any."""
+    from preflab.store.answers import answer_from_json
+
+    gold = listed.get("gold", {"judgment_ids": [], "answers": {}})
+    answers = {task_id: answer_from_json(answer) for task_id, answer in gold["answers"].items()}
+    return (ctx.workspace.judgments(gold["judgment_ids"]) if gold["judgment_ids"] else []), answers
 
 
 def at_home(judgment: Judgment, task: Task) -> Judgment:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.files import read_json, write_json
-from preflab.records import Campaign, Judgment, LikertAnswer, Task, random_id
+from preflab.records import Answer, Campaign, Judgment, LikertAnswer, Task, random_id
 from preflab.stages.base import StageContext
 from preflab.stages.judged import at_home, ordered_by
 from preflab.stages.keys import digest
@@ -38,6 +38,15 @@ Found = Mapping[str, Mapping[str, Judgment]]
 
 
 @dataclass(frozen=True)
+class GoldLabels:
+    """Judgments of tasks whose answer is known: they tell how reliable their labelers are, and nothing else."""
+
+    judgments: tuple[Judgment, ...]
+    answers: Mapping[str, Answer]
+    """Gold task → the answer known to be right."""
+
+
+@dataclass(frozen=True)
 class People:
     """The campaign with what was judged so far."""
 
@@ -47,6 +56,8 @@ class People:
     found: Found
     open_pairs: Mapping[str, tuple[tuple[str, str], ...]]
     """Task with all its labels → the pairs (completion ids) that its labelers leave open, for an adjudicator."""
+    gold: GoldLabels
+    """What the labelers said on the campaign's gold tasks."""
 
     @property
     def num_open(self) -> int:
@@ -158,8 +169,18 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
     """The campaign's labels, and people's judgments of the same completions that were made elsewhere."""
     wanted = {frozenset(group) for group in groups}
     tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
-    found = judged_by_people(ctx, campaign.id, tasks)
-    return People(campaign, tasks, found, _unresolved(ctx, campaign.id, tasks, found))
+    found, gold = judged_by_people(ctx, campaign.id, tasks), gold_labels(ctx, campaign.id)
+    return People(campaign, tasks, found, _unresolved(ctx, campaign.id, tasks, found, gold), gold)
+
+
+def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
+    """What people answered on the campaign's gold tasks, beside the answers that are known."""
+    from preflab.feedback.consensus import counted as latest
+    from preflab.labelling.quality import gold_answers
+
+    answers = gold_answers(ctx.workspace, campaign_id)
+    given = ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True) if answers else []
+    return GoldLabels(tuple(j for j in latest(given) if j.task_id in answers and j.labeler_kind == "person"), answers)
 
 
 def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
@@ -193,7 +214,7 @@ def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool
 
 
 def _unresolved(
-    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found
+    ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found, gold: GoldLabels
 ) -> dict[str, tuple[tuple[str, str], ...]]:
     """Task with all its labels → pairs on which the labelers stay divided and no adjudicator has spoken.
 
@@ -208,7 +229,8 @@ def _unresolved(
     judgments = [at_home(judgment, task) for task in tasks for judgment in found[task.id].values()]
     completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
     agreed = consensus_of(
-        [*judgments, *decisions_of(ctx, campaign_id)],
+        [*judgments, *gold.judgments, *decisions_of(ctx, campaign_id)],
+        gold=gold.answers,
         confirmed_reversed=campaign_view(ctx.workspace, campaign_id).options.confirmed_reversed,
         criterion=ordered_by(judgments, None),
         texts={completion.id: completion.text for completion in completions},

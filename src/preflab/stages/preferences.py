@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import write_json
-from preflab.records import Labeler
+from preflab.records import Answer, Judgment, Labeler
 from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.judged import by_one_criterion, listed_judgments, ordered_by
+from preflab.stages.judged import by_one_criterion, listed_gold, listed_judgments, ordered_by
 
 if TYPE_CHECKING:
     from preflab.feedback.agreement import Agreement
     from preflab.feedback.consensus import Consensus
     from preflab.feedback.reliability import Reliability
 
-VERSION = 2
+VERSION = 3
 needs_torch = False
 
 
@@ -27,9 +27,7 @@ def run(ctx: StageContext) -> StageResult:
     """Weigh the labelers, agree on every task, store and freeze the preferences."""
     from preflab.feedback.agreement import agreement
     from preflab.feedback.coefficients import coefficients
-    from preflab.feedback.consensus import consensus_of, counted, labeler_weights, reliabilities
-    from preflab.feedback.pairs import all_votes
-    from preflab.feedback.readout import standings
+    from preflab.feedback.consensus import consensus_of, counted
 
     settings: PreferencesSettings = ctx.settings
     given, listed = listed_judgments(ctx, settings.judgments)
@@ -39,9 +37,11 @@ def run(ctx: StageContext) -> StageResult:
     _refuse_none(judgments, "judgments", ctx.name)
     completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
     texts = {completion.id: completion.text for completion in completions}
+    on_gold, gold = listed_gold(ctx, listed)
     agreed = consensus_of(
-        given, settings.consensus, settings.fail_share, confirmed_reversed=turned, criterion=criterion, texts=texts
-    )
+        [*given, *on_gold], settings.consensus, settings.fail_share, gold=gold, confirmed_reversed=turned,
+        criterion=criterion, texts=texts, level_scores=settings.level_scores,
+    )  # fmt: skip
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
     if not any(preference.scores or preference.thumbs for preference in preferences):
@@ -53,18 +53,38 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
     query = {"campaign_id": listed["campaign_id"], "consensus": settings.consensus, "fail_share": settings.fail_share}
     query |= {"criterion": criterion} if criterion else {}
+    query |= {"level_scores": settings.level_scores} if any(p.scores for p in preferences) else {}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found, reliable = agreement(judgments, ctx.seed), reliabilities(judgments, confirmed_reversed=turned)
-    table = labeler_table(
+    found = agreement(judgments, ctx.seed)
+    table = _labelers(ctx, found, [*judgments, *by_one_criterion(on_gold, criterion)], gold, turned, criterion)
+    measured = {name: asdict(estimate) for name, estimate in coefficients(counted(given), ctx.seed).items()}
+    write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings) | {"coefficients": measured})
+    return StageResult(_summary(found, pairs), _figures(found, pairs))
+
+
+def _labelers(
+    ctx: StageContext,
+    found: Agreement,
+    labels: Sequence[Judgment],
+    gold: Mapping[str, Answer],
+    turned: frozenset[str],
+    criterion: str | None,
+) -> list[dict[str, Any]]:
+    """The table of labelers; what they said on gold tasks is among the labels and counts for reliability alone."""
+    from preflab.feedback.consensus import labeler_weights, reliabilities
+    from preflab.feedback.gold import known_outcomes
+    from preflab.feedback.pairs import all_votes
+    from preflab.feedback.readout import standings
+
+    known = known_outcomes(labels, gold, criterion)
+    reliable = reliabilities(labels, confirmed_reversed=turned, known=known)
+    return labeler_table(
         ctx.workspace.labelers(sorted(found.labelers)),
         found,
         reliable,
-        labeler_weights(judgments, settings.consensus, confirmed_reversed=turned),
-        standings(judgments, all_votes(judgments, turned), reliable),
+        labeler_weights(labels, ctx.settings.consensus, confirmed_reversed=turned, known=known),
+        standings(labels, all_votes(labels, turned), reliable, gold),
     )
-    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments, ctx.seed).items()}
-    write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings) | {"coefficients": measured})
-    return StageResult(_summary(found, pairs), _figures(found, pairs))
 
 
 def pair_counts(agreed: Sequence[Consensus]) -> dict[str, int]:

@@ -1,0 +1,63 @@
+"""What labelers gave each completion by itself: scores and thumbs of one task, averaged by reliability.
+
+More is better in what comes out: answers to a question for the worse one, and those of a labeler of whom a lead has
+confirmed that they read the scale backwards, are turned round here, as `pairs.py` does for pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from preflab.records import Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
+
+ENDS: Mapping[type, int] = {LikertAnswer: 1 + 5, RankingAnswer: 1 + 7}
+"""Answer that may hold scores → lowest plus highest score; a score s turned round is this minus s."""
+
+
+def upright(judgments: Iterable[Judgment], confirmed_reversed: Collection[str] = ()) -> list[Judgment]:
+    """The same judgments with scores and thumbs of which more is better; ranks and choices are left as they are."""
+    return [
+        _turned(judgment) if (judgment.polarity < 0) != (judgment.labeler_id in confirmed_reversed) else judgment
+        for judgment in judgments
+    ]
+
+
+def mean_scores(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> dict[str, tuple[float | None, ...]]:
+    """Criterion → mean score per completion of one task, {} where nobody was asked.
+
+    mean = Σ_l w_l s_l / Σ_l w_l over the labelers who gave one; None where none of them weighs anything.
+    """
+    answers = ((weights[judgment.labeler_id], judgment.answer) for judgment in judgments)
+    given = [(weight, answer.scores) for weight, answer in answers if isinstance(answer, LikertAnswer | RankingAnswer)]
+    names = sorted({name for _, scores in given for name in scores})
+    return {name: _means([(weight, scores[name]) for weight, scores in given if name in scores]) for name in names}
+
+
+def thumbs_share(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> tuple[float | None, ...]:
+    """Share of thumbs up per completion of one task, by weight as in `mean_scores`; () where nobody was asked."""
+    return _means([(weights[j.labeler_id], j.answer.up) for j in judgments if isinstance(j.answer, ThumbsAnswer)])
+
+
+def _turned(judgment: Judgment) -> Judgment:
+    answer = judgment.answer
+    if isinstance(answer, ThumbsAnswer):
+        up = tuple(None if given is None else not given for given in answer.up)
+        return replace(judgment, answer=replace(answer, up=up))
+    if isinstance(answer, LikertAnswer | RankingAnswer) and answer.scores:
+        both = ENDS[type(answer)]
+        scores = {n: tuple(None if s is None else both - s for s in given) for n, given in answer.scores.items()}
+        return replace(judgment, answer=replace(answer, scores=scores))
+    return judgment
+
+
+def _means(rows: Sequence[tuple[float, Sequence[float | None]]]) -> tuple[float | None, ...]:
+    """Column means, by weight, over what is not None."""
+    weights = [weight for weight, _ in rows]
+    columns = zip(*(values for _, values in rows), strict=True)
+    return tuple(_mean([(w, v) for w, v in zip(weights, column, strict=True) if v is not None]) for column in columns)
+
+
+def _mean(given: Sequence[tuple[float, float]]) -> float | None:
+    total = sum(weight for weight, _ in given)
+    return sum(weight * value for weight, value in given) / total if total > 0 else None
