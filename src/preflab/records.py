@@ -18,6 +18,18 @@ Role = Literal["system", "user", "assistant", "tool"]
 LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
 Way = Literal["ranking", "side_by_side", "best_of", "likert", "thumbs", "score_then_rank"]
+USUAL_QUESTIONS: Mapping[str, tuple[str, str]] = {
+    "ranking": ("Which completion is better?", "Which completion is worse?"),
+    "side_by_side": ("Which completion is better?", "Which completion is worse?"),
+    "best_of": ("Which completion is the best?", "Which completion is the worst?"),
+    "likert": ("How good is each completion?", "How bad is each completion?"),
+    "thumbs": ("Is this a good completion?", "Is this a bad completion?"),
+    "score_then_rank": (
+        "How good is each completion, and which is better?",
+        "How bad is each completion, and which is worse?",
+    ),
+}
+"""What is asked where nobody wrote a question of their own: for the better completion, and for the worse one."""
 Content = Literal["plain", "markdown", "code", "chat", "image"]
 
 
@@ -155,6 +167,7 @@ class Campaign:
     name: str
     way: Way
     question: str = "Which completion is better?"
+    """`USUAL_QUESTIONS` has a fitting one for each way."""
     polarity: int = 1
     """+1: the preferred completion is the better one; -1: the question asked for the worse one."""
     instructions: str = ""

@@ -73,6 +73,33 @@ def test_a_campaign_is_made_changed_and_closed(here: Path, capsys: Captured) -> 
     assert actors == {"command line"}
 
 
+def test_a_name_of_two_words_can_be_typed_as_it_is_printed(here: Path, capsys: Captured) -> None:
+    made = said(capsys, "campaign", "create", "c.jsonl", "--name", "Helpful support")
+    assert "`preflab campaign invite 'Helpful support'`" in made["next"]
+    assert "'Helpful support'" in said(capsys, "campaign", "list")["next"]
+    assert "'Helpful support'" in said(capsys, "campaign", "show", "Helpful support")["next"]
+
+
+@pytest.mark.parametrize(
+    ("way", "question"),
+    [
+        ("ranking", "Which completion is better?"),
+        ("best_of", "Which completion is the best?"),
+        ("thumbs", "Is this a good completion?"),
+    ],
+)
+def test_each_way_has_a_question_that_suits_it(here: Path, capsys: Captured, way: str, question: str) -> None:
+    said(capsys, "campaign", "create", "c.jsonl", "--name", "c", "--way", way)
+    assert said(capsys, "campaign", "show", "c")["options"]["question"] == question
+    said(capsys, "campaign", "create", "c.jsonl", "--name", "mine", "--way", way, "--question", "Which is kinder?")
+    assert said(capsys, "campaign", "show", "mine")["options"]["question"] == "Which is kinder?"
+
+
+def test_the_usual_question_for_the_worse_one_asks_for_it(here: Path, capsys: Captured) -> None:
+    said(capsys, "campaign", "create", "c.jsonl", "--name", "c", "--option", "polarity=-1")
+    assert said(capsys, "campaign", "show", "c")["options"]["question"] == "Which completion is worse?"
+
+
 def test_ways_of_judging_from_the_command_line(here: Path, capsys: Captured) -> None:
     gold = {"prompt": "1 + 1?", "completions": ["2"], "scores": {"kind": [5]}}
     (here / "gold.jsonl").write_text(json.dumps(gold) + "\n")
@@ -93,7 +120,9 @@ def test_ways_of_judging_from_the_command_line(here: Path, capsys: Captured) -> 
         (["show", "helpfull"], "there is no campaign 'helpfull'"),
         (["options", "helpful", "overlaps=3"], "there is no option `overlaps`"),
         (["options", "helpful", "overlap=0"], "overlap"),
-        (["create", "--name", "x"], "completions to judge"),
+        (["create", "--name", "x"], "nothing to judge was named"),
+        (["create", "c.jsonl", "--source", "all", "--name", "x"], "both a file and --source were named"),
+        (["create", "c.jsonl", "--name", "x", "--instructions", "none.md"], "none.md: No such file"),
         (["create", "c.jsonl", "--name", "x", "--way", "likert"], "criteria is empty"),
         (["create", "c.jsonl", "--name", "x", "--criterion", "kind:rude"], "--criterion kind:rude"),
         (["create", "none.jsonl", "--name", "x"], "none.jsonl"),

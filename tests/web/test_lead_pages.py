@@ -171,6 +171,13 @@ def test_a_campaign_is_made_from_a_file_in_one_form(ws: Workspace, people: Peopl
     assert sorted(len(task.completion_ids) for task in ws.tasks(campaign_id=view.campaign.id)) == [2, 3]
 
 
+def test_side_by_side_makes_a_task_of_every_two_completions(ws: Workspace, people: People) -> None:
+    form = new_form(way="side_by_side", question="")
+    assert client(ws, people.lead).post("/lead/new", data=form, files={"file": ("w.jsonl", FILE)}).status_code == 303
+    (view,) = list_campaigns(ws)
+    assert (view.num_tasks, view.options.question) == (3, "Which completion is better?")
+
+
 def test_a_campaign_is_made_from_completions_of_the_workspace(ws: Workspace, people: People) -> None:
     make_campaign(ws, simple_texts(3, 2))
     form = new_form(source="all", way="likert", criteria="warmth: rude … kind\nfacts", instructions="# Mine")
@@ -189,7 +196,7 @@ def test_a_campaign_is_made_from_completions_of_the_workspace(ws: Workspace, peo
         ({"name": ""}, {"file": ("w.jsonl", FILE)}, "name"),
         ({"overlap": "many"}, {"file": ("w.jsonl", FILE)}, "labels per task"),
         ({"way": "likert"}, {"file": ("w.jsonl", FILE)}, "criteria is empty"),
-        ({"way": "side_by_side"}, {"file": ("w.jsonl", FILE)}, "3 completions side by side"),
+        ({"way": "side_by_side"}, {"file": ("w.jsonl", b'{"prompt": "?", "completions": ["a"]}')}, "1 completions"),
         ({"criteria": "kind: low high"}, {"file": ("w.jsonl", FILE)}, "criteria"),
     ],
 )

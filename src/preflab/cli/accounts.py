@@ -17,6 +17,7 @@ from preflab.cli.speaking import (
     SetOption,
     WorkspaceOption,
     padded,
+    short_help,
     speaking,
 )
 from preflab.errors import PreflabError, nearest
@@ -44,10 +45,7 @@ def add_to(app: typer.Typer) -> None:
         "erase": erase,
     }
     for name, command in commands.items():
-        said = (command.__doc__ or "").partition("\n")[0]
-        group.command(
-            name, help=command.__doc__, short_help=said.partition(",")[0].partition(";")[0].rstrip(".") + "."
-        )(command)
+        group.command(name, help=command.__doc__, short_help=short_help(command.__doc__))(command)
     app.add_typer(group, name="account")
 
 

@@ -15,7 +15,9 @@ from preflab.cli.speaking import (
     RecipeOption,
     SetOption,
     WorkspaceOption,
+    command,
     padded,
+    short_help,
     speaking,
 )
 from preflab.errors import PreflabError, nearest
@@ -47,11 +49,8 @@ def add_to(app: typer.Typer) -> None:
         "open": reopen,
         "close": close,
     }
-    for name, command in commands.items():
-        said = (command.__doc__ or "").partition("\n")[0]
-        group.command(
-            name, help=command.__doc__, short_help=said.partition(",")[0].partition(";")[0].rstrip(".") + "."
-        )(command)
+    for name, function in commands.items():
+        group.command(name, help=function.__doc__, short_help=short_help(function.__doc__))(function)
     app.add_typer(group, name="campaign")
 
 
@@ -86,9 +85,9 @@ def create(
     way: Annotated[
         str, typer.Option("--way", help="ranking, side_by_side, best_of, likert, thumbs or score_then_rank.")
     ] = "ranking",
-    question: Annotated[str, typer.Option("--question", help="What the labelers are asked.")] = (
-        "Which completion is better?"
-    ),
+    question: Annotated[
+        str, typer.Option("--question", help="What the labelers are asked; default: the usual question of the way.")
+    ] = "",
     criterion: Annotated[
         list[str] | None,
         typer.Option("--criterion", metavar="NAME[:LOW:HIGH]", help="A Likert scale and its ends. May be repeated."),
@@ -117,13 +116,17 @@ def create(
     from preflab.store.opening import opened
 
     if (file is None) == (source is None):
-        raise PreflabError("completions to judge", "a FILE, or --source for those of the workspace; one of the two")
+        raise PreflabError(
+            "nothing to judge was named" if file is None else "both a file and --source were named",
+            "a FILE of prompts and completions, or --source for those of the workspace",
+            "`preflab campaign create answers.jsonl --name NAME`",
+        )
     values: dict[str, Any] = {"name": name, "way": way, "question": question, "overlap": overlap}
     values |= _criteria(criterion or []) | _changes(option or [])
     if gold:
         values.setdefault("gold_share", 0.1)
     chosen = checked_options(values)
-    text = instructions.read_text(encoding="utf-8") if instructions else default_instructions(chosen)
+    text = _text(instructions) if instructions else default_instructions(chosen)
     with speaking(as_json) as speaker:
         known = read_gold(gold, chosen) if gold else NONE
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
@@ -134,8 +137,17 @@ def create(
             link = _link(store, made.id)
         speaker.say(f"campaign {made.name}: {len(groups):,} tasks, {chosen.overlap} labels each")
         speaker.say(f"labelers work at {link}")
-        following = f"`preflab label`, and `preflab campaign invite {made.name}` for every labeler"
+        following = f"`preflab label`, and {command('campaign', 'invite', made.name)} for every labeler"
         speaker.last(None, following, campaign_id=made.id, num_tasks=len(groups), link=link)
+
+
+def _text(path: Path) -> str:
+    """The text of a file of instructions."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise PreflabError(f"{path}: {said}", "a Markdown file in UTF-8", "mend the path, or leave it out") from error
 
 
 def _criteria(words: Sequence[str]) -> dict[str, Any]:
@@ -176,21 +188,16 @@ def _changes(words: Sequence[str]) -> dict[str, Any]:
 
 def _groups(store: Workspace, file: Path | None, source: str | None, options: CampaignOptions) -> list[tuple[str, ...]]:
     """Completion ids judged together; side by side, every two of a prompt."""
-    from itertools import combinations
-
     from preflab.labelling.sources import groups_of_source
+    from preflab.labelling.tasks import task_groups
     from preflab.labelling.upload import groups_of_rows
     from preflab.store.formats.reading import numbered_rows, unit_of
 
     if file is not None:
         read = groups_of_rows(numbered_rows(file), str(file), unit_of(file))
         store.put([*read.prompts, *read.completions])
-        groups = [tuple(group) for group in read.groups]
-    else:
-        groups = [tuple(group) for group in groups_of_source(store, str(source))]
-    if options.way == "side_by_side":
-        return [pair for group in groups for pair in combinations(group, 2)]
-    return groups
+        return task_groups(options.way, read.groups)
+    return task_groups(options.way, groups_of_source(store, str(source)))
 
 
 def _link(store: Workspace, campaign_id: str) -> str:
@@ -215,7 +222,7 @@ def list_all(
         rows = [(v.campaign.name, v.options.way, v.state, _progress(v), v.campaign.id) for v in views]
         for line in padded([("campaign", "way", "state", "done", "id"), *rows]) if rows else ["no campaigns yet"]:
             speaker.say(line)
-        first = f"`preflab campaign show {views[0].campaign.name}`" if views else "`preflab campaign create --help`"
+        first = command("campaign", "show", views[0].campaign.name) if views else "`preflab campaign create --help`"
         speaker.last(None, first, campaigns=[_as_json(view) for view in views])
 
 
@@ -270,7 +277,7 @@ def show(
         for line in padded([(f"{view.campaign.name}", view.campaign.id), *rows]):
             speaker.say(line)
         found = {"agreement": strict.value, "num_open_tasks": len(waiting), "hours": spent.hours, "money": spent.money}
-        speaker.last(None, f"`preflab campaign invite {view.campaign.name}`", **_as_json(view), link=link, **found)
+        speaker.last(None, command("campaign", "invite", view.campaign.name), **_as_json(view), link=link, **found)
 
 
 def _awaiting(waiting: Sequence[OpenTask]) -> str:
@@ -300,7 +307,9 @@ def options(
         meanings = {name: field.description or "" for name, field in type(now).model_fields.items()}
         for line in padded([(name, str(value), meanings[name]) for name, value in values.items()]):
             speaker.say(line)
-        speaker.last(None, f"`preflab campaign options {view.campaign.name} overlap=5` changes one", options=values)
+        speaker.last(
+            None, f"{command('campaign', 'options', view.campaign.name, 'overlap=5')} changes one", options=values
+        )
 
 
 def instructions(
@@ -320,9 +329,9 @@ def instructions(
             view = campaign_named(store, campaign)
             found = view.guideline
             if file is not None:
-                found = new_guideline(store, view.campaign.id, file.read_text(encoding="utf-8"), BY)
+                found = new_guideline(store, view.campaign.id, _text(file), BY)
         speaker.say(found.text.rstrip() if file is None else f"version {found.version} is shown before the next task")
-        speaker.last(None, f"`preflab campaign show {view.campaign.name}`", version=found.version, text=found.text)
+        speaker.last(None, command("campaign", "show", view.campaign.name), version=found.version, text=found.text)
 
 
 def invite(
@@ -345,7 +354,7 @@ def invite(
             made, token = create_invite(store, role, [view.campaign.id], hours, BY)  # type: ignore[arg-type]
             link = f"{address(store.path)}/invite/{token}"
         speaker.say(link)
-        following = f"send the link to one person; it works once, until {made.expires_at}"
+        following = f"send the link to one person; it works once, until {made.expires_at[:16].replace('T', ' ')} UTC"
         speaker.last(None, following, link=link, expires_at=made.expires_at, role=role)
 
 
@@ -393,4 +402,4 @@ def _set_state(
             view = campaign_named(store, campaign)
             set_state(store, view.campaign.id, state, BY)
         speaker.say(f"{view.campaign.name} is {state}: {_progress(view)}")
-        speaker.last(None, f"`preflab campaign show {view.campaign.name}`", campaign_id=view.campaign.id, state=state)
+        speaker.last(None, command("campaign", "show", view.campaign.name), campaign_id=view.campaign.id, state=state)

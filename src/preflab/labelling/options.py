@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
 from preflab.records import Content, Way
 from preflab.settings.base import Settings, setting
+from preflab.settings.feedback import with_question
 
 OVERALL = "overall"
 """The one criterion of score-then-rank."""
@@ -20,7 +21,7 @@ class CampaignOptions(Settings):
 
     name: str = setting(..., "What the campaign is called.", "required", min_length=1, max_length=200)
     question: str = setting(
-        "Which completion is better?", "What the labelers are asked.", "choice", min_length=1, max_length=2000
+        "", "What the labelers are asked; empty: the usual question of the way of judging.", "choice", max_length=2000
     )
     polarity: Literal[1, -1] = setting(
         1, "1: the preferred one is the better one; -1: the question asks for the worse one.", "Bai et al. 2022"
@@ -49,6 +50,12 @@ class CampaignOptions(Settings):
     confirmed_reversed: tuple[str, ...] = setting(
         (), "Labelers of whom a lead has confirmed that they read the scale backwards.", "R6: never silently"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_question(cls, values: Any) -> Any:
+        """Where none was written, the question that suits the way."""
+        return with_question(values)
 
     @model_validator(mode="after")
     def _criteria_fit(self) -> CampaignOptions:

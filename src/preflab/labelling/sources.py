@@ -41,7 +41,7 @@ def sources(ws: Workspace) -> list[Source]:
         every[prompt_id] += num
         by_model[model].append(num)
     found = [_source(f"model:{model}", model, nums) for model, nums in sorted(by_model.items())]
-    together = _source(ALL, "all models", list(every.values()))
+    together = _source(ALL, "all that is here", list(every.values()))
     offered = [together, *found] if len(by_model) > 1 else found
     return [source for source in offered if source.num_prompts]
 

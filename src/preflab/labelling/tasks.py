@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, case, func, insert, select, update
@@ -14,7 +15,7 @@ from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.errors import Invalid, NotFound
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import CAMPAIGN_STATES, JUDGMENTS, TASK_STATES, TASKS, TURNS
-from preflab.records import Answer, Task, content_id
+from preflab.records import Answer, Task, Way, content_id
 from preflab.store.answers import answer_to_json
 from preflab.store.database import writing
 from preflab.store.reading import chunks, read_ids, read_where
@@ -25,6 +26,16 @@ from preflab.store.writing import put_records
 LEAST = {"ranking": 2, "score_then_rank": 2, "side_by_side": 2, "best_of": 2, "likert": 1, "thumbs": 1}
 """Way → completions a task has at least."""
 CHUNK = 5000
+
+
+def task_groups(way: Way, groups: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The completions of each prompt as they are judged together: side by side every two of them, else all at once.
+
+    A single completion stays a group, for `make_tasks` to refuse.
+    """
+    if way == "side_by_side":
+        return [pair for group in groups for pair in combinations(group, min(2, len(group)))]
+    return [tuple(group) for group in groups]
 
 
 def make_tasks(

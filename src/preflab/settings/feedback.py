@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from preflab.records import Content, Way
+from preflab.records import USUAL_QUESTIONS, Content, Way
 from preflab.settings.base import Settings, StageSettings, setting
 
 
@@ -60,6 +60,15 @@ class PanelSettings(Settings):
         return self
 
 
+def with_question(values: Any) -> Any:
+    """Unchecked settings with the usual question of their `way` and `polarity` where none was written."""
+    way = values.get("way", "ranking") if isinstance(values, dict) and not values.get("question") else None
+    if not isinstance(way, str) or way not in USUAL_QUESTIONS:
+        return values
+    better, worse = USUAL_QUESTIONS[way]
+    return values | {"question": worse if values.get("polarity") == -1 else better}
+
+
 class JudgeSettings(StageSettings):
     """Stage `judge`: completions are put to labelers."""
 
@@ -76,7 +85,7 @@ class JudgeSettings(StageSettings):
     )
     overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 pair accuracy", ge=1)
     question: str = setting(
-        "Which completion is better?", "What the labelers are asked.", "choice", min_length=1, max_length=2000
+        "", "What the labelers are asked; empty: the usual question of the way of judging.", "choice", max_length=2000
     )
     polarity: Literal[1, -1] = setting(
         1,
@@ -135,6 +144,12 @@ class JudgeSettings(StageSettings):
         0.0, "What an hour of labelling costs; 0: not counted.", "choice: unknown", ge=0, counts="never"
     )
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8, counts="never")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_question(cls, values: Any) -> Any:
+        """Where none was written, the question that suits the way."""
+        return with_question(values)
 
     @model_validator(mode="after")
     def _criteria_fit(self) -> JudgeSettings:

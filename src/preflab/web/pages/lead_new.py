@@ -18,6 +18,7 @@ from preflab.labelling.gold_file import NONE, Gold
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.sources import Source, groups_of_source, sources
+from preflab.labelling.tasks import task_groups
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
@@ -67,11 +68,11 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
         if fields.get("do") == "instructions":
             return _page(request, ws, dict(fields) | {"instructions": default_instructions(options)}, drafted=True)
         instructions = fields.get("instructions", "").replace("\r\n", "\n").strip() or default_instructions(options)
-        groups, gold = _groups(ws, form), _gold(form, options)
+        groups, gold = task_groups(options.way, _groups(ws, form)), _gold(form, options)
         if gold.groups:
             ws.put([*gold.prompts, *gold.completions])
             options = options.model_copy(update={"gold_share": GOLD_SHARE})
-        groups += [list(group) for group in gold.groups]
+        groups += [tuple(group) for group in gold.groups]
         answers = gold.numbered_from(len(groups) - len(gold.groups))
         campaign = create_campaign(ws, options, groups, instructions, me.id, gold=answers)
     except PreflabError as error:
@@ -143,7 +144,7 @@ def _page(
 ) -> Response:
     found: list[Source] = sources(ws)
     usual = {
-        "name": "", "question": "Which completion is better?", "polarity": "1", "way": "ranking", "criteria": "",
+        "name": "", "question": "", "polarity": "1", "way": "ranking", "criteria": "",
         "content": "plain", "overlap": "3", "instructions": "", "source": "file" if not found else found[0].id,
     }  # fmt: skip
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
