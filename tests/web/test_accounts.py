@@ -14,7 +14,7 @@ from preflab.labelling.sessions import tokens
 from preflab.store.workspace import Workspace
 from preflab.web.pages.account import own_path
 from preflab.web.settings import WebSettings
-from web_app import OWN, PASSWORD, People, client, hold, script
+from web_app import OWN, PASSWORD, People, client, hold, make_campaign, script, simple_texts
 
 COOKIE = WebSettings().cookie
 
@@ -128,7 +128,22 @@ def test_an_invitation_makes_one_account(ws: Workspace, people: People) -> None:
     again = client(ws).post(f"/invite/{secret}", data={"name": "Dora", "password": PASSWORD})
     assert again.status_code == 403
     assert "was used already" in again.text
+    reopened = client(ws).get(f"/invite/{secret}")  # the next day, by the same link
+    assert reopened.status_code == 403
+    assert "sign in with the name and password chosen then" in reopened.text.lower()
+    assert 'href="/signin"' in reopened.text
+    assert "<form" not in reopened.text
+    assert "To your tasks" in client(ws, people.anna).get(f"/invite/{secret}").text
     assert [each.name for each in accounts(ws)][-1] == "Cleo"
+
+
+def test_an_invitation_says_what_for(ws: Workspace, people: People) -> None:
+    campaign = make_campaign(ws, simple_texts(2, 2))
+    _, secret = create_invite(ws, "labeler", [campaign.id], by=people.lead.id)
+    assert "You are invited to judge" in (page := client(ws).get(f"/invite/{secret}").text)
+    assert campaign.name in page
+    _, secret = create_invite(ws, "lead", by=people.lead.id)
+    assert "makes you a lead" in client(ws).get(f"/invite/{secret}").text
 
 
 @pytest.mark.parametrize("why", ["expired", "withdrawn", "not known"])

@@ -116,6 +116,7 @@ def test_forms_work_on_a_plain_http_address_of_the_network(browser: Any, ws: Wor
         assert "sec-fetch-site" not in sent[0]
         assert sent[0]["origin"] == url
         page.goto("/me")
+        page.click("summary")
         page.fill("form[action='/me/tokens'] input", "mine")
         page.click("form[action='/me/tokens'] button")
         assert page.locator("code.secret").count() == 1

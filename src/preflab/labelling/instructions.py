@@ -43,7 +43,7 @@ def default_instructions(options: CampaignOptions) -> str:
         else ""
     )
     return (
-        f"# {options.name}\n\n{TASK[options.way]}The question is:\n\n> {options.question}\n\n"
+        f"{TASK[options.way]}The question is:\n\n> {options.question}\n\n"
         "## How to decide\n\n"
         "Read the prompt first and ask yourself what the person wanted. Then read **every** completion to its end "
         "before you decide.\n\n"

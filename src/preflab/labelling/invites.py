@@ -84,6 +84,16 @@ def create_invite(
     return _invite(row), secret
 
 
+def open_invite(ws: Workspace, token: str) -> Invite:
+    """The invitation of a link, as long as it can be used.
+
+    Raises:
+        NotAllowed: unknown, used, withdrawn or expired.
+    """
+    with reading(ws.engine) as connection:
+        return _invite(_open_invite(connection, token))
+
+
 def use_invite(ws: Workspace, token: str, name: str, password: str, address: str = "") -> Account:
     """The account that the invitation makes, with the name and password its person chose.
 
@@ -133,9 +143,8 @@ def _open_invite(connection: Connection, token: str) -> RowMapping:
     state = "unknown" if row is None else _invite(row).state
     if row is None or state != "open":
         reason = {"used": "was used already", "withdrawn": "was withdrawn", "expired": "has expired"}
-        raise NotAllowed(
-            f"this invitation {reason.get(state, 'is not known')}", "an open invitation", "ask the lead for a new link"
-        )
+        advice = "sign in with the name and password chosen then" if state == "used" else "ask the lead for a new link"
+        raise NotAllowed(f"this invitation {reason.get(state, 'is not known')}", "an open invitation", advice)
     return row
 
 

@@ -9,7 +9,8 @@ from fastapi.responses import RedirectResponse
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password, sign_in
-from preflab.labelling.invites import use_invite
+from preflab.labelling.campaigns import campaign_view
+from preflab.labelling.invites import open_invite, use_invite
 from preflab.labelling.sessions import close_session, create_token, open_session, revoke_token, tokens
 from preflab.store.workspace import Workspace
 from preflab.web.access import my_campaigns
@@ -68,9 +69,9 @@ def signout(request: Request, ws: Workspaced, settings: Settled) -> Response:
 
 
 @router.get("/invite/{token}")
-def invitation(request: Request, token: str) -> Response:
+def invitation(request: Request, ws: Workspaced, token: str) -> Response:
     """The form; opening it does not use the invitation, since chat programs open links to preview them."""
-    return _invite_page(request, token)
+    return _invite_page(request, ws, token)
 
 
 @router.post("/invite/{token}")
@@ -79,7 +80,7 @@ def accept(request: Request, ws: Workspaced, settings: Settled, token: str, name
     try:
         account = use_invite(ws, token, name, password, address(request))
     except PreflabError as error:
-        return _invite_page(request, token, status_of(error), name=name, problem=sentence(error))
+        return _invite_page(request, ws, token, status_of(error), name=name, problem=sentence(error))
     return _enter(request, ws, settings, account, _first_page(ws, account))
 
 
@@ -132,10 +133,20 @@ def _first_page(ws: Workspace, account: Account) -> str:
     return f"/c/{found[0].campaign.id}" if len(found) == 1 else "/"
 
 
-def _invite_page(request: Request, token: str, code: int = 200, name: str = "", problem: str = "") -> Response:
+def _invite_page(
+    request: Request, ws: Workspace, token: str, code: int = 200, *, name: str = "", problem: str = ""
+) -> Response:
+    """The form of an open invitation; of another one, why it is closed and where to go instead."""
+    try:
+        invite = open_invite(ws, token)
+    except PreflabError as closed:
+        who(request)
+        return page(request, "closed.html.j2", code=code if code != 200 else status_of(closed), closed=closed)
+    asked = [campaign_view(ws, campaign_id).campaign.name for campaign_id in invite.campaign_ids]
     return page(
-        request, "invite.html.j2", code=code, token=token, name=name, problem=problem, rule=RULE, least=PASSWORD_LENGTH
-    )
+        request, "invite.html.j2", code=code, token=token, name=name, problem=problem, rule=RULE,
+        least=PASSWORD_LENGTH, role=invite.role, asked=asked,
+    )  # fmt: skip
 
 
 def _profile(

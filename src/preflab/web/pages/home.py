@@ -32,6 +32,8 @@ class Mine:
     """Where it leads."""
     waits: bool
     """There may be something to do."""
+    judged: str = ""
+    """Where the own answers are looked at and changed; empty without any."""
 
 
 @router.get("/")
@@ -50,4 +52,6 @@ def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:
     said = f"{count(view.num_tasks, 'task')}, you judged {num_done or 'none yet'}."
     if view.state != "open":
         return Mine(view.campaign, f"{view.state.capitalize()}. {said}", "What you judged", f"{own}/done", False)
-    return Mine(view.campaign, said, "Go on" if num_done else "Start", own, True)
+    if not num_done:
+        return Mine(view.campaign, said, "Start", own, True)
+    return Mine(view.campaign, said, "Go on", own, True, f"{own}/done")

@@ -60,9 +60,13 @@ function pick(form, key) {
   return false;
 }
 
+// Where one was before a key opened the note or the reasons for skipping; Escape leads back there.
+let before = null;
+
 function command(key) {
   const owner = [...document.querySelectorAll(`[data-command="${CSS.escape(key)}"]`)].find((one) => !one.closest("[hidden]"));
   if (!owner) return false;
+  before = document.activeElement;
   if (owner.matches("textarea")) {
     owner.closest("details")?.setAttribute("open", "");
     owner.focus();
@@ -87,7 +91,9 @@ function leave(here) {
   const details = here?.closest?.(".extras details");
   if (!details) return;
   if (details.matches(".skipping")) details.open = false;
-  details.querySelector("summary").focus();
+  const back = before?.isConnected && before !== document.body && !details.contains(before) ? before : null;
+  (back ?? details.querySelector("summary")).focus({ preventScroll: back !== null });
+  before = null;
 }
 
 export const keysAreOn = () => read(SWITCH) !== "off";
