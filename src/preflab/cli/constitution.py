@@ -137,7 +137,7 @@ def prefer(
     with speaking(as_json) as speaker:
         found = _principles(constitution, 0)
         rows = _rows(file, ("prompt", "completions"))
-        asked = _judge(model, base_url, judge)
+        asked = _judge(model, base_url, judge, found)
         made, unread = [], 0
         with progress("prefer", len(rows)) as bar:
             for row, prompt in zip(rows, _prompts(rows), strict=True):
@@ -209,9 +209,10 @@ def _writer(model: str, max_new_tokens: int, seed: int) -> Any:
     return write
 
 
-def _judge(model: str | None, base_url: str | None, name: str | None) -> Any:
+def _judge(model: str | None, base_url: str | None, name: str | None, constitution: Constitution) -> Any:
     from preflab.labelers.sources import make_judge
     from preflab.settings.ai import EndpointSettings, JudgeSource
+    from preflab.stages.ai_judge import wording_of
 
     if (model is None) == (base_url is None) or (base_url is None) != (name is None):
         raise PreflabError(
@@ -219,7 +220,7 @@ def _judge(model: str | None, base_url: str | None, name: str | None) -> Any:
         )
     if base_url is not None:
         return make_judge(JudgeSource(endpoint=EndpointSettings(base_url=base_url, model=str(name))), Path)
-    return make_judge(JudgeSource(model=model), lambda word: word)
+    return make_judge(JudgeSource(model=model), lambda word: word, wording=wording_of(constitution))
 
 
 def _seed(seed: int, prompt_id: str) -> int:

@@ -17,6 +17,7 @@ from preflab.settings.base import Settings
 MARK = re.compile(r"{(\w+)}")
 CRITIQUE_MARKS = {"prompt", "answer", "critique_request"}
 REVISION_MARKS = {"prompt", "answer", "critique", "revision_request"}
+COMPARISON_MARKS = {"question", "prompt", "first", "second"}
 
 
 def _said(text: str) -> str:
@@ -54,26 +55,40 @@ class Example(Settings):
 
 
 class Layout(Settings):
-    """The texts a model goes on with, once for the critique and once for the revision."""
+    """The texts a model goes on with: for the critique, for the revision, and for naming the better of two answers."""
 
     critique: str
     revision: str
+    comparison: str | None = None
+    """For a judge by likelihood: after it comes one of `labels`. None: preflab's own wording."""
+    labels: tuple[str, str] = ("A", "B")
+    """How `comparison` calls the first answer and the second."""
     separator: str = "\n\n---\n\n"
     """Stands between examples and the question."""
 
     @model_validator(mode="after")
     def _all_marks(self) -> Layout:
         """Every mark is known, and none that is needed is missing."""
-        for name, text, marks in (
-            ("critique", self.critique, CRITIQUE_MARKS),
-            ("revision", self.revision, REVISION_MARKS),
-        ):
+        texts = [("critique", self.critique, CRITIQUE_MARKS), ("revision", self.revision, REVISION_MARKS)]
+        if self.comparison is not None:
+            texts.append(("comparison", self.comparison, COMPARISON_MARKS))
+        for name, text, marks in texts:
             found = set(MARK.findall(text))
             if wrong := sorted(found - marks):
                 raise ValueError(f"layout.{name} has the mark {{{wrong[0]}}}; known: {', '.join(sorted(marks))}")
             needed = marks - {"critique_request", "revision_request"}
             if missing := sorted(needed - found):
                 raise ValueError(f"layout.{name} lacks the mark {{{missing[0]}}}")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_two_names(self) -> Layout:
+        """Labels that can be told apart, and a wording that uses them."""
+        if self.comparison is None and "labels" in self.model_fields_set:
+            raise ValueError("layout.labels is given without layout.comparison: nothing would ask for them")
+        first, second = (label.strip() for label in self.labels)
+        if not first or not second or first == second:
+            raise ValueError(f"layout.labels are {first!r} and {second!r}: two different names are needed")
         return self
 
 

@@ -234,8 +234,8 @@ def answer(rng: random.Random, topic: Topic, tone: str) -> str:
     if tone == "off topic":
         topic = rng.choice([other for other in TOPICS if other is not topic])
     sentences = {
-        "well": _polite,
-        "off topic": _polite,
+        "well": polite,
+        "off topic": polite,
         "curt": lambda rng, fact: [fact],
         "rude": _rude,
         "flattering": _flattering,
@@ -246,7 +246,7 @@ def answer(rng: random.Random, topic: Topic, tone: str) -> str:
     return " ".join(sentence for sentence in sentences(rng, fact) if sentence)
 
 
-def _polite(rng: random.Random, fact: str) -> list[str]:
+def polite(rng: random.Random, fact: str) -> list[str]:
     """The fact with one courtesy before it, one after it, or both."""
     where = rng.choice(("before", "after", "both"))
     before = rng.choice(("greeting", "thanks", "sorry"))

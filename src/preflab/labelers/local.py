@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from preflab.errors import PreflabError
 from preflab.labelers.ai import PairAsked, RatingAsked, Said
-from preflab.labelers.questions import label_question, rating_question
+from preflab.labelers.questions import OWN_WORDING, Wording, label_question, rating_question
 from preflab.models.chat import completion_ids, prompt_ids
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
@@ -34,18 +34,28 @@ class LocalJudge:
         model: the language model.
         tokenizer: its tokenizer.
         tie_width: |P(first) − ½| up to this is a tie.
+        wording: how pairs are asked about, and the names of the two answers.
         tokens_per_batch: tokens in one forward pass; never changes the answers.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, tie_width: float = 0.0, tokens_per_batch: int = 4096) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        tie_width: float = 0.0,
+        wording: Wording = OWN_WORDING,
+        tokens_per_batch: int = 4096,
+    ) -> None:
         self.tokenizer, self.tie_width, self.tokens_per_batch = tokenizer, tie_width, tokens_per_batch
+        self.wording = wording
         self.trunk = Trunk(model, tokenizer, lora=None, roles=("policy",))
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
     def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
         """See `labelers.ai.Judge`; `confidence` is P(first)."""
-        texts = [label_question(a.question, a.prompt, a.first, a.second) for a in asked]
-        logps = self._label_logps(texts, ("A", "B"), on_done)
+        texts = [label_question(a.question, a.prompt, a.first, a.second, self.wording) for a in asked]
+        logps = self._label_logps(texts, self.wording.labels, on_done)
         shares = 1 / (1 + np.exp(logps[:, 1] - logps[:, 0]))
         return [self._said(float(share)) for share in shares]
 
@@ -70,7 +80,8 @@ class LocalJudge:
         """(N, labels) log-probability of each label after each text."""
         import torch
 
-        endings = [completion_ids(self.tokenizer, label, add_eos=False) for label in labels]
+        # With its space: it follows a word, and to most tokenizers " A" and "A" are different tokens.
+        endings = [completion_ids(self.tokenizer, f" {label.strip()}", add_eos=False) for label in labels]
         asked = [prompt_ids(self.tokenizer, Prompt.make(text=text)) for text in texts]
         longest = max((len(ids) for ids in asked), default=0) + max(len(ending) for ending in endings)
         if self.context is not None and longest > self.context:

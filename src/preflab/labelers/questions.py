@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from preflab.records import content_id
@@ -59,6 +60,24 @@ The better one is answer"""
 VERSION = content_id("question", [SYSTEM, PAIR, RATE, AGAIN, LABELS])[-8:]
 """Eight hex digits of the hash of all the wording."""
 
+
+@dataclass(frozen=True)
+class Wording:
+    """How a judge by likelihood is asked about a pair, and what it may answer."""
+
+    comparison: str
+    """With the marks {question}, {prompt}, {first} and {second}."""
+    labels: tuple[str, str] = ("A", "B")
+    """The names of the first answer and of the second."""
+
+    @property
+    def version(self) -> str:
+        """Eight hex digits of the hash of this wording; of all of preflab's own where it is that."""
+        return VERSION if self == OWN_WORDING else content_id("question", [self.comparison, *self.labels])[-8:]
+
+
+OWN_WORDING = Wording(LABELS)
+
 VERDICTS: dict[str, Choice] = {"A": "first", "B": "second", "TIE": "equal"}
 
 
@@ -77,9 +96,9 @@ def rating_question(
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
 
 
-def label_question(question: str, prompt: str, first: str, second: str) -> str:
-    """A text after which a model goes on with " A" or " B"."""
-    return _filled(LABELS, question=question, prompt=prompt, first=first, second=second)
+def label_question(question: str, prompt: str, first: str, second: str, wording: Wording = OWN_WORDING) -> str:
+    """A text after which a model goes on with " A" or " B", or with whatever the wording's labels are."""
+    return _filled(wording.comparison, question=question, prompt=prompt, first=first, second=second)
 
 
 def read_verdict(text: str) -> Choice | None:

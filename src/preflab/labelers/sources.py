@@ -8,7 +8,7 @@ from typing import Any
 
 from preflab.labelers.ai import EndpointJudge, Judge
 from preflab.labelers.endpoint import Endpoint
-from preflab.labelers.questions import VERSION
+from preflab.labelers.questions import OWN_WORDING, VERSION, Wording
 from preflab.settings.ai import EndpointSettings, JudgeSource
 
 
@@ -26,13 +26,16 @@ def make_endpoint(settings: EndpointSettings) -> Endpoint:
     )
 
 
-def make_judge(source: JudgeSource, resolve: Callable[[str], Path | str], *, dtype: str = "float32") -> Judge:
+def make_judge(
+    source: JudgeSource, resolve: Callable[[str], Path | str], *, dtype: str = "float32", wording: Wording = OWN_WORDING
+) -> Judge:
     """The judge of a setting.
 
     Args:
         source: who judges.
         resolve: stage, folder or Hub id → folder or Hub id.
         dtype: of a local model.
+        wording: how a local model is asked about pairs; an endpoint is always asked in preflab's own words.
     """
     if source.endpoint is not None:
         return EndpointJudge(make_endpoint(source.endpoint))
@@ -42,7 +45,7 @@ def make_judge(source: JudgeSource, resolve: Callable[[str], Path | str], *, dty
 
     folder = resolve_package(resolve(str(source.model)))
     model = load_causal_lm(folder, dtype=dtype).to(best_device())
-    return LocalJudge(model, load_tokenizer(folder), tie_width=source.tie_width)
+    return LocalJudge(model, load_tokenizer(folder), tie_width=source.tie_width, wording=wording)
 
 
 def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:
@@ -55,4 +58,9 @@ def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:
 
     assert isinstance(judge, LocalJudge)
     weights = weights_hash(judge.trunk.models["policy"])
-    return {"question_version": VERSION, "asked": "likelihood", "weights": weights, "tie_width": source.tie_width}
+    return {
+        "question_version": judge.wording.version,
+        "asked": "likelihood",
+        "weights": weights,
+        "tie_width": source.tie_width,
+    }

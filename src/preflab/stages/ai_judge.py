@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
     from preflab.labelers.ai import Judge
     from preflab.labelers.calibration import Calibration
+    from preflab.labelers.questions import Wording
 
 VERSION = 1
 
@@ -54,7 +55,8 @@ def run(ctx: StageContext) -> StageResult:
     settings: AiJudgeSettings = ctx.settings
     completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
     campaign, tasks = _campaign(ctx, completions)
-    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.device.dtype)
+    constitution = _constitution(ctx)
+    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.device.dtype, wording=wording_of(constitution))
     about = described(settings.judge, judge)
     labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
     ctx.workspace.put([campaign, *tasks, labeler])
@@ -62,7 +64,6 @@ def run(ctx: StageContext) -> StageResult:
     texts = {completion.id: completion.text for completion in completions}
     prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
     points: dict[str, dict[str, float | None]] = _kept_points(ctx)
-    constitution = _constitution(ctx)
     with ctx.progress(ctx.name, total=len(tasks), done=len(done)) as bar:
         for task in tasks:
             if task.id in done:
@@ -108,6 +109,15 @@ def _constitution(ctx: StageContext) -> Constitution | None:
     if not settings.by_principle:
         return None
     return read_constitution(ctx.recipe.resolve(settings.constitution) if settings.constitution else None)
+
+
+def wording_of(constitution: Constitution | None) -> Wording:
+    """How a judge by likelihood is asked: in the constitution's words, where it has some."""
+    from preflab.labelers.questions import OWN_WORDING, Wording
+
+    if constitution is None or constitution.layout.comparison is None:
+        return OWN_WORDING
+    return Wording(constitution.layout.comparison, constitution.layout.labels)
 
 
 def _question(ctx: StageContext, constitution: Constitution | None, task: Task) -> tuple[str, str]:
