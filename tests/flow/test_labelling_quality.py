@@ -10,10 +10,18 @@ import pytest
 
 from labelling_world import make_campaign, put_labelers, send
 from preflab.feedback.pairs import all_votes
+from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import change_options
 from preflab.labelling.counting import PATIENCE, kept, labels_of, sorted_out
-from preflab.labelling.quality import campaign_quality, labeler_notes, labeler_turns, over_time, quality_of
+from preflab.labelling.quality import (
+    ai_judges,
+    campaign_quality,
+    labeler_notes,
+    labeler_turns,
+    over_time,
+    quality_of,
+)
 from preflab.labelling.submissions import skip
 from preflab.records import Judgment, Labeler, RankingAnswer
 from preflab.store.workspace import Workspace
@@ -52,6 +60,32 @@ def test_the_latest_revision_counts_and_a_decision_stands_beside_it() -> None:
     assert [each.id for each in labels.counted] == ["second"]
     assert [each.id for each in labels.decisions] == ["decision"]
     assert [each.id for each in labels.surplus] == [late.id]
+
+
+def test_an_edit_does_not_forget_the_time_before_it() -> None:
+    first = judgment(1, "a", (1, 2), active_ms=60_000)
+    edit = replace(first, id="edit", revision=2, active_ms=3_000)
+    (found,) = sorted_out([edit, first]).counted
+    assert (found.id, found.active_ms) == ("edit", 63_000)
+
+
+def test_ai_judges_weigh_nothing_among_people_unless_they_are_let(ws: Workspace) -> None:
+    campaign = make_campaign(ws, 2, 2, overlap=2)
+    (one, other), machines = put_labelers(ws, 2), put_labelers(ws, 3, "ai")
+    for labeler, ranks in ((one, (1, 2)), (other, (1, 2)), *((machine, (2, 1)) for machine in machines)):
+        while (found := next_turn(ws, campaign.id, labeler)) is not None:
+            send(ws, found, RankingAnswer(ranks))
+    # Three machines, all against two people: people's agreement and consensus are theirs alone.
+    assert {each.numbers.labeler_id for each in campaign_quality(ws, campaign.id).labelers} == {one, other}
+    assert campaign_quality(ws, campaign.id).agreement.strict.value == 1.0
+    assert {c.preference.ranks for c in campaign_consensus(ws, campaign.id).values()} == {(1, 2)}
+    assert {c.preference.source for c in campaign_consensus(ws, campaign.id).values()} == {"human"}
+    # Each beside the people: 2 tasks, 4 of people's votes, none of them the machine's.
+    found_ai = [(each.num_tasks, each.with_people.num, each.with_people.value) for each in ai_judges(ws, campaign.id)]
+    assert found_ai == [(2, 4, 0.0)] * 3
+    change_options(ws, campaign.id, 1, {"count_ai": True})
+    assert len(campaign_quality(ws, campaign.id).labelers) == 5
+    assert ai_judges(ws, campaign.id) == []
 
 
 def test_agreement_is_shown_in_stretches_of_tasks_as_they_were_completed() -> None:

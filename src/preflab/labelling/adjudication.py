@@ -252,7 +252,7 @@ def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensu
     """Task id → what its labels come to, votes weighed by reliability, gold tasks left out; kept until more come in."""
     options = campaign_view(ws, campaign_id).options
     turned = tuple(sorted(options.confirmed_reversed))
-    return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, options), turned)
+    return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, options), turned, options.count_ai)
 
 
 def _consensus(ws: Workspace, campaign_id: str, options: CampaignOptions) -> dict[str, Consensus]:

@@ -7,14 +7,15 @@ Judgments are append-only, so their number and the options' revision name a stat
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock, RLock
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 
+from preflab.labelling.campaign_rows import running
 from preflab.labelling.tables import JUDGMENTS
 from preflab.records import Judgment
 from preflab.store.database import reading
@@ -90,37 +91,49 @@ def num_judgments(ws: Workspace, campaign_id: str) -> int:
 
 @dataclass(frozen=True)
 class Labels:
-    """The judgments of a campaign, sorted out."""
+    """The judgments of a campaign, sorted out: each with the active time of all revisions before it."""
 
     counted: tuple[Judgment, ...]
-    """The latest revision of each labeler on each task; no surplus, no decisions."""
+    """The latest revision of each labeler on each task; no surplus, no decisions, AI judges only where they count."""
     decisions: tuple[Judgment, ...]
     """The latest decision of each adjudicator on each task."""
     surplus: tuple[Judgment, ...]
     """Latest revisions that came after the quota was met."""
+    ai: tuple[Judgment, ...] = ()
+    """Latest revisions of AI judges where they do not count: read beside people's labels, never among them."""
 
 
 def labels_of(ws: Workspace, campaign_id: str) -> Labels:
     """All judgments of a campaign, sorted out; kept until another one comes in."""
-    return kept(
-        ws, campaign_id, "labels", lambda: sorted_out(ws.judgments(campaign_id=campaign_id, all_revisions=True))
-    )
+    with reading(ws.engine) as connection:
+        count_ai = running(connection, campaign_id).options.count_ai
+
+    def compute() -> Labels:
+        return sorted_out(ws.judgments(campaign_id=campaign_id, all_revisions=True), count_ai)
+
+    return kept(ws, campaign_id, "labels", compute, count_ai)
 
 
-def sorted_out(judgments: Iterable[Judgment]) -> Labels:
-    """What counts, what decides, what is surplus.
+def sorted_out(judgments: Iterable[Judgment], count_ai: bool = False) -> Labels:
+    """What counts, what decides, what is surplus, what AI judges say.
 
     A decision never takes the place of what the same person answered as a labeler: the two are told apart first.
     """
-    latest: dict[tuple[str, str, bool], Judgment] = {}
+    revisions: dict[tuple[str, str, bool], list[Judgment]] = defaultdict(list)
     for judgment in judgments:
-        key = (judgment.task_id, judgment.labeler_id, judgment.decides)
-        if key not in latest or judgment.revision > latest[key].revision:
-            latest[key] = judgment
-    ordered = [latest[key] for key in sorted(latest)]
+        revisions[judgment.task_id, judgment.labeler_id, judgment.decides].append(judgment)
+    ordered = [_latest(revisions[key]) for key in sorted(revisions)]
     labels = [judgment for judgment in ordered if not judgment.decides]
+    asked = [judgment for judgment in labels if count_ai or judgment.labeler_kind != "ai"]
     return Labels(
-        counted=tuple(judgment for judgment in labels if not judgment.surplus),
+        counted=tuple(judgment for judgment in asked if not judgment.surplus),
         decisions=tuple(judgment for judgment in ordered if judgment.decides),
-        surplus=tuple(judgment for judgment in labels if judgment.surplus),
+        surplus=tuple(judgment for judgment in asked if judgment.surplus),
+        ai=() if count_ai else tuple(judgment for judgment in labels if judgment.labeler_kind == "ai"),
     )
+
+
+def _latest(revisions: list[Judgment]) -> Judgment:
+    """The last revision, with the time that all of them took: an edit is measured from its own beginning."""
+    last = max(revisions, key=lambda judgment: judgment.revision)
+    return last if len(revisions) == 1 else replace(last, active_ms=sum(each.active_ms for each in revisions))

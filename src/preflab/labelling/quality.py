@@ -21,6 +21,7 @@ from preflab.feedback.groups import LabelerGroup, find_groups
 from preflab.feedback.pairs import Vote, all_votes
 from preflab.feedback.readout import LabelerReadout, readouts
 from preflab.feedback.standing import GROUP
+from preflab.feedback.with_people import agreement_with_people
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.counting import kept, labels_of
 from preflab.labelling.options import CampaignOptions
@@ -105,6 +106,16 @@ class CampaignQuality:
 
 
 @dataclass(frozen=True)
+class AiJudge:
+    """An AI judge beside the people: it is measured against them and weighs nothing among them."""
+
+    name: str
+    num_tasks: int
+    with_people: Share
+    """Of people's strict votes on pairs it also decides: those that agree with it."""
+
+
+@dataclass(frozen=True)
 class Turns:
     """What a labeler did besides judging."""
 
@@ -134,7 +145,7 @@ def campaign_quality(ws: Workspace, campaign_id: str) -> CampaignQuality:
         labelers = {each.id: each for each in ws.labelers(sorted({judgment.labeler_id for judgment in judgments}))}
         return quality_of(judgments, labelers, gold, turned, criterion)
 
-    return kept(ws, campaign_id, "quality", compute, tuple(sorted(gold)), tuple(sorted(turned)))
+    return kept(ws, campaign_id, "quality", compute, tuple(sorted(gold)), tuple(sorted(turned)), options.count_ai)
 
 
 def labeler_quality(ws: Workspace, campaign_id: str) -> list[LabelerQuality]:
@@ -149,13 +160,27 @@ def campaign_agreement(ws: Workspace, campaign_id: str) -> CampaignAgreement:
 
 def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estimate]:
     """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`); no gold tasks."""
+    gold, count_ai = gold_answers(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> Mapping[str, Estimate]:
-        gold = gold_answers(ws, campaign_id)
         asked = [judgment for judgment in labels_of(ws, campaign_id).counted if judgment.task_id not in gold]
         return coefficients(asked) if asked else {}
 
-    return kept(ws, campaign_id, "coefficients", compute)
+    return kept(ws, campaign_id, "coefficients", compute, tuple(sorted(gold)), count_ai)
+
+
+def ai_judges(ws: Workspace, campaign_id: str) -> list[AiJudge]:
+    """The AI judges whose labels do not count, each beside the people, by name."""
+    labels = labels_of(ws, campaign_id)
+    given: dict[str, list[Judgment]] = defaultdict(list)
+    for judgment in labels.ai:
+        given[judgment.labeler_id].append(judgment)
+    names = {each.id: each.name for each in ws.labelers(sorted(given))} if given else {}
+    found = [
+        AiJudge(names[labeler_id], len(own), agreement_with_people(own, labels.counted)[1])
+        for labeler_id, own in given.items()
+    ]
+    return sorted(found, key=lambda each: each.name)
 
 
 def agreement_over_time(ws: Workspace, campaign_id: str) -> list[AgreementPoint]:

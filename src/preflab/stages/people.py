@@ -184,14 +184,18 @@ def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
 
 
 def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
-    """Task → labeler → judgment, one of this campaign before one from elsewhere; no AI judges, no decisions."""
+    """Task → labeler → judgment, one of this campaign before one from elsewhere; no decisions.
+
+    AI judges only where the leads let them count.
+    """
     from preflab.feedback.consensus import counted as latest
-    from preflab.labelling.campaigns import list_campaigns
+    from preflab.labelling.campaigns import campaign_view, list_campaigns
 
     by_completions = {frozenset(task.completion_ids): task for task in tasks}
     found: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
     asked_here = {view.campaign.id for view in list_campaigns(ctx.workspace)}
-    judgments = [j for j in ctx.workspace.judgments(all_revisions=True) if j.labeler_kind == "person"]
+    kinds = {"person", "ai"} if campaign_view(ctx.workspace, campaign_id).options.count_ai else {"person"}
+    judgments = [j for j in ctx.workspace.judgments(all_revisions=True) if j.labeler_kind in kinds]
     for judgment in sorted(latest(judgments), key=lambda j: j.campaign_id == campaign_id):
         task = by_completions.get(frozenset(judgment.completion_ids))
         if task is not None and fits(judgment, ctx.settings, imported=judgment.campaign_id not in asked_here):

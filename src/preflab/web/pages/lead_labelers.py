@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 from preflab.feedback.standing import CARELESS, REVERSED
 from preflab.labelling.campaigns import change_options
 from preflab.labelling.errors import NotFound
-from preflab.labelling.quality import LabelerQuality, campaign_quality, labeler_notes, labeler_turns
+from preflab.labelling.quality import LabelerQuality, ai_judges, campaign_quality, labeler_notes, labeler_turns
 from preflab.web.forms import Fields
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages import lead_words as words
@@ -25,7 +25,7 @@ def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Re
     return campaign_page(
         request, ws, view_of(ws, campaign_id), "labelers.html.j2", labelers=quality.labelers, groups=quality.groups,
         names={each.labeler_id: each.name for each in quality.labelers}, figure=labelers_figure(quality.labelers),
-        share=words.share_text, value=words.share_value, is_odd=words.is_odd,
+        share=words.share_text, value=words.share_value, is_odd=words.is_odd, ai=ai_judges(ws, campaign_id),
     )  # fmt: skip
 
 
