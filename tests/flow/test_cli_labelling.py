@@ -22,6 +22,7 @@ from preflab.labelling.invites import use_invite
 from preflab.labelling.sessions import account_of_token
 from preflab.labelling.submissions import Submission, submit
 from preflab.records import RankingAnswer
+from preflab.store.images import add_image, read_image
 from preflab.store.workspace import Workspace
 
 Captured = pytest.CaptureFixture[str]
@@ -185,6 +186,19 @@ def test_a_backup_brings_everything_back(here: Path, capsys: Captured) -> None:
     (here / "broken.db").write_bytes(b"no database")
     assert "broken.db" in refused(capsys, "restore", "broken.db")
     assert "is there already" in refused(capsys, "backup", str(kept))
+
+
+def test_a_backup_holds_the_images_to_judge(here: Path, capsys: Captured) -> None:
+    said(capsys, "campaign", "create", "c.jsonl", "--name", "helpful")
+    (here / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n the rest of it")
+    name = add_image(here, here / "a.png")
+    (here / "images" / "notes.txt").write_text("no image")
+    found = said(capsys, "backup", "copy.db")
+    assert Path(found["images"]) == Path("copy.images")
+    assert [path.name for path in (here / "copy.images").iterdir()] == [name]
+    (here / "images" / name).unlink()
+    said(capsys, "restore", "copy.db")
+    assert read_image(here, name) == ((here / "a.png").read_bytes(), "image/png")
 
 
 RECIPE = """

@@ -141,9 +141,11 @@ def backup(
 ) -> None:
     """Copy the workspace's database while it is in use: campaigns, accounts, judgments, everything.
 
-    An export is not a backup: it leaves out accounts, drafts and the audit log.
+    Images to judge go into a folder beside the copy: copy.db has copy.images. An export is not a backup: it leaves out
+    accounts, drafts and the audit log.
     """
     from preflab.errors import PreflabError
+    from preflab.store.images import FOLDER, copy_images, images_of_backup
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker:
@@ -154,11 +156,18 @@ def backup(
             target.parent.mkdir(parents=True, exist_ok=True)
             store.backup(target)
             target.chmod(0o600)  # it holds names and password hashes
+            images = images_of_backup(target)
+            num_images = copy_images(store.path / FOLDER, images)
             counts = store.counts()
         speaker.say(
             f"{counts['judgment']:,} judgments of {counts['campaign']} campaigns, {target.stat().st_size:,} bytes"
         )
-        speaker.last(target, f"keep it elsewhere; `preflab restore {shown_path(target)}` brings it back", counts=counts)
+        if num_images:
+            speaker.say(f"{num_images:,} images beside it, in {shown_path(images)}")
+        speaker.last(
+            target, f"keep it elsewhere; `preflab restore {shown_path(target)}` brings it back", counts=counts,
+            images=str(images) if num_images else None,
+        )  # fmt: skip
 
 
 def restore(
@@ -170,9 +179,11 @@ def restore(
 ) -> None:
     """Put a backup in the place of the workspace's database; the former one is kept beside it.
 
-    Nobody may be using the workspace meanwhile: end `preflab label` first.
+    Images that lie beside the backup come back too. Nobody may be using the workspace meanwhile: end `preflab label`
+    first.
     """
     from preflab.stages.runs import locked
+    from preflab.store.images import FOLDER, copy_images, images_of_backup
     from preflab.store.opening import opened
     from preflab.store.restore import restore as put_back
 
@@ -180,9 +191,12 @@ def restore(
         folder = workspace_folder_of(recipe, set_ or [], workspace)
         with locked(folder / "runs"):
             former = put_back(file, folder)
+            num_images = copy_images(images_of_backup(file), folder / FOLDER)
         with opened(folder) as store:
             counts = store.counts()
         speaker.say(f"{counts['judgment']:,} judgments of {counts['campaign']} campaigns are back")
+        if num_images:
+            speaker.say(f"{num_images:,} images are back")
         if former:
             speaker.say(f"what was there before: {shown_path(former)}")
         speaker.last(folder, "`preflab campaign list`", counts=counts, former=str(former) if former else None)

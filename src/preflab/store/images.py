@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from preflab.errors import PreflabError
-from preflab.files import write_files
+from preflab.files import readable_disk_errors, write_files
 
 FOLDER = "images"
 IMAGE_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg|gif|webp)")
@@ -40,6 +40,25 @@ def add_image(workspace: Path, file: Path) -> str:
     if not target.is_file():
         write_files({target: data})
     return name
+
+
+def copy_images(source: Path, target: Path) -> int:
+    """Copy the images of one folder into another, which keeps those it has; returns how many were copied.
+
+    Raises:
+        PreflabError: the disk is full, or a folder cannot be read or written.
+    """
+    names = sorted(path.name for path in source.glob("*") if IMAGE_NAME.fullmatch(path.name))
+    missing = [name for name in names if not (target / name).is_file()]
+    for name in missing:
+        with readable_disk_errors(target / name):
+            write_files({target / name: (source / name).read_bytes()})
+    return len(missing)
+
+
+def images_of_backup(file: Path) -> Path:
+    """The folder beside a backup of the database that holds its images: `copy.db` has `copy.images`."""
+    return file.with_name(f"{file.stem}.{FOLDER}")
 
 
 def read_image(workspace: Path, name: str) -> tuple[bytes, str] | None:
