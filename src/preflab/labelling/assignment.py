@@ -12,7 +12,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, false, func, or_, select, true
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    false,
+    func,
+    or_,
+    select,
+    true,
+)
 
 from preflab.labelling.campaign_rows import Running, allowed_kind, counts, running, standing
 from preflab.labelling.clock import utc_now
@@ -146,9 +159,8 @@ def _taken(connection: Connection, campaign: Running, labeler_id: str, counted: 
 
 def _next_counted(connection: Connection, campaign: Running, labeler_id: str) -> RowMapping | None:
     """The next free task in the campaign's order, or at times a gold task; none once only gold ones are left."""
-    keys = (S.later, S.dull, S.missing, S.position) if _by_worth(campaign) else (S.later, S.missing, S.position)
-    query = _open_tasks(campaign.campaign_id).where(HAS_PLACE, _unseen_by(labeler_id)).order_by(*keys).limit(1)
-    row = connection.execute(query).mappings().first()
+    query = NEXT_BY_WORTH if campaign.options.order == "worth_asking" else NEXT
+    row = connection.execute(query, {"of_campaign": campaign.campaign_id, "of_labeler": labeler_id}).mappings().first()
     if row is not None and _gold_is_due(connection, campaign, labeler_id):
         return _next_gold(connection, campaign.campaign_id, labeler_id) or row
     return row
@@ -178,7 +190,7 @@ def _gold_is_due(connection: Connection, campaign: Running, labeler_id: str) -> 
     return int.from_bytes(drawn[:8], "big") / 2**64 < campaign.options.gold_share
 
 
-def _open_tasks(campaign_id: str) -> Select[Any]:
+def _open_tasks(campaign_id: str | BindParameter[str]) -> Select[Any]:
     return select(TASK_STATES).where(S.campaign_id == campaign_id, S.is_gold == false(), S.state == "open")
 
 
@@ -187,7 +199,7 @@ def _own_lapsed(campaign_id: str, labeler_id: str) -> Select[Any]:
     return select(T.task_id).join(TASK_STATES, S.task_id == T.task_id).where(*own, S.state == "open")
 
 
-def _unseen_by(labeler_id: str) -> ColumnElement[bool]:
+def _unseen_by(labeler_id: str | BindParameter[str]) -> ColumnElement[bool]:
     """Tasks without a turn of this labeler.
 
     Asked row by row through the key of the turns: as an anti-join, PostgreSQL without fresh statistics compares every
@@ -197,5 +209,7 @@ def _unseen_by(labeler_id: str) -> ColumnElement[bool]:
     return own.correlate(TASK_STATES).scalar_subquery().is_(None)
 
 
-def _by_worth(campaign: Running) -> bool:
-    return campaign.options.order == "worth_asking"
+# The two statements that every labeler waits for, put together once.
+_FREE = _open_tasks(bindparam("of_campaign")).where(HAS_PLACE, _unseen_by(bindparam("of_labeler"))).limit(1)
+NEXT = _FREE.order_by(S.later, S.missing, S.position)
+NEXT_BY_WORTH = _FREE.order_by(S.later, S.dull, S.missing, S.position)

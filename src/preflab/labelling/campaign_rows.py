@@ -7,23 +7,39 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from preflab.labelling.audit import note_event
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import ACCOUNTS, CAMPAIGN_STATES, CAMPAIGNS, LABELERS
-from preflab.records import LabelerKind
+from preflab.records import Campaign, LabelerKind
+from preflab.store.rows import BY_NAME
 
 CampaignState = Literal["open", "paused", "closed"]
 OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note")
 """Options that the `Campaign` record has too."""
+COLUMNS = ("campaign_id", "state", "revision", "guideline_version", "num_tasks", "num_done", "num_labels")
+RECORD_COLUMNS = tuple(column.name for column in CAMPAIGNS.c)
+
+# Statements that every request needs are put together once.
+RUNNING = (
+    select(CAMPAIGN_STATES, CAMPAIGNS)
+    .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
+    .where(CAMPAIGN_STATES.c.campaign_id == bindparam("of_campaign"))
+)
+STANDING = (
+    select(LABELERS.c.kind, ACCOUNTS.c.state, ACCOUNTS.c.campaign_ids)
+    .outerjoin(ACCOUNTS, ACCOUNTS.c.labeler_id == LABELERS.c.id)
+    .where(LABELERS.c.id == bindparam("of_labeler"))
+)
 
 
 @dataclass(frozen=True)
 class Running:
     """A campaign's state and options."""
 
+    record: Campaign
     campaign_id: str
     state: CampaignState
     options: CampaignOptions
@@ -40,16 +56,14 @@ def running(connection: Connection, campaign_id: str) -> Running:
     Raises:
         NotFound: no campaign, or one that was imported and never opened here.
     """
-    query = (
-        select(CAMPAIGN_STATES, CAMPAIGNS.c.guideline_version)
-        .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
-        .where(CAMPAIGN_STATES.c.campaign_id == campaign_id)
-    )
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first()
     if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
-    values = {name: row[name] for name in Running.__dataclass_fields__ if name in row}
-    return Running(**values | {"options": checked_options(row["settings"])})
+    return Running(
+        record=BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS}),
+        options=checked_options(row["settings"]),
+        **{name: row[name] for name in COLUMNS},
+    )
 
 
 def checked_options(values: Any) -> CampaignOptions:
@@ -101,12 +115,7 @@ def standing(connection: Connection, campaign: Running, labeler_id: str) -> Stan
         NotAllowed: an account that has ended.
         NotFound: no such labeler.
     """
-    query = (
-        select(LABELERS.c.kind, ACCOUNTS.c.state, ACCOUNTS.c.campaign_ids)
-        .outerjoin(ACCOUNTS, ACCOUNTS.c.labeler_id == LABELERS.c.id)
-        .where(LABELERS.c.id == labeler_id)
-    )
-    row = connection.execute(query).first()
+    row = connection.execute(STANDING, {"of_labeler": labeler_id}).first()
     if row is None:
         raise NotFound(f"no labeler {labeler_id}", "the id of a labeler")
     kind, state, campaign_ids = row

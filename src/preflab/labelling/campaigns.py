@@ -32,7 +32,6 @@ from preflab.labelling.tables import (
 from preflab.labelling.tasks import make_tasks, open_tasks, recount_tasks, settle_tasks, tasks_of
 from preflab.records import Answer, Campaign, random_id
 from preflab.store.database import reading, writing
-from preflab.store.reading import read_ids
 from preflab.store.rows import BY_NAME
 from preflab.store.workspace import Workspace
 from preflab.store.writing import put_records
@@ -217,9 +216,10 @@ def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | N
     """The instructions that the labeler has to read before going on; None when the newest version is read, or empty."""
     mine = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
     with reading(ws.engine) as connection:
-        guideline = _guideline(connection, _record(connection, campaign_id))
+        record = _record(connection, campaign_id)
         read = connection.execute(select(GUIDELINE_READS.c.version).where(*mine)).scalar() or 0
-    return guideline if guideline.text.strip() and read < guideline.version else None
+        due = record.instructions.strip() and read < record.guideline_version
+        return _guideline(connection, record) if due else None
 
 
 def _new_campaign(connection: Connection, campaign_id: str, options: CampaignOptions, text: str, by: str) -> None:
@@ -269,20 +269,20 @@ def _write_guideline(connection: Connection, guideline: Guideline, by: str) -> N
 
 
 def _record(connection: Connection, campaign_id: str) -> Campaign:
-    if connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is None:
+    row = connection.execute(select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id)).mappings().first()
+    if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign")
-    found: Campaign = read_ids(connection, BY_NAME["campaign"], [campaign_id])[0]
+    found: Campaign = BY_NAME["campaign"].from_row(dict(row))
     return found
 
 
 def _view(connection: Connection, found: Running) -> CampaignView:
-    campaign = _record(connection, found.campaign_id)
     return CampaignView(
-        campaign=campaign,
+        campaign=found.record,
         options=found.options,
         state=found.state,
         revision=found.revision,
-        guideline=_guideline(connection, campaign),
+        guideline=_guideline(connection, found.record),
         num_tasks=found.num_tasks,
         num_done=found.num_done,
         num_labels=found.num_labels,

@@ -69,27 +69,26 @@ def hold_new(
         now: when.
         minutes: length of the lease.
     """
-    connection.execute(
-        insert(TURNS).values(
-            labeler_id=labeler_id,
-            task_id=task["task_id"],
-            campaign_id=task["campaign_id"],
-            position=task["position"],
-            state="held",
-            counts=counted,
-            shown_order=drawn_order(task["task_id"], labeler_id, num_completions),
-            opened_at=stamp(now),
-            expires_at=after(now, minutes=minutes),
-            draft=None,
-            skip_reason="",
-            revision=0,
-            surplus=False,
-            active_ms=0,
-            num_pairs=0,
-            num_ties=0,
-            as_shown=False,
-        )
-    )
+    row = {
+        "labeler_id": labeler_id,
+        "task_id": task["task_id"],
+        "campaign_id": task["campaign_id"],
+        "position": task["position"],
+        "state": "held",
+        "counts": counted,
+        "shown_order": drawn_order(task["task_id"], labeler_id, num_completions),
+        "opened_at": stamp(now),
+        "expires_at": after(now, minutes=minutes),
+        "draft": None,
+        "skip_reason": "",
+        "revision": 0,
+        "surplus": False,
+        "active_ms": 0,
+        "num_pairs": 0,
+        "num_ties": 0,
+        "as_shown": False,
+    }
+    connection.execute(insert(TURNS), row)
     if counted:
         _take_place(connection, task["task_id"])
 
@@ -109,9 +108,13 @@ def renew(connection: Connection, turn: Any, now: datetime, minutes: float) -> N
 
 def release(connection: Connection, turn: Any) -> None:
     """Give the place of a held turn back; its row is changed by the caller."""
-    if turn["state"] == "held" and turn["counts"]:
-        values = {"num_held": TASK_STATES.c.num_held - 1}
+    if values := given_back(turn):
         connection.execute(update(TASK_STATES).where(TASK_STATES.c.task_id == turn["task_id"]).values(**values))
+
+
+def given_back(turn: Any) -> dict[str, Any]:
+    """What changes in its task's state when a turn ends: the place of a held one that counts is free again."""
+    return {"num_held": TASK_STATES.c.num_held - 1} if turn["state"] == "held" and turn["counts"] else {}
 
 
 def _take_place(connection: Connection, task_id: str) -> None:

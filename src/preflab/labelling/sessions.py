@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from preflab.labelling.accounts import Account, account_from
 from preflab.labelling.audit import note_event
@@ -24,6 +24,15 @@ SEEN_EVERY = timedelta(hours=1)
 """How exactly the last use is known; a write per request would be a waste."""
 TOKEN_MARK = "preflab_"
 """How a token begins, so that a scanner of leaked secrets can know it."""
+SIGNED_IN = (
+    select(ACCOUNTS, SESSIONS.c.last_seen)
+    .join(SESSIONS, SESSIONS.c.account_id == ACCOUNTS.c.id)
+    .where(
+        SESSIONS.c.token_hash == bindparam("of_token"),
+        SESSIONS.c.expires_at > bindparam("now"),
+        ACCOUNTS.c.state == "active",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -58,13 +67,8 @@ def open_session(ws: Workspace, account_id: str) -> str:
 def account_of_session(ws: Workspace, token: str) -> Account | None:
     """The active account of a session that has not ended; None for anything else."""
     now, hashed = utc_now(), secret_hash(token)
-    query = (
-        select(ACCOUNTS, SESSIONS.c.last_seen)
-        .join(SESSIONS, SESSIONS.c.account_id == ACCOUNTS.c.id)
-        .where(SESSIONS.c.token_hash == hashed, SESSIONS.c.expires_at > stamp(now), ACCOUNTS.c.state == "active")
-    )
     with reading(ws.engine) as connection:
-        row = connection.execute(query).mappings().first()
+        row = connection.execute(SIGNED_IN, {"of_token": hashed, "now": stamp(now)}).mappings().first()
     if row is None:
         return None
     if now - moment_of(row["last_seen"]) > SEEN_EVERY:

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from preflab.feedback.pairs import pair_votes
 from preflab.labelling.audit import note_event
@@ -20,12 +20,11 @@ from preflab.labelling.campaign_rows import Running, Standing, add_to_counters, 
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, Stale
-from preflab.labelling.leases import release, renew
+from preflab.labelling.leases import given_back, release, renew
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
-from preflab.labelling.turns import Turn, own_row
-from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, Task, random_id
+from preflab.labelling.turns import Turn, own_row, task_of
+from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, random_id
 from preflab.store.database import reading, to_json, writing
-from preflab.store.reading import read_ids
 from preflab.store.rows import BY_NAME
 from preflab.store.schema import JUDGMENT_COMPLETIONS
 from preflab.store.workspace import Workspace
@@ -36,6 +35,10 @@ MAX_KEY, MAX_NOTE, MAX_REASON, MAX_DRAFT = 200, 20_000, 1000, 200_000
 MAX_MS = 7 * 24 * 3600 * 1000
 HASTE_SHARE, HASTE_MS_EACH = 0.25, 3000
 """Suspiciously fast: below this share of one's own median, or below so many milliseconds per completion."""
+
+
+EARLIER = select(SUBMISSIONS).where(SUBMISSIONS.c.key == bindparam("of_key"))
+PLACES = select(S.num_done, S.wanted, S.is_gold).where(S.task_id == bindparam("of_task"))
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def submit(ws: Workspace, submission: Submission) -> Receipt:
         receipt = Receipt(judgment.id, judgment.revision, judgment.surplus)
         reply = {"judgment_id": receipt.judgment_id, "revision": receipt.revision, "surplus": receipt.surplus}
         row = {"labeler_id": judgment.labeler_id, "task_id": judgment.task_id, "judgment_id": judgment.id}
-        connection.execute(insert(SUBMISSIONS).values(key=submission.key, **row, reply=reply, at=now))
+        connection.execute(insert(SUBMISSIONS), row | {"key": submission.key, "reply": reply, "at": now})
         if turn["revision"] > 0:
             old, new = {"judgment_id": turn["judgment_id"]}, {"judgment_id": judgment.id}
             note_event(connection, judgment.labeler_id, "judgment edited", judgment.task_id, old, new)
@@ -243,7 +246,7 @@ def _refuse_nul(name: str, text: str) -> None:
 
 
 def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | None:
-    row = connection.execute(select(SUBMISSIONS).where(SUBMISSIONS.c.key == submission.key)).mappings().first()
+    row = connection.execute(EARLIER, {"of_key": submission.key}).mappings().first()
     if row is None:
         return None
     if (row["labeler_id"], row["task_id"]) != (submission.labeler_id, submission.task_id):
@@ -254,7 +257,7 @@ def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | 
 def _judgment(
     connection: Connection, campaign: Running, turn: RowMapping, sent: Submission, who: Standing, now: str
 ) -> Judgment:
-    task: Task = read_ids(connection, BY_NAME["task"], [sent.task_id])[0]
+    task = task_of(connection, turn)
     options = campaign.options
     version = sent.guideline_version or campaign.guideline_version
     if not 0 < version <= campaign.guideline_version:
@@ -296,12 +299,12 @@ def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, who
         return bool(turn["surplus"])
     if campaign.state == "closed" or not who.is_in:
         return True
-    state = connection.execute(select(S.num_done, S.wanted, S.is_gold).where(S.task_id == turn["task_id"])).one()
+    state = connection.execute(PLACES, {"of_task": turn["task_id"]}).one()
     return counts(campaign.options, who.kind) and not state.is_gold and state.num_done >= state.wanted
 
 
 def _store(connection: Connection, judgment: Judgment) -> None:
-    connection.execute(insert(JUDGMENTS).values(**BY_NAME["judgment"].to_row(judgment)))
+    connection.execute(insert(JUDGMENTS), BY_NAME["judgment"].to_row(judgment))
     links = [
         {"parent_id": judgment.id, "position": position, "child_id": completion_id}
         for position, completion_id in enumerate(judgment.completion_ids)
@@ -311,16 +314,15 @@ def _store(connection: Connection, judgment: Judgment) -> None:
 
 def _count(connection: Connection, campaign: Running, turn: RowMapping, judgment: Judgment) -> None:
     """The place held becomes a label, and the task is done when it has all it wants."""
-    release(connection, turn)
     if turn["revision"] > 0 or judgment.surplus or not counts(campaign.options, judgment.labeler_kind):
+        release(connection, turn)
         return
-    mine = S.task_id == judgment.task_id
-    state = connection.execute(select(S.num_done, S.wanted, S.is_gold).where(mine)).one()
+    state = connection.execute(PLACES, {"of_task": judgment.task_id}).one()
     finished = not state.is_gold and state.num_done + 1 >= state.wanted
-    values: dict[str, Any] = {"num_done": S.num_done + 1, "missing": S.missing - 1}
+    values = given_back(turn) | {"num_done": S.num_done + 1, "missing": S.missing - 1}
     if finished:
         values["state"] = "done"
-    connection.execute(update(TASK_STATES).where(mine).values(**values))
+    connection.execute(update(TASK_STATES).where(S.task_id == judgment.task_id).values(**values))
     add_to_counters(connection, judgment.campaign_id, done=int(finished), labels=1)
 
 

@@ -7,21 +7,43 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, bindparam, select
 
 from preflab.labelling.campaign_rows import Running, running
 from preflab.labelling.errors import NotYours
 from preflab.labelling.options import CampaignOptions
-from preflab.labelling.tables import TURNS
+from preflab.labelling.tables import TASKS, TURNS
 from preflab.records import Answer, Campaign, Completion, Judgment, Prompt, Task
 from preflab.store.reading import read_ids
 from preflab.store.rows import BY_NAME
+from preflab.store.schema import TASK_COMPLETIONS
 
 TurnState = Literal["held", "lapsed", "submitted", "skipped"]
 SHOWN_COLUMNS = ("image",)
 """Columns of a completion that are part of what is shown."""
 RECENT = 50
 """Submissions that a labeler's own pace is taken from."""
+
+# Statements that every request needs are put together once.
+OF_TASK = TASK_COMPLETIONS.c.parent_id == bindparam("of_task")
+OWN = select(TURNS).where(TURNS.c.labeler_id == bindparam("of_labeler"), TURNS.c.task_id == bindparam("of_task"))
+TASK = (
+    select(TASKS.c.prompt_id, TASK_COMPLETIONS.c.child_id)
+    .join(TASK_COMPLETIONS, TASK_COMPLETIONS.c.parent_id == TASKS.c.id)
+    .where(OF_TASK)
+    .order_by(TASK_COMPLETIONS.c.position)
+)
+PROMPT = (
+    select(BY_NAME["prompt"].table)
+    .join(TASKS, TASKS.c.prompt_id == BY_NAME["prompt"].table.c.id)
+    .where(TASKS.c.id == bindparam("of_task"))
+)
+COMPLETIONS = (
+    select(BY_NAME["completion"].table)
+    .join(TASK_COMPLETIONS, TASK_COMPLETIONS.c.child_id == BY_NAME["completion"].table.c.id)
+    .where(OF_TASK)
+    .order_by(TASK_COMPLETIONS.c.position)
+)
 
 
 @dataclass(frozen=True)
@@ -60,11 +82,16 @@ def own_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping
     Raises:
         NotYours: the task was never shown to this labeler.
     """
-    own = (TURNS.c.labeler_id == labeler_id, TURNS.c.task_id == task_id)
-    row = connection.execute(select(TURNS).where(*own)).mappings().first()
+    row = connection.execute(OWN, {"of_task": task_id, "of_labeler": labeler_id}).mappings().first()
     if row is None:
         raise NotYours(task_id)
     return row
+
+
+def task_of(connection: Connection, turn: RowMapping) -> Task:
+    """The task of a turn."""
+    rows = connection.execute(TASK, {"of_task": turn["task_id"]}).all()
+    return Task(turn["task_id"], turn["campaign_id"], rows[0].prompt_id, tuple(row.child_id for row in rows))
 
 
 def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
@@ -75,16 +102,17 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
     """
     row = own_row(connection, task_id, labeler_id)
     campaign: Running = running(connection, row["campaign_id"])
-    task: Task = read_ids(connection, BY_NAME["task"], [task_id])[0]
-    record: Campaign = read_ids(connection, BY_NAME["campaign"], [task.campaign_id])[0]
-    prompt: Prompt = read_ids(connection, BY_NAME["prompt"], [task.prompt_id])[0]
+    about = {"of_task": task_id}
+    prompt: Prompt = BY_NAME["prompt"].from_row(dict(connection.execute(PROMPT, about).mappings().one()))
+    rows = connection.execute(COMPLETIONS, about).mappings()
+    completions: list[Completion] = [BY_NAME["completion"].from_row(dict(each)) for each in rows]
     judgment = _judgment(connection, row["judgment_id"])
     return Turn(
-        task=task,
-        campaign=record,
+        task=Task(task_id, row["campaign_id"], prompt.id, tuple(each.id for each in completions)),
+        campaign=campaign.record,
         options=campaign.options,
         prompt=prompt,
-        completions=tuple(_blind(c) for c in read_ids(connection, BY_NAME["completion"], task.completion_ids)),
+        completions=tuple(_blind(each) for each in completions),
         shown_order=tuple(row["shown_order"]),
         answer=judgment.answer if judgment else None,
         draft=row["draft"],
