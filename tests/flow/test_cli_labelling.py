@@ -74,6 +74,22 @@ def test_a_campaign_is_made_changed_and_closed(here: Path, capsys: Captured) -> 
     assert actors == {"command line"}
 
 
+def test_images_are_named_by_their_paths_and_copied(here: Path, capsys: Captured) -> None:
+    (here / "drawn").mkdir()
+    for name in ("a", "b"):
+        (here / "drawn" / f"{name}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + name.encode())
+    row = {"prompt": "a cat", "completions": ["drawn/a.png", "drawn/b.png"]}
+    (here / "images.jsonl").write_text(json.dumps(row) + "\n")
+    said(capsys, "campaign", "create", "images.jsonl", "--name", "cats", "--option", "content=image")
+    with Workspace.open(here) as store:
+        found = [read_image(here, completion.text) for completion in store.completions()]
+    assert sorted(found) == [(b"\x89PNG\r\n\x1a\na", "image/png"), (b"\x89PNG\r\n\x1a\nb", "image/png")]  # type: ignore[type-var]
+    (here / "bad.jsonl").write_text(json.dumps(row | {"completions": ["drawn/a.png", "drawn/c.png"]}) + "\n")
+    complaint = refused(capsys, "campaign", "create", "bad.jsonl", "--name", "x", "--option", "content=image")
+    assert "bad.jsonl, line 1: " in complaint
+    assert "drawn/c.png" in complaint
+
+
 def test_a_name_of_two_words_can_be_typed_as_it_is_printed(here: Path, capsys: Captured) -> None:
     made = said(capsys, "campaign", "create", "c.jsonl", "--name", "Helpful support")
     assert "`preflab campaign invite 'Helpful support'`" in made["next"]

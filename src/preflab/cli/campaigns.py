@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.campaign_inputs import changes_of, criteria_of, groups_of, text_of
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from preflab.labelling.adjudication import OpenTask
     from preflab.labelling.campaigns import CampaignView
-    from preflab.labelling.options import CampaignOptions
     from preflab.store.workspace import Workspace
 
 BY = "command line"
@@ -108,7 +108,10 @@ def create(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a campaign from a file of prompts and completions, or from completions of the workspace."""
+    """Make a campaign from a file of prompts and completions, or from completions of the workspace.
+
+    With --option content=image the completions are paths of images, relative to the file; they are copied.
+    """
     from preflab.labelling.campaign_rows import checked_options
     from preflab.labelling.campaigns import create_campaign
     from preflab.labelling.gold_file import NONE, read_gold
@@ -122,15 +125,15 @@ def create(
             "`preflab campaign create answers.jsonl --name NAME`",
         )
     values: dict[str, Any] = {"name": name, "way": way, "question": question, "overlap": overlap}
-    values |= _criteria(criterion or []) | _changes(option or [])
+    values |= criteria_of(criterion or []) | changes_of(option or [])
     if gold:
         values.setdefault("gold_share", 0.1)
     chosen = checked_options(values)
-    text = _text(instructions) if instructions else default_instructions(chosen)
+    text = text_of(instructions) if instructions else default_instructions(chosen)
     with speaking(as_json) as speaker:
         known = read_gold(gold, chosen) if gold else NONE
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
-            groups = _groups(store, file, source, chosen)
+            groups = groups_of(store, file, source, chosen)
             store.put([*known.prompts, *known.completions])
             answers = known.numbered_from(len(groups))
             made = create_campaign(store, chosen, [*groups, *known.groups], text, BY, gold=answers)
@@ -139,65 +142,6 @@ def create(
         speaker.say(f"labelers work at {link}")
         following = f"`preflab label`, and {command('campaign', 'invite', made.name)} for every labeler"
         speaker.last(None, following, campaign_id=made.id, num_tasks=len(groups), link=link)
-
-
-def _text(path: Path) -> str:
-    """The text of a file of instructions."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise PreflabError(f"{path}: {said}", "a Markdown file in UTF-8", "mend the path, or leave it out") from error
-
-
-def _criteria(words: Sequence[str]) -> dict[str, Any]:
-    """`kind:rude:warm` → a criterion with the words at its ends."""
-    names, ends = [], {}
-    for word in words:
-        name, *both = word.split(":")
-        if not name or len(both) not in (0, 2):
-            raise PreflabError(
-                f"--criterion {word}", "NAME, or NAME:LOW:HIGH", "for example --criterion kind:rude:warm"
-            )
-        names.append(name)
-        if both:
-            ends[name] = both
-    return {"criteria": names, "scale_ends": ends} if names else {}
-
-
-def _changes(words: Sequence[str]) -> dict[str, Any]:
-    """`overlap=5` → {"overlap": 5}, the value written as in YAML."""
-    import yaml
-
-    from preflab.labelling.options import CampaignOptions
-
-    changes, known = {}, list(CampaignOptions.model_fields)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not (key and equals):
-            raise PreflabError(f"{word}", "KEY=VALUE", "for example overlap=5")
-        if key not in known:
-            near = nearest(key, known)
-            raise PreflabError(f"there is no option `{key}`", f"near it: {near}" if near else ", ".join(known))
-        try:
-            changes[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise PreflabError(f"{word}", "a value written as in YAML", "put it in quotes") from None
-    return changes
-
-
-def _groups(store: Workspace, file: Path | None, source: str | None, options: CampaignOptions) -> list[tuple[str, ...]]:
-    """Completion ids judged together; side by side, every two of a prompt."""
-    from preflab.labelling.sources import groups_of_source
-    from preflab.labelling.tasks import task_groups
-    from preflab.labelling.upload import groups_of_rows
-    from preflab.store.formats.reading import numbered_rows, unit_of
-
-    if file is not None:
-        read = groups_of_rows(numbered_rows(file), str(file), unit_of(file))
-        store.put([*read.prompts, *read.completions])
-        return task_groups(options.way, read.groups)
-    return task_groups(options.way, groups_of_source(store, str(source)))
 
 
 def _link(store: Workspace, campaign_id: str) -> str:
@@ -302,7 +246,7 @@ def options(
             view = campaign_named(store, campaign)
             now = view.options
             if changes:
-                now = change_options(store, view.campaign.id, view.revision, _changes(changes), BY)
+                now = change_options(store, view.campaign.id, view.revision, changes_of(changes), BY)
         values = now.model_dump(mode="json")
         meanings = {name: field.description or "" for name, field in type(now).model_fields.items()}
         for line in padded([(name, str(value), meanings[name]) for name, value in values.items()]):
@@ -329,7 +273,7 @@ def instructions(
             view = campaign_named(store, campaign)
             found = view.guideline
             if file is not None:
-                found = new_guideline(store, view.campaign.id, _text(file), BY)
+                found = new_guideline(store, view.campaign.id, text_of(file), BY)
         speaker.say(found.text.rstrip() if file is None else f"version {found.version} is shown before the next task")
         speaker.last(None, command("campaign", "show", view.campaign.name), version=found.version, text=found.text)
 

@@ -64,16 +64,28 @@ def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
     return _from_file(name, data, lambda path: read_gold(path, options))
 
 
-def groups_of_rows(rows: Iterable[Numbered], name: str, unit: str = "line") -> Uploaded:
-    """Rows → records; rows of one prompt are one task, in the order of the file."""
+def groups_of_rows(
+    rows: Iterable[Numbered], name: str, unit: str = "line", named: Callable[[str], str] = str
+) -> Uploaded:
+    """Rows → records; rows of one prompt are one task, in the order of the file.
+
+    Args:
+        rows: of the file.
+        name: of the file, for errors.
+        unit: what a row is called there.
+        named: text of a completion → the text that is stored; of images, path → name in the workspace.
+    """
     prompts: dict[str, Prompt] = {}
     completions: dict[str, dict[str, Completion]] = {}
     for numbered in rows:
         where = f"{name}, {unit} {numbered.line}"
         try:
             prompt, texts, models, columns = _parsed(numbered.row, where)
+            texts = [named(words) for words in texts]
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; mend it") from None
+        except PreflabError as error:
+            raise Invalid(f"{where}: {error.found}", error.expected, "nothing was loaded; mend it") from None
         prompts.setdefault(prompt.id, prompt)
         known = completions.setdefault(prompt.id, {})
         for words, model in zip(texts, models, strict=True):

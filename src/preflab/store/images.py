@@ -42,6 +42,20 @@ def add_image(workspace: Path, file: Path) -> str:
     return name
 
 
+def image_named(workspace: Path, folder: Path, text: str) -> str:
+    """The name in the workspace of an image that a file names by its path, relative to `folder`; it is copied there.
+
+    The name of an image that the workspace has is left as it is.
+
+    Raises:
+        PreflabError: as `add_image`.
+    """
+    text = text.strip()
+    if IMAGE_NAME.fullmatch(text) and (workspace / FOLDER / text).is_file():
+        return text
+    return add_image(workspace, folder / text)
+
+
 def copy_images(source: Path, target: Path) -> int:
     """Copy the images of one folder into another, which keeps those it has; returns how many were copied.
 

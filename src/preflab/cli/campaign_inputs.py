@@ -1,0 +1,78 @@
+"""What is typed for a campaign → what `labelling` takes: texts, criteria, options, and the completions of a file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preflab.errors import PreflabError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from preflab.labelling.options import CampaignOptions
+    from preflab.store.workspace import Workspace
+
+
+def text_of(path: Path) -> str:
+    """The text of a file of instructions."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise PreflabError(f"{path}: {said}", "a Markdown file in UTF-8", "mend the path, or leave it out") from error
+
+
+def criteria_of(words: Sequence[str]) -> dict[str, Any]:
+    """`kind:rude:warm` → a criterion with the words at its ends."""
+    names, ends = [], {}
+    for word in words:
+        name, *both = word.split(":")
+        if not name or len(both) not in (0, 2):
+            raise PreflabError(
+                f"--criterion {word}", "NAME, or NAME:LOW:HIGH", "for example --criterion kind:rude:warm"
+            )
+        names.append(name)
+        if both:
+            ends[name] = both
+    return {"criteria": names, "scale_ends": ends} if names else {}
+
+
+def changes_of(words: Sequence[str]) -> dict[str, Any]:
+    """`overlap=5` → {"overlap": 5}, the value written as in YAML."""
+    import yaml
+
+    from preflab.labelling.options import CampaignOptions
+
+    changes, known = {}, list(CampaignOptions.model_fields)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise PreflabError(f"{word}", "KEY=VALUE", "for example overlap=5")
+        if key not in known:
+            near = nearest(key, known)
+            raise PreflabError(f"there is no option `{key}`", f"near it: {near}" if near else ", ".join(known))
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise PreflabError(f"{word}", "a value written as in YAML", "put it in quotes") from None
+    return changes
+
+
+def groups_of(
+    store: Workspace, file: Path | None, source: str | None, options: CampaignOptions
+) -> list[tuple[str, ...]]:
+    """Completion ids judged together, of a file or of the workspace; side by side, every two of a prompt."""
+    from preflab.labelling.sources import groups_of_source
+    from preflab.labelling.tasks import task_groups
+    from preflab.labelling.upload import groups_of_rows
+    from preflab.store.formats.reading import numbered_rows, unit_of
+    from preflab.store.images import image_named
+
+    if file is not None:
+        named = partial(image_named, store.path, file.parent) if options.content == "image" else str
+        read = groups_of_rows(numbered_rows(file), str(file), unit_of(file), named)
+        store.put([*read.prompts, *read.completions])
+        return task_groups(options.way, read.groups)
+    return task_groups(options.way, groups_of_source(store, str(source)))
