@@ -7,7 +7,9 @@ from http.cookies import SimpleCookie
 
 import pytest
 
+from labelling_world import send
 from preflab.labelling.accounts import TRIES, accounts, revoke, set_role
+from preflab.labelling.assignment import next_turn
 from preflab.labelling.invites import TRIES as INVITE_TRIES
 from preflab.labelling.invites import create_invite, withdraw
 from preflab.labelling.sessions import tokens
@@ -135,6 +137,19 @@ def test_an_invitation_makes_one_account(ws: Workspace, people: People) -> None:
     assert "<form" not in reopened.text
     assert "To your tasks" in client(ws, people.anna).get(f"/invite/{secret}").text
     assert [each.name for each in accounts(ws)][-1] == "Cleo"
+
+
+def test_the_first_page_leads_back_to_what_one_judged(ws: Workspace, people: People) -> None:
+    campaign = make_campaign(ws, simple_texts(2, 2))
+    anna, done = client(ws, people.anna), f'href="/c/{campaign.id}/done"'
+    assert done not in anna.get("/").text
+    send(ws, next_turn(ws, campaign.id, people.anna.labeler_id))  # type: ignore[arg-type]
+    assert done in (page := anna.get("/").text)
+    assert "Go on" in page
+    send(ws, next_turn(ws, campaign.id, people.anna.labeler_id))  # type: ignore[arg-type]
+    assert "You have judged all of the 2 tasks." in (page := anna.get("/").text)
+    assert "Go on" not in page
+    assert "Go on with the tasks" not in anna.get(f"/c/{campaign.id}/done").text
 
 
 def test_an_invitation_says_what_for(ws: Workspace, people: People) -> None:

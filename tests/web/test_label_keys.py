@@ -123,9 +123,9 @@ def test_note_flag_undo_and_a_new_revision(site: Site, browser: Any) -> None:
     page = begun(site, browser, campaign)
     press(page, "2 1 3 g n")
     page.keyboard.type("Because of the 1st one; f, s and u are letters here.")
-    press(page, "Escape Enter")  # Escape leaves the note; Enter on its summary folds it and submits nothing
+    press(page, "Escape")  # back to where one was: at the button that submits
+    assert page.evaluate("document.activeElement.hasAttribute('data-submit')")
     assert site.judgments(campaign) == []
-    press(page, "a")
     submit_by_enter(page)
     press(page, "u")
     page.wait_for_url("**/t/*")

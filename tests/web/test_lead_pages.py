@@ -289,6 +289,21 @@ def test_settings_are_saved_and_a_change_elsewhere_is_not_overwritten(ws: Worksp
     assert lead.post(path, data=options_form(2, hourly_cost="a lot")).status_code == 422
 
 
+def test_question_and_look_are_mended_before_anybody_has_judged(ws: Workspace, people: People) -> None:
+    campaign = make_campaign(ws, simple_texts(2))
+    lead, path = client(ws, people.lead), f"/lead/c/{campaign.id}/settings"
+    assert 'name="question"' in lead.get(path).text
+    form = options_form(1, question="Which is warmer?", content="markdown")
+    assert lead.post(path, data=form).status_code == 303
+    options = campaign_view(ws, campaign.id).options
+    assert (options.question, options.content) == ("Which is warmer?", "markdown")
+    turn = next_turn(ws, campaign.id, people.anna.labeler_id)
+    send(ws, turn)  # type: ignore[arg-type]
+    assert 'name="question"' not in (page := lead.get(path).text)
+    assert 'name="content"' in page
+    assert lead.post(path, data=options_form(2, question="Which is colder?")).status_code == 422
+
+
 def test_a_campaign_is_paused_closed_and_opened(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(1))
     lead, path = client(ws, people.lead), f"/lead/c/{campaign.id}/settings/state"

@@ -47,7 +47,7 @@ def default_instructions(options: CampaignOptions) -> str:
         "## How to decide\n\n"
         "Read the prompt first and ask yourself what the person wanted. Then read **every** completion to its end "
         "before you decide.\n\n"
-        + (f"Judge by:\n\n{criteria}\n" if criteria else "")
+        + (f"Judge by:\n\n{criteria}\nWhatever the criterion:\n\n" if criteria else "")
         + "- You may look facts up. A completion that states something false is worse than one that says less.\n"
         "- **Longer is not better.** Prefer what answers the question without padding, repetition or flattery.\n"
         "- Judge what is written, not who may have written it. The order you see is drawn by lot.\n"

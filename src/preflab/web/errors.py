@@ -24,7 +24,7 @@ log = logging.getLogger("preflab.web")
 STATUS = {"invalid": 422, "not_found": 404, "not_allowed": 403, "stale": 409, "too_many": 429, "signed_out": 401}
 """Kinds of `labelling.errors` → HTTP."""
 WORDS = {
-    404: ("There is no such page", "an address within this app", "go back, or to the first page"),
+    404: ("There is no such page", "", "check the address, or begin at the first page"),
     405: ("This address does not take that", "another method", ""),
 }
 

@@ -54,4 +54,7 @@ def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:
         return Mine(view.campaign, f"{view.state.capitalize()}. {said}", "What you judged", f"{own}/done", False)
     if not num_done:
         return Mine(view.campaign, said, "Start", own, True)
+    if num_done >= view.num_tasks:
+        said = f"You have judged all of the {count(view.num_tasks, 'task')}."
+        return Mine(view.campaign, said, "What you judged", f"{own}/done", False)
     return Mine(view.campaign, said, "Go on", own, True, f"{own}/done")

@@ -121,7 +121,7 @@ def done(request: Request, ws: Workspaced, me: Me, campaign_id: str, stored: boo
     return page(
         request, "label/done.html.j2", campaign=seen.campaign, options=seen.options,
         rows=done_rows(rows, tasks, prompts), progress=in_words(own, seen.num_tasks),
-        more=len(rows) == SHOWN_DONE, stored=stored,
+        more=len(rows) == SHOWN_DONE, stored=stored, rest=own.num_done < seen.num_tasks and seen.state == "open",
     )  # fmt: skip
 
 

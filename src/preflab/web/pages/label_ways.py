@@ -189,7 +189,7 @@ WAYS: dict[str, Way] = {
         _thumbs_groups, _thumbs_json, _thumbs_fields
     ),
     "score_then_rank": Way(
-        "First score each one on its own, then rank them. {first} Equal numbers are a tie.",
+        "First score each one on its own. Then rank them: {first} Equal numbers are a tie.",
         (("1 … 7", "its score"), ("1 … {num}", "then its rank")),
         _scored_groups, _scored_json, _scored_fields, num_steps=2,
     ),

@@ -23,16 +23,12 @@ from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import lead_page, whole
-from preflab.web.pages.lead_words import WAYS
+from preflab.web.pages.lead_words import CONTENTS, WAYS
 
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
 
 GOLD_SHARE = 0.05
 """Share of gold tasks among those shown, where some were given; the settings change it."""
-CONTENTS = {
-    "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
-    "image": "names of images in the workspace",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)

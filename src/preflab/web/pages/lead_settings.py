@@ -19,6 +19,7 @@ from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import campaign_page, decimal, view_of, whole
+from preflab.web.pages.lead_words import CONTENTS
 
 router = APIRouter(prefix="/lead/c/{campaign_id}/settings", include_in_schema=False)
 
@@ -93,7 +94,7 @@ def _page(
     return campaign_page(
         request, ws, view, "settings.html.j2", said=said, problem=problem, people=people, chosen=chosen,
         value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
-        versions=guidelines(ws, view.campaign.id),
+        versions=guidelines(ws, view.campaign.id), contents=CONTENTS,
     )  # fmt: skip
 
 
@@ -107,7 +108,7 @@ def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> M
 
 
 TEXTS, WHOLE, NUMBERS, TICKS = (
-    ("name", "currency", "order"),
+    ("name", "question", "content", "currency", "order"),
     ("overlap",),
     ("lease_minutes", "hourly_cost", "gold_percent", "tie_percent"),
     ("ask_note", "allow_fail", "count_ai"),

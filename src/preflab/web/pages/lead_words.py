@@ -23,6 +23,10 @@ WAYS = {
     "thumbs": "thumbs up or down",
     "score_then_rank": "score from 1 to 7, then rank",
 }
+CONTENTS = {
+    "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
+    "image": "names of images in the workspace",
+}  # fmt: skip
 STATES = {"open": "open", "paused": "paused", "closed": "closed"}
 
 
@@ -142,6 +146,7 @@ def enough_details(progress: Progress, queue: Queue, pace: Pace | None) -> list[
     if pace is not None:
         hours = pace.days * 24
         span = f"{number(hours, 2)} hours" if hours < 48 else f"{number(pace.days, 2)} days"
+        span = "hour" if span == "1 hours" else span
         lines.append(f"Pace: {count(pace.num, 'label')} in the last {span}.")
     if queue.open:
         pairs = sum(len(each.pairs) for each in queue.open)

@@ -70,6 +70,7 @@ function command(key) {
   if (owner.matches("textarea")) {
     owner.closest("details")?.setAttribute("open", "");
     owner.focus();
+    owner.setSelectionRange(owner.value.length, owner.value.length);
     return true;
   }
   owner.click();
