@@ -99,6 +99,7 @@ def test_errors_are_in_the_ratings_own_units() -> None:
     assert found["rmse"] == pytest.approx(math.sqrt(1 / 3))
     assert found["rmse_of_mean"] == pytest.approx(math.sqrt(5 / 3))
     assert found["explained"] == pytest.approx(1 - 1 / 5)
+    assert found["explained_interval"] == {"value": pytest.approx(1 - 1 / 5), "num": 2}
     # Only p has two ratings that differ, and they are in the right order.
     assert found["tau"] == {"value": pytest.approx(1.0), "num": 1}
 

@@ -35,7 +35,8 @@ def rating_quality(
     Returns:
         num: completions rated; squared_error: mean with interval; rmse: its root; rmse_of_mean: the root of what the
         training mean would score; explained: 1 − squared error / that of the training mean, 0 or less where the model
-        knows nothing; tau: mean Kendall tau-b within prompts with interval, null where no prompt has two that differ.
+        knows nothing; explained_interval: the same with its interval, the training mean's error taken as given, null
+        where that is 0; tau: mean Kendall tau-b within prompts with interval, null where no prompt has two that differ.
     """
     found = {}
     for c, (name, scale) in enumerate(zip(criteria, scales, strict=True)):
@@ -45,7 +46,8 @@ def rating_quality(
         prompts = [row.prompt_id for row, _ in given]
         truth = np.array([row.ratings[c] for row, _ in given], dtype=np.float64)
         errors = (np.array([predicted for _, predicted in given]) - truth) ** 2
-        of_mean = float(((truth - scale.mean) ** 2).mean()) if len(truth) else float("nan")
+        errors_of_mean = (truth - scale.mean) ** 2
+        of_mean = float(errors_of_mean.mean()) if len(truth) else float("nan")
         taus = _taus(prompts, truth, [predicted for _, predicted in given])
         found[name] = {
             "num": len(given),
@@ -53,6 +55,9 @@ def rating_quality(
             "rmse": float(errors.mean() ** 0.5) if given else float("nan"),
             "rmse_of_mean": of_mean**0.5,
             "explained": 1 - float(errors.mean()) / of_mean if of_mean > 0 else 0.0,
+            "explained_interval": (
+                dict(interval((errors_of_mean - errors) / of_mean, prompts)) if of_mean > 0 else None
+            ),
             "tau": dict(interval(np.array(list(taus.values())), list(taus))) if taus else None,
         }
     return found

@@ -1,8 +1,8 @@
-"""Preferences for a training stage: the frozen snapshot of a preferences stage, or a data file of pairs or rankings."""
+"""Preferences for a training stage: a preferences stage's frozen snapshot, or a file of pairs, rankings, judgments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from preflab.stages.base import StageContext
 from preflab.stages.data import in_split, prompt_share, said_of_recipe
 
 if TYPE_CHECKING:
-    from preflab.records import Completion, Preference, Prompt
+    from preflab.records import Completion, Judgment, Preference, Prompt
 
 SNAPSHOT = "snapshot"
 """Folder of the snapshot inside a preferences stage's run folder."""
@@ -62,9 +62,10 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
     with said_of_recipe(base):
         read = read_file(path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns)
     prompts = {prompt.id: prompt for prompt in read.prompts}
+    completions = {completion.id: completion for completion in read.completions}
     kept = [
         preference
-        for preference in read.preferences
+        for preference in read.preferences or _agreed(read.judgments, completions)
         if in_split(prompt_share(prompts[preference.prompt_id]), split, settings.held_out)
     ]
     origin = {
@@ -72,4 +73,13 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
         "num_rows": read.num_rows,
         "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
     }
-    return PreferenceData(name, tuple(kept), prompts, {c.id: c for c in read.completions}, origin)
+    return PreferenceData(name, tuple(kept), prompts, completions, origin)
+
+
+def _agreed(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:
+    """What the labelers of an archive of judgments agree on, as the stage `preferences` finds it by default."""
+    from preflab.feedback.consensus import preferences_of
+    from preflab.stages.judged import ordered_by
+
+    texts = {completion.id: completion.text for completion in completions.values()}
+    return preferences_of(judgments, criterion=ordered_by(judgments, None), texts=texts) if judgments else []
