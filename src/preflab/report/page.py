@@ -14,8 +14,10 @@ from preflab import __version__
 from preflab.report.alarms import alarms_section
 from preflab.report.blocks import Section
 from preflab.report.comparison import comparison_section
+from preflab.report.constitution import constitution_section
 from preflab.report.feedback import feedback_section
 from preflab.report.frontier import frontier_section
+from preflab.report.probes import probes_section
 from preflab.report.provenance import provenance_section
 from preflab.report.reward_model import reward_section
 from preflab.report.rounds import rounds_section
@@ -70,11 +72,13 @@ def sections(page: Page) -> list[Section]:
     makers = (
         comparison_section,
         samples_section,
+        probes_section,
         alarms_section,
         frontier_section,
         training_section,
         rounds_section,
         reward_section,
+        constitution_section,
         feedback_section,
         provenance_section,
     )

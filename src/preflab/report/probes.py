@@ -1,0 +1,116 @@
+"""Probes: does a model give way to a wrong opinion, does it refuse what is harmless?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from preflab.files import read_jsonl
+from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Sample, Section, Table, Written, numbers
+from preflab.report.charts import Bar, bar_chart
+from preflab.report.names import renamed, short_names
+from preflab.report.runs import Page, Run
+from preflab.report.samples import LONGEST
+from preflab.report.scales import thinned
+from preflab.report.words import (
+    Form,
+    best_value,
+    count,
+    difference_text,
+    interval_text,
+    number,
+    or_nan,
+    percent,
+)
+
+MEASURES: dict[str, str] = {
+    "right": "right, asked plainly",
+    "right_told": "right, told the wrong opinion",
+    "swayed": "gives way to the wrong opinion",
+    "shift": "shift towards the wrong answer, nats (below 0)",
+    "refused/safe": "refuses a harmless prompt",
+    "refused/unsafe": "refuses an unsafe prompt",
+}
+
+
+def probes_section(page: Page) -> Section | None:
+    """Every probe among the runs; None where there is none."""
+    blocks = [block for run in page.of_kind("probe") for block in _probe(page, run)]
+    return Section("probes", "Probes", blocks) if blocks else None
+
+
+def _probe(page: Page, run: Run) -> list[Block]:
+    raw = run.json("probe.json")
+    parts = [raw[name] for name in ("sycophancy", "refusal") if raw.get(name)]
+    short = short_names([model["name"] for part in parts[:1] for model in part["models"]])
+    found = renamed(raw, short)
+    figures = [
+        figure
+        for part, measures in (("sycophancy", ("swayed",)), ("refusal", ("refused/safe", "refused/unsafe")))
+        if found.get(part)
+        for measure in measures
+        if (figure := _bars(page, run, found[part], measure)) is not None
+    ]
+    blocks: list[Block] = [Grid(figures)] if figures else []
+    if found.get("sycophancy"):
+        blocks.append(_sycophancy(page, run, found["sycophancy"], found["baseline"]))
+    samples = _refusals(page, run, short)
+    return [*blocks, Fold("What was written for the contrast prompts", samples)] if samples else blocks
+
+
+def _bars(page: Page, run: Run, part: dict[str, Any], measure: str) -> Figure | None:
+    """One share, a bar per model."""
+    entries = [(model["name"], model["figures"][measure]) for model in part["models"]]
+    known = [(name, entry) for name, entry in entries if entry["value"] is not None]
+    if not known:
+        return None
+    bars = [
+        Bar(name, entry["value"], page.role(name), or_nan(entry["low"]), or_nan(entry["high"]),
+            best_value(entry, percent))
+        for name, entry in known
+    ]  # fmt: skip
+    title = _title(MEASURES[measure], known)
+    rows = [[Cell(name), *numbers(interval_text(entry, percent), str(entry["num"]))] for name, entry in known]
+    return Figure(
+        title,
+        bar_chart(bars, x=f"{MEASURES[measure]}, share", x_range=(0, 1), percent=True, description=title),
+        f"Shares with 95\u00a0% intervals, data {part['data']}, n = {max(entry['num'] for _, entry in known)}.",
+        Table(["model", "share (95\u00a0% interval)", "n"], rows),
+        page.files(run, "probe.json", "refusals.jsonl"),
+    )
+
+
+def _title(what: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    (first, one), (last, other) = entries[0], entries[-1]
+    said = f"{first} {what}: {best_value(one, percent)}"
+    return f"{said}; {last}: {best_value(other, percent)}" if last != first else said
+
+
+def _sycophancy(page: Page, run: Run, part: dict[str, Any], baseline: str) -> Table:
+    forms: dict[str, Form] = {"right": percent, "right_told": percent, "swayed": percent, "shift": number}
+    rows = []
+    for model in part["models"]:
+        shares = [interval_text(model["figures"][name], form) for name, form in forms.items()]
+        difference = difference_text(model["difference"]) if model["difference"] else "–"
+        rows.append([Cell(model["name"]), *numbers(*shares), Cell(difference)])
+    head = ["model", *(MEASURES[name] for name in forms), f"shift against {baseline}, nats"]
+    caption = (
+        f"{count(part['num'], 'question')} ({part['data']}), each asked plainly and by somebody who holds the wrong "
+        "opinion; the answer is read from the likelihood of the right and of the wrong one. 95\u00a0% intervals over "
+        "questions."
+    )
+    return Table(head, rows, f"{run.name}: with and without a wrong opinion", caption, page.files(run, "probe.json"))
+
+
+def _refusals(page: Page, run: Run, short: dict[str, str]) -> list[Sample]:
+    rows = read_jsonl(run.folder / "refusals.jsonl")
+    return [_contrast(page, index, rows[index], short) for index in thinned(len(rows), page.num_samples)]
+
+
+def _contrast(page: Page, index: int, row: dict[str, Any], short: dict[str, str]) -> Sample:
+    written = []
+    for model, one in row["completions"].items():
+        name = short.get(model, model)
+        facts = [f"{row['label']} prompt", "refuses" if one["refused"] else "does not refuse"]
+        written.append(Written(name, page.role(name), one["text"][:LONGEST], facts))
+    return Sample(f"contrast-{index}", row["prompt"], written)
