@@ -190,27 +190,27 @@ def hh(ways: Sequence[str], args: argparse.Namespace) -> None:
     """Pairs of helpful-base are learned; others of it, and pairs of harmless-base, are tested."""
     helpful = read(SHARED / "hh-rlhf" / "helpful-base.jsonl", "hh-rlhf", max_tokens=96)
     harmless = read(SHARED / "hh-rlhf" / "harmless-base.jsonl", "hh-rlhf", max_tokens=96)
-    helpful = some(helpful, args.num + args.num_test, seed=0)
-    harmless = some(harmless, args.num_test, seed=0)
     make: MakeTrunk = encoder_trunk
     if args.frozen:
         [helpful, harmless], make = freeze(args.out / "states.pt", helpful, harmless)
     for repeat in range(args.repeats):
-        names = set(some(helpful, args.num, seed=repeat + 1).clusters)
-        train = chosen(helpful, names.__contains__)
-        apart = chosen(helpful, lambda cluster, learned=names: cluster not in learned)  # type: ignore[misc]
-        tests = {"helpful": apart, "harmless": harmless}
+        names, others = drawn(helpful, "helpful", repeat), drawn(harmless, "harmless", repeat)
+        learned, apart, other = (
+            set(part) for part in (names[: args.num], names[args.num :][: args.num_test], others[: args.num_test])
+        )
+        train = chosen(helpful, learned.__contains__)
+        tests = {"helpful": chosen(helpful, apart.__contains__), "harmless": chosen(harmless, other.__contains__)}
         for way in ways:
             settings = settings_of(way, **{"num_epochs": 1, "num_rankings_per_step": 16, **args.common})
             file = args.out / way / f"{repeat}.json"
             run(file, make, train.rankings, tests, settings, derive_seed("model", repeat))
 
 
-def some(data: Data, num: int, seed: int) -> Data:
-    """So many clusters of the data, drawn."""
+def drawn(data: Data, name: str, repeat: int) -> list[str]:
+    """The clusters of the data in an order that the repeat decides."""
     names = sorted(set(data.clusters))
-    random.Random(derive_seed("some", seed)).shuffle(names)
-    return chosen(data, set(names[:num]).__contains__)
+    random.Random(derive_seed(name, repeat)).shuffle(names)
+    return names
 
 
 def run(
@@ -329,8 +329,8 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(NUM_FOLDS)))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--frozen", action="store_true", help="learn a head alone, on the encoder's states")
-    parser.add_argument("--num", type=int, default=1000, help="pairs of helpful-base to learn")
-    parser.add_argument("--num-test", type=int, default=400, help="pairs to test on, of each of the two")
+    parser.add_argument("--num", type=int, default=800, help="prompts of helpful-base to learn")
+    parser.add_argument("--num-test", type=int, default=300, help="prompts to test on, of each of the two")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "rankings")
     parser.add_argument("--table", action="store_true", help="only show what has been run")
     args = parser.parse_args()
