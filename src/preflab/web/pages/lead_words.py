@@ -78,8 +78,9 @@ def trust_details(quality: CampaignQuality) -> list[str]:
     share, found = quality.agreement.strict, quality.labelers
     lines = []
     if share.value is not None:
+        interval = "no interval yet" if share.low is None else "95\u00a0% interval"
         lines.append(
-            f"{share_text(share)}, 95\u00a0% interval, {count(share.num_tasks, 'task')}; published of people: {HUMAN}."
+            f"{share_text(share)}, {interval}, {count(share.num_tasks, 'task')}; published of people: {HUMAN}."
         )
     ties, fails = quality.agreement.ties, quality.agreement.fails
     if ties.value is not None:
