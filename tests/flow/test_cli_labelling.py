@@ -384,3 +384,20 @@ def test_the_records_may_lie_on_postgresql(
     assert (shown["id"], shown["num_done"], shown["num_labels"]) == (made["campaign_id"], 1, 3)
     assert said(capsys, "export", "judgments", "back.csv", "--format", "rankings")["num_rows"] == 3
     assert "pg_dump" in refused(capsys, "backup")
+
+
+def test_a_campaign_is_exported_as_its_labels_stand(here: Path, capsys: Captured) -> None:
+    """Ranks 2, 1, 3 of a, b, c give b over a, b over c, a over c, without a recipe and without a stage."""
+    made = said(capsys, "campaign", "create", "c.jsonl", "--name", "Helpful support", "--overlap", "1")
+    with Workspace.open(here) as store:
+        anna = create_account(store, "Anna", "labeler", PASSWORD).labeler_id
+        for _ in range(2):
+            turn = next_turn(store, made["campaign_id"], anna)
+            task = turn.task  # type: ignore[union-attr]
+            ranks = (2, 1, 3) if len(task.completion_ids) == 3 else (1, 1)
+            submit(store, Submission(f"key-{task.id}", task.id, anna, 0, RankingAnswer(ranks)))
+    assert said(capsys, "export", "preferences", "pairs.jsonl", "--campaign", "Helpful support")["num_rows"] == 3
+    rows = [json.loads(line) for line in (here / "pairs.jsonl").read_text().splitlines()]
+    assert {(row["chosen"], row["rejected"]) for row in rows} == {("b", "a"), ("b", "c"), ("a", "c")}
+    with Workspace.open(here) as store:
+        assert store.preferences() == []

@@ -24,7 +24,8 @@ from preflab.cli.speaking import (
 from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
-    from preflab.store.transfer import ImportSummary, Read
+    from preflab.store.exports.base import Settings
+    from preflab.store.transfer import ExportSummary, ImportSummary, Read
     from preflab.store.workspace import Workspace
 
 IMPORTS = """Bring a file of records into the workspace: all of it, or nothing.
@@ -57,7 +58,9 @@ def add_to(app: typer.Typer) -> None:
     app.command("import", help=IMPORTS, short_help="Bring a file of records into the workspace.")(import_file)
     export = typer.Typer(help="Write records, or a model as a plain Hugging Face folder.", no_args_is_help=True)
     for name, (format, said) in EXPORTS.items():
-        export.command(name, help=said, short_help=said.partition(" as ")[0].rstrip(".") + ".")(_export_command(format))
+        export.command(name, help=said, short_help=said.partition(" as ")[0].rstrip(".") + ".")(
+            _export_command(name, format)
+        )
     models.add_export_to(export)
     app.add_typer(export, name="export")
     app.command("score", help=score.__doc__, short_help="Score completions with a reward model or a function.")(score)
@@ -171,7 +174,7 @@ def _pair(text: str) -> tuple[str, str]:
     return old, new
 
 
-def _export_command(usual: str) -> Callable[..., None]:
+def _export_command(of: str, usual: str) -> Callable[..., None]:
     def export(
         file: Annotated[Path, typer.Argument(help="Where to; ends in .jsonl, .parquet or .csv.")],
         format: Annotated[str, typer.Option("--format", help="The format.")] = usual,
@@ -205,7 +208,9 @@ def _export_command(usual: str) -> Callable[..., None]:
             chosen = Selection(source=source, campaign=campaign, model=model)
             settings = Settings(strict, criterion, good_from, bad_to, failed_as_rejected, margin)
             with open_workspace(recipe, set_ or [], workspace, create=False) as store:
-                done = export_from(store, file, format, selection=chosen, settings=settings)
+                named = campaign if of == "preferences" else None
+                done = named and _labels_as_they_stand(store, named, file, format, settings)
+                done = done or export_from(store, file, format, selection=chosen, settings=settings)
             speaker.say(f"{done.num_rows} rows, format {done.format}; {shown_path(done.manifest_path)} says from what")
             for reason, number in done.dropped.items():
                 speaker.say(f"  left out: {number} {reason}")
@@ -219,6 +224,26 @@ def _export_command(usual: str) -> Callable[..., None]:
             )
 
     return export
+
+
+def _labels_as_they_stand(
+    store: Workspace, campaign: str, file: Path, format: str, settings: Settings
+) -> ExportSummary | None:
+    """What a campaign comes to that no stage has learned from yet; None where one has, or it does not run here."""
+    from preflab.labelling.campaigns import list_campaigns
+    from preflab.labelling.exporting import write_labels
+    from preflab.store.exports import export_named
+    from preflab.store.exports.base import manifest_of
+    from preflab.store.transfer import ExportSummary
+
+    here = [view.campaign.id for view in list_campaigns(store) if campaign in (view.campaign.id, view.campaign.name)]
+    if len(here) != 1:
+        return None
+    judgments = {judgment.id for judgment in store.judgments(campaign_id=here[0], all_revisions=True)}
+    if any(judgments.intersection(preference.judgment_ids) for preference in store.preferences()):
+        return None
+    manifest = write_labels(store, here[0], export_named(format), file, settings)
+    return ExportSummary(file, format, manifest_of(file), manifest["num_rows"], manifest["dropped"], manifest)
 
 
 def score(

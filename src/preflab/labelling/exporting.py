@@ -50,7 +50,7 @@ def export_campaign(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         try:
-            manifest = _written(ws, campaign_id, export, path, settings)
+            manifest = write_labels(ws, campaign_id, export, path, settings)
         except PreflabError as error:
             found = error.found.replace(f"{path}: ", "").replace(str(path), name)
             raise Invalid(found, error.expected, error.do) from error
@@ -63,7 +63,12 @@ def plain_name(name: str) -> str:
     return "-".join(part for part in kept.split("-") if part)[:60] or "campaign"
 
 
-def _written(ws: Workspace, campaign_id: str, export: Export, path: Path, settings: Settings) -> dict[str, Any]:
+def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, settings: Settings) -> dict[str, Any]:
+    """The labels of a campaign as they stand, written to a file with a manifest beside it, which is returned.
+
+    Raises:
+        PreflabError: nothing to write.
+    """
     if export.of == "judgment":
         chosen = Selection(campaign=campaign_id)
         return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)
