@@ -15,6 +15,7 @@ from preflab.files import write_json
 from preflab.labelling.accounts import create_account
 from preflab.labelling.address import write_address
 from preflab.labelling.assignment import next_turn
+from preflab.labelling.audit import events
 from preflab.labelling.campaigns import campaign_view, change_options, guidelines, list_campaigns, new_guideline
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Submission, submit
@@ -190,6 +191,20 @@ def test_other_options_go_on_in_the_same_campaign_another_question_does_not(worl
     assert now.num_labels == 3
     world.run(more=', question: "Which is kinder?"')
     assert len(list_campaigns(world.workspace)) == 2
+
+
+def test_what_is_most_worth_asking_comes_first_when_the_recipe_says_so(world: World) -> None:
+    more = ", order: worth_asking"
+    world.run(more=more)
+    (view,) = list_campaigns(world.workspace)
+    world.label("ann", longest_first, most=2)
+    world.run(more=more)
+    # Two of three tasks have ann's label: more is learned from the one that nobody has judged.
+    last = next_turn(world.workspace, view.campaign.id, create_account(world.workspace, "bob", "labeler").labeler_id)
+    assert last is not None
+    assert last.task.id not in {judgment.task_id for judgment in world.workspace.judgments()}
+    world.run(more=more)
+    assert [event.what for event in events(world.workspace, 50)].count("worths set") == 2  # nothing new, no third time
 
 
 @pytest.mark.parametrize("more", [', question: "Which is kinder?"', ", polarity: -1"])

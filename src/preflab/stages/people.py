@@ -86,6 +86,7 @@ def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
         gold=gold.numbered_from(len(groups)),
     )
     _tell_news(ctx, options, entry)
+    _put_in_order(ctx, entry)
     write_json(ctx.workspace.runs / CAMPAIGNS, ledger)
     return counted(ctx, campaign, groups)
 
@@ -163,6 +164,21 @@ def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any
     if entry["said"] and text is not None and read != entry["instructions"]:
         new_guideline(ctx.workspace, entry["campaign_id"], text, by="recipe")
     entry |= {"said": now, "instructions": read}
+
+
+def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
+    """With the order `worth_asking`: what each task is worth asking, computed afresh where labels have come in."""
+    from preflab.labelling.campaigns import campaign_view
+    from preflab.labelling.counting import num_judgments
+    from preflab.labelling.prioritise import prioritise
+
+    campaign_id: str = entry["campaign_id"]
+    if campaign_view(ctx.workspace, campaign_id).options.order != "worth_asking":
+        return
+    num = num_judgments(ctx.workspace, campaign_id)
+    if entry.get("ordered_at") != num:
+        prioritise(ctx.workspace, campaign_id, by="recipe")
+        entry["ordered_at"] = num
 
 
 def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str]]) -> People:
