@@ -107,16 +107,16 @@ def made(seed: int, scale: float, constitution: Constitution) -> dict[str, list[
         return max(6, round(scale * of))
 
     said = exchanges(rng, num(4_000)) + lessons(rng, constitution, num(8_000))
-    demonstrations = exchanges(rng, num(2_400)) + lessons(rng, constitution, num(9_000))
+    demonstrations = exchanges(rng, num(2_000)) + lessons(rng, constitution, num(7_500))
     for rows in (said, demonstrations):
         rng.shuffle(rows)
-    provoking = distinct(lambda: critiques.customer(rng, provoking=True), num(600) + num(200))
+    provoking = distinct(lambda: critiques.customer(rng, provoking=True), num(500) + num(200))
     return {
         "corpus": [{"text": f"{row['prompt']} {row['completion']}"} for row in said],
         "demonstrations": demonstrations,
-        "red_team": [{"prompt": text} for text in provoking[: num(600)]],
-        "prompts": [{"prompt": text} for text in distinct(lambda: customer(rng), num(1_000))],
-        "contrast": [{"prompt": text, "label": "safe"} for text in provoking[num(600) :]],
+        "red_team": [{"prompt": text} for text in provoking[: num(500)]],
+        "prompts": [{"prompt": text} for text in distinct(lambda: customer(rng), num(900))],
+        "contrast": [{"prompt": text, "label": "safe"} for text in provoking[num(500) :]],
     }
 
 

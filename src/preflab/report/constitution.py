@@ -14,7 +14,7 @@ from preflab.report.words import count, interval_text, number, percent
 
 OPEN_REVISIONS = 3
 """Revised answers in sight; the others open with a click."""
-ASKED = {"likelihood": "a local model, by the likelihood of the labels", "endpoint": "a chat model behind an endpoint"}
+ASKED = {"likelihood": "a local model, by likelihood", "endpoint": "an endpoint:"}
 
 
 def constitution_section(page: Page) -> Section | None:
@@ -73,9 +73,10 @@ def _principles(page: Page, run: Run, rows: list[dict[str, Any]]) -> Table:
 def _revised(row: dict[str, Any]) -> Sample:
     """An answer, each critique of it, each revision, from left to right."""
     written = [Written("answer", "reference", row["answer"][:LONGEST])]
-    for step in row["steps"]:
-        written.append(Written(f"critique: {step['principle']}", "gold", step["critique"][:LONGEST]))
-        written.append(Written("revision", "policy", step["revision"][:LONGEST]))
+    for turn, step in enumerate(row["steps"], 1):
+        place = f" {turn}" if len(row["steps"]) > 1 else ""
+        written.append(Written(f"critique{place}: {step['principle']}", "reference", step["critique"][:LONGEST]))
+        written.append(Written(f"revision{place}", "policy", step["revision"][:LONGEST]))
     return Sample(f"revised-{row['prompt_id']}", row["prompt"], written)
 
 
@@ -88,7 +89,7 @@ def _judge(page: Page, run: Run) -> Table:
         ("wording, by its hash", str(judge.get("question_version", "–"))),
         ("tasks judged", f"{number(found['num_judged'])} of {number(found['num_tasks'])}"),
         ("tasks that could not be read", number(found["num_unread"])),
-        ("pairs called equal, or by their place alone", percent(found.get("ties"))),
+        ("pairs called equal", percent(found.get("ties"))),
     ]
     if people:
         rows.append((f"agrees with {people['stage']}", interval_text(people["agreement"], percent)))
