@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
 from preflab.records import Content, Way
 from preflab.settings.base import Settings, setting
-from preflab.settings.feedback import with_question
+from preflab.settings.feedback import usual_question
 
 OVERALL = "overall"
 """The one criterion of score-then-rank."""
@@ -51,11 +51,12 @@ class CampaignOptions(Settings):
         (), "Labelers of whom a lead has confirmed that they read the scale backwards.", "R6: never silently"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_question(cls, values: Any) -> Any:
-        """Where none was written, the question that suits the way."""
-        return with_question(values)
+    @model_validator(mode="after")
+    def _question_suits(self) -> CampaignOptions:
+        """Where none was written, the question that suits the way; settings are frozen, this is still their making."""
+        if not self.question:
+            object.__setattr__(self, "question", usual_question(self.way, self.polarity))
+        return self
 
     @model_validator(mode="after")
     def _criteria_fit(self) -> CampaignOptions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -60,13 +60,10 @@ class PanelSettings(Settings):
         return self
 
 
-def with_question(values: Any) -> Any:
-    """Unchecked settings with the usual question of their `way` and `polarity` where none was written."""
-    way = values.get("way", "ranking") if isinstance(values, dict) and not values.get("question") else None
-    if not isinstance(way, str) or way not in USUAL_QUESTIONS:
-        return values
+def usual_question(way: Way, polarity: int) -> str:
+    """What is asked where nobody wrote a question of their own."""
     better, worse = USUAL_QUESTIONS[way]
-    return values | {"question": worse if values.get("polarity") == -1 else better}
+    return worse if polarity < 0 else better
 
 
 class JudgeSettings(StageSettings):
@@ -145,11 +142,12 @@ class JudgeSettings(StageSettings):
     )
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8, counts="never")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_question(cls, values: Any) -> Any:
-        """Where none was written, the question that suits the way."""
-        return with_question(values)
+    @model_validator(mode="after")
+    def _question_suits(self) -> JudgeSettings:
+        """Where none was written, the question that suits the way; settings are frozen, this is still their making."""
+        if not self.question:
+            object.__setattr__(self, "question", usual_question(self.way, self.polarity))
+        return self
 
     @model_validator(mode="after")
     def _criteria_fit(self) -> JudgeSettings:
