@@ -77,6 +77,12 @@ class Server:
             self._running.stdout.close()
             self._running = None
 
+    def cpu_seconds(self) -> float:
+        """Processor time it has used since it was started, in user and system mode; on Linux."""
+        assert self._running is not None
+        fields = Path(f"/proc/{self._running.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def __enter__(self) -> Server:
         self.start()
         return self
