@@ -20,7 +20,7 @@ data:
   corpus: {path: corpus.jsonl}
   prompts: {path: prompts.jsonl}
 labelers:
-  panel: {utility: "lengths:shorter", num: 3, noise: 0.0, tie_width: 0.0}
+  panel: {utility: "brief_utility:shorter", num: 3, noise: 0.0, tie_width: 0.0}
 stages:
   base: {kind: tiny, text: corpus, num_layers: 1, hidden_size: 32, num_heads: 2, context: 24, num_steps: 5}
   answers: {kind: sample, model: base, prompts: prompts, num_completions: 3, max_new_tokens: 6}
@@ -49,7 +49,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     corpus = [{"text": " ".join(words[i : i + 6])} for i in range(8)]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in corpus))
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": f"{w} bee"}) + "\n" for w in words[:6]))
-    (tmp_path / "lengths.py").write_text("def shorter(completion):\n    return -float(len(completion))\n")
+    (tmp_path / "brief_utility.py").write_text("def shorter(completion):\n    return -float(len(completion))\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

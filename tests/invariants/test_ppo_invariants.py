@@ -271,7 +271,7 @@ def test_a_reward_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         ({"kl_target": 0.0}, "greater than 0"),
         ({"num_completions_per_prompt": 3}, "multiple"),
         ({"stop": {"threshold": 1.0}}, "criterion"),
-        ({"rewards": [{"weight": 1.0}]}, "`model` or a `function`"),
+        ({"rewards": [{"weight": 1.0}]}, "`function`, `implicit` or `judge`"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(change: dict[str, object], message: str) -> None:
