@@ -39,7 +39,7 @@ from preflab.store.workspace import Workspace  # noqa: E402
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 ACTS = ("next task", "submit")
 WARM_UP = 5.0
-"""Seconds at the beginning whose times are left out: the server puts templates and statements together for the first."""
+"""Seconds at the beginning whose times are left out: templates and statements are put together for the first."""
 
 
 def measured(url: str | None, num_tasks: int, asked: argparse.Namespace) -> dict[str, Any]:
