@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from preflab.feedback.consensus import Consensus, consensus_of, counted, decisions, labeler_weights, task_consensus
+from preflab.feedback.pairs import Vote
+from preflab.feedback.settling import vote_sums
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer
 
 Ranks = tuple[int | None, ...]
@@ -176,3 +178,16 @@ def test_k_may_differ_by_task(num: int) -> None:
         assert found.preference.ranks == tuple(range(k, 0, -1))
         assert len(found.preference.chosen_rejected()) == k * (k - 1) // 2
         assert sum(pair.weight for pair in found.preference.pairs) == pytest.approx(1.0)
+
+
+def test_a_hair_of_reliability_decides_nothing() -> None:
+    # One against one at 1 and 0.9999 is an even split; at 1 and 0.98 it is not, nor are 51 against 50 at equal weight.
+    def sums(weights: dict[str, float]) -> tuple[float, float]:
+        votes = [Vote(name, "t", 0, 1, 1 if name.startswith("a") else -1) for name in weights]
+        (found,) = vote_sums(votes, weights, (False, False))
+        return found.num_for, found.num_against
+
+    assert sums({"a": 1.0, "b": 0.9999}) == (0.99995, 0.99995)
+    assert sums({"a": 1.0, "b": 0.98}) == (1.0, 0.98)
+    many = {f"a{n}": 1.0 for n in range(51)} | {f"b{n}": 1.0 for n in range(50)}
+    assert sums(many) == (51.0, 50.0)

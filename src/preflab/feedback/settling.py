@@ -25,6 +25,11 @@ from preflab.records import Judgment, PairOutcome
 
 State = Literal["settled", "tied", "implied", "open", "decided", "closed"]
 LEARNED = ("settled", "decided")
+EVEN = 0.01
+"""Sides that differ by less than this are an even split; 1 is the weight of the most reliable labeler.
+
+Reliabilities are not known that well: one against one at 1.0000 and 0.9999 would be decided by a coin.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,23 @@ class SettledPair:
 
 
 def vote_sums(votes: Iterable[Vote], weights: Mapping[str, float], dropped: Sequence[bool]) -> list[PairOutcome]:
-    """The weighted votes for, against and for a tie, of every pair somebody voted on; pairs with an F left out."""
+    """The weighted votes for, against and for a tie, of every pair somebody voted on; pairs with an F left out.
+
+    Nearly even sides are made even (`EVEN`).
+    """
     sums: dict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for vote in votes:
         if not (dropped[vote.first] or dropped[vote.second]):
             column = {1: 0, -1: 1, 0: 2}[vote.outcome]
             sums[vote.first, vote.second][column] += weights[vote.labeler]
-    rounded = {pair: [round(value, DECIMALS) for value in sums[pair]] for pair in sorted(sums)}
-    return [
-        PairOutcome(*pair, num_for, num_against, num_tie, 0.0)
-        for pair, (num_for, num_against, num_tie) in rounded.items()
-    ]
+    return [PairOutcome(*pair, *_even_or_not(*sums[pair]), 0.0) for pair in sorted(sums)]
+
+
+def _even_or_not(num_for: float, num_against: float, num_tie: float) -> tuple[float, float, float]:
+    """The three sums, rounded; both sides the same where they differ by less than `EVEN`."""
+    if abs(num_for - num_against) < EVEN:
+        num_for = num_against = (num_for + num_against) / 2
+    return round(num_for, DECIMALS), round(num_against, DECIMALS), round(num_tie, DECIMALS)
 
 
 def order_of(outcomes: Sequence[PairOutcome], dropped: Sequence[bool], rule: OrderRule) -> Order:
