@@ -89,10 +89,7 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
             text=f"{row['reliability']:.2f}" + (f" {row['standing']}" if row in odd else ""))
         for row in rows
     ]  # fmt: skip
-    stands_out = "stands out" if len(odd) == 1 else "stand out"
-    title = f"{len(odd)} of {count(len(rows), who.removesuffix('s'), who)} {stands_out}" if odd else (
-        f"All {count(len(rows), who.removesuffix('s'), who)} are in line" if len(rows) > 1 else f"One of the {who}"
-    )  # fmt: skip
+    title = _reliability_title(rows, odd, who)
     method = "one-coin expectation–maximisation" if found.get("consensus") == "one_coin_em" else "not used for weights"
     caption = (
         f"Probability of naming the true winner of a pair, estimated from the votes alone ({method}). "
@@ -107,6 +104,16 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
         for row in rows
     ]  # fmt: skip
     return Figure(title, chart, caption, Table(head, table))
+
+
+def _reliability_title(rows: list[dict[str, Any]], odd: list[dict[str, Any]], who: str) -> str:
+    """Who stands out; nobody is called in line of whom there are too few tasks to say anything."""
+    everyone, early = count(len(rows), who.removesuffix("s"), who), sum(row["standing"] == TOO_FEW for row in rows)
+    if odd:
+        return f"{len(odd)} of {everyone} {'stands' if len(odd) == 1 else 'stand'} out"
+    if early:
+        return f"Too few tasks yet to say who of {everyone} stands apart" if len(rows) > 1 else f"One of the {who}"
+    return f"All {everyone} are in line" if len(rows) > 1 else f"One of the {who}"
 
 
 def _labelers(found: dict[str, Any], who: str) -> Table:
@@ -126,6 +133,8 @@ def _labelers(found: dict[str, Any], who: str) -> Table:
     return Table(head, rows, "", caption)
 
 
+TOO_FEW = "too few tasks to say"
+"""The standing of a labeler with too few tasks, as the stage `preferences` writes it."""
 COEFFICIENTS = {
     "tau_b": "Kendall’s tau-b between two rankings, mean",
     "w": "Kendall’s W among a task’s rankings, mean",
