@@ -81,7 +81,11 @@ def parse(text: str, where: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark and "\n" in text.strip() else ""
-        raise PreflabError(f"{where}{line}: {error.problem or 'not YAML'}", "YAML, each key once", "mend it") from error
+        raise PreflabError(
+            f"{where}{line}: {error.problem or 'not YAML'}",
+            "YAML, each key once",
+            "mend it; text with ? : , or { belongs in quotes",
+        ) from error
     except yaml.YAMLError as error:
         raise PreflabError(f"{where}: {str(error).splitlines()[0]}", "YAML", "mend it") from error
 

@@ -162,7 +162,7 @@ def _people_done(ctx: StageContext, people: People) -> StageResult:
     elsewhere = {j.id: task_of[j.id] for j in judgments if j.task_id != task_of[j.id]}
     decided = [each for each in decisions_of(ctx, people.campaign.id) if each.task_id in people.found]
     num_labelers = len({judgment.labeler_id for judgment in judgments})
-    summary = f"{len(judgments):,} judgments by {num_labelers} labelers{_open_said(people)}"
+    summary = f"{len(judgments):,} judgments by {num_labelers} labeler{'s' * (num_labelers != 1)}{_open_said(people)}"
     options = campaign_view(ctx.workspace, people.campaign.id).options
     result = _finish(
         ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere,

@@ -22,4 +22,4 @@ def run(ctx: StageContext) -> StageResult:
     for base in (ctx.folder, workspace):
         page = build_report(folders, before=before, title=settings.title, num_samples=settings.num_samples, base=base)
         write_text(base / PAGE, page)
-    return StageResult(f"{len(folders)} stages on one page", link=str(workspace / PAGE))
+    return StageResult(f"{len(folders)} stage{'s' * (len(folders) != 1)} on one page", link=str(workspace / PAGE))
