@@ -102,7 +102,7 @@ def test_wrong_passwords_are_counted_in_the_database(ws: Workspace, people: Peop
     reply = sign_in_as(restarted, " aNNa ", PASSWORD)
     assert reply.status_code == 429
     assert "set-cookie" not in reply.headers
-    assert "try again in" in reply.text
+    assert "Try again in" in reply.text
     assert sign_in_as(client(ws), "Ben").status_code == 303  # others are not locked out
 
 

@@ -64,10 +64,9 @@ def status_of(error: PreflabError) -> int:
 
 
 def sentence(error: PreflabError) -> str:
-    """A known error as one line for a form that keeps what the person typed."""
+    """A known error in short sentences, for a form that keeps what the person typed."""
     parts = [error.found, error.expected and f"expected: {error.expected}", error.do]
-    said = "; ".join(part for part in parts if part)
-    return f"{said[:1].upper()}{said[1:]}."
+    return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts if part)
 
 
 async def _known(request: Request, error: Exception) -> Response:
