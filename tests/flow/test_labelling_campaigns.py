@@ -56,6 +56,7 @@ def test_a_campaign_is_a_record_a_state_and_its_tasks(ws: Workspace) -> None:
         campaign.id,
         "kindness",
         "likert",
+        question="How good is each completion?",
         instructions="# Read",
         overlap=2,
         criteria=("kind",),
@@ -120,8 +121,9 @@ def test_making_it_again_adds_what_is_missing(ws: Workspace) -> None:
         view = campaign_view(ws, "campaign-1")
         assert (view.num_tasks, view.num_done, view.num_labels) == (3, 1, 1)
     assert [row.position for row in rows(ws, "SELECT position FROM task_states ORDER BY 1")] == [0, 1, 2]
+    other = CampaignOptions(name="c", way="thumbs", question="Which completion is better?")
     with pytest.raises(Invalid, match="way"):
-        create_campaign(ws, CampaignOptions(name="c", way="thumbs"), groups, campaign_id="campaign-1")
+        create_campaign(ws, other, groups, campaign_id="campaign-1")
 
 
 def older_campaign(ws: Workspace) -> tuple[Campaign, list[Task], list[list[str]]]:
