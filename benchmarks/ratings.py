@@ -67,6 +67,8 @@ class Rates:
 
     criteria: tuple[str, ...]
     rows: list[Rated]
+    systems: list[str]
+    """Which system wrote the completion of each row."""
     judgments: list[Judgment]
 
 
@@ -79,7 +81,9 @@ def read(name: str) -> Rates:
     encoder = Encoder(load_tokenizer(resolve_package(ENCODER), writes=False), False, 96)
     completions = {completion.id: completion for completion in found.completions}
     prompts = {prompt.id: prompt for prompt in found.prompts}
-    return Rates(criteria, make_rated(agreed, prompts, completions, encoder, criteria), found.judgments)
+    rows = make_rated(agreed, prompts, completions, encoder, criteria)
+    systems = [completions[i].model for preference in agreed for i in preference.completion_ids]
+    return Rates(criteria, rows, systems, found.judgments)
 
 
 def predicted(rates: Rates, learned: Sequence[int], tested: Sequence[int], found: torch.Tensor, seed: int) -> Any:
@@ -146,6 +150,15 @@ def shown(found: Interval) -> str:
     return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
 
 
+def of_system(systems: Sequence[str], articles: Sequence[str], truth: Array) -> Array:
+    """The mean points of the same system's summaries of the other articles: what a model of style could reach."""
+    found = np.zeros(len(truth))
+    for i, (system, article) in enumerate(zip(systems, articles, strict=True)):
+        others = [s == system and a != article for s, a in zip(systems, articles, strict=True)]
+        found[i] = truth[others].mean()
+    return found
+
+
 def experts_among_themselves(judgments: Sequence[Judgment]) -> Iterator[tuple[str, str, Array, Array]]:
     """Criterion, article, what one expert gave, the mean of the two others: for each of the three."""
     by_task: dict[str, list[Judgment]] = defaultdict(list)
@@ -193,9 +206,11 @@ def main() -> None:
     results: dict[str, list[list[str]]] = {}
     for c, criterion in enumerate(experts.criteria):
         truth = np.array([rated.ratings[c] for rated in experts.rows], dtype=float)
+        elsewhere = of_system(experts.systems, articles, truth)
         results[criterion] = [
             figures("experts", articles, truth, own[:, c], own_mean[:, c]),
             figures("experts and crowd", articles, truth, crowd[:, c], crowd_mean[:, c]),
+            figures("(the system's mean elsewhere)", articles, truth, elsewhere, own_mean[:, c]),
             figures("(the longer, the better)", articles, truth, lengths, None),
             ["(one expert by the two others)", "", "", "", expert_tau(experts.judgments, criterion)],
         ]
