@@ -100,9 +100,10 @@ def ends_table(found: dict[int, dict[str, Any]]) -> str:
 
 
 def nats_needed(found: dict[str, Any], method: str) -> float | None:
-    """KL at which the tilted optimum is as happy; None for the start and beyond its reach."""
-    rows = {model["model"]: model["nats_needed"] for model in (found["tilted"] or {"models": []})["models"]}
-    return rows.get(method)
+    """KL at which the tilted optimum is as happy as the method is on all held-out prompts; None: beyond its reach."""
+    value, curve = figures(found, method)["judge/happiness"], found["tilted"]["curve"]
+    reached = [point for point in curve if point["value"] >= value]
+    return min(point["kl"] for point in reached) if reached else None
 
 
 def course(folder: Path, method: str) -> tuple[list[float], list[float]]:
@@ -123,7 +124,8 @@ def plot(out: Path, found: dict[int, dict[str, Any]]) -> str:
             num = min(len(xs) for xs, _ in courses)
             xs = [statistics.mean(c[0][i] for c in courses) for i in range(num)]
             ys = [statistics.mean(c[1][i] for c in courses) for i in range(num)]
-            lines.append(Line(method, ROLES[method], xs, ys))
+            outward = next((i for i, x in enumerate(xs) if x > 0.9 * xs[-1]), num) + 1  # then it stays about there
+            lines.append(Line(method, ROLES[method], xs[:outward], ys[:outward]))
         ends = [figures(one, method) for one in found.values()]
         xs, ys = [math.sqrt(end["kl/exact"]) for end in ends], [end["judge/happiness"] for end in ends]
         lines.append(Line("" if lines and lines[-1].label == method else method, ROLES[method], xs, ys, dots=True))
