@@ -243,7 +243,9 @@ def feedback_runs(runs: Path) -> list[Path]:
         },
         "coefficients": {
             "tau_b": {"value": 0.41, "low": 0.36, "high": 0.46, "num_tasks": 120, "note": ""},
-            "fail_alpha": {"value": None, "low": None, "high": None, "num_tasks": 120, "note": "undefined: no variation"},
+            "fail_alpha": {
+                "value": None, "low": None, "high": None, "num_tasks": 120, "note": "undefined: no variation",
+            },
         },
     }  # fmt: skip
     return [

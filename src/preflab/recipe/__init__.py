@@ -21,12 +21,12 @@ from typing import Any
 
 from preflab.recipe.checking import validated
 from preflab.recipe.overrides import apply_overrides
-from preflab.yaml_files import read_yaml
 from preflab.recipe.references import check_references, references
 from preflab.recipe.rounds import expand_rounds
 from preflab.settings.base import StageSettings
 from preflab.settings.feedback import PanelSettings
 from preflab.settings.recipe import DataSettings, DeviceSettings, RecipeSettings, RoundsSettings
+from preflab.yaml_files import read_yaml
 
 __all__ = ["Recipe", "load_recipe", "references"]
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from preflab.errors import PreflabError, nearest
-from preflab.yaml_files import kind
 from preflab.settings.base import Settings, StageSettings
 from preflab.settings.recipe import STAGE_SETTINGS, RecipeSettings
+from preflab.yaml_files import kind
 
 S = TypeVar("S", bound=Settings)
 Location = tuple[str | int, ...]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError, nearest
-from preflab.yaml_files import kind, parse
 from preflab.settings.recipe import RecipeSettings
+from preflab.yaml_files import kind, parse
 
 NAMED = ("data", "labelers", "stages")
 """Sections whose first level are names from the file: --set changes what is there and adds none."""
