@@ -60,7 +60,15 @@ def test_keyword_arguments_take_every_column() -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(float("nan"), "nan"), (float("inf"), "inf"), ("1.0", "not a number"), (None, "not a number"), ([1], "not a num")],
+    [
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+        (1e39, "1e\\+39, which is not finite in float32"),
+        (-(10**400), "a number of 402 digits"),
+        ("1.0", "not a number"),
+        (None, "not a number"),
+        ([1], "not a num"),
+    ],
 )
 def test_what_is_no_finite_number_is_refused_with_prompt_and_completion(value: Any, said: str) -> None:
     def bad(completion: str) -> Any:
@@ -87,6 +95,18 @@ def test_a_raising_function_is_named_with_its_error() -> None:
     with pytest.raises(PreflabError, match=r"my:raising raised ZeroDivisionError.*'q'") as error:
         reward_function(raising, "my:raising")(["p", "q"], ["a", ""])
     assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_an_exit_in_a_function_does_not_end_the_run_without_a_word() -> None:
+    def leaving(completion: str) -> float:
+        raise SystemExit(3)
+
+    def all_leaving(completions: list[str]) -> list[float]:
+        raise SystemExit(3)
+
+    for function in (leaving, all_leaving):
+        with pytest.raises(PreflabError, match="raised SystemExit: 3"):
+            reward_function(function, "leaving")(["p"], ["c"])
 
 
 def test_a_batched_function_must_give_one_value_each() -> None:
@@ -179,3 +199,14 @@ def test_classes_of_texts_are_asked_for_as_rewards_are() -> None:
             classes_of(reward_function(function, "my:topic"), prompts, ["", ""])
     with pytest.raises(PreflabError, match="gave 3 as the class"):
         classes_of(reward_function(lambda completion: 3, "my:number"), prompts, ["a", "b"])
+
+
+def test_a_sum_beyond_what_a_reward_can_be_is_refused_with_the_terms_name() -> None:
+    def large(completion: str) -> float:
+        return 3e38
+
+    scorer = FunctionScorer(reward_function(large, "large"))
+    with pytest.raises(PreflabError, match="1 of 1 rewards much are not finite"):
+        WeightedSum([Term("much", 2.0, scorer)]).score([item("p", "c")])
+    with pytest.raises(PreflabError, match="1 of 1 sums of rewards are not finite"):
+        WeightedSum([Term("one", 1.0, scorer), Term("other", 1.0, scorer)]).score([item("p", "c")])

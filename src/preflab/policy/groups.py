@@ -1,6 +1,7 @@
 """Groups of completions: K of each prompt, side by side; drawn, asked about, scored, and replaced where need be.
 
-Shared by the loops that compare the completions of a prompt with one another (GRPO family, Online DPO).
+Shared by the loops that compare the completions of a prompt with one another (GRPO family, Online DPO); PPO scores
+with it, too.
 """
 
 from __future__ import annotations
@@ -11,14 +12,13 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from preflab.errors import PreflabError
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import collate, token_budget_batches
 from preflab.training.order import permutation
-from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem
+from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
 
 PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
@@ -94,29 +94,6 @@ def score_rollouts(
     scores = scorer.score(items)
     check_scores(scores.total, items)
     return scores.total - missing_eos_penalty * (~rollouts.finished).float(), scores.terms
-
-
-def check_scores(scores: Tensor, items: Sequence[ScoringItem]) -> None:
-    """One finite number per completion.
-
-    Raises:
-        PreflabError: too few or too many, NaN or infinite; with the first completion it happened to.
-    """
-    if scores.shape != (len(items),):
-        raise PreflabError(
-            f"rewards of shape {tuple(scores.shape)} for {len(items)} completions",
-            f"shape ({len(items)},), one number per completion",
-            "mend the reward",
-        )
-    wrong = (~torch.isfinite(scores)).nonzero().flatten().tolist()
-    if wrong:
-        item = items[wrong[0]]
-        raise PreflabError(
-            f"{len(wrong)} of {len(items)} rewards are not finite; the first is {scores[wrong[0]].item()}, of "
-            f"completion {wrong[0]} {item.text[:60]!r} to {item.prompt.shown[:60]!r}",
-            "finite numbers",
-            "mend the reward; nothing is counted as 0",
-        )
 
 
 def with_rows(rollouts: Rollouts, rows: Sequence[int], new: Rollouts) -> Rollouts:

@@ -29,6 +29,7 @@ from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
 from preflab.models.trunk import Role, Trunk
+from preflab.policy.groups import score_rollouts
 from preflab.policy.ppo_setup import kl_controller, measures_held_out, ppo_optimiser, stop_reason, stopped_before
 from preflab.policy.ppo_statistics import (
     LearningBatch,
@@ -50,7 +51,7 @@ from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
 from preflab.training.order import permutation, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem
+from preflab.training.protocols import Sampler, SampleRequest, Scorer
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 
@@ -192,17 +193,10 @@ def collect(run: PpoRun, step: int) -> Rollouts:
 
 def score(run: PpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
     """Step 2: (B,) rewards, less the penalty for completions that did not end themselves, and the terms they sum."""
-    items = [
-        ScoringItem(prompt, text, sequence.prompt_ids, sequence.completion_ids, "stop" if finished else "length")
-        for prompt, text, sequence, finished in zip(
-            rollouts.prompts, rollouts.texts, rollouts.sequences, rollouts.finished.tolist(), strict=True
-        )
-    ]
-    scores = run.scorer.score(items)
-    total = scores.total - run.settings.missing_eos_penalty * (~rollouts.finished).float()
+    total, terms = score_rollouts(run.scorer, rollouts, missing_eos_penalty=run.settings.missing_eos_penalty)
     if run.settings.bootstrap_truncated:
         total = torch.where(rollouts.finished, total, 0.0)
-    return total, scores.terms
+    return total, terms
 
 
 def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> LearningBatch:

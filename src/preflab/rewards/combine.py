@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from preflab.errors import PreflabError
-from preflab.training.protocols import Scorer, Scores, ScoringItem
+from preflab.training.protocols import Scorer, Scores, ScoringItem, check_scores
 
 TAKEN = ("mean", "std")
 """`reward/mean` and `reward/std` are metrics of the sum."""
@@ -43,6 +43,14 @@ class WeightedSum:
         self.terms = tuple(terms)
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
-        """Scores (B,) of the items; the terms are already multiplied by their weights."""
+        """Scores (B,) of the items; the terms are already multiplied by their weights.
+
+        Raises:
+            PreflabError: a term or the sum is not one finite number per completion; with the term's name.
+        """
         weighted = {term.name: term.weight * term.scorer.score(items).total for term in self.terms}
-        return Scores(torch.stack(list(weighted.values())).sum(0), weighted)
+        for name, values in weighted.items():
+            check_scores(values, items, f"rewards {name}")
+        total = torch.stack(list(weighted.values())).sum(0)
+        check_scores(total, items, "sums of rewards")
+        return Scores(total, weighted)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import multiprocessing
 import numbers
 import os
@@ -28,6 +27,10 @@ from preflab.training.protocols import Scores, ScoringItem
 ONE_BY_ONE = ("prompt", "completion")
 BATCHED = ("prompts", "completions")
 SHOWN_CHARACTERS = 80
+LARGEST = torch.finfo(torch.float32).max
+"""Rewards are kept in float32, where what is larger would be infinite."""
+CAUGHT = (Exception, SystemExit)
+"""What a function may raise: an `exit()` in it must not end the run without a word."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class RewardFunction:
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             try:
                 values.append(self.function(**{name: column[i] for name, column in given.items()}))
-            except Exception as error:
+            except CAUGHT as error:
                 raise self._raised(error, prompt, completion) from error
         return values
 
@@ -94,7 +97,7 @@ class RewardFunction:
             return []
         try:
             values = self.function(**given)
-        except Exception as error:
+        except CAUGHT as error:
             raise self._raised(error, prompts[0], completions[0], more=len(completions) - 1) from error
         values = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(values, Sequence) or isinstance(values, str):
@@ -111,11 +114,12 @@ class RewardFunction:
             value = value.item()
         if not isinstance(value, numbers.Real):
             raise self._wrong(f"gave {value!r}, which is not a number", prompt, completion)
-        if not math.isfinite(value):
-            raise self._wrong(f"gave {float(value)}", prompt, completion)
+        if not abs(value) <= LARGEST:
+            said = f"a number of {len(str(value))} digits" if isinstance(value, int) else f"{float(value):g}"
+            raise self._wrong(f"gave {said}, which is not finite in float32", prompt, completion)
         return float(value)
 
-    def _raised(self, error: Exception, prompt: str, completion: str, more: int = 0) -> PreflabError:
+    def _raised(self, error: BaseException, prompt: str, completion: str, more: int = 0) -> PreflabError:
         batch = f" (first of a batch, {more} more)" if more else ""
         return self._wrong(f"raised {type(error).__name__}: {error}{batch}", prompt, completion)
 

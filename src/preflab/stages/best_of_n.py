@@ -84,8 +84,7 @@ def _rewards(
 ) -> list[float]:
     """One finite reward per completion."""
     from preflab.models.chat import prompt_ids
-    from preflab.policy.groups import check_scores
-    from preflab.training.protocols import ScoringItem
+    from preflab.training.protocols import ScoringItem, check_scores
 
     ids = [prompt_ids(writer.tokenizer, prompt) for prompt in prompts]
     items = [

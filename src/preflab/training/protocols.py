@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import torch
 
+from preflab.errors import PreflabError
 from preflab.records import Prompt
 from preflab.settings.sampling import DecodingSettings
 
@@ -82,3 +83,26 @@ class Scorer(Protocol):
             PreflabError: a reward raised, is NaN or infinite, or is not a number; nothing becomes 0.
         """
         ...
+
+
+def check_scores(scores: torch.Tensor, items: Sequence[ScoringItem], what: str = "rewards") -> None:
+    """One finite number per completion; `what` they are called.
+
+    Raises:
+        PreflabError: too few or too many, NaN or infinite; with the first completion it happened to.
+    """
+    if scores.shape != (len(items),):
+        raise PreflabError(
+            f"{what} of shape {tuple(scores.shape)} for {len(items)} completions",
+            f"shape ({len(items)},), one number per completion",
+            "mend the reward",
+        )
+    wrong = (~torch.isfinite(scores)).nonzero().flatten().tolist()
+    if wrong:
+        item = items[wrong[0]]
+        raise PreflabError(
+            f"{len(wrong)} of {len(items)} {what} are not finite; the first is {scores[wrong[0]].item()}, of "
+            f"completion {wrong[0]} {item.text[:60]!r} to {item.prompt.shown[:60]!r}",
+            "finite numbers",
+            "mend the reward; nothing is counted as 0",
+        )
