@@ -64,7 +64,7 @@ def test_keyword_arguments_take_every_column() -> None:
         (float("nan"), "nan"),
         (float("inf"), "inf"),
         (1e39, "1e\\+39, which is not finite in float32"),
-        (-(10**400), "a number of 402 digits"),
+        (10**400, "inf"),
         ("1.0", "not a number"),
         (None, "not a number"),
         ([1], "not a num"),

@@ -272,6 +272,17 @@ def test_soft_labels_of_one_half_teach_nothing(tmp_path: Path) -> None:
     assert "accuracy/implicit" not in metrics
 
 
+def test_a_step_without_pairs_or_without_verdicts_counts_only_what_it_has(tmp_path: Path) -> None:
+    every = enumerate(groups())
+    mixed = [replace(each, pairs=()) if number % 2 else replace(each, verdicts=()) for number, each in every]
+    losses = [{"kind": "dpo"}, {"kind": "kto"}]
+    run = dpo_run(tmp_path, policy_and_reference(None), data=mixed, num_groups_per_step=1, losses=losses, num_steps=4)
+    train_dpo(run)
+    for row in read_jsonl(tmp_path / "metrics.jsonl"):
+        assert (row["loss/dpo"] == 0.0) != (row["loss/kto"] == 0.0)
+        assert row["loss/total"] == pytest.approx(row["loss/dpo"] + row["loss/kto"])
+
+
 def test_a_falling_chosen_completion_is_an_alarm() -> None:
     rows = [{"step": n, "logratio/chosen": value} for n, value in enumerate((0.0, -0.5, -1.0, -1.0))]
     assert chosen_becomes_unlikely(rows[:3]) is None  # the mean of three is −0.5, above −ln 2

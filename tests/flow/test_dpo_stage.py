@@ -37,6 +37,7 @@ data:
   pairs: {path: pairs.jsonl}
   thumbs: {path: thumbs.jsonl}
   equal: {path: equal.jsonl, skip_bad: true}
+  praise: {path: praise.jsonl}
 stages:
   base: {kind: tiny, text: corpus, num_layers: 1, hidden_size: 32, num_heads: 2, context: 24, num_steps: 5}
   sft: {kind: sft, model: base, data: demonstrations, num_epochs: 40, optimiser: {learning_rate: 1.0e-2}}
@@ -79,6 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for p, polite, plain in questions()
             for text, good in ((polite, True), (plain, False))
         ],
+        "praise": [{"prompt": p, "completion": polite, "label": True} for p, polite, _ in questions()],
         "equal": [{"prompt": p, "chosen": polite, "rejected": polite} for p, polite, _ in questions()],
     }
     for name, rows in files.items():
@@ -207,6 +209,7 @@ def test_an_implicit_reward_needs_its_card_and_its_reference(lines: dict[str, Li
         (["preferences=equal"], "no preferences", "look at where they come from"),
         (["preferences=thumbs"], "60 preferences without a pair to learn from", "kind: kto"),
         (["losses=[{kind: kto}]"], "60 preferences without thumbs", "kind: dpo"),
+        (["preferences=praise", "losses=[{kind: kto}]"], "60 verdicts, none of them bad", "collect both"),
         (
             ["max_tokens=8"],
             "line 1: prompt and completion are 12 tokens (and 119 more completions)",
@@ -214,7 +217,7 @@ def test_an_implicit_reward_needs_its_card_and_its_reference(lines: dict[str, Li
         ),
         (["watch.decoding.max_new_tokens=20"], "watch.decoding.max_new_tokens 20", "watch.num_samples to 0"),
     ],
-    ids=["equal texts", "thumbs for pairs", "pairs for thumbs", "too long", "no room for samples"],
+    ids=["equal texts", "thumbs for pairs", "pairs for thumbs", "good alone", "too long", "no room for samples"],
 )
 def test_bad_input_is_named(folder: Path, lines: dict[str, Line], changes: list[str], found: str, do: str) -> None:
     recipe = load_recipe(folder / "recipe.yaml", [f"stages.dpo.{change}" for change in changes])

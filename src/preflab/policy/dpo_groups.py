@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from preflab.maths.dpo import Pairs, Side, Verdicts
-from preflab.training.batches import Sequence
+from preflab.training.batches import Sequence, whole_group_batches
 from preflab.training.shared_prompts import packed_rows, row_length
 
 
@@ -69,10 +69,10 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, groups: Seq[Group]) -> Weights:
-        """Those of one optimiser step."""
+        """Those of one optimiser step; 1 where it has none of a kind, so that its loss is 0 and not 0 / 0."""
         return cls(
-            sum(pair.weight for group in groups for pair in group.pairs),
-            sum(verdict.weight for group in groups for verdict in group.verdicts),
+            sum(pair.weight for group in groups for pair in group.pairs) or 1.0,
+            sum(verdict.weight for group in groups for verdict in group.verdicts) or 1.0,
         )
 
 
@@ -121,23 +121,11 @@ def with_reference(groups: Seq[Group], logps: Tensor) -> list[Group]:
 
 
 def group_batches(groups: Seq[Group], tokens_per_batch: int, longest_row: int | None = None) -> list[list[int]]:
-    """Index lists of groups whose padded size (rows × longest row) stays within the budget.
+    """Index lists of groups within the budget, each whole, by `whole_group_batches`.
 
-    A group beyond the budget stands alone. Sorted by their longest row, so that little is padding. `longest_row`: the
-    completions of a group share rows up to this length; None: each has a row of its own.
+    `longest_row`: the completions of a group share rows up to this length; None: each has a row of its own.
     """
-    sizes = [_rows_of(group, longest_row) for group in groups]
-    batches: list[list[int]] = []
-    rows = 0
-    for index in sorted(range(len(groups)), key=lambda i: -sizes[i][1]):
-        num = sizes[index][0]
-        if batches and sizes[batches[-1][0]][1] * (rows + num) <= tokens_per_batch:
-            batches[-1].append(index)
-            rows += num
-        else:
-            batches.append([index])
-            rows = num
-    return batches
+    return whole_group_batches([_rows_of(group, longest_row) for group in groups], tokens_per_batch)
 
 
 def _rows_of(group: Group, longest_row: int | None) -> tuple[int, int]:

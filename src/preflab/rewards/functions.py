@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import multiprocessing
 import numbers
 import os
@@ -114,10 +115,13 @@ class RewardFunction:
             value = value.item()
         if not isinstance(value, numbers.Real):
             raise self._wrong(f"gave {value!r}, which is not a number", prompt, completion)
-        if not abs(value) <= LARGEST:
-            said = f"a number of {len(str(value))} digits" if isinstance(value, int) else f"{float(value):g}"
-            raise self._wrong(f"gave {said}, which is not finite in float32", prompt, completion)
-        return float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not abs(number) <= LARGEST:
+            raise self._wrong(f"gave {number:g}, which is not finite in float32", prompt, completion)
+        return number
 
     def _raised(self, error: BaseException, prompt: str, completion: str, more: int = 0) -> PreflabError:
         batch = f" (first of a batch, {more} more)" if more else ""

@@ -31,7 +31,7 @@ from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_
 from preflab.rewards.rankings import Ranking
 from preflab.rewards.score import reward_scores
 from preflab.settings.learning import RewardSettings
-from preflab.training.batches import Sequence, collate, token_budget_batches
+from preflab.training.batches import Sequence, collate, token_budget_batches, whole_group_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
@@ -72,22 +72,9 @@ def ranking_loss(
 
 
 def whole_ranking_batches(rankings: Seq[Ranking], tokens_per_batch: int) -> list[list[int]]:
-    """Index lists of rankings whose padded size (completions × longest) stays within the budget.
-
-    A ranking beyond the budget stands alone. Sorted by their longest completion, so that little is padding.
-    """
-    longest = [max(len(s) for s in ranking.sequences) for ranking in rankings]
-    batches: list[list[int]] = []
-    rows = 0
-    for index in sorted(range(len(rankings)), key=lambda i: -longest[i]):
-        num = len(rankings[index].sequences)
-        if batches and longest[batches[-1][0]] * (rows + num) <= tokens_per_batch:
-            batches[-1].append(index)
-            rows += num
-        else:
-            batches.append([index])
-            rows = num
-    return batches
+    """Index lists of rankings within the budget, each whole, by `whole_group_batches`."""
+    sizes = [(len(ranking.sequences), max(len(s) for s in ranking.sequences)) for ranking in rankings]
+    return whole_group_batches(sizes, tokens_per_batch)
 
 
 def raw_scores(model: Any, sequences: Seq[Sequence], pad_id: int, device: torch.device | str) -> Tensor:

@@ -134,6 +134,13 @@ def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: in
             "completions that were called good or bad one by one",
             "collect thumbs or Likert scores, or learn from pairs with `losses: [{kind: dpo}]`",
         )
+    said = [verdict.up for group in groups for verdict in group.verdicts]
+    if settings.learns_verdicts and (min(said) >= 0.5 or max(said) <= 0.5):
+        raise PreflabError(
+            f"{num} with {len(said)} verdicts, none of them {'bad' if min(said) >= 0.5 else 'good'}",
+            "completions that were called good and others that were called bad",
+            "collect both, or lower verdicts.good_from or raise verdicts.bad_to; of good ones alone stage sft learns",
+        )
 
 
 def _refuse_unfit(groups: Sequence[Group], data: PreferenceData, max_tokens: int) -> None:

@@ -117,6 +117,29 @@ def token_budget_batches(lengths: Seq[int], tokens_per_batch: int) -> list[list[
     return batches
 
 
+def whole_group_batches(sizes: Seq[tuple[int, int]], tokens_per_batch: int) -> list[list[int]]:
+    """Index lists of groups of rows, each kept whole, whose padded size (rows × longest row) stays within the budget.
+
+    sizes: (rows, tokens of the longest row) of each group. A group beyond the budget stands alone. Sorted by the
+    longest row, so that little is padding.
+
+    Example:
+        >>> whole_group_batches([(2, 3), (1, 9), (3, 3)], tokens_per_batch=15)
+        [[1], [0, 2]]
+    """
+    batches: list[list[int]] = []
+    rows = 0
+    for index in sorted(range(len(sizes)), key=lambda i: -sizes[i][1]):
+        num = sizes[index][0]
+        if batches and sizes[batches[-1][0]][1] * (rows + num) <= tokens_per_batch:
+            batches[-1].append(index)
+            rows += num
+        else:
+            batches.append([index])
+            rows = num
+    return batches
+
+
 def _policy_tokens(sequence: Sequence) -> tuple[bool, ...]:
     return sequence.policy_tokens or (True,) * len(sequence.completion_ids)
 
