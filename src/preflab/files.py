@@ -82,11 +82,23 @@ def read_json(path: Path) -> Any:
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row to a JSON-lines file."""
+    """Append one row to a JSON-lines file; a torn last line, left by a run that was killed, makes room for it."""
     with readable_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _cut_torn_line(path)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Cut a file back to the end of its last whole line."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,21 @@ def test_a_judge_needs_criteria_and_is_one_source() -> None:
     assert RewardSource(judge=judge, criteria={"tone": 1.0}).judge == judge
     with pytest.raises(ValueError, match="a judge needs `criteria`"):
         RewardSource(judge=judge)
-    with pytest.raises(ValueError, match="a judge needs `criteria`"):
+    with pytest.raises(ValueError, match="criteria is for a reward by `judge`"):
         RewardSource(function="a:b", criteria={"tone": 1.0})
     with pytest.raises(ValueError, match="give one of them"):
         RewardSource(judge=judge, criteria={"tone": 1.0}, function="a:b")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"model": "rm", "timeout_s": 3.0}, "timeout_s is for a reward by `function`"),
+        ({"function": "a:b", "class_label": "good"}, "class_label is for a reward by `model`"),
+        ({"function": "a:b", "std_coef": 2.0}, "std_coef is for a reward by `ensemble`"),
+        ({"model": "rm", "calibration": "ai"}, "calibration is for a reward by `judge`"),
+    ],
+)
+def test_a_setting_that_the_source_does_not_read_is_refused(source: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        RewardSource(**source)

@@ -95,6 +95,9 @@ def test_it_goes_on_where_it_stopped(folder: Path) -> None:
         well.append(True)
         lines = {line.name: line for line in run(recipe)}
         assert len(server.asked) == asked + 36 - 12
+        # Both starts are paid for; the call that was refused gave no tokens.
+        usage = json.loads((lines["ai"].folder / "ai_judge.json").read_text())["usage"]
+        assert usage["num_calls"] == 14 + 24
     assert lines["ai"].summary.startswith("6 tasks judged by an AI")
 
 
@@ -111,6 +114,41 @@ def test_it_rates_by_criterion_on_peoples_scale(folder: Path) -> None:
         assert line["error_after"] <= line["error_before"] + 1e-9
         expected = line["intercept"] + line["slope"] * rows[0]["points"]["brevity"]
         assert rows[0]["score"] == pytest.approx(expected)
+
+
+def test_points_outlive_a_kill_between_them_and_their_judgment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = ["stages.ai.way=likert", "stages.ai.criteria={brevity: 1.0}", "stages.ai.people=null"]
+    put = Workspace.put
+
+    def killed(self: Workspace, records: Any) -> Any:
+        done = put(self, records)
+        if any(getattr(record, "labeler_kind", "") == "ai" for record in records):
+            raise KeyboardInterrupt  # right after the first judgment is stored
+        return done
+
+    with chat_server(shorter) as server:
+        recipe = recipe_at(folder, server, *changes, "stages.prefs.judgments=labels")
+        monkeypatch.setattr(Workspace, "put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, until=["ai"])
+        monkeypatch.setattr(Workspace, "put", put)
+        lines = {line.name: line for line in run(recipe, until=["ai"])}
+        assert len(server.asked) == 18
+    assert len((lines["ai"].folder / "scores.jsonl").read_text().splitlines()) == 18
+
+
+def test_a_judge_that_never_answers_in_the_form_asked_for_is_refused(folder: Path) -> None:
+    def prose(body: dict[str, Any], number: int) -> Answer:
+        return Answer("I like both.")
+
+    with chat_server(prose) as server:
+        recipe = recipe_at(folder, server)
+        with pytest.raises(PreflabError, match="answers cannot be read"):
+            run(recipe)
+        (folder / "prompts.jsonl").write_text('{"prompt": "a bee"}\n')
+        few = ["stages.answers.num_completions=2", "stages.ai.people=null", "stages.prefs.judgments=labels"]
+        with pytest.raises(PreflabError, match="none of 1 tasks was judged"):  # too few answers to speak of a share
+            run(recipe_at(folder, server, *few), until=["ai"])
 
 
 def test_a_local_model_judges_without_writing(folder: Path) -> None:
@@ -130,6 +168,8 @@ def test_a_local_model_judges_without_writing(folder: Path) -> None:
     [
         ("stages.ai.judge={}", "either a `model` or an `endpoint`"),
         ("stages.ai.way=likert", "likert needs `criteria`"),
+        ("stages.ai.criteria={tone: 1.0}", "nothing would read them"),
+        ("stages.ai.judge.tie_width=0.1", "tie_width is for a local"),
         ("stages.ai.judge.endpoint.base_ulr=x", "unknown setting"),
     ],
 )

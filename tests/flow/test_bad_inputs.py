@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from preflab.cli import run_command
-from preflab.files import read_jsonl
+from preflab.files import append_jsonl, read_jsonl
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.store.workspace import Workspace
 from preflab.training import state
@@ -368,3 +368,14 @@ def flip_last_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def test_a_line_torn_by_a_kill_makes_room_for_the_next(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"n": 1}\n{"n": 2, "text": "ha')
+    assert read_jsonl(rows) == [{"n": 1}]
+    append_jsonl(rows, {"n": 2})
+    assert read_jsonl(rows) == [{"n": 1}, {"n": 2}]
+    rows.write_text('{"n": 1')
+    append_jsonl(rows, {"n": 1})
+    assert read_jsonl(rows) == [{"n": 1}]

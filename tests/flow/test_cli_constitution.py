@@ -93,3 +93,15 @@ def test_bad_input(folder: Path, words: list[str], said: str, capsys: pytest.Cap
         run_command(["constitution", *words])
     assert left.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_prefer_writes_no_empty_file_for_a_judge_that_cannot_be_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with chat_server(lambda body, number: Answer("Both are fine.")) as server:
+        asked = ["constitution", "prefer", "rows.jsonl", "--base-url", server.url, "--judge", "m"]
+        with pytest.raises(SystemExit) as left:
+            run_command(asked)
+    assert left.value.code == 2
+    assert "none of 2 rows could be compared" in capsys.readouterr().err
+    assert not (folder / "rows.preferred.jsonl").exists()

@@ -148,6 +148,12 @@ def prefer(
                     unread += 1
                     continue
                 made.append({**row, "principle": principle.name, "ranks": list(ranking[0]), "reasons": ranking[1]})
+        if unread and not made:
+            raise PreflabError(
+                f"{file}: none of {unread} rows could be compared: no answer of the judge could be read",
+                "a last line such as `VERDICT: A`",
+                "take a judge that follows instructions, or a local one, which is asked by likelihood",
+            )
         if unread:
             speaker.say(f"{unread} rows left out: the judge could not be read")
         _leave(speaker, made, out or file.with_name(f"{file.stem}.preferred.jsonl"), "rankings")

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from preflab.errors import PreflabError
 RETRIED = (408, 409, 429, 500, 502, 503, 504, 529)
 """Answers that may be another one in a moment."""
 LONGEST_WAIT = 60.0
+COUNTS = ("num_calls", "num_retries", "prompt_tokens", "completion_tokens", "seconds")
 
 Messages = Sequence[dict[str, str]]
 """[{"role": "system" | "user" | "assistant", "content": text}]."""
@@ -62,6 +63,16 @@ class Usage:
         """Count one call that has to be made again."""
         with self.lock:
             self.num_retries += 1
+
+    def to_json(self) -> dict[str, float]:
+        """The counts by name."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    def go_on(self, counts: Mapping[str, float]) -> None:
+        """Count from what `to_json` gave when the run was last going."""
+        with self.lock:
+            for name in COUNTS:
+                setattr(self, name, counts[name])
 
     def cost(self, per_million_prompt: float, per_million_completion: float) -> float:
         """Money, in the unit of the prices."""

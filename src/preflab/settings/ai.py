@@ -44,6 +44,8 @@ class JudgeSource(Settings):
         """Either of the two, not both."""
         if (self.model is None) == (self.endpoint is None):
             raise ValueError("a judge is either a `model` or an `endpoint`: give one of the two")
+        if self.endpoint is not None and self.tie_width:
+            raise ValueError("tie_width is for a local `model`: an endpoint says itself what is a tie")
         return self
 
 
@@ -84,6 +86,10 @@ class AiJudgeSettings(StageSettings):
             raise ValueError("constitution is given but by_principle is off: nothing would read it")
         if self.by_principle and self.way != "ranking":
             raise ValueError("by_principle compares completions: it needs way: ranking")
+        if self.by_principle and self.question != type(self).model_fields["question"].default:
+            raise ValueError("question is given with by_principle: each principle asks its own, nothing would read it")
+        if self.way == "ranking" and self.criteria:
+            raise ValueError("criteria are for way: likert; a ranking answers `question`, nothing would read them")
         if self.way == "likert" and not self.criteria:
             raise ValueError("likert needs `criteria`, such as {helpfulness: 1.0}")
         unknown = sorted(self.scale_ends.keys() - self.criteria.keys())

@@ -14,6 +14,21 @@ from preflab.settings.sampling import DecodingSettings
 HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
 
 
+SOURCES = ("model", "ensemble", "function", "implicit", "judge")
+READ_BY = {
+    "criteria": "judge",
+    "scale_ends": "judge",
+    "calibration": "judge",
+    "combine": "ensemble",
+    "std_coef": "ensemble",
+    "reference": "ensemble",
+    "timeout_s": "function",
+    "class_label": "model",
+    "class_output": "model",
+}
+"""Settings that one source of a reward alone reads."""
+
+
 class RewardSource(Settings):
     """One term of the reward: a reward model, an ensemble, a classifier, a function or an AI judge, with its weight."""
 
@@ -75,9 +90,13 @@ class RewardSource(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> RewardSource:
-        sources = (self.model, self.function, self.implicit, self.judge, self.ensemble or None)
-        if sum(source is not None for source in sources) != 1:
+        if sum(bool(getattr(self, name)) for name in SOURCES) != 1:
             raise ValueError("a reward is a `model`, `ensemble`, `function`, `implicit` or `judge`: give one of them")
+        given = next(name for name in SOURCES if getattr(self, name))
+        fields = type(self).model_fields
+        unread = [n for n, source in READ_BY.items() if source != given and getattr(self, n) != fields[n].default]
+        if unread:
+            raise ValueError(f"{unread[0]} is for a reward by `{READ_BY[unread[0]]}`: nothing would read it here")
         if (self.judge is None) != (not self.criteria):
             raise ValueError("a judge needs `criteria`, such as {helpfulness: 1.0}, and nothing else takes them")
         if self.ensemble and (len(self.ensemble) < 2 or self.reference is None):

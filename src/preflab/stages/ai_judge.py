@@ -6,6 +6,8 @@ judgments.json  {"campaign_id", "judgment_ids"}, as of the stage `judge`
 ai_judge.json   {"schema": 1, "judge": {…}, "num_tasks", "num_judged", "num_unread", "ties": share or null,
                  "usage": {"num_calls", "num_retries", "prompt_tokens", "completion_tokens", "seconds", "cost"},
                  "people": null or {"stage", "num_both", "agreement": share, "calibration": {criterion: {…}}}}
+points.jsonl    likert only, as they come: {"completion_id", "points": {criterion: number or null}}
+usage.json      what was asked of an endpoint so far, all starts of the stage together
 scores.jsonl    likert only: {"completion_id", "points": {criterion: number}, "score": weighted, on people's scale
                 where that could be fitted}
 """
@@ -18,7 +20,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import read_json, write_json, write_text
+from preflab.errors import PreflabError
+from preflab.files import append_jsonl, read_json, read_jsonl, write_json, write_text
 from preflab.records import (
     Answer,
     Campaign,
@@ -41,11 +44,12 @@ if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
     from preflab.labelers.ai import Judge
     from preflab.labelers.calibration import Calibration
+    from preflab.labelers.endpoint import Usage
     from preflab.labelers.questions import Wording
 
 VERSION = 1
 
-FIGURES, SCORES = "ai_judge.json", "scores.jsonl"
+FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl", "usage.json"
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -63,19 +67,27 @@ def run(ctx: StageContext) -> StageResult:
     done = {j.task_id: j for j in ctx.workspace.judgments(campaign_id=campaign.id) if j.labeler_id == labeler.id}
     texts = {completion.id: completion.text for completion in completions}
     prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    points: dict[str, dict[str, float | None]] = _kept_points(ctx)
+    points = {row["completion_id"]: row["points"] for row in read_jsonl(ctx.folder / POINTS)}
+    usage = _usage_so_far(ctx, judge)
     with ctx.progress(ctx.name, total=len(tasks), done=len(done)) as bar:
         for task in tasks:
             if task.id in done:
                 continue
             question, said = _question(ctx, constitution, task)
-            found = _judged(judge, settings, task, labeler, prompts[task.prompt_id], texts, points, question, said)
+            try:
+                found, given = _judged(judge, settings, task, labeler, prompts[task.prompt_id], texts, question, said)
+            finally:
+                if usage is not None:
+                    write_json(ctx.folder / USAGE, usage.to_json())
+            for completion_id, row in given.items():  # before the judgment: what is judged is not asked again
+                append_jsonl(ctx.folder / POINTS, {"completion_id": completion_id, "points": row})
+            points |= given
             if found is not None:
                 ctx.workspace.put([found])
                 done[task.id] = found
-            write_json(ctx.folder / "points.json", points)
             bar.advance(1)
     judgments = [done[task.id] for task in tasks if task.id in done]
+    _refuse_silence(ctx, tasks, judgments)
     ids = sorted(judgment.id for judgment in judgments)
     write_json(ctx.folder / JUDGMENTS, {"campaign_id": campaign.id, "judgment_ids": ids})
     report = _report(ctx, judge, about, tasks, judgments, points)
@@ -135,28 +147,28 @@ def _judged(
     labeler: Labeler,
     prompt: Prompt,
     texts: Mapping[str, str],
-    points: dict[str, dict[str, float | None]],
     question: str,
     said: str,
-) -> Judgment | None:
-    """One judgment; None where the judge could not be read: nothing is made up in its place."""
+) -> tuple[Judgment | None, dict[str, dict[str, float | None]]]:
+    """One judgment, None where the judge could not be read: nothing is made up in its place; and points given."""
     from preflab.labelers.ai import judge_ranking, judge_ratings
 
     shown = [texts[i] for i in task.completion_ids]
+    points: dict[str, dict[str, float | None]] = {}
     answer: Answer
     if settings.way == "ranking":
         ranking = judge_ranking(judge, question, prompt.shown, shown)
         if ranking is None:
-            return None
+            return None, points
         answer, why = RankingAnswer(ranking[0]), ranking[1]
     else:
         scores, why = judge_ratings(judge, list(settings.criteria), prompt.shown, shown, settings.scale_ends.get)
         for place, completion_id in enumerate(task.completion_ids):
             points[completion_id] = {name: given[place] for name, given in scores.items()}
         if not any(point is not None for given in scores.values() for point in given):
-            return None
+            return None, points
         answer = LikertAnswer({name: tuple(_whole(point) for point in given) for name, given in scores.items()})
-    return Judgment(
+    judgment = Judgment(
         content_id("judgment", {"task": task.id, "labeler": labeler.id}),
         task.campaign_id,
         task.id,
@@ -171,15 +183,33 @@ def _judged(
         note=(said + why)[:20_000],
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    return judgment, points
 
 
 def _whole(point: float | None) -> int | None:
     return None if point is None else min(5, max(1, round(point)))
 
 
-def _kept_points(ctx: StageContext) -> dict[str, dict[str, float | None]]:
-    path = ctx.folder / "points.json"
-    return read_json(path) if path.exists() else {}
+def _usage_so_far(ctx: StageContext, judge: Judge) -> Usage | None:
+    """An endpoint's counts, going on from those of earlier starts of this stage; None: nothing is counted."""
+    from preflab.labelers.ai import EndpointJudge
+
+    if not isinstance(judge, EndpointJudge):
+        return None
+    path = ctx.folder / USAGE
+    if path.exists():
+        judge.endpoint.usage.go_on(read_json(path))
+    return judge.endpoint.usage
+
+
+def _refuse_silence(ctx: StageContext, tasks: Sequence[Task], judgments: Sequence[Judgment]) -> None:
+    """A judge of whom nothing could be read is no judge."""
+    if not judgments:
+        raise PreflabError(
+            f"stage {ctx.name}: none of {len(tasks)} tasks was judged: no answer of the judge could be read",
+            "a last line such as `VERDICT: A` or `SCORE: 4`",
+            "take a model that follows instructions, raise max_tokens, or judge by label probabilities",
+        )
 
 
 def _report(
@@ -202,14 +232,7 @@ def _report(
     usage = None
     if isinstance(judge, EndpointJudge) and settings.judge.endpoint is not None:
         used, prices = judge.endpoint.usage, settings.judge.endpoint
-        usage = {
-            "num_calls": used.num_calls,
-            "num_retries": used.num_retries,
-            "prompt_tokens": used.prompt_tokens,
-            "completion_tokens": used.completion_tokens,
-            "seconds": used.seconds,
-            "cost": used.cost(prices.price_prompt, prices.price_completion),
-        }
+        usage = {**used.to_json(), "cost": used.cost(prices.price_prompt, prices.price_completion)}
     ties = [_share_of_ties(j.answer) for j in judgments if isinstance(j.answer, RankingAnswer)]
     report: dict[str, Any] = {
         "schema": 1,
