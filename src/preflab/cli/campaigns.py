@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.asking import prioritise
 from preflab.cli.campaign_inputs import changes_of, criteria_of, groups_of, text_of
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
@@ -48,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
         "pause": pause,
         "open": reopen,
         "close": close,
+        "prioritise": prioritise,
     }
     for name, function in commands.items():
         group.command(name, help=function.__doc__, short_help=short_help(function.__doc__))(function)

@@ -1,0 +1,88 @@
+"""`campaign prioritise`: which task of a campaign is asked first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from preflab.cli.labelling import workspace_folder_of
+from preflab.cli.speaking import (
+    DEFAULT_RECIPE,
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    WorkspaceOption,
+    command,
+    speaking,
+)
+from preflab.errors import PreflabError
+
+if TYPE_CHECKING:
+    from preflab.store.workspace import Workspace
+
+BY = "command line"
+SCORED_TOGETHER = 512
+"""Completions between two updates of the progress bar; never changes a score."""
+
+
+def prioritise(
+    campaign: Annotated[str, typer.Argument(help="The campaign's name or id.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", help="A reward stage or a reward model's folder; twice or more: where they disagree."),
+    ] = None,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask first what is most worth asking: pairs the labels leave close, and where reward models disagree."""
+    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.models import model_place
+    from preflab.labelling.prioritise import prioritise as put_in_order
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker:
+        if by is not None and len(by) < 2:
+            raise PreflabError(
+                "--by with one reward model", "two of them or more, which can disagree", "train one with another seed"
+            )
+        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+            view = campaign_named(store, campaign)
+            scores = None
+            if by:
+                scores = _scores(
+                    store, view.campaign.id, by, lambda ref: model_place(ref, recipe, set_ or [], workspace)
+                )
+            num = put_in_order(store, view.campaign.id, BY, scores)
+        models = f", and by where {len(by)} reward models disagree" if by else ""
+        speaker.say(f"{num} tasks of {view.campaign.name} in order, by how close their pairs are{models}")
+        speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
+
+
+def _scores(
+    store: Workspace, campaign_id: str, models: Sequence[str], place: Callable[[str], Path | str]
+) -> dict[str, list[float]]:
+    """Completion → its score by each reward model."""
+    from preflab.progress import progress
+    from preflab.rewards.sources import make_scorer
+    from preflab.settings.ppo import RewardSource
+    from preflab.training.protocols import ScoringItem
+
+    ids = sorted({i for task in store.tasks(campaign_id=campaign_id) for i in task.completion_ids})
+    completions = store.completions(ids)
+    prompts = {prompt.id: prompt for prompt in store.prompts(sorted({c.prompt_id for c in completions}))}
+    items = [ScoringItem(prompts[c.prompt_id], c.text, finish_reason=c.finish_reason) for c in completions]
+    columns: list[list[Any]] = []
+    with progress("score", len(items) * len(models)) as bar:
+        for model in models:
+            scorer, column = make_scorer([RewardSource(model=model)], place), []
+            for start in range(0, len(items), SCORED_TOGETHER):
+                part = items[start : start + SCORED_TOGETHER]
+                column += scorer.score(part).total.tolist()
+                bar.advance(len(part))
+            columns.append(column)
+    return {completion: list(scores) for completion, *scores in zip(ids, *columns, strict=True)}
