@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from preflab.errors import PreflabError, nearest
 from preflab.files import write_text
 from preflab.recipe import Recipe
-from preflab.stages import resumable, stage_module
+from preflab.stages import check_before, resumable, stage_module
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.plan import Step, before, output, plan, state_of
 from preflab.stages.processes import Processes
@@ -86,7 +86,8 @@ def run(
         steps = plan(recipe, folder / "runs", counts)
         wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
         for name in wanted:
-            state_of(steps[name])  # refuses what cannot be, before anything is counted or run
+            if state_of(steps[name]) != "done":  # both refuse what cannot be, before anything is counted or run
+                check_before(recipe, name)
         for name in only:
             _check_inputs(steps, name)
         processes.agree()  # all have planned with the counts as they were

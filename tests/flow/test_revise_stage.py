@@ -127,3 +127,18 @@ def test_more_examples_than_there_are(folder: Path) -> None:
     changes = ["stages.base.context=200", "stages.revised.num_examples=2"]
     with pytest.raises(PreflabError, match="the constitution has 0 examples"):
         run(load_recipe(folder / "recipe.yaml", changes))
+
+
+@pytest.mark.parametrize("stage", ["revised", "labels"])
+def test_an_empty_principle_is_found_before_anything_has_run(folder: Path, stage: str, tmp_path: Path) -> None:
+    (folder / "empty.yaml").write_text(CONSTITUTION.replace('"which is kinder ?"', '" "'))
+    recipe = load_recipe(folder / "recipe.yaml", ["stages.base.context=200", f"stages.{stage}.constitution=empty.yaml"])
+    with pytest.raises(PreflabError, match=r"empty.yaml, principles.1.comparison: is empty"):
+        run(recipe, workspace=tmp_path)
+    assert [path.name for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")] == []
+
+
+def test_a_request_beyond_the_context_is_named_by_its_prompt(folder: Path) -> None:
+    changes = ["stages.base.context=200", "stages.revised.max_new_tokens=190"]
+    with pytest.raises(PreflabError, match=r"the critique request for prompts.jsonl, line 1: a prompt of"):
+        run(load_recipe(folder / "recipe.yaml", changes), until=["revised"])

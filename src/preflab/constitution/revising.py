@@ -115,7 +115,7 @@ def critique_request(layout: Layout, examples: Sequence[Example], one: Revised, 
         for e in examples
     ]
     asked = filled(layout.critique, prompt=one.prompt.shown, answer=one.last, critique_request=principle.critique)
-    return Prompt.make(text=layout.separator.join([*shown, asked]))
+    return _request(layout, [*shown, asked], f"the critique request for {one.prompt.source or one.prompt.id}")
 
 
 def revision_request(
@@ -132,4 +132,8 @@ def revision_request(
     asked = filled(
         layout.revision, prompt=one.prompt.shown, answer=one.last, critique=critique.strip(), revision_request=request
     )
-    return Prompt.make(text=layout.separator.join([*shown, asked]))
+    return _request(layout, [*shown, asked], f"the revision request for {one.prompt.source or one.prompt.id}")
+
+
+def _request(layout: Layout, texts: Sequence[str], source: str) -> Prompt:
+    return Prompt.make(text=layout.separator.join(texts), source=source)

@@ -91,6 +91,8 @@ def complaint(
     if first["type"] == "missing":
         field = model_at(model, first["loc"][:-1]).model_fields[str(first["loc"][-1])]
         return PreflabError(f"{where} is missing", field.description or "it has no default", show)
+    if first["type"] == "value_error":  # settings that do not fit together, in their own words
+        return PreflabError(f"{where}: {str(first['msg']).removeprefix('Value error, ')}", "settings that agree", show)
     expected = " or ".join(dict.fromkeys(_expected(e) for e in found if _same_place(e, first, raw)))
     return PreflabError(f"{where}: {kind(first['input'])}", f"expected {expected}", show)
 

@@ -5,6 +5,7 @@ A stage module is light to import: it says what it is, and brings torch and the 
     VERSION = 1                                  raise it when the same settings give another result: old runs go stale
     resumable = ("num_steps",)                   settings left out of the key, because more of them just continues
     distributed = True                           all processes of a launch run it together (default: the main one alone)
+    def check(recipe, settings) -> None          what can be refused before anything has run (default: nothing)
     needs_torch = True                           False: threads and seeds of torch are left alone (default True)
     def run(ctx: StageContext) -> StageResult    called again with the same folder after an interruption
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import Protocol, cast
 
+from preflab.recipe import Recipe
 from preflab.stages.base import StageContext, StageResult
 
 MODULES: dict[str, str] = {
@@ -60,3 +62,14 @@ def stage_module(kind: str) -> StageModule:
 def resumable(kind: str) -> tuple[str, ...]:
     """The settings of a kind that are left out of its key."""
     return tuple(getattr(stage_module(kind), "resumable", ()))
+
+
+def check_before(recipe: Recipe, name: str) -> None:
+    """What a stage refuses of its settings and files before anything has run.
+
+    Raises:
+        PreflabError: what its module's `check` finds.
+    """
+    check = getattr(stage_module(recipe.kind(name)), "check", None)
+    if check is not None:
+        check(recipe, recipe.stages[name])

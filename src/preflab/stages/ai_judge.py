@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import append_jsonl, read_json, read_jsonl, write_json, write_text
+from preflab.recipe import Recipe
 from preflab.records import (
     Answer,
     Campaign,
@@ -59,7 +60,7 @@ def run(ctx: StageContext) -> StageResult:
     settings: AiJudgeSettings = ctx.settings
     completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
     campaign, tasks = _campaign(ctx, completions)
-    constitution = _constitution(ctx)
+    constitution = _constitution(ctx.recipe, settings)
     judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.device.dtype, wording=wording_of(constitution))
     about = described(settings.judge, judge)
     labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
@@ -113,14 +114,20 @@ def _campaign(ctx: StageContext, completions: Sequence[Completion]) -> tuple[Cam
     ]
 
 
-def _constitution(ctx: StageContext) -> Constitution | None:
-    """The principles that judge, where the recipe says so."""
-    from preflab.constitution.principles import read_constitution
+def check(recipe: Recipe, settings: AiJudgeSettings) -> None:
+    """A constitution without an empty principle.
 
-    settings: AiJudgeSettings = ctx.settings
-    if not settings.by_principle:
-        return None
-    return read_constitution(ctx.recipe.resolve(settings.constitution) if settings.constitution else None)
+    Raises:
+        PreflabError: what is wrong with it, before anything has run.
+    """
+    _constitution(recipe, settings)
+
+
+def _constitution(recipe: Recipe, settings: AiJudgeSettings) -> Constitution | None:
+    """The principles that judge, where the recipe says so."""
+    from preflab.stages.revise import constitution_of
+
+    return constitution_of(recipe, settings.constitution) if settings.by_principle else None
 
 
 def wording_of(constitution: Constitution | None) -> Wording:

@@ -29,7 +29,8 @@ def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
 
     def write(what: str, prompts: Sequence[Prompt]) -> list[str]:
         asked = [
-            PromptRecord.make(messages=(Message("user", p.text),)) if chat and not p.messages else p for p in prompts
+            PromptRecord.make(messages=(Message("user", p.text),), source=p.source) if chat and not p.messages else p
+            for p in prompts
         ]
         writer.check(asked)
         distinct = list({p.id: p for p in asked}.values())

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
+from preflab.recipe import Recipe
 from preflab.settings.constitution import ReviseSettings
 from preflab.settings.sampling import DecodingSettings, SampleSettings
 from preflab.stages.base import StageContext, StageResult
@@ -39,8 +40,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.stages.requests import writing
 
     settings: ReviseSettings = ctx.settings
-    constitution = constitution_of(ctx, settings.constitution)
-    _check_examples(settings, constitution)
+    constitution = constitution_of(ctx.recipe, settings.constitution)
     prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
     done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / REVISIONS)}
     missing = [prompt for prompt in prompts if prompt.id not in done]
@@ -64,11 +64,26 @@ def run(ctx: StageContext) -> StageResult:
     return _result(rows, constitution)
 
 
-def constitution_of(ctx: StageContext, path: str | None) -> Constitution:
+def check(recipe: Recipe, settings: ReviseSettings) -> None:
+    """A constitution without an empty principle, and with as many examples as are asked for.
+
+    Raises:
+        PreflabError: what is wrong with it, before anything has run.
+    """
+    constitution = constitution_of(recipe, settings.constitution)
+    if settings.num_examples > len(constitution.examples):
+        raise PreflabError(
+            f"num_examples is {settings.num_examples}, and the constitution has {len(constitution.examples)} examples",
+            "at most as many as there are",
+            "write more examples into the constitution, or lower num_examples",
+        )
+
+
+def constitution_of(recipe: Recipe, path: str | None) -> Constitution:
     """The constitution a setting names, or preflab's own."""
     from preflab.constitution.principles import read_constitution
 
-    return read_constitution(ctx.recipe.resolve(path) if path else None)
+    return read_constitution(recipe.resolve(path) if path else None)
 
 
 def _writer(ctx: StageContext) -> Writer:
@@ -79,15 +94,6 @@ def _writer(ctx: StageContext) -> Writer:
     decoding = {name: getattr(settings, name) for name in DecodingSettings.model_fields}
     one_each = SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
     return Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.device.dtype)
-
-
-def _check_examples(settings: ReviseSettings, constitution: Constitution) -> None:
-    if settings.num_examples > len(constitution.examples):
-        raise PreflabError(
-            f"num_examples is {settings.num_examples}, and the constitution has {len(constitution.examples)} examples",
-            "at most as many as there are",
-            "write more examples into the constitution, or lower num_examples",
-        )
 
 
 def _row(one: Revised) -> dict[str, Any]:
