@@ -12,8 +12,8 @@ import os
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -85,9 +85,10 @@ def run(
         counts = FreshCounts(folder / "runs", fresh)
         steps = plan(recipe, folder / "runs", counts)
         wanted = [name for name in (before(steps, until) if until else steps) if not only or name in only]
-        for name in wanted:
-            if state_of(steps[name]) != "done":  # both refuse what cannot be, before anything is counted or run
-                check_before(recipe, name)
+        with _functions_found(recipe):
+            for name in wanted:
+                if state_of(steps[name]) != "done":  # both refuse what cannot be, before anything is counted or run
+                    check_before(recipe, name)
         for name in only:
             _check_inputs(steps, name)
         processes.agree()  # all have planned with the counts as they were
@@ -105,6 +106,16 @@ def show(recipe: Recipe, workspace: Path | None = None) -> list[Line]:
         idle = "interrupted, goes on with the next run" if state == "interrupted" else "not done yet"
         lines.append(_line(step, False) if state in ("done", "waiting") else _idle(step, idle))
     return lines
+
+
+@contextmanager
+def _functions_found(recipe: Recipe) -> Iterator[None]:
+    """A recipe's own reward functions lie beside it."""
+    sys.path.append(str(recipe.folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(recipe.folder))
 
 
 def _check_stage(recipe: Recipe, name: str) -> None:
@@ -157,12 +168,11 @@ class _Runner:
 
     def run(self, names: Sequence[str]) -> list[Line]:
         lines: dict[str, Line] = {}
-        sys.path.append(str(self.recipe.folder))  # a recipe's own reward functions lie beside it
         try:
-            for name in names:
-                lines[name] = self._one(self.steps[name], lines)
+            with _functions_found(self.recipe):
+                for name in names:
+                    lines[name] = self._one(self.steps[name], lines)
         finally:
-            sys.path.remove(str(self.recipe.folder))
             if self._workspace is not None:
                 self._workspace.close()
         return list(lines.values())

@@ -195,3 +195,12 @@ def test_what_cannot_be_is_refused_before_anything_runs(project: Path, override:
     with pytest.raises(PreflabError) as refused:
         load_recipe("recipe.yaml", [override])
     assert message in str(refused.value)
+
+
+def test_a_misspelt_function_is_found_before_anything_has_run(project: Path) -> None:
+    (project / "recipe.yaml").write_text(
+        RECIPE.replace("*rewards, num_completions", "[{function: 'group_rewards:likes_lat'}], num_completions")
+    )
+    with pytest.raises(PreflabError, match="has no function 'likes_lat'"):
+        run()
+    assert [path.name for path in (project / "runs").iterdir() if not path.name.startswith(".")] == []

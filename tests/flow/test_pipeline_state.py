@@ -35,6 +35,7 @@ stages:
 def chain(write_recipe: Writer, tmp_path: Path) -> Path:
     """A recipe that names data, a panel, a function and a model folder."""
     (tmp_path / "rows.jsonl").write_text('{"prompt": "Hi"}\n', encoding="utf-8")
+    sys.modules.pop("my_rewards", None)  # that of an earlier test
     (tmp_path / "my_rewards.py").write_text("def good(prompt, completion):\n    return 1.0\n", encoding="utf-8")
     (tmp_path / "models" / "mine").mkdir(parents=True)
     (tmp_path / "models" / "mine" / "config.json").write_text("{}", encoding="utf-8")

@@ -18,6 +18,7 @@ import importlib
 from typing import Protocol, cast
 
 from preflab.recipe import Recipe
+from preflab.recipe.references import references
 from preflab.stages.base import StageContext, StageResult
 
 MODULES: dict[str, str] = {
@@ -65,11 +66,17 @@ def resumable(kind: str) -> tuple[str, ...]:
 
 
 def check_before(recipe: Recipe, name: str) -> None:
-    """What a stage refuses of its settings and files before anything has run.
+    """What a stage refuses of its settings, functions and files before anything has run.
 
     Raises:
-        PreflabError: what its module's `check` finds.
+        PreflabError: a function that is not there or takes something else, or what its module's `check` finds.
     """
+    functions = [word for refers, word, _ in references(recipe.stages[name]) if refers == "function"]
+    if functions:
+        from preflab.rewards.functions import load_function
+
+        for word in functions:
+            load_function(word)
     check = getattr(stage_module(recipe.kind(name)), "check", None)
     if check is not None:
         check(recipe, recipe.stages[name])
