@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from preflab.cli import run_command
 from preflab.cli.showing import settings_of
 from preflab.errors import PreflabError
 from preflab.models.chat import completion_ids, prompt_ids
@@ -186,6 +187,21 @@ def test_its_policy_is_a_reward(lines: dict[str, Line]) -> None:
     ]
     with_tokens = make_scorer([source], lambda name: lines[name].folder / "model", PolicySide(tokenizer)).score(ids)
     assert with_tokens.total.tolist() == pytest.approx(expected[:2], abs=1e-4)
+
+
+def test_the_command_score_reads_a_dpo_stage_as_a_reward(
+    folder: Path, lines: dict[str, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    texts = ["please wait until today .", "you wait until today ."]
+    asked = [{"prompt": "my lamp number 7 ?", "completion": text} for text in texts]
+    Path("asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    assert run_command(["score", "asked.jsonl", "--by", "dpo", "--recipe", "recipe.yaml"]) == 0
+    rewards = [json.loads(line)["reward"] for line in Path("asked.scored.jsonl").read_text().splitlines()]
+    items = [ScoringItem(Prompt.make(text=row["prompt"]), row["completion"]) for row in asked]
+    model = lines["dpo"].folder / "model"
+    assert rewards == pytest.approx(load_implicit(model, "dpo").score(items).total.tolist(), abs=1e-5)
+    assert rewards[0] > rewards[1] + 0.5
 
 
 def test_an_implicit_reward_needs_its_card_and_its_reference(lines: dict[str, Line], tmp_path: Path) -> None:

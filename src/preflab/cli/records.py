@@ -249,7 +249,11 @@ def _labels_as_they_stand(
 def score(
     file: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the columns prompt and completion.")],
     by: Annotated[
-        str, typer.Option("--by", help="A reward stage, a reward model's or classifier's folder, or module:function.")
+        str,
+        typer.Option(
+            "--by",
+            help="A reward stage, a dpo stage, the folder of a reward model or classifier, or module:function.",
+        ),
     ],
     class_label: Annotated[str | None, typer.Option("--class", help="Of a classifier: the class that counts.")] = None,
     output: Annotated[
@@ -260,7 +264,10 @@ def score(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score every row's completion with a reward model, a classifier or a function; a column `reward` is added."""
+    """Score every row's completion with a reward model, a classifier or a function; a column `reward` is added.
+
+    Of a stage `dpo` it is the policy's implicit reward.
+    """
     from preflab.files import write_text
 
     with speaking(as_json) as speaker:
@@ -294,6 +301,8 @@ def _scores(rows: list[Any], by: str, class_label: str | None, place: Callable[[
 
     if ":" in by and not by.startswith("package:"):
         source = RewardSource(function=by)
+    elif (Path(place(by)) / "implicit_reward.json").is_file():
+        source = RewardSource(implicit=by)
     else:
         source = RewardSource(model=by, class_label=class_label)
     scorer = make_scorer([source], place)
