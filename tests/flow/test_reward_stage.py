@@ -136,3 +136,16 @@ def test_a_tracker_that_is_not_installed_is_refused(folder: Path, lines: dict[st
     recipe = load_recipe(folder / "recipe.yaml", ["stages.rm.run.log_with=[wandb]", "stages.rm.num_epochs=2"])
     with pytest.raises(PreflabError, match="wandb, which is not installed"):
         run(recipe, only=["rm"])
+
+
+def test_completions_at_the_limit_are_counted_and_equal_ones_make_no_pair(folder: Path, lines: dict[str, Line]) -> None:
+    # Six tokens keep the first one and the last five: "wait until <ending> ." and the end token, equal on both sides
+    # of a pair that shares its ending.
+    changes = ["stages.rm.max_tokens=6", "stages.rm.num_epochs=1", "stages.rm.test_preferences=null"]
+    (line,) = run(load_recipe(folder / "recipe.yaml", changes), only=["rm"])
+    assert "; 320 completions fill all 6 tokens, what is longer loses its beginning" in line.summary
+    report = json.loads((line.folder / "reward_report.json").read_text())
+    rows = [json.loads(row) for row in (folder / "pairs.jsonl").read_text().splitlines()]
+    differing = sum(row["chosen"].split()[-2] != row["rejected"].split()[-2] for row in rows)
+    assert differing < 160
+    assert report["train"]["num_pairs"] + report["held_out"]["num_pairs"] == differing

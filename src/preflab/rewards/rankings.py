@@ -153,6 +153,11 @@ def make_rankings(
     return rankings
 
 
+def same_text(ranking: Ranking, pair: LabelledPair) -> bool:
+    """Whether a pair's two completions are token for token the same: whatever was said of them, it teaches nothing."""
+    return ranking.sequences[pair.first] == ranking.sequences[pair.second]
+
+
 def hard_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
     """The winner of every decided pair, label 1; ties give none."""
     return tuple(LabelledPair(i, j, 1.0, weight) for i, j, weight in preference.chosen_rejected())

@@ -97,15 +97,12 @@ def _likert(score: float | None, settings: VerdictSettings) -> float | None:
 def _group(ranking: Ranking, preference: Preference, settings: DpoSettings) -> Group:
     """One preference as the losses of the recipe see it; without soft labels an even vote decides nothing."""
     from preflab.policy.dpo_groups import Group, LabelledPair, Verdict
+    from preflab.rewards.rankings import same_text
 
     pairs, verdicts = [], []
     if settings.learns_pairs:
-        texts = [sequence.completion_ids for sequence in ranking.sequences]
-        pairs = [
-            LabelledPair(p.first, p.second, p.label, p.weight)
-            for p in ranking.pairs
-            if texts[p.first] != texts[p.second]
-        ]
+        differing = [pair for pair in ranking.pairs if not same_text(ranking, pair)]
+        pairs = [LabelledPair(p.first, p.second, p.label, p.weight) for p in differing]
     if settings.learns_verdicts:
         said = enumerate(verdicts_of(preference, settings.verdicts))
         known = [(index, up) for index, up in said if up is not None and (settings.soft_labels or up != 0.5)]
@@ -114,8 +111,9 @@ def _group(ranking: Ranking, preference: Preference, settings: DpoSettings) -> G
 
 
 def _num_equal(ranking: Ranking) -> int:
-    texts = [sequence.completion_ids for sequence in ranking.sequences]
-    return sum(texts[pair.first] == texts[pair.second] for pair in ranking.pairs)
+    from preflab.rewards.rankings import same_text
+
+    return sum(same_text(ranking, pair) for pair in ranking.pairs)
 
 
 def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: int, settings: DpoSettings) -> None:

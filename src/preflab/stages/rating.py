@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores
+from preflab.stages.reward_base import RewardBase, reference_scores, said_of_length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,8 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(report)
+    every = (row.sequence for rows in parts.values() for row in rows)
+    return _result(report, *said_of_length(base, every))
 
 
 def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float]) -> list[Rated]:
@@ -137,8 +138,7 @@ def _report(
     return report
 
 
-def _result(report: Mapping[str, Any]) -> StageResult:
-    figures: dict[str, float | str] = {}
+def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: str) -> StageResult:
     for part, criteria in report["ratings"].items():
         for name, quality in criteria.items():
             figures[f"{part}/{name}/rmse"] = quality["rmse"]
@@ -149,4 +149,4 @@ def _result(report: Mapping[str, Any]) -> StageResult:
         for name, quality in held_out.items()
     )
     num = max(quality["num"] for quality in held_out.values())
-    return StageResult(f"error on {num} held-out completions: {errors}", figures)
+    return StageResult(f"error on {num} held-out completions: {errors}{said}", figures)

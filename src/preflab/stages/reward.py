@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores
+from preflab.stages.reward_base import RewardBase, reference_scores, said_of_length
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,14 +65,15 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(report)
+    every = (sequence for rankings in parts.values() for ranking in rankings for sequence in ranking.sequences)
+    return _result(report, *said_of_length(base, every))
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings) -> list[Ranking]:
-    """The preferences, tokenized."""
-    from preflab.rewards.rankings import make_rankings
+    """The preferences, tokenized, without pairs of two equal texts."""
+    from preflab.rewards.rankings import make_rankings, same_text
 
-    return make_rankings(
+    rankings = make_rankings(
         data.preferences,
         data.prompts,
         data.completions,
@@ -80,6 +82,7 @@ def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings) 
         fail_as_rejected=settings.fail_as_rejected,
         ties=settings.likelihood == "davidson",
     )
+    return [replace(r, pairs=tuple(pair for pair in r.pairs if not same_text(r, pair))) for r in rankings]
 
 
 def _report(
@@ -139,8 +142,7 @@ def _write_report(ctx: StageContext, report: Mapping[str, Any]) -> None:
     write_json(ctx.folder / REPORT, report)
 
 
-def _result(report: Mapping[str, Any]) -> StageResult:
-    figures: dict[str, float | str] = {}
+def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: str) -> StageResult:
     for part in ("train", "held_out", "test"):
         quality = report[part] or {}
         for measure in ("accuracy", "longer_wins"):
@@ -148,10 +150,10 @@ def _result(report: Mapping[str, Any]) -> StageResult:
                 figures[f"{part}/{measure}"] = quality[measure]["value"]
     held_out = report["held_out"]
     if "accuracy" not in held_out:
-        return StageResult("no held-out pair was decided", figures)
+        return StageResult(f"no held-out pair was decided{said}", figures)
     accuracy = held_out["accuracy"]
     known = accuracy["low"] is not None
     interval = f" ({accuracy['low']:.2f} to {accuracy['high']:.2f})" if known else ""
     longer = held_out["longer_wins"]["value"]
     summary = f"accuracy {accuracy['value']:.2f}{interval} on {held_out['num_pairs']} held-out pairs"
-    return StageResult(f"{summary}; longer wins {longer:.2f}", figures)
+    return StageResult(f"{summary}; longer wins {longer:.2f}{said}", figures)

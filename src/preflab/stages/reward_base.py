@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +57,13 @@ class RewardBase:
         local = Path(self.ref).is_dir()
         base = os.path.relpath(Path(self.ref).resolve(), folder.resolve()) if local else str(self.ref)
         save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
+
+
+def said_of_length(base: RewardBase, sequences: Iterable[Sized]) -> tuple[dict[str, float | str], str]:
+    """How many sequences are as long as they may be, whose beginning may be lost: a figure, and words for the table."""
+    num = sum(len(sequence) >= base.encoder.max_tokens for sequence in sequences)
+    said = f"; {num} completions fill all {base.encoder.max_tokens} tokens, what is longer loses its beginning"
+    return ({"num_at_max_tokens": num}, said) if num else ({}, "")
 
 
 def reference_scores(ctx: StageContext, base: RewardBase, labelled: Sequence[Tensor]) -> Tensor:
