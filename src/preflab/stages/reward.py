@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from preflab.rewards.rankings import Ranking
 
-VERSION = 2
+VERSION = 3
 distributed = True
 
 REPORT = "reward_report.json"
