@@ -43,6 +43,12 @@ def test_it_listens_on_loopback_unless_told_otherwise(ws: Workspace) -> None:
         assert found.port == listener.getsockname()[1] > 0
 
 
+def test_answers_are_not_held_back_for_an_acknowledgement(ws: Workspace) -> None:
+    # Accepted connections inherit it; without it each answer on an open connection takes 40 ms more.
+    with listening(ws, WebSettings(port=0)) as (_, listener, _):
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+
 def test_a_port_that_is_taken_is_said_in_words(ws: Workspace) -> None:
     with (
         listening(ws, WebSettings(port=0)) as (_, _, found),
