@@ -32,7 +32,7 @@ class CampaignOptions(Settings):
     content: Content = setting("plain", "What completions are, which decides how they are shown.", "choice")
     overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 accuracy", ge=1)
     ask_note: bool = setting(False, "Whether labelers are asked to say why.", "choice: it costs time")
-    allow_fail: bool = setting(True, "Whether a completion can be marked F.", "R5: nonsense is removed")
+    allow_fail: bool = setting(True, "Whether a completion can be marked F.", "choice: nonsense is removed, not ranked")
     max_tie_rate_nudge: float = setting(
         0.5, "Above this share of ties a labeler is reminded that ties are rare; never blocked.", "choice", ge=0, le=1
     )
@@ -48,7 +48,9 @@ class CampaignOptions(Settings):
     hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0)
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8)
     confirmed_reversed: tuple[str, ...] = setting(
-        (), "Labelers of whom a lead has confirmed that they read the scale backwards.", "R6: never silently"
+        (),
+        "Labelers of whom a lead has confirmed that they read the scale backwards.",
+        "choice: nobody is turned round silently",
     )
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from preflab.settings.sampling import DecodingSettings
 
 
 class ReviseSettings(DecodingSettings, StageSettings):
-    """Stage `revise`: a model answers, criticises its answers by drawn principles, and revises them (R18).
+    """Stage `revise`: a model answers, criticises its answers by drawn principles, and revises them.
 
     The last revisions are demonstrations (`data` of stage `sft`) and completions (to be judged or evaluated).
     """

@@ -175,7 +175,7 @@ class DpoSettings(StageSettings):
         False, "Learn the share of votes instead of the winner.", "choice: off, as the reward model"
     )
     fail_as_rejected: bool = setting(
-        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed (R5)"
+        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed"
     )
     verdicts: VerdictSettings = setting(VerdictSettings(), "KTO: what counts as good or bad.", "see its own settings")
     held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
@@ -184,7 +184,7 @@ class DpoSettings(StageSettings):
         16, "Preference groups in one optimiser step, each kept whole.", "choice: as the reward model", ge=1
     )
     lora: LoraSettings | None = setting(
-        LoraSettings(), "Adapters; None: full fine-tuning.", "R15: the base doubles as reference"
+        LoraSettings(), "Adapters; None: full fine-tuning.", "choice: the base doubles as reference"
     )
     max_tokens: int | None = setting(
         None,

@@ -33,7 +33,7 @@ class EvaluateSettings(StageSettings):
     judges: dict[str, str] = setting(
         {},
         "Name → `module:function` that scores a text and was not the training reward.",
-        "R20: something that was not the training reward",
+        "choice: no judge but those of the recipe",
         refers="function",
     )
     rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice", refers="reward")

@@ -108,7 +108,7 @@ class JudgeSettings(StageSettings):
     instructions: str | None = setting(
         None,
         "Markdown file of the labelers' instructions, relative to the recipe; None: a text to begin with.",
-        "R4: labelers read instructions first",
+        "choice: labelers read instructions first",
         counts="never",
     )
     gold: str | None = setting(
@@ -126,7 +126,9 @@ class JudgeSettings(StageSettings):
         counts="never",
     )
     ask_note: bool = setting(False, "Whether labelers are asked to say why.", "choice: it costs time", counts="never")
-    allow_fail: bool = setting(True, "Whether a completion can be marked F.", "R5: nonsense is removed", counts="never")
+    allow_fail: bool = setting(
+        True, "Whether a completion can be marked F.", "choice: nonsense is removed, not ranked", counts="never"
+    )
     order: Literal["nearest_done", "worth_asking"] = setting(
         "nearest_done", "Which task is next.", "choice: finished tasks first", counts="never"
     )
@@ -191,6 +193,6 @@ class PreferencesSettings(StageSettings):
     level_scores: bool = setting(
         True,
         "Whether each labeler's own offset and spread are taken out of scores before they are averaged.",
-        "R9: people's scales differ",
+        "choice: people's scales differ",
         counts="if_set",
     )

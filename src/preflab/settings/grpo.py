@@ -23,7 +23,7 @@ class GrpoSettings(StageSettings):
     algorithm: Literal["grpo", "dr_grpo", "dapo", "rloo", "gspo"] = setting(
         "grpo",
         "Which advantages, which ratio, which weights of tokens: a row of the table in docs/algorithms/grpo.md.",
-        "R17",
+        SHAO,
     )
     model: str = setting(
         ..., "The start: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
@@ -38,7 +38,9 @@ class GrpoSettings(StageSettings):
         None, "Prompts of the held-out criterion.", "needed with stop.criterion", refers="data"
     )
     rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
-    lora: LoraSettings | None = setting(LoraSettings(), "Adapters; None: full fine-tuning with copies.", "R15")
+    lora: LoraSettings | None = setting(
+        LoraSettings(), "Adapters; None: full fine-tuning with copies.", "choice: one base for all roles"
+    )
 
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_prompts_per_step: int = setting(16, "Prompts (groups) per rollout batch.", "choice: fits two cores", ge=1)

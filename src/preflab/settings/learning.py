@@ -125,10 +125,10 @@ class RewardSettings(StageSettings):
         0.02, "Learning rate of the tie and length parameters.", "choice: single numbers may move fast", gt=0
     )
     fail_as_rejected: bool = setting(
-        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed (R5)"
+        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed"
     )
     score_l2: float = setting(0.0, "Weight of the mean squared score, which keeps scores near 0.", "choice: none", ge=0)
-    soft_labels: bool = setting(False, "Learn the share of votes instead of the winner.", "choice: off, as R8")
+    soft_labels: bool = setting(False, "Learn the share of votes instead of the winner.", "choice: off")
     max_tokens: int | None = setting(
         None,
         "Longest prompt + completion; longer ones lose their beginning. None: the context.",

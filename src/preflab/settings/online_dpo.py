@@ -35,7 +35,9 @@ class OnlineDpoSettings(StageSettings):
     rewards: tuple[RewardSource, ...] = setting(
         ..., "Terms of the reward r, summed; P(a ≻ b) = σ(r_a − r_b).", "required", min_length=1
     )
-    lora: LoraSettings | None = setting(LoraSettings(), "Adapters; None: full fine-tuning with copies.", "R15")
+    lora: LoraSettings | None = setting(
+        LoraSettings(), "Adapters; None: full fine-tuning with copies.", "choice: one base for all roles"
+    )
 
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_prompts_per_step: int = setting(32, "Prompts (groups) per rollout batch.", "choice: fits two cores", ge=1)

@@ -83,7 +83,7 @@ class RewardSource(Settings):
         None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
     )
     class_output: Literal["logit", "probability"] = setting(
-        "logit", "For a classifier: logit or softmax probability.", "R10: the logit of the wanted class"
+        "logit", "For a classifier: logit or softmax probability.", "choice: the logit of the wanted class is unbounded"
     )
     weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
     name: str | None = setting(None, "Its name in the metrics; None: the last part of its source.", "choice")
@@ -110,7 +110,7 @@ class StopSettings(Settings):
     criterion: str | None = setting(
         None,
         "`module:function` scoring held-out completions; the mean is the criterion.",
-        "R13: the training reward alone invites hacking",
+        "choice: none",
         refers="function",
     )
     threshold: float | None = setting(None, "Stop once the held-out criterion reaches this.", "choice: none")
@@ -137,7 +137,9 @@ class PpoSettings(StageSettings):
         None, "Prompts of the held-out criterion.", "needed with stop.criterion", refers="data"
     )
     rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
-    lora: LoraSettings | None = setting(LoraSettings(), "Adapters; None: full fine-tuning with copies.", "R15")
+    lora: LoraSettings | None = setting(
+        LoraSettings(), "Adapters; None: full fine-tuning with copies.", "choice: one base for all roles"
+    )
 
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_completions_per_step: int = setting(64, "Completions per rollout batch.", "choice: fits two cores", ge=1)
