@@ -11,7 +11,7 @@ from torch import nn
 from preflab.errors import PreflabError
 from preflab.settings.learning import OptimiserSettings
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import rows_of_step, split, steps_per_epoch
+from preflab.training.order import row_at, rows_of_step, split, steps_per_epoch
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,14 @@ def test_every_epoch_takes_every_row_once_in_an_order_of_its_own() -> None:
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(7))
     assert orders[0] != orders[1]
     assert [row for rows in (rows_of_step(place, 7, 3, seed=1) for place in range(3)) for row in rows] != orders[0]
+
+
+def test_a_stream_without_end_takes_every_row_once_in_each_pass() -> None:
+    passes = [[row_at(number * 7 + place, 7, seed=0) for place in range(7)] for number in range(2)]
+    assert sorted(passes[0]) == sorted(passes[1]) == list(range(7))
+    assert passes[0] != passes[1]
+    assert [row_at(place, 7, seed=1) for place in range(7)] != passes[0]
+    assert [row_at(place, 7, seed=0) for place in reversed(range(14))] == [*passes[1][::-1], *passes[0][::-1]]
 
 
 def test_parts_differ_in_size_by_at_most_one() -> None:

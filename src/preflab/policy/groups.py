@@ -17,7 +17,7 @@ from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import collate, token_budget_batches
-from preflab.training.order import permutation
+from preflab.training.order import row_at
 from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
 
@@ -38,8 +38,7 @@ class GroupSource:
 
     def prompt(self, position: int) -> tuple[Prompt, tuple[int, ...]]:
         """What stands at a position of the endless stream of prompts; each pass has a new order."""
-        epoch, place = divmod(position, len(self.prompts))
-        return self.prompts[permutation(len(self.prompts), derive_seed(self.seed, "prompts", epoch))[place]]
+        return self.prompts[row_at(position, len(self.prompts), self.seed)]
 
     def any_prompt(self, *moment: int) -> tuple[Prompt, tuple[int, ...]]:
         """One of all prompts, decided by seed and moment alone."""

@@ -49,7 +49,7 @@ from preflab.training.batches import TokenBatch, collate, token_budget_batches
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
-from preflab.training.order import permutation, split
+from preflab.training.order import permutation, row_at, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
 from preflab.training.protocols import Sampler, SampleRequest, Scorer
 from preflab.training.rollouts import Rollouts
@@ -344,9 +344,7 @@ def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch,
 
 def _prompt_index(run: PpoRun, position: int) -> int:
     """Which prompt comes at a position of the endless stream; the completions of one prompt stand together."""
-    number = position // run.settings.num_completions_per_prompt
-    epoch, place = divmod(number, len(run.prompts))
-    return permutation(len(run.prompts), derive_seed(run.seed, "prompts", epoch))[place]
+    return row_at(position // run.settings.num_completions_per_prompt, len(run.prompts), run.seed)
 
 
 def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:

@@ -24,7 +24,14 @@ def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
 def rows_of_step(step: int, num_rows: int, rows_per_step: int, seed: int) -> list[int]:
     """Indices of the rows of a step, counted from 0; every epoch is shuffled anew and takes each row once."""
     epoch, place = divmod(step, steps_per_epoch(num_rows, rows_per_step))
-    return list(_shuffled(num_rows, seed, epoch)[place * rows_per_step : (place + 1) * rows_per_step])
+    order = _shuffled(num_rows, derive_seed(seed, "order", epoch))
+    return list(order[place * rows_per_step : (place + 1) * rows_per_step])
+
+
+def row_at(position: int, num_rows: int, seed: int) -> int:
+    """Index of the row at a position of an endless stream; every pass is shuffled anew and takes each row once."""
+    epoch, place = divmod(position, num_rows)
+    return _shuffled(num_rows, derive_seed(seed, "prompts", epoch))[place]
 
 
 def permutation(num: int, seed: int) -> list[int]:
@@ -46,8 +53,9 @@ def split(order: list[int], num_parts: int) -> list[list[int]]:
 
 
 @lru_cache(maxsize=2)
-def _shuffled(num_rows: int, seed: int, epoch: int) -> tuple[int, ...]:
-    return tuple(permutation(num_rows, derive_seed(seed, "order", epoch)))
+def _shuffled(num_rows: int, seed: int) -> tuple[int, ...]:
+    """`permutation`, kept: a step asks for many places of the same pass."""
+    return tuple(permutation(num_rows, seed))
 
 
 def own_micro_batches(
