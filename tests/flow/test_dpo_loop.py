@@ -137,6 +137,22 @@ def test_micro_batches_change_nothing(loss: dict[str, Any], tmp_path: Path) -> N
         assert others == pytest.approx(metrics, abs=1e-5)
 
 
+@pytest.mark.parametrize(("longest_row", "num_passes"), [(16, 1), (None, 4)])
+def test_a_group_whose_shared_row_fits_is_gone_through_once(
+    longest_row: int | None, num_passes: int, tmp_path: Path
+) -> None:
+    """Completions of 1, 2, 3 and 4 tokens after 2: 12 in one row; with a row each 24, so two slices, each twice."""
+    trunk = policy_and_reference(None)
+    run = dpo_run(tmp_path, trunk, data=[groups()[4]] * 2, optimiser={"tokens_per_micro_batch": 16})
+    run.longest_row = longest_row
+    known, _ = ask_reference(run)
+    seen: list[int] = []
+    handle = trunk.register_forward_hook(lambda *_: seen.append(1))
+    accumulate(run, trunk, known, 0.0)
+    handle.remove()
+    assert len(seen) == num_passes
+
+
 def test_the_gradient_is_that_of_the_plain_formula(tmp_path: Path) -> None:
     """The oracle: the model's own logits, one completion at a time, −log σ(β h) written out."""
     metrics, found = gradient(tmp_path, [{"kind": "dpo", "beta": 0.3}], 10_000)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from preflab.maths.dpo import kto_kl
 from preflab.models.trunk import Role, Trunk
-from preflab.policy.dpo_groups import Group, Weights, group_batches, learned, with_reference
+from preflab.policy.dpo_groups import Group, Weights, group_batches, learned, padded_tokens, with_reference
 from preflab.policy.dpo_logps import ReferenceCache, all_logps, sequence_logps
 from preflab.policy.dpo_losses import Learned, implicit_reward, summed
 from preflab.policy.dpo_statistics import Sums, added, figures, reduced, sample_statistics, statistics
@@ -190,7 +190,8 @@ def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> d
     ):
         part = [groups[i] for i in indices]
         slices = token_budget_batches([len(s) for group in part for s in group.sequences], budget)
-        whole = len(part) > 1 or accelerator.num_processes > 1
+        fits = len(part) > 1 or padded_tokens(part[0], run.longest_row) <= budget
+        whole = fits or accelerator.num_processes > 1
         logps = _backward(run, model, part, None if whole else slices, weights, kl, factor)
         counted = part if factor else [replace(group, pairs=(), verdicts=()) for group in part]
         sums = added(sums, _sums(run, logps, counted, weights, kl))

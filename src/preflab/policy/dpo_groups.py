@@ -128,6 +128,12 @@ def group_batches(groups: Seq[Group], tokens_per_batch: int, longest_row: int | 
     return whole_group_batches([_rows_of(group, longest_row) for group in groups], tokens_per_batch)
 
 
+def padded_tokens(group: Group, longest_row: int | None = None) -> int:
+    """What a group takes of a budget: its rows × the longest of them; `longest_row` as in `group_batches`."""
+    num_rows, longest = _rows_of(group, longest_row)
+    return num_rows * longest
+
+
 def _rows_of(group: Group, longest_row: int | None) -> tuple[int, int]:
     """How many rows a group takes, and the tokens of the longest."""
     if longest_row is None:
