@@ -72,7 +72,7 @@ GLOSSARY: dict[str, Metric] = {
     "loss/ipo": Metric("IPO: (h − 1/(2τ))²", "nats²", "falls from 1/(4τ²)", "rises: too fast"),
     "loss/hinge": Metric("max(0, 1 − β h)", "", "falls from 1", "0: nothing more to learn from these pairs"),
     "loss/simpo": Metric(
-        "SimPO: −log σ(difference of mean log-probabilities − γ)", "nats", "falls", "near 0: memorises"
+        "SimPO: −log σ(β · difference of mean log-probabilities − γ)", "nats", "falls", "near 0: memorises"
     ),
     "loss/orpo": Metric("ORPO: likelihood of the chosen and the odds ratio", "nats", "falls", "rises: too fast"),
     "loss/kto": Metric("KTO: 1 − σ(± β (log-ratio − z₀))", "", "falls from 0.5", "stays at 0.5: learns nothing"),
