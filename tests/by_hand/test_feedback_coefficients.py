@@ -12,9 +12,11 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.feedback.alpha import krippendorff_alpha
 from preflab.feedback.bootstrap import NO_VARIATION, NOTHING, Estimate, estimate, ratio
+from preflab.feedback.coefficients import coefficients
 from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
 from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
 from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PUBLISHED, beside_people
+from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
 
 N = None
 # Krippendorff 2011, example C and D: four observers, twelve units, missing values.
@@ -76,6 +78,25 @@ def test_with_nothing_to_compare_nothing_is_said() -> None:
     assert fleiss_kappa([[1, 0]]) == nothing
     assert mean_tau_b([[(1, 2)]]) == nothing
     assert mean_w([[(1, 2)]]) == nothing
+
+
+def judged(labeler: str, answer: Answer, num: int) -> Judgment:
+    return Judgment(
+        id=labeler, campaign_id="c", task_id="t", prompt_id="p", completion_ids=tuple("ab"[:num]),
+        shown_order=tuple(range(num)), question="?", polarity=1, answer=answer, labeler_id=labeler,
+        labeler_kind="person",
+    )  # fmt: skip
+
+
+def test_a_campaign_without_a_pair_or_a_score_has_coefficients() -> None:
+    # Thumbs for one completion at a time leave no pairs. Up and down among two: 1 − (2 − 1) · 2 / (2 · 1 · 1) = 0.
+    thumbs = coefficients([judged("ann", ThumbsAnswer((True,)), 1), judged("bob", ThumbsAnswer((False,)), 1)])
+    assert thumbs["alpha"].value == pytest.approx(0.0)
+    assert (thumbs["pair_alpha"].note, thumbs["pair_fleiss"].note) == (NOTHING, NOTHING)
+    all_failed = coefficients([judged(name, RankingAnswer((None, None)), 2) for name in ("ann", "bob")])
+    assert (all_failed["pair_alpha"].note, all_failed["fail_alpha"].note) == (NOTHING, NO_VARIATION)
+    unscored = coefficients([judged(name, LikertAnswer({"kind": (None,)}, (True,)), 1) for name in ("ann", "bob")])
+    assert unscored["alpha_ordinal:kind"].note == NOTHING
 
 
 def test_cohen_by_hand() -> None:

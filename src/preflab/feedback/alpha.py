@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from preflab.feedback.bootstrap import Estimate, estimate, summed_by
+from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, summed_by
 
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -35,6 +35,8 @@ def krippendorff_alpha(
         tasks: the task of each unit, where several units belong to one; the interval is over tasks.
         seed: of the resamples.
     """
+    if not len(ratings):
+        return Estimate(None, None, None, 0, NOTHING)
     table = np.array(ratings, dtype=float, ndmin=2)
     given = ~np.isnan(table)
     kept = given.sum(axis=1) >= 2

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from preflab.errors import PreflabError
-from preflab.feedback.bootstrap import Estimate, estimate, summed_by
+from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, summed_by
 
 
 def cohen_kappa(
@@ -50,6 +50,8 @@ def fleiss_kappa(counts: Sequence[Sequence[int]], tasks: Sequence[Hashable] | No
         tasks: the task of each unit, where several units belong to one.
         seed: of the resamples.
     """
+    if not len(counts):
+        return Estimate(None, None, None, 0, NOTHING)
     table = np.array(counts, dtype=float, ndmin=2)
     num_answers = table.sum(axis=1)
     kept = num_answers >= 2
