@@ -50,6 +50,23 @@ def test_who_rated_better_things_is_not_taken_for_lenient() -> None:
     assert all(abs(scale.offset) < 0.05 for scale in found.values())
 
 
+def test_narrow_scales_beside_a_wide_one_stay_finite() -> None:
+    # a and b say 9 of half of the items and 1 or 1.1 of the others, where c says 0 or 2: the same mean, give or take
+    # 0.05, and a spread so wide that its limit is reached. Nobody can be far off on a scale from 0 to 9.
+    ratings = [Rating(name, f"high {i}", 9.0) for name in "ab" for i in range(50)]
+    ratings += [Rating(name, f"low {i}", 1.0 + 0.1 * (i % 2)) for name in "ab" for i in range(50)]
+    ratings += [Rating("c", f"low {i}", 2.0 * (i % 2)) for i in range(50)]
+    found, centre = own_scales(ratings), sum(r.value for r in ratings) / len(ratings)
+    low = {
+        name: [levelled(r.value, found[name], centre) for r in ratings if r.labeler == name and "low" in r.item]
+        for name in "abc"
+    }
+    means = {name: sum(values) / len(values) for name, values in low.items()}
+    assert means["c"] == pytest.approx(means["a"], abs=1.0)
+    assert sum(scale.offset * scale.num for scale in found.values()) == pytest.approx(0.0, abs=1e-9)
+    assert sum(scale.spread * scale.num for scale in found.values()) == pytest.approx(250.0)
+
+
 def test_few_ratings_and_lonely_ones_move_nobody() -> None:
     ratings = [Rating(name, item, worth) for name in ("a", "b") for item, worth in WORTH.items()]
     found = own_scales([*ratings, Rating("new", "item 0", 5.0), Rating("alone", "seen by nobody else", 5.0)])

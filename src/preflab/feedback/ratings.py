@@ -18,6 +18,8 @@ from preflab.records import Judgment, LikertAnswer, RankingAnswer
 PRIOR_RATINGS = 4.0
 """Ratings' worth of belief that a labeler uses the scale like everybody else: few ratings move nobody far."""
 NUM_ROUNDS = 30
+SPREADS = (0.25, 4.0)
+"""No labeler is taken to use less or more of the scale than this."""
 
 
 class OwnScale(NamedTuple):
@@ -89,17 +91,24 @@ def _fit(
     num = int(known.sum())
     # The prior: PRIOR_RATINGS observations of typical spread, at offset 0, used like everybody does.
     prior = PRIOR_RATINGS * (float(np.var(worth)) or 1.0)
-    spread = float(np.sqrt((num * np.var(given) + prior) / (num * np.var(worth) + prior)))
+    spread = float(np.clip(np.sqrt((num * np.var(given) + prior) / (num * np.var(worth) + prior)), *SPREADS))
     offset = float(given.sum() - spread * worth.sum()) / (num + PRIOR_RATINGS)
-    return OwnScale(offset, float(np.clip(spread, 0.25, 4.0)), len(rows))
+    return OwnScale(offset, spread, len(rows))
 
 
 def _anchored(scales: Mapping[str, OwnScale]) -> dict[str, OwnScale]:
-    """Offsets that sum to 0 over ratings and spreads whose mean is 1: the group as a whole keeps its scale."""
+    """Offsets that sum to 0 over ratings and spreads whose mean is 1: the group as a whole keeps its scale.
+
+    Adding d to every worth and −spread_l · d to every offset fits the ratings alike. This is the freedom that is taken
+    away here; taking the same amount from every offset instead lets it grow from round to round.
+    """
     num = max(1, sum(scale.num for scale in scales.values()))
     offset = sum(scale.offset * scale.num for scale in scales.values()) / num
     spread = sum(scale.spread * scale.num for scale in scales.values()) / num
-    return {name: OwnScale(scale.offset - offset, scale.spread / spread, scale.num) for name, scale in scales.items()}
+    return {
+        name: OwnScale(scale.offset - scale.spread * offset / spread, scale.spread / spread, scale.num)
+        for name, scale in scales.items()
+    }
 
 
 def level_ratings(judgments: Sequence[Judgment]) -> list[Judgment]:
