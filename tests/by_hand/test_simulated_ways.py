@@ -69,6 +69,15 @@ def test_thumbs_and_scores() -> None:
     assert said("score_then_rank", (0, 3), -1) == RankingAnswer((1, 2), {"overall": (6, 2)})
 
 
+def test_a_tie_is_as_wide_in_a_ranking_after_scores_as_in_a_ranking() -> None:
+    # Utilities 1 and 2 lie 1 apart, their z 1/1.871 = 0.53.
+    for tie_width, ranks in ((0.8, (2, 1)), (1.2, (1, 1))):
+        assert said("ranking", (0, 1), tie_width=tie_width) == RankingAnswer(ranks)
+        scored = said("score_then_rank", (0, 1), tie_width=tie_width)
+        assert isinstance(scored, RankingAnswer)
+        assert scored.ranks == ranks
+
+
 def test_likert_scores_follow_the_utility_but_for_a_quarter_point() -> None:
     answers = [said("likert", (0, 1, 2, 3, 4)) for _ in range(3)]
     assert all(answer == answers[0] for answer in answers)

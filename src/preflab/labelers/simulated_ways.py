@@ -3,7 +3,7 @@
     score = 3 + offset + spread · z, rounded and kept within 1 to 5;  thumb up where z > 0
 
 z is the perceived utility, noise included, standardised over the campaign's completions; offset and spread are the
-labeler's own, so that their scales differ as people's do. F wherever the utility has none.
+labeler's own, so that their scales differ as people's do. F wherever the utility has none, but for careless labelers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from preflab.labelers.simulated import Known, perceived, rank
+from preflab.labelers.simulated import Known, perceived, rank, ranks_with_ties
 from preflab.records import (
     Answer,
     Campaign,
@@ -43,7 +43,8 @@ class View:
     offset: float
     spread: float
     rng: np.random.Generator
-    settings: PanelSettings
+    tie_width: float
+    """What lies nearer than this is a tie, on the scale of z."""
 
     @property
     def failed(self) -> tuple[bool, ...]:
@@ -131,7 +132,9 @@ def view_of(
     own = np.random.default_rng(derive_seed(int(labeler.settings["seed"]), labeler.id, "scale"))
     offset = settings.scale_offset * float(own.normal())
     spread = math.exp(settings.scale_spread * float(own.normal()))
-    return View(tuple(z), offset, spread, rng, settings)
+    # Who does not read draws z itself, so that it is the width of a perceived utility, as in `simulated.rank`.
+    tie_width = settings.tie_width if habit == "careless" else settings.tie_width / deviation
+    return View(tuple(z), offset, spread, rng, tie_width)
 
 
 def scale_of(known: Mapping[str, Known], settings: PanelSettings) -> tuple[float, float]:
@@ -152,9 +155,7 @@ def _scores(view: View, top: int, noisy: bool = False) -> tuple[int | None, ...]
 
 def rank_of_view(view: View) -> tuple[int | None, ...]:
     """The ranking that goes with the scores given before it."""
-    from preflab.labelers.simulated import ranks_with_ties
-
-    return ranks_with_ties(view.z, view.settings.tie_width)
+    return ranks_with_ties(view.z, view.tie_width)
 
 
 def _side_by_side(answer: RankingAnswer) -> Answer:
