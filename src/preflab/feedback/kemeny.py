@@ -49,7 +49,7 @@ def kemeny(margins: np.ndarray) -> KemenyOrders:
 
     With S a set standing at the top and gain(S, i) = Σ_{j ∈ S} margins[j, i]:
 
-        best(S) = max_{i ∈ S} best(S − i) + gain(S − i, i)
+        after(S) = max_{i ∉ S} gain(S, i) + after(S + i)      what the rest can still add, 0 for the whole set
 
     A step S → S + i is on a best order if it keeps the maximum from there to the whole set; paths of such steps are
     counted from both ends, and i stands above j in every path that goes through a set with i and without j.
