@@ -77,6 +77,8 @@ def test_a_spreadsheet_of_rankings_with_k_that_differs(tmp_path: Path) -> None:
         rows.writerow(["Where?", "a", "1", "b", "1.0", "", "", "bob"])
     found = read_file(file)
     assert by_text(found) == [{"a": 2, "b": 1, "c": None}, {"a": 1, "b": 1}]
+    (tmp_path / "z.csv").write_text("prompt,completion_01,rank_01,completion_02,rank_02\nWhere?,a,2,b,1\n")
+    assert by_text(read_file(tmp_path / "z.csv", "rankings")) == [{"a": 2, "b": 1}]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +88,7 @@ def test_a_spreadsheet_of_rankings_with_k_that_differs(tmp_path: Path) -> None:
         ({"ranks": [0, 1]}, "the rank 0 of completion 1"),
         ({"ranks": ["best", 1]}, "the rank 'best'"),
         ({"ranks": [True, 1]}, "the rank True"),
+        ({"ranks": ["²", 1]}, "the rank '²'"),
         ({"completions": ["a"], "ranks": [1]}, "1 completions"),
         ({"prompt": " "}, "an empty prompt"),
     ],
@@ -140,7 +143,9 @@ def check_argilla(found: Imported) -> None:
     (chosen,) = [a for q, a in said if q == "better" and a != SideBySideAnswer("equal")]
     better = next(j for j in found.judgments if j.answer == chosen)
     assert isinstance(chosen, SideBySideAnswer)
-    assert texts[better.completion_ids[chosen.best or 0]] == "there"
+    assert texts[better.completion_ids[0 if chosen.choice == "first" else 1]] == "there"
+    task = next(p for p in found.preferences if better.id in p.judgment_ids)  # the tie is a vote on the same two
+    assert [(p.num_for + p.num_against, p.num_tie) for p in task.pairs] == [(1.0, 1.0)]
     assert ("response-1-quality", LikertAnswer({"response-1-quality": (4,)})) in said
     assert found.left_out == {
         "answers to questions that judge no completion": 1,
@@ -160,6 +165,21 @@ def test_argilla_out_of_step_is_refused(tmp_path: Path) -> None:
     row = ARGILLA | {"order.responses.users": ["u1"]}
     with pytest.raises(PreflabError, match=r"line 1: order.responses and order.responses.users are not in step"):
         read_file(written(tmp_path / "a.jsonl", [row]))
+
+
+def test_argilla_without_lists_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PreflabError, match=r"line 2: the column 'order.responses' holds a number"):
+        read_file(written(tmp_path / "a.jsonl", [ARGILLA, ARGILLA | {"id": "r2", "order.responses": 5}]))
+
+
+def test_of_three_argilla_names_the_best(tmp_path: Path) -> None:
+    row = {"prompt": "Where?", **{f"response-{n}": text for n, text in enumerate("abc", 1)}}
+    found = read_file(written(tmp_path / "a.jsonl", [row | {"best.responses": ["response-3"]}]))
+    (judgment,) = found.judgments
+    assert isinstance(judgment.answer, SideBySideAnswer)
+    texts = {completion.id: completion.text for completion in found.completions}
+    assert texts[judgment.completion_ids[judgment.answer.best or 0]] == "c"
+    assert found.campaigns[0].way == "best_of"
 
 
 def studio(value: dict[str, Any], kind: str = "ranker", **note: Any) -> dict[str, Any]:

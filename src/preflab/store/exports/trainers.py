@@ -16,7 +16,6 @@ from preflab.store.formats.base import OURS
 from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN
 from preflab.store.formats.prompts import DEMONSTRATION
 
-UNRESOLVED = "pairs left unresolved"
 TIED, EQUAL, NO_PAIR = "tied pairs", "pairs of equal texts", "preferences without a decided pair"
 UNRESOLVED = "pairs left to an adjudicator"
 NO_BEST = "preferences without a best completion"

@@ -38,6 +38,7 @@ def _row(row: Row, source: str) -> Parsed:
             f"no prompt among the fields {', '.join(n for n in row if '.' not in n)}",
             f"a field {', '.join(PROMPTS)}; --column OLD=prompt renames one",
         )
+    _refuse_no_lists(row)
     prompt = prompt_of(row, name, source)
     fields = _completion_fields(row)
     completions = dict(zip(fields, completions_of(prompt, [row[f] for f in fields], fields), strict=True))
@@ -51,6 +52,12 @@ def _row(row: Row, source: str) -> Parsed:
 
 def _questions(row: Row) -> list[str]:
     return [name.removesuffix(ENDING) for name in row if name.endswith(ENDING)]
+
+
+def _refuse_no_lists(row: Row) -> None:
+    for name, value in row.items():
+        if name.endswith(ENDING) and not isinstance(value, list | None):
+            raise BadRow(f"the column {name!r} holds {kind_of(value)}", "a list: one entry per user")
 
 
 def _completion_fields(row: Row) -> list[str]:
@@ -105,7 +112,7 @@ def _beside(row: Row, question: str, part: str, responses: Any) -> Sequence[Any]
     values = row.get(f"{question}{ENDING}.{part}")
     if values is None:
         return [None] * len(responses)
-    if not isinstance(responses, list) or not isinstance(values, list) or len(values) != len(responses):
+    if not isinstance(values, list) or len(values) != len(responses):
         raise BadRow(
             f"{question}{ENDING} and {question}{ENDING}.{part} are not in step",
             "lists of the same length: one entry per user",
@@ -120,7 +127,7 @@ def _answer(question: str, response: Any, completions: dict[str, Completion]) ->
     if isinstance(response, bool) or response is None or isinstance(response, dict):
         return None
     about = _about(question, completions)
-    if isinstance(response, int | float) or str(response).isdigit():
+    if isinstance(response, int | float) or str(response).isdecimal():
         return _rating(question, float(response), about) if about else None
     return _label(str(response), about, completions)
 
@@ -156,10 +163,11 @@ def _rating(question: str, score: float, about: Completion) -> tuple[tuple[str, 
 def _label(
     label: str, about: Completion | None, completions: dict[str, Completion]
 ) -> tuple[tuple[str, ...], Answer] | None:
-    """Good or bad of one completion, or which of several is the best."""
+    """Good or bad of one completion, which of two is better (a tie is an answer to the same task), or the best."""
     word, ids = label.strip().lower(), tuple(completion.id for completion in completions.values())
     if label in completions and len(ids) > 1:
-        return ids, SideBySideAnswer(None, list(completions).index(label))
+        best = list(completions).index(label)
+        return ids, SideBySideAnswer("second" if best else "first") if len(ids) == 2 else SideBySideAnswer(None, best)
     if word in EQUAL and len(ids) == 2:
         return ids, SideBySideAnswer("equal")
     verdicts: list[tuple[set[str], Callable[[], Answer]]] = [

@@ -107,7 +107,7 @@ def rank_of(value: object, what: str) -> int | None:
     if value is None or (isinstance(value, str) and value.strip().lower() == "f"):
         return None
     text = str(value).strip().removesuffix(".0")
-    if isinstance(value, bool) or not text.isdigit() or int(text) < 1:
+    if isinstance(value, bool) or not text.isdecimal() or int(text) < 1:
         raise BadRow(f"the rank {value!r} of {what}", "1 (best), 2, 3, …, or F")
     return int(text)
 
@@ -146,7 +146,7 @@ def _task(judged: Judged, campaign: Campaign) -> Task:
 
 
 def _labeler(judged: Judged) -> Labeler:
-    """Provisional: `store.pseudonyms` gives another id and name before anything is stored."""
+    """Provisional: `store.incoming` gives another id and name before anything is stored."""
     return Labeler(content_id("labeler", [judged.format, judged.labeler]), judged.labeler, "person")
 
 

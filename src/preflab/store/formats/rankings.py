@@ -69,7 +69,7 @@ def _listed(row: Row, name: str) -> list[Any]:
 def _cells(row: Row) -> tuple[list[str], list[int | None]]:
     """completion_1, rank_1, …; a place where both cells are empty is not there."""
     texts, ranks = [], []
-    numbers = sorted(int(found[1]) for name in row if (found := NUMBERED.match(name)))
+    numbers = sorted((found[1] for name in row if (found := NUMBERED.match(name))), key=int)
     for number in numbers:
         words, rank = row[f"completion_{number}"], column(row, f"rank_{number}")
         if words in ("", None) and rank in ("", None):
