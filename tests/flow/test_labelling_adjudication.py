@@ -175,6 +175,7 @@ def test_the_same_labels_give_the_same_bytes_with_a_manifest(ws: Workspace) -> N
     assert (row["chosen"], row["rejected"]) == ("Answer 0.", "Answer 1.")
     assert stored == manifest
     assert manifest["selection"] == {"campaign": campaign.id}
+    assert manifest["made_of"] == {"preferences": 2}
     assert not ws.preferences()
 
 

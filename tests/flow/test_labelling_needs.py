@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from labelling_world import make_campaign, put_labelers, send
+from labelling_world import make_campaign, put_groups, put_labelers, ranking, send
 from preflab.labelling.assignment import next_turn
+from preflab.labelling.campaigns import create_campaign
 from preflab.labelling.needs import (  # fmt: skip
     Progress,
+    campaign_pace,
     cost,
     cost_of,
     enough_at,
@@ -22,6 +24,7 @@ from preflab.labelling.needs import (  # fmt: skip
     pace,
     progress,
 )
+from preflab.labelling.options import CampaignOptions
 from preflab.records import Judgment, PairOutcome, Preference, RankingAnswer
 from preflab.store.workspace import Workspace
 
@@ -60,6 +63,19 @@ def test_no_pace_is_read_from_less_than_an_hour_or_from_old_labels() -> None:
     assert found.per_day == 24.0
     assert pace([ago(days=8)], NOW) is None
     assert pace([], NOW) is None
+
+
+def test_gold_tasks_do_not_hurry_the_pace(ws: Workspace) -> None:
+    """Two tasks that are wanted and two whose answers are known: two labels count towards what is left."""
+    options = CampaignOptions(name="g", overlap=1, gold_share=0.5)
+    campaign = create_campaign(ws, options, put_groups(ws, 4), gold={2: ranking(), 3: ranking()})
+    for labeler in put_labelers(ws, 9):
+        for _ in range(2):
+            if (found := next_turn(ws, campaign.id, labeler)) is not None:
+                send(ws, found)
+    found_pace = campaign_pace(ws, campaign.id, datetime.now(UTC))
+    assert found_pace is not None
+    assert len(ws.judgments()) > found_pace.num == progress(ws, campaign.id).num_labels
 
 
 def test_enough_is_when_the_rest_has_come_in_at_this_pace() -> None:

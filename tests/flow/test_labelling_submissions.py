@@ -153,6 +153,12 @@ def test_a_draft_is_kept_until_the_submission(ws: Workspace) -> None:
     save_draft(ws, shown.task.id, shown.labeler_id, draft, 1)
     edited = turn(ws, shown.task.id, shown.labeler_id)
     assert (edited.draft, edited.answer) == (draft, ranking())
+    with pytest.raises(Invalid, match="NUL"):
+        save_draft(ws, shown.task.id, shown.labeler_id, {"note": "\\\0"}, 1)
+    written = {"note": "the code says \\u0000 and \\\\u0000"}
+    save_draft(ws, shown.task.id, shown.labeler_id, written, 1)
+    assert turn(ws, shown.task.id, shown.labeler_id).draft == written
+    assert send(ws, edited, note=written["note"]).revision == 2
     with pytest.raises(Invalid, match="too large"):
         save_draft(ws, shown.task.id, shown.labeler_id, {"note": "x" * 300_000}, 1)
 

@@ -12,7 +12,7 @@ from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.sources import groups_of_source, sources
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
-from preflab.records import Completion, Prompt, RankingAnswer
+from preflab.records import Completion, Prompt, RankingAnswer, SideBySideAnswer
 from preflab.store.workspace import Workspace
 
 
@@ -77,6 +77,10 @@ def test_gold_tasks_bring_their_answers() -> None:
     options = CampaignOptions(name="c")
     found = uploaded_gold("g.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "ranks": [2, 1]}), options)
     assert found.answers == (RankingAnswer((2, 1)),)
+    none_better = jsonl({"prompt": "P?", "completions": ["x", "y"], "best": None})
+    assert uploaded_gold("g.jsonl", none_better, CampaignOptions(name="c", way="best_of")).answers == (
+        SideBySideAnswer("equal"),
+    )
     with pytest.raises(Invalid, match="g.jsonl, line 1"):
         uploaded_gold("g.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "ranks": [2]}), options)
 

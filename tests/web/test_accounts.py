@@ -12,7 +12,7 @@ from preflab.labelling.accounts import TRIES, accounts, revoke, set_role
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.invites import TRIES as INVITE_TRIES
 from preflab.labelling.invites import create_invite, withdraw
-from preflab.labelling.sessions import tokens
+from preflab.labelling.sessions import SESSION_AGE, tokens
 from preflab.store.workspace import Workspace
 from preflab.web.pages.account import own_path
 from preflab.web.settings import WebSettings
@@ -34,6 +34,7 @@ def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_cannot_use(ws: W
     assert cookie["httponly"]
     assert cookie["samesite"] == "lax"
     assert cookie["path"] == "/"
+    assert int(cookie["max-age"]) > 2 * SESSION_AGE.total_seconds()  # the server counts from the last visit
     assert not cookie["secure"]
     assert not cookie["domain"]
     assert len(cookie.value) >= 43  # 256 bits

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
+from starlette.types import Message, Receive, Scope, Send
 
 from preflab.errors import PreflabError
 from preflab.labelling.errors import NotFound, Stale, TooMany
 from preflab.store.workspace import Workspace
 from preflab.web.app import create_app
 from preflab.web.pages import static_url
+from preflab.web.security import Guard
 from preflab.web.settings import WebSettings
 from web_app import OWN, People, client, script
 
@@ -110,6 +113,28 @@ def test_long_bodies_are_refused_even_when_they_do_not_say_how_long(ws: Workspac
 
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert browser.post("/signin", content=in_pieces(), headers=headers).status_code == 413
+
+
+def test_a_body_that_was_cut_off_is_not_taken_for_the_whole() -> None:
+    """The sender hangs up in the middle of a body that does not say how long it is."""
+    sent: list[Message] = [
+        {"type": "http.request", "body": b"name=half", "more_body": True}, {"type": "http.disconnect"},
+    ]  # fmt: skip
+    arrived: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        arrived.extend([await receive(), await receive()])
+
+    async def receive() -> Message:
+        return sent.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/me/tokens", "headers": [(b"host", b"127.0.0.1:8400")]}
+    asyncio.run(Guard(app, WebSettings())(scope, receive, send))
+    assert [each["type"] for each in arrived] == ["http.request", "http.disconnect"]
+    assert arrived[0]["more_body"]
 
 
 def test_strange_hosts_are_refused_for_reading_too(ws: Workspace) -> None:

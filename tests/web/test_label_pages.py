@@ -107,6 +107,7 @@ def test_odd_values_are_refused_with_the_form_kept(
     reply = browser.post(action, data=hidden | RANKS | fields | {"note": "kept words"})
     assert reply.status_code == 422
     assert "kept words" in reply.text
+    assert ". Expected: a whole number from 1 to 3 or " in reply.text
     assert list(ws.judgments(campaign_id=campaign.id)) == []
 
 

@@ -98,7 +98,7 @@ def test_a_server_that_is_away_gets_the_answer_once_when_it_is_back(site: Site, 
     say(page, "kept in this browser")
     press(page, "Enter")
     page.locator("#notice").get_by_text("the server does not answer").wait_for()
-    page.wait_for_timeout(1500)  # it has tried again meanwhile
+    page.wait_for_event("requestfailed", lambda asked: asked.method == "POST")  # it tries again by itself
     assert page.locator("#judging").is_visible()
     assert page.locator("#so-far").inner_text() == "A › B"
     assert page.evaluate("Object.keys(localStorage).some(key => key.startsWith('preflab:out:'))")

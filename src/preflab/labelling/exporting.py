@@ -92,7 +92,7 @@ def _material(ws: Workspace, preferences: list[Preference], settings: Settings) 
             each.id: each for each in ws.completions(sorted({i for p in preferences for i in p.completion_ids}))
         },
         settings=settings,
-        made_of=Counter({"preference": len(preferences)}),
+        made_of=Counter({"preferences": len(preferences)}),
     )
 
 

@@ -73,5 +73,5 @@ def _task(row: Row, options: CampaignOptions, where: str) -> tuple[Prompt, list[
     if not isinstance(texts, list) or not texts:
         raise BadRow(f"the column 'completions' holds {kind_of(texts)}", "a list of texts")
     found = [imported(prompt, completion_text(words, "completions"), MODEL, index) for index, words in enumerate(texts)]
-    given = {name: row[name] for name in FIELDS[options.way] if row.get(name) is not None}
+    given = {name: row[name] for name in FIELDS[options.way] if name in row}
     return prompt, found, checked_answer(options, len(found), given)

@@ -19,7 +19,7 @@ from preflab.feedback.asking import labels_for_accuracy
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.counting import labels_of
-from preflab.labelling.quality import campaign_quality
+from preflab.labelling.quality import campaign_quality, gold_answers
 from preflab.labelling.tables import TASK_STATES
 from preflab.records import Judgment, Preference
 from preflab.store.database import reading
@@ -131,8 +131,10 @@ def enough_at(num_left: int, found: Pace | None, now: datetime) -> datetime | No
 
 
 def campaign_pace(ws: Workspace, campaign_id: str, now: datetime | None = None) -> Pace | None:
-    """The pace of the labels that count."""
-    return pace([each.created_at for each in labels_of(ws, campaign_id).counted if each.created_at], now or _now())
+    """The pace of the labels that count, gold tasks left out: what is left (`progress`) has none of them."""
+    gold = gold_answers(ws, campaign_id)
+    asked = [each for each in labels_of(ws, campaign_id).counted if each.task_id not in gold]
+    return pace([each.created_at for each in asked if each.created_at], now or _now())
 
 
 def cost(ws: Workspace, campaign_id: str) -> Cost:

@@ -50,7 +50,7 @@ def uploaded_groups(name: str, data: bytes) -> Uploaded:
         data: its bytes.
 
     Raises:
-        Invalid: another kind of file, a bad row (by line), a prompt with a single completion, no rows.
+        Invalid: another kind of file, a bad row (by line), a prompt with no completion or too many, no rows.
     """
     return _from_file(name, data, lambda path: groups_of_rows(numbered_rows(path), name, unit_of(path)))
 

@@ -12,8 +12,9 @@ from preflab.labelling.sessions import account_of_session, account_of_token
 from preflab.store.workspace import Workspace
 from preflab.web.settings import WebSettings
 
-COOKIE_AGE = 30 * 24 * 3600
-"""Seconds a browser keeps the session's cookie: come back next day, or next week."""
+COOKIE_AGE = 400 * 24 * 3600
+"""Seconds a browser keeps the session's cookie: the longest that browsers allow. The session ends sooner: so long after
+its last use as `labelling.sessions` says. A cookie of that age would end it so long after signing in instead."""
 
 
 class SignedOut(Exception):

@@ -69,7 +69,7 @@ def refusal(method: str, headers: Headers, settings: WebSettings) -> Refusal | N
             "open the app's own page and send it there; behind a proxy, start the app with --trusted-origin",
         )  # fmt: skip
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > settings.max_body:
+    if not (length.isascii() and length.isdigit()) or int(length) > settings.max_body:
         return too_long(settings)
     return None
 
@@ -133,11 +133,11 @@ class Guard:
             await self._refuse(why, scope, receive, answer)
             return
         if scope["method"] not in SAFE and "content-length" not in headers:
-            body = await _whole_body(receive, self.settings.max_body)
-            if body is None:
+            messages = await _whole_body(receive, self.settings.max_body)
+            if messages is None:
                 await self._refuse(too_long(self.settings), scope, receive, answer)
                 return
-            receive = _again(body, receive)
+            receive = _again(messages, receive)
         await self.app(scope, receive, answer)
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
@@ -160,29 +160,26 @@ class Guard:
         await response(scope, receive, send)
 
 
-async def _whole_body(receive: Receive, limit: int) -> bytes | None:
-    """A body that does not say how long it is; None as soon as it is longer than the limit."""
-    parts: list[bytes] = []
+async def _whole_body(receive: Receive, limit: int) -> list[Message] | None:
+    """The messages of a body that does not say how long it is; None as soon as it is longer than the limit.
+
+    The last one ends the body, or says that the sender hung up: what was cut off must not pass for the whole.
+    """
+    found: list[Message] = []
     left = limit
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b"".join(parts)
-        parts.append(message.get("body", b""))
-        left -= len(parts[-1])
+    while not found or found[-1].get("more_body", False):
+        found.append(await receive())
+        left -= len(found[-1].get("body", b""))
         if left < 0:
             return None
-        if not message.get("more_body", False):
-            return b"".join(parts)
+    return found
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives a body that was read already, then whatever comes after it."""
-    waiting = [body]
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """A receive that gives the messages that were read already, then whatever comes after them."""
+    waiting = iter(messages)
 
     async def given() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
+        return next(waiting, None) or await receive()
 
     return given

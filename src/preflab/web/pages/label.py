@@ -19,7 +19,7 @@ from preflab.labelling.turns import Turn
 from preflab.records import Answer
 from preflab.store.workspace import Workspace
 from preflab.web.access import may_judge, my_campaign
-from preflab.web.errors import STATUS, wants_json
+from preflab.web.errors import sentence, status_of, wants_json
 from preflab.web.forms import Fields
 from preflab.web.identity import Me, Workspaced
 from preflab.web.pages import page
@@ -203,7 +203,7 @@ def not_stored(
     request: Request, ws: Workspace, found: Turn, seen: CampaignView, sent: Mapping[str, str], error: PreflabError
 ) -> Response:
     """The same page with what was entered and what was wrong with it."""
-    code = STATUS.get(str(getattr(error, "kind", "invalid")), 422)
+    code = status_of(error)
     if isinstance(error, Stale):
         notice = (
             "You have already submitted this task elsewhere. What you entered here is still on this page; "
@@ -212,5 +212,4 @@ def not_stored(
         newer = {**sent, "based_on": str(error.current_revision)}
         other = f"/c/{found.campaign.id}/t/{found.task.id}"
         return shown(request, ws, found, seen, code=code, sent=newer, notice=notice, other_url=other)
-    words = ". ".join(part for part in (error.found, error.expected, error.do) if part)
-    return shown(request, ws, found, seen, code=code, sent=sent, notice=words)
+    return shown(request, ws, found, seen, code=code, sent=sent, notice=sentence(error))

@@ -55,7 +55,7 @@ def campaigns(request: Request, ws: Workspaced, me: Lead) -> Response:
 @router.get("/c/{campaign_id}")
 def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pairs: str = "") -> Response:
     """One campaign; `pairs` asks what so many preferences would need."""
-    wanted = whole("preferences", pairs) if pairs.strip() else None
+    wanted = max(0, whole("preferences", pairs)) if pairs.strip() else None
     view, quality = view_of(ws, campaign_id), campaign_quality(ws, campaign_id)
     divided = disagreements(ws, campaign_id, SHOWN)
     return campaign_page(

@@ -31,9 +31,9 @@ class Shown:
 
     letter: str
     index: int
-    """In the task's order."""
+    """In the task's order, which the page does not give away."""
     name: str
-    """Of its field."""
+    """Of its field, by the place on the page."""
     rank: str
     """What is chosen: a number, `F`, or "" for nothing."""
 
@@ -83,7 +83,7 @@ def decided(
     try:
         decide(ws, task_id, me, RankingAnswer(_ranks(case, fields)), fields.get("note", "").strip()[:4000])
     except PreflabError as error:
-        chosen = [fields.get(f"rank-{i}", "") for i in range(len(case.completions))]
+        chosen = _chosen(case, fields)
         return _case_page(request, ws, view, case, chosen, fields.get("note", ""), error)
     waiting = queue(ws, campaign_id).open
     target = f"/{waiting[0].task_id}" if waiting else "?done=1"
@@ -102,7 +102,9 @@ def _case_page(
     problem: PreflabError | None,
 ) -> Response:  # fmt: skip
     letters = {index: chr(65 + place) for place, index in enumerate(case.shown_order)}
-    shown = [Shown(letters[index], index, f"rank-{index}", chosen[index]) for index in case.shown_order]
+    shown = [
+        Shown(letters[index], index, f"rank-{place}", chosen[index]) for place, index in enumerate(case.shown_order)
+    ]
     return campaign_page(
         request, ws, view, "case.html.j2", problem=problem, case=case, shown=shown, note=note,
         opinions=[(each, answer_words(each.answer, letters)) for each in case.opinions],
@@ -112,11 +114,17 @@ def _case_page(
     )  # fmt: skip
 
 
+def _chosen(case: Case, fields: ImmutableMultiDict[str, str]) -> list[str]:
+    """What the form's fields hold, in the task's order; "" for nothing."""
+    place_of = {index: place for place, index in enumerate(case.shown_order)}
+    return [fields.get(f"rank-{place_of[index]}", "") for index in range(len(case.completions))]
+
+
 def _ranks(case: Case, fields: ImmutableMultiDict[str, str]) -> tuple[int | None, ...]:
     """The chosen ranks in the task's order."""
     num = len(case.completions)
     allowed = {str(rank): rank for rank in range(1, num + 1)} | {"F": None}
-    chosen = [fields.get(f"rank-{index}", "") for index in range(num)]
+    chosen = _chosen(case, fields)
     missing = [chr(65 + place) for place, index in enumerate(case.shown_order) if chosen[index] not in allowed]
     if missing:
         raise PreflabError(f"no rank for {', '.join(missing)}", "a rank or F for each completion", "choose one")

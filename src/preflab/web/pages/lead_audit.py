@@ -6,9 +6,9 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from preflab.labelling.accounts import accounts
 from preflab.labelling.audit import Event, events
@@ -19,6 +19,8 @@ from preflab.web.pages.lead_common import lead_page, moment
 
 router = APIRouter(prefix="/lead/audit", include_in_schema=False)
 PER_PAGE = 100
+Before = Annotated[int | None, Query(ge=0, lt=2**63)]
+"""Number of an event, as a database counts them."""
 SAME = ("labeler_id",)
 """What says nothing beside the column `about`."""
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
@@ -26,7 +28,7 @@ ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 
 
 @router.get("")
-def audit(request: Request, ws: Workspaced, me: Lead, before: int | None = None, about: str | None = None) -> Response:
+def audit(request: Request, ws: Workspaced, me: Lead, before: Before = None, about: str | None = None) -> Response:
     """The newest events first, a hundred at a time."""
     found = events(ws, PER_PAGE + 1, before, about)
     shown, called = found[:PER_PAGE], partial(name_of, _names(ws))

@@ -107,12 +107,15 @@ def whole(name: str, value: str) -> int:
     """A whole number that somebody typed.
 
     Raises:
-        Invalid: it is none.
+        Invalid: it is none, or longer than the database can hold.
     """
     try:
-        return int(value.strip())
+        found = int(value.strip())
     except ValueError:
         raise Invalid(f"{name}: {value!r:.40}", "a whole number") from None
+    if not -(2**63) <= found < 2**63:
+        raise Invalid(f"{name}: {value!r:.40}", "a whole number of at most 18 digits")
+    return found
 
 
 def decimal(name: str, value: str) -> float:

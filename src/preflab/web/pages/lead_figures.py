@@ -15,7 +15,7 @@ from preflab.labelling.quality import AgreementPoint, LabelerQuality
 from preflab.report.blocks import Cell, Figure, Table, numbers
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
 from preflab.report.words import count, interval_text, number, percent
-from preflab.web.pages.lead_words import coefficient_words, course_sentence, share_text, standing_words
+from preflab.web.pages.lead_words import coefficient_words, course_sentence, ends, share_text, standing_words
 
 HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
 PUBLISHED = (
@@ -31,7 +31,7 @@ def agreement_figure(points: Sequence[AgreementPoint]) -> Figure | None:
     shares = [point.share for point in points]
     line = Line(
         "", "policy", xs, [100 * (share.value or 0) for share in shares],
-        [100 * (share.low or 0) for share in shares], [100 * (share.high or 1) for share in shares],
+        [100 * ends(share)[0] for share in shares], [100 * ends(share)[1] for share in shares],
         dots=len(points) < 3,
     )  # fmt: skip
     rule = Rule(100 * HUMAN_LOW, HUMAN.label, "gold", until=100 * HUMAN_HIGH)

@@ -12,7 +12,7 @@ from preflab.labelling.quality import LabelerQuality, ai_judges, campaign_qualit
 from preflab.web.forms import Fields
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages import lead_words as words
-from preflab.web.pages.lead_common import campaign_page, view_of
+from preflab.web.pages.lead_common import campaign_page, view_of, whole
 from preflab.web.pages.lead_figures import labelers_figure
 
 router = APIRouter(prefix="/lead/c/{campaign_id}/labelers", include_in_schema=False)
@@ -49,8 +49,8 @@ def confirm_reversed(ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str
     turned = set(view.options.confirmed_reversed) - {labeler_id}
     if fields.get("confirmed") == "yes":
         turned.add(labeler_id)
-    changes = {"confirmed_reversed": tuple(sorted(turned))}
-    change_options(ws, campaign_id, int(fields.get("revision", view.revision)), changes, me.id)
+    revision = whole("revision", fields.get("revision", ""))
+    change_options(ws, campaign_id, revision, {"confirmed_reversed": tuple(sorted(turned))}, me.id)
     return RedirectResponse(f"/lead/c/{campaign_id}/labelers/{labeler_id}", 303)
 
 

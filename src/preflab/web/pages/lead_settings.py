@@ -89,13 +89,24 @@ def _page(
     request: Request, ws: Workspace, view: CampaignView, *, said: str = "", problem: PreflabError | None = None,
     typed: ImmutableMultiDict[str, str] | None = None, text: str | None = None, preview: bool = False,
 ) -> Response:  # fmt: skip
-    people = [each for each in accounts(ws) if each.state == "active"]
     chosen = set(typed.getlist("labelers")) if typed is not None else set(view.options.labelers)
     return campaign_page(
-        request, ws, view, "settings.html.j2", said=said, problem=problem, people=people, chosen=chosen,
+        request, ws, view, "settings.html.j2", said=said, problem=problem, people=_people(ws, chosen), chosen=chosen,
         value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
         versions=guidelines(ws, view.campaign.id), contents=CONTENTS,
     )  # fmt: skip
+
+
+def _people(ws: Workspace, chosen: set[str]) -> list[tuple[str, str, str]]:
+    """Who can be chosen: labeler id, name, and what is said of them.
+
+    Those who are chosen stay in the form when their account has ended or when they have none: without them a campaign
+    for them alone would be open to everybody as soon as its settings are saved.
+    """
+    active = [each for each in accounts(ws) if each.state == "active"]
+    found = [(each.labeler_id, each.name, "" if each.role == "labeler" else each.role) for each in active]
+    others = sorted(chosen - {each.labeler_id for each in active})
+    return found + [(each.id, each.name, "cannot sign in") for each in ws.labelers(others)]
 
 
 def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> Mapping[str, Any]:
@@ -110,7 +121,7 @@ def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> M
 TEXTS, WHOLE, NUMBERS, TICKS = (
     ("name", "question", "content", "currency", "order"),
     ("overlap",),
-    ("lease_minutes", "hourly_cost", "gold_percent", "tie_percent"),
+    ("lease_minutes", "hourly_cost", "gold_percent"),
     ("ask_note", "allow_fail", "count_ai"),
 )
 
@@ -123,8 +134,6 @@ def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     changes |= {name: decimal(name, fields[name]) for name in ("lease_minutes", "hourly_cost") if name in fields}
     if "gold_percent" in fields:
         changes["gold_share"] = decimal("gold tasks", fields["gold_percent"]) / 100
-    if "tie_percent" in fields:
-        changes["max_tie_rate_nudge"] = decimal("ties", fields["tie_percent"]) / 100
     changes["labelers"] = tuple(fields.getlist("labelers"))
     return changes
 

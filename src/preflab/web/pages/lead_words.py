@@ -40,6 +40,11 @@ def share_value(share: Share) -> str:
     return "–" if share.value is None else percent(round(share.value, 2))
 
 
+def ends(share: Share) -> tuple[float, float]:
+    """Both ends of the interval; 0 and 1 where there is none."""
+    return 0.0 if share.low is None else share.low, 1.0 if share.high is None else share.high
+
+
 def is_odd(labeler: LabelerQuality) -> bool:
     """True for a standing that asks a lead to look; a group is not one of them."""
     return labeler.standing in (CARELESS, REVERSED)
@@ -52,7 +57,7 @@ def trust_sentence(quality: CampaignQuality) -> str:
         return "Nothing has come in yet."
     if share.value is None:
         return "Too early to say: no pair has been judged by two labelers."
-    low, high = share.low or 0.0, share.high or 1.0
+    low, high = ends(share)
     if share.num_tasks < 10:
         return f"Too early to say: {count(share.num_tasks, 'task')} with two labels or more so far."
     said = f"Any two labelers agree on {share_value(share)} of the pairs both decide"
@@ -70,7 +75,7 @@ def trust_role(quality: CampaignQuality) -> str:
     share = quality.agreement.strict
     if share.value is None or share.num_tasks < 10:
         return ""
-    return "alarm" if (share.high or 1.0) < HUMAN_LOW else "gold"
+    return "alarm" if ends(share)[1] < HUMAN_LOW else "gold"
 
 
 def trust_details(quality: CampaignQuality) -> list[str]:
@@ -190,10 +195,10 @@ def course_sentence(points: Sequence[AgreementPoint]) -> str:
     first, last = points[0].share, points[-1].share
     if len(points) == 1:
         return f"The labelers agree on {share_value(last)} of pairs so far"
-    low, high = last.low or 0.0, last.high or 1.0
-    if high < (first.low or 0.0):
+    low, high = ends(last)
+    if high < ends(first)[0]:
         return f"Agreement fell from {share_value(first)} to {share_value(last)}"
-    if low > (first.high or 1.0):
+    if low > ends(first)[1]:
         return f"Agreement rose from {share_value(first)} to {share_value(last)}"
     return "Agreement shows no clear change over time"
 
