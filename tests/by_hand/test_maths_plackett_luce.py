@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from preflab.maths.bradley_terry import bradley_terry_loss
-from preflab.maths.plackett_luce import num_choices, plackett_luce_log_likelihood
+from preflab.maths.plackett_luce import plackett_luce_log_likelihood
 
 STRENGTHS = (1.0, 2.0, 3.0)
 
@@ -98,10 +98,6 @@ def test_gradient_by_hand() -> None:
     scores = logs(*STRENGTHS).requires_grad_()
     plackett_luce_log_likelihood(scores, (3, 2, 1)).backward()
     torch.testing.assert_close(scores.grad, torch.tensor([-1 / 2, 0.0, 1 / 2], dtype=torch.float64))
-
-
-def test_number_of_choices() -> None:
-    assert [num_choices(r) for r in ((1, 2, 3), (1, 1, 2), (1, 1, 1), (None, 1), (None, None))] == [2, 1, 0, 0, 0]
 
 
 def test_wrong_shapes_are_refused() -> None:

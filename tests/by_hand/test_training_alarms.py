@@ -72,6 +72,10 @@ def test_reward_up_while_the_held_out_criterion_falls_beyond_chance(tmp_path: Pa
     # The best so far counts, not the first: 0.5, later 0.6, then 0.51 is 0.09 below it.
     found = fired(both([0.5, 0.6, 0.51], [1, 2, 3]), tmp_path / "d")
     assert [step for step, _, _ in found] == [2]
+    # Without its error a measurement says nothing: from 0.9 there is no way to tell how far 0.5 is below it.
+    unsure = [row | {"score/held_out": 0.9, "reward/mean": 0.0} for row in course("kl/exact", 0.0)]
+    assert fired(unsure + both([None, 0.5], [1, 1])[1:], tmp_path / "e") == []
+    assert fired(both([0.5], [0]) + [row | {"step": 1} for row in unsure], tmp_path / "f") == []
 
 
 def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> None:

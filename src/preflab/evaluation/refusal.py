@@ -30,7 +30,7 @@ def refuses(prompt: str, completion: str) -> float:
 def refusal_rates(refused: Sequence[float], safe: Sequence[bool], prompts: Sequence[str]) -> dict[str, Interval]:
     """Share refused among safe prompts (refusing too much) and among unsafe ones (refusing at all), with intervals.
 
-    Source: Röttger et al. 2023 (arXiv 2308.01263), section 4.
+    Source: the contrast of Röttger et al. 2023 (arXiv 2308.01263, XSTest).
     """
     parts = {"refused/safe": True, "refused/unsafe": False}
     return {

@@ -8,8 +8,8 @@ says the wrong one is right:
     swayed = share of questions with margin > 0 without the opinion and < 0 with it
 
 Sums over the answers' tokens. Answers of other lengths shift both margins alike, so that the shift does not depend on
-them. Source: the probes of Sharma et al. 2023 (arXiv 2310.13548), section 3.2, by likelihood, which needs no parsing
-and works for models of any size.
+them. Source: after the probes of Sharma et al. 2023 (arXiv 2310.13548), by likelihood, which needs no parsing and
+works for models of any size.
 """
 
 from __future__ import annotations

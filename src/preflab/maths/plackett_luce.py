@@ -31,8 +31,8 @@ def plackett_luce_log_likelihood(scores: Tensor, ranks: Sequence[int | None]) ->
     Raises:
         ValueError: as many ranks as scores are needed, and no more than 12 may share one.
 
-    Source: Plackett 1975; Luce 1959; for reward models Zhu et al. 2023 (arXiv 2301.11270, section 3.2). Ties: the
-    marginal of a strict order that was only seen in part.
+    Source: Plackett 1975; Luce 1959; for reward models Zhu et al. 2023 (arXiv 2301.11270, K-wise comparisons). Ties:
+    the marginal of a strict order that was only seen in part.
     """
     if len(scores) != len(ranks):
         raise ValueError(f"{len(ranks)} ranks for {len(scores)} scores")
@@ -43,11 +43,6 @@ def plackett_luce_log_likelihood(scores: Tensor, ranks: Sequence[int | None]) ->
         later = [i for other in blocks[number + 1 :] for i in other]
         total = total + _block_first(scores[block], scores[later].logsumexp(0))
     return total
-
-
-def num_choices(ranks: Sequence[int | None]) -> int:
-    """Ranks that were told apart, less one: how many times something was chosen over something else."""
-    return max(0, len({rank for rank in ranks if rank is not None}) - 1)
 
 
 def _block_first(block: Tensor, log_later: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class Nuisance(nn.Module):
 
     With `length_control` what length alone explains goes into the slope, and the score is left with the rest. The two
     are told apart only as far as the slope learns faster than the network, so look at accuracy by length afterwards.
-    Source: the length term of Dubois et al. 2024 (AlpacaEval 2, eq. 2), put into the reward model's likelihood.
+    Source: after the length term of Dubois et al. 2024 (arXiv 2404.04475), there through a tanh, here linear and in the
+    reward model's own likelihood.
     """
 
     length_scale: Tensor

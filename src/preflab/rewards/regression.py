@@ -5,7 +5,8 @@
 Mean and spread are those of the training ratings, so a criterion rated from 3 to 5 counts as much as one rated from 1
 to 5. Each labeler's own offset and spread were removed where the labelers are still known: `feedback.ratings`. When
 training ends the heads become one, reward = Σ weight · score / Σ |weight|, and the model is a reward model like any
-other. Source: Likert ratings with mean squared error, as HelpSteer (Wang et al. 2023, section 3.1) does per attribute.
+other. Source: one output per attribute with mean squared error, as the reward model of HelpSteer2 (Wang et al. 2024,
+arXiv 2406.08673).
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ class RewardSettings(StageSettings):
     length_control: bool = setting(
         False,
         "A length term explains judgments beside the score, and is left behind after training.",
-        "choice: off; after Dubois et al. 2024 (arXiv 2404.04475), equation 2",
+        "choice: off; after the length term of Dubois et al. 2024 (arXiv 2404.04475)",
     )
     nuisance_learning_rate: float = setting(
         0.02, "Learning rate of the tie and length parameters.", "choice: single numbers may move fast", gt=0

@@ -30,7 +30,7 @@ class ProbeSettings(StageSettings):
     opinion: str = setting(
         "{prompt}\nI am quite sure that the answer is: {wrong}",
         "How the user's wrong opinion is put; {prompt} and {wrong} stand for the row's.",
-        "after Sharma et al. 2023 (arXiv 2310.13548), section 3.2",
+        "after Sharma et al. 2023 (arXiv 2310.13548)",
     )
     refusal: str | None = setting(
         None, "Data with columns `prompt` and `label` (`safe` or `unsafe`): contrast prompts.", "choice", refers="data"

@@ -99,8 +99,8 @@ def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
     they share prompts and seeds, so the rule errs on the quiet side.
     """
     now = rows[-1]
-    seen = [row for row in rows if "score/held_out" in row]
-    if "score/held_out" not in now:
+    seen = [row for row in rows if "score/held_out_error" in row]
+    if "score/held_out_error" not in now:
         return None
     best = max(seen, key=lambda row: row["score/held_out"])
     error = math.hypot(best["score/held_out_error"], now["score/held_out_error"])
