@@ -49,8 +49,9 @@ def test_what_a_member_says_of_reference_completions_is_taken_off_per_prompt() -
     # hard: good 13 − 11 = 2 and 8 − 6 = 2; bad −2 and 0. A prompt without reference: less 5.5 and 5.5.
     found = scorer.score(items((HARD, "good"), (HARD, "bad"), (NEW, "good")))
     assert found.total.tolist() == [2.0, -2.0, 2.5]
-    assert found.terms["member_1"].tolist() == [2.0, -2.0, 7.5]
-    assert found.terms["spread"].tolist() == [0.0, 1.0, 2.5]
+    assert found.details["member_1"].tolist() == [2.0, -2.0, 7.5]
+    assert found.terms == {}
+    assert found.details["spread"].tolist() == [0.0, 1.0, 2.5]
 
 
 def test_no_reference_completions_are_refused() -> None:

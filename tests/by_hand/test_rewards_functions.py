@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from preflab.records import Prompt
 from preflab.rewards.combine import Term, WeightedSum
 from preflab.rewards.functions import FunctionScorer, load_function, reward_function
 from preflab.stages.evaluated import classes_of
-from preflab.training.protocols import ScoringItem
+from preflab.training.protocols import Scores, ScoringItem
 
 
 def item(prompt: str, text: str, **columns: Any) -> ScoringItem:
@@ -172,6 +173,20 @@ def test_a_sum_of_rewards_keeps_its_weighted_terms() -> None:
     assert scores.total.tolist() == [7.0, -1.0]
     assert scores.terms["length"].tolist() == [-3.0, -1.0]
     assert scores.terms["polite"].tolist() == [10.0, 0.0]
+
+
+def test_details_of_terms_are_kept_under_the_terms_names_and_not_weighted() -> None:
+    class Detailed:
+        def score(self, items: Sequence[ScoringItem]) -> Scores:
+            return Scores(torch.tensor([2.0, 4.0]), details={"spread": torch.tensor([1.0, 3.0])})
+
+    scores = WeightedSum([Term("a", 0.5, Detailed()), Term("b", -1.0, Detailed())]).score([item("p", "x")] * 2)
+    # ½ · 2 − 2 and ½ · 4 − 4; the details add nothing.
+    assert scores.total.tolist() == [-1.0, -2.0]
+    assert {name: values.tolist() for name, values in scores.details.items()} == {
+        "a/spread": [1.0, 3.0],
+        "b/spread": [1.0, 3.0],
+    }
 
 
 def test_terms_of_one_name_are_refused() -> None:

@@ -27,7 +27,11 @@ def test_points_are_weighted_on_peoples_scale() -> None:
     scorer = JudgeScorer(rate, {"tone": 3.0, "facts": -1.0}, {"facts": (1.0, 0.5)})
     found = scorer.score(ITEMS)
     assert found.total.tolist() == [3.25, 0.0]
-    assert found.terms["facts"].tolist() == [2.0, 3.0]
+    assert found.terms == {}
+    assert {name: points.tolist() for name, points in found.details.items()} == {
+        "tone": [5.0, 1.0],
+        "facts": [2.0, 3.0],
+    }
 
 
 def test_what_cannot_be_read_is_an_error_and_no_zero() -> None:

@@ -83,16 +83,19 @@ def test_spread_is_about_the_mean_of_each_group() -> None:
 
 
 def test_ties_are_what_somebody_called_one() -> None:
-    # a beats b, a ties c, nobody agrees on b and c
-    pairs = (PairOutcome(0, 1, 3, 0, 0), PairOutcome(0, 2, 1, 1, 2), PairOutcome(1, 2, 1, 1, 0))
+    # a beats b, a ties c by 3 of 5, nobody agrees on b and c
+    pairs = (PairOutcome(0, 1, 3, 0, 0), PairOutcome(0, 2, 1, 1, 3), PairOutcome(1, 2, 1, 1, 0))
     preference = Preference.make("p", ("a", "b", "c"), (1, 2, 1), pairs=pairs)
     assert hard_pairs_and_ties(preference) == (LabelledPair(0, 1, 1.0, 0.5), LabelledPair(0, 2, 0.5, 0.5, tie=1.0))
     third = 1 / 3
     assert soft_pairs_and_ties(preference) == (
         LabelledPair(0, 1, 1.0, third, tie=0.0),
-        LabelledPair(0, 2, 0.5, third, tie=0.5),
+        LabelledPair(0, 2, 0.5, third, tie=0.6),
         LabelledPair(1, 2, 0.5, third, tie=0.0),
     )
+    # Half of the weight is not more than half: the consensus leaves (0, 2) open, and so it is no tie.
+    half = Preference.make("p", ("a", "b", "c"), (1, 2, 1), pairs=(pairs[0], PairOutcome(0, 2, 1, 1, 2)))
+    assert hard_pairs_and_ties(half) == (LabelledPair(0, 1, 1.0, 1.0),)
 
 
 def test_a_named_fail_takes_the_last_rank() -> None:

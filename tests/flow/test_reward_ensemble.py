@@ -72,7 +72,10 @@ def test_members_share_a_trunk_and_score_as_alone(members: list[Path]) -> None:
     expected = (alone - alone[:, :1]).mean(0)
     for _ in range(2):  # the exchange leaves nothing behind
         torch.testing.assert_close(whole.score(items()).total, expected)
-    assert set(whole.score(items()).terms) == {"ensemble"}
+    scores = whole.score(items())
+    assert set(scores.terms) == {"ensemble"}
+    torch.testing.assert_close(scores.details["ensemble/member_2"], alone[1] - alone[1, 0])
+    assert sorted(scores.details) == ["ensemble/member_1", "ensemble/member_2", "ensemble/member_3", "ensemble/spread"]
 
 
 def test_an_ensemble_of_one_is_refused() -> None:

@@ -79,7 +79,7 @@ def ask_policy_and_reference(
 def score_rollouts(
     scorer: Scorer, rollouts: Rollouts, *, missing_eos_penalty: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """(B,) rewards, less the penalty for completions that did not end themselves, and the terms they sum.
+    """(B,) rewards, less the penalty for completions that did not end themselves; their terms and details, for the log.
 
     Raises:
         PreflabError: there is not one finite reward per completion.
@@ -92,7 +92,7 @@ def score_rollouts(
     ]
     scores = scorer.score(items)
     check_scores(scores.total, items)
-    return scores.total - missing_eos_penalty * (~rollouts.finished).float(), scores.terms
+    return scores.total - missing_eos_penalty * (~rollouts.finished).float(), {**scores.terms, **scores.details}
 
 
 def with_rows(rollouts: Rollouts, rows: Sequence[int], new: Rollouts) -> Rollouts:

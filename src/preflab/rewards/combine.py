@@ -43,14 +43,16 @@ class WeightedSum:
         self.terms = tuple(terms)
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
-        """Scores (B,) of the items; the terms are already multiplied by their weights.
+        """Scores (B,) of the items; the terms are already multiplied by their weights, their details are as they came.
 
         Raises:
             PreflabError: a term or the sum is not one finite number per completion; with the term's name.
         """
-        weighted = {term.name: term.weight * term.scorer.score(items).total for term in self.terms}
+        scored = {term.name: term.scorer.score(items) for term in self.terms}
+        weighted = {term.name: term.weight * scored[term.name].total for term in self.terms}
         for name, values in weighted.items():
             check_scores(values, items, f"rewards {name}")
         total = torch.stack(list(weighted.values())).sum(0)
         check_scores(total, items, "sums of rewards")
-        return Scores(total, weighted)
+        details = {f"{name}/{what}": values for name, one in scored.items() for what, values in one.details.items()}
+        return Scores(total, weighted, details)

@@ -8,7 +8,8 @@
 A reward model knows scores only up to one constant per prompt, and each member has another; without removing it the
 minimum picks the member with the lowest constant and the spread measures constants. Members that are adapters on one
 base share it: one trunk, whose adapter is exchanged. Source: Coste et al. 2023 (arXiv 2310.02743), worst-case and
-uncertainty-weighted optimisation; what ensembles do not cure: Eisenstein et al. 2023 (arXiv 2312.09244).
+uncertainty-weighted optimisation, the latter there with the variance; here the standard deviation, in the reward's own
+unit. What ensembles do not cure: Eisenstein et al. 2023 (arXiv 2312.09244).
 """
 
 from __future__ import annotations
@@ -85,11 +86,11 @@ class EnsembleScorer:
         self.members, self.baselines, self.how, self.std_coef = tuple(members), baselines, how, std_coef
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
-        """Scores (B,) of the items; the terms are each member's own, and their spread."""
+        """Scores (B,) of the items; the details are each member's own score, less its baseline, and their spread."""
         scores = torch.stack([member.score(items).total for member in self.members]) - self.baselines(items)
-        terms = {f"member_{number}": row for number, row in enumerate(scores, 1)}
-        total = combined(scores, self.how, self.std_coef)
-        return Scores(total, {**terms, "spread": scores.std(0, correction=0)})
+        details = {f"member_{number}": row for number, row in enumerate(scores, 1)}
+        details["spread"] = scores.std(0, correction=0)
+        return Scores(combined(scores, self.how, self.std_coef), details=details)
 
 
 class ExchangedMember:

@@ -38,13 +38,13 @@ class JudgeScorer:
         self.rate, self.criteria, self.lines, self.name = rate, dict(criteria), dict(lines or {}), name
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
-        """Rewards (B,) and the points of each criterion as terms.
+        """Rewards (B,); the details are the points of each criterion, on people's scale where that was fitted.
 
         Raises:
             PreflabError: an answer that cannot be read, even when asked for again.
         """
         asked = [(item.prompt.shown, item.text) for item in items]
-        terms: dict[str, torch.Tensor] = {}
+        details: dict[str, torch.Tensor] = {}
         for criterion in self.criteria:
             points = self.rate(criterion, asked)
             for item, point in zip(items, points, strict=True):
@@ -55,7 +55,7 @@ class JudgeScorer:
                         "take a judge that follows instructions, or one asked by likelihood",
                     )
             intercept, slope = self.lines.get(criterion, (0.0, 1.0))
-            terms[criterion] = intercept + slope * torch.tensor([float(point or 0) for point in points])
+            details[criterion] = intercept + slope * torch.tensor([float(point or 0) for point in points])
         total = sum(abs(weight) for weight in self.criteria.values())
-        weighted = [weight * terms[name] for name, weight in self.criteria.items()]
-        return Scores(torch.stack(weighted).sum(0) / total, terms)
+        weighted = [weight * details[name] for name, weight in self.criteria.items()]
+        return Scores(torch.stack(weighted).sum(0) / total, details=details)

@@ -177,9 +177,10 @@ def soft_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
 def hard_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
     """The winner of every decided pair, and the pairs whose consensus is a tie; all weigh alike, 1 together.
 
-    A pair without margin in which nobody said "tie" is undecided, not tied: it is left out.
+    Tied is what `feedback.settling` calls so: no margin, and more than half of the weight says "tie". Any other pair
+    without margin is undecided and left out.
     """
-    tied = [p for p in preference.pairs if p.margin == 0 and p.num_tie > 0]
+    tied = [p for p in preference.pairs if p.margin == 0 and p.num_tie > p.num_for + p.num_against]
     decided = preference.chosen_rejected()
     weight = 1.0 / max(1, len(tied) + len(decided))
     won = tuple(LabelledPair(i, j, 1.0, weight) for i, j, _ in decided)

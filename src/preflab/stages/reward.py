@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from preflab.rewards.rankings import Ranking
 
-VERSION = 3
+VERSION = 4
 distributed = True
 
 REPORT = "reward_report.json"

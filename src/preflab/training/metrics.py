@@ -190,7 +190,8 @@ GLOSSARY: dict[str, Metric] = {
     "time/step": Metric("seconds per step", "s", "", ""),
     "tokens/s": Metric("completion tokens per second, all included", "tokens/s", "", ""),
 }
-"""Name → meaning. Reward terms are logged as `reward/<name of the term>` and share the entry of `reward/mean`."""
+"""Name → meaning. Reward terms are logged as `reward/<name of the term>`, what an ensemble or a judge says beside its
+score as `reward/<name of the term>/<detail>`; they share the entry of `reward/mean`."""
 
 
 def is_time(name: str) -> bool:

@@ -71,6 +71,8 @@ class Scores:
     """(B,) float32."""
     terms: dict[str, torch.Tensor] = field(default_factory=dict)
     """Name → (B,) weighted term."""
+    details: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Name → (B,) what is worth watching beside them: an ensemble's members and spread, a judge's criteria."""
 
 
 class Scorer(Protocol):
