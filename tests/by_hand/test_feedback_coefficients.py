@@ -15,7 +15,7 @@ from preflab.feedback.bootstrap import NO_VARIATION, NOTHING, Estimate, estimate
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
 from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
-from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PUBLISHED, beside_people
+from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PUBLISHED
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
 
 N = None
@@ -200,4 +200,3 @@ def test_published_figures_are_in_order_and_sourced() -> None:
     assert shares == sorted(shares)
     assert (shares[0], round(shares[-1], 2)) == (HUMAN_LOW, HUMAN_HIGH)
     assert all(figure.source and figure.between for figure in PUBLISHED)
-    assert [beside_people(share) for share in (0.5, 0.7, 0.9)] == ["below", "within", "above"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.feedback.coefficients import coefficients
-from preflab.feedback.gold import gold_accuracy, gold_score, known_outcomes
+from preflab.feedback.gold import gold_counts, gold_score, known_outcomes
 from preflab.feedback.readout import first_shown_counts, median_seconds, readouts
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
@@ -49,11 +49,11 @@ def test_gold_answers_the_question_that_was_asked() -> None:
     assert known_outcomes([judgment], {"t": SideBySideAnswer("first")}) == {("t", 0, 1): -1}
 
 
-def test_gold_accuracy_is_over_gold_tasks_alone() -> None:
-    judgments = [judged(SideBySideAnswer(choice), 2, task) for task, choice in zip("xyz", ("first",) * 3, strict=True)]
-    found = gold_accuracy(judgments, {"x": SideBySideAnswer("first"), "y": SideBySideAnswer("second")})
-    assert (found.value, found.num_tasks) == (0.5, 2)
-    assert gold_accuracy(judgments, {}).value is None
+def test_gold_counts_are_of_gold_tasks_alone() -> None:
+    judgments = [judged(SideBySideAnswer("first"), 2, task) for task in "xyz"]
+    found = gold_counts(judgments, {"x": SideBySideAnswer("first"), "y": SideBySideAnswer("second")})
+    assert found == {"x": (1.0, 1.0), "y": (0.0, 1.0)}
+    assert gold_counts(judgments, {}) == {}
 
 
 def test_the_first_shown_wins() -> None:

@@ -20,7 +20,7 @@ from preflab.labelling.errors import Invalid, NotAllowed
 from preflab.labelling.exporting import export_campaign, plain_name
 from preflab.labelling.needs import progress
 from preflab.labelling.prioritise import prioritise
-from preflab.labelling.quality import campaign_agreement
+from preflab.labelling.quality import campaign_quality
 from preflab.records import Campaign, RankingAnswer
 from preflab.store.workspace import Workspace
 
@@ -81,13 +81,13 @@ def test_a_task_that_still_wants_labels_is_not_in_the_queue(ws: Workspace) -> No
 
 def test_a_decision_settles_the_pair_and_counts_for_nothing_else(ws: Workspace, lead: Account) -> None:
     campaign = judged(ws, [EVEN, AGREED], put_labelers(ws, 2))
-    before, done = campaign_agreement(ws, campaign.id), progress(ws, campaign.id)
+    before, done = campaign_quality(ws, campaign.id).agreement, progress(ws, campaign.id)
     decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)), "B names the day")
     found = queue(ws, campaign.id)
     assert not found.open
     assert [each.note for each in found.decided] == ["B names the day"]
     assert campaign_consensus(ws, campaign.id)[task_at(ws, 0)].preference.ranks == (2, 1)
-    assert campaign_agreement(ws, campaign.id) == before
+    assert campaign_quality(ws, campaign.id).agreement == before
     assert progress(ws, campaign.id) == done
     assert events(ws, limit=1)[0].what == "decided"
 
@@ -117,7 +117,7 @@ def test_who_labelled_a_task_can_decide_it_and_keeps_the_own_label(ws: Workspace
     first = decide(ws, task_at(ws, 0), lead, RankingAnswer((1, 2)))
     second = decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
     assert (first.revision, second.revision) == (2, 3)
-    assert campaign_agreement(ws, campaign.id).num_judgments == 2
+    assert campaign_quality(ws, campaign.id).agreement.num_judgments == 2
     assert campaign_consensus(ws, campaign.id)[task_at(ws, 0)].preference.ranks == (2, 1)
     assert turn(ws, task_at(ws, 0), lead.labeler_id).answer == RankingAnswer((1, 2))
 
@@ -201,7 +201,7 @@ def test_read_outs_and_decisions_are_the_same_on_postgresql(
         lead = create_account(ws, "Lea", "lead", "correct horse battery")
         campaign = judged(ws, [EVEN, AGREED], put_labelers(ws, 2))
         assert [each.task_id for each in queue(ws, campaign.id).open] == [task_at(ws, 0)]
-        assert campaign_agreement(ws, campaign.id).strict.value == 0.5
+        assert campaign_quality(ws, campaign.id).agreement.strict.value == 0.5
         assert prioritise(ws, campaign.id, lead.id) == 2
         decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
         assert not queue(ws, campaign.id).open

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -156,8 +155,3 @@ def _step(step: str | int) -> str:
 def filled(template: str, **parts: str) -> str:
     """Every mark replaced once: what a text contains in braces stays as it is."""
     return MARK.sub(lambda mark: parts[mark[1]], template)
-
-
-def names(principles: Sequence[Principle]) -> list[str]:
-    """Their names, in order."""
-    return [principle.name for principle in principles]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from preflab.feedback.agreement import Counts, Share, share
+from preflab.feedback.agreement import Counts
 from preflab.feedback.pairs import failed, pair_votes
 from preflab.records import Answer, Judgment
 
@@ -36,13 +36,6 @@ def gold_counts(judgments: Iterable[Judgment], gold: Mapping[str, Answer], crite
         for judgment in judgments
         if judgment.task_id in gold
     }
-
-
-def gold_accuracy(
-    judgments: Iterable[Judgment], gold: Mapping[str, Answer], criterion: str | None = None, seed: int = 0
-) -> Share:
-    """The share of gold points that one labeler's judgments earned, with its interval over tasks; ½ by chance."""
-    return share(gold_counts(judgments, gold, criterion), seed)
 
 
 def known_outcomes(

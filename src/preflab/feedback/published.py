@@ -29,10 +29,3 @@ PUBLISHED = (
 """Lowest first."""
 HUMAN_LOW, HUMAN_HIGH = 0.63, 0.77
 """The band between them."""
-
-
-def beside_people(share: float) -> str:
-    """`below`, `within` or `above` what is published of people."""
-    if share < HUMAN_LOW:
-        return "below"
-    return "above" if share > HUMAN_HIGH else "within"

@@ -148,16 +148,6 @@ def campaign_quality(ws: Workspace, campaign_id: str) -> CampaignQuality:
     return kept(ws, campaign_id, "quality", compute, tuple(sorted(gold)), tuple(sorted(turned)), options.count_ai)
 
 
-def labeler_quality(ws: Workspace, campaign_id: str) -> list[LabelerQuality]:
-    """Every labeler with a label that counts, least reliable first."""
-    return list(campaign_quality(ws, campaign_id).labelers)
-
-
-def campaign_agreement(ws: Workspace, campaign_id: str) -> CampaignAgreement:
-    """Agreement, tie and F rates of a campaign."""
-    return campaign_quality(ws, campaign_id).agreement
-
-
 def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estimate]:
     """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`); no gold tasks."""
     gold, count_ai = gold_answers(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
@@ -181,11 +171,6 @@ def ai_judges(ws: Workspace, campaign_id: str) -> list[AiJudge]:
         for labeler_id, own in given.items()
     ]
     return sorted(found, key=lambda each: each.name)
-
-
-def agreement_over_time(ws: Workspace, campaign_id: str) -> list[AgreementPoint]:
-    """Strict agreement in consecutive stretches of tasks."""
-    return list(campaign_quality(ws, campaign_id).over_time)
 
 
 def quality_of(

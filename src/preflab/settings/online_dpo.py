@@ -64,11 +64,6 @@ class OnlineDpoSettings(StageSettings):
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
 
-    @property
-    def num_pairs_per_prompt(self) -> int:
-        """Pairs of K completions."""
-        return self.num_completions_per_prompt * (self.num_completions_per_prompt - 1) // 2
-
     @field_validator("labels", mode="before")
     @classmethod
     def _not_hard(cls, value: Any) -> Any:
