@@ -1,4 +1,4 @@
-"""`campaign prioritise`: tasks on which reward models disagree are asked first."""
+"""`campaign prioritise`: what reward models disagree about, or what a file says, is asked first."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from preflab.cli import run_command
 from preflab.labelling.accounts import create_account
 from preflab.labelling.assignment import next_turn
+from preflab.labelling.audit import events
 from preflab.labelling.campaigns import list_campaigns
 from preflab.models.loading import load_causal_lm
 from preflab.models.tiny import build_model, build_tokenizer
@@ -73,3 +74,75 @@ def test_one_model_cannot_disagree(here: Path, capsys: Captured) -> None:
         run_command(["campaign", "prioritise", "colours", "--by", "one"])
     assert left.value.code == 2
     assert "two of them or more" in capsys.readouterr().err
+
+
+@pytest.fixture
+def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Prompts p and q, of three and of two completions side by side: three tasks of p before one of q."""
+    monkeypatch.chdir(tmp_path)
+    talk = [{"role": "user", "content": "q"}]
+    rows = [{"prompt": "p", "completions": ["a", "b", "c"]}, {"prompt": talk, "completions": ["d", "e"], "topic": "z"}]
+    (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run_command(["campaign", "create", "c.jsonl", "--name", "letters", "--way", "side_by_side"]) == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("first.csv", "prompt,priority,who\np,-1,me\nuser: q,2.5,me\n"),
+        ("first.jsonl", '{"prompt": [{"role": "user", "content": "q"}], "priority": 1}\n'),
+    ],
+)
+def test_a_file_says_which_prompts_come_first(campaign: Path, capsys: Captured, name: str, text: str) -> None:
+    assert first_prompt(campaign, "Ann") == "p"
+    (campaign / name).write_text(text)
+    capsys.readouterr()
+    assert run_command(["campaign", "prioritise", "letters", "--priorities", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_tasks"] == (4 if "p,-1" in text else 1)
+    assert first_prompt(campaign, "Ben") == "user: q"
+    with Workspace.open(campaign) as store:
+        view = list_campaigns(store)[0]
+        assert view.options.order == "nearest_done", "priorities leave the order among their equals"
+        assert "priorities set" in [event.what for event in events(store, limit=10)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "expected"),
+    [
+        (
+            '{"prompt": "p", "priority": 1}\n{"prompt": "r", "priority": 1}',
+            "line 2: no task has the prompt 'r'",
+            "prompt",
+        ),
+        (
+            '{"prompt": "p", "priority": 1}\n{"prompt": "p", "priority": 2}',
+            "line 2: the prompt of line 1 again",
+            "once",
+        ),
+        ('{"prompt": "p"}', "line 1: no column 'priority'", "a column 'priority'"),
+        ('{"prompt": "p", "priority": true}', "line 1: the column 'priority' holds true or false", "a number"),
+        ('{"prompt": "p", "priority": "high"}', "line 1: the priority 'high'", "higher comes first"),
+        ('{"prompt": "p", "priority": "inf"}', "line 1: the priority 'inf'", "a finite number"),
+        ('{"prompt": "p", "priority": 1}\n{"prompt"', "line 2: not JSON", "one JSON object per line"),
+        ("", "no rows", "at least one prompt"),
+    ],
+)
+def test_a_row_that_cannot_be_used_changes_nothing(
+    campaign: Path, capsys: Captured, text: str, found: str, expected: str
+) -> None:
+    (campaign / "first.jsonl").write_text(text)
+    with pytest.raises(SystemExit) as left:
+        run_command(["campaign", "prioritise", "letters", "--priorities", "first.jsonl"])
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert found in said
+    assert expected in said
+    with Workspace.open(campaign) as store:
+        assert all(event.what != "priorities set" for event in events(store, limit=10))
+
+
+def test_a_file_and_reward_models_are_two_calls(campaign: Path, capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        run_command(["campaign", "prioritise", "letters", "--priorities", "x.csv", "--by", "one", "--by", "other"])
+    assert "one of them" in capsys.readouterr().err

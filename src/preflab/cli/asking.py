@@ -1,4 +1,4 @@
-"""`campaign prioritise`: which task of a campaign is asked first."""
+"""`campaign prioritise`: which task of a campaign is asked first, by a file or by what a label teaches."""
 
 from __future__ import annotations
 
@@ -34,24 +34,44 @@ def prioritise(
         list[str] | None,
         typer.Option("--by", help="A reward stage or a reward model's folder; twice or more: where they disagree."),
     ] = None,
+    priorities: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSONL or CSV with `prompt` and `priority`: higher first, before anything else is looked at."
+        ),
+    ] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask first what is most worth asking: pairs the labels leave close, and where reward models disagree."""
+    """Ask first what is most worth asking: pairs the labels leave close, and where reward models disagree.
+
+    With --priorities, ask first what a file says instead; among tasks of one priority the order stays as it is.
+    """
     from preflab.cli.campaigns import campaign_named
     from preflab.cli.models import model_place
     from preflab.labelling.prioritise import prioritise as put_in_order
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker:
+        if by is not None and priorities is not None:
+            raise PreflabError(
+                "--by beside --priorities", "one of them", "call it once with each: priorities go before reward models"
+            )
         if by is not None and len(by) < 2:
             raise PreflabError(
                 "--by with one reward model", "two of them or more, which can disagree", "train one with another seed"
             )
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
+            if priorities is not None:
+                num = _set_from(store, view.campaign.id, priorities)
+                speaker.say(
+                    f"{num} tasks of {view.campaign.name} have the priority that {priorities} gives their prompts"
+                )
+                speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
+                return
             scores = None
             if by:
                 scores = _scores(
@@ -61,6 +81,16 @@ def prioritise(
         models = f", and by where {len(by)} reward models disagree" if by else ""
         speaker.say(f"{num} tasks of {view.campaign.name} in order, by how close their pairs are{models}")
         speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
+
+
+def _set_from(store: Workspace, campaign_id: str, file: Path) -> int:
+    """Give tasks the priorities of a file; returns how many."""
+    from preflab.labelling.priority_file import read_priorities
+    from preflab.labelling.tasks import set_priority
+
+    found = read_priorities(store, campaign_id, file)
+    set_priority(store, campaign_id, found, BY)
+    return len(found)
 
 
 def _scores(
