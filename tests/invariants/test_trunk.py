@@ -21,7 +21,8 @@ from transformers import (
 )
 
 from preflab.errors import PreflabError
-from preflab.models.chunked import Head, token_statistics
+from preflab.models.chunk import Head
+from preflab.models.chunked import token_statistics
 from preflab.models.logit_path import why_not_chunked
 from preflab.models.role_files import init_value_from_reward, load_role, save_role
 from preflab.models.trunk import Role, RoleOutput, Trunk

@@ -1,29 +1,39 @@
 """Log-probabilities, entropy and exact KL from hidden states, in chunks over tokens.
 
 N tokens, H hidden, V vocabulary. Logits exist for one chunk of tokens at a time, forward and backward: a
-(batch × length × vocabulary) tensor never does. Where only the hidden states learn (adapters), the forward pass keeps
-each token's gradient, an H-vector, so that the backward pass is one multiplication; where the head learns too, the
-backward pass computes the chunk's logits again.
+(batch × length × vocabulary) tensor never does. Three ways to the gradient, from the cheapest:
+
+- A loss that can be told token by token is handed in, and its gradient is taken while the chunk's logits are there.
+- Where only the hidden states learn (adapters), the forward pass keeps each token's gradient, an H-vector, so that the
+  backward pass is one multiplication.
+- Else the backward pass computes each chunk's logits again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from preflab.models.chunk import (
+    Chunk,
+    Head,
+    Wanted,
+    logit_gradients,
+    make_chunk,
+    make_tools,
+    slices,
+    token_gradients,
+)
+from preflab.models.packed import can_pack
+
 LOGITS_PER_CHUNK = 2**24
 """Logits held at once (64 MiB in fp32): large enough for full matrix products, small beside any model."""
 
-
-class Head(NamedTuple):
-    """The linear language-model head: logits = hidden @ weight.T + bias."""
-
-    weight: Tensor
-    """(V, H)."""
-    bias: Tensor | None = None
-    """(V,)."""
+LOGITS_PER_PACKED_CHUNK = 2**22
+"""The same where the head is packed: its products are as fast with fewer rows, and fewer stay in the cache."""
 
 
 class TokenStatistics(NamedTuple):
@@ -39,6 +49,10 @@ class TokenStatistics(NamedTuple):
     """(N,) log q(target), never with gradient; zeros without a reference."""
 
 
+TokenLoss = Callable[[TokenStatistics, slice], Tensor]
+"""Statistics of the tokens in a slice of 0 … N → the sum of their losses, 0-d; no token's may need another's."""
+
+
 def token_statistics(
     hidden: Tensor,
     head: Head,
@@ -49,7 +63,7 @@ def token_statistics(
     entropy_gradient: bool = True,
     ref_hidden: Tensor | None = None,
     ref_head: Head | None = None,
-    logits_per_chunk: int = LOGITS_PER_CHUNK,
+    logits_per_chunk: int | None = None,
 ) -> TokenStatistics:
     """Statistics of the next-token distribution softmax(logits / temperature) at N positions.
 
@@ -62,58 +76,53 @@ def token_statistics(
         entropy_gradient: whether the entropy is part of a loss; False saves a matrix product.
         ref_hidden: (N, H) states of the reference, for `kl` and `ref_logps`.
         ref_head: the reference's head; None: the same.
-        logits_per_chunk: logits held at once; never changes the result.
+        logits_per_chunk: logits held at once; never changes the result. None: what suits the head.
     """
-    wanted = _Wanted(
-        temperature,
-        entropy,
-        entropy and entropy_gradient,
-        ref_head or head,
-        max(1, logits_per_chunk // head.weight.shape[0]),
-    )
+    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
     outputs = _ChunkedHead.apply(hidden, head.weight, head.bias, targets, reference, wanted)
     return TokenStatistics(*outputs)
 
 
-class _Wanted(NamedTuple):
-    """What is asked for, and in what pieces."""
+def token_loss(
+    hidden: Tensor,
+    head: Head,
+    targets: Tensor,
+    *,
+    loss: TokenLoss,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    entropy_gradient: bool = True,
+    ref_hidden: Tensor | None = None,
+    ref_head: Head | None = None,
+    logits_per_chunk: int | None = None,
+) -> tuple[Tensor, TokenStatistics]:
+    """The sum of a loss over N tokens, 0-d, and the statistics it was made of, without gradient.
 
-    temperature: float
-    entropy: bool
-    entropy_gradient: bool
-    ref_head: Head
-    tokens_per_chunk: int
+    The same number and gradient as `loss(token_statistics(…), slice(0, N))`, with one pass over the logits instead of
+    two: each chunk's loss is differentiated at once with respect to its statistics, and these to states and head.
 
-
-class _Buffers(NamedTuple):
-    """Room for one chunk in the vocabulary dimension, (n, V) float32 each, used again for every chunk.
-
-    New memory for each chunk costs more than the arithmetic: the system clears every page of it.
+    Args:
+        loss: called with each chunk's statistics in turn.
+        the others: see `token_statistics`.
     """
+    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, logits_per_chunk)
+    reference = None if ref_hidden is None else ref_hidden.detach()
+    outputs = _ChunkedLoss.apply(hidden, head.weight, head.bias, targets, reference, wanted, loss)
+    return outputs[0], TokenStatistics(*outputs[1:])
 
-    shifted: Tensor
-    powers: Tensor
-    ratio: Tensor | None
 
-
-class _Chunk(NamedTuple):
-    """One chunk of n tokens: its statistics (n,), and views of the buffers that they were made of.
-
-    log p = shifted − log_total; p = powers / total; log p − log q = ratio + ratio_offset.
-    """
-
-    logps: Tensor
-    entropy: Tensor
-    kl: Tensor
-    ref_logps: Tensor
-    shifted: Tensor
-    powers: Tensor
-    total: Tensor
-    """(n, 1)"""
-    ratio: Tensor | None
-    ratio_offset: Tensor | None
-    """(n, 1)"""
+def _wanted(
+    head: Head,
+    temperature: float,
+    entropy: bool,
+    entropy_gradient: bool,
+    ref_head: Head | None,
+    logits_per_chunk: int | None,
+) -> Wanted:
+    suits = LOGITS_PER_PACKED_CHUNK if can_pack(head.weight) else LOGITS_PER_CHUNK
+    per_chunk = max(1, (logits_per_chunk or suits) // head.weight.shape[0])
+    return Wanted(temperature, entropy, entropy and entropy_gradient, ref_head or head, per_chunk)
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -125,19 +134,19 @@ class _ChunkedHead(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         reference: Tensor | None,
-        wanted: _Wanted,
+        wanted: Wanted,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        ctx.wanted = wanted
+        head, ctx.wanted = Head(weight, bias), wanted
         keep_gradients = ctx.needs_input_grad[0] and not ctx.needs_input_grad[1]
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         kept: tuple[list[Tensor], ...] = ([], [], [])
-        buffers = _buffers(hidden, weight, reference, wanted)
-        for part in _parts(hidden.shape[0], wanted.tokens_per_chunk):
-            chunk = _chunk(hidden, Head(weight, bias), targets, reference, wanted, part, buffers)
+        tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=keep_gradients)
+        for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
+            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
-                for column, value in zip(kept, _gradients(chunk, weight, targets[part], wanted), strict=True):
+                for column, value in zip(kept, token_gradients(chunk, weight, targets[part], wanted), strict=True):
                     column.append(value)
         ctx.kept = tuple(torch.cat(column) for column in kept if column)
         saved = () if keep_gradients else (hidden, weight, bias, targets, reference)
@@ -153,121 +162,81 @@ class _ChunkedHead(torch.autograd.Function):
         if ctx.kept:
             terms = [u[:, None] * g for u, g in zip(upstream[:3], ctx.kept, strict=True) if g.numel()]
             return sum(terms[1:], terms[0]).to(ctx.kept[0].dtype), None, None, *nothing
-        return (*_backward_with_head(ctx, upstream), *nothing)
+        hidden, weight, bias, targets, reference = ctx.saved_tensors
+        head, wanted = Head(weight, bias), ctx.wanted
+        gradients = _Gradients(hidden, head, learns=True)
+        tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
+        for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
+            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
+            gradients.add(part, chunk, targets[part], [u[part] for u in upstream[:3]], wanted)
+        return (gradients.hidden, gradients.weight, gradients.bias, *nothing)
 
 
-def _backward_with_head(ctx: Any, upstream: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Gradients of hidden, weight and bias; each chunk's logits are computed again."""
-    hidden, weight, bias, targets, reference = ctx.saved_tensors
-    wanted: _Wanted = ctx.wanted
-    grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-    grad_bias = None if bias is None else torch.zeros_like(bias)
-    buffers = _buffers(hidden, weight, reference, wanted)
-    for part in _parts(hidden.shape[0], wanted.tokens_per_chunk):
-        chunk = _chunk(hidden, Head(weight, bias), targets, reference, wanted, part, buffers)
-        per_logit = [u[part, None] / wanted.temperature for u in upstream[:3]]
-        grad_logits = _grad_logits(chunk, targets[part], per_logit, wanted).to(weight.dtype)
-        grad_hidden[part] = grad_logits @ weight
-        grad_weight.addmm_(grad_logits.T, hidden[part])
-        if grad_bias is not None:
-            grad_bias += grad_logits.sum(0)
-    return grad_hidden, grad_weight, grad_bias
+class _ChunkedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        reference: Tensor | None,
+        wanted: Wanted,
+        loss: TokenLoss,
+    ) -> tuple[Tensor, ...]:
+        head = Head(weight, bias)
+        gradients = _Gradients(hidden, head, learns=ctx.needs_input_grad[1])
+        total = hidden.new_zeros((), dtype=torch.float32)
+        outputs: tuple[list[Tensor], ...] = ([], [], [], [])
+        tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
+        for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
+            chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
+            value, upstream = _with_upstream(loss, TokenStatistics(*chunk[:4]), part)
+            total += value
+            gradients.add(part, chunk, targets[part], upstream, wanted)
+            for column, output in zip(outputs, chunk[:4], strict=True):
+                column.append(output)
+        ctx.gradients = gradients
+        stacked = [torch.cat(column) for column in outputs]
+        ctx.mark_non_differentiable(*stacked)
+        return total, *stacked
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        gradients: _Gradients = ctx.gradients
+        del ctx.gradients  # they are scaled in place: a second backward pass would scale them again
+        found = (gradients.hidden, gradients.weight, gradients.bias)
+        return (*(None if one is None else one.mul_(upstream) for one in found), *(None,) * 4)
 
 
-def _parts(num_tokens: int, tokens_per_chunk: int) -> list[slice]:
-    return [slice(i, min(i + tokens_per_chunk, num_tokens)) for i in range(0, max(num_tokens, 1), tokens_per_chunk)]
+def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tuple[Tensor, list[Tensor]]:
+    """The chunk's loss and its gradient with respect to logps, entropy and kl, (n,) each."""
+    with torch.enable_grad():
+        leaves = [column.detach().requires_grad_() for column in chunk[:3]]
+        value = loss(TokenStatistics(leaves[0], leaves[1], leaves[2], chunk.ref_logps), part)
+        found = torch.autograd.grad(value, leaves, allow_unused=True)
+    upstream = [torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True)]
+    return value.detach(), upstream
 
 
-def _buffers(hidden: Tensor, weight: Tensor, reference: Tensor | None, wanted: _Wanted) -> _Buffers:
-    rows = min(wanted.tokens_per_chunk, hidden.shape[0])
-    shape = (rows, weight.shape[0])
-    made = [torch.empty(shape, dtype=torch.float32, device=hidden.device) for _ in range(2 if reference is None else 3)]
-    return _Buffers(made[0], made[1], made[2] if reference is not None else None)
+class _Gradients:
+    """Gradients of states (N, H) and, where it learns, of the head, filled chunk by chunk."""
+
+    def __init__(self, hidden: Tensor, head: Head, *, learns: bool) -> None:
+        self.states, self.head = hidden, head
+        self.hidden = torch.empty_like(hidden)
+        self.weight = torch.zeros_like(head.weight) if learns else None
+        self.bias = torch.zeros_like(head.bias) if learns and head.bias is not None else None
+
+    def add(self, part: slice, chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> None:
+        """What the tokens in `part` add, with upstream gradients (n,) of logps, entropy and kl."""
+        logits = logit_gradients(chunk, targets, upstream, wanted).to(self.head.weight.dtype)
+        torch.mm(logits, self.head.weight, out=self.hidden[part])
+        if self.weight is not None:
+            self.weight.addmm_(logits.T, self.states[part])
+        if self.bias is not None:
+            self.bias += logits.sum(0)
 
 
-def _exponentials(hidden: Tensor, head: Head, temperature: float, shifted: Tensor, powers: Tensor) -> Tensor:
-    """Fill `shifted` with logits less their largest and `powers` with their exponentials; returns the sums (n, 1)."""
-    if hidden.dtype == torch.float32 and head.weight.dtype == torch.float32:
-        torch.mm(hidden, head.weight.T, out=shifted)
-    else:
-        shifted.copy_(hidden @ head.weight.T)
-    if head.bias is not None:
-        shifted.add_(head.bias)
-    if temperature != 1.0:
-        shifted.div_(temperature)
-    shifted.sub_(shifted.amax(-1, keepdim=True))
-    torch.exp(shifted, out=powers)
-    return powers.sum(-1, keepdim=True)
-
-
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """(n, V) · (n, V) → (n, 1), without a product in between."""
-    return torch.bmm(one[:, None], other[:, :, None])[:, :, 0]
-
-
-def _chunk(
-    hidden: Tensor,
-    head: Head,
-    targets: Tensor,
-    reference: Tensor | None,
-    wanted: _Wanted,
-    part: slice,
-    buffers: _Buffers,
-) -> _Chunk:
-    rows = part.stop - part.start
-    shifted, powers = buffers.shifted[:rows], buffers.powers[:rows]
-    target = targets[part, None]
-    ratio = ref_log_total = ref_logps = None
-    if reference is not None and buffers.ratio is not None:
-        ratio = buffers.ratio[:rows]
-        ref_log_total = _exponentials(reference[part], wanted.ref_head, wanted.temperature, ratio, powers).log()
-        ref_logps = ratio.gather(-1, target) - ref_log_total
-    total = _exponentials(hidden[part], head, wanted.temperature, shifted, powers)
-    log_total = total.log()
-    logps = shifted.gather(-1, target) - log_total
-    zeros = torch.zeros_like(logps)
-    entropies = log_total - _dot(powers, shifted) / total if wanted.entropy else zeros
-    if ratio is None or ref_log_total is None or ref_logps is None:
-        return _Chunk(logps[:, 0], entropies[:, 0], zeros[:, 0], zeros[:, 0], shifted, powers, total, None, None)
-    torch.sub(shifted, ratio, out=ratio)
-    offset = ref_log_total - log_total
-    kl = _dot(powers, ratio) / total + offset
-    return _Chunk(logps[:, 0], entropies[:, 0], kl[:, 0], ref_logps[:, 0], shifted, powers, total, ratio, offset)
-
-
-def _gradients(chunk: _Chunk, weight: Tensor, targets: Tensor, wanted: _Wanted) -> list[Tensor]:
-    """Each token's gradient of (logps, entropy, kl) with respect to its hidden state: (n, H) each, or empty.
-
-    ∂logps/∂h = (W_y − Σ_v p_v W_v)/τ; ∂entropy/∂h = −Σ_v p_v (log p_v + entropy) W_v / τ;
-    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. Uses the buffers up.
-    """
-    empty = weight.new_empty(0)
-    p = chunk.powers.div_(chunk.total)
-    gradients = [weight[targets] - p.to(weight.dtype) @ weight, empty, empty]
-    if wanted.entropy_gradient:
-        inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(p)
-        gradients[1] = -(inner.to(weight.dtype) @ weight)
-    if chunk.ratio is not None and chunk.ratio_offset is not None:
-        inner = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(p)
-        gradients[2] = inner.to(weight.dtype) @ weight
-    return [gradient.div_(wanted.temperature) for gradient in gradients]
-
-
-def _grad_logits(chunk: _Chunk, targets: Tensor, upstream: list[Tensor], wanted: _Wanted) -> Tensor:
-    """Σ over the three outputs of upstream · ∂output/∂(logits/τ): (n, V). Uses the buffers up.
-
-    p_v (−u_logps − u_entropy (log p_v + entropy) + u_kl (log p_v − log q_v − kl)), and u_logps more at the target.
-    """
-    for_logps, for_entropy, for_kl = upstream
-    grad = chunk.powers
-    inner: Tensor | None = None
-    if wanted.entropy_gradient:
-        inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(-for_entropy)
-    if chunk.ratio is not None and chunk.ratio_offset is not None:
-        of_kl = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(for_kl)
-        inner = of_kl if inner is None else inner.add_(of_kl)
-    if inner is None:
-        grad.mul_(-for_logps / chunk.total)
-    else:
-        grad.mul_(inner.sub_(for_logps)).div_(chunk.total)
-    return grad.scatter_add_(-1, targets[:, None], for_logps)
+def _cut(tensor: Tensor | None, part: slice) -> Tensor | None:
+    return None if tensor is None else tensor[part]

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from preflab.models.chunked import Head, TokenStatistics
+from preflab.models.chunk import Head
+from preflab.models.chunked import TokenStatistics
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_scale": (None, 1, 1.0),

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from preflab.models.adapters import add_adapter
-from preflab.models.chunked import TokenStatistics, token_statistics
+from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
 from preflab.models.heads import ScalarHead
 from preflab.models.logit_path import decoder_of, head_of, plain_statistics, why_not_chunked
 from preflab.models.roles import RoleSwitch
@@ -46,6 +46,8 @@ class RoleOutput:
     """(B, T) value of the state before each completion token."""
     rewards: Tensor | None = None
     """(B,) normalised reward of the whole sequence."""
+    loss: Tensor | None = None
+    """0-d sum of the token loss that was handed in; logps, entropy and kl then come without gradient."""
 
 
 class Trunk(nn.Module):
@@ -177,6 +179,7 @@ class Trunk(nn.Module):
         entropy: bool = False,
         entropy_gradient: bool = True,
         exact_kl: bool = False,
+        loss: TokenLoss | None = None,
     ) -> dict[str, RoleOutput]:
         """What each role says about the completions of a batch.
 
@@ -187,12 +190,18 @@ class Trunk(nn.Module):
             entropy: also the policy's entropy.
             entropy_gradient: whether a loss will contain it; False spares memory and a matrix product.
             exact_kl: also the exact KL(policy ‖ reference) per position; asks the reference too.
+            loss: a loss of the policy's statistics that is taken at once, while the logits are there; its slices count
+                the completion tokens row after row, as `tensor[batch.completion_mask]` does.
         """
         outputs: dict[str, RoleOutput] = {}
         with_reference = exact_kl or "reference" in roles
         if "policy" in roles or with_reference:
             found = functools.partial(
-                self._statistics, temperature=temperature, entropy=entropy, entropy_gradient=entropy_gradient
+                self._statistics,
+                temperature=temperature,
+                entropy=entropy,
+                entropy_gradient=entropy_gradient,
+                loss=loss,
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, found)
         if "value" in roles:
@@ -213,7 +222,11 @@ class Trunk(nn.Module):
         return hidden[torch.arange(len(batch.lengths), device=hidden.device), batch.lengths - 1]
 
     def _language(
-        self, batch: TokenBatch, with_policy: bool, with_reference: bool, statistics: Callable[..., TokenStatistics]
+        self,
+        batch: TokenBatch,
+        with_policy: bool,
+        with_reference: bool,
+        statistics: Callable[..., tuple[Tensor | None, TokenStatistics]],
     ) -> dict[str, RoleOutput]:
         """Log-probabilities of policy and reference, their entropy and exact KL, on completion tokens only."""
         mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
@@ -222,13 +235,14 @@ class Trunk(nn.Module):
             with torch.no_grad():
                 reference = self._token_states(batch, "reference")
         if not with_policy:
-            found = statistics(reference, targets, "reference", None)
+            _, found = statistics(reference, targets, "reference", None)
             return {"reference": RoleOutput(logps=_spread(found.logps, mask), entropy=_spread(found.entropy, mask))}
-        found = statistics(self._token_states(batch, "policy"), targets, "policy", reference)
+        loss, found = statistics(self._token_states(batch, "policy"), targets, "policy", reference)
         policy = RoleOutput(
             logps=_spread(found.logps, mask),
             entropy=_spread(found.entropy, mask),
             kl=_spread(found.kl, mask) if with_reference else None,
+            loss=loss,
         )
         reference_said = {"reference": RoleOutput(logps=_spread(found.ref_logps, mask))} if with_reference else {}
         return {"policy": policy, **reference_said}
@@ -243,10 +257,13 @@ class Trunk(nn.Module):
         temperature: float,
         entropy: bool,
         entropy_gradient: bool,
-    ) -> TokenStatistics:
+        loss: TokenLoss | None,
+    ) -> tuple[Tensor | None, TokenStatistics]:
         if self.plain_because:
-            return plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
-        return token_statistics(
+            plain = plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
+            return None if loss is None else loss(plain, slice(0, len(targets))), plain
+        take = token_statistics if loss is None else functools.partial(token_loss, loss=loss)
+        found = take(
             states,
             head_of(self.language_model(role)),
             targets,
@@ -256,6 +273,7 @@ class Trunk(nn.Module):
             ref_hidden=reference,
             ref_head=None if reference is None else head_of(self.language_model("reference")),
         )
+        return (None, found) if isinstance(found, TokenStatistics) else found
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, V) logits where the plain path is needed."""

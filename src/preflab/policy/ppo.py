@@ -28,6 +28,7 @@ from preflab.maths.advantages import gae, moment_sums, scores_at_last_token, whi
 from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k1, sequence_kl_loss
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
+from preflab.models.chunked import TokenStatistics
 from preflab.models.trunk import Role, Trunk
 from preflab.policy.groups import score_rollouts
 from preflab.policy.ppo_setup import kl_controller, measures_held_out, ppo_optimiser, stop_reason, stopped_before
@@ -273,25 +274,53 @@ def policy_loss(
     """
     settings = run.settings
     tokens, of = _rows(run, rollouts, rows)
-    mask, exact = tokens.completion_mask, settings.kl_treatment == "exact"
+    mask, kl_weight = tokens.completion_mask, kl_coef * batch.advantage_scale
+    old_logps, weights = of(rollouts.old_logps)[mask], of(batch.advantages)[mask]
+    statistics: dict[str, float] = {}
+
+    def taken_at_once(said: TokenStatistics, part: slice) -> Tensor:
+        loss, found = token_losses(settings, said, old_logps[part], weights[part], num_tokens, kl_weight)
+        add_statistics(statistics, found)
+        return loss
+
+    of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens together
     said = trunk(
         tokens,
         ("policy",),
         temperature=settings.decoding.temperature,
         entropy=True,
         entropy_gradient=settings.entropy_coef > 0,
-        exact_kl=exact,
+        exact_kl=settings.kl_treatment == "exact",
+        loss=None if of_sequences else taken_at_once,
     )["policy"]
+    if not of_sequences:
+        return said.loss, statistics
+    nothing = torch.zeros_like(old_logps)
+    loss = taken_at_once(TokenStatistics(said.logps[mask], said.entropy[mask], nothing, nothing), slice(None))
+    kl = sequence_kl_loss(said.logps, of(rollouts.ref_logps), mask, num_tokens)
+    return loss + kl_weight * kl, {**statistics, "loss/kl": kl.item()}
+
+
+def token_losses(
+    settings: PpoSettings,
+    said: TokenStatistics,
+    old_logps: Tensor,
+    advantages: Tensor,
+    num_tokens: float,
+    kl_weight: float,
+) -> tuple[Tensor, dict[str, float]]:
+    """The part of `policy_loss` that is a sum over tokens, of some of them: all (n,)."""
+    every = torch.ones_like(said.logps, dtype=torch.bool)
     policy = clipped_policy_loss(
         said.logps,
-        of(rollouts.old_logps),
-        of(batch.advantages),
-        mask,
+        old_logps,
+        advantages,
+        every,
         clip_low=settings.clip_low,
         clip_high=settings.clip_high,
         denominator=num_tokens,
     )
-    entropy = masked_mean(said.entropy, mask, num_tokens)
+    entropy = masked_mean(said.entropy, every, num_tokens)
     loss = policy.loss - settings.entropy_coef * entropy
     statistics = {
         "loss/policy": policy.loss.item(),
@@ -300,13 +329,10 @@ def policy_loss(
         "ratio/max_deviation": policy.max_ratio_deviation.item(),
         "entropy/mean": entropy.item(),
     }
-    if settings.kl_treatment == "reward_k1":
+    if settings.kl_treatment != "exact":
         return loss, statistics
-    if exact:
-        kl = exact_kl_loss(said.kl, mask, num_tokens)
-    else:
-        kl = sequence_kl_loss(said.logps, of(rollouts.ref_logps), mask, num_tokens)
-    return loss + kl_coef * batch.advantage_scale * kl, {**statistics, "loss/kl": kl.item()}
+    kl = exact_kl_loss(said.kl, every, num_tokens)
+    return loss + kl_weight * kl, {**statistics, "loss/kl": kl.item()}
 
 
 def value_loss(

@@ -12,6 +12,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.errors import PreflabError
+from preflab.models.packed import packed_linear
 from preflab.sampling.draw import draw, exact_dtype
 from preflab.sampling.passes import Pass, fitting_pass, moved
 from preflab.sampling.requests import uniforms
@@ -72,7 +73,8 @@ class TransformersEngine:
         table = stop_table(stop_ids, self.model.config.get_text_config().vocab_size, self.model.device)
         strings = StopStrings(self.tokenizer, decoding.stop_strings)
         found: dict[int, SampledCompletion] = {}
-        with _evaluating(self.model), self.role(), torch.inference_mode():
+        head = packed_linear(self.model.get_output_embeddings(), min(len(requests), decoding.max_batch_rows))
+        with _evaluating(self.model), self.role(), torch.inference_mode(), head:
             self._pass = self._pass or fitting_pass(self.model, self.pad_id)
             for batch in _batches(requests, decoding.max_batch_rows, mixed_lengths=self._pass.pads):
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)

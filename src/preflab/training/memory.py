@@ -12,18 +12,22 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+SMALL = 3 * 2**30
+"""Bytes that a process may hold without giving any back: memory taken anew must be cleared by the system again, which
+cost a small model an eighth of its update."""
+
 WORTH_IT = 2**28
-"""Bytes by which the process must have grown since the last time: small models never pay for it."""
+"""Bytes by which a larger process must have grown since the last time."""
 
 _after_last = 0
 """Resident bytes after the last time."""
 
 
 def give_back() -> None:
-    """Return freed memory to the system if the process has grown much; only with glibc on Linux, else nothing."""
+    """Return freed memory to the system if the process is large and has grown; only with glibc on Linux."""
     global _after_last
     trim = _trim()
-    if trim is not None and _resident() - _after_last > WORTH_IT:
+    if trim is not None and _resident() > max(SMALL, _after_last + WORTH_IT):
         trim(0)
         _after_last = _resident()
 

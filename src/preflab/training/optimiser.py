@@ -21,6 +21,7 @@ def make_optimiser(
         betas=(settings.adam_beta1, settings.adam_beta2),
         eps=settings.adam_eps,
         weight_decay=settings.weight_decay,
+        fused=True,
     )
 
 

@@ -1,0 +1,198 @@
+"""One chunk of the language-model head: logits of n tokens, what is read off them, and their gradient.
+
+n tokens, H hidden, V vocabulary. No autograd here; `models.chunked` puts chunks together. A chunk is as large as matrix
+products want it; everything else goes over it in blocks that stay in the processor's cache, because passes over memory
+would cost as much as the products.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from preflab.models.packed import packed_product
+
+LOGITS_PER_BLOCK = 2**20
+"""Logits gone over at once on a processor with caches (4 MiB in fp32)."""
+
+
+class Head(NamedTuple):
+    """The linear language-model head: logits = hidden @ weight.T + bias."""
+
+    weight: Tensor
+    """(V, H)."""
+    bias: Tensor | None = None
+    """(V,)."""
+
+
+class Projection:
+    """States (n, H) → logits / temperature (n, V) float32, through the same head chunk by chunk; no gradient."""
+
+    def __init__(self, head: Head, temperature: float, num_rows: int) -> None:
+        self.head, self.temperature = head, temperature
+        self.product = packed_product(head.weight, num_rows)
+        shape = (0 if self.product else num_rows, head.weight.shape[0])
+        self.room = torch.empty(shape, dtype=torch.float32, device=head.weight.device)
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        weight, bias = self.head
+        if self.product is not None:
+            logits = self.product(hidden)
+        elif hidden.dtype == torch.float32 and weight.dtype == torch.float32:
+            logits = torch.mm(hidden, weight.T, out=self.room[: len(hidden)])
+        else:
+            logits = self.room[: len(hidden)].copy_(hidden @ weight.T)
+        if bias is not None:
+            logits.add_(bias)
+        return logits if self.temperature == 1.0 else logits.div_(self.temperature)
+
+
+class Wanted(NamedTuple):
+    """What is asked for, and in what pieces."""
+
+    temperature: float
+    entropy: bool
+    entropy_gradient: bool
+    ref_head: Head
+    tokens_per_chunk: int
+
+
+class Tools(NamedTuple):
+    """Both heads, and room for one chunk, used again for every chunk.
+
+    New memory for each chunk costs more than the arithmetic: the system clears every page of it.
+    """
+
+    policy: Projection
+    reference: Projection | None
+    powers: Tensor
+    """(n, V) float32, or one block of it where no gradient will be asked for."""
+    products: Tensor
+    """One block, float32."""
+
+
+class Chunk(NamedTuple):
+    """Statistics (n,) of a chunk of n tokens, and what they were made of, in memory that the next chunk will use.
+
+    log p = shifted − log_total; p = powers / total; log p − log q = ratio + ratio_offset.
+    """
+
+    logps: Tensor
+    entropy: Tensor
+    kl: Tensor
+    ref_logps: Tensor
+    shifted: Tensor
+    powers: Tensor
+    total: Tensor
+    """(n, 1)"""
+    ratio: Tensor | None
+    ratio_offset: Tensor
+    """(n, 1)"""
+
+
+def slices(num_rows: int, per_slice: int) -> list[slice]:
+    """0 … num_rows cut into pieces of `per_slice`; one empty piece where there is nothing."""
+    return [slice(i, min(i + per_slice, num_rows)) for i in range(0, max(num_rows, 1), per_slice)]
+
+
+def make_tools(hidden: Tensor, head: Head, wanted: Wanted, *, reference: bool, gradients: bool) -> Tools:
+    """What is needed for the chunks of `hidden` (N, H)."""
+    num_tokens, vocabulary = min(wanted.tokens_per_chunk, hidden.shape[0]), head.weight.shape[0]
+    per_block = min(_rows_per_block(hidden, vocabulary), num_tokens)
+    policy = Projection(head, wanted.temperature, num_tokens)
+    same = policy.product is not None and wanted.ref_head.weight.data_ptr() == head.weight.data_ptr()  # adapters
+    return Tools(
+        policy,
+        None if not reference else policy if same else Projection(wanted.ref_head, wanted.temperature, num_tokens),
+        hidden.new_empty((num_tokens if gradients else per_block, vocabulary), dtype=torch.float32),
+        hidden.new_empty((per_block, vocabulary), dtype=torch.float32),
+    )
+
+
+def make_chunk(hidden: Tensor, targets: Tensor, reference: Tensor | None, wanted: Wanted, tools: Tools) -> Chunk:
+    """Statistics of n tokens: hidden and reference (n, H), targets (n,)."""
+    num = hidden.shape[0]
+    shifted = tools.policy(hidden)
+    ratio = None if reference is None or tools.reference is None else tools.reference(reference)
+    whole = tools.powers.shape[0] >= num
+    target = targets[:, None]
+    total, inner, ref_logps, log_ratio = hidden.new_zeros((4, num, 1), dtype=torch.float32)
+    ref_log_total = torch.zeros_like(total)
+    for block in slices(num, tools.products.shape[0]):
+        rows = block.stop - block.start
+        products = tools.products[:rows]
+        powers = tools.powers[block] if whole else tools.powers[:rows]
+        if ratio is not None:
+            ref_log_total[block] = _exponentials(ratio[block], powers).log()
+            ref_logps[block] = ratio[block].gather(-1, target[block]) - ref_log_total[block]
+        total[block] = _exponentials(shifted[block], powers)
+        if wanted.entropy:
+            inner[block] = _dot(powers, shifted[block], products)
+        if ratio is not None:
+            torch.sub(shifted[block], ratio[block], out=ratio[block])
+            log_ratio[block] = _dot(powers, ratio[block], products)
+    log_total = total.log()
+    logps = shifted.gather(-1, target) - log_total
+    entropy = log_total - inner / total if wanted.entropy else inner
+    offset = ref_log_total - log_total
+    kl = log_ratio / total + offset if ratio is not None else log_ratio
+    return Chunk(
+        logps[:, 0], entropy[:, 0], kl[:, 0], ref_logps[:, 0], shifted, tools.powers[:num], total, ratio, offset
+    )
+
+
+def token_gradients(chunk: Chunk, weight: Tensor, targets: Tensor, wanted: Wanted) -> list[Tensor]:
+    """Each token's gradient of (logps, entropy, kl) with respect to its hidden state: (n, H) each, or empty.
+
+    ∂logps/∂h = (W_y − Σ_v p_v W_v)/τ; ∂entropy/∂h = −Σ_v p_v (log p_v + entropy) W_v / τ;
+    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. Uses the chunk up.
+    """
+    empty = weight.new_empty(0)
+    p = chunk.powers.div_(chunk.total)
+    gradients = [weight[targets] - p.to(weight.dtype) @ weight, empty, empty]
+    if wanted.entropy_gradient:
+        inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(p)
+        gradients[1] = -(inner.to(weight.dtype) @ weight)
+    if chunk.ratio is not None:
+        inner = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(p)
+        gradients[2] = inner.to(weight.dtype) @ weight
+    return [gradient.div_(wanted.temperature) for gradient in gradients]
+
+
+def logit_gradients(chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> Tensor:
+    """Σ over (logps, entropy, kl) of upstream (n,) · ∂output/∂logits: (n, V), in the tools.
+
+    p_v (−u_logps − u_entropy (log p_v + entropy) + u_kl (log p_v − log q_v − kl))/τ, and u_logps/τ more at the target.
+    """
+    for_logps, for_entropy, for_kl = (u[:, None] / wanted.temperature for u in upstream)
+    grad = chunk.powers
+    inner: Tensor | None = None
+    if wanted.entropy_gradient:
+        inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(-for_entropy)
+    if chunk.ratio is not None:
+        of_kl = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(for_kl)
+        inner = of_kl if inner is None else inner.add_(of_kl)
+    if inner is None:
+        grad.mul_(-for_logps / chunk.total)
+    else:
+        grad.mul_(inner.sub_(for_logps)).div_(chunk.total)
+    return grad.scatter_add_(-1, targets[:, None], for_logps)
+
+
+def _rows_per_block(hidden: Tensor, vocabulary: int) -> int:
+    """On a GPU everything at once: there a small block is a kernel that is hardly worth its start."""
+    return max(1, LOGITS_PER_BLOCK // vocabulary) if hidden.device.type == "cpu" else hidden.shape[0]
+
+
+def _exponentials(logits: Tensor, powers: Tensor) -> Tensor:
+    """Take the largest away from the logits, fill `powers` with their exponentials; returns the sums (n, 1)."""
+    logits.sub_(logits.amax(-1, keepdim=True))
+    torch.exp(logits, out=powers)
+    return powers.sum(-1, keepdim=True)
+
+
+def _dot(one: Tensor, other: Tensor, products: Tensor) -> Tensor:
+    """(n, V) · (n, V) → (n, 1)."""
+    return torch.mul(one, other, out=products).sum(-1, keepdim=True)
