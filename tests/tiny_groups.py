@@ -34,7 +34,11 @@ VALUES: dict[str, object] = {
 def tiny_engine(trunk: Trunk) -> TransformersEngine:
     """Samples from the trunk's policy; no token ends a completion."""
     return TransformersEngine(
-        trunk.language_model("policy"), pad_id=0, stop_token_ids=(), role=functools.partial(trunk.role, "policy")
+        trunk.language_model("policy"),
+        pad_id=0,
+        stop_token_ids=(),
+        role=functools.partial(trunk.role, "policy"),
+        keep_states=True,
     )
 
 

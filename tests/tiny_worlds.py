@@ -109,6 +109,10 @@ def tiny_ppo(folder: Path, trunk: Trunk, reward: Callable[[tuple[int, ...]], flo
     }
     settings = PpoSettings(model="tiny", prompts="one", rewards=[{"function": "known:reward"}], **{**values, **changes})
     engine = TransformersEngine(
-        trunk.language_model("policy"), pad_id=0, stop_token_ids=(), role=functools.partial(trunk.role, "policy")
+        trunk.language_model("policy"),
+        pad_id=0,
+        stop_token_ids=(),
+        role=functools.partial(trunk.role, "policy"),
+        keep_states=True,
     )
     return PpoRun(trunk, settings, the_prompt(), engine, FunctionScorer(reward), letters, folder, seed=0)

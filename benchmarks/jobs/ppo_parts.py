@@ -80,6 +80,7 @@ def ppo_run(
         pad_id=trunk.pad_id,
         stop_token_ids=(),
         role=functools.partial(trunk.role, "policy"),
+        keep_states=True,
     )
     rows = [(Prompt.make(text=f"prompt {number}"), ids) for number, ids in enumerate(prompts)]
     scorer = RewardRole(trunk, chosen.optimiser.tokens_per_micro_batch)

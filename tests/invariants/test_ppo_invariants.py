@@ -41,11 +41,27 @@ def test_the_first_step_starts_on_policy_and_at_the_reference(tmp_path: Path) ->
     _, [first, second] = trained(tmp_path, decoding={"max_new_tokens": 3, "temperature": 0.7})
     assert first["ratio/first_deviation"] < 1e-5
     assert first["mismatch/logps"] < 1e-5
-    assert first["kl/exact"] == 0.0
+    assert first["kl/exact"] == pytest.approx(0.0, abs=1e-6), "the sampler's states against the reference's own pass"
     assert abs(first["kl/k1"]) < 1e-5
     assert second["kl/exact"] > 0.0
     assert second["ratio/first_deviation"] < 1e-5
     assert first["ratio/max_deviation"] > 1e-3, "later minibatches of a step are off-policy"
+
+
+@pytest.mark.parametrize("lora", [None, LORA])
+def test_the_samplers_states_stand_for_a_pass_of_the_policy(lora: LoraSettings | None, tmp_path: Path) -> None:
+    """What the roles say of the rollouts is the same whether the sampler has kept its states or not."""
+    trunk = tiny_trunk(lora=lora)
+    run = tiny_ppo(tmp_path, trunk, reward, decoding={"max_new_tokens": 3, "temperature": 0.7}, num_steps=1)
+    train_ppo(run)  # policy and reference differ now
+    with_states = collect(run, 1)
+    assert with_states.states_of([0, 1]) is not None
+    run.sampler.keep_states = False  # type: ignore[attr-defined]
+    without = collect(run, 1)
+    assert without.states_of([0]) is None
+    assert with_states.exact_kl.sum() > 1e-4
+    for name in ("trainer_logps", "ref_logps", "exact_kl", "values"):
+        assert torch.allclose(getattr(with_states, name), getattr(without, name), atol=1e-5), name
 
 
 @pytest.mark.parametrize("treatment", ["reward_k1", "exact"])

@@ -54,6 +54,35 @@ def test_a_sample_does_not_depend_on_its_batch(kind: str) -> None:
         assert completion.logps == pytest.approx(logps_of_the_model(model, request, completion.token_ids), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_kept_states_are_those_before_each_token(kind: str) -> None:
+    """With shared prefills, paddings and retired rows: the head applied to them gives the model's own logits."""
+    model = tiny_model(kind)
+    found = engine(model, keep_states=True).sample(REQUESTS, DECODING)
+    assert_equal(found, engine(model).sample(REQUESTS, DECODING))
+    assert kind != "llama" or len({len(completion.token_ids) for completion in found}) > 1
+    for request, completion in zip(REQUESTS, found, strict=True):
+        ids = torch.tensor([request.prompt_ids + completion.token_ids])
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, len(request.prompt_ids) - 1 : -1]
+            assert completion.states is not None
+            ours = model.get_output_embeddings()(completion.states)
+            if getattr(model.config, "final_logit_softcapping", None):
+                ours = torch.tanh(ours / model.config.final_logit_softcapping) * model.config.final_logit_softcapping
+        assert torch.allclose(ours, logits, atol=1e-4)
+
+
+def test_states_are_kept_only_when_asked_for_and_while_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("llama")
+    assert engine(model).sample(REQUESTS, DECODING)[0].states is None
+    size = len(REQUESTS) * 9 * model.config.hidden_size * 4
+    for limit, kept in ((size, True), (size - 1, False)):
+        monkeypatch.setattr("preflab.sampling.engine.MAX_STATES", limit)
+        found = engine(model, keep_states=True).sample(REQUESTS, DECODING)
+        assert [completion.states is not None for completion in found] == [kept] * len(REQUESTS)
+    assert not model.get_output_embeddings()._forward_pre_hooks
+
+
 def test_which_models_need_the_slow_way(caplog: pytest.LogCaptureFixture) -> None:
     ways = {}
     for kind in KINDS:

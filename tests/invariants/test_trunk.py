@@ -22,7 +22,7 @@ from transformers import (
 
 from preflab.errors import PreflabError
 from preflab.models.chunk import Head
-from preflab.models.chunked import token_statistics
+from preflab.models.chunked import TokenStatistics, token_loss, token_statistics
 from preflab.models.logit_path import why_not_chunked
 from preflab.models.role_files import init_value_from_reward, load_role, save_role
 from preflab.models.trunk import Role, RoleOutput, Trunk
@@ -108,6 +108,63 @@ def test_chunked_gradients_are_those_of_autograd(learns: str, logits_per_chunk: 
     ours = torch.autograd.grad(sum((u * x).sum() for u, x in zip(upstream, found[:3], strict=True)), wanted)
     for a, b in zip(ours, expected, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("learns", ["hidden", "head", "both"])
+@pytest.mark.parametrize("logits_per_chunk", [7, 30, None])
+@pytest.mark.parametrize("packs", [True, False])
+def test_a_loss_taken_at_once_is_that_of_autograd(
+    learns: str, logits_per_chunk: int | None, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is no linear function of its statistics, against log_softmax differentiated by torch."""
+    monkeypatch.setattr("preflab.models.packed._works", lambda: packs)
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight, bias, reference, weights = (
+        torch.randn(shape, generator=generator) for shape in ((11, 5), (7, 5), (7,), (11, 5), (3, 11))
+    )
+    targets = torch.randint(0, 7, (11,), generator=generator)
+    hidden.requires_grad_(learns != "head")
+    weight.requires_grad_(learns != "hidden")
+    bias.requires_grad_(learns != "hidden")
+    wanted = [t for t in (hidden, weight, bias) if t.requires_grad]
+
+    def loss(said: TokenStatistics, part: slice) -> Tensor:
+        return sum(((w[part] * x) ** 2 + w[part] * x).sum() for w, x in zip(weights, said[:3], strict=True))
+
+    log_p = ((hidden @ weight.T + bias) / 0.7).log_softmax(-1)
+    log_q = ((reference @ weight.T + bias) / 0.7).log_softmax(-1).detach()
+    plain = TokenStatistics(
+        log_p[torch.arange(11), targets],
+        -(log_p.exp() * log_p).sum(-1),
+        (log_p.exp() * (log_p - log_q)).sum(-1),
+        log_q[torch.arange(11), targets],
+    )
+    expected = 3 * loss(plain, slice(0, 11))
+    found, said = token_loss(
+        hidden, Head(weight, bias), targets, loss=loss, temperature=0.7, entropy=True, ref_hidden=reference,
+        logits_per_chunk=logits_per_chunk,
+    )  # fmt: skip
+    assert found.item() * 3 == pytest.approx(expected.item(), rel=1e-5)
+    for ours, theirs in zip(said, plain, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+        assert not ours.requires_grad
+    for ours, theirs in zip(torch.autograd.grad(3 * found, wanted), torch.autograd.grad(expected, wanted), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_loss_of_a_model_that_caps_its_logits_goes_the_plain_way() -> None:
+    trunk, tokens = moved(tiny_trunk(lora=LORA)), batch()
+    losses, slopes = [], []
+    for reason in (None, "its logits are capped"):
+        trunk.plain_because = reason
+        said = trunk(tokens, ("policy",), loss=lambda said, part: (said.logps**2).sum())["policy"]
+        trunk.zero_grad()
+        said.loss.backward()
+        losses.append(said.loss.item())
+        slopes.append(gradients(trunk, "policy"))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert close(*slopes)
+    assert any(slope.abs().max() > 0.1 for slope in slopes[0])
 
 
 @pytest.mark.parametrize("learns_head", [False, True])

@@ -180,6 +180,7 @@ class Trunk(nn.Module):
         entropy_gradient: bool = True,
         exact_kl: bool = False,
         loss: TokenLoss | None = None,
+        policy_states: Tensor | None = None,
     ) -> dict[str, RoleOutput]:
         """What each role says about the completions of a batch.
 
@@ -192,6 +193,8 @@ class Trunk(nn.Module):
             exact_kl: also the exact KL(policy ‖ reference) per position; asks the reference too.
             loss: a loss of the policy's statistics that is taken at once, while the logits are there; its slices count
                 the completion tokens row after row, as `tensor[batch.completion_mask]` does.
+            policy_states: (N, H) the policy's states before the completion tokens, where the sampler has kept them; the
+                policy's own pass is then left out. Not used where the plain path is needed, and without gradient.
         """
         outputs: dict[str, RoleOutput] = {}
         with_reference = exact_kl or "reference" in roles
@@ -203,7 +206,7 @@ class Trunk(nn.Module):
                 entropy_gradient=entropy_gradient,
                 loss=loss,
             )
-            outputs |= self._language(batch, "policy" in roles, with_reference, found)
+            outputs |= self._language(batch, "policy" in roles, with_reference, found, policy_states)
         if "value" in roles:
             hidden = self._hidden(batch, "value")[batch.token_rows, batch.state_index[batch.completion_mask]]
             outputs["value"] = RoleOutput(values=_spread(self.head("value")(hidden), batch.completion_mask))
@@ -227,6 +230,7 @@ class Trunk(nn.Module):
         with_policy: bool,
         with_reference: bool,
         statistics: Callable[..., tuple[Tensor | None, TokenStatistics]],
+        known: Tensor | None,
     ) -> dict[str, RoleOutput]:
         """Log-probabilities of policy and reference, their entropy and exact KL, on completion tokens only."""
         mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
@@ -237,7 +241,11 @@ class Trunk(nn.Module):
         if not with_policy:
             _, found = statistics(reference, targets, "reference", None)
             return {"reference": RoleOutput(logps=_spread(found.logps, mask), entropy=_spread(found.entropy, mask))}
-        loss, found = statistics(self._token_states(batch, "policy"), targets, "policy", reference)
+        if known is None or self.plain_because:
+            states = self._token_states(batch, "policy")
+        else:
+            states = known.to(targets.device)
+        loss, found = statistics(states, targets, "policy", reference)
         policy = RoleOutput(
             logps=_spread(found.logps, mask),
             entropy=_spread(found.entropy, mask),

@@ -66,7 +66,8 @@ def ask_policy_and_reference(
     """Fill in what policy and reference say: log-probabilities of both, exact KL of every position."""
     for part in token_budget_batches(rollouts.lengths, tokens_per_batch):
         tokens = collate([rollouts.sequences[i] for i in part], trunk.pad_id).to(trunk.device)
-        said = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True)
+        states = rollouts.states_of(part)
+        said = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
         for target, source in (
             (rollouts.trainer_logps, said["policy"].logps),
             (rollouts.ref_logps, said["reference"].logps),

@@ -181,7 +181,10 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     with torch.no_grad():
         for part in token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
             tokens = collate([rollouts.sequences[i] for i in part], run.trunk.pad_id).to(run.trunk.device)
-            said = run.trunk(tokens, roles, temperature=settings.decoding.temperature, exact_kl=True)
+            states = rollouts.states_of(part)
+            said = run.trunk(
+                tokens, roles, temperature=settings.decoding.temperature, exact_kl=True, policy_states=states
+            )
             for target, source in (
                 (rollouts.trainer_logps, said["policy"].logps),
                 (rollouts.ref_logps, said["reference"].logps),

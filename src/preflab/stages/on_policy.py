@@ -62,6 +62,7 @@ def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
         stop_token_ids=stops,
         tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
+        keep_states=trunk.plain_because is None,
     )
     return Writing(engine, functools.partial(completion_text, trunk.tokenizer, stop_token_ids=stops))
 

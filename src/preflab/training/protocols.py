@@ -36,6 +36,8 @@ class SampledCompletion:
     finish_reason: Literal["stop", "length"]
     policy_version: int = 0
     """Optimiser steps the policy had taken when it wrote this."""
+    states: torch.Tensor | None = field(default=None, compare=False, repr=False)
+    """(tokens, H) last hidden state before each token, from an engine that keeps them: a pass of the policy less."""
 
 
 class Sampler(Protocol):

@@ -31,13 +31,15 @@ class Rollouts:
     old_logps: Tensor
     """(B, T) log π_old of each token, from the sampler."""
     trainer_logps: Tensor
-    """(B, T) the same from the trainer's forward pass; their difference is the mismatch."""
+    """(B, T) the same from the trainer's head, on its own states or the sampler's; their difference is the mismatch."""
     ref_logps: Tensor
     """(B, T) log π_ref of each token."""
     exact_kl: Tensor
     """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
     values: Tensor
     """(B, T) old values."""
+    states: list[Tensor | None]
+    """Of each row (tokens, H), the sampler's last hidden state before each token; None where it keeps none."""
 
     @classmethod
     def start(
@@ -58,10 +60,16 @@ class Rollouts:
             ref_logps=zeros.clone(),
             exact_kl=zeros.clone(),
             values=zeros.clone(),
+            states=[one.states for one in sampled],
         )
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def states_of(self, rows: Seq[int]) -> Tensor | None:
+        """(N, H) states before the tokens of these rows, row after row; None where one of them has none."""
+        found = [state for state in (self.states[row] for row in rows) if state is not None]
+        return torch.cat(found) if len(found) == len(rows) else None
 
     @property
     def lengths(self) -> list[int]:
