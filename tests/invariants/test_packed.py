@@ -38,6 +38,23 @@ def test_a_layer_is_packed_inside_the_block_alone(bias: bool) -> None:
     assert torch.equal(layer(x), expected)
 
 
+@needs_onednn
+def test_hooks_other_types_and_a_second_block_are_left_in_peace() -> None:
+    layer = nn.Linear(3, 4)
+    layer.forward = lambda x: x + 1000  # type: ignore[method-assign,assignment]
+    with packed_linear(layer, 1):
+        assert layer(torch.zeros(1, 3))[0, 0] == 1000
+    assert layer(torch.zeros(1, 3))[0, 0] == 1000
+    layer = nn.Linear(3, 4)
+    one, other = packed_linear(layer, 1), packed_linear(layer, 1)
+    with torch.inference_mode():
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+    assert "forward" not in vars(layer)
+
+
 def test_what_cannot_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not can_pack(torch.zeros(4, 3, dtype=torch.bfloat16))
     assert not can_pack(torch.zeros(4, 3, device="meta"))

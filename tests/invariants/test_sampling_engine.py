@@ -80,6 +80,7 @@ def test_states_are_kept_only_when_asked_for_and_while_they_are_few(monkeypatch:
         monkeypatch.setattr("preflab.sampling.engine.MAX_STATES", limit)
         found = engine(model, keep_states=True).sample(REQUESTS, DECODING)
         assert [completion.states is not None for completion in found] == [kept] * len(REQUESTS)
+    assert engine(model.bfloat16(), keep_states=True).sample(REQUESTS, DECODING)[0].states is None
     assert not model.get_output_embeddings()._forward_pre_hooks
 
 

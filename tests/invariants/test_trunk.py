@@ -21,8 +21,6 @@ from transformers import (
 )
 
 from preflab.errors import PreflabError
-from preflab.models.chunk import Head
-from preflab.models.chunked import TokenStatistics, token_loss, token_statistics
 from preflab.models.logit_path import why_not_chunked
 from preflab.models.role_files import init_value_from_reward, load_role, save_role
 from preflab.models.trunk import Role, RoleOutput, Trunk
@@ -57,101 +55,6 @@ def close(one: list[Tensor], other: list[Tensor]) -> bool:
     return all(torch.allclose(a, b, atol=1e-5, rtol=1e-4) for a, b in zip(one, other, strict=True))
 
 
-def test_chunked_statistics_by_hand() -> None:
-    """p = (¾, ¼), q = (½, ½): entropy 2 ln 2 − ¾ ln 3, KL = ¾ ln 1.5 + ¼ ln ½, whatever the chunk size."""
-    hidden, reference = torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [0.0]])
-    ln2, ln3 = 0.6931471805599453, 1.0986122886681098
-    head = Head(torch.tensor([[ln3], [0.0]]))
-    for logits_per_chunk in (2, 100):
-        found = token_statistics(
-            hidden, head, torch.tensor([0, 1]), entropy=True, ref_hidden=reference, logits_per_chunk=logits_per_chunk
-        )
-        assert found.logps.tolist() == pytest.approx([ln3 - 2 * ln2, -2 * ln2], abs=1e-6)
-        assert found.entropy.tolist() == pytest.approx([2 * ln2 - 0.75 * ln3] * 2, abs=1e-6)
-        assert found.kl.tolist() == pytest.approx([0.75 * (ln3 - ln2) - 0.25 * ln2] * 2, abs=1e-6)
-        assert found.ref_logps.tolist() == pytest.approx([-ln2] * 2, abs=1e-6)
-
-
-@pytest.mark.parametrize("learns", ["hidden", "head", "both"])
-@pytest.mark.parametrize("logits_per_chunk", [7, 30, 10_000])
-def test_chunked_gradients_are_those_of_autograd(learns: str, logits_per_chunk: int) -> None:
-    """Against log_softmax differentiated by torch; 11 tokens of a vocabulary of 7: chunks do not divide evenly."""
-    generator = torch.Generator().manual_seed(0)
-    hidden, weight, bias, reference = (
-        torch.randn(shape, generator=generator, dtype=torch.float64).float()
-        for shape in ((11, 5), (7, 5), (7,), (11, 5))
-    )
-    targets = torch.randint(0, 7, (11,), generator=generator)
-    upstream = torch.randn((3, 11), generator=generator)
-    hidden.requires_grad_(learns != "head")
-    weight.requires_grad_(learns != "hidden")
-    bias.requires_grad_(learns != "hidden")
-    wanted = [t for t in (hidden, weight, bias) if t.requires_grad]
-
-    log_p = ((hidden @ weight.T + bias) / 0.7).log_softmax(-1)
-    log_q = ((reference @ weight.T + bias) / 0.7).log_softmax(-1).detach()
-    plain = (
-        log_p[torch.arange(11), targets],
-        -(log_p.exp() * log_p).sum(-1),
-        (log_p.exp() * (log_p - log_q)).sum(-1),
-    )
-    expected = torch.autograd.grad(sum((u * x).sum() for u, x in zip(upstream, plain, strict=True)), wanted)
-    found = token_statistics(
-        hidden,
-        Head(weight, bias),
-        targets,
-        temperature=0.7,
-        entropy=True,
-        ref_hidden=reference,
-        logits_per_chunk=logits_per_chunk,
-    )
-    ours = torch.autograd.grad(sum((u * x).sum() for u, x in zip(upstream, found[:3], strict=True)), wanted)
-    for a, b in zip(ours, expected, strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
-
-
-@pytest.mark.parametrize("learns", ["hidden", "head", "both"])
-@pytest.mark.parametrize("logits_per_chunk", [7, 30, None])
-@pytest.mark.parametrize("packs", [True, False])
-def test_a_loss_taken_at_once_is_that_of_autograd(
-    learns: str, logits_per_chunk: int | None, packs: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A loss that is no linear function of its statistics, against log_softmax differentiated by torch."""
-    monkeypatch.setattr("preflab.models.packed._works", lambda: packs)
-    generator = torch.Generator().manual_seed(0)
-    hidden, weight, bias, reference, weights = (
-        torch.randn(shape, generator=generator) for shape in ((11, 5), (7, 5), (7,), (11, 5), (3, 11))
-    )
-    targets = torch.randint(0, 7, (11,), generator=generator)
-    hidden.requires_grad_(learns != "head")
-    weight.requires_grad_(learns != "hidden")
-    bias.requires_grad_(learns != "hidden")
-    wanted = [t for t in (hidden, weight, bias) if t.requires_grad]
-
-    def loss(said: TokenStatistics, part: slice) -> Tensor:
-        return sum(((w[part] * x) ** 2 + w[part] * x).sum() for w, x in zip(weights, said[:3], strict=True))
-
-    log_p = ((hidden @ weight.T + bias) / 0.7).log_softmax(-1)
-    log_q = ((reference @ weight.T + bias) / 0.7).log_softmax(-1).detach()
-    plain = TokenStatistics(
-        log_p[torch.arange(11), targets],
-        -(log_p.exp() * log_p).sum(-1),
-        (log_p.exp() * (log_p - log_q)).sum(-1),
-        log_q[torch.arange(11), targets],
-    )
-    expected = 3 * loss(plain, slice(0, 11))
-    found, said = token_loss(
-        hidden, Head(weight, bias), targets, loss=loss, temperature=0.7, entropy=True, ref_hidden=reference,
-        logits_per_chunk=logits_per_chunk,
-    )  # fmt: skip
-    assert found.item() * 3 == pytest.approx(expected.item(), rel=1e-5)
-    for ours, theirs in zip(said, plain, strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-5)
-        assert not ours.requires_grad
-    for ours, theirs in zip(torch.autograd.grad(3 * found, wanted), torch.autograd.grad(expected, wanted), strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-4)
-
-
 def test_a_loss_of_a_model_that_caps_its_logits_goes_the_plain_way() -> None:
     trunk, tokens = moved(tiny_trunk(lora=LORA)), batch()
     losses, slopes = [], []
@@ -165,20 +68,6 @@ def test_a_loss_of_a_model_that_caps_its_logits_goes_the_plain_way() -> None:
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert close(*slopes)
     assert any(slope.abs().max() > 0.1 for slope in slopes[0])
-
-
-@pytest.mark.parametrize("learns_head", [False, True])
-def test_entropy_that_is_only_looked_at_has_no_gradient(learns_head: bool) -> None:
-    hidden, weight = torch.randn(4, 3, requires_grad=True), torch.randn(5, 3, requires_grad=learns_head)
-    found = [
-        token_statistics(hidden, Head(weight), torch.tensor([0, 1, 4, 2]), entropy=True, entropy_gradient=wanted)
-        for wanted in (True, False)
-    ]
-    assert torch.equal(found[0].entropy, found[1].entropy)
-    assert found[0].entropy.requires_grad
-    assert not found[1].entropy.requires_grad
-    first, second = (torch.autograd.grad(one.logps.sum(), hidden)[0] for one in found)
-    assert torch.allclose(first, second)
 
 
 @pytest.mark.parametrize("lora", [None, LORA])

@@ -30,9 +30,9 @@ class Head(NamedTuple):
 class Projection:
     """States (n, H) → logits / temperature (n, V) float32, through the same head chunk by chunk; no gradient."""
 
-    def __init__(self, head: Head, temperature: float, num_rows: int) -> None:
+    def __init__(self, head: Head, temperature: float, num_rows: int, dtype: torch.dtype) -> None:
         self.head, self.temperature = head, temperature
-        self.product = packed_product(head.weight, num_rows)
+        self.product = packed_product(head.weight, num_rows) if dtype == torch.float32 else None
         shape = (0 if self.product else num_rows, head.weight.shape[0])
         self.room = torch.empty(shape, dtype=torch.float32, device=head.weight.device)
 
@@ -60,7 +60,7 @@ class Wanted(NamedTuple):
 
 
 class Tools(NamedTuple):
-    """Both heads, and room for one chunk, used again for every chunk.
+    """Both heads, and room for one chunk, used again for every chunk (packed products make their own, of a few MiB).
 
     New memory for each chunk costs more than the arithmetic: the system clears every page of it.
     """
@@ -74,7 +74,7 @@ class Tools(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Statistics (n,) of a chunk of n tokens, and what they were made of, in memory that the next chunk will use.
+    """Statistics (n,) of a chunk of n tokens, and what they were made of, in memory that the next chunk may use.
 
     log p = shifted − log_total; p = powers / total; log p − log q = ratio + ratio_offset.
     """
@@ -100,12 +100,17 @@ def slices(num_rows: int, per_slice: int) -> list[slice]:
 def make_tools(hidden: Tensor, head: Head, wanted: Wanted, *, reference: bool, gradients: bool) -> Tools:
     """What is needed for the chunks of `hidden` (N, H)."""
     num_tokens, vocabulary = min(wanted.tokens_per_chunk, hidden.shape[0]), head.weight.shape[0]
-    per_block = min(_rows_per_block(hidden, vocabulary), num_tokens)
-    policy = Projection(head, wanted.temperature, num_tokens)
-    same = policy.product is not None and wanted.ref_head.weight.data_ptr() == head.weight.data_ptr()  # adapters
+    per_block = max(1, min(_rows_per_block(hidden, vocabulary), num_tokens))
+    policy = Projection(head, wanted.temperature, num_tokens, hidden.dtype)
+    other = wanted.ref_head
+    same = other.weight.data_ptr() == head.weight.data_ptr() and other.bias is head.bias  # adapters share the head
+    if reference and (policy.product is None or not same):
+        answers: Projection | None = Projection(other, wanted.temperature, num_tokens, hidden.dtype)
+    else:
+        answers = policy if reference else None
     return Tools(
         policy,
-        None if not reference else policy if same else Projection(wanted.ref_head, wanted.temperature, num_tokens),
+        answers,
         hidden.new_empty((num_tokens if gradients else per_block, vocabulary), dtype=torch.float32),
         hidden.new_empty((per_block, vocabulary), dtype=torch.float32),
     )

@@ -104,7 +104,8 @@ def token_loss(
 
     Args:
         loss: called with each chunk's statistics in turn.
-        the others: see `token_statistics`.
+
+    The other arguments are those of `token_statistics`. The backward pass can be taken once.
     """
     wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
@@ -231,7 +232,7 @@ class _Gradients:
     def add(self, part: slice, chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> None:
         """What the tokens in `part` add, with upstream gradients (n,) of logps, entropy and kl."""
         logits = logit_gradients(chunk, targets, upstream, wanted).to(self.head.weight.dtype)
-        torch.mm(logits, self.head.weight, out=self.hidden[part])
+        self.hidden[part] = logits @ self.head.weight
         if self.weight is not None:
             self.weight.addmm_(logits.T, self.states[part])
         if self.bias is not None:

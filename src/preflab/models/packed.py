@@ -42,13 +42,16 @@ def packed_product(weight: Tensor, num_rows: int) -> Product | None:
 @contextmanager
 def packed_linear(module: nn.Module | None, num_rows: int) -> Iterator[None]:
     """A linear layer uses its packed weight inside the block, for inference; other modules are left as they are."""
-    product = packed_product(module.weight, num_rows) if type(module) is nn.Linear else None
+    plain = type(module) is nn.Linear and "forward" not in vars(module)  # else somebody has put a hook there
+    product = packed_product(module.weight, num_rows) if isinstance(module, nn.Linear) and plain else None
     if not isinstance(module, nn.Linear) or product is None:
         yield
         return
-    bias = module.bias
+    weight, bias = module.weight, module.bias
 
     def forward(x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            return nn.functional.linear(x, weight, bias)
         found = product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
         return found if bias is None else found.add_(bias)
 
@@ -56,7 +59,7 @@ def packed_linear(module: nn.Module | None, num_rows: int) -> Iterator[None]:
     try:
         yield
     finally:
-        del module.forward
+        vars(module).pop("forward", None)
 
 
 def _multiply(ready: Tensor, x: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ class RoleOutput:
     rewards: Tensor | None = None
     """(B,) normalised reward of the whole sequence."""
     loss: Tensor | None = None
-    """0-d sum of the token loss that was handed in; logps, entropy and kl then come without gradient."""
+    """0-d sum of the token loss that was handed in; logps, entropy and kl are then to be looked at only."""
 
 
 class Trunk(nn.Module):
@@ -191,8 +191,8 @@ class Trunk(nn.Module):
             entropy: also the policy's entropy.
             entropy_gradient: whether a loss will contain it; False spares memory and a matrix product.
             exact_kl: also the exact KL(policy ‖ reference) per position; asks the reference too.
-            loss: a loss of the policy's statistics that is taken at once, while the logits are there; its slices count
-                the completion tokens row after row, as `tensor[batch.completion_mask]` does.
+            loss: a loss of the policy's statistics that is taken at once, while the logits are there. It is called for
+                each chunk; its slices count completion tokens row after row, as `tensor[batch.completion_mask]` does.
             policy_states: (N, H) the policy's states before the completion tokens, where the sampler has kept them; the
                 policy's own pass is then left out. Not used where the plain path is needed, and without gradient.
         """
@@ -204,7 +204,7 @@ class Trunk(nn.Module):
                 temperature=temperature,
                 entropy=entropy,
                 entropy_gradient=entropy_gradient,
-                loss=loss,
+                loss=loss if "policy" in roles else None,
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, found, policy_states)
         if "value" in roles:
@@ -270,18 +270,17 @@ class Trunk(nn.Module):
         if self.plain_because:
             plain = plain_statistics(states, targets, temperature=temperature, entropy=entropy, ref_logits=reference)
             return None if loss is None else loss(plain, slice(0, len(targets))), plain
-        take = token_statistics if loss is None else functools.partial(token_loss, loss=loss)
-        found = take(
-            states,
-            head_of(self.language_model(role)),
-            targets,
-            temperature=temperature,
-            entropy=entropy,
-            entropy_gradient=entropy_gradient,
-            ref_hidden=reference,
-            ref_head=None if reference is None else head_of(self.language_model("reference")),
-        )
-        return (None, found) if isinstance(found, TokenStatistics) else found
+        head = head_of(self.language_model(role))
+        wanted: dict[str, Any] = {
+            "temperature": temperature,
+            "entropy": entropy,
+            "entropy_gradient": entropy_gradient,
+            "ref_hidden": reference,
+            "ref_head": None if reference is None else head_of(self.language_model("reference")),
+        }
+        if loss is None:
+            return None, token_statistics(states, head, targets, **wanted)
+        return token_loss(states, head, targets, loss=loss, **wanted)
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
         """(N, H) hidden states before the completion tokens, or (N, V) logits where the plain path is needed."""

@@ -74,6 +74,7 @@ def ask_policy_and_reference(
             (rollouts.exact_kl, said["policy"].kl),
         ):
             target[part, : source.shape[1]] = source.cpu()
+    rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
     return rollouts
 
 

@@ -192,6 +192,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
                 (rollouts.values, said["value"].values),
             ):
                 target[part, : source.shape[1]] = source.cpu()
+    rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
     return rollouts
 
 
@@ -279,11 +280,11 @@ def policy_loss(
     tokens, of = _rows(run, rollouts, rows)
     mask, kl_weight = tokens.completion_mask, kl_coef * batch.advantage_scale
     old_logps, weights = of(rollouts.old_logps)[mask], of(batch.advantages)[mask]
-    statistics: dict[str, float] = {}
+    seen: list[dict[str, Tensor]] = []
 
     def taken_at_once(said: TokenStatistics, part: slice) -> Tensor:
         loss, found = token_losses(settings, said, old_logps[part], weights[part], num_tokens, kl_weight)
-        add_statistics(statistics, found)
+        seen.append(found)
         return loss
 
     of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens together
@@ -296,12 +297,16 @@ def policy_loss(
         exact_kl=settings.kl_treatment == "exact",
         loss=None if of_sequences else taken_at_once,
     )["policy"]
-    if not of_sequences:
-        return said.loss, statistics
-    nothing = torch.zeros_like(old_logps)
-    loss = taken_at_once(TokenStatistics(said.logps[mask], said.entropy[mask], nothing, nothing), slice(None))
-    kl = sequence_kl_loss(said.logps, of(rollouts.ref_logps), mask, num_tokens)
-    return loss + kl_weight * kl, {**statistics, "loss/kl": kl.item()}
+    loss = said.loss
+    if of_sequences:
+        nothing = torch.zeros_like(old_logps)
+        loss = taken_at_once(TokenStatistics(said.logps[mask], said.entropy[mask], nothing, nothing), slice(None))
+        kl = sequence_kl_loss(said.logps, of(rollouts.ref_logps), mask, num_tokens)
+        loss, seen[0]["loss/kl"] = loss + kl_weight * kl, kl
+    statistics: dict[str, float] = {}
+    for found in seen:
+        add_statistics(statistics, {name: value.item() for name, value in found.items()})
+    return loss, statistics
 
 
 def token_losses(
@@ -311,7 +316,7 @@ def token_losses(
     advantages: Tensor,
     num_tokens: float,
     kl_weight: float,
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The part of `policy_loss` that is a sum over tokens, of some of them: all (n,)."""
     every = torch.ones_like(said.logps, dtype=torch.bool)
     policy = clipped_policy_loss(
@@ -326,16 +331,16 @@ def token_losses(
     entropy = masked_mean(said.entropy, every, num_tokens)
     loss = policy.loss - settings.entropy_coef * entropy
     statistics = {
-        "loss/policy": policy.loss.item(),
-        "clip/policy": policy.clip_fraction.item(),
-        "ratio/approx_kl": policy.approx_kl.item(),
-        "ratio/max_deviation": policy.max_ratio_deviation.item(),
-        "entropy/mean": entropy.item(),
+        "loss/policy": policy.loss.detach(),
+        "clip/policy": policy.clip_fraction,
+        "ratio/approx_kl": policy.approx_kl,
+        "ratio/max_deviation": policy.max_ratio_deviation,
+        "entropy/mean": entropy.detach(),
     }
     if settings.kl_treatment != "exact":
         return loss, statistics
     kl = exact_kl_loss(said.kl, every, num_tokens)
-    return loss + kl_weight * kl, {**statistics, "loss/kl": kl.item()}
+    return loss + kl_weight * kl, {**statistics, "loss/kl": kl.detach()}
 
 
 def value_loss(

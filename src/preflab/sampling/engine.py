@@ -24,7 +24,7 @@ from preflab.training.protocols import SampledCompletion, SampleRequest
 RETIRE_AT = 0.9
 
 MAX_STATES = 2**28
-"""Bytes of states that one call may keep."""
+"""Bytes of states that one call may keep; for a moment they take twice that."""
 
 
 class TransformersEngine:
@@ -53,8 +53,8 @@ class TransformersEngine:
             tokenizer: needed for stop strings only.
             role: a context in which the model is the one to sample from (`trunk.role("policy")`).
             policy_version: written on every completion.
-            keep_states: whether completions carry the states their tokens were drawn from, as long as those of one
-                call fit in `MAX_STATES`.
+            keep_states: whether completions carry the states their tokens were drawn from, in float32 and as long as
+                those of one call fit in `MAX_STATES`.
         """
         self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
         self.stop_token_ids = tuple(stop_token_ids)
@@ -95,10 +95,11 @@ class TransformersEngine:
         """Let the rows keep what the model's head is given."""
         config, head = self.model.config.get_text_config(), self.model.get_output_embeddings()
         size = num_requests * len(rows.tokens) * getattr(config, "hidden_size", 0) * self.model.dtype.itemsize
-        if not self.keep_states or not 0 < size <= MAX_STATES:
+        # In half precision the rounding between two ways to one state would be taken for a KL, which is never negative.
+        if not self.keep_states or self.model.dtype != torch.float32 or not 0 < size <= MAX_STATES:
             yield
             return
-        hook = head.register_forward_pre_hook(lambda _, given: rows.see(given[0][:, -1]))
+        hook = head.register_forward_pre_hook(lambda _, given: rows.see(given[0]) if given else None)
         try:
             yield
         finally:
@@ -149,7 +150,8 @@ class _Rows:
         self.writing = torch.ones(len(requests), dtype=torch.bool, device=device)  # of the decoded rows
 
     def see(self, states: torch.Tensor) -> None:
-        """Keep the states (live rows, H) that the next token is drawn from; the first are those of the prompts."""
+        """Keep the states (live rows, …, H) that the next token is drawn from; the first are those of the prompts."""
+        states = states.reshape(states.shape[0], -1, states.shape[-1])[:, -1]
         if not self.states:
             states = states[self.prompt_of_row]
         kept = states.new_zeros(len(self.lengths), states.shape[1])

@@ -162,7 +162,11 @@ GLOSSARY: dict[str, Metric] = {
     ),
     "learning_rate": Metric("learning rate of the first group", "", "as scheduled", ""),
     "mismatch/logps": Metric(
-        "largest |sampler's log-probability − trainer's|", "nats", "below 1e-3 in fp32", "above 0.01: broken"
+        "largest |sampler's log-probability − trainer's|; from a sampler that keeps its states, only the head differs, "
+        "and ratio/first_deviation compares whole passes",
+        "nats",
+        "below 1e-3 in fp32",
+        "above 0.01: broken",
     ),
     "repeat/share": Metric(
         "share of 3-grams within a completion seen before in it", "", "as at the start", "rises: one phrase repeated"
