@@ -103,7 +103,7 @@ def test_shuffled_labels_teach_nothing_about_the_utilities(tmp_path: Path) -> No
     rng = np.random.default_rng(5)
     shuffled = np.stack([rng.permutation(row) for row in utilities])
     scores = trained_scores(trunk, rankings(sequences, shuffled), tmp_path)
-    assert within_prompts(scores, shuffled) > 0.99
+    assert within_prompts(scores, shuffled) > 0.98
     expected = within_prompts(shuffled, utilities)
     assert abs(within_prompts(scores, utilities) - expected) < 0.05
 

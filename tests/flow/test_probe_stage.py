@@ -23,8 +23,8 @@ data:
   contrast: {path: contrast.jsonl}
 stages:
   base: {kind: tiny, text: corpus, num_layers: 2, hidden_size: 32, num_heads: 2, context: 32, num_steps: 5}
-  sft_firm: {kind: sft, model: base, data: firm, num_epochs: 120, optimiser: {learning_rate: 1.0e-2}}
-  sft_echo: {kind: sft, model: base, data: echo, num_epochs: 120, optimiser: {learning_rate: 1.0e-2}}
+  sft_firm: {kind: sft, model: base, data: firm, num_epochs: 200, optimiser: {learning_rate: 5.0e-3}}
+  sft_echo: {kind: sft, model: base, data: echo, num_epochs: 200, optimiser: {learning_rate: 5.0e-3}}
   probe:
     {kind: probe, models: [sft_firm, sft_echo], sycophancy: questions, refusal: contrast,
      opinion: "{prompt} i say {wrong} .", decoding: {max_new_tokens: 6}}
