@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev,examples
+comma := ,
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Arguments passed on: make demo ARGS="--seed 1 --folder preflab-demo-1", make test ARGS="tests/by_hand -x"
 ARGS :=
 
@@ -23,7 +25,9 @@ OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(STAMP)  ## the virtual environment .venv with everything in it
+install: $(STAMP)  ## the virtual environment .venv with everything in it; more by EXTRAS=dev,examples,postgres
+	@for extra in $(subst $(comma), ,$(EXTRAS)); do \
+	  grep -qw "$$extra" $(STAMP) || { $(PIP) -e '.[$(EXTRAS)]' && echo '$(EXTRAS)' >> $(STAMP) || exit 1; break; }; done
 
 # torch comes first and pinned: a later package would otherwise choose a build of its own.
 $(STAMP): pyproject.toml constraints.txt
@@ -37,9 +41,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "       install one, or name it: make install PYTHON=/path/to/python3.11" >&2; \
 	  exit 2; fi; \
 	[ -x $(BIN)/python ] || "$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
-	@touch $(STAMP)
+	$(PIP) torch
+	$(PIP) -e '.[$(EXTRAS)]'
+	@echo '$(EXTRAS)' > $(STAMP)
 
 demo: $(STAMP)  ## the whole loop on a tiny model of its own, with a report at the end
 	$(OFFLINE) $(BIN)/preflab demo $(ARGS)
