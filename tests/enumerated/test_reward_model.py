@@ -67,7 +67,9 @@ def rankings(sequences: list[Sequence], utilities: np.ndarray) -> list[Ranking]:
     ]
 
 
-def trained_scores(trunk: Trunk, groups: list[Ranking], folder: Path, learning_rate: float = 3e-3) -> np.ndarray:
+def trained_scores(
+    trunk: Trunk, groups: list[Ranking], folder: Path, learning_rate: float = 3e-3, num_steps: int = NUM_STEPS
+) -> np.ndarray:
     settings = RewardSettings(
         model="-",
         preferences="-",
@@ -76,7 +78,7 @@ def trained_scores(trunk: Trunk, groups: list[Ranking], folder: Path, learning_r
         optimiser=OptimiserSettings(learning_rate=learning_rate, warmup_share=0.1),
     )
     accelerator = Accelerator(cpu=True)
-    train_reward_model(trunk, groups, settings, num_steps=NUM_STEPS, folder=folder, seed=0, accelerator=accelerator)
+    train_reward_model(trunk, groups, settings, num_steps=num_steps, folder=folder, seed=0, accelerator=accelerator)
     return torch.stack(score_rankings(trunk, groups, 4096)).numpy()
 
 
@@ -102,8 +104,8 @@ def test_shuffled_labels_teach_nothing_about_the_utilities(tmp_path: Path) -> No
     trunk, sequences, utilities = world()
     rng = np.random.default_rng(5)
     shuffled = np.stack([rng.permutation(row) for row in utilities])
-    scores = trained_scores(trunk, rankings(sequences, shuffled), tmp_path)
-    assert within_prompts(scores, shuffled) > 0.98
+    scores = trained_scores(trunk, rankings(sequences, shuffled), tmp_path, num_steps=2 * NUM_STEPS)  # learned by heart
+    assert within_prompts(scores, shuffled) > 0.99
     expected = within_prompts(shuffled, utilities)
     assert abs(within_prompts(scores, utilities) - expected) < 0.05
 

@@ -48,6 +48,13 @@ def test_the_first_step_starts_on_policy_and_at_the_reference(tmp_path: Path) ->
     assert first["ratio/max_deviation"] > 1e-3, "later minibatches of a step are off-policy"
 
 
+def test_the_first_kl_is_exactly_zero_by_the_trainers_own_passes(tmp_path: Path) -> None:
+    run = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), reward, num_steps=1)
+    run.sampler.keep_states = False  # type: ignore[attr-defined]
+    train_ppo(run)
+    assert read_jsonl(tmp_path / "metrics.jsonl")[0]["kl/exact"] == 0.0
+
+
 @pytest.mark.parametrize("lora", [None, LORA])
 def test_the_samplers_states_stand_for_a_pass_of_the_policy(lora: LoraSettings | None, tmp_path: Path) -> None:
     """What the roles say of the rollouts is the same whether the sampler has kept its states or not."""

@@ -167,7 +167,7 @@ def token_gradients(chunk: Chunk, weight: Tensor, targets: Tensor, wanted: Wante
 
 
 def logit_gradients(chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> Tensor:
-    """Σ over (logps, entropy, kl) of upstream (n,) · ∂output/∂logits: (n, V), in the tools.
+    """Σ over (logps, entropy, kl) of upstream (n,) · ∂output/∂logits: (n, V), in the memory of the chunk.
 
     p_v (−u_logps − u_entropy (log p_v + entropy) + u_kl (log p_v − log q_v − kl))/τ, and u_logps/τ more at the target.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 
 SMALL = 3 * 2**30
 """Bytes that a process may hold without giving any back: memory taken anew must be cleared by the system again, which
-cost a small model an eighth of its update."""
+cost a small model a tenth of its update."""
 
 WORTH_IT = 2**28
 """Bytes by which a larger process must have grown since the last time."""
