@@ -67,9 +67,7 @@ def prioritise(
             view = campaign_named(store, campaign)
             if priorities is not None:
                 num = _set_from(store, view.campaign.id, priorities)
-                speaker.say(
-                    f"{num} tasks of {view.campaign.name} have the priority that {priorities} gives their prompts"
-                )
+                speaker.say(f"priorities of {priorities} given to tasks of {view.campaign.name}: {num}")
                 speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
                 return
             scores = None
