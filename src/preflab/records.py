@@ -10,11 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Role = Literal["system", "user", "assistant", "tool"]
+from preflab.messages import Message as Message
+from preflab.messages import Role as Role
+from preflab.messages import ToolCall as ToolCall
+from preflab.messages import shown_turns
+
 LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
 Way = Literal["ranking", "side_by_side", "best_of", "likert", "thumbs", "score_then_rank"]
@@ -50,16 +54,12 @@ def random_id(kind: str) -> str:
 
 
 @dataclass(frozen=True)
-class Message:
-    """One turn of a conversation, e.g. `Message("user", "Where is my parcel?")`."""
-
-    role: Role
-    content: str
-
-
-@dataclass(frozen=True)
 class Prompt:
-    """What the model is asked: plain text, or a conversation that ends with the user's turn.
+    """What the model is asked: plain text, or a conversation that ends with the user's or a tool's turn.
+
+    Three columns of a conversation are the chat template's business (`conversations`): `tools`, the functions that may
+    be called; `chat_template_kwargs`, further arguments of the template; and `continue_final_message`, true where the
+    completion continues the assistant's turn that the prompt ends with.
 
     Example: `Prompt.make(text="Q: where is my parcel? A:", columns={"topic": "parcel"})`
     """
@@ -84,13 +84,13 @@ class Prompt:
         source: str = "",
     ) -> Prompt:
         """A prompt with the id that its content gives it."""
-        content = {"text": text, "messages": [[m.role, m.content] for m in messages], "columns": dict(columns or {})}
+        content = {"text": text, "messages": [m.parts for m in messages], "columns": dict(columns or {})}
         return cls(content_id("prompt", content), text, messages, dict(columns or {}), source)
 
     @property
     def shown(self) -> str:
         """The prompt as a person reads it: its text, or its turns one below the other."""
-        return self.text or "\n\n".join(f"{m.role}: {m.content}" for m in self.messages)
+        return self.text or shown_turns(self.messages)
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,38 @@ class Span:
     text: str
     by_policy: bool = True
     role: Role = "assistant"
+    message: Message | None = None
+    """The turn that the stretch is, where a plain text cannot hold it; `text` is then the turn as it is shown."""
+
+    @classmethod
+    def of_turn(cls, message: Message, *, by_policy: bool | None = None) -> Span:
+        """A whole turn; the policy writes the assistant's turns unless `by_policy` says otherwise."""
+        written = message.role == "assistant" if by_policy is None else by_policy
+        return cls(message.shown, written, message.role, message)
+
+    @property
+    def parts(self) -> list[Any]:
+        """The stretch as JSON: [text, by_policy, role], and the turn's parts where it is one."""
+        return [self.text, self.by_policy, self.role, *([self.message.parts] if self.message else [])]
+
+    @classmethod
+    def from_parts(cls, parts: Sequence[Any]) -> Span:
+        """The stretch that `parts` describes."""
+        text, by_policy, role, *turn = parts
+        return cls(text, by_policy, role, Message.from_parts(turn[0]) if turn else None)
+
+
+def spans_of_turns(turns: Sequence[Message], learned: Sequence[bool] | None = None) -> tuple[Span, ...]:
+    """A completion's turns as spans; one plain turn of the assistant is its text.
+
+    Args:
+        turns: the conversation after the prompt, oldest first.
+        learned: whether the policy's words of each turn are learned; None: those of every assistant's turn.
+    """
+    flags = learned or [turn.role == "assistant" for turn in turns]
+    if len(turns) == 1 and turns[0] == Message("assistant", turns[0].content) and flags[0]:
+        return (Span(turns[0].content),)
+    return tuple(Span.of_turn(turn, by_policy=flag) for turn, flag in zip(turns, flags, strict=True))
 
 
 @dataclass(frozen=True)
@@ -133,7 +165,7 @@ class Completion:
         spans = other.pop("spans", (Span(text),))
         content = {
             "prompt": prompt_id,
-            "spans": [[s.text, s.by_policy, s.role] for s in spans],
+            "spans": [span.parts for span in spans],
             "model": model,
             "seed": seed,
             "index": index,
@@ -142,9 +174,14 @@ class Completion:
         return cls(content_id("completion", content), prompt_id, spans, model, seed, index, **other)
 
     @property
+    def turns(self) -> tuple[Message, ...]:
+        """The turns of a completion that a text cannot hold (calls of tools, thinking, several turns); else ()."""
+        return tuple(span.message for span in self.spans if span.message is not None)
+
+    @property
     def text(self) -> str:
-        """All spans as one text."""
-        return "".join(span.text for span in self.spans)
+        """All spans as one text; several turns one below the other, each with who speaks."""
+        return shown_turns(self.turns) if len(self.turns) > 1 else "".join(span.text for span in self.spans)
 
 
 @dataclass(frozen=True)

@@ -122,8 +122,8 @@ BAD_PROMPTS = [
     ('{"prompt": "a\\ud83d"}', "half a character", "whole characters"),
     ('{"prompt": []}', "the column 'prompt' holds a list", "a conversation"),
     ('{"prompt": [{"role": "robot", "content": "x"}]}', "the role 'robot'", "system, user, assistant, tool"),
-    ('{"prompt": [{"role": "user"}]}', "a turn without text", None),
-    ('{"prompt": [{"role": "user", "content": " "}]}', "an empty prompt", None),
+    ('{"prompt": [{"role": "user"}]}', "turn 1 of 'prompt' has null as its content", None),
+    ('{"prompt": [{"role": "user", "content": " "}]}', "turn 1 of 'prompt' has no content", None),
     ('{"prompt": [{"role": "assistant", "content": "x"}]}', "ends with the assistant's turn", "user's turn"),
 ]
 

@@ -1,6 +1,7 @@
 """Records ↔ JSON objects with one key per field: what the archive's lines and the snapshots' rows are made of.
 
-`to_object` is `dataclasses.asdict`; a judgment's answer gets its way of judging beside it.
+`to_object` is `dataclasses.asdict`, without the parts of turns and spans that say nothing; a judgment's answer gets its
+way of judging beside it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from preflab.records import (
     Prompt,
     Span,
     Task,
+    ToolCall,
 )
 from preflab.store.answers import answer_from_json, answer_to_json
 
@@ -29,12 +31,38 @@ def to_object(record: Prompt | Completion | Preference | Campaign | Task | Label
     """The record's fields; tuples become lists when the object is written."""
     if isinstance(record, Judgment):
         return asdict(record) | {"answer": answer_to_json(record.answer)}
+    if isinstance(record, Prompt):
+        return asdict(record) | {"messages": [message_object(message) for message in record.messages]}
+    if isinstance(record, Completion):
+        return asdict(record) | {"spans": [span_object(span) for span in record.spans]}
     return asdict(record)
+
+
+def message_object(message: Message) -> Object:
+    """Role and content of a turn, and the other fields that are set."""
+    return {name: value for name, value in asdict(message).items() if value or name in ("role", "content")}
+
+
+def span_object(span: Span) -> Object:
+    """Text, writer and role of a span, and its turn where it is one."""
+    plain = {"text": span.text, "by_policy": span.by_policy, "role": span.role}
+    return plain | ({"message": message_object(span.message)} if span.message else {})
+
+
+def message_from(data: Object) -> Message:
+    """The turn of an object."""
+    return Message(**data | {"tool_calls": tuple(ToolCall(**call) for call in data.get("tool_calls") or ())})
+
+
+def span_from(data: Object) -> Span:
+    """The span of an object."""
+    turn = data.get("message")
+    return Span(**data | {"message": message_from(turn) if turn else None})
 
 
 def prompt_from(data: Object) -> Prompt:
     """The prompt of an object."""
-    return Prompt(**data | {"messages": tuple(Message(**turn) for turn in data["messages"])})
+    return Prompt(**data | {"messages": tuple(message_from(turn) for turn in data["messages"])})
 
 
 def completion_from(data: Object) -> Completion:
@@ -42,7 +70,7 @@ def completion_from(data: Object) -> Completion:
     return Completion(
         **data
         | {
-            "spans": tuple(Span(**span) for span in data["spans"]),
+            "spans": tuple(span_from(span) for span in data["spans"]),
             "token_ids": tuple(data["token_ids"]),
             "logps": tuple(data["logps"]),
         }

@@ -57,28 +57,23 @@ def _table(row: type[schema.Base]) -> Table:
     return table
 
 
-def message_list(messages: tuple[Message, ...]) -> list[list[str]]:
-    """Messages as JSON: [[role, content], …]."""
-    return [[m.role, m.content] for m in messages]
-
-
-def span_list(spans: tuple[Span, ...]) -> list[list[Any]]:
-    """Spans as JSON: [[text, by_policy, role], …]."""
-    return [[s.text, s.by_policy, s.role] for s in spans]
-
-
 def pair_list(pairs: tuple[PairOutcome, ...]) -> list[list[float]]:
     """Pairs as JSON: [[first, second, num_for, num_against, num_tie, weight], …]."""
     return [[p.first, p.second, *map(float, (p.num_for, p.num_against, p.num_tie, p.weight))] for p in pairs]
 
 
 def _prompt_row(p: Prompt) -> Row:
-    columns = dict(p.columns)
-    return {"id": p.id, "text": p.text, "messages": message_list(p.messages), "columns": columns, "source": p.source}
+    return {
+        "id": p.id,
+        "text": p.text,
+        "messages": [message.parts for message in p.messages],
+        "columns": dict(p.columns),
+        "source": p.source,
+    }
 
 
 def _prompt(row: Mapping[str, Any]) -> Prompt:
-    messages = tuple(Message(role, content) for role, content in row["messages"])
+    messages = tuple(Message.from_parts(parts) for parts in row["messages"])
     return Prompt(row["id"], row["text"], messages, row["columns"], row["source"])
 
 
@@ -86,7 +81,7 @@ def _completion_row(c: Completion) -> Row:
     return {
         "id": c.id,
         "prompt_id": c.prompt_id,
-        "spans": span_list(c.spans),
+        "spans": [span.parts for span in c.spans],
         "model": c.model,
         "seed": str(c.seed),
         "index": c.index,
@@ -102,7 +97,7 @@ def _completion(row: Mapping[str, Any]) -> Completion:
     return Completion(
         id=row["id"],
         prompt_id=row["prompt_id"],
-        spans=tuple(Span(text, by_policy, role) for text, by_policy, role in row["spans"]),
+        spans=tuple(Span.from_parts(parts) for parts in row["spans"]),
         model=row["model"],
         seed=int(row["seed"]),
         index=row["index"],

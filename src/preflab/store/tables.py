@@ -8,18 +8,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from preflab.records import Completion, Preference, Prompt
+from preflab.records import Completion, Message, Preference, Prompt, Span
 from preflab.store.database import to_json
-from preflab.store.objects import completion_from, preference_from, prompt_from
+from preflab.store.objects import completion_from, preference_from, span_object
 from preflab.store.rows import pair_list
 
 Row = dict[str, Any]
 
+SPAN = pa.struct([("text", pa.string()), ("by_policy", pa.bool_()), ("role", pa.string()), ("parts", pa.string())])
+"""`parts`: of turns with more than role and content, all of it as JSON (`Span.parts`, `Message.parts`); else null."""
 PROMPTS = pa.schema(
     [
         ("id", pa.string()),
         ("text", pa.string()),
-        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string()), ("parts", pa.string())]))),
         ("columns", pa.string()),
         ("source", pa.string()),
     ]
@@ -28,7 +30,7 @@ COMPLETIONS = pa.schema(
     [
         ("id", pa.string()),
         ("prompt_id", pa.string()),
-        ("spans", pa.list_(pa.struct([("text", pa.string()), ("by_policy", pa.bool_()), ("role", pa.string())]))),
+        ("spans", pa.list_(SPAN)),
         ("model", pa.string()),
         ("seed", pa.string()),
         ("index", pa.int32()),
@@ -70,7 +72,7 @@ def prompt_rows(prompts: Sequence[Prompt]) -> list[Row]:
         {
             "id": p.id,
             "text": p.text,
-            "messages": [{"role": m.role, "content": m.content} for m in p.messages],
+            "messages": [{"role": m.role, "content": m.content, "parts": _parts(m, 2)} for m in p.messages],
             "columns": to_json(dict(p.columns), sort_keys=True),
             "source": p.source,
         }
@@ -79,8 +81,12 @@ def prompt_rows(prompts: Sequence[Prompt]) -> list[Row]:
 
 
 def prompt_of(row: Row) -> Prompt:
-    """The prompt of a row of `prompt_rows`."""
-    return prompt_from(row | {"columns": json.loads(row["columns"])})
+    """The prompt of a row of `prompt_rows`; a snapshot from before there were parts of turns has none."""
+    turns = [
+        Message.from_parts(json.loads(m["parts"]) if m.get("parts") else (m["role"], m["content"]))
+        for m in row["messages"]
+    ]
+    return Prompt(**row | {"messages": tuple(turns), "columns": json.loads(row["columns"])})
 
 
 def completion_rows(completions: Sequence[Completion]) -> list[Row]:
@@ -89,7 +95,9 @@ def completion_rows(completions: Sequence[Completion]) -> list[Row]:
         {
             "id": c.id,
             "prompt_id": c.prompt_id,
-            "spans": [{"text": s.text, "by_policy": s.by_policy, "role": s.role} for s in c.spans],
+            "spans": [
+                {"text": s.text, "by_policy": s.by_policy, "role": s.role, "parts": _parts(s, 3)} for s in c.spans
+            ],
             "model": c.model,
             "seed": str(c.seed),
             "index": c.index,
@@ -105,7 +113,18 @@ def completion_rows(completions: Sequence[Completion]) -> list[Row]:
 
 def completion_of(row: Row) -> Completion:
     """The completion of a row of `completion_rows`."""
-    return completion_from(row | {"seed": int(row["seed"]), "columns": json.loads(row["columns"])})
+    spans = [
+        span_object(
+            Span.from_parts(json.loads(s["parts"]) if s.get("parts") else (s["text"], s["by_policy"], s["role"]))
+        )
+        for s in row["spans"]
+    ]
+    return completion_from(row | {"spans": spans, "seed": int(row["seed"]), "columns": json.loads(row["columns"])})
+
+
+def _parts(stretch: Message | Span, num_plain: int) -> str | None:
+    """The parts of a turn or a span as JSON where it has more than the `num_plain` that have columns of their own."""
+    return to_json(stretch.parts) if len(stretch.parts) > num_plain else None
 
 
 def preference_rows(preferences: Sequence[Preference]) -> list[Row]:

@@ -7,11 +7,11 @@ from itertools import combinations
 from typing import Any
 
 from preflab.errors import nearest
-from preflab.records import Completion, Message, PairOutcome, Preference, Prompt
+from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.store.formats.reading import BadRow, Row
-
-ROLES = ("system", "user", "assistant", "tool")
-Turns = tuple[Message, ...]
+from preflab.store.formats.turns import Turns as Turns
+from preflab.store.formats.turns import conversation
+from preflab.store.formats.turns import kind_of as kind_of
 
 
 def column(row: Row, name: str) -> Any:
@@ -36,26 +36,9 @@ def text(row: Row, name: str, *, empty: bool = False) -> str:
     return value
 
 
-def kind_of(value: Any) -> str:
-    """A value's kind in JSON's words."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
 def turns(value: Any, name: str) -> Turns:
     """A conversation: a list of {role, content}."""
-    if not isinstance(value, list) or not value:
-        raise BadRow(f"the column {name!r} holds {kind_of(value)}", "a conversation: a list of {role, content}")
-    return tuple(_turn(each, name) for each in value)
-
-
-def _turn(value: Any, name: str) -> Message:
-    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
-        raise BadRow(f"a turn without text in {name!r}", '{"role": "user", "content": "…"}')
-    role = value.get("role")
-    if role not in ROLES:
-        raise BadRow(f"the role {role!r} in {name!r}", f"one of {', '.join(ROLES)}")
-    return Message(role, value["content"])
+    return conversation(value, name).turns
 
 
 def prompt_of(row: Row, name: str, source: str, columns: Row | None = None) -> Prompt:
