@@ -85,7 +85,7 @@ class FunctionScorer:
         return Scores(total, {"known": total})
 
 
-def letters(ids: Sequence[int]) -> str:
+def letters(ids: Sequence[int], prompt: Prompt | None = None) -> str:
     """Token ids as letters: 0 → a."""
     return "".join(chr(ord("a") + i) for i in ids)
 

@@ -236,12 +236,14 @@ def test_demonstrations_and_texts(tmp_path: Path) -> None:
         {"messages": [ASSISTANT]},
     ]
     found = read_file(jsonl(tmp_path, rows), "demonstrations", skip_bad=True)
-    assert problems(found) == [4, 5, 6, 7]
+    assert problems(found) == [4, 6, 7]
     assert [p.shown for p in found.prompts] == ["a", "user: Where?"]
     assert [(c.text, c.model, c.finish_reason) for c in found.completions] == [
         (text, "demonstration", "imported") for text in ("1", "2", "Here.")
     ]
-    assert found.demonstrations == [c.id for c in found.completions]
+    first, second, third = (c.id for c in found.completions)
+    assert found.demonstrations == [first, second, third, first]  # written twice, learned twice
+    assert [place.rpartition(" ")[2] for place in found.sources] == ["1", "2", "3", "5"]
     assert found.completions[0].columns == {"topic": "x"}
     texts = read_file(jsonl(tmp_path, [{"text": "Once"}, {"text": "Twice"}, {"text": ""}]), "text", skip_bad=True)
     assert ([p.text for p in texts.prompts], [c.text for c in texts.completions]) == ([""], ["Once", "Twice"])

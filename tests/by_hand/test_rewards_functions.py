@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,32 @@ def test_a_sum_beyond_what_a_reward_can_be_is_refused_with_the_terms_name() -> N
         WeightedSum([Term("much", 2.0, scorer)]).score([item("p", "c")])
     with pytest.raises(PreflabError, match="1 of 1 sums of rewards are not finite"):
         WeightedSum([Term("one", 1.0, scorer), Term("other", 1.0, scorer)]).score([item("p", "c")])
+
+
+async def _slow_length(prompt: str, completion: str) -> float:
+    await asyncio.sleep(0)
+    if completion == "bad":
+        raise ValueError("no such thing")
+    return float(len(completion))
+
+
+async def _slow_lengths(prompts: list[str], completions: list[str]) -> list[float]:
+    await asyncio.sleep(0)
+    return [float(len(completion)) for completion in completions]
+
+
+@pytest.mark.parametrize("function", [_slow_length, _slow_lengths])
+def test_async_functions_are_waited_for(function: Any) -> None:
+    reward = reward_function(function, "slow")
+    assert reward(["p", "p", "p"], ["a", "bb", ""]) == [1.0, 2.0, 0.0]
+
+    async def inside_a_loop() -> list[Any]:
+        return reward(["p"], ["abc"])
+
+    assert asyncio.run(inside_a_loop()) == [3.0]
+
+
+def test_what_an_async_function_raises_is_said_with_its_completion() -> None:
+    reward = reward_function(_slow_length, "slow")
+    with pytest.raises(PreflabError, match=r"raised ValueError: no such thing; prompt 'q', completion 'bad'"):
+        reward(["p", "q"], ["a", "bad"])

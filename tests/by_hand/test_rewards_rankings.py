@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from math import log
+from typing import Any
 
 import pytest
 import torch
 
-from preflab.errors import PreflabError
 from preflab.models.tiny import build_tokenizer
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.rewards.rankings import (
@@ -18,7 +18,6 @@ from preflab.rewards.rankings import (
     hard_pairs,
     make_rankings,
     soft_pairs,
-    split_by_prompt,
     with_fails,
 )
 from preflab.rewards.train import Denominators, pair_statistics, ranking_loss, step_figures, whole_ranking_batches
@@ -103,24 +102,15 @@ def test_micro_batches_take_whole_rankings_within_the_budget() -> None:
     assert whole_ranking_batches(rankings, 1) == [[3], [1], [2], [0]]
 
 
-def test_prompts_stay_on_one_side_of_the_split() -> None:
-    rankings = [ranking([], [2], prompt=f"p{i % 10}") for i in range(40)]
-    train, held_out = split_by_prompt(rankings, 0.2, seed=1)
-    assert len(train) == 32
-    assert len({r.prompt_id for r in held_out}) == 2
-    assert not {r.prompt_id for r in train} & {r.prompt_id for r in held_out}
-    assert split_by_prompt(rankings, 0.2, seed=1)[1] == held_out
-    with pytest.raises(PreflabError, match="1 prompt"):
-        split_by_prompt(rankings[:1], 0.2, seed=1)
-
-
 def test_long_sequences_lose_their_beginning_but_not_their_first_token() -> None:
     encoder = Encoder(None, causal=True, max_tokens=5)
-    assert encoder.fitted((1, 2, 3), (4, 5)) == Sequence((1, 2, 3), (4, 5))
+    assert encoder.fitted(Sequence((1, 2, 3), (4, 5))) == Sequence((1, 2, 3), (4, 5))
     # seven tokens: 1 stays, 2 and 3 go
-    assert encoder.fitted((1, 2, 3, 4), (5, 6, 7)) == Sequence((1, 4), (5, 6, 7))
-    # the completion alone is too long: its end stays
-    assert encoder.fitted((1, 2), (3, 4, 5, 6, 7, 8)) == Sequence((1,), (5, 6, 7, 8))
+    assert encoder.fitted(Sequence((1, 2, 3, 4), (5, 6, 7))) == Sequence((1, 4), (5, 6, 7))
+    # the completion alone is too long: its end stays, and the marks of what the policy wrote with it
+    assert encoder.fitted(Sequence((1, 2), (3, 4, 5, 6, 7, 8))) == Sequence((1,), (5, 6, 7, 8))
+    marked = Sequence((1, 2), (3, 4, 5, 6, 7, 8), (True, True, True, False, True, True))
+    assert encoder.fitted(marked) == Sequence((1,), (5, 6, 7, 8), (True, False, True, True))
 
 
 def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:
@@ -130,11 +120,15 @@ def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:
     encoder = Encoder(tokenizer, causal=True, max_tokens=16)
     prompt = Prompt.make("ask me :")
     # Two tokenizations of one text: the sampled one wins, also without an end token after a cut.
-    assert encoder(prompt, "yes no", ended=False, token_ids=(yes, no)).completion_ids == (yes, no)
-    assert encoder(prompt, "yes no", ended=True).completion_ids == (yes, no, eos)
-    assert encoder(prompt, "yes no", ended=True, token_ids=(9999,)).completion_ids == (yes, no, eos)
-    assert encoder(prompt, "yes no", ended=True, token_ids=(no, eos)).completion_ids == (yes, no, eos)
-    assert encoder(prompt, "yes", ended=True).prompt_ids[0] == tokenizer.bos_token_id
+
+    def encoded(text: str, **other: Any) -> Sequence:
+        return encoder(prompt, Completion.make(prompt.id, text, "m", **other))
+
+    assert encoded("yes no", finish_reason="length", token_ids=(yes, no)).completion_ids == (yes, no)
+    assert encoded("yes no").completion_ids == (yes, no, eos)
+    assert encoded("yes no", token_ids=(9999,)).completion_ids == (yes, no, eos)
+    assert encoded("yes no", token_ids=(no, eos)).completion_ids == (yes, no, eos)
+    assert encoded("yes").prompt_ids[0] == tokenizer.bos_token_id
 
 
 def test_records_become_rankings_with_fails_scored_but_not_paired() -> None:

@@ -14,7 +14,7 @@ from preflab.errors import PreflabError
 from preflab.models.heads import CriteriaHead, ScalarHead
 from preflab.records import Preference
 from preflab.rewards.rating_report import overall_groups, rating_quality
-from preflab.rewards.ratings import Rated, Scale, criteria_of, scales_of, split_rated
+from preflab.rewards.ratings import Rated, Scale, criteria_of, scales_of
 from preflab.rewards.regression import rating_loss, targets_of
 from preflab.training.batches import Sequence as TokenSequence
 
@@ -81,14 +81,6 @@ def test_criteria_are_those_asked_for_or_all_that_were_rated() -> None:
     assert "help" in raised.value.expected
     with pytest.raises(PreflabError, match="preferences without ratings"):
         criteria_of([preference({})], {})
-
-
-def test_a_prompt_is_wholly_on_one_side() -> None:
-    rows = [rated(f"p{i % 5}", float(i)) for i in range(20)]
-    train, held_out = split_rated(rows, 0.2, seed=0)
-    assert len(train) == 16
-    assert len(held_out) == 4
-    assert not {r.prompt_id for r in train} & {r.prompt_id for r in held_out}
 
 
 def test_errors_are_in_the_ratings_own_units() -> None:

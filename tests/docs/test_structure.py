@@ -13,7 +13,7 @@ from source_tree import PACKAGE, imports, module_name, modules, room, tracked_fi
 
 # Dependencies point one way. Each line may import itself and every line above it, as far as its own entry says.
 LEAVES = {"errors", "messages", "records", "settings", "files", "yaml_files", "seeds", "progress", "maths"}
-FOUNDATION = {"models", "training"}
+FOUNDATION = {"conversations", "models", "training"}
 ROOMS = {
     "store", "sampling", "feedback", "labelers", "constitution", "rewards", "policy", "evaluation", "report", "games",
     "demo",

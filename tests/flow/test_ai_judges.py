@@ -89,17 +89,19 @@ def test_a_local_judge_compares_what_the_model_thinks_of_the_labels(local: Local
     said = local.compare(asked)
     for one, a in zip(said, asked, strict=True):
         # The oracle: the model's own logits after the question, one text at a time.
-        ids = local.tokenizer(label_question(a.question, a.prompt, a.first, a.second), return_tensors="pt")["input_ids"]
-        if ids[0, -1] == local.tokenizer.eos_token_id:
+        ids = local.renderer.tokenizer(label_question(a.question, a.prompt, a.first, a.second), return_tensors="pt")[
+            "input_ids"
+        ]
+        if ids[0, -1] == local.renderer.tokenizer.eos_token_id:
             ids = ids[:, :-1]
         model = local.trunk.models["policy"]
         logits = model(input_ids=ids).logits[0, -1].detach().double()
-        places = [local.tokenizer.convert_tokens_to_ids(label) for label in ("A", "B")]
+        places = [local.renderer.tokenizer.convert_tokens_to_ids(label) for label in ("A", "B")]
         expected = torch.sigmoid(logits[places[0]] - logits[places[1]]).item()
         assert one.confidence == pytest.approx(expected, abs=1e-4)
         assert one.choice == ("first" if expected > 0.5 else "second")
     width = 0.5 + 1e-6
-    tied = LocalJudge(local.trunk.models["policy"], local.tokenizer, tie_width=width)
+    tied = LocalJudge(local.trunk.models["policy"], local.renderer.tokenizer, tie_width=width)
     assert [one.choice for one in tied.compare(asked)] == ["equal", "equal"]
 
 

@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM
 
 from preflab.cli import run_command
 from preflab.cli.showing import settings_of
+from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
-from preflab.models.chat import completion_ids, prompt_ids
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.rewards.implicit import load_implicit
+from preflab.rewards.rankings import Encoder
 from preflab.rewards.sources import PolicySide, make_scorer
 from preflab.settings.dpo import DpoSettings, VerdictSettings
 from preflab.settings.ppo import RewardSource
@@ -96,13 +97,17 @@ def lines(folder: Path) -> dict[str, Line]:
     return {line.name: line for line in run(load_recipe(folder / "recipe.yaml"))}
 
 
+def tokens(tokenizer: Any, prompt: Prompt, text: str, ended: bool = True) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    renderer = Renderer(tokenizer)
+    return renderer.prompt_ids(prompt), renderer.completion_ids(prompt, text, ended=ended)
+
+
 def polite_share(model: Path) -> float:
     """Mean probability of the polite answer, of the two to new questions that differ in one word."""
     tokenizer, policy = load_tokenizer(model), load_causal_lm(model, dtype="float32")
 
     def logp(topic: str, answer: str) -> torch.Tensor:
-        prompt = prompt_ids(tokenizer, Prompt.make(text=f"my {topic} number 7 ?"))
-        completion = completion_ids(tokenizer, answer, add_eos=True)
+        prompt, completion = tokens(tokenizer, Prompt.make(text=f"my {topic} number 7 ?"), answer)
         with torch.no_grad():
             logps = policy(input_ids=torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
         return logps[len(prompt) - 1 : -1].gather(1, torch.tensor(completion)[:, None]).sum()
@@ -114,7 +119,7 @@ def polite_share(model: Path) -> float:
 @pytest.mark.parametrize("name", ["dpo", "kto"])
 def test_the_liked_word_is_found(name: str, lines: dict[str, Line]) -> None:
     assert lines[name].state == "done"
-    assert "on 15 held-out groups" in lines[name].summary
+    assert "on 13 held-out groups" in lines[name].summary  # of 60: those whose hash is below a quarter
     assert polite_share(lines["sft"].folder / "model") < 0.8
     assert polite_share(lines[name].folder / "model") > 0.95
     figures = json.loads((lines[name].folder / "manifest.json").read_text())["figures"]
@@ -166,7 +171,7 @@ def test_its_policy_is_a_reward(lines: dict[str, Line]) -> None:
 
     def logp(folder: Path, text: str, ended: bool) -> float:
         policy = load_causal_lm(folder, dtype="float32")
-        before, ids = prompt_ids(tokenizer, prompt), completion_ids(tokenizer, text, add_eos=ended)
+        before, ids = tokens(tokenizer, prompt, text, ended)
         with torch.no_grad():
             logps = policy(input_ids=torch.tensor([before + ids])).logits[0].log_softmax(-1)
         return float(logps[len(before) - 1 : -1].gather(1, torch.tensor(ids)[:, None]).sum())
@@ -181,10 +186,7 @@ def test_its_policy_is_a_reward(lines: dict[str, Line]) -> None:
     assert found.total.tolist() == pytest.approx(expected, abs=1e-4)
     assert list(found.terms) == ["dpo"]
     assert found.total[0] > found.total[1] + 0.5
-    ids = [
-        ScoringItem(prompt, "not read", prompt_ids(tokenizer, prompt), completion_ids(tokenizer, text, add_eos=True))
-        for text in texts
-    ]
+    ids = [ScoringItem(prompt, "not read", *tokens(tokenizer, prompt, text)) for text in texts]
     with_tokens = make_scorer([source], lambda name: lines[name].folder / "model", PolicySide(tokenizer)).score(ids)
     assert with_tokens.total.tolist() == pytest.approx(expected[:2], abs=1e-4)
 
@@ -228,7 +230,7 @@ def test_an_implicit_reward_needs_its_card_and_its_reference(lines: dict[str, Li
         (["preferences=praise", "losses=[{kind: kto}]"], "60 verdicts, none of them bad", "collect both"),
         (
             ["max_tokens=8"],
-            "line 1: prompt and completion are 12 tokens (and 119 more completions)",
+            "line 1: prompt and completion are 12 tokens (and 59 more rows",
             "raise max_tokens",
         ),
         (["watch.decoding.max_new_tokens=20"], "watch.decoding.max_new_tokens 20", "watch.num_samples to 0"),
@@ -301,7 +303,7 @@ def test_sampled_twins_are_left_out_and_counted(lines: dict[str, Line]) -> None:
         preferences.append(Preference.make(prompt.id, ids, (1, 2, 3), pairs=outcomes))
     data = PreferenceData("prefs", tuple(preferences), {p.id: p for p in prompts}, completions, {})
     settings = DpoSettings(model="-", preferences="prefs")
-    found = find_groups(data, tokenizer, settings, max_tokens=24, seed=0)
+    found = find_groups(data, Encoder(tokenizer, True, 2**31), settings, max_tokens=24)
     assert found.num_equal == 3
     for group in [*found.train, *found.held_out]:
         assert [(p.first, p.second) for p in group.pairs] == [(0, 2), (1, 2)]

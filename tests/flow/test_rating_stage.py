@@ -74,20 +74,22 @@ def rm(folder: Path) -> Line:
 def test_it_explains_most_of_what_can_be_explained(rm: Line) -> None:
     report = json.loads((rm.folder / "reward_report.json").read_text())
     for quality in report["ratings"]["held_out"].values():
-        assert quality["num"] == 60
+        assert quality["num"] == 63
         assert quality["explained"] > 0.4
         assert quality["tau"]["value"] > 0.4
     assert report["held_out"]["accuracy"]["value"] > 0.75
-    assert rm.summary.startswith("error on 60 held-out completions: helpfulness ")
+    assert rm.summary.startswith("error on 63 held-out completions: helpfulness ")
 
 
 def test_the_model_is_a_reward_model_like_any_other(rm: Line) -> None:
     trunk, encoder = load_reward_model(rm.folder / "reward")
-    from preflab.records import Prompt
+    from preflab.records import Completion, Prompt
 
     prompt = Prompt.make(text="question 3 ?")
     texts = ["please wait truly until today .", "you wait maybe until today ."]
-    better, worse = reward_scores(trunk, [encoder(prompt, text, ended=True) for text in texts], 100).tolist()
+    better, worse = reward_scores(
+        trunk, [encoder(prompt, Completion.make(prompt.id, text, "m")) for text in texts], 100
+    ).tolist()
     assert better > worse + 1
 
 

@@ -13,7 +13,9 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
+from preflab.records import Prompt
 from preflab.rewards.score import RewardModelCard, load_reward_model
+from preflab.training.held_out import held_out_prompts
 
 TOPICS = ["parcel", "refund", "lamp", "invoice", "clock", "chair"]
 ENDINGS = ["today", "tomorrow", "on monday", "soon", "later"]
@@ -74,8 +76,8 @@ def test_the_stages_leave_models_and_summaries(lines: dict[str, Line]) -> None:
     for name in ("base", "sft"):
         assert (lines[name].folder / "model" / "model.safetensors").is_file()
         assert not (lines[name].folder / "checkpoint").exists()
-    # 160 prompts, a quarter held out: 40 pairs
-    assert "on 40 held-out pairs" in lines["rm"].summary
+    # 160 prompts, those whose hash is below a quarter held out: 42 pairs
+    assert "on 42 held-out pairs" in lines["rm"].summary
 
 
 def test_the_report_has_what_its_page_says(lines: dict[str, Line], repository: Path) -> None:
@@ -85,7 +87,7 @@ def test_the_report_has_what_its_page_says(lines: dict[str, Line], repository: P
         assert f"`{key}`" in page, key
     held_out = report["held_out"]
     assert held_out["accuracy"]["value"] > 0.9
-    assert held_out["accuracy"]["num"] == held_out["num_prompts"] == 40
+    assert held_out["accuracy"]["num"] == held_out["num_prompts"] == 42
     beyond = held_out["accuracy"]["value"] - held_out["longer_wins"]["value"]
     assert held_out["beyond_length"]["value"] == pytest.approx(beyond)
     assert held_out["log_loss"] < 0.4
@@ -143,9 +145,44 @@ def test_completions_at_the_limit_are_counted_and_equal_ones_make_no_pair(folder
     # of a pair that shares its ending.
     changes = ["stages.rm.max_tokens=6", "stages.rm.num_epochs=1", "stages.rm.test_preferences=null"]
     (line,) = run(load_recipe(folder / "recipe.yaml", changes), only=["rm"])
-    assert "; 320 completions fill all 6 tokens, what is longer loses its beginning" in line.summary
+    assert "; 160 rows longer than 6 tokens cut at the beginning: pairs.jsonl, line 1, 2, 3" in line.summary
     report = json.loads((line.folder / "reward_report.json").read_text())
     rows = [json.loads(row) for row in (folder / "pairs.jsonl").read_text().splitlines()]
     differing = sum(row["chosen"].split()[-2] != row["rejected"].split()[-2] for row in rows)
     assert differing < 160
     assert report["train"]["num_pairs"] + report["held_out"]["num_pairs"] == differing
+
+
+def test_stages_with_other_seeds_and_kinds_hold_out_the_same_prompts(folder: Path, lines: dict[str, Line]) -> None:
+    asked = [Prompt.make(json.loads(row)["prompt"]) for row in (folder / "pairs.jsonl").read_text().splitlines()]
+    apart = held_out_prompts(asked, 0.25)
+    assert len(apart) == 42
+    for other in (42, 43):
+        changes = [f"stages.rm.seed={other}", "stages.rm.num_epochs=1", "stages.rm.test_preferences=null"]
+        (line,) = run(load_recipe(folder / "recipe.yaml", changes), only=["rm"])
+        report = json.loads((line.folder / "reward_report.json").read_text())
+        assert report["held_out"]["num_prompts"] == 42
+    # Another column makes another prompt, but none that is tested on where it was trained on.
+    columns = [Prompt.make(prompt.text, columns={"topic": "x"}) for prompt in asked]
+    assert {p.text for p in columns if p.id in held_out_prompts(columns, 0.25)} == {
+        p.text for p in asked if p.id in apart
+    }
+    # A smaller share is a part of a larger one.
+    assert held_out_prompts(asked, 0.1) < apart
+
+
+def test_nothing_held_out_is_allowed(folder: Path, lines: dict[str, Line]) -> None:
+    changes = ["stages.rm.held_out=0", "stages.rm.num_epochs=1", "stages.rm.test_preferences=null"]
+    (line,) = run(load_recipe(folder / "recipe.yaml", changes), only=["rm"])
+    assert line.summary == "nothing held out"
+    report = json.loads((line.folder / "reward_report.json").read_text())
+    assert (report["train"]["num_prompts"], report["held_out"]["num_prompts"]) == (160, 0)
+
+
+def test_at_least_one_prompt_stands_on_each_side() -> None:
+    asked = [Prompt.make(str(number)) for number in range(2)]
+    assert len(held_out_prompts(asked, 0.01)) == len(held_out_prompts(asked, 0.99)) == 1
+    with pytest.raises(PreflabError, match="1 prompt") as error:
+        held_out_prompts(asked[:1], 0.1)
+    assert "held_out: 0" in error.value.do
+    assert held_out_prompts(asked[:1], 0.0) == set()

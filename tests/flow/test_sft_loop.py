@@ -12,14 +12,16 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
+from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.models.merge import merged_language_model
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
 from preflab.policy.sft import Demonstration, accumulate, encode_demonstrations, train_sft
-from preflab.records import Prompt
+from preflab.records import Completion, Prompt
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
 from preflab.training.batches import Sequence
+from preflab.training.too_long import LongRows
 
 WORDS = "one two three four five six"
 ROWS = [("one two", "three"), ("two three four", "five six"), ("four", "two two two"), ("six five", "one")]
@@ -32,8 +34,13 @@ def trunk(lora: LoraSettings | None = None) -> Trunk:
 
 
 def sequences(tokenizer: Any) -> list[Sequence]:
-    rows = [Demonstration(Prompt.make(p), c, f"demos.jsonl, line {i}") for i, (p, c) in enumerate(ROWS, 1)]
-    return encode_demonstrations(tokenizer, rows, 12)
+    rows = [demonstration(prompt, completion, i) for i, (prompt, completion) in enumerate(ROWS, 1)]
+    return encode_demonstrations(Renderer(tokenizer), rows, LongRows(12, "refuse"))
+
+
+def demonstration(prompt: str, completion: str, line: int) -> Demonstration:
+    asked = Prompt.make(prompt, source=f"demos.jsonl, line {line}")
+    return Demonstration(asked, Completion.make(asked.id, completion, "demonstration"))
 
 
 def settings(**changes: Any) -> SftSettings:
@@ -152,15 +159,14 @@ def test_adapters_are_merged_into_a_plain_model(tmp_path: Path) -> None:
         assert not torch.allclose(made.model(input_ids=ids).logits, adapted, atol=1e-3)
 
 
-def test_rows_beyond_the_context_are_refused_by_line() -> None:
+def test_rows_beyond_the_context_are_refused_all_at_once() -> None:
     made = trunk()
-    rows = [Demonstration(Prompt.make("one"), "two", "demos.jsonl, line 1")]
-    rows += [Demonstration(Prompt.make("one"), "two " * 20, f"demos.jsonl, line {i}") for i in (7, 9)]
+    rows = [demonstration("one", "two", 1), *(demonstration("one", "two " * 20, i) for i in (7, 9))]
     # <s> one + 20 × two + </s> = 23
-    with pytest.raises(PreflabError, match="line 7: prompt and completion are 23 tokens .and 1 more rows"):
-        encode_demonstrations(made.tokenizer, rows, 12)
+    with pytest.raises(PreflabError, match="line 7: prompt and completion are 23 tokens .and 1 more rows: .*line 9"):
+        encode_demonstrations(Renderer(made.tokenizer), rows, LongRows(12, "refuse"))
     with pytest.raises(PreflabError, match="line 1: empty completion"):
-        encode_demonstrations(made.tokenizer, [Demonstration(Prompt.make("one"), " ", "demos.jsonl, line 1")], 12)
+        encode_demonstrations(Renderer(made.tokenizer), [demonstration("one", " ", 1)], LongRows(12, "refuse"))
 
 
 def test_metrics_are_json_lines(tmp_path: Path) -> None:

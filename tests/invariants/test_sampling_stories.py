@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from preflab.conversations.joining import decode
 from preflab.errors import PreflabError
-from preflab.models.chat import decode
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.sampling.engine import TransformersEngine
 from preflab.sampling.stops import StopStrings

@@ -202,7 +202,7 @@ class Talker:
     """A model, and the conversation with it so far."""
 
     def __init__(self, place: Path | str, temperature: float, max_new_tokens: int, seed: int) -> None:
-        from preflab.models.facts import model_facts
+        from preflab.conversations.renderer import Renderer
         from preflab.models.loading import load_causal_lm, load_tokenizer
         from preflab.recipe.checking import checked
         from preflab.sampling.engine import TransformersEngine
@@ -211,35 +211,35 @@ class Talker:
         wanted = {"temperature": temperature, "max_new_tokens": max_new_tokens}
         self.decoding = checked(DecodingSettings, wanted, Path("chat"), ())
         self.place, self.seed = place, seed
-        self.tokenizer = load_tokenizer(place)
+        tokenizer = load_tokenizer(place)
         language_model = load_causal_lm(place, dtype="float32")
-        self.stops = model_facts(language_model, self.tokenizer).stop_token_ids
+        self.renderer = Renderer.of(language_model, tokenizer)
         self.engine: Any = TransformersEngine(
             language_model,
-            pad_id=self.tokenizer.pad_token_id,
-            stop_token_ids=self.stops,
-            tokenizer=self.tokenizer,
+            pad_id=tokenizer.pad_token_id,
+            stop_token_ids=self.renderer.stop_token_ids,
+            tokenizer=tokenizer,
         )
         self.messages: list[Message] = []
 
     def answer(self, said: str) -> str:
         """The model's completion of what was said."""
-        from preflab.models.chat import completion_text, prompt_ids
         from preflab.records import Message
         from preflab.sampling.requests import request_seed
         from preflab.training.protocols import SampleRequest
 
         seed = request_seed(self.seed, len(self.messages), 0)
         self.messages.append(Message("user", said))
-        request = SampleRequest(prompt_ids(self.tokenizer, self._prompt(said)), seed)
+        prompt = self._prompt(said)
+        request = SampleRequest(self.renderer.prompt_ids(prompt), seed)
         (written,) = self.engine.sample([request], self.decoding)
-        text = str(completion_text(self.tokenizer, written.token_ids, self.stops))
+        text = self.renderer.text(prompt, written.token_ids)
         self.messages.append(Message("assistant", text))
         return text
 
     def _prompt(self, said: str) -> Prompt:
         from preflab.records import Prompt
 
-        if self.tokenizer.chat_template is None:
+        if not self.renderer.template.exists:
             return Prompt.make(text=said)
         return Prompt.make(messages=tuple(self.messages))

@@ -1,9 +1,11 @@
 """A local model as a judge: it compares the log-probabilities of the labels, and writes nothing.
 
-    P(A) = σ(log π(" A" | question) − log π(" B" | question))           of a pair, for the order shown
-    score = Σ_n n · softmax_n(log π(" n" | question)), n = 1 … 5         of a rating
+    P(A) = σ(log π("A" | question) − log π("B" | question))             of a pair, for the order shown
+    score = Σ_n n · softmax_n(log π("n" | question)), n = 1 … 5          of a rating
 
-A label of several tokens counts with all of them. Both orders are asked, as of any judge, which takes out a liking for
+A chat model is asked in a user's turn and its label begins the assistant's, as its chat template writes the two; any
+other model is given a text that the label, with a space before it, continues. A label of several tokens counts with all
+of them. Both orders are asked, as of any judge, which takes out a liking for
 "A". Source: Lee et al. 2023 (arXiv 2309.00267), section 3.1: labels from the likelihood of the answers' names.
 """
 
@@ -15,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.labelers.ai import PairAsked, RatingAsked, Said
 from preflab.labelers.questions import OWN_WORDING, Wording, label_question, rating_question
-from preflab.models.chat import completion_ids, prompt_ids
 from preflab.models.trunk import Trunk
-from preflab.records import Prompt
+from preflab.records import Message, Prompt
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.batches import collate, token_budget_batches
 
@@ -47,7 +49,11 @@ class LocalJudge:
         wording: Wording = OWN_WORDING,
         tokens_per_batch: int = 4096,
     ) -> None:
-        self.tokenizer, self.tie_width, self.tokens_per_batch = tokenizer, tie_width, tokens_per_batch
+        self.renderer, self.tie_width, self.tokens_per_batch = (
+            Renderer.of(model, tokenizer),
+            tie_width,
+            tokens_per_batch,
+        )
         self.wording = wording
         self.trunk = Trunk(model, tokenizer, lora=None, roles=("policy",))
         self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -74,23 +80,29 @@ class LocalJudge:
             return Said(choice="equal", confidence=share)
         return Said(choice="first" if share > 0.5 else "second", confidence=share)
 
+    def label_rows(self, text: str, labels: Sequence[str]) -> list[TokenSequence]:
+        """A question with each of its labels as the model's answer, its end left open."""
+        chat = self.renderer.template.exists
+        prompt = Prompt.make(messages=(Message("user", text),)) if chat else Prompt.make(text=text)
+        # With its space after a text: to most tokenizers " A" and "A" are different tokens.
+        answers = [label.strip() if chat else f" {label.strip()}" for label in labels]
+        ids = self.renderer.prompt_ids(prompt)
+        return [TokenSequence(ids, self.renderer.completion_ids(prompt, a, ended=False)) for a in answers]
+
     def _label_logps(
         self, texts: Sequence[str], labels: Sequence[str], on_done: Callable[[int], None] | None
     ) -> NDArray[np.float64]:
         """(N, labels) log-probability of each label after each text."""
         import torch
 
-        # With its space: it follows a word, and to most tokenizers " A" and "A" are different tokens.
-        endings = [completion_ids(self.tokenizer, f" {label.strip()}", add_eos=False) for label in labels]
-        asked = [prompt_ids(self.tokenizer, Prompt.make(text=text)) for text in texts]
-        longest = max((len(ids) for ids in asked), default=0) + max(len(ending) for ending in endings)
+        rows = [row for text in texts for row in self.label_rows(text, labels)]
+        longest = max(map(len, rows), default=0)
         if self.context is not None and longest > self.context:
             raise PreflabError(
                 f"a question of {longest} tokens for a judge with a context of {self.context}",
                 "questions that fit: prompt and both completions",
                 "take a judge with a longer context, or shorter completions",
             )
-        rows = [TokenSequence(ids, ending) for ids in asked for ending in endings]
         found = np.zeros(len(rows))
         for places in token_budget_batches([len(row) for row in rows], self.tokens_per_batch):
             batch = collate([rows[i] for i in places], self.trunk.pad_id).to(self.trunk.device)

@@ -37,12 +37,15 @@ def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str =
     Raises:
         PreflabError: the model cannot be loaded at all.
     """
+    from preflab.conversations.renderer import Renderer
     from preflab.models.check_numbers import check_numbers
+    from preflab.models.check_turns import check_turns
 
     tokenizer = load_tokenizer(ref)
     model = load_causal_lm(ref, dtype=dtype)
     facts = model_facts(model, tokenizer)
-    return [*check_facts(facts), *check_numbers(model, tokenizer, facts, sampler_of)]
+    turns = check_turns(Renderer.of(model, tokenizer))
+    return [*check_facts(facts), *turns, *check_numbers(model, tokenizer, facts, sampler_of)]
 
 
 def check_facts(facts: ModelFacts) -> list[CheckRow]:

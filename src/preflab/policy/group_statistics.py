@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from preflab.files import append_jsonl
 from preflab.maths.advantages import without_spread
 from preflab.policy.ppo_statistics import LearningBatch, rollout_statistics
 from preflab.training.processes import sum_over_processes
+from preflab.training.protocols import Decode
 from preflab.training.rollouts import Rollouts
 
 
@@ -46,7 +46,7 @@ def keep_group_rollouts(
     rollouts: Rollouts,
     advantages: Tensor,
     scores: Tensor,
-    decode: Callable[[Sequence[int]], str],
+    decode: Decode,
 ) -> None:
     """Append the first `num` rollouts of a step to a JSON-lines file, token by token, for people to read."""
     for row in range(min(num, len(rollouts))):

@@ -6,7 +6,7 @@ with it, too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -18,7 +18,7 @@ from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import collate, token_budget_batches
 from preflab.training.order import row_at
-from preflab.training.protocols import Sampler, SampleRequest, Scorer, ScoringItem, check_scores
+from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
 
 PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
@@ -30,7 +30,7 @@ class GroupSource:
 
     prompts: PromptIds
     sampler: Sampler
-    decode: Callable[[Sequence[int]], str]
+    decode: Decode
     decoding: DecodingSettings
     num_completions: int
     """K, completions per prompt."""
@@ -55,7 +55,7 @@ class GroupSource:
         ]
         requests = [SampleRequest(ids, seed) for (_, ids), seed in zip(rows, seeds, strict=True)]
         sampled = self.sampler.sample(requests, self.decoding)
-        texts = [self.decode(one.token_ids) for one in sampled]
+        texts = [self.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, rows, strict=True)]
         return Rollouts.start([prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts)
 
 

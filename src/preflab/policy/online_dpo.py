@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -43,7 +43,7 @@ from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import permutation, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Sampler, Scorer
+from preflab.training.protocols import Decode, Sampler, Scorer
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 
@@ -60,8 +60,7 @@ class OnlineDpoRun:
     sampler: Sampler
     """Writes with the trunk's policy role."""
     scorer: Scorer
-    decode: Callable[[Sequence[int]], str]
-    """Completion tokens → text."""
+    decode: Decode
     folder: Path
     """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
     seed: int

@@ -52,7 +52,7 @@ from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
 from preflab.training.order import permutation, row_at, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Sampler, SampleRequest, Scorer
+from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 
@@ -69,8 +69,7 @@ class PpoRun:
     sampler: Sampler
     """Writes with the trunk's policy role."""
     scorer: Scorer
-    decode: Callable[[Sequence[int]], str]
-    """Completion tokens → text."""
+    decode: Decode
     folder: Path
     """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
     seed: int
@@ -175,7 +174,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
         for row, (_, ids) in zip(rows, chosen, strict=True)
     ]
     sampled = run.sampler.sample(requests, settings.decoding)
-    texts = [run.decode(one.token_ids) for one in sampled]
+    texts = [run.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, chosen, strict=True)]
     rollouts = Rollouts.start([p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts)
     roles: tuple[Role, ...] = ("policy", "reference", "value")
     with torch.no_grad():

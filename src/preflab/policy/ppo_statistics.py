@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from preflab.files import append_jsonl
 from preflab.maths.advantages import moment_sums
 from preflab.maths.losses import explained_variance, residual_sums
 from preflab.training.processes import max_over_processes, sum_over_processes
+from preflab.training.protocols import Decode
 from preflab.training.rollouts import Rollouts, repeat_shares
 
 
@@ -99,7 +100,7 @@ def keep_rollouts(
     rollouts: Rollouts,
     batch: LearningBatch,
     scores: Tensor,
-    decode: Callable[[Sequence[int]], str],
+    decode: Decode,
 ) -> None:
     """Append the first `num` rollouts of a step to a JSON-lines file, token by token, for people to read."""
     for row in range(min(num, len(rollouts))):

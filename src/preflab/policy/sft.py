@@ -2,8 +2,9 @@
 
     loss = − Σ_b Σ_t completion_mask · logps / (completion tokens of the whole step)
 
-The prompt is read and not learned. One end token stands at the end of every completion and is learned like any other:
-a model that never saw it would never stop. Pretraining is the case in which the prompt is the begin token alone.
+The prompt is read and not learned. Every completion ends with the token that ends a turn of the model's chat template
+(of plain text: the tokenizer's end token), which is learned like any other: a model that never saw it would never stop.
+Pretraining is the case in which the prompt is the begin token alone.
 The steps are those of docs/algorithms/sft.md.
 """
 
@@ -12,19 +13,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from preflab.conversations.renderer import Renderer
+from preflab.conversations.turns import Unstable
 from preflab.errors import PreflabError
 from preflab.maths import losses
-from preflab.models.chat import completion_ids, prompt_ids
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
-from preflab.records import Prompt
+from preflab.records import Completion, Message, Prompt, Span
 from preflab.settings.learning import SftSettings, TinySettings
 from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
@@ -32,41 +34,83 @@ from preflab.training.optimiser import clip_gradients, learning_rate_factor, mak
 from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import sum_over_processes
 from preflab.training.state import RunState
+from preflab.training.too_long import LongRows
 
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt, the completion it should have, and where the two stand (`file, line 17`)."""
+    """A prompt, whose source says where the row stands (`file, line 17`), and the completion it should have."""
 
     prompt: Prompt
-    completion: str
-    where: str
+    completion: Completion
+
+    @property
+    def conversation(self) -> tuple[Message, ...]:
+        """All turns, the completion's among them; () of plain text."""
+        if not self.prompt.messages:
+            return ()
+        return (*self.prompt.messages, *(self.completion.turns or (Message("assistant", self.completion.text),)))
+
+    @property
+    def num_earlier(self) -> int:
+        """Turns of the assistant before the completion."""
+        return sum(turn.role == "assistant" for turn in self.prompt.messages)
 
 
-def encode_demonstrations(tokenizer: Any, demonstrations: Iterable[Demonstration], max_tokens: int) -> list[Sequence]:
-    """Demonstrations as token ids, every completion with the end token at its end.
+def encode_demonstrations(
+    renderer: Renderer,
+    demonstrations: Iterable[Demonstration],
+    long: LongRows,
+    *,
+    learn: Literal["last", "all"] = "last",
+) -> list[Sequence]:
+    """Demonstrations as token ids, every completion with its end, as the model's own turns have it.
+
+    Args:
+        renderer: of the model that learns.
+        demonstrations: the rows.
+        long: what is done with rows that are too long; it is told of them.
+        learn: of conversations the completion (`last`), or every turn of the assistant (`all`): in one sequence where
+            the chat template leaves earlier turns as they are, else in a sequence of each turn.
 
     Raises:
-        PreflabError: a completion is empty, or prompt and completion are longer than `max_tokens`; all such rows are
-            counted and the first is named by its line.
+        PreflabError: a completion is empty, the template cannot write it, or rows are too long where that is refused.
     """
-    sequences, too_long = [], []
+    sequences: list[Sequence] = []
     for row in demonstrations:
-        if not row.completion.strip():
-            raise PreflabError(f"{row.where}: empty completion", "a text to learn", "fill it in or remove the row")
-        sequence = Sequence(prompt_ids(tokenizer, row.prompt), completion_ids(tokenizer, row.completion, add_eos=True))
-        sequences.append(sequence)
-        if len(sequence) > max_tokens:
-            too_long.append((row.where, len(sequence)))
-    if too_long:
-        where, length = too_long[0]
-        more = f" (and {len(too_long) - 1} more rows)" if len(too_long) > 1 else ""
+        where = row.prompt.source or row.prompt.id
+        if not row.completion.text.strip():
+            raise PreflabError(f"{where}: empty completion", "a text to learn", "fill it in or remove the row")
+        learned = _all_turns(renderer, row) if learn == "all" else [renderer.sequence(row.prompt, row.completion)]
+        for sequence in learned:
+            sequences += long.fitted([sequence], where) or ()
+    long.check()
+    if not sequences:
         raise PreflabError(
-            f"{where}: prompt and completion are {length} tokens{more}",
-            f"at most {max_tokens} tokens",
-            "shorten or remove these rows, or raise max_tokens if the model's context allows it",
+            f"every demonstration is longer than {long.max_tokens} tokens",
+            "at least one that fits",
+            "raise max_tokens if the model's context allows it, or set too_long: cut_prompt",
         )
     return sequences
+
+
+def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
+    """Every turn of the assistant that follows another turn, learned."""
+    turns = row.conversation
+    places = [place for place, turn in enumerate(turns) if turn.role == "assistant" and place > 0]
+    if len(places) < 2:
+        return [renderer.sequence(row.prompt, row.completion)]
+    flags = [turn.role == "assistant" for turn in row.prompt.messages]
+    flags += [span.by_policy and span.role == "assistant" for span in row.completion.spans]
+    try:
+        return [renderer.dialogue(row.prompt, turns, places[0], flags)]
+    except Unstable:
+        return [
+            renderer.sequence(prompt, Completion.make(prompt.id, "", "", spans=(Span.of_turn(turns[place]),)))
+            for place in places
+            if flags[place]
+            for prompt in [replace(row.prompt, id=f"{row.prompt.id}/{place}", messages=turns[:place])]
+        ]
 
 
 def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:

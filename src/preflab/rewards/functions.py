@@ -2,12 +2,13 @@
 
 Two shapes are told apart by the names of the parameters: `def f(prompt, completion, topic)` is called once per
 completion, `def f(prompts, completions, topic)` once with lists. A column is asked for by its name; `**columns` takes
-them all.
+them all. Of `async def` functions all calls run side by side.
 What a function does wrong is said with its name, the prompt and the completion, and never becomes a reward of 0.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import math
@@ -88,8 +89,15 @@ class RewardFunction:
             try:
                 values.append(self.function(**{name: column[i] for name, column in given.items()}))
             except CAUGHT as error:
+                _close(values)
                 raise self._raised(error, prompt, completion) from error
-        return values
+        if not any(map(inspect.isawaitable, values)):
+            return values
+        found = _gathered(values)
+        for value, prompt, completion in zip(found, prompts, completions, strict=True):
+            if isinstance(value, CAUGHT):
+                raise self._raised(value, prompt, completion) from value
+        return found
 
     def _all_at_once(
         self, given: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]
@@ -98,6 +106,10 @@ class RewardFunction:
             return []
         try:
             values = self.function(**given)
+            if inspect.isawaitable(values):
+                (values,) = _gathered([values])
+                if isinstance(values, CAUGHT):
+                    raise values
         except CAUGHT as error:
             raise self._raised(error, prompts[0], completions[0], more=len(completions) - 1) from error
         values = values.tolist() if hasattr(values, "tolist") else values
@@ -222,6 +234,28 @@ def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> l
         ) from None
     finally:
         pool.terminate()
+
+
+def _gathered(values: Sequence[Any]) -> list[Any]:
+    """The results of coroutines that run side by side, in their order; what one raises stands in its place."""
+
+    async def gather() -> list[Any]:
+        waiting = [value if inspect.isawaitable(value) else _given(value) for value in values]
+        return list(await asyncio.gather(*waiting, return_exceptions=True))
+
+    with ThreadPool(1) as pool:  # a thread of its own: the caller may be inside an event loop, as in a notebook
+        return pool.apply(lambda: asyncio.run(gather()))
+
+
+async def _given(value: Any) -> Any:
+    return value
+
+
+def _close(values: Sequence[Any]) -> None:
+    """Let go of coroutines that nobody will wait for."""
+    for value in values:
+        if inspect.iscoroutine(value):
+            value.close()
 
 
 def _import(module_name: str, path: str) -> Any:

@@ -18,7 +18,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.maths.dpo import IMPLICIT, Side
-from preflab.models.facts import model_facts, weights_hash
+from preflab.models.facts import model_facts, stop_token_ids, weights_hash
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.trunk import Role, Trunk
 from preflab.rewards.rankings import Encoder
@@ -85,7 +85,8 @@ def load_implicit(
     trunk.freeze("policy")
     longest = model_facts(model, own).context_length or 2**31
     takes_tokens = tokenizer is not None and same_tokenizer(own, tokenizer)
-    return ImplicitScorer(trunk, Encoder(own, True, longest), card, name, takes_tokens, tokens_per_batch)
+    encoder = Encoder(own, True, longest, stop_token_ids(model, own))
+    return ImplicitScorer(trunk, encoder, card, name, takes_tokens, tokens_per_batch)
 
 
 class ImplicitScorer:
@@ -126,8 +127,8 @@ class ImplicitScorer:
 
     def _sequence(self, item: ScoringItem) -> TokenSequence:
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.fitted(item.prompt_ids, item.completion_ids)
-        return self.encoder(item.prompt, item.text, ended=item.finish_reason != "length")
+            return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
+        return self.encoder(item.prompt, item.completion)
 
 
 def _reference(folder: Path, card: ImplicitCard, dtype: str) -> Any:

@@ -5,16 +5,13 @@ A group is one ranking of one prompt's completions. It is kept whole: in one opt
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from preflab.errors import PreflabError
-from preflab.models.chat import completion_ids, prompt_ids
+from preflab.conversations.renderer import Renderer
 from preflab.records import Completion, Preference, Prompt
-from preflab.seeds import derive_seed
 from preflab.training.batches import Sequence
 
 
@@ -75,40 +72,49 @@ class Ranking:
 class Encoder:
     """Prompt and completion to the token ids a reward model reads.
 
-    A decoder reads [prompt, completion, end token if the completion ended itself] and is scored at the last of them;
-    an encoder reads its tokenizer's own frame around the two ([CLS] prompt [SEP] completion [SEP] for BERT).
-    What is longer than `max_tokens` loses its beginning, the first token (BOS, [CLS]) kept: a dialogue's end decides.
+    A decoder reads what `conversations` makes of the two, the completion's end included if it ended itself, and is
+    scored at the last of them; an encoder reads its tokenizer's own frame around the two ([CLS] prompt [SEP] completion
+    [SEP] for BERT). What is longer than `max_tokens` loses its beginning, the first token (BOS, [CLS]) kept: a
+    dialogue's end decides.
     """
 
     tokenizer: Any
     causal: bool
     max_tokens: int
+    stops: tuple[int, ...] = ()
+    """Tokens that stop the sampler of the model, as its configuration names them."""
 
-    def __call__(self, prompt: Prompt, text: str, *, ended: bool, token_ids: tuple[int, ...] = ()) -> Sequence:
-        """The sequence of a completion; `token_ids` are taken as they are where they spell `text` in this tokenizer."""
+    @cached_property
+    def renderer(self) -> Renderer:
+        """What turns conversations into the decoder's tokens."""
+        return Renderer(self.tokenizer, self.stops)
+
+    def __call__(self, prompt: Prompt, completion: Completion) -> Sequence:
+        """The sequence of a completion; tokens sampled with this tokenizer are taken as they are."""
         if not self.causal:
-            return self._framed(prompt, text)
-        ids = token_ids if self._spells(token_ids, text) else completion_ids(self.tokenizer, text, add_eos=ended)
-        return self.fitted(prompt_ids(self.tokenizer, prompt), ids)
+            return self._framed(prompt, completion.text)
+        return self.fitted(self.renderer.sequence(prompt, completion))
 
-    def fitted(self, prompt: tuple[int, ...], completion: tuple[int, ...]) -> Sequence:
+    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
+        """The sequence of a completion that was sampled with this tokenizer, its end as text would have it."""
+        return self.fitted(Sequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
+
+    def fitted(self, sequence: Sequence) -> Sequence:
         """The sequence within `max_tokens`: the first token and the last ones; at least one counts as prompt."""
-        surplus = len(prompt) + len(completion) - self.max_tokens
+        surplus = len(sequence) - self.max_tokens
         if surplus <= 0:
-            return Sequence(prompt, completion)
+            return sequence
+        prompt, completion, policy = sequence.prompt_ids, sequence.completion_ids, sequence.policy_tokens
         kept = (prompt + completion)[:1] + (prompt + completion)[1 + surplus :]
         num_prompt = max(1, len(prompt) - surplus)
-        return Sequence(kept[:num_prompt], kept[num_prompt:])
+        num_left = len(kept) - num_prompt
+        return Sequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
 
     def _framed(self, prompt: Prompt, text: str) -> Sequence:
         encoding = self.tokenizer(prompt.shown, text, verbose=False)
         ids = tuple(encoding["input_ids"])
         num_prompt = next((i for i, part in enumerate(encoding.sequence_ids(0)) if part == 1), len(ids) - 1)
-        return self.fitted(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :])
-
-    def _spells(self, token_ids: tuple[int, ...], text: str) -> bool:
-        known = bool(token_ids) and max(token_ids) < len(self.tokenizer)
-        return known and self.tokenizer.decode(list(token_ids), skip_special_tokens=True) == text
+        return self.fitted(Sequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
 
 
 def make_rankings(
@@ -142,9 +148,7 @@ def make_rankings(
         rankings.append(
             Ranking(
                 prompt_id=preference.prompt_id,
-                sequences=tuple(
-                    encoder(prompt, c.text, ended=c.finish_reason != "length", token_ids=c.token_ids) for c in chosen
-                ),
+                sequences=tuple(encoder(prompt, completion) for completion in chosen),
                 pairs=with_fails(pairs, preference.ranks) if fail_as_rejected else pairs,
                 ranks=preference.ranks,
                 lengths=tuple(len(c.text) for c in chosen),
@@ -210,22 +214,3 @@ def with_fails(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...]) -
     num = len(pairs) + len(lost)
     kept = tuple(replace(pair, weight=pair.weight * len(pairs) / num) for pair in pairs)
     return kept + tuple(LabelledPair(i, j, 1.0, 1.0 / num) for i, j in lost)
-
-
-def split_by_prompt(rankings: Seq[Ranking], held_out: float, seed: int) -> tuple[list[Ranking], list[Ranking]]:
-    """Train and held-out rankings; every prompt is wholly on one side, at least one on each.
-
-    Raises:
-        PreflabError: fewer than two prompts.
-    """
-    prompts = sorted({ranking.prompt_id for ranking in rankings})
-    if len(prompts) < 2:
-        raise PreflabError(
-            f"preferences about {len(prompts)} prompt(s)",
-            "at least two prompts, one to train and one to test on",
-            "collect preferences about more prompts",
-        )
-    random.Random(derive_seed(seed, "held out")).shuffle(prompts)
-    num_held_out = min(len(prompts) - 1, max(1, round(held_out * len(prompts))))
-    apart = set(prompts[:num_held_out])
-    return [r for r in rankings if r.prompt_id not in apart], [r for r in rankings if r.prompt_id in apart]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from preflab.errors import PreflabError, nearest
 from preflab.records import Completion, Preference, Prompt
-from preflab.rewards.rankings import Encoder, Ranking
+from preflab.rewards.rankings import Encoder
 from preflab.training.batches import Sequence
 
 
@@ -93,20 +93,9 @@ def make_rated(
             given = tuple(preference.scores[name][place] if name in preference.scores else None for name in criteria)
             if any(rating is not None for rating in given):
                 completion = completions[completion_id]
-                ended = completion.finish_reason != "length"
-                sequence = encoder(prompt, completion.text, ended=ended, token_ids=completion.token_ids)
+                sequence = encoder(prompt, completion)
                 rows.append(Rated(prompt.id, sequence, given, len(completion.text)))
     return rows
-
-
-def split_rated(rows: Seq[Rated], held_out: float, seed: int) -> tuple[list[Rated], list[Rated]]:
-    """Train and held-out rows; every prompt is wholly on one side."""
-    from preflab.rewards.rankings import split_by_prompt
-
-    stand_ins = {row.prompt_id: Ranking(row.prompt_id, (), (), (), ()) for row in rows}
-    _, apart = split_by_prompt(list(stand_ins.values()), held_out, seed)
-    names = {ranking.prompt_id for ranking in apart}
-    return [r for r in rows if r.prompt_id not in names], [r for r in rows if r.prompt_id in names]
 
 
 def scales_of(rows: Seq[Rated], criteria: Seq[str]) -> list[Scale]:

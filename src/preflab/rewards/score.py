@@ -47,6 +47,8 @@ class RewardModelCard:
     max_tokens: int
     lora: dict[str, Any] | None
     format: int = 1
+    stops: tuple[int, ...] = ()
+    """Tokens that stop the sampler of the model it grew on; ends of turns are found with them."""
 
     @classmethod
     def read(cls, folder: Path) -> RewardModelCard:
@@ -57,11 +59,15 @@ class RewardModelCard:
         """
         content = read_json(folder / CARD)
         try:
-            return cls(**content)
+            return cls(**content | {"stops": tuple(content.get("stops", ()))})
         except TypeError as error:
             raise PreflabError(
                 f"{folder / CARD}: {error}", "the fields a reward stage writes", "train the reward model again"
             ) from error
+
+    def encoder(self, tokenizer: Any) -> Encoder:
+        """What feeds the model."""
+        return Encoder(tokenizer, self.causal, self.max_tokens, self.stops)
 
 
 def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
@@ -87,6 +93,7 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
         offset=float(head.offset),
         max_tokens=encoder.max_tokens,
         lora=trunk.lora.model_dump(mode="json") if trunk.lora else None,
+        stops=encoder.stops,
     )
     with new_folder(folder) as beside:
         save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")
@@ -128,7 +135,7 @@ def load_reward_model(
         trunk.pooling = cast(Pooling, card.pooling)
     load_role(trunk, "reward", folder, base=card.weights_hash if card.lora else "")
     trunk.freeze("reward")
-    return trunk, Encoder(trunk.tokenizer, card.causal, card.max_tokens)
+    return trunk, card.encoder(trunk.tokenizer)
 
 
 def shares_base(folder: Path, trunk_hash: str) -> bool:
@@ -226,14 +233,15 @@ class RewardModelScorer:
 
     def _sequence(self, item: ScoringItem) -> TokenSequence:
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.fitted(item.prompt_ids, item.completion_ids)
-        return self.encoder(item.prompt, item.text, ended=item.finish_reason != "length")
+            return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
+        return self.encoder(item.prompt, item.completion)
 
 
 def same_tokenizer(one: Any, other: Any) -> bool:
-    """Whether two tokenizers give the same ids to the same text: the same vocabulary and the same special tokens."""
+    """Whether two tokenizers give the same ids to the same text and to the same conversation."""
     return (
         one.get_vocab() == other.get_vocab()
+        and getattr(one, "chat_template", None) == getattr(other, "chat_template", None)
         and one.all_special_ids == other.all_special_ids
         and one("A word , an answer .")["input_ids"] == other("A word , an answer .")["input_ids"]
     )

@@ -143,7 +143,7 @@ def _reward_model(
     """A reward model on the policy's trunk where it fits, on the trunk `on` of another member, or on one of its own."""
     if on is not None:
         load_role(on, "reward", folder)
-        encoder = Encoder(on.tokenizer, RewardModelCard.read(folder).causal, RewardModelCard.read(folder).max_tokens)
+        encoder = RewardModelCard.read(folder).encoder(on.tokenizer)
         return _scorer(on, encoder, name, policy, tokens_per_batch)
     trunk = policy.trunk
     joins = (

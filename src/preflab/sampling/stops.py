@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from preflab.conversations.joining import decode
 from preflab.errors import PreflabError
-from preflab.models.chat import decode
 
 
 def stop_table(stop_token_ids: Sequence[int], vocabulary_size: int, device: torch.device) -> torch.Tensor:

@@ -178,7 +178,7 @@ class DpoSettings(StageSettings):
         False, "F completions lose against every other one of their prompt.", "choice: off, F is removed"
     )
     verdicts: VerdictSettings = setting(VerdictSettings(), "KTO: what counts as good or bad.", "see its own settings")
-    held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
+    held_out: float = setting(0.1, "Share of the prompts kept for testing; 0: none.", "choice: a tenth", ge=0, lt=1)
     num_epochs: int = setting(1, "Passes over the preferences.", "choice: more of them overfit", ge=1)
     num_groups_per_step: int = setting(
         16, "Preference groups in one optimiser step, each kept whole.", "choice: as the reward model", ge=1
@@ -188,8 +188,14 @@ class DpoSettings(StageSettings):
     )
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; longer ones are refused. None: the context.",
+        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
         "choice: nothing is cut silently",
+    )
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "refuse",
+        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut the beginning of their prompts.",
+        "choice: nothing is cut or left out unless said",
+        counts="if_set",
     )
     share_prompts: bool = setting(
         True,

@@ -63,17 +63,29 @@ class SftSettings(StageSettings):
     model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
     data: str = setting(
         ...,
-        "Demonstrations: a data name with `prompt` and `completion` columns, or a stage such as `best_of_n`.",
+        "Demonstrations: a data name (`prompt` and `completion`, or `messages`), or a stage such as `best_of_n`.",
         "required",
         refers="demonstrations",
+    )
+    learn: Literal["last", "all"] = setting(
+        "last",
+        "Of conversations: the completion alone (of `messages` the last turn of the assistant), or all its turns.",
+        "choice: the answer that the row is about",
+        counts="if_set",
     )
     num_epochs: int = setting(3, "Passes over the demonstrations.", "choice: small data", ge=1)
     num_sequences_per_step: int = setting(32, "Demonstrations in one optimiser step.", "choice", ge=1)
     lora: LoraSettings | None = setting(None, "Adapters (merged when done); None: full fine-tuning.", "choice: full")
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; longer rows are refused by line. None: the context.",
+        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
         "choice: nothing is cut silently",
+    )
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "refuse",
+        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut the beginning of their prompts.",
+        "choice: nothing is cut or left out unless said",
+        counts="if_set",
     )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")
@@ -102,7 +114,7 @@ class RewardSettings(StageSettings):
         "Ziegler et al. 2019, section 2: mean 0 and variance 1 on samples of the reference",
         refers="completions",
     )
-    held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
+    held_out: float = setting(0.1, "Share of the prompts kept for testing; 0: none.", "choice: a tenth", ge=0, lt=1)
     num_epochs: int = setting(1, "Passes over the rankings.", "Ouyang et al. 2022, section 3.5: one epoch", ge=1)
     num_rankings_per_step: int = setting(16, "Rankings in one optimiser step, each kept whole.", "choice", ge=1)
     lora: LoraSettings | None = setting(
@@ -131,8 +143,14 @@ class RewardSettings(StageSettings):
     soft_labels: bool = setting(False, "Learn the share of votes instead of the winner.", "choice: off")
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; longer ones lose their beginning. None: the context.",
+        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
         "choice: the end of a dialogue decides",
+    )
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "cut_prompt",
+        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "choice: the end of a dialogue decides, and the summary says how many were cut",
+        counts="if_set",
     )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")

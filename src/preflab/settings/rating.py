@@ -38,7 +38,7 @@ class RatingSettings(StageSettings):
         "Ziegler et al. 2019, section 2: mean 0 and variance 1 on samples of the reference",
         refers="completions",
     )
-    held_out: float = setting(0.1, "Share of the prompts kept for testing.", "choice: a tenth", gt=0, lt=1)
+    held_out: float = setting(0.1, "Share of the prompts kept for testing; 0: none.", "choice: a tenth", ge=0, lt=1)
     num_epochs: int = setting(1, "Passes over the rated completions.", "choice: as for rankings", ge=1)
     num_completions_per_step: int = setting(32, "Rated completions in one optimiser step.", "choice", ge=1)
     lora: LoraSettings | None = setting(
@@ -49,8 +49,14 @@ class RatingSettings(StageSettings):
     )
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; longer ones lose their beginning. None: the context.",
+        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
         "choice: the end of a dialogue decides",
+    )
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "cut_prompt",
+        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "choice: the end of a dialogue decides, and the summary says how many were cut",
+        counts="if_set",
     )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(), "Checkpoints and logs.", "see its own settings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import SerializeAsAny
 
@@ -59,6 +59,12 @@ class DataSettings(Settings):
     )
     columns: dict[str, str] = setting(
         {}, "Column of the file → the name preflab knows, such as `question: prompt`.", "choice: none renamed"
+    )
+    defaults: dict[str, Any] = setting(
+        {},
+        "Column → the value of rows that lack it, such as `system: Be kind.` or `chat_template_kwargs: {…}`.",
+        "choice: rows as they are",
+        counts="if_set",
     )
     held_out: float = setting(
         0.0,

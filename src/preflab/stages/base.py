@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from preflab.progress import progress
 from preflab.recipe import Recipe
 from preflab.settings.recipe import STAGE_SETTINGS, DeviceSettings
-from preflab.stages.data import Row, read_data, read_prompts, read_rows
+from preflab.stages.data import Row, demonstrations_in, read_data, read_demonstrations, read_prompts
 
 if TYPE_CHECKING:
-    from preflab.records import Prompt
+    from preflab.records import Completion, Prompt
     from preflab.store.workspace import Workspace
 
 
@@ -87,10 +87,14 @@ class StageContext:
         return folder if folder.is_dir() else ref
 
     def data(self, name: str) -> list[Row]:
-        """The rows of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates; each knows its line."""
-        if name in self.upstream:
-            return read_rows(self.upstream[name].folder / "demonstrations.jsonl")
+        """The rows of `name`, `name.train` or `name.held_out`; each knows its line."""
         return read_data(self.recipe, name)
+
+    def demonstrations(self, name: str) -> list[tuple[Prompt, Completion]]:
+        """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates."""
+        if name in self.upstream:
+            return demonstrations_in(self.upstream[name].folder / "demonstrations.jsonl", "demonstrations")
+        return read_demonstrations(self.recipe, name)
 
     def prompts(self, name: str) -> list[Prompt]:
         """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""

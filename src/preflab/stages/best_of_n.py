@@ -72,7 +72,7 @@ def _writer_and_scorer(ctx: StageContext) -> tuple[Writer, Scorer]:
     return writer, make_scorer(
         settings.rewards,
         ctx.model_folder,
-        PolicySide(writer.tokenizer),
+        PolicySide(writer.renderer.tokenizer),
         reference_items=partial(reference_items, ctx),
         judges=partial(judge_scorer, ctx),
         dtype=ctx.device.dtype,
@@ -83,10 +83,9 @@ def _rewards(
     writer: Writer, scorer: Scorer, prompts: Sequence[Prompt], completions: Sequence[Completion], num: int
 ) -> list[float]:
     """One finite reward per completion."""
-    from preflab.models.chat import prompt_ids
     from preflab.training.protocols import ScoringItem, check_scores
 
-    ids = [prompt_ids(writer.tokenizer, prompt) for prompt in prompts]
+    ids = [writer.renderer.prompt_ids(prompt) for prompt in prompts]
     items = [
         ScoringItem(prompts[n // num], one.text, ids[n // num], one.token_ids, one.finish_reason)
         for n, one in enumerate(completions)

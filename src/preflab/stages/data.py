@@ -16,7 +16,7 @@ from preflab.errors import PreflabError, nearest
 from preflab.recipe import Recipe
 
 if TYPE_CHECKING:
-    from preflab.records import Prompt
+    from preflab.records import Completion, Prompt
 
 
 class Row(dict[str, Any]):
@@ -46,7 +46,8 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     """
     base, _, split = name.partition(".")
     settings = recipe.data[base]
-    rows = read_rows(recipe.resolve(settings.path), skip_bad=settings.skip_bad, columns=settings.columns)
+    found = read_rows(recipe.resolve(settings.path), skip_bad=settings.skip_bad, columns=settings.columns)
+    rows = [Row({**settings.defaults, **row}, row.source) for row in found]
     return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
 
 
@@ -120,6 +121,55 @@ def said_of_recipe(data: str) -> Iterator[None]:
         raise PreflabError(error.found, expected, do) from error
 
 
+def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Completion]]:
+    """The demonstrations of `name`, `name.train` or `name.held_out`, as often as they stand in the file.
+
+    Each prompt says in its source where the row stands.
+
+    Raises:
+        PreflabError: rows that cannot be used (unless `skip_bad`), a file of something else, or no demonstration.
+    """
+    base, _, split = name.partition(".")
+    settings = recipe.data[base]
+    path = recipe.resolve(settings.path)
+    with said_of_recipe(base):
+        read = demonstrations_in(
+            path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns, defaults=settings.defaults
+        )
+    found = [pair for pair in read if in_split(prompt_share(pair[0]), split, settings.held_out)]
+    if not found:
+        raise PreflabError(
+            f"{name}: no demonstrations among {len(read)} of {path.name}",
+            "at least one row",
+            "add rows, or choose another share for `held_out`",
+        )
+    return found
+
+
+def demonstrations_in(path: Path, format: str | None = None, **how: Any) -> list[tuple[Prompt, Completion]]:
+    """The demonstrations of a file; `how` goes to `store.formats.read_file`.
+
+    Raises:
+        PreflabError: the file holds something else: pairs, ratings, prompts without completions.
+    """
+    from dataclasses import replace
+
+    from preflab.store.formats import read_file
+
+    read = read_file(path, format, **how)
+    if not read.demonstrations:
+        kind = f"; it looks like {read.format}" if format is None else ""
+        raise PreflabError(
+            f"{path}: {read.num_rows} rows without a demonstration{kind}",
+            "rows with `prompt` and `completion`, or with `messages` that end with the assistant's turn",
+            "name other data, or say `format: demonstrations` if these are completions to learn from",
+        )
+    prompts = {prompt.id: prompt for prompt in read.prompts}
+    completions = {completion.id: completion for completion in read.completions}
+    pairs = [(completions[id_], source) for id_, source in zip(read.demonstrations, read.sources, strict=True)]
+    return [(replace(prompts[completion.prompt_id], source=source), completion) for completion, source in pairs]
+
+
 def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     """The prompts of `name`, `name.train` or `name.held_out`, from a file of any format that has prompts.
 
@@ -132,7 +182,13 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     settings = recipe.data[base]
     path = recipe.resolve(settings.path)
     with said_of_recipe(base):
-        read = read_file(path, settings.format or "prompts", skip_bad=settings.skip_bad, rename=settings.columns)
+        read = read_file(
+            path,
+            settings.format or "prompts",
+            skip_bad=settings.skip_bad,
+            rename=settings.columns,
+            defaults=settings.defaults,
+        )
     found = [prompt for prompt in read.prompts if in_split(prompt_share(prompt), split, settings.held_out)]
     if not found:
         raise PreflabError(

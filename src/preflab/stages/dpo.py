@@ -30,11 +30,12 @@ from preflab.stages.preference_groups import FoundGroups, find_groups
 if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
     from preflab.policy.dpo_groups import Group
+    from preflab.rewards.rankings import Encoder
     from preflab.sampling.engine import TransformersEngine
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 distributed = True
 
 CACHE = ".reference"
@@ -51,7 +52,7 @@ def run(ctx: StageContext) -> StageResult:
     settings: DpoSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
     base = _Base.load(ctx)
-    found = find_groups(data, base.trunk.tokenizer, settings, max_tokens=base.max_tokens, seed=ctx.seed)
+    found = find_groups(data, base.encoder, settings, max_tokens=base.max_tokens)
     accelerator = accelerator_for(ctx, settings.run)
     dpo = DpoRun(
         trunk=base.trunk,
@@ -63,7 +64,7 @@ def run(ctx: StageContext) -> StageResult:
         folder=ctx.folder,
         seed=ctx.seed,
         name=ctx.name,
-        sampler=_engine(base.trunk),
+        sampler=_engine(base),
         sample_prompts=_sample_prompts(found.held_out, settings, base.max_tokens),
         longest_row=_longest_row(base, settings),
         accelerator=accelerator,
@@ -88,13 +89,15 @@ class _Base:
     reference: Path | str
     reference_hash: str
     max_tokens: int
+    encoder: Encoder
 
     @classmethod
     def load(cls, ctx: StageContext) -> _Base:
         """The policy's trunk; with full fine-tuning a reference is kept only where it is asked during the run."""
-        from preflab.models.facts import model_facts
+        from preflab.models.facts import model_facts, stop_token_ids
         from preflab.models.loading import load_causal_lm, load_tokenizer
         from preflab.models.trunk import Role, Trunk
+        from preflab.rewards.rankings import Encoder
 
         settings: DpoSettings = ctx.settings
         start = ctx.model_folder(settings.model)
@@ -109,7 +112,8 @@ class _Base:
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
         trunk = Trunk(model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other)
-        return cls(trunk, start_hash, reference, reference_hash, min(limits, default=2**31))
+        encoder = Encoder(tokenizer, True, 2**31, stop_token_ids(model, tokenizer))
+        return cls(trunk, start_hash, reference, reference_hash, min(limits, default=2**31), encoder)
 
     def save(self, ctx: StageContext) -> None:
         """The policy role, and how to read it as a reward; a reference on this machine is named from there."""
@@ -136,16 +140,15 @@ def _hash(ref: Path | str, model: Any) -> str:
     return weights_hash(ref if Path(ref).is_dir() else model)
 
 
-def _engine(trunk: Trunk) -> TransformersEngine:
+def _engine(base: _Base) -> TransformersEngine:
     """Writes with the policy role."""
-    from preflab.models.facts import model_facts
     from preflab.sampling.engine import TransformersEngine
 
-    policy = trunk.language_model("policy")
+    trunk = base.trunk
     return TransformersEngine(
-        policy,
+        trunk.language_model("policy"),
         pad_id=trunk.pad_id,
-        stop_token_ids=model_facts(policy, trunk.tokenizer).stop_token_ids,
+        stop_token_ids=base.encoder.renderer.stop_token_ids,
         tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
     )
@@ -191,6 +194,7 @@ def _result(ctx: StageContext, found: FoundGroups) -> StageResult:
         "num_held_out": len(found.held_out),
         "num_equal_pairs": found.num_equal,
         "num_alarms": len(alarms),
+        **found.long.figures,
         **{name: last[name] for name in ("held_out/accuracy", "held_out/margin", "kl/exact") if name in last},
     }
     parts = [f"loss {rows[0]['loss/total']:.2f} → {last['loss/total']:.2f}"]
@@ -200,4 +204,4 @@ def _result(ctx: StageContext, found: FoundGroups) -> StageResult:
         parts.append(f"KL {last['kl/exact']:.1f} nats")
     if alarms:
         parts.append(f"{len(alarms)} alarms")
-    return StageResult(", ".join(parts), figures)
+    return StageResult(", ".join(parts) + found.long.said, figures)

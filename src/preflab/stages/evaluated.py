@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from preflab.conversations.renderer import Renderer, fitting_prompt_ids
 from preflab.errors import PreflabError, nearest
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
 from preflab.evaluation.texts import Judge, checked_labels, fail_column
-from preflab.models.chat import completion_text, fitting_prompt_ids
 from preflab.models.facts import model_facts, weights_hash
 from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
 from preflab.models.packages import resolve_package
@@ -57,13 +57,14 @@ class Loaded:
     ) -> tuple[list[Completion], list[TokenSequence]]:
         """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
         facts = model_facts(self.model, self.tokenizer)
+        renderer = Renderer.of(self.model, self.tokenizer)
         ids = fitting_prompt_ids(
-            self.tokenizer,
+            renderer,
             prompts,
             max_new_tokens=decoding.max_new_tokens,
             context_length=facts.context_length,
         )
-        stops = decoding.stop_token_ids or facts.stop_token_ids
+        stops = decoding.stop_token_ids or renderer.stop_token_ids
         engine = TransformersEngine(
             self.model, pad_id=self.tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=self.tokenizer
         )
@@ -74,7 +75,7 @@ class Loaded:
             sampled = engine.sample(requests, decoding, on_done=bar.advance)
         completions = [
             Completion.make(
-                prompt.id, completion_text(self.tokenizer, one.token_ids, stops), self.weights, seed, index,
+                prompt.id, renderer.text(prompt, one.token_ids), self.weights, seed, index,
                 finish_reason=one.finish_reason, token_ids=one.token_ids, logps=one.logps,
                 temperature=decoding.temperature,
             )

@@ -125,7 +125,8 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
     base, _, split = word.partition(".")
     if refers in ("data", "demonstrations", "preferences") and word not in recipe.stages:
         data = recipe.data[base]
-        reading = data.model_dump(mode="json", exclude={"path"} if split else {"path", "held_out"})
+        left_out = {"path"} if split else {"path", "held_out"}
+        reading = {name: value for name, value in key_content(data).items() if name not in left_out}
         return [hashes.of(recipe.resolve(data.path)), reading, split]
     if refers in ("model", "reward") and word not in recipe.stages and recipe.resolve(word).is_dir():
         return hashes.of(recipe.resolve(word))

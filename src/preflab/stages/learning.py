@@ -55,13 +55,16 @@ def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Seq
 
 
 def save_language_model(ctx: StageContext, trunk: Trunk) -> None:
-    """The policy, adapters merged, with its tokenizer, in `model/`."""
+    """The policy, adapters merged, with its tokenizer and the ends of its turns, in `model/`."""
+    from preflab.conversations.renderer import name_stops
     from preflab.files import new_folder
     from preflab.models.merge import merged_language_model
     from preflab.training.tensor_files import system_errors
 
     with new_folder(ctx.folder / "model") as beside, system_errors(ctx.folder / "model"):
-        merged_language_model(trunk, "policy").save_pretrained(beside)
+        model = merged_language_model(trunk, "policy")
+        name_stops(model, trunk.tokenizer)
+        model.save_pretrained(beside)
         trunk.tokenizer.save_pretrained(beside)
 
 

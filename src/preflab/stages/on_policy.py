@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from preflab.stages.base import StageContext, StageResult
 
 if TYPE_CHECKING:
+    from preflab.conversations.renderer import Renderer
     from preflab.models.trunk import Role, Trunk
     from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.sampling.engine import TransformersEngine
-    from preflab.training.protocols import Sampler, ScoringItem
+    from preflab.training.protocols import Decode, ScoringItem
 
 
 def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
@@ -44,27 +45,26 @@ class Writing:
     """How a policy writes."""
 
     engine: TransformersEngine
-    decode: Callable[[Sequence[int]], str]
-    """Completion tokens → text."""
+    decode: Decode
+    renderer: Renderer
 
 
 def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
     """The engine that samples from the trunk's policy role, with its stop tokens."""
-    from preflab.models.chat import completion_text
-    from preflab.models.facts import model_facts
+    from preflab.conversations.renderer import Renderer
     from preflab.sampling.engine import TransformersEngine
 
     policy = trunk.language_model("policy")
-    stops = ctx.settings.decoding.stop_token_ids or model_facts(policy, trunk.tokenizer).stop_token_ids
+    renderer = Renderer.of(policy, trunk.tokenizer)
     engine = TransformersEngine(
         policy,
         pad_id=trunk.pad_id,
-        stop_token_ids=stops,
+        stop_token_ids=ctx.settings.decoding.stop_token_ids or renderer.stop_token_ids,
         tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
         keep_states=trunk.plain_because is None,
     )
-    return Writing(engine, functools.partial(completion_text, trunk.tokenizer, stop_token_ids=stops))
+    return Writing(engine, renderer.decode, renderer)
 
 
 def policy_scorer(ctx: StageContext, trunk: Trunk, trunk_hash: str) -> WeightedSum:
@@ -90,26 +90,26 @@ def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
 
     completions = ctx.workspace.completions(read_json(ctx.inputs[stage].folder / "completions.json"))
     prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    return [ScoringItem(prompts[c.prompt_id], c.text, finish_reason=c.finish_reason) for c in completions]
+    return [
+        ScoringItem(prompts[c.prompt_id], c.text, finish_reason=c.finish_reason, turns=c.turns) for c in completions
+    ]
 
 
 def fitting_prompts(
-    ctx: StageContext, trunk: Trunk, name: str, num: int | None = None
+    ctx: StageContext, trunk: Trunk, writing: Writing, name: str, num: int | None = None
 ) -> list[tuple[Prompt, tuple[int, ...]]]:
     """The (first `num`) prompts of a name with their token ids; each leaves room for its completion."""
-    from preflab.models.chat import fitting_prompt_ids
+    from preflab.conversations.renderer import fitting_prompt_ids
     from preflab.models.facts import model_facts
 
     prompts = ctx.prompts(name)[:num]
     context = model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length
     most = ctx.settings.decoding.max_new_tokens
-    ids = fitting_prompt_ids(trunk.tokenizer, prompts, max_new_tokens=most, context_length=context)
+    ids = fitting_prompt_ids(writing.renderer, prompts, max_new_tokens=most, context_length=context)
     return list(zip(prompts, ids, strict=True))
 
 
-def held_out_criterion(
-    ctx: StageContext, trunk: Trunk, engine: Sampler, decode: Callable[[Sequence[int]], str]
-) -> Callable[[], tuple[float, float]] | None:
+def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Callable[[], tuple[float, float]] | None:
     """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.seeds import derive_seed
@@ -119,15 +119,14 @@ def held_out_criterion(
     if settings.stop.criterion is None or settings.held_out_prompts is None:
         return None
     scorer = FunctionScorer(load_function(settings.stop.criterion))
-    chosen = fitting_prompts(ctx, trunk, settings.held_out_prompts, settings.stop.num_prompts)
-    prompts = [prompt for prompt, _ in chosen]
+    chosen = fitting_prompts(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts)
     requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
     def measure() -> tuple[float, float]:
-        sampled = engine.sample(requests, settings.decoding)
+        sampled = writing.engine.sample(requests, settings.decoding)
         items = [
-            ScoringItem(prompt, decode(one.token_ids), request.prompt_ids, one.token_ids, one.finish_reason)
-            for prompt, request, one in zip(prompts, requests, sampled, strict=True)
+            ScoringItem(prompt, writing.decode(one.token_ids, prompt), ids, one.token_ids, one.finish_reason)
+            for (prompt, ids), one in zip(chosen, sampled, strict=True)
         ]
         total = scorer.score(items).total
         return float(total.mean()), float(total.std(correction=0)) / len(total) ** 0.5

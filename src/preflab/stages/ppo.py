@@ -50,14 +50,14 @@ def run(ctx: StageContext) -> StageResult:
     ppo = PpoRun(
         trunk=trunk,
         settings=settings,
-        prompts=fitting_prompts(ctx, trunk, settings.prompts),
+        prompts=fitting_prompts(ctx, trunk, writing, settings.prompts),
         sampler=writing.engine,
         scorer=scorer,
         decode=writing.decode,
         folder=ctx.folder,
         seed=ctx.seed,
         name=ctx.name,
-        held_out=held_out_criterion(ctx, trunk, writing.engine, writing.decode),
+        held_out=held_out_criterion(ctx, trunk, writing),
         accelerator=accelerator,
     )
     writing.engine.policy_version = lambda: ppo.num_updates

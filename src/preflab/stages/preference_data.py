@@ -28,6 +28,15 @@ class PreferenceData:
     origin: Mapping[str, Any]
     """Content hash of the snapshot, or the file with the number of rows read and the lines left out."""
 
+    @property
+    def asked(self) -> list[Prompt]:
+        """The prompt of each preference."""
+        return [self.prompts[preference.prompt_id] for preference in self.preferences]
+
+    def where(self, prompt_id: str) -> str:
+        """Where a prompt stands: its file and line, else its id."""
+        return self.prompts[prompt_id].source or f"prompt {prompt_id}"
+
 
 def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
     """The preferences a setting names: a stage, or `data`, `data.train`, `data.held_out` of the recipe.
@@ -60,7 +69,9 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
     settings = ctx.recipe.data[base]
     path = ctx.recipe.resolve(settings.path)
     with said_of_recipe(base):
-        read = read_file(path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns)
+        read = read_file(
+            path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns, defaults=settings.defaults
+        )
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
     kept = [

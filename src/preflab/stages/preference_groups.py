@@ -7,8 +7,8 @@ that it is good.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
 from preflab.settings.dpo import DpoSettings, VerdictSettings
@@ -17,7 +17,8 @@ from preflab.stages.preference_data import PreferenceData
 if TYPE_CHECKING:
     from preflab.policy.dpo_groups import Group
     from preflab.records import Preference
-    from preflab.rewards.rankings import Ranking
+    from preflab.rewards.rankings import Encoder, Ranking
+    from preflab.training.too_long import LongRows
 
 
 @dataclass(frozen=True)
@@ -27,42 +28,51 @@ class FoundGroups:
     train: list[Group]
     held_out: list[Group]
     num_equal: int
-    """Pairs left out because their two texts are the same."""
+    """Pairs left out because their two completions are the same to the model, also after a cut."""
+    long: LongRows
+    """The groups that were too long."""
 
 
-def find_groups(
-    data: PreferenceData, tokenizer: Any, settings: DpoSettings, *, max_tokens: int, seed: int
-) -> FoundGroups:
+def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *, max_tokens: int) -> FoundGroups:
     """The preferences, tokenized, with what the losses ask for; every prompt is wholly in one share.
 
     Raises:
         PreflabError: nothing the losses can learn from, fewer than two prompts with it, an empty completion, or a
-            prompt and completion longer than `max_tokens`.
+            prompt and completion longer than `max_tokens` where the settings refuse those.
     """
     from preflab.policy.dpo_groups import only_used, with_mismatched
-    from preflab.rewards.rankings import Encoder, make_rankings, split_by_prompt
+    from preflab.rewards.rankings import make_rankings
+    from preflab.training.held_out import held_out_prompts, parted
+    from preflab.training.too_long import LongRows
 
     rankings = make_rankings(
         data.preferences,
         data.prompts,
         data.completions,
-        Encoder(tokenizer, True, 2**31),
+        encoder,
         soft_labels=settings.soft_labels,
         fail_as_rejected=settings.fail_as_rejected,
     )
-    made = [_group(*both, settings) for both in zip(rankings, data.preferences, strict=True)]
-    num_equal = sum(_num_equal(ranking) for ranking in rankings) if settings.learns_pairs else 0
+    long = LongRows(max_tokens, settings.too_long)
+    fitting = [(_fitted(r, data, long), p) for r, p in zip(rankings, data.preferences, strict=True)]
+    long.check()
+    kept = [(ranking, preference) for ranking, preference in fitting if ranking is not None]
+    num_equal = sum(_num_equal(ranking) for ranking, _ in kept) if settings.learns_pairs else 0
+    made = [_group(ranking, preference, settings) for ranking, preference in kept]
     groups = [only_used(group) for group in made if group.pairs or group.verdicts]
     _refuse_nothing(groups, data, num_equal, settings)
-    _refuse_unfit(groups, data, max_tokens)
-    prompts = {group.prompt_id for group in groups}
-    _, apart = split_by_prompt([r for r in rankings if r.prompt_id in prompts], settings.held_out, seed)
-    tested = {ranking.prompt_id for ranking in apart}
-    train = [group for group in groups if group.prompt_id not in tested]
-    held_out = [group for group in groups if group.prompt_id in tested]
+    _refuse_empty(groups, data)
+    asked = [data.prompts[group.prompt_id] for group in groups]
+    train, held_out = parted(groups, held_out_prompts(asked, settings.held_out))
     if settings.learns_verdicts:
         train, held_out = with_mismatched(train), with_mismatched(held_out)
-    return FoundGroups(train, held_out, num_equal)
+    return FoundGroups(train, held_out, num_equal, long)
+
+
+def _fitted(ranking: Ranking, data: PreferenceData, long: LongRows) -> Ranking | None:
+    """The ranking with completions that fit the model; None where it is left out."""
+    sequences = long.fitted(ranking.sequences, data.where(ranking.prompt_id))
+    return None if sequences is None else replace(ranking, sequences=sequences)
 
 
 def verdicts_of(preference: Preference, settings: VerdictSettings) -> list[float | None]:
@@ -141,28 +151,13 @@ def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: in
         )
 
 
-def _refuse_unfit(groups: Sequence[Group], data: PreferenceData, max_tokens: int) -> None:
+def _refuse_empty(groups: Sequence[Group], data: PreferenceData) -> None:
     from preflab.policy.dpo_groups import num_policy_tokens
 
-    every = [(group, sequence) for group in groups for sequence in group.sequences]
-    long = [(group, len(sequence)) for group, sequence in every if len(sequence) > max_tokens]
-    if long:
-        group, length = long[0]
-        more = f" (and {len(long) - 1} more completions)" if len(long) > 1 else ""
-        raise PreflabError(
-            f"{_where(group, data)}: prompt and completion are {length} tokens{more}",
-            f"at most {max_tokens} tokens",
-            "shorten or remove these rows, or raise max_tokens if the model's context allows it",
-        )
-    for group, sequence in every:
-        if num_policy_tokens(sequence) == 0:
+    for group in groups:
+        if any(num_policy_tokens(sequence) == 0 for sequence in group.sequences):
             raise PreflabError(
-                f"{_where(group, data)}: a completion without a token",
+                f"{data.where(group.prompt_id)}: a completion without a token",
                 "at least one token per completion",
                 "remove it from the preferences",
             )
-
-
-def _where(group: Group, data: PreferenceData) -> str:
-    prompt = data.prompts[group.prompt_id]
-    return prompt.source or f"prompt {prompt.id}"

@@ -103,20 +103,21 @@ def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
 
 def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     """Four log-probabilities per question: right and wrong answer, without and with the opinion."""
+    from preflab.conversations.renderer import Renderer
     from preflab.evaluation.likelihood import completion_logps
     from preflab.evaluation.sycophancy import Margins
-    from preflab.models.chat import completion_ids, prompt_ids
     from preflab.models.trunk import Trunk
     from preflab.training.batches import Sequence as TokenSequence
 
+    renderer = Renderer.of(loaded.model, loaded.tokenizer)
     columns: list[list[TokenSequence]] = [[], [], [], []]
     for row in rows:
         plain = _prompt(row)
-        asked = [prompt_ids(loaded.tokenizer, p) for p in (plain, told(plain, opinion, row["wrong"]))]
-        answers = [completion_ids(loaded.tokenizer, row[name], add_eos=False) for name in ("right", "wrong")]
-        pairs = [(ids, answer) for ids in asked for answer in answers]
-        for column, (ids, answer) in zip(columns, pairs, strict=True):
-            column.append(TokenSequence(ids, answer))
+        asked = (plain, told(plain, opinion, row["wrong"]))
+        pairs = [(prompt, row[name]) for prompt in asked for name in ("right", "wrong")]
+        for column, (prompt, answer) in zip(columns, pairs, strict=True):
+            ids = renderer.completion_ids(prompt, answer, ended=False)
+            column.append(TokenSequence(renderer.prompt_ids(prompt), ids))
     trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",))
     found = completion_logps(trunk, [sequence for column in columns for sequence in column])
     num = len(rows)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores, said_of_length
+from preflab.stages.reward_base import RewardBase, reference_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from preflab.rewards.ratings import Rated, Scale
+    from preflab.training.too_long import LongRows
 
-VERSION = 1
+VERSION = 2
 distributed = True
 
 REPORT, HEADS = "reward_report.json", "criteria.safetensors"
@@ -25,10 +27,11 @@ REPORT, HEADS = "reward_report.json", "criteria.safetensors"
 def run(ctx: StageContext) -> StageResult:
     """Train one head per criterion, make one of them, normalise, leave the model in `reward/` and its figures."""
     from preflab.files import write_json
-    from preflab.rewards.ratings import criteria_of, scales_of, split_rated
+    from preflab.rewards.ratings import criteria_of, scales_of
     from preflab.rewards.regression import rating_scores, train_on_ratings
     from preflab.rewards.train import normalise
     from preflab.stages.learning import CHECKPOINT, accelerator_for
+    from preflab.training.held_out import held_out_prompts, parted
     from preflab.training.order import steps_per_epoch
     from preflab.training.tensor_files import write_tensors
 
@@ -37,8 +40,10 @@ def run(ctx: StageContext) -> StageResult:
     other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
     criteria = criteria_of(data.preferences, settings.criteria)
     base = RewardBase.load(ctx)
-    train, held_out = split_rated(_rows(base, data, criteria), settings.held_out, ctx.seed)
-    parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria) if other else []}
+    long = base.long_rows(settings.too_long)
+    train, held_out = parted(_rows(base, data, criteria, long), held_out_prompts(data.asked, settings.held_out))
+    parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria, long) if other else []}
+    long.check()
     scales = scales_of(train, list(criteria))
     accelerator = accelerator_for(ctx, settings.run)
     heads = train_on_ratings(
@@ -68,14 +73,15 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    every = (row.sequence for rows in parts.values() for row in rows)
-    return _result(report, *said_of_length(base, every))
+    return _result(report, long.figures, long.said)
 
 
-def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float]) -> list[Rated]:
+def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float], long: LongRows) -> list[Rated]:
     from preflab.rewards.ratings import make_rated
 
-    return make_rated(data.preferences, data.prompts, data.completions, base.encoder, list(criteria))
+    rated = make_rated(data.preferences, data.prompts, data.completions, base.uncut, list(criteria))
+    cut = [(row, long.fitted([row.sequence], data.where(row.prompt_id))) for row in rated]
+    return [replace(row, sequence=sequences[0]) for row, sequences in cut if sequences is not None]
 
 
 def _combined(scores: Tensor, weights: Sequence[float]) -> Tensor:
@@ -143,7 +149,9 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
         for name, quality in criteria.items():
             figures[f"{part}/{name}/rmse"] = quality["rmse"]
             figures[f"{part}/{name}/explained"] = quality["explained"]
-    held_out = report["ratings"]["held_out"]
+    held_out = report["ratings"].get("held_out")
+    if held_out is None:
+        return StageResult(f"nothing held out{said}", figures)
     errors = ", ".join(
         f"{name} {quality['rmse']:.2f} (always the mean: {quality['rmse_of_mean']:.2f})"
         for name, quality in held_out.items()

@@ -25,7 +25,7 @@ def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
     from preflab.records import Message
     from preflab.records import Prompt as PromptRecord
 
-    chat = bool(getattr(writer.tokenizer, "chat_template", None))
+    chat = writer.renderer.template.exists
 
     def write(what: str, prompts: Sequence[Prompt]) -> list[str]:
         asked = [

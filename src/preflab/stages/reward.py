@@ -12,14 +12,15 @@ from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores, said_of_length
+from preflab.stages.reward_base import RewardBase, reference_scores
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from preflab.rewards.rankings import Ranking
+    from preflab.training.too_long import LongRows
 
-VERSION = 4
+VERSION = 5
 distributed = True
 
 REPORT = "reward_report.json"
@@ -29,16 +30,20 @@ MAX_TRAIN_RANKINGS = 1000
 
 def run(ctx: StageContext) -> StageResult:
     """Train on whole rankings, normalise, leave the model in `reward/` and its figures in reward_report.json."""
-    from preflab.rewards.rankings import split_by_prompt
     from preflab.rewards.train import normalise, score_rankings, train_reward_model
     from preflab.stages.learning import CHECKPOINT, accelerator_for
+    from preflab.training.held_out import held_out_prompts, parted
     from preflab.training.order import steps_per_epoch
 
     settings: RewardSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
     other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
     base = RewardBase.load(ctx)
-    train, held_out = split_by_prompt(_rankings(base, data, settings), settings.held_out, ctx.seed)
+    long = base.long_rows(settings.too_long)
+    rankings = _rankings(base, data, settings, long)
+    tested = _rankings(base, other, settings, long) if other else []
+    long.check()
+    train, held_out = parted(rankings, held_out_prompts(data.asked, settings.held_out))
     num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)
     rows = train_reward_model(
@@ -52,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
         name=ctx.name,
     )
     train = random.Random(derive_seed(ctx.seed, "report")).sample(train, min(len(train), MAX_TRAIN_RANKINGS))
-    parts = {"train": train, "held_out": held_out, "test": _rankings(base, other, settings) if other else []}
+    parts = {"train": train, "held_out": held_out, "test": tested}
     budget = settings.optimiser.tokens_per_micro_batch
     raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
     reference = reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
@@ -65,24 +70,25 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    every = (sequence for rankings in parts.values() for ranking in rankings for sequence in ranking.sequences)
-    return _result(report, *said_of_length(base, every))
+    return _result(report, long.figures, long.said)
 
 
-def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings) -> list[Ranking]:
-    """The preferences, tokenized, without pairs of two equal texts."""
+def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
+    """The preferences, tokenized, without pairs whose two completions are the same to the model."""
     from preflab.rewards.rankings import make_rankings, same_text
 
     rankings = make_rankings(
         data.preferences,
         data.prompts,
         data.completions,
-        base.encoder,
+        base.uncut,
         soft_labels=settings.soft_labels,
         fail_as_rejected=settings.fail_as_rejected,
         ties=settings.likelihood == "davidson",
     )
-    return [replace(r, pairs=tuple(pair for pair in r.pairs if not same_text(r, pair))) for r in rankings]
+    cut = [(r, long.fitted(r.sequences, data.where(r.prompt_id))) for r in rankings]
+    fitting = [replace(ranking, sequences=sequences) for ranking, sequences in cut if sequences is not None]
+    return [replace(r, pairs=tuple(pair for pair in r.pairs if not same_text(r, pair))) for r in fitting]
 
 
 def _report(
@@ -150,7 +156,8 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
                 figures[f"{part}/{measure}"] = quality[measure]["value"]
     held_out = report["held_out"]
     if "accuracy" not in held_out:
-        return StageResult(f"no held-out pair was decided{said}", figures)
+        why = "no held-out pair was decided" if held_out.get("num_prompts") else "nothing held out"
+        return StageResult(f"{why}{said}", figures)
     accuracy = held_out["accuracy"]
     known = accuracy["low"] is not None
     interval = f" ({accuracy['low']:.2f} to {accuracy['high']:.2f})" if known else ""

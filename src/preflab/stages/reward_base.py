@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence, Sized
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from preflab.models.trunk import Trunk
     from preflab.rewards.rankings import Encoder
+    from preflab.training.too_long import LongRows, TooLong
 
 
 @dataclass
@@ -31,7 +32,7 @@ class RewardBase:
     @classmethod
     def load(cls, ctx: StageContext) -> RewardBase:
         """A decoder or an encoder, with a fresh reward role."""
-        from preflab.models.facts import model_facts
+        from preflab.models.facts import model_facts, stop_token_ids
         from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
         from preflab.models.packages import resolve_package
         from preflab.models.trunk import Trunk
@@ -48,7 +49,19 @@ class RewardBase:
         weights = base_hash(folder, model)
         pooling = settings.pooling or ("last" if causal else "mean")
         trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("reward",), seed=ctx.seed, pooling=pooling)
-        return cls(named, weights, trunk, Encoder(tokenizer, causal, min(limits, default=2**31)))
+        stops = stop_token_ids(model, tokenizer) if causal else ()
+        return cls(named, weights, trunk, Encoder(tokenizer, causal, min(limits, default=2**31), stops))
+
+    @property
+    def uncut(self) -> Encoder:
+        """The encoder that leaves long rows as they are."""
+        return replace(self.encoder, max_tokens=2**31)
+
+    def long_rows(self, too_long: TooLong) -> LongRows:
+        """What is done with rows beyond the encoder's length; a cut takes the beginning, of the completion as well."""
+        from preflab.training.too_long import LongRows
+
+        return LongRows(self.encoder.max_tokens, too_long, self.encoder.fitted)
 
     def save(self, folder: Path) -> None:
         """The reward model's folder; a base on this machine is named from there, so that a workspace can move."""
@@ -57,13 +70,6 @@ class RewardBase:
         local = Path(self.ref).is_dir()
         base = os.path.relpath(Path(self.ref).resolve(), folder.resolve()) if local else str(self.ref)
         save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
-
-
-def said_of_length(base: RewardBase, sequences: Iterable[Sized]) -> tuple[dict[str, float | str], str]:
-    """How many sequences are as long as they may be, whose beginning may be lost: a figure, and words for the table."""
-    num = sum(len(sequence) >= base.encoder.max_tokens for sequence in sequences)
-    said = f"; {num} completions fill all {base.encoder.max_tokens} tokens, what is longer loses its beginning"
-    return ({"num_at_max_tokens": num}, said) if num else ({}, "")
 
 
 def reference_scores(ctx: StageContext, base: RewardBase, labelled: Sequence[Tensor]) -> Tensor:
@@ -79,8 +85,5 @@ def reference_scores(ctx: StageContext, base: RewardBase, labelled: Sequence[Ten
     ids = read_json(ctx.inputs[settings.reference].folder / "completions.json")
     completions = ctx.workspace.completions(ids)
     prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    sequences = [
-        base.encoder(prompts[c.prompt_id], c.text, ended=c.finish_reason != "length", token_ids=c.token_ids)
-        for c in completions
-    ]
+    sequences = [base.encoder(prompts[c.prompt_id], c) for c in completions]
     return reward_scores(base.trunk, sequences, settings.optimiser.tokens_per_micro_batch)

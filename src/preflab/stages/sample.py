@@ -19,6 +19,7 @@ from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
 
 if TYPE_CHECKING:
+    from preflab.conversations.renderer import Renderer
     from preflab.records import Completion, Prompt
     from preflab.training.protocols import Sampler
 
@@ -57,9 +58,8 @@ class Writer:
     """A loaded model that turns prompts into completion records."""
 
     sampler: Sampler
-    tokenizer: Any
+    renderer: Renderer
     model_id: str
-    stop_token_ids: tuple[int, ...]
     context_length: int | None
     settings: SampleSettings | BestOfNSettings
     seed: int
@@ -67,24 +67,25 @@ class Writer:
     @classmethod
     def load(cls, ref: Path | str, settings: SampleSettings | BestOfNSettings, seed: int, dtype: str) -> Writer:
         """The writer of a model folder or Hub id."""
+        from preflab.conversations.renderer import Renderer
         from preflab.models.facts import model_facts, weights_hash
         from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
         from preflab.sampling.engine import TransformersEngine
 
         tokenizer = load_tokenizer(ref)
         model = load_causal_lm(ref, dtype=dtype).to(best_device())
-        facts = model_facts(model, tokenizer)
-        stops = settings.stop_token_ids or facts.stop_token_ids
+        renderer, context = Renderer.of(model, tokenizer), model_facts(model, tokenizer).context_length
+        stops = settings.stop_token_ids or renderer.stop_token_ids
         engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=tokenizer)
         model_id = weights_hash(ref if Path(ref).is_dir() else model)
-        return cls(engine, tokenizer, model_id, stops, facts.context_length, settings, seed)
+        return cls(engine, renderer, model_id, context, settings, seed)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Refuse, before anything is sampled, a prompt that leaves no room for its completion."""
-        from preflab.models.chat import fitting_prompt_ids
+        from preflab.conversations.renderer import fitting_prompt_ids
 
         fitting_prompt_ids(
-            self.tokenizer,
+            self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
             context_length=self.context_length,
@@ -92,19 +93,18 @@ class Writer:
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
-        from preflab.models.chat import completion_text, prompt_ids
         from preflab.records import Completion
         from preflab.sampling.requests import request_seed
         from preflab.training.protocols import SampleRequest
 
         wanted = [(prompt, index) for prompt in prompts for index in range(self.settings.num_completions)]
-        ids = {prompt.id: prompt_ids(self.tokenizer, prompt) for prompt in prompts}
+        ids = {prompt.id: self.renderer.prompt_ids(prompt) for prompt in prompts}
         requests = [SampleRequest(ids[p.id], request_seed(self.seed, p.id, index)) for p, index in wanted]
         sampled = self.sampler.sample(requests, self.settings, on_done=on_done)
         return [
             Completion.make(
                 prompt.id,
-                completion_text(self.tokenizer, one.token_ids, self.stop_token_ids),
+                self.renderer.text(prompt, one.token_ids),
                 self.model_id,
                 request.seed,
                 index,

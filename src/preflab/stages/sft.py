@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 from preflab.settings.learning import SftSettings
 from preflab.stages.base import StageContext, StageResult
 
-VERSION = 2
+if TYPE_CHECKING:
+    from preflab.policy.sft import Demonstration
+
+VERSION = 3
 distributed = True
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Fine-tune the model on the rows' `prompt` and `completion`; leave it, adapters merged, in `model/`."""
+    """Fine-tune the model on demonstrations; leave it, adapters merged, in `model/`."""
+    from preflab.conversations.renderer import Renderer
     from preflab.models.facts import model_facts
     from preflab.models.loading import load_causal_lm, load_tokenizer
     from preflab.models.trunk import Trunk
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
-    from preflab.stages.data import prompt_of
     from preflab.stages.learning import accelerator_for, finish_model
     from preflab.training.order import steps_per_epoch
+    from preflab.training.too_long import LongRows
 
     settings: SftSettings = ctx.settings
-    rows = ctx.data(settings.data)
-    demonstrations = [
-        Demonstration(prompt_of(row, without=("completion",)), str(row.column("completion")), row.source)
-        for row in rows
-    ]
+    demonstrations = [Demonstration(*pair) for pair in ctx.demonstrations(settings.data)]
     folder = ctx.model_folder(settings.model)
     tokenizer = load_tokenizer(folder)
     model = load_causal_lm(folder, dtype=ctx.device.dtype)
     context = model_facts(model, tokenizer).context_length
     limits = [limit for limit in (settings.max_tokens, context) if limit is not None]
-    sequences = encode_demonstrations(tokenizer, demonstrations, min(limits, default=2**31))
+    long = LongRows(min(limits, default=2**31), settings.too_long)
+    renderer = Renderer.of(model, tokenizer)
+    sequences = encode_demonstrations(renderer, demonstrations, long, learn=settings.learn)
     trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("policy",), seed=ctx.seed)
     accelerator = accelerator_for(ctx, settings.run)
     metrics = train_sft(
@@ -43,4 +49,17 @@ def run(ctx: StageContext) -> StageResult:
         accelerator=accelerator,
         name=ctx.name,
     )
-    return finish_model(ctx, trunk, accelerator, metrics)
+    result = finish_model(ctx, trunk, accelerator, metrics)
+    said, figures = _unlearned(demonstrations, settings)
+    return replace(
+        result, summary=result.summary + said + long.said, figures={**result.figures, **figures, **long.figures}
+    )
+
+
+def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -> tuple[str, dict[str, float | str]]:
+    """How many turns of the assistant were read and not learned: words for the summary, and a figure."""
+    num = sum(row.num_earlier for row in demonstrations) if settings.learn == "last" else 0
+    if not num:
+        return "", {}
+    turns = "1 earlier turn" if num == 1 else f"{num} earlier turns"
+    return f"; {turns} of the assistant read, not learned (learn: all)", {"num_turns_not_learned": float(num)}

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import torch
 
 from preflab.errors import PreflabError
-from preflab.records import Prompt
+from preflab.records import Completion, FinishReason, Message, Prompt, Span, spans_of_turns
 from preflab.settings.sampling import DecodingSettings
 
 
@@ -40,6 +40,14 @@ class SampledCompletion:
     """(tokens, H) last hidden state before each token, from an engine that keeps them: a pass of the policy less."""
 
 
+class Decode(Protocol):
+    """Token ids as text."""
+
+    def __call__(self, ids: Sequence[int], prompt: Prompt | None = None) -> str:
+        """The words of a completion of this prompt; without a prompt, the text of some tokens by themselves."""
+        ...
+
+
 class Sampler(Protocol):
     """Token ids in, token ids out; nothing is decoded and re-encoded."""
 
@@ -62,7 +70,15 @@ class ScoringItem:
     text: str
     prompt_ids: tuple[int, ...] = ()
     completion_ids: tuple[int, ...] = ()
-    finish_reason: str = "stop"
+    finish_reason: FinishReason = "stop"
+    turns: tuple[Message, ...] = ()
+    """The turns of a completion that its text alone cannot hold."""
+
+    @property
+    def completion(self) -> Completion:
+        """The completion as a record, without its tokens."""
+        spans = spans_of_turns(self.turns) if self.turns else (Span(self.text),)
+        return Completion.make(self.prompt.id, self.text, "", spans=spans, finish_reason=self.finish_reason)
 
 
 @dataclass(frozen=True)

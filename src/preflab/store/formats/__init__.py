@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from preflab.errors import PreflabError, nearest
 from preflab.store.formats.archive import COMPLETIONS, JUDGMENTS, PREFERENCES
@@ -68,6 +69,7 @@ def read_file(
     limit_rows: int | None = None,
     skip_bad: bool = False,
     rename: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Imported:
     """Read records from a file without a workspace; the format is guessed from the first rows when not named.
 
@@ -78,4 +80,4 @@ def read_file(
 
     path = Path(path)
     chosen = format_named(format or detect(path, rename=rename).format)
-    return chosen.read(path, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)
+    return chosen.read(path, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename, defaults=defaults)

@@ -65,9 +65,12 @@ class Format:
         limit_rows: int | None = None,
         skip_bad: bool = False,
         rename: Mapping[str, str] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> Imported:
         """Read a file of this format; see `read_as`."""
-        return read_as(self, Path(path), limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)
+        return read_as(
+            self, Path(path), limit_rows=limit_rows, skip_bad=skip_bad, rename=rename, defaults=defaults or {}
+        )
 
 
 @dataclass
@@ -84,7 +87,9 @@ class Imported:
     tasks: list[Task] = field(default_factory=list)
     judgments: list[Judgment] = field(default_factory=list)
     demonstrations: list[str] = field(default_factory=list)
-    """Ids of those completions that are examples to learn from."""
+    """Ids of those completions that are examples to learn from, as often as they stand in the file."""
+    sources: list[str] = field(default_factory=list)
+    """Where each of them stands."""
     problems: list[Problem] = field(default_factory=list)
     left_out: dict[str, int] = field(default_factory=dict)
     """Reason → how many parts of good rows could not become records, e.g. replies without a rank."""
@@ -107,7 +112,13 @@ class Imported:
 
 
 def read_as(
-    format: Format, path: Path, *, limit_rows: int | None, skip_bad: bool, rename: Mapping[str, str] | None
+    format: Format,
+    path: Path,
+    *,
+    limit_rows: int | None,
+    skip_bad: bool,
+    rename: Mapping[str, str] | None,
+    defaults: Mapping[str, Any],
 ) -> Imported:
     """Read a file as one format.
 
@@ -117,6 +128,7 @@ def read_as(
         limit_rows: read only so many rows.
         skip_bad: leave bad rows out and report them, instead of refusing the file.
         rename: column of the file → the name the format knows it by.
+        defaults: column → the value of rows that lack it.
 
     Raises:
         PreflabError: no such file, no rows, or (unless `skip_bad`) bad rows: the first by line, and how many.
@@ -131,7 +143,8 @@ def read_as(
         if found.num_rows > MAX_ROWS:
             raise PreflabError(f"{path}: more than {MAX_ROWS:,} rows", "fewer", "split the file, or use --limit")
         try:
-            parsed = _parse(format, numbered, f"{path.name}, {found.unit} {numbered.line}", rename or {})
+            source = f"{path.name}, {found.unit} {numbered.line}"
+            parsed = _parse(format, numbered, source, rename or {}, defaults)
             _refuse_duplicate(parsed, numbered.line, seen, found.unit)
         except BadRow as bad:
             found.problems.append(Problem(numbered.line, bad.found, bad.expected))
@@ -140,6 +153,7 @@ def read_as(
             unique.setdefault(record.id, record)
         items += parsed.items
         found.demonstrations += parsed.demonstrations
+        found.sources += [source] * len(parsed.demonstrations)
         left_out.update(parsed.left_out)
     if found.problems and not skip_bad:
         raise problems_in_words(found)
@@ -176,11 +190,13 @@ def _counted(path: Path) -> Iterator[Numbered]:
                 bar.advance(ROWS_PER_TICK)
 
 
-def _parse(format: Format, numbered: Numbered, source: str, rename: Mapping[str, str]) -> Parsed:
+def _parse(
+    format: Format, numbered: Numbered, source: str, rename: Mapping[str, str], defaults: Mapping[str, Any]
+) -> Parsed:
     if isinstance(numbered.row, BadRow):
         raise numbered.row
     row = {rename.get(name, name): value for name, value in numbered.row.items() if not name.startswith(OURS)}
-    return format.parse(row, source)
+    return format.parse({**defaults, **row}, source)
 
 
 def _refuse_duplicate(parsed: Parsed, line: int, seen: dict[Hashable, int], unit: str) -> None:

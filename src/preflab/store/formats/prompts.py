@@ -37,7 +37,7 @@ def _demonstration(row: Row, source: str) -> Parsed:
         raise BadRow("an empty completion", "a completion to learn from")
     known = others(row, "prompt", "completion", "messages")
     completion = imported(prompt, words, DEMONSTRATION, columns=known)
-    return Parsed((prompt, completion), key=completion.id, demonstrations=(completion.id,))
+    return Parsed((prompt, completion), demonstrations=(completion.id,))  # one that stands twice counts twice
 
 
 def _split_messages(row: Row, source: str) -> tuple[Prompt, str]:

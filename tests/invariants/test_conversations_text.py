@@ -8,8 +8,9 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from preflab.conversations.joining import decode
+from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
-from preflab.models.chat import completion_ids, completion_text, decode, prompt_ids
 from preflab.records import Message, Prompt
 
 WORDS = ["<pad>", "<s>", "</s>", "hello", "there", "user", "assistant", "system", "."]
@@ -45,25 +46,25 @@ def word_tokenizer(*, before: str = "<s>", after: str = "", template: str | None
 def test_a_text_begins_as_the_tokenizer_has_it_and_does_not_end(
     arguments: dict[str, str], expected: tuple[int, ...]
 ) -> None:
-    assert prompt_ids(word_tokenizer(**arguments), Prompt.make(text="hello there")) == expected
+    assert Renderer(word_tokenizer(**arguments)).prompt_ids(Prompt.make(text="hello there")) == expected
 
 
 def test_a_text_that_brings_its_own_bos_gets_no_second_one() -> None:
-    assert prompt_ids(word_tokenizer(), Prompt.make(text="<s> hello")) == (BOS, HELLO)
-    assert prompt_ids(word_tokenizer(before=""), Prompt.make(text="<s> hello")) == (BOS, HELLO)
+    assert Renderer(word_tokenizer()).prompt_ids(Prompt.make(text="<s> hello")) == (BOS, HELLO)
+    assert Renderer(word_tokenizer(before="")).prompt_ids(Prompt.make(text="<s> hello")) == (BOS, HELLO)
 
 
 def test_an_end_token_that_the_text_itself_brings_stays() -> None:
     tokenizer = word_tokenizer(after="</s>")
-    assert prompt_ids(tokenizer, Prompt.make(text="hello </s> there </s>")) == (BOS, HELLO, EOS, THERE, EOS)
+    assert Renderer(tokenizer).prompt_ids(Prompt.make(text="hello </s> there </s>")) == (BOS, HELLO, EOS, THERE, EOS)
 
 
 def test_a_conversation_goes_through_the_template_up_to_the_assistants_turn() -> None:
     tokenizer = word_tokenizer(template=TEMPLATE)
-    assert prompt_ids(tokenizer, TALK) == (USER, HELLO, THERE, EOS, ASSISTANT)
+    assert Renderer(tokenizer).prompt_ids(TALK) == (USER, HELLO, THERE, EOS, ASSISTANT)
     with_bos = word_tokenizer(template="{{ bos_token }} " + TEMPLATE)
-    assert prompt_ids(with_bos, TALK) == (BOS, USER, HELLO, THERE, EOS, ASSISTANT)
-    assert prompt_ids(with_bos, Prompt.make(text="hello")) == (BOS, HELLO)
+    assert Renderer(with_bos).prompt_ids(TALK) == (BOS, USER, HELLO, THERE, EOS, ASSISTANT)
+    assert Renderer(with_bos).prompt_ids(Prompt.make(text="hello")) == (BOS, HELLO)
 
 
 def test_it_is_what_transformers_makes_of_the_conversation() -> None:
@@ -71,12 +72,12 @@ def test_it_is_what_transformers_makes_of_the_conversation() -> None:
     messages = [{"role": "system", "content": "."}, {"role": "user", "content": "hello"}]
     prompt = Prompt.make(messages=(Message("system", "."), Message("user", "hello")))
     theirs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    assert prompt_ids(tokenizer, prompt) == tuple(theirs)
+    assert Renderer(tokenizer).prompt_ids(prompt) == tuple(theirs)
 
 
 def test_a_conversation_without_a_template_is_refused() -> None:
     with pytest.raises(PreflabError) as error:
-        prompt_ids(word_tokenizer(), TALK)
+        Renderer(word_tokenizer()).prompt_ids(TALK)
     assert "no chat template" in error.value.found
     assert TALK.id in error.value.found
 
@@ -84,13 +85,13 @@ def test_a_conversation_without_a_template_is_refused() -> None:
 def test_a_template_that_refuses_the_roles_says_so() -> None:
     strict = word_tokenizer(template="{{ raise_exception('roles must alternate') }}")
     with pytest.raises(PreflabError, match="roles must alternate"):
-        prompt_ids(strict, TALK)
+        Renderer(strict).prompt_ids(TALK)
 
 
 def test_a_prompt_without_tokens_is_refused() -> None:
-    assert prompt_ids(word_tokenizer(), Prompt.make(text="")) == (BOS,)
+    assert Renderer(word_tokenizer()).prompt_ids(Prompt.make(text="")) == (BOS,)
     with pytest.raises(PreflabError, match="no tokens"):
-        prompt_ids(word_tokenizer(before=""), Prompt.make(text=""))
+        Renderer(word_tokenizer(before="")).prompt_ids(Prompt.make(text=""))
 
 
 def sentencepiece_tokenizer() -> Any:
@@ -102,27 +103,33 @@ def sentencepiece_tokenizer() -> Any:
 
 
 def test_a_completions_own_space_is_not_doubled_by_the_tokenizer() -> None:
+    # Words alone: no token for a letter or a line break, so nothing can be given back letter for letter.
     tokenizer = sentencepiece_tokenizer()
-    together = tokenizer("a hello there", add_special_tokens=False)["input_ids"]
-    assert together == [1, 2, 5]
-    assert completion_ids(tokenizer, " hello there", add_eos=False) == (2, 5)
-    assert completion_ids(tokenizer, "hello there", add_eos=False) == (2, 5)
+    renderer, prompt = Renderer(tokenizer), Prompt.make(text="a")
+    assert not renderer.joining.is_exact
+    assert tokenizer("a hello there", add_special_tokens=False)["input_ids"] == [1, 2, 5]
+    assert renderer.completion_ids(prompt, " hello there", ended=False) == (2, 5)
+    assert renderer.completion_ids(prompt, "hello there", ended=False) == (2, 5)
 
 
-def test_a_completion_has_no_bos_and_one_end_if_asked_for() -> None:
+def test_a_completion_has_no_bos_and_one_end_if_it_ended() -> None:
+    prompt = Prompt.make(text="there")
     for tokenizer in (word_tokenizer(), word_tokenizer(after="</s>")):
-        assert completion_ids(tokenizer, "hello there", add_eos=False) == (HELLO, THERE)
-        assert completion_ids(tokenizer, "hello there", add_eos=True) == (HELLO, THERE, EOS)
-        assert completion_ids(tokenizer, "hello </s>", add_eos=True) == (HELLO, EOS)
+        renderer = Renderer(tokenizer)
+        assert renderer.completion_ids(prompt, "hello there", ended=False) == (HELLO, THERE)
+        assert renderer.completion_ids(prompt, "hello there") == (HELLO, THERE, EOS)
+        assert renderer.completion_ids(prompt, "hello </s>") == (HELLO, EOS)
     tokenizer = word_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(PreflabError, match="no end-of-sequence token"):
-        completion_ids(tokenizer, "hello", add_eos=True)
+        Renderer(tokenizer).completion_ids(prompt, "hello")
 
 
 def test_texts_lose_special_tokens_and_the_stop_token_alone() -> None:
     tokenizer = word_tokenizer()
     assert decode(tokenizer, (BOS, HELLO, DOT, EOS)) == "hello ."
-    assert completion_text(tokenizer, (HELLO, DOT, THERE, DOT), (DOT, EOS)) == "hello . there"
-    assert completion_text(tokenizer, (HELLO, DOT, THERE), (DOT, EOS)) == "hello . there"
-    assert completion_text(tokenizer, (), (DOT,)) == ""
+    renderer, prompt = Renderer(tokenizer, stops=(DOT,)), Prompt.make(text="hello")
+    assert renderer.stop_token_ids == (EOS, DOT)
+    assert renderer.text(prompt, (HELLO, DOT, THERE, DOT)) == "hello . there"
+    assert renderer.text(prompt, (HELLO, DOT, THERE)) == "hello . there"
+    assert renderer.text(prompt, ()) == ""

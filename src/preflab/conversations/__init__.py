@@ -1,0 +1,1 @@
+"""Messages ↔ token ids by the model's own chat template: the only place that knows how a turn ends."""

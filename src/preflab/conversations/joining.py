@@ -1,0 +1,104 @@
+"""Text → token ids where it continues other text, and back, letter for letter where the tokenizer allows it.
+
+A prompt is tokenized before its completion is known, so the two are tokenized apart. Tokenizers of SentencePiece's kind
+put a space before every text they are given, and take one away when they decode; what continues a text is therefore
+tokenized and decoded behind an anchor, a few characters whose own tokens are then cut off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+Ids = tuple[int, ...]
+
+ANCHORS = ("", "\n", ".", "a", "\n\n", "x\n")
+"""Characters to stand before a continuation; the first that gives its text back is used."""
+
+PROBES = (
+    ("One", " two"),
+    ("One", "two"),
+    ("Line.\n", "Next"),
+    ("Ends. ", "It goes on"),
+    ("a:", "\n\n b"),
+    ("x", " 7, é"),
+)
+"""A text and what continues it."""
+
+NUM_PROBES = 3
+"""Probes that a tokenizer must give back when it sees them whole: those it lacks characters for prove nothing."""
+
+
+def decode(tokenizer: Any, ids: Sequence[int], *, special: bool = False) -> str:
+    """The text of token ids by themselves, spaces as they are; special tokens are left out unless asked for."""
+    return str(tokenizer.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False))
+
+
+class Joining:
+    """How a tokenizer continues a text."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def ids(self, text: str) -> Ids:
+        """Tokens of a text by itself, without special tokens of the tokenizer's own."""
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def continued(self, before: str, text: str) -> Ids:
+        """Tokens of `text` where it continues `before`; those of `before` are not changed by what follows.
+
+        Where the tokens of both together begin with those of `before`, the rest of them; else (a token would reach
+        across) the tokens of `text` behind the anchor.
+        """
+        if not self.is_exact:
+            return self._apart(text)
+        first, both = self.ids(before), self.ids(before + text)
+        return both[len(first) :] if both[: len(first)] == first else self._anchored(self.anchor, text)
+
+    def text(self, ids: Sequence[int], *, special: bool = False) -> str:
+        """The text of tokens that continue something; `special` tokens are left out unless they are asked for."""
+        if not self.is_exact or not self.anchor:
+            return self._decoded(ids, special)
+        return self._decoded((*self.ids(self.anchor), *ids), special)[len(self.anchor) :]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether prompt and completion, tokenized apart and decoded together, give both texts letter for letter."""
+        return self._found_anchor is not None
+
+    @property
+    def anchor(self) -> str:
+        """The characters that stand before a continuation."""
+        return self._found_anchor or ""
+
+    @cached_property
+    def _found_anchor(self) -> str | None:
+        known = [(a, b) for a, b in PROBES if self._decoded(self.ids(a + b), False) == a + b]
+        if len(known) < NUM_PROBES:
+            return None
+        return next((anchor for anchor in ANCHORS if self._gives_back(anchor, known)), None)
+
+    def _gives_back(self, anchor: str, probes: Sequence[tuple[str, str]]) -> bool:
+        start = self.ids(anchor)
+        for before, text in probes:
+            ids = self._anchored(anchor, text)
+            if self._decoded((*start, *ids), False) != anchor + text:
+                return False
+            if self._decoded((*self.ids(before), *ids), False) != before + text:
+                return False
+        return True
+
+    def _anchored(self, anchor: str, text: str) -> Ids:
+        first, both = self.ids(anchor), self.ids(anchor + text)
+        return both[len(first) :] if both[: len(first)] == first else self.ids(text)
+
+    def _apart(self, text: str) -> Ids:
+        """Tokens of a continuation of a tokenizer that cannot give it back letter for letter.
+
+        A text that brings a space gets no second one from the tokenizer: its tokens are those after another word.
+        """
+        return self._anchored("a", text) if text.startswith(" ") else self.ids(text)
+
+    def _decoded(self, ids: Sequence[int], special: bool) -> str:
+        return decode(self.tokenizer, ids, special=special)

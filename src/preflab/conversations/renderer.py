@@ -1,0 +1,255 @@
+"""Prompts and completions as token ids, and token ids as text: the one renderer of training, sampling and judging.
+
+    plain text     [BOS] prompt | completion end           the end is the tokenizer's end token
+    conversation   template up to where the assistant speaks | what the template writes for its turn, its end included
+
+Prompt and completion are tokenized apart; what was sampled is never rendered again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from preflab.conversations.joining import Ids, Joining, decode
+from preflab.conversations.template import Template, where
+from preflab.conversations.turn_ends import Frame, find_frame
+from preflab.conversations.turns import Turns
+from preflab.errors import PreflabError
+from preflab.models.facts import stop_token_ids
+from preflab.records import Completion, Message, Prompt, Span
+from preflab.training.batches import Sequence as TokenSequence
+
+MOST_TEXTS = 4096
+"""Prompts whose text is kept."""
+
+
+class Renderer:
+    """A tokenizer with its chat template, and what stops the sampler.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        stops: tokens that stop the sampler, as the model's configuration names them; the tokenizer's end token and
+            the ends of the template's turns join them.
+    """
+
+    def __init__(self, tokenizer: Any, stops: Seq[int] = ()) -> None:
+        self.tokenizer = tokenizer
+        self.template, self.joining = Template(tokenizer), Joining(tokenizer)
+        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self.configured = tuple(sorted({*stops, *own}))
+        self._texts: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any) -> Renderer:
+        """The renderer of a loaded model."""
+        return cls(tokenizer, stop_token_ids(model, tokenizer))
+
+    @cached_property
+    def frame(self) -> Frame | None:
+        """What the template writes around an answer; None without a template."""
+        return find_frame(self.template, self.joining, self.configured) if self.template.exists else None
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Tokens that end a completion: the configuration's, the tokenizer's, and the ends of the template's turns."""
+        return self.frame.stop_ids if self.frame else self.configured
+
+    @property
+    def turns(self) -> Turns:
+        """Turns of the assistant as the template writes them."""
+        assert self.frame is not None
+        return Turns(self.template, self.joining, self.frame, self.stop_token_ids)
+
+    def prompt_ids(self, prompt: Prompt) -> Ids:
+        """What the model reads before it writes; no end token, and never two BOS.
+
+        Plain text begins with BOS where the tokenizer puts one. A conversation is what the chat template makes of it,
+        up to where the assistant speaks; the template alone says whether it begins with BOS.
+
+        Raises:
+            PreflabError: a conversation without a chat template, a template that refuses it or leaves a turn out, or
+                no tokens at all.
+        """
+        ids = self.joining.ids(self._opened(prompt)) if prompt.messages else self._with_its_start(prompt.text)
+        bos = self.tokenizer.bos_token_id
+        while bos is not None and ids[:2] == (bos, bos):
+            ids = ids[1:]
+        if not ids:
+            raise PreflabError(
+                f"{where(prompt)}: no tokens",
+                "a prompt with at least one token",
+                "give it a text, or use a tokenizer that adds a BOS token",
+            )
+        return ids
+
+    def completion_ids(self, prompt: Prompt, text: str, *, ended: bool = True) -> Ids:
+        """Tokens of a completion of one text: what follows the prompt, up to and including the end where it `ended`.
+
+        Raises:
+            PreflabError: the template cannot write it, or there is no token that ends it.
+        """
+        if not prompt.messages:
+            ids = self.joining.continued(prompt.text, text)
+            if not ended:
+                return ids
+            return ids if ids[-1:] == (self.end_id,) else (*ids, self.end_id)
+        return self._turn_ids(prompt, Message("assistant", text), ended)
+
+    def sequence(self, prompt: Prompt, completion: Completion) -> TokenSequence:
+        """Prompt and completion as the trainer sees them; of several turns, those the policy wrote are marked.
+
+        Tokens that were sampled with this tokenizer are taken as they are, their end as the template has it.
+        """
+        ids, ended = self.prompt_ids(prompt), completion.finish_reason != "length"
+        if self.spells(prompt, completion):
+            return TokenSequence(ids, self.closed(prompt, completion.token_ids))
+        if not completion.turns:
+            return TokenSequence(ids, self.completion_ids(prompt, completion.text, ended=ended))
+        if len(completion.spans) == 1 and completion.spans[0].by_policy:
+            return TokenSequence(ids, self._turn_ids(prompt, completion.turns[0], ended))
+        written, mask = self.turns.several(prompt, self._opened(prompt), completion.spans)
+        return TokenSequence(ids, written, mask)
+
+    def dialogue(self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool]) -> TokenSequence:
+        """A whole conversation in one sequence, of which the marked turns are learned, from the turn `first` on.
+
+        Raises:
+            Unstable: the chat template writes earlier turns anew when others follow.
+        """
+        opening = replace(prompt, id=f"{prompt.id}/0-{first}", messages=tuple(turns[:first]))
+        spans = [Span.of_turn(turn, by_policy=learned[place]) for place, turn in enumerate(turns) if place >= first]
+        ids, mask = self.turns.several(opening, self._opened(opening), spans, in_one_piece=True)
+        return TokenSequence(self.prompt_ids(opening), ids, mask)
+
+    def _turn_ids(self, prompt: Prompt, turn: Message, ended: bool) -> Ids:
+        before, prefix = prompt.messages, self._opened(prompt)
+        if before[-1].role == "assistant":
+            return self.turns.continuing(prompt, prefix, turn, ended=ended)
+        return self.turns.ids(prompt, before, prefix, turn, ended=ended)
+
+    def decode(self, ids: Seq[int], prompt: Prompt | None = None) -> str:
+        """`text` of a completion of a prompt; without a prompt, the text of some tokens by themselves."""
+        return decode(self.tokenizer, ids) if prompt is None else self.text(prompt, ids)
+
+    def spells(self, prompt: Prompt, completion: Completion) -> bool:
+        """Whether a completion's token ids are this tokenizer's for its text."""
+        ids = completion.token_ids
+        known = bool(ids) and not completion.turns and max(ids) < len(self.tokenizer)
+        return known and self.text(prompt, ids) == completion.text
+
+    def closed(self, prompt: Prompt, ids: Ids) -> Ids:
+        """Sampled tokens with the end that the template writes, whichever stop token the sampler drew.
+
+        Reward models read completions so: text and tokens of one completion are the same to them.
+        """
+        if not ids or ids[-1] not in self.stop_token_ids:
+            return ids
+        if not prompt.messages or self.frame is None:
+            return (*ids[:-1], self.end_id)
+        return self.turns.closed(ids)
+
+    def text(self, prompt: Prompt, ids: Seq[int]) -> str:
+        """The words of a sampled completion: without special tokens, and without what the template writes around them.
+
+        Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`).
+        """
+        ids = tuple(ids)
+        if not prompt.messages or self.frame is None:
+            return self.joining.text(ids[:-1] if ids and ids[-1] in self.stop_token_ids else ids)
+        return self.turns.words(ids, continues=prompt.messages[-1].role == "assistant")
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends a completion of plain text, and turns whose template writes no end.
+
+        Raises:
+            PreflabError: the tokenizer has none.
+        """
+        if self.tokenizer.eos_token_id is None:
+            raise PreflabError(
+                "the tokenizer has no end-of-sequence token (eos_token)",
+                "one, so that completions can end",
+                'add "eos_token" to tokenizer_config.json in the model folder',
+            )
+        return int(self.tokenizer.eos_token_id)
+
+    def _opened(self, prompt: Prompt) -> str:
+        """`_opened_text`, kept: the completions of a prompt follow one another."""
+        if prompt.id not in self._texts:
+            if len(self._texts) >= MOST_TEXTS:
+                self._texts.clear()
+            self._texts[prompt.id] = self._opened_text(prompt)
+        return self._texts[prompt.id]
+
+    def _opened_text(self, prompt: Prompt) -> str:
+        """The conversation up to where the assistant speaks."""
+        from preflab.conversations.losses import refuse_lost_turns
+
+        if prompt.messages[-1].role == "assistant":
+            return self._continued_text(prompt)
+        text = self.template.text(prompt.messages, prompt, opened=True)
+        refuse_lost_turns(self.template, prompt, text)
+        return text + (self.frame.header if self.frame else "")
+
+    def _continued_text(self, prompt: Prompt) -> str:
+        """A conversation that ends within the assistant's turn, up to its last word."""
+        words = prompt.messages[-1].content
+        if not prompt.columns.get("continue_final_message"):
+            raise PreflabError(
+                f"{where(prompt)}: the conversation ends with the assistant's turn",
+                "a conversation that ends with the user's or a tool's turn",
+                "take the answer off, or set continue_final_message: true in the row if it is to be continued",
+            )
+        text = self.template.text(prompt.messages, prompt, opened=False)
+        place = text.rfind(words.rstrip())
+        if place < 0:
+            raise PreflabError(
+                f"{where(prompt)}: the chat template changes the assistant's turn that is to be continued",
+                "a template that writes it as it is",
+                "take the assistant's turn off the prompt",
+            )
+        end = place + len(words.rstrip())
+        return (
+            text[: end + len(words) - len(words.rstrip())]
+            if text[end:].startswith(words[len(words.rstrip()) :])
+            else text[:end]
+        )
+
+    def _with_its_start(self, text: str) -> Ids:
+        """Tokens of a text with the special ones that the tokenizer puts before it, without those it puts after it."""
+        plain, full = self.joining.ids(text), tuple(self.tokenizer(text)["input_ids"])
+        if not plain:
+            return full[:1] if full[:1] == (self.tokenizer.bos_token_id,) else ()
+        for start in range(len(full) - len(plain) + 1):
+            if full[start : start + len(plain)] == plain:
+                return full[: start + len(plain)]
+        return full
+
+
+def name_stops(model: Any, tokenizer: Any) -> None:
+    """Let a model's generation configuration name all tokens that end its turns, for whoever opens it elsewhere."""
+    stops = Renderer.of(model, tokenizer).stop_token_ids
+    if stops and getattr(model, "generation_config", None) is not None:
+        model.generation_config.eos_token_id = list(stops) if len(stops) > 1 else stops[0]
+
+
+def fitting_prompt_ids(
+    renderer: Renderer, prompts: Seq[Prompt], *, max_new_tokens: int, context_length: int | None
+) -> list[Ids]:
+    """`prompt_ids` of every prompt, refusing what leaves no room for its completion before anything is written.
+
+    Raises:
+        PreflabError: a prompt and max_new_tokens are together longer than the context; the prompt is named by its line.
+    """
+    found = [renderer.prompt_ids(prompt) for prompt in prompts]
+    for prompt, ids in zip(prompts, found, strict=True):
+        if context_length and len(ids) + max_new_tokens > context_length:
+            raise PreflabError(
+                f"{where(prompt)}: a prompt of {len(ids)} tokens and max_new_tokens {max_new_tokens}",
+                f"together at most {context_length}, the model's context",
+                "shorten the prompt or lower max_new_tokens",
+            )
+    return found

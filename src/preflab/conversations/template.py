@@ -1,0 +1,210 @@
+"""Turns → text, by the tokenizer's chat template.
+
+Templates want the same thing in different forms: content as a text or as a list of parts, a call's arguments as an
+object or as JSON. Which form a template takes is found out once, by looking at what it writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.records import Message, Prompt, ToolCall
+
+MARK = "Qx7qMarkq7xQ"
+"""A word that no template changes and no text contains."""
+
+THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")
+"""What templates call an assistant's thinking; each finds it under the name it knows."""
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "probe",
+        "description": "A tool to try the template with.",
+        "parameters": {"type": "object", "properties": {"mark": {"type": "string", "description": "A word."}}},
+    },
+}
+
+
+class Template:
+    """The chat template of a tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    @property
+    def exists(self) -> bool:
+        """Whether the tokenizer has one."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    @property
+    def source(self) -> str:
+        """All of the template's text; of several named ones, all of them."""
+        found = getattr(self.tokenizer, "chat_template", None) or ""
+        return "\n".join(found.values()) if isinstance(found, dict) else str(found)
+
+    def text(self, turns: Sequence[Message], prompt: Prompt, *, opened: bool) -> str:
+        """What the template writes for some turns.
+
+        Args:
+            turns: the conversation, oldest first.
+            prompt: whose `tools` and `chat_template_kwargs` the template is given, and which errors name.
+            opened: whether the generation prompt follows, after which the assistant speaks.
+
+        Raises:
+            PreflabError: there is no template, or it refuses these turns.
+        """
+        if not self.exists:
+            raise PreflabError(
+                f"{where(prompt)} is a conversation, but the tokenizer has no chat template",
+                "plain text prompts, or a tokenizer with a chat template",
+                "lay a chat_template.jinja into the model folder, or write the prompts as text",
+            )
+        try:
+            return self._written(self._dicts(turns), prompt, opened)
+        except PreflabError:
+            raise
+        except FAILURES as error:
+            raise PreflabError(
+                f"{where(prompt)}: the chat template refuses the conversation ({one_line(error)})",
+                "roles in the order that the model's template takes",
+                "look at its turns: many templates want user and assistant to alternate, some know no system turn and "
+                "no tools; of templates with names one has to be called `default`",
+            ) from error
+
+    def _written(self, messages: list[dict[str, Any]], prompt: Prompt, opened: bool) -> str:
+        return str(
+            self.tokenizer.apply_chat_template(
+                messages,
+                tools=tools_of(prompt) or None,
+                tokenize=False,
+                add_generation_prompt=opened,
+                **template_arguments(prompt),
+            )
+        )
+
+    def _dicts(self, turns: Sequence[Message]) -> list[dict[str, Any]]:
+        return [self._dict(turn) for turn in turns]
+
+    def _dict(self, turn: Message) -> dict[str, Any]:
+        """A turn as templates read it."""
+        content: Any = [{"type": "text", "text": turn.content}] if self._wants_parts else turn.content
+        found: dict[str, Any] = {"role": turn.role, "content": content}
+        if turn.reasoning:
+            found |= dict.fromkeys(THINKING_KEYS, turn.reasoning)
+        if turn.tool_calls:
+            found["tool_calls"] = [self._call(call) for call in turn.tool_calls]
+        if turn.name:
+            found["name"] = turn.name
+        if turn.tool_call_id:
+            found["tool_call_id"] = turn.tool_call_id
+        return found
+
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        arguments: Any = call.arguments
+        if not self._wants_json:
+            try:
+                arguments = json.loads(call.arguments)
+            except json.JSONDecodeError:
+                arguments = call.arguments
+        return {
+            "type": "function",
+            "id": call.id or "call00001",  # some templates want one of nine letters and digits
+            "function": {"name": call.name, "arguments": arguments},
+        }
+
+    @cached_property
+    def _wants_parts(self) -> bool:
+        """True for templates that go through a turn's content part by part and would spell a text letter by letter."""
+        shapes: tuple[Any, ...] = (MARK, [{"type": "text", "text": MARK}])
+        found = [self._tried([{"role": "user", "content": shape}]) for shape in shapes]
+        plain, parts = (written is not None and MARK in written for written in found)
+        return parts and not plain
+
+    @cached_property
+    def _wants_json(self) -> bool:
+        """True for templates that write a call's arguments as they are, and an object as Python would."""
+        as_object, as_json = (self._call_tried(shape) for shape in ({MARK: True}, json.dumps({MARK: True})))
+        if as_object is None or as_json is None:
+            return as_object is None and as_json is not None
+        return f"{{'{MARK}'" in as_object
+
+    def _call_tried(self, arguments: Any) -> str | None:
+        call = {"type": "function", "id": "call00001", "function": {"name": "probe", "arguments": arguments}}
+        user = {"role": "user", "content": [{"type": "text", "text": "a"}] if self._wants_parts else "a"}
+        for content in ("", None):
+            written = self._tried([user, {"role": "assistant", "content": content, "tool_calls": [call]}], tools=[TOOL])
+            if written is not None:
+                return written
+        return None
+
+    def _tried(self, messages: list[dict[str, Any]], **others: Any) -> str | None:
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **others))
+        except FAILURES:
+            return None
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a template raises, on purpose or because it looks for something that is not there."""
+    from jinja2 import TemplateError
+
+    return (TemplateError, ValueError, TypeError, KeyError, AttributeError, IndexError, ZeroDivisionError)
+
+
+FAILURES = _failures()
+
+
+def tools_of(prompt: Prompt) -> list[Any]:
+    """The functions that may be called, as the prompt's column `tools` has them.
+
+    Raises:
+        PreflabError: the column holds something else than a list of objects (or such a list as JSON).
+    """
+    held = prompt.columns.get("tools")
+    if isinstance(held, str):
+        try:
+            held = json.loads(held) if held.strip() else None
+        except json.JSONDecodeError:
+            held = {}
+    if held is None:
+        return []
+    if not isinstance(held, list) or not all(isinstance(tool, dict) for tool in held):
+        raise PreflabError(
+            f"{where(prompt)}: the column `tools` is no list of objects",
+            'a list of JSON schemas: [{"type": "function", "function": {"name": …}}]',
+            "mend the column, or rename it if it means something else",
+        )
+    return held
+
+
+def template_arguments(prompt: Prompt) -> Mapping[str, Any]:
+    """Further arguments of the template, as the prompt's column `chat_template_kwargs` has them.
+
+    Raises:
+        PreflabError: the column holds no object, or an argument that is not the row's to give.
+    """
+    held = prompt.columns.get("chat_template_kwargs") or {}
+    reserved = {"tokenize", "add_generation_prompt", "continue_final_message", "tools", "conversation", "return_dict"}
+    if not isinstance(held, dict) or reserved & held.keys():
+        raise PreflabError(
+            f"{where(prompt)}: the column `chat_template_kwargs` is {held!r}",
+            f"an object of arguments of the template, none of {', '.join(sorted(reserved))}",
+            "mend the column",
+        )
+    return held
+
+
+def where(prompt: Prompt) -> str:
+    """How errors name a prompt: its file and line, else its id."""
+    return prompt.source or f"prompt {prompt.id}"
+
+
+def one_line(error: Exception) -> str:
+    """An error's first line, or its kind where it says nothing."""
+    said = str(error).strip()
+    return said.splitlines()[0] if said else type(error).__name__

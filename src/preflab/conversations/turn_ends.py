@@ -1,0 +1,190 @@
+"""What a chat template writes around an assistant's words, and which token ends its turn.
+
+    generation prompt | lead | words | close
+
+`lead` stands between the generation prompt and the words (a space, an empty block of thinking), `close` is what follows
+them whether or not another turn comes (`<|im_end|>` and a line break). The turn ends with the first token of the close
+that stops the sampler, or that is special; a template that closes turns with none gets the tokenizer's end token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from preflab.conversations.joining import Joining
+from preflab.conversations.template import MARK, TOOL, Template
+from preflab.errors import PreflabError
+from preflab.records import Message, Prompt, ToolCall
+
+USER = Message("user", "a")
+ANSWER = Message("assistant", MARK)
+CALLING = Message("assistant", "", tool_calls=(ToolCall("probe", f'{{"mark": "{MARK}"}}'),))
+
+OPENING = r"<think(?:ing)?>|<seed:think>|\[THINK\]|<\|START_THINKING\|>|<\|inner_prefix\|>|<\|channel>thought"
+CLOSING = r"</think(?:ing)?>|</seed:think>|\[/THINK\]|<\|END_THINKING\|>|<\|inner_suffix\|>|<channel\|>"
+"""Tags around an assistant's thinking."""
+OPENS = re.compile(rf"({OPENING})\s*\Z")
+CLOSES = re.compile(rf"({CLOSING})\s*\Z")
+"""How a generation prompt ends that opens thinking, or says that there is none."""
+NAMES = re.compile(r"assistant|model|\bbot\b|chatbot|gpt", re.IGNORECASE)
+"""What templates call the assistant in the header of its turns."""
+NO_THINKING = re.compile(rf"\s*(?:{OPENING})?\s*(?:{CLOSING})")
+"""Thinking without a word in it."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a template writes around the words of an assistant's turn that has no thinking and calls nothing."""
+
+    header: str
+    """What the template lacks as its generation prompt: a header of the assistant's turn that it writes with the turn
+    alone. "" for most templates."""
+    lead: str | None
+    """None where the generation prompt does not lead to the turns that the template writes: it opens thinking."""
+    close: str
+    """Up to and including the turn's end; what stands after it opens the next turn."""
+    rest: str
+    """All that follows the words of the last turn."""
+    end_id: int | None
+    """The token that ends the turn; None: the template writes none."""
+    stop_ids: tuple[int, ...]
+    """All tokens that end a turn, with or without calls of tools."""
+    opener: str
+    """The tag of thinking that the generation prompt ends with, white space included; "" for most templates."""
+    closed: bool
+    """Whether the generation prompt ends by closing thinking: the assistant is not to think."""
+
+
+def find_frame(template: Template, joining: Joining, stops: Sequence[int]) -> Frame:
+    """The frame of a template.
+
+    Args:
+        template: of a chat model.
+        joining: text to tokens.
+        stops: tokens that stop the sampler, as the model's configuration and its tokenizer name them.
+
+    Raises:
+        PreflabError: the template does not write what the assistant says.
+    """
+    asked, prefix, whole = _tried(template)
+    start, found, rest = whole.rpartition(MARK)
+    if not found:
+        raise PreflabError(
+            "the chat template does not write the assistant's turns",
+            "a template that writes every turn of a conversation",
+            "lay the model's own chat_template.jinja into its folder",
+        )
+    lead = continuation(prefix, start)
+    header = ""
+    if lead and NAMES.search(lead) and prefix == template.text([USER], asked, opened=False):
+        header = lead.rstrip(" ")  # a space belongs to the words: most tokenizers join the two
+        lead = lead[len(header) :]
+    opener = OPENS.search(prefix)
+    end_id = _end_of(_shared_close(template, joining, asked, rest), joining, stops, any_special=True)
+    if end_id is None:
+        end_id = _end_of(joining.ids(rest), joining, stops, any_special=bool(rest.strip()))
+    calling = _end_of_calls(template, joining, stops)
+    return Frame(
+        header=header,
+        lead=lead,
+        close=_up_to(rest, end_id, joining),
+        rest=rest,
+        end_id=end_id,
+        stop_ids=tuple(sorted({*stops, *(token for token in (end_id, calling) if token is not None)})),
+        opener=opener[0] if opener else "",
+        closed=CLOSES.search(prefix) is not None,
+    )
+
+
+def continuation(prefix: str, whole: str) -> str | None:
+    """What follows a generation prompt in a conversation whose last turn the template has written.
+
+    Mostly the conversation begins with the prompt. Some generation prompts say whether the assistant thinks and the
+    turns do not: after an empty block of thinking come the words, an open one may be closed at once.
+
+    Returns:
+        None where the conversation goes on in another way than the prompt.
+    """
+    shared = common_length(prefix, whole)
+    ahead, tail = prefix[shared:], whole[shared:]
+    if not ahead.strip():
+        return tail if not ahead else tail.lstrip()
+    empty = NO_THINKING.match(tail)
+    if NO_THINKING.fullmatch(ahead.rstrip()):
+        opened = OPENS.search(prefix[:shared])  # then the turn goes on by thinking
+        return tail[empty.end() :] if empty else None if opened else tail
+    return tail if empty and OPENS.fullmatch(ahead) and not re.match(rf"\s*(?:{OPENING})", tail) else None
+
+
+def common_length(one: str, other: str) -> int:
+    """Length of the longest beginning that two texts share and that ends before or after a tag, not within it."""
+    shorter = min(len(one), len(other))
+    length = next((index for index in range(shorter) if one[index] != other[index]), shorter)
+    if length == shorter:
+        return length
+    for opening, closing in ("<>", "[]"):
+        place = one.rfind(opening, 0, length)
+        if place >= 0 and closing not in one[place:length]:
+            length = place
+    return length
+
+
+def is_special(tokenizer: Any, token: int) -> bool:
+    """Whether a token was added to the vocabulary as a whole, as the marks of turns are."""
+    return token in tokenizer.added_tokens_decoder or token in tokenizer.all_special_ids
+
+
+def _tried(template: Template) -> tuple[Prompt, str, str]:
+    """A prompt to try the template with, its text up to where the assistant speaks, and with an answer."""
+    source = "a user's turn and an answer, to try the chat template with"
+    asked = Prompt.make(messages=(USER,), source=source)
+    try:
+        return asked, template.text([USER], asked, opened=True), template.text([USER, ANSWER], asked, opened=False)
+    except PreflabError:  # some templates are for conversations with tools alone
+        asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL]}, source=source)
+        return asked, template.text([USER], asked, opened=True), template.text([USER, ANSWER], asked, opened=False)
+
+
+def _shared_close(template: Template, joining: Joining, asked: Prompt, rest: str) -> tuple[int, ...]:
+    """Tokens that follow the words both at the end of a conversation and before another turn."""
+    last = joining.ids(rest)
+    try:
+        longer = template.text([USER, ANSWER, USER], asked, opened=False)
+    except PreflabError:  # a template for one exchange
+        return last
+    middle = joining.ids(longer.rpartition(MARK)[2])
+    shorter = min(len(last), len(middle))
+    return last[: next((i for i in range(shorter) if last[i] != middle[i]), shorter)]
+
+
+def _end_of(close: Sequence[int], joining: Joining, stops: Sequence[int], *, any_special: bool) -> int | None:
+    """The first token that stops the sampler; else, where nothing but white space follows it, the last special one."""
+    known = [token for token in close if token in stops]
+    words = [token for token in close if joining.text([token], special=True).strip()]
+    last = words[-1] if any_special and words and is_special(joining.tokenizer, words[-1]) else None
+    return known[0] if known else last
+
+
+def _end_of_calls(template: Template, joining: Joining, stops: Sequence[int]) -> int | None:
+    """The token that ends a turn which calls a tool, where that is another one; None: none, or no calls are known."""
+    asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL]})
+    try:
+        written = template.text([USER, CALLING], asked, opened=False)
+    except PreflabError:
+        return None
+    if MARK not in written:
+        return None
+    close = joining.ids(written.rpartition(MARK)[2])
+    return None if any(token in stops for token in close) else _end_of(close, joining, stops, any_special=True)
+
+
+def _up_to(rest: str, end_id: int | None, joining: Joining) -> str:
+    """The text of the close up to the end token; without one, what is left when white space is taken off."""
+    if end_id is None:
+        return rest.rstrip()
+    word = joining.tokenizer.convert_ids_to_tokens(end_id)
+    place = rest.find(word)
+    return rest[: place + len(word)] if place >= 0 else rest

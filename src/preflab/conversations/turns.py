@@ -1,0 +1,298 @@
+"""Turns of the assistant as token ids: what the template writes after the generation prompt, up to the turn's end.
+
+A template that rewrites earlier turns once others follow cannot give several of them in one piece; it is said so. Where
+it takes thinking out of an answer that is to be learned, the answer is written as the model would write it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from preflab.conversations.joining import Ids, Joining
+from preflab.conversations.template import MARK, Template, where
+from preflab.conversations.turn_ends import CLOSING, NO_THINKING, OPENING, Frame, continuation
+from preflab.errors import PreflabError
+from preflab.records import Message, Prompt, Span
+
+THOUGHT = re.compile(rf"\s*({OPENING})(.*?)({CLOSING})", re.DOTALL)
+"""Thinking at the beginning of an answer: its opening tag, the thinking, its closing tag."""
+
+
+class Unstable(PreflabError):
+    """Several turns cannot be written in one piece: the template writes earlier ones anew when others follow."""
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What writes an assistant's turns, and takes their words out of tokens."""
+
+    template: Template
+    joining: Joining
+    frame: Frame
+    stops: tuple[int, ...]
+
+    def ids(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message, *, ended: bool = True) -> Ids:
+        """Tokens of a turn after `prefix`, the text of the turns `before` it up to where the assistant speaks."""
+        return self._tokens(prompt, prefix, self.text(prompt, before, prefix, turn), turn, ended)
+
+    def text(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str:
+        """What stands after `prefix` when the assistant has spoken: lead, words, close, and what opens the next turn.
+
+        Raises:
+            PreflabError: the template refuses the turn, leaves part of it out, or changes what stands before it.
+        """
+        self._refuse_ends_inside(prompt, turn)
+        whole = self.template.text([*before, turn], prompt, opened=False)
+        text = continuation(prefix, whole)
+        thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
+        if text is None and not thinks:
+            text = self._by_its_frame(turn, whole)
+        if text is None or (thinks and self._lacks_thinking(turn, text)):
+            text = self._as_the_model_writes(prompt, turn)
+        self._refuse_lost(prompt, turn, self.until_end(text))
+        return text
+
+    def _by_its_frame(self, turn: Message, whole: str) -> str | None:
+        """A turn whose words the template writes as ever, while it changes turns before them (a system's turn that it
+        writes only where the user's turn is the last)."""
+        words = turn.content.strip()
+        place = whole.rfind(words)
+        if self.frame.lead is None or turn.tool_calls or place < 0 or not whole.endswith(words + self.frame.rest):
+            return None
+        return self.frame.lead + whole[place:]
+
+    def continuing(self, prompt: Prompt, prefix: str, turn: Message, *, ended: bool = True) -> Ids:
+        """Tokens of the rest of an assistant's turn whose beginning ends the prompt."""
+        begun = prompt.messages[-1]
+        if turn != Message("assistant", turn.content):
+            raise PreflabError(
+                f"{where(prompt)}: a turn that is to be continued by thinking or by calls of tools",
+                "words that continue the assistant's turn",
+                "take the assistant's turn off the prompt",
+            )
+        self._refuse_ends_inside(prompt, turn)
+        joined = replace(begun, content=begun.content + turn.content)
+        whole = self.template.text([*prompt.messages[:-1], joined], prompt, opened=False)
+        if not whole.startswith(prefix):
+            raise PreflabError(
+                f"{where(prompt)}: the chat template changes the assistant's turn when it is continued",
+                "a template that writes it as it is",
+                "take the assistant's turn off the prompt",
+            )
+        return self._tokens(prompt, prefix, whole[len(prefix) :], turn, ended)
+
+    def several(
+        self, prompt: Prompt, prefix: str, spans: Sequence[Span], *, in_one_piece: bool = False
+    ) -> tuple[Ids, tuple[bool, ...]]:
+        """Tokens of a completion of several turns, and which of them the policy wrote (and has to learn).
+
+        Each turn stands as the model wrote it. Where the template writes it anew once others follow, what comes after
+        it is the template's, and it stays as it was; with `in_one_piece` that is refused.
+
+        Raises:
+            Unstable: the template writes earlier turns anew, and that is refused.
+        """
+        turns = [span.message or Message(span.role, span.text) for span in spans]
+        if turns[-1].role != "assistant":
+            raise PreflabError(
+                f"{where(prompt)}: a completion that ends with the {turns[-1].role}'s turn",
+                "completions that end with the assistant's turn",
+                "take the last turns off",
+            )
+        before, so_far, opened = [*prompt.messages], prefix, prefix
+        ids: list[int] = []
+        mask: list[bool] = []
+        for number, (span, turn) in enumerate(zip(spans, turns, strict=True)):
+            if turn.role == "assistant":
+                if number:
+                    opened = self._opened(prompt, before)
+                    if in_one_piece and (self.frame.end_id is None or not opened.startswith(so_far)):
+                        raise _unstable(prompt)
+                    between = self._between(prompt, before, turns[:number], so_far, opened)
+                    ids += (added := self.joining.continued(so_far, between))
+                    mask += [False] * len(added)
+                    so_far += between
+                text = self.text(prompt, before, opened, turn)
+                ids += (own := self._tokens(prompt, so_far, text, turn, True))
+                mask += [span.by_policy] * len(own)
+                so_far += self.until_end(text)
+            before.append(turn)
+        return tuple(ids), tuple(mask)
+
+    def _between(
+        self, prompt: Prompt, before: Sequence[Message], done: Sequence[Message], so_far: str, opened: str
+    ) -> str:
+        """What the template writes between the end of the last turn of the assistant and its next one."""
+        if opened.startswith(so_far):
+            return opened[len(so_far) :]
+        place = len(prompt.messages) + max(i for i, turn in enumerate(done) if turn.role == "assistant")
+        marked = [*before]
+        marked[place] = _ending_with_mark(marked[place])
+        alone = self.template.text(marked[: place + 1], prompt, opened=False).rpartition(MARK)[2]
+        _, found, after = self._opened(prompt, marked).rpartition(MARK)
+        end = self.until_end(alone)
+        if not found or not after.startswith(end):
+            raise _unstable(prompt)
+        return after[len(end) :]
+
+    def closed(self, ids: Ids) -> Ids:
+        """Sampled tokens with the close of the template's turns instead of the stop token they end with."""
+        end = ids[-1]
+        if end not in self.frame.stop_ids or (self.frame.end_id is None and end == self.joining.tokenizer.eos_token_id):
+            return ids
+        close = self.close_ids
+        body = ids[:-1]
+        before_end = close[:-1]
+        if before_end and body[-len(before_end) :] == before_end:
+            body = body[: -len(before_end)]
+        return (*body, *close)
+
+    @property
+    def close_ids(self) -> Ids:
+        """Tokens of the close, the end included."""
+        end = self.frame.end_id
+        if end is None:
+            return (*self.joining.continued("a", self.frame.close), int(self.joining.tokenizer.eos_token_id))
+        return self.joining.continued("a", self.frame.close)
+
+    def words(self, ids: Ids, *, continues: bool = False) -> str:
+        """The words of a sampled turn, without lead and close; thinking that the generation prompt opened is opened."""
+        ended = bool(ids) and ids[-1] in self.stops
+        body = ids[:-1] if ended else ids
+        own_lead = self.frame.lead or ""
+        lead = self.joining.continued("a:", own_lead) if own_lead.strip() else ()
+        has_lead = bool(lead) and body[: len(lead)] == lead
+        text = self.joining.text(body[len(lead) :] if has_lead else body)
+        if ended:
+            text = text.removesuffix(self._plain_close)
+        if continues or has_lead:
+            return text
+        if self.frame.opener:
+            return self.frame.opener + text
+        return text if own_lead.strip() else text.removeprefix(own_lead)
+
+    @property
+    def _plain_close(self) -> str:
+        """The close without special tokens, as it stands in decoded text."""
+        return self.joining.text(self.close_ids[:-1])
+
+    def _tokens(self, prompt: Prompt, prefix: str, text: str, turn: Message, ended: bool) -> Ids:
+        if not ended:
+            place = text.rfind(turn.content.strip()) + len(turn.content.strip())
+            return self.joining.continued(prefix, text[:place])
+        ids = self.joining.continued(prefix, text)
+        end = next((place for place, token in enumerate(ids) if token in self.stops), None)
+        if end is not None:
+            return ids[: end + 1]
+        if self.joining.tokenizer.eos_token_id is None:
+            raise PreflabError(
+                f"{where(prompt)}: the chat template ends no turn, and the tokenizer has no end-of-sequence token",
+                "one of the two, so that completions can end",
+                'add "eos_token" to tokenizer_config.json in the model folder',
+            )
+        return (*self.joining.continued(prefix, self.until_end(text)), int(self.joining.tokenizer.eos_token_id))
+
+    def until_end(self, text: str) -> str:
+        """A turn's text up to its end, without what opens the next turn."""
+        if self._has_end(text):
+            return text[: min(text.find(mark) + len(mark) for mark in self._marks if mark in text)]
+        rest = self.frame.rest
+        return text[: -len(rest)] + self.frame.close if rest and text.endswith(rest) else text
+
+    def _has_end(self, text: str) -> bool:
+        return any(mark in text for mark in self._marks)
+
+    @property
+    def _marks(self) -> list[str]:
+        """The texts of the tokens that end turns."""
+        found = [self.joining.tokenizer.convert_ids_to_tokens(token) for token in self.stops]
+        return [mark for mark in found if mark]
+
+    def _opened(self, prompt: Prompt, before: Sequence[Message]) -> str:
+        return self.template.text(before, prompt, opened=True) + self.frame.header
+
+    def _lacks_thinking(self, turn: Message, text: str) -> bool:
+        """Whether thinking that the turn holds is missing from what the template wrote."""
+        found = THOUGHT.match(turn.content)
+        thoughts = [turn.reasoning, found[2] if found else ""]
+        twice = found is not None and bool(NO_THINKING.match(text))
+        return twice or any(thought.strip() and thought.strip() not in text for thought in thoughts)
+
+    def _as_the_model_writes(self, prompt: Prompt, turn: Message) -> str:
+        """A turn whose thinking the template takes out, as it follows the generation prompt: thinking, words, close."""
+        opener, words = self.frame.opener, turn.content.lstrip()
+        if turn.reasoning and self._knows_thinking:
+            words = f"<think>\n{turn.reasoning.strip()}\n</think>\n\n{words}"
+        found = THOUGHT.match(words)
+        fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
+        if turn.tool_calls or self.frame.closed or not fits:
+            self._refuse_form(prompt, turn)
+        if opener:
+            words = words[len(opener.strip()) :]
+            words = words.lstrip("\n") if opener.endswith("\n") else words
+        return words + self.frame.rest
+
+    def _refuse_form(self, prompt: Prompt, turn: Message) -> None:
+        thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
+        if self.frame.closed and thinks:
+            found = "the generation prompt of the chat template closes thinking, and the completion thinks"
+        elif thinks:
+            found = "the chat template does not write the completion's thinking"
+        elif self.frame.opener:
+            opener = self.frame.opener.strip()
+            found = f"the chat template opens {opener} before the assistant speaks, and the completion does not think"
+        else:
+            found = "the chat template goes on from its generation prompt in another way than its own turns do"
+        raise PreflabError(
+            f"{where(prompt)}: {found}",
+            "completions in the form that the model's own turns have",
+            "put thinking where the model thinks and none where it does not, or switch it in the template (a column "
+            'chat_template_kwargs such as {"enable_thinking": false}); else leave the row out',
+        )
+
+    @property
+    def _knows_thinking(self) -> bool:
+        return bool(self.frame.opener) or "</think>" in self.template.source
+
+    def _refuse_ends_inside(self, prompt: Prompt, turn: Message) -> None:
+        """A turn whose words hold the text of a token that ends turns would be cut there."""
+        held = [turn.content, turn.reasoning, *(call.arguments for call in turn.tool_calls)]
+        inside = next((mark for mark in self._marks if any(mark in part for part in held)), None)
+        if inside is not None:
+            raise PreflabError(
+                f"{where(prompt)}: a completion holds the text {inside!r}, which ends the assistant's turn",
+                "words alone: the chat template puts the marks of turns",
+                "take the mark out of the row",
+            )
+
+    def _refuse_lost(self, prompt: Prompt, turn: Message, text: str) -> None:
+        found = THOUGHT.match(turn.content)
+        words = turn.content[found.end() :].strip() if found else turn.content.strip()
+        lost = [f"the call of {call.name}" for call in turn.tool_calls if call.name not in text]
+        if words and words not in text:
+            lost.insert(0, "all of the assistant's words")
+        if lost:
+            raise PreflabError(
+                f"{where(prompt)}: the model's chat template does not write {lost[0]}",
+                "a template that writes what the completion holds",
+                "leave this row out, or take a model whose template knows it",
+            )
+
+
+def _ending_with_mark(turn: Message) -> Message:
+    """A turn whose last words are the mark."""
+    if not turn.tool_calls:
+        return replace(turn, content=MARK)
+    last = replace(turn.tool_calls[-1], arguments=json.dumps({"mark": MARK}))
+    return replace(turn, tool_calls=(*turn.tool_calls[:-1], last))
+
+
+def _unstable(prompt: Prompt) -> Unstable:
+    return Unstable(
+        f"{where(prompt)}: the chat template writes earlier turns of the completion anew when others follow",
+        "a completion of one turn, or a template that leaves earlier turns as they were",
+        "split the row: one per turn of the assistant",
+    )

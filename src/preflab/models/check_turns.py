@@ -1,0 +1,155 @@
+"""What `preflab check` says of turns: how they end, what stops the sampler, which texts and conversations come back."""
+
+from __future__ import annotations
+
+from preflab.conversations.renderer import Renderer
+from preflab.conversations.turn_ends import TOOL, Frame
+from preflab.errors import PreflabError
+from preflab.models.check import CheckRow
+from preflab.records import Completion, Message, Prompt, ToolCall, spans_of_turns
+
+WORDS = (
+    "Hello",
+    "Two lines.\n\nAnd é, 7 of 9.",
+    "* a list\n* of two",
+    " a space first",
+    "a space last ",
+    "\na line break first",
+)
+"""Texts that are to come back as they were."""
+
+USER, ANSWER, SYSTEM = Message("user", "What is it?"), Message("assistant", "A cat."), Message("system", "Be kind.")
+THOUGHT, MORE = Message("assistant", "A cat.", reasoning="Four legs."), Message("assistant", "A dog.")
+CALL = Message("assistant", "", tool_calls=(ToolCall("probe", '{"mark": "Rome"}', "abcdefghi"),))
+RESULT = Message("tool", "It is sunny.", name="probe", tool_call_id="abcdefghi")
+TOOLS = {"tools": [TOOL]}
+
+ONE = "one exchange"
+CONVERSATIONS: dict[str, tuple[Prompt, Message]] = {
+    ONE: (Prompt.make(messages=(USER,)), ANSWER),
+    "a system turn": (Prompt.make(messages=(SYSTEM, USER)), ANSWER),
+    "two exchanges": (Prompt.make(messages=(USER, ANSWER, USER)), MORE),
+    "thinking": (Prompt.make(messages=(USER,)), THOUGHT),
+    "a call of a tool": (Prompt.make(messages=(USER,), columns=TOOLS), CALL),
+    "a tool's answer": (Prompt.make(messages=(USER, CALL, RESULT), columns=TOOLS), ANSWER),
+}
+
+
+def check_turns(renderer: Renderer) -> list[CheckRow]:
+    """Rows about turns; of a model without a chat template, those about plain text alone."""
+    rows = [_end_of_text(renderer), _plain_texts(renderer)]
+    if not renderer.template.exists:
+        return rows
+    try:
+        frame = renderer.frame
+    except PreflabError as error:
+        return [*rows, CheckRow("turn end", False, error.found, "a template that writes all turns", error.do)]
+    assert frame is not None
+    own = [_turn_end(renderer, frame), _generation_prompt(frame), _rendered(renderer, frame), _chat_texts(renderer)]
+    return [*rows, *own, _date(renderer)]
+
+
+def _end_of_text(renderer: Renderer) -> CheckRow:
+    end = renderer.tokenizer.eos_token
+    advice = "" if end is not None else "name eos_token in tokenizer_config.json"
+    return CheckRow("end of plain text", end is not None, str(end), "learned and stopped at", advice)
+
+
+def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
+    """The token that the template writes after the assistant's words is learned, and the sampler stops at it."""
+    prompt, _ = CONVERSATIONS[ONE]
+    try:
+        last = renderer.completion_ids(prompt, "Hello")[-1]
+    except PreflabError as error:
+        return CheckRow("turn end", True, _short(error), "learned and stopped at", error.do)
+    mark, *stops = renderer.tokenizer.convert_ids_to_tokens([last, *renderer.stop_token_ids])
+    advice = ""
+    if frame.end_id is None:
+        advice = f"the template ends no turn: {mark} is put after it, learned and stopped at"
+    elif last not in renderer.configured:
+        advice = f"the configuration does not stop at {mark}: preflab does, and writes it into the models it trains"
+    holds = last in renderer.stop_token_ids
+    return CheckRow(
+        "turn end", holds, f"{mark}; stops at {', '.join(map(str, stops))}", "learned and stopped at", advice
+    )
+
+
+def _generation_prompt(frame: Frame) -> CheckRow:
+    said, advice = "the header alone", ""
+    if frame.opener:
+        said = f"opens {frame.opener.strip()}"
+    elif frame.closed:
+        said = "closes thinking"
+    if frame.header:
+        said = "none"
+        advice = f"the template has none: {frame.header.strip()!r} is put before the assistant speaks"
+    elif frame.lead is None:
+        advice = "completions have to think as the model does; others are refused by line"
+    elif frame.lead.strip():
+        advice = f"the template writes {frame.lead!r} before an answer without thinking, which is learned with it"
+    return CheckRow("generation prompt", True, said, "thinking opened once", advice)
+
+
+def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
+    """Whether prompt and completion are the template's own rendering, conversation by conversation."""
+    said = {name: _difference(renderer, *pair) for name, pair in CONVERSATIONS.items()}
+    num_equal = sum(not why for why in said.values())
+    others = "; ".join(f"{name}: {why}" for name, why in said.items() if why)
+    expected = frame.end_id is None or frame.closed or bool(frame.opener)
+    holds = not said[ONE] or expected
+    return CheckRow("turns as the template's", holds, f"{num_equal} of {len(said)}", "or said", others)
+
+
+def _difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
+    """ "" where ids equal the template's own up to the end of the turn, else what is different."""
+    try:
+        completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((answer,)))
+        sequence = renderer.sequence(prompt, completion)
+        own = renderer.joining.ids(renderer.template.text((*prompt.messages, answer), prompt, opened=False))
+    except PreflabError as error:
+        return f"refused ({_short(error)})"
+    bos = renderer.tokenizer.bos_token_id
+    while bos is not None and own[:2] == (bos, bos):
+        own = own[1:]
+    ids = (*sequence.prompt_ids, *sequence.completion_ids)
+    if own[: len(ids)] == ids:
+        return ""
+    return (
+        "its end is added" if own == ids[:-1] else "the template writes the turns before it in another way afterwards"
+    )
+
+
+def _plain_texts(renderer: Renderer) -> CheckRow:
+    advice = "the tokenizer changes these: a completion is what the tokenizer gives back"
+    return _letters("plain text letter for letter", Prompt.make(text="The end.\n"), renderer, advice)
+
+
+def _chat_texts(renderer: Renderer) -> CheckRow:
+    advice = "the chat template changes these before they are learned"
+    return _letters("turns letter for letter", CONVERSATIONS[ONE][0], renderer, advice)
+
+
+def _letters(name: str, prompt: Prompt, renderer: Renderer, advice: str) -> CheckRow:
+    """Words → tokens → words."""
+    changed = [words for words in WORDS if not _comes_back(renderer, prompt, words)]
+    said = f"{advice}: {', '.join(map(repr, changed))}" if changed else ""
+    return CheckRow(name, True, f"{len(WORDS) - len(changed)} of {len(WORDS)} texts", "or said", said)
+
+
+def _comes_back(renderer: Renderer, prompt: Prompt, words: str) -> bool:
+    try:
+        return renderer.text(prompt, renderer.completion_ids(prompt, words)) == words
+    except PreflabError:
+        return False
+
+
+def _date(renderer: Renderer) -> CheckRow:
+    writes = "strftime_now" in renderer.template.source
+    advice = "a conversation has other tokens tomorrow: give the date in chat_template_kwargs" if writes else ""
+    return CheckRow("the same tomorrow", True, "writes the date" if writes else "no date", "or said", advice)
+
+
+def _short(error: PreflabError) -> str:
+    """What a refusal found, without the row and without saying again that it is the template's."""
+    found = error.found.partition(": ")[2] or error.found
+    return found.removeprefix("the model's chat template ").removeprefix("the chat template ")

@@ -1,0 +1,53 @@
+"""Which prompts a stage keeps for testing: decided by the prompt alone, so that all stages keep the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from preflab.errors import PreflabError
+from preflab.records import Prompt, content_id
+
+Row = TypeVar("Row", bound=Any)
+DIGITS = 12
+"""Hexadecimal digits of the hash that a prompt's place is read off."""
+
+
+def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
+    """Ids of the prompts that are kept for testing.
+
+    A prompt is held out where the hash of its text or turns, as a number in [0, 1), is below the share: neither its
+    other columns nor the stage nor a seed play a part. At least one prompt is held out and one is not; with a share of
+    0 none is. It is another hash than that of a data file's `held_out`, so that the two can be combined.
+
+    Args:
+        prompts: each once, or more often.
+        share: of the prompts, in [0, 1).
+
+    Raises:
+        PreflabError: fewer than two prompts, where some are to be held out.
+    """
+    if share == 0:
+        return set()
+    by_place: dict[float, set[str]] = {}
+    for prompt in prompts:
+        by_place.setdefault(_place(prompt), set()).add(prompt.id)
+    if len(by_place) < 2:
+        raise PreflabError(
+            f"preferences about {len(by_place)} prompt(s)",
+            "at least two prompts, one to train and one to test on",
+            "collect preferences about more prompts, or set held_out: 0 and do without figures on held-out ones",
+        )
+    places = sorted(by_place)
+    num = min(max(sum(place < share for place in places), 1), len(places) - 1)
+    return set().union(*(by_place[place] for place in places[:num]))
+
+
+def parted(rows: Sequence[Row], apart: set[str]) -> tuple[list[Row], list[Row]]:
+    """Rows whose `prompt_id` is not among those held out, and those whose is."""
+    return [row for row in rows if row.prompt_id not in apart], [row for row in rows if row.prompt_id in apart]
+
+
+def _place(prompt: Prompt) -> float:
+    asked = [prompt.text, [message.parts for message in prompt.messages]]
+    return int(content_id("held-out", asked).rpartition("-")[2][:DIGITS], 16) / 16**DIGITS

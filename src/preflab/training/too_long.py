@@ -1,0 +1,96 @@
+"""Rows longer than a model takes: refused all at once, left out, or their prompts cut; always counted and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from preflab.errors import PreflabError
+from preflab.training.batches import Sequence
+
+TooLong = Literal["refuse", "leave_out", "cut_prompt"]
+SHOWN = 8
+"""Rows that a line names."""
+
+
+@dataclass
+class LongRows:
+    """What is done with rows beyond `max_tokens`, and which they were.
+
+    Args:
+        max_tokens: longest prompt + completion.
+        too_long: `refuse` them, `leave_out` these rows, or `cut_prompt`: prompts lose their beginning, the first token
+            (BOS) kept, so that the longest completion fits; a row whose completion alone is too long is refused.
+    """
+
+    max_tokens: int
+    too_long: TooLong
+    cut: Callable[[Sequence], Sequence] | None = None
+    """How a row is cut where not only the prompt may lose its beginning."""
+    found: list[tuple[str, int]] = field(default_factory=list)
+    """(where the row stands, its longest length in tokens)."""
+    hopeless: list[tuple[str, int]] = field(default_factory=list)
+    """Those that no cut makes fit."""
+
+    def fitted(self, sequences: Seq[Sequence], where: str) -> tuple[Sequence, ...] | None:
+        """The sequences of one row (the completions of one prompt) as they are used; None: the row is left out."""
+        longest = max(len(sequence) for sequence in sequences)
+        if longest <= self.max_tokens:
+            return tuple(sequences)
+        self.found.append((where, longest))
+        if self.too_long == "leave_out":
+            return None
+        if self.too_long == "cut_prompt" and self.cut is not None:
+            return tuple(self.cut(sequence) for sequence in sequences)
+        surplus = longest - self.max_tokens
+        if self.too_long == "refuse" or any(len(sequence.prompt_ids) <= surplus for sequence in sequences):
+            self.hopeless.append((where, longest))
+            return None
+        return tuple(replace(s, prompt_ids=s.prompt_ids[:1] + s.prompt_ids[1 + surplus :]) for s in sequences)
+
+    def check(self) -> None:
+        """Refuse what does not fit, once all rows have been seen.
+
+        Raises:
+            PreflabError: the longest row by its line, and how many more there are.
+        """
+        if not self.hopeless:
+            return
+        where, length = self.hopeless[0]
+        others = [place for place, _ in self.hopeless[1:]]
+        more = f" (and {len(others)} more rows: {_named(others)})" if others else ""
+        cut = self.too_long == "cut_prompt"
+        alone = ", the completion alone too many" if cut else ""
+        raise PreflabError(
+            f"{where}: prompt and completion are {length} tokens{alone}{more}",
+            f"at most {self.max_tokens} tokens",
+            "shorten or remove these rows, or set too_long: leave_out"
+            + ("" if cut else " or cut_prompt")
+            + "; raise max_tokens if the model's context allows it",
+        )
+
+    @property
+    def said(self) -> str:
+        """What was done, for a stage's summary; "" where all rows fit."""
+        if not self.found:
+            return ""
+        done = "left out" if self.too_long == "leave_out" else "cut at the beginning"
+        num = len(self.found)
+        rows = "row" if num == 1 else "rows"
+        return f"; {num} {rows} longer than {self.max_tokens} tokens {done}: {_named([w for w, _ in self.found])}"
+
+    @property
+    def figures(self) -> dict[str, float | str]:
+        """How many rows were too long; nothing where all fit."""
+        return {"num_too_long": float(len(self.found))} if self.found else {}
+
+
+def _named(places: Seq[str]) -> str:
+    """The first few places; their file once, where all are lines of one."""
+    heads = {place.rpartition(" ")[0] for place in places}
+    shown = list(places[:SHOWN])
+    if len(heads) == 1 and len(places) > 1:
+        shown = [shown[0], *(place.rpartition(" ")[2] for place in shown[1:])]
+    return ", ".join(shown) + (", …" if len(places) > SHOWN else "")

@@ -1,0 +1,353 @@
+"""An exchange through templates of many families: prompt, answer and end, letter for letter as worked out by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chat_templates import BE_KIND, BY_NAME, CHATML, FAMILIES, HELLO, HI, OPENED, Family, byte_tokenizer, configured_ids
+from preflab.conversations.renderer import Renderer
+from preflab.errors import PreflabError
+from preflab.records import Completion, Message, Prompt, Span, ToolCall, spans_of_turns
+
+WITH_TEMPLATE = [family for family in FAMILIES if family.template]
+
+
+def renderer_of(family: Family) -> Renderer:
+    tokenizer = byte_tokenizer(family)
+    return Renderer(tokenizer, configured_ids(family, tokenizer))
+
+
+def decoded(renderer: Renderer, ids: Any) -> str:
+    return renderer.tokenizer.decode(list(ids))
+
+
+def completion(prompt: Prompt, *turns: Message, **other: Any) -> Completion:
+    return Completion.make(prompt.id, "", "m", spans=spans_of_turns(turns), **other)
+
+
+def families(chosen: list[Family]) -> Any:
+    return pytest.mark.parametrize("family", chosen, ids=[family.name for family in chosen])
+
+
+@families(WITH_TEMPLATE)
+def test_prompt_and_answer_are_what_the_template_writes(family: Family) -> None:
+    renderer, prompt = renderer_of(family), Prompt.make(messages=(HI,))
+    sequence = renderer.sequence(prompt, completion(prompt, HELLO))
+    assert decoded(renderer, sequence.prompt_ids) == family.prompt
+    assert decoded(renderer, sequence.completion_ids) == family.answer
+    assert sequence.policy_tokens is None
+
+
+@families(WITH_TEMPLATE)
+def test_the_turn_end_is_learned_and_stopped_at(family: Family) -> None:
+    renderer, prompt = renderer_of(family), Prompt.make(messages=(HI,))
+    end = renderer.tokenizer.convert_tokens_to_ids(family.end)
+    ids = renderer.completion_ids(prompt, "Hello")
+    assert ids[-1] == end
+    assert end in renderer.stop_token_ids
+    assert not set(ids[:-1]) & set(renderer.stop_token_ids)
+
+
+@families(WITH_TEMPLATE)
+def test_ids_equal_the_templates_own_up_to_the_end(family: Family) -> None:
+    renderer = renderer_of(family)
+    turns = [HI, HELLO, Message("user", "And?")]
+    turns = [BE_KIND, *turns] if family.system else turns
+    prompt = Prompt.make(messages=tuple(turns))
+    sequence = renderer.sequence(prompt, completion(prompt, Message("assistant", "Bye")))
+    messages = [{"role": turn.role, "content": turn.content} for turn in (*turns, Message("assistant", "Bye"))]
+    own = renderer.tokenizer.apply_chat_template(messages, tokenize=True, return_dict=False)
+    asked = renderer.tokenizer.apply_chat_template(
+        messages[:-1], tokenize=True, return_dict=False, add_generation_prompt=True
+    )
+    assert sequence.prompt_ids == tuple(asked)
+    if family.name == "falcon":  # it ends no turn: the end is ours
+        assert (*sequence.prompt_ids, *sequence.completion_ids[:-1]) == tuple(own)
+    elif family.name == "mistral with system":  # it writes the system's turn only where the user has the last word
+        assert decoded(renderer, sequence.completion_ids) == "Bye</s>"
+    else:
+        ids = (*sequence.prompt_ids, *sequence.completion_ids)
+        assert ids == tuple(own)[: len(ids)]
+
+
+@families(WITH_TEMPLATE)
+def test_words_come_back_and_become_the_same_tokens(family: Family) -> None:
+    renderer, prompt = renderer_of(family), Prompt.make(messages=(HI,))
+    for words in ("Hello", "Two\n\nlines: é, 7.", "*"):
+        ids = renderer.completion_ids(prompt, words)
+        assert renderer.text(prompt, ids) == words
+        sampled = Completion.make(prompt.id, words, "m", token_ids=ids)
+        assert renderer.spells(prompt, sampled)
+        assert renderer.sequence(prompt, sampled).completion_ids == ids
+
+
+@families(WITH_TEMPLATE)
+def test_text_and_sampled_tokens_are_one_to_a_reward_model_whatever_stopped_them(family: Family) -> None:
+    renderer, prompt = renderer_of(family), Prompt.make(messages=(HI,))
+    from_text = renderer.completion_ids(prompt, "Hello")
+    for stop in renderer.stop_token_ids:
+        sampled = (*from_text[:-1], stop)
+        assert renderer.closed(prompt, sampled) == from_text
+        assert renderer.text(prompt, sampled) == "Hello"
+    assert renderer.closed(prompt, from_text[:-1]) == from_text[:-1]  # cut by the limit: it has no end
+
+
+def test_a_reply_without_its_close_gets_it() -> None:
+    # ` Hello</s>` sampled from a model that leaves out the space before the end
+    renderer, prompt = renderer_of(BY_NAME["llama2"]), Prompt.make(messages=(HI,))
+    ids = renderer.completion_ids(prompt, "Hello")
+    assert renderer.closed(prompt, (*ids[:-2], ids[-1])) == ids
+
+
+@families(WITH_TEMPLATE)
+def test_what_was_cut_has_no_end(family: Family) -> None:
+    renderer, prompt = renderer_of(family), Prompt.make(messages=(HI,))
+    cut = renderer.sequence(prompt, completion(prompt, HELLO, finish_reason="length"))
+    whole = renderer.completion_ids(prompt, "Hello")
+    assert cut.completion_ids == whole[: len(cut.completion_ids)]
+    assert decoded(renderer, cut.completion_ids).endswith("Hello")
+
+
+def test_plain_text_ends_with_the_tokenizers_end() -> None:
+    for name in ("chatml", "no template"):
+        renderer, prompt = renderer_of(BY_NAME[name]), Prompt.make(text="Q: hi A:")
+        assert decoded(renderer, renderer.prompt_ids(prompt)) == "Q: hi A:"
+        assert decoded(renderer, renderer.completion_ids(prompt, " monday")) == f" monday{BY_NAME[name].eos}"
+        assert renderer.closed(prompt, (*renderer.joining.ids(" x"), renderer.stop_token_ids[-1])) == (
+            renderer.completion_ids(prompt, " x")
+        )
+
+
+def test_a_system_turn_that_the_template_refuses_is_named_by_line() -> None:
+    prompt = Prompt.make(messages=(BE_KIND, HI), source="rows.jsonl, line 4")
+    with pytest.raises(PreflabError, match=r"rows.jsonl, line 4: .*System role not supported"):
+        renderer_of(BY_NAME["gemma"]).prompt_ids(prompt)
+
+
+def test_a_turn_that_the_template_leaves_out_is_refused() -> None:
+    lost = Family("lost", CHATML.replace("{% for m in messages %}", "{% for m in messages if m.role != 'system' %}"),
+                  BY_NAME["chatml"].special, "<|im_end|>", "", "", "")  # fmt: skip
+    prompt = Prompt.make(messages=(BE_KIND, HI), source="rows.jsonl, line 2")
+    with pytest.raises(PreflabError, match="line 2: .*does not write turn 1, the system's"):
+        renderer_of(lost).prompt_ids(prompt)
+
+
+def test_a_completion_that_holds_the_text_of_an_end_is_refused() -> None:
+    renderer, prompt = renderer_of(BY_NAME["chatml"]), Prompt.make(messages=(HI,), source="rows.jsonl, line 3")
+    with pytest.raises(PreflabError, match=r"line 3: .*'<\|im_end\|>', which ends the assistant's turn"):
+        renderer.completion_ids(prompt, "Hello<|im_end|>\n<|im_start|>user\nMore")
+
+
+def test_a_template_without_a_generation_prompt_gets_the_header_into_the_prompt() -> None:
+    silent = CHATML.partition("{% if add_generation_prompt %}")[0]
+    renderer = renderer_of(Family("silent", silent, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))
+    prompt = Prompt.make(messages=(HI,))
+    sequence = renderer.sequence(prompt, completion(prompt, HELLO))
+    assert decoded(renderer, sequence.prompt_ids) == BY_NAME["chatml"].prompt
+    assert decoded(renderer, sequence.completion_ids) == "Hello<|im_end|>"
+
+
+# Thinking
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [Message("assistant", "monday", reasoning="hm"), Message("assistant", "<think>\nhm\n</think>\n\nmonday")],
+    ids=["reasoning_content", "in the words"],
+)
+def test_thinking_is_written_once(turn: Message) -> None:
+    for template, opened in ((BY_NAME["thinking"].template, ""), (OPENED, "<think>\n")):
+        family = Family("t", template, BY_NAME["chatml"].special, "<|im_end|>", "", "", "")
+        renderer, prompt = renderer_of(family), Prompt.make(messages=(HI,))
+        sequence = renderer.sequence(prompt, completion(prompt, turn))
+        whole = decoded(renderer, (*sequence.prompt_ids, *sequence.completion_ids))
+        assert whole.endswith("<|im_start|>assistant\n<think>\nhm\n</think>\n\nmonday<|im_end|>")
+        assert whole.count("<think>") == 1
+        assert decoded(renderer, sequence.prompt_ids).endswith(f"assistant\n{opened}")
+        # what people read has its opening tag, and becomes the same tokens again
+        words = renderer.text(prompt, sequence.completion_ids)
+        assert words == "<think>\nhm\n</think>\n\nmonday"
+        assert renderer.completion_ids(prompt, words) == sequence.completion_ids
+
+
+def test_an_answer_without_thinking_after_an_opened_one_is_refused() -> None:
+    renderer = renderer_of(Family("t", OPENED, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))
+    prompt = Prompt.make(messages=(HI,), source="rows.jsonl, line 5")
+    with pytest.raises(PreflabError, match="line 5: .*opens <think> .* does not think") as caught:
+        renderer.completion_ids(prompt, "monday")
+    assert "enable_thinking" in caught.value.do
+
+
+def test_thinking_that_a_template_knows_nothing_of_is_refused_and_in_words_stays() -> None:
+    renderer, prompt = renderer_of(BY_NAME["chatml"]), Prompt.make(messages=(HI,), source="rows.jsonl, line 6")
+    with pytest.raises(PreflabError, match="line 6: the chat template does not write the completion's thinking"):
+        renderer.sequence(prompt, completion(prompt, Message("assistant", "monday", reasoning="hm")))
+    ids = renderer.completion_ids(prompt, "<think>hm</think>monday")
+    assert decoded(renderer, ids) == "<think>hm</think>monday<|im_end|>"
+
+
+def test_a_template_that_takes_thinking_out_of_answers_gets_it_as_the_model_wrote_it() -> None:
+    strips = CHATML.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+    renderer = renderer_of(Family("strips", strips, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))
+    prompt = Prompt.make(messages=(HI,))
+    assert decoded(renderer, renderer.completion_ids(prompt, "<think>hm</think>monday")) == (
+        "<think>hm</think>monday<|im_end|>"
+    )
+
+
+def test_the_templates_own_arguments_come_from_a_column() -> None:
+    switch = CHATML.replace(
+        "<|im_start|>assistant\n", "<|im_start|>assistant\n{% if not enable_thinking %}<no>{% endif %}"
+    )
+    renderer = renderer_of(Family("switch", switch, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))
+    thinking = Prompt.make(messages=(HI,), columns={"chat_template_kwargs": {"enable_thinking": True}})
+    assert decoded(renderer, renderer.prompt_ids(thinking)).endswith("assistant\n")
+    assert decoded(renderer, renderer.prompt_ids(Prompt.make(messages=(HI,)))).endswith("assistant\n<no>")
+    wrong = Prompt.make(messages=(HI,), columns={"chat_template_kwargs": {"tokenize": True}}, source="r, line 1")
+    with pytest.raises(PreflabError, match="line 1: the column `chat_template_kwargs`"):
+        renderer.prompt_ids(wrong)
+
+
+# Tools
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+CALL = Message("assistant", "", tool_calls=(ToolCall("weather", '{"city": "Rome", "now": true}', "c1"),))
+RESULT = Message("tool", "sunny", name="weather", tool_call_id="c1")
+WITH_TOOLS = "{% for t in tools or [] %}[tool {{ t.function.name }}]{% endfor %}" + str(BY_NAME["thinking"].template)
+
+
+def tool_family(template: str = WITH_TOOLS) -> Family:
+    return Family("tools", template, BY_NAME["chatml"].special, "<|im_end|>", "", "", "")
+
+
+def test_tools_calls_and_results_are_rendered() -> None:
+    renderer = renderer_of(tool_family())
+    prompt = Prompt.make(messages=(HI,), columns={"tools": TOOLS})
+    sequence = renderer.sequence(prompt, completion(prompt, CALL))
+    assert decoded(renderer, sequence.prompt_ids).startswith("[tool weather]<|im_start|>user")
+    assert decoded(renderer, sequence.completion_ids) == (
+        '<think>\n\n</think>\n\n<tool_call>weather {"city": "Rome", "now": true}</tool_call><|im_end|>'
+    )
+    after = Prompt.make(messages=(HI, CALL, RESULT), columns={"tools": TOOLS})
+    text = decoded(renderer, renderer.prompt_ids(after))
+    assert '<tool_call>weather {"city": "Rome", "now": true}</tool_call><|im_end|>\n<|im_start|>tool\nsunny' in text
+
+
+def test_tools_as_json_text_are_the_same_tools() -> None:
+    renderer = renderer_of(tool_family())
+    as_text = '[{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]'
+    ids = [renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": t})) for t in (TOOLS, as_text)]
+    assert ids[0] == ids[1]
+    assert renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": "[]"})) == (
+        renderer.prompt_ids(Prompt.make(messages=(HI,)))
+    )
+    with pytest.raises(PreflabError, match="the column `tools` is no list of objects"):
+        renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": "weather"}))
+
+
+def test_a_template_that_wants_a_calls_arguments_as_text_gets_them_so() -> None:
+    # Written as an object they would be Python's repr: {'city': 'Rome', 'now': True}
+    template = WITH_TOOLS.replace("(c.function.arguments | tojson)", "c.function.arguments | string")
+    renderer, prompt = renderer_of(tool_family(template)), Prompt.make(messages=(HI,))
+    text = decoded(renderer, renderer.sequence(prompt, completion(prompt, CALL)).completion_ids)
+    assert '<tool_call>weather {"city": "Rome", "now": true}</tool_call>' in text
+
+
+@pytest.mark.parametrize(
+    ("messages", "columns", "answer", "what"),
+    [
+        ((HI,), {"tools": TOOLS}, HELLO, "the tool weather"),
+        ((HI, CALL, RESULT), {}, HELLO, "the call of weather"),
+        ((HI,), {}, CALL, "the call of weather"),
+    ],
+    ids=["tools", "a call in the prompt", "a call in the completion"],
+)
+def test_what_a_template_without_tools_would_drop_is_refused(
+    messages: Any, columns: Any, answer: Message, what: str
+) -> None:
+    # It takes tool turns and empty contents, and writes no call.
+    renderer = renderer_of(BY_NAME["chatml"])
+    prompt = Prompt.make(messages=messages, columns=columns, source="rows.jsonl, line 9")
+    with pytest.raises(PreflabError, match=f"line 9: .*does not write {what}"):
+        renderer.sequence(prompt, completion(prompt, answer))
+
+
+def test_a_call_that_comes_after_the_turns_end_is_refused() -> None:
+    late = WITH_TOOLS.replace("{{- '<|im_end|>\n' }}", "").replace("{{- words }}", "{{- words + '<|im_end|>\n' }}")
+    renderer, prompt = renderer_of(tool_family(late)), Prompt.make(messages=(HI,), source="rows.jsonl, line 8")
+    with pytest.raises(PreflabError, match="line 8: .*does not write the call of weather"):
+        renderer.sequence(prompt, completion(prompt, CALL))
+
+
+# Several turns
+
+
+def policy_text(renderer: Renderer, sequence: Any) -> str:
+    marks = zip(sequence.completion_ids, sequence.policy_tokens, strict=True)
+    return decoded(renderer, [token for token, policy in marks if policy])
+
+
+def test_of_several_turns_those_of_the_policy_are_marked() -> None:
+    renderer = renderer_of(BY_NAME["chatml"])
+    prompt = Prompt.make(messages=(HI,))
+    turns = (HELLO, Message("user", "And?"), Message("assistant", "Bye"))
+    sequence = renderer.sequence(prompt, completion(prompt, *turns))
+    assert decoded(renderer, sequence.completion_ids) == (
+        "Hello<|im_end|>\n<|im_start|>user\nAnd?<|im_end|>\n<|im_start|>assistant\nBye<|im_end|>"
+    )
+    assert policy_text(renderer, sequence) == "Hello<|im_end|>Bye<|im_end|>"
+    spans = (Span.of_turn(turns[0], by_policy=False), *map(Span.of_turn, turns[1:]))
+    unlearned = renderer.sequence(prompt, Completion.make(prompt.id, "", "m", spans=spans))
+    assert policy_text(renderer, unlearned) == "Bye<|im_end|>"
+    with pytest.raises(PreflabError, match="ends with the user's turn"):
+        renderer.sequence(prompt, completion(prompt, *turns[:2]))
+
+
+def test_a_loop_of_tools_stays_as_the_model_wrote_it() -> None:
+    # The template writes an empty block of thinking into its last turn alone: sampled, the call had one.
+    renderer, prompt = renderer_of(tool_family()), Prompt.make(messages=(HI,), columns={"tools": TOOLS})
+    sequence = renderer.sequence(prompt, completion(prompt, CALL, RESULT, Message("assistant", "Sunny.")))
+    empty = "<think>\n\n</think>\n\n"
+    call = '<tool_call>weather {"city": "Rome", "now": true}</tool_call>'
+    assert decoded(renderer, sequence.completion_ids) == (
+        f"{empty}{call}<|im_end|>\n<|im_start|>tool\nsunny<|im_end|>\n<|im_start|>assistant\n{empty}Sunny.<|im_end|>"
+    )
+    assert policy_text(renderer, sequence) == f"{empty}{call}<|im_end|>{empty}Sunny.<|im_end|>"
+
+
+# Beginnings and templates in other forms
+
+
+def test_an_assistants_turn_is_continued_where_the_row_says_so() -> None:
+    begun = (HI, Message("assistant", "Hel"))
+    for name, answer in (("chatml", "lo<|im_end|>"), ("llama2", "lo </s>")):
+        renderer = renderer_of(BY_NAME[name])
+        with pytest.raises(PreflabError, match="ends with the assistant's turn") as caught:
+            renderer.prompt_ids(Prompt.make(messages=begun))
+        assert "continue_final_message" in caught.value.do
+        prompt = Prompt.make(messages=begun, columns={"continue_final_message": True})
+        assert decoded(renderer, renderer.prompt_ids(prompt)).endswith("Hel")
+        ids = renderer.completion_ids(prompt, "lo")
+        assert decoded(renderer, ids) == answer
+        assert renderer.text(prompt, ids) == "lo"
+
+
+def test_named_templates_need_a_default() -> None:
+    tokenizer = byte_tokenizer(BY_NAME["chatml"])
+    tokenizer.chat_template = {"default": CHATML, "tool_use": WITH_TOOLS}
+    prompt = Prompt.make(messages=(HI,), columns={"tools": TOOLS})
+    assert decoded(Renderer(tokenizer), Renderer(tokenizer).prompt_ids(prompt)).startswith("[tool weather]")
+    tokenizer.chat_template = {"rag": CHATML}
+    with pytest.raises(PreflabError, match="refuses the conversation") as caught:
+        Renderer(tokenizer).prompt_ids(Prompt.make(messages=(HI,)))
+    assert "`default`" in caught.value.do
+
+
+def test_a_template_for_parts_of_content_gets_parts() -> None:
+    parts = CHATML.replace("{{ m.content }}", "{% for part in m.content %}{{ part.text }}{% endfor %}")
+    renderer = renderer_of(Family("parts", parts, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))
+    prompt = Prompt.make(messages=(HI,))
+    assert decoded(renderer, renderer.prompt_ids(prompt)) == BY_NAME["chatml"].prompt
+    assert decoded(renderer, renderer.completion_ids(prompt, "Hello")) == "Hello<|im_end|>"
