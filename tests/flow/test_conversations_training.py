@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from chat_templates import BE_KIND, BY_NAME, FAMILIES, Family, byte_tokenizer, configured_ids
 from preflab.cli.models import Talker
-from preflab.conversations.renderer import Renderer, fitting_prompt_ids
+from preflab.conversations.fitting import fitting_prompts
+from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.labelers.local import LocalJudge
 from preflab.labelers.questions import label_question
@@ -97,8 +98,8 @@ def test_every_stage_reads_the_templates_own_rendering(family: Family, tmp_path:
             found = [(sequence.prompt_ids, sequence.completion_ids) for sequence in sequences]
             assert found == [expected[prompt.id, text] for text in answers]
 
-    on_policy = fitting_prompt_ids(renderer, asked, max_new_tokens=8, context_length=CONTEXT)
-    assert on_policy == [expected[prompt.id, GOOD][0] for prompt in asked]
+    on_policy = fitting_prompts(renderer, asked, max_new_tokens=8, context_length=CONTEXT)
+    assert on_policy.prompts == [(prompt, expected[prompt.id, GOOD][0]) for prompt in asked]
 
     question = label_question("Which?", "Hi", GOOD, BAD)
     judged = Prompt.make(messages=(Message("user", question),)) if family.template else Prompt.make(text=question)
@@ -295,3 +296,19 @@ def test_rows_that_are_too_long_are_counted_and_named(too_long: Any, num_kept: i
         hopeless = Demonstration(Prompt.make("a", source="d.jsonl, line 3"), Completion.make("p", "y" * 9, "m"))
         with pytest.raises(PreflabError, match="line 3: .* the completion alone too many"):
             encode_demonstrations(renderer, [hopeless], LongRows(8, too_long))
+
+
+def test_prompts_without_room_are_named_all_at_once_or_left_out_or_cut() -> None:
+    renderer = Renderer(byte_tokenizer(BY_NAME["no template"]))
+    asked = [Prompt.make("x" * num, source=f"p.jsonl, line {num}") for num in (3, 9, 4, 8)]
+
+    def fitting(too_long: Any) -> Any:
+        return fitting_prompts(renderer, asked, max_new_tokens=4, context_length=8, too_long=too_long)
+
+    with pytest.raises(
+        PreflabError, match="line 9: a prompt of 9 tokens and max_new_tokens 4 .and 1 more row: .*line 8"
+    ):
+        fitting("refuse")
+    assert [len(ids) for _, ids in fitting("leave_out").prompts] == [3, 4]
+    assert [len(ids) for _, ids in fitting("cut_prompt").prompts] == [3, 4, 4, 4]
+    assert "2 prompts without room for 4 tokens left out: p.jsonl, line 9, 8" in fitting("leave_out").long.said

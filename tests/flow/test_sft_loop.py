@@ -163,7 +163,7 @@ def test_rows_beyond_the_context_are_refused_all_at_once() -> None:
     made = trunk()
     rows = [demonstration("one", "two", 1), *(demonstration("one", "two " * 20, i) for i in (7, 9))]
     # <s> one + 20 × two + </s> = 23
-    with pytest.raises(PreflabError, match="line 7: prompt and completion are 23 tokens .and 1 more rows: .*line 9"):
+    with pytest.raises(PreflabError, match="line 7: prompt and completion are 23 tokens .and 1 more row: .*line 9"):
         encode_demonstrations(Renderer(made.tokenizer), rows, LongRows(12, "refuse"))
     with pytest.raises(PreflabError, match="line 1: empty completion"):
         encode_demonstrations(Renderer(made.tokenizer), [demonstration("one", " ", 1)], LongRows(12, "refuse"))

@@ -234,22 +234,3 @@ def name_stops(model: Any, tokenizer: Any) -> None:
     stops = Renderer.of(model, tokenizer).stop_token_ids
     if stops and getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = list(stops) if len(stops) > 1 else stops[0]
-
-
-def fitting_prompt_ids(
-    renderer: Renderer, prompts: Seq[Prompt], *, max_new_tokens: int, context_length: int | None
-) -> list[Ids]:
-    """`prompt_ids` of every prompt, refusing what leaves no room for its completion before anything is written.
-
-    Raises:
-        PreflabError: a prompt and max_new_tokens are together longer than the context; the prompt is named by its line.
-    """
-    found = [renderer.prompt_ids(prompt) for prompt in prompts]
-    for prompt, ids in zip(prompts, found, strict=True):
-        if context_length and len(ids) + max_new_tokens > context_length:
-            raise PreflabError(
-                f"{where(prompt)}: a prompt of {len(ids)} tokens and max_new_tokens {max_new_tokens}",
-                f"together at most {context_length}, the model's context",
-                "shorten the prompt or lower max_new_tokens",
-            )
-    return found

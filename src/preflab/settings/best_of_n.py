@@ -32,6 +32,12 @@ class BestOfNSettings(DecodingSettings, StageSettings):
         16, "Completions per prompt (n).", "choice: at most log 16 − 15/16 = 1.8 nats from the model"
     )
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "refuse",
+        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out unless said",
+        counts="if_set",
+    )
 
     @model_validator(mode="after")
     def _something_to_choose_from(self) -> BestOfNSettings:

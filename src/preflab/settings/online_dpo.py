@@ -29,6 +29,12 @@ class OnlineDpoSettings(StageSettings):
     prompts: str = setting(
         ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
     )
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "refuse",
+        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out unless said",
+        counts="if_set",
+    )
     held_out_prompts: str | None = setting(
         None, "Prompts of the held-out criterion.", "needed with stop.criterion", refers="data"
     )

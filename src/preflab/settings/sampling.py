@@ -57,3 +57,9 @@ class SampleSettings(DecodingSettings, StageSettings):
         4, "Completions per prompt (K).", "Ouyang et al. 2022, section 3.5: K from 4 to 9", ge=1
     )
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
+    too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
+        "refuse",
+        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out unless said",
+        counts="if_set",
+    )

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from preflab.errors import PreflabError
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
@@ -35,9 +36,11 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
     done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "chosen.jsonl")}
     missing = [prompt for prompt in prompts if prompt.id not in done]
+    said, further = "", {}
     if missing:
         writer, scorer = _writer_and_scorer(ctx)
-        writer.check(missing)
+        missing = writer.fit(missing)
+        said, further = writer.long.said, writer.long.figures
         num = settings.num_completions
         size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // num)
         with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
@@ -50,14 +53,18 @@ def run(ctx: StageContext) -> StageResult:
                     own = completions[number * num : (number + 1) * num]
                     done[prompt.id] = _row(prompt, own, rewards[number * num : (number + 1) * num])
                     append_jsonl(ctx.folder / "chosen.jsonl", done[prompt.id])
+    prompts = [prompt for prompt in prompts if prompt.id in done]
     rows = [done[prompt.id] for prompt in prompts]
+    if not rows:
+        raise PreflabError("every prompt is too long", "prompts with room for completions", "lower max_new_tokens")
     kept = [row["kept"] for row in rows]
     write_json(ctx.folder / "completions.json", kept)
     texts = {completion.id: completion.text for completion in ctx.workspace.completions(kept)}
     demonstrations = [_demonstration(prompt, texts[id_]) for prompt, id_ in zip(prompts, kept, strict=True)]
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in demonstrations]
     write_text(ctx.folder / "demonstrations.jsonl", "".join(lines))
-    return _result(ctx, rows)
+    result = _result(ctx, rows)
+    return replace(result, summary=result.summary + said, figures={**result.figures, **further})
 
 
 def _writer_and_scorer(ctx: StageContext) -> tuple[Writer, Scorer]:
@@ -85,7 +92,7 @@ def _rewards(
     """One finite reward per completion."""
     from preflab.training.protocols import ScoringItem, check_scores
 
-    ids = [writer.renderer.prompt_ids(prompt) for prompt in prompts]
+    ids = [writer.ids[prompt.id] for prompt in prompts]
     items = [
         ScoringItem(prompts[n // num], one.text, ids[n // num], one.token_ids, one.finish_reason)
         for n, one in enumerate(completions)

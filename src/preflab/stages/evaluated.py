@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preflab.conversations.renderer import Renderer, fitting_prompt_ids
+from preflab.conversations.fitting import fitting_prompts
+from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError, nearest
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
@@ -58,17 +59,14 @@ class Loaded:
         """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
         facts = model_facts(self.model, self.tokenizer)
         renderer = Renderer.of(self.model, self.tokenizer)
-        ids = fitting_prompt_ids(
-            renderer,
-            prompts,
-            max_new_tokens=decoding.max_new_tokens,
-            context_length=facts.context_length,
+        fitting = fitting_prompts(
+            renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=facts.context_length
         )
         stops = decoding.stop_token_ids or renderer.stop_token_ids
         engine = TransformersEngine(
             self.model, pad_id=self.tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=self.tokenizer
         )
-        wanted = [(prompt, tokens, index) for prompt, tokens in zip(prompts, ids, strict=True) for index in range(num)]
+        wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
         seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]
         requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]
         with ctx.progress(name, len(requests)) as bar:

@@ -16,12 +16,12 @@ from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.on_policy import (
     finish_policy,
-    fitting_prompts,
     held_out_criterion,
     load_trunk,
     policy_result,
     policy_scorer,
     policy_writing,
+    prompts_to_learn_from,
 )
 
 VERSION = 1
@@ -40,10 +40,11 @@ def run(ctx: StageContext) -> StageResult:
     check_shares(settings, accelerator.num_processes)
     trunk.to(accelerator.device)
     scorer, writing = policy_scorer(ctx, trunk, trunk_hash), policy_writing(ctx, trunk)
+    asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
     grpo = GrpoRun(
         trunk=trunk,
         settings=settings,
-        prompts=fitting_prompts(ctx, trunk, writing, settings.prompts),
+        prompts=asked.prompts,
         sampler=writing.engine,
         scorer=scorer,
         decode=writing.decode,
@@ -56,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
     writing.engine.policy_version = lambda: grpo.num_updates
     result = train_grpo(grpo)
     finish_policy(ctx, trunk, trunk_hash, accelerator)
-    return policy_result(ctx, result.num_steps, result.stopped_because, algorithm=settings.algorithm)
+    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, algorithm=settings.algorithm)
 
 
 def check_shares(settings: GrpoSettings | OnlineDpoSettings, num_processes: int) -> None:

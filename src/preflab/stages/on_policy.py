@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.errors import PreflabError
 from preflab.stages.base import StageContext, StageResult
 
 if TYPE_CHECKING:
+    from preflab.conversations.fitting import FittingPrompts
     from preflab.conversations.renderer import Renderer
     from preflab.models.trunk import Role, Trunk
-    from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.sampling.engine import TransformersEngine
     from preflab.training.protocols import Decode, ScoringItem
+    from preflab.training.too_long import LongRows
 
 
 def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
@@ -95,18 +97,25 @@ def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
     ]
 
 
-def fitting_prompts(
+def prompts_to_learn_from(
     ctx: StageContext, trunk: Trunk, writing: Writing, name: str, num: int | None = None
-) -> list[tuple[Prompt, tuple[int, ...]]]:
+) -> FittingPrompts:
     """The (first `num`) prompts of a name with their token ids; each leaves room for its completion."""
-    from preflab.conversations.renderer import fitting_prompt_ids
+    from preflab.conversations.fitting import fitting_prompts
     from preflab.models.facts import model_facts
 
-    prompts = ctx.prompts(name)[:num]
-    context = model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length
-    most = ctx.settings.decoding.max_new_tokens
-    ids = fitting_prompt_ids(writing.renderer, prompts, max_new_tokens=most, context_length=context)
-    return list(zip(prompts, ids, strict=True))
+    found = fitting_prompts(
+        writing.renderer,
+        ctx.prompts(name)[:num],
+        max_new_tokens=ctx.settings.decoding.max_new_tokens,
+        context_length=model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length,
+        too_long=ctx.settings.too_long,
+    )
+    if not found.prompts:
+        raise PreflabError(
+            f"{name}: every prompt is too long", "prompts with room for their completions", "lower max_new_tokens"
+        )
+    return found
 
 
 def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Callable[[], tuple[float, float]] | None:
@@ -119,7 +128,7 @@ def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Cal
     if settings.stop.criterion is None or settings.held_out_prompts is None:
         return None
     scorer = FunctionScorer(load_function(settings.stop.criterion))
-    chosen = fitting_prompts(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts)
+    chosen = prompts_to_learn_from(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts).prompts
     requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
     def measure() -> tuple[float, float]:
@@ -155,7 +164,9 @@ def finish_policy(
     accelerator.end_training()
 
 
-def policy_result(ctx: StageContext, num_steps: int, stopped_because: str, **further: Any) -> StageResult:
+def policy_result(
+    ctx: StageContext, num_steps: int, stopped_because: str, long: LongRows, **further: Any
+) -> StageResult:
     """What the run's files say of its beginning and its end."""
     from preflab.files import read_jsonl
 
@@ -169,7 +180,8 @@ def policy_result(ctx: StageContext, num_steps: int, stopped_because: str, **fur
         "kl_last": last["kl/exact"],
         "num_alarms": len(alarms),
         "stopped_because": stopped_because,
+        **long.figures,
         **further,
     }
     summary = f"reward {first['reward/mean']:.2f} → {last['reward/mean']:.2f}, KL {last['kl/exact']:.1f} nats"
-    return StageResult(summary + (f", {len(alarms)} alarms" if alarms else ""), figures)
+    return StageResult(summary + (f", {len(alarms)} alarms" if alarms else "") + long.said, figures)

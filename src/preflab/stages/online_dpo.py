@@ -10,12 +10,12 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.grpo import check_shares
 from preflab.stages.on_policy import (
     finish_policy,
-    fitting_prompts,
     held_out_criterion,
     load_trunk,
     policy_result,
     policy_scorer,
     policy_writing,
+    prompts_to_learn_from,
 )
 
 VERSION = 1
@@ -34,10 +34,11 @@ def run(ctx: StageContext) -> StageResult:
     check_shares(settings, accelerator.num_processes)
     trunk.to(accelerator.device)
     scorer, writing = policy_scorer(ctx, trunk, trunk_hash), policy_writing(ctx, trunk)
+    asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
     online = OnlineDpoRun(
         trunk=trunk,
         settings=settings,
-        prompts=fitting_prompts(ctx, trunk, writing, settings.prompts),
+        prompts=asked.prompts,
         sampler=writing.engine,
         scorer=scorer,
         decode=writing.decode,
@@ -50,4 +51,4 @@ def run(ctx: StageContext) -> StageResult:
     writing.engine.policy_version = lambda: online.num_updates
     result = train_online_dpo(online)
     finish_policy(ctx, trunk, trunk_hash, accelerator)
-    return policy_result(ctx, result.num_steps, result.stopped_because)
+    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long)

@@ -17,12 +17,12 @@ from preflab.settings.ppo import PpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.on_policy import (
     finish_policy,
-    fitting_prompts,
     held_out_criterion,
     load_trunk,
     policy_result,
     policy_scorer,
     policy_writing,
+    prompts_to_learn_from,
 )
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ def run(ctx: StageContext) -> StageResult:
     scorer = policy_scorer(ctx, trunk, trunk_hash)
     value_start = _start_value(settings, trunk, scorer)
     writing = policy_writing(ctx, trunk)
+    asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
     ppo = PpoRun(
         trunk=trunk,
         settings=settings,
-        prompts=fitting_prompts(ctx, trunk, writing, settings.prompts),
+        prompts=asked.prompts,
         sampler=writing.engine,
         scorer=scorer,
         decode=writing.decode,
@@ -63,7 +64,7 @@ def run(ctx: StageContext) -> StageResult:
     writing.engine.policy_version = lambda: ppo.num_updates
     result = train_ppo(ppo)
     finish_policy(ctx, trunk, trunk_hash, accelerator, ("policy", "value"))
-    return policy_result(ctx, result.num_steps, result.stopped_because, value_started_from=value_start)
+    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, value_started_from=value_start)
 
 
 def check_shares(settings: PpoSettings, num_processes: int) -> None:

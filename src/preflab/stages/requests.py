@@ -32,7 +32,7 @@ def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
             PromptRecord.make(messages=(Message("user", p.text),), source=p.source) if chat and not p.messages else p
             for p in prompts
         ]
-        writer.check(asked)
+        writer.fit(asked)
         distinct = list({p.id: p for p in asked}.values())
         own = replace(writer, seed=derive_seed(seed, "revise", what))
         texts = {c.prompt_id: c.text for c in own.write(distinct, on_done)}

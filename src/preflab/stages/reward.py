@@ -43,7 +43,7 @@ def run(ctx: StageContext) -> StageResult:
     rankings = _rankings(base, data, settings, long)
     tested = _rankings(base, other, settings, long) if other else []
     long.check()
-    train, held_out = parted(rankings, held_out_prompts(data.asked, settings.held_out))
+    train, held_out = parted(list(map(_differing, rankings)), held_out_prompts(data.asked, settings.held_out))
     num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)
     rows = train_reward_model(
@@ -57,7 +57,7 @@ def run(ctx: StageContext) -> StageResult:
         name=ctx.name,
     )
     train = random.Random(derive_seed(ctx.seed, "report")).sample(train, min(len(train), MAX_TRAIN_RANKINGS))
-    parts = {"train": train, "held_out": held_out, "test": tested}
+    parts = {"train": train, "held_out": held_out, "test": list(map(_differing, tested))}
     budget = settings.optimiser.tokens_per_micro_batch
     raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
     reference = reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
@@ -70,12 +70,14 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(report, long.figures, long.said)
+    num_equal = sum(map(_num_equal, [*rankings, *tested]))
+    said = f"; {num_equal} pairs whose completions are the same to the model left out" if num_equal else ""
+    return _result(report, {**long.figures, "num_equal_pairs": float(num_equal)}, said + long.said)
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
-    """The preferences, tokenized, without pairs whose two completions are the same to the model."""
-    from preflab.rewards.rankings import make_rankings, same_text
+    """The preferences, tokenized, in the form that fits the model."""
+    from preflab.rewards.rankings import make_rankings
 
     rankings = make_rankings(
         data.preferences,
@@ -87,8 +89,18 @@ def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, 
         ties=settings.likelihood == "davidson",
     )
     cut = [(r, long.fitted(r.sequences, data.where(r.prompt_id))) for r in rankings]
-    fitting = [replace(ranking, sequences=sequences) for ranking, sequences in cut if sequences is not None]
-    return [replace(r, pairs=tuple(pair for pair in r.pairs if not same_text(r, pair))) for r in fitting]
+    return [replace(ranking, sequences=sequences) for ranking, sequences in cut if sequences is not None]
+
+
+def _differing(ranking: Ranking) -> Ranking:
+    """The ranking without pairs whose two completions are the same to the model: they would teach nothing."""
+    from preflab.rewards.rankings import same_text
+
+    return replace(ranking, pairs=tuple(pair for pair in ranking.pairs if not same_text(ranking, pair)))
+
+
+def _num_equal(ranking: Ranking) -> int:
+    return len(ranking.pairs) - len(_differing(ranking).pairs)
 
 
 def _report(

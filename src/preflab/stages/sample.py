@@ -9,11 +9,12 @@ sampled.jsonl     one row per prompt whose completions are in the workspace: {"p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab.errors import PreflabError
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
     from preflab.records import Completion, Prompt
     from preflab.training.protocols import Sampler
+    from preflab.training.too_long import LongRows
 
 VERSION = 1
 
@@ -36,9 +38,10 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
     done = {row["prompt_id"]: row for row in read_jsonl(ctx.folder / "sampled.jsonl")}
     missing = [prompt for prompt in prompts if prompt.id not in done]
+    said, figures = "", {}
     if missing:
         writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
-        writer.check(missing)
+        missing = writer.fit(missing)
         num = settings.num_completions
         with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
             for chunk in _chunks(missing, settings):
@@ -48,9 +51,10 @@ def run(ctx: StageContext) -> StageResult:
                     row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
                     append_jsonl(ctx.folder / "sampled.jsonl", row)
                     done[prompt.id] = row
-    rows = [done[prompt.id] for prompt in prompts]
+        said, figures = writer.long.said, writer.long.figures
+    rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
     write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])
-    return _result(rows, settings.num_completions)
+    return _result(rows, settings.num_completions, said, figures)
 
 
 @dataclass
@@ -63,6 +67,9 @@ class Writer:
     context_length: int | None
     settings: SampleSettings | BestOfNSettings
     seed: int
+    long: LongRows
+    ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Prompt id → its tokens, of the prompts that fit."""
 
     @classmethod
     def load(cls, ref: Path | str, settings: SampleSettings | BestOfNSettings, seed: int, dtype: str) -> Writer:
@@ -71,6 +78,7 @@ class Writer:
         from preflab.models.facts import model_facts, weights_hash
         from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
         from preflab.sampling.engine import TransformersEngine
+        from preflab.training.too_long import LongRows
 
         tokenizer = load_tokenizer(ref)
         model = load_causal_lm(ref, dtype=dtype).to(best_device())
@@ -78,18 +86,27 @@ class Writer:
         stops = settings.stop_token_ids or renderer.stop_token_ids
         engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=tokenizer)
         model_id = weights_hash(ref if Path(ref).is_dir() else model)
-        return cls(engine, renderer, model_id, context, settings, seed)
+        long = LongRows(context or 2**31, settings.too_long, room=settings.max_new_tokens)
+        return cls(engine, renderer, model_id, context, settings, seed, long)
 
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """Refuse, before anything is sampled, a prompt that leaves no room for its completion."""
-        from preflab.conversations.renderer import fitting_prompt_ids
+    def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """The prompts that leave room for their completions; the others are refused, cut or left out, as settings say.
 
-        fitting_prompt_ids(
+        Raises:
+            PreflabError: there are such prompts and they are refused, or nothing is left.
+        """
+        from preflab.conversations.fitting import fitting_prompts
+
+        found = fitting_prompts(
             self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
             context_length=self.context_length,
+            too_long=self.settings.too_long,
         )
+        self.long = found.long
+        self.ids |= {prompt.id: ids for prompt, ids in found.prompts}
+        return [prompt for prompt, _ in found.prompts]
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
@@ -98,8 +115,7 @@ class Writer:
         from preflab.training.protocols import SampleRequest
 
         wanted = [(prompt, index) for prompt in prompts for index in range(self.settings.num_completions)]
-        ids = {prompt.id: self.renderer.prompt_ids(prompt) for prompt in prompts}
-        requests = [SampleRequest(ids[p.id], request_seed(self.seed, p.id, index)) for p, index in wanted]
+        requests = [SampleRequest(self.ids[p.id], request_seed(self.seed, p.id, index)) for p, index in wanted]
         sampled = self.sampler.sample(requests, self.settings, on_done=on_done)
         return [
             Completion.make(
@@ -132,12 +148,17 @@ def _row(prompt: Prompt, completions: Sequence[Completion]) -> dict[str, Any]:
     }
 
 
-def _result(rows: Sequence[dict[str, Any]], num_completions: int) -> StageResult:
+def _result(
+    rows: Sequence[dict[str, Any]], num_completions: int, said: str, further: Mapping[str, float | str]
+) -> StageResult:
+    if not rows:
+        raise PreflabError("every prompt is too long", "prompts with room for completions", "lower max_new_tokens")
     num = len(rows) * num_completions
-    figures = {
+    figures: dict[str, float | str] = {
         "num_prompts": len(rows),
         "num_completions": num,
         "tokens_mean": sum(row["num_tokens"] for row in rows) / num,
         "stopped_share": sum(row["num_stopped"] for row in rows) / num,
+        **further,
     }
-    return StageResult(f"{len(rows)} prompts × {num_completions} completions", figures)
+    return StageResult(f"{len(rows)} prompts × {num_completions} completions{said}", figures)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from preflab.errors import PreflabError
 from preflab.settings.learning import TinySettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.data import Row
 
 VERSION = 1
 distributed = True
@@ -20,7 +21,7 @@ def run(ctx: StageContext) -> StageResult:
 
     settings: TinySettings = ctx.settings
     rows = ctx.data(settings.text)
-    texts = [str(row.column("text")) for row in rows]
+    texts = [_text(row) for row in rows]
     tokenizer = build_tokenizer(texts, context=settings.context)
     sequences = [
         Sequence((tokenizer.bos_token_id,), (*ids, tokenizer.eos_token_id))
@@ -54,3 +55,19 @@ def run(ctx: StageContext) -> StageResult:
         name=ctx.name,
     )
     return finish_model(ctx, trunk, accelerator, metrics)
+
+
+def _text(row: Row) -> str:
+    """The text of a row.
+
+    Raises:
+        PreflabError: it is something else, such as a conversation, whose Python form would be learned.
+    """
+    text = row.column("text")
+    if not isinstance(text, str):
+        raise PreflabError(
+            f"{row.source}: the column `text` holds {type(text).__name__}",
+            "text",
+            "write the row's text, or learn conversations with stage `sft`",
+        )
+    return text

@@ -27,6 +27,8 @@ class LongRows:
 
     max_tokens: int
     too_long: TooLong
+    room: int = 0
+    """Tokens that every row needs besides, such as those of a completion that is still to be written."""
     cut: Callable[[Sequence], Sequence] | None = None
     """How a row is cut where not only the prompt may lose its beginning."""
     found: list[tuple[str, int]] = field(default_factory=list)
@@ -36,7 +38,7 @@ class LongRows:
 
     def fitted(self, sequences: Seq[Sequence], where: str) -> tuple[Sequence, ...] | None:
         """The sequences of one row (the completions of one prompt) as they are used; None: the row is left out."""
-        longest = max(len(sequence) for sequence in sequences)
+        longest = max(len(sequence) for sequence in sequences) + self.room
         if longest <= self.max_tokens:
             return tuple(sequences)
         self.found.append((where, longest))
@@ -60,15 +62,22 @@ class LongRows:
             return
         where, length = self.hopeless[0]
         others = [place for place, _ in self.hopeless[1:]]
-        more = f" (and {len(others)} more rows: {_named(others)})" if others else ""
+        rows = "row" if len(others) == 1 else "rows"
+        more = f" (and {len(others)} more {rows}: {_named(others)})" if others else ""
         cut = self.too_long == "cut_prompt"
         alone = ", the completion alone too many" if cut else ""
+        others_too = "" if cut else " or cut_prompt"
+        if self.room:
+            raise PreflabError(
+                f"{where}: a prompt of {length - self.room} tokens and max_new_tokens {self.room}{more}",
+                f"together at most {self.max_tokens}, the model's context",
+                f"shorten the prompt or lower max_new_tokens, or set too_long: leave_out{others_too}",
+            )
         raise PreflabError(
             f"{where}: prompt and completion are {length} tokens{alone}{more}",
             f"at most {self.max_tokens} tokens",
-            "shorten or remove these rows, or set too_long: leave_out"
-            + ("" if cut else " or cut_prompt")
-            + "; raise max_tokens if the model's context allows it",
+            f"shorten or remove these rows, or set too_long: leave_out{others_too}; raise max_tokens if the model's "
+            "context allows it",
         )
 
     @property
@@ -79,7 +88,12 @@ class LongRows:
         done = "left out" if self.too_long == "leave_out" else "cut at the beginning"
         num = len(self.found)
         rows = "row" if num == 1 else "rows"
-        return f"; {num} {rows} longer than {self.max_tokens} tokens {done}: {_named([w for w, _ in self.found])}"
+        what = (
+            f"prompts without room for {self.room} tokens"
+            if self.room
+            else f"{rows} longer than {self.max_tokens} tokens"
+        )
+        return f"; {num} {what} {done}: {_named([place for place, _ in self.found])}"
 
     @property
     def figures(self) -> dict[str, float | str]:
