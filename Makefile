@@ -10,6 +10,9 @@ comma := ,
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # Arguments passed on: make demo ARGS="--seed 1 --folder preflab-demo-1", make test ARGS="tests/by_hand -x"
 ARGS :=
+# Test processes: JOBS=0 runs in one, for a debugger. The tests of a file stay together and share what it builds once.
+JOBS := 2
+PYTEST = $(OFFLINE) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # One thread: results are equal run after run, and two cores are not fought over.
 export OMP_NUM_THREADS := 1
@@ -49,13 +52,13 @@ demo: $(STAMP)  ## the whole loop on a tiny model of its own, with a report at t
 	$(OFFLINE) $(BIN)/preflab demo $(ARGS)
 
 test: $(STAMP)  ## the quick tests
-	$(OFFLINE) $(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 slow: $(STAMP)  ## the slow tests alone
-	$(OFFLINE) $(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 test-all: $(STAMP)  ## every test
-	$(OFFLINE) $(BIN)/python -m pytest -m 'slow or not slow' $(ARGS)
+	$(PYTEST) -m 'slow or not slow' $(ARGS)
 
 check: $(STAMP)  ## lint, format and types, without changing a file
 	$(BIN)/ruff check .
@@ -68,7 +71,7 @@ format: $(STAMP)  ## put the files into the common format
 
 docs: $(STAMP)  ## write docs/reference from the code, then test that all documentation agrees with it
 	$(OFFLINE) $(BIN)/python docs/generate.py
-	$(OFFLINE) $(BIN)/python -m pytest tests/docs $(ARGS)
+	$(PYTEST) tests/docs $(ARGS)
 
 bench: $(STAMP)  ## timings against the peers (see benchmarks/README.md)
 	$(OFFLINE) $(BIN)/python benchmarks/peers.py $(ARGS)
