@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -214,6 +215,7 @@ def test_the_templates_own_arguments_come_from_a_column() -> None:
 
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 CALL = Message("assistant", "", tool_calls=(ToolCall("weather", '{"city": "Rome", "now": true}', "c1"),))
+ASKS = Message("user", "What is the weather in Rome?")
 RESULT = Message("tool", "sunny", name="weather", tool_call_id="c1")
 WITH_TOOLS = "{% for t in tools or [] %}[tool {{ t.function.name }}]{% endfor %}" + str(BY_NAME["thinking"].template)
 
@@ -261,8 +263,12 @@ def test_a_template_that_wants_a_calls_arguments_as_text_gets_them_so() -> None:
         ((HI,), {"tools": TOOLS}, HELLO, "the tool weather"),
         ((HI, CALL, RESULT), {}, HELLO, "the call of weather"),
         ((HI,), {}, CALL, "the call of weather"),
+        ((ASKS,), {"tools": TOOLS}, HELLO, "the tool weather"),
+        ((ASKS, CALL, RESULT), {}, HELLO, "the call of weather"),
+        ((ASKS,), {}, CALL, "the call of weather"),
+        ((ASKS,), {}, replace(CALL, content="I ask the weather."), "the call of weather"),
     ],
-    ids=["tools", "a call in the prompt", "a call in the completion"],
+    ids=["tools", "a call in the prompt", "a call in the completion", *(["its word stands elsewhere"] * 4)],
 )
 def test_what_a_template_without_tools_would_drop_is_refused(
     messages: Any, columns: Any, answer: Message, what: str
@@ -272,6 +278,25 @@ def test_what_a_template_without_tools_would_drop_is_refused(
     prompt = Prompt.make(messages=messages, columns=columns, source="rows.jsonl, line 9")
     with pytest.raises(PreflabError, match=f"line 9: .*does not write {what}"):
         renderer.sequence(prompt, completion(prompt, answer))
+
+
+def test_a_turn_whose_words_stand_in_another_is_missed() -> None:
+    silent = str(BY_NAME["gemma"].template).replace("{{ raise_exception('System role not supported') }}", "")
+    silent = silent.replace("{% endif %}<start_of_turn>", "{% else %}<start_of_turn>", 1)
+    silent = silent.replace("<end_of_turn>\n{% endfor %}", "<end_of_turn>\n{% endif %}{% endfor %}")
+    renderer = renderer_of(replace(BY_NAME["gemma"], template=silent))
+    turns = (Message("system", "Be kind"), Message("user", "Be kind to me"))
+    with pytest.raises(PreflabError, match="line 4: .*does not write turn 1, the system's"):
+        renderer.prompt_ids(Prompt.make(messages=turns, source="rows.jsonl, line 4"))
+
+
+@pytest.mark.parametrize("prompt", [(HI,), (HI, CALL, RESULT)], ids=["completion", "prompt"])
+def test_a_template_that_writes_a_calls_name_alone_is_refused(prompt: tuple[Message, ...]) -> None:
+    nameless = WITH_TOOLS.replace("c.function.name + ' ' + (c.function.arguments | tojson)", "c.function.name")
+    renderer = renderer_of(tool_family(nameless))
+    asked = Prompt.make(messages=prompt, source="rows.jsonl, line 5")
+    with pytest.raises(PreflabError, match="line 5: .*does not write the arguments of the call of weather"):
+        renderer.sequence(asked, completion(asked, CALL if len(prompt) == 1 else HELLO))
 
 
 def test_a_call_that_comes_after_the_turns_end_is_refused() -> None:

@@ -41,5 +41,5 @@ def fitting_prompts(
         fitting = long.fitted([Sequence(renderer.prompt_ids(prompt), ())], where(prompt))
         if fitting is not None:
             found.append((prompt, fitting[0].prompt_ids))
-    long.check()
+    long.check(len(found))
     return FittingPrompts(found, long)

@@ -7,6 +7,7 @@ tokenized and decoded behind an anchor, a few characters whose own tokens are th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -53,8 +54,29 @@ class Joining:
         """
         if not self.is_exact:
             return self._apart(text)
-        first, both = self.ids(before), self.ids(before + text)
+        near = before[self._last_mark(before) :]
+        first, both = self.ids(near), self.ids(near + text)
         return both[len(first) :] if both[: len(first)] == first else self._anchored(self.anchor, text)
+
+    def verbatim(self, text: str) -> Ids:
+        """Tokens of a continuation in which the text of a special token is text as any other."""
+        start, both = (tuple(self._split(part)) for part in (self.anchor, self.anchor + text))
+        return both[len(start) :] if both[: len(start)] == start else tuple(self._split(text))
+
+    def _split(self, text: str) -> list[int]:
+        found: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return found
+
+    def _last_mark(self, text: str) -> int:
+        """Where the last special token of a text begins: what stands before it changes no token after it."""
+        found = self._ends_with_mark.match(text) if self._ends_with_mark else None
+        return found.start(1) if found else 0
+
+    @cached_property
+    def _ends_with_mark(self) -> re.Pattern[str] | None:
+        added = self.tokenizer.added_tokens_decoder.values()
+        marks = sorted((str(token) for token in added if token.special and not token.single_word), key=len)
+        return re.compile(f".*({'|'.join(map(re.escape, reversed(marks)))})", re.DOTALL) if marks else None
 
     def text(self, ids: Sequence[int], *, special: bool = False) -> str:
         """The text of tokens that continue something; `special` tokens are left out unless they are asked for."""

@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from preflab.conversations.joining import Ids, Joining, decode
-from preflab.conversations.template import Template, where
+from preflab.conversations.losses import Losses
+from preflab.conversations.template import MARK, Template, where
 from preflab.conversations.turn_ends import Frame, find_frame
 from preflab.conversations.turns import Turns
 from preflab.errors import PreflabError
@@ -33,19 +34,22 @@ class Renderer:
         tokenizer: the model's tokenizer.
         stops: tokens that stop the sampler, as the model's configuration names them; the tokenizer's end token and
             the ends of the template's turns join them.
+        instead: tokens that a recipe names as stops; the sampler then stops at these alone.
     """
 
-    def __init__(self, tokenizer: Any, stops: Seq[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, stops: Seq[int] = (), instead: Seq[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.template, self.joining = Template(tokenizer), Joining(tokenizer)
         own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         self.configured = tuple(sorted({*stops, *own}))
+        self.instead = tuple(instead)
+        self._losses = Losses(self.template)
         self._texts: dict[str, str] = {}
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any) -> Renderer:
+    def of(cls, model: Any, tokenizer: Any, instead: Seq[int] = ()) -> Renderer:
         """The renderer of a loaded model."""
-        return cls(tokenizer, stop_token_ids(model, tokenizer))
+        return cls(tokenizer, stop_token_ids(model, tokenizer), instead)
 
     @cached_property
     def frame(self) -> Frame | None:
@@ -57,11 +61,14 @@ class Renderer:
         """Tokens that end a completion: the configuration's, the tokenizer's, and the ends of the template's turns."""
         return self.frame.stop_ids if self.frame else self.configured
 
-    @property
+    def _ended(self, ids: Ids) -> bool:
+        return bool(ids) and (ids[-1] in self.stop_token_ids or ids[-1] in self.instead)
+
+    @cached_property
     def turns(self) -> Turns:
         """Turns of the assistant as the template writes them."""
         assert self.frame is not None
-        return Turns(self.template, self.joining, self.frame, self.stop_token_ids)
+        return Turns(self.template, self.joining, self.frame, self.frame.stop_ids, self._losses)
 
     def prompt_ids(self, prompt: Prompt) -> Ids:
         """What the model reads before it writes; no end token, and never two BOS.
@@ -113,6 +120,30 @@ class Renderer:
         written, mask = self.turns.several(prompt, self._opened(prompt), completion.spans)
         return TokenSequence(ids, written, mask)
 
+    def scored(self, prompt: Prompt, completion: Completion) -> TokenSequence:
+        """`sequence` of what a policy wrote, for whoever judges it: words that the template would refuse or change, and
+        words that spell a special token, stand letter for letter between what it writes around an answer."""
+        try:
+            return self.sequence(prompt, completion)
+        except PreflabError:
+            ids, ended = self.prompt_ids(prompt), completion.finish_reason != "length"
+            answers = bool(prompt.messages) and prompt.messages[-1].role != "assistant" and not completion.turns
+            written = self.turns.verbatim(completion.text, ended=ended) if answers and self.frame else None
+            if written is None:
+                raise
+            return TokenSequence(ids, written)
+
+    def answer_ids(self, prompt: Prompt, text: str) -> Ids:
+        """Tokens of an answer without thinking, its end left open; thinking that the template opens is closed first."""
+        if self.closes_thinking and prompt.messages:
+            return self.turns.without_thinking(self._opened(prompt), text)
+        return self.completion_ids(prompt, text, ended=False)
+
+    @property
+    def closes_thinking(self) -> bool:
+        """Whether `answer_ids` closes thinking that the generation prompt opens."""
+        return bool(self.frame and self.frame.opener)
+
     def dialogue(self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool]) -> TokenSequence:
         """A whole conversation in one sequence, of which the marked turns are learned, from the turn `first` on.
 
@@ -135,17 +166,21 @@ class Renderer:
         return decode(self.tokenizer, ids) if prompt is None else self.text(prompt, ids)
 
     def spells(self, prompt: Prompt, completion: Completion) -> bool:
-        """Whether a completion's token ids are this tokenizer's for its text."""
+        """Whether a completion's token ids are this tokenizer's for its text.
+
+        Records of earlier versions hold all that was sampled but for special tokens as their text.
+        """
         ids = completion.token_ids
-        known = bool(ids) and not completion.turns and max(ids) < len(self.tokenizer)
-        return known and self.text(prompt, ids) == completion.text
+        if not ids or completion.turns or max(ids) >= len(self.tokenizer):
+            return False
+        return completion.text in (self.text(prompt, ids), decode(self.tokenizer, ids))
 
     def closed(self, prompt: Prompt, ids: Ids) -> Ids:
         """Sampled tokens with the end that the template writes, whichever stop token the sampler drew.
 
         Reward models read completions so: text and tokens of one completion are the same to them.
         """
-        if not ids or ids[-1] not in self.stop_token_ids:
+        if not self._ended(ids):
             return ids
         if not prompt.messages or self.frame is None:
             return (*ids[:-1], self.end_id)
@@ -158,8 +193,8 @@ class Renderer:
         """
         ids = tuple(ids)
         if not prompt.messages or self.frame is None:
-            return self.joining.text(ids[:-1] if ids and ids[-1] in self.stop_token_ids else ids)
-        return self.turns.words(ids, continues=prompt.messages[-1].role == "assistant")
+            return self.joining.text(ids[:-1] if self._ended(ids) else ids)
+        return self.turns.words(ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant")
 
     @property
     def end_id(self) -> int:
@@ -186,37 +221,31 @@ class Renderer:
 
     def _opened_text(self, prompt: Prompt) -> str:
         """The conversation up to where the assistant speaks."""
-        from preflab.conversations.losses import refuse_lost_turns
-
         if prompt.messages[-1].role == "assistant":
             return self._continued_text(prompt)
         text = self.template.text(prompt.messages, prompt, opened=True)
-        refuse_lost_turns(self.template, prompt, text)
+        self._losses.refuse(prompt, prompt.messages, opened=True)
         return text + (self.frame.header if self.frame else "")
 
     def _continued_text(self, prompt: Prompt) -> str:
         """A conversation that ends within the assistant's turn, up to its last word."""
-        words = prompt.messages[-1].content
+        turn = prompt.messages[-1]
         if not prompt.columns.get("continue_final_message"):
             raise PreflabError(
                 f"{where(prompt)}: the conversation ends with the assistant's turn",
                 "a conversation that ends with the user's or a tool's turn",
                 "take the answer off, or set continue_final_message: true in the row if it is to be continued",
             )
-        text = self.template.text(prompt.messages, prompt, opened=False)
-        place = text.rfind(words.rstrip())
-        if place < 0:
+        marked = replace(turn, content=turn.content + MARK)
+        text = self.template.text([*prompt.messages[:-1], marked], prompt, opened=False).rpartition(MARK)[0]
+        if not text.endswith(turn.content.lstrip()):
             raise PreflabError(
                 f"{where(prompt)}: the chat template changes the assistant's turn that is to be continued",
                 "a template that writes it as it is",
                 "take the assistant's turn off the prompt",
             )
-        end = place + len(words.rstrip())
-        return (
-            text[: end + len(words) - len(words.rstrip())]
-            if text[end:].startswith(words[len(words.rstrip()) :])
-            else text[:end]
-        )
+        self._losses.refuse(prompt, prompt.messages, opened=False)
+        return text
 
     def _with_its_start(self, text: str) -> Ids:
         """Tokens of a text with the special ones that the tokenizer puts before it, without those it puts after it."""

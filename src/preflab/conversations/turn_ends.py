@@ -23,9 +23,18 @@ USER = Message("user", "a")
 ANSWER = Message("assistant", MARK)
 CALLING = Message("assistant", "", tool_calls=(ToolCall("probe", f'{{"mark": "{MARK}"}}'),))
 
-OPENING = r"<think(?:ing)?>|<seed:think>|\[THINK\]|<\|START_THINKING\|>|<\|inner_prefix\|>|<\|channel>thought"
-CLOSING = r"</think(?:ing)?>|</seed:think>|\[/THINK\]|<\|END_THINKING\|>|<\|inner_suffix\|>|<channel\|>"
-"""Tags around an assistant's thinking."""
+THINKING_TAGS = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|inner_prefix|>": "<|inner_suffix|>",
+    "<|channel>thought": "<channel|>",
+}
+"""What opens an assistant's thinking, and what closes it."""
+OPENING = "|".join(map(re.escape, THINKING_TAGS))
+CLOSING = "|".join(map(re.escape, THINKING_TAGS.values()))
 OPENS = re.compile(rf"({OPENING})\s*\Z")
 CLOSES = re.compile(rf"({CLOSING})\s*\Z")
 """How a generation prompt ends that opens thinking, or says that there is none."""

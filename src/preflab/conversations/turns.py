@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from preflab.conversations.joining import Ids, Joining
+from preflab.conversations.losses import Losses
 from preflab.conversations.template import MARK, Template, where
-from preflab.conversations.turn_ends import CLOSING, NO_THINKING, OPENING, Frame, continuation
+from preflab.conversations.turn_ends import CLOSING, NO_THINKING, OPENING, THINKING_TAGS, Frame, continuation
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, Span
 
 THOUGHT = re.compile(rf"\s*({OPENING})(.*?)({CLOSING})", re.DOTALL)
 """Thinking at the beginning of an answer: its opening tag, the thinking, its closing tag."""
+THINKS = re.compile(rf"\s*({OPENING})")
+"""Thinking that may have been cut before it was closed."""
 
 
 class Unstable(PreflabError):
@@ -33,10 +36,36 @@ class Turns:
     joining: Joining
     frame: Frame
     stops: tuple[int, ...]
+    losses: Losses
 
     def ids(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message, *, ended: bool = True) -> Ids:
-        """Tokens of a turn after `prefix`, the text of the turns `before` it up to where the assistant speaks."""
+        """Tokens of a turn after `prefix`, the text of the turns `before` it up to where the assistant speaks.
+
+        Of a turn that has not `ended` (it was cut by its length) what was written, without a mark of the turn's end.
+        """
+        thinking = "" if ended else self._cut_thinking(turn)
+        if thinking:
+            self._refuse_ends_inside(prompt, turn)
+            return self.joining.continued(prefix, thinking)
         return self._tokens(prompt, prefix, self.text(prompt, before, prefix, turn), turn, ended)
+
+    def _cut_thinking(self, turn: Message) -> str:
+        """What a turn holds that was cut while the assistant thought; "" for others."""
+        opener = self.frame.opener
+        words = turn.content
+        if turn.reasoning and not words.strip() and not turn.tool_calls:
+            words = (opener or "<think>\n") + turn.reasoning
+        if not self._knows_thinking or not THINKS.match(words) or THOUGHT.match(words):
+            return ""
+        return self._after_opener(words)
+
+    def _after_opener(self, words: str) -> str:
+        """An answer that thinks, without the opening tag that the generation prompt writes."""
+        opener = self.frame.opener
+        if not opener or not words.lstrip().startswith(opener.strip()):
+            return words
+        rest = words.lstrip()[len(opener.strip()) :]
+        return rest.removeprefix(opener[len(opener.rstrip()) :])
 
     def text(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str:
         """What stands after `prefix` when the assistant has spoken: lead, words, close, and what opens the next turn.
@@ -46,6 +75,7 @@ class Turns:
         """
         self._refuse_ends_inside(prompt, turn)
         whole = self.template.text([*before, turn], prompt, opened=False)
+        self.losses.refuse(prompt, [*before, turn], opened=False, since=len(before))
         text = continuation(prefix, whole)
         thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
         if text is None and not thinks:
@@ -58,11 +88,28 @@ class Turns:
     def _by_its_frame(self, turn: Message, whole: str) -> str | None:
         """A turn whose words the template writes as ever, while it changes turns before them (a system's turn that it
         writes only where the user's turn is the last)."""
-        words = turn.content.strip()
-        place = whole.rfind(words)
-        if self.frame.lead is None or turn.tool_calls or place < 0 or not whole.endswith(words + self.frame.rest):
+        written = turn.content.strip() + self.frame.rest
+        if self.frame.lead is None or turn.tool_calls or not whole.endswith(written):
             return None
-        return self.frame.lead + whole[place:]
+        return self.frame.lead + written
+
+    def verbatim(self, words: str, *, ended: bool) -> Ids | None:
+        """Words that a policy wrote, letter for letter between lead and close; None: no answer begins like this."""
+        begun = self._after_opener(words)
+        if self.frame.opener and begun == words:
+            return None
+        lead = "" if self.frame.opener else self.frame.lead
+        if lead is None:
+            return None
+        before = self.joining.continued("a", lead) if lead.strip() else ()
+        own = self.joining.verbatim(begun if lead.strip() else lead + begun)
+        return (*before, *own, *(self.close_ids if ended else ()))
+
+    def without_thinking(self, prefix: str, words: str) -> Ids:
+        """Tokens of an answer whose end is left open, and before which the thinking that `prefix` opens is closed."""
+        opener = self.frame.opener
+        closing = THINKING_TAGS[opener.strip()]
+        return self.joining.continued(prefix, f"{opener[len(opener.rstrip()) :]}{closing}\n\n{words}")
 
     def continuing(self, prompt: Prompt, prefix: str, turn: Message, *, ended: bool = True) -> Ids:
         """Tokens of the rest of an assistant's turn whose beginning ends the prompt."""
@@ -96,12 +143,13 @@ class Turns:
             Unstable: the template writes earlier turns anew, and that is refused.
         """
         turns = [span.message or Message(span.role, span.text) for span in spans]
-        if turns[-1].role != "assistant":
-            raise PreflabError(
-                f"{where(prompt)}: a completion that ends with the {turns[-1].role}'s turn",
-                "completions that end with the assistant's turn",
-                "take the last turns off",
-            )
+        for place, said, do in ((-1, "ends", "take the last turns off"), (0, "begins", "let the prompt end with them")):
+            if turns[place].role != "assistant":
+                raise PreflabError(
+                    f"{where(prompt)}: a completion that {said} with the {turns[place].role}'s turn",
+                    f"a completion that {said} with the assistant's turn",
+                    do,
+                )
         before, so_far, opened = [*prompt.messages], prefix, prefix
         ids: list[int] = []
         mask: list[bool] = []
@@ -109,6 +157,7 @@ class Turns:
             if turn.role == "assistant":
                 if number:
                     opened = self._opened(prompt, before)
+                    self.losses.refuse(prompt, before, opened=True, since=len(prompt.messages))
                     if in_one_piece and (self.frame.end_id is None or not opened.startswith(so_far)):
                         raise _unstable(prompt)
                     between = self._between(prompt, before, turns[:number], so_far, opened)
@@ -140,8 +189,7 @@ class Turns:
 
     def closed(self, ids: Ids) -> Ids:
         """Sampled tokens with the close of the template's turns instead of the stop token they end with."""
-        end = ids[-1]
-        if end not in self.frame.stop_ids or (self.frame.end_id is None and end == self.joining.tokenizer.eos_token_id):
+        if self.frame.end_id is None and ids[-1] == self.joining.tokenizer.eos_token_id:
             return ids
         close = self.close_ids
         body = ids[:-1]
@@ -158,9 +206,8 @@ class Turns:
             return (*self.joining.continued("a", self.frame.close), int(self.joining.tokenizer.eos_token_id))
         return self.joining.continued("a", self.frame.close)
 
-    def words(self, ids: Ids, *, continues: bool = False) -> str:
+    def words(self, ids: Ids, *, ended: bool, continues: bool = False) -> str:
         """The words of a sampled turn, without lead and close; thinking that the generation prompt opened is opened."""
-        ended = bool(ids) and ids[-1] in self.stops
         body = ids[:-1] if ended else ids
         own_lead = self.frame.lead or ""
         lead = self.joining.continued("a:", own_lead) if own_lead.strip() else ()
@@ -181,8 +228,7 @@ class Turns:
 
     def _tokens(self, prompt: Prompt, prefix: str, text: str, turn: Message, ended: bool) -> Ids:
         if not ended:
-            place = text.rfind(turn.content.strip()) + len(turn.content.strip())
-            return self.joining.continued(prefix, text[:place])
+            return self.joining.continued(prefix, self._without_end(text, turn))
         ids = self.joining.continued(prefix, text)
         end = next((place for place, token in enumerate(ids) if token in self.stops), None)
         if end is not None:
@@ -194,6 +240,16 @@ class Turns:
                 'add "eos_token" to tokenizer_config.json in the model folder',
             )
         return (*self.joining.continued(prefix, self.until_end(text)), int(self.joining.tokenizer.eos_token_id))
+
+    def _without_end(self, text: str, turn: Message) -> str:
+        """A turn's text up to where the assistant was cut; white space that the template took off is there again."""
+        body = self.until_end(text)
+        ends = [self.frame.close, *self._marks]
+        body = body.removesuffix(next((end for end in ends if end and body.endswith(end)), ""))
+        words = turn.content
+        if turn.tool_calls or body.endswith(words) or not body.endswith(words.rstrip()):
+            return body
+        return body + words[len(words.rstrip()) :]
 
     def until_end(self, text: str) -> str:
         """A turn's text up to its end, without what opens the next turn."""
@@ -230,10 +286,7 @@ class Turns:
         fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
         if turn.tool_calls or self.frame.closed or not fits:
             self._refuse_form(prompt, turn)
-        if opener:
-            words = words[len(opener.strip()) :]
-            words = words.lstrip("\n") if opener.endswith("\n") else words
-        return words + self.frame.rest
+        return self._after_opener(words) + self.frame.rest
 
     def _refuse_form(self, prompt: Prompt, turn: Message) -> None:
         thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
@@ -269,9 +322,11 @@ class Turns:
             )
 
     def _refuse_lost(self, prompt: Prompt, turn: Message, text: str) -> None:
+        """A turn of which part stands after its end, or was changed."""
         found = THOUGHT.match(turn.content)
         words = turn.content[found.end() :].strip() if found else turn.content.strip()
-        lost = [f"the call of {call.name}" for call in turn.tool_calls if call.name not in text]
+        besides = text.replace(words, "", 1) if words else text
+        lost = [f"the call of {call.name}" for call in turn.tool_calls if call.name not in besides]
         if words and words not in text:
             lost.insert(0, "all of the assistant's words")
         if lost:

@@ -87,7 +87,7 @@ class LocalJudge:
         # With its space after a text: to most tokenizers " A" and "A" are different tokens.
         answers = [label.strip() if chat else f" {label.strip()}" for label in labels]
         ids = self.renderer.prompt_ids(prompt)
-        return [TokenSequence(ids, self.renderer.completion_ids(prompt, a, ended=False)) for a in answers]
+        return [TokenSequence(ids, self.renderer.answer_ids(prompt, a)) for a in answers]
 
     def _label_logps(
         self, texts: Sequence[str], labels: Sequence[str], on_done: Callable[[int], None] | None

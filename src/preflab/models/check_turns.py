@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from preflab.conversations.renderer import Renderer
-from preflab.conversations.turn_ends import TOOL, Frame
+from preflab.conversations.turn_ends import THINKING_TAGS, TOOL, Frame
 from preflab.errors import PreflabError
 from preflab.models.check import CheckRow
 from preflab.records import Completion, Message, Prompt, ToolCall, spans_of_turns
@@ -59,9 +61,9 @@ def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
     """The token that the template writes after the assistant's words is learned, and the sampler stops at it."""
     prompt, _ = CONVERSATIONS[ONE]
     try:
-        last = renderer.completion_ids(prompt, "Hello")[-1]
+        last = renderer.completion_ids(prompt, _answer(renderer, "Hello"))[-1]
     except PreflabError as error:
-        return CheckRow("turn end", True, _short(error), "learned and stopped at", error.do)
+        return CheckRow("turn end", False, _short(error), "learned and stopped at", error.do)
     mark, *stops = renderer.tokenizer.convert_ids_to_tokens([last, *renderer.stop_token_ids])
     advice = ""
     if frame.end_id is None:
@@ -103,6 +105,7 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
 def _difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
     """ "" where ids equal the template's own up to the end of the turn, else what is different."""
     try:
+        answer = replace(answer, content=_answer(renderer, answer.content)) if answer.content else answer
         completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((answer,)))
         sequence = renderer.sequence(prompt, completion)
         own = renderer.joining.ids(renderer.template.text((*prompt.messages, answer), prompt, opened=False))
@@ -137,10 +140,17 @@ def _letters(name: str, prompt: Prompt, renderer: Renderer, advice: str) -> Chec
 
 
 def _comes_back(renderer: Renderer, prompt: Prompt, words: str) -> bool:
+    words = _answer(renderer, words) if prompt.messages else words
     try:
         return renderer.text(prompt, renderer.completion_ids(prompt, words)) == words
     except PreflabError:
         return False
+
+
+def _answer(renderer: Renderer, words: str) -> str:
+    """An answer as the model gives it: behind thinking, where its generation prompt opens that."""
+    opener = renderer.frame.opener if renderer.frame else ""
+    return f"{opener}Four legs.\n{THINKING_TAGS[opener.strip()]}\n\n{words}" if opener else words
 
 
 def _date(renderer: Renderer) -> CheckRow:

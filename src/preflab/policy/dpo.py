@@ -250,7 +250,9 @@ def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
 
 
 def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
-    """The same figures on groups the policy does not learn from."""
+    """The same figures on groups the policy does not learn from; none where nothing is held out."""
+    if not groups:
+        return {}
     weights, kl = Weights.of(groups), reference_point(run, groups)
     sequences = [sequence for group in groups for sequence in group.sequences]
     budget = run.settings.optimiser.tokens_per_micro_batch

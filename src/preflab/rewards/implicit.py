@@ -128,7 +128,7 @@ class ImplicitScorer:
     def _sequence(self, item: ScoringItem) -> TokenSequence:
         if self.takes_tokens and item.completion_ids:
             return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
-        return self.encoder(item.prompt, item.completion)
+        return self.encoder.of_policy(item.prompt, item.completion)
 
 
 def _reference(folder: Path, card: ImplicitCard, dtype: str) -> Any:

@@ -95,6 +95,12 @@ class Encoder:
             return self._framed(prompt, completion.text)
         return self.fitted(self.renderer.sequence(prompt, completion))
 
+    def of_policy(self, prompt: Prompt, completion: Completion) -> Sequence:
+        """The sequence of what a policy wrote; words that the chat template would refuse stand as they are."""
+        if not self.causal:
+            return self._framed(prompt, completion.text)
+        return self.fitted(self.renderer.scored(prompt, completion))
+
     def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
         """The sequence of a completion that was sampled with this tokenizer, its end as text would have it."""
         return self.fitted(Sequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from preflab.labelers.endpoint import Usage
     from preflab.labelers.questions import Wording
 
-VERSION = 1
+VERSION = 2
 
 FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl", "usage.json"
 

@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from preflab.errors import PreflabError
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.training.protocols import Scorer
 
-VERSION = 1
+VERSION = 2
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -39,7 +38,7 @@ def run(ctx: StageContext) -> StageResult:
     said, further = "", {}
     if missing:
         writer, scorer = _writer_and_scorer(ctx)
-        missing = writer.fit(missing)
+        missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
         said, further = writer.long.said, writer.long.figures
         num = settings.num_completions
         size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // num)
@@ -55,8 +54,6 @@ def run(ctx: StageContext) -> StageResult:
                     append_jsonl(ctx.folder / "chosen.jsonl", done[prompt.id])
     prompts = [prompt for prompt in prompts if prompt.id in done]
     rows = [done[prompt.id] for prompt in prompts]
-    if not rows:
-        raise PreflabError("every prompt is too long", "prompts with room for completions", "lower max_new_tokens")
     kept = [row["kept"] for row in rows]
     write_json(ctx.folder / "completions.json", kept)
     texts = {completion.id: completion.text for completion in ctx.workspace.completions(kept)}

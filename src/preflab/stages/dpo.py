@@ -174,7 +174,7 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     prompts = list(dict.fromkeys(group.sequences[0].prompt_ids for group in groups))
     most = settings.watch.decoding.max_new_tokens
     fitting = [ids for ids in prompts if len(ids) + most <= context]
-    if settings.watch.num_samples and not fitting:
+    if settings.watch.num_samples and prompts and not fitting:
         raise PreflabError(
             f"held-out prompts of {min(map(len, prompts))} tokens or more and watch.decoding.max_new_tokens {most}",
             f"together at most {context}, for samples to be watched",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from preflab.records import Evaluation, Prompt
     from preflab.stages.evaluated import Written
 
-VERSION = 1
+VERSION = 2
 
 
 def run(ctx: StageContext) -> StageResult:

@@ -58,13 +58,15 @@ class Loaded:
     ) -> tuple[list[Completion], list[TokenSequence]]:
         """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
         facts = model_facts(self.model, self.tokenizer)
-        renderer = Renderer.of(self.model, self.tokenizer)
+        renderer = Renderer.of(self.model, self.tokenizer, decoding.stop_token_ids)
         fitting = fitting_prompts(
             renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=facts.context_length
         )
-        stops = decoding.stop_token_ids or renderer.stop_token_ids
         engine = TransformersEngine(
-            self.model, pad_id=self.tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=self.tokenizer
+            self.model,
+            pad_id=self.tokenizer.pad_token_id,
+            stop_token_ids=renderer.stop_token_ids,
+            tokenizer=self.tokenizer,
         )
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
         seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]

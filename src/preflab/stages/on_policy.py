@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.errors import PreflabError
 from preflab.stages.base import StageContext, StageResult
 
 if TYPE_CHECKING:
@@ -57,11 +56,11 @@ def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
     from preflab.sampling.engine import TransformersEngine
 
     policy = trunk.language_model("policy")
-    renderer = Renderer.of(policy, trunk.tokenizer)
+    renderer = Renderer.of(policy, trunk.tokenizer, ctx.settings.decoding.stop_token_ids)
     engine = TransformersEngine(
         policy,
         pad_id=trunk.pad_id,
-        stop_token_ids=ctx.settings.decoding.stop_token_ids or renderer.stop_token_ids,
+        stop_token_ids=renderer.stop_token_ids,
         tokenizer=trunk.tokenizer,
         role=functools.partial(trunk.role, "policy"),
         keep_states=trunk.plain_because is None,
@@ -104,18 +103,13 @@ def prompts_to_learn_from(
     from preflab.conversations.fitting import fitting_prompts
     from preflab.models.facts import model_facts
 
-    found = fitting_prompts(
+    return fitting_prompts(
         writing.renderer,
         ctx.prompts(name)[:num],
         max_new_tokens=ctx.settings.decoding.max_new_tokens,
         context_length=model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length,
         too_long=ctx.settings.too_long,
     )
-    if not found.prompts:
-        raise PreflabError(
-            f"{name}: every prompt is too long", "prompts with room for their completions", "lower max_new_tokens"
-        )
-    return found
 
 
 def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Callable[[], tuple[float, float]] | None:

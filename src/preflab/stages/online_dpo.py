@@ -18,7 +18,7 @@ from preflab.stages.on_policy import (
     prompts_to_learn_from,
 )
 
-VERSION = 1
+VERSION = 2
 distributed = True
 resumable = ("num_steps",)
 

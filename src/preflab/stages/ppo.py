@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
     from preflab.rewards.combine import WeightedSum
 
-VERSION = 1
+VERSION = 2
 distributed = True
 resumable = ("num_steps",)
 

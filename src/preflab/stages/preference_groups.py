@@ -55,15 +55,20 @@ def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *
     )
     long = LongRows(max_tokens, settings.too_long)
     fitting = [(_fitted(r, data, long), p) for r, p in zip(rankings, data.preferences, strict=True)]
-    long.check()
     kept = [(ranking, preference) for ranking, preference in fitting if ranking is not None]
+    long.check(len(kept))
     num_equal = sum(_num_equal(ranking) for ranking, _ in kept) if settings.learns_pairs else 0
     made = [_group(ranking, preference, settings) for ranking, preference in kept]
     groups = [only_used(group) for group in made if group.pairs or group.verdicts]
     _refuse_nothing(groups, data, num_equal, settings)
     _refuse_empty(groups, data)
-    asked = [data.prompts[group.prompt_id] for group in groups]
-    train, held_out = parted(groups, held_out_prompts(asked, settings.held_out))
+    train, held_out = parted(groups, held_out_prompts(data.asked, settings.held_out))
+    if not train:
+        raise PreflabError(
+            f"{data.name}: all {len(held_out)} groups to learn from are about held-out prompts",
+            "groups on both sides",
+            "collect preferences about more prompts, lower held_out, or set it to 0",
+        )
     if settings.learns_verdicts:
         train, held_out = with_mismatched(train), with_mismatched(held_out)
     return FoundGroups(train, held_out, num_equal, long)

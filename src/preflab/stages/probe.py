@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from preflab.stages.data import Row
     from preflab.stages.evaluated import Loaded
 
-VERSION = 1
+VERSION = 2
 LABELS = {"safe": True, "unsafe": False}
 
 
@@ -116,7 +116,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
         asked = (plain, told(plain, opinion, row["wrong"]))
         pairs = [(prompt, row[name]) for prompt in asked for name in ("right", "wrong")]
         for column, (prompt, answer) in zip(columns, pairs, strict=True):
-            ids = renderer.completion_ids(prompt, answer, ended=False)
+            ids = renderer.answer_ids(prompt, answer)
             column.append(TokenSequence(renderer.prompt_ids(prompt), ids))
     trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",))
     found = completion_logps(trunk, [sequence for column in columns for sequence in column])

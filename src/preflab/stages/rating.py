@@ -41,9 +41,10 @@ def run(ctx: StageContext) -> StageResult:
     criteria = criteria_of(data.preferences, settings.criteria)
     base = RewardBase.load(ctx)
     long = base.long_rows(settings.too_long)
-    train, held_out = parted(_rows(base, data, criteria, long), held_out_prompts(data.asked, settings.held_out))
+    rated = _rows(base, data, criteria, long)
+    train, held_out = parted(rated, held_out_prompts(data.asked, settings.held_out))
     parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria, long) if other else []}
-    long.check()
+    long.check(len(rated))
     scales = scales_of(train, list(criteria))
     accelerator = accelerator_for(ctx, settings.run)
     heads = train_on_ratings(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.stages.sample import Writer
 
-VERSION = 1
+VERSION = 2
 
 REVISIONS, DEMONSTRATIONS = "revisions.jsonl", "demonstrations.jsonl"
 PROMPTS_AT_ONCE = 256

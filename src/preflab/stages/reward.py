@@ -42,7 +42,7 @@ def run(ctx: StageContext) -> StageResult:
     long = base.long_rows(settings.too_long)
     rankings = _rankings(base, data, settings, long)
     tested = _rankings(base, other, settings, long) if other else []
-    long.check()
+    long.check(len(rankings))
     train, held_out = parted(list(map(_differing, rankings)), held_out_prompts(data.asked, settings.held_out))
     num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)

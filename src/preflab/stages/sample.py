@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.errors import PreflabError
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from preflab.training.protocols import Sampler
     from preflab.training.too_long import LongRows
 
-VERSION = 1
+VERSION = 2
 
 BATCHES_PER_CHUNK = 4
 
@@ -41,7 +40,7 @@ def run(ctx: StageContext) -> StageResult:
     said, figures = "", {}
     if missing:
         writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
-        missing = writer.fit(missing)
+        missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
         num = settings.num_completions
         with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
             for chunk in _chunks(missing, settings):
@@ -82,8 +81,8 @@ class Writer:
 
         tokenizer = load_tokenizer(ref)
         model = load_causal_lm(ref, dtype=dtype).to(best_device())
-        renderer, context = Renderer.of(model, tokenizer), model_facts(model, tokenizer).context_length
-        stops = settings.stop_token_ids or renderer.stop_token_ids
+        renderer = Renderer.of(model, tokenizer, settings.stop_token_ids)
+        context, stops = model_facts(model, tokenizer).context_length, renderer.stop_token_ids
         engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=tokenizer)
         model_id = weights_hash(ref if Path(ref).is_dir() else model)
         long = LongRows(context or 2**31, settings.too_long, room=settings.max_new_tokens)
@@ -151,8 +150,6 @@ def _row(prompt: Prompt, completions: Sequence[Completion]) -> dict[str, Any]:
 def _result(
     rows: Sequence[dict[str, Any]], num_completions: int, said: str, further: Mapping[str, float | str]
 ) -> StageResult:
-    if not rows:
-        raise PreflabError("every prompt is too long", "prompts with room for completions", "lower max_new_tokens")
     num = len(rows) * num_completions
     figures: dict[str, float | str] = {
         "num_prompts": len(rows),

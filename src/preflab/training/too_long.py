@@ -52,12 +52,22 @@ class LongRows:
             return None
         return tuple(replace(s, prompt_ids=s.prompt_ids[:1] + s.prompt_ids[1 + surplus :]) for s in sequences)
 
-    def check(self) -> None:
+    def check(self, num_fitting: int) -> None:
         """Refuse what does not fit, once all rows have been seen.
 
+        Args:
+            num_fitting: rows that do.
+
         Raises:
-            PreflabError: the longest row by its line, and how many more there are.
+            PreflabError: there are such rows; the first ones are named, the others counted. Or nothing is left.
         """
+        if self.found and not num_fitting and not self.hopeless:
+            raise PreflabError(
+                f"no row fits: {self.found[0][0]} is {self.found[0][1] - self.max_tokens} tokens too long",
+                "rows that fit",
+                "raise max_tokens if the model's context allows it, lower max_new_tokens where completions are "
+                "written, or set too_long: cut_prompt",
+            )
         if not self.hopeless:
             return
         where, length = self.hopeless[0]
