@@ -11,7 +11,6 @@ import torch
 
 from preflab.errors import PreflabError
 from preflab.sampling.engine import TransformersEngine
-from preflab.sampling.passes import CachedPass, PlainPass
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.protocols import SampledCompletion, SampleRequest
 from tiny_models import VOCABULARY, tiny_model
@@ -84,13 +83,16 @@ def test_states_are_kept_only_when_asked_for_and_while_they_are_few(monkeypatch:
     assert not model.get_output_embeddings()._forward_pre_hooks
 
 
-def test_which_models_need_the_slow_way(caplog: pytest.LogCaptureFixture) -> None:
-    ways = {}
-    for kind in KINDS:
-        with_cache = engine(tiny_model(kind))
-        with_cache.sample(REQUESTS[:1], DecodingSettings(max_new_tokens=1))
-        ways[kind] = type(with_cache._pass)
-    assert ways == dict.fromkeys(KINDS, CachedPass) | {"mamba": PlainPass}
+def test_decode_path_is_said_and_a_slow_one_warned_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert engine(tiny_model("llama")).decode_path == "cache"
+    assert engine(tiny_model("mamba")).decode_path == "cache with states, model's own mask"
+    assert not caplog.text
+    monkeypatch.setattr("preflab.sampling.fitting.reproduces", lambda way, model: False)
+    slow = engine(tiny_model("mamba"))
+    slow.sample(REQUESTS[:1], DecodingSettings(max_new_tokens=1))
+    assert slow.decode_path == "plain"
     assert "MambaForCausalLM does not work with preflab's cache" in caplog.text
 
 

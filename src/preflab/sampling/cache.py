@@ -1,11 +1,23 @@
-"""The key–value cache of the decode loop: room for what is to come, rows shared, moved and dropped in place."""
+"""The cache of the decode loop: room for what is to come, rows shared, moved and dropped.
+
+Keys and values lie in preflab's own layers, which grow in place. What else a model keeps between tokens (the states of
+recurrent and convolutional layers, compressed or indexed keys) stays in the layers that transformers makes for it, and
+its rows are moved here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM = 256  # tokens by which a layer grows
+
+ROW_DIMENSION = {"indexer_position_ids": 1}
+"""Where a tensor of a cache has its rows, if not in its first dimension."""
 
 
 class RowLayer(CacheLayerMixin):
@@ -54,8 +66,15 @@ class RowLayer(CacheLayerMixin):
         new[:, :, : self.num_tokens] = old if rows is None else old[rows]
         return new
 
+    def expand(self, rows: torch.Tensor) -> None:
+        """Row i becomes a copy of row rows[i]."""
+        if self.is_initialized:
+            self.make_room(self.num_tokens, rows)
+
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
         """Write rows `sources` over rows `targets` and keep the first `num_rows`."""
+        if not self.is_initialized:
+            return
         for states in (self.keys, self.values):
             states[targets, :, : self.num_tokens] = states[sources, :, : self.num_tokens]
         self.num_rows = num_rows
@@ -74,19 +93,98 @@ class RowLayer(CacheLayerMixin):
 
 
 class RowCache(Cache):
-    """One `RowLayer` per layer, made as the model asks for them."""
+    """A `RowLayer` wherever a model keeps keys and values alone, transformers' own layer for anything else.
 
-    def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=RowLayer)
+    Args:
+        config: the model's configuration, which says what each layer keeps; None, or one that transformers cannot
+            read layers from: keys and values in all of them.
+    """
 
-    def expand(self, rows: torch.Tensor) -> None:
-        """Row i becomes a copy of row rows[i]: a prompt's prefill shared by its completions."""
+    def __init__(self, config: Any = None) -> None:
+        layers = _layers(config)
+        if all(isinstance(layer, RowLayer) for layer in layers):
+            super().__init__(layer_class_to_replicate=RowLayer)  # made as the model asks for them
+        else:
+            super().__init__(layers=layers)
+        self.num_rows = 0
+
+    @property
+    def has_states(self) -> bool:
+        """Whether some layers keep something else than keys and values of every token."""
+        return any(not isinstance(layer, RowLayer) for layer in self.layers)
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether some layers keep keys and values: a model of recurrent layers alone takes no mask while it writes."""
+        return not self.layers or any(isinstance(layer, CacheLayerMixin) for layer in self.layers)
+
+    def expand(self, rows: torch.Tensor, num_rows: int) -> None:
+        """Row i becomes a copy of row rows[i] of the `num_rows`: a prompt's prefill shared by its completions."""
         for layer in self.layers:
-            if layer.is_initialized:
-                layer.make_room(layer.num_tokens, rows)
+            if isinstance(layer, RowLayer):
+                layer.expand(rows)
+            else:
+                select_rows(layer, rows, num_rows)
+        self.num_rows = len(rows)
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
         """See `RowLayer.move_rows`."""
         for layer in self.layers:
-            if layer.is_initialized:
+            if isinstance(layer, RowLayer):
                 layer.move_rows(sources, targets, num_rows)
+            else:
+                select_rows(layer, moved_places(sources, targets, num_rows), self.num_rows)
+        self.num_rows = num_rows
+
+
+def _layers(config: Any) -> Sequence[Any]:
+    """What transformers keeps for each layer, with preflab's own layers for keys and values of every token."""
+    if config is None:
+        return []
+    try:
+        made = DynamicCache(config=config).layers
+    except (TypeError, ValueError, AttributeError, KeyError):
+        return []
+    return [RowLayer() if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else layer for layer in made]
+
+
+def moved_places(sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """(num_rows,) the row that each of the first rows is taken from once `sources` stand in the places `targets`."""
+    places = torch.arange(num_rows, device=sources.device)
+    places[targets] = sources
+    return places
+
+
+def select_rows(holder: Any, rows: torch.Tensor, num_rows: int) -> Any:
+    """What holds states of `num_rows` rows, with row rows[i] in place of row i; objects and dictionaries are changed.
+
+    Walks through lists, dictionaries and transformers' own objects. Tensors of fewer than two dimensions are counters.
+
+    Raises:
+        ValueError: a tensor has another number of rows, so that nobody can say what it holds.
+    """
+    if isinstance(holder, torch.Tensor):
+        return _selected(holder, rows, num_rows, 0)
+    if isinstance(holder, list | tuple):
+        return type(holder)(select_rows(one, rows, num_rows) for one in holder)
+    content = holder if isinstance(holder, dict) else _attributes(holder)
+    for name, value in content.items():
+        if isinstance(value, torch.Tensor):
+            content[name] = _selected(value, rows, num_rows, ROW_DIMENSION.get(name, 0))
+        else:
+            content[name] = select_rows(value, rows, num_rows)
+    return holder
+
+
+def _attributes(holder: Any) -> dict[Any, Any]:
+    """The attributes of a cache or of one of its layers; none of anything else, a model's weights above all."""
+    known = type(holder).__module__.startswith(("transformers.cache_utils", "transformers.models."))
+    return vars(holder) if known and not isinstance(holder, PreTrainedConfig | torch.nn.Module) else {}
+
+
+def _selected(states: torch.Tensor, rows: torch.Tensor, num_rows: int, dimension: int) -> torch.Tensor:
+    if states.ndim < 2:
+        return states
+    if states.shape[dimension] != num_rows:
+        raise ValueError(f"a state of shape {tuple(states.shape)} does not hold {num_rows} rows")
+    return states.index_select(dimension, rows)

@@ -14,9 +14,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preflab.errors import PreflabError
 from preflab.models.packed import packed_linear
 from preflab.sampling.draw import draw, exact_dtype
-from preflab.sampling.passes import Pass, fitting_pass, moved
+from preflab.sampling.fitting import fitting_pass
+from preflab.sampling.passes import Pass, moved
 from preflab.sampling.requests import uniforms
 from preflab.sampling.stops import StopStrings, stop_table
+from preflab.sampling.time_steps import limited_time_steps
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.protocols import SampledCompletion, SampleRequest
 
@@ -80,7 +82,7 @@ class TransformersEngine:
         strings = StopStrings(self.tokenizer, decoding.stop_strings)
         found: dict[int, SampledCompletion] = {}
         head = packed_linear(self.model.get_output_embeddings(), min(len(requests), decoding.max_batch_rows))
-        with _evaluating(self.model), self.role(), torch.inference_mode(), head:
+        with _decoding(self.model), self.role(), head:
             self._pass = self._pass or fitting_pass(self.model, self.pad_id)
             for batch in _batches(requests, decoding.max_batch_rows, mixed_lengths=self._pass.pads):
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
@@ -89,6 +91,14 @@ class TransformersEngine:
                 found.update(zip(batch, rows.completions(version), strict=True))
             self._pass.release()
         return [found[i] for i in range(len(requests))]
+
+    @property
+    def decode_path(self) -> str:
+        """How the model is fed, found out where that is not known yet: see the passes of `sampling.passes`."""
+        if self._pass is None:
+            with _decoding(self.model), self.role():
+                self._pass = fitting_pass(self.model, self.pad_id)
+        return self._pass.name
 
     @contextmanager
     def _watching(self, rows: _Rows, num_requests: int) -> Iterator[None]:
@@ -236,12 +246,13 @@ def _batches(requests: Sequence[SampleRequest], max_rows: int, *, mixed_lengths:
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout; every module's mode comes back."""
+def _decoding(model: PreTrainedModel) -> Iterator[None]:
+    """Without dropout and gradients, time steps within their limits; every module's mode comes back."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        yield
+        with torch.inference_mode(), limited_time_steps(model):
+            yield
     finally:
         for module in training:
             module.training = True

@@ -1,36 +1,52 @@
-"""Forward passes of the decode loop: how a model is fed, found out once per model by comparing logits.
+"""Forward passes of the decode loop: how a model is fed, token by token.
 
-Three ways, the first that reproduces the model's own uncached logits is used: with preflab's cache and a mask made
-here; with the cache and the model's own mask; without a cache, every step from the start (slow, and said so).
-U distinct prompts, B rows, P longest prompt, V vocabulary.
+U distinct prompts, B rows, P longest prompt, V vocabulary. `sampling.fitting` finds out which way suits a model.
 """
 
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedModel
 
-from preflab.sampling.cache import RowCache
+from preflab.sampling.cache import RowCache, moved_places, select_rows
 
-logger = logging.getLogger(__name__)
+Mask = Literal["ready-made", "own", "none"]
+"""Made here for all layers alike; made by the model, layer by layer, from which tokens are real; not needed."""
 
-# What a model raises when it cannot be fed in a way: a cache it does not know, an argument it does not take.
-UNFIT = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError, AssertionError)
+CACHE_ARGUMENTS = ("past_key_values", "cache_params", "state")
+"""What models call the cache they take and give back."""
+
+MODULE_STATES = ("conv1d_state", "recurrent_states")
+"""Attributes in which a module itself keeps its state between tokens (RecurrentGemma)."""
 
 
 class CachedPass:
-    """Prefill and single steps with a `RowCache`; prompts are left-padded, so that all end in the last column."""
+    """Prefill and single steps with a `RowCache`; prompts are left-padded, so that all end in the last column.
 
-    pads = True
+    Args:
+        model: the language model.
+        pad_id: fills the left of shorter prompts.
+        mask: how the model is told which tokens are real; "none": prompts of one batch have one length.
+    """
 
-    def __init__(self, model: PreTrainedModel, pad_id: int, *, own_mask: bool) -> None:
-        self.model, self.pad_id, self.own_mask = model, pad_id, own_mask
+    def __init__(self, model: PreTrainedModel, pad_id: int, mask: Mask) -> None:
+        self.model, self.pad_id, self.mask = model, pad_id, mask
+        self.pads = mask != "none"
         self.takes = set(inspect.signature(model.forward).parameters)
+        self.argument = cache_argument(model)
+        self.stateful = [m for m in model.modules() if any(hasattr(m, name) for name in MODULE_STATES)]
+        self.cache = RowCache()
+
+    @property
+    def name(self) -> str:
+        """`cache`, `cache with states`, and what the rows of a batch need."""
+        needs = {"ready-made": "", "own": ", model's own mask", "none": ", equal lengths"}[self.mask]
+        has_states = self.stateful or RowCache(self.model.config).has_states
+        return ("cache with states" if has_states else "cache") + needs
 
     def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
         """(B, V) logits after the prompts; row b continues prompts[rows[b]]."""
@@ -40,10 +56,12 @@ class CachedPass:
         ids = [(self.pad_id,) * (width - len(prompt)) + prompt for prompt in prompts]
         self.padding = width - lengths
         self.padded = bool(self.padding.any())
-        self.cache = RowCache()
+        self.cache, self.num_seen = RowCache(self.model.config), 0
+        self._forget_module_states()
         positions = (torch.arange(width, device=device) - self.padding[:, None]).clamp_min(0)
         logits = self._forward(torch.tensor(ids, device=device), positions)
-        self.cache.expand(rows)
+        self.cache.expand(rows, len(prompts))
+        self._move_module_states(rows, len(prompts))
         self.padding, self.next_positions = self.padding[rows], lengths[rows]
         return logits[rows]
 
@@ -55,6 +73,7 @@ class CachedPass:
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
         """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+        self._move_module_states(moved_places(sources, targets, num_rows), len(self.padding))
         self.cache.move_rows(sources, targets, num_rows)
         self.padding = moved(self.padding, sources, targets, num_rows)
         self.next_positions = moved(self.next_positions, sources, targets, num_rows)
@@ -62,10 +81,13 @@ class CachedPass:
     def release(self) -> None:
         """Let go of the cache: a loop that learns between two samplings needs the memory."""
         self.cache = RowCache()
+        self._forget_module_states()
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        arguments: dict[str, Any] = {"input_ids": ids, "past_key_values": self.cache, "use_cache": True}
-        if self.padded:
+        arguments: dict[str, Any] = {"input_ids": ids, self.argument: self.cache, "use_cache": True}
+        writes = self.num_seen > 0
+        self.num_seen += ids.shape[1]
+        if self.padded and (self.cache.has_keys or not writes):
             arguments["attention_mask"] = self._mask(ids.shape[1])
         if "position_ids" in self.takes:
             arguments["position_ids"] = positions
@@ -76,22 +98,89 @@ class CachedPass:
     def _mask(self, num_new: int) -> torch.Tensor:
         """(B, keys) for the model to make its own of, or ready-made (B, 1, new, keys): True = may be looked at."""
         device = self.padding.device
-        num_keys = self.cache.get_seq_length() + num_new
-        keys = torch.arange(num_keys, device=device)
+        keys = torch.arange(self.num_seen, device=device)
         real = keys >= self.padding[:, None]
-        if not self.own_mask:
+        if self.mask != "ready-made":
             return real.long()
         if num_new == 1:
             return real[:, None, None]
-        queries = torch.arange(num_keys - num_new, num_keys, device=device)
+        queries = torch.arange(self.num_seen - num_new, self.num_seen, device=device)
         # A padding token looks at itself, so that no row of the softmax is empty.
         return ((keys <= queries[:, None]) & real[:, None] | (keys == queries[:, None]))[:, None]
+
+    def _forget_module_states(self) -> None:
+        for module in self.stateful:
+            for name in MODULE_STATES:
+                if hasattr(module, name):
+                    setattr(module, name, None)
+
+    def _move_module_states(self, rows: torch.Tensor, num_rows: int) -> None:
+        for module in self.stateful:
+            for name in MODULE_STATES:
+                if isinstance(state := getattr(module, name, None), torch.Tensor):
+                    setattr(module, name, select_rows(state, rows, num_rows))
+
+
+class OwnCachePass:
+    """Prefill and single steps with the cache that a model makes for itself, for prompts of one length."""
+
+    pads = False
+    name = "model's own cache, equal lengths"
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model, self.argument = model, cache_argument(model)
+        self.takes = set(inspect.signature(model.forward).parameters)
+        self.cache: Any = None
+
+    def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
+        """(B, V) logits after prompts of one length; row b continues prompts[rows[b]].
+
+        Raises:
+            ValueError: the model gives no cache back.
+        """
+        self.cache, self.num_rows, self.num_seen = None, len(prompts), 0
+        logits = self._forward(torch.tensor(prompts, device=rows.device))
+        self._select(rows)
+        return logits[rows]
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, V) logits after one more token (B,) per row."""
+        return self._forward(tokens[:, None])
+
+    def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
+        """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+        self._select(moved_places(sources, targets, num_rows))
+
+    def release(self) -> None:
+        """Let go of the cache."""
+        self.cache = None
+
+    def _select(self, rows: torch.Tensor) -> None:
+        self.cache = select_rows(self.cache, rows, self.num_rows)
+        self.num_rows = len(rows)
+
+    def _forward(self, ids: torch.Tensor) -> torch.Tensor:
+        arguments: dict[str, Any] = {"input_ids": ids, "use_cache": True}
+        if self.cache is not None:
+            arguments[self.argument] = self.cache
+        end = self.num_seen + ids.shape[1]
+        if "position_ids" in self.takes:
+            arguments["position_ids"] = torch.arange(self.num_seen, end, device=ids.device)[None]
+        if "logits_to_keep" in self.takes:
+            arguments["logits_to_keep"] = 1
+        self.num_seen = end
+        output = self.model(**arguments)
+        self.cache = getattr(output, self.argument, None)
+        if self.cache is None:
+            raise ValueError(f"{type(self.model).__name__} gives no {self.argument} back")
+        return output.logits[:, -1]
 
 
 class PlainPass:
     """The whole sequence at every step, without cache, padding or mask: right for any causal model."""
 
     pads = False
+    name = "plain"
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
@@ -120,56 +209,17 @@ class PlainPass:
         return self.model(input_ids=self.ids, use_cache=False).logits[:, -1]
 
 
+Pass = CachedPass | OwnCachePass | PlainPass
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """What this model calls its cache."""
+    takes = inspect.signature(model.forward).parameters
+    return next((name for name in CACHE_ARGUMENTS if name in takes), CACHE_ARGUMENTS[0])
+
+
 def moved(tensor: torch.Tensor, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> torch.Tensor:
     """The first `num_rows` rows after rows `sources` were written over rows `targets`."""
     tensor = tensor.clone()
     tensor[targets] = tensor[sources]
     return tensor[:num_rows]
-
-
-Pass = CachedPass | PlainPass
-
-
-def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
-    """The fastest way of feeding this model that gives its own logits on a short padded batch; said when it is slow."""
-    ways = [CachedPass(model, pad_id, own_mask=True)] if _all_layers_see_everything(model) else []
-    for way in (*ways, CachedPass(model, pad_id, own_mask=False)):
-        if _reproduces(way, model):
-            return way
-    logger.warning(
-        "%s does not work with preflab's cache: every step goes through the whole sequence, which is slow",
-        type(model).__name__,
-    )
-    return PlainPass(model)
-
-
-def _all_layers_see_everything(model: PreTrainedModel) -> bool:
-    """False when some layers look at a window or a chunk only: one ready-made mask for all would be wrong there."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windows = (getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size"))
-    return kinds == {"full_attention"} and not any(windows)
-
-
-def _reproduces(way: CachedPass, model: PreTrainedModel) -> bool:
-    """Two prompts of different length, three rows, three tokens each: the same logits as without cache and padding?"""
-    size = model.config.get_text_config().vocab_size
-    ids = torch.randint(size, (3, 8), generator=torch.Generator().manual_seed(0)).tolist()
-    prompts, rows = [tuple(ids[0][:5]), tuple(ids[1][:3])], [0, 1, 0]
-    try:
-        logits = [way.start(prompts, torch.tensor(rows, device=model.device))]
-        for t in range(2):
-            tokens = torch.tensor([ids[row][5 + t] for row in range(3)], device=model.device)
-            logits.append(way.step(tokens))
-    except UNFIT as error:
-        logger.info("%s cannot be fed with %s: %s", type(model).__name__, type(way).__name__, error)
-        return False
-    expected = [
-        model(input_ids=torch.tensor([prompts[r] + tuple(ids[b][5:7])], device=model.device), use_cache=False)
-        .logits[0, len(prompts[r]) - 1 :]
-        .float()
-        for b, r in enumerate(rows)
-    ]
-    difference = (torch.stack(logits, 1).float() - torch.stack(expected)).abs().mean()
-    allowed = 1e-4 if model.dtype == torch.float32 else 5e-2
-    return bool(difference <= allowed * torch.stack(expected).std())

@@ -1,0 +1,59 @@
+"""The time step of state-space layers, within its limits at every token.
+
+    Δ = clamp(softplus(dt + dt_bias), low, high)
+
+transformers (5.23) clamps Δ where many tokens go through a layer at once, and forgets to where one does, so that the
+models whose limits bind (Zamba 2, Nemotron-H) decode another distribution than they are trained in. softplus is
+monotone: clamping dt before it comes to the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@contextmanager
+def limited_time_steps(model: nn.Module) -> Iterator[None]:
+    """Inside the block, every state-space layer that names limits of its time step keeps to them."""
+    hooks = [layer.in_proj.register_forward_hook(_clamping(layer)) for layer in _limited_layers(model)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _limited_layers(model: nn.Module) -> list[Any]:
+    """Layers whose limits bind and whose projection ends with dt, one number per head."""
+    found = []
+    for layer in model.modules():
+        limits = getattr(layer, "time_step_limit", None)
+        if limits is None or tuple(limits) == (0.0, math.inf):
+            continue
+        if hasattr(layer, "dt_bias") and hasattr(layer, "in_proj") and hasattr(layer, "num_heads"):
+            found.append(layer)
+    return found
+
+
+def _clamping(layer: Any) -> Callable[..., Tensor]:
+    low, high = (_before_softplus(limit) for limit in layer.time_step_limit)
+
+    def clamp(_module: nn.Module, _inputs: Any, projected: Tensor) -> Tensor:
+        bias = layer.dt_bias.to(projected.dtype)
+        dt = projected[..., -len(bias) :]
+        return torch.cat([projected[..., : -len(bias)], torch.clamp(dt + bias, low, high) - bias], dim=-1)
+
+    return clamp
+
+
+def _before_softplus(limit: float) -> float:
+    """x with log(1 + exp x) = limit."""
+    if limit <= 0:
+        return -math.inf
+    return limit if limit > 20 else math.log(math.expm1(limit))
