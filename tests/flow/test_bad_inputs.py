@@ -15,6 +15,7 @@ import pytest
 
 from preflab.cli import run_command
 from preflab.files import append_jsonl, read_jsonl
+from preflab.models.loading import load_causal_lm
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.store.workspace import Workspace
 from preflab.training import state
@@ -173,6 +174,29 @@ def test_repeated_and_empty_prompts(
     assert "--skip-bad" in do or "skip_bad" in do
     assert "done" not in states(here).values()
     assert num_records(here) == 0
+
+
+# A tokenizer that does not fit
+
+
+@pytest.mark.parametrize("words", [["train", "sft"], ["sample"], ["train", "ppo"], ["evaluate"]])
+def test_a_tokenizer_larger_than_the_embedding(here: Path, capsys: Captured, words: list[str]) -> None:
+    """Refused in the words of `check` by every stage that loads the model, before anything is written."""
+    smaller = load_causal_lm(here / "model", dtype="float32")
+    num = smaller.config.vocab_size
+    smaller.resize_token_embeddings(num - 1)
+    smaller.save_pretrained(here / "model")
+    found, expected, do = refused(here, capsys, *words)
+    assert found.endswith(f": the tokenizer does not fit the embedding: {num} tokens, {num - 1} rows")
+    assert "done" not in states(here).values()
+    assert num_records(here) == 0
+    code, out, _ = ended(capsys, "check", "model")
+    assert code == 1
+    [row] = [line for line in out.splitlines() if line.startswith("tokenizer fits the embedding")]
+    assert "WRONG" in row
+    assert f"{num} tokens, {num - 1} rows" in row
+    assert expected in row
+    assert do in out
 
 
 # Longer than the context

@@ -12,6 +12,7 @@ from typing import Any
 
 from preflab.models.facts import ModelFacts, model_facts
 from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.vocabulary import ADVICE, FITS
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class CheckRow:
 def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str = "float32") -> list[CheckRow]:
     """All checks of a causal language model: its tokenizer's facts, then the invariants, on short random inputs.
 
+    A tokenizer that does not fit the embedding ends it before the numbers: no stage would load such a model.
+
     Args:
         ref: folder or Hub id.
         sampler_of: makes the sampler to check, called as `sampling.engine.TransformersEngine` is.
@@ -44,8 +47,10 @@ def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str =
     tokenizer = load_tokenizer(ref)
     model = load_causal_lm(ref, dtype=dtype)
     facts = model_facts(model, tokenizer)
-    turns = check_turns(Renderer.of(model, tokenizer))
-    return [*check_facts(facts), *turns, *check_numbers(model, tokenizer, facts, sampler_of)]
+    rows = [*check_facts(facts), *check_turns(Renderer.of(model, tokenizer))]
+    if facts.num_token_ids > facts.vocabulary_size:
+        return rows
+    return [*rows, *check_numbers(model, tokenizer, facts, sampler_of)]
 
 
 def check_facts(facts: ModelFacts) -> list[CheckRow]:
@@ -56,8 +61,8 @@ def check_facts(facts: ModelFacts) -> list[CheckRow]:
             "tokenizer fits the embedding",
             facts.num_token_ids <= facts.vocabulary_size,
             f"{facts.num_token_ids} tokens, {facts.vocabulary_size} rows",
-            "no more tokens than rows",
-            "" if facts.num_token_ids <= facts.vocabulary_size else "resize the embedding, or take its own tokenizer",
+            FITS,
+            "" if facts.num_token_ids <= facts.vocabulary_size else ADVICE,
         ),
         CheckRow(
             "stop tokens",

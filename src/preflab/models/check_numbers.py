@@ -89,7 +89,11 @@ def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable
     prompts = [words[torch.randint(len(words), (n,), generator=random)].tolist() for n in PROMPT_LENGTHS]
     requests = [SampleRequest(tuple(prompt), seed) for seed, prompt in enumerate(prompts)]
     sampler = sampler_of(
-        trunk.language_model("policy"), pad_id=trunk.pad_id, stop_token_ids=(), role=lambda: trunk.role("policy")
+        trunk.language_model("policy"),
+        pad_id=trunk.pad_id,
+        stop_token_ids=(),
+        tokenizer=tokenizer,
+        role=lambda: trunk.role("policy"),
     )
     subject = Subject(trunk, sampler, requests, [], Tolerance.of(model.dtype))
     subject.completions = sampler.sample(requests, subject.decoding())
@@ -172,6 +176,8 @@ def _chunked(subject: Subject) -> CheckRow:
     with subject.trunk.role("policy"):
         logits = subject.trunk.language_model("policy")(input_ids=batch.input_ids, use_cache=False).logits
     states = logits[mask.nonzero()[:, 0], batch.state_index[mask]]
+    if subject.trunk.vocabulary is not None:
+        states = subject.trunk.vocabulary.cut_logits(states)
     targets = batch.completion_ids[mask]
     plain = plain_statistics(states, targets, temperature=1.0, entropy=True, ref_logits=None)
     values = max(_largest(output.logps[mask] - plain.logps), _largest(output.entropy[mask] - plain.entropy))

@@ -7,6 +7,7 @@ would cost as much as the products.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -57,6 +58,12 @@ class Wanted(NamedTuple):
     entropy_gradient: bool
     ref_head: Head
     tokens_per_chunk: int
+    cut: Callable[[Head], Head] | None = None
+    """Leaves the ids that exist of a head; None: all of them do."""
+
+    def head(self, weight: Tensor, bias: Tensor | None) -> Head:
+        """The head that logits are computed with."""
+        return Head(weight, bias) if self.cut is None else self.cut(Head(weight, bias))
 
 
 class Tools(NamedTuple):
@@ -103,7 +110,7 @@ def make_tools(hidden: Tensor, head: Head, wanted: Wanted, *, reference: bool, g
     per_block = max(1, min(_rows_per_block(hidden, vocabulary), num_tokens))
     policy = Projection(head, wanted.temperature, num_tokens, hidden.dtype)
     other = wanted.ref_head
-    same = other.weight.data_ptr() == head.weight.data_ptr() and other.bias is head.bias  # adapters share the head
+    same = _is_same(other.weight, head.weight) and _is_same(other.bias, head.bias)  # adapters share the head
     if reference and (policy.product is None or not same):
         answers: Projection | None = Projection(other, wanted.temperature, num_tokens, hidden.dtype)
     else:
@@ -184,6 +191,13 @@ def logit_gradients(chunk: Chunk, targets: Tensor, upstream: list[Tensor], wante
     else:
         grad.mul_(inner.sub_(for_logps)).div_(chunk.total)
     return grad.scatter_add_(-1, targets[:, None], for_logps)
+
+
+def _is_same(one: Tensor | None, other: Tensor | None) -> bool:
+    """Whether two tensors are one and the same memory."""
+    if one is None or other is None:
+        return one is other
+    return one.data_ptr() == other.data_ptr() and one.shape == other.shape
 
 
 def _rows_per_block(hidden: Tensor, vocabulary: int) -> int:

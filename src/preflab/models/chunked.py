@@ -28,6 +28,7 @@ from preflab.models.chunk import (
     token_gradients,
 )
 from preflab.models.packed import can_pack
+from preflab.models.vocabulary import Vocabulary
 
 LOGITS_PER_CHUNK = 2**24
 """Logits held at once (64 MiB in fp32): large enough for full matrix products, small beside any model."""
@@ -63,6 +64,7 @@ def token_statistics(
     entropy_gradient: bool = True,
     ref_hidden: Tensor | None = None,
     ref_head: Head | None = None,
+    vocabulary: Vocabulary | None = None,
     logits_per_chunk: int | None = None,
 ) -> TokenStatistics:
     """Statistics of the next-token distribution softmax(logits / temperature) at N positions.
@@ -76,9 +78,10 @@ def token_statistics(
         entropy_gradient: whether the entropy is part of a loss; False saves a matrix product.
         ref_hidden: (N, H) states of the reference, for `kl` and `ref_logps`.
         ref_head: the reference's head; None: the same.
+        vocabulary: the ids that exist, whose probabilities sum to 1; None: every row of the head is one.
         logits_per_chunk: logits held at once; never changes the result. None: what suits the head.
     """
-    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, logits_per_chunk)
+    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
     outputs = _ChunkedHead.apply(hidden, head.weight, head.bias, targets, reference, wanted)
     return TokenStatistics(*outputs)
@@ -95,6 +98,7 @@ def token_loss(
     entropy_gradient: bool = True,
     ref_hidden: Tensor | None = None,
     ref_head: Head | None = None,
+    vocabulary: Vocabulary | None = None,
     logits_per_chunk: int | None = None,
 ) -> tuple[Tensor, TokenStatistics]:
     """The sum of a loss over N tokens, 0-d, and the statistics it was made of, without gradient.
@@ -107,7 +111,7 @@ def token_loss(
 
     The other arguments are those of `token_statistics`. The backward pass can be taken once.
     """
-    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, logits_per_chunk)
+    wanted = _wanted(head, temperature, entropy, entropy_gradient, ref_head, vocabulary, logits_per_chunk)
     reference = None if ref_hidden is None else ref_hidden.detach()
     outputs = _ChunkedLoss.apply(hidden, head.weight, head.bias, targets, reference, wanted, loss)
     return outputs[0], TokenStatistics(*outputs[1:])
@@ -119,11 +123,16 @@ def _wanted(
     entropy: bool,
     entropy_gradient: bool,
     ref_head: Head | None,
+    vocabulary: Vocabulary | None,
     logits_per_chunk: int | None,
 ) -> Wanted:
     suits = LOGITS_PER_PACKED_CHUNK if can_pack(head.weight) else LOGITS_PER_CHUNK
     per_chunk = max(1, (logits_per_chunk or suits) // head.weight.shape[0])
-    return Wanted(temperature, entropy, entropy and entropy_gradient, ref_head or head, per_chunk)
+    cut = None if vocabulary is None else vocabulary.cut_head
+    ref_head = ref_head or head
+    with torch.no_grad():
+        ref_head = ref_head if cut is None else cut(ref_head)
+    return Wanted(temperature, entropy, entropy and entropy_gradient, ref_head, per_chunk, cut)
 
 
 class _ChunkedHead(torch.autograd.Function):
@@ -137,7 +146,7 @@ class _ChunkedHead(torch.autograd.Function):
         reference: Tensor | None,
         wanted: Wanted,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        head, ctx.wanted = Head(weight, bias), wanted
+        head, ctx.wanted = wanted.head(weight, bias), wanted
         keep_gradients = ctx.needs_input_grad[0] and not ctx.needs_input_grad[1]
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         kept: tuple[list[Tensor], ...] = ([], [], [])
@@ -147,7 +156,8 @@ class _ChunkedHead(torch.autograd.Function):
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
-                for column, value in zip(kept, token_gradients(chunk, weight, targets[part], wanted), strict=True):
+                found = token_gradients(chunk, head.weight, targets[part], wanted)
+                for column, value in zip(kept, found, strict=True):
                     column.append(value)
         ctx.kept = tuple(torch.cat(column) for column in kept if column)
         saved = () if keep_gradients else (hidden, weight, bias, targets, reference)
@@ -164,8 +174,9 @@ class _ChunkedHead(torch.autograd.Function):
             terms = [u[:, None] * g for u, g in zip(upstream[:3], ctx.kept, strict=True) if g.numel()]
             return sum(terms[1:], terms[0]).to(ctx.kept[0].dtype), None, None, *nothing
         hidden, weight, bias, targets, reference = ctx.saved_tensors
-        head, wanted = Head(weight, bias), ctx.wanted
-        gradients = _Gradients(hidden, head, learns=True)
+        wanted = ctx.wanted
+        head = wanted.head(weight, bias)
+        gradients = _Gradients(hidden, head, weight, bias)
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
             chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
@@ -185,8 +196,9 @@ class _ChunkedLoss(torch.autograd.Function):
         wanted: Wanted,
         loss: TokenLoss,
     ) -> tuple[Tensor, ...]:
-        head = Head(weight, bias)
-        gradients = _Gradients(hidden, head, learns=ctx.needs_input_grad[1])
+        head = wanted.head(weight, bias)
+        learning = (weight, bias) if ctx.needs_input_grad[1] else (None, None)
+        gradients = _Gradients(hidden, head, *learning)
         total = hidden.new_zeros((), dtype=torch.float32)
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
@@ -223,20 +235,21 @@ def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tupl
 class _Gradients:
     """Gradients of states (N, H) and, where it learns, of the head, filled chunk by chunk."""
 
-    def __init__(self, hidden: Tensor, head: Head, *, learns: bool) -> None:
+    def __init__(self, hidden: Tensor, head: Head, weight: Tensor | None, bias: Tensor | None) -> None:
+        """`head` is what logits are made with, its first rows; `weight` and `bias` are all that learns, or None."""
         self.states, self.head = hidden, head
         self.hidden = torch.empty_like(hidden)
-        self.weight = torch.zeros_like(head.weight) if learns else None
-        self.bias = torch.zeros_like(head.bias) if learns and head.bias is not None else None
+        self.weight = None if weight is None else torch.zeros_like(weight)
+        self.bias = None if bias is None else torch.zeros_like(bias)
 
     def add(self, part: slice, chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> None:
         """What the tokens in `part` add, with upstream gradients (n,) of logps, entropy and kl."""
         logits = logit_gradients(chunk, targets, upstream, wanted).to(self.head.weight.dtype)
         self.hidden[part] = logits @ self.head.weight
         if self.weight is not None:
-            self.weight.addmm_(logits.T, self.states[part])
+            self.weight[: logits.shape[1]].addmm_(logits.T, self.states[part])
         if self.bias is not None:
-            self.bias += logits.sum(0)
+            self.bias[: logits.shape[1]] += logits.sum(0)
 
 
 def _cut(tensor: Tensor | None, part: slice) -> Tensor | None:

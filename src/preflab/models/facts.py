@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from preflab.errors import PreflabError
+from preflab.models.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class ModelFacts:
     vocabulary_size: int
     """Rows of the embedding, which may be more than the tokenizer uses."""
     num_token_ids: int
-    """Ids that the tokenizer can give."""
+    """Largest id that the tokenizer can give, and one."""
     adds_bos: bool
     """Plain text begins with BOS."""
     adds_end: bool
@@ -55,7 +56,7 @@ def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
         stop_token_ids=stop_token_ids(model, tokenizer),
         context_length=getattr(config, "max_position_embeddings", None),
         vocabulary_size=config.vocab_size,
-        num_token_ids=len(tokenizer),
+        num_token_ids=vocabulary.num_ids if (vocabulary := Vocabulary.of(tokenizer)) else len(tokenizer),
         adds_bos=bos is not None and full[:1] == [bos],
         adds_end=full[-len(plain) :] != plain,
         doubles_bos=bos is not None and list(tokenizer(tokenizer.bos_token + "a")["input_ids"])[:2] == [bos, bos],

@@ -23,6 +23,7 @@ from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token
 from preflab.models.heads import ScalarHead
 from preflab.models.logit_path import decoder_of, head_of, plain_statistics, why_not_chunked
 from preflab.models.roles import RoleSwitch
+from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenBatch
 
@@ -80,6 +81,9 @@ class Trunk(nn.Module):
         self.tokenizer = tokenizer
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
         self.lora, self.pooling = lora, pooling
+        self.vocabulary = fitting_vocabulary(model, tokenizer)
+        if reference is not None:
+            fitting_vocabulary(reference, tokenizer)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
         self.plain_because = why_not_chunked(model) if self.causal else None
@@ -234,6 +238,8 @@ class Trunk(nn.Module):
     ) -> dict[str, RoleOutput]:
         """Log-probabilities of policy and reference, their entropy and exact KL, on completion tokens only."""
         mask, targets = batch.completion_mask, batch.completion_ids[batch.completion_mask]
+        if self.vocabulary is not None:
+            self.vocabulary.check(targets, num_embedding_rows(self.model))
         reference = None
         if with_reference:
             with torch.no_grad():
@@ -277,19 +283,21 @@ class Trunk(nn.Module):
             "entropy_gradient": entropy_gradient,
             "ref_hidden": reference,
             "ref_head": None if reference is None else head_of(self.language_model("reference")),
+            "vocabulary": self.vocabulary,
         }
         if loss is None:
             return None, token_statistics(states, head, targets, **wanted)
         return token_loss(states, head, targets, loss=loss, **wanted)
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
-        """(N, H) hidden states before the completion tokens, or (N, V) logits where the plain path is needed."""
+        """(N, H) hidden states before the completion tokens, or (N, n) logits where the plain path is needed."""
         rows, places = batch.token_rows, batch.state_index[batch.completion_mask]
         if not self.plain_because:
             return self._hidden(batch, role)[rows, places]
         with self.role(role):
             model = self.language_model(role)
-            return model(**batch.model_inputs(model.dtype), use_cache=False).logits[rows, places]
+            logits = model(**batch.model_inputs(model.dtype), use_cache=False).logits[rows, places]
+            return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
 
     def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
         """(B, L, H) last hidden states in a role. Right padding needs no mask in a causal model."""

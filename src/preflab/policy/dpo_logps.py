@@ -13,6 +13,7 @@ from torch import Tensor
 from preflab.errors import PreflabError
 from preflab.files import new_folder
 from preflab.models.trunk import Role, Trunk
+from preflab.models.vocabulary import Vocabulary
 from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
 from preflab.training.order import own_micro_batches
 from preflab.training.processes import sum_over_processes
@@ -45,14 +46,15 @@ class ReferenceCache:
         folder: where the caches of all runs of a workspace lie.
         weights_hash: of the reference.
         dtype: the precision it is loaded in.
+        vocabulary: the ids its probabilities are shared among; None: all rows of its embedding.
     """
 
-    def __init__(self, folder: Path, weights_hash: str, dtype: str) -> None:
-        self.folder, self.weights_hash, self.dtype = folder, weights_hash, dtype
+    def __init__(self, folder: Path, weights_hash: str, dtype: str, vocabulary: Vocabulary | None = None) -> None:
+        self.folder, self.weights_hash, self.dtype, self.vocabulary = folder, weights_hash, dtype, vocabulary
 
     def path(self, sequences: Seq[Sequence]) -> Path:
-        """The file for these sequences: weights, precision and every token are in its name."""
-        digest = hashlib.sha256(f"{self.weights_hash} {self.dtype}\n".encode())
+        """The file for these sequences: weights, precision, vocabulary and every token are in its name."""
+        digest = hashlib.sha256(f"{self.weights_hash} {self.dtype} {self.vocabulary}\n".encode())
         for s in sequences:
             digest.update(f"{s.prompt_ids} {s.completion_ids} {s.policy_tokens}\n".encode())
         return self.folder / digest.hexdigest()[:24] / FILE

@@ -9,6 +9,7 @@ import torch
 
 from preflab.errors import PreflabError, nearest
 from preflab.models.trunk import switch_dropout_off
+from preflab.models.vocabulary import fitting_vocabulary
 from preflab.training.batches import token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 
@@ -25,6 +26,9 @@ class ClassifierScorer:
         class_label: the wanted class, by name or by index.
         output: `logit` (unbounded, as in R10) or `probability`.
         tokens_per_batch: tokens in one forward pass; never changes the scores.
+
+    Raises:
+        PreflabError: the tokenizer does not fit the model's embedding.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class ClassifierScorer:
         output: Literal["logit", "probability"] = "logit",
         tokens_per_batch: int = 4096,
     ) -> None:
+        fitting_vocabulary(model, tokenizer)
         self.model, self.tokenizer, self.output = model, tokenizer, output
         self.label = class_index(model.config.id2label, class_label)
         self.name = str(model.config.id2label.get(self.label, self.label))

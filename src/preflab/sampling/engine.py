@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.errors import PreflabError
 from preflab.models.packed import packed_linear
+from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
 from preflab.sampling.draw import draw, exact_dtype
 from preflab.sampling.fitting import fitting_pass
 from preflab.sampling.passes import Pass, moved
@@ -52,12 +53,17 @@ class TransformersEngine:
             model: the language model to decode with.
             pad_id: fills the left of shorter prompts; always masked, so any id of the vocabulary will do.
             stop_token_ids: end a completion where the decoding settings name none.
-            tokenizer: needed for stop strings only.
+            tokenizer: its ids are the ones drawn from, and its text is what stop strings are looked for in; None: every
+                row of the embedding is an id, and there are no stop strings.
             role: a context in which the model is the one to sample from (`trunk.role("policy")`).
             policy_version: written on every completion.
             keep_states: whether completions carry the states their tokens were drawn from, in float32 and as long as
                 those of one call fit in `MAX_STATES`.
+
+        Raises:
+            PreflabError: the tokenizer has an id beyond the embedding.
         """
+        self.vocabulary = None if tokenizer is None else fitting_vocabulary(model, tokenizer)
         self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
         self.stop_token_ids = tuple(stop_token_ids)
         self.role, self.policy_version, self.keep_states = role, policy_version, keep_states
@@ -87,7 +93,7 @@ class TransformersEngine:
             for batch in _batches(requests, decoding.max_batch_rows, mixed_lengths=self._pass.pads):
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
                 with self._watching(rows, len(requests)):
-                    _decode(self._pass, rows, decoding, on_done)
+                    _decode(self._pass, rows, decoding, self.vocabulary, on_done)
                 found.update(zip(batch, rows.completions(version), strict=True))
             self._pass.release()
         return [found[i] for i in range(len(requests))]
@@ -205,13 +211,19 @@ class _Rows:
         ]
 
 
-def _decode(forward: Pass, rows: _Rows, decoding: DecodingSettings, on_done: Callable[[int], None] | None) -> None:
+def _decode(
+    forward: Pass,
+    rows: _Rows,
+    decoding: DecodingSettings,
+    vocabulary: Vocabulary | None,
+    on_done: Callable[[int], None] | None,
+) -> None:
     """Token by token until every row has ended or is max_new_tokens long."""
     logits = forward.start(rows.prompts, rows.prompt_of_row)
     num_writing = len(rows.live)
     for t in range(decoding.max_new_tokens):
         tokens, logps = draw(
-            logits,
+            logits if vocabulary is None else vocabulary.cut_logits(logits),
             rows.uniforms[t, rows.live],
             temperature=decoding.temperature,
             top_k=decoding.top_k,

@@ -60,7 +60,7 @@ def run(ctx: StageContext) -> StageResult:
         groups=found.train,
         held_out=found.held_out,
         num_steps=settings.num_epochs * steps_per_epoch(len(found.train), settings.num_groups_per_step),
-        cache=ReferenceCache(ctx.folder.parent / CACHE, base.reference_hash, ctx.device.dtype),
+        cache=ReferenceCache(ctx.folder.parent / CACHE, base.reference_hash, ctx.device.dtype, base.trunk.vocabulary),
         folder=ctx.folder,
         seed=ctx.seed,
         name=ctx.name,

@@ -1,0 +1,94 @@
+"""The ids that exist: those of the tokenizer, which a model's embedding often has more rows than.
+
+    π(v | state) = exp(logit_v / temperature) / Σ over the tokenizer's ids u of exp(logit_u / temperature)
+
+Embeddings are padded to a round number of rows; a row without a token is never drawn and takes no share of the
+probability, in the sampler, the trainer and the reference alike. V rows, n ids up to the largest of the tokenizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preflab.errors import PreflabError
+from preflab.models.chunk import Head
+
+NEVER = -1e30
+"""The logit of an id that does not exist: finite, so that 0 · logit is 0, and far below any other."""
+
+FITS = "no more tokens than rows"
+"""What is expected of a tokenizer and its model, here and in the table of `preflab check`."""
+
+ADVICE = "resize the embedding, or take its own tokenizer"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The ids of a tokenizer."""
+
+    num_ids: int
+    """n: the largest id, and one."""
+    holes: tuple[int, ...] = ()
+    """Ids below it that no token has."""
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Vocabulary | None:
+        """The ids of a tokenizer, added tokens included; None where it does not say which it has."""
+        if not hasattr(tokenizer, "get_vocab"):
+            return None
+        ids = set(tokenizer.get_vocab().values())
+        num_ids = max(ids, default=-1) + 1
+        return cls(num_ids, tuple(sorted(set(range(num_ids)) - ids))) if ids else None
+
+    def cut_logits(self, logits: Tensor) -> Tensor:
+        """(…, V) → (…, n): the logits of the ids that exist, `NEVER` in the holes; differentiable."""
+        logits = logits[..., : self.num_ids]
+        if not self.holes:
+            return logits
+        return logits.index_fill(-1, torch.tensor(self.holes, device=logits.device), NEVER)
+
+    def cut_head(self, head: Head) -> Head:
+        """The head of the ids that exist: weight (n, H), a view, and bias (n,), which makes `NEVER` of the holes."""
+        weight = head.weight[: self.num_ids]
+        bias = None if head.bias is None else head.bias[: self.num_ids]
+        if not self.holes:
+            return Head(weight, bias)
+        bias = torch.zeros(len(weight), device=weight.device) if bias is None else bias.detach().float().clone()
+        bias[torch.tensor(self.holes, device=weight.device)] = NEVER
+        return Head(weight, bias)
+
+    def check(self, ids: Tensor, num_rows: int) -> None:
+        """Token ids that are to be learned or scored exist.
+
+        Raises:
+            PreflabError: one is beyond the tokenizer's, though the model has a row for it.
+        """
+        if self.num_ids < num_rows and ids.numel() and int(ids.max()) >= self.num_ids:
+            raise PreflabError(
+                f"a completion with the token {int(ids.max())}",
+                f"ids from 0 to {self.num_ids - 1}, those of the tokenizer",
+                "sample it again: it was written with another tokenizer, or by a version that drew such ids",
+            )
+
+
+def fitting_vocabulary(model: Any, tokenizer: Any) -> Vocabulary | None:
+    """The ids of a tokenizer, all of which the model has a row for; None where the tokenizer does not say.
+
+    Raises:
+        PreflabError: the tokenizer has an id beyond the embedding.
+    """
+    vocabulary, num_rows = Vocabulary.of(tokenizer), num_embedding_rows(model)
+    if vocabulary is not None and vocabulary.num_ids > num_rows:
+        found = f"the tokenizer does not fit the embedding: {vocabulary.num_ids} tokens, {num_rows} rows"
+        raise PreflabError(found, FITS, ADVICE)
+    return vocabulary
+
+
+def num_embedding_rows(model: Any) -> int:
+    """V, as the configuration says it, or else the rows of the embedding itself."""
+    said = getattr(model.config.get_text_config(), "vocab_size", None)
+    return int(said if said is not None else model.get_input_embeddings().weight.shape[0])
