@@ -11,7 +11,7 @@ of them. Both orders are asked, as of any judge, which takes out a liking for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.labelers.ai import PairAsked, RatingAsked, Said
 from preflab.labelers.questions import OWN_WORDING, Wording, label_question, rating_question
+from preflab.models.facts import context_length
 from preflab.models.trunk import Trunk
 from preflab.records import Message, Prompt
 from preflab.training.batches import Sequence as TokenSequence
@@ -56,24 +57,41 @@ class LocalJudge:
         )
         self.wording = wording
         self.trunk = Trunk(model, tokenizer, lora=None, roles=("policy",))
-        self.context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context = context_length(model.config)
+
+    def fix_longest(self, asked: Iterable[PairAsked | RatingAsked], room: int = 0) -> None:
+        """Fix rotary frequencies that depend on the length for the longest of some questions and `room` more tokens.
+
+        Nothing is done, and no question looked at, for a judge whose frequencies do not.
+        """
+        if self.trunk.row_lengths:
+            rows = [row for one in asked for row in self._rows(one)]
+            self.trunk.row_lengths.fix(max(map(len, rows), default=0) + room)
 
     def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
         """See `labelers.ai.Judge`; `confidence` is P(first)."""
-        texts = [label_question(a.question, a.prompt, a.first, a.second, self.wording) for a in asked]
-        logps = self._label_logps(texts, self.wording.labels, on_done)
+        logps = self._label_logps([self._pair(a) for a in asked], self.wording.labels, on_done)
         shares = 1 / (1 + np.exp(logps[:, 1] - logps[:, 0]))
         return [self._said(float(share)) for share in shares]
 
     def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
         """See `labelers.ai.Judge`; the expected number of points."""
-        texts = [
-            f"{rating_question(a.criterion, a.prompt, a.completion, a.ends)[-1]['content']}\n\nSCORE:" for a in asked
-        ]
-        logps = self._label_logps(texts, POINTS, on_done)
+        logps = self._label_logps([self._rating(a) for a in asked], POINTS, on_done)
         weights = np.exp(logps - logps.max(1, keepdims=True))
         points = (weights @ np.arange(1, 6)) / weights.sum(1)
         return [Said(score=float(value)) for value in points]
+
+    def _pair(self, asked: PairAsked) -> str:
+        return label_question(asked.question, asked.prompt, asked.first, asked.second, self.wording)
+
+    def _rating(self, asked: RatingAsked) -> str:
+        question = rating_question(asked.criterion, asked.prompt, asked.completion, asked.ends)
+        return f"{question[-1]['content']}\n\nSCORE:"
+
+    def _rows(self, asked: PairAsked | RatingAsked) -> list[TokenSequence]:
+        if isinstance(asked, PairAsked):
+            return self.label_rows(self._pair(asked), self.wording.labels)
+        return self.label_rows(self._rating(asked), POINTS)
 
     def _said(self, share: float) -> Said:
         if abs(share - 0.5) <= self.tie_width:

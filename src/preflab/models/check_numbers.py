@@ -83,6 +83,7 @@ def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Cal
 def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> Subject:
     lora = LoraSettings(rank=4, alpha=8.0)
     trunk = Trunk(model, tokenizer, lora=lora, roles=("policy", "value"), zero_value=False)
+    trunk.row_lengths.fix(max(PROMPT_LENGTHS) + NUM_TOKENS)
     special = {*tokenizer.all_special_ids, *facts.stop_token_ids}
     words = torch.tensor([i for i in range(min(facts.num_token_ids, facts.vocabulary_size)) if i not in special])
     random = torch.Generator().manual_seed(0)

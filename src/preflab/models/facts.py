@@ -54,7 +54,7 @@ def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
         eos_id=tokenizer.eos_token_id,
         pad_id=tokenizer.pad_token_id,
         stop_token_ids=stop_token_ids(model, tokenizer),
-        context_length=getattr(config, "max_position_embeddings", None),
+        context_length=context_length(model.config),
         vocabulary_size=config.vocab_size,
         num_token_ids=vocabulary.num_ids if (vocabulary := Vocabulary.of(tokenizer)) else len(tokenizer),
         adds_bos=bos is not None and full[:1] == [bos],
@@ -62,6 +62,19 @@ def model_facts(model: Any, tokenizer: Any) -> ModelFacts:
         doubles_bos=bos is not None and list(tokenizer(tokenizer.bos_token + "a")["input_ids"])[:2] == [bos, bos],
         has_chat_template=getattr(tokenizer, "chat_template", None) is not None,
     )
+
+
+def context_length(config: Any) -> int | None:
+    """Most tokens of prompt and completion together; None: the configuration knows no limit.
+
+    It is `max_position_embeddings`, and `factor` times as many under dynamic NTK scaling, which begins beyond them.
+    """
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    parameters = getattr(text, "rope_parameters", None) or {}
+    if positions and parameters.get("rope_type") == "dynamic":
+        return int(positions * max(1.0, parameters.get("factor") or 1.0))
+    return positions
 
 
 def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

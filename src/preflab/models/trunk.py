@@ -18,11 +18,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from preflab.errors import PreflabError
 from preflab.models.adapters import add_adapter
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
 from preflab.models.heads import ScalarHead
 from preflab.models.logit_path import decoder_of, head_of, plain_statistics, why_not_chunked
 from preflab.models.roles import RoleSwitch
+from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import TokenBatch
@@ -93,6 +95,7 @@ class Trunk(nn.Module):
             switch_dropout_off(reference)
             self.plain_because = self.plain_because or why_not_chunked(reference)
             self.models["reference"] = reference.requires_grad_(False)
+        self.row_lengths = RowLengths(self.models.values())
         if self.plain_because:
             logger.warning(
                 "%s: whole logits are computed, slower and larger: %s", type(model).__name__, self.plain_because
@@ -296,7 +299,8 @@ class Trunk(nn.Module):
             return self._hidden(batch, role)[rows, places]
         with self.role(role):
             model = self.language_model(role)
-            logits = model(**batch.model_inputs(model.dtype), use_cache=False).logits[rows, places]
+            inputs = batch.model_inputs(model.dtype)
+            logits = self._rows(batch, inputs, lambda given: model(**given, use_cache=False).logits)[rows, places]
             return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
 
     def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
@@ -304,10 +308,30 @@ class Trunk(nn.Module):
         model = self.language_model(role)
         with self.role(role):
             if not self.causal:
-                mask = batch.attention_mask.long()
-                return model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
+                inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
+                return self._rows(batch, inputs, lambda given: model(**given).last_hidden_state)
             decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
-            return decoder(**batch.model_inputs(model.dtype), use_cache=False).last_hidden_state
+            inputs = batch.model_inputs(model.dtype)
+            return self._rows(batch, inputs, lambda given: decoder(**given, use_cache=False).last_hidden_state)
+
+    def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
+        """(B, L, …) what a model says of rows; apart by length where that decides on frequencies nobody has fixed."""
+        if not self.row_lengths or self.row_lengths.longest is not None:
+            return call(inputs)
+        lengths = batch.lengths.tolist()
+        groups = self.row_lengths.groups(lengths)
+        if len(groups) > 1 and len(batch.input_ids) != len(lengths):
+            raise PreflabError(
+                f"completions of {min(lengths)} to {max(lengths)} tokens that share rows, which get other frequencies",
+                "rotary frequencies fixed for the longest",
+                "call trunk.row_lengths.fix(longest) before",
+            )
+        parts = []
+        for group in groups:
+            self.row_lengths.use(max(lengths[row] for row in group))
+            parts.append(call(inputs if len(groups) == 1 else {name: given[group] for name, given in inputs.items()}))
+        places = torch.tensor([row for group in groups for row in group], device=batch.input_ids.device)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
 
 
 def switch_dropout_off(model: nn.Module) -> None:

@@ -47,14 +47,23 @@ class ReferenceCache:
         weights_hash: of the reference.
         dtype: the precision it is loaded in.
         vocabulary: the ids its probabilities are shared among; None: all rows of its embedding.
+        longest: the length its rotary frequencies are fixed for; None: they do not depend on it.
     """
 
-    def __init__(self, folder: Path, weights_hash: str, dtype: str, vocabulary: Vocabulary | None = None) -> None:
-        self.folder, self.weights_hash, self.dtype, self.vocabulary = folder, weights_hash, dtype, vocabulary
+    def __init__(
+        self,
+        folder: Path,
+        weights_hash: str,
+        dtype: str,
+        vocabulary: Vocabulary | None = None,
+        longest: int | None = None,
+    ) -> None:
+        self.folder, self.weights_hash, self.dtype = folder, weights_hash, dtype
+        self.vocabulary, self.longest = vocabulary, longest
 
     def path(self, sequences: Seq[Sequence]) -> Path:
-        """The file for these sequences: weights, precision, vocabulary and every token are in its name."""
-        digest = hashlib.sha256(f"{self.weights_hash} {self.dtype} {self.vocabulary}\n".encode())
+        """The file for these sequences: all that the numbers depend on, every token included, is in its name."""
+        digest = hashlib.sha256(f"{self.weights_hash} {self.dtype} {self.vocabulary} {self.longest}\n".encode())
         for s in sequences:
             digest.update(f"{s.prompt_ids} {s.completion_ids} {s.policy_tokens}\n".encode())
         return self.folder / digest.hexdigest()[:24] / FILE

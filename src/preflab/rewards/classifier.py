@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from preflab.errors import PreflabError, nearest
+from preflab.models.rotary import RowLengths
 from preflab.models.trunk import switch_dropout_off
 from preflab.models.vocabulary import fitting_vocabulary
 from preflab.training.batches import token_budget_batches
@@ -46,6 +47,7 @@ class ClassifierScorer:
         self.name = str(model.config.id2label.get(self.label, self.label))
         self.tokens_per_batch = tokens_per_batch
         self.max_tokens = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**9))
+        self.row_lengths = RowLengths([model])
         switch_dropout_off(model)
 
     @torch.no_grad()
@@ -53,9 +55,13 @@ class ClassifierScorer:
         """Scores (B,) float32, one term named after the class."""
         rows = [self.tokenizer(item.text, truncation=True, max_length=self.max_tokens) for item in items]
         total = torch.zeros(len(items))
-        for indices in token_budget_batches([len(row["input_ids"]) for row in rows], self.tokens_per_batch):
-            batch = self.tokenizer.pad([rows[i] for i in indices], return_tensors="pt").to(self.model.device)
-            total[indices] = self._of_class(self.model(**batch).logits.float()).cpu()
+        lengths = [len(row["input_ids"]) for row in rows]
+        for group in self.row_lengths.groups(lengths):
+            self.row_lengths.use(max((lengths[i] for i in group), default=1))
+            for places in token_budget_batches([lengths[i] for i in group], self.tokens_per_batch):
+                indices = [group[place] for place in places]
+                batch = self.tokenizer.pad([rows[i] for i in indices], return_tensors="pt").to(self.model.device)
+                total[indices] = self._of_class(self.model(**batch).logits.float()).cpu()
         return Scores(total, {self.name: total})
 
     def _of_class(self, logits: torch.Tensor) -> torch.Tensor:

@@ -105,7 +105,7 @@ class ImplicitScorer:
         Raises:
             PreflabError: a score is not finite.
         """
-        sequences = [self._sequence(item) for item in items]
+        sequences = [self.sequence(item) for item in items]
         total = torch.zeros(len(items))
         for part in token_budget_batches([len(s) for s in sequences], self.tokens_per_batch):
             total[part] = self._rewards([sequences[i] for i in part]).float().cpu()
@@ -125,7 +125,8 @@ class ImplicitScorer:
         side = Side(said["policy"], said.get("reference", said["policy"]), batch.completion_mask.sum(1))
         return self.card.scale * IMPLICIT[self.card.of](side)
 
-    def _sequence(self, item: ScoringItem) -> TokenSequence:
+    def sequence(self, item: ScoringItem) -> TokenSequence:
+        """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""
         if self.takes_tokens and item.completion_ids:
             return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
         return self.encoder.of_policy(item.prompt, item.completion)

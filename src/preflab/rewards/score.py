@@ -221,7 +221,7 @@ class RewardModelScorer:
         Raises:
             PreflabError: a score is not finite.
         """
-        total = reward_scores(self.trunk, [self._sequence(item) for item in items], self.tokens_per_batch)
+        total = reward_scores(self.trunk, [self.sequence(item) for item in items], self.tokens_per_batch)
         if not bool(total.isfinite().all()):
             bad = items[int((~total.isfinite()).nonzero()[0])]
             raise PreflabError(
@@ -231,7 +231,8 @@ class RewardModelScorer:
             )
         return Scores(total, {self.name: total})
 
-    def _sequence(self, item: ScoringItem) -> TokenSequence:
+    def sequence(self, item: ScoringItem) -> TokenSequence:
+        """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""
         if self.takes_tokens and item.completion_ids:
             return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
         return self.encoder.of_policy(item.prompt, item.completion)

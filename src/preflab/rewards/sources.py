@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,13 @@ from preflab.models.loading import load_classifier, load_tokenizer
 from preflab.models.packages import resolve_package
 from preflab.models.role_files import load_role
 from preflab.models.trunk import Trunk
+from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer
 from preflab.rewards.combine import Term, WeightedSum
 from preflab.rewards.ensemble import Baselines, EnsembleScorer, ExchangedMember, Items
 from preflab.rewards.functions import FunctionScorer, load_function
 from preflab.rewards.implicit import load_implicit
+from preflab.rewards.lengths import fix_longest
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import (
     CARD,
@@ -40,6 +42,10 @@ class PolicySide:
     """A LoRA trunk that a reward adapter on the same base weights joins (R15)."""
     trunk_hash: str = ""
     """`weights_hash` of that trunk's base."""
+    prompts: Sequence[tuple[Prompt, tuple[int, ...]]] = ()
+    """All prompts whose completions will be scored, with their token ids; (): not known before."""
+    max_new_tokens: int = 0
+    """Tokens of the longest completion."""
 
 
 def make_scorer(
@@ -89,7 +95,8 @@ def _ensemble(
     tokens_per_batch: int,
 ) -> EnsembleScorer:
     """The members, adapters of one base on one trunk, each less what it says of the reference completions."""
-    side = PolicySide(policy.tokenizer) if policy else PolicySide()
+    side = replace(policy, trunk=None, trunk_hash="") if policy else PolicySide()
+    reference = reference_items(str(source.reference)) if reference_items else []
     members: list[Scorer] = []
     shared: dict[str, Trunk] = {}
     for member in source.ensemble:
@@ -97,12 +104,12 @@ def _ensemble(
         card = RewardModelCard.read(folder)
         trunk = shared.get(_base_of(card))
         scorer = _reward_model(member, folder, side, dtype, tokens_per_batch, on=trunk)
+        fix_longest(scorer, side.prompts, side.max_new_tokens, reference)
         if card.lora is not None:
             shared[_base_of(card)] = scorer.trunk
             members.append(ExchangedMember(scorer.trunk, scorer))
         else:
             members.append(scorer)
-    reference = reference_items(str(source.reference)) if reference_items else []
     return EnsembleScorer(members, Baselines.measure(members, reference), source.combine, source.std_coef)
 
 
@@ -130,6 +137,7 @@ def _term(
         )
         if policy.trunk is not None:
             scorer.trunk.to(policy.trunk.device)
+        fix_longest(scorer, policy.prompts, policy.max_new_tokens)
         return scorer.name, scorer
     ref = resolve(str(source.model))
     if (Path(ref) / CARD).is_file():
@@ -157,7 +165,10 @@ def _reward_model(
     )
     if not joins and trunk is not None:
         loaded.to(trunk.device)
-    return _scorer(loaded, encoder, name, policy, tokens_per_batch)
+    scorer = _scorer(loaded, encoder, name, policy, tokens_per_batch)
+    if not joins:
+        fix_longest(scorer, policy.prompts, policy.max_new_tokens)
+    return scorer
 
 
 def _scorer(trunk: Trunk, encoder: Encoder, name: str, policy: PolicySide, tokens_per_batch: int) -> RewardModelScorer:

@@ -12,7 +12,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from preflab.errors import PreflabError
+from preflab.models.facts import context_length
 from preflab.models.packed import packed_linear
+from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
 from preflab.sampling.draw import draw, exact_dtype
 from preflab.sampling.fitting import fitting_pass
@@ -64,6 +66,7 @@ class TransformersEngine:
             PreflabError: the tokenizer has an id beyond the embedding.
         """
         self.vocabulary = None if tokenizer is None else fitting_vocabulary(model, tokenizer)
+        self.row_lengths = RowLengths([model])
         self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
         self.stop_token_ids = tuple(stop_token_ids)
         self.role, self.policy_version, self.keep_states = role, policy_version, keep_states
@@ -89,22 +92,38 @@ class TransformersEngine:
         found: dict[int, SampledCompletion] = {}
         head = packed_linear(self.model.get_output_embeddings(), min(len(requests), decoding.max_batch_rows))
         with _decoding(self.model), self.role(), head:
-            self._pass = self._pass or fitting_pass(self.model, self.pad_id)
-            for batch in _batches(requests, decoding.max_batch_rows, mixed_lengths=self._pass.pads):
+            forward = self._fitting_pass()
+            for batch in self._batches(requests, decoding, mixed_lengths=forward.pads):
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
                 with self._watching(rows, len(requests)):
-                    _decode(self._pass, rows, decoding, self.vocabulary, on_done)
+                    _decode(forward, rows, decoding, self.vocabulary, on_done)
                 found.update(zip(batch, rows.completions(version), strict=True))
-            self._pass.release()
+            forward.release()
         return [found[i] for i in range(len(requests))]
 
     @property
     def decode_path(self) -> str:
         """How the model is fed, found out where that is not known yet: see the passes of `sampling.passes`."""
+        with _decoding(self.model), self.role():
+            return self._fitting_pass().name
+
+    def _fitting_pass(self) -> Pass:
         if self._pass is None:
-            with _decoding(self.model), self.role():
-                self._pass = fitting_pass(self.model, self.pad_id)
-        return self._pass.name
+            if self.row_lengths.longest is None:
+                self.row_lengths.use(1)
+            self._pass = fitting_pass(self.model, self.pad_id)
+        return self._pass
+
+    def _batches(
+        self, requests: Sequence[SampleRequest], decoding: DecodingSettings, *, mixed_lengths: bool
+    ) -> Iterator[list[int]]:
+        """Request numbers by batch; where nobody has fixed frequencies that depend on the length, apart by length."""
+        longest = [len(request.prompt_ids) + decoding.max_new_tokens for request in requests]
+        for group in self.row_lengths.groups(longest):
+            if self.row_lengths.longest is None:
+                self.row_lengths.use(max((longest[i] for i in group), default=1))
+            for batch in _batches([requests[i] for i in group], decoding.max_batch_rows, mixed_lengths=mixed_lengths):
+                yield [group[i] for i in batch]
 
     @contextmanager
     def _watching(self, rows: _Rows, num_requests: int) -> Iterator[None]:
@@ -122,7 +141,7 @@ class TransformersEngine:
             hook.remove()
 
     def _refuse_what_does_not_fit(self, requests: Sequence[SampleRequest], decoding: DecodingSettings) -> None:
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        context, fixed = context_length(self.model.config), self.row_lengths.longest
         for number, request in enumerate(requests):
             length = len(request.prompt_ids)
             if length == 0:
@@ -136,6 +155,12 @@ class TransformersEngine:
                     f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
                     f"together at most {context}, the model's context",
                     "shorten the prompt or lower max_new_tokens",
+                )
+            if fixed and length + decoding.max_new_tokens > fixed:
+                raise PreflabError(
+                    f"request {number}: {length} prompt tokens and {decoding.max_new_tokens} new ones",
+                    f"together at most {fixed}, for which rotary frequencies are fixed",
+                    "fix them for the longest prompt and max_new_tokens",
                 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from preflab.models.facts import context_length
 from preflab.sampling.passes import CachedPass, OwnCachePass, Pass, PlainPass
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def _longest_row(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
     windows = [value for name in WINDOWS if isinstance(value := getattr(config, name, None), int) and value > 0]
     beyond = min(windows, default=LONG) + SHORT
-    context = getattr(config, "max_position_embeddings", None) or LONG
+    context = context_length(model.config) or LONG
     return max(NUM_STEPS + 1, min(beyond if beyond <= LONG else SHORT, context))
 
 

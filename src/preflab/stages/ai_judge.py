@@ -15,9 +15,10 @@ scores.jsonl    likert only: {"completion_id", "points": {criterion: number}, "s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
@@ -69,6 +70,7 @@ def run(ctx: StageContext) -> StageResult:
     texts = {completion.id: completion.text for completion in completions}
     prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
     points = {row["completion_id"]: row["points"] for row in read_jsonl(ctx.folder / POINTS)}
+    _fix_longest(ctx, judge, tasks, constitution, prompts, texts)
     usage = _usage_so_far(ctx, judge)
     with ctx.progress(ctx.name, total=len(tasks), done=len(done)) as bar:
         for task in tasks:
@@ -145,6 +147,33 @@ def _question(ctx: StageContext, constitution: Constitution | None, task: Task) 
         return ctx.settings.question, ""
     principle = constitution.draw(derive_seed(ctx.seed, "comparison", task.id))
     return principle.comparison, f"principle: {principle.name}\n\n"
+
+
+def _fix_longest(
+    ctx: StageContext,
+    judge: Judge,
+    tasks: Sequence[Task],
+    constitution: Constitution | None,
+    prompts: Mapping[str, Prompt],
+    texts: Mapping[str, str],
+) -> None:
+    """A local judge's rotary frequencies, for the longest question that a task of the stage may lead to."""
+    from preflab.labelers.ai import PairAsked, RatingAsked
+    from preflab.labelers.local import LocalJudge
+
+    settings: AiJudgeSettings = ctx.settings
+
+    def asked() -> Iterator[PairAsked | RatingAsked]:
+        for task in tasks:
+            question, _ = _question(ctx, constitution, task)
+            prompt, shown = prompts[task.prompt_id].shown, [texts[i] for i in task.completion_ids]
+            if settings.way == "ranking":
+                yield from (PairAsked(question, prompt, one, other) for one, other in permutations(shown, 2))
+            for name in settings.criteria:
+                yield from (RatingAsked(name, prompt, text, settings.scale_ends.get(name)) for text in shown)
+
+    if isinstance(judge, LocalJudge):
+        judge.fix_longest(asked())
 
 
 def _judged(

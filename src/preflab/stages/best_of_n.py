@@ -37,9 +37,11 @@ def run(ctx: StageContext) -> StageResult:
     missing = [prompt for prompt in prompts if prompt.id not in done]
     said, further = "", {}
     if missing:
-        writer, scorer = _writer_and_scorer(ctx)
-        missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
-        said, further = writer.long.said, writer.long.figures
+        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
+        fitting = writer.fit(prompts)
+        missing = [prompt for prompt in fitting if prompt.id not in done]
+        said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
+        scorer = _scorer(ctx, writer, fitting)
         num = settings.num_completions
         size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // num)
         with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
@@ -64,7 +66,8 @@ def run(ctx: StageContext) -> StageResult:
     return replace(result, summary=result.summary + said, figures={**result.figures, **further})
 
 
-def _writer_and_scorer(ctx: StageContext) -> tuple[Writer, Scorer]:
+def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Scorer:
+    """The recipe's rewards for completions of some prompts that fit."""
     from functools import partial
 
     from preflab.rewards.sources import PolicySide, make_scorer
@@ -72,11 +75,11 @@ def _writer_and_scorer(ctx: StageContext) -> tuple[Writer, Scorer]:
     from preflab.stages.on_policy import reference_items
 
     settings: BestOfNSettings = ctx.settings
-    writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
-    return writer, make_scorer(
+    asked = [(prompt, writer.ids[prompt.id]) for prompt in prompts]
+    return make_scorer(
         settings.rewards,
         ctx.model_folder,
-        PolicySide(writer.renderer.tokenizer),
+        PolicySide(writer.renderer.tokenizer, prompts=asked, max_new_tokens=settings.max_new_tokens),
         reference_items=partial(reference_items, ctx),
         judges=partial(judge_scorer, ctx),
         dtype=ctx.device.dtype,

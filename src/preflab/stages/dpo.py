@@ -16,7 +16,7 @@ import functools
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,18 +54,26 @@ def run(ctx: StageContext) -> StageResult:
     base = _Base.load(ctx)
     found = find_groups(data, base.encoder, settings, max_tokens=base.max_tokens)
     accelerator = accelerator_for(ctx, settings.run)
+    watched = _sample_prompts(found.held_out, settings, base.max_tokens)
+    lengths = _fix_longest(base.trunk, found, watched, settings)
     dpo = DpoRun(
         trunk=base.trunk,
         settings=settings,
         groups=found.train,
         held_out=found.held_out,
         num_steps=settings.num_epochs * steps_per_epoch(len(found.train), settings.num_groups_per_step),
-        cache=ReferenceCache(ctx.folder.parent / CACHE, base.reference_hash, ctx.device.dtype, base.trunk.vocabulary),
+        cache=ReferenceCache(
+            ctx.folder.parent / CACHE,
+            base.reference_hash,
+            ctx.device.dtype,
+            base.trunk.vocabulary,
+            base.trunk.row_lengths.longest,
+        ),
         folder=ctx.folder,
         seed=ctx.seed,
         name=ctx.name,
         sampler=_engine(base),
-        sample_prompts=_sample_prompts(found.held_out, settings, base.max_tokens),
+        sample_prompts=watched,
         longest_row=_longest_row(base, settings),
         accelerator=accelerator,
     )
@@ -76,7 +84,18 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(ctx, found)
+    return _result(ctx, found, lengths)
+
+
+def _fix_longest(
+    trunk: Trunk, found: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
+) -> dict[str, float]:
+    """Rotary frequencies for the longest completion with its prompt, and for the samples that are watched."""
+    from preflab.stages.row_lengths import fix_row_lengths
+
+    rows: list[Sized] = [s for group in (*found.train, *found.held_out) for s in group.sequences]
+    rows += [range(len(ids) + settings.watch.decoding.max_new_tokens) for ids in watched]
+    return fix_row_lengths(trunk.row_lengths, rows)
 
 
 @dataclass
@@ -183,7 +202,7 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     return fitting[: settings.watch.num_samples]
 
 
-def _result(ctx: StageContext, found: FoundGroups) -> StageResult:
+def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
     from preflab.files import read_jsonl
 
     rows, alarms = read_jsonl(ctx.folder / "metrics.jsonl"), read_jsonl(ctx.folder / "alarms.jsonl")
@@ -195,6 +214,7 @@ def _result(ctx: StageContext, found: FoundGroups) -> StageResult:
         "num_equal_pairs": found.num_equal,
         "num_alarms": len(alarms),
         **found.long.figures,
+        **further,
         **{name: last[name] for name in ("held_out/accuracy", "held_out/margin", "kl/exact") if name in last},
     }
     parts = [f"loss {rows[0]['loss/total']:.2f} → {last['loss/total']:.2f}"]

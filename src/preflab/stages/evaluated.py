@@ -20,15 +20,18 @@ from preflab.evaluation.texts import Judge, checked_labels, fail_column
 from preflab.models.facts import model_facts, weights_hash
 from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
 from preflab.models.packages import resolve_package
+from preflab.models.rotary import RowLengths
 from preflab.models.trunk import Trunk
 from preflab.records import Completion, Prompt
 from preflab.rewards.functions import RewardFunction, load_function
+from preflab.rewards.lengths import fix_longest
 from preflab.rewards.score import RewardModelScorer, load_reward_model, same_tokenizer
 from preflab.sampling.engine import TransformersEngine
 from preflab.sampling.requests import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext
+from preflab.stages.row_lengths import fix_row_lengths
 from preflab.stages.stored import stored_completions
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
@@ -52,6 +55,12 @@ class Loaded:
         folder = resolve_package(ctx.model_folder(ref))
         model = load_causal_lm(folder, dtype=ctx.device.dtype).to(best_device())
         return cls(folder, model, load_tokenizer(folder), weights_hash(model))
+
+    def fix_longest(self, prompts: Sequence[Prompt], max_new_tokens: int) -> dict[str, float]:
+        """Fix rotary frequencies that depend on the length for all prompts of the stage; see `fix_row_lengths`."""
+        renderer = Renderer.of(self.model, self.tokenizer)
+        ids = (renderer.prompt_ids(prompt) for prompt in prompts)
+        return fix_row_lengths(RowLengths([self.model]), ids, max_new_tokens)
 
     def write(
         self, ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
@@ -154,10 +163,13 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
             "name a judge of `judges`",
         )
     reference = Loaded.of(ctx, settings.reference or settings.models[0])
+    reference.fix_longest(prompts, settings.decoding.max_new_tokens)
     classify = load_function(settings.labels) if settings.labels else None
     written, notes = {}, _notes(settings, judges)
     for name in settings.models:
         loaded = reference if name == (settings.reference or settings.models[0]) else Loaded.of(ctx, name)
+        if figure := loaded.fix_longest(prompts, settings.decoding.max_new_tokens):
+            notes.append(f"{name}: rotary frequencies are those of rows of {figure['longest_row']:.0f} tokens")
         completions, sequences = loaded.write(ctx, name, prompts, settings.num_completions, settings.decoding)
         one = Written(name, loaded.weights, settings.num_completions, completions, judges)
         asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
@@ -218,6 +230,7 @@ def reference_rewards(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[Arr
     name = str(settings.tilted_optimum)
     judge = load_judge(name, settings.judges[name])
     reference = Loaded.of(ctx, settings.reference or settings.models[0])
+    reference.fix_longest(ctx.prompts(settings.prompts)[: settings.max_prompts], settings.decoding.max_new_tokens)
     num = settings.num_tilted_completions
     completions, _ = reference.write(ctx, "optimum", prompts, num, settings.decoding)
     asked = [prompt for prompt in prompts for _ in range(num)]
@@ -265,6 +278,8 @@ def _reward(
     trunk.to(best_device())
     takes_tokens = tokenizer is not None and same_tokenizer(trunk.tokenizer, tokenizer)
     scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens)
+    asked = [(prompt, sequence.prompt_ids) for prompt, sequence in zip(prompts, sequences, strict=True)]
+    fix_longest(scorer, asked, ctx.settings.decoding.max_new_tokens)
     items = [
         ScoringItem(prompt, one.text, sequence.prompt_ids, sequence.completion_ids, one.finish_reason)
         for prompt, one, sequence in zip(prompts, completions, sequences, strict=True)

@@ -16,6 +16,7 @@ from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.on_policy import (
     finish_policy,
+    fix_longest,
     held_out_criterion,
     load_trunk,
     policy_result,
@@ -39,8 +40,10 @@ def run(ctx: StageContext) -> StageResult:
     accelerator = accelerator_for(ctx, settings.run)
     check_shares(settings, accelerator.num_processes)
     trunk.to(accelerator.device)
-    scorer, writing = policy_scorer(ctx, trunk, trunk_hash), policy_writing(ctx, trunk)
+    writing = policy_writing(ctx, trunk)
     asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
+    lengths = fix_longest(ctx, trunk, writing, asked)
+    scorer = policy_scorer(ctx, trunk, trunk_hash, asked.prompts)
     grpo = GrpoRun(
         trunk=trunk,
         settings=settings,
@@ -57,7 +60,8 @@ def run(ctx: StageContext) -> StageResult:
     writing.engine.policy_version = lambda: grpo.num_updates
     result = train_grpo(grpo)
     finish_policy(ctx, trunk, trunk_hash, accelerator)
-    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, algorithm=settings.algorithm)
+    further = {"algorithm": settings.algorithm, **lengths}
+    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, **further)
 
 
 def check_shares(settings: GrpoSettings | OnlineDpoSettings, num_processes: int) -> None:

@@ -9,6 +9,7 @@ from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
+    from preflab.labelers.ai import Judge
     from preflab.rewards.judged import JudgeScorer
     from preflab.settings.ppo import RewardSource
 
@@ -21,6 +22,7 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
 
     assert source.judge is not None
     judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.device.dtype)
+    _fix_longest(ctx, source, judge)
 
     def rate(criterion: str, asked: Sequence[tuple[str, str]]) -> list[float | None]:
         ends = source.scale_ends.get(criterion)
@@ -28,6 +30,20 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
         return [one.score for one in said]
 
     return JudgeScorer(rate, source.criteria, _lines(ctx, source), source.name or "judge")
+
+
+def _fix_longest(ctx: StageContext, source: RewardSource, judge: Judge) -> None:
+    """A local judge's rotary frequencies, for the longest question about a prompt and the longest completion."""
+    from preflab.labelers.ai import RatingAsked
+    from preflab.labelers.local import LocalJudge
+
+    if isinstance(judge, LocalJudge):
+        asked = (
+            RatingAsked(name, prompt.shown, "", source.scale_ends.get(name))
+            for name in source.criteria
+            for prompt in ctx.prompts(ctx.settings.prompts)
+        )
+        judge.fix_longest(asked, getattr(ctx.settings, "decoding", ctx.settings).max_new_tokens)
 
 
 def _lines(ctx: StageContext, source: RewardSource) -> dict[str, tuple[float, float]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from preflab.conversations.fitting import FittingPrompts
     from preflab.conversations.renderer import Renderer
     from preflab.models.trunk import Role, Trunk
+    from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
     from preflab.sampling.engine import TransformersEngine
     from preflab.training.protocols import Decode, ScoringItem
@@ -68,15 +69,17 @@ def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
     return Writing(engine, renderer.decode, renderer)
 
 
-def policy_scorer(ctx: StageContext, trunk: Trunk, trunk_hash: str) -> WeightedSum:
-    """The recipe's rewards; a reward adapter on the same base joins the trunk."""
+def policy_scorer(
+    ctx: StageContext, trunk: Trunk, trunk_hash: str, prompts: Sequence[tuple[Prompt, tuple[int, ...]]]
+) -> WeightedSum:
+    """The recipe's rewards for completions of some prompts; a reward adapter on the same base joins the trunk."""
     from preflab.rewards.sources import PolicySide, make_scorer
     from preflab.stages.judge_reward import judge_scorer
 
     return make_scorer(
         ctx.settings.rewards,
         ctx.model_folder,
-        PolicySide(trunk.tokenizer, trunk, trunk_hash),
+        PolicySide(trunk.tokenizer, trunk, trunk_hash, prompts, ctx.settings.decoding.max_new_tokens),
         reference_items=functools.partial(reference_items, ctx),
         judges=functools.partial(judge_scorer, ctx),
         dtype=ctx.device.dtype,
@@ -112,6 +115,27 @@ def prompts_to_learn_from(
     )
 
 
+def fix_longest(ctx: StageContext, trunk: Trunk, writing: Writing, asked: FittingPrompts) -> dict[str, float]:
+    """The figure `longest_row` where rotary frequencies depend on it; they are then fixed for the trunk's roles.
+
+    The longest row is that of the prompts to learn from and of the held-out ones, with max_new_tokens more.
+    """
+    from preflab.stages.row_lengths import fix_row_lengths
+
+    if not trunk.row_lengths:
+        return {}
+    ids = [ids for _, ids in [*asked.prompts, *_held_out_prompts(ctx, trunk, writing)]]
+    return fix_row_lengths(trunk.row_lengths, ids, ctx.settings.decoding.max_new_tokens)
+
+
+def _held_out_prompts(ctx: StageContext, trunk: Trunk, writing: Writing) -> list[tuple[Prompt, tuple[int, ...]]]:
+    """Those that the held-out criterion is measured on; none without one."""
+    settings = ctx.settings
+    if settings.stop.criterion is None or settings.held_out_prompts is None:
+        return []
+    return prompts_to_learn_from(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts).prompts
+
+
 def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Callable[[], tuple[float, float]] | None:
     """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
     from preflab.rewards.functions import FunctionScorer, load_function
@@ -122,7 +146,7 @@ def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Cal
     if settings.stop.criterion is None or settings.held_out_prompts is None:
         return None
     scorer = FunctionScorer(load_function(settings.stop.criterion))
-    chosen = prompts_to_learn_from(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts).prompts
+    chosen = _held_out_prompts(ctx, trunk, writing)
     requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
     def measure() -> tuple[float, float]:

@@ -10,6 +10,7 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.grpo import check_shares
 from preflab.stages.on_policy import (
     finish_policy,
+    fix_longest,
     held_out_criterion,
     load_trunk,
     policy_result,
@@ -33,8 +34,10 @@ def run(ctx: StageContext) -> StageResult:
     accelerator = accelerator_for(ctx, settings.run)
     check_shares(settings, accelerator.num_processes)
     trunk.to(accelerator.device)
-    scorer, writing = policy_scorer(ctx, trunk, trunk_hash), policy_writing(ctx, trunk)
+    writing = policy_writing(ctx, trunk)
     asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
+    lengths = fix_longest(ctx, trunk, writing, asked)
+    scorer = policy_scorer(ctx, trunk, trunk_hash, asked.prompts)
     online = OnlineDpoRun(
         trunk=trunk,
         settings=settings,
@@ -51,4 +54,4 @@ def run(ctx: StageContext) -> StageResult:
     writing.engine.policy_version = lambda: online.num_updates
     result = train_online_dpo(online)
     finish_policy(ctx, trunk, trunk_hash, accelerator)
-    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long)
+    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, **lengths)

@@ -17,6 +17,7 @@ from preflab.settings.ppo import PpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.on_policy import (
     finish_policy,
+    fix_longest,
     held_out_criterion,
     load_trunk,
     policy_result,
@@ -44,10 +45,11 @@ def run(ctx: StageContext) -> StageResult:
     accelerator = accelerator_for(ctx, settings.run)
     check_shares(settings, accelerator.num_processes)
     trunk.to(accelerator.device)
-    scorer = policy_scorer(ctx, trunk, trunk_hash)
-    value_start = _start_value(settings, trunk, scorer)
     writing = policy_writing(ctx, trunk)
     asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
+    lengths = fix_longest(ctx, trunk, writing, asked)
+    scorer = policy_scorer(ctx, trunk, trunk_hash, asked.prompts)
+    value_start = _start_value(settings, trunk, scorer)
     ppo = PpoRun(
         trunk=trunk,
         settings=settings,
@@ -64,7 +66,8 @@ def run(ctx: StageContext) -> StageResult:
     writing.engine.policy_version = lambda: ppo.num_updates
     result = train_ppo(ppo)
     finish_policy(ctx, trunk, trunk_hash, accelerator, ("policy", "value"))
-    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, value_started_from=value_start)
+    further = {"value_started_from": value_start, **lengths}
+    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, **further)
 
 
 def check_shares(settings: PpoSettings, num_processes: int) -> None:

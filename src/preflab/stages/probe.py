@@ -47,6 +47,7 @@ def run(ctx: StageContext) -> StageResult:
             margins[name] = _margins(loaded, questions, settings.opinion)
         if contrasts:
             prompts = [_prompt(row) for row in contrasts]
+            loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
             written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
             completions[name] = [completion.text for completion in written]
     report = {"schema": 1, "baseline": settings.models[0]}
@@ -107,6 +108,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     from preflab.evaluation.likelihood import completion_logps
     from preflab.evaluation.sycophancy import Margins
     from preflab.models.trunk import Trunk
+    from preflab.stages.row_lengths import fix_row_lengths
     from preflab.training.batches import Sequence as TokenSequence
 
     renderer = Renderer.of(loaded.model, loaded.tokenizer)
@@ -119,7 +121,9 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
             ids = renderer.answer_ids(prompt, answer)
             column.append(TokenSequence(renderer.prompt_ids(prompt), ids))
     trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",))
-    found = completion_logps(trunk, [sequence for column in columns for sequence in column])
+    sequences = [sequence for column in columns for sequence in column]
+    fix_row_lengths(trunk.row_lengths, sequences)
+    found = completion_logps(trunk, sequences)
     num = len(rows)
     return Margins.of(*(found[i * num : (i + 1) * num] for i in range(4)))
 

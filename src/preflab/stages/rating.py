@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from preflab.settings.rating import RatingSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores
+from preflab.stages.reward_base import RewardBase, reference_scores, reference_sequences
+from preflab.stages.row_lengths import fix_row_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +46,10 @@ def run(ctx: StageContext) -> StageResult:
     train, held_out = parted(rated, held_out_prompts(data.asked, settings.held_out))
     parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria, long) if other else []}
     long.check(len(rated))
+    samples = reference_sequences(ctx, base)
+    lengths = fix_row_lengths(
+        base.trunk.row_lengths, [*(row.sequence for rows in parts.values() for row in rows), *samples]
+    )
     scales = scales_of(train, list(criteria))
     accelerator = accelerator_for(ctx, settings.run)
     heads = train_on_ratings(
@@ -63,7 +68,7 @@ def run(ctx: StageContext) -> StageResult:
     weights = list(criteria.values())
     base.trunk.heads["reward"] = heads.combined(weights)
     raw = {name: _combined(found, weights) for name, found in scores.items()}
-    reference = reference_scores(ctx, base, [raw["train"], raw["held_out"]])
+    reference = reference_scores(ctx, base, samples, [raw["train"], raw["held_out"]])
     normalise(base.trunk, reference)
     origin = {"train": data.origin, "test": other.origin if other else None}
     report = _report(ctx, base, criteria, scales, parts, scores, raw, reference, origin)
@@ -74,7 +79,7 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(report, long.figures, long.said)
+    return _result(report, {**long.figures, **lengths}, long.said)
 
 
 def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float], long: LongRows) -> list[Rated]:

@@ -12,7 +12,8 @@ from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
-from preflab.stages.reward_base import RewardBase, reference_scores
+from preflab.stages.reward_base import RewardBase, reference_scores, reference_sequences
+from preflab.stages.row_lengths import fix_row_lengths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,9 @@ def run(ctx: StageContext) -> StageResult:
     tested = _rankings(base, other, settings, long) if other else []
     long.check(len(rankings))
     train, held_out = parted(list(map(_differing, rankings)), held_out_prompts(data.asked, settings.held_out))
+    samples = reference_sequences(ctx, base)
+    rows_of = [sequence for ranking in (*train, *held_out, *tested) for sequence in ranking.sequences]
+    lengths = fix_row_lengths(base.trunk.row_lengths, [*rows_of, *samples])
     num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)
     rows = train_reward_model(
@@ -60,7 +64,7 @@ def run(ctx: StageContext) -> StageResult:
     parts = {"train": train, "held_out": held_out, "test": list(map(_differing, tested))}
     budget = settings.optimiser.tokens_per_micro_batch
     raw = {name: score_rankings(base.trunk, rankings, budget) for name, rankings in parts.items()}
-    reference = reference_scores(ctx, base, [*raw["train"], *raw["held_out"]])
+    reference = reference_scores(ctx, base, samples, [*raw["train"], *raw["held_out"]])
     normalise(base.trunk, reference)
     report = _report(ctx, base, parts, raw, reference, {"train": data.origin, "test": other.origin if other else None})
     report["nuisance"] = {name: value for name, value in rows[-1].items() if name.startswith("nuisance/")}
@@ -72,7 +76,7 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.end_training()
     num_equal = sum(map(_num_equal, [*rankings, *tested]))
     said = f"; {num_equal} pairs whose completions are the same to the model left out" if num_equal else ""
-    return _result(report, {**long.figures, "num_equal_pairs": float(num_equal)}, said + long.said)
+    return _result(report, {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}, said + long.said)
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:

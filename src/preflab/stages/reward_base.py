@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from preflab.models.trunk import Trunk
     from preflab.rewards.rankings import Encoder
+    from preflab.training.batches import Sequence as TokenSequence
     from preflab.training.too_long import LongRows, TooLong
 
 
@@ -72,18 +73,27 @@ class RewardBase:
         save_reward_model(self.trunk, folder, base=base, weights_hash=self.weights_hash, encoder=self.encoder)
 
 
-def reference_scores(ctx: StageContext, base: RewardBase, labelled: Sequence[Tensor]) -> Tensor:
-    """(N,) raw scores that get mean 0 and variance 1: of the labelled completions, or of a stage's samples."""
-    import torch
-
+def reference_sequences(ctx: StageContext, base: RewardBase) -> list[TokenSequence]:
+    """The samples of the stage that scores are normalised on; none where the labelled completions serve."""
     from preflab.files import read_json
-    from preflab.rewards.score import reward_scores
 
     settings: RewardSettings | RatingSettings = ctx.settings
     if settings.reference is None:
-        return torch.cat(list(labelled))
+        return []
     ids = read_json(ctx.inputs[settings.reference].folder / "completions.json")
     completions = ctx.workspace.completions(ids)
     prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    sequences = [base.encoder(prompts[c.prompt_id], c) for c in completions]
-    return reward_scores(base.trunk, sequences, settings.optimiser.tokens_per_micro_batch)
+    return [base.encoder(prompts[c.prompt_id], c) for c in completions]
+
+
+def reference_scores(
+    ctx: StageContext, base: RewardBase, samples: Sequence[TokenSequence], labelled: Sequence[Tensor]
+) -> Tensor:
+    """(N,) raw scores that get mean 0 and variance 1: of the samples, or without any of the labelled completions."""
+    import torch
+
+    from preflab.rewards.score import reward_scores
+
+    if not samples:
+        return torch.cat(list(labelled))
+    return reward_scores(base.trunk, samples, ctx.settings.optimiser.tokens_per_micro_batch)

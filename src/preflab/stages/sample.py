@@ -21,7 +21,7 @@ from preflab.stages.base import StageContext, StageResult
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
     from preflab.records import Completion, Prompt
-    from preflab.training.protocols import Sampler
+    from preflab.sampling.engine import TransformersEngine
     from preflab.training.too_long import LongRows
 
 VERSION = 2
@@ -41,6 +41,7 @@ def run(ctx: StageContext) -> StageResult:
     if missing:
         writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
         missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
+        lengths = writer.fix_longest()
         num = settings.num_completions
         with ctx.progress(ctx.name, len(prompts) * num, (len(prompts) - len(missing)) * num) as bar:
             for chunk in _chunks(missing, settings):
@@ -50,7 +51,7 @@ def run(ctx: StageContext) -> StageResult:
                     row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
                     append_jsonl(ctx.folder / "sampled.jsonl", row)
                     done[prompt.id] = row
-        said, figures = writer.long.said, writer.long.figures
+        said, figures = writer.long.said, {**writer.long.figures, **lengths}
     rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
     write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])
     return _result(rows, settings.num_completions, said, figures)
@@ -60,7 +61,7 @@ def run(ctx: StageContext) -> StageResult:
 class Writer:
     """A loaded model that turns prompts into completion records."""
 
-    sampler: Sampler
+    engine: TransformersEngine
     renderer: Renderer
     model_id: str
     context_length: int | None
@@ -107,6 +108,12 @@ class Writer:
         self.ids |= {prompt.id: ids for prompt, ids in found.prompts}
         return [prompt for prompt, _ in found.prompts]
 
+    def fix_longest(self) -> dict[str, float]:
+        """Fix rotary frequencies that depend on the length for all prompts that fit; see `fix_row_lengths`."""
+        from preflab.stages.row_lengths import fix_row_lengths
+
+        return fix_row_lengths(self.engine.row_lengths, self.ids.values(), self.settings.max_new_tokens)
+
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
         from preflab.records import Completion
@@ -115,7 +122,7 @@ class Writer:
 
         wanted = [(prompt, index) for prompt in prompts for index in range(self.settings.num_completions)]
         requests = [SampleRequest(self.ids[p.id], request_seed(self.seed, p.id, index)) for p, index in wanted]
-        sampled = self.sampler.sample(requests, self.settings, on_done=on_done)
+        sampled = self.engine.sample(requests, self.settings, on_done=on_done)
         return [
             Completion.make(
                 prompt.id,

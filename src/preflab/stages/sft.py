@@ -24,6 +24,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.models.trunk import Trunk
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
     from preflab.stages.learning import accelerator_for, finish_model
+    from preflab.stages.row_lengths import fix_row_lengths
     from preflab.training.order import steps_per_epoch
     from preflab.training.too_long import LongRows
 
@@ -38,6 +39,7 @@ def run(ctx: StageContext) -> StageResult:
     renderer = Renderer.of(model, tokenizer)
     sequences = encode_demonstrations(renderer, demonstrations, long, learn=settings.learn)
     trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("policy",), seed=ctx.seed)
+    lengths = fix_row_lengths(trunk.row_lengths, sequences)
     accelerator = accelerator_for(ctx, settings.run)
     metrics = train_sft(
         trunk,
@@ -51,9 +53,8 @@ def run(ctx: StageContext) -> StageResult:
     )
     result = finish_model(ctx, trunk, accelerator, metrics)
     said, figures = _unlearned(demonstrations, settings)
-    return replace(
-        result, summary=result.summary + said + long.said, figures={**result.figures, **figures, **long.figures}
-    )
+    figures = {**result.figures, **figures, **long.figures, **lengths}
+    return replace(result, summary=result.summary + said + long.said, figures=figures)
 
 
 def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -> tuple[str, dict[str, float | str]]:
