@@ -119,7 +119,7 @@ HYBRIDS: dict[str, dict[str, Any]] = {
 }
 
 
-def tiny_hybrid(kind: str) -> Any:
+def tiny_hybrid(kind: str, **changes: Any) -> Any:
     """A random model with states, in eval mode, the same for the same seed of torch."""
-    config = AutoConfig.for_model(kind, **{**COMMON, **HYBRIDS[kind]})
+    config = AutoConfig.for_model(kind, **{**COMMON, **HYBRIDS[kind], **changes})
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()

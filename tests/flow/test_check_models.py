@@ -15,11 +15,14 @@ from preflab.models.check_numbers import check_numbers
 from preflab.models.facts import model_facts
 from preflab.models.tiny import build_tokenizer
 from preflab.sampling.engine import TransformersEngine
+from preflab.sampling.passes import CachedPass
+from tiny_hybrids import tiny_hybrid
 from tiny_models import VOCABULARY, tiny_model
 
 INVARIANTS = {
     "the same twice", "padding amount", "padding side", "samples whatever shares the batch", "first ratio is 1",
     "first KL is 0", "chunked log-probabilities", "micro-batch split", "head saved and loaded", "adapter merged",
+    "limits crossed", "decoding",
 }  # fmt: skip
 
 
@@ -118,3 +121,71 @@ def test_facts_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "takes one off" in advice["BOS once"]
     assert "takes it off" in advice["prompts stay open"]
     assert "plain text" in advice["chat template"]
+
+
+def rows_of(model: Any, sampler_of: Callable[..., Any] = TransformersEngine) -> dict[str, CheckRow]:
+    tokens = tokenizer()
+    return {row.name: row for row in check_numbers(model, tokens, model_facts(model, tokens), sampler_of)}
+
+
+def test_rows_cross_windows_and_scaling_limits() -> None:
+    rows = rows_of(tiny_model("mistral"))
+    assert rows["limits crossed"].measured == "sliding_window 6"
+    assert failing(list(rows.values())) == set()
+    scaled = {
+        "rope_type": "longrope",
+        "rope_theta": 10_000.0,
+        "short_factor": [1.0, 1.1, 1.3, 1.5],
+        "long_factor": [4.0, 6.0, 8.0, 10.0],
+        "original_max_position_embeddings": 32,
+    }
+    rows = rows_of(tiny_model("llama", rope_parameters=scaled))
+    assert rows["limits crossed"].measured == "LongRoPE 32"
+    assert failing(list(rows.values())) == set()
+
+
+def test_an_error_beyond_a_window_is_found() -> None:
+    """A sampler that looks at everything: right in the short rows, wrong in those beyond a window of 16."""
+
+    class SeesEverything(TransformersEngine):
+        def __init__(self, model: Any, **other: Any) -> None:
+            super().__init__(model, **other)
+            self._pass = CachedPass(model, 0, "ready-made")
+
+    model = tiny_model("mistral")
+    model.config.sliding_window = 20
+    assert "first ratio is 1" in failing(list(rows_of(model, SeesEverything).values()))
+    model.config.sliding_window = None
+    assert failing(list(rows_of(model, SeesEverything).values())) == set()
+
+
+def test_limits_that_would_take_too_long_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model("mistral")
+    model.config.sliding_window = 30
+    assert rows_of(model)["limits crossed"].measured == "sliding_window 30"
+    monkeypatch.setattr("preflab.models.check_limits.WORK", 1.0)
+    row = rows_of(model)["limits crossed"]
+    assert (row.measured, row.holds) == ("none", True)
+    assert row.advice == "sliding_window 30 not crossed: rows of a model of this size have at most 32 tokens here"
+    model.config.sliding_window = 64  # as long as the context: no row can cross it
+    assert rows_of(model)["limits crossed"].advice.startswith("rows of up to")
+
+
+@pytest.mark.parametrize("kind", ["qwen3_5_text", "recurrent_gemma"])
+def test_models_with_states_pass(kind: str) -> None:
+    """RecurrentGemma does not mask padding out of its states; preflab decodes it unpadded, and says so."""
+    model = tiny_hybrid(kind)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[0] = 1.0  # of the padding token: zeros would hide it
+    rows = rows_of(model)
+    assert failing(list(rows.values())) == set()
+    assert rows["decoding"].measured.startswith("cache with states")
+    assert ("preflab does not pad it" in rows["padding side"].advice) == (kind == "recurrent_gemma")
+
+
+def test_ids_beyond_the_tokenizers_are_left_alone() -> None:
+    """97 rows, 60 ids: the checks look at the distribution over the 60."""
+    model = tiny_model("llama")
+    tokens = build_tokenizer([" ".join(f"word{i}" for i in range(56))], context=64)
+    rows = check_numbers(model, tokens, model_facts(model, tokens), TransformersEngine)
+    assert failing(rows) == set()

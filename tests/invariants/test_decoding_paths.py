@@ -70,6 +70,15 @@ def test_samples_have_the_models_own_probabilities(kind: str) -> None:
     assert [one.token_ids for one in alone] == [one.token_ids for one in sampled[:3]]
 
 
+def test_a_hybrid_without_attention_layers_counts_its_tokens_itself() -> None:
+    """Transformers asks the attention layers of a cache how long rows are; here there are none."""
+    model = tiny_hybrid("qwen3_5_text", layer_types=["linear_attention", "linear_attention"])
+    sampler = engine(model)
+    for request, completion in zip(requests(), sampler.sample(requests(), DECODING), strict=True):
+        assert difference_to_plain_forward(model, request, completion) < 1e-5
+    assert sampler.decode_path == STATES
+
+
 @pytest.mark.parametrize("kind", ["mamba2", "qwen3_5_text", "zamba2", "recurrent_gemma", "minimax"])
 def test_a_model_that_has_decoded_learns_as_before(kind: str) -> None:
     """No states, hooks or inference tensors stay behind in the modules."""

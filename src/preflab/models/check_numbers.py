@@ -1,6 +1,8 @@
 """The invariants of `preflab check`: equal whatever the padding, batch, chunk or split; ratio 1 and KL 0 at the start.
 
-B = 4 rows, two of one length; everything is compared in nats, or as a share of the largest gradient.
+B rows: four short ones, two of one length, and two for each length at which the model computes differently, one whose
+prompt lies beyond it and one that crosses it while it is written. Everything is compared in nats, or as a share of the
+largest gradient.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from torch import Tensor
 
 from preflab.models.adapters import adapter_parameters
 from preflab.models.check import CheckRow
+from preflab.models.check_limits import Limits
 from preflab.models.facts import ModelFacts
 from preflab.models.logit_path import plain_statistics
 from preflab.models.merge import merged_language_model
@@ -29,6 +32,11 @@ from preflab.training.protocols import SampledCompletion, SampleRequest
 
 PROMPT_LENGTHS = (3, 7, 3, 1)
 NUM_TOKENS = 10
+UNPADDED = ("equal lengths", "plain")
+"""Ends of the names of decode paths that never pad."""
+
+BEYOND = 3
+"""Tokens by which a prompt lies beyond a limit."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Subject:
     requests: list[SampleRequest]
     completions: list[SampledCompletion]
     allowed: Tolerance
+    limits: Limits
 
     @property
     def sequences(self) -> list[Sequence]:
@@ -74,8 +83,8 @@ def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Cal
     """Every invariant, one row each."""
     subject = _subject(model, tokenizer, facts, sampler_of)
     checks = (
-        _repeatable, _padding_amount, _padding_side, _batch_composition, _first_ratio, _first_kl, _chunked, _split,
-        _saved_head, _merged,
+        _limits_crossed, _decode_path, _repeatable, _padding_amount, _padding_side, _batch_composition, _first_ratio,
+        _first_kl, _chunked, _split, _saved_head, _merged,
     )  # fmt: skip
     return [check(subject) for check in checks]
 
@@ -83,11 +92,13 @@ def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Cal
 def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> Subject:
     lora = LoraSettings(rank=4, alpha=8.0)
     trunk = Trunk(model, tokenizer, lora=lora, roles=("policy", "value"), zero_value=False)
-    trunk.row_lengths.fix(max(PROMPT_LENGTHS) + NUM_TOKENS)
+    limits = Limits.of(model, room=BEYOND + NUM_TOKENS)
+    lengths = [*PROMPT_LENGTHS, *(n for limit in limits.crossed for n in _around(limit.length))]
+    trunk.row_lengths.fix(max(lengths) + NUM_TOKENS)
     special = {*tokenizer.all_special_ids, *facts.stop_token_ids}
     words = torch.tensor([i for i in range(min(facts.num_token_ids, facts.vocabulary_size)) if i not in special])
     random = torch.Generator().manual_seed(0)
-    prompts = [words[torch.randint(len(words), (n,), generator=random)].tolist() for n in PROMPT_LENGTHS]
+    prompts = [words[torch.randint(len(words), (n,), generator=random)].tolist() for n in lengths]
     requests = [SampleRequest(tuple(prompt), seed) for seed, prompt in enumerate(prompts)]
     sampler = sampler_of(
         trunk.language_model("policy"),
@@ -96,9 +107,35 @@ def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable
         tokenizer=tokenizer,
         role=lambda: trunk.role("policy"),
     )
-    subject = Subject(trunk, sampler, requests, [], Tolerance.of(model.dtype))
+    subject = Subject(trunk, sampler, requests, [], Tolerance.of(model.dtype), limits)
     subject.completions = sampler.sample(requests, subject.decoding())
     return subject
+
+
+def _around(limit: int) -> tuple[int, int]:
+    """Tokens of a prompt beyond a limit, and of one whose completion crosses it."""
+    return limit + BEYOND, max(1, limit - NUM_TOKENS // 2)
+
+
+def _limits_crossed(subject: Subject) -> CheckRow:
+    """Not a test: which lengths the rows of the others crossed."""
+    limits = subject.limits
+    longest = max(len(sequence) for sequence in subject.sequences)
+    missed = f"{', '.join(map(str, limits.beyond))} not crossed: rows of a model of this size have at most"
+    return CheckRow(
+        "limits crossed",
+        True,
+        ", ".join(map(str, limits.crossed)) or "none",
+        "windows, scans and rotary scalings",
+        f"{missed} {limits.longest_row} tokens here" if limits.beyond else f"rows of up to {longest} tokens",
+    )
+
+
+def _decode_path(subject: Subject) -> CheckRow:
+    """Not a test: how the sampler feeds the model."""
+    path = getattr(subject.sampler, "decode_path", "its own")
+    slow = "no cache fits: every step goes through the whole sequence, which is slow" if path == "plain" else ""
+    return CheckRow("decoding", True, path, "any that gives the model's own logits", slow)
 
 
 def _repeatable(subject: Subject) -> CheckRow:
@@ -131,8 +168,11 @@ def _padding_side(subject: Subject) -> CheckRow:
         left = model(input_ids=ids, attention_mask=real.long(), **positions).logits[:, -1]
         plain = [model(input_ids=torch.tensor([row], device=device)).logits[0, -1] for row in rows]
     measured = _largest(left.float().log_softmax(-1) - torch.stack(plain).float().log_softmax(-1))
-    advice = "preflab decodes it unpadded and without a cache, which is slow; elsewhere, do not pad on the left"
-    return _row("padding side", measured, subject.allowed.nats, "nats", advice)
+    path = getattr(subject.sampler, "decode_path", "")
+    if measured > subject.allowed.nats and path.endswith(UNPADDED):
+        advice = f"preflab does not pad it ({path}); elsewhere, do not pad it on the left"
+        return CheckRow("padding side", True, f"{measured:.1e} nats", "any: it is decoded unpadded", advice)
+    return _row("padding side", measured, subject.allowed.nats, "nats", "do not pad it on the left")
 
 
 def _batch_composition(subject: Subject) -> CheckRow:
@@ -196,10 +236,11 @@ def _chunked(subject: Subject) -> CheckRow:
 
 
 def _split(subject: Subject) -> CheckRow:
-    """One batch of four, and four micro-batches of one, with the whole step's denominator."""
-    num = len(subject.requests) * NUM_TOKENS
+    """One batch, and micro-batches of one row, with the whole step's denominator."""
+    num_rows = len(subject.requests)
+    num = num_rows * NUM_TOKENS
     whole = _gradients(subject, _logps(subject, subject.batch()).sum() / num)
-    parts = [_gradients(subject, _logps(subject, subject.batch(slice(i, i + 1))).sum() / num) for i in range(4)]
+    parts = [_gradients(subject, _logps(subject, subject.batch(slice(i, i + 1))).sum() / num) for i in range(num_rows)]
     measured = _largest(torch.stack(parts).sum(0) - whole) / max(_largest(whole), 1e-30)
     return _row("micro-batch split", measured, subject.allowed.share, "of the gradient", "rows are not independent")
 

@@ -106,7 +106,17 @@ class RowCache(Cache):
             super().__init__(layer_class_to_replicate=RowLayer)  # made as the model asks for them
         else:
             super().__init__(layers=layers)
-        self.num_rows = 0
+        self.num_rows = self.num_tokens = 0
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens that rows had before this pass; recurrent layers do not know it, so the pass notes it here."""
+        return super().get_seq_length(layer_idx) if self.has_keys else self.num_tokens
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        """Length and offset of the keys that a mask has to cover."""
+        if self.has_keys:
+            return super().get_mask_sizes(query_length, layer_idx)
+        return self.num_tokens + query_length, 0
 
     @property
     def has_states(self) -> bool:

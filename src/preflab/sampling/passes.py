@@ -85,7 +85,7 @@ class CachedPass:
 
     def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         arguments: dict[str, Any] = {"input_ids": ids, self.argument: self.cache, "use_cache": True}
-        writes = self.num_seen > 0
+        writes, self.cache.num_tokens = self.num_seen > 0, self.num_seen
         self.num_seen += ids.shape[1]
         if self.padded and (self.cache.has_keys or not writes):
             arguments["attention_mask"] = self._mask(ids.shape[1])
