@@ -17,8 +17,15 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from preflab.errors import PreflabError
+from preflab.labelers.ai import PairAsked
+from preflab.labelers.local import LocalJudge
+from preflab.models.tiny import build_tokenizer
 from preflab.models.trunk import Role, Trunk
+from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer
+from preflab.rewards.lengths import fix_longest
+from preflab.rewards.rankings import Encoder
+from preflab.rewards.score import RewardModelScorer
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
@@ -214,6 +221,45 @@ def test_scores_of_a_classifier_do_not_depend_on_other_texts() -> None:
     together = scorer.score(items).total
     alone = torch.cat([scorer.score([item]).total for item in items])
     assert largest(together, alone) < 1e-5
+
+
+WORDS = "where is my parcel late it here score : 1 2 3 4 5 a b"
+
+
+def worded() -> tuple[Any, Any]:
+    """A model with LongRoPE and a tokenizer that knows some words, each a token."""
+    tokenizer = build_tokenizer([WORDS], context=MOST)
+    return tiny("phi3", vocab_size=len(tokenizer)), tokenizer
+
+
+def test_a_local_judge_answers_a_question_alone_as_among_others() -> None:
+    model, tokenizer = worded()
+    judge = LocalJudge(model, tokenizer)
+    asked = [PairAsked("is it late ?", "where " * n, "it is here " * n, "late " * n) for n in (1, 9, 3)]
+    alone = [judge.compare([one])[0].confidence for one in asked]
+    assert [said.confidence for said in judge.compare(asked)] == pytest.approx(alone, abs=1e-5)
+    judge.fix_longest(asked, room=5)
+    labels = [row for one in asked for row in judge.label_rows(judge._pair(one), judge.wording.labels)]
+    assert judge.trunk.row_lengths.longest == max(map(len, labels)) + 5
+    fixed = [judge.compare([one])[0].confidence for one in asked]
+    assert [said.confidence for said in judge.compare(asked)] == pytest.approx(fixed, abs=1e-5)
+
+
+@pytest.mark.parametrize(("takes_tokens", "longest"), [(True, 30 + 16), (False, 7 + 16)])
+def test_a_rewards_length_is_counted_in_the_tokens_it_reads(takes_tokens: bool, longest: int) -> None:
+    """30 tokens of the policy's; as text <s> and six words. A row of 40 words that is scored beside counts, too."""
+    model, tokenizer = worded()
+    trunk = Trunk(model, tokenizer, lora=LORA, roles=("reward",))
+    scorer = RewardModelScorer(trunk, Encoder(tokenizer, True, MOST), "rm", takes_tokens=takes_tokens)
+    prompts = [(Prompt.make(text="where is my parcel"), PROMPTS[2]), (Prompt.make(text="is it late where is it"), (5,))]
+    fix_longest(scorer, prompts, 16)
+    assert trunk.row_lengths.longest == longest
+    beside = ScoringItem(prompts[0][0], " late" * 60, finish_reason="length")
+    fix_longest(scorer, prompts, 16, [beside])
+    assert trunk.row_lengths.longest == 1 + 4 + 60
+    items = [ScoringItem(prompts[0][0], " late" * n, finish_reason="length") for n in (1, 40, 2)]
+    alone = torch.cat([scorer.score([item]).total for item in items])
+    assert largest(scorer.score(items).total, alone) < 1e-5
 
 
 def test_a_saved_model_is_what_it_was(tmp_path: Any) -> None:

@@ -120,8 +120,8 @@ class RowCache(Cache):
 
     @property
     def has_states(self) -> bool:
-        """Whether some layers keep something else than keys and values of every token."""
-        return any(not isinstance(layer, RowLayer) for layer in self.layers)
+        """Whether some layers keep something else than keys and values of every token, or nothing at all."""
+        return any(not isinstance(layer, RowLayer) and type(layer).__name__ != "DummyLayer" for layer in self.layers)
 
     @property
     def has_keys(self) -> bool:
