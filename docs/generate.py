@@ -202,6 +202,48 @@ def api_page() -> str:
     return "\n".join(parts)
 
 
+# Formats
+
+BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"
+
+
+def formats_page() -> str:
+    """The page of formats, with its tables read off the formats themselves; the rest of it is written by hand."""
+    page = (REFERENCE / "formats.md").read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return "".join([before, BEGIN, _format_tables(), END, after])
+
+
+def _format_tables() -> str:
+    from preflab.store.exports import EXPORTS
+    from preflab.store.formats import FORMATS
+    from preflab.store.formats.layouts import LAYOUTS
+    from preflab.store.formats.refused import REFUSED
+
+    names = [*FORMATS, *(name for name in EXPORTS if name not in FORMATS)]
+    formats = [_format_row(name, FORMATS.get(name), EXPORTS.get(name)) for name in names]
+    layouts = [(each.name, f"`{each.format}`", each.columns, each.becomes) for each in LAYOUTS]
+    refused = [(each.name, each.columns, each.reason.expected) for each in REFUSED]
+    return "\n".join(
+        [
+            NOTE,
+            table(("format", "columns", "read", "written", "becomes"), formats),
+            "## Layouts of data sets and tools\n",
+            table(("layout", "read as", "columns", "becomes"), layouts),
+            "## Known, and not read\n",
+            table(("layout", "columns", "why"), refused),
+            "",
+        ]
+    )
+
+
+def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str, str]:
+    columns = read.columns if read else written.about
+    becomes = read.becomes if read else ""
+    return f"`{name}`", columns, "yes" if read else "–", written.holds if written else "–", becomes
+
+
 # The tree
 
 
@@ -238,6 +280,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "records.md": records_page,
     "metrics.md": metrics_page,
     "api.md": api_page,
+    "formats.md": formats_page,
     "tree.md": tree_page,
 }
 

@@ -114,6 +114,16 @@ def progress(name: str, total: int | None = None, done: int = 0) -> Iterator[Bar
         _erase(bar)
 
 
+def say(line: str) -> None:
+    """A line beside the bars, for what is worth knowing and no result; nothing when a machine reads."""
+    if mode() == "silent":
+        return
+    if _drawn is not None:
+        _drawn.console.print(line, markup=False, highlight=False)
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
 def _draw(bar: Bar) -> None:
     global _drawn
     if _drawn is None:

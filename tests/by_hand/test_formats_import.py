@@ -94,7 +94,10 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path) -> None:
         detect(jsonl(tmp_path, [{"prompt": "a"}, {"text": "b"}, {"other": 1}]))
     with pytest.raises(PreflabError, match="near it: hh-rlhf"):
         read_file(jsonl(tmp_path, [LOOKS["text"]]), "hh-rhlf")
-    assert set(LOOKS) | {"hh-rlhf-chat", "judgments", "preferences", "completions"} == set(FORMATS)
+    elsewhere = {"hh-rlhf-chat", "judgments", "preferences", "completions"}
+    elsewhere |= {"ratings", "comparisons", "oasst-flat", "nectar", "rewardbench2"}  # test_layouts.py
+    elsewhere |= {"pku-saferlhf", "helpsteer3", "shp", "openai-preferences"}
+    assert set(LOOKS) | elsewhere == set(FORMATS)
 
 
 def test_prompts_keep_their_columns_and_say_where_they_are_from(tmp_path: Path) -> None:
@@ -113,7 +116,6 @@ BAD_PROMPTS = [
     ('{"prompt": "a"', "not JSON", "one JSON object per line"),
     ('{"prompt": ""}', "an empty prompt", "a prompt with something in it"),
     ('{"prompt": " \\n"}', "an empty prompt", None),
-    ('{"prompt": "fine", "topic": "another column"}', "the same as line 1", "each row once"),
     ('{"promt": "a"}', "no column 'prompt' among promt", "near it: promt"),
     ('{"prompt": 3}', "the column 'prompt' holds a number", "text"),
     ('{"prompt": null}', "the column 'prompt' holds null", "text"),
@@ -144,7 +146,7 @@ def test_strict_is_the_default_and_names_the_first_line_and_the_number_of_others
     with pytest.raises(PreflabError) as caught:
         read_file(file, "prompts")
     assert f"{file}, line 2: not JSON (Expecting ',' delimiter, column 15)" in caught.value.found
-    assert "14 more bad lines: 3, 4, 5, 6, 7, 8, 9, 10, …" in caught.value.found
+    assert "13 more bad lines: 3, 4, 5, 6, 7, 8, 9, 10, …" in caught.value.found
     assert "--skip-bad" in caught.value.do
 
 
@@ -183,8 +185,11 @@ def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "z.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(PreflabError, match="gzip"):
         read_file(tmp_path / "z.jsonl.gz")
-    with pytest.raises(PreflabError, match="save_to_disk|data set"):
+    with pytest.raises(PreflabError, match=r"several splits \(empty, list, p, z\)"):
         read_file(tmp_path)
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(PreflabError, match="a folder without rows"):
+        read_file(tmp_path / "inside")
 
 
 def test_the_same_prompts_from_every_kind_of_file(tmp_path: Path) -> None:
@@ -207,8 +212,7 @@ def test_the_same_prompts_from_every_kind_of_file(tmp_path: Path) -> None:
         assert {p.id for p in read_file(tmp_path / name).prompts} == expected, name
     assert read_file(tmp_path / "p.csv").prompts[1].source == "p.csv, line 4"
     assert read_file(tmp_path / "p.parquet").prompts[1].source == "p.parquet, row 2"
-    with pytest.raises(PreflabError, match="several splits"):
-        read_file(tmp_path / "splits")
+    assert {p.id for p in read_file(tmp_path / "splits").prompts} == expected, "the only split needs no name"
 
 
 def test_csv_rows_with_too_few_cells_are_named(tmp_path: Path) -> None:
@@ -238,13 +242,13 @@ def test_demonstrations_and_texts(tmp_path: Path) -> None:
     found = read_file(jsonl(tmp_path, rows), "demonstrations", skip_bad=True)
     assert problems(found) == [4, 6, 7]
     assert [p.shown for p in found.prompts] == ["a", "user: Where?"]
-    assert [(c.text, c.model, c.finish_reason) for c in found.completions] == [
-        (text, "demonstration", "imported") for text in ("1", "2", "Here.")
+    assert [(c.text, c.model, c.finish_reason, c.index) for c in found.completions] == [
+        (text, "demonstration", "imported", index) for text, index in [("1", 0), ("2", 0), ("Here.", 0), ("1", 1)]
     ]
-    first, second, third = (c.id for c in found.completions)
-    assert found.demonstrations == [first, second, third, first]  # written twice, learned twice
+    assert found.demonstrations == [c.id for c in found.completions], "an example that stands there twice is two"
+    assert found.repeats == {5: 1}
     assert [place.rpartition(" ")[2] for place in found.sources] == ["1", "2", "3", "5"]
-    assert found.completions[0].columns == {"topic": "x"}
+    assert [found.completions[n].columns for n in (0, 3)] == [{"topic": "x"}, {"topic": "other"}]
     texts = read_file(jsonl(tmp_path, [{"text": "Once"}, {"text": "Twice"}, {"text": ""}]), "text", skip_bad=True)
     assert ([p.text for p in texts.prompts], [c.text for c in texts.completions]) == ([""], ["Once", "Twice"])
     assert problems(texts) == [3]
@@ -266,8 +270,10 @@ def test_trl_pairs(tmp_path: Path) -> None:
         ("user: Where?", "trl", ["Here.", "No."]),
         ("a", "trl", ["bad", "good"]),
     ]
-    assert problems(found) == [3, 4, 5, 6]
+    assert problems(found) == [3, 5, 6]
+    assert found.repeats == {4: 1}
     assert [group.chosen_rejected() for group in found.preferences] == [[(0, 1, 1.0)]] * 3
+    assert [group.pairs[0].num_for for group in found.preferences] == [2.0, 1.0, 1.0], "a row again is a vote again"
     assert len(found.completions) == 4, "the same text for the same prompt is one record"
     assert found.completions[0].columns == {"annotator": 7}
 
@@ -422,8 +428,12 @@ def test_arena_battles(tmp_path: Path) -> None:
     }
     rows = [wide, wide | {"winner_tie": 1}, wide | {"prompt": "Where?"}, wide | {"response_b": '["Gone.", "b"]'}]
     found = read_file(jsonl(tmp_path, rows), skip_bad=True)
-    assert said(found) == [("user: Where?\n\nassistant: Here.\n\nuser: And?", "chatbot-arena", ["b", "a"])]
-    assert problems(found) == [2, 3, 4]
+    whole = "assistant: {}\n\nuser: And?\n\nassistant: {}"
+    assert said(found) == [
+        ("user: Where?\n\nassistant: Here.\n\nuser: And?", "chatbot-arena", ["b", "a"]),
+        ("user: Where?", "chatbot-arena", [whole.format("Gone.", "b"), whole.format("Here.", "a")]),
+    ]
+    assert problems(found) == [2, 3]
 
 
 def message(role: str, words: str, *replies: Row, rank: int | None = None, **other: Any) -> Row:
@@ -456,4 +466,5 @@ def test_oasst_every_ranked_message_is_one_group(tmp_path: Path) -> None:
     assert found.preferences[0].chosen_rejected() == [(1, 0, 0.2), (0, 2, 0.2), (0, 3, 0.2), (1, 2, 0.2), (1, 3, 0.2)]
     assert [c.model for c in found.completions[:2]] == ["oasst-person", "m"]
     assert found.left_out == {DELETED: 1, SINGLE: 1, UNRANKED: 1}
-    assert problems(found) == [3, 4, 5]
+    assert problems(found) == [3, 5]
+    assert found.repeats == {4: 1}

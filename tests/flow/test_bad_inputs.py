@@ -160,17 +160,21 @@ def test_line_17_is_named(here: Path, capsys: Captured, stage: str, file: str, w
     assert num_records(here) == 0
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [({"prompt": WORDS[0]}, "line 7: the same as line 1"), ({"prompt": "  "}, "line 7: an empty prompt")],
-)
+@pytest.mark.parametrize("words", [["import", "prompts.jsonl"], ["sample"]])
+def test_repeated_prompts_count_once_and_are_named(here: Path, capsys: Captured, words: list[str]) -> None:
+    write_rows(here / "prompts.jsonl", [{"prompt": each} for each in [*WORDS, WORDS[0]]])
+    code, out, err = ended(capsys, *words)
+    assert code == 0, err
+    assert "1 row equal to an earlier one: line 7 (as line 1)" in out + err
+    with Workspace.open(here) as workspace:
+        assert workspace.counts()["prompt"] == len(WORDS)
+
+
 @pytest.mark.parametrize("words", [["import", "prompts.jsonl"], ["sample"], ["train", "ppo"], ["evaluate"]])
-def test_repeated_and_empty_prompts(
-    here: Path, capsys: Captured, line: dict[str, str], said: str, words: list[str]
-) -> None:
-    write_rows(here / "prompts.jsonl", [*({"prompt": each} for each in WORDS), line])
+def test_empty_prompts(here: Path, capsys: Captured, words: list[str]) -> None:
+    write_rows(here / "prompts.jsonl", [{"prompt": each} for each in [*WORDS, "  "]])
     found, _, do = refused(here, capsys, *words)
-    assert said in found
+    assert "line 7: an empty prompt" in found
     assert "--skip-bad" in do or "skip_bad" in do
     assert "done" not in states(here).values()
     assert num_records(here) == 0

@@ -80,7 +80,7 @@ def test_a_file_of_bad_rows_alone_is_refused_with_skip_bad_too(here: Path, capsy
         (["export", "judgments", "out.jsonl"], ""),
         (["score", "none.jsonl", "--by", "lengths:letters"], "none.jsonl: there is no such file"),
         (["score", "completions.jsonl", "--by", "lengths:words"], "module lengths has no function 'words'"),
-        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: no column `completion`"),
+        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: no column 'completion'"),
         (["score", "completions.jsonl", "--by", "./none"], "none"),
         (["chat", "./none", "--prompt", "Hi"], "none"),
     ],

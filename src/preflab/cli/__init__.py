@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from preflab import __version__
-from preflab.cli import accounts, campaigns, constitution, labelling, models, records, running, starting
+from preflab.cli import accounts, campaigns, constitution, labelling, models, records, running, scoring, starting
 from preflab.cli.speaking import print_error
 from preflab.errors import PreflabError
 
@@ -40,7 +40,7 @@ def _everything(
     """Takes what stands before the command."""
 
 
-for room in (starting, records, running, constitution, labelling, campaigns, accounts, models):
+for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models):
     room.add_to(app)
 
 # ClickException, of whichever click typer brings.

@@ -1,11 +1,11 @@
-"""`import`, `export` and `score`: records in, records and models out, and rewards of completions in a file."""
+"""`import` and `export`: records in, records and models out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,10 +30,12 @@ if TYPE_CHECKING:
 
 IMPORTS = """Bring a file of records into the workspace: all of it, or nothing.
 
-FILE is JSONL (also .gz), a JSON list, CSV, Parquet, or the folder of a Hugging Face data set. Formats, guessed from the
-columns when none is named: prompts, demonstrations, text, trl-explicit, trl-implicit, trl-unpaired, hh-rlhf,
-hh-rlhf-chat, oasst, ultrafeedback, stiennon, chatbot-arena, chatbot-arena-55k, rankings, argilla, label-studio, and
-preflab's own judgments, preferences, completions.
+FILE is JSONL (.jsonl, .ndjson), a JSON list, CSV or TSV, all also gzipped; Parquet or Arrow; a folder of such files, as
+it lies on the Hub or as `save_to_disk` wrote it; or owner/name of a data set on the Hub, where the network is allowed.
+What became of its columns is said. Formats, guessed from the columns when none is named: prompts, demonstrations, text,
+trl-explicit, trl-implicit, trl-unpaired, ratings, rankings, comparisons, hh-rlhf, hh-rlhf-chat, openai-preferences,
+oasst, oasst-flat, ultrafeedback, nectar, rewardbench2, pku-saferlhf, helpsteer3, shp, stiennon, chatbot-arena,
+chatbot-arena-55k, argilla, label-studio, and preflab's own judgments, preferences, completions.
 """
 EXPORTS: Mapping[str, tuple[str, str]] = {
     "prompts": ("prompts", "Write prompts."),
@@ -63,7 +65,6 @@ def add_to(app: typer.Typer) -> None:
         )
     models.add_export_to(export)
     app.add_typer(export, name="export")
-    app.command("score", help=score.__doc__, short_help="Score completions with a reward model or a function.")(score)
 
 
 def open_workspace(recipe: Path, overrides: list[str], workspace: Path | None, *, create: bool) -> Workspace:
@@ -86,6 +87,9 @@ def import_file(
     column: Annotated[
         list[str] | None, typer.Option("--column", metavar="OLD=NEW", help="Rename a column. May be repeated.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Which split of a folder or data set; default: the only one.")
+    ] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -95,9 +99,7 @@ def import_file(
 
     with speaking(as_json) as speaker:
         rename = dict(_pair(each) for each in column or [])
-        if not file.exists():
-            raise PreflabError(f"{file}: there is no such file", "a file or a data set's folder", "mend the path")
-        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename)
+        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename, split=split)
         with open_workspace(recipe, set_ or [], workspace, create=True) as store:
             done = store_import(store, read)
             _count_anew(store, read)
@@ -116,6 +118,9 @@ def import_file(
             new=dict(done.new),
             known=dict(done.known),
             left_out=dict(done.left_out),
+            columns=dict(done.columns),
+            repeats={str(line): earlier for line, earlier in done.repeats.items()},
+            notes=list(read.imported.notes),
             problems=[{"line": p.line, "found": p.found, "expected": p.expected} for p in done.problems],
         )
 
@@ -136,6 +141,7 @@ def _said_of(done: ImportSummary) -> list[str]:
     guessed = f" (guessed from the first {done.guess.num_rows})" if done.guess else ""
     said = [f"{_rows_said(done.num_rows)} of {shown_path(done.path)}, read as {done.format}{guessed}"]
     said += padded([(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])])
+    said += [f"  {line}" for line in done.said]
     reasons: dict[str, list[int]] = {}
     for problem in done.problems:
         reasons.setdefault(problem.found, []).append(problem.line)
@@ -144,7 +150,7 @@ def _said_of(done: ImportSummary) -> list[str]:
     said += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
     if len(reasons) > SHOWN:
         said.append(f"  and for {len(reasons) - SHOWN:,} more reasons; --json lists every row")
-    return said + [f"left out of the rows taken: {number:,} {reason}" for reason, number in done.left_out.items()]
+    return said
 
 
 def _new_and_known(done: ImportSummary, kind: str) -> str:
@@ -244,83 +250,3 @@ def _labels_as_they_stand(
         return None
     manifest = write_labels(store, here[0], export_named(format), file, settings)
     return ExportSummary(file, format, manifest_of(file), manifest["num_rows"], manifest["dropped"], manifest)
-
-
-def score(
-    file: Annotated[Path, typer.Argument(help="JSONL, CSV or Parquet with the columns prompt and completion.")],
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by",
-            help="A reward stage, a dpo stage, the folder of a reward model or classifier, or module:function.",
-        ),
-    ],
-    class_label: Annotated[str | None, typer.Option("--class", help="Of a classifier: the class that counts.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Where the scored rows go.", show_default="FILE.scored.jsonl")
-    ] = None,
-    recipe: RecipeOption = DEFAULT_RECIPE,
-    set_: SetOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Score every row's completion with a reward model, a classifier or a function; a column `reward` is added.
-
-    Of a stage `dpo` it is the policy's implicit reward.
-    """
-    from preflab.files import write_text
-
-    with speaking(as_json) as speaker:
-        rows = _rows(file)
-        values = _scores(rows, by, class_label, lambda ref: models.model_place(ref, recipe, set_ or [], workspace))
-        target = output or file.with_suffix(".scored.jsonl")
-        write_text(target, "".join(_json_line({**row, "reward": v}) for row, v in zip(rows, values, strict=True)))
-        mean = sum(values) / len(values)
-        spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
-        speaker.say(f"{len(values)} completions: mean reward {mean:.4g}, standard deviation {spread:.4g}")
-        best = f"look at {shown_path(target)}"
-        speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread)
-
-
-def _rows(file: Path) -> list[Any]:
-    from preflab.stages.data import read_rows
-
-    rows = read_rows(file)
-    for row in rows:
-        if not isinstance(row.column("completion"), str):
-            raise PreflabError(f"{row.source}: the completion is no text", "a text", "mend the row")
-    return rows
-
-
-def _scores(rows: list[Any], by: str, class_label: str | None, place: Callable[[str], Path | str]) -> list[float]:
-    from preflab.progress import progress
-    from preflab.rewards.sources import make_scorer
-    from preflab.settings.ppo import RewardSource
-    from preflab.stages.data import prompt_of
-    from preflab.training.protocols import ScoringItem
-
-    if ":" in by and not by.startswith("package:"):
-        source = RewardSource(function=by)
-    elif (Path(place(by)) / "implicit_reward.json").is_file():
-        source = RewardSource(implicit=by)
-    else:
-        source = RewardSource(model=by, class_label=class_label)
-    scorer = make_scorer([source], place)
-    items = [ScoringItem(prompt_of(row, without=("completion",)), row["completion"], (), (), "stop") for row in rows]
-    values: list[float] = []
-    with progress("score", len(items)) as bar:
-        for start in range(0, len(items), SCORED_TOGETHER):
-            part = items[start : start + SCORED_TOGETHER]
-            values += scorer.score(part).total.tolist()
-            bar.advance(len(part))
-    return values
-
-
-SCORED_TOGETHER = 512
-"""Rows between two updates of the progress bar; never changes a score."""
-
-
-def _json_line(row: Mapping[str, Any]) -> str:
-    import json
-
-    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 from preflab.errors import PreflabError, nearest
 from preflab.settings.base import Settings, StageSettings
-from preflab.settings.recipe import RecipeSettings
+from preflab.settings.recipe import HUB_ID, RecipeSettings
 
 SPLITS = ("train", "held_out")
 PEOPLE = "people"
@@ -52,10 +52,11 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
             f"{path}: `{name}` is data and a stage", "one thing by each name", f"rename data.{name} or stages.{name}"
         )
     for name, data in settings.data.items():
-        if not (path.parent / Path(data.path).expanduser()).exists():
+        there = (path.parent / Path(data.path).expanduser()).exists()
+        if not there and not HUB_ID.fullmatch(data.path):
             raise PreflabError(
                 f"{path}, data.{name}.path: no such file `{data.path}`",
-                f"a file, seen from {path.parent.resolve()}",
+                f"a file, seen from {path.parent.resolve()}, or `owner/name` of a data set on the Hub",
                 "mend the path",
             )
     for name, stage in stages.items():

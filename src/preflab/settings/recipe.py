@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import SerializeAsAny
@@ -41,12 +42,18 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "report": ReportSettings,
 }
 """Kind → its settings, in the order of the pipeline."""
+HUB_ID = re.compile(
+    r"(?!.*\.(?:jsonl|ndjson|json|csv|tsv|tab|parquet|arrow|txt|gz)$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?"
+)
+"""`owner/name` or `owner/name:config` of a data set on the Hub: two words, and no ending of a file."""
 
 
 class DataSettings(Settings):
     """A file of rows: prompts, demonstrations, texts or preferences."""
 
-    path: str = setting(..., "File or folder, relative to the recipe file.", "required")
+    path: str = setting(
+        ..., "File or folder, relative to the recipe file; or `owner/name` of a data set on the Hub.", "required"
+    )
     format: str | None = setting(
         None,
         "Format of the rows as `preflab import --help` names it; None: the columns say what they are.",
@@ -56,6 +63,11 @@ class DataSettings(Settings):
         False,
         "Leave out rows that cannot be used and say which, instead of refusing the file.",
         "choice: nothing is left out unless said",
+    )
+    split: str | None = setting(
+        None,
+        "Which split of a folder or data set with several; None: the only one.",
+        "choice: nothing is picked unless said",
     )
     columns: dict[str, str] = setting(
         {}, "Column of the file → the name preflab knows, such as `question: prompt`.", "choice: none renamed"

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from preflab import progress
 from preflab.errors import PreflabError, nearest
 from preflab.recipe import Recipe
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
+    from preflab.store.formats import Imported
 
 
 class Row(dict[str, Any]):
@@ -46,12 +48,15 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     """
     base, _, split = name.partition(".")
     settings = recipe.data[base]
-    found = read_rows(recipe.resolve(settings.path), skip_bad=settings.skip_bad, columns=settings.columns)
+    path, columns = recipe.data_path(base), settings.columns
+    found = read_rows(path, skip_bad=settings.skip_bad, columns=columns, split=settings.split)
     rows = [Row({**settings.defaults, **row}, row.source) for row in found]
     return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
 
 
-def read_rows(path: Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None) -> list[Row]:
+def read_rows(
+    path: Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, split: str | None = None
+) -> list[Row]:
     """The rows of a file, each knowing its line; `columns` renames what the file calls otherwise.
 
     Raises:
@@ -60,7 +65,7 @@ def read_rows(path: Path, *, skip_bad: bool = False, columns: Mapping[str, str] 
     from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
 
     rows = []
-    for number, row in numbered_rows(path):
+    for number, row in numbered_rows(path, split):
         where = f"{path}, {unit_of(path)} {number}"
         if not isinstance(row, BadRow):
             rows.append(Row({(columns or {}).get(key, key): value for key, value in row.items()}, where))
@@ -113,12 +118,18 @@ def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
 @contextmanager
 def said_of_recipe(data: str) -> Iterator[None]:
     """Errors of reading name the recipe's settings instead of the options of `preflab import`."""
+    from preflab.store.formats.advice import in_a_recipe
+
     try:
         yield
     except PreflabError as error:
-        expected = error.expected.replace("--column ", f"in data.{data}.columns, ").replace("=prompt", ": prompt")
-        do = error.do.replace("--skip-bad", f"`skip_bad: true` in data.{data}").replace("; nothing was loaded", "")
-        raise PreflabError(error.found, expected, do) from error
+        raise PreflabError(error.found, in_a_recipe(error.expected, data), in_a_recipe(error.do, data)) from error
+
+
+def say_of_file(read: Imported) -> None:
+    """Says once what became of a file's columns and of rows that stand there twice."""
+    for line in read.lines():
+        progress.say(f"{read.path.name}: {line}")
 
 
 def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Completion]]:
@@ -131,10 +142,16 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
     """
     base, _, split = name.partition(".")
     settings = recipe.data[base]
-    path = recipe.resolve(settings.path)
+    path = recipe.data_path(base)
     with said_of_recipe(base):
         read = demonstrations_in(
-            path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns, defaults=settings.defaults
+            path,
+            settings.format,
+            say=say_of_file,
+            skip_bad=settings.skip_bad,
+            rename=settings.columns,
+            defaults=settings.defaults,
+            split=settings.split,
         )
     found = [pair for pair in read if in_split(prompt_share(pair[0]), split, settings.held_out)]
     if not found:
@@ -146,8 +163,10 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
     return found
 
 
-def demonstrations_in(path: Path, format: str | None = None, **how: Any) -> list[tuple[Prompt, Completion]]:
-    """The demonstrations of a file; `how` goes to `store.formats.read_file`.
+def demonstrations_in(
+    path: Path, format: str | None = None, *, say: Callable[[Imported], None] = lambda read: None, **how: Any
+) -> list[tuple[Prompt, Completion]]:
+    """The demonstrations of a file; `how` goes to `store.formats.read_file`, and `say` hears of what was read.
 
     Raises:
         PreflabError: the file holds something else: pairs, ratings, prompts without completions.
@@ -157,6 +176,7 @@ def demonstrations_in(path: Path, format: str | None = None, **how: Any) -> list
     from preflab.store.formats import read_file
 
     read = read_file(path, format, **how)
+    say(read)
     if not read.demonstrations:
         kind = f"; it looks like {read.format}" if format is None else ""
         raise PreflabError(
@@ -174,13 +194,13 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     """The prompts of `name`, `name.train` or `name.held_out`, from a file of any format that has prompts.
 
     Raises:
-        PreflabError: an empty prompt, or one that stands there twice, by line (unless `skip_bad`); or none at all.
+        PreflabError: an empty prompt, by line (unless `skip_bad`); or none at all.
     """
     from preflab.store.formats import read_file
 
     base, _, split = name.partition(".")
     settings = recipe.data[base]
-    path = recipe.resolve(settings.path)
+    path = recipe.data_path(base)
     with said_of_recipe(base):
         read = read_file(
             path,
@@ -188,7 +208,9 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
             skip_bad=settings.skip_bad,
             rename=settings.columns,
             defaults=settings.defaults,
+            split=settings.split,
         )
+    say_of_file(read)
     found = [prompt for prompt in read.prompts if in_split(prompt_share(prompt), split, settings.held_out)]
     if not found:
         raise PreflabError(

@@ -127,7 +127,8 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
         data = recipe.data[base]
         left_out = {"path"} if split else {"path", "held_out"}
         reading = {name: value for name, value in key_content(data).items() if name not in left_out}
-        return [hashes.of(recipe.resolve(data.path)), reading, split]
+        place = recipe.data_path(base)
+        return [hashes.of(place) if place.exists() else place.as_posix(), reading, split]
     if refers in ("model", "reward") and word not in recipe.stages and recipe.resolve(word).is_dir():
         return hashes.of(recipe.resolve(word))
     return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
-from preflab.stages.data import in_split, prompt_share, said_of_recipe
+from preflab.stages.data import in_split, prompt_share, said_of_recipe, say_of_file
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Judgment, Preference, Prompt
@@ -67,11 +67,17 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
 
     base, _, split = name.partition(".")
     settings = ctx.recipe.data[base]
-    path = ctx.recipe.resolve(settings.path)
+    path = ctx.recipe.data_path(base)
     with said_of_recipe(base):
         read = read_file(
-            path, settings.format, skip_bad=settings.skip_bad, rename=settings.columns, defaults=settings.defaults
+            path,
+            settings.format,
+            skip_bad=settings.skip_bad,
+            rename=settings.columns,
+            defaults=settings.defaults,
+            split=settings.split,
         )
+    say_of_file(read)
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
     kept = [

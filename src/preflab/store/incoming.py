@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from preflab.files import write_text
 from preflab.records import Campaign, Completion, Judgment, Labeler, Preference, Prompt, Task, content_id
-from preflab.store.formats.base import Imported
+from preflab.store.formats.imported import Imported
 from preflab.store.formats.judged import permuted
 from preflab.store.rows import Record
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from preflab.progress import progress
 from preflab.records import Preference
 from preflab.store.exports import export_named
 from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
-from preflab.store.formats import format_named, read_file
-from preflab.store.formats.base import Imported
+from preflab.store.formats import format_named
 from preflab.store.formats.detect import Guess, detect
+from preflab.store.formats.imported import Imported
 from preflab.store.formats.reading import Problem
 from preflab.store.incoming import placed
 from preflab.store.workspace import Workspace
@@ -42,6 +42,12 @@ class ImportSummary:
     """Reason → how many parts of good rows could not become records."""
     demonstrations: Sequence[str] = ()
     unit: str = "line"
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    """What became of the file's columns: used (column → what as), kept, left_out, empty."""
+    repeats: Mapping[int, int] = field(default_factory=dict)
+    """Line of a row that says what an earlier one says → the first such line."""
+    said: Sequence[str] = ()
+    """Columns, equal rows, conclusions and what was left out, one line for each."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,10 @@ def import_into(
     skip_bad: bool = False,
     limit_rows: int | None = None,
     rename: Mapping[str, str] | None = None,
+    split: str | None = None,
 ) -> ImportSummary:
     """`read_import`, then `store_import`: all records of a file, or nothing."""
-    found = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename)
+    found = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename, split=split)
     return store_import(workspace, found)
 
 
@@ -109,23 +116,27 @@ def read_import(
     skip_bad: bool = False,
     limit_rows: int | None = None,
     rename: Mapping[str, str] | None = None,
+    split: str | None = None,
 ) -> Read:
     """Read a file; no workspace is needed, and none is made for a file that is refused.
 
     Args:
-        path: a JSONL, CSV or Parquet file, or the folder of a Hugging Face data set.
+        path: a file, a folder, or the id of a data set on the Hub.
         format: one of `formats.FORMATS`; None: guessed from the first rows.
         skip_bad: leave bad rows out and report each by line, instead of refusing the file.
         limit_rows: read only so many rows.
         rename: column of the file → the name the format knows.
+        split: of a folder or data set with several.
 
     Raises:
         PreflabError: no such file, a format that cannot be guessed, bad rows (with `skip_bad`: nothing but those).
     """
     path = Path(path)
-    guess = None if format else detect(path, rename=rename)
-    name = format_named(format).name if format else guess.format if guess else ""
-    imported = read_file(path, name, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename)
+    guess = None if format else detect(path, rename=rename, split=split)
+    chosen = format_named(format or (guess.format if guess else ""))
+    imported = chosen.read(
+        path, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename, split=split, guessed=guess is not None
+    )
     if imported.problems and len(imported.problems) == imported.num_rows:
         first = imported.problems[0]
         raise PreflabError(
@@ -158,6 +169,9 @@ def store_import(workspace: Workspace, read: Read) -> ImportSummary:
         left_out=found.left_out,
         demonstrations=tuple(found.demonstrations),
         unit=found.unit,
+        columns=found.columns.to_json(),
+        repeats=found.repeats,
+        said=tuple(found.lines()),
     )
 
 

@@ -80,6 +80,8 @@ class Export:
     """Only completions of this model, for formats of completions."""
     latest: bool = False
     """Of judgments: the last revision of each labeler on each task alone, surplus ones dropped."""
+    holds: str = "texts and turns"
+    """What it can hold, for the table of formats; anything else is dropped and counted."""
     units: Callable[[list[Any]], list[Any]] = lambda records: records
     """Records → what a row is made of, for formats whose row holds several of them."""
 

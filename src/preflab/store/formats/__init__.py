@@ -9,15 +9,20 @@ from typing import Any
 from preflab.errors import PreflabError, nearest
 from preflab.store.formats.archive import COMPLETIONS, JUDGMENTS, PREFERENCES
 from preflab.store.formats.argilla import ARGILLA
-from preflab.store.formats.base import Format, Imported
+from preflab.store.formats.base import Format
 from preflab.store.formats.hh_rlhf import HH_RLHF, HH_RLHF_CHAT
+from preflab.store.formats.imported import Imported
 from preflab.store.formats.label_studio import LABEL_STUDIO
-from preflab.store.formats.oasst import OASST
-from preflab.store.formats.prompts import DEMONSTRATIONS, PROMPTS, TEXT
+from preflab.store.formats.oasst import OASST, OASST_FLAT
+from preflab.store.formats.openai import OPENAI
+from preflab.store.formats.prompts import DEMONSTRATIONS, PROMPTS_ALONE, TEXT
+from preflab.store.formats.ranked import NECTAR, REWARDBENCH2
 from preflab.store.formats.rankings import RANKINGS
-from preflab.store.formats.trl import EXPLICIT, IMPLICIT, UNPAIRED
+from preflab.store.formats.rated import RATINGS, UNPAIRED
+from preflab.store.formats.sides import HELPSTEER3, PKU, SHP
+from preflab.store.formats.trl import EXPLICIT, IMPLICIT
 from preflab.store.formats.ultrafeedback import ULTRAFEEDBACK
-from preflab.store.formats.votes import ARENA, ARENA_WIDE, STIENNON
+from preflab.store.formats.votes import ARENA, ARENA_ROWS, ARENA_WIDE, STIENNON
 
 FORMATS: dict[str, Format] = {
     format.name: format
@@ -29,17 +34,26 @@ FORMATS: dict[str, Format] = {
         ARGILLA,
         RANKINGS,
         OASST,
+        OASST_FLAT,
         ULTRAFEEDBACK,
+        NECTAR,
         STIENNON,
         ARENA,
         ARENA_WIDE,
+        ARENA_ROWS,
+        PKU,
+        HELPSTEER3,
+        SHP,
+        OPENAI,
+        REWARDBENCH2,
         HH_RLHF,
         HH_RLHF_CHAT,
         EXPLICIT,
         IMPLICIT,
         UNPAIRED,
+        RATINGS,
         DEMONSTRATIONS,
-        PROMPTS,
+        PROMPTS_ALONE,
         TEXT,
     )
 }
@@ -70,8 +84,18 @@ def read_file(
     skip_bad: bool = False,
     rename: Mapping[str, str] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    split: str | None = None,
 ) -> Imported:
     """Read records from a file without a workspace; the format is guessed from the first rows when not named.
+
+    Args:
+        path: a file, a folder, or the id of a data set on the Hub.
+        format: one of `FORMATS`; None: guessed.
+        limit_rows: read only so many rows.
+        skip_bad: leave bad rows out and report each by line, instead of refusing the file.
+        rename: column of the file → the name the format knows.
+        defaults: column → the value of rows that lack it.
+        split: of a folder or data set with several.
 
     Raises:
         PreflabError: no such file, a format that cannot be guessed, or bad rows (unless `skip_bad`).
@@ -79,5 +103,13 @@ def read_file(
     from preflab.store.formats.detect import detect
 
     path = Path(path)
-    chosen = format_named(format or detect(path, rename=rename).format)
-    return chosen.read(path, limit_rows=limit_rows, skip_bad=skip_bad, rename=rename, defaults=defaults)
+    chosen = format_named(format or detect(path, rename=rename, split=split).format)
+    return chosen.read(
+        path,
+        limit_rows=limit_rows,
+        skip_bad=skip_bad,
+        rename=rename,
+        defaults=defaults,
+        split=split,
+        guessed=format is None,
+    )

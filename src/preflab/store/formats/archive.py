@@ -25,12 +25,12 @@ Named = TypeVar("Named", Prompt, Completion, Preference)
 
 def _completion(row: Row, source: str) -> Parsed:
     completion = _checked(Completion, _own(Completion, row))
-    return Parsed((*_parents(row), completion), key=completion.id)
+    return Parsed((*_parents(row), completion), content=completion.id)
 
 
 def _preference(row: Row, source: str) -> Parsed:
     preference = _checked(Preference, _own(Preference, row))
-    return Parsed((*_parents(row), preference), key=preference.id)
+    return Parsed((*_parents(row), preference), content=preference.id)
 
 
 def _judgment(row: Row, source: str) -> Parsed:
@@ -90,16 +90,22 @@ COMPLETIONS = Format(
     "preflab's archive of completions: spans, tokens, log-probabilities",
     _completion,
     lambda row: {"spans", "model", "prompt_id"} <= set(row),
+    columns="preflab's archive",
+    becomes="spans, tokens, log-probabilities",
 )
 PREFERENCES = Format(
     "preferences",
     "preflab's archive of preferences: whole groups with ranks, pairs, scores, thumbs",
     _preference,
     lambda row: {"ranks", "pairs", "completion_ids"} <= set(row),
+    columns="preflab's archive",
+    becomes="whole groups: ranks, pairs, scores, thumbs",
 )
 JUDGMENTS = Format(
     "judgments",
     "preflab's archive of judgments: one line per revision, the source of all else",
     _judgment,
     lambda row: {"shown_order", "answer", "task_id"} <= set(row),
+    columns="preflab's archive",
+    becomes="every revision of every judgment",
 )

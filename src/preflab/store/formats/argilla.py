@@ -1,9 +1,10 @@
-"""Argilla's flattened exports: rankings, ratings and labels of several users beside one another in a row.
+"""Argilla's exports: rankings, ratings and labels of several users beside one another in a row.
 
 A row holds its fields (`prompt`, `response-1`, …), and for every question three lists in step: `<question>.responses`,
-`<question>.responses.users`, `<question>.responses.status`. Submitted ones are read; drafts and discarded ones are
-counted as left out. A ranking's values name the fields that were ranked. A rating or label is about the field its
-question's name contains, or about the row's only completion.
+`<question>.responses.users`, `<question>.responses.status`; `argilla_forms` brings the other forms into this one.
+Submitted responses are read; drafts and discarded ones are counted as left out. A ranking's values name the fields that
+were ranked, with their ranks or best first. A rating or label is about the field its question's name contains, or about
+the row's only completion.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.store.formats.argilla_forms import ENDING, flattened, is_argilla
+from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import kind_of, prompt_of
+from preflab.store.formats.columns import peek
+from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import Judged, completions_of, rank_of, records_of
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import is_conversation
 
 NAME = "argilla"
-ENDING = ".responses"
 PROMPTS = ("prompt", "instruction", "question", "input")
 NOT_FIELDS = ("id", "_server_id", "status", "inserted_at", "updated_at", "external_id", "vectors", *PROMPTS)
 COMPLETION_WORDS = ("completion", "response", "answer", "output", "generation", "text")
@@ -32,6 +36,7 @@ NO_JUDGMENT = "answers to questions that judge no completion"
 
 
 def _row(row: Row, source: str) -> Parsed:
+    row = flattened(row)
     name = next((each for each in PROMPTS if row.get(each)), None)
     if name is None:
         raise BadRow(
@@ -39,14 +44,17 @@ def _row(row: Row, source: str) -> Parsed:
             f"a field {', '.join(PROMPTS)}; --column OLD=prompt renames one",
         )
     _refuse_no_lists(row)
-    prompt = prompt_of(row, name, source)
+    asks = asked(row, (name,))
     fields = _completion_fields(row)
-    completions = dict(zip(fields, completions_of(prompt, [row[f] for f in fields], fields), strict=True))
+    words = [completion_of(row[each], each) for each in fields]
+    prompt = asks.prompt(source, chat=any(each.turns for each in words))
+    made = completions_of(prompt, [spans_of(each) for each in words], fields)
+    completions = dict(zip(fields, made, strict=True))
     left_out: list[str] = []
     judged: list[Judged] = []
     for question in _questions(row):
         judged += _answered(row, question, prompt, completions, left_out)
-    key = row.get("id") or row.get("_server_id")
+    key = next((str(row[each]) for each in ("id", "_server_id") if row.get(each)), None)
     return Parsed((prompt, *completions.values()), key=key, items=tuple(judged), left_out=tuple(left_out))
 
 
@@ -63,11 +71,15 @@ def _refuse_no_lists(row: Row) -> None:
 def _completion_fields(row: Row) -> list[str]:
     """The fields that rankings name, in the row's order; without a ranking those whose names say so."""
     named = {value for question in _questions(row) for value in _ranked_values(row[question + ENDING])}
-    found = [name for name in row if name in named and isinstance(row[name], str)]
+    found = [name for name in row if name in named and _is_words(peek(row, name))]
     if found:
         return found
-    plain = [name for name in row if "." not in name and name not in NOT_FIELDS and isinstance(row[name], str)]
+    plain = [name for name in row if "." not in name and name not in NOT_FIELDS and _is_words(peek(row, name))]
     return [name for name in plain if name.lower().startswith(COMPLETION_WORDS)]
+
+
+def _is_words(value: Any) -> bool:
+    return isinstance(value, str) or is_conversation(value)
 
 
 def _ranked_values(responses: Any) -> Iterator[str]:
@@ -75,6 +87,8 @@ def _ranked_values(responses: Any) -> Iterator[str]:
         for entry in _entries(response):
             if isinstance(entry, dict) and "value" in entry:
                 yield str(entry["value"])
+            elif isinstance(entry, str):
+                yield entry
 
 
 def _entries(response: Any) -> list[Any]:
@@ -122,8 +136,13 @@ def _beside(row: Row, question: str, part: str, responses: Any) -> Sequence[Any]
 
 def _answer(question: str, response: Any, completions: dict[str, Completion]) -> tuple[tuple[str, ...], Answer] | None:
     """What one response says, by its form; None for questions about something else."""
-    if _entries(response):
-        return _ranking(question, _entries(response), completions)
+    entries = _entries(response)
+    if entries and all(isinstance(each, str) for each in entries):
+        if sorted(entries) != sorted(completions):  # labels, several of which may be given, are a list of names as well
+            return None
+        entries = [{"value": value, "rank": rank} for rank, value in enumerate(entries, 1)]
+    if entries:
+        return _ranking(question, entries, completions)
     if isinstance(response, bool) or response is None or isinstance(response, dict):
         return None
     about = _about(question, completions)
@@ -178,14 +197,12 @@ def _label(
     return ((about.id,), made) if about and made else None
 
 
-def _kind_check(row: Row) -> bool:
-    return any(name.endswith(ENDING) and kind_of(value) in ("a list", "null") for name, value in row.items())
-
-
 ARGILLA = Format(
     NAME,
-    "Argilla's flattened records: rankings, ratings and labels of every user",
+    "Argilla's records, flattened or nested: rankings, ratings and labels of every user",
     _row,
-    _kind_check,
+    is_argilla,
     finish=records_of,
+    columns="fields, `<question>.responses`, `.responses.users`, `.responses.status`",
+    becomes="one judgment per user and question",
 )

@@ -1,4 +1,4 @@
-"""What every import format shares: rows to records, duplicates, and problems by line.
+"""What every import format shares: rows to records, equal rows, what became of the columns, problems by line.
 
 A format is a function from one row to records. Strict by default: any bad row stops the import and nothing is loaded;
 `skip_bad` leaves bad rows out and reports each.
@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from preflab.errors import PreflabError
+from preflab.errors import PreflabError, nearest
 from preflab.progress import progress
-from preflab.records import Campaign, Completion, Judgment, Labeler, Preference, Prompt, Task
+from preflab.records import Completion
+from preflab.store.formats.asked import refuse_pictures
+from preflab.store.formats.columns import Seen
+from preflab.store.formats.imported import Imported as Imported
 from preflab.store.formats.reading import BadRow, Numbered, Problem, Row, num_lines, numbered_rows, unit_of
+from preflab.store.formats.tables import Cells
 from preflab.store.rows import Record
 
 OURS = "preflab_"
@@ -27,6 +32,8 @@ MAX_ROWS = 5_000_000
 """Rows a file may have; larger ones are brought in part by part."""
 ROWS_PER_TICK = 500
 """Rows between two updates of the progress bar."""
+Repeats = Literal["once", "votes", "weight"]
+"""What a row is that stands there a second time: nothing new; one more vote; or a second example to learn from."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +42,24 @@ class Parsed:
 
     records: tuple[Record, ...]
     key: Hashable = None
-    """Two rows with equal keys are one row written twice; None: such a thing cannot be told."""
+    """What the file calls the row; two different rows may not have the same. None: it does not call it anything."""
+    content: Hashable = None
+    """What the row says; None: all of it counts. Rows that say the same are counted as repeated."""
     items: tuple[Any, ...] = ()
-    """What the format's `finish` makes preferences of, when they span several rows."""
+    """What the format's `finish` makes records of, when they span several rows."""
     demonstrations: tuple[str, ...] = ()
     """Ids of completions that are examples to learn from."""
     left_out: tuple[str, ...] = ()
     """Parts of a good row that cannot become records, each by its reason."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What came of the items of all rows."""
+
+    records: Sequence[Record]
+    left_out: Sequence[str] = ()
+    """Parts that cannot become records, each by its reason."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +73,19 @@ class Format:
     """A row and its source → records; raises BadRow."""
     looks_like: Callable[[Row], bool]
     """True for a row that has this format's columns."""
-    finish: Callable[[list[Any]], Sequence[Record]] = lambda items: ()
+    finish: Callable[[list[Any]], Sequence[Record] | Finished] = lambda items: ()
     """The items of all rows → the records made of them."""
+    repeats: Repeats = "once"
+    notes: Callable[[Imported], Sequence[str]] = lambda found: ()
+    """What is to be said of a file that was read, beyond columns and counts."""
+    needs: tuple[str, ...] = ()
+    """Columns without which a row is not of this format, for the advice on rows that are of none."""
+    columns: str = ""
+    """The format's row of the table of formats: its columns."""
+    becomes: str = ""
+    """And what it becomes."""
+    refuses: Callable[[Row], str] = lambda row: ""
+    """Of a guessed format: why a row is none of it after all; "" where it may be."""
 
     def read(
         self,
@@ -66,49 +95,20 @@ class Format:
         skip_bad: bool = False,
         rename: Mapping[str, str] | None = None,
         defaults: Mapping[str, Any] | None = None,
+        split: str | None = None,
+        guessed: bool = False,
     ) -> Imported:
         """Read a file of this format; see `read_as`."""
         return read_as(
-            self, Path(path), limit_rows=limit_rows, skip_bad=skip_bad, rename=rename, defaults=defaults or {}
+            self,
+            Path(path),
+            limit_rows=limit_rows,
+            skip_bad=skip_bad,
+            rename=rename,
+            defaults=defaults,
+            split=split,
+            guessed=guessed,
         )
-
-
-@dataclass
-class Imported:
-    """The records of a file, in the order of its rows, each once."""
-
-    format: str
-    path: Path
-    prompts: list[Prompt] = field(default_factory=list)
-    completions: list[Completion] = field(default_factory=list)
-    preferences: list[Preference] = field(default_factory=list)
-    labelers: list[Labeler] = field(default_factory=list)
-    campaigns: list[Campaign] = field(default_factory=list)
-    tasks: list[Task] = field(default_factory=list)
-    judgments: list[Judgment] = field(default_factory=list)
-    demonstrations: list[str] = field(default_factory=list)
-    """Ids of those completions that are examples to learn from, as often as they stand in the file."""
-    sources: list[str] = field(default_factory=list)
-    """Where each of them stands."""
-    problems: list[Problem] = field(default_factory=list)
-    left_out: dict[str, int] = field(default_factory=dict)
-    """Reason → how many parts of good rows could not become records, e.g. replies without a rank."""
-    num_rows: int = 0
-    """Rows read, bad ones included."""
-    unit: str = "line"
-    """What a problem's number counts: lines, or rows of Parquet."""
-
-    def records(self) -> list[Record]:
-        """All records."""
-        return [
-            *self.prompts,
-            *self.completions,
-            *self.labelers,
-            *self.campaigns,
-            *self.tasks,
-            *self.judgments,
-            *self.preferences,
-        ]
 
 
 def read_as(
@@ -118,50 +118,186 @@ def read_as(
     limit_rows: int | None,
     skip_bad: bool,
     rename: Mapping[str, str] | None,
-    defaults: Mapping[str, Any],
+    defaults: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    guessed: bool = False,
 ) -> Imported:
     """Read a file as one format.
 
     Args:
         format: how its rows are to be understood.
-        path: the file, or the folder of a Hugging Face data set.
+        path: the file, the folder of a data set, or the id of one on the Hub.
         limit_rows: read only so many rows.
         skip_bad: leave bad rows out and report them, instead of refusing the file.
         rename: column of the file → the name the format knows it by.
         defaults: column → the value of rows that lack it.
+        split: of a folder or data set with several.
+        guessed: the format was guessed from the first rows, so that a later row may still speak against it.
 
     Raises:
-        PreflabError: no such file, no rows, or (unless `skip_bad`) bad rows: the first by line, and how many.
+        PreflabError: no such file, no rows, a column to rename that is in no row, or (unless `skip_bad`) bad rows: the
+            first by line, and how many.
     """
-    found = Imported(format.name, path, unit=unit_of(path) if path.exists() else "line")
-    seen: dict[Hashable, int] = {}
-    unique: dict[str, Record] = {}
-    items: list[Any] = []
-    left_out: Counter[str] = Counter()
-    for numbered in islice(_counted(path), limit_rows):
+    found = Imported(format.name, path, unit=unit_of(path))
+    reading = _Reading(format, found, dict(rename or {}), dict(defaults or {}), guessed)
+    for numbered in islice(_counted(path, split), limit_rows):
         found.num_rows += 1
         if found.num_rows > MAX_ROWS:
             raise PreflabError(f"{path}: more than {MAX_ROWS:,} rows", "fewer", "split the file, or use --limit")
         try:
-            source = f"{path.name}, {found.unit} {numbered.line}"
-            parsed = _parse(format, numbered, source, rename or {}, defaults)
-            _refuse_duplicate(parsed, numbered.line, seen, found.unit)
+            reading.take(numbered)
         except BadRow as bad:
             found.problems.append(Problem(numbered.line, bad.found, bad.expected))
-            continue
-        for record in parsed.records:
-            unique.setdefault(record.id, record)
-        items += parsed.items
-        found.demonstrations += parsed.demonstrations
-        found.sources += [source] * len(parsed.demonstrations)
-        left_out.update(parsed.left_out)
-    if found.problems and not skip_bad:
-        raise problems_in_words(found)
-    _sort_out(found, [*unique.values(), *format.finish(items)])
-    found.left_out = dict(sorted(left_out.items()))
     if not found.num_rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
-    return found
+    reading.refuse_unknown_renames()
+    if found.problems and not skip_bad:
+        raise problems_in_words(found)
+    return reading.finished(split)
+
+
+@dataclass
+class _Reading:
+    """A file under way."""
+
+    format: Format
+    found: Imported
+    rename: dict[str, str]
+    defaults: dict[str, Any]
+    guessed: bool
+    lines: dict[Hashable, int] = field(default_factory=dict)
+    """What a row says → the first line that says it."""
+    names: dict[Hashable, int] = field(default_factory=dict)
+    """What the file calls a row → its line."""
+    again: Counter[Hashable] = field(default_factory=Counter)
+    unique: dict[str, Record] = field(default_factory=dict)
+    items: list[Any] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    columns: set[str] = field(default_factory=set)
+    """All columns of the file."""
+    num_apostrophes: int = 0
+
+    @cached_property
+    def name(self) -> str:
+        """What the records' sources call the file; a data set of the Hub has its id."""
+        path = self.found.path
+        return path.name if path.exists() else path.as_posix()
+
+    def take(self, numbered: Numbered) -> None:
+        """One row's records.
+
+        Raises:
+            BadRow: it cannot be used.
+        """
+        if isinstance(numbered.row, BadRow):
+            raise numbered.row
+        self.columns.update(numbered.row)
+        row = Seen({**self.defaults, **renamed(numbered.row, self.rename)})
+        refuse_pictures(row)
+        against = self.format.refuses(row) if self.guessed else ""
+        if against:
+            raise BadRow(against, f"rows of {self.format.name}, or --format {self.format.name}")
+        source = f"{self.name}, {self.found.unit} {numbered.line}"
+        parsed = self.format.parse(row, source)
+        parsed = self._counted(parsed, row, numbered.line)
+        for record in parsed.records:
+            self.unique.setdefault(record.id, record)
+        self.items += parsed.items
+        self.found.demonstrations += parsed.demonstrations
+        self.found.sources += [source] * len(parsed.demonstrations)
+        self.left_out.update(parsed.left_out)
+        self.found.columns.add(row, parsed.records)
+        if isinstance(numbered.row, Cells):
+            self.num_apostrophes += numbered.row.num_apostrophes
+
+    def _counted(self, parsed: Parsed, row: Row, line: int) -> Parsed:
+        """The row with what its repetition means: nothing new, a vote, or an example of its own."""
+        content = parsed.content if parsed.content is not None else hash(repr(list(row.items())))
+        earlier = self.lines.setdefault(content, line)
+        if earlier == line:
+            if parsed.key is not None and self.names.setdefault(parsed.key, line) != line:
+                raise BadRow(
+                    f"the same id as {self.found.unit} {self.names[parsed.key]}, and other content", "each id once"
+                )
+            return parsed
+        self.found.repeats[line] = earlier
+        if self.format.repeats == "once":
+            return replace(parsed, items=(), demonstrations=(), left_out=())
+        if self.format.repeats == "votes":
+            return parsed
+        self.again[content] += 1
+        return _another(parsed, self.again[content])
+
+    def refuse_unknown_renames(self) -> None:
+        """Refuses a column to rename that no row has."""
+        for old, new in self.rename.items():
+            if old not in self.columns and self.columns:
+                near = nearest(old, sorted(self.columns))
+                raise PreflabError(
+                    f"{self.found.path}: no column {old!r} to be called {new!r}",
+                    f"one of {', '.join(sorted(self.columns))}",
+                    f"near it: {near}" if near else "",
+                )
+
+    def finished(self, split: str | None) -> Imported:
+        """All records in order, and what is to be said of the file."""
+        found = self.found
+        made = self.format.finish(self.items)
+        made = made if isinstance(made, Finished) else Finished(made)
+        for record in made.records:
+            self.unique.setdefault(record.id, record)
+        found.sort_out(list(self.unique.values()))
+        self.left_out.update(made.left_out)
+        found.left_out = dict(sorted(self.left_out.items()))
+        found.notes += how_it_was_read(found.path, split)
+        if self.num_apostrophes:
+            found.notes.append(f"an apostrophe before a formula was taken from {self.num_apostrophes:,} cells")
+        found.notes += self.format.notes(found)
+        return found
+
+
+def renamed(row: Row, rename: Mapping[str, str]) -> Row:
+    """The row's columns under the names that the format knows; those of an export of ours are not read back."""
+    for old, new in rename.items():
+        if old in row and new in row and new not in rename:
+            raise BadRow(f"the columns {old!r} and {new!r}, which {old!r} is to be called", f"a row without {new!r}")
+    return {rename.get(name, name): value for name, value in row.items() if not name.startswith(OURS)}
+
+
+def _another(parsed: Parsed, index: int) -> Parsed:
+    """The same with the examples as records of their own, told apart by their index."""
+    records: list[Record] = []
+    ids: dict[str, str] = {}
+    for record in parsed.records:
+        if isinstance(record, Completion) and record.id in parsed.demonstrations:
+            columns, spans = record.columns, record.spans
+            made = Completion.make(
+                record.prompt_id, "", record.model, index=index, spans=spans, columns=columns,
+                finish_reason=record.finish_reason,
+            )  # fmt: skip
+            ids[record.id] = made.id
+            records.append(made)
+        else:
+            records.append(record)
+    return replace(parsed, records=tuple(records), demonstrations=tuple(ids[i] for i in parsed.demonstrations))
+
+
+def how_it_was_read(path: Path, split: str | None) -> list[str]:
+    """What was concluded about the file itself: its delimiter, or which of its files were read."""
+    from preflab.store.formats.folders import SAVED, chosen_files, splits_of
+    from preflab.store.formats.reading import kind_of_path
+    from preflab.store.formats.tables import said_of_delimiter
+
+    kind = kind_of_path(path)
+    if kind == "table":
+        return said_of_delimiter(path)
+    if kind == "folder":
+        files = chosen_files(path, split)
+        name = split or next(iter(splits_of(path)))
+        if (path / SAVED).is_file():  # a saved data set is one split, called as the folder is
+            return []
+        return [f"the split {name}: {', '.join(file.relative_to(path).as_posix() for file in files[:SHOWN])}"]
+    return []
 
 
 def problems_in_words(found: Imported) -> PreflabError:
@@ -180,42 +316,11 @@ def problems_in_words(found: Imported) -> PreflabError:
     )
 
 
-def _counted(path: Path) -> Iterator[Numbered]:
+def _counted(path: Path, split: str | None) -> Iterator[Numbered]:
     """The rows of a file, with a bar that counts them."""
-    rows = numbered_rows(path)
-    with progress(f"read {path.name}", num_lines(path) if path.exists() else None) as bar:
+    rows = numbered_rows(path, split)
+    with progress(f"read {path.name}", num_lines(path)) as bar:
         for number, row in enumerate(rows, 1):
             yield row
             if number % ROWS_PER_TICK == 0:
                 bar.advance(ROWS_PER_TICK)
-
-
-def _parse(
-    format: Format, numbered: Numbered, source: str, rename: Mapping[str, str], defaults: Mapping[str, Any]
-) -> Parsed:
-    if isinstance(numbered.row, BadRow):
-        raise numbered.row
-    row = {rename.get(name, name): value for name, value in numbered.row.items() if not name.startswith(OURS)}
-    return format.parse({**defaults, **row}, source)
-
-
-def _refuse_duplicate(parsed: Parsed, line: int, seen: dict[Hashable, int], unit: str) -> None:
-    if parsed.key is None:
-        return
-    earlier = seen.setdefault(parsed.key, line)
-    if earlier != line:
-        raise BadRow(f"the same as {unit} {earlier}", "each row once")
-
-
-def _sort_out(found: Imported, records: Sequence[Record]) -> None:
-    places: dict[type, list[Any]] = {
-        Prompt: found.prompts,
-        Completion: found.completions,
-        Preference: found.preferences,
-        Labeler: found.labelers,
-        Campaign: found.campaigns,
-        Task: found.tasks,
-        Judgment: found.judgments,
-    }
-    for record in records:
-        places[type(record)].append(record)

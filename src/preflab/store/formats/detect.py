@@ -1,4 +1,8 @@
-"""Guesses a file's format from its first rows, and says how sure it is."""
+"""Guesses a file's format from its first rows, and says how sure it is; what fits nothing, or two things, is refused.
+
+A row is of the first format that fits it, the most particular ones first. Rows that tell of a judgment are never taken
+for prompts, demonstrations or texts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,13 @@ from pathlib import Path
 
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
+from preflab.store.formats.advice import advised
+from preflab.store.formats.base import Format, renamed
+from preflab.store.formats.columns import has, judging
+from preflab.store.formats.prompts import PLAIN
+from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows
+from preflab.store.formats.refused import reason_to_refuse
 
 FIRST_ROWS = 20
 ENOUGH = 0.5
@@ -28,41 +38,103 @@ class Guess:
     """Readable rows looked at."""
 
 
-def detect(path: Path | str, *, rename: Mapping[str, str] | None = None) -> Guess:
+def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: str | None = None) -> Guess:
     """The format that most of the first rows have.
 
     Raises:
-        PreflabError: no such file, no rows, or rows that look like nothing known or like several formats.
+        PreflabError: no such file, no rows, rows of a layout that is not read, or rows that look like nothing known or
+            like several formats.
     """
     path = Path(path)
-    rows = [row for _, row in islice(numbered_rows(path), FIRST_ROWS)]
+    rows = [row for _, row in islice(numbered_rows(path, split), FIRST_ROWS)]
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
-    readable = [row for row in rows if isinstance(row, dict)]
-    names = Counter(_looks_like(row, rename or {}) for row in readable)
-    known = Counter({name: number for name, number in names.items() if name})
+    readable = _readable(rows, rename or {})
+    for row in readable:
+        _refuse(path, row)
+    names = Counter(looks_like(row) for row in readable)
+    known = _counted({name: number for name, number in names.items() if name})
     best, number = known.most_common(1)[0] if known else ("", 0)
     if number <= ENOUGH * len(readable):
-        raise PreflabError(
-            f"{path}: {_seen(rows, known)}",
-            f"rows of one format: {', '.join(sorted(FORMATS))}",
-            "name the format with --format, or rename columns with --column OLD=NEW",
-        )
+        raise _unknown(path, rows, readable, known)
     return Guess(best, number / len(readable), len(readable))
 
 
-def _looks_like(row: Row, rename: Mapping[str, str]) -> str:
-    renamed = {rename.get(name, name): value for name, value in row.items()}
-    return next((name for name, format in FORMATS.items() if format.looks_like(renamed)), "")
+def looks_like(row: Row) -> str:
+    """The format that a row has the columns of; "" for none."""
+    found = [format for format in FORMATS.values() if format.looks_like(row)]
+    return found[0].name if found else ""
 
 
-def _seen(rows: list[Row | BadRow], known: Counter[str]) -> str:
+def _readable(rows: list[Row | BadRow], rename: Mapping[str, str]) -> list[Row]:
+    found = []
+    for row in rows:
+        if isinstance(row, dict):
+            try:
+                found.append(renamed(row, rename))
+            except BadRow as bad:
+                raise PreflabError(bad.found, bad.expected) from bad
+    return found
+
+
+def _counted(names: Mapping[str, int]) -> Counter[str]:
+    """Format → rows; rows without their judgment (an empty score) count as the judged ones beside them."""
+    judged = Counter({name: number for name, number in names.items() if name not in PLAIN})
+    if not judged:
+        return Counter(names)
+    best, _ = judged.most_common(1)[0]
+    judged[best] += sum(number for name, number in names.items() if name in PLAIN)
+    return judged
+
+
+def _refuse(path: Path, row: Row) -> None:
+    """Refuses a row that is of a known layout nobody reads here, or of two kinds of judgment at once.
+
+    Raises:
+        PreflabError: which, and what to do.
+    """
+    reason = reason_to_refuse(row)
+    if reason:
+        raise PreflabError(f"{path}: {reason.found}", reason.expected, reason.do)
+    name = looks_like(row)
+    judged = [f for f in FORMATS.values() if f.needs and f.name not in PLAIN and has(row, *f.needs)]
+    rival = next((each for each in judged if name and not _may_be_both(FORMATS[name], each)), None)
+    if rival is not None and FORMATS[name].needs:
+        raise PreflabError(
+            f"{path}: rows with {', '.join(row)} fit {name} and {rival.name}",
+            "one kind of judgment in a row",
+            f"name it: --format {name}, or --format {rival.name}",
+        )
+
+
+def _may_be_both(first: Format, second: Format) -> bool:
+    """Whether one is a special case of the other: all its columns, and more. A label may stand beside scores."""
+    if {first.name, second.name} == {UNPAIRED.name, RATINGS.name}:
+        return True
+    return set(first.needs) >= set(second.needs) or set(second.needs) >= set(first.needs)
+
+
+def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: Counter[str]) -> PreflabError:
     if known:
         parts = ", ".join(f"{number} like {name}" for name, number in known.most_common())
-        return f"of the first {len(rows)} rows {parts}, the others like nothing known"
-    first = next((row for row in rows if isinstance(row, dict)), None)
-    if first is None:
+        seen = f"of the first {len(rows)} rows {parts}, the others like nothing known"
+        return PreflabError(f"{path}: {seen}", *_one_format())
+    if not readable:
         bad = rows[0]
         assert isinstance(bad, BadRow)
-        return f"the first {len(rows)} rows cannot be read: {bad.found}"
-    return f"no known format has the columns {', '.join(first) or 'of an empty row'}"
+        return PreflabError(
+            f"{path}: the first {len(rows)} rows cannot be read: {bad.found}", bad.expected, "mend the file"
+        )
+    row = readable[0]
+    seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
+    told = judging(row)
+    if told:
+        seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
+    return PreflabError(f"{path}: {seen}", *(advised(row, FORMATS.values()) or _one_format()))
+
+
+def _one_format() -> tuple[str, str]:
+    return (
+        f"rows of one format: {', '.join(sorted(FORMATS))}",
+        "name the format with --format, or rename columns with --column OLD=NEW",
+    )

@@ -1,4 +1,4 @@
-"""The parts that rows of many formats have: texts, conversations, prompts, pairs."""
+"""The parts that rows of many formats have: columns, texts, prompts, completions, pairs, ranks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from preflab.errors import nearest
-from preflab.records import Completion, PairOutcome, Preference, Prompt
+from preflab.records import Completion, PairOutcome, Preference, Prompt, Span
+from preflab.store.formats.asked import Spans, asked, completion_of, spans_of
+from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
+from preflab.store.formats.columns import column as column
 from preflab.store.formats.reading import BadRow, Row
-from preflab.store.formats.turns import Turns as Turns
-from preflab.store.formats.turns import conversation
 from preflab.store.formats.turns import kind_of as kind_of
-
-
-def column(row: Row, name: str) -> Any:
-    """The value of a column; a row without it is bad, and the nearest name is given."""
-    if name in row:
-        return row[name]
-    near = nearest(name, list(row))
-    raise BadRow(
-        f"no column {name!r} among {', '.join(row) or 'none'}",
-        f"a column {name!r}"
-        + (f" (near it: {near}; --column {near.split(', ')[0]}={name} renames it)" if near else ""),
-    )
 
 
 def text(row: Row, name: str, *, empty: bool = False) -> str:
@@ -36,38 +24,25 @@ def text(row: Row, name: str, *, empty: bool = False) -> str:
     return value
 
 
-def turns(value: Any, name: str) -> Turns:
-    """A conversation: a list of {role, content}."""
-    return conversation(value, name).turns
-
-
 def prompt_of(row: Row, name: str, source: str, columns: Row | None = None) -> Prompt:
-    """The prompt in a column: text, or a conversation whose last turn waits for the assistant."""
-    value = column(row, name)
-    if isinstance(value, list):
-        return prompt_of_turns(turns(value, name), name, source, columns)
-    return Prompt.make(text=text(row, name), columns=columns, source=source)
+    """The prompt in a column: text, or a conversation whose last turn waits for the assistant.
 
-
-def prompt_of_turns(conversation: Turns, name: str, source: str, columns: Row | None = None) -> Prompt:
-    """A prompt of a conversation, which must not be empty nor end with the assistant's turn."""
-    if not conversation or not conversation[-1].content.strip():
-        raise BadRow(f"an empty prompt in {name!r}", "a prompt with something in its last turn")
-    if conversation[-1].role == "assistant":
-        raise BadRow(
-            f"the prompt in {name!r} ends with the assistant's turn", "a prompt that ends with the user's turn"
-        )
-    return Prompt.make(messages=conversation, columns=columns, source=source)
+    The row's system turn and the template's columns belong to it, whatever `columns` says of them.
+    """
+    kept = {key: value for key, value in (columns or {}).items() if key not in (*SYSTEM, *OF_TEMPLATE)}
+    return asked(row, (name,)).prompt(source, kept)
 
 
 def completion_text(value: Any, name: str) -> str:
-    """A completion in a column: text, or a conversation of the assistant's one turn."""
-    if isinstance(value, str):
-        return value
-    conversation = turns(value, name)
-    if len(conversation) != 1 or conversation[0].role != "assistant":
-        raise BadRow(f"{len(conversation)} turns in {name!r}", "text, or one turn of the assistant")
-    return conversation[0].content
+    """A completion in a column: text, or a conversation of the assistant's one turn.
+
+    Raises:
+        BadRow: anything that a text cannot hold.
+    """
+    spans = spans_of(completion_of(value, name))
+    if len(spans) != 1 or spans[0].message is not None:
+        raise BadRow(f"calls of tools, thinking or several turns in {name!r}", "text, or one plain turn")
+    return spans[0].text
 
 
 def others(row: Row, *names: str) -> Row:
@@ -75,15 +50,19 @@ def others(row: Row, *names: str) -> Row:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def imported(prompt: Prompt, words: str, model: str, index: int = 0, columns: Row | None = None) -> Completion:
-    """A completion that came from a file: how it ended is not known."""
-    return Completion.make(prompt.id, words, model, index=index, finish_reason="imported", columns=columns or {})
+def imported(prompt: Prompt, words: str | Spans, model: str, index: int = 0, columns: Row | None = None) -> Completion:
+    """A completion that came from a file, as a text or as spans: how it ended is not known."""
+    spans = (Span(words),) if isinstance(words, str) else words
+    known = columns or {}
+    return Completion.make(prompt.id, "", model, index=index, finish_reason="imported", columns=known, spans=spans)
 
 
-def one_pair(prompt: Prompt, chosen: Completion, rejected: Completion, source: str) -> Preference:
-    """What one row of chosen and rejected says."""
-    pairs = (PairOutcome(0, 1, 1.0, 0.0, 0.0),)
-    return Preference.make(prompt.id, (chosen.id, rejected.id), (1, 2), pairs=pairs, source=source)
+def one_pair(
+    prompt: Prompt, chosen: Completion, rejected: Completion, source: str, votes: float = 1.0, **other: Any
+) -> Preference:
+    """What a row of chosen and rejected says, `votes` times."""
+    pairs = (PairOutcome(0, 1, votes, 0.0, 0.0),)
+    return Preference.make(prompt.id, (chosen.id, rejected.id), (1, 2), pairs=pairs, source=source, **other)
 
 
 def pairs_of_ranks(ranks: Sequence[int | None]) -> tuple[PairOutcome, ...]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 
 from preflab.records import Message, Prompt
+from preflab.store.formats.asked import Words, asked_of_turns
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import imported, one_pair, others, prompt_of_turns, text
+from preflab.store.formats.columns import PROMPTS, first, peek
+from preflab.store.formats.fields import text
+from preflab.store.formats.pairs import counted, pair_of
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.trl import refuse_turns_of_others
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -16,13 +20,15 @@ MODEL = "hh-rlhf"
 
 def _plain(row: Row, source: str) -> Parsed:
     shared, chosen, rejected = _split(row)
-    return _pair(Prompt.make(text=shared, source=source), chosen, rejected, row)
+    refuse_turns_of_others(row)
+    return _pair(row, Prompt.make(text=shared, source=source), chosen, rejected)
 
 
 def _chat(row: Row, source: str) -> Parsed:
     shared, chosen, rejected = _split(row)
-    prompt = prompt_of_turns(conversation(shared.removesuffix(ASSISTANT)), "chosen", source)
-    return _pair(prompt, chosen.strip(), rejected.strip(), row)
+    turns = conversation(shared.removesuffix(ASSISTANT))
+    prompt = asked_of_turns(row, turns, "chosen").prompt(source)
+    return _pair(row, prompt, chosen.strip(), rejected.strip())
 
 
 def _split(row: Row) -> tuple[str, str, str]:
@@ -51,18 +57,16 @@ def conversation(transcript: str) -> tuple[Message, ...]:
     return tuple([Message("system", before.strip())] * bool(before.strip()) + turns)
 
 
-def _pair(prompt: Prompt, chosen: str, rejected: str, row: Row) -> Parsed:
+def _pair(row: Row, prompt: Prompt, chosen: str, rejected: str) -> Parsed:
     if chosen == rejected:
         raise BadRow("chosen and rejected differ in white space alone", "two different last turns")
-    known = others(row, "chosen", "rejected")
-    first, second = (imported(prompt, words, MODEL, columns=known) for words in (chosen, rejected))
-    preference = one_pair(prompt, first, second, source="hh-rlhf")
-    return Parsed((prompt, first, second, preference), key=preference.id)
+    return pair_of(row, prompt, Words(chosen), Words(rejected), "hh-rlhf", MODEL)
 
 
 def _looks_like(row: Row) -> bool:
-    sides = [row.get(name) for name in ("chosen", "rejected")]
-    return "prompt" not in row and all(isinstance(side, str) and HUMAN in side and ASSISTANT in side for side in sides)
+    sides = [peek(row, name) for name in ("chosen", "rejected")]
+    transcripts = all(isinstance(side, str) and HUMAN in side and ASSISTANT in side for side in sides)
+    return first(row, PROMPTS) is None and transcripts
 
 
 HH_RLHF = Format(
@@ -70,5 +74,19 @@ HH_RLHF = Format(
     "chosen and rejected transcripts; the prompt keeps their wording (Human:, Assistant:)",
     _plain,
     _looks_like,
+    finish=counted,
+    repeats="votes",
+    needs=("chosen", "rejected"),
+    columns="`chosen`, `rejected` transcripts",
+    becomes="a group of two, the wording kept",
 )
-HH_RLHF_CHAT = Format("hh-rlhf-chat", "the same as turns, for models with a chat template", _chat, lambda row: False)
+HH_RLHF_CHAT = Format(
+    "hh-rlhf-chat",
+    "the same as turns, for models with a chat template",
+    _chat,
+    lambda row: False,
+    finish=counted,
+    repeats="votes",
+    columns="the same file, cut into turns",
+    becomes="a group of two",
+)

@@ -1,24 +1,19 @@
-"""A JSON list as rows, one item at a time: what Label Studio and Argilla write as `.json`."""
+"""A JSON list as rows, one item at a time: what Label Studio and Argilla write as `.json`, also gzipped."""
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, checked_row, no_constant
+from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, checked_row, no_constant, opened
 
 PIECE = 2**20
 """Characters read at a time."""
 SPACES = " \t\r\n"
-
-
-def is_json_list(path: Path) -> bool:
-    """True when the file's first character opens a list."""
-    with path.open("rb") as file:
-        return file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
 def json_list(path: Path) -> Iterator[Numbered]:
@@ -28,7 +23,7 @@ def json_list(path: Path) -> Iterator[Numbered]:
         PreflabError: not UTF-8, or broken JSON: after that nothing can be told apart any more.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as file:
             for number, (value, text) in enumerate(_items(_Window(path, file)), 1):
                 yield Numbered(number, _row(value, text))
     except UnicodeDecodeError as error:

@@ -28,6 +28,7 @@ from preflab.records import (
     content_id,
 )
 from preflab.store.answers import way_of
+from preflab.store.formats.asked import Spans
 from preflab.store.formats.fields import imported
 from preflab.store.formats.reading import BadRow
 from preflab.store.rows import Record
@@ -54,9 +55,9 @@ class Judged:
     note: str = ""
 
 
-def completions_of(prompt: Prompt, texts: Sequence[str], models: Sequence[str]) -> list[Completion]:
-    """The completions of a row; equal texts of one model are told apart by their number."""
-    seen: Counter[tuple[str, str]] = Counter()
+def completions_of(prompt: Prompt, texts: Sequence[str | Spans], models: Sequence[str]) -> list[Completion]:
+    """The completions of a row; equal ones of one model are told apart by their number."""
+    seen: Counter[tuple[str | Spans, str]] = Counter()
     found = []
     for words, model in zip(texts, models, strict=True):
         found.append(imported(prompt, words, model, index=seen[words, model]))

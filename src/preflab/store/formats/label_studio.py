@@ -13,10 +13,14 @@ from typing import Any
 
 from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.formats.argilla import BAD, EQUAL, GOOD, PROMPTS
+from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import column, kind_of, prompt_of
+from preflab.store.formats.columns import column, peek
+from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import Judged, completions_of, records_of
+from preflab.store.formats.label_studio_min import is_minimal, task_of
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import last_speaker
 
 NAME = "label-studio"
 FAIL = {"f", "fail", "failed", "unusable", "nonsense", "irrelevant"}
@@ -30,27 +34,30 @@ OTHER = "results that judge no completion"
 
 
 def _row(row: Row, source: str) -> Parsed:
-    data, annotations = column(row, "data"), column(row, "annotations")
+    data, annotations = task_of(row) if is_minimal(row) else (column(row, "data"), column(row, "annotations"))
     if not isinstance(data, dict) or not isinstance(annotations, list):
         raise BadRow(f"data is {kind_of(data)}, annotations {kind_of(annotations)}", "an object and a list")
     name = next((each for each in PROMPTS if data.get(each)), None)
     if name is None:
         raise BadRow(f"no prompt in data: {', '.join(data) or 'nothing'}", f"one of {', '.join(PROMPTS)}")
-    prompt = prompt_of(data, name, source)
-    texts = _texts(data, name)
-    made = dict(zip(texts, completions_of(prompt, list(texts.values()), [NAME] * len(texts)), strict=True))
+    question = asked(data, (name,))
+    texts = {each: completion_of(value, each) for each, value in _texts(data, name).items()}
+    prompt = question.prompt(source, chat=any(each.turns for each in texts.values()))
+    spans = [spans_of(each) for each in texts.values()]
+    made = dict(zip(texts, completions_of(prompt, spans, [NAME] * len(texts)), strict=True))
     left_out: list[str] = []
     judged = [each for note in annotations for each in _annotation(note, data, prompt, made, left_out)]
     used = {i for each in judged for i in each.completion_ids}
     completions = [completion for completion in made.values() if completion.id in used]
-    return Parsed((prompt, *completions), key=row.get("id"), items=tuple(judged), left_out=tuple(left_out))
+    key = row.get("annotation_id") if is_minimal(row) else row.get("id")
+    return Parsed((prompt, *completions), key=key, items=tuple(judged), left_out=tuple(left_out))
 
 
-def _texts(data: Row, prompt: str) -> dict[str, str]:
-    """Name or id → text, of everything in the task that may be a completion."""
-    found: dict[str, str] = {}
+def _texts(data: Row, prompt: str) -> dict[str, Any]:
+    """Name or id → text (or turns), of everything in the task that may be a completion."""
+    found: dict[str, Any] = {}
     for name, value in data.items():
-        if isinstance(value, str) and name != prompt:
+        if name != prompt and (isinstance(value, str) or last_speaker(value) == "assistant"):
             found[name] = value
         elif isinstance(value, list) and value and all(isinstance(each, dict) and "id" in each for each in value):
             found |= {str(each["id"]): _item_text(each) for each in value}
@@ -167,6 +174,12 @@ def _rating(criterion: str, rating: Any, about: Sequence[str]) -> Found:
 
 def _choice(result: Row, choices: Any, about: Sequence[str], data: Row, made: Mapping[str, Completion]) -> Found:
     word = str(choices[0]).strip().lower() if isinstance(choices, list) and len(choices) == 1 else ""
+    plain = [name for name in made if name in data]
+    chosen = [place for place, name in enumerate(plain) if name.lower() == word]
+    if len(chosen) == 1 and len(plain) > 1:  # a choice that names a text of the task
+        best = chosen[0]
+        two = SideBySideAnswer("second" if best else "first")
+        return plain, two if len(plain) == 2 else SideBySideAnswer(None, best)
     if word in GOOD | BAD and len(about) == 1:
         return about, ThumbsAnswer((word in GOOD,))
     if word in EQUAL or word in ("left", "right"):
@@ -178,8 +191,10 @@ def _choice(result: Row, choices: Any, about: Sequence[str], data: Row, made: Ma
 
 LABEL_STUDIO = Format(
     NAME,
-    "Label Studio's JSON: pairwise, ranker (lists and buckets), ratings, choices",
+    "Label Studio's JSON, also JSON-MIN: pairwise, ranker (lists and buckets), ratings, choices",
     _row,
-    lambda row: isinstance(row.get("data"), dict) and isinstance(row.get("annotations"), list),
+    lambda row: is_minimal(row) or (isinstance(peek(row, "data"), dict) and isinstance(peek(row, "annotations"), list)),
     finish=records_of,
+    columns="`data`, `annotations[].result[]`",
+    becomes="one judgment per annotation",
 )

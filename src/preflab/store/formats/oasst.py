@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from preflab.records import Completion, Message, Preference, Prompt
-from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.base import Finished, Format, Parsed
+from preflab.store.formats.columns import has, peek
 from preflab.store.formats.fields import imported, kind_of, pairs_of_ranks, ranks_of_scores
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.rows import Record
@@ -19,6 +20,7 @@ ROLES = {"prompter": "user", "assistant": "assistant"}
 DELETED = "deleted messages, with what was said below them"
 UNRANKED = "replies without a rank"
 SINGLE = "messages with fewer than two ranked replies"
+ORPHAN = "messages whose parent is not in the file"
 Reply = dict[str, Any]
 
 
@@ -77,6 +79,8 @@ def _group(turns: tuple[Message, ...], replies: list[Reply], source: str, left_o
 
 def _rank(reply: Reply) -> int | None:
     rank = reply.get("rank")
+    if isinstance(rank, float) and rank.is_integer():  # Parquet writes a column with gaps so
+        rank = int(rank)
     if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 0):
         raise BadRow(f"the rank {rank!r} of message {reply.get('message_id')}", "0 for the best, 1, 2, … or null")
     return rank
@@ -88,9 +92,58 @@ def _completion(prompt: Prompt, reply: Reply, index: int) -> Completion:
     return imported(prompt, _turn(reply).content, model, index, columns)
 
 
+def _message(row: Row, source: str) -> Parsed:
+    """One message of a flat file; the trees are built when all are read."""
+    _turn(row)
+    _rank(row)
+    known = ("message_id", "parent_id", "role", "text", "rank", "deleted", "synthetic", "model_name", "lang")
+    message = {name: row.get(name) for name in (*known, "review_count") if name in row}
+    if not message.get("message_id"):
+        raise BadRow("a message without message_id", "the id that its replies name as parent_id")
+    return Parsed((), key=message["message_id"], items=((message, source),))
+
+
+def _grown(messages: list[tuple[Reply, str]]) -> Finished:
+    """The groups of the trees that the messages make by their parents; what hangs on a missing one is left out."""
+    by_id = {message["message_id"]: {**message, "replies": []} for message, _ in messages}
+    sources = {message["message_id"]: source for message, source in messages}
+    left_out: list[str] = []
+    roots = []
+    for message in by_id.values():
+        parent = message.get("parent_id")
+        if parent is None:
+            roots.append(message)
+        elif parent in by_id:
+            by_id[parent]["replies"].append(message)
+        else:
+            left_out.append(ORPHAN)
+    records: list[Record] = []
+    for root in roots:
+        for turns, replies in _messages(root, (), left_out):
+            records += _group(turns, replies, sources[root["message_id"]], left_out)
+    return Finished(records, left_out)
+
+
+def _is_flat(row: Row) -> bool:
+    return has(row, "message_id", "text", "role") and "parent_id" in row
+
+
 OASST = Format(
     "oasst",
     "message trees with ranked replies: one group per message with two or more",
     _tree,
-    lambda row: isinstance(row.get("prompt"), dict) and "replies" in row["prompt"],
+    lambda row: isinstance(peek(row, "prompt"), dict) and "replies" in row["prompt"],
+    needs=("message_tree_id", "prompt"),
+    columns="message trees with `rank`",
+    becomes="a group of K for every message with two ranked replies",
+)
+OASST_FLAT = Format(
+    "oasst-flat",
+    "the same trees, one message per row: message_id, parent_id, text, role, rank",
+    _message,
+    _is_flat,
+    finish=_grown,
+    needs=("message_id", "parent_id", "text", "role", "rank"),
+    columns="`message_id`, `parent_id`, `text`, `role`, `rank`",
+    becomes="the same",
 )

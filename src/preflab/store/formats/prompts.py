@@ -1,83 +1,172 @@
-"""preflab's own JSONL: prompts, demonstrations, and plain texts."""
+"""Prompts, demonstrations and plain texts, under the names that data sets give them."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 from preflab.records import Prompt
+from preflab.store.formats.answered import NOTHING_LEARNED, answered, has_answer, talk_of
+from preflab.store.formats.asked import Asked, asked, asked_of_turns
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import (
-    column,
-    completion_text,
-    imported,
-    others,
-    prompt_of,
-    prompt_of_turns,
-    text,
-    turns,
+from preflab.store.formats.columns import (
+    ANSWERS,
+    COMPLETIONS,
+    CONTINUE,
+    CONVERSATIONS,
+    LABELS,
+    PROMPTS,
+    answers,
+    first,
+    has,
+    judging,
+    peek,
+    read_as,
+    unread,
+    verdicts,
 )
+from preflab.store.formats.fields import imported, text
+from preflab.store.formats.imported import Imported
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import conversation, is_conversation, last_speaker
 
 DEMONSTRATION = "demonstration"
 """The model of completions that people wrote as examples."""
-PAIR_COLUMNS = {"chosen", "rejected", "completion", "completions"}
+UNLEARNED = "unlearned_turns"
+"""Column of a demonstration: places of the prompt's assistant turns that are not to be learned."""
+SEVERAL = ("completions", "responses", "generations", "answers")
+"""Columns of several completions, which make a row more than a prompt."""
+ASKING = tuple(name for name in PROMPTS if name != "input")
 
 
 def _prompt(row: Row, source: str) -> Parsed:
-    name = "messages" if "messages" in row and "prompt" not in row else "prompt"
-    prompt = prompt_of(row, name, source, columns=others(row, name))
-    return Parsed((prompt,), key=(prompt.text, prompt.messages))
+    question, left_out = _question(row)
+    prompt = question.prompt(source, unread(row))
+    return Parsed((prompt,), content=("prompt", prompt.id), left_out=left_out)
+
+
+def _question(row: Row) -> tuple[Asked, tuple[str, ...]]:
+    talk = next((name for name in CONVERSATIONS if is_conversation(peek(row, name))), None)
+    if talk is None or first(row, ASKING):
+        question = asked(row, ASKING)
+        return question, question.words.left_out
+    found = conversation(read_as(row, talk, PROMPTS[0]), talk)
+    return asked_of_turns(row, found.turns, talk), found.left_out
 
 
 def _demonstration(row: Row, source: str) -> Parsed:
-    if "messages" in row and "prompt" not in row:
-        prompt, words = _split_messages(row, source)
-    else:
-        prompt = prompt_of(row, "prompt", source)
-        words = completion_text(column(row, "completion"), "completion")
-    if not words.strip():
+    """Prompt and completion; a conversation's last turn that is learned is the completion."""
+    found = answered(row, source)
+    if not "".join(span.text for span in found.spans).strip():
         raise BadRow("an empty completion", "a completion to learn from")
-    known = others(row, "prompt", "completion", "messages")
-    completion = imported(prompt, words, DEMONSTRATION, columns=known)
-    return Parsed((prompt, completion), demonstrations=(completion.id,))  # one that stands twice counts twice
-
-
-def _split_messages(row: Row, source: str) -> tuple[Prompt, str]:
-    conversation = turns(row["messages"], "messages")
-    if conversation[-1].role != "assistant" or len(conversation) < 2:
-        raise BadRow("a conversation that does not end with the assistant's turn", "the answer to learn as last turn")
-    return prompt_of_turns(conversation[:-1], "messages", source), conversation[-1].content
+    if not any(span.by_policy for span in found.spans):
+        raise BadRow(NOTHING_LEARNED, "at least one turn to learn")
+    columns = unread(row)
+    if found.unlearned:
+        columns[UNLEARNED] = list(found.unlearned)
+    completion = imported(found.prompt, found.spans, DEMONSTRATION, columns=columns)
+    return Parsed(
+        (found.prompt, completion),
+        content=("demonstration", completion.id),
+        demonstrations=(completion.id,),
+        left_out=found.left_out,
+    )
 
 
 def _text(row: Row, source: str) -> Parsed:
     """A text to learn from is a completion of the empty prompt."""
     words = text(row, "text")
     prompt = Prompt.make(text="", source="the empty prompt of plain texts")
-    completion = imported(prompt, words, DEMONSTRATION, columns=others(row, "text"))
-    return Parsed((prompt, completion), key=completion.id, demonstrations=(completion.id,))
+    completion = imported(prompt, words, DEMONSTRATION, columns=unread(row))
+    return Parsed((prompt, completion), content=("text", completion.id), demonstrations=(completion.id,))
 
 
-def _ends_with_assistant(row: Row) -> bool:
-    messages = row.get("messages")
-    last = messages[-1] if isinstance(messages, list) and messages else None
-    return isinstance(last, dict) and last.get("role") == "assistant"
+def _is_prompt(row: Row) -> bool:
+    """A question or a conversation that waits for the assistant; nothing was answered and nothing judged."""
+    if judging(row) or _is_answered(row):
+        return False
+    talk = talk_of(row)
+    if talk and last_speaker(peek(row, talk)) == "assistant":
+        return _goes_on(row) and first(row, ASKING) is None
+    return first(row, ASKING) is not None or talk is not None
 
 
-PROMPTS = Format(
+def _is_answered(row: Row) -> bool:
+    """Whether there is a column of completions, be it empty, or one of several answers."""
+    several = answers(row)
+    return (
+        any(name in row for name in COMPLETIONS)
+        or any(has(row, name) for name in SEVERAL)
+        or len(several) > 1
+        or any(not name.startswith("answer") for name in several)
+    )
+
+
+def _is_demonstration(row: Row) -> bool:
+    """A prompt with one answer that nobody judged."""
+    if _judged(row) or len(answers(row)) > 1:
+        return False
+    return has_answer(row) and not (talk_of(row) and _goes_on(row))
+
+
+def _goes_on(row: Row) -> bool:
+    return str(peek(row, CONTINUE)).lower() == "true"
+
+
+def _is_text(row: Row) -> bool:
+    judged = judging(row) or any(has(row, name) for name in (*LABELS, "labels"))
+    return has(row, "text") and not judged and not any(has(row, name) for name in ("prompt", "role"))
+
+
+def _judged(row: Row) -> str:
+    told = [*judging(row), *(verdicts(row) if has_answer(row) else [])]
+    return f"{' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment" if told else ""
+
+
+def _notes(found: Imported) -> list[str]:
+    """Which columns may be what is checked, and prompts that stand there under several columns."""
+    said = []
+    kept = [name for name in found.columns.to_json()["kept"] if name.lower() in ANSWERS]
+    if kept:
+        said.append(f"answers for reward functions, with each prompt: {', '.join(kept)}")
+    shown = Counter((prompt.text, prompt.messages) for prompt in found.prompts)
+    num = sum(number > 1 for number in shown.values())
+    if num:
+        said.append(f"{num:,} prompt{'s' * (num > 1)} more than once, with other columns: each is a prompt of its own")
+    return said
+
+
+PROMPTS_ALONE = Format(
     "prompts",
-    "prompt (text) or prompt/messages (turns); every other column goes along",
+    "prompt, question or problem (text), or prompt/messages (turns); every other column goes along",
     _prompt,
-    lambda row: (
-        ("prompt" in row or ("messages" in row and not _ends_with_assistant(row))) and not PAIR_COLUMNS & set(row)
-    ),
+    _is_prompt,
+    notes=_notes,
+    needs=("prompt",),
+    refuses=_judged,
+    columns="`prompt` or `messages`, any others",
+    becomes="prompts with their columns; equal ones once",
 )
 DEMONSTRATIONS = Format(
     "demonstrations",
-    "prompt and completion to learn from, or messages that end with the assistant's turn",
+    "prompt and completion to learn from, instruction and output, or messages that end with the assistant's turn",
     _demonstration,
-    lambda row: (
-        ({"prompt", "completion"} <= set(row) and "label" not in row)
-        or ("prompt" not in row and _ends_with_assistant(row))
-    ),
+    _is_demonstration,
+    repeats="weight",
+    needs=("prompt", "completion"),
+    refuses=_judged,
+    columns="`prompt`, `completion`; or `messages`",
+    becomes="completions to learn from; equal rows as often as they stand there",
 )
 TEXT = Format(
-    "text", "text alone, for language modelling", _text, lambda row: "text" in row and not {"prompt", "role"} & set(row)
+    "text",
+    "text alone, for language modelling",
+    _text,
+    _is_text,
+    repeats="weight",
+    needs=("text",),
+    refuses=_judged,
+    columns="`text`",
+    becomes="completions of the empty prompt",
 )
+PLAIN = (PROMPTS_ALONE.name, DEMONSTRATIONS.name, TEXT.name)
+"""Formats in which nothing is judged."""

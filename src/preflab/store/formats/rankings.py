@@ -12,8 +12,10 @@ import re
 from typing import Any
 
 from preflab.records import RankingAnswer
+from preflab.store.formats.asked import Words, asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import column, completion_text, kind_of, prompt_of
+from preflab.store.formats.columns import PROMPTS, column, first, has
+from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import NOBODY, Judged, completions_of, rank_of, records_of
 from preflab.store.formats.reading import BadRow, Row
 
@@ -22,16 +24,15 @@ NUMBERED = re.compile(r"completion_(\d+)$")
 
 
 def _row(row: Row, source: str) -> Parsed:
-    if str(row.get("prompt")).startswith("[{"):  # a conversation in a cell of a spreadsheet
-        row = row | {"prompt": _listed(row, "prompt")}
-    prompt = prompt_of(row, "prompt", source)
-    texts, ranks = _lists(row) if "completions" in row else _cells(row)
-    if len(texts) < 2:
-        raise BadRow(f"{len(texts)} completions", "at least two to rank")
-    models = _listed(row, "models") if row.get("models") else [str(row.get("model") or NAME)] * len(texts)
-    if len(models) != len(texts):
+    question = asked(row)
+    words, ranks = _lists(row) if has(row, "completions") else _cells(row)
+    if len(words) < 2:
+        raise BadRow(f"{len(words)} completions", "at least two to rank")
+    models = _listed(row, "models") if row.get("models") else [str(row.get("model") or NAME)] * len(words)
+    if len(models) != len(words):
         raise BadRow("the column 'models' does not fit the completions", "one name per completion")
-    completions = completions_of(prompt, texts, [str(model) for model in models])
+    prompt = question.prompt(source, chat=any(each.turns for each in words))
+    completions = completions_of(prompt, [spans_of(each) for each in words], [str(model) for model in models])
     judged = Judged(
         NAME,
         str(row.get("campaign") or NAME),
@@ -43,14 +44,14 @@ def _row(row: Row, source: str) -> Parsed:
         note=str(row.get("note") or ""),
     )
     key = (judged.question, prompt.id, judged.completion_ids, judged.answer.ranks, judged.labeler)  # type: ignore[union-attr]
-    return Parsed((prompt, *completions), key=key, items=(judged,))
+    return Parsed((prompt, *completions), content=key, items=(judged,))
 
 
-def _lists(row: Row) -> tuple[list[str], list[int | None]]:
+def _lists(row: Row) -> tuple[list[Words], list[int | None]]:
     texts, ranks = (_listed(row, name) for name in ("completions", "ranks"))
     if len(texts) != len(ranks):
         raise BadRow(f"{len(texts)} completions and {len(ranks)} ranks", "one rank per completion")
-    said = [completion_text(value, "completions") for value in texts]
+    said = [completion_of(value, "completions") for value in texts]
     return said, [rank_of(value, f"completion {place}") for place, value in enumerate(ranks, 1)]
 
 
@@ -66,9 +67,10 @@ def _listed(row: Row, name: str) -> list[Any]:
     return value
 
 
-def _cells(row: Row) -> tuple[list[str], list[int | None]]:
+def _cells(row: Row) -> tuple[list[Words], list[int | None]]:
     """completion_1, rank_1, …; a place where both cells are empty is not there."""
-    texts, ranks = [], []
+    texts: list[Words] = []
+    ranks: list[int | None] = []
     numbers = sorted((found[1] for name in row if (found := NUMBERED.match(name))), key=int)
     for number in numbers:
         words, rank = row[f"completion_{number}"], column(row, f"rank_{number}")
@@ -76,15 +78,23 @@ def _cells(row: Row) -> tuple[list[str], list[int | None]]:
             continue
         if rank in ("", None):
             raise BadRow(f"no rank of completion_{number}", "1 (best), 2, 3, …, or F")
-        texts.append(completion_text(words, f"completion_{number}"))
+        texts.append(completion_of(words, f"completion_{number}"))
         ranks.append(rank_of(rank, f"completion_{number}"))
     return texts, ranks
+
+
+def _looks_like(row: Row) -> bool:
+    ranked = has(row, "completions", "ranks") or {"completion_1", "rank_1"} <= set(row)
+    return first(row, PROMPTS) is not None and ranked
 
 
 RANKINGS = Format(
     NAME,
     "plain rankings: prompt, completions, ranks, labeler; or prompt, completion_1, rank_1, …",
     _row,
-    lambda row: "prompt" in row and ({"completions", "ranks"} <= set(row) or {"completion_1", "rank_1"} <= set(row)),
+    _looks_like,
     finish=records_of,
+    needs=("prompt", "completions", "ranks"),
+    columns="`prompt`, `completions`, `ranks`, `labeler`; or `prompt`, `completion_1`, `rank_1`, …",
+    becomes="one judgment per row, and a group of K per task",
 )

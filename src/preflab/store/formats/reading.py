@@ -1,8 +1,7 @@
-"""Rows of a file, one at a time, each with its line: JSONL (also gzipped), JSON lists, CSV, Parquet, data sets."""
+"""Rows of a file, one at a time, each with its line: text files, Parquet, Arrow, folders with splits, Hub data sets."""
 
 from __future__ import annotations
 
-import csv
 import datetime
 import gzip
 import json
@@ -10,15 +9,28 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, cast
 
 from preflab.errors import PreflabError
 
 Row = dict[str, Any]
+Kind = Literal["jsonl", "list", "table", "parquet", "arrow", "folder", "hub"]
+"""What a path holds: JSON lines, a JSON list, delimited cells, columns, or several files."""
 ROW_BYTES = 64 * 2**20
 """Bytes one row may have, so that a file without line ends cannot fill the memory."""
-CELL = ROW_BYTES
-"""Characters a CSV cell may have; Python's own limit of 128 Ki is less than a long conversation."""
+SUFFIXES: dict[str, Kind] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".csv": "table",
+    ".tsv": "table",
+    ".tab": "table",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+}
+"""Ending of a file's name, without `.gz` → kind; a `.json` that opens with a bracket is a list."""
+UNNAMED = ("", ".txt")
+"""Endings that say nothing: the first character decides between JSON lines and a list."""
 
 
 class BadRow(ValueError):
@@ -47,72 +59,151 @@ class Numbered(NamedTuple):
     row: Row | BadRow
 
 
-def numbered_rows(path: Path) -> Iterator[Numbered]:
-    """The rows of a file or of a data set's folder, without reading all of it at once.
+def numbered_rows(path: Path, split: str | None = None) -> Iterator[Numbered]:
+    """The rows of a file, of a folder's split or of a Hub data set, without reading all of it at once.
+
+    Args:
+        path: a file, a folder, or `owner/name` of a data set on the Hub where nothing lies at that path.
+        split: which split of a folder or data set; None: the only one.
 
     Raises:
-        PreflabError: no such file, a kind of file that is not read, or a file broken as a whole.
+        PreflabError: no such file, a kind of file that is not read, a file broken as a whole, or a split that is not
+            there or must be named.
     """
+    kind = kind_of_path(path)
+    if kind == "folder":
+        from preflab.store.formats.folders import folder_rows
+
+        return folder_rows(path, split)
+    if kind == "hub":
+        from preflab.store.formats.hub import hub_rows
+
+        return hub_rows(path, split)
+    if split is not None:
+        raise PreflabError(f"{path}: a file has no splits", "a folder with several splits", f"leave out {split!r}")
+    return file_rows(path)
+
+
+def file_rows(path: Path) -> Iterator[Numbered]:
+    """The rows of one file."""
+    return _readers()[kind_of_path(path)](path)
+
+
+def _readers() -> dict[Kind, Callable[[Path], Iterator[Numbered]]]:
+    from preflab.store.formats.columnar import arrow_rows, parquet_rows
+    from preflab.store.formats.json_list import json_list
+    from preflab.store.formats.tables import table_rows
+
+    return {
+        "jsonl": _jsonl,
+        "list": json_list,
+        "table": table_rows,
+        "parquet": parquet_rows,
+        "arrow": arrow_rows,
+    }
+
+
+def kind_of_path(path: Path) -> Kind:
+    """What a path holds.
+
+    Raises:
+        PreflabError: nothing, or a kind of file that is not read.
+    """
+    if path.is_dir():
+        return "folder"
     if not path.exists():
+        from preflab.store.formats.hub import is_hub_id
+
+        if is_hub_id(path):
+            return "hub"
         raise PreflabError(f"{path}: there is no such file", "a file or a data set's folder", "mend the path")
-    return _reader_of(path)(path)
+    suffix = suffix_of(path)
+    kind = SUFFIXES.get(suffix)
+    if (kind == "jsonl" and suffix == ".json") or suffix in UNNAMED:
+        kind = _kind_of_json(path, known=suffix == ".json")
+    if kind is None or (kind in ("parquet", "arrow") and is_gzipped(path)):
+        raise PreflabError(
+            f"{path}: a file of kind {path.suffix or path.name!r}",
+            f"{', '.join(SUFFIXES)}, text also gzipped (.gz), or a folder of such files",
+            "convert the file to JSONL: one JSON object per line",
+        )
+    return kind
+
+
+def suffix_of(path: Path) -> str:
+    """The ending of a file's name that says its kind, `.gz` not counted, in small letters."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether the file's name says that it is gzipped."""
+    return path.name.lower().endswith(".gz")
+
+
+def _kind_of_json(path: Path, *, known: bool) -> Kind | None:
+    with opened(path) as file:
+        first = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+    kinds: dict[bytes, Kind] = {b"[": "list", b"{": "jsonl"}
+    return kinds.get(first, "jsonl" if known else None)
+
+
+def opened(path: Path) -> IO[bytes]:
+    """The bytes of a text file, unpacked where it is gzipped."""
+    return cast(IO[bytes], _Gzip(path) if is_gzipped(path) else path.open("rb"))
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzipped file whose faults are said in words."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def read(self, size: int | None = -1) -> bytes:
+        return cast(bytes, self._in_words(super().read, size))
+
+    def readline(self, size: int | None = -1) -> bytes:
+        return cast(bytes, self._in_words(super().readline, size))
+
+    def readinto(self, buffer: Any) -> int:
+        return cast(int, self._in_words(super().readinto, buffer))
+
+    def read1(self, size: int = -1) -> bytes:
+        return cast(bytes, self._in_words(super().read1, size))
+
+    def _in_words(self, read: Callable[[Any], Any], argument: Any) -> Any:
+        import zlib
+
+        try:
+            return read(argument)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise PreflabError(f"{self.path}: {error}", "a whole gzip file", "fetch it again") from error
 
 
 def unit_of(path: Path) -> str:
     """What the numbers count: `line`, `item` of a JSON list, or `row`."""
-    reader = _reader_of(path)
-    return "line" if reader in (_jsonl, _csv) else "item" if reader is _json_list else "row"
+    return {"jsonl": "line", "table": "line", "list": "item"}.get(kind_of_path(path), "row")
 
 
 def num_lines(path: Path) -> int | None:
     """Lines of a file, for a bar that says how much is left; None where counting them would take as long as reading."""
-    if _reader_of(path) not in (_jsonl, _csv) or path.suffix == ".gz":
+    if kind_of_path(path) not in ("jsonl", "table") or is_gzipped(path):
         return None
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(2**20), b""))
 
 
-def _reader_of(path: Path) -> Callable[[Path], Iterator[Numbered]]:
-    if path.is_dir():
-        return _dataset
-    readers = {".jsonl": _jsonl, ".json": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    suffix = next((s for s in reversed(path.suffixes) if s != ".gz"), "")
-    if suffix not in readers:
-        raise PreflabError(
-            f"{path}: a file of kind {path.suffix or path.name!r}",
-            f"{', '.join(readers)}, .jsonl.gz, or the folder of a Hugging Face data set",
-            "convert the file to JSONL: one JSON object per line",
-        )
-    if path.suffix == ".json" and _opens_a_list(path):
-        return _json_list
-    return readers[suffix]
-
-
-def _opens_a_list(path: Path) -> bool:
-    from preflab.store.formats.json_list import is_json_list
-
-    return is_json_list(path)
-
-
-def _json_list(path: Path) -> Iterator[Numbered]:
-    from preflab.store.formats.json_list import json_list
-
-    return json_list(path)
-
-
 def _jsonl(path: Path) -> Iterator[Numbered]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for line, data in enumerate(_short_lines(path, lines), 1):
-                if line == 1:
-                    _refuse_list(path, data)
-                if data.strip():
-                    yield Numbered(line, _caught(_json_row, data))
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise PreflabError(f"{path}: {error}", "a whole gzip file", "fetch it again") from error
+    with opened(path) as lines:
+        for line, data in enumerate(_short_lines(path, lines), 1):
+            if line == 1:
+                _refuse_list(path, data)
+            if data.strip():
+                yield Numbered(line, _caught(_json_row, data))
 
 
-def _short_lines(path: Path, lines: Any) -> Iterator[bytes]:
+def _short_lines(path: Path, lines: IO[bytes]) -> Iterator[bytes]:
     """The lines, none longer than a row may be."""
     while data := lines.readline(ROW_BYTES + 1):
         if len(data) > ROW_BYTES:
@@ -162,7 +253,7 @@ def checked_row(row: Any, text: str) -> Row:
     if not isinstance(row, dict):
         raise BadRow(f"a JSON {type(row).__name__}, not an object", "one JSON object per line")
     if "\\u" in text:
-        _refuse_half_characters(text, row)
+        _refuse_half_characters(row)
     return row
 
 
@@ -171,7 +262,7 @@ def no_constant(name: str) -> None:
     raise BadRow(f"the number {name}", "finite numbers, or null")
 
 
-def _refuse_half_characters(text: str, row: Row) -> None:
+def _refuse_half_characters(row: Row) -> None:
     """JSON can escape half of a character beyond the basic plane, which no file or database can hold as text."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
@@ -179,76 +270,27 @@ def _refuse_half_characters(text: str, row: Row) -> None:
         raise BadRow("half a character (a lone surrogate such as \\ud83d)", "whole characters") from None
 
 
-def _csv(path: Path) -> Iterator[Numbered]:
-    csv.field_size_limit(CELL)
+def plain_row(row: Row) -> Row | BadRow:
+    """A row of columns (Parquet, Arrow) as JSON has it; a null inside an object, which Arrow also writes for a key that
+    another row has, counts as no key.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            cells = csv.reader(lines, strict=True)
-            header = next(cells, [])
-            line = cells.line_num + 1
-            for values in cells:
-                if values:
-                    yield Numbered(line, _csv_row(header, values))
-                line = cells.line_num + 1
-    except UnicodeDecodeError as error:
-        raise PreflabError(f"{path}: not UTF-8 ({error.reason})", "text in UTF-8", "save it as UTF-8") from error
-    except csv.Error as error:
-        raise PreflabError(f"{path}, line {cells.line_num}: {error}", "CSV with quoted cells", "mend it") from error
-
-
-def _csv_row(header: list[str], values: list[str]) -> Row | BadRow:
-    if len(values) != len(header):
-        return BadRow(f"{len(values)} cells", f"{len(header)}: {', '.join(header)}")
-    return dict(zip(header, values, strict=True))
-
-
-def _parquet(path: Path) -> Iterator[Numbered]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(path) as file:
-            line = 0
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
-                    line += 1
-                    yield Numbered(line, _plain_row(row))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise PreflabError(f"{path}: {error}", "a Parquet file", "write or fetch it again") from error
-
-
-def _dataset(path: Path) -> Iterator[Numbered]:
-    from datasets import DatasetDict, load_from_disk
-
-    try:
-        dataset = load_from_disk(str(path))
-    except (FileNotFoundError, ValueError) as error:
-        raise PreflabError(
-            f"{path}: {error}", "a folder that `Dataset.save_to_disk` wrote", "name a file, or such a folder"
-        ) from error
-    if isinstance(dataset, DatasetDict):
-        raise PreflabError(
-            f"{path}: a data set of several splits ({', '.join(dataset)})",
-            "one split",
-            f"name its folder: {path / next(iter(dataset))}",
-        )
-    for line, row in enumerate(dataset, 1):
-        yield Numbered(line, _plain_row(row))
-
-
-def _plain_row(row: Row) -> Row | BadRow:
-    try:
-        return {name: _plain(value, name) for name, value in row.items()}
+        return {name: plain(value, name) for name, value in row.items()}
     except BadRow as bad:
         return bad
 
 
-def _plain(value: Any, column: str) -> Any:
-    """A value as JSON has it: dates as text, NaN (a missing number of a data frame) as null."""
+def plain(value: Any, column: str) -> Any:
+    """A value as JSON has it: dates as text, NaN (a missing number of a data frame) as null.
+
+    Raises:
+        BadRow: it holds what JSON does not have, such as bytes.
+    """
     if isinstance(value, dict):
-        return {name: _plain(each, column) for name, each in value.items()}
+        inner = {name: plain(each, column) for name, each in value.items()}
+        return {name: each for name, each in inner.items() if each is not None}
     if isinstance(value, list | tuple):
-        return [_plain(each, column) for each in value]
+        return [plain(each, column) for each in value]
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, float) and math.isnan(value):

@@ -1,48 +1,63 @@
-"""TRL's preference rows: prompt/chosen/rejected, the prompt inside both, and prompt/completion/label."""
+"""TRL's preference rows: prompt, chosen and rejected, and the prompt inside both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from preflab.records import Preference, Prompt
+from preflab.records import Prompt
+from preflab.store.formats.asked import Asked, Words, asked, asked_of_turns, template_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import (
-    Turns,
-    column,
-    completion_text,
-    imported,
-    kind_of,
-    one_pair,
-    others,
-    prompt_of,
-    prompt_of_turns,
-    text,
-    turns,
-)
+from preflab.store.formats.columns import CONVERSATIONS, PROMPTS, SYSTEM, blank, first, has, peek, read_as
+from preflab.store.formats.fields import text
+from preflab.store.formats.imported import Imported
+from preflab.store.formats.pairs import EQUAL, TWO, counted, from_dialogues, pair_of, with_prompt
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import conversation, is_turn, last_speaker
 
 MODEL = "trl"
 """The model of completions whose rows do not name one."""
+REPEATED = "both completions begin with the prompt, which then stands there twice"
 
 
 def _explicit(row: Row, source: str) -> Parsed:
-    prompt = prompt_of(row, "prompt", source)
-    sides = {name: completion_text(column(row, name), name) for name in ("chosen", "rejected")}
-    return _pair(prompt, sides["chosen"], sides["rejected"], row)
+    talk = _talk(row)
+    question = _after_talk(row, talk) if talk else asked(row)
+    prompt, chosen, rejected = with_prompt(row, question, source)
+    return pair_of(row, prompt, chosen, rejected, "trl", MODEL)
+
+
+def _talk(row: Row) -> str | None:
+    """The column of turns that the two completions answer, where no column is called a prompt (ShareGPT)."""
+    if first(row, PROMPTS):
+        return None
+    return next((name for name in CONVERSATIONS if last_speaker(peek(row, name)) in ("user", "tool")), None)
+
+
+def _after_talk(row: Row, name: str) -> Asked:
+    return asked_of_turns(row, conversation(read_as(row, name, "prompt"), name).turns, name)
 
 
 def _implicit(row: Row, source: str) -> Parsed:
-    if isinstance(column(row, "chosen"), list):
-        chosen, rejected = turns(row["chosen"], "chosen"), turns(column(row, "rejected"), "rejected")
-        shared, first, second = _split_turns(chosen, rejected)
-        return _pair(prompt_of_turns(shared, "chosen", source), first, second, row)
+    if isinstance(peek(row, "chosen"), list):
+        prompt, first_side, second = from_dialogues(row, source)
+        return pair_of(row, prompt, first_side, second, "trl", MODEL)
     whole, other = text(row, "chosen"), text(row, "rejected")
     if whole == other:
-        raise BadRow("chosen and rejected are equal", "two different completions")
+        raise BadRow(EQUAL, TWO)
     cut = shared_words(whole, other)
     if not whole[:cut].strip():
-        raise BadRow("chosen and rejected do not begin with the same words", "the prompt at the beginning of both")
-    return _pair(Prompt.make(text=whole[:cut], source=source), whole[cut:], other[cut:], row)
+        raise BadRow(
+            "chosen and rejected do not begin with the same words",
+            "the prompt at the beginning of both, or in a column of its own (--column OLD=prompt)",
+        )
+    refuse_turns_of_others(row)
+    return pair_of(
+        row, Prompt.make(text=whole[:cut], source=source), Words(whole[cut:]), Words(other[cut:]), "trl", MODEL
+    )
+
+
+def refuse_turns_of_others(row: Row) -> None:
+    """Refuses a system turn or tools beside whole texts, which have no turns."""
+    if template_of(row) or any(not blank(row.get(name)) for name in SYSTEM):
+        raise BadRow("a system turn or tools beside whole texts", "chosen and rejected as turns")
 
 
 def shared_words(first: str, second: str) -> int:
@@ -54,77 +69,57 @@ def shared_words(first: str, second: str) -> int:
     return cut
 
 
-def _split_turns(chosen: Turns, rejected: Turns) -> tuple[Turns, str, str]:
-    if chosen[:-1] != rejected[:-1]:
-        raise BadRow(
-            "the conversations differ before the last turn", "conversations that differ in the last turn alone"
-        )
-    if {chosen[-1].role, rejected[-1].role} != {"assistant"}:
-        raise BadRow("a conversation that does not end with the assistant's turn", "the answers as last turns")
-    return chosen[:-1], chosen[-1].content, rejected[-1].content
+def _is_explicit(row: Row) -> bool:
+    asks = first(row, PROMPTS) is not None or _talk(row) is not None
+    return asks and _has_sides(row) and not is_lists(row)
 
 
-def _pair(prompt: Prompt, chosen: str, rejected: str, row: Row) -> Parsed:
-    if chosen == rejected:
-        raise BadRow("chosen and rejected are equal", "two different completions")
-    known = others(row, "prompt", "chosen", "rejected")
-    first, second = (imported(prompt, words, MODEL, columns=known) for words in (chosen, rejected))
-    preference = one_pair(prompt, first, second, source="trl")
-    return Parsed((prompt, first, second, preference), key=preference.id)
+def _has_sides(row: Row) -> bool:
+    """Whether there are two sides; one of them may be missing, which is then said by line."""
+    return {"chosen", "rejected"} <= row.keys() and (has(row, "chosen") or has(row, "rejected"))
 
 
-@dataclass(frozen=True)
-class Thumb:
-    """One row's verdict on one completion."""
-
-    prompt_id: str
-    completion_id: str
-    up: bool
+def is_lists(row: Row) -> bool:
+    """Whether chosen or rejected are lists of completions (`rewardbench2`)."""
+    sides = [peek(row, side) for side in ("chosen", "rejected")]
+    return any(isinstance(side, list) and bool(side) and not is_turn(side[0]) for side in sides)
 
 
-def _unpaired(row: Row, source: str) -> Parsed:
-    label = column(row, "label")
-    if not isinstance(label, bool) and label not in (0, 1):
-        raise BadRow(f"the label is {label!r}, {kind_of(label)}", "true (good) or false (bad)")
-    prompt = prompt_of(row, "prompt", source)
-    words = completion_text(column(row, "completion"), "completion")
-    completion = imported(prompt, words, MODEL, columns=others(row, "prompt", "completion", "label"))
-    return Parsed((prompt, completion), items=(Thumb(prompt.id, completion.id, bool(label)),))
+def _is_implicit(row: Row) -> bool:
+    return _has_sides(row) and first(row, PROMPTS) is None and not is_lists(row)
 
 
-def _share_of_thumbs(thumbs: list[Thumb]) -> list[Preference]:
-    """One group per prompt: for each completion the share of its rows that say good. Nothing is ranked."""
-    groups: dict[str, dict[str, list[bool]]] = {}
-    for thumb in thumbs:
-        groups.setdefault(thumb.prompt_id, {}).setdefault(thumb.completion_id, []).append(thumb.up)
-    return [
-        Preference.make(
-            prompt_id,
-            tuple(verdicts),
-            (1,) * len(verdicts),
-            thumbs=tuple(sum(up) / len(up) for up in verdicts.values()),
-            source="trl",
-        )
-        for prompt_id, verdicts in groups.items()
-    ]
+def _notes(found: Imported) -> list[str]:
+    """Says so where every text repeats its prompt: then it is likely to be a whole text."""
+    prompts = {prompt.id: prompt.text for prompt in found.prompts}
+    texts = [(prompts[c.prompt_id], c.text) for c in found.completions]
+    if texts and all(asks and words.startswith(asks) for asks, words in texts):
+        return [
+            f"{REPEATED}; where they are whole texts, rename the prompt (--column prompt=asked) and read trl-implicit"
+        ]
+    return []
 
 
 EXPLICIT = Format(
     "trl-explicit",
-    "prompt, chosen, rejected: text, or conversations",
+    "prompt, chosen, rejected: texts, turns or whole dialogues",
     _explicit,
-    lambda row: {"prompt", "chosen", "rejected"} <= set(row),
+    _is_explicit,
+    finish=counted,
+    repeats="votes",
+    notes=_notes,
+    needs=("prompt", "chosen", "rejected"),
+    columns="`prompt`, `chosen`, `rejected`",
+    becomes="a group of two, one pair; equal rows are votes",
 )
 IMPLICIT = Format(
     "trl-implicit",
-    "chosen and rejected with the prompt at the beginning of both: text, or conversations",
+    "chosen and rejected with the prompt at the beginning of both: texts, or turns",
     _implicit,
-    lambda row: {"chosen", "rejected"} <= set(row) and "prompt" not in row,
-)
-UNPAIRED = Format(
-    "trl-unpaired",
-    "prompt, completion, label (true: good), as for KTO",
-    _unpaired,
-    lambda row: {"prompt", "completion", "label"} <= set(row),
-    finish=_share_of_thumbs,
+    _is_implicit,
+    finish=counted,
+    repeats="votes",
+    needs=("chosen", "rejected"),
+    columns="`chosen`, `rejected` with the prompt in both",
+    becomes="a group of two, one pair",
 )

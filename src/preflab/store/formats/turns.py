@@ -1,7 +1,8 @@
 """Conversations as they stand in files → turns: texts, parts of texts, calls of tools, thinking, weights.
 
-Read are OpenAI's messages, TRL's and transformers' variants of them. What a turn cannot hold is refused (images, no
-content) or counted as left out (fields nobody here knows).
+Read are OpenAI's messages, TRL's and transformers' variants of them, ShareGPT's (`from`, `value`) and exchanges
+(`input`, `output`). What a turn cannot hold is refused (images, no content) or counted as left out (fields nobody here
+knows).
 """
 
 from __future__ import annotations
@@ -19,17 +20,38 @@ ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
     "user": "user",
+    "human": "user",
+    "prompter": "user",
     "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "ai": "assistant",
+    "function_call": "assistant",
     "tool": "tool",
     "function": "tool",
+    "function_response": "tool",
+    "tool_response": "tool",
+    "observation": "tool",
 }
 """What files call a role → what it is here."""
+CALLING = "function_call"
+"""ShareGPT's role of a turn whose text is a call of a tool, as JSON; OpenAI's old field of one call."""
 TEXTS = ("text", "input_text", "output_text")
 THOUGHTS = ("thinking", "reasoning")
 """Types of content parts that are words, and of those that are thinking."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Keys of a turn that hold what the assistant thought."""
-KNOWN = {"role", "content", "name", "tool_calls", "function_call", "tool_call_id", "weight", *REASONING}
+SAID, SPEAKER = ("content", "value"), ("role", "from")
+"""Keys of a turn that hold its words, and who speaks."""
+LEARNED = ("weight", "train", "loss")
+"""Keys of a turn that say whether it is learned: 0 or 1, true or false."""
+PICTURED = ("image", "image_url", "audio", "input_audio", "video")
+KNOWN = {
+    *SPEAKER, *SAID, "name", "tool_calls", CALLING, "tool_call_id", *LEARNED, *REASONING,
+}  # fmt: skip
+EXCHANGE = ("input", "output")
 
 
 @dataclass(frozen=True)
@@ -38,27 +60,59 @@ class Conversation:
 
     turns: Turns
     learned: tuple[bool, ...]
-    """Whether each turn may be learned: the assistant's, unless its `weight` is 0."""
+    """Whether each turn may be learned: the assistant's, unless its weight is 0."""
     left_out: tuple[str, ...] = ()
     """What has no place in a turn, each by a reason."""
 
 
 def conversation(value: Any, name: str) -> Conversation:
-    """A column's conversation: a list of turns.
+    """A column's conversation: a list of turns, or of exchanges.
 
     Raises:
         BadRow: no list, an unknown role, a turn without content, content that is no text.
     """
+    value = listed_in(value)
     if not isinstance(value, list) or not value:
         raise BadRow(f"the column {name!r} holds {kind_of(value)}", "a conversation: a list of {role, content}")
-    turns = tuple(_turn(each, f"turn {number} of {name!r}") for number, each in enumerate(value, 1))
-    learned = tuple(
-        turn.role == "assistant" and _weight(each, name) > 0 for turn, each in zip(turns, value, strict=True)
-    )
-    unknown = [
-        key for each in value for key, held in each.items() if key not in KNOWN and held not in (None, "", [], {})
-    ]
+    listed = _exchanges(value, name) if _is_exchange(value[0]) else value
+    turns = tuple(_turn(each, f"turn {number} of {name!r}") for number, each in enumerate(listed, 1))
+    learned = tuple(_is_learned(turn, each, name) for turn, each in zip(turns, listed, strict=True))
+    unknown = [key for each in listed for key, held in each.items() if key not in KNOWN and held not in EMPTY]
     return Conversation(turns, learned, tuple(f"the field {key!r} of turns" for key in unknown))
+
+
+EMPTY: tuple[Any, ...] = (None, "", [], {})
+
+
+def listed_in(value: Any) -> Any:
+    """A conversation that stands as JSON in a text (a cell, a column of text), else the value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("[{"):
+        return value
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    whole = isinstance(found, list) and bool(found) and all(is_turn(each) or _is_exchange(each) for each in found)
+    return found if whole else value
+
+
+def is_turn(value: Any) -> bool:
+    """Whether a value is one turn of a conversation, in any of the forms that are read."""
+    return isinstance(value, dict) and any(isinstance(value.get(key), str) for key in SPEAKER)
+
+
+def is_conversation(value: Any) -> bool:
+    """Whether a value is a list of turns or exchanges, by its first item."""
+    value = listed_in(value)
+    return isinstance(value, list) and bool(value) and (is_turn(value[0]) or _is_exchange(value[0]))
+
+
+def last_speaker(value: Any) -> Role | None:
+    """Who speaks last in a list of turns; None where that cannot be told."""
+    value = listed_in(value)
+    if not is_conversation(value) or not isinstance(value[-1], dict):
+        return None
+    return "assistant" if _is_exchange(value[-1]) else ROLES.get(_speaker(value[-1]))
 
 
 def kind_of(value: Any) -> str:
@@ -67,14 +121,35 @@ def kind_of(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
+def _is_exchange(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in EXCHANGE)
+
+
+def _exchanges(value: list[Any], name: str) -> list[Row]:
+    """`input` and `output` of every exchange as a turn of the user's and one of the assistant's."""
+    if not all(_is_exchange(each) for each in value):
+        raise BadRow(f"the column {name!r} holds exchanges and other things", "input and output in every exchange")
+    roles = zip(("user", "assistant"), EXCHANGE, strict=True)
+    pairs = list(roles)
+    return [{"role": role, "content": each[key]} for each in value for role, key in pairs]
+
+
+def _speaker(value: Row) -> str:
+    return str(next((value[key] for key in SPEAKER if isinstance(value.get(key), str)), None)).strip().lower()
+
+
 def _turn(value: Any, where: str) -> Message:
     if not isinstance(value, dict):
         raise BadRow(f"{where} is {kind_of(value)}", '{"role": "user", "content": "…"}')
-    role = ROLES.get(value.get("role"))  # type: ignore[arg-type]
+    role = ROLES.get(_speaker(value))
     if role is None:
-        raise BadRow(f"the role {value.get('role')!r} in {where}", f"one of {', '.join(dict.fromkeys(ROLES.values()))}")
+        said = next((value[key] for key in SPEAKER if key in value), None)
+        raise BadRow(f"the role {said!r} in {where}", f"one of {', '.join(dict.fromkeys(ROLES.values()))}")
+    words = next((value[key] for key in SAID if value.get(key) is not None), None)
+    if _speaker(value) == CALLING:
+        return Message("assistant", "", tool_calls=_calls_in_words(words, where))
     calls = _calls(value, where)
-    content, thought = _content(value.get("content"), where, may_be_null=bool(calls))
+    content, thought = _content(words, where, may_be_null=bool(calls))
     given = [value[key] for key in REASONING if isinstance(value.get(key), str) and value[key]]
     reasoning = thought or (given[0] if given else "")
     if not content.strip() and role != "system" and not (role == "assistant" and calls):
@@ -99,7 +174,7 @@ def _content(value: Any, where: str, *, may_be_null: bool) -> tuple[str, str]:
     words: list[str] = []
     thoughts: list[str] = []
     for part in value:
-        kind = part.get("type", "text") if isinstance(part, dict) else "text"
+        kind = _part_kind(part)
         text = _part_text(part, kind)
         if text is None:
             raise BadRow(
@@ -107,6 +182,14 @@ def _content(value: Any, where: str, *, may_be_null: bool) -> tuple[str, str]:
             )
         (thoughts if kind in THOUGHTS else words).append(text)
     return "".join(words), "".join(thoughts)
+
+
+def _part_kind(part: Any) -> str:
+    """The type of a part; a part of text that also holds an image is one."""
+    if not isinstance(part, dict):
+        return "text"
+    pictured = next((key for key in PICTURED if part.get(key) not in EMPTY), None)
+    return pictured or str(part.get("type", "text"))
 
 
 def _part_text(part: Any, kind: str) -> str | None:
@@ -124,30 +207,53 @@ def _part_text(part: Any, kind: str) -> str | None:
 def _calls(value: Row, where: str) -> tuple[ToolCall, ...]:
     """The calls of tools, in OpenAI's form (`function` inside) or flat; the old `function_call` is one call."""
     listed = value.get("tool_calls") or []
-    if isinstance(value.get("function_call"), dict):
-        listed = [*listed, value["function_call"]]
+    if isinstance(listed, str):
+        listed = _parsed(listed, f"{where} has text as tool_calls", "a list of calls")
+    if isinstance(value.get(CALLING), dict):
+        listed = [*listed, value[CALLING]]
     if not isinstance(listed, list):
         raise BadRow(f"{where} has {kind_of(listed)} as tool_calls", "a list of calls")
     return tuple(_call(each, where) for each in listed)
+
+
+def _calls_in_words(words: Any, where: str) -> tuple[ToolCall, ...]:
+    """The call, or the list of calls, that a turn's text is."""
+    wanted = '{"name": "…", "arguments": {…}}'
+    found = _parsed(words, f"{where} calls a tool by words that are no JSON", wanted)
+    return tuple(_call(each, where) for each in (found if isinstance(found, list) else [found]))
+
+
+def _parsed(text: Any, found: str, expected: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        raise BadRow(found, expected) from None
 
 
 def _call(value: Any, where: str) -> ToolCall:
     inner = value.get("function", value) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"]:
         raise BadRow(f"a call without a name in {where}", '{"function": {"name": "…", "arguments": {…}}}')
-    arguments = inner.get("arguments")
-    if isinstance(arguments, str):
-        text = arguments
-    else:
-        text = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
+    arguments = inner.get("arguments", inner.get("parameters"))
+    if isinstance(arguments, str) and arguments.strip():
+        arguments = _parsed(arguments, f"arguments that are no JSON in {where}", '{"city": "Rome"}')
+    if arguments in (None, ""):
+        arguments = {}
+    if not isinstance(arguments, dict):
+        raise BadRow(f"arguments that are {kind_of(arguments)} in {where}", 'an object such as {"city": "Rome"}')
     call_id = value.get("id")
-    return ToolCall(inner["name"], text, "" if call_id is None else str(call_id))
+    return ToolCall(inner["name"], json.dumps(arguments, ensure_ascii=False), "" if call_id is None else str(call_id))
 
 
-def _weight(value: Row, name: str) -> float:
-    weight = value.get("weight")
-    if weight is None:
-        return 1.0
-    if weight not in (0, 1) or value.get("role") != "assistant":
-        raise BadRow(f"the weight {weight!r} of a turn in {name!r}", "0 or 1, in the assistant's turns")
-    return float(weight)
+def _is_learned(turn: Message, value: Row, name: str) -> bool:
+    """Whether the turn is the assistant's and not said to be left alone.
+
+    Raises:
+        BadRow: a weight that is neither 0 nor 1, or a weight of 1 in another's turn.
+    """
+    weights = [value[key] for key in LEARNED if value.get(key) is not None]
+    assistant = turn.role == "assistant"
+    for weight in weights:
+        if weight not in (0, 1) or (weight == 1 and not assistant):
+            raise BadRow(f"the weight {weight!r} of a turn in {name!r}", "0 or 1, in the assistant's turns")
+    return assistant and all(weight == 1 for weight in weights)

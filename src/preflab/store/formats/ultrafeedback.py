@@ -1,41 +1,49 @@
-"""UltraFeedback: one instruction, several models' completions, ratings 1 to 5 per aspect.
+"""UltraFeedback: one instruction, several models' completions, ratings 1 to 5 per aspect; or one score for each.
 
 Ranks come from the mean of a completion's ratings. The file's overall score is kept as a score and not used for
-ranks: in the published file 10 stands in many places where 1 was meant.
+ranks: in the published file 10 stands in many places where 1 was meant. Where it is all there is, it ranks.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from preflab.records import Preference, Prompt
+from preflab.records import Preference
+from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import column, imported, kind_of, pairs_of_ranks, ranks_of_scores, text
+from preflab.store.formats.columns import PROMPTS, first, number, peek, score_of
+from preflab.store.formats.fields import column, imported, kind_of, pairs_of_ranks, ranks_of_scores
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import is_turn
 
 Entry = dict[str, Any]
 UNRATED = "completions without a rating"
 SINGLE = "instructions with fewer than two rated completions"
-OVERALL = ("overall_score", "overall-score")
+OVERALL = ("overall_score", "overall-score", "score", "rating", "reward")
+TEXTS = ("response", "completion", "text", "content", "answer")
+"""Keys of a completion's text."""
 KEPT = ("source", "correct_answers", "incorrect_answers")
 
 
 def _row(row: Row, source: str) -> Parsed:
+    question = asked(row)
     columns = {name: row[name] for name in KEPT if name in row}
-    prompt = Prompt.make(text=text(row, "instruction"), columns=columns, source=source)
     entries = column(row, "completions")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadRow(f"the column 'completions' holds {kind_of(entries)}", "a list of completions")
-    ratings = [_ratings(entry, number) for number, entry in enumerate(entries, 1)]
-    rated = [number for number, each in enumerate(ratings) if each]
+    ratings = [_ratings(entry, place) for place, entry in enumerate(entries, 1)]
+    levels = [_level(each, entry, any(ratings)) for each, entry in zip(ratings, entries, strict=True)]
+    rated = [place for place, level in enumerate(levels) if level is not None]
     left_out = [UNRATED] * (len(entries) - len(rated)) + [SINGLE] * (len(rated) < 2)
     if len(rated) < 2:
         return Parsed((), left_out=tuple(left_out))
+    words = [completion_of(_text(entries[n], n), f"completion {n + 1}") for n in rated]
+    prompt = question.prompt(source, columns, chat=any(each.turns for each in words))
     completions = [
-        imported(prompt, text(entries[n], "response", empty=True), _model(entries[n], row, n), n, _kept(entries[n]))
-        for n in rated
+        imported(prompt, spans_of(each), _model(entries[n], row, n), n, _kept(entries[n]))
+        for n, each in zip(rated, words, strict=True)
     ]
-    ranks = ranks_of_scores([sum(ratings[n].values()) / len(ratings[n]) for n in rated])
+    ranks = ranks_of_scores([level for level in levels if level is not None])
     group = Preference.make(
         prompt.id,
         tuple(completion.id for completion in completions),
@@ -44,27 +52,38 @@ def _row(row: Row, source: str) -> Parsed:
         scores=_scores([ratings[n] for n in rated], [entries[n] for n in rated]),
         source="ultrafeedback",
     )
-    return Parsed((prompt, *completions, group), key=group.id, left_out=tuple(left_out))
+    return Parsed((prompt, *completions, group), content=group.id, left_out=tuple(left_out))
 
 
-def _ratings(entry: Entry, number: int) -> dict[str, float]:
+def _level(ratings: dict[str, float], entry: Entry, by_aspects: bool) -> float | None:
+    """What ranks a completion: its mean rating, or its one score where no completion of the row has ratings."""
+    if by_aspects:
+        return sum(ratings.values()) / len(ratings) if ratings else None
+    return next((found for name in OVERALL if (found := number(entry.get(name))) is not None), None)
+
+
+def _text(entry: Entry, place: int) -> Any:
+    name = next((each for each in TEXTS if each in entry), None)
+    if name is None:
+        raise BadRow(f"no text in completion {place + 1}", f"one of {', '.join(TEXTS)}")
+    return entry[name]
+
+
+def _ratings(entry: Entry, place: int) -> dict[str, float]:
     """Aspect → rating; the aspects' hyphens as underscores; aspects rated N/A left out."""
     found = {}
     for aspect, note in (entry.get("annotations") or {}).items():
         rating = note.get("Rating") if isinstance(note, dict) else None
         if rating not in (None, "N/A"):
-            found[aspect.replace("-", "_")] = _number(rating, f"{aspect} of completion {number}", 1, 5)
+            found[aspect.replace("-", "_")] = _number(rating, f"{aspect} of completion {place}", 1, 5)
     return found
 
 
 def _number(value: Any, what: str, low: float, high: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not low <= number <= high:
+    found = number(value)
+    if found is None or not low <= found <= high:
         raise BadRow(f"the rating {value!r} for {what}", f"a number from {low} to {high}, or N/A")
-    return number
+    return found
 
 
 def _scores(ratings: list[dict[str, float]], entries: list[Entry]) -> dict[str, tuple[float | None, ...]]:
@@ -72,8 +91,13 @@ def _scores(ratings: list[dict[str, float]], entries: list[Entry]) -> dict[str, 
     scores: dict[str, tuple[float | None, ...]] = {a: tuple(each.get(a) for each in ratings) for a in aspects}
     overall = [next((entry[name] for name in OVERALL if entry.get(name) is not None), None) for entry in entries]
     if any(value is not None for value in overall):
-        scores["overall"] = tuple(None if v is None else _number(v, "the whole", 0, 10) for v in overall)
+        scores["overall"] = tuple(_overall(value, bool(aspects)) for value in overall)
     return scores
+
+
+def _overall(value: Any, beside_aspects: bool) -> float | None:
+    """The overall score: from 0 to 10 in the published file, any number where it is all there is."""
+    return _number(value, "the whole", 0, 10) if beside_aspects and value is not None else score_of(value, "score")
 
 
 def _model(entry: Entry, row: Row, index: int) -> str:
@@ -85,9 +109,23 @@ def _kept(entry: Entry) -> Entry:
     return {name: entry[name] for name in ("principle", "custom_system_prompt") if name in entry}
 
 
+def _looks_like(row: Row) -> bool:
+    entries: Any = peek(row, "completions")
+    if not isinstance(entries, list) or first(row, PROMPTS) is None:
+        return False
+    if not entries:
+        return peek(row, "instruction") is not None
+    entry = entries[0]
+    rated = isinstance(entry, dict) and not is_turn(entry) and any(name in entry for name in ("annotations", *OVERALL))
+    return rated and any(name in entry for name in TEXTS)
+
+
 ULTRAFEEDBACK = Format(
     "ultrafeedback",
     "instruction and completions with ratings per aspect: one group, ranks from the mean rating",
     _row,
-    lambda row: "instruction" in row and isinstance(row.get("completions"), list),
+    _looks_like,
+    needs=("instruction", "completions"),
+    columns="`instruction`, `completions[]` with ratings",
+    becomes="a group of K, ranks from mean ratings, scores per aspect",
 )

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from preflab.records import Completion, PairOutcome, Preference, Prompt
+from preflab.store.formats.asked import Words, asked, asked_of_turns, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.fields import Turns, column, imported, kind_of, prompt_of_turns, text, turns
+from preflab.store.formats.columns import PROMPTS, column, first, has, peek
+from preflab.store.formats.fields import imported, kind_of, text
+from preflab.store.formats.pairs import split_dialogues
 from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import Conversation, conversation, is_conversation
 
 Outcome = Literal["first", "second", "tie", "both_bad"]
 
@@ -51,11 +55,13 @@ def _group(prompt_id: str, first: str, second: str, source: str, outcomes: list[
     return Preference.make(prompt_id, (first, second), ranks, pairs=pairs, source=source)
 
 
-def _voted(prompt: Prompt, first: Completion, second: Completion, outcome: Outcome, source: str) -> Parsed:
+def _voted(
+    prompt: Prompt, first: Completion, second: Completion, outcome: Outcome, source: str, left_out: tuple[str, ...] = ()
+) -> Parsed:
     if first.id == second.id:
         raise BadRow("two equal completions", "two different completions")
     vote = Vote(prompt.id, first.id, second.id, outcome, source)
-    return Parsed((prompt, first, second), items=(vote,))
+    return Parsed((prompt, first, second), items=(vote,), left_out=left_out)
 
 
 def _stiennon(row: Row, source: str) -> Parsed:
@@ -90,37 +96,65 @@ def _kept(info: Row) -> Row:
 WINNERS: dict[str, Outcome] = {
     "model_a": "first",
     "model_b": "second",
+    "response_a": "first",
+    "response_b": "second",
+    "a": "first",
+    "b": "second",
     "tie": "tie",
+    "both_good": "tie",
     "tie (bothbad)": "both_bad",
     "both_bad": "both_bad",
+    "bothbad": "both_bad",
 }
+"""What a row calls the winner, in small letters; "both good" is a tie."""
+
+
+def _winner(row: Row) -> Outcome:
+    said = column(row, "winner")
+    outcome = WINNERS.get(said.strip().lower()) if isinstance(said, str) else None
+    if outcome is None:
+        raise BadRow(f"the winner {said!r:.40}", f"one of {', '.join(WINNERS)}")
+    return outcome
 
 
 def _arena(row: Row, source: str) -> Parsed:
-    winner = column(row, "winner")
-    if winner not in WINNERS:
-        raise BadRow(f"the winner {winner!r}", f"one of {', '.join(WINNERS)}")
-    sides = [turns(column(row, f"conversation_{side}"), f"conversation_{side}") for side in "ab"]
-    return _battle(row, source, sides[0], sides[1], WINNERS[winner])
+    outcome = _winner(row)
+    names = [f"conversation_{side}" for side in "ab"]
+    sides = [conversation(column(row, name), name) for name in names]
+    return _battle(row, source, sides[0], sides[1], outcome)
+
+
+def _arena_rows(row: Row, source: str) -> Parsed:
+    """A prompt, two answers and the winner, each a text or turns."""
+    outcome = _winner(row)
+    words = [completion_of(column(row, name), name) for name in ("response_a", "response_b")]
+    question = asked(row)
+    prompt = question.prompt(source, chat=any(each.turns for each in words))
+    answers = [imported(prompt, spans_of(each), _model(row, side)) for each, side in zip(words, "ab", strict=True)]
+    left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
+    return _voted(prompt, answers[0], answers[1], outcome, "chatbot-arena", left_out)
 
 
 def _arena_wide(row: Row, source: str) -> Parsed:
     """The 55k file: prompt and answers as JSON lists, the winner in three columns of 0 and 1."""
     columns: dict[str, Outcome] = {"winner_model_a": "first", "winner_model_b": "second", "winner_tie": "tie"}
-    won = [outcome for name, outcome in columns.items() if str(column(row, name)) in ("1", "1.0", "True")]
+    won = [outcome for name, outcome in columns.items() if str(column(row, name)) in ("1", "1.0", "True", "true")]
     if len(won) != 1:
         raise BadRow(f"{len(won)} winners", f"a 1 in exactly one of {', '.join(columns)}")
-    asked, first, second = (_listed(row, name) for name in ("prompt", "response_a", "response_b"))
-    if not len(asked) == len(first) == len(second):
-        raise BadRow(f"{len(asked)} prompts and {len(first)} and {len(second)} answers", "as many answers as prompts")
-    sides = [_talk(asked, answers) for answers in (first, second)]
+    asked_all, first, second = (_listed(row, name) for name in ("prompt", "response_a", "response_b"))
+    if not len(asked_all) == len(first) == len(second):
+        raise BadRow(
+            f"{len(asked_all)} prompts and {len(first)} and {len(second)} answers", "as many answers as prompts"
+        )
+    sides = [_talk(asked_all, answers) for answers in (first, second)]
     return _battle(row, source, sides[0], sides[1], won[0])
 
 
 def _listed(row: Row, name: str) -> list[str]:
-    value = text(row, name)
+    """A JSON list of texts; as a list, or as text."""
+    value = column(row, name)
     try:
-        listed = json.loads(value)
+        listed = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError:
         listed = None
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
@@ -128,43 +162,66 @@ def _listed(row: Row, name: str) -> list[str]:
     return listed
 
 
-def _talk(asked: list[str], answers: list[str]) -> Turns:
-    both = zip(asked, answers, strict=True)
+def _talk(asked_all: list[str], answers: list[str]) -> Conversation:
+    both = zip(asked_all, answers, strict=True)
     messages = [turn for q, a in both for turn in ({"role": "user", "content": q}, {"role": "assistant", "content": a})]
-    return turns(messages, "prompt")
+    return conversation(messages, "prompt")
 
 
-def _battle(row: Row, source: str, first: Turns, second: Turns, outcome: Outcome) -> Parsed:
-    if first[:-1] != second[:-1] or {first[-1].role, second[-1].role} != {"assistant"}:
-        raise BadRow(
-            "the conversations differ before the last turn", "conversations that differ in the last turn alone"
-        )
-    prompt = prompt_of_turns(first[:-1], "conversation_a", source)
-    answers = [
-        imported(prompt, side[-1].content, str(row.get(f"model_{name}") or "arena"))
-        for name, side in (("a", first), ("b", second))
-    ]
-    return _voted(prompt, answers[0], answers[1], outcome, "chatbot-arena")
+def _battle(row: Row, source: str, first: Conversation, second: Conversation, outcome: Outcome) -> Parsed:
+    """Two conversations: what they share is the prompt, and each goes on from the first turn in which they differ."""
+    words = [Words("", side.turns, side.learned, side.left_out) for side in (first, second)]
+    shared, one, other = split_dialogues(words[0], words[1], ("conversation_a", "conversation_b"))
+    prompt = asked_of_turns(row, shared, "conversation_a").prompt(source)
+    answers = [imported(prompt, spans_of(each), _model(row, side)) for side, each in (("a", one), ("b", other))]
+    return _voted(prompt, answers[0], answers[1], outcome, "chatbot-arena", (*first.left_out, *second.left_out))
+
+
+def _model(row: Row, side: str) -> str:
+    return str(row.get(f"model_{side}") or "arena")
 
 
 STIENNON = Format(
     "stiennon",
     "comparisons of two summaries: info, summaries, choice; equal pairs are counted together",
     _stiennon,
-    lambda row: {"info", "summaries", "choice"} <= set(row),
+    lambda row: has(row, "info", "summaries", "choice"),
     finish=_count,
+    repeats="votes",
+    needs=("info", "summaries", "choice"),
+    columns="`info`, `summaries`, `choice`",
+    becomes="a group of two, votes counted",
 )
 ARENA = Format(
     "chatbot-arena",
     "battles: conversation_a, conversation_b, winner; equal pairs are counted together",
     _arena,
-    lambda row: {"conversation_a", "conversation_b", "winner"} <= set(row),
+    lambda row: has(row, "conversation_a", "conversation_b", "winner") and is_conversation(peek(row, "conversation_a")),
     finish=_count,
+    repeats="votes",
+    needs=("conversation_a", "conversation_b", "winner"),
+    columns="`conversation_a`, `conversation_b`, `winner`",
+    becomes="a group of two, votes counted; both bad: two F",
+)
+ARENA_ROWS = Format(
+    "comparisons",
+    "prompt, response_a, response_b, winner (model_a, model_b, a, b, tie, both_bad); equal pairs are counted together",
+    _arena_rows,
+    lambda row: has(row, "response_a", "response_b", "winner") and first(row, PROMPTS) is not None,
+    finish=_count,
+    repeats="votes",
+    needs=("prompt", "response_a", "response_b", "winner"),
+    columns="`prompt`, `response_a`, `response_b`, `winner`",
+    becomes="a group of two, votes counted; both bad: two F",
 )
 ARENA_WIDE = Format(
     "chatbot-arena-55k",
     "battles: prompt, response_a, response_b, winner_model_a, winner_model_b, winner_tie",
     _arena_wide,
-    lambda row: {"prompt", "response_a", "response_b", "winner_tie"} <= set(row),
+    lambda row: has(row, "prompt", "response_a", "response_b", "winner_tie"),
     finish=_count,
+    repeats="votes",
+    needs=("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b", "winner_tie"),
+    columns="`prompt`, `response_a`, `response_b`, `winner_…`",
+    becomes="a group of two, votes counted",
 )

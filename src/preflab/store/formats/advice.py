@@ -1,0 +1,146 @@
+"""What would make rows fit that fit nothing: the nearest format, and which column to call what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from preflab.errors import nearest
+from preflab.store.formats.base import Format
+from preflab.store.formats.columns import answers, blank, has, judging, number, peek, verdicts
+from preflab.store.formats.reading import Row
+from preflab.store.formats.turns import is_conversation, is_turn
+
+TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary)s?_?"
+MEANINGS: Mapping[str, str] = {
+    "prompt": r"prompts?|questions?|quer(?:y|ies)|instructions?|inputs?|problems?|goal|dialogue|document|article|"
+    r"context|history|post|user|ask.*|x",
+    "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|y",
+    "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?).*|y_?w",
+    "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|los(?:er|e|ing)).*|y_?l",
+    "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
+    "label": r".*(?:label|good|thumbs?|accept|correct|liked|approved|passed|safe|binary).*",
+    "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
+    "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
+    "response_a": rf"{TEXT}(?:a|0|1|left|first)|a|left|first",
+    "response_b": rf"{TEXT}(?:b|1|2|right|second)|b|right|second",
+    "response_0": rf"{TEXT}(?:0|a|1|left|first)|a|left|first",
+    "response_1": rf"{TEXT}(?:1|b|2|right|second)|b|right|second",
+    "response1": rf"{TEXT}(?:1|a|0|left|first)|a|left|first",
+    "response2": rf"{TEXT}(?:2|b|1|right|second)|b|right|second",
+    "winner": r".*(?:winner|preferred|preference|better|best|choice|chosen|verdict|judge?ment|label|selected|vote).*",
+    "better_response_id": r".*(?:winner|preferred|preference|better|safer|best|choice|chosen|label|selected).*",
+    "overall_preference": r".*(?:preference|strength|margin|likert).*",
+}
+"""Column of a format → what others call the same."""
+HOLDS: Mapping[str, Callable[[Any], bool]] = {
+    "completions": lambda value: isinstance(value, list),
+    "ranks": lambda value: isinstance(value, list),
+    "winner": lambda value: isinstance(value, str) and number(value) is None,
+    "better_response_id": lambda value: number(value) in (0, 1),
+    "overall_preference": lambda value: (number(value) or 0) in (-3, -2, -1, 1, 2, 3),
+    "score": lambda value: number(value) is not None,
+    "label": lambda value: str(value).lower() in ("true", "false", "0", "1"),
+}
+"""Column of a format → what it must hold; the others hold texts or turns."""
+COLUMN = re.compile(r"--column ([^ =]+)=([^ ;,)]+) ?")
+SEVERAL = ("completions", "responses", "generations", "answers")
+PLAIN = ("demonstrations", "prompts")
+ADVISED = (
+    "rankings", "comparisons", "pku-saferlhf", "helpsteer3", "trl-explicit", "trl-unpaired", "ratings",
+    "demonstrations", "prompts",
+)  # fmt: skip
+"""Formats that are advised, the most telling first."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far a row is from a format."""
+
+    format: Format
+    renames: Mapping[str, str]
+    """Column of the row → the format's name for it."""
+    missing: tuple[str, ...]
+
+    @property
+    def columns(self) -> set[str]:
+        """The row's columns that the format has a place for."""
+        return {*self.renames, *self.format.needs} - set(self.missing) - set(self.renames.values())
+
+
+def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
+    """(what was expected, what to do) for a row that fits nothing; None where no format is near."""
+    by_name = {format.name: format for format in formats}
+    told = {*judging(row), *verdicts(row)}
+    several = len(answers(row)) > 1 or any(has(row, name) for name in SEVERAL)
+    fits = [_fit(row, by_name[name]) for name in ADVISED]
+    plain = [fit for fit in fits if fit.format.name in PLAIN and not fit.missing]
+    judged = [fit for fit in fits if fit.format.name not in PLAIN]
+    telling = [fit for fit in judged if fit.columns & told]
+    whole = [fit for fit in telling if not fit.missing] or ([] if told or several else plain)
+    if whole:
+        best = max(whole, key=lambda fit: len(fit.columns))
+        return _said(best), f"if that is what it is: {_options(best)}"
+    or_else = max(plain, key=lambda fit: len(fit.columns), default=None)
+    instead = f"where there is nothing to learn from it: {_options(or_else)}" if or_else else ""
+    near = [fit for fit in telling or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
+    if near:
+        best = max(near, key=lambda fit: len(fit.columns))
+        return f"{_said(best)}; {best.missing[0]} is missing", "; ".join(["add it", *[instead] * bool(instead)])
+    return ("columns of one format (docs/reference/formats.md)", instead) if instead else None
+
+
+def _options(fit: Fit) -> str:
+    return "".join(f"--column {old}={new} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
+
+
+def _said(fit: Fit) -> str:
+    return f"the nearest format is {fit.format.name}: {', '.join(fit.format.needs)}"
+
+
+def _fit(row: Row, format: Format) -> Fit:
+    free = [name for name in row if not blank(peek(row, name))]
+    renames: dict[str, str] = {}
+    missing = []
+    for wanted in format.needs:
+        old = wanted if has(row, wanted) and _holds(wanted, peek(row, wanted)) else _counterpart(wanted, row, free)
+        if old is None:
+            missing.append(wanted)
+            continue
+        if old in free:
+            free.remove(old)
+        if old != wanted:
+            renames[old] = wanted
+    return Fit(format, renames, tuple(missing))
+
+
+def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
+    fitting = [name for name in free if _holds(wanted, peek(row, name))]
+    pattern = MEANINGS.get(wanted, "")
+    named = next((name for name in fitting if re.fullmatch(pattern, name, re.IGNORECASE)), None)
+    if named is not None:
+        return named
+    near = nearest(wanted, fitting)
+    return near.split(", ")[0] if near else None
+
+
+def _holds(wanted: str, value: Any) -> bool:
+    if wanted in HOLDS:
+        return HOLDS[wanted](value)
+    return isinstance(value, str) or is_turn(value) or is_conversation(value)
+
+
+def in_a_recipe(advice: str, data: str) -> str:
+    """Advice in options of `preflab import` as advice in settings of `data.<name>`."""
+    advice = advice.replace("--skip-bad", f"`skip_bad: true` in data.{data}").replace("; nothing was loaded", "")
+    renames = [f"{old}: {new}" for old, new in COLUMN.findall(advice)]
+    if renames:
+        first = COLUMN.search(advice)
+        assert first is not None
+        settings = f"`columns: {{{', '.join(renames)}}}` in data.{data} "
+        advice = advice[: first.start()] + settings + COLUMN.sub("", advice[first.start() :])
+    for option in ("format", "split"):
+        advice = re.sub(rf"--{option} ([^ ;,]+)", rf"`{option}: \1` in data.{data}", advice)
+    return " ".join(advice.split()).replace(" )", ")").replace(" ,", ",")

@@ -1,0 +1,141 @@
+"""Rows of one prompt and one completion: in two columns, or as a conversation that ends with the assistant's turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from preflab.records import Prompt
+from preflab.store.formats.asked import Spans, Words, asked, asked_of_turns, check_completion, spans_of, words_of
+from preflab.store.formats.columns import COMPLETIONS, CONVERSATIONS, PROMPTS, column, first, has, peek, read_as
+from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import Turns, conversation, is_conversation, last_speaker
+
+UNLEARNED_AFTER = "turns after the last one that is learned"
+NOTHING_LEARNED = "every turn of the assistant's has weight 0"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt with what was said to it."""
+
+    prompt: Prompt
+    spans: Spans
+    unlearned: tuple[int, ...] = ()
+    """Places of the prompt's assistant turns whose weight is 0."""
+    left_out: tuple[str, ...] = ()
+
+
+def nothing(row: Row) -> Row:
+    """No columns."""
+    return {}
+
+
+def answered(row: Row, source: str, kept: Callable[[Row], Row] = nothing) -> Answered:
+    """Prompt and completion of a row.
+
+    Args:
+        row: with prompt and completion, or with a conversation.
+        source: file and line.
+        kept: which columns belong to the prompt, asked when the others were read.
+
+    Raises:
+        BadRow: one of them is missing or cannot be used.
+    """
+    talk = talk_of(row)
+    if talk:
+        return _of_talk(row, talk, source, kept)
+    question = asked(row)
+    name = first(row, COMPLETIONS)
+    value = read_as(row, name, COMPLETIONS[0]) if name else column(row, COMPLETIONS[0])
+    words = words_of(value, name or COMPLETIONS[0])
+    if words.turns and words.turns[0].role != "assistant":
+        return _of_dialogue(question.turns, words, row, source, kept)
+    if words.turns:
+        check_completion(words.turns, name or COMPLETIONS[0])
+    prompt = question.prompt(source, kept(row), chat=bool(words.turns))
+    unlearned = _unlearned(question.words, len(prompt.messages))
+    return Answered(prompt, spans_of(words), unlearned, (*question.words.left_out, *words.left_out))
+
+
+def talk_of(row: Row) -> str | None:
+    """The column of a whole conversation, where the row has no completion of its own."""
+    if first(row, COMPLETIONS):
+        return None
+    return next((name for name in CONVERSATIONS if is_conversation(peek(row, name))), None)
+
+
+def has_answer(row: Row) -> bool:
+    """Whether a row has a prompt and one completion, be it empty."""
+    talk = talk_of(row)
+    if talk:
+        return last_speaker(peek(row, talk)) == "assistant"
+    name = first(row, COMPLETIONS) or next((each for each in COMPLETIONS if each in row), None)
+    if name is None or not isinstance(peek(row, name), str | list | dict | None):
+        return False
+    return any(each != name and has(row, each) for each in PROMPTS)
+
+
+def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> Answered:
+    """The turns before the last one that is learned as prompt, and that one as completion.
+
+    Raises:
+        BadRow: it does not end with the assistant's turn, or none is learned.
+    """
+    found = conversation(read_as(row, name, CONVERSATIONS[0]), name)
+    if found.turns[-1].role != "assistant" or len(found.turns) < 2:
+        raise BadRow(
+            f"a conversation in {name!r} that does not end with the assistant's turn",
+            "the answer to learn as last turn; cut the turns after it, or read the file as prompts",
+        )
+    if not any(found.learned):
+        raise BadRow(NOTHING_LEARNED, "at least one turn to learn")
+    last = max(n for n, learned in enumerate(found.learned) if learned)
+    question = asked_of_turns(row, found.turns[:last], name)
+    _check_own_prompt(row, found.turns[:last])
+    prompt = question.prompt(source, kept(row))
+    shift = len(prompt.messages) - last  # a system turn from a column of its own
+    unlearned = [n + shift for n in range(last) if found.turns[n].role == "assistant" and not found.learned[n]]
+    left_out = [*found.left_out, *[UNLEARNED_AFTER] * (last < len(found.turns) - 1)]
+    spans = spans_of(Words("", found.turns[last : last + 1], (True,)))
+    return Answered(prompt, spans, tuple(unlearned), tuple(left_out))
+
+
+def _check_own_prompt(row: Row, turns: Turns) -> None:
+    """Refuses a column `prompt` that says something else than the conversation."""
+    if not has(row, PROMPTS[0]):
+        return
+    own = words_of(row[PROMPTS[0]], PROMPTS[0])
+    said = own.turns[-1].content if own.turns else own.text
+    if not any(turn.role == "user" and turn.content.strip() == said.strip() for turn in turns):
+        raise BadRow(
+            "the column 'prompt' does not stand in the conversation", "the same in both, or no column 'prompt'"
+        )
+
+
+def _of_dialogue(own: Turns, words: Words, row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
+    """A completion that is the whole dialogue: what comes after the prompt's turns.
+
+    Raises:
+        BadRow: the dialogue does not begin with the prompt.
+    """
+    turns = words.turns
+    begin = len(own) if turns[: len(own)] == own else 0
+    if not begin and own[0].role == "system" and turns[: len(own) - 1] == own[1:]:
+        begin = len(own) - 1
+    if not begin:
+        raise BadRow(
+            f"a completion that begins with the {turns[0].role}'s turn and not with the prompt",
+            "the assistant's turns alone, or the prompt's turns before them",
+        )
+    rest = Words("", turns[begin:], words.learned[begin:], words.left_out)
+    check_completion(rest.turns, COMPLETIONS[0])
+    prompt = asked_of_turns(row, own, PROMPTS[0]).prompt(source, kept(row))
+    return Answered(prompt, spans_of(rest), (), words.left_out)
+
+
+def _unlearned(words: Words, num_turns: int) -> tuple[int, ...]:
+    """Places of the prompt's assistant turns that are not learned, a system turn from another column counted in."""
+    shift = num_turns - len(words.turns)
+    pairs = enumerate(zip(words.turns, words.learned, strict=True))
+    return tuple(n + shift for n, (turn, learned) in pairs if turn.role == "assistant" and not learned)

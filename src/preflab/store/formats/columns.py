@@ -1,0 +1,208 @@
+"""What columns are called in the files of others, and which of them tell of a judgment."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from preflab.errors import nearest
+from preflab.store.formats.reading import BadRow, Row
+
+PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
+"""What a prompt is called; the first one there is taken."""
+BESIDE_INSTRUCTION = ("input", "context")
+"""What an instruction is about, where that stands in a column of its own."""
+COMPLETIONS = ("completion", "response", "output")
+CONVERSATIONS = ("messages", "conversations", "conversation")
+SYSTEM = ("system", "system_prompt", "system_message")
+TOOLS, TEMPLATE, CONTINUE = "tools", "chat_template_kwargs", "continue_final_message"
+OF_TEMPLATE = (TOOLS, TEMPLATE, CONTINUE)
+"""Columns of a conversation that the chat template reads; they belong to the prompt."""
+PICTURES = ("image", "images", "video", "videos", "audio", "audios")
+LABELS = ("label", "kto_tag")
+"""Columns that say of one completion whether it is good."""
+ANSWERS = {
+    "answer", "answers", "solution", "ground_truth", "target", "reference", "expected", "expected_answer", "gold",
+    "final_answer", "correct_answer", "label", "test", "tests", "test_cases", "reward_model",
+}  # fmt: skip
+"""Columns beside a prompt that reward functions check completions against."""
+OVERALL = ("score", "rating", "reward", "grade", "quality", "overall", "overall_score", "overall_rating")
+ASPECTS = (
+    "helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness", "harmlessness",
+    "instruction_following", "instruction-following", "safety", "accuracy", "relevance", "fluency", "consistency",
+    "informativeness", "toxicity", "humor", "creativity", "helpful", "harmless", "honest", "politeness", "clarity",
+    "conciseness", "factuality", "faithfulness",
+)  # fmt: skip
+"""Criteria that published files rate completions by."""
+RATED = re.compile(r"(?:score|rating|reward)s?[_-].+|.+[_-](?:score|rating|reward)s?")
+STRONG = {
+    "chosen", "rejected", "winner", "winners", "loser", "preferred", "dispreferred", "preference", "preferences",
+    "better", "worse", "safer", "rank", "ranks", "ranking", "rankings", "vote", "votes", "verdict", "judgment",
+    "judgments", "judgement", "judgements", "annotation", "annotations", "thumb", "thumbs", "upvotes", "kto",
+    "comparison",
+}  # fmt: skip
+"""Words in a column's name that tell of a judgment whatever the column holds."""
+WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "labels", "grade", "quality", "likert"}
+"""Words that tell of a judgment where the column holds numbers or true and false."""
+VERDICTS = {
+    "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
+    "harmful", "safe", "unsafe", "upvoted",
+}  # fmt: skip
+"""Words that tell of a judgment of a completion where the column holds true and false, or 0 and 1."""
+OPPOSITES = (
+    ("good", "bad"), ("y_w", "y_l"), ("yw", "yl"), ("positive", "negative"), ("pos", "neg"), ("win", "lose"),
+    ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"),
+)  # fmt: skip
+"""Parts of two names that, between them, tell of a pair."""
+ANSWER = re.compile(r"(?:response|answer|completion|output|reply|generation|conversation)s?[_-]?(?:\d{1,2}|[a-dA-D])")
+"""One of several completions: `response_a`, `answer1`, `completion_2`."""
+
+
+class Seen(dict[str, Any]):
+    """A row that knows which of its columns were read, so that an import can say what became of each."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        super().__init__(columns)
+        self.read: dict[str, str] = {}
+        """Column → what it was read as."""
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.setdefault(name, name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The column's value; it counts as read."""
+        self.read.setdefault(name, name)
+        return super().get(name, default)
+
+    def read_as(self, name: str, canonical: str) -> Any:
+        """The column's value, read as what another name means."""
+        self.read[name] = canonical
+        return super().__getitem__(name)
+
+
+def read_as(row: Row, name: str, canonical: str) -> Any:
+    """The value of a column that stands for another name."""
+    return row.read_as(name, canonical) if isinstance(row, Seen) else row[name]
+
+
+def peek(row: Row, name: str) -> Any:
+    """The value of a column, which does not count as read; None where there is none."""
+    return dict.get(row, name)
+
+
+def has(row: Row, *names: str) -> bool:
+    """Whether all of the columns hold something."""
+    return all(peek(row, name) is not None for name in names)
+
+
+def first(row: Row, names: tuple[str, ...]) -> str | None:
+    """The first of these columns that holds something."""
+    return next((name for name in names if has(row, name)), None)
+
+
+def column(row: Row, name: str) -> Any:
+    """The value of a column; a row without it is bad, and the nearest name is given."""
+    if name in row:
+        return row[name]
+    near = nearest(name, list(row))
+    raise BadRow(
+        f"no column {name!r} among {', '.join(row) or 'none'}",
+        f"a column {name!r}"
+        + (f" (near it: {near}; --column {near.split(', ')[0]}={name} renames it)" if near else ""),
+    )
+
+
+def unread(row: Row) -> Row:
+    """The columns that nobody read: they stay with the record."""
+    known = row.read if isinstance(row, Seen) else {}
+    return {name: value for name, value in row.items() if name not in known}
+
+
+def blank(value: Any) -> bool:
+    """Whether a value is the absence of one: null, an empty list or object, or an empty cell."""
+    return value is None or (isinstance(value, str | list | dict) and not value)
+
+
+def number(value: Any) -> float | None:
+    """A finite number, also written as text; None where it is none. True and false are no numbers."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if math.isfinite(found) else None
+
+
+def score_of(value: Any, what: str) -> float | None:
+    """A score: a number, also written as text; None where there is none (null, an empty cell, N/A).
+
+    Raises:
+        BadRow: anything else.
+    """
+    if blank(value) or (isinstance(value, str) and value.strip().lower() in ("n/a", "na", "nan", "none", "null")):
+        return None
+    found = number(value)
+    if found is None:
+        raise BadRow(f"the {what} {value!r:.40}", "a number, or null where there is none")
+    return found
+
+
+def judging(row: Row) -> list[str]:
+    """The columns that tell of a judgment, by their names and, where those say little, by what they hold."""
+    opposed = _opposed(row)
+    return [name for name in row if has(row, name) and (name in opposed or _judges(name, peek(row, name)))]
+
+
+def verdicts(row: Row) -> list[str]:
+    """The columns that say of a completion whether it is good, in other words than `label`."""
+    return [
+        name
+        for name in row
+        if set(_words(name)) & VERDICTS and str(peek(row, name)).strip().lower() in ("true", "false", "0", "1")
+    ]
+
+
+def answers(row: Row) -> list[str]:
+    """The columns that hold one of several completions."""
+    return [name for name in row if ANSWER.fullmatch(name) and isinstance(peek(row, name), str | list)]
+
+
+def _opposed(row: Row) -> set[str]:
+    """Columns of texts or turns whose names differ by opposite words alone."""
+    found: set[str] = set()
+    for one, other in OPPOSITES:
+        for name in row:
+            rival = re.sub(rf"(?<![a-zA-Z]){one}(?![a-zA-Z])", other, name)
+            if rival != name and all(isinstance(peek(row, each), str | list) for each in (name, rival)):
+                found |= {name, rival}
+    return found
+
+
+def tells_of_scores(name: str) -> bool:
+    """Whether a column's name says that it holds scores."""
+    return bool(set(_words(name)) & {*WEAK, "stars"})
+
+
+def _judges(name: str, value: Any) -> bool:
+    words = set(_words(name))
+    if blank(value):
+        return False
+    return bool(words & STRONG) or (bool(words & WEAK) and _measures(value))
+
+
+def _words(name: str) -> Iterator[str]:
+    """`betterResponse_id` → better, response, id."""
+    for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name):
+        yield part.lower()
+
+
+def _measures(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(_measures(each) for each in value.values())
+    if isinstance(value, list):
+        return bool(value) and all(_measures(each) for each in value)
+    return isinstance(value, bool) or number(value) is not None or str(value).strip().lower() in ("true", "false")

@@ -1,0 +1,131 @@
+"""Rows of a folder: what `save_to_disk` wrote, or files as they lie on the Hub; several splits are read by name.
+
+The split of a file is said by its name, as the Hub understands it: `train-00000-of-00002.parquet` and `train.jsonl` are
+`train`, `data/` is left out, any other folder goes before (`main/train`). A file that names no split is one by its own
+name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from preflab.errors import PreflabError, nearest
+from preflab.store.formats.reading import SUFFIXES, Numbered, file_rows, suffix_of
+
+SHARD = re.compile(r"(?P<split>.+?)[-_.](?:part[-_.]?)?\d{3,}(?:-of-\d{3,})?$")
+"""`train-00000-of-00002`, `train-00001`, `train_part_003`."""
+LEFT_OUT = ("data",)
+"""Folders whose names say nothing."""
+NOT_ROWS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json"}
+SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
+"""What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` leave beside the rows."""
+
+
+def folder_rows(folder: Path, split: str | None) -> Iterator[Numbered]:
+    """The rows of a folder's split; where there are several files, their rows are counted through.
+
+    Raises:
+        PreflabError: no rows in it, or a split that is not there or must be named.
+    """
+    files = chosen_files(folder, split)
+    line = 0
+    for file in files:
+        for numbered in file_rows(file):
+            line += 1
+            yield Numbered(line, numbered.row)
+
+
+def chosen_files(folder: Path, split: str | None) -> list[Path]:
+    """The files of the split, in order."""
+    found = splits_of(folder)
+    if not found:
+        raise PreflabError(
+            f"{folder}: a folder without rows",
+            f"files ending in {', '.join(SUFFIXES)}",
+            "name a file, or such a folder",
+        )
+    name = chosen_split(str(folder), list(found), split)
+    return _same_kind(folder, name, found[name])
+
+
+def chosen_split(place: str, names: list[str], split: str | None) -> str:
+    """The split that was named, or the only one.
+
+    Raises:
+        PreflabError: several and none named, or one that is not there.
+    """
+    if split is None and len(names) == 1:
+        return names[0]
+    if split is None:
+        raise PreflabError(
+            f"{place}: several splits ({', '.join(names)})",
+            "one split",
+            f"name it: --split {names[0]}",
+        )
+    if split not in names:
+        near = nearest(split, names)
+        raise PreflabError(
+            f"{place}: no split {split!r}", f"one of {', '.join(names)}", f"near it: {near}" if near else ""
+        )
+    return split
+
+
+def splits_of(folder: Path) -> dict[str, list[Path]]:
+    """Split → its files, in order."""
+    if (folder / SAVED_SPLITS).is_file():
+        names = sorted(each.name for each in folder.iterdir() if (each / SAVED).is_file())
+        return {name: _saved(folder / name) for name in _usual_first(names)}
+    if (folder / SAVED).is_file():
+        return {folder.name or "rows": _saved(folder)}
+    found: dict[str, list[Path]] = {}
+    for file in sorted(folder.rglob("*")):
+        inside = file.relative_to(folder)
+        if file.is_file() and _has_rows(file) and not any(part.startswith(".") for part in inside.parts):
+            found.setdefault(_split_of(inside), []).append(file)
+    return {name: found[name] for name in _usual_first(list(found))}
+
+
+def _saved(folder: Path) -> list[Path]:
+    """The files of a saved data set, as its state lists them."""
+    import json
+
+    try:
+        state = json.loads((folder / SAVED).read_text(encoding="utf-8"))
+        files = [folder / each["filename"] for each in state["_data_files"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PreflabError(
+            f"{folder / SAVED}: {error}", "a folder that `Dataset.save_to_disk` wrote", "write or fetch it again"
+        ) from error
+    return files
+
+
+def _has_rows(file: Path) -> bool:
+    return suffix_of(file) in SUFFIXES and file.name not in NOT_ROWS and not file.name.endswith(".manifest.json")
+
+
+def _split_of(file: Path) -> str:
+    stem = file.name[: len(file.name.removesuffix(".gz")) - len(suffix_of(file))]
+    shard = SHARD.fullmatch(stem)
+    name = shard["split"] if shard else stem
+    folders = [part for part in file.parts[:-1] if part not in LEFT_OUT]
+    if folders and (name.isdecimal() or name in ("data", "part", folders[-1])):
+        return "/".join(folders)  # train/0000.parquet, as the Hub converts them; train/data-00000-of-00001.arrow
+    return "/".join([*folders, name])
+
+
+def _usual_first(names: list[str]) -> list[str]:
+    """`train` first, the others by name."""
+    return sorted(names, key=lambda name: (not name.rpartition("/")[2].startswith("train"), name))
+
+
+def _same_kind(folder: Path, name: str, files: list[Path]) -> list[Path]:
+    suffixes = sorted({suffix_of(file) for file in files})
+    if len(suffixes) > 1:
+        raise PreflabError(
+            f"{folder}: {name} lies there as {' and as '.join(suffixes)}",
+            "one kind of file for a split",
+            f"name the file: {files[0]}",
+        )
+    return files

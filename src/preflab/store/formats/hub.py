@@ -1,0 +1,48 @@
+"""Rows of a data set on the Hub, `owner/name` or `owner/name:config`, which `datasets` fetches where it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.store.formats.folders import chosen_split
+from preflab.store.formats.reading import Numbered, plain_row
+
+
+def is_hub_id(path: PurePath) -> bool:
+    """Whether a path that leads nowhere may be a data set's id: two words, and no ending of a file."""
+    from preflab.settings.recipe import HUB_ID
+
+    return HUB_ID.fullmatch(path.as_posix()) is not None
+
+
+def hub_rows(path: PurePath, split: str | None) -> Iterator[Numbered]:
+    """The rows of a split.
+
+    Raises:
+        PreflabError: it cannot be fetched, or a split that is not there or must be named.
+    """
+    found = _fetched(path)
+    name = chosen_split(path.as_posix(), list(found), split)
+    for line, row in enumerate(found[name], 1):
+        yield Numbered(line, plain_row(row))
+
+
+def _fetched(path: PurePath) -> Any:
+    """The data set's splits, from the Hub or from what was fetched before."""
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    owner_and_name, _, config = path.as_posix().partition(":")
+    try:
+        return datasets.load_dataset(owner_and_name, config or None)
+    except (DatasetsError, OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+        said = " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
+        raise PreflabError(
+            f"{path.as_posix()}: nothing lies at this path, and as a data set of the Hub it cannot be fetched ({said})",
+            "a file, a folder, or a data set of the Hub (its `data/*.parquet`) where the network is allowed",
+            f"where there is a network, run `hf download {owner_and_name} --repo-type dataset --local-dir "
+            f"{owner_and_name}`, and lay that folder here, as {Path(owner_and_name).absolute()}",
+        ) from error

@@ -1,0 +1,43 @@
+"""OpenAI's preference rows: what was asked under `input`, the two answers beside it."""
+
+from __future__ import annotations
+
+from preflab.store.formats.asked import asked_of_turns
+from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.columns import OF_TEMPLATE, Seen, blank, column, has, peek, unread
+from preflab.store.formats.pairs import counted as counted_pairs
+from preflab.store.formats.pairs import pair_of, with_prompt
+from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import conversation, kind_of
+
+SIDES = {"preferred_output": "chosen", "non_preferred_output": "rejected"}
+ASKED = ("messages", *OF_TEMPLATE)
+
+
+def _row(row: Row, source: str) -> Parsed:
+    inside = column(row, "input")
+    if not isinstance(inside, dict):
+        raise BadRow(f"the column 'input' holds {kind_of(inside)}", '{"messages": […]}')
+    answers = {name: column(row, side) for side, name in SIDES.items()}
+    inner = Seen({**{name: inside[name] for name in inside if name in ASKED}, **answers})
+    talk = conversation(column(inner, "messages"), "input.messages")
+    question = asked_of_turns(inner, talk.turns, "input.messages")
+    prompt, chosen, rejected = with_prompt(inner, question, source)
+    known = {f"input.{name}" for name, value in inside.items() if name not in ASKED and not blank(value)}
+    inner.update(unread(row))
+    parsed = pair_of(inner, prompt, chosen, rejected, "openai", "openai")
+    left_out = (*parsed.left_out, *talk.left_out, *(f"the field {name!r}" for name in sorted(known)))
+    return Parsed(parsed.records, content=parsed.content, items=parsed.items, left_out=left_out)
+
+
+OPENAI = Format(
+    "openai-preferences",
+    "input.messages, preferred_output, non_preferred_output, as OpenAI's preference tuning reads them",
+    _row,
+    lambda row: isinstance(peek(row, "input"), dict) and has(row, *SIDES),
+    finish=counted_pairs,
+    repeats="votes",
+    needs=("input", *SIDES),
+    columns="`input.messages`, `preferred_output`, `non_preferred_output`",
+    becomes="a group of two, one pair",
+)

@@ -1,0 +1,171 @@
+"""Chosen and rejected: what is the prompt, what the two completions, and what the row says of them beside that."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preflab.records import Completion, Message, Preference, Prompt
+from preflab.store.formats.asked import Asked, Words, asked_of_turns, check_completion, spans_of, words_of
+from preflab.store.formats.base import Parsed
+from preflab.store.formats.columns import CONVERSATIONS, column, has, score_of, unread
+from preflab.store.formats.fields import imported, one_pair
+from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import Turns
+
+SIDES = ("chosen", "rejected")
+SCORED = re.compile(r"(?P<name>score|rating|reward)s?[_-](?P<side>chosen|rejected)")
+SCORED_FIRST = re.compile(r"(?P<side>chosen|rejected)[_-](?P<name>score|rating|reward)s?")
+"""`score_chosen`, `chosen-rating`: a score of one side."""
+MODELS = ("{}_model", "{}-model", "model_{}")
+EQUAL = "chosen and rejected are equal"
+TWO = "two different completions"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One row: the pair that it decides, as often as rows say it."""
+
+    prompt: Prompt
+    chosen: Completion
+    rejected: Completion
+    scores: tuple[tuple[str, tuple[float | None, float | None]], ...]
+    source: str
+
+
+def pair_of(row: Row, prompt: Prompt, chosen: Words, rejected: Words, source: str, model: str) -> Parsed:
+    """The records of one pair; columns that nobody read stay with both completions.
+
+    Raises:
+        BadRow: two equal completions, or a score that is no number.
+    """
+    sides = [spans_of(words) for words in (chosen, rejected)]
+    if sides[0] == sides[1]:
+        raise BadRow(EQUAL, TWO)
+    scores = side_scores(row)
+    models = [_model(row, side) or model for side in SIDES]
+    known = {name: value for name, value in unread(row).items() if name not in CONVERSATIONS}  # the same turns again
+    first, second = (imported(prompt, spans, name, columns=known) for spans, name in zip(sides, models, strict=True))
+    said = Said(prompt, first, second, tuple(scores.items()), source)
+    left_out = (*chosen.left_out, *rejected.left_out)
+    content = ("pair", prompt.id, first.id, second.id, said.scores)
+    return Parsed((prompt, first, second), content=content, items=(said,), left_out=left_out)
+
+
+def counted(pairs: list[Said]) -> Sequence[Preference]:
+    """One group per pair; rows that say the same are votes for it."""
+    found: dict[tuple[str, str, object], Said] = {}
+    votes: Counter[tuple[str, str, object]] = Counter()
+    for said in pairs:
+        key = (said.chosen.id, said.rejected.id, said.scores)
+        found.setdefault(key, said)
+        votes[key] += 1
+    return [
+        one_pair(said.prompt, said.chosen, said.rejected, said.source, float(votes[key]), scores=dict(said.scores))
+        for key, said in found.items()
+    ]
+
+
+def side_scores(row: Row) -> dict[str, tuple[float | None, float | None]]:
+    """Criterion → the scores of chosen and rejected."""
+    given: dict[str, dict[str, float | None]] = {}
+    for name in row:
+        found = SCORED.fullmatch(name) or SCORED_FIRST.fullmatch(name)
+        if found:
+            given.setdefault(found["name"], {})[found["side"]] = score_of(row[name], name)
+    both = {name: (sides.get("chosen"), sides.get("rejected")) for name, sides in sorted(given.items())}
+    return {name: sides for name, sides in both.items() if sides != (None, None)}
+
+
+def _model(row: Row, side: str) -> str:
+    """Who wrote a side, where the row says so; "" where it does not."""
+    names = [each.format(side) for each in MODELS]
+    there = next((name for name in names if has(row, name) and isinstance(dict.get(row, name), str)), None)
+    return str(row[there]) if there else ""
+
+
+def with_prompt(row: Row, question: Asked, source: str) -> tuple[Prompt, Words, Words]:
+    """Prompt and completions of a row that has a prompt of its own.
+
+    Whole dialogues as completions repeat it: then they are the conversation, up to the first turn in which they differ.
+
+    Raises:
+        BadRow: dialogues that the prompt does not stand in, or that differ in another turn than the assistant's.
+    """
+    chosen, rejected = (words_of(column(row, side), side) for side in SIDES)
+    whole = [words.turns and words.turns[0].role != "assistant" for words in (chosen, rejected)]
+    if any(whole):
+        if not all(whole):
+            side = SIDES[whole.index(True)]
+            raise BadRow(f"{side} is a whole dialogue and the other side is none", "both in the same form")
+        shared, first, second = split_dialogues(chosen, rejected)
+        return question.with_turns(_repeated(question, shared), source), first, second
+    for words, side in zip((chosen, rejected), SIDES, strict=True):
+        if words.turns:
+            check_completion(words.turns, side)
+    chat = question.chat or bool(chosen.turns or rejected.turns)
+    return question.prompt(source, chat=chat), chosen, rejected
+
+
+def from_dialogues(row: Row, source: str) -> tuple[Prompt, Words, Words]:
+    """Prompt and completions of a row whose two dialogues hold the prompt."""
+    chosen, rejected = (words_of(column(row, side), side) for side in SIDES)
+    shared, first, second = split_dialogues(chosen, rejected)
+    return asked_of_turns(row, shared, "chosen").prompt(source), first, second
+
+
+def split_dialogues(chosen: Words, rejected: Words, names: tuple[str, str] = SIDES) -> tuple[Turns, Words, Words]:
+    """What two dialogues share, and how each goes on from the first turn in which they differ.
+
+    Raises:
+        BadRow: they are equal, one goes on where the other ends, or they differ first in another's turn.
+    """
+    if chosen.turns == rejected.turns:
+        raise BadRow(f"{names[0]} and {names[1]} are equal", TWO)
+    pairs = zip(chosen.turns, rejected.turns, strict=False)
+    shorter = min(len(chosen.turns), len(rejected.turns))
+    cut = next((n for n, (one, other) in enumerate(pairs) if one != other), shorter)
+    if cut == shorter:
+        raise BadRow("one conversation goes on where the other ends", "two answers to the same turns")
+    if {chosen.turns[cut].role, rejected.turns[cut].role} != {"assistant"}:
+        raise BadRow(
+            "the conversations differ before the assistant's turn", "conversations that differ in the assistant's turns"
+        )
+    first, second = (_from(words, cut) for words in (chosen, rejected))
+    for words, name in zip((first, second), names, strict=True):
+        check_completion(words.turns, name)
+    return chosen.turns[:cut], first, second
+
+
+def _from(words: Words, cut: int) -> Words:
+    return Words("", words.turns[cut:], words.learned[cut:], words.left_out)
+
+
+def _repeated(question: Asked, shared: Turns) -> Turns:
+    """The shared turns, after it was seen that the row's own prompt is among them.
+
+    Raises:
+        BadRow: it is not.
+    """
+    own = question.turns
+    system = [turn for turn in own if turn.role == "system"]
+    if system and shared[:1] and shared[0].role != "system":
+        shared = (*system, *shared)
+    without = tuple(turn for turn in own if turn.role != "system" or turn in shared)
+    if question.words.turns and _begins(shared, without):
+        return shared
+    asked = without[-1] if without else Message("user", "")
+    told = [turn for turn in shared if turn.role == "user" and turn.content.strip() == asked.content.strip()]
+    alone = len([turn for turn in without if turn.role != "system"]) == 1
+    if alone and told:
+        return shared
+    raise BadRow(
+        f"the column {question.name!r} does not stand in the dialogues of chosen and rejected",
+        f"the same prompt in all three, or no column {question.name!r} (--column {question.name}=other)",
+    )
+
+
+def _begins(whole: Turns, part: Turns) -> bool:
+    return whole[: len(part)] == part or tuple(t for t in whole if t.role != "system")[: len(part)] == part

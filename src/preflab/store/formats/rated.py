@@ -1,0 +1,273 @@
+"""Completions judged one by one: labels (good or bad) and scores by criteria, one row or one list each.
+
+Rows of one prompt are one group, wherever they stand. Neither labels nor scores say which of two is better, so nothing
+is ranked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from preflab.records import Preference
+from preflab.store.formats.answered import answered, has_answer
+from preflab.store.formats.asked import asked, completion_of, spans_of
+from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.columns import (
+    ASPECTS,
+    LABELS,
+    OVERALL,
+    PROMPTS,
+    RATED,
+    answers,
+    blank,
+    first,
+    judging,
+    number,
+    peek,
+    read_as,
+    score_of,
+    unread,
+)
+from preflab.store.formats.fields import imported
+from preflab.store.formats.imported import Imported
+from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.turns import is_turn, kind_of
+
+MODEL = "trl"
+NAME = "ratings"
+"""The source of groups that were rated, and the model of completions whose rows do not name one."""
+PREFIX = "score_"
+"""Before a criterion's name where the name alone would not tell that it is one."""
+LISTS = ("completions", "responses", "generations")
+SCORE_LISTS = ("scores", "ratings", "rewards")
+MODEL_LISTS = ("models", "generation_models")
+UNMISTAKABLE = ("score", "rating", "reward")
+"""Columns that hold a score or are wrong; of the other names, words may say something else."""
+UNRATED = "completions without a score"
+GOOD = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one row says of one completion."""
+
+    prompt_id: str
+    completion_id: str
+    up: bool | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+def _unpaired(row: Row, source: str) -> Parsed:
+    """Label of a completion, and its scores where there are any."""
+    name = first(row, LABELS) or LABELS[0]
+    value = read_as(row, name, LABELS[0]) if name in row else None
+    up = GOOD.get(str(value).strip().lower())
+    if up is None:
+        scale = "; numbers on a scale are scores (--column label=score)" if number(value) is not None else ""
+        raise BadRow(f"the label is {value!r:.40}, {kind_of(value)}", f"true (good) or false (bad){scale}")
+    return _judged(row, source, MODEL, up)
+
+
+def _rating(row: Row, source: str) -> Parsed:
+    """Scores of a completion, or of a list of them."""
+    names = _lists(row)
+    return _listed(row, source, *names) if names else _judged(row, source, NAME, None)
+
+
+def _judged(row: Row, source: str, model: str, up: bool | None) -> Parsed:
+    scores = {_criterion(name): score_of(row[name], name) for name in criteria(row)}
+    scores |= _object(row)
+    found = answered(row, source)
+    known = {name: value for name, value in scores.items() if value is not None}
+    if up is None and not known:
+        return Parsed((), left_out=(UNRATED,))
+    completion = imported(found.prompt, found.spans, _model(row) or model, columns=unread(row))
+    verdict = Verdict(found.prompt.id, completion.id, up, known)
+    return Parsed((found.prompt, completion), items=(verdict,), left_out=found.left_out)
+
+
+def criteria(row: Row) -> list[str]:
+    """The columns of scores: named like one, and holding a number (also as text) or nothing."""
+    return [name for name in row if name not in LABELS and _named_like_one(name) and _fits(name, peek(row, name))]
+
+
+def _named_like_one(name: str) -> bool:
+    return name in OVERALL or name in ASPECTS or RATED.fullmatch(name) is not None
+
+
+def _fits(name: str, value: Any) -> bool:
+    return blank(value) or number(value) is not None or str(value).strip().lower() == "n/a" or name in UNMISTAKABLE
+
+
+def _criterion(name: str) -> str:
+    return (name.removeprefix(PREFIX) or name).replace("-", "_")
+
+
+def _object(row: Row) -> dict[str, float | None]:
+    """The criteria of a column `scores` that is an object."""
+    name = next((each for each in SCORE_LISTS if isinstance(peek(row, each), dict)), None)
+    if name is None:
+        return {}
+    return {str(key): score_of(value, f"score for {key}") for key, value in read_as(row, name, "scores").items()}
+
+
+def _model(row: Row) -> str:
+    value = peek(row, "model")
+    return str(row["model"]) if isinstance(value, str) and value else ""
+
+
+def _listed(row: Row, source: str, texts: str, scores: str) -> Parsed:
+    """Several completions, and for each of them a number or an object of numbers."""
+    values, given = (_list(row, name, canonical) for name, canonical in ((texts, "completions"), (scores, "scores")))
+    if isinstance(given, dict):
+        return _by_criterion(row, source, values, given)
+    return _by_criterion(row, source, values, _columns(given, scores))
+
+
+def _columns(given: list[Any], name: str) -> dict[str, list[Any]]:
+    """Criterion → one score per completion."""
+    if given and all(isinstance(each, dict) for each in given):
+        names = dict.fromkeys(key for each in given for key in each)
+        return {key: [each.get(key) for each in given] for key in names}
+    return {name.removesuffix("s"): given}
+
+
+def _by_criterion(row: Row, source: str, values: list[Any], given: Mapping[str, list[Any]]) -> Parsed:
+    for name, each in given.items():
+        if not isinstance(each, list) or len(each) != len(values):
+            raise BadRow(f"{len(values)} completions and another number of scores for {name!r}", "one score for each")
+    words = [completion_of(value, "completions") for value in values]
+    question = asked(row)
+    models = _models(row, len(values))
+    prompt = question.prompt(source, chat=any(each.turns for each in words))
+    columns = unread(row)
+    verdicts, completions = [], []
+    for place, said in enumerate(words):
+        scores = {name: score_of(column[place], f"score for {name}") for name, column in given.items()}
+        known = {name: value for name, value in scores.items() if value is not None}
+        completion = imported(prompt, spans_of(said), models[place], columns=columns)
+        if known:
+            completions.append(completion)
+            verdicts.append(Verdict(prompt.id, completion.id, None, known))
+    left_out = (UNRATED,) * (len(values) - len(completions))
+    return Parsed((prompt, *completions) if completions else (), items=tuple(verdicts), left_out=left_out)
+
+
+def _list(row: Row, name: str, canonical: str) -> Any:
+    value = read_as(row, name, canonical)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise BadRow(f"the column {name!r} is no JSON list", "[…, …]") from None
+    if not isinstance(value, list | dict):
+        raise BadRow(f"the column {name!r} holds {kind_of(value)}", "a list")
+    return value
+
+
+def _models(row: Row, num: int) -> list[str]:
+    name = next((each for each in MODEL_LISTS if isinstance(peek(row, each), list)), None)
+    if name and len(peek(row, name)) == num:
+        return [str(each) for each in read_as(row, name, MODEL_LISTS[0])]
+    return [_model(row) or NAME] * num
+
+
+def grouped(verdicts: Sequence[Verdict], source: str) -> list[Preference]:
+    """One group per prompt: for each completion the share of its rows that say good, and its mean scores."""
+    groups: dict[str, dict[str, list[Verdict]]] = {}
+    for verdict in verdicts:
+        groups.setdefault(verdict.prompt_id, {}).setdefault(verdict.completion_id, []).append(verdict)
+    return [_group(prompt_id, said, source) for prompt_id, said in groups.items()]
+
+
+def _group(prompt_id: str, said: Mapping[str, list[Verdict]], source: str) -> Preference:
+    names = sorted({name for verdicts in said.values() for each in verdicts for name in each.scores})
+    thumbs = [_mean([float(v.up) for v in verdicts if v.up is not None]) for verdicts in said.values()]
+    return Preference.make(
+        prompt_id,
+        tuple(said),
+        (1,) * len(said),
+        thumbs=tuple(thumbs) if any(each is not None for each in thumbs) else (),
+        scores={
+            name: tuple(_mean([v.scores[name] for v in verdicts if name in v.scores]) for verdicts in said.values())
+            for name in names
+        },
+        source=source,
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _lists(row: Row) -> tuple[str, str] | None:
+    """The columns of completions and of scores, where both are lists."""
+    texts = next((name for name in LISTS if _is_list(peek(row, name))), None)
+    scores = next((name for name in SCORE_LISTS if _is_scores(peek(row, name))), None)
+    return (texts, scores) if texts and scores and first(row, PROMPTS) else None
+
+
+def _is_list(value: Any) -> bool:
+    cell = isinstance(value, str) and value.lstrip().startswith("[")
+    return cell or (
+        isinstance(value, list) and bool(value) and not is_turn(value[0]) and not isinstance(value[0], dict)
+    )
+
+
+def _is_scores(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(isinstance(each, list) for each in value.values())
+    return (isinstance(value, list) and bool(value)) or (isinstance(value, str) and value.lstrip().startswith("["))
+
+
+def _is_unpaired(row: Row) -> bool:
+    return has_answer(row) and first(row, LABELS) is not None and not _says_more(row)
+
+
+def _is_rating(row: Row) -> bool:
+    if _lists(row):
+        return not _says_more(row)
+    rated = any(number(peek(row, name)) is not None for name in criteria(row)) or any(
+        isinstance(peek(row, name), dict) for name in SCORE_LISTS
+    )
+    return rated and has_answer(row) and first(row, LABELS) is None and not _says_more(row)
+
+
+def _says_more(row: Row) -> bool:
+    """Whether it tells of a judgment that is neither a label nor a score, or has several answers."""
+    ours = {*LABELS, *criteria(row), *SCORE_LISTS}
+    return len(answers(row)) > 1 or any(name not in ours for name in judging(row))
+
+
+def _notes(found: Imported) -> list[str]:
+    names = sorted({name for group in found.preferences for name in group.scores})
+    return [f"criteria: {', '.join(names)}"] if names else []
+
+
+UNPAIRED = Format(
+    "trl-unpaired",
+    "prompt, completion (or messages), label (true: good), as for KTO",
+    _unpaired,
+    _is_unpaired,
+    finish=lambda verdicts: grouped(verdicts, MODEL),
+    repeats="votes",
+    notes=_notes,
+    needs=("prompt", "completion", "label"),
+    columns="`prompt`, `completion`, `label`",
+    becomes="shares of thumbs up, no pair; scores beside them are kept",
+)
+RATINGS = Format(
+    NAME,
+    "prompt, completion (or messages), score, or several criteria; or lists: prompt, completions, scores",
+    _rating,
+    _is_rating,
+    finish=lambda verdicts: grouped(verdicts, NAME),
+    repeats="votes",
+    notes=_notes,
+    needs=("prompt", "completion", "score"),
+    columns="`prompt`, `completion`, `score`, `score_<criterion>`",
+    becomes="scores per criterion, rows of a prompt in one group, no pair",
+)

@@ -1,0 +1,136 @@
+"""Comparisons of two completions side by side: who won, by a name, a number or a strength.
+
+Chatbot Arena's battles and rows like them are votes, counted together (`votes`); PKU-SafeRLHF, HelpSteer3 and SHP say
+it once for every pair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.records import Completion, PairOutcome, Preference, Prompt
+from preflab.store.formats.asked import Asked, asked, completion_of, spans_of
+from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.columns import blank, column, has, number, score_of, unread
+from preflab.store.formats.fields import imported
+from preflab.store.formats.reading import BadRow, Row
+
+TWO = "two different completions"
+STRONGEST = 3
+"""HelpSteer3's strongest preference; a pair of strength s weighs s/3."""
+
+
+def two_sided(
+    row: Row, question: Asked, names: tuple[str, str], source: str, models: tuple[str, str]
+) -> tuple[Prompt, Completion, Completion, tuple[str, ...]]:
+    """Prompt and the two completions of a row; columns that nobody read stay with both.
+
+    Raises:
+        BadRow: the two are equal.
+    """
+    words = [completion_of(column(row, name), name) for name in names]
+    spans = [spans_of(each) for each in words]
+    if spans[0] == spans[1]:
+        raise BadRow("two equal completions", TWO)
+    prompt = question.prompt(source, chat=any(each.turns for each in words))
+    columns = unread(row)
+    first, second = (imported(prompt, s, model, columns=columns) for s, model in zip(spans, models, strict=True))
+    left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
+    return prompt, first, second, left_out
+
+
+def decided(
+    prompt: Prompt, both: tuple[Completion, Completion], margin: float, source: str, weight: float = 1.0, **other: Any
+) -> Preference:
+    """One group: the first is better by a positive margin, the second by a negative one, 0 is a tie."""
+    ranks = (1, 2) if margin > 0 else (2, 1) if margin < 0 else (1, 1)
+    pair = PairOutcome(0, 1, float(margin > 0), float(margin < 0), float(margin == 0), weight)
+    return Preference.make(prompt.id, (both[0].id, both[1].id), ranks, pairs=(pair,), source=source, **other)
+
+
+def _pku(row: Row, source: str) -> Parsed:
+    """The better one; which one is safer, and whether each is safe, are criteria of 0 and 1."""
+    better = _which(row, "better_response_id")
+    scores = {}
+    if has(row, "safer_response_id"):
+        scores["safer"] = _ones(_which(row, "safer_response_id"))
+    safe = [float(each) for n in (0, 1) if isinstance(each := row.get(f"is_response_{n}_safe"), bool)]
+    if len(safe) == 2:
+        scores["safe"] = (safe[0], safe[1])
+    models = tuple(str(row.get(f"response_{n}_source") or "pku-saferlhf") for n in (0, 1))
+    question = asked(row)
+    prompt, first, second, left_out = two_sided(
+        row, question, ("response_0", "response_1"), source, (models[0], models[1])
+    )
+    group = decided(prompt, (first, second), 1 - 2 * better, "pku-saferlhf", scores=scores)
+    return Parsed((prompt, first, second, group), content=group.id, left_out=left_out)
+
+
+def _which(row: Row, name: str) -> int:
+    value = number(column(row, name))
+    if value not in (0, 1):
+        raise BadRow(f"the column {name!r} holds {row[name]!r:.40}", "0 or 1, the number of the response")
+    return int(value)
+
+
+def _ones(place: int) -> tuple[float, float]:
+    return (1.0, 0.0) if place == 0 else (0.0, 1.0)
+
+
+def _helpsteer3(row: Row, source: str) -> Parsed:
+    """From -3 (the first is much better) to 3; 0 is a tie. The strength is the pair's weight."""
+    strength = number(column(row, "overall_preference"))
+    if strength is None or abs(strength) > STRONGEST:
+        raise BadRow(f"the overall_preference {row['overall_preference']!r:.40}", "a number from -3 to 3")
+    question = asked(row, ("context",) if has(row, "context") else ("prompt",))
+    names = ("helpsteer3", "helpsteer3")
+    prompt, first, second, left_out = two_sided(row, question, ("response1", "response2"), source, names)
+    weight = abs(strength) / STRONGEST if strength else 1.0
+    group = decided(prompt, (first, second), -strength, "helpsteer3", weight)
+    return Parsed((prompt, first, second, group), content=group.id, left_out=left_out)
+
+
+def _shp(row: Row, source: str) -> Parsed:
+    """`labels` 1: A has more upvotes than B; both scores are kept."""
+    label = number(column(row, "labels"))
+    if label not in (0, 1):
+        raise BadRow(f"the label {row['labels']!r:.40}", "1 (A is preferred) or 0 (B)")
+    scores = tuple(score_of(row.get(f"score_{side}"), f"score_{side}") for side in "AB")
+    question = asked(row, ("history",))
+    prompt, first, second, left_out = two_sided(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
+    given = {"score": (scores[0], scores[1])} if not all(each is None for each in scores) else {}
+    group = decided(prompt, (first, second), 1 if label == 1 else -1, "shp", scores=given)
+    return Parsed((prompt, first, second, group), content=group.id, left_out=left_out)
+
+
+def _is_helpsteer3(row: Row) -> bool:
+    return has(row, "response1", "response2", "overall_preference") and not blank(dict.get(row, "overall_preference"))
+
+
+PKU = Format(
+    "pku-saferlhf",
+    "prompt, response_0, response_1, better_response_id, safer_response_id",
+    _pku,
+    lambda row: has(row, "prompt", "response_0", "response_1", "better_response_id"),
+    needs=("prompt", "response_0", "response_1", "better_response_id"),
+    columns="`prompt`, `response_0`, `response_1`, `better_response_id`, `safer_response_id`",
+    becomes="a pair; criteria `safer` and `safe` of 0 and 1",
+)
+HELPSTEER3 = Format(
+    "helpsteer3",
+    "context or prompt, response1, response2, overall_preference from -3 to 3",
+    _helpsteer3,
+    _is_helpsteer3,
+    needs=("prompt", "response1", "response2", "overall_preference"),
+    columns="`context`, `response1`, `response2`, `overall_preference`",
+    becomes="a pair that weighs its strength / 3; 0 is a tie",
+)
+SHP = Format(
+    "shp",
+    "history, human_ref_A, human_ref_B, labels (1: A is preferred)",
+    _shp,
+    lambda row: has(row, "history", "human_ref_A", "human_ref_B", "labels"),
+    needs=("history", "human_ref_A", "human_ref_B", "labels"),
+    columns="`history`, `human_ref_A`, `human_ref_B`, `labels`, `score_A`, `score_B`",
+    becomes="a pair; the upvotes as criterion `score`",
+)

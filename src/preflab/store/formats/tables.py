@@ -1,0 +1,144 @@
+"""Rows of delimited files: CSV, TSV, and what spreadsheets call CSV elsewhere (semicolons, tabs, bars).
+
+The delimiter is the one that cuts the header into columns and every row into as many. Cells are texts; a conversation
+in a cell is JSON. An apostrophe that keeps a spreadsheet from calculating a cell is taken away again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from preflab.errors import PreflabError
+from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, Row, opened, suffix_of
+
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+CELL = ROW_BYTES
+"""Characters a cell may have; Python's own limit of 128 Ki is less than a long conversation."""
+TRIED = 20
+"""Rows that a delimiter is tried on."""
+KEPT_FROM_FORMULAS = re.compile("'+ *[=+\\-@\t\r]")
+"""A cell that an apostrophe keeps from being calculated; `exports.base` writes it, one more where there is one."""
+
+
+class Cells(dict[str, Any]):
+    """The columns of a delimited row."""
+
+    num_apostrophes: int = 0
+    """Cells that an apostrophe was taken from."""
+
+
+def table_rows(path: Path) -> Iterator[Numbered]:
+    """The rows of a delimited file, each with the line it begins on.
+
+    Raises:
+        PreflabError: no UTF-8, a broken quotation, a column that stands in the header twice, or a delimiter that cannot
+            be told.
+    """
+    delimiter = delimiter_of(path)
+    try:
+        with _text(path) as lines:
+            first = int(excels_own(lines) is not None)
+            cells = csv.reader(lines, delimiter=delimiter, strict=True)
+            header = next(cells, [])
+            _check_header(path, header)
+            line = first + cells.line_num + 1
+            for values in cells:
+                if values:
+                    yield Numbered(line, _row(header, values))
+                line = first + cells.line_num + 1
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+    except csv.Error as error:
+        raise PreflabError(f"{path}, line {cells.line_num}: {error}", "quoted cells", "mend it") from error
+
+
+def delimiter_of(path: Path) -> str:
+    """The delimiter of a file.
+
+    Raises:
+        PreflabError: two of them cut the header and the first rows alike.
+    """
+    csv.field_size_limit(CELL)
+    try:
+        with _text(path) as lines:
+            said = excels_own(lines)
+            if said is not None:
+                return said
+            sample = list(islice(lines, 200))
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, error) from error
+    usual = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
+    columns = {each: _columns(sample, each) for each in (usual, *(d for d in DELIMITERS if d != usual))}
+    fitting = {each: num for each, (num, even) in columns.items() if num > 1 and even}
+    cutting = fitting or {each: num for each, (num, _) in columns.items() if num > 1}
+    if not cutting:
+        return usual
+    best = max(cutting.values())
+    named = [each for each, num in cutting.items() if num == best]
+    if len(named) > 1 and usual not in named:
+        raise PreflabError(
+            f"{path}: {' and '.join(DELIMITERS[each] for each in named)} both cut the header into {best} columns",
+            "one delimiter",
+            "save it as CSV with commas, or as JSONL",
+        )
+    return usual if usual in named else named[0]
+
+
+def said_of_delimiter(path: Path) -> list[str]:
+    """A line where the cells are not separated as the file's ending says."""
+    delimiter = delimiter_of(path)
+    usual = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
+    return [] if delimiter == usual else [f"the cells are separated by {DELIMITERS[delimiter]}"]
+
+
+def _text(path: Path) -> IO[str]:
+    return io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="")
+
+
+def excels_own(lines: IO[str]) -> str | None:
+    """The delimiter that a first line such as `sep=;` names, which is read over; None where there is no such line."""
+    line = lines.readline().rstrip("\r\n")
+    if line.lower().startswith("sep=") and line[4:] in DELIMITERS:
+        return line[4:]
+    lines.seek(0)
+    return None
+
+
+def _columns(sample: list[str], delimiter: str) -> tuple[int, bool]:
+    """Columns of the header, and whether all of the first rows have as many."""
+    try:
+        rows = list(islice(csv.reader(sample, delimiter=delimiter), TRIED))
+    except csv.Error:
+        return 0, False
+    # the sample may end within a quoted cell, so its last row says nothing
+    whole = [row for row in rows[:-1] if row] if len(rows) > 2 else rows
+    return (len(rows[0]) if rows else 0), all(len(row) == len(rows[0]) for row in whole if row)
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1 and name})
+    if twice:
+        raise PreflabError(
+            f"{path}: the column {twice[0]!r} stands in the header twice", "each column once", "rename one of them"
+        )
+
+
+def _row(header: list[str], values: list[str]) -> Row | BadRow:
+    if len(values) != len(header):
+        return BadRow(f"{len(values)} cells", f"{len(header)}: {', '.join(header)}")
+    if values == header:
+        return BadRow("the header again", "the header once, in the first line")
+    quoted = [KEPT_FROM_FORMULAS.match(value) is not None for value in values]
+    row = Cells({name: value[cut:] for name, value, cut in zip(header, values, quoted, strict=True)})
+    row.num_apostrophes = sum(quoted)
+    return row
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> PreflabError:
+    return PreflabError(f"{path}: not UTF-8 ({error.reason})", "text in UTF-8", "save it as UTF-8")

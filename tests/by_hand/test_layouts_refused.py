@@ -1,0 +1,236 @@
+"""Rows that are of no layout, or of two, are refused with what was seen and the line that would make them fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from layout_words import demonstrations, groups
+from preflab.errors import PreflabError
+from preflab.store.formats import read_file
+from preflab.store.formats.advice import in_a_recipe
+
+Row = dict[str, Any]
+USER = {"role": "user", "content": "Where?"}
+HERE, GONE = ({"role": "assistant", "content": words} for words in ("Here.", "Gone."))
+
+
+def written(path: Path, rows: list[Row]) -> Path:
+    file = path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
+
+
+def refusal(path: Path, *rows: Row) -> PreflabError:
+    with pytest.raises(PreflabError) as caught:
+        read_file(written(path, list(rows)))
+    return caught.value
+
+
+TWO = {"prompt": "a", "answer_a": "b", "answer_b": "c"}
+NEAREST: list[tuple[Row, str, str]] = [
+    (TWO | {"winner": "a"}, "comparisons", "--column answer_a=response_a --column answer_b=response_b"),
+    (TWO | {"preference": "a"}, "comparisons", "--column preference=winner"),
+    (TWO | {"preferred": 1}, "pku-saferlhf", "--column preferred=better_response_id"),
+    (TWO | {"overall_preference": -2}, "helpsteer3", "--column answer_a=response1 --column answer_b=response2"),
+    ({"prompt": "a", "good": "b", "bad": "c"}, "trl-explicit", "--column good=chosen --column bad=rejected"),
+    ({"prompt": "a", "y_w": "b", "y_l": "c"}, "trl-explicit", "--column y_w=chosen --column y_l=rejected"),
+    ({"prompt": "a", "chosen_answer": "b", "rejected_answer": "c"}, "trl-explicit", "--column chosen_answer=chosen"),
+    ({"question": "a", "answer": "b", "score": 3}, "ratings", "--column question=prompt --column answer=completion"),
+    ({"prompt": "a", "completion": "b", "votes": 3}, "ratings", "--column votes=score"),
+    ({"prompt": "a", "completion": "b", "is_good": True}, "trl-unpaired", "--column is_good=label"),
+    (
+        {"prompt": "a", "response_0": "b", "response_1": "c", "safer_response_id": 0},
+        "pku-saferlhf",
+        "safer_response_id=",
+    ),
+    ({"goal": "a", "target": "b"}, "demonstrations", "--column goal=prompt --column target=completion"),
+]
+
+
+@pytest.mark.parametrize(("row", "format", "line"), NEAREST)
+def test_the_nearest_format_and_the_line_that_makes_it_fit(tmp_path: Path, row: Row, format: str, line: str) -> None:
+    error = refusal(tmp_path, row)
+    assert f"no known format has the columns {', '.join(row)}" in error.found
+    assert f"the nearest format is {format}: " in error.expected
+    assert line in error.do
+    assert f"--format {format}" in error.do
+    renames = dict(word.split("=") for word in error.do.split() if "=" in word)
+    found = read_file(tmp_path / "rows.jsonl", format, rename=renames)  # the advice is right
+    assert len(found.preferences) == (format != "demonstrations")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    error = refusal(tmp_path, {"prompt": "a", "chosen": "b"})
+    assert "chosen tells of a judgment" in error.found
+    assert error.expected.endswith("rejected is missing")
+    assert error.do.endswith("--format prompts")
+    assert "winner is missing" in refusal(tmp_path, {"prompt": "a", "answer1": "b", "answer2": "c"}).expected
+    assert "ranks is missing" in refusal(tmp_path, {"prompt": "a", "completions": ["b", "c"]}).expected
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "a", "score": 3},
+        {"prompt": "a", "label": 1},
+        {"prompt": "a", "completion": "b", "preference": "first"},
+        {"prompt": "a", "completion": "b", "rank": 1},
+        {"prompt": "a", "completion": "b", "annotations": [{"x": 1}]},
+        {"prompt": "a", "completions": ["b", "c"], "chosen": 0},
+        {"text": "a", "label": 1},
+        {"text": "a", "label": "positive"},
+        {"question": {"full_text": "a"}, "answer_0": "b", "answer_1": "c", "score_0": 0.5, "score_1": -0.5},
+    ],
+)
+def test_judgments_are_never_prompts_demonstrations_or_texts(tmp_path: Path, row: Row) -> None:
+    error = refusal(tmp_path, row)
+    assert "no known format has the columns" in error.found
+    assert len(f"{error.found}\n{error.expected}\n{error.do}") < 1000
+
+
+@pytest.mark.parametrize(
+    ("row", "format"),
+    [
+        ({"prompt": "a", "label": "safe"}, "prompts"),
+        ({"prompt": "a", "toxicity": 0.5}, "prompts"),
+        ({"prompt": "a", "difficulty": 3}, "prompts"),
+        ({"question": "a", "choices": ["b", "c"], "answer": 1}, "prompts"),
+        ({"prompt": "a", "completion": "b", "quality": "good"}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "length": 3}, "demonstrations"),
+        ({"messages": [USER, HERE], "rating": "PG-13"}, "demonstrations"),
+        ({"instruction": "a", "input": "", "output": "b", "text": "Below …"}, "demonstrations"),
+    ],
+)
+def test_columns_that_only_sound_like_a_judgment(tmp_path: Path, row: Row, format: str) -> None:
+    assert read_file(written(tmp_path, [row])).format == format
+
+
+def test_two_kinds_of_judgment_in_a_row(tmp_path: Path) -> None:
+    row = {"prompt": "a", "chosen": "b", "rejected": "c", "completion": "d", "label": True}
+    error = refusal(tmp_path, row)
+    assert "fit trl-explicit and trl-unpaired" in error.found
+    assert error.do == "name it: --format trl-explicit, or --format trl-unpaired"
+    found = read_file(tmp_path / "rows.jsonl", "trl-explicit")
+    assert groups(found) == [{"prompt": "a", "ranks": {"b": 1, "c": 2}, "pairs": {("b", "c"): 1.0}}]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "a", "completions": ["b", "c"], "labels": [True, False]}, "step-wise rewards are not read"),
+        ({"prompt": "a", "completion": "b", "images": ["x.png"]}, "models here read no images"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "image": {"path": "x.png"}}, "models here read no images"),
+        ({"transcript": "x", "rating": 3.0, "task_description": "y"}, "judgments of completions"),
+    ],
+)
+def test_known_layouts_that_are_not_read_are_refused_by_name(tmp_path: Path, row: Row, said: str) -> None:
+    assert said in refusal(tmp_path, row).expected
+
+
+def test_an_empty_column_of_images_is_none_and_a_later_one_is_named_by_line(tmp_path: Path) -> None:
+    rows: list[Row] = [{"prompt": str(n), "completion": "b", "images": []} for n in range(30)]
+    found = read_file(written(tmp_path, rows))
+    assert len(found.demonstrations) == 30
+    assert found.columns.to_json()["empty"] == ["images"]
+    rows[25]["images"] = ["x.png"]
+    with pytest.raises(PreflabError, match="line 26: the column 'images' holds something"):
+        read_file(written(tmp_path, rows))
+
+
+def test_a_later_row_that_tells_of_a_judgment_stops_a_guess(tmp_path: Path) -> None:
+    rows: list[Row] = [{"prompt": str(n), "completion": "b", "score": None} for n in range(25)]
+    rows.append({"prompt": "z", "completion": "c", "score": 2})
+    file = written(tmp_path, rows)
+    with pytest.raises(PreflabError, match="line 26: score tells of a judgment"):
+        read_file(file)
+    assert len(read_file(file, "demonstrations").demonstrations) == 26, "who names the format is obeyed"
+
+
+def test_rows_without_their_score_count_as_those_beside_them(tmp_path: Path) -> None:
+    rows: list[Row] = [{"prompt": "a", "completion": word, "score": None} for word in "xyz"]
+    found = read_file(written(tmp_path, [*rows, {"prompt": "a", "completion": "b", "score": "2"}]))
+    assert found.format == "ratings"
+    assert groups(found) == [{"prompt": "a", "ranks": {"b": 1}, "scores": {"score": {"b": 2.0}}}]
+    assert found.left_out == {"completions without a score": 3}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"prompt": "a", "completion": None}, "the column 'completion' holds null"),
+        ({"prompt": "a", "completion": ""}, "an empty completion"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "turn 2 of 'messages' has null"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "turn 2 of 'messages' has no content"),
+        ({"messages": [{"role": "narrator", "content": "x"}, HERE]}, "the role 'narrator' in turn 1"),
+        ({"prompt": "Who?", "messages": [USER, HERE]}, "the column 'prompt' does not stand in the conversation"),
+        (
+            {"prompt": "Who?", "chosen": [USER, HERE], "rejected": [USER, GONE]},
+            "the column 'prompt' does not stand in the dialogues",
+        ),
+        (
+            {"chosen": [USER, HERE], "rejected": [USER, HERE, USER, GONE]},
+            "one conversation goes on where the other ends",
+        ),
+        (
+            {"chosen": [USER, HERE, USER, HERE], "rejected": [USER, HERE, {**USER, "content": "Who?"}, HERE]},
+            "the conversations differ before the assistant's turn",
+        ),
+        ({"prompt": "a", "chosen": [HERE], "rejected": [USER, GONE]}, "rejected is a whole dialogue"),
+        ({"prompt": "a", "chosen": "b", "rejected": None}, "the column 'rejected' holds null"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c", "score_chosen": "high"}, "the score_chosen 'high'"),
+        ({"prompt": "a", "completion": "b", "label": "good"}, "the label is 'good', text"),
+        ({"prompt": "a", "completion": "b", "label": 4}, "the label is 4, a number"),
+        ({"prompt": "a", "completion": "b", "score": "high", "rating": 1}, "the score 'high'"),
+        ({"prompt": "a", "response_a": "b", "response_b": "c", "winner": 1}, "the winner 1"),
+        ({"prompt": "a", "response_0": "b", "response_1": "c", "better_response_id": 2}, "holds 2"),
+        ({"context": [USER], "response1": "b", "response2": "c", "overall_preference": 4}, "the overall_preference 4"),
+        ({"system": 3, "prompt": "a", "completion": "b"}, "the column 'system' holds a number"),
+        ({"prompt": "a", "completion": "b", "tools": "hammer"}, "the column 'tools' holds text that is no JSON"),
+        ({"instruction": "a", "question": "b", "output": "c"}, "instruction and question could both be the prompt"),
+        ({"prompt": [USER, HERE]}, "ends with the assistant's turn"),
+        ({"prompt": [USER], "continue_final_message": True}, "continue_final_message is true"),
+        ({"messages": [USER, {**HERE, "weight": 0}]}, "every turn of the assistant's has weight 0"),
+    ],
+)
+def test_bad_rows_are_named_by_line(tmp_path: Path, row: Row, said: str) -> None:
+    error = refusal(tmp_path, row)
+    assert ", line 1: " in error.found
+    assert said in error.found
+
+
+def test_a_conversation_that_ends_with_the_user_is_no_demonstration(tmp_path: Path) -> None:
+    rows = [{"messages": [USER, HERE]}, {"messages": [USER, HERE, USER]}, {"messages": [USER, GONE]}]
+    error = refusal(tmp_path, *rows)
+    assert "line 2: a conversation in 'messages' that does not end with the assistant's turn" in error.found
+    assert "cut the turns after it" in error.expected
+    assert read_file(written(tmp_path, rows[1:2])).format == "prompts"
+
+
+def test_renames_that_do_nothing_or_too_much_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path, [{"prompt": "a", "question": "b", "completion": "c"}])
+    with pytest.raises(PreflabError, match="no column 'ask' to be called 'prompt'"):
+        read_file(file, "prompts", rename={"ask": "prompt"})
+    with pytest.raises(PreflabError, match="the columns 'question' and 'prompt'"):
+        read_file(file, rename={"question": "prompt"})
+    swapped = read_file(file, rename={"question": "prompt", "prompt": "asked"})
+    assert demonstrations(swapped) == [("b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("advice", "said"),
+    [
+        ("mend them, or leave bad rows out with --skip-bad; nothing was loaded",
+         "mend them, or leave bad rows out with `skip_bad: true` in data.pairs"),
+        ("a column 'prompt' (near it: promt; --column promt=prompt renames it)",
+         "a column 'prompt' (near it: promt; `columns: {promt: prompt}` in data.pairs renames it)"),
+        ("if that is what it is: --column a=b --column c=d --format x",
+         "if that is what it is: `columns: {a: b, c: d}` in data.pairs `format: x` in data.pairs"),
+        ("name it: --split train", "name it: `split: train` in data.pairs"),
+    ],
+)  # fmt: skip
+def test_a_recipe_hears_of_its_own_settings(advice: str, said: str) -> None:
+    assert in_a_recipe(advice, "pairs") == said
