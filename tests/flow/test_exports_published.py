@@ -116,9 +116,25 @@ def test_comparisons_are_one_row_per_vote_turned_by_the_polarity(workspace: Work
     assert [s["text"] for s in row["summaries"]] == ["+cmd", "safe = 1"]
     assert row["choice"] == 1  # ranked 1 is the worse one here
     assert (row["worker"], row["batch"]) == ("owl", "worst")
-    rows, dropped = exported(workspace, tmp_path / "s2.jsonl", "stiennon", campaign="best")
+    with pytest.raises(PreflabError, match="conversations, which the format has no place for: 3"):
+        exported(workspace, tmp_path / "s2.jsonl", "stiennon", campaign="best")
+
+
+def test_comparisons_have_no_ties_and_no_fails(tmp_path: Path) -> None:
+    plain = Prompt.make(text="Where?")
+    a, b, c = (Completion.make(plain.id, text, f"model-{text}") for text in "abc")
+    task = Task("task-9", BEST.id, plain.id, (a.id, b.id, c.id))
+    given = [
+        said(task, OWL, RankingAnswer((2, 1, None))),
+        said(task, FOX, RankingAnswer((1, 1, 2))),
+    ]
+    with Workspace.open(tmp_path / "w", create=True) as other:
+        other.put([plain, a, b, c, BEST, OWL, FOX, task, *given])
+        rows, dropped = exported(other, tmp_path / "s.jsonl", "stiennon", campaign="best")
     votes = [([s["text"] for s in row["summaries"]], row["choice"], row["worker"]) for row in rows]
-    assert votes == [(["a", "b"], 1, "owl"), (["a", "c"], 0, "fox"), (["b", "c"], 0, "fox")]
+    assert sorted(votes, key=str) == sorted(
+        [(["a", "b"], 1, "owl"), (["a", "c"], 0, "fox"), (["b", "c"], 0, "fox")], key=str
+    )
     assert dropped == {"pairs with a completion marked F": 2, "tied pairs": 1}
 
 

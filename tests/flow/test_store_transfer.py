@@ -33,7 +33,8 @@ from preflab.records import (
 )
 from preflab.store.exports import EXPORTS
 from preflab.store.exports.base import Settings
-from preflab.store.exports.trainers import EQUAL, NO_VERDICT, TIED, UNDECIDED
+from preflab.store.exports.pairs import EQUAL, TIED
+from preflab.store.exports.verdicts import NO_VERDICT, UNDECIDED
 from preflab.store.formats import FORMATS, read_file
 from preflab.store.rows import Record
 from preflab.store.transfer import Selection, export_from, import_into
@@ -175,15 +176,19 @@ def test_the_other_forms_of_a_pair(workspace: Workspace, tmp_path: Path) -> None
         return rows(tmp_path / "x.jsonl")
 
     asked = [{"role": m.role, "content": m.content} for m in TURNS]
-    good, bad = ([{"role": "assistant", "content": words}] for words in ("Gern.", "I look. [42]Bitte!"))
+    good = [{"role": "assistant", "content": "Gern."}]
+    spoken = [("assistant", "I look. "), ("tool", "[42]"), ("assistant", "Bitte!")]
+    bad = [{"role": role, "content": words} for role, words in spoken]  # what the tool said is nobody's answer
     assert written("trl-explicit", pair.id) == [{"prompt": asked, "chosen": good, "rejected": bad}]
     assert written("trl-implicit", pair.id) == [{"chosen": asked + good, "rejected": asked + bad}]
     assert written("trl-implicit", RANKING.id)[0] == {"chosen": "Where is it? Here.", "rejected": "Where is it? Gone."}
     assert written("trl-conversational", RANKING.id)[0]["prompt"] == [{"role": "user", "content": "Where is it?"}]
+    with pytest.raises(PreflabError, match="completions that are turns, where a text is wanted: 1"):
+        written("hh-rlhf", pair.id)
+    plain = Preference.make(CHAT.id, (PLAIN.id, DEMOS[1].id), (1, 2), pairs=(PairOutcome(0, 1, 1.0, 0.0, 0.0),))
+    workspace.put([plain])
     transcript = "Be kind.\n\nHuman: Wo?\n\nAssistant: Da.\n\nHuman: Danke 📦\n\nAssistant: "
-    assert written("hh-rlhf", pair.id) == [
-        {"chosen": f"{transcript}Gern.", "rejected": f"{transcript}I look. [42]Bitte!"}
-    ]
+    assert written("hh-rlhf", plain.id) == [{"chosen": f"{transcript}Gern.", "rejected": f"{transcript}Gerne!"}]
     with pytest.raises(PreflabError, match="some prompts are text and some are conversations"):
         written("trl-explicit", pair.id, RANKING.id)
 
@@ -212,7 +217,8 @@ def test_equal_state_and_settings_give_equal_bytes(workspace: Workspace, tmp_pat
         ids = [RANKING.id] if EXPORTS[format].check.__name__ == "one_form" and format != "trl-unpaired" else None
         ids = [THUMBS.id] if format == "trl-unpaired" else ids
         selection = Selection(ids=ids)
-        suffixes = [".jsonl", ".parquet"] if EXPORTS[format].parquet and format != "prompts" else [".jsonl"]
+        both = EXPORTS[format].parquet and format not in ("prompts", "argilla")  # texts and turns beside one another
+        suffixes = [".jsonl", ".parquet"] if both else [".jsonl"]
         for suffix in suffixes if format != "demonstrations" else [".jsonl"]:
             names = [tmp_path / folder / f"x{suffix}" for folder in ("one", "two")]
             summaries = [

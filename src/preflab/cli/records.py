@@ -48,8 +48,9 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
     ),
     "preferences": (
         "trl-explicit",
-        "Write preferences as trl-explicit, trl-conversational, trl-implicit, trl-unpaired, trl-prompt-completion, "
-        "trl-text, hh-rlhf, ultrafeedback, oasst, openai-preferences, openai-messages or preferences.",
+        "Write preferences as trl-explicit, trl-conversational, trl-implicit, trl-unpaired, ratings, "
+        "trl-prompt-completion, trl-text, hh-rlhf, ultrafeedback, oasst, openai-preferences, openai-messages or "
+        "preferences.",
     ),
 }
 """Command → its usual format and what it does."""
@@ -220,12 +221,15 @@ def _export_command(of: str, usual: str) -> Callable[..., None]:
             speaker.say(f"{done.num_rows} rows, format {done.format}; {shown_path(done.manifest_path)} says from what")
             for reason, number in done.dropped.items():
                 speaker.say(f"  left out: {number} {reason}")
+            for what, number in done.changed.items():
+                speaker.say(f"  in another form: {number} {what}")
             speaker.last(
                 done.path,
                 f"load it with datasets.load_dataset, or `preflab import {shown_path(done.path)}` elsewhere",
                 format=done.format,
                 num_rows=done.num_rows,
                 dropped=dict(done.dropped),
+                changed=dict(done.changed),
                 manifest=str(done.manifest_path),
             )
 
@@ -249,4 +253,5 @@ def _labels_as_they_stand(
     if any(judgments.intersection(preference.judgment_ids) for preference in store.preferences()):
         return None
     manifest = write_labels(store, here[0], export_named(format), file, settings)
-    return ExportSummary(file, format, manifest_of(file), manifest["num_rows"], manifest["dropped"], manifest)
+    dropped, changed = manifest["dropped"], manifest["changed"]
+    return ExportSummary(file, format, manifest_of(file), manifest["num_rows"], dropped, changed, manifest)

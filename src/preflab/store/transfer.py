@@ -60,6 +60,8 @@ class ExportSummary:
     num_rows: int
     dropped: Mapping[str, int]
     """Reason → how many were dropped."""
+    changed: Mapping[str, int]
+    """What → how often something was written in another form than it has."""
     manifest: Mapping[str, Any]
 
 
@@ -215,7 +217,8 @@ def export_from(
         )
     chosen = {name: value for name, value in asdict(selection).items() if value is not None}
     manifest = write_rows(path, rows, export=export, material=material, chosen=chosen)
-    return ExportSummary(path, format, manifest_of(path), len(rows), manifest["dropped"], manifest)
+    changed = manifest["changed"]
+    return ExportSummary(path, format, manifest_of(path), len(rows), manifest["dropped"], changed, manifest)
 
 
 def _check_selection(export: Export, selection: Selection) -> None:

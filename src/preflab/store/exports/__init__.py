@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from preflab.errors import PreflabError, nearest
-from preflab.store.exports import archive, published, trainers
+from preflab.store.exports import archive, published, trainers, verdicts, votes
 from preflab.store.exports.base import Export
 
 EXPORTS: dict[str, Export] = {
-    export.name: export for export in (*trainers.EXPORTS, *published.EXPORTS, *archive.EXPORTS)
+    export.name: export
+    for export in (
+        *trainers.EXPORTS,
+        *verdicts.EXPORTS,
+        *published.EXPORTS,
+        *votes.EXPORTS,
+        *archive.EXPORTS,
+    )
 }
 """Name → how it is written."""
 

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,17 @@ from preflab.records import Campaign, Completion, Labeler, Prompt
 from preflab.store.database import to_json
 
 Row = dict[str, Any]
+
+
+class AsIs(dict[str, Any]):
+    """An object whose keys keep their order: a schema, the arguments of a call."""
+
+
 EXPORT_VERSION = 1
 SUFFIXES = (".jsonl", ".parquet", ".csv")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet would calculate; written with an apostrophe before it."""
+FORMULA = re.compile(r"'* *[=+\-@\t\r]")
+"""How a cell begins that a spreadsheet would calculate; written with an apostrophe before it (one more, where a text
+begins with some), which `formats.tables` takes away again."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Material:
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
     dropped: Counter[str] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    """What → how often something was written in another form than it has."""
     made_of: Counter[str] = field(default_factory=Counter)
     """Kind of record → how many were selected."""
 
@@ -59,6 +69,11 @@ class Material:
         """Count something that does not get into the file."""
         if num:
             self.dropped[reason] += num
+
+    def change(self, what: str, num: int = 1) -> None:
+        """Count something that gets into the file in another form."""
+        if num:
+            self.changed[what] += num
 
 
 @dataclass(frozen=True)
@@ -90,8 +105,8 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
     """Write rows as JSONL, Parquet or CSV and the manifest `<file>.manifest.json`, beside and renamed.
 
     Returns:
-        the manifest: format, file, sha256, num_rows, made_of (kind → count), dropped (reason → count), settings,
-        selection.
+        the manifest: format, file, sha256, num_rows, made_of (kind → count), dropped (reason → count), changed (what →
+        count), settings, selection.
 
     Raises:
         PreflabError: an unknown kind of file, rows that Parquet cannot hold, a full disk.
@@ -109,6 +124,7 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
         "num_rows": len(rows),
         "made_of": dict(sorted(material.made_of.items())),
         "dropped": dict(sorted(material.dropped.items())),
+        "changed": dict(sorted(material.changed.items())),
         "settings": material.settings.__dict__,
         "selection": chosen,
     }
@@ -123,7 +139,9 @@ def manifest_of(path: Path) -> Path:
 
 
 def _sorted(value: Any) -> Any:
-    """Nested objects with their keys in order, so that equal records give equal bytes."""
+    """Nested objects with their keys in order, so that equal records give equal bytes; `AsIs` is in order already."""
+    if isinstance(value, AsIs):
+        return value
     if isinstance(value, dict):
         return {name: _sorted(value[name]) for name in sorted(value)}
     if isinstance(value, list | tuple):
@@ -139,9 +157,10 @@ def _csv(rows: list[Row]) -> bytes:
     """A spreadsheet: lists and objects as JSON in their cells, formulas made harmless."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
-    sheet = csv.writer(buffer, lineterminator="\n")
-    sheet.writerow([_cell(name) for name in names])
-    sheet.writerows([_cell(row.get(name)) for name in names] for row in rows)
+    cells = [[_cell(name) for name in names], *([_cell(row.get(name)) for name in names] for row in rows)]
+    # a carriage return ends a row as well, and is not quoted by itself
+    returns = any("\r" in cell for row in cells for cell in row)
+    csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerows(cells)
     return buffer.getvalue().encode()
 
 
@@ -150,8 +169,17 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else to_json(value)
-    harmless = not isinstance(value, str) or not text.lstrip(" ").startswith(FORMULA)
+    harmless = not isinstance(value, str) or not FORMULA.match(text)
     return text if harmless else f"'{text}"
+
+
+def _columnar(value: Any) -> Any:
+    """What differs from row to row, schemas and arguments, as JSON text: a column has one shape."""
+    if isinstance(value, AsIs) or (isinstance(value, list) and value and all(isinstance(v, AsIs) for v in value)):
+        return to_json(value)
+    if isinstance(value, dict):
+        return {name: _columnar(each) for name, each in value.items()}
+    return [_columnar(each) for each in value] if isinstance(value, list) else value
 
 
 def _parquet(path: Path, rows: list[Row]) -> bytes:
@@ -161,7 +189,7 @@ def _parquet(path: Path, rows: list[Row]) -> bytes:
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.BytesIO()
     try:
-        table = pa.table({name: [row.get(name) for row in rows] for name in names})
+        table = pa.table({name: [_columnar(row.get(name)) for row in rows] for name in names})
         pq.write_table(table, buffer, compression="zstd")
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise PreflabError(

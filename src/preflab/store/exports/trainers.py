@@ -6,243 +6,160 @@ completions is not always good, nor the worse one bad.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.records import Completion, Message, PairOutcome, Preference, Prompt, content_id
+from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.formats.base import OURS
-from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN
-from preflab.store.formats.prompts import DEMONSTRATION
+from preflab.store.exports.pairs import Pair, beside, best_completions, decided_pairs, origin
+from preflab.store.exports.words import (
+    LOOKS_LIKE_TURNS,
+    MADE_TURNS,
+    asked_for,
+    continues,
+    in_turns,
+    plain_text,
+    reads_as_turns,
+    said_to,
+    template_of,
+    turns_of,
+)
+from preflab.store.formats.columns import CONTINUE, OF_TEMPLATE, PICTURES, SYSTEM
+from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN, conversation
+from preflab.store.formats.prompts import DEMONSTRATION, UNLEARNED
 
-TIED, EQUAL, NO_PAIR = "tied pairs", "pairs of equal texts", "preferences without a decided pair"
-UNRESOLVED = "pairs left to an adjudicator"
-NO_BEST = "preferences without a best completion"
-UNDECIDED, NO_VERDICT = "completions neither good nor bad", "completions without thumbs and scores"
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One decided pair, the preferred completion first."""
-
-    preference: Preference
-    outcome: PairOutcome
-    prompt: Prompt
-    chosen: Completion
-    rejected: Completion
-
-
-def decided_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
-    """The pairs of a group with a nonzero margin and two different texts; the others are counted as dropped."""
-    num = 0
-    for outcome in preference.pairs:
-        if not outcome.learned:
-            material.drop(TIED if outcome.margin == 0 else UNRESOLVED)
-            continue
-        order = (outcome.first, outcome.second) if outcome.margin > 0 else (outcome.second, outcome.first)
-        chosen, rejected = (material.completions[preference.completion_ids[index]] for index in order)
-        if chosen.text == rejected.text:
-            material.drop(EQUAL)
-            continue
-        num += 1
-        yield Pair(preference, outcome, material.prompts[preference.prompt_id], chosen, rejected)
-    for pair in _failed_pairs(preference, material) if material.settings.failed_as_rejected else ():
-        num += 1
-        yield pair
-    if not num:
-        material.drop(NO_PAIR)
-
-
-def _failed_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
-    """Every completion that is not F before every one that is; nobody voted on these pairs."""
-    places = range(len(preference.ranks))
-    for good in (i for i in places if preference.ranks[i] is not None):
-        for bad in (i for i in places if preference.ranks[i] is None):
-            chosen, rejected = (material.completions[preference.completion_ids[i]] for i in (good, bad))
-            if chosen.text != rejected.text:
-                outcome = PairOutcome(good, bad, 0.0, 0.0, 0.0)
-                yield Pair(preference, outcome, material.prompts[preference.prompt_id], chosen, rejected)
-
-
-def best_completions(preference: Preference, material: Material) -> Iterator[Completion]:
-    """Those ranked 1 that won a pair, each text once: what is worth imitating."""
-    winners = {index for index, _, _ in preference.chosen_rejected()}
-    best = [i for i in sorted(winners) if preference.ranks[i] == 1]
-    if not best:
-        material.drop(NO_BEST)
-    seen: set[str] = set()
-    for index in best:
-        completion = material.completions[preference.completion_ids[index]]
-        if completion.text not in seen:
-            seen.add(completion.text)
-            yield completion
-
-
-def _origin(pair: Pair, material: Material) -> Row:
-    """Where a pair comes from, in columns of our own, none in strict mode; and the margin where it is wanted."""
-    outcome = pair.outcome
-    margin = {"margin": abs(outcome.margin)} if material.settings.margin else {}
-    if material.settings.strict:
-        return margin
-    wins, losses = max(outcome.num_for, outcome.num_against), min(outcome.num_for, outcome.num_against)
-    num = wins + losses + outcome.num_tie
-    columns = {
-        "prompt_id": pair.prompt.id,
-        "pair_id": content_id("pair", [pair.preference.id, pair.chosen.id, pair.rejected.id]),
-        "chosen_id": pair.chosen.id,
-        "rejected_id": pair.rejected.id,
-        "n_labels": num,
-        "n_for": wins,
-        "n_against": losses,
-        "n_tie": outcome.num_tie,
-        "confidence": (wins + outcome.num_tie / 2) / num if num else None,
-        "weight": outcome.weight,
-        "source": pair.preference.source,
-    }
-    return margin | {f"{OURS}{name}": value for name, value in columns.items()}
-
-
-def turn_of(role: str, content: str) -> Row:
-    """One turn as trainers write it."""
-    return {"role": role, "content": content}
-
-
-def turns_of(prompt: Prompt) -> list[Row]:
-    """The prompt as turns; a text is one user's turn."""
-    messages = prompt.messages or (Message("user", prompt.text),)
-    return [turn_of(message.role, message.content) for message in messages]
+NOT_A_TRANSCRIPT = "pairs that a transcript cannot hold (tools, thinking, or words that look like turns)"
+BEGIN_ALIKE = "pairs whose completions begin with the same turn"
+GO_ON = "pairs whose completions continue a turn of the prompt"
+TAKEN = "columns whose names the format uses itself"
 
 
 def _explicit(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
-        if pair.prompt.messages:
-            yield _conversation(pair) | _origin(pair, material)
-        else:
-            row = {"prompt": pair.prompt.text, "chosen": pair.chosen.text, "rejected": pair.rejected.text}
-            yield row | _origin(pair, material)
-
-
-def _conversation(pair: Pair) -> Row:
-    return {
-        "prompt": turns_of(pair.prompt),
-        "chosen": [turn_of("assistant", pair.chosen.text)],
-        "rejected": [turn_of("assistant", pair.rejected.text)],
-    }
+        sides = [said_to(pair.prompt, each, material) for each in (pair.chosen, pair.rejected)]
+        if None not in sides:
+            row = {"prompt": asked_for(pair.prompt), "chosen": sides[0], "rejected": sides[1]}
+            yield row | template_of(pair.prompt) | beside(pair, material)
 
 
 def _conversational(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
-        yield _conversation(pair) | _origin(pair, material)
+        sides = [in_turns(each, material) for each in (pair.chosen, pair.rejected)]
+        if None not in sides:
+            material.change(MADE_TURNS, not pair.prompt.messages)
+            row = {"prompt": turns_of(pair.prompt), "chosen": sides[0], "rejected": sides[1]}
+            yield row | template_of(pair.prompt) | beside(pair, material)
 
 
 def _implicit(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
-        sides = {"chosen": pair.chosen.text, "rejected": pair.rejected.text}
-        if pair.prompt.messages:
-            turns = turns_of(pair.prompt)
-            row: Row = {name: [*turns, turn_of("assistant", words)] for name, words in sides.items()}
+        sides = [said_to(pair.prompt, each, material) for each in (pair.chosen, pair.rejected)]
+        if None in sides:
+            continue
+        if not pair.prompt.messages:
+            yield {
+                name: f"{pair.prompt.text}{side}" for name, side in zip(("chosen", "rejected"), sides, strict=True)
+            } | beside(pair, material)
+        elif reason := _not_inside_both(pair, sides):
+            material.drop(reason)
         else:
-            row = {name: pair.prompt.text + words for name, words in sides.items()}
-        yield row | _origin(pair, material)
+            turns = turns_of(pair.prompt)
+            row: Row = {"chosen": [*turns, *(sides[0] or [])], "rejected": [*turns, *(sides[1] or [])]}
+            yield row | template_of(pair.prompt) | beside(pair, material)
+
+
+def _not_inside_both(pair: Pair, sides: list[str | list[Row] | None]) -> str:
+    """Why the prompt could not be told from the completions again; "" where it can."""
+    if continues(pair.prompt):
+        return GO_ON
+    first = [side[0] for side in sides if side]
+    return BEGIN_ALIKE if first[0] == first[1] else ""
 
 
 def _transcripts(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
-        sides = {"chosen": pair.chosen.text, "rejected": pair.rejected.text}
-        row = {name: _transcript(pair.prompt, words) for name, words in sides.items()}
-        yield row | _origin(pair, material)
-
-
-def _transcript(prompt: Prompt, words: str) -> str:
-    """A prompt that is a transcript already is only continued; any other becomes one."""
-    if prompt.text.endswith(ASSISTANT):
-        return prompt.text + words
-    heads = {"user": f"{HUMAN} ", "assistant": f"{ASSISTANT} "}
-    turns = prompt.messages or (Message("user", prompt.text),)
-    return "".join(heads.get(turn.role, "") + turn.content for turn in turns) + f"{ASSISTANT} {words}"
-
-
-def _unpaired(preference: Preference, material: Material) -> Iterator[Row]:
-    prompt = material.prompts[preference.prompt_id]
-    for index, completion_id in enumerate(preference.completion_ids):
-        good = _is_good(preference, index, material)
-        if good is None:
+        texts = [plain_text(each, material) for each in (pair.chosen, pair.rejected)]
+        if texts[0] is None or texts[1] is None:
             continue
-        words = material.completions[completion_id].text
-        row: Row = {"prompt": prompt.text, "completion": words, "label": good}
-        if prompt.messages:
-            row = {"prompt": turns_of(prompt), "completion": [turn_of("assistant", words)], "label": good}
-        yield row | _source(preference, material.completions[completion_id], material)
+        whole = [_transcript(pair.prompt, text) for text in texts if text is not None]
+        if len(whole) < 2 or None in whole or template_of(pair.prompt):
+            material.drop(NOT_A_TRANSCRIPT)
+            continue
+        yield {"chosen": whole[0], "rejected": whole[1]} | beside(pair, material)
 
 
-def _is_good(preference: Preference, index: int, material: Material) -> bool | None:
-    """Most thumbs up, else a mean score beyond a threshold; None (dropped) where neither says good or bad."""
-    settings = material.settings
-    share = preference.thumbs[index] if preference.thumbs else None
-    if share is not None:
-        verdict = None if share == 0.5 else share > 0.5
-    else:
-        names = [settings.criterion] if settings.criterion else list(preference.scores)
-        given = [preference.scores[name][index] for name in names if name in preference.scores]
-        scores = [score for score in given if score is not None]
-        if not scores:
-            material.drop(NO_VERDICT)
-            return None
-        mean = sum(scores) / len(scores)
-        verdict = mean >= settings.good_from if not settings.bad_to < mean < settings.good_from else None
-    if verdict is None:
-        material.drop(UNDECIDED)
-    return verdict
-
-
-def _prompt(prompt: Prompt, material: Material) -> Iterator[Row]:
-    asked = turns_of(prompt) if prompt.messages else prompt.text
-    if not asked:
-        material.drop("empty prompts, which plain texts belong to")
-        return
-    columns = {} if material.settings.strict else {name: prompt.columns[name] for name in sorted(prompt.columns)}
-    yield {"prompt": asked} | columns
-
-
-def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
-    prompt = material.prompts[completion.prompt_id]
-    columns = (
-        {} if material.settings.strict else {name: completion.columns[name] for name in sorted(completion.columns)}
-    )
-    if prompt.messages:
-        row: Row = {"prompt": turns_of(prompt), "completion": [turn_of("assistant", completion.text)]}
-    elif prompt.text:
-        row = {"prompt": prompt.text, "completion": completion.text}
-    else:
-        row = {"text": completion.text}
-    yield row | columns
+def _transcript(prompt: Prompt, words: str) -> str | None:
+    """A prompt that is a transcript already is only continued; any other becomes one. None where it cannot."""
+    if not prompt.messages and prompt.text.endswith(ASSISTANT):
+        return None if ASSISTANT in words else prompt.text + words
+    heads = {"user": f"{HUMAN} ", "assistant": f"{ASSISTANT} "}
+    turns = (*(prompt.messages or (Message("user", prompt.text),)), Message("assistant", words))
+    whole = "".join(heads.get(turn.role, "") + turn.content for turn in turns)
+    plain = tuple(Message(turn.role, turn.content.strip()) for turn in turns)
+    return whole if conversation(whole) == plain else None
 
 
 def _best(preference: Preference, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     for completion in best_completions(preference, material):
-        row: Row = {"prompt": prompt.text, "completion": completion.text}
-        if prompt.messages:
-            row = {"prompt": turns_of(prompt), "completion": [turn_of("assistant", completion.text)]}
-        yield row | _source(preference, completion, material)
+        said = said_to(prompt, completion, material)
+        if said is not None:
+            row: Row = {"prompt": asked_for(prompt), "completion": said}
+            yield row | template_of(prompt) | origin(preference, completion, material)
 
 
 def _whole_text(preference: Preference, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     for completion in best_completions(preference, material):
-        row: Row = {"text": prompt.text + completion.text}
-        if prompt.messages:
-            row = {"messages": [*turns_of(prompt), turn_of("assistant", completion.text)]}
-        yield row | _source(preference, completion, material)
+        said = said_to(prompt, completion, material)
+        if said is None:
+            continue
+        if isinstance(said, str):
+            row: Row = {"text": prompt.text + said}
+        elif continues(prompt):
+            *turns, last = turns_of(prompt)
+            row = {"messages": [*turns, {**last, "content": last["content"] + said[0]["content"]}, *said[1:]]}
+        else:
+            row = {"messages": [*turns_of(prompt), *said]}
+        columns = {name: value for name, value in template_of(prompt).items() if name != CONTINUE}
+        yield row | columns | origin(preference, completion, material)
 
 
-def _source(preference: Preference, completion: Completion, material: Material) -> Row:
-    """Where a single completion comes from; nothing of it in strict mode."""
+def _prompt(prompt: Prompt, material: Material) -> Iterator[Row]:
+    asked = asked_for(prompt)
+    if not asked:
+        material.drop("empty prompts, which plain texts belong to")
+        return
+    if reads_as_turns(prompt.text):
+        material.drop(LOOKS_LIKE_TURNS)
+        return
+    yield {"prompt": asked} | template_of(prompt) | _kept(prompt.columns, material)
+
+
+def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
+    prompt = material.prompts[completion.prompt_id]
+    said = said_to(prompt, completion, material)
+    if said is None:
+        return
+    columns = {name: value for name, value in completion.columns.items() if name != UNLEARNED}
+    row: Row = {"text": said}
+    if prompt.messages:
+        unlearned = completion.columns.get(UNLEARNED) or ()
+        row = {"prompt": turns_of(prompt, unlearned=unlearned), "completion": said}
+    elif prompt.text:
+        row = {"prompt": prompt.text, "completion": said}
+    yield row | template_of(prompt) | _kept(columns, material)
+
+
+def _kept(columns: Mapping[str, Any], material: Material) -> Row:
+    """The other columns, by name; those that would be read as something else are counted."""
     if material.settings.strict:
         return {}
-    columns = {"prompt_id": preference.prompt_id, "completion_id": completion.id, "source": preference.source}
-    return {f"{OURS}{name}": value for name, value in columns.items()}
+    taken = {"prompt", "completion", "text", *SYSTEM, *PICTURES, *OF_TEMPLATE}
+    other = {name: columns[name] for name in sorted(columns) if name not in OF_TEMPLATE}
+    material.drop(TAKEN, sum(name in taken for name in other))
+    return {name: value for name, value in other.items() if name not in taken}
 
 
 def one_form(prompts: Iterable[Prompt]) -> None:
@@ -258,9 +175,14 @@ def one_form(prompts: Iterable[Prompt]) -> None:
 
 EXPORTS = (
     Export("trl-explicit", "prompt, chosen, rejected (DPO): text or turns", "preference", _explicit, one_form),
-    Export("trl-conversational", "prompt, chosen, rejected, always as turns", "preference", _conversational),
+    Export(
+        "trl-conversational",
+        "prompt, chosen, rejected, always as turns",
+        "preference",
+        _conversational,
+        holds="turns; a text is a user's turn",
+    ),
     Export("trl-implicit", "chosen, rejected with the prompt in both (Reward)", "preference", _implicit, one_form),
-    Export("trl-unpaired", "prompt, completion, label (KTO) from thumbs or scores", "preference", _unpaired, one_form),
     Export(
         "trl-prompt-completion",
         "prompt, completion (SFT): the best completion of each group",
@@ -271,7 +193,13 @@ EXPORTS = (
     Export(
         "trl-text", "text or messages (SFT): prompt and best completion as one", "preference", _whole_text, one_form
     ),
-    Export("hh-rlhf", "chosen and rejected as whole transcripts", "preference", _transcripts),
+    Export(
+        "hh-rlhf",
+        "chosen and rejected as whole transcripts",
+        "preference",
+        _transcripts,
+        holds="texts; plain turns as transcripts",
+    ),
     Export("prompts", "prompt (text or turns) and its other columns", "prompt", _prompt),
     Export(
         "demonstrations",

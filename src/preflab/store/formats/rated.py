@@ -103,7 +103,8 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _criterion(name: str) -> str:
-    return (name.removeprefix(PREFIX) or name).replace("-", "_")
+    own = name.removeprefix(PREFIX)
+    return own if own and own != name else name.replace("-", "_")
 
 
 def _object(row: Row) -> dict[str, float | None]:

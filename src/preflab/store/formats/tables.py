@@ -45,7 +45,7 @@ def table_rows(path: Path) -> Iterator[Numbered]:
         with _text(path) as lines:
             first = int(excels_own(lines) is not None)
             cells = csv.reader(lines, delimiter=delimiter, strict=True)
-            header = next(cells, [])
+            header = [_without_apostrophe(name) for name in next(cells, [])]
             _check_header(path, header)
             line = first + cells.line_num + 1
             for values in cells:
@@ -132,12 +132,16 @@ def _check_header(path: Path, header: list[str]) -> None:
 def _row(header: list[str], values: list[str]) -> Row | BadRow:
     if len(values) != len(header):
         return BadRow(f"{len(values)} cells", f"{len(header)}: {', '.join(header)}")
-    if values == header:
+    if values == header and len(header) > 1:
         return BadRow("the header again", "the header once, in the first line")
-    quoted = [KEPT_FROM_FORMULAS.match(value) is not None for value in values]
+    quoted = [_without_apostrophe(value) != value for value in values]
     row = Cells({name: value[cut:] for name, value, cut in zip(header, values, quoted, strict=True)})
     row.num_apostrophes = sum(quoted)
     return row
+
+
+def _without_apostrophe(cell: str) -> str:
+    return cell[1:] if KEPT_FROM_FORMULAS.match(cell) else cell
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> PreflabError:

@@ -10,7 +10,7 @@ from preflab.store.formats.fields import text
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.pairs import EQUAL, TWO, counted, from_dialogues, pair_of, with_prompt
 from preflab.store.formats.reading import BadRow, Row
-from preflab.store.formats.turns import conversation, is_turn, last_speaker
+from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker
 
 MODEL = "trl"
 """The model of completions whose rows do not name one."""
@@ -36,7 +36,7 @@ def _after_talk(row: Row, name: str) -> Asked:
 
 
 def _implicit(row: Row, source: str) -> Parsed:
-    if isinstance(peek(row, "chosen"), list):
+    if is_conversation(peek(row, "chosen")):
         prompt, first_side, second = from_dialogues(row, source)
         return pair_of(row, prompt, first_side, second, "trl", MODEL)
     whole, other = text(row, "chosen"), text(row, "rejected")

@@ -1,0 +1,77 @@
+"""Completions judged one by one, as rows: labels from thumbs or scores (KTO), and scores by criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from preflab.records import Completion, Preference
+from preflab.store.exports.base import Export, Material, Row
+from preflab.store.exports.pairs import origin
+from preflab.store.exports.trainers import one_form
+from preflab.store.exports.words import asked_for, said_to, template_of
+from preflab.store.formats.rated import MODEL, NAME, PREFIX
+
+UNDECIDED, NO_VERDICT = "completions neither good nor bad", "completions without thumbs and scores"
+NO_SCORE = "completions without a score"
+ROUNDED = "shares of thumbs written as a label"
+OWN_NAME = "score"
+"""The criterion that is a column by its own name."""
+
+
+def _unpaired(preference: Preference, material: Material) -> Iterator[Row]:
+    for index, completion_id in enumerate(preference.completion_ids):
+        good = _is_good(preference, index, material)
+        if good is not None:
+            yield from _row(preference, material.completions[completion_id], {"label": good}, MODEL, material)
+
+
+def _is_good(preference: Preference, index: int, material: Material) -> bool | None:
+    """Most thumbs up, else a mean score beyond a threshold; None (dropped) where neither says good or bad."""
+    settings = material.settings
+    share = preference.thumbs[index] if preference.thumbs else None
+    if share is not None:
+        verdict = None if share == 0.5 else share > 0.5
+        material.change(ROUNDED, share not in (0, 0.5, 1))
+    else:
+        names = [settings.criterion] if settings.criterion else list(preference.scores)
+        given = [preference.scores[name][index] for name in names if name in preference.scores]
+        scores = [score for score in given if score is not None]
+        if not scores:
+            material.drop(NO_VERDICT)
+            return None
+        mean = sum(scores) / len(scores)
+        verdict = mean >= settings.good_from if not settings.bad_to < mean < settings.good_from else None
+    if verdict is None:
+        material.drop(UNDECIDED)
+    return verdict
+
+
+def _ratings(preference: Preference, material: Material) -> Iterator[Row]:
+    """A row per completion: `score` for the criterion of that name, `score_<criterion>` for every other one."""
+    names = sorted(preference.scores)
+    for index, completion_id in enumerate(preference.completion_ids):
+        scores = {_column(name): preference.scores[name][index] for name in names}
+        if all(score is None for score in scores.values()):
+            material.drop(NO_SCORE)
+            continue
+        yield from _row(preference, material.completions[completion_id], scores, NAME, material)
+
+
+def _column(criterion: str) -> str:
+    return criterion if criterion == OWN_NAME else f"{PREFIX}{criterion}"
+
+
+def _row(preference: Preference, completion: Completion, verdict: Row, usual: str, material: Material) -> Iterator[Row]:
+    prompt = material.prompts[preference.prompt_id]
+    said = said_to(prompt, completion, material)
+    if said is None:
+        return
+    model = {"model": completion.model} if completion.model != usual and not material.settings.strict else {}
+    row: Row = {"prompt": asked_for(prompt), "completion": said, **verdict}
+    yield row | template_of(prompt) | model | origin(preference, completion, material)
+
+
+EXPORTS = (
+    Export("trl-unpaired", "prompt, completion, label (KTO) from thumbs or scores", "preference", _unpaired, one_form),
+    Export("ratings", "prompt, completion, score, score_<criterion>: one row per completion", "preference", _ratings),
+)

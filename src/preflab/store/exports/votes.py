@@ -1,0 +1,225 @@
+"""Judgments as rows: Stiennon's comparisons, Chatbot Arena's battles, Argilla's records, plain rankings.
+
+Comparisons and battles are one row per vote, so that who disagreed is not lost; a vote of "both bad" needs a mark F on
+both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+from preflab.records import Completion, Judgment, LikertAnswer, ThumbsAnswer
+from preflab.store.exports.base import Export, Material, Row
+from preflab.store.exports.pairs import TIED
+from preflab.store.exports.words import (
+    MADE_TURNS,
+    asked_for,
+    in_turns,
+    only_text,
+    plain_text,
+    said_to,
+    template_of,
+    turns_of,
+)
+from preflab.store.formats.judged import best_first, fails
+
+SURPLUS, DECISIONS = "surplus judgments", "decisions of adjudicators"
+NOT_TWO = "judgments of one completion"
+FAILED = "pairs with a completion marked F"
+
+
+def _votes(judgment: Judgment, material: Material) -> Iterator[tuple[Completion, Completion, str]]:
+    """Every pair of a judgment in the task's order: `first`, `second`, `tie` or `both_bad`; one F alone gives none."""
+    if not _counts(judgment, material):
+        return
+    if len(judgment.completion_ids) < 2:
+        material.drop(NOT_TWO)
+        return
+    ranks, gone = best_first(judgment), fails(judgment.answer, len(judgment.completion_ids))
+    completions = [material.completions[each] for each in judgment.completion_ids]
+    for i, j in combinations(range(len(ranks)), 2):
+        one, other = ranks[i], ranks[j]
+        if one is not None and other is not None:
+            yield completions[i], completions[j], "first" if one < other else "second" if other < one else "tie"
+        elif gone[i] and gone[j]:
+            yield completions[i], completions[j], "both_bad"
+        else:
+            material.drop(FAILED)
+
+
+def _counts(judgment: Judgment, material: Material) -> bool:
+    """Whether it is one of the labels that were asked for."""
+    for reason, wrong in ((SURPLUS, judgment.surplus), (DECISIONS, judgment.decides)):
+        if wrong:
+            material.drop(reason)
+            return False
+    return True
+
+
+def _comparison(judgment: Judgment, material: Material) -> Iterator[Row]:
+    """Stiennon et al. 2020: choice 0 or 1; ties and conversations have no place in it."""
+    prompt = material.prompts[judgment.prompt_id]
+    for first, second, outcome in _votes(judgment, material):
+        if outcome not in ("first", "second"):
+            material.drop(TIED if outcome == "tie" else FAILED)
+            continue
+        post, texts = only_text(prompt, material), [plain_text(each, material) for each in (first, second)]
+        if post is None or None in texts:
+            continue
+        yield {
+            "info": {"id": prompt.id, "post": post, "title": "", "subreddit": ""},
+            "summaries": [
+                {"text": text, "policy": each.model, "note": ""}
+                for text, each in zip(texts, (first, second), strict=True)
+            ],
+            "choice": int(outcome == "second"),
+            "worker": material.labelers[judgment.labeler_id].name,
+            "batch": material.campaigns[judgment.campaign_id].name,
+            "split": "train",
+            "extra": {"confidence": None},
+        }
+
+
+WINNERS = {"first": "model_a", "second": "model_b", "tie": "tie", "both_bad": "tie (bothbad)"}
+
+
+def _battle(judgment: Judgment, material: Material) -> Iterator[Row]:
+    prompt, turns = material.prompts[judgment.prompt_id], turns_of(material.prompts[judgment.prompt_id])
+    for first, second, outcome in _votes(judgment, material):
+        sides = [in_turns(each, material) for each in (first, second)]
+        if sides[0] is None or sides[1] is None:
+            continue
+        material.change(MADE_TURNS, not prompt.messages)
+        row = {
+            "question_id": prompt.id,
+            "model_a": first.model,
+            "model_b": second.model,
+            "winner": WINNERS[outcome],
+            "judge": material.labelers[judgment.labeler_id].name,
+            "conversation_a": [*turns, *sides[0]],
+            "conversation_b": [*turns, *sides[1]],
+            "turn": sum(turn["role"] == "user" for turn in turns),
+            "anony": True,
+            "tstamp": judgment.created_at,
+        }
+        yield row | template_of(prompt)
+
+
+def by_task(judgments: list[Judgment]) -> list[list[Judgment]]:
+    """The judgments of each task together, those of a labeler in the order of their ids."""
+    tasks: dict[str, list[Judgment]] = {}
+    for judgment in sorted(judgments, key=lambda j: (j.task_id, j.labeler_id)):
+        tasks.setdefault(judgment.task_id, []).append(judgment)
+    return list(tasks.values())
+
+
+def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
+    """One row per task: its fields, texts or turns, and the labelers' answers side by side."""
+    counted = [judgment for judgment in judgments if _counts(judgment, material)]
+    if not counted:
+        return
+    first = counted[0]
+    prompt = material.prompts[first.prompt_id]
+    fields = [f"response-{number}" for number in range(1, len(first.completion_ids) + 1)]
+    words = [said_to(prompt, material.completions[each], material) for each in first.completion_ids]
+    if None in words:
+        return
+    row: Row = {"id": first.task_id, "prompt": asked_for(prompt), **dict(zip(fields, words, strict=True))}
+    row |= template_of(prompt)
+    people = [material.labelers[judgment.labeler_id].name for judgment in counted]
+    for question, responses in _questions(counted, fields).items():
+        given = [(who, said) for who, said in zip(people, responses, strict=True) if said is not None]
+        row |= {
+            f"{question}.responses": [said for _, said in given],
+            f"{question}.responses.users": [who for who, _ in given],
+            f"{question}.responses.status": ["submitted"] * len(given),
+        }
+    yield row
+
+
+def _questions(judgments: list[Judgment], fields: list[str]) -> dict[str, list[Any]]:
+    """Question → each labeler's response: a rating or label per field, or one ranking of the fields."""
+    if all(isinstance(judgment.answer, LikertAnswer) for judgment in judgments):
+        names = sorted({name for j in judgments for name in j.answer.scores})  # type: ignore[union-attr]
+        return {
+            f"{field}-{name}": [j.answer.scores.get(name, (None,) * len(fields))[i] for j in judgments]  # type: ignore[union-attr]
+            for name in names
+            for i, field in enumerate(fields)
+        }
+    if all(isinstance(judgment.answer, ThumbsAnswer) for judgment in judgments):
+        return {
+            f"{field}-thumb": [THUMBS[j.answer.up[i]] for j in judgments]  # type: ignore[union-attr]
+            for i, field in enumerate(fields)
+        }
+    return {"ranking": [_ranked(judgment, fields) for judgment in judgments]}
+
+
+THUMBS = {True: "good", False: "bad", None: None}
+
+
+def _ranked(judgment: Judgment, fields: list[str]) -> list[Row] | None:
+    """Those ranked; Argilla has no mark F."""
+    ranks = best_first(judgment)
+    entries = [{"value": field, "rank": rank} for field, rank in zip(fields, ranks, strict=True) if rank is not None]
+    return sorted(entries, key=lambda entry: (entry["rank"], entry["value"])) if len(entries) > 1 else None
+
+
+def _ranking(judgment: Judgment, material: Material) -> Iterator[Row]:
+    """Plain rankings, F written as "F"."""
+    if not _counts(judgment, material):
+        return
+    if len(judgment.completion_ids) < 2:
+        material.drop(NOT_TWO)
+        return
+    ranks, prompt = best_first(judgment), material.prompts[judgment.prompt_id]
+    words = [said_to(prompt, material.completions[each], material) for each in judgment.completion_ids]
+    if None in words:
+        return
+    row: Row = {
+        "prompt": asked_for(prompt),
+        "completions": words,
+        "ranks": ["F" if rank is None else rank for rank in ranks],
+        "labeler": material.labelers[judgment.labeler_id].name,
+        "campaign": material.campaigns[judgment.campaign_id].name,
+    }
+    row |= template_of(prompt)
+    more = {"models": [material.completions[each].model for each in judgment.completion_ids], "note": judgment.note}
+    yield row if material.settings.strict else row | more | {"created_at": judgment.created_at}
+
+
+EXPORTS = (
+    Export(
+        "stiennon",
+        "comparisons: info, summaries, choice; one row per vote",
+        "judgment",
+        _comparison,
+        latest=True,
+        holds="texts",
+    ),
+    Export(
+        "chatbot-arena",
+        "battles: conversation_a, conversation_b, winner; one row per vote",
+        "judgment",
+        _battle,
+        latest=True,
+        holds="turns; a text is a user's turn",
+    ),
+    Export(
+        "argilla",
+        "flattened: fields, responses of all users side by side",
+        "judgment",
+        _argilla,
+        latest=True,
+        units=by_task,
+    ),
+    Export(
+        "rankings",
+        "prompt, completions, ranks, labeler; one row per judgment",
+        "judgment",
+        _ranking,
+        latest=True,
+        parquet=False,
+    ),
+)
