@@ -143,7 +143,7 @@ def _scores(
 def _item(each: ToScore) -> ScoringItem:
     from preflab.training.protocols import ScoringItem
 
-    return ScoringItem(each.prompt, each.completion.text)
+    return ScoringItem(each.prompt, each.completion.text, turns=each.completion.turns)
 
 
 def _json_line(row: dict[str, Any]) -> str:

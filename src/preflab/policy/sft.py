@@ -36,6 +36,9 @@ from preflab.training.processes import sum_over_processes
 from preflab.training.state import RunState
 from preflab.training.too_long import LongRows
 
+UNLEARNED = "unlearned_turns"
+"""Column of a demonstration: places of the prompt's assistant turns whose weight is 0 (`store.formats.prompts`)."""
+
 
 @dataclass(frozen=True)
 class Demonstration:
@@ -94,7 +97,8 @@ def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant" and place > 0]
     if len(places) < 2:
         return [renderer.sequence(row.prompt, row.completion)]
-    flags = [turn.role == "assistant" for turn in row.prompt.messages]
+    unlearned = row.completion.columns.get(UNLEARNED) or ()
+    flags = [turn.role == "assistant" and n not in unlearned for n, turn in enumerate(row.prompt.messages)]
     flags += [span.by_policy and span.role == "assistant" for span in row.completion.spans]
     try:
         return [renderer.dialogue(row.prompt, turns, places[0], flags)]

@@ -68,6 +68,7 @@ class DataSettings(Settings):
         None,
         "Which split of a folder or data set with several; None: the only one.",
         "choice: nothing is picked unless said",
+        counts="if_set",
     )
     columns: dict[str, str] = setting(
         {}, "Column of the file → the name preflab knows, such as `question: prompt`.", "choice: none renamed"
