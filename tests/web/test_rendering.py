@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.records import Completion, Message, Prompt, Span
+from preflab.records import Completion, Message, Prompt, Span, ToolCall, spans_of_turns
 from preflab.store.images import add_image, read_image
 from preflab.web.rendering import isolated, rendered, rendered_completion, rendered_prompt, visible
 
@@ -165,3 +165,59 @@ def test_what_is_no_image_is_not_taken_in_nor_served(tmp_path: Path) -> None:
     name = add_image(tmp_path, file)
     (tmp_path / "images" / name).write_bytes(PNG + b"changed")
     assert read_image(tmp_path, name) is None
+
+
+EVIL = "<script>alert(1)</script>"
+CALL = ToolCall(f"track{EVIL}", f'{{"number": 7, "note": "{EVIL}"}}', "c1")
+USED = (
+    Message("assistant", "", reasoning=f"I look. {EVIL}", tool_calls=(CALL,), name="secret-model"),
+    Message("tool", f"In Rome. {EVIL}", name=f"track{EVIL}", tool_call_id="c1"),
+    Message("assistant", "It is in Rome."),
+)
+
+
+@pytest.mark.parametrize("content", ["plain", "markdown", "code", "chat"])
+def test_thinking_calls_and_what_tools_answer_are_told_apart_and_inert(content: str) -> None:
+    tools = [{"type": "function", "function": {"name": EVIL, "description": EVIL}}, EVIL]
+    asked = (
+        Message("system", "Be kind."),
+        Message("user", "Where?", name=f"anna{EVIL}"),
+        *USED,
+        Message("user", "And?"),
+    )
+    prompt = Prompt.make(messages=asked, columns={"tools": tools})
+    completion = Completion.make(prompt.id, "", "secret-model", spans=spans_of_turns(USED))
+    for html in (rendered_prompt(prompt, content), rendered_completion(completion, content)):
+        seen = Seen(str(html))
+        assert not seen.open
+        assert set(seen.tags) <= ALLOWED | {"bdi"}
+        assert "secret-model" not in html, "the assistant's name may be its model's"
+        words = ["Thinking", "I look.", "Calls", "track", '"number": 7', "Tool", "In Rome.", "It is in Rome."]
+        places = [seen.text.index(word) for word in words]
+        assert places == sorted(places)
+    html = rendered_prompt(prompt, content)
+    assert "anna" in html
+    assert "Tools that may be called" in html
+
+
+def test_a_single_turn_with_thinking_is_no_text_with_tags() -> None:
+    spans = spans_of_turns([Message("assistant", "Rome.", reasoning="I know.")])
+    html = rendered_completion(Completion.make("prompt-1", "", "m", spans=spans), "chat")
+    assert "&lt;think" not in html
+    assert html.index("Thinking") < html.index("I know.") < html.index("Rome.")
+    assert rendered_completion(Completion.make("prompt-1", "Rome.", "m"), "plain") == rendered("Rome.", "plain")
+
+
+def test_the_api_gives_turns_with_all_they_hold_and_no_assistants_name() -> None:
+    from preflab.web.api.shapes import MessageShape
+
+    first, second, _ = (MessageShape.of(turn).model_dump() for turn in USED)
+    assert first == {
+        "role": "assistant",
+        "content": "",
+        "reasoning": f"I look. {EVIL}",
+        "tool_calls": [{"name": CALL.name, "arguments": CALL.arguments, "id": "c1"}],
+        "name": "",
+        "tool_call_id": "",
+    }
+    assert (second["name"], second["tool_call_id"]) == (f"track{EVIL}", "c1")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from functools import lru_cache
+from typing import Any
 
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-from preflab.records import Completion, Prompt
+from preflab.records import Completion, Message, Prompt
 from preflab.store.images import IMAGE_NAME
 
 LONG = 8_000
@@ -52,18 +55,19 @@ def rendered(text: str, content: str = "plain", *, fold: bool = True) -> Markup:
 
 
 def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
-    """A prompt: its text, or its turns one below the other."""
+    """A prompt: its text, or its turns one below the other, and the tools that may be called."""
     inner = "plain" if content in ("image", "code") else content
     if not prompt.messages:
         return rendered(prompt.text, inner)
-    return _turns([(message.role, message.content) for message in prompt.messages], inner)
+    turns = _turns([_turn(message, inner) for message in prompt.messages])
+    return turns + _tools(prompt.columns.get("tools"))
 
 
 def rendered_completion(completion: Completion, content: str = "plain") -> Markup:
-    """A completion; with several spans, each is told apart by who speaks. The model's name is not among it."""
-    if len(completion.spans) == 1 or content == "image":
+    """A completion; several spans, calls of tools and thinking are told apart. The model's name is not among it."""
+    if content == "image" or (len(completion.spans) == 1 and not completion.turns):
         return rendered(completion.text, content)
-    return _turns([(span.role, span.text) for span in completion.spans], content)
+    return _turns([_turn(span.message or Message(span.role, span.text), content) for span in completion.spans])
 
 
 def visible(text: str, *, code: bool = False) -> str:
@@ -91,14 +95,47 @@ def _block(text: str, content: str) -> Markup:
     return Markup('<div class="text" dir="auto">{}</div>').format(visible(text))
 
 
-def _turns(turns: list[tuple[str, str]], content: str) -> Markup:
-    parts = [
-        Markup('<div class="turn {}"><p class="speaker">{}</p>{}</div>').format(
-            role if role in ROLES else "other", ROLES.get(role, role), rendered(text, content)
-        )
-        for role, text in turns
+def _turns(turns: list[Markup]) -> Markup:
+    return Markup('<div class="turns">{}</div>').format(Markup("").join(turns))
+
+
+def _turn(message: Message, content: str) -> Markup:
+    """Who speaks, and below it thinking, words and calls of tools; an assistant's own name could tell its model."""
+    role = message.role
+    speaker = Markup(ROLES.get(role, role))
+    if message.name and role != "assistant":
+        speaker += Markup(" ") + isolated(message.name)
+    parts = [_inside("thinking", Markup("Thinking"), rendered(message.reasoning, content))] * bool(message.reasoning)
+    parts += [rendered(message.content, content)] * bool(message.content)
+    parts += [
+        _inside("call", Markup("Calls {}").format(isolated(call.name)), _json(call.arguments))
+        for call in message.tool_calls
     ]
-    return Markup('<div class="turns">{}</div>').format(Markup("").join(parts))
+    return Markup('<div class="turn {}"><p class="speaker">{}</p>{}</div>').format(
+        role if role in ROLES else "other", speaker, Markup("").join(parts)
+    )
+
+
+def _inside(kind: str, title: Markup, body: Markup) -> Markup:
+    return Markup('<div class="{}"><p class="speaker">{}</p>{}</div>').format(kind, title, body)
+
+
+def _json(text: str) -> Markup:
+    """JSON as code, one key per line."""
+    with contextlib.suppress(ValueError):
+        text = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    return rendered(text, "code")
+
+
+def _tools(tools: Any) -> Markup:
+    """The tools of a prompt, by name, their schemas behind a fold."""
+    if not isinstance(tools, list) or not tools:
+        return Markup("")
+    functions = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
+    names = Markup(", ").join(isolated(str(function.get("name", "?"))) for function in functions)
+    return Markup('<details class="tools"><summary>Tools that may be called: {}</summary>{}</details>').format(
+        names, _json(json.dumps(tools, ensure_ascii=False))
+    )
 
 
 def _image(name: str) -> Markup:

@@ -11,6 +11,7 @@ from preflab.labelling.accounts import Account
 from preflab.labelling.assignment import Turn
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.checks import answer_json
+from preflab.records import Message, Prompt, Span
 from preflab.web.api.order import as_shown
 
 AnswerJSON = dict[str, Any]
@@ -86,11 +87,34 @@ class CampaignShape(Shape):
         )  # fmt: skip
 
 
+class CallShape(Shape):
+    """A call of a tool."""
+
+    name: str
+    arguments: str = Field(description="a JSON object as text")
+    id: str
+
+
 class MessageShape(Shape):
     """One turn of a conversation."""
 
     role: str
     content: str
+    reasoning: str = Field("", description="what the assistant thought before it answered")
+    tool_calls: list[CallShape] = []
+    name: str = Field(
+        "", description="who speaks, or which tool answers; never the assistant's, which may be a model's"
+    )
+    tool_call_id: str = Field("", description="of a tool's turn: the call that it answers")
+
+    @classmethod
+    def of(cls, message: Message) -> MessageShape:
+        """What a labeler may see of a turn."""
+        return cls(
+            role=message.role, content=message.content, reasoning=message.reasoning,
+            tool_calls=[CallShape(name=call.name, arguments=call.arguments, id=call.id) for call in message.tool_calls],
+            name="" if message.role == "assistant" else message.name, tool_call_id=message.tool_call_id,
+        )  # fmt: skip
 
 
 class SpanShape(Shape):
@@ -98,6 +122,7 @@ class SpanShape(Shape):
 
     role: str
     text: str
+    message: MessageShape | None = Field(None, description="the turn, where a plain text cannot hold it")
 
 
 class TurnShape(Shape):
@@ -110,6 +135,7 @@ class TurnShape(Shape):
     content: str
     prompt: str = Field(description="plain text, or the conversation's turns one below the other")
     messages: list[MessageShape]
+    tools: list[dict[str, Any]] = Field(description="JSON schemas of the functions that may be called")
     completions: list[list[SpanShape]] = Field(description="in the order drawn for you, the same at each call")
     state: str
     expires_at: str
@@ -124,16 +150,24 @@ class TurnShape(Shape):
         return cls(
             task_id=turn.task.id, campaign_id=turn.campaign.id, question=turn.campaign.question, way=turn.campaign.way,
             content=turn.campaign.content, prompt=turn.prompt.shown,
-            messages=[MessageShape(role=each.role, content=each.content) for each in turn.prompt.messages],
-            completions=[
-                [SpanShape(role=span.role, text=span.text) for span in turn.completions[index].spans]
-                for index in turn.shown_order
-            ],
+            messages=[MessageShape.of(each) for each in turn.prompt.messages],
+            tools=_tools(turn.prompt),
+            completions=[[_span(span) for span in turn.completions[index].spans] for index in turn.shown_order],
             state=turn.state, expires_at=str(turn.expires_at or ""),
             revision=turn.revision, draft=turn.draft,
             answer=_own_answer(turn),
             guideline_version=turn.guideline_version,
         )  # fmt: skip
+
+
+def _tools(prompt: Prompt) -> list[dict[str, Any]]:
+    tools = prompt.columns.get("tools")
+    return [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+
+
+def _span(span: Span) -> SpanShape:
+    message = MessageShape.of(span.message) if span.message else None
+    return SpanShape(role=span.role, text=span.text, message=message)
 
 
 def _own_answer(turn: Turn) -> AnswerJSON | None:
