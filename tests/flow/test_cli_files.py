@@ -51,6 +51,56 @@ def test_pairs_go_in_and_come_out(here: Path, capsys: Captured) -> None:
     assert json.loads((here / "out.jsonl").read_text(encoding="utf-8")) == json.loads(PAIRS)
 
 
+def test_an_import_says_what_became_of_the_columns(here: Path, capsys: Captured) -> None:
+    rows = [{"question": "Where?", "chosen": "Here.", "rejected": "No.", "id": 1, "system": None}] * 2
+    (here / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run_command(["import", "pairs.jsonl"]) == 0
+    out = capsys.readouterr().out
+    assert "2 rows of pairs.jsonl, read as trl-explicit (guessed from the first 2)\n" in out
+    assert "  columns used: chosen, question (as prompt), rejected\n" in out
+    assert "  kept with the records: id\n" in out
+    assert "  empty: system\n" in out
+    assert "  1 row equal to an earlier one: line 2 (as line 1)\n" in out
+    assert run_command(["import", "pairs.jsonl", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["columns"] == {
+        "used": {"chosen": "chosen", "question": "prompt", "rejected": "rejected"},
+        "kept": ["id"],
+        "left_out": [],
+        "empty": ["system"],
+    }
+    assert (content["repeats"], content["notes"]) == ({"2": 1}, [])
+
+
+def test_a_split_is_picked_by_name(here: Path, capsys: Captured) -> None:
+    for name, text in (("train", "a"), ("test", "b")):
+        (here / "set" / "data").mkdir(parents=True, exist_ok=True)
+        (here / "set" / "data" / f"{name}-00000.jsonl").write_text(json.dumps({"prompt": text}) + "\n")
+    found, _, do = refusal(capsys, "import", "set")
+    assert (found, do.strip()) == ("error: set: several splits (train, test)", "name it: --split train")
+    assert run_command(["import", "set", "--split", "test"]) == 0
+    assert "  the split test: data/test-00000.jsonl\n" in capsys.readouterr().out
+
+
+def test_score_reads_conversations(here: Path, capsys: Captured) -> None:
+    hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+    rows = [
+        {"prompt": "Hi", "completion": "Hello"},
+        {"prompt": [hi], "completion": "Hello"},
+        {"prompt": [hi], "completion": [hello], "topic": "x"},
+        {"prompt": "Hi", "completion": [hello]},
+        {"messages": [hi, hello]},
+    ]
+    (here / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run_command(["score", "talks.jsonl", "--by", "lengths:letters", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num"] == 5
+    scored = [json.loads(line) for line in (here / "talks.scored.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert scored == [{**row, "reward": 5.0} for row in rows]
+    (here / "talks.jsonl").write_text(json.dumps({"prompt": [hi], "completion": [hi]}) + "\n", encoding="utf-8")
+    found, _, _ = refusal(capsys, "score", "talks.jsonl", "--by", "lengths:letters")
+    assert "talks.jsonl, line 1: the first of 0 turns in 'completion' is not the assistant's" in found
+
+
 def test_a_bad_line_stops_an_import_and_nothing_is_loaded(here: Path, capsys: Captured) -> None:
     (here / "pairs.jsonl").write_text(PAIRS + "{bad\n", encoding="utf-8")
     found, expected, do = refusal(capsys, "import", "pairs.jsonl")
