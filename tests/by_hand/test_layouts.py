@@ -150,6 +150,10 @@ JUDGED: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"prompt": "user: When?", "ranks": {"Now.": 1, "Soon.": 1}, "ties": [{"Now.", "Soon."}]},
         ],
     ),
+    "helpsteer2-preferences": (
+        "helpsteer3",
+        [{"prompt": Q, "ranks": {GOOD: 1, BAD: 2}, "pairs": {(GOOD, BAD): 0.3333}}],
+    ),
     "shp": (
         "shp",
         [

@@ -141,6 +141,15 @@ def test_an_empty_column_of_images_is_none_and_a_later_one_is_named_by_line(tmp_
         read_file(written(tmp_path, rows))
 
 
+def test_a_few_rows_of_another_layout_can_be_left_out(tmp_path: Path) -> None:
+    rows: list[Row] = [{"prompt": str(n), "completion": "b"} for n in range(4)]
+    rows.insert(1, {"prompt": "x", "completion": "b", "images": ["x.png"]})
+    file = written(tmp_path, rows)
+    with pytest.raises(PreflabError, match="line 2: the column 'images' holds something"):
+        read_file(file)
+    assert len(read_file(file, skip_bad=True).demonstrations) == 4
+
+
 def test_a_later_row_that_tells_of_a_judgment_stops_a_guess(tmp_path: Path) -> None:
     rows: list[Row] = [{"prompt": str(n), "completion": "b", "score": None} for n in range(25)]
     rows.append({"prompt": "z", "completion": "c", "score": 2})

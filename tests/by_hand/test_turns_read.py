@@ -86,6 +86,18 @@ def test_names_of_roles_and_forms_of_content() -> None:
     assert found.left_out == ("the field 'mood' of turns",)
 
 
+def test_turns_as_columns_are_the_same_turns(tmp_path: Path) -> None:
+    # what `datasets` writes for a list of objects
+    talk = {"from": ["human", "gpt"], "value": ["Hi", "Hello"], "weight": [None, None]}
+    found = read(tmp_path, {"conversations": talk})
+    assert (found.format, found.prompts[0].messages) == ("demonstrations", (Message("user", "Hi"),))
+    answers = {"answer": ["Here.", "No."], "model": ["one", "two"], "rank": [2.0, 1.0]}
+    found = read(tmp_path, {"prompt": "a", "answers": answers})
+    assert (found.format, found.preferences[0].ranks) == ("nectar", (2, 1))
+    rated = {"response": ["Here.", "No."], "model": ["one", "two"], "score": [2.0, 1.0]}
+    assert read(tmp_path, {"prompt": "a", "completions": rated}).preferences[0].ranks == (1, 2)
+
+
 @pytest.mark.parametrize("word", [{"weight": 0}, {"train": False}, {"loss": False}, {"weight": 0.0}])
 def test_a_turn_may_be_left_alone(word: Row) -> None:
     told = [USER, {"role": "assistant", "content": "a", **word}, USER, {"role": "assistant", "content": "b"}]

@@ -64,9 +64,9 @@ def read_rows(
     """
     from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
 
-    rows = []
+    rows, unit = [], unit_of(path)
     for number, row in numbered_rows(path, split):
-        where = f"{path}, {unit_of(path)} {number}"
+        where = f"{path}, {unit} {number}"
         if not isinstance(row, BadRow):
             rows.append(Row({(columns or {}).get(key, key): value for key, value in row.items()}, where))
         elif not skip_bad:

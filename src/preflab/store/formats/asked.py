@@ -221,7 +221,7 @@ def _json_in(value: Any, name: str) -> Any:
 def refuse_pictures(row: Row) -> None:
     """Refuses a row with images, sounds or films beside its texts; an empty column is none."""
     for name in PICTURES:
-        if not blank(row.get(name)):
+        if name in row and not blank(row.get(name)):
             raise BadRow(
                 f"the column {name!r} holds something",
                 "texts alone: models here read no images or sounds, so what was said of them cannot be learned",

@@ -165,11 +165,11 @@ class _Reading:
     rename: dict[str, str]
     defaults: dict[str, Any]
     guessed: bool
-    lines: dict[Hashable, int] = field(default_factory=dict)
-    """What a row says → the first line that says it."""
+    lines: dict[int, int] = field(default_factory=dict)
+    """Hash of what a row says → the first line that says it."""
     names: dict[Hashable, int] = field(default_factory=dict)
     """What the file calls a row → its line."""
-    again: Counter[Hashable] = field(default_factory=Counter)
+    again: Counter[int] = field(default_factory=Counter)
     unique: dict[str, Record] = field(default_factory=dict)
     items: list[Any] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -212,7 +212,7 @@ class _Reading:
 
     def _counted(self, parsed: Parsed, row: Row, line: int) -> Parsed:
         """The row with what its repetition means: nothing new, a vote, or an example of its own."""
-        content = parsed.content if parsed.content is not None else hash(repr(list(row.items())))
+        content = hash(parsed.content if parsed.content is not None else repr(list(row.items())))
         earlier = self.lines.setdefault(content, line)
         if earlier == line:
             if parsed.key is not None and self.names.setdefault(parsed.key, line) != line:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from preflab.errors import nearest
@@ -153,17 +154,29 @@ def score_of(value: Any, what: str) -> float | None:
 
 def judging(row: Row) -> list[str]:
     """The columns that tell of a judgment, by their names and, where those say little, by what they hold."""
+    suspects = _suspects(tuple(row))
+    if not suspects:
+        return []
     opposed = _opposed(row)
-    return [name for name in row if has(row, name) and (name in opposed or _judges(name, peek(row, name)))]
+    return [name for name in suspects if has(row, name) and (name in opposed or _judges(name, peek(row, name)))]
+
+
+@lru_cache(maxsize=256)
+def _suspects(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that may tell of a judgment."""
+    opposed = {name for pair in _opposites(names) for name in pair}
+    return tuple(name for name in names if name in opposed or _words(name) & (STRONG | WEAK))
 
 
 def verdicts(row: Row) -> list[str]:
     """The columns that say of a completion whether it is good, in other words than `label`."""
-    return [
-        name
-        for name in row
-        if set(_words(name)) & VERDICTS and str(peek(row, name)).strip().lower() in ("true", "false", "0", "1")
-    ]
+    named = _verdicts(tuple(row))
+    return [name for name in named if str(peek(row, name)).strip().lower() in ("true", "false", "0", "1")]
+
+
+@lru_cache(maxsize=256)
+def _verdicts(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if _words(name) & VERDICTS)
 
 
 def answers(row: Row) -> list[str]:
@@ -173,31 +186,34 @@ def answers(row: Row) -> list[str]:
 
 def _opposed(row: Row) -> set[str]:
     """Columns of texts or turns whose names differ by opposite words alone."""
-    found: set[str] = set()
-    for one, other in OPPOSITES:
-        for name in row:
-            rival = re.sub(rf"(?<![a-zA-Z]){one}(?![a-zA-Z])", other, name)
-            if rival != name and all(isinstance(peek(row, each), str | list) for each in (name, rival)):
-                found |= {name, rival}
-    return found
+    pairs = _opposites(tuple(row))
+    return {name for pair in pairs if all(isinstance(peek(row, each), str | list) for each in pair) for name in pair}
+
+
+@lru_cache(maxsize=64)
+def _opposites(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    changed = (
+        (name, re.sub(rf"(?<![a-zA-Z]){one}(?![a-zA-Z])", other, name)) for one, other in OPPOSITES for name in names
+    )
+    return tuple((name, rival) for name, rival in changed if rival != name and rival in names)
 
 
 def tells_of_scores(name: str) -> bool:
     """Whether a column's name says that it holds scores."""
-    return bool(set(_words(name)) & {*WEAK, "stars"})
+    return bool(_words(name) & {*WEAK, "stars"})
 
 
 def _judges(name: str, value: Any) -> bool:
-    words = set(_words(name))
+    words = _words(name)
     if blank(value):
         return False
     return bool(words & STRONG) or (bool(words & WEAK) and _measures(value))
 
 
-def _words(name: str) -> Iterator[str]:
+@lru_cache(maxsize=512)
+def _words(name: str) -> frozenset[str]:
     """`betterResponse_id` → better, response, id."""
-    for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name):
-        yield part.lower()
+    return frozenset(part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name))
 
 
 def _measures(value: Any) -> bool:

@@ -20,7 +20,7 @@ from preflab.store.formats.columns import has, judging
 from preflab.store.formats.prompts import PLAIN
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows
-from preflab.store.formats.refused import reason_to_refuse
+from preflab.store.formats.refused import Reason, reason_to_refuse
 
 FIRST_ROWS = 20
 ENOUGH = 0.5
@@ -49,9 +49,8 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
     rows = [row for _, row in islice(numbered_rows(path, split), FIRST_ROWS)]
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
-    readable = _readable(rows, rename or {})
-    for row in readable:
-        _refuse(path, row)
+    readable = _readable(path, rows, rename or {})
+    _refuse(path, readable)
     names = Counter(looks_like(row) for row in readable)
     known = _counted({name: number for name, number in names.items() if name})
     best, number = known.most_common(1)[0] if known else ("", 0)
@@ -66,14 +65,14 @@ def looks_like(row: Row) -> str:
     return found[0].name if found else ""
 
 
-def _readable(rows: list[Row | BadRow], rename: Mapping[str, str]) -> list[Row]:
+def _readable(path: Path, rows: list[Row | BadRow], rename: Mapping[str, str]) -> list[Row]:
     found = []
     for row in rows:
         if isinstance(row, dict):
             try:
                 found.append(renamed(row, rename))
             except BadRow as bad:
-                raise PreflabError(bad.found, bad.expected) from bad
+                raise PreflabError(f"{path}: {bad.found}", bad.expected) from bad
     return found
 
 
@@ -87,24 +86,30 @@ def _counted(names: Mapping[str, int]) -> Counter[str]:
     return judged
 
 
-def _refuse(path: Path, row: Row) -> None:
-    """Refuses a row that is of a known layout nobody reads here, or of two kinds of judgment at once.
+def _refuse(path: Path, rows: list[Row]) -> None:
+    """Refuses rows most of which are of a known layout nobody reads here, or of two kinds of judgment at once.
 
     Raises:
         PreflabError: which, and what to do.
     """
-    reason = reason_to_refuse(row)
-    if reason:
+    reasons = Counter(reason for row in rows if (reason := reason_to_refuse(row) or _two_kinds(row)))
+    reason, number = reasons.most_common(1)[0] if reasons else (None, 0)
+    if reason is not None and number > ENOUGH * len(rows):
         raise PreflabError(f"{path}: {reason.found}", reason.expected, reason.do)
+
+
+def _two_kinds(row: Row) -> Reason | None:
+    """Why a row is refused that fits its format and another one that tells of another kind of judgment."""
     name = looks_like(row)
     judged = [f for f in FORMATS.values() if f.needs and f.name not in PLAIN and has(row, *f.needs)]
     rival = next((each for each in judged if name and not _may_be_both(FORMATS[name], each)), None)
-    if rival is not None and FORMATS[name].needs:
-        raise PreflabError(
-            f"{path}: rows with {', '.join(row)} fit {name} and {rival.name}",
-            "one kind of judgment in a row",
-            f"name it: --format {name}, or --format {rival.name}",
-        )
+    if rival is None or not FORMATS[name].needs:
+        return None
+    return Reason(
+        f"rows with {', '.join(row)} fit {name} and {rival.name}",
+        "one kind of judgment in a row",
+        f"name it: --format {name}, or --format {rival.name}",
+    )
 
 
 def _may_be_both(first: Format, second: Format) -> bool:

@@ -64,6 +64,12 @@ LAYOUTS = (
         "`better_response_id`, `safer_response_id`, `is_response_0_safe`",
         "a pair by the better one; criteria `safer` and `safe` of 0 and 1",
     ),
+    Layout(
+        "HelpSteer2 preferences",
+        "helpsteer3",
+        "`prompt`, `response_1`, `response_2`, `preference_strength` from -3 to 3",
+        "a pair that weighs its strength / 3",
+    ),
     Layout("Nectar", "nectar", "`prompt`, `answers` of `answer`, `model`, `rank`", "a group of seven with its ranks"),
     Layout("RewardBench 2", "rewardbench2", "`chosen` of one, `rejected` of three", "a group of four in two ranks"),
     Layout(

@@ -118,7 +118,8 @@ def _is_text(row: Row) -> bool:
 
 
 def _judged(row: Row) -> str:
-    told = [*judging(row), *(verdicts(row) if has_answer(row) else [])]
+    said = verdicts(row)
+    told = [*judging(row), *(said if said and has_answer(row) else [])]
     return f"{' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment" if told else ""
 
 

@@ -13,7 +13,7 @@ from preflab.store.formats.fields import imported, pairs_of_ranks, ranks_of_scor
 from preflab.store.formats.judged import completions_of
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.trl import is_lists
-from preflab.store.formats.turns import kind_of
+from preflab.store.formats.turns import kind_of, rows_of_columns
 
 TEXTS = ("answer", "response", "completion", "output", "text", "content")
 """Keys of an answer's text."""
@@ -21,7 +21,7 @@ TEXTS = ("answer", "response", "completion", "output", "text", "content")
 
 def _nectar(row: Row, source: str) -> Parsed:
     """`answers` of {answer, model, rank}, 1 for the best."""
-    entries = column(row, "answers")
+    entries = rows_of_columns(column(row, "answers"))
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise BadRow(f"the column 'answers' holds {kind_of(entries)}", "a list of {answer, model, rank}")
     ranks = [_rank(each, place) for place, each in enumerate(entries, 1)]
@@ -81,7 +81,7 @@ def _group(
 
 
 def _is_nectar(row: Row) -> bool:
-    answers: Any = peek(row, "answers")
+    answers: Any = rows_of_columns(peek(row, "answers"))
     listed = isinstance(answers, list) and bool(answers) and isinstance(answers[0], dict)
     return first(row, PROMPTS) is not None and listed and "rank" in answers[0]
 

@@ -11,11 +11,13 @@ from typing import Any
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.store.formats.asked import Asked, asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.columns import blank, column, has, number, score_of, unread
+from preflab.store.formats.columns import column, first, has, number, score_of, unread
 from preflab.store.formats.fields import imported
 from preflab.store.formats.reading import BadRow, Row
 
 TWO = "two different completions"
+NUMBERED = (("response1", "response2"), ("response_1", "response_2"))
+STRENGTHS = ("overall_preference", "preference_strength")
 STRONGEST = 3
 """HelpSteer3's strongest preference; a pair of strength s weighs s/3."""
 
@@ -34,9 +36,9 @@ def two_sided(
         raise BadRow("two equal completions", TWO)
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     columns = unread(row)
-    first, second = (imported(prompt, s, model, columns=columns) for s, model in zip(spans, models, strict=True))
+    one, other = (imported(prompt, s, model, columns=columns) for s, model in zip(spans, models, strict=True))
     left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
-    return prompt, first, second, left_out
+    return prompt, one, other, left_out
 
 
 def decided(
@@ -59,11 +61,11 @@ def _pku(row: Row, source: str) -> Parsed:
         scores["safe"] = (safe[0], safe[1])
     models = tuple(str(row.get(f"response_{n}_source") or "pku-saferlhf") for n in (0, 1))
     question = asked(row)
-    prompt, first, second, left_out = two_sided(
+    prompt, one, other, left_out = two_sided(
         row, question, ("response_0", "response_1"), source, (models[0], models[1])
     )
-    group = decided(prompt, (first, second), 1 - 2 * better, "pku-saferlhf", scores=scores)
-    return Parsed((prompt, first, second, group), content=group.id, left_out=left_out)
+    group = decided(prompt, (one, other), 1 - 2 * better, "pku-saferlhf", scores=scores)
+    return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
 def _which(row: Row, name: str) -> int:
@@ -79,15 +81,17 @@ def _ones(place: int) -> tuple[float, float]:
 
 def _helpsteer3(row: Row, source: str) -> Parsed:
     """From -3 (the first is much better) to 3; 0 is a tie. The strength is the pair's weight."""
-    strength = number(column(row, "overall_preference"))
+    said = first(row, STRENGTHS) or STRENGTHS[0]
+    strength = number(column(row, said))
     if strength is None or abs(strength) > STRONGEST:
-        raise BadRow(f"the overall_preference {row['overall_preference']!r:.40}", "a number from -3 to 3")
+        raise BadRow(f"the {said} {row[said]!r:.40}", "a number from -3 to 3")
     question = asked(row, ("context",) if has(row, "context") else ("prompt",))
-    names = ("helpsteer3", "helpsteer3")
-    prompt, first, second, left_out = two_sided(row, question, ("response1", "response2"), source, names)
+    sides = next((names for names in NUMBERED if has(row, *names)), NUMBERED[0])
+    models = ("helpsteer3", "helpsteer3")
+    prompt, one, other, left_out = two_sided(row, question, sides, source, models)
     weight = abs(strength) / STRONGEST if strength else 1.0
-    group = decided(prompt, (first, second), -strength, "helpsteer3", weight)
-    return Parsed((prompt, first, second, group), content=group.id, left_out=left_out)
+    group = decided(prompt, (one, other), -strength, "helpsteer3", weight)
+    return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
 def _shp(row: Row, source: str) -> Parsed:
@@ -97,14 +101,14 @@ def _shp(row: Row, source: str) -> Parsed:
         raise BadRow(f"the label {row['labels']!r:.40}", "1 (A is preferred) or 0 (B)")
     scores = tuple(score_of(row.get(f"score_{side}"), f"score_{side}") for side in "AB")
     question = asked(row, ("history",))
-    prompt, first, second, left_out = two_sided(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
+    prompt, one, other, left_out = two_sided(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
     given = {"score": (scores[0], scores[1])} if not all(each is None for each in scores) else {}
-    group = decided(prompt, (first, second), 1 if label == 1 else -1, "shp", scores=given)
-    return Parsed((prompt, first, second, group), content=group.id, left_out=left_out)
+    group = decided(prompt, (one, other), 1 if label == 1 else -1, "shp", scores=given)
+    return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
 def _is_helpsteer3(row: Row) -> bool:
-    return has(row, "response1", "response2", "overall_preference") and not blank(dict.get(row, "overall_preference"))
+    return any(has(row, *names) for names in NUMBERED) and first(row, STRENGTHS) is not None
 
 
 PKU = Format(

@@ -85,7 +85,9 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def listed_in(value: Any) -> Any:
-    """A conversation that stands as JSON in a text (a cell, a column of text), else the value as it is."""
+    """A conversation that stands as JSON in a text, or as columns of its turns, as a list; else the value as it is."""
+    if isinstance(value, dict):
+        return rows_of_columns(value) if any(isinstance(value.get(key), list) for key in SPEAKER) else value
     if not isinstance(value, str) or not value.lstrip().startswith("[{"):
         return value
     try:
@@ -94,6 +96,16 @@ def listed_in(value: Any) -> Any:
         return value
     whole = isinstance(found, list) and bool(found) and all(is_turn(each) or _is_exchange(each) for each in found)
     return found if whole else value
+
+
+def rows_of_columns(value: Any) -> Any:
+    """Lists of equal lengths in an object, which `datasets` makes of a list of objects, as that list again."""
+    if not isinstance(value, dict) or not value or not all(isinstance(each, list) for each in value.values()):
+        return value
+    columns = list(value.values())
+    if len({len(each) for each in columns}) > 1:
+        return value
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def is_turn(value: Any) -> bool:
@@ -135,18 +147,20 @@ def _exchanges(value: list[Any], name: str) -> list[Row]:
 
 
 def _speaker(value: Row) -> str:
-    return str(next((value[key] for key in SPEAKER if isinstance(value.get(key), str)), None)).strip().lower()
+    said = value.get("role")
+    return str(said if isinstance(said, str) else value.get("from")).strip().lower()
 
 
 def _turn(value: Any, where: str) -> Message:
     if not isinstance(value, dict):
         raise BadRow(f"{where} is {kind_of(value)}", '{"role": "user", "content": "…"}')
-    role = ROLES.get(_speaker(value))
+    speaker = _speaker(value)
+    role = ROLES.get(speaker)
     if role is None:
         said = next((value[key] for key in SPEAKER if key in value), None)
         raise BadRow(f"the role {said!r} in {where}", f"one of {', '.join(dict.fromkeys(ROLES.values()))}")
     words = next((value[key] for key in SAID if value.get(key) is not None), None)
-    if _speaker(value) == CALLING:
+    if speaker == CALLING:
         return Message("assistant", "", tool_calls=_calls_in_words(words, where))
     calls = _calls(value, where)
     content, thought = _content(words, where, may_be_null=bool(calls))
@@ -158,9 +172,8 @@ def _turn(value: Any, where: str) -> Message:
         raise BadRow(
             f"{where} is the {role}'s and has {'tool_calls' if calls else 'thinking'}", "both in the assistant's"
         )
-    names = [value.get(key) for key in ("name", "tool_call_id")]
-    speaker, call_id = ("" if each is None else str(each) for each in names)
-    return Message(role, content, reasoning, calls, speaker, call_id)
+    name, call_id = ("" if (held := value.get(key)) is None else str(held) for key in ("name", "tool_call_id"))
+    return Message(role, content, reasoning, calls, name, call_id)
 
 
 def _content(value: Any, where: str, *, may_be_null: bool) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, first, number, peek, score_of
 from preflab.store.formats.fields import column, imported, kind_of, pairs_of_ranks, ranks_of_scores
 from preflab.store.formats.reading import BadRow, Row
-from preflab.store.formats.turns import is_turn
+from preflab.store.formats.turns import is_turn, rows_of_columns
 
 Entry = dict[str, Any]
 UNRATED = "completions without a rating"
@@ -28,7 +28,7 @@ KEPT = ("source", "correct_answers", "incorrect_answers")
 def _row(row: Row, source: str) -> Parsed:
     question = asked(row)
     columns = {name: row[name] for name in KEPT if name in row}
-    entries = column(row, "completions")
+    entries = rows_of_columns(column(row, "completions"))
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise BadRow(f"the column 'completions' holds {kind_of(entries)}", "a list of completions")
     ratings = [_ratings(entry, place) for place, entry in enumerate(entries, 1)]
@@ -110,7 +110,7 @@ def _kept(entry: Entry) -> Entry:
 
 
 def _looks_like(row: Row) -> bool:
-    entries: Any = peek(row, "completions")
+    entries: Any = rows_of_columns(peek(row, "completions"))
     if not isinstance(entries, list) or first(row, PROMPTS) is None:
         return False
     if not entries:
