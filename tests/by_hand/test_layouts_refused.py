@@ -34,7 +34,7 @@ TWO = {"prompt": "a", "answer_a": "b", "answer_b": "c"}
 NEAREST: list[tuple[Row, str, str]] = [
     (TWO | {"winner": "a"}, "comparisons", "--column answer_a=response_a --column answer_b=response_b"),
     (TWO | {"preference": "a"}, "comparisons", "--column preference=winner"),
-    (TWO | {"preferred": 1}, "pku-saferlhf", "--column preferred=better_response_id"),
+    (TWO | {"preferred_index": 1}, "pku-saferlhf", "--column preferred_index=better_response_id"),
     (TWO | {"overall_preference": -2}, "helpsteer3", "--column answer_a=response1 --column answer_b=response2"),
     ({"prompt": "a", "good": "b", "bad": "c"}, "trl-explicit", "--column good=chosen --column bad=rejected"),
     ({"prompt": "a", "y_w": "b", "y_l": "c"}, "trl-explicit", "--column y_w=chosen --column y_l=rejected"),
@@ -69,6 +69,10 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert error.expected.endswith("rejected is missing")
     assert error.do.endswith("--format prompts")
     assert "winner is missing" in refusal(tmp_path, {"prompt": "a", "answer1": "b", "answer2": "c"}).expected
+    for number in (1, 2):  # the first of two, or the one whose index is 1?
+        error = refusal(tmp_path, {"prompt": "a", "response_1": "b", "response_2": "c", "preference": number})
+        assert "winner is missing" in error.expected
+        assert "--column" not in error.do
     assert "ranks is missing" in refusal(tmp_path, {"prompt": "a", "completions": ["b", "c"]}).expected
 
 

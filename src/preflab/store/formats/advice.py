@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
-from preflab.errors import nearest
 from preflab.store.formats.base import Format
 from preflab.store.formats.columns import answers, blank, has, judging, number, peek, verdicts
 from preflab.store.formats.reading import Row
@@ -31,10 +31,10 @@ MEANINGS: Mapping[str, str] = {
     "response1": rf"{TEXT}(?:1|a|0|left|first)|a|left|first",
     "response2": rf"{TEXT}(?:2|b|1|right|second)|b|right|second",
     "winner": r".*(?:winner|preferred|preference|better|best|choice|chosen|verdict|judge?ment|label|selected|vote).*",
-    "better_response_id": r".*(?:winner|preferred|preference|better|safer|best|choice|chosen|label|selected).*",
-    "overall_preference": r".*(?:preference|strength|margin|likert).*",
+    "better_response_id": r".*(?:winner|preferred|better|safer|best|chosen|selected).*(?:id|idx|index)",
+    "overall_preference": r"(?:overall|relative|mean|avg)_?preference|preference_?strength|strength|margin",
 }
-"""Column of a format → what others call the same."""
+"""Column of a format → what others call the same; a bare 1 under `preferred` may be the first or the second."""
 HOLDS: Mapping[str, Callable[[Any], bool]] = {
     "completions": lambda value: isinstance(value, list),
     "ranks": lambda value: isinstance(value, list),
@@ -45,6 +45,8 @@ HOLDS: Mapping[str, Callable[[Any], bool]] = {
     "label": lambda value: str(value).lower() in ("true", "false", "0", "1"),
 }
 """Column of a format → what it must hold; the others hold texts or turns."""
+MISSPELT = 0.85
+"""How alike two names are of which one is taken for the other misspelt."""
 COLUMN = re.compile(r"--column ([^ =]+)=([^ ;,)]+) ?")
 SEVERAL = ("completions", "responses", "generations", "answers")
 PLAIN = ("demonstrations", "prompts")
@@ -122,8 +124,7 @@ def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     named = next((name for name in fitting if re.fullmatch(pattern, name, re.IGNORECASE)), None)
     if named is not None:
         return named
-    near = nearest(wanted, fitting)
-    return near.split(", ")[0] if near else None
+    return next(iter(get_close_matches(wanted, fitting, 1, MISSPELT)), None)
 
 
 def _holds(wanted: str, value: Any) -> bool:

@@ -96,7 +96,7 @@ def asked(row: Row, names: Sequence[str] = PROMPTS) -> Asked:
     name = _named(row, names)
     words = words_of(read_as(row, name, names[0]), name)
     if not words.turns and not words.text.strip():
-        raise BadRow(f"an empty {name}", f"a {name} with something in it")
+        raise BadRow(f"an empty {name}", f"{'an' if name[0] in 'aeiou' else 'a'} {name} with something in it")
     if name == "instruction":
         words = _with_what_it_is_about(row, words)
     return Asked(_after_system(row, words, name), name, template_of(row))
