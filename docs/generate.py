@@ -240,8 +240,9 @@ def _format_tables() -> str:
 
 def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str, str]:
     columns = read.columns if read else written.about
-    becomes = read.becomes if read else ""
-    return f"`{name}`", columns, "yes" if read else "–", written.holds if written else "–", becomes
+    becomes = read.becomes if read else "–"
+    reads = "yes" if read else f"as `{written.read_as}`"
+    return f"`{name}`", columns, reads, written.holds if written else "–", becomes
 
 
 # The tree

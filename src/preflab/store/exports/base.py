@@ -95,6 +95,8 @@ class Export:
     """Only completions of this model, for formats of completions."""
     latest: bool = False
     """Of judgments: the last revision of each labeler on each task alone, surplus ones dropped."""
+    read_as: str = ""
+    """The format of another name that reads it; "" for one of the same name."""
     holds: str = "texts and turns"
     """What it can hold, for the table of formats; anything else is dropped and counted."""
     units: Callable[[list[Any]], list[Any]] = lambda records: records

@@ -152,6 +152,7 @@ EXPORTS = (
         "messages: prompt and best completion",
         "preference",
         _openai_messages,
+        read_as="demonstrations",
         holds="turns; a text is a user's turn",
     ),
 )

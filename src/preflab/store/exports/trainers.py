@@ -180,6 +180,7 @@ EXPORTS = (
         "prompt, chosen, rejected, always as turns",
         "preference",
         _conversational,
+        read_as="trl-explicit",
         holds="turns; a text is a user's turn",
     ),
     Export("trl-implicit", "chosen, rejected with the prompt in both (Reward)", "preference", _implicit, one_form),
@@ -189,9 +190,15 @@ EXPORTS = (
         "preference",
         _best,
         one_form,
+        read_as="demonstrations",
     ),
     Export(
-        "trl-text", "text or messages (SFT): prompt and best completion as one", "preference", _whole_text, one_form
+        "trl-text",
+        "text or messages (SFT): prompt and best completion as one",
+        "preference",
+        _whole_text,
+        one_form,
+        read_as="text",
     ),
     Export(
         "hh-rlhf",
