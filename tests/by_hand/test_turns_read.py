@@ -183,6 +183,27 @@ def test_columns_of_the_template_belong_to_the_prompt_in_every_format(tmp_path: 
     assert read(tmp_path, asked).prompts[0].columns == columns
 
 
+def test_fields_that_no_turn_holds_are_counted_in_every_format(tmp_path: Path) -> None:
+    moody, other = {**USER, "mood": "calm"}, {"role": "assistant", "content": "No.", "mood": "calm"}
+    rows: list[Row] = [
+        {"prompt": [moody], "completion": [other]},
+        {"prompt": [moody], "chosen": [ANSWER], "rejected": [other]},
+        {"prompt": [moody], "completions": [[ANSWER], [other]], "ranks": [1, 2]},
+        {"prompt": [moody], "completions": [[ANSWER], [other]], "scores": [1, 2]},
+        {"prompt": [moody], "response_a": [ANSWER], "response_b": [other], "winner": "tie"},
+        {"prompt": [moody], "chosen": [[ANSWER]], "rejected": [[other]]},
+    ]
+    for row in rows:
+        found = read(tmp_path, row)
+        assert found.left_out == {"the field 'mood' of turns": 2}, found.format
+
+
+def test_only_one_of_two_system_columns_is_used(tmp_path: Path) -> None:
+    found = read(tmp_path, {"system": "Be kind.", "system_prompt": "x", "prompt": "a", "completion": "b"})
+    assert found.prompts[0].messages[0] == Message("system", "Be kind.")
+    assert found.columns.to_json()["kept"] == ["system_prompt"]
+
+
 def test_a_system_column_must_agree_with_a_system_turn(tmp_path: Path) -> None:
     row = {"system": "Be kind.", "messages": [{"role": "system", "content": "Be kind. "}, USER, ANSWER]}
     assert read(tmp_path, row).prompts[0].messages == (Message("system", "Be kind. "), *ASKED)

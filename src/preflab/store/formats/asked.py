@@ -139,21 +139,30 @@ def words_of(value: Any, name: str) -> Words:
 
 
 def _with_what_it_is_about(row: Row, words: Words) -> Words:
-    """The instruction with its `input` or `context`, and the exchanges of `history` before it."""
+    """The instruction with its `input` or `context`, and the exchanges of `history` before it.
+
+    Raises:
+        BadRow: one of them is no text, stands beside an instruction of turns, or is no list of exchanges.
+    """
     for name in BESIDE_INSTRUCTION:
         value = row.get(name)
-        if isinstance(value, str) and value.strip() and not words.turns:
-            words = Words(f"{words.text}{BETWEEN}{value}")
-        elif not blank(value) and not isinstance(value, str):
-            raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text, beside an instruction")
+        if blank(value) or (isinstance(value, str) and not value.strip()):
+            continue
+        if not isinstance(value, str) or words.turns:
+            raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text, beside an instruction that is text")
+        words = Words(f"{words.text}{BETWEEN}{value}")
     history = row.get("history")
-    if blank(history) or words.turns:
+    if blank(history):
         return words
-    if not isinstance(history, list) or not all(isinstance(each, list) and len(each) == 2 for each in history):
-        raise BadRow(f"the column 'history' holds {kind_of(history)}", "a list of [question, answer]")
+    if not isinstance(history, list) or not all(_is_two(each) for each in history) or words.turns:
+        raise BadRow(f"the column 'history' holds {kind_of(history)}", "a list of [question, answer], before a text")
     said = [{"role": role, "content": each[n]} for each in history for n, role in enumerate(("user", "assistant"))]
     before = conversation(said, "history")
     return Words("", (*before.turns, Message("user", words.text)), (*before.learned, False))
+
+
+def _is_two(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2
 
 
 def _after_system(row: Row, words: Words, name: str) -> Words:
@@ -164,7 +173,8 @@ def _after_system(row: Row, words: Words, name: str) -> Words:
     """
     there = next((each for each in SYSTEM if not blank(peek(row, each))), None)
     for each in SYSTEM:
-        row.get(each)
+        if blank(peek(row, each)):
+            row.get(each)  # read, and nothing in it
     if there is None:
         return words
     said = read_as(row, there, SYSTEM[0])

@@ -76,7 +76,7 @@ def _group(
     ]
     ids = tuple(completion.id for completion in completions)
     group = Preference.make(prompt.id, ids, tuple(ranks), pairs=pairs_of_ranks(ranks), source=name)
-    left_out = tuple(reason for each in words for reason in each.left_out)
+    left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
     return Parsed((prompt, *completions, group), content=group.id, left_out=left_out)
 
 

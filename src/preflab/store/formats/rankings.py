@@ -44,7 +44,8 @@ def _row(row: Row, source: str) -> Parsed:
         note=str(row.get("note") or ""),
     )
     key = (judged.question, prompt.id, judged.completion_ids, judged.answer.ranks, judged.labeler)  # type: ignore[union-attr]
-    return Parsed((prompt, *completions), content=key, items=(judged,))
+    left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
+    return Parsed((prompt, *completions), content=key, items=(judged,), left_out=left_out)
 
 
 def _lists(row: Row) -> tuple[list[Words], list[int | None]]:

@@ -153,7 +153,8 @@ def _by_criterion(row: Row, source: str, values: list[Any], given: Mapping[str, 
         if known:
             completions.append(completion)
             verdicts.append(Verdict(prompt.id, completion.id, None, known))
-    left_out = (UNRATED,) * (len(values) - len(completions))
+    left_out = (UNRATED,) * (len(values) - len(completions)) + question.words.left_out
+    left_out += tuple(reason for each in words for reason in each.left_out)
     return Parsed((prompt, *completions) if completions else (), items=tuple(verdicts), left_out=left_out)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from preflab.records import Prompt
 from preflab.store.formats.asked import Asked, Words, asked, asked_of_turns, template_of
 from preflab.store.formats.base import Format, Parsed
@@ -21,7 +23,8 @@ def _explicit(row: Row, source: str) -> Parsed:
     talk = _talk(row)
     question = _after_talk(row, talk) if talk else asked(row)
     prompt, chosen, rejected = with_prompt(row, question, source)
-    return pair_of(row, prompt, chosen, rejected, "trl", MODEL)
+    parsed = pair_of(row, prompt, chosen, rejected, "trl", MODEL)
+    return replace(parsed, left_out=(*question.words.left_out, *parsed.left_out))
 
 
 def _talk(row: Row) -> str | None:
@@ -32,7 +35,9 @@ def _talk(row: Row) -> str | None:
 
 
 def _after_talk(row: Row, name: str) -> Asked:
-    return asked_of_turns(row, conversation(read_as(row, name, "prompt"), name).turns, name)
+    talk = conversation(read_as(row, name, "prompt"), name)
+    asks = asked_of_turns(row, talk.turns, name)
+    return replace(asks, words=replace(asks.words, left_out=talk.left_out))
 
 
 def _implicit(row: Row, source: str) -> Parsed:
