@@ -149,6 +149,18 @@ def test_arrow_files_of_both_forms(tmp_path: Path) -> None:
         read_file(tmp_path / "none.arrow")
 
 
+def test_numbers_of_rows_and_columns_of_an_export_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(",prompt,preflab_prompt_id,preflab_source\n0,a,x,y\n1,a,x,y\n")
+    found = read_file(tmp_path / "p.csv")
+    assert [(p.text, p.columns) for p in found.prompts] == [("a", {})]
+    assert found.repeats == {3: 2}
+    assert found.columns.to_json()["left_out"] == ["(no name)", "preflab_…"]
+    pq.write_table(pa.Table.from_pylist([{"prompt": "a", "__index_level_0__": 7}]), tmp_path / "p.parquet")
+    found = read_file(tmp_path / "p.parquet")
+    assert found.prompts[0].columns == {}
+    assert found.columns.to_json()["left_out"] == ["__index_level_0__"]
+
+
 def test_a_null_inside_an_object_of_a_column_is_no_key(tmp_path: Path) -> None:
     rows = [{"prompt": "a", "info": {"x": 1}}, {"prompt": "b", "info": {"y": [1, None]}}, {"prompt": "c", "info": None}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
@@ -238,11 +250,14 @@ def test_a_data_set_of_the_hub_is_fetched_by_its_id(tmp_path: Path, monkeypatch:
     assert groups(found) == EXPECTED
     assert set(asked) == {("someone/pairs", "small")}
     assert found.prompts[0].source == "someone/pairs:small, row 1"
+    assert groups(read_file("hub:someone/pairs:small", split="test")) == EXPECTED[:1]
     with pytest.raises(PreflabError, match=r"someone/pairs: several splits \(train, test\)"):
         read_file("someone/pairs")
     (tmp_path / "someone").mkdir()
     lines(tmp_path / "someone" / "pairs")  # what lies there is read, without an ending as JSON lines
     assert groups(read_file("someone/pairs")) == EXPECTED
+    with pytest.raises(PreflabError, match="someone/pairs: several splits"):
+        read_file("hub:someone/pairs")
 
 
 def test_without_the_network_the_folder_to_fetch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,6 +267,7 @@ def test_without_the_network_the_folder_to_fetch_is_named(tmp_path: Path, monkey
     assert "nothing lies at this path" in caught.value.found
     assert "hf download someone/no-such-data-set --repo-type dataset" in caught.value.do
     assert str(tmp_path / "someone" / "no-such-data-set") in caught.value.do
-    for path in ("someone/pairs.jsonl", "pairs", "a/b/c", tmp_path / "someone" / "pairs"):
+    (tmp_path / "data").mkdir()
+    for path in ("someone/pairs.jsonl", "pairs", "a/b/c", tmp_path / "someone" / "pairs", "data/promts"):
         with pytest.raises(PreflabError, match="there is no such file"):
             read_file(path)

@@ -126,12 +126,13 @@ def test_a_data_set_of_the_hub_in_a_recipe(folder: Path) -> None:
     text = RECIPE.replace("path: talks, split: train", "path: someone/no-such-talks")
     (folder / "hub.yaml").write_text(text)
     recipe = load_recipe(folder / "hub.yaml")
-    assert recipe.data_path("talks") == Path("someone/no-such-talks")
+    assert recipe.data_path("talks") == Path("hub:someone/no-such-talks"), "whatever the current folder holds"
     with pytest.raises(PreflabError, match="someone/no-such-talks: nothing lies at this path"):
         run(recipe)
-    (folder / "typo.yaml").write_text(RECIPE.replace("path: talks, split: train", "path: someone/talks.jsonl"))
-    with pytest.raises(PreflabError, match=r"no such file `someone/talks.jsonl`"):
-        load_recipe(folder / "typo.yaml")
+    for path in ("someone/talks.jsonl", "talks/trian"):  # an ending of a file; a folder that is here
+        (folder / "typo.yaml").write_text(RECIPE.replace("path: talks, split: train", f"path: {path}"))
+        with pytest.raises(PreflabError, match=f"no such file `{path}`"):
+            load_recipe(folder / "typo.yaml")
 
 
 LAYOUTS = Path(__file__).parents[1] / "by_hand" / "data" / "layouts"

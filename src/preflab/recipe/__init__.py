@@ -25,7 +25,7 @@ from preflab.recipe.references import check_references, references
 from preflab.recipe.rounds import expand_rounds
 from preflab.settings.base import StageSettings
 from preflab.settings.feedback import PanelSettings
-from preflab.settings.recipe import HUB_ID, DataSettings, DeviceSettings, RecipeSettings, RoundsSettings
+from preflab.settings.recipe import HUB, HUB_ID, DataSettings, DeviceSettings, RecipeSettings, RoundsSettings
 from preflab.yaml_files import read_yaml
 
 __all__ = ["Recipe", "load_recipe", "references"]
@@ -78,10 +78,10 @@ class Recipe:
         return (self.folder / Path(path).expanduser()).absolute()
 
     def data_path(self, name: str) -> Path:
-        """Where a data name leads: a path seen from the recipe's folder, or a data set's id on the Hub as it is."""
+        """Where a data name leads: a path seen from the recipe's folder, or `hub:` and a data set's id."""
         path = self.data[name].path
         place = self.resolve(path)
-        return Path(path) if HUB_ID.fullmatch(path) and not place.exists() else place
+        return Path(f"{HUB}{path}") if HUB_ID.fullmatch(path) and not place.exists() else place
 
     def stage_seed(self, name: str) -> int:
         """The stage's own seed, or one from SHA-256 of the recipe's seed and the stage's name, below 2^31."""

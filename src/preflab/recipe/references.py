@@ -52,8 +52,9 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
             f"{path}: `{name}` is data and a stage", "one thing by each name", f"rename data.{name} or stages.{name}"
         )
     for name, data in settings.data.items():
-        there = (path.parent / Path(data.path).expanduser()).exists()
-        if not there and not HUB_ID.fullmatch(data.path):
+        file = path.parent / Path(data.path).expanduser()
+        of_hub = HUB_ID.fullmatch(data.path) and not file.parent.exists()  # a word wrong in a path is no data set's id
+        if not file.exists() and not of_hub:
             raise PreflabError(
                 f"{path}, data.{name}.path: no such file `{data.path}`",
                 f"a file, seen from {path.parent.resolve()}, or `owner/name` of a data set on the Hub",

@@ -46,6 +46,8 @@ HUB_ID = re.compile(
     r"(?!.*\.(?:jsonl|ndjson|json|csv|tsv|tab|parquet|arrow|txt|gz)$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?"
 )
 """`owner/name` or `owner/name:config` of a data set on the Hub: two words, and no ending of a file."""
+HUB = "hub:"
+"""Before an id that is a data set's on the Hub whatever lies in the current folder."""
 
 
 class DataSettings(Settings):

@@ -6,6 +6,7 @@ A format is a function from one row to records. Strict by default: any bad row s
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from preflab.progress import progress
 from preflab.records import Completion
 from preflab.store.formats.asked import refuse_pictures
 from preflab.store.formats.columns import Seen
+from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
 from preflab.store.formats.reading import BadRow, Numbered, Problem, Row, num_lines, numbered_rows, unit_of
 from preflab.store.formats.tables import Cells
@@ -26,6 +28,8 @@ from preflab.store.rows import Record
 
 OURS = "preflab_"
 """Columns whose names begin so were added by an export of preflab and are not read back."""
+INDEX = re.compile(r"|__index_level_\d+__")
+"""Columns in which data frames number their rows: one without a name, and Parquet's."""
 SHOWN = 8
 """Problems whose lines an error names."""
 MAX_ROWS = 5_000_000
@@ -181,7 +185,7 @@ class _Reading:
     def name(self) -> str:
         """What the records' sources call the file; a data set of the Hub has its id."""
         path = self.found.path
-        return path.name if path.exists() else path.as_posix()
+        return path.name if path.exists() else hub_id(path)
 
     def take(self, numbered: Numbered) -> None:
         """One row's records.
@@ -192,6 +196,7 @@ class _Reading:
         if isinstance(numbered.row, BadRow):
             raise numbered.row
         self.columns.update(numbered.row)
+        self.found.columns.leave_out(name for name in numbered.row if _is_left_out(name))
         row = Seen({**self.defaults, **renamed(numbered.row, self.rename)})
         refuse_pictures(row)
         against = self.format.refuses(row) if self.guessed else ""
@@ -261,7 +266,11 @@ def renamed(row: Row, rename: Mapping[str, str]) -> Row:
     for old, new in rename.items():
         if old in row and new in row and new not in rename:
             raise BadRow(f"the columns {old!r} and {new!r}, which {old!r} is to be called", f"a row without {new!r}")
-    return {rename.get(name, name): value for name, value in row.items() if not name.startswith(OURS)}
+    return {rename.get(name, name): value for name, value in row.items() if not _is_left_out(name)}
+
+
+def _is_left_out(name: str) -> bool:
+    return name.startswith(OURS) or INDEX.fullmatch(name) is not None
 
 
 def _another(parsed: Parsed, index: int) -> Parsed:

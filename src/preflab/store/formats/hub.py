@@ -12,10 +12,18 @@ from preflab.store.formats.reading import Numbered, plain_row
 
 
 def is_hub_id(path: PurePath) -> bool:
-    """Whether a path that leads nowhere may be a data set's id: two words, and no ending of a file."""
-    from preflab.settings.recipe import HUB_ID
+    """Whether a path that leads nowhere may be a data set's id: two words, no ending of a file, no such folder here."""
+    from preflab.settings.recipe import HUB, HUB_ID
 
-    return HUB_ID.fullmatch(path.as_posix()) is not None
+    named = path.as_posix().startswith(HUB)
+    return HUB_ID.fullmatch(hub_id(path)) is not None and (named or not Path(path).parent.exists())
+
+
+def hub_id(path: PurePath) -> str:
+    """The id in a path, without what says that it is one."""
+    from preflab.settings.recipe import HUB
+
+    return path.as_posix().removeprefix(HUB)
 
 
 def hub_rows(path: PurePath, split: str | None) -> Iterator[Numbered]:
@@ -25,7 +33,7 @@ def hub_rows(path: PurePath, split: str | None) -> Iterator[Numbered]:
         PreflabError: it cannot be fetched, or a split that is not there or must be named.
     """
     found = _fetched(path)
-    name = chosen_split(path.as_posix(), list(found), split)
+    name = chosen_split(hub_id(path), list(found), split)
     for line, row in enumerate(found[name], 1):
         yield Numbered(line, plain_row(row))
 
@@ -35,13 +43,13 @@ def _fetched(path: PurePath) -> Any:
     import datasets
     from datasets.exceptions import DatasetsError
 
-    owner_and_name, _, config = path.as_posix().partition(":")
+    owner_and_name, _, config = hub_id(path).partition(":")
     try:
         return datasets.load_dataset(owner_and_name, config or None)
     except (DatasetsError, OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
         said = " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
         raise PreflabError(
-            f"{path.as_posix()}: nothing lies at this path, and as a data set of the Hub it cannot be fetched ({said})",
+            f"{hub_id(path)}: nothing lies at this path, and as a data set of the Hub it cannot be fetched ({said})",
             "a file, a folder, or a data set of the Hub (its `data/*.parquet`) where the network is allowed",
             f"where there is a network, run `hf download {owner_and_name} --repo-type dataset --local-dir "
             f"{owner_and_name}`, and lay that folder here, as {Path(owner_and_name).absolute()}",

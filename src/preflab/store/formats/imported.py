@@ -42,6 +42,10 @@ class Columns:
             if isinstance(record, Prompt | Completion):
                 self.kept.update(record.columns)
 
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Columns that no format is shown: those of an export of ours, and numbers of rows."""
+        self.seen.update("preflab_…" if name.startswith("preflab_") else name or "(no name)" for name in names)
+
     @property
     def left_out(self) -> list[str]:
         """Those that nobody read and no record has."""

@@ -116,7 +116,8 @@ def kind_of_path(path: Path) -> Kind:
 
         if is_hub_id(path):
             return "hub"
-        raise PreflabError(f"{path}: there is no such file", "a file or a data set's folder", "mend the path")
+        expected = "a file, a data set's folder, or `owner/name` of one on the Hub (where no folder `owner` lies here)"
+        raise PreflabError(f"{path}: there is no such file", expected, "mend the path")
     suffix = suffix_of(path)
     kind = SUFFIXES.get(suffix)
     if (kind == "jsonl" and suffix == ".json") or suffix in UNNAMED:
