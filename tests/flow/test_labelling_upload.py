@@ -12,7 +12,7 @@ from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.sources import groups_of_source, sources
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
-from preflab.records import Completion, Prompt, RankingAnswer, SideBySideAnswer
+from preflab.records import Completion, Message, Prompt, RankingAnswer, SideBySideAnswer
 from preflab.store.workspace import Workspace
 
 
@@ -50,6 +50,32 @@ def test_csv_with_numbered_columns_and_k_that_differs() -> None:
 def test_two_equal_texts_stay_two_completions() -> None:
     found = uploaded_groups("d.jsonl", jsonl({"prompt": "P?", "completions": ["same", "same"]}))
     assert len(found.groups[0]) == 2
+
+
+def test_completions_that_call_tools_are_judged_as_turns() -> None:
+    call = {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [{"function": {"name": "track", "arguments": {"n": 7}}}],
+    }
+    answer = {"role": "assistant", "content": "In Rome."}
+    used = [call, {"role": "tool", "content": "Rome", "name": "track"}, answer]
+    tools = [{"type": "function", "function": {"name": "track"}}]
+    row = {"prompt": "Where?", "completions": [used, "No idea."], "tools": tools, "system": "Be kind.", "topic": "t"}
+    found = uploaded_groups("t.jsonl", jsonl(row))
+    asked = (Message("system", "Be kind."), Message("user", "Where?"))
+    assert [(p.messages, p.columns) for p in found.prompts] == [(asked, {"tools": tools, "topic": "t"})]
+    first, second = found.completions
+    assert [turn.role for turn in first.turns] == ["assistant", "tool", "assistant"]
+    assert (second.text, second.turns) == ("No idea.", ())
+    options = CampaignOptions(name="c", way="side_by_side")
+    gold = uploaded_gold("g.jsonl", jsonl({**row, "choice": "first"}), options)
+    assert [completion.turns for completion in gold.completions] == [first.turns, ()]
+    rows = [
+        {"prompt": "Where?", "completion": used},
+        {"prompt": [{"role": "user", "content": "Where?"}], "completion": "No"},
+    ]
+    assert len(uploaded_groups("r.jsonl", jsonl(*rows)).groups[0]) == 2, "a text beside turns is the assistant's turn"
 
 
 @pytest.mark.parametrize(

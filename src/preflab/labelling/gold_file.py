@@ -14,7 +14,8 @@ from preflab.labelling.checks import FIELDS, checked_answer
 from preflab.labelling.errors import Invalid
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, Completion, Prompt
-from preflab.store.formats.fields import column, completion_text, imported, kind_of, prompt_of
+from preflab.store.formats.asked import completion_of, spans_of
+from preflab.store.formats.fields import column, imported, kind_of, prompt_of
 from preflab.store.formats.reading import BadRow, Row, numbered_rows, unit_of
 
 MODEL = "gold"
@@ -69,9 +70,11 @@ def read_gold(path: Path, options: CampaignOptions) -> Gold:
 
 
 def _task(row: Row, options: CampaignOptions, where: str) -> tuple[Prompt, list[Completion], Answer]:
-    prompt, texts = prompt_of(row, "prompt", where), column(row, "completions")
-    if not isinstance(texts, list) or not texts:
-        raise BadRow(f"the column 'completions' holds {kind_of(texts)}", "a list of texts")
-    found = [imported(prompt, completion_text(words, "completions"), MODEL, index) for index, words in enumerate(texts)]
+    values = column(row, "completions")
+    if not isinstance(values, list) or not values:
+        raise BadRow(f"the column 'completions' holds {kind_of(values)}", "a list of texts")
+    said = [completion_of(value, "completions") for value in values]
+    prompt = prompt_of(row, "prompt", where, chat=any(words.turns for words in said))
+    found = [imported(prompt, spans_of(words), MODEL, index) for index, words in enumerate(said)]
     given = {name: row[name] for name in FIELDS[options.way] if name in row}
     return prompt, found, checked_answer(options, len(found), given)

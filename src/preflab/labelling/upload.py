@@ -22,7 +22,8 @@ from preflab.labelling.errors import Invalid
 from preflab.labelling.gold_file import Gold, read_gold
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Completion, Prompt
-from preflab.store.formats.fields import completion_text, imported, kind_of, others, prompt_of, text
+from preflab.store.formats.asked import Words, completion_of, spans_of
+from preflab.store.formats.fields import imported, kind_of, others, prompt_of, text
 from preflab.store.formats.reading import BadRow, Numbered, Row, numbered_rows, unit_of
 
 Found = TypeVar("Found")
@@ -80,16 +81,16 @@ def groups_of_rows(
     for numbered in rows:
         where = f"{name}, {unit} {numbered.line}"
         try:
-            prompt, texts, models, columns = _parsed(numbered.row, where)
-            texts = [named(words) for words in texts]
+            prompt, said, models, columns = _parsed(numbered.row, where)
+            said = [words if words.turns else Words(named(words.text)) for words in said]
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; mend it") from None
         except PreflabError as error:
             raise Invalid(f"{where}: {error.found}", error.expected, "nothing was loaded; mend it") from None
         prompts.setdefault(prompt.id, prompt)
         known = completions.setdefault(prompt.id, {})
-        for words, model in zip(texts, models, strict=True):
-            completion = imported(prompt, words, model or PurePath(name).stem, len(known), columns)
+        for words, model in zip(said, models, strict=True):
+            completion = imported(prompt, spans_of(words), model or PurePath(name).stem, len(known), columns)
             known[completion.id] = completion
     _check(prompts, completions, name)
     groups = tuple(tuple(known) for known in completions.values())
@@ -112,35 +113,43 @@ def _from_file(name: str, data: bytes, read: Callable[[Path], Found]) -> Found:
             raise Invalid(error.found.replace(str(path), name), error.expected, error.do) from error
 
 
-def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[str], Sequence[str], Row]:
-    """Prompt, texts, models, and the columns that belong to the completion."""
+def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[Words], Sequence[str], Row]:
+    """Prompt, completions, models, and the columns that belong to the completion."""
     if isinstance(row, BadRow):
         raise row
     if "completion" in row:
         columns = others(row, "prompt", "completion", "model")
-        return prompt_of(row, "prompt", where), [text(row, "completion")], [str(row.get("model") or "")], columns
+        words = completion_of(row["completion"], "completion")
+        if not words.turns:
+            text(row, "completion")  # refuses a blank one
+        return _asked(row, where, [words]), [words], [str(row.get("model") or "")], columns
     if "completions" in row:
-        texts, models = _listed(row)
+        said, models = _listed(row)
         rest = others(row, "prompt", "completions", "models")
     elif numbered := sorted((int(m[1]), name) for name in row if (m := NUMBERED.fullmatch(name))):
-        texts = [str(row[name]) for _, name in numbered if str(row[name] or "").strip()]
-        models, rest = [""] * len(texts), others(row, "prompt", *(name for _, name in numbered))
+        said = [completion_of(row[name], name) for _, name in numbered if str(row[name] or "").strip()]
+        models, rest = [""] * len(said), others(row, "prompt", *(name for _, name in numbered))
     else:
         raise BadRow(
             f"only the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion"
         )
-    return prompt_of(row, "prompt", where, rest), texts, models, {}
+    return _asked(row, where, said, rest), said, models, {}
 
 
-def _listed(row: Row) -> tuple[list[str], Sequence[str]]:
+def _asked(row: Row, where: str, said: Sequence[Words], columns: Row | None = None) -> Prompt:
+    """The prompt; a text is one user's turn where a completion is turns."""
+    return prompt_of(row, "prompt", where, columns, chat=any(words.turns for words in said))
+
+
+def _listed(row: Row) -> tuple[list[Words], Sequence[str]]:
     """The column `completions`: a list, or (in CSV) a list written as JSON; `models` beside it names who wrote them."""
-    texts, models = _list(row, "completions"), row.get("models")
-    if models is None:
-        return [completion_text(each, "completions") for each in texts], [""] * len(texts)
+    said = [completion_of(each, "completions") for each in _list(row, "completions")]
+    if row.get("models") is None:
+        return said, [""] * len(said)
     names = _list(row, "models")
-    if len(names) != len(texts):
-        raise BadRow(f"{len(names)} models", f"one for each of the {len(texts)} completions")
-    return [completion_text(each, "completions") for each in texts], [str(each) for each in names]
+    if len(names) != len(said):
+        raise BadRow(f"{len(names)} models", f"one for each of the {len(said)} completions")
+    return said, [str(each) for each in names]
 
 
 def _list(row: Row, name: str) -> list[object]:

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from preflab.records import Completion, PairOutcome, Preference, Prompt, Span
-from preflab.store.formats.asked import Spans, asked, completion_of, spans_of
+from preflab.store.formats.asked import Spans, asked
 from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
 from preflab.store.formats.columns import column as column
 from preflab.store.formats.reading import BadRow, Row
@@ -24,25 +24,14 @@ def text(row: Row, name: str, *, empty: bool = False) -> str:
     return value
 
 
-def prompt_of(row: Row, name: str, source: str, columns: Row | None = None) -> Prompt:
+def prompt_of(row: Row, name: str, source: str, columns: Row | None = None, *, chat: bool = False) -> Prompt:
     """The prompt in a column: text, or a conversation whose last turn waits for the assistant.
 
-    The row's system turn and the template's columns belong to it, whatever `columns` says of them.
+    The row's system turn and the template's columns belong to it, whatever `columns` says of them. `chat` makes a text
+    one user's turn.
     """
     kept = {key: value for key, value in (columns or {}).items() if key not in (*SYSTEM, *OF_TEMPLATE)}
-    return asked(row, (name,)).prompt(source, kept)
-
-
-def completion_text(value: Any, name: str) -> str:
-    """A completion in a column: text, or a conversation of the assistant's one turn.
-
-    Raises:
-        BadRow: anything that a text cannot hold.
-    """
-    spans = spans_of(completion_of(value, name))
-    if len(spans) != 1 or spans[0].message is not None:
-        raise BadRow(f"calls of tools, thinking or several turns in {name!r}", "text, or one plain turn")
-    return spans[0].text
+    return asked(row, (name,)).prompt(source, kept, chat=chat)
 
 
 def others(row: Row, *names: str) -> Row:
