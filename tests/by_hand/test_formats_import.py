@@ -297,6 +297,36 @@ def test_the_prompt_inside_both_ends_where_a_word_ends(tmp_path: Path) -> None:
     assert problems(found) == [4, 5, 6, 7]
 
 
+def test_what_is_concluded_about_a_file_is_said(tmp_path: Path) -> None:
+    whole = {"prompt": "The sky", "chosen": "The sky is blue", "rejected": "The sky is green"}
+    found = read_file(jsonl(tmp_path, [whole]))
+    assert found.completions[0].text == "The sky is blue", "as it stands there"
+    (note,) = found.notes
+    assert note.startswith("both completions begin with the prompt")
+    found = read_file(jsonl(tmp_path, [whole]), rename={"prompt": "asked"})
+    assert (found.format, said(found)) == ("trl-implicit", [("The sky is", "trl", [" blue", " green"])])
+    other = {"prompt": "Grass is", "chosen": " green", "rejected": " blue"}
+    assert read_file(jsonl(tmp_path, [whole, other])).notes == []
+    rows: list[Row] = [{"prompt": "1+1?", "answer": "2"}, {"prompt": "1+1?", "answer": "two"}, {"prompt": "2?"}]
+    found = read_file(jsonl(tmp_path, [*rows, rows[2]]))
+    assert len(found.prompts) == 3
+    assert found.lines() == [
+        "columns used: prompt",
+        "kept with the records: answer",
+        "answers for reward functions, with each prompt: answer",
+        "1 prompt more than once, with other columns: each is a prompt of its own",
+        "1 row equal to an earlier one: line 4 (as line 3)",
+    ]
+
+
+def test_rows_of_one_id_and_other_content_are_refused(tmp_path: Path) -> None:
+    row = {"id": "7", "prompt": "a", "response1": "x", "response2": "y", "best.responses": ["response1"]}
+    found = read_file(jsonl(tmp_path, [row, row]))
+    assert (len(found.judgments), found.repeats) == (1, {2: 1})
+    with pytest.raises(PreflabError, match="line 2: the same id as line 1, and other content"):
+        read_file(jsonl(tmp_path, [row, row | {"response1": "z"}]))
+
+
 def test_labels_are_shares_of_thumbs(tmp_path: Path) -> None:
     rows = [
         {"prompt": "a", "completion": "x", "label": True},
