@@ -169,6 +169,11 @@ def test_rows_without_their_score_count_as_those_beside_them(tmp_path: Path) -> 
     assert found.format == "ratings"
     assert groups(found) == [{"prompt": "a", "ranks": {"b": 1}, "scores": {"score": {"b": 2.0}}}]
     assert found.left_out == {"completions without a score": 3}
+    given: dict[str, Any] = {"x": 1, "y": None, "z": ""}
+    labels: list[Row] = [{"prompt": "a", "completion": word, "label": label} for word, label in given.items()]
+    found = read_file(written(tmp_path, labels))
+    assert groups(found) == [{"prompt": "a", "ranks": {"x": 1}, "thumbs": {"x": 1.0}}]
+    assert found.left_out == {"completions without a label": 2}
 
 
 @pytest.mark.parametrize(

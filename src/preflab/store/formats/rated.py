@@ -23,6 +23,7 @@ from preflab.store.formats.columns import (
     RATED,
     answers,
     blank,
+    column,
     first,
     judging,
     number,
@@ -46,7 +47,7 @@ SCORE_LISTS = ("scores", "ratings", "rewards")
 MODEL_LISTS = ("models", "generation_models")
 UNMISTAKABLE = ("score", "rating", "reward")
 """Columns that hold a score or are wrong; of the other names, words may say something else."""
-UNRATED = "completions without a score"
+UNRATED, UNLABELLED = "completions without a score", "completions without a label"
 GOOD = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
@@ -62,8 +63,10 @@ class Verdict:
 
 def _unpaired(row: Row, source: str) -> Parsed:
     """Label of a completion, and its scores where there are any."""
-    name = first(row, LABELS) or LABELS[0]
-    value = read_as(row, name, LABELS[0]) if name in row else None
+    name = first(row, LABELS) or next((each for each in LABELS if each in row), LABELS[0])
+    value = read_as(row, name, LABELS[0]) if name in row else column(row, name)
+    if blank(value):
+        return Parsed((), left_out=(UNLABELLED,))
     up = GOOD.get(str(value).strip().lower())
     if up is None:
         scale = "; numbers on a scale are scores (--column label=score)" if number(value) is not None else ""
