@@ -22,7 +22,7 @@ from tiny_models import VOCABULARY, tiny_model
 INVARIANTS = {
     "the same twice", "padding amount", "padding side", "samples whatever shares the batch", "first ratio is 1",
     "first KL is 0", "chunked log-probabilities", "micro-batch split", "head saved and loaded", "adapter merged",
-    "limits crossed", "decoding",
+    "limits crossed", "decoding", "adapters",
 }  # fmt: skip
 
 

@@ -2,70 +2,118 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from preflab.errors import PreflabError, nearest
+from preflab.errors import PreflabError
+from preflab.models.adapter_targets import AdapterTargets
 from preflab.settings.learning import LoraSettings
 
 
-def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int) -> None:
+def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: AdapterTargets) -> None:
     """Inject one more LoRA adapter into a model, in place. B starts at zero, so nothing changes yet.
 
+    Args:
+        model: the base model, with or without other adapters.
+        name: of the adapter.
+        lora: rank and scale.
+        seed: seeds A.
+        targets: what carries it, see `find_targets`.
+
     Raises:
-        PreflabError: no linear layer has one of the target names.
+        PreflabError: another adapter of this model is on other weights of experts.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    targets = target_modules(model, lora.target_modules)
-    config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, fan_in_fan_out=_has_conv1d(model)
-    )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft warns that a second adapter shares the model, which is the purpose here.
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+    check_beside(model, targets)
+    settings = _settings(model, lora.rank, lora.alpha, targets)
+    learned = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    with torch.random.fork_rng(devices=[]), _quiet_peft():
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, model, name)
+        if targets.modules:
+            # Layers are named by the keys of a state: peft would take some names in a configuration for experts.
+            keys = {f"{module}.lora_A.weight": torch.empty(0) for module in targets.modules}
+            config = LoraConfig(target_modules=_by_name(targets), **settings)
+            inject_adapter_in_model(config, model, name, state_dict=keys)
+        if targets.parameters:
+            config = LoraConfig(target_modules=[], target_parameters=list(targets.parameters), **settings)
+            inject_adapter_in_model(config, model, name)
+    # peft takes a layer called as the adapter (`value`) for part of it, and would freeze other adapters there.
+    for parameter, had_gradient in learned:
+        parameter.requires_grad_(had_gradient)
+    for parameter in adapter_parameters(model, name).values():
+        parameter.requires_grad_(True)
 
 
-def target_modules(model: Any, wanted: str | tuple[str, ...]) -> list[str]:
-    """Full names of the linear layers that carry adapters; "all-linear" leaves out the language-model head."""
-    from peft.tuners.lora import LoraLayer
-    from transformers.pytorch_utils import Conv1D
+def check_beside(model: Any, targets: AdapterTargets) -> None:
+    """Adapters on experts wrap their weights in one order, so all adapters of a model must be on the same ones.
 
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    carriers = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D | LoraLayer)
-        and module is not head
-        and not any(part in ("base_layer", "lora_A", "lora_B") for part in name.split("."))
+    Raises:
+        PreflabError: another adapter is on other weights.
+    """
+    for config in getattr(model, "peft_config", {}).values():
+        others = set(config.target_parameters or ())
+        if others and targets.parameters and others != set(targets.parameters):
+            differing = sorted(others ^ set(targets.parameters))[0]
+            raise PreflabError(
+                f"two adapters of one base on different weights of experts (for example {differing})",
+                "the same weights of experts for all adapters that share a base",
+                "train them with the same lora.target_modules",
+            )
+
+
+def saved_config(model: Any, name: str, targets: AdapterTargets) -> dict[str, Any]:
+    """An adapter's configuration as in peft's own file, every layer and weight by its full name."""
+    from peft import LoraConfig
+
+    injected = model.peft_config[name]
+    weights = [*targets.parameters, *(f"{module}.weight" for module in targets.by_weight)]
+    settings = _settings(model, injected.r, injected.lora_alpha, targets)
+    config = LoraConfig(target_modules=_by_name(targets), target_parameters=weights or None, **settings).to_dict()
+    readable = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    return {key: getattr(value, "value", value) for key, value in readable.items()}
+
+
+def _by_name(targets: AdapterTargets) -> list[str]:
+    taken = set(targets.by_weight)
+    return [module for module in targets.modules if module not in taken]
+
+
+def _settings(model: Any, rank: int, alpha: float, targets: AdapterTargets) -> dict[str, Any]:
+    return {
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "rank_pattern": dict(targets.ranks),
+        "alpha_pattern": dict(targets.alphas),
+        "fan_in_fan_out": _has_conv1d(model),
     }
-    if wanted == "all-linear":
-        return list(carriers)
-    endings = (wanted,) if isinstance(wanted, str) else wanted
-    found = [name for name in carriers if name.split(".")[-1] in endings or name in endings]
-    if not found:
-        known = sorted({name.split(".")[-1] for name in carriers})
-        raise PreflabError(
-            f"lora.target_modules: no linear layer is called {', '.join(endings)}",
-            f"one of {', '.join(known)}" + (f" (near it: {near})" if (near := nearest(endings[0], known)) else ""),
-            'name layers of this model, or use "all-linear"',
-        )
-    return found
+
+
+@contextmanager
+def _quiet_peft() -> Iterator[None]:
+    """Without peft's warnings of what is meant here: several adapters, layers named by a state, ranks of experts."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        warnings.filterwarnings("ignore", message="While injecting the PEFT adapters")
+        warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys")
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+        yield
 
 
 def adapter_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    """The adapter's parameters under their names in the model, with the adapter's own name left out."""
-    middle = f".{name}."
-    return {
-        key.replace(middle, "."): parameter
-        for key, parameter in model.named_parameters()
-        if middle in key and ".lora_" in key
-    }
+    """The adapter's parameters under their names in the model, with the adapter's own name left out.
+
+    The name counts where peft puts it alone: layers of a model may be called `value` as well.
+    """
+    middle = re.compile(rf"(\.lora_[AB])\.{re.escape(name)}\.")
+    return {middle.sub(r"\1.", key): p for key, p in model.named_parameters() if middle.search(key)}
 
 
 def adapter_state(model: nn.Module, name: str) -> dict[str, Tensor]:

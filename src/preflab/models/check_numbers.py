@@ -22,7 +22,7 @@ from preflab.models.check import CheckRow
 from preflab.models.check_limits import Limits
 from preflab.models.facts import ModelFacts
 from preflab.models.logit_path import plain_statistics
-from preflab.models.merge import merged_language_model
+from preflab.models.merge import MERGED, merge_error, merged_language_model
 from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
@@ -84,7 +84,7 @@ def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Cal
     subject = _subject(model, tokenizer, facts, sampler_of)
     checks = (
         _limits_crossed, _decode_path, _repeatable, _padding_amount, _padding_side, _batch_composition, _first_ratio,
-        _first_kl, _chunked, _split, _saved_head, _merged,
+        _first_kl, _chunked, _split, _saved_head, _merged, _adapters,
     )  # fmt: skip
     return [check(subject) for check in checks]
 
@@ -165,8 +165,8 @@ def _padding_side(subject: Subject) -> CheckRow:
     model = subject.trunk.language_model("policy")
     positions = {"position_ids": places} if "position_ids" in inspect.signature(model.forward).parameters else {}
     with torch.no_grad(), subject.trunk.role("policy"):
-        left = model(input_ids=ids, attention_mask=real.long(), **positions).logits[:, -1]
-        plain = [model(input_ids=torch.tensor([row], device=device)).logits[0, -1] for row in rows]
+        left = model(input_ids=ids, attention_mask=real.long(), use_cache=False, **positions).logits[:, -1]
+        plain = [model(input_ids=torch.tensor([row], device=device), use_cache=False).logits[0, -1] for row in rows]
     measured = _largest(left.float().log_softmax(-1) - torch.stack(plain).float().log_softmax(-1))
     path = getattr(subject.sampler, "decode_path", "")
     if measured > subject.allowed.nats and path.endswith(UNPADDED):
@@ -262,15 +262,25 @@ def _saved_head(subject: Subject) -> CheckRow:
 
 @torch.no_grad()
 def _merged(subject: Subject) -> CheckRow:
-    """A changed adapter, merged into the weights and not."""
+    """A changed adapter, merged into the weights and not; the difference as a share of what the adapter changes."""
     trunk, ids = subject.trunk, subject.batch().input_ids
     _shake(trunk, "policy")
-    with trunk.role("policy"):
-        unmerged = trunk.language_model("policy")(input_ids=ids, use_cache=False).logits.float()
-    merged = merged_language_model(trunk, "policy")(input_ids=ids, use_cache=False).logits.float()
-    measured = _largest(merged - unmerged) / max(1.0, _largest(unmerged))
-    allowed = 1e-5 if trunk.model.dtype == torch.float32 else subject.allowed.share
-    return _row("adapter merged", measured, allowed, "of the largest logit", "export would change the model")
+    logits = {}
+    for role in ("policy", "reference"):
+        with trunk.role(role):
+            logits[role] = trunk.language_model(role)(input_ids=ids, use_cache=False).logits
+    merged = merged_language_model(trunk, "policy")(input_ids=ids, use_cache=False).logits
+    measured = merge_error(merged, logits["policy"], logits["reference"])
+    allowed = MERGED if trunk.model.dtype == torch.float32 else subject.allowed.share
+    return _row("adapter merged", measured, allowed, "of its effect", "export would change the model")
+
+
+def _adapters(subject: Subject) -> CheckRow:
+    """What carries an adapter with the default settings, and what does not."""
+    targets = subject.trunk.targets["policy"]
+    left_out = targets.describe_left_out()
+    measured = f"{len(targets.modules)} layers" + (f", {len(targets.parameters)} weights" if targets.parameters else "")
+    return CheckRow("adapters", True, measured, "any", f"none on {left_out}" if left_out else "")
 
 
 def _shake(trunk: Trunk, role: str) -> None:

@@ -17,6 +17,8 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_scale": (None, 1, 1.0),
     "logits_scaling": (None, 1, 1.0),
     "final_logit_softcapping": (None, 0, 0.0),
+    "logits_soft_cap": (None, 0, 0.0),
+    "output_logit_soft_cap": (None, 0, 0.0),
     "lm_head_multiplier": (None, 1, 1.0),
 }
 """Settings of model configurations that change logits after the head, with the values that do not."""
@@ -47,8 +49,50 @@ def why_not_chunked(model: Any) -> str | None:
 
 
 def decoder_of(model: Any) -> Any:
-    """The part of a causal model that gives hidden states."""
-    return model.get_decoder()
+    """The part of a causal model that turns tokens into last hidden states: the text model, without its head.
+
+    `get_decoder` of some classes gives the model itself, a text model with its head, or a layer of that name; the
+    headless model is then one of the parts.
+    """
+    found = model.get_decoder()
+    if _gives_states(found):
+        return found
+    inside = found if found is not model and hasattr(found, "get_output_embeddings") else model
+    return next((part for part in inside.children() if _gives_states(part)), found)
+
+
+def text_prefix(model: Any) -> str:
+    """The name of the text model inside a model that also sees or hears; "" where text is all it takes."""
+    if not getattr(model.config, "sub_configs", None) or model.config.get_text_config(decoder=True) is model.config:
+        return ""
+    decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
+    return next((name for name, module in model.named_modules() if module is decoder), "")
+
+
+def freeze_towers(model: Any) -> None:
+    """Take what is no part of the text model or its head out of training: text would give it no gradient."""
+    prefix = text_prefix(model)
+    head = model.get_output_embeddings() if prefix else None
+    parts = [model.get_submodule(prefix)] + ([] if head is None else [head])
+    inside = {id(parameter) for part in parts for parameter in part.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in inside:
+            parameter.requires_grad_(False)
+
+
+def state_width(model: Any) -> int:
+    """H: the width of last hidden states, asked of the model; a configuration's `hidden_size` may mean another one."""
+    ids = torch.arange(4, device=model.device)[None]
+    with torch.no_grad():
+        if model.get_output_embeddings() is None:
+            return int(model(input_ids=ids).last_hidden_state.shape[-1])
+        return int(decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state.shape[-1])
+
+
+def _gives_states(module: Any) -> bool:
+    """A model of transformers (or a part that takes tokens) without a head of its own."""
+    takes_tokens = hasattr(module, "get_input_embeddings") or hasattr(module, "embed_tokens")
+    return takes_tokens and (not hasattr(module, "get_output_embeddings") or module.get_output_embeddings() is None)
 
 
 def head_of(model: Any) -> Head:

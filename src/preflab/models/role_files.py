@@ -16,7 +16,7 @@ from torch import Tensor
 
 from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
-from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state
+from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state, saved_config
 from preflab.models.logit_path import decoder_of
 from preflab.models.merge import merged_language_model
 from preflab.models.trunk import Trunk
@@ -35,7 +35,7 @@ def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
     with new_folder(folder) as beside:
         if trunk.lora is not None:
             write_tensors(beside / "adapter_model.safetensors", adapter_state(trunk.model, role))
-            write_json(beside / "adapter_config.json", _peft_config(trunk, role))
+            write_json(beside / "adapter_config.json", saved_config(trunk.model, role, trunk.targets[role]))
         else:
             write_tensors(beside / "weights.safetensors", trunk.models[role].state_dict())
         if role in trunk.heads:
@@ -116,17 +116,12 @@ def _is_tied(module: Any, name: str, state: dict[str, Tensor]) -> bool:
     return any(known[other].data_ptr() == known[name].data_ptr() for other in state if other in known)
 
 
-def _peft_config(trunk: Trunk, role: str) -> dict[str, Any]:
-    config = trunk.model.peft_config[role].to_dict()
-    readable = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    return {key: getattr(value, "value", value) for key, value in readable.items()}
-
-
 def _card(trunk: Trunk, role: str, base: str) -> dict[str, Any]:
     return {
         "role": role,
         "base": base,
         "pooling": trunk.pooling,
         "lora": trunk.lora.model_dump() if trunk.lora else None,
+        "left_out": dict(trunk.targets[role].left_out) if trunk.lora else {},
         "hidden_size": trunk.model.config.get_text_config().hidden_size,
     }

@@ -19,10 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from preflab.errors import PreflabError
+from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
 from preflab.models.heads import ScalarHead
-from preflab.models.logit_path import decoder_of, head_of, plain_statistics, why_not_chunked
+from preflab.models.logit_path import (
+    decoder_of,
+    freeze_towers,
+    head_of,
+    plain_statistics,
+    state_width,
+    why_not_chunked,
+)
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
@@ -65,6 +73,7 @@ class Trunk(nn.Module):
         pooling: where the reward is read: last token, mean of all, or first.
         zero_value: whether the value head starts at zero.
         reference: the reference where it is not the base itself; None: the base with adapters off, or a copy.
+        targets: what carries the adapters, where a saved one says it; None: what `lora.target_modules` says.
     """
 
     def __init__(
@@ -78,6 +87,7 @@ class Trunk(nn.Module):
         pooling: Pooling = "last",
         zero_value: bool = True,
         reference: Any | None = None,
+        targets: AdapterTargets | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -90,6 +100,8 @@ class Trunk(nn.Module):
         switch_dropout_off(model)
         self.plain_because = why_not_chunked(model) if self.causal else None
         model.requires_grad_(lora is None)
+        if lora is None:
+            freeze_towers(model)
         self.models = nn.ModuleDict({"base": model} if lora else _copies(model, roles))
         if reference is not None:
             switch_dropout_off(reference)
@@ -101,11 +113,21 @@ class Trunk(nn.Module):
                 "%s: whole logits are computed, slower and larger: %s", type(model).__name__, self.plain_because
             )
         self.heads = nn.ModuleDict()
+        self.targets: dict[str, AdapterTargets] = {}
+        self._found: dict[LoraSettings, AdapterTargets] = {}
         self.switch = RoleSwitch(model)
         for number, role in enumerate(roles):
-            self.add_role(role, seed=seed + number, zero=zero_value and role == "value")
+            self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
 
-    def add_role(self, role: Role, *, lora: LoraSettings | None = None, seed: int = 0, zero: bool = False) -> None:
+    def add_role(
+        self,
+        role: Role,
+        *,
+        lora: LoraSettings | None = None,
+        seed: int = 0,
+        zero: bool = False,
+        targets: AdapterTargets | None = None,
+    ) -> None:
         """Give the trunk one more adapter and head; with full fine-tuning the copy was made at the start.
 
         Args:
@@ -113,17 +135,28 @@ class Trunk(nn.Module):
             lora: its adapter settings; None: the trunk's.
             seed: seeds adapter and head.
             zero: whether the head starts at zero.
+            targets: what carries its adapter, where a saved one says it; None: what its settings say.
         """
         if role == "reference":
             return
         if self.lora is not None:
-            add_adapter(self.model, role, lora or self.lora, seed)
+            lora = lora or self.lora
+            self.targets[role] = targets or self._find_targets(lora)
+            add_adapter(self.model, role, lora, seed, self.targets[role])
             self.switch.refresh()
         if role in HEADED:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                hidden_size = self.model.config.get_text_config().hidden_size
-                self.heads[role] = ScalarHead(hidden_size, zero=zero).to(self.device)
+                width = state_width(self.models[role] if self.lora is None else self.model)
+                self.heads[role] = ScalarHead(width, zero=zero).to(self.device)
+
+    def _find_targets(self, lora: LoraSettings) -> AdapterTargets:
+        """What carries an adapter with these settings; said once where something carries none."""
+        if lora not in self._found:
+            self._found[lora] = find_targets(self.model, lora)
+            if left_out := self._found[lora].describe_left_out():
+                logger.warning("%s: no adapter on %s", type(self.model).__name__, left_out)
+        return self._found[lora]
 
     def freeze(self, role: str) -> None:
         """A role that is asked but does not learn."""
@@ -221,9 +254,9 @@ class Trunk(nn.Module):
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
         return outputs
 
-    def pooled(self, batch: TokenBatch) -> Tensor:
+    def pooled(self, batch: TokenBatch, role: Role = "reward") -> Tensor:
         """(B, H) state from which the reward head reads: last real token, mean of the real ones, or first."""
-        hidden = self._hidden(batch, "reward")
+        hidden = self._hidden(batch, role)
         if self.pooling == "first":
             return hidden[:, 0]
         if self.pooling == "mean":

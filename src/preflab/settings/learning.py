@@ -15,7 +15,9 @@ class LoraSettings(Settings):
     rank: int = setting(16, "Rank of the adapters.", "choice: as Hugging Face peft's examples", ge=1)
     alpha: float = setting(32.0, "Scale of the adapters: alpha / rank multiplies them.", "choice: twice the rank", gt=0)
     target_modules: str | tuple[str, ...] = setting(
-        "all-linear", "Which linear layers carry an adapter.", "Dettmers et al. 2023, section 4: all layers"
+        "all-linear",
+        "What carries an adapter: names of layers or of experts' weights, or all-linear for every one that can.",
+        "Dettmers et al. 2023, section 4: all layers",
     )
 
 

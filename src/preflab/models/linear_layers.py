@@ -1,0 +1,146 @@
+"""The linear layers of a text model, and which of them an adapter cannot act on: found by asking the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from preflab.models.logit_path import text_prefix
+
+NUM_TOKENS = 12
+INJECTED = {"base_layer", "lora_A", "lora_B", "lora_dropout", "lora_embedding_A", "lora_embedding_B"}
+"""Parts of the names of what peft puts into a layer."""
+
+REFUSED = "peft refuses it: fused kernels read its weight"
+BYPASSED = "its weight is read without calling it"
+SHARED = "another layer has the same weight"
+NOT_LINEAR = "it is no linear map"
+NOT_REACHED = "text alone does not reach it"
+NOT_READ = "nothing reads what it gives"
+
+
+@dataclass(frozen=True)
+class LinearLayers:
+    """Linear layers of the text model by full name, without the language-model head."""
+
+    fitting: dict[str, nn.Module]
+    left_out: dict[str, str]
+    """Name → why an adapter cannot act on it."""
+    prefix: str
+    """Where the text model lies inside a model that also sees or hears; "" where it is all of it."""
+
+
+def find_linear_layers(model: Any) -> LinearLayers:
+    """Linear layers, judged by one short pass: called, linear, with a weight of their own, not refused by peft."""
+    prefix = text_prefix(model)
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    linear = {
+        name: module
+        for name, module in bare_modules(model, prefix)
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    }
+    left_out = dict.fromkeys(_with_shared_weight(model, linear), SHARED)
+    left_out |= {name: NOT_LINEAR for name, module in linear.items() if not _is_linear_map(module)}
+    left_out |= _not_called(model, linear)
+    if head is None:
+        left_out |= {name: NOT_READ for name in linear if "pooler" in name.split(".")}
+    left_out |= {name: REFUSED for name in linear if _refused_by_peft(model, name.split(".")[-1])}
+    fitting = {name: module for name, module in linear.items() if name not in left_out}
+    return LinearLayers(fitting, {name: left_out[name] for name in linear if name in left_out}, prefix)
+
+
+def bare_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Names and modules of a model as they were before adapters were put in, those under a prefix alone."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in model.named_modules():
+        inside = not prefix or name == prefix or name.startswith(f"{prefix}.")
+        if inside and INJECTED.isdisjoint(name.split(".")):
+            yield name, module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+
+
+def _with_shared_weight(model: nn.Module, linear: dict[str, nn.Module]) -> list[str]:
+    """Layers whose weight is that of another layer, too."""
+    owners: dict[int, int] = {}
+    for _, module in bare_modules(model):
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    return [name for name, module in linear.items() if owners[id(module.weight)] > 1]
+
+
+@torch.no_grad()
+def _is_linear_map(module: nn.Module) -> bool:
+    """True for `nn.Linear` itself; a class made from it is asked with numbers."""
+    if type(module).forward is nn.Linear.forward or not isinstance(module, nn.Linear):
+        return True
+    x = torch.linspace(-1.0, 1.0, 2 * module.in_features, dtype=module.weight.dtype, device=module.weight.device)
+    x = x.view(1, 2, module.in_features)
+    try:
+        found = module(x)
+    except (TypeError, ValueError, RuntimeError, IndexError):
+        return False
+    expected = nn.functional.linear(x, module.weight, module.bias)
+    same = isinstance(found, torch.Tensor) and found.shape == expected.shape
+    return same and torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
+
+
+def _not_called(model: Any, linear: dict[str, nn.Module]) -> dict[str, str]:
+    """Layers that a pass over text does not call, with the reason: bypassed where their weight matters all the same.
+
+    An expert in a list of its own may only not have been chosen by the router: it is not among them.
+    """
+    called: set[str] = set()
+    hooks = [
+        module.register_forward_hook(lambda module, args, output, name=name: called.add(name))
+        for name, module in linear.items()
+    ]
+    try:
+        with torch.no_grad():
+            _last_states(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    silent = [name for name in linear if name not in called and "experts" not in name.split(".")]
+    if not silent:
+        return {}
+    read = _weights_that_matter(model, [linear[name].weight for name in silent])
+    return {name: BYPASSED if matters else NOT_REACHED for name, matters in zip(silent, read, strict=True)}
+
+
+def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
+    """Which weights have a gradient in a pass over text."""
+    learned = [weight.requires_grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.requires_grad_(True)
+        total = _last_states(model).float().sum()
+        gradients = torch.autograd.grad(total, weights, allow_unused=True) if total.requires_grad else ()
+    finally:
+        for weight, had in zip(weights, learned, strict=True):
+            weight.requires_grad_(had)
+    return [gradient is not None for gradient in gradients] or [False] * len(weights)
+
+
+def _last_states(model: Any) -> torch.Tensor:
+    """Logits of a causal model, else last hidden states, of one row of tokens."""
+    num_rows = model.get_input_embeddings().weight.shape[0]
+    ids = torch.arange(3, 3 + NUM_TOKENS, device=model.device).remainder(num_rows)[None]
+    if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
+        return model(input_ids=ids, use_cache=False).logits
+    return model(input_ids=ids).last_hidden_state
+
+
+def _refused_by_peft(model: Any, leaf: str) -> bool:
+    from peft import LoraConfig
+    from peft.tuners.lora import LoraModel
+
+    try:
+        LoraModel._check_target_module_compatiblity(None, LoraConfig(), model, leaf)
+    except ValueError:
+        return True
+    return False

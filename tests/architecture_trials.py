@@ -1,0 +1,159 @@
+"""What is tried on a tiny model of an architecture: decoding and training against the plain forward, roles, exports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from architectures import NUM_TOKENS, build
+from preflab.models.adapters import adapter_parameters
+from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
+from preflab.models.tiny import build_tokenizer
+from preflab.models.trunk import Role, Trunk
+from preflab.sampling.engine import TransformersEngine
+from preflab.settings.learning import LoraSettings
+from preflab.settings.sampling import DecodingSettings
+from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.protocols import SampleRequest
+
+LORA = LoraSettings(rank=2, alpha=4.0)
+PROMPTS = ((7, 8, 9, 10, 11), (12, 13), (14, 15, 16), tuple(range(20, 45)))
+"""Prompts of mixed lengths; the last one crosses windows of 12 tokens and, with its completion, 32 positions."""
+NUM_NEW = 12
+
+
+def save(name: str, folder: Path) -> Path:
+    """The model of an architecture with a word-level tokenizer, as transformers saves them."""
+    model = build(name)
+    tokenizer = build_tokenizer([" ".join(f"word{i}" for i in range(NUM_TOKENS - 4))], context=128)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def load_trunk(folder: Path, roles: tuple[Role, ...], *, lora: LoraSettings | None = LORA, **other: Any) -> Trunk:
+    """A trunk on a saved model, its adapters and heads moved off their starts."""
+    model, tokenizer = load_causal_lm(folder, dtype="float32"), load_tokenizer(folder)
+    trunk = Trunk(model, tokenizer, lora=lora, roles=roles, zero_value=False, **other)
+    move(trunk)
+    return trunk
+
+
+def load_reward_trunk(folder: Path, *, causal: bool, lora: LoraSettings | None = LORA) -> Trunk:
+    """The same with the reward role alone, on a decoder or an encoder; the head has a bias, a gain and an offset."""
+    model = (load_causal_lm if causal else load_encoder)(folder, dtype="float32")
+    tokenizer = load_tokenizer(folder, writes=False)
+    trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling="last" if causal else "mean")
+    move(trunk)
+    with torch.no_grad():
+        trunk.head("reward").linear.bias.fill_(0.7)
+        trunk.head("reward").gain.fill_(2.5)
+        trunk.head("reward").offset.fill_(-1.25)
+    return trunk
+
+
+@torch.no_grad()
+def move(trunk: Trunk, spread: float = 0.05) -> None:
+    """As if trained: B of every adapter is no longer 0."""
+    random = torch.Generator().manual_seed(1)
+    if trunk.lora is None:
+        return
+    for role in trunk.learning_roles:
+        for name, parameter in adapter_parameters(trunk.model, role).items():
+            if ".lora_B." in name:
+                parameter.copy_(spread * torch.randn(parameter.shape, generator=random))
+
+
+def batch() -> TokenBatch:
+    """Rows of 7 and 3 tokens, right-padded."""
+    return collate([Sequence((5, 6, 7), (8, 9, 10, 11)), Sequence((12,), (13, 14))], 0)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Largest deviation from the plain forward of one row at a time, nats."""
+
+    sampler: float
+    trainer: float
+    path: str
+    """How the engine decodes."""
+
+
+@torch.no_grad()
+def measure_agreement(trunk: Trunk) -> Agreement:
+    """Log-probabilities of what the policy wrote: the sampler's and the trainer's against the plain forward's."""
+    policy = trunk.language_model("policy")
+    engine = TransformersEngine(
+        policy, pad_id=trunk.pad_id, stop_token_ids=(), tokenizer=trunk.tokenizer, role=lambda: trunk.role("policy")
+    )
+    requests = [SampleRequest(prompt, seed) for seed, prompt in enumerate(PROMPTS)]
+    written = engine.sample(requests, DecodingSettings(max_new_tokens=NUM_NEW))
+    rows = [Sequence(prompt, one.token_ids) for prompt, one in zip(PROMPTS, written, strict=True)]
+    trained = trunk(collate(rows, trunk.pad_id), ("policy",))["policy"].logps
+    plain = [plain_logps(trunk, row) for row in rows]
+    return Agreement(
+        max(largest(torch.tensor(one.logps) - logps) for one, logps in zip(written, plain, strict=True)),
+        max(largest(row[: len(logps)] - logps) for row, logps in zip(trained, plain, strict=True)),
+        decode_path(engine),
+    )
+
+
+def plain_logps(trunk: Trunk, row: Sequence) -> Tensor:
+    """(T,) of one row, from the model's own logits: no padding, no mask, no cache."""
+    ids = torch.tensor([row.prompt_ids + row.completion_ids])
+    with trunk.role("policy"):
+        logits = trunk.language_model("policy")(input_ids=ids, use_cache=False).logits[0].float()
+    num_ids = getattr(trunk, "num_ids", None) or logits.shape[-1]
+    logps = logits[len(row.prompt_ids) - 1 : -1, :num_ids].log_softmax(-1)
+    return logps.gather(-1, torch.tensor(row.completion_ids)[:, None])[:, 0]
+
+
+def decode_path(engine: Any) -> str:
+    """What the engine says of its way of decoding."""
+    path = getattr(engine, "decode_path", None)
+    return str(path() if callable(path) else path) if path is not None else type(engine._pass).__name__
+
+
+def largest(tensor: Tensor) -> float:
+    """max |x|."""
+    return tensor.detach().abs().max().item()
+
+
+def logits(trunk: Trunk, role: Role, ids: Tensor) -> Tensor:
+    """Of a role's language model, without gradient."""
+    with torch.no_grad(), trunk.role(role):
+        return trunk.language_model(role)(input_ids=ids, use_cache=False).logits.float()
+
+
+def losses_of_training(trunk: Trunk, num_steps: int = 2) -> list[float]:
+    """Mean loss on one batch of demonstrations before each of some steps of AdamW, and after the last."""
+    rows = batch()
+    optimiser = torch.optim.AdamW([p for _, p in trunk.parameters_of("policy")], lr=3e-3)
+    losses = []
+    for step in range(num_steps + 1):
+        loss = -trunk(rows, ("policy",))["policy"].logps.sum() / rows.completion_mask.sum()
+        losses.append(loss.item())
+        if step < num_steps:
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return losses
+
+
+def roles_loss(trunk: Trunk, roles: Rows[Role]) -> Tensor:
+    """A loss in which every role counts: policy, value and reward."""
+    said = trunk(batch(), tuple(roles))
+    parts = {"policy": lambda o: o.logps.sum(), "value": lambda o: o.values.square().sum()}
+    return sum(parts.get(role, lambda o: o.rewards.square().sum())(said[role]) for role in roles)
+
+
+def gradients(trunk: Trunk, loss: Tensor, role: str) -> dict[str, Tensor | None]:
+    """Of a role's weights by name."""
+    named = trunk.parameters_of(role)
+    found = torch.autograd.grad(loss, [p for _, p in named], allow_unused=True, retain_graph=True)
+    return {name: gradient for (name, _), gradient in zip(named, found, strict=True)}
