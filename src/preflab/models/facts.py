@@ -80,7 +80,7 @@ def context_length(config: Any) -> int | None:
 def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Tokens that end a completion: generation_config's, else the configuration's, and the tokenizer's end token."""
     generation = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = generation if generation is not None else model.config.get_text_config().eos_token_id
+    ids = generation if generation is not None else getattr(model.config.get_text_config(), "eos_token_id", None)
     ids = [] if ids is None else [ids] if isinstance(ids, int) else list(ids)
     return tuple(sorted({*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])}))
 

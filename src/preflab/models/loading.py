@@ -15,6 +15,8 @@ from transformers.utils import logging as transformers_logging
 
 from preflab.errors import PreflabError
 from preflab.files import read_json
+from preflab.models.causality import why_not_causal
+from preflab.models.kinds import EXPECTED, check_writes, opener_of
 from preflab.models.packages import resolve_package
 
 logger = logging.getLogger(__name__)
@@ -36,12 +38,14 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
         writes: completions will be written or learned with it, so it needs an end token.
 
     Raises:
-        PreflabError: nothing there, no tokenizer in it, or no end token.
+        PreflabError: nothing there, no tokenizer in it, no end token, or one of a model that cannot write.
     """
     from transformers import AutoTokenizer
 
     ref = resolve_package(ref)
     check_there(ref, *TOKENIZERS)
+    if writes and (Path(ref) / "config.json").is_file():
+        check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
     with _readable(ref, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
     if tokenizer.eos_token_id is None and writes:
@@ -52,14 +56,36 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
 
 
 def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
-    """A language model with its head, in eval mode.
+    """A language model with its head, in eval mode; of a model that also sees or hears, all of it.
 
     Raises:
-        PreflabError: nothing there, no or corrupted weights, not a causal language model, weights that do not fill it.
+        PreflabError: nothing there, no or corrupted weights, an encoder or encoder–decoder, weights that do not fill
+            it, or logits that depend on later tokens or on more than text.
     """
-    from transformers import AutoModelForCausalLM
+    import transformers
 
-    return _load(AutoModelForCausalLM, ref, dtype, "a causal language model")
+    ref = resolve_package(ref)
+    config = read_config(ref)
+    check_writes(ref, config)
+    model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a causal language model")
+    reason = why_not_causal(model)
+    if reason is not None:
+        raise PreflabError(f"{ref}: {config.model_type}: {reason}", EXPECTED, "choose another model")
+    return model
+
+
+def read_config(ref: Path | str) -> Any:
+    """The configuration of a model, without running code that ships with it.
+
+    Raises:
+        PreflabError: nothing there, a broken configuration, or one that transformers does not know.
+    """
+    from transformers import AutoConfig
+
+    ref = resolve_package(ref)
+    check_there(ref, "config.json")
+    with _readable(ref, "a model"), _quiet():
+        return AutoConfig.from_pretrained(str(ref), trust_remote_code=False)
 
 
 def load_encoder(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
@@ -179,6 +205,12 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, json.JSONDecodeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "trust_remote_code" in str(error):
+            raise PreflabError(
+                f"{ref}: its code ships with the model, and preflab runs no such code",
+                "an architecture that transformers itself has",
+                "choose a version of the model for transformers",
+            ) from error
         if Path(ref).is_dir():
             found, do = f"{ref}: cannot be loaded as {what} ({first_line})", "look at its config.json and its files"
         else:

@@ -16,8 +16,11 @@ import torch
 
 from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
+from preflab.models.adapter_targets import AdapterTargets, read_targets
+from preflab.models.bodies import make_body, name_body
 from preflab.models.facts import weights_hash
-from preflab.models.loading import check_there, load_causal_lm, load_encoder, load_tokenizer, torch_dtype
+from preflab.models.kinds import check_reads, kind_of, names_language_model
+from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config, torch_dtype
 from preflab.models.packages import resolve_package
 from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Pooling, Trunk
@@ -26,6 +29,7 @@ from preflab.settings.learning import LoraSettings
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.batches import collate, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
+from preflab.training.tensor_files import tensor_names
 
 CARD = "reward_model.json"
 
@@ -49,6 +53,8 @@ class RewardModelCard:
     format: int = 1
     stops: tuple[int, ...] = ()
     """Tokens that stop the sampler of the model it grew on; ends of turns are found with them."""
+    body: str = ""
+    """With full fine-tuning the class that the weights belong to, see `models.bodies`."""
 
     @classmethod
     def read(cls, folder: Path) -> RewardModelCard:
@@ -94,6 +100,7 @@ def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: st
         max_tokens=encoder.max_tokens,
         lora=trunk.lora.model_dump(mode="json") if trunk.lora else None,
         stops=encoder.stops,
+        body="" if trunk.lora else name_body(trunk.models["reward"]),
     )
     with new_folder(folder) as beside:
         save_role(trunk, "reward", beside, base=weights_hash if trunk.lora else "")
@@ -128,10 +135,13 @@ def load_reward_model(
     if trunk is None:
         model, tokenizer = load_base(card) if load_base else _load_base(folder, card, dtype)
         lora = LoraSettings(**card.lora) if card.lora else None
-        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=cast(Pooling, card.pooling))
+        targets = _saved_targets(folder, card, model)
+        pooling = cast(Pooling, card.pooling)
+        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=pooling, targets=targets)
     else:
         _check_base(folder, card, trunk_hash)
-        trunk.add_role("reward", lora=LoraSettings(**(card.lora or {})))
+        targets = _saved_targets(folder, card, trunk.model)
+        trunk.add_role("reward", lora=LoraSettings(**(card.lora or {})), targets=targets)
         trunk.pooling = cast(Pooling, card.pooling)
     load_role(trunk, "reward", folder, base=card.weights_hash if card.lora else "")
     trunk.freeze("reward")
@@ -144,30 +154,46 @@ def shares_base(folder: Path, trunk_hash: str) -> bool:
     return card.lora is not None and card.causal and card.weights_hash == trunk_hash
 
 
+def lies_beside(folder: Path, trunk: Trunk) -> bool:
+    """Whether the adapter of a reward model is on the same weights of experts as those of a trunk, or one on none.
+
+    Adapters on experts wrap their weights in one order, which all of a model must share.
+    """
+    targets = _saved_targets(folder, RewardModelCard.read(folder), trunk.model)
+    experts = set(targets.parameters) if targets else set()
+    others = [set(other.parameters) for other in trunk.targets.values() if other.parameters]
+    return not experts or all(experts == other for other in others)
+
+
+def _saved_targets(folder: Path, card: RewardModelCard, model: Any) -> AdapterTargets | None:
+    """What the saved adapter lies on; None with full fine-tuning."""
+    if card.lora is None:
+        return None
+    names = tensor_names(folder / "adapter_model.safetensors")
+    return read_targets(model, read_json(folder / "adapter_config.json"), names)
+
+
 def base_hash(ref: Path | str, model: Any) -> str:
     """The id of a base's weights: its folder's, or where it came from the Hub the loaded model's."""
     return weights_hash(ref if Path(ref).is_dir() else model)
 
 
 def is_decoder(ref: Path | str) -> bool:
-    """True for a language model (`…ForCausalLM`, `…LMHeadModel`), False for what can only be read: an encoder.
+    """True for a language model with its head, False for what can only be read, such as an encoder.
 
     Raises:
-        PreflabError: there is no configuration.
+        PreflabError: there is no configuration, or it is one of an encoder–decoder.
     """
-    from transformers import AutoConfig
-
-    check_there(ref, "config.json")
-    names = AutoConfig.from_pretrained(str(ref), trust_remote_code=False).architectures or []
-    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+    config = read_config(ref)
+    check_reads(ref, config)
+    return kind_of(config) == "decoder" and names_language_model(config)
 
 
 def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, Any]:
     """(model, tokenizer) that the saved role is loaded into; with full fine-tuning random until then."""
     if card.lora is None:
-        from transformers import AutoConfig, AutoModel
-
-        model = AutoModel.from_config(AutoConfig.from_pretrained(folder), dtype=torch_dtype(dtype))
+        weights = tensor_names(folder / "weights.safetensors")
+        model = make_body(card.body, read_config(folder), torch_dtype(dtype), weights)
         return model, load_tokenizer(folder, writes=False)
     beside = (folder / card.base).resolve()
     ref = resolve_package(beside if beside.is_dir() else card.base)

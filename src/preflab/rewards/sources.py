@@ -24,6 +24,7 @@ from preflab.rewards.score import (
     CARD,
     RewardModelCard,
     RewardModelScorer,
+    lies_beside,
     load_reward_model,
     same_tokenizer,
     shares_base,
@@ -159,6 +160,7 @@ def _reward_model(
         and trunk.lora is not None
         and "reward" not in trunk.heads
         and shares_base(folder, policy.trunk_hash)
+        and lies_beside(folder, trunk)
     )
     loaded, encoder = load_reward_model(
         folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""

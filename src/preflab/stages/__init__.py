@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import Protocol, cast
 
+from preflab.errors import PreflabError
 from preflab.recipe import Recipe
 from preflab.recipe.references import references
 from preflab.stages.base import StageContext, StageResult
@@ -69,7 +70,8 @@ def check_before(recipe: Recipe, name: str) -> None:
     """What a stage refuses of its settings, functions and files before anything has run.
 
     Raises:
-        PreflabError: a function that is not there or takes something else, or what its module's `check` finds.
+        PreflabError: a function that is not there or takes something else, a model of a kind that the stage cannot
+            use, or what its module's `check` finds.
     """
     functions = [word for refers, word, _ in references(recipe.stages[name]) if refers == "function"]
     if functions:
@@ -77,6 +79,33 @@ def check_before(recipe: Recipe, name: str) -> None:
 
         for word in functions:
             load_function(word)
+    _check_models(recipe, name)
     check = getattr(stage_module(recipe.kind(name)), "check", None)
     if check is not None:
         check(recipe, recipe.stages[name])
+
+
+def _check_models(recipe: Recipe, name: str) -> None:
+    """Models in folders are of a kind that the stage can use; ids on the Hub are looked at when they are loaded.
+
+    Raises:
+        PreflabError: an encoder or an encoder–decoder where text is to be written.
+    """
+    named = [(word, place) for refers, word, place in references(recipe.stages[name]) if refers == "model"]
+    folders = [(word, place) for word, place in named if word not in recipe.stages and _is_folder(recipe, word)]
+    if not folders:
+        return
+    from preflab.models.kinds import check_reads, check_writes
+    from preflab.models.loading import read_config
+
+    for word, place in folders:
+        ref = word if word.startswith("package:") else recipe.resolve(word)
+        carries_head = recipe.kind(name) in ("reward", "rating") and place == ("model",)
+        try:
+            (check_reads if carries_head else check_writes)(word, read_config(ref))
+        except PreflabError as error:
+            raise PreflabError(f"stage {name}: {error.found}", error.expected, error.do) from error
+
+
+def _is_folder(recipe: Recipe, word: str) -> bool:
+    return word.startswith("package:") or (recipe.resolve(word) / "config.json").is_file()

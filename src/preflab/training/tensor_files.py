@@ -47,6 +47,23 @@ def system_errors(path: Path) -> Iterator[None]:
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
 
+def tensor_names(path: Path) -> tuple[str, ...]:
+    """Names of the tensors in a safetensors file, without reading them.
+
+    Raises:
+        PreflabError: the file is missing or corrupted.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return tuple(opened.keys())
+    except (FileNotFoundError, SafetensorError) as error:
+        raise PreflabError(
+            f"{path}: {error}", "a whole safetensors file", "restore it, or run that stage again with --fresh"
+        ) from error
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Tensors of a safetensors file.
 

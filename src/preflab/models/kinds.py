@@ -1,0 +1,85 @@
+"""What kind of model a configuration describes, which class opens it, and why some kinds cannot write text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from preflab.errors import PreflabError
+
+Kind = Literal["decoder", "encoder", "encoder–decoder", "other"]
+
+OPENERS = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMultimodalLM")
+"""Classes that open language models, in order of preference. The later ones hold a text model beside a vision or audio
+tower; the whole model is opened, so that what is saved opens again as what it was."""
+
+REFUSED = {
+    "encoder": ("an encoder, in which each token sees those after it", "use an encoder as a reward model only"),
+    "encoder–decoder": ("an encoder–decoder, which preflab does not support yet", "choose a decoder"),
+    "other": ("no language model that transformers knows", "choose a decoder"),
+}
+EXPECTED = "a language model that writes from left to right, such as Llama, Qwen, Gemma, GPT-2 or Mamba"
+
+
+def kind_of(config: Any) -> Kind:
+    """What a configuration of transformers says the model is.
+
+    A model of a family of encoders (BERT, RoBERTa, …) is a decoder only where `is_decoder` or `causal` is set.
+    """
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    text_config = getattr(config, "text_config", None)
+    if any(getattr(part, "is_encoder_decoder", False) for part in (config, text_config)):
+        return "encoder–decoder"
+    can_be_encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING
+    if can_be_encoder and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
+        return "encoder"
+    return "decoder" if opener_of(config) else "encoder" if can_be_encoder else "other"
+
+
+def opener_of(config: Any) -> str | None:
+    """The name of the auto class that opens the language model a configuration describes; None: there is none.
+
+    The class that `architectures` names decides, then the order of `OPENERS`.
+    """
+    fitting = [opener for opener in OPENERS if _class_names(opener, config)]
+    named = set(config.architectures or ())
+    return next((opener for opener in fitting if named & _class_names(opener, config)), next(iter(fitting), None))
+
+
+def names_language_model(config: Any) -> bool:
+    """Whether the weights beside a configuration have a language-model head, as far as `architectures` says."""
+    named = set(config.architectures or ())
+    return not named or any(named & _class_names(opener, config) for opener in OPENERS)
+
+
+def check_writes(ref: Path | str, config: Any) -> None:
+    """Refuse what is no decoder as a model that writes.
+
+    Raises:
+        PreflabError: an encoder, an encoder–decoder, or no language model at all.
+    """
+    kind = kind_of(config)
+    if kind != "decoder":
+        what, do = REFUSED[kind]
+        raise PreflabError(f"{ref}: {config.model_type} is {what}", EXPECTED, do)
+
+
+def check_reads(ref: Path | str, config: Any) -> None:
+    """Refuse what cannot carry a reward head: an encoder–decoder has no one row of states.
+
+    Raises:
+        PreflabError: an encoder–decoder.
+    """
+    if kind_of(config) == "encoder–decoder":
+        what, do = REFUSED["encoder–decoder"]
+        raise PreflabError(f"{ref}: {config.model_type} is {what}", "a decoder or an encoder", f"{do} or an encoder")
+
+
+def _class_names(opener: str, config: Any) -> set[str]:
+    """Names of the classes that an auto class may open for a configuration."""
+    import transformers
+
+    auto = getattr(transformers, opener, None)  # the last one came with transformers 5.1
+    found = auto._model_mapping.get(type(config), ()) if auto else ()
+    return {each.__name__ for each in (found if isinstance(found, tuple | list) else (found,))}

@@ -1,0 +1,218 @@
+"""What cannot write is refused in one sentence before anything runs, by the command that was given it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from architecture_table import SEEING
+from architecture_trials import save
+from architectures import architecture, build
+from preflab.cli import run_command
+from preflab.errors import PreflabError
+from preflab.models.causality import why_not_causal
+from preflab.models.kinds import kind_of, opener_of
+from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config
+from preflab.models.logit_path import decoder_of, head_of, why_not_chunked
+from preflab.recipe import load_recipe
+from preflab.rewards.score import is_decoder
+from preflab.stages import check_before
+
+ENCODERS = ["albert", "bert", "bert, causal head", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
+            "modernbert", "mpnet", "roberta", "xlm-roberta"]  # fmt: skip
+ENCODER_DECODERS = ["bart", "fsmt", "marian", "mbart", "mt5", "pegasus", "switch_transformers", "t5", "umt5"]
+Captured = pytest.CaptureFixture[str]
+
+
+def saved(name: str, folder: Path) -> Path:
+    build(name).save_pretrained(folder)
+    return folder
+
+
+def refusal(folder: Path) -> PreflabError:
+    with pytest.raises(PreflabError) as error:
+        load_causal_lm(folder, dtype="float32")
+    assert error.value.expected.startswith("a language model")
+    assert error.value.do
+    return error.value
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoders_cannot_write_and_can_be_read(name: str, tmp_path: Path) -> None:
+    folder = saved(name, tmp_path)
+    assert "is an encoder, in which each token sees those after it" in refusal(folder).found
+    assert "reward model" in refusal(folder).do
+    assert not is_decoder(folder)
+    assert load_encoder(folder, dtype="float32")(torch.arange(5, 9)[None]).last_hidden_state.shape == (1, 4, 32)
+
+
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_encoder_decoders_are_not_supported(name: str, tmp_path: Path) -> None:
+    folder = saved(name, tmp_path)
+    assert "is an encoder–decoder, which preflab does not support yet" in refusal(folder).found
+    with pytest.raises(PreflabError, match="encoder–decoder"):
+        is_decoder(folder)
+
+
+@pytest.mark.parametrize("name", ["bert, decoder", "roberta, decoder", "bart, decoder"])
+def test_decoders_of_families_of_encoders_can_write(name: str, tmp_path: Path) -> None:
+    folder = saved(name, tmp_path)
+    assert why_not_causal(load_causal_lm(folder, dtype="float32")) is None
+    assert is_decoder(folder)
+
+
+@pytest.mark.parametrize("name", ["gemma3, both ways", "xlnet", "cpmant", "paligemma"])
+def test_what_sees_later_tokens_is_found_by_its_numbers(name: str, tmp_path: Path) -> None:
+    """Nothing in these configurations says so in a way that all models share."""
+    found = refusal(saved(name, tmp_path)).found
+    assert "logits change by" in found
+    assert "does not write from left to right" in found
+    # By hand: another last token, and the logits at the first ones.
+    model, ids = build(name), torch.arange(5, 13)[None]
+    other = ids.clone()
+    other[0, -1] = 99
+    with torch.no_grad():
+        change = model(input_ids=ids).logits[0, :7] - model(input_ids=other).logits[0, :7]
+    assert change.abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["blip-2", "idefics", "instructblip", "kosmos-2", "pix2struct"])
+def test_what_needs_an_image_is_no_text_model(name: str, tmp_path: Path) -> None:
+    found = refusal(saved(name, tmp_path)).found
+    assert "alone" in found or "encoder–decoder" in found
+
+
+@pytest.mark.parametrize("name", ["gemma3, seeing", "llava", "qwen2_5_vl", "qwen3_vl", "mllama", "qwen3_5, seeing"])
+def test_a_text_model_inside_one_that_sees_is_a_text_model(name: str, tmp_path: Path) -> None:
+    folder = saved(name, tmp_path)
+    model, ids = load_causal_lm(folder, dtype="float32"), torch.arange(5, 25)[None]
+    assert type(model) is type(build(name))  # all of it, so that it opens again as what it was
+    assert opener_of(read_config(folder)) in ("AutoModelForImageTextToText", "AutoModelForCausalLM")
+    assert is_decoder(folder)
+    assert why_not_chunked(model) is None
+    with torch.no_grad():
+        own = model(input_ids=ids).logits
+        states = decoder_of(model)(input_ids=ids).last_hidden_state
+        ours = torch.nn.functional.linear(states, head_of(model).weight, head_of(model).bias)
+    assert torch.allclose(ours, own, atol=1e-5)
+
+
+def test_every_kind_of_the_table_is_known() -> None:
+    from transformers import CONFIG_MAPPING
+
+    from architecture_table import DECODERS, MIXTURES, RECURRENT
+    from architectures import small_config
+
+    for name in [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]:
+        row = architecture(name)
+        kind = kind_of(small_config(CONFIG_MAPPING[row.model_type], row.changes))
+        assert kind == ("encoder–decoder" if name == "pix2struct" else "decoder"), name
+
+
+def test_a_folder_without_architectures_is_what_its_type_says(tmp_path: Path) -> None:
+    folder = saved("llama", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    del config["architectures"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert is_decoder(folder)
+    assert type(load_causal_lm(folder, dtype="float32")).__name__ == "LlamaForCausalLM"
+
+
+def test_code_that_ships_with_a_model_is_not_run(tmp_path: Path) -> None:
+    auto_map = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnModel"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto_map}))
+    (tmp_path / "configuration_own.py").write_text("raise SystemExit('run')")
+    with pytest.raises(PreflabError) as error:
+        load_causal_lm(tmp_path, dtype="float32")
+    assert "its code ships with the model, and preflab runs no such code" in error.value.found
+
+
+def test_a_type_that_transformers_does_not_know(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own"}))
+    with pytest.raises(PreflabError, match="own"):
+        load_causal_lm(tmp_path, dtype="float32")
+
+
+def test_an_encoder_is_refused_before_its_tokenizer_is_blamed(tmp_path: Path) -> None:
+    folder = save("bert", tmp_path)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["eos_token"] = None
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    with pytest.raises(PreflabError, match="is an encoder"):
+        load_tokenizer(folder)
+    assert load_tokenizer(folder, writes=False).eos_token is None
+
+
+def test_check_and_chat_refuse_in_a_sentence(tmp_path: Path, capsys: Captured) -> None:
+    for name, said in (("bert", "bert is an encoder"), ("t5", "t5 is an encoder–decoder"), ("kosmos-2", "text alone")):
+        folder = save(name, tmp_path / name)
+        for command in (("check", str(folder)), ("chat", str(folder), "--prompt", "word1")):
+            with pytest.raises(SystemExit) as leaving:
+                run_command(command)
+            assert leaving.value.code == 2
+            err = capsys.readouterr().err
+            assert said in err
+            assert "Traceback" not in err
+
+
+STAGES = {
+    "sft": "data: demos",
+    "sample": "prompts: prompts",
+    "best_of_n": "prompts: prompts, rewards: [{function: 'm:f'}]",
+    "ppo": "prompts: prompts, rewards: [{function: 'm:f'}]",
+    "grpo": "prompts: prompts, rewards: [{function: 'm:f'}]",
+    "online_dpo": "prompts: prompts, rewards: [{function: 'm:f'}]",
+    "dpo": "preferences: pairs",
+    "revise": "prompts: prompts, constitution: rules.yaml",
+}
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_stage_that_writes_refuses_an_encoder_before_anything_runs(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("preflab.rewards.functions.load_function", lambda word: word)
+    save("bert", tmp_path / "bert")
+    for name in ("prompts", "demos", "pairs"):
+        (tmp_path / f"{name}.jsonl").write_text("")
+    (tmp_path / "rules.yaml").write_text("")
+    data = "{prompts: {path: prompts.jsonl}, demos: {path: demos.jsonl}, pairs: {path: pairs.jsonl}}"
+    stage = f"{{kind: {kind}, model: ./bert, {STAGES[kind]}}}"
+    (tmp_path / "recipe.yaml").write_text(f"recipe: 1\ndata: {data}\nstages:\n  it: {stage}\n")
+    with pytest.raises(PreflabError) as error:
+        check_before(load_recipe(tmp_path / "recipe.yaml"), "it")
+    assert error.value.found == "stage it: ./bert: bert is an encoder, in which each token sees those after it"
+
+
+def test_nothing_has_run_when_a_later_stage_is_refused(tmp_path: Path, capsys: Captured) -> None:
+    save("bert", tmp_path / "bert")
+    (tmp_path / "text.jsonl").write_text('{"text": "a word"}\n')
+    (tmp_path / "demos.jsonl").write_text('{"prompt": "a", "completion": " word"}\n')
+    (tmp_path / "recipe.yaml").write_text(
+        "recipe: 1\ndata: {text: {path: text.jsonl}, demos: {path: demos.jsonl}}\nstages:\n"
+        "  tiny: {kind: tiny, text: text, num_steps: 1}\n  sft: {kind: sft, model: ./bert, data: demos}\n"
+    )
+    with pytest.raises(SystemExit):
+        run_command(("run", str(tmp_path / "recipe.yaml")))
+    assert "stage sft: ./bert: bert is an encoder" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").glob("tiny-*"))
+
+
+def test_a_reward_stage_takes_an_encoder_and_no_encoder_decoder(tmp_path: Path) -> None:
+    for name in ("bert", "t5"):
+        save(name, tmp_path / name)
+    (tmp_path / "pairs.jsonl").write_text("")
+    for name in ("bert", "t5"):
+        stage = f"{{kind: reward, model: ./{name}, preferences: pairs}}"
+        (tmp_path / "recipe.yaml").write_text(
+            f"recipe: 1\ndata: {{pairs: {{path: pairs.jsonl}}}}\nstages:\n  rm: {stage}\n"
+        )
+        recipe = load_recipe(tmp_path / "recipe.yaml")
+        if name == "bert":
+            check_before(recipe, "rm")
+        else:
+            with pytest.raises(PreflabError, match="stage rm: ./t5: t5 is an encoder–decoder"):
+                check_before(recipe, "rm")
