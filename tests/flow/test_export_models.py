@@ -42,6 +42,7 @@ def tokenizer(**changes: str) -> PreTrainedTokenizerFast:
 
 def shaken(trunk: Trunk) -> Trunk:
     """As if it had been trained: B is no longer 0, the head has a bias, a gain and an offset."""
+    torch.manual_seed(0)
     with torch.no_grad():
         for role in trunk.learning_roles:
             for _, parameter in trunk.parameters_of(role):
@@ -78,10 +79,11 @@ def test_a_merged_policy_is_the_unmerged_one(kind: str, tmp_path: Path, request:
     with torch.no_grad():
         found = opened(input_ids=IDS).logits
         untrained = load_causal_lm(base, dtype="float32")(input_ids=IDS).logits
-    scale = max(1.0, expected.abs().max().item())
-    assert (found - expected).abs().max() <= 1e-5 * scale
-    assert (untrained - expected).abs().max() > 0.01 * scale
-    assert difference <= 1e-5 * scale
+    # In float64 merged and unmerged are the same; in float32 rounding is a small share of what the adapter changes.
+    effect = (untrained - expected).abs().max().item()
+    assert effect > 0.1
+    assert (found - expected).abs().max() <= 1e-4 * effect
+    assert difference <= 1e-4 * effect
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("word1 word2").input_ids
     assert not list((tmp_path / "out").glob("adapter*"))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

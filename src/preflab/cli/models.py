@@ -63,28 +63,30 @@ def export_model(
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise PreflabError(f"{folder}: there is something already", "a new or empty folder", "name another")
         place = Path(model_place(model, recipe, set_ or [], workspace))
-        opener, difference = _export(place, folder, base)
+        difference = _export(place, folder, base)
         speaker.say(f"largest difference from what it was made of: {difference:.1e}")
-        opened = f"transformers.{opener}.from_pretrained({str(folder)!r})"
+        opener = _opener(folder)
+        brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
+        opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
         speaker.last(folder, f"open it with {opened}", opener=opener, difference=difference)
 
 
-def _export(place: Path, folder: Path, base: str | None) -> tuple[str, float]:
-    """Writes the folder; which class of transformers opens it, and the largest difference."""
+def _export(place: Path, folder: Path, base: str | None) -> float:
+    """Writes the folder; returns the largest difference from what it was made of."""
     from preflab.files import new_folder, read_json
 
     if (place / "reward_model.json").is_file():
         from preflab.models.export import export_reward
         from preflab.rewards.score import load_reward_model
 
-        return "AutoModelForSequenceClassification", export_reward(load_reward_model(place)[0], folder)
+        return export_reward(load_reward_model(place)[0], folder)
     if (place / "adapter_config.json").is_file():
         from preflab.models.export import export_policy
 
         named = base or read_json(place / "adapter_config.json").get("base_model_name_or_path")
         if not named:
             raise PreflabError(f"{place}: an adapter that does not say of which model", "its base", "add --base MODEL")
-        return "AutoModelForCausalLM", export_policy(named, place, folder)
+        return export_policy(named, place, folder)
     if not (place / "config.json").is_file():
         raise PreflabError(
             f"{place}: no model in it",
@@ -93,7 +95,18 @@ def _export(place: Path, folder: Path, base: str | None) -> tuple[str, float]:
         )
     with new_folder(folder) as beside:
         shutil.copytree(place, beside, dirs_exist_ok=True)
-    return "AutoModelForCausalLM", 0.0
+    return 0.0
+
+
+def _opener(folder: Path) -> str:
+    """The class of transformers that opens an exported folder as what it is."""
+    from preflab.models.kinds import opener_of
+    from preflab.models.loading import read_config
+
+    config = read_config(folder)
+    if any(name.endswith("Classification") or name == "PooledClassifier" for name in config.architectures or ()):
+        return "AutoModelForSequenceClassification"
+    return opener_of(config) or "AutoModel"
 
 
 def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | None) -> Path | str:

@@ -1,9 +1,12 @@
-"""A reward model on an encoder that pools as it was trained to; this file goes with an exported folder.
+"""A reward model whose architecture has no classifier that scores as it was trained; this file goes with its folder.
 
 AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
 """
 
 from __future__ import annotations
+
+import copy
+import importlib
 
 import torch
 from torch import nn
@@ -12,17 +15,25 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class PooledClassifier(PreTrainedModel):
-    """logits (B, 1) = score(mean of the real tokens' last hidden states, or the first token's)."""
+    """logits (B, 1) = score(last hidden state of the last or first real token, or the mean of all real ones)."""
 
     config_class = PreTrainedConfig
     base_model_prefix = "encoder"
     _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True  # what the encoder itself supports counts
 
     def __init__(self, config: PreTrainedConfig) -> None:
+        body_config = copy.deepcopy(config)
+        # How attention and experts are computed is the body's matter: this class has none of either.
+        config._attn_implementation_internal = config._experts_implementation_internal = None
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config)
-        self.score = nn.Linear(config.hidden_size, 1)
+        self.encoder = _make_body(body_config)
+        self.score = nn.Linear(getattr(config, "preflab_reward_width", None) or config.hidden_size, 1)
         self.post_init()
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False: buffers that bodies of transformers compute themselves are then computed on opening, too."""
+        return False
 
     def forward(
         self,
@@ -32,12 +43,36 @@ class PooledClassifier(PreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Scores of (B, L) tokens; attention_mask is 1 for real tokens and 0 for padding on either side."""
         if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
+            attention_mask = input_ids != self.config.pad_token_id
+        attention_mask = attention_mask.long()
         arguments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        if self.config.preflab_reward_pooling == "last":
+            return SequenceClassifierOutput(logits=self.score(self._last_states(input_ids, attention_mask)))
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **arguments).last_hidden_state
         if self.config.preflab_reward_pooling == "first":
-            pooled = hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.long().argmax(1)]
+            pooled = hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.argmax(1)]
         else:
             real = attention_mask.bool()[:, :, None]
             pooled = torch.where(real, hidden, 0.0).sum(1) / real.sum(1)
         return SequenceClassifierOutput(logits=self.score(pooled))
+
+    def _last_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(B, H) states of a decoder at the last real tokens.
+
+        Rows begin with their first real token here, whichever side was padded: then padding comes after everything
+        that is read, and neither positions nor recurrent states see it.
+        """
+        columns = torch.arange(input_ids.shape[1], device=input_ids.device)
+        places = (columns + attention_mask.argmax(1)[:, None]) % input_ids.shape[1]
+        hidden = self.encoder(input_ids=input_ids.gather(1, places), use_cache=False).last_hidden_state
+        return hidden[torch.arange(len(hidden), device=hidden.device), attention_mask.sum(1) - 1]
+
+
+def _make_body(config: PreTrainedConfig) -> nn.Module:
+    """The model without a head, random: the class of transformers that the configuration names, or its base model."""
+    module, _, name = getattr(config, "preflab_reward_body", "").partition(":")
+    if not module:
+        return AutoModel.from_config(config)
+    if module.partition(".")[0] != "transformers":
+        raise ValueError(f"preflab_reward_body is {module}:{name}; only classes of transformers are made")
+    return getattr(importlib.import_module(module), name)(config)
