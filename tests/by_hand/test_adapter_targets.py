@@ -169,4 +169,12 @@ def test_an_encoders_pooler_carries_no_adapter() -> None:
         *(f"attention.self.{name}" for name in ("query", "key", "value")),
         *(f"{name}.dense" for name in ("attention.output", "intermediate", "output")),
     }
-    assert dict(targets.left_out) == {"pooler.dense": "nothing reads what it gives"}
+    assert dict(targets.left_out) == {"pooler.dense": "no gradient reaches it"}
+
+
+def test_layers_that_only_choose_carry_no_adapter() -> None:
+    """The indexer of sparse attention ranks earlier tokens, and a rank has no gradient."""
+    targets = find_targets(build("deepseek_v32"), LoraSettings())
+    indexer = {name: reason for name, reason in targets.left_out.items() if "indexer" in name}
+    assert inside_blocks(indexer) == {f"self_attn.indexer.{name}" for name in ("wq_b", "wk", "weights_proj")}
+    assert set(indexer.values()) == {"no gradient reaches it"}

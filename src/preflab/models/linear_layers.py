@@ -12,7 +12,10 @@ from transformers.pytorch_utils import Conv1D
 
 from preflab.models.logit_path import text_prefix
 
-NUM_TOKENS = 12
+SHORT, LONG = 12, 384
+"""Tokens of a pass that asks which layers matter. What seems not to matter is asked again with the longer one: some
+layers only have a part in what lies further back."""
+
 INJECTED = {"base_layer", "lora_A", "lora_B", "lora_dropout", "lora_embedding_A", "lora_embedding_B"}
 """Parts of the names of what peft puts into a layer."""
 
@@ -21,7 +24,7 @@ BYPASSED = "its weight is read without calling it"
 SHARED = "another layer has the same weight"
 NOT_LINEAR = "it is no linear map"
 NOT_REACHED = "text alone does not reach it"
-NOT_READ = "nothing reads what it gives"
+NO_GRADIENT = "no gradient reaches it"
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,7 @@ def find_linear_layers(model: Any) -> LinearLayers:
     }
     left_out = dict.fromkeys(_with_shared_weight(model, linear), SHARED)
     left_out |= {name: NOT_LINEAR for name, module in linear.items() if not _is_linear_map(module)}
-    left_out |= _not_called(model, linear)
-    if head is None:
-        left_out |= {name: NOT_READ for name in linear if "pooler" in name.split(".")}
+    left_out |= _without_effect(model, {name: module for name, module in linear.items() if name not in left_out})
     left_out |= {name: REFUSED for name in linear if _refused_by_peft(model, name.split(".")[-1])}
     fitting = {name: module for name, module in linear.items() if name not in left_out}
     return LinearLayers(fitting, {name: left_out[name] for name in linear if name in left_out}, prefix)
@@ -64,7 +65,7 @@ def bare_modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.M
             yield name, module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
 
 
-def _with_shared_weight(model: nn.Module, linear: dict[str, nn.Module]) -> list[str]:
+def _with_shared_weight(model: nn.Module, linear: dict[str, Any]) -> list[str]:
     """Layers whose weight is that of another layer, too."""
     owners: dict[int, int] = {}
     for _, module in bare_modules(model):
@@ -89,36 +90,57 @@ def _is_linear_map(module: nn.Module) -> bool:
     return same and torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
 
 
-def _not_called(model: Any, linear: dict[str, nn.Module]) -> dict[str, str]:
-    """Layers that a pass over text does not call, with the reason: bypassed where their weight matters all the same.
+def _without_effect(model: Any, linear: dict[str, Any]) -> dict[str, str]:
+    """Layers whose adapter would not learn from text, with the reason.
 
     An expert in a list of its own may only not have been chosen by the router: it is not among them.
     """
+    reached, called = _ask_for_gradients(model, linear, SHORT)
+    silent = [name for name in linear if name not in reached and "experts" not in name.split(".")]
+    if silent:
+        reached, more = _ask_for_gradients(model, {name: linear[name] for name in silent}, LONG)
+        silent, called = [name for name in silent if name not in reached], called | more
+    uncalled = [name for name in silent if name not in called]
+    bypassed = _weights_that_matter(model, [linear[name].weight for name in uncalled])
+    reasons = dict.fromkeys(silent, NO_GRADIENT)
+    return reasons | {name: BYPASSED if read else NOT_REACHED for name, read in zip(uncalled, bypassed, strict=True)}
+
+
+def _ask_for_gradients(model: Any, linear: dict[str, Any], num_tokens: int) -> tuple[set[str], set[str]]:
+    """Names of layers to whose output a gradient comes back, and of those that are called at all.
+
+    A zero that has a gradient is added to each output; weights need none.
+    """
+    zeros = {name: module.weight.new_zeros((), requires_grad=True) for name, module in linear.items()}
     called: set[str] = set()
-    hooks = [
-        module.register_forward_hook(lambda module, args, output, name=name: called.add(name))
-        for name, module in linear.items()
-    ]
+
+    def hook_of(name: str) -> Any:
+        def add_zero(module: nn.Module, args: Any, output: torch.Tensor) -> torch.Tensor:
+            called.add(name)
+            return output + zeros[name].to(output.dtype)
+
+        return add_zero
+
+    hooks = [module.register_forward_hook(hook_of(name)) for name, module in linear.items()]
     try:
-        with torch.no_grad():
-            _last_states(model)
+        total = _last_states(model, num_tokens).float().sum()
+        wanted = list(zeros.values())
+        found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
     finally:
         for hook in hooks:
             hook.remove()
-    silent = [name for name in linear if name not in called and "experts" not in name.split(".")]
-    if not silent:
-        return {}
-    read = _weights_that_matter(model, [linear[name].weight for name in silent])
-    return {name: BYPASSED if matters else NOT_REACHED for name, matters in zip(silent, read, strict=True)}
+    return {name for name, gradient in zip(zeros, found, strict=True) if gradient is not None}, called
 
 
 def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
     """Which weights have a gradient in a pass over text."""
+    if not weights:
+        return []
     learned = [weight.requires_grad for weight in weights]
     try:
         for weight in weights:
             weight.requires_grad_(True)
-        total = _last_states(model).float().sum()
+        total = _last_states(model, SHORT).float().sum()
         gradients = torch.autograd.grad(total, weights, allow_unused=True) if total.requires_grad else ()
     finally:
         for weight, had in zip(weights, learned, strict=True):
@@ -126,10 +148,12 @@ def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
     return [gradient is not None for gradient in gradients] or [False] * len(weights)
 
 
-def _last_states(model: Any) -> torch.Tensor:
-    """Logits of a causal model, else last hidden states, of one row of tokens."""
+def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
+    """Logits of a causal model, else last hidden states, of one row of tokens, within its context."""
     num_rows = model.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(3, 3 + NUM_TOKENS, device=model.device).remainder(num_rows)[None]
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or num_tokens
+    # Two positions less: RoBERTa's begin behind the padding's.
+    ids = torch.arange(3, 3 + min(num_tokens, context - 2), device=model.device).remainder(num_rows)[None]
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
         return model(input_ids=ids, use_cache=False).logits
     return model(input_ids=ids).last_hidden_state
