@@ -189,3 +189,17 @@ def test_ids_beyond_the_tokenizers_are_left_alone() -> None:
     tokens = build_tokenizer([" ".join(f"word{i}" for i in range(56))], context=64)
     rows = check_numbers(model, tokens, model_facts(model, tokens), TransformersEngine)
     assert failing(rows) == set()
+
+
+def test_a_model_that_cannot_be_asked_is_told_in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("no such kernel\nand more")
+
+    model, tokens = tiny_model("llama"), tokenizer()
+    facts = model_facts(model, tokens)
+    monkeypatch.setattr("preflab.models.check_numbers.merged_language_model", fails)
+    [row] = [row for row in check_numbers(model, tokens, facts, TransformersEngine) if not row.holds]
+    assert (row.name, row.measured, row.advice) == ("merged", "RuntimeError", "the model raises: no such kernel")
+    monkeypatch.setattr(TransformersEngine, "sample", fails)
+    [row] = check_numbers(model, tokens, facts, TransformersEngine)
+    assert (row.name, row.holds) == ("writing with an adapter", False)

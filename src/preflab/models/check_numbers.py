@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from preflab.models.adapters import adapter_parameters
+from preflab.models.causality import UNFIT, first_line
 from preflab.models.check import CheckRow
 from preflab.models.check_limits import Limits
 from preflab.models.facts import ModelFacts
@@ -80,13 +81,27 @@ class Subject:
 
 
 def check_numbers(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> list[CheckRow]:
-    """Every invariant, one row each."""
-    subject = _subject(model, tokenizer, facts, sampler_of)
+    """Every invariant, one row each; one that the model cannot be asked for does not hold, and says why."""
+    try:
+        subject = _subject(model, tokenizer, facts, sampler_of)
+    except UNFIT as error:
+        return [_failed("writing with an adapter", error)]
     checks = (
         _limits_crossed, _decode_path, _repeatable, _padding_amount, _padding_side, _batch_composition, _first_ratio,
         _first_kl, _chunked, _split, _saved_head, _merged, _adapters,
     )  # fmt: skip
-    return [check(subject) for check in checks]
+    return [_ask(check, subject) for check in checks]
+
+
+def _ask(check: Callable[[Subject], CheckRow], subject: Subject) -> CheckRow:
+    try:
+        return check(subject)
+    except UNFIT as error:
+        return _failed(check.__name__.strip("_").replace("_", " "), error)
+
+
+def _failed(name: str, error: BaseException) -> CheckRow:
+    return CheckRow(name, False, type(error).__name__, "no error", f"the model raises: {first_line(error)}")
 
 
 def _subject(model: Any, tokenizer: Any, facts: ModelFacts, sampler_of: Callable[..., Any]) -> Subject:
@@ -262,7 +277,10 @@ def _saved_head(subject: Subject) -> CheckRow:
 
 @torch.no_grad()
 def _merged(subject: Subject) -> CheckRow:
-    """A changed adapter, merged into the weights and not; the difference as a share of what the adapter changes."""
+    """A changed adapter, merged into the weights and not: the difference as a share of what the adapter changes.
+
+    Below float32 rounding alone may be a tenth of that, so the share is of the largest logit there.
+    """
     trunk, ids = subject.trunk, subject.batch().input_ids
     _shake(trunk, "policy")
     logits = {}
@@ -270,9 +288,11 @@ def _merged(subject: Subject) -> CheckRow:
         with trunk.role(role):
             logits[role] = trunk.language_model(role)(input_ids=ids, use_cache=False).logits
     merged = merged_language_model(trunk, "policy")(input_ids=ids, use_cache=False).logits
-    measured = merge_error(merged, logits["policy"], logits["reference"])
-    allowed = MERGED if trunk.model.dtype == torch.float32 else subject.allowed.share
-    return _row("adapter merged", measured, allowed, "of its effect", "export would change the model")
+    exact = trunk.model.dtype == torch.float32
+    base = logits["reference"] if exact else torch.zeros_like(merged)
+    measured, allowed = merge_error(merged, logits["policy"], base), MERGED if exact else subject.allowed.share
+    unit = "of its effect" if exact else "of the largest logit"
+    return _row("adapter merged", measured, allowed, unit, "export would change the model")
 
 
 def _adapters(subject: Subject) -> CheckRow:
