@@ -1,0 +1,35 @@
+"""Every architecture passes `preflab check`, decodes and trains as its own plain forward says, and learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from architecture_table import DECODERS, MIXTURES, RECURRENT, SEEING
+from architecture_trials import load_trunk, losses_of_training, measure_agreement, save
+from preflab.errors import PreflabError
+from preflab.models.check import check_model
+from preflab.models.loading import load_causal_lm
+from preflab.sampling.engine import TransformersEngine
+
+QUICK = ["llama, tied", "qwen3_moe", "mamba", "gemma3, seeing"]
+ALL = [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]
+EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in QUICK)]
+NO_TEXT_MODELS = {"blip", "blip-2", "cpmant", "idefics", "instructblip", "kosmos-2", "paligemma", "pix2struct"}
+"""What is refused: prefix models, and models that cannot be asked without an image."""
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_an_architecture_is_checked_decoded_and_trained(name: str, tmp_path: Path) -> None:
+    folder = save(name, tmp_path)
+    if name in NO_TEXT_MODELS:
+        with pytest.raises(PreflabError):
+            load_causal_lm(folder, dtype="float32")
+        return
+    rows = check_model(folder, TransformersEngine)
+    assert [(row.name, row.measured, row.advice) for row in rows if not row.holds] == []
+    found = measure_agreement(load_trunk(folder, ("policy",)))
+    assert max(found.sampler, found.trainer) <= 1e-5, found
+    losses = losses_of_training(load_trunk(folder, ("policy",)))
+    assert losses[-1] < losses[0]
