@@ -37,5 +37,6 @@ def tiny_model(kind: str, **changes: Any) -> Any:
     """A random model of a kind that transformers knows, in eval mode, the same for the same seed of torch."""
     sizes = SIZES.get(kind) or SIZES["llama"] | LIKE_LLAMA[kind]
     special = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = AutoConfig.for_model(kind, vocab_size=VOCABULARY, initializer_range=0.3, **special, **sizes, **changes)
+    sizes = {**sizes, **changes}
+    config = AutoConfig.for_model(kind, vocab_size=VOCABULARY, initializer_range=0.3, **special, **sizes)
     return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()

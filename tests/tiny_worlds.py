@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from preflab.models.precision import weights_dtype
 from preflab.models.trunk import Role, Trunk
 from preflab.policy.ppo import PpoRun
 from preflab.records import Prompt
@@ -52,12 +53,14 @@ def tiny_trunk(
     vocab_size: int = 4,
     seed: int = 0,
     sharpen: float = 8.0,
+    precision: str = "float32",
 ) -> Trunk:
     """A trunk on a tiny Llama whose distribution is clearly not uniform."""
     model = tiny_llama(vocab_size, seed=seed)
     with torch.no_grad():
         model.lm_head.weight.mul_(sharpen)
-    return Trunk(model, SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed)
+    model.to(weights_dtype(precision, learns=lora is None))
+    return Trunk(model, SimpleNamespace(pad_token_id=0), lora=lora, roles=roles, seed=seed, compute=precision)
 
 
 def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequence]:

@@ -8,6 +8,7 @@ New judgments never make a finished stage stale; `fresh` or the next round takes
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import sys
@@ -22,13 +23,15 @@ from preflab.errors import PreflabError, nearest
 from preflab.files import write_text
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module
-from preflab.stages.base import StageContext, StageResult
+from preflab.stages.base import StageContext, StageResult, computed_precision
 from preflab.stages.plan import Step, before, output, plan, state_of
 from preflab.stages.processes import Processes
 from preflab.stages.runs import FreshCounts, locked, now, read_manifest, versions, write_manifest
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ def run(
         processes.agree()  # all have planned with the counts as they were
         if processes.main:
             counts.save()
+            if recipe.device.precision == "auto":
+                logger.warning("device.precision auto: %s on this machine", computed_precision(recipe.device))
         return _Runner(recipe, folder, steps, processes, watch).run(wanted)
 
 
@@ -256,6 +261,7 @@ class _Runner:
             "settings": step.settings.model_dump(mode="json"),
             "inputs": {name: self.steps[name].key for name in step.inputs},
             "seed": step.seed,
+            "precision": computed_precision(self.recipe.device),
             "versions": versions(),
             "state": "running",
             "started": None,

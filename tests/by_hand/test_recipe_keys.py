@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from preflab.recipe import load_recipe
+from preflab.stages import stage_module
 from preflab.stages.data import split_share
-from preflab.stages.keys import ContentHashes, stage_key
+from preflab.stages.keys import ContentHashes, key_content, stage_key
 from preflab.stages.plan import plan
 from preflab.stages.runs import FreshCounts
 
@@ -71,6 +72,43 @@ def test_the_key_of_a_stage(recipe: Any, tmp_path: Path) -> None:
             "dtype": "float32",
         }
     )
+
+
+def test_precision_is_in_the_key_under_its_old_name(recipe: Any, tmp_path: Path) -> None:
+    """What was done in float32 stays done, and what frozen models wrote in bfloat16; what learned there does not."""
+    text = RECIPE + "  tuned: {kind: sft, model: mine, data: prompts.train}\n"
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
+
+    def keys(*overrides: str) -> dict[str, str]:
+        loaded = load_recipe(tmp_path / "recipe.yaml", overrides)
+        return {name: step.key for name, step in plan(loaded, tmp_path / "runs").items()}
+
+    def by_hand(name: str, **precision: str) -> str:
+        loaded = load_recipe(tmp_path / "recipe.yaml")
+        settings = key_content(loaded.stages[name])
+        for field in ("seed", "run"):
+            settings.pop(field, None)
+        data = hashlib.sha256(b'{"prompt": "Hi"}\n').hexdigest()
+        reading = {"format": None, "skip_bad": False, "columns": {}, "held_out": 0.25}
+        model = sha([["config.json", hashlib.sha256(b"{}").hexdigest()]])
+        place = "prompts" if name == "answers" else "data"
+        return sha(
+            {
+                "settings": {**settings, "model": None, place: None},
+                "read": {"model": model, place: [data, reading, "train"]},
+                "inputs": {},
+                "seed": loaded.stage_seed(name),
+                "version": stage_module(loaded.kind(name)).VERSION,
+                **precision,
+            }
+        )
+
+    float32 = {name: by_hand(name, dtype="float32") for name in ("answers", "tuned")}
+    assert keys() == keys("device.precision=auto") == keys("device.dtype=float32") == float32
+    assert keys("device.precision=bfloat16") == {
+        "answers": by_hand("answers", dtype="bfloat16"),
+        "tuned": by_hand("tuned", dtype="bfloat16", learning_weights="float32"),
+    }
 
 
 def test_the_folder_is_named_by_stage_and_key(recipe: Any, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_the_judge_is_asked_in_the_constitutions_own_words(lines: dict[str, Line
 
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}assistant :"
 TINY_CHAT = [
-    "device.dtype=float32", "stages.revised.num_rounds=1", "stages.revised.num_examples=2",
+    "device.precision=float32", "stages.revised.num_rounds=1", "stages.revised.num_examples=2",
     "stages.revised.max_new_tokens=4", "stages.pairs.max_new_tokens=4", "stages.ppo.num_steps=1",
     "stages.ppo.num_completions_per_step=4", "stages.ppo.num_minibatches=1", "stages.ppo.decoding.max_new_tokens=4",
     "stages.eval.decoding.max_new_tokens=4", "stages.probe.decoding.max_new_tokens=4",

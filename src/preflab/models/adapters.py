@@ -19,6 +19,8 @@ from preflab.settings.learning import LoraSettings
 def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: AdapterTargets) -> None:
     """Inject one more LoRA adapter into a model, in place. B starts at zero, so nothing changes yet.
 
+    The adapter is float32 whatever the type of the base: peft gives it the base's, in which small steps round away.
+
     Args:
         model: the base model, with or without other adapters.
         name: of the adapter.
@@ -49,6 +51,7 @@ def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: A
         parameter.requires_grad_(had_gradient)
     for parameter in adapter_parameters(model, name).values():
         parameter.requires_grad_(True)
+        parameter.data = parameter.data.float()
 
 
 def check_beside(model: Any, targets: AdapterTargets) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from preflab.models.packed import packed_product
+from preflab.models.products import product
 
 LOGITS_PER_BLOCK = 2**20
 """Logits gone over at once on a processor with caches (4 MiB in fp32)."""
@@ -29,22 +30,25 @@ class Head(NamedTuple):
 
 
 class Projection:
-    """States (n, H) → logits / temperature (n, V) float32, through the same head chunk by chunk; no gradient."""
+    """States (n, H) → logits / temperature (n, V) float32, through the same head chunk by chunk; no gradient.
+
+    States of half precision are multiplied by the weight rounded to their type; the sums stay float32.
+    """
 
     def __init__(self, head: Head, temperature: float, num_rows: int, dtype: torch.dtype) -> None:
-        self.head, self.temperature = head, temperature
-        self.product = packed_product(head.weight, num_rows) if dtype == torch.float32 else None
-        shape = (0 if self.product else num_rows, head.weight.shape[0])
+        self.weight, self.bias, self.temperature = head.weight.to(dtype), head.bias, temperature
+        self.product = packed_product(self.weight, num_rows) if dtype == torch.float32 else None
+        shape = (num_rows if dtype == torch.float32 and self.product is None else 0, head.weight.shape[0])
         self.room = torch.empty(shape, dtype=torch.float32, device=head.weight.device)
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        weight, bias = self.head
+        weight, bias = self.weight, self.bias
         if self.product is not None:
             logits = self.product(hidden)
-        elif hidden.dtype == torch.float32 and weight.dtype == torch.float32:
+        elif hidden.dtype == torch.float32:
             logits = torch.mm(hidden, weight.T, out=self.room[: len(hidden)])
         else:
-            logits = self.room[: len(hidden)].copy_(hidden @ weight.T)
+            logits = product(hidden, weight.T)
         if bias is not None:
             logits.add_(bias)
         return logits if self.temperature == 1.0 else logits.div_(self.temperature)
@@ -156,20 +160,20 @@ def make_chunk(hidden: Tensor, targets: Tensor, reference: Tensor | None, wanted
 
 
 def token_gradients(chunk: Chunk, weight: Tensor, targets: Tensor, wanted: Wanted) -> list[Tensor]:
-    """Each token's gradient of (logps, entropy, kl) with respect to its hidden state: (n, H) each, or empty.
+    """Each token's gradient of (logps, entropy, kl) with respect to its hidden state: (n, H) float32 each, or empty.
 
     ∂logps/∂h = (W_y − Σ_v p_v W_v)/τ; ∂entropy/∂h = −Σ_v p_v (log p_v + entropy) W_v / τ;
-    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. Uses the chunk up.
+    ∂kl/∂h = Σ_v p_v (log p_v − log q_v − kl) W_v / τ. `weight` is the one the logits were made with. Uses the chunk up.
     """
-    empty = weight.new_empty(0)
+    empty = weight.new_empty(0, dtype=torch.float32)
     p = chunk.powers.div_(chunk.total)
-    gradients = [weight[targets] - p.to(weight.dtype) @ weight, empty, empty]
+    gradients = [weight[targets] - product(p.to(weight.dtype), weight), empty, empty]
     if wanted.entropy_gradient:
         inner = chunk.shifted.add_(chunk.entropy[:, None] - chunk.total.log()).mul_(p)
-        gradients[1] = -(inner.to(weight.dtype) @ weight)
+        gradients[1] = -product(inner.to(weight.dtype), weight)
     if chunk.ratio is not None:
         inner = chunk.ratio.add_(chunk.ratio_offset - chunk.kl[:, None]).mul_(p)
-        gradients[2] = inner.to(weight.dtype) @ weight
+        gradients[2] = product(inner.to(weight.dtype), weight)
     return [gradient.div_(wanted.temperature) for gradient in gradients]
 
 

@@ -28,6 +28,7 @@ from preflab.models.chunk import (
     token_gradients,
 )
 from preflab.models.packed import can_pack
+from preflab.models.products import product
 from preflab.models.vocabulary import Vocabulary
 
 LOGITS_PER_CHUNK = 2**24
@@ -146,7 +147,7 @@ class _ChunkedHead(torch.autograd.Function):
         reference: Tensor | None,
         wanted: Wanted,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        head, ctx.wanted = wanted.head(weight, bias), wanted
+        head, ctx.wanted, ctx.states_dtype = wanted.head(weight, bias), wanted, hidden.dtype
         keep_gradients = ctx.needs_input_grad[0] and not ctx.needs_input_grad[1]
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         kept: tuple[list[Tensor], ...] = ([], [], [])
@@ -156,7 +157,7 @@ class _ChunkedHead(torch.autograd.Function):
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
-                found = token_gradients(chunk, head.weight, targets[part], wanted)
+                found = token_gradients(chunk, tools.policy.weight, targets[part], wanted)
                 for column, value in zip(kept, found, strict=True):
                     column.append(value)
         ctx.kept = tuple(torch.cat(column) for column in kept if column)
@@ -172,12 +173,12 @@ class _ChunkedHead(torch.autograd.Function):
         nothing = (None,) * 3
         if ctx.kept:
             terms = [u[:, None] * g for u, g in zip(upstream[:3], ctx.kept, strict=True) if g.numel()]
-            return sum(terms[1:], terms[0]).to(ctx.kept[0].dtype), None, None, *nothing
+            return sum(terms[1:], terms[0]).to(ctx.states_dtype), None, None, *nothing
         hidden, weight, bias, targets, reference = ctx.saved_tensors
         wanted = ctx.wanted
         head = wanted.head(weight, bias)
-        gradients = _Gradients(hidden, head, weight, bias)
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
+        gradients = _Gradients(hidden, tools.policy.weight, weight, bias)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
             chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
             gradients.add(part, chunk, targets[part], [u[part] for u in upstream[:3]], wanted)
@@ -198,10 +199,10 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         head = wanted.head(weight, bias)
         learning = (weight, bias) if ctx.needs_input_grad[1] else (None, None)
-        gradients = _Gradients(hidden, head, *learning)
         total = hidden.new_zeros((), dtype=torch.float32)
         outputs: tuple[list[Tensor], ...] = ([], [], [], [])
         tools = make_tools(hidden, head, wanted, reference=reference is not None, gradients=True)
+        gradients = _Gradients(hidden, tools.policy.weight, *learning)
         for part in slices(hidden.shape[0], wanted.tokens_per_chunk):
             chunk = make_chunk(hidden[part], targets[part], _cut(reference, part), wanted, tools)
             value, upstream = _with_upstream(loss, TokenStatistics(*chunk[:4]), part)
@@ -233,23 +234,30 @@ def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tupl
 
 
 class _Gradients:
-    """Gradients of states (N, H) and, where it learns, of the head, filled chunk by chunk."""
+    """Gradients of states (N, H) and, where it learns, of the head, filled chunk by chunk.
 
-    def __init__(self, hidden: Tensor, head: Head, weight: Tensor | None, bias: Tensor | None) -> None:
-        """`head` is what logits are made with, its first rows; `weight` and `bias` are all that learns, or None."""
-        self.states, self.head = hidden, head
+    `rounded` is the weight that logits are made with, its first rows in the type of the states; `weight` and `bias` are
+    all that learns, or None: what is added up for them is in their own type.
+    """
+
+    def __init__(self, hidden: Tensor, rounded: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+        self.states, self.rounded = hidden, rounded
         self.hidden = torch.empty_like(hidden)
         self.weight = None if weight is None else torch.zeros_like(weight)
         self.bias = None if bias is None else torch.zeros_like(bias)
 
     def add(self, part: slice, chunk: Chunk, targets: Tensor, upstream: list[Tensor], wanted: Wanted) -> None:
         """What the tokens in `part` add, with upstream gradients (n,) of logps, entropy and kl."""
-        logits = logit_gradients(chunk, targets, upstream, wanted).to(self.head.weight.dtype)
-        self.hidden[part] = logits @ self.head.weight
-        if self.weight is not None:
-            self.weight[: logits.shape[1]].addmm_(logits.T, self.states[part])
+        exact = logit_gradients(chunk, targets, upstream, wanted)
+        logits = exact.to(self.rounded.dtype)
+        self.hidden[part] = product(logits, self.rounded)
+        num_ids = logits.shape[1]
+        if self.weight is not None and logits.dtype == self.weight.dtype == torch.float32:
+            self.weight[:num_ids].addmm_(logits.T, self.states[part])
+        elif self.weight is not None:
+            self.weight[:num_ids] += product(logits.T, self.states[part])
         if self.bias is not None:
-            self.bias[: logits.shape[1]] += logits.sum(0)
+            self.bias[:num_ids] += exact.sum(0)
 
 
 def _cut(tensor: Tensor | None, part: slice) -> Tensor | None:

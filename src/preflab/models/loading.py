@@ -119,7 +119,7 @@ def torch_dtype(name: str | torch.dtype) -> torch.dtype:
     if isinstance(name, torch.dtype):
         return name
     if name not in DTYPES:
-        raise PreflabError(f"dtype {name}", "one of " + ", ".join(DTYPES), "mend `dtype`")
+        raise PreflabError(f"the precision {name}", "one of " + ", ".join(DTYPES), "name one of them")
     return DTYPES[name]
 
 

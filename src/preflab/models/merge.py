@@ -17,6 +17,7 @@ weights stays far below it in float32; an adapter that is scaled wrongly or not 
 def merged_language_model(trunk: Trunk, role: Role) -> Any:
     """A copy of the role's language model with its adapter merged in: W + (alpha / rank) · B A; adapters are gone.
 
+    The copy is float32, also of a base in half precision, where most of what a small adapter adds would round away.
     With full fine-tuning it is the role's model itself. Adding adapters again, to start a new stage, works on it as
     on any other model.
     """
@@ -25,7 +26,7 @@ def merged_language_model(trunk: Trunk, role: Role) -> Any:
     model = trunk.language_model(role)
     if trunk.lora is None:
         return model
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).float()
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLayer)]
     for name, layer in reversed(layers):
         layer.merge(adapter_names=[role])

@@ -11,7 +11,7 @@ import copy
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -31,6 +31,7 @@ from preflab.models.logit_path import (
     state_width,
     why_not_chunked,
 )
+from preflab.models.precision import HALF, autocast, half_precision, round_frozen
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
@@ -74,6 +75,8 @@ class Trunk(nn.Module):
         zero_value: whether the value head starts at zero.
         reference: the reference where it is not the base itself; None: the base with adapters off, or a copy.
         targets: what carries the adapters, where a saved one says it; None: what `lora.target_modules` says.
+        compute: the precision of every role's passes; None or float32: that of the weights as they are. Half precision
+            is autocast, so weights that learn have to be float32 (`models.precision`).
     """
 
     def __init__(
@@ -88,9 +91,11 @@ class Trunk(nn.Module):
         zero_value: bool = True,
         reference: Any | None = None,
         targets: AdapterTargets | None = None,
+        compute: str | torch.dtype | None = None,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
+        self.autocast_dtype = half_precision(compute)
         self.pad_id = int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0)
         self.lora, self.pooling = lora, pooling
         self.vocabulary = fitting_vocabulary(model, tokenizer)
@@ -108,6 +113,8 @@ class Trunk(nn.Module):
             self.plain_because = self.plain_because or why_not_chunked(reference)
             self.models["reference"] = reference.requires_grad_(False)
         self.row_lengths = RowLengths(self.models.values())
+        if self.autocast_dtype is not None and "reference" in self.models:
+            round_frozen(self.models["reference"], self.autocast_dtype)
         if self.plain_because:
             logger.warning(
                 "%s: whole logits are computed, slower and larger: %s", type(model).__name__, self.plain_because
@@ -174,6 +181,11 @@ class Trunk(nn.Module):
         return next(self.model.parameters()).device
 
     @property
+    def in_half_precision(self) -> bool:
+        """Whether passes are computed in 16 bits, so that two ways to one number round differently."""
+        return (self.autocast_dtype or self.model.dtype) in HALF
+
+    @property
     def learning_roles(self) -> tuple[str, ...]:
         """Roles with weights of their own."""
         if self.lora is None:
@@ -181,7 +193,7 @@ class Trunk(nn.Module):
         return tuple(getattr(self.model, "peft_config", {}))
 
     def language_model(self, role: Role) -> Any:
-        """The causal model to decode with; use it inside `self.role(role)`."""
+        """The causal model to decode with; use it inside `self.role(role)`, which also sets its precision."""
         return self.models[role] if role in self.models else self.models["base"]
 
     def head(self, role: str) -> ScalarHead:
@@ -190,11 +202,9 @@ class Trunk(nn.Module):
 
     @contextmanager
     def role(self, role: Role) -> Iterator[None]:
-        """Make a role the active one inside the block ("reference": adapters off)."""
-        if self.lora is None:
-            yield
-            return
-        with self.switch.use(None if role == "reference" else role):
+        """Make a role the active one inside the block ("reference": adapters off), in the trunk's precision."""
+        adapter = nullcontext() if self.lora is None else self.switch.use(None if role == "reference" else role)
+        with autocast(self.autocast_dtype, self.device), adapter:
             yield
 
     def parameters_of(self, role: str) -> list[tuple[str, nn.Parameter]]:
@@ -248,15 +258,15 @@ class Trunk(nn.Module):
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, found, policy_states)
         if "value" in roles:
-            hidden = self._hidden(batch, "value")[batch.token_rows, batch.state_index[batch.completion_mask]]
+            hidden = self._hidden(batch, "value")[batch.token_rows, batch.state_index[batch.completion_mask]].float()
             outputs["value"] = RoleOutput(values=_spread(self.head("value")(hidden), batch.completion_mask))
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
         return outputs
 
     def pooled(self, batch: TokenBatch, role: Role = "reward") -> Tensor:
-        """(B, H) state from which the reward head reads: last real token, mean of the real ones, or first."""
-        hidden = self._hidden(batch, role)
+        """(B, H) float32 state from which the reward head reads: last real token, mean of the real ones, or first."""
+        hidden = self._hidden(batch, role).float()
         if self.pooling == "first":
             return hidden[:, 0]
         if self.pooling == "mean":
@@ -326,13 +336,17 @@ class Trunk(nn.Module):
         return token_loss(states, head, targets, loss=loss, **wanted)
 
     def _token_states(self, batch: TokenBatch, role: Role) -> Tensor:
-        """(N, H) hidden states before the completion tokens, or (N, n) logits where the plain path is needed."""
+        """(N, H) hidden states before the completion tokens, or (N, n) logits where the plain path is needed.
+
+        Under autocast some models give float32 states; they are rounded, since the head multiplies in the precision.
+        """
         rows, places = batch.token_rows, batch.state_index[batch.completion_mask]
         if not self.plain_because:
-            return self._hidden(batch, role)[rows, places]
+            states = self._hidden(batch, role)[rows, places]
+            return states if self.autocast_dtype is None else states.to(self.autocast_dtype)
         with self.role(role):
             model = self.language_model(role)
-            inputs = batch.model_inputs(model.dtype)
+            inputs = batch.model_inputs(self.autocast_dtype or model.dtype)
             logits = self._rows(batch, inputs, lambda given: model(**given, use_cache=False).logits)[rows, places]
             return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
 
@@ -344,7 +358,7 @@ class Trunk(nn.Module):
                 inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
                 return self._rows(batch, inputs, lambda given: model(**given).last_hidden_state)
             decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
-            inputs = batch.model_inputs(model.dtype)
+            inputs = batch.model_inputs(self.autocast_dtype or model.dtype)
             return self._rows(batch, inputs, lambda given: decoder(**given, use_cache=False).last_hidden_state)
 
     def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:

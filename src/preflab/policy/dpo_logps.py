@@ -45,7 +45,7 @@ class ReferenceCache:
     Args:
         folder: where the caches of all runs of a workspace lie.
         weights_hash: of the reference.
-        dtype: the precision it is loaded in.
+        passes: how its passes are computed; other precisions give other numbers.
         vocabulary: the ids its probabilities are shared among; None: all rows of its embedding.
         longest: the length its rotary frequencies are fixed for; None: they do not depend on it.
     """
@@ -54,16 +54,16 @@ class ReferenceCache:
         self,
         folder: Path,
         weights_hash: str,
-        dtype: str,
+        passes: str,
         vocabulary: Vocabulary | None = None,
         longest: int | None = None,
     ) -> None:
-        self.folder, self.weights_hash, self.dtype = folder, weights_hash, dtype
+        self.folder, self.weights_hash, self.passes = folder, weights_hash, passes
         self.vocabulary, self.longest = vocabulary, longest
 
     def path(self, sequences: Seq[Sequence]) -> Path:
         """The file for these sequences: all that the numbers depend on, every token included, is in its name."""
-        digest = hashlib.sha256(f"{self.weights_hash} {self.dtype} {self.vocabulary} {self.longest}\n".encode())
+        digest = hashlib.sha256(f"{self.weights_hash} {self.passes} {self.vocabulary} {self.longest}\n".encode())
         for s in sequences:
             digest.update(f"{s.prompt_ids} {s.completion_ids} {s.policy_tokens}\n".encode())
         return self.folder / digest.hexdigest()[:24] / FILE

@@ -22,6 +22,7 @@ from typing import Any
 from preflab.recipe.checking import validated
 from preflab.recipe.overrides import apply_overrides
 from preflab.recipe.references import check_references, references
+from preflab.recipe.renamed import with_new_names, with_new_paths
 from preflab.recipe.rounds import expand_rounds
 from preflab.settings.base import StageSettings
 from preflab.settings.feedback import PanelSettings
@@ -117,7 +118,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         PreflabError: naming the file and the setting, what was expected and what to do.
     """
     path = Path(path)
-    raw = apply_overrides(read_yaml(path), overrides, path)
+    raw = apply_overrides(with_new_names(read_yaml(path), path), with_new_paths(overrides), path)
+    raw = with_new_names(raw, path)  # of a whole section in an override
     settings = validated(raw, path)
     stages = expand_rounds(settings, path)
     recipe = Recipe(path.absolute(), settings, stages)

@@ -18,7 +18,8 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.maths.dpo import IMPLICIT, Side
-from preflab.models.facts import model_facts, stop_token_ids, weights_hash
+from preflab.models.facts import model_facts, stop_token_ids
+from preflab.models.identity import base_hash
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.trunk import Role, Trunk
 from preflab.rewards.rankings import Encoder
@@ -136,7 +137,7 @@ def _reference(folder: Path, card: ImplicitCard, dtype: str) -> Any:
     beside = (folder / card.reference).resolve()
     ref = beside if beside.is_dir() else card.reference
     model = load_causal_lm(ref, dtype=dtype)
-    found = weights_hash(ref if Path(ref).is_dir() else model)
+    found = base_hash(ref, model)
     if found != card.reference_hash:
         raise PreflabError(
             f"{folder}: the reference at {card.reference} has the weights {found}",

@@ -18,7 +18,7 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapter_targets import AdapterTargets, read_targets
 from preflab.models.bodies import make_body, name_body
-from preflab.models.facts import weights_hash
+from preflab.models.identity import base_hash
 from preflab.models.kinds import check_reads, kind_of, names_language_model
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config, torch_dtype
 from preflab.models.packages import resolve_package
@@ -124,7 +124,7 @@ def load_reward_model(
     Args:
         folder: a reward model's folder.
         load_base: gives (model, tokenizer) where the base is not to be looked for at the place the card names.
-        dtype: of the weights of a trunk of its own.
+        dtype: the precision of a trunk of its own; adapters and heads are float32 in any.
         trunk: a LoRA trunk that the adapter joins as role "reward" instead of loading a second base (R15).
         trunk_hash: `weights_hash` of that trunk's base.
 
@@ -137,7 +137,8 @@ def load_reward_model(
         lora = LoraSettings(**card.lora) if card.lora else None
         targets = _saved_targets(folder, card, model)
         pooling = cast(Pooling, card.pooling)
-        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=pooling, targets=targets)
+        roles: tuple[Role, ...] = ("reward",)
+        trunk = Trunk(model, tokenizer, lora=lora, roles=roles, pooling=pooling, targets=targets, compute=dtype)
     else:
         _check_base(folder, card, trunk_hash)
         targets = _saved_targets(folder, card, trunk.model)
@@ -171,11 +172,6 @@ def _saved_targets(folder: Path, card: RewardModelCard, model: Any) -> AdapterTa
         return None
     names = tensor_names(folder / "adapter_model.safetensors")
     return read_targets(model, read_json(folder / "adapter_config.json"), names)
-
-
-def base_hash(ref: Path | str, model: Any) -> str:
-    """The id of a base's weights: its folder's, or where it came from the Hub the loaded model's."""
-    return weights_hash(ref if Path(ref).is_dir() else model)
 
 
 def is_decoder(ref: Path | str) -> bool:

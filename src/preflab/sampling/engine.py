@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from preflab.errors import PreflabError
 from preflab.models.facts import context_length
 from preflab.models.packed import packed_linear
+from preflab.models.precision import computing_dtype, without_gradients
 from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
 from preflab.sampling.draw import draw, exact_dtype
@@ -72,6 +73,12 @@ class TransformersEngine:
         self.role, self.policy_version, self.keep_states = role, policy_version, keep_states
         self._pass: Pass | None = None
 
+    @property
+    def exact(self) -> bool:
+        """Whether its log-probabilities are those of the trainer's pass but for rounding of float32."""
+        with self.role():
+            return computing_dtype(self.model) == torch.float32
+
     def sample(
         self,
         requests: Sequence[SampleRequest],
@@ -91,7 +98,7 @@ class TransformersEngine:
         strings = StopStrings(self.tokenizer, decoding.stop_strings)
         found: dict[int, SampledCompletion] = {}
         head = packed_linear(self.model.get_output_embeddings(), min(len(requests), decoding.max_batch_rows))
-        with _decoding(self.model), self.role(), head:
+        with _decoding(self.model), self.role(), without_gradients(self.model), head:
             forward = self._fitting_pass()
             for batch in self._batches(requests, decoding, mixed_lengths=forward.pads):
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
@@ -104,14 +111,15 @@ class TransformersEngine:
     @property
     def decode_path(self) -> str:
         """How the model is fed, found out where that is not known yet: see the passes of `sampling.passes`."""
-        with _decoding(self.model), self.role():
+        with _decoding(self.model), self.role(), without_gradients(self.model):
             return self._fitting_pass().name
 
     def _fitting_pass(self) -> Pass:
         if self._pass is None:
             if self.row_lengths.longest is None:
                 self.row_lengths.use(1)
-            self._pass = fitting_pass(self.model, self.pad_id)
+            with torch.autocast(self.model.device.type, enabled=False):  # compared in the type of the weights
+                self._pass = fitting_pass(self.model, self.pad_id)
         return self._pass
 
     def _batches(
@@ -131,7 +139,7 @@ class TransformersEngine:
         config, head = self.model.config.get_text_config(), self.model.get_output_embeddings()
         size = num_requests * len(rows.tokens) * getattr(config, "hidden_size", 0) * self.model.dtype.itemsize
         # In half precision the rounding between two ways to one state would be taken for a KL, which is never negative.
-        if not self.keep_states or self.model.dtype != torch.float32 or not 0 < size <= MAX_STATES:
+        if not self.keep_states or computing_dtype(self.model) != torch.float32 or not 0 < size <= MAX_STATES:
             yield
             return
         hook = head.register_forward_pre_hook(lambda _, given: rows.see(given[0]) if given else None)
@@ -284,11 +292,11 @@ def _batches(requests: Sequence[SampleRequest], max_rows: int, *, mixed_lengths:
 
 @contextmanager
 def _decoding(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout and gradients, time steps within their limits; every module's mode comes back."""
+    """Without dropout, time steps within their limits; every module's mode comes back."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
-        with torch.inference_mode(), limited_time_steps(model):
+        with limited_time_steps(model):
             yield
     finally:
         for module in training:

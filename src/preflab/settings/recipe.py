@@ -94,8 +94,11 @@ class DeviceSettings(Settings):
     """What the stages compute on and in which precision."""
 
     threads: int = setting(1, "Processor threads torch uses.", "choice: equal results run after run", ge=1)
-    dtype: Literal["float32", "bfloat16", "float16"] = setting(
-        "float32", "Precision of the weights.", "choice: exact on any machine"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = setting(
+        "float32",
+        "What is computed in; `auto`: bfloat16 on a GPU that has it, else float32. What learns has float32 weights "
+        "in each. The old name `dtype` is still read.",
+        "choice: the same numbers on any machine",
     )
 
 

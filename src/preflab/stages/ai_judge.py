@@ -62,7 +62,7 @@ def run(ctx: StageContext) -> StageResult:
     completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
     campaign, tasks = _campaign(ctx, completions)
     constitution = _constitution(ctx.recipe, settings)
-    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.device.dtype, wording=wording_of(constitution))
+    judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording_of(constitution))
     about = described(settings.judge, judge)
     labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
     ctx.workspace.put([campaign, *tasks, labeler])

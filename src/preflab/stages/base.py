@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
 
 
+def computed_precision(device: DeviceSettings) -> str:
+    """`device.precision`, with `auto` as what it means on this machine; torch is imported for `auto` alone."""
+    if device.precision != "auto":
+        return device.precision
+    from preflab.models.precision import resolved
+
+    return resolved(device.precision)
+
+
 @dataclass(frozen=True)
 class StageOutput:
     """A finished stage, as the stages after it see it."""
@@ -73,6 +82,11 @@ class StageContext:
     def workspace(self) -> Workspace:
         """The database, opened when it is first used."""
         return self.open_workspace()
+
+    @cached_property
+    def precision(self) -> str:
+        """What is computed in on this machine: `float32`, `bfloat16` or `float16`."""
+        return computed_precision(self.device)
 
     @property
     def progress(self) -> Any:

@@ -37,7 +37,7 @@ def run(ctx: StageContext) -> StageResult:
     missing = [prompt for prompt in prompts if prompt.id not in done]
     said, further = "", {}
     if missing:
-        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
+        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision)
         fitting = writer.fit(prompts)
         missing = [prompt for prompt in fitting if prompt.id not in done]
         said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}
@@ -82,7 +82,7 @@ def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Sco
         PolicySide(writer.renderer.tokenizer, prompts=asked, max_new_tokens=settings.max_new_tokens),
         reference_items=partial(reference_items, ctx),
         judges=partial(judge_scorer, ctx),
-        dtype=ctx.device.dtype,
+        dtype=ctx.precision,
     )
 
 

@@ -65,7 +65,7 @@ def run(ctx: StageContext) -> StageResult:
         cache=ReferenceCache(
             ctx.folder.parent / CACHE,
             base.reference_hash,
-            ctx.device.dtype,
+            _passes(ctx),
             base.trunk.vocabulary,
             base.trunk.row_lengths.longest,
         ),
@@ -114,23 +114,28 @@ class _Base:
     def load(cls, ctx: StageContext) -> _Base:
         """The policy's trunk; with full fine-tuning a reference is kept only where it is asked during the run."""
         from preflab.models.facts import model_facts, stop_token_ids
+        from preflab.models.identity import base_hash
         from preflab.models.loading import load_causal_lm, load_tokenizer
+        from preflab.models.precision import weights_dtype
         from preflab.models.trunk import Role, Trunk
         from preflab.rewards.rankings import Encoder
 
         settings: DpoSettings = ctx.settings
         start = ctx.model_folder(settings.model)
-        tokenizer, model = load_tokenizer(start), load_causal_lm(start, dtype=ctx.device.dtype)
-        start_hash = _hash(start, model)
+        dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
+        tokenizer, model = load_tokenizer(start), load_causal_lm(start, dtype=dtype)
+        start_hash = base_hash(start, model)
         reference, reference_hash, other = start, start_hash, None
         if settings.reference is not None and settings.reference != settings.model:
             reference = ctx.model_folder(settings.reference)
-            other = load_causal_lm(reference, dtype=ctx.device.dtype)
-            reference_hash = _hash(reference, other)
+            other = load_causal_lm(reference, dtype=dtype)
+            reference_hash = base_hash(reference, other)
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
         limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
-        trunk = Trunk(model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other)
+        trunk = Trunk(
+            model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other, compute=ctx.precision
+        )
         encoder = Encoder(tokenizer, True, 2**31, stop_token_ids(model, tokenizer))
         return cls(trunk, start_hash, reference, reference_hash, min(limits, default=2**31), encoder)
 
@@ -153,10 +158,11 @@ class _Base:
         write_json(model / "implicit_reward.json", card)
 
 
-def _hash(ref: Path | str, model: Any) -> str:
-    from preflab.models.facts import weights_hash
-
-    return weights_hash(ref if Path(ref).is_dir() else model)
+def _passes(ctx: StageContext) -> str:
+    """How the reference's passes are computed: adapters' base in half precision rounds more than float32 weights do."""
+    if ctx.precision == "float32":
+        return ctx.precision
+    return f"{ctx.precision} by autocast, {'float32' if ctx.settings.lora is None else ctx.precision} weights"
 
 
 def _engine(base: _Base) -> TransformersEngine:

@@ -53,7 +53,7 @@ class Loaded:
     def of(cls, ctx: StageContext, ref: str) -> Loaded:
         """The model a setting names."""
         folder = resolve_package(ctx.model_folder(ref))
-        model = load_causal_lm(folder, dtype=ctx.device.dtype).to(best_device())
+        model = load_causal_lm(folder, dtype=ctx.precision).to(best_device())
         return cls(folder, model, load_tokenizer(folder), weights_hash(model))
 
     def fix_longest(self, prompts: Sequence[Prompt], max_new_tokens: int) -> dict[str, float]:
@@ -274,7 +274,7 @@ def _reward(
 ) -> Array:
     """(N,) normalised scores of a reward stage's model; without a tokenizer of the writer it is given texts."""
     folder = Path(ctx.model_folder(name))
-    trunk, encoder = load_reward_model(folder, dtype=ctx.device.dtype)
+    trunk, encoder = load_reward_model(folder, dtype=ctx.precision)
     trunk.to(best_device())
     takes_tokens = tokenizer is not None and same_tokenizer(trunk.tokenizer, tokenizer)
     scorer = RewardModelScorer(trunk, encoder, name, takes_tokens=takes_tokens)

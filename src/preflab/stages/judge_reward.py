@@ -21,7 +21,7 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
     from preflab.rewards.judged import JudgeScorer
 
     assert source.judge is not None
-    judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.device.dtype)
+    judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.precision)
     _fix_longest(ctx, source, judge)
 
     def rate(criterion: str, asked: Sequence[tuple[str, str]]) -> list[float | None]:

@@ -19,6 +19,7 @@ from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE, references
 from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
+from preflab.stages.base import computed_precision
 
 
 def digest(content: Any) -> str:
@@ -84,9 +85,20 @@ def stage_key(
             "inputs": dict(inputs),
             "seed": recipe.stage_seed(name),
             "version": version,
-            "dtype": recipe.device.dtype,
+            **_precision(recipe, settings),
         }
     )
+
+
+def _precision(recipe: Recipe, settings: Settings) -> dict[str, str]:
+    """What is computed in, by its name before it was `precision`, so that what was done in float32 stays done.
+
+    Stages that learn in half precision have float32 weights since; what they made before is stale, what frozen models
+    wrote and judged is not.
+    """
+    precision = computed_precision(recipe.device)
+    learns = precision != "float32" and "optimiser" in type(settings).model_fields
+    return {"dtype": precision} | ({"learning_weights": "float32"} if learns else {})
 
 
 def key_content(settings: Settings) -> dict[str, Any]:

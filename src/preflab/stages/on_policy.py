@@ -26,20 +26,24 @@ if TYPE_CHECKING:
 
 def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
     """The policy's trunk with its roles and its reference, and the hash of its base weights."""
-    from preflab.models.facts import weights_hash
+    from preflab.models.identity import base_hash
     from preflab.models.loading import load_causal_lm, load_tokenizer
+    from preflab.models.precision import weights_dtype
     from preflab.models.trunk import Trunk
 
     settings = ctx.settings
     tokenizer = load_tokenizer(base)
-    model = load_causal_lm(base, dtype=ctx.device.dtype)
+    dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
+    model = load_causal_lm(base, dtype=dtype)
     named = settings.reference
     other = None
     if named is not None and named != settings.model:
-        other = load_causal_lm(ctx.model_folder(named), dtype=ctx.device.dtype)
-    base_hash = weights_hash(base if Path(base).is_dir() else model)
-    trunk = Trunk(model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other)
-    return trunk, base_hash
+        other = load_causal_lm(ctx.model_folder(named), dtype=dtype)
+    trunk_hash = base_hash(base, model)
+    trunk = Trunk(
+        model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other, compute=ctx.precision
+    )
+    return trunk, trunk_hash
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def policy_scorer(
         PolicySide(trunk.tokenizer, trunk, trunk_hash, prompts, ctx.settings.decoding.max_new_tokens),
         reference_items=functools.partial(reference_items, ctx),
         judges=functools.partial(judge_scorer, ctx),
-        dtype=ctx.device.dtype,
+        dtype=ctx.precision,
         tokens_per_batch=ctx.settings.optimiser.tokens_per_micro_batch,
     )
 

@@ -39,7 +39,7 @@ def run(ctx: StageContext) -> StageResult:
     missing = [prompt for prompt in prompts if prompt.id not in done]
     said, figures = "", {}
     if missing:
-        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.device.dtype)
+        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision)
         missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
         lengths = writer.fix_longest()
         num = settings.num_completions

@@ -21,6 +21,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.conversations.renderer import Renderer
     from preflab.models.facts import model_facts
     from preflab.models.loading import load_causal_lm, load_tokenizer
+    from preflab.models.precision import weights_dtype
     from preflab.models.trunk import Trunk
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
     from preflab.stages.learning import accelerator_for, finish_model
@@ -32,13 +33,13 @@ def run(ctx: StageContext) -> StageResult:
     demonstrations = [Demonstration(*pair) for pair in ctx.demonstrations(settings.data)]
     folder = ctx.model_folder(settings.model)
     tokenizer = load_tokenizer(folder)
-    model = load_causal_lm(folder, dtype=ctx.device.dtype)
+    model = load_causal_lm(folder, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
     context = model_facts(model, tokenizer).context_length
     limits = [limit for limit in (settings.max_tokens, context) if limit is not None]
     long = LongRows(min(limits, default=2**31), settings.too_long)
     renderer = Renderer.of(model, tokenizer)
     sequences = encode_demonstrations(renderer, demonstrations, long, learn=settings.learn)
-    trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("policy",), seed=ctx.seed)
+    trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("policy",), seed=ctx.seed, compute=ctx.precision)
     lengths = fix_row_lengths(trunk.row_lengths, sequences)
     accelerator = accelerator_for(ctx, settings.run)
     metrics = train_sft(

@@ -42,7 +42,7 @@ def run(ctx: StageContext) -> StageResult:
         context=settings.context,
         seed=ctx.seed,
     )
-    trunk = Trunk(model, tokenizer, lora=None, roles=("policy",), seed=ctx.seed)
+    trunk = Trunk(model, tokenizer, lora=None, roles=("policy",), seed=ctx.seed, compute=ctx.precision)
     accelerator = accelerator_for(ctx, settings.run)
     metrics = train_sft(
         trunk,

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+logger = logging.getLogger(__name__)
+
 
 def make_accelerator(*, log_with: tuple[str, ...] = (), folder: Path | None = None, cpu: bool = False) -> Any:
     """The process's accelerator.
 
     `gradient_accumulation_steps` stays 1: losses already carry the denominator of the whole step, and accelerate would
-    divide once more. Unused parameters are looked for, since a critic's warm-up leaves the policy's unused.
+    divide once more. Unused parameters are looked for, since a critic's warm-up leaves the policy's unused. Precision
+    is the trunk's (`models.precision`): sampling and scoring need it too, and accelerate knows only the prepared model.
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
+    _say_unused(os.environ.get("ACCELERATE_MIXED_PRECISION", "no"))
     return Accelerator(
         cpu=cpu,
+        mixed_precision="no",
         gradient_accumulation_steps=1,
         log_with=list(log_with) or None,
         project_dir=str(folder) if folder else None,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+
+
+@functools.cache
+def _say_unused(mixed_precision: str) -> None:
+    if mixed_precision != "no":
+        logger.warning("mixed precision %s of accelerate is not used: device.precision decides", mixed_precision)
 
 
 def sum_over_processes(accelerator: Any, values: Tensor) -> Tensor:

@@ -49,7 +49,11 @@ class Decode(Protocol):
 
 
 class Sampler(Protocol):
-    """Token ids in, token ids out; nothing is decoded and re-encoded."""
+    """Token ids in, token ids out; nothing is decoded and re-encoded.
+
+    One may say `exact`: that its log-probabilities are those of the trainer's pass but for rounding of float32. What
+    does not say so is taken to compute in another way, and the trainer's pass gives π_old.
+    """
 
     def sample(
         self,
@@ -60,6 +64,11 @@ class Sampler(Protocol):
     ) -> list[SampledCompletion]:
         """One completion per request, in the order of the requests; `on_done(n)` is told of n more finished ones."""
         ...
+
+
+def is_exact(sampler: Sampler) -> bool:
+    """Whether a sampler's log-probabilities may stand for the trainer's (see `Sampler`)."""
+    return bool(getattr(sampler, "exact", False))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,80 @@
+"""In which type weights lie and in which a forward pass is computed.
+
+    what learns        float32 weights and optimiser states; computed in the precision by autocast
+    what is frozen     weights in the precision; so is the base under adapters
+    adapters, heads    float32, on a base of any precision
+
+Sums, softmax, statistics and losses are float32 in every precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+from preflab.models.loading import torch_dtype
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def resolved(precision: str) -> str:
+    """The name of a precision, `auto` replaced by what it means on this machine.
+
+    `auto` is bfloat16 on a CUDA or ROCm GPU that computes in it, else float32.
+    """
+    if precision != "auto":
+        return precision
+    has = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if has else "float32"
+
+
+def weights_dtype(precision: str, *, learns: bool) -> torch.dtype:
+    """The type to load a model in: float32 if its own weights learn, else the precision."""
+    return torch.float32 if learns else torch_dtype(precision)
+
+
+def half_precision(compute: str | torch.dtype | None) -> torch.dtype | None:
+    """The half-precision type to compute in by autocast; None for float32 and for None."""
+    dtype = None if compute is None else torch_dtype(compute)
+    return dtype if dtype in HALF else None
+
+
+def autocast(half: torch.dtype | None, device: torch.device) -> AbstractContextManager[Any]:
+    """Computes matrix products in `half` inside the block; None: nothing changes."""
+    return nullcontext() if half is None else torch.autocast(device.type, half)
+
+
+@contextmanager
+def without_gradients(model: Any) -> Iterator[None]:
+    """For many passes with the same weights inside one autocast block: each weight is rounded once for all of them.
+
+    Autocast keeps what it has rounded under `no_grad`, not in inference mode, which is cheaper where nothing is cast.
+    """
+    with torch.no_grad() if torch.is_autocast_enabled(model.device.type) else torch.inference_mode():
+        yield
+
+
+def computing_dtype(model: Any) -> torch.dtype:
+    """The type in which a model computes here: autocast's inside such a block, else that of its weights."""
+    device = model.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else model.dtype
+
+
+@torch.no_grad()
+def round_frozen(model: nn.Module, half: torch.dtype) -> None:
+    """Store the float32 weights of linear layers in `half`; the numbers under autocast stay the same, bit for bit.
+
+    Autocast rounds exactly these weights in every forward pass. Weights that also serve another module (an embedding
+    tied to the head), biases, norms and embeddings stay float32: autocast does not round them.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    linear = [module for module in model.modules() if type(module) in (nn.Linear, Conv1D)]
+    others = {id(p) for m in model.modules() if type(m) not in (nn.Linear, Conv1D) for p in m.parameters(recurse=False)}
+    for module in linear:
+        if module.weight.dtype == torch.float32 and id(module.weight) not in others:
+            module.weight.data = module.weight.data.to(half)
