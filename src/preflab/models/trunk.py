@@ -22,6 +22,7 @@ from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
+from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.logit_path import (
     decoder_of,
@@ -150,6 +151,8 @@ class Trunk(nn.Module):
             lora = lora or self.lora
             self.targets[role] = targets or self._find_targets(lora)
             add_adapter(self.model, role, lora, seed, self.targets[role])
+            if self.autocast_dtype is not None:
+                sum_before_rounding(self.model)
             self.switch.refresh()
         if role in HEADED:
             with torch.random.fork_rng(devices=[]):

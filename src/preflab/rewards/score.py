@@ -137,8 +137,7 @@ def load_reward_model(
         lora = LoraSettings(**card.lora) if card.lora else None
         targets = _saved_targets(folder, card, model)
         pooling = cast(Pooling, card.pooling)
-        roles: tuple[Role, ...] = ("reward",)
-        trunk = Trunk(model, tokenizer, lora=lora, roles=roles, pooling=pooling, targets=targets, compute=dtype)
+        trunk = Trunk(model, tokenizer, lora=lora, roles=("reward",), pooling=pooling, targets=targets, compute=dtype)
     else:
         _check_base(folder, card, trunk_hash)
         targets = _saved_targets(folder, card, trunk.model)
