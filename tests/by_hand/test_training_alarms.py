@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.training.alarms import Alarms
+from preflab.training.alarms import Alarms, Rounding
 from preflab.training.metrics import MetricsLog
 
 Rows = list[dict[str, Any]]
@@ -81,8 +81,49 @@ def test_reward_up_while_the_held_out_criterion_falls_beyond_chance(tmp_path: Pa
 def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> None:
     assert fired(course("ratio/first_deviation", 0.01), tmp_path / "a") == []
     assert fired(course("ratio/first_deviation", 0.02), tmp_path / "b") == [
-        (0, "first ratio is not 1", "decoding or device.dtype")
+        (0, "first ratio is not 1", "decoding or device.precision")
     ]
+
+
+def fired_in(rounding: Rounding, rows: Rows, path: Path) -> list[tuple[int, str]]:
+    """(step, alarm) of what fires with the limits of a precision."""
+    alarms = Alarms(path / "alarms.jsonl", kl_budget=None, rounding=rounding)
+    found = [alarm for num in range(1, len(rows) + 1) for alarm in alarms.check(rows[:num])]
+    return [(alarm.step, alarm.alarm) for alarm in found]
+
+
+def test_limit_of_the_first_ratio_knows_the_precision(tmp_path: Path) -> None:
+    half = Rounding.of(half=True, exact=False)
+    assert fired_in(half, course("ratio/first_deviation", 0.0, 0.5), tmp_path / "a") == []
+    assert fired_in(half, course("ratio/first_deviation", 0.51), tmp_path / "b") == [(0, "first ratio is not 1")]
+    foreign = Rounding.of(half=False, exact=False)  # π_old is the trainer's own pass in float32
+    assert fired_in(foreign, course("ratio/first_deviation", 0.02), tmp_path / "c") == [(0, "first ratio is not 1")]
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        ((0.015, 0.017, 0.016, 0.012), None),  # bfloat16's rounding
+        ((0.015, 0.0374, 0.0376), 2),  # 2.5 · 0.015 = 0.0375
+        ((0.001, 0.015, 0.02, 0.021), 3),  # below a fifth of 0.1 nothing is said
+        ((0.08, 0.1, 0.11), 2),  # never above 0.1
+        ((0.2,), 0),  # other weights from the start
+        ((None, None, 0.015, 0.03, 0.04), 4),
+    ],
+)
+def test_sampler_with_other_weights_is_told_from_rounding(
+    values: tuple[float | None, ...], step: int | None, tmp_path: Path
+) -> None:
+    found = fired_in(Rounding.of(half=True, exact=False), course("mismatch/logps_mean", *values), tmp_path)
+    assert found == ([] if step is None else [(step, "sampler holds other weights")])
+
+
+def test_sampler_that_is_exact_has_the_limit_of_float32(tmp_path: Path) -> None:
+    rows = course("mismatch/logps_mean", 1e-7, 1e-4, 3e-4)
+    assert fired_in(Rounding.of(half=False, exact=True), rows, tmp_path) == [(2, "sampler holds other weights")]
+    assert fired(rows, tmp_path / "as before")[0][1:] == (
+        "sampler holds other weights", "the engine's synchronisation, or device.precision"
+    )  # fmt: skip
 
 
 def test_nothing_that_compares_with_the_start_fires_before_there_is_one(tmp_path: Path) -> None:

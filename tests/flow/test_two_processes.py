@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 SCRIPT = """
 import json, sys
@@ -27,9 +28,10 @@ def tiny_mixture(name, lora):
     return Trunk(build(name), SimpleNamespace(pad_token_id=0), lora=lora, roles=("policy", "reference", "value"))
 folder = Path(sys.argv[1])
 lora = LoraSettings(rank=2, alpha=4) if sys.argv[2] == "lora" else None
-trunk = tiny_trunk(lora=lora) if len(sys.argv) < 5 else tiny_mixture(sys.argv[4], lora)
+mixture = sys.argv[5:]
+trunk = tiny_mixture(mixture[0], lora) if mixture else tiny_trunk(lora=lora, precision=sys.argv[4])
 odd = lambda ids: float(sum(i % 2 for i in ids))  # a mixture has 160 tokens, and 1 alone would never be drawn
-run = tiny_ppo(folder, trunk, odd if sys.argv[4:] else lambda ids: float(ids.count(1)), num_steps=2, num_minibatches=1,
+run = tiny_ppo(folder, trunk, odd if mixture else lambda ids: float(ids.count(1)), num_steps=2, num_minibatches=1,
                kl_treatment=sys.argv[3], optimiser={"learning_rate": 1e-2, "tokens_per_micro_batch": 25})
 run.accelerator = make_accelerator(cpu=True)
 train_ppo(run)
@@ -81,8 +83,8 @@ def start(folder: Path, num_processes: int, *arguments: str) -> list[float]:
 
 @pytest.mark.parametrize(("adapters", "treatment"), [("lora", "reward_k1"), ("full", "exact")])
 def test_two_processes_learn_what_one_learns(adapters: str, treatment: str, tmp_path: Path) -> None:
-    one = start(tmp_path / "one", 1, adapters, treatment)
-    two = start(tmp_path / "two", 2, adapters, treatment)
+    one = start(tmp_path / "one", 1, adapters, treatment, "float32")
+    two = start(tmp_path / "two", 2, adapters, treatment, "float32")
     assert two == pytest.approx(one, abs=5e-4)
     rows = [
         [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
@@ -97,6 +99,17 @@ def test_two_processes_learn_what_one_learns(adapters: str, treatment: str, tmp_
 @pytest.mark.parametrize("name", ["deepseek_v3", "deepseek_v32"])
 def test_two_processes_learn_on_experts_what_one_learns(name: str, tmp_path: Path) -> None:
     """Every adapter has a gradient in every step: a process that waits for one that never comes raises."""
-    one = start(tmp_path / "one", 1, "lora", "reward_k1", name)
-    two = start(tmp_path / "two", 2, "lora", "reward_k1", name)
+    one = start(tmp_path / "one", 1, "lora", "reward_k1", "float32", name)
+    two = start(tmp_path / "two", 2, "lora", "reward_k1", "float32", name)
     assert two == pytest.approx(one, abs=5e-4)
+
+
+def test_two_processes_learn_in_bfloat16_what_one_learns(tmp_path: Path) -> None:
+    """The batches are others and rounding with them, so it is near and not equal."""
+    one, two = (start(tmp_path / str(num), num, "full", "exact", "bfloat16") for num in (1, 2))
+    difference = torch.tensor(two) - torch.tensor(one)
+    assert difference.abs().mean() < 1e-3, "the rate is 1e-2, of eight updates"
+    for num in (1, 2):
+        rows = [json.loads(line) for line in (tmp_path / str(num) / "metrics.jsonl").read_text().splitlines()]
+        assert [row["ratio/first_deviation"] for row in rows] == [0, 0]
+        assert not (tmp_path / str(num) / "alarms.jsonl").exists()

@@ -61,12 +61,27 @@ class GroupSource:
 
 @torch.no_grad()
 def ask_policy_and_reference(
-    trunk: Trunk, rollouts: Rollouts, *, temperature: float, tokens_per_batch: int
+    trunk: Trunk,
+    rollouts: Rollouts,
+    *,
+    temperature: float,
+    tokens_per_batch: int,
+    exact: bool,
+    parts: Sequence[list[int]] | None = None,
 ) -> Rollouts:
-    """Fill in what policy and reference say: log-probabilities of both, exact KL of every position."""
-    for part in token_budget_batches(rollouts.lengths, tokens_per_batch):
+    """Fill in what policy and reference say: log-probabilities of both, exact KL of every position.
+
+    Args:
+        trunk: with the roles policy and reference.
+        rollouts: with the sampler's part filled in.
+        temperature: the sampling temperature.
+        tokens_per_batch: tokens in one forward pass.
+        exact: whether the sampler's log-probabilities are π_old (`protocols.is_exact`); else the policy's here are.
+        parts: the rows of each forward pass; None: batches of `tokens_per_batch`.
+    """
+    for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
         tokens = collate([rollouts.sequences[i] for i in part], trunk.pad_id).to(trunk.device)
-        states = rollouts.states_of(part)
+        states = rollouts.states_of(part) if exact else None
         said = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
         for target, source in (
             (rollouts.trainer_logps, said["policy"].logps),
@@ -74,6 +89,8 @@ def ask_policy_and_reference(
             (rollouts.exact_kl, said["policy"].kl),
         ):
             target[part, : source.shape[1]] = source.cpu()
+    if not exact:
+        rollouts.take_trainers_logps()
     rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
     return rollouts
 

@@ -31,20 +31,26 @@ from preflab.maths.sequence_ratio import clipped_ratio_loss
 from preflab.models.trunk import Trunk
 from preflab.policy.group_statistics import group_statistics, keep_group_rollouts
 from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts, with_rows
-from preflab.policy.ppo_setup import kl_controller, measures_held_out, stop_reason, stopped_before
+from preflab.policy.ppo_setup import (
+    alarms_of,
+    first_micro_batches,
+    kl_controller,
+    measures_held_out,
+    minibatches,
+    stop_reason,
+    stopped_before,
+)
 from preflab.policy.ppo_statistics import add_statistics, reduced, step_statistics
 from preflab.policy.variants import KL_LOSSES, VARIANTS, Variant
 from preflab.progress import progress
-from preflab.seeds import derive_seed
 from preflab.settings.grpo import GrpoSettings
-from preflab.training.alarms import Alarm, Alarms
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.alarms import Alarm
+from preflab.training.batches import collate
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import permutation, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, Scorer
+from preflab.training.protocols import Decode, Sampler, Scorer, is_exact
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 
@@ -110,7 +116,7 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
+    alarms = alarms_of(run, state.step)
     keep_rows(run.folder / "rollouts.jsonl", state.step)
     fired: list[Alarm] = []
     per_step = settings.num_epochs * settings.num_minibatches
@@ -179,7 +185,8 @@ def collect(run: GrpoRun, step: int) -> Rollouts:
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
     chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
-    return _asked(run, run.source.draw(chosen, *((step, group) for group in groups)))
+    rollouts = run.source.draw(chosen, *((step, group) for group in groups))
+    return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step))
 
 
 def score(run: GrpoRun, rollouts: Rollouts) -> tuple[Tensor, dict[str, Tensor]]:
@@ -246,19 +253,16 @@ def update(
     learning = [p for group in optimiser.param_groups for p in group["params"]]
     found: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
-        order = permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
-        for rows in split(order, settings.num_minibatches):
+        for parts in minibatches(run, rollouts.lengths, step, epoch):
+            rows = [row for part in parts for row in part]
             own = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
             num_sequences, num_tokens = sum_over_processes(accelerator, own).tolist()
             counts = StepCounts(num_sequences, num_tokens, settings.decoding.max_new_tokens)
-            lengths = [rollouts.lengths[i] for i in rows]
-            parts = token_budget_batches(lengths, settings.optimiser.tokens_per_micro_batch)
             sums: dict[str, float] = {}
             give_back()
             for number, part in enumerate(parts):
                 with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
-                    some = [rows[i] for i in part]
-                    loss, statistics = policy_loss(run, trunk, rollouts, gained, some, counts, kl_coef)
+                    loss, statistics = policy_loss(run, trunk, rollouts, gained, part, counts, kl_coef)
                     # Processes average their gradients; the weights are already those of all of them.
                     accelerator.backward(loss * accelerator.num_processes)
                 add_statistics(sums, {**statistics, "loss/total": loss.item()})
@@ -314,11 +318,14 @@ def policy_loss(
     return policy.loss + kl_coef * kl, {**statistics, "loss/kl": kl.item()}
 
 
-def _asked(run: GrpoRun, rollouts: Rollouts) -> Rollouts:
+def _asked(run: GrpoRun, rollouts: Rollouts, parts: list[list[int]] | None = None) -> Rollouts:
+    """What policy and reference say, asked in `parts`; None: in batches of the budget."""
     settings = run.settings
     return ask_policy_and_reference(
         run.trunk,
         rollouts,
         temperature=settings.decoding.temperature,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+        exact=is_exact(run.sampler),
+        parts=parts,
     )

@@ -31,19 +31,25 @@ from preflab.maths.masks import masked_mean, zero_masked
 from preflab.models.trunk import Trunk
 from preflab.policy.group_statistics import group_statistics, keep_group_rollouts
 from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts
-from preflab.policy.ppo_setup import measures_held_out, stop_reason, stopped_before
+from preflab.policy.ppo_setup import (
+    alarms_of,
+    first_micro_batches,
+    measures_held_out,
+    minibatches,
+    stop_reason,
+    stopped_before,
+)
 from preflab.policy.ppo_statistics import add_statistics, reduced, step_statistics
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.online_dpo import OnlineDpoSettings
-from preflab.training.alarms import Alarm, Alarms
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.alarms import Alarm
+from preflab.training.batches import collate
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import permutation, split
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, Scorer
+from preflab.training.protocols import Decode, Sampler, Scorer, is_exact
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 
@@ -109,7 +115,7 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
     state = RunState(run.trunk, optimiser)
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step, kl_setting="beta")
+    alarms = alarms_of(run, state.step, kl_setting="beta")
     keep_rows(run.folder / "rollouts.jsonl", state.step)
     fired: list[Alarm] = []
     per_step = settings.num_epochs * settings.num_minibatches
@@ -167,11 +173,15 @@ def collect(run: OnlineDpoRun, step: int) -> Rollouts:
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
     chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    rollouts = run.source.draw(chosen, *((step, group) for group in groups))
+    first = first_micro_batches(run, _group_lengths(run, rollouts), step)
     return ask_policy_and_reference(
         run.trunk,
-        run.source.draw(chosen, *((step, group) for group in groups)),
+        rollouts,
         temperature=settings.decoding.temperature,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+        exact=is_exact(run.sampler),
+        parts=None if first is None else [_rows_of(run, part) for part in first],
     )
 
 
@@ -205,23 +215,20 @@ def update(
     A group stays in one micro-batch. The loss is divided by the pairs of the whole minibatch over all micro-batches
     and processes.
     """
-    settings, accelerator, num = run.settings, run.accelerator, run.settings.num_completions_per_prompt
+    settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
-    lengths = torch.tensor(rollouts.lengths).view(-1, num).amax(1) * num
     found: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
-        order = permutation(len(labels), derive_seed(run.seed, "minibatches", step, epoch))
-        for groups in split(order, settings.num_minibatches):
-            rows = [group * num + k for group in groups for k in range(num)]
+        for parts in minibatches(run, _group_lengths(run, rollouts), step, epoch):
+            groups = [group for part in parts for group in part]
+            rows = _rows_of(run, groups)
             own = torch.tensor([labels[groups].numel(), int(rollouts.completion_mask[rows].sum())])
             num_pairs, num_tokens = sum_over_processes(accelerator, own).tolist()
-            parts = token_budget_batches(lengths[groups].tolist(), settings.optimiser.tokens_per_micro_batch)
             sums: dict[str, float] = {}
             give_back()
             for number, part in enumerate(parts):
                 with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
-                    some = [groups[i] for i in part]
-                    loss, statistics = pair_loss(run, trunk, rollouts, labels, some, num_pairs, num_tokens)
+                    loss, statistics = pair_loss(run, trunk, rollouts, labels, part, num_pairs, num_tokens)
                     # Processes average their gradients; the denominator is already that of all of them.
                     accelerator.backward(loss * accelerator.num_processes)
                 add_statistics(sums, {**statistics, "loss/total": loss.item()})
@@ -243,7 +250,7 @@ def pair_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion goes through the model once."""
     settings, num = run.settings, run.settings.num_completions_per_prompt
-    rows = [group * num + k for group in groups for k in range(num)]
+    rows = _rows_of(run, groups)
     tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
     mask = tokens.completion_mask
 
@@ -272,3 +279,15 @@ def pair_loss(
         "ratio/max_deviation": (ratio - 1).abs().max().item(),
         "entropy/mean": masked_mean(said.entropy, mask, num_tokens).item(),
     }
+
+
+def _group_lengths(run: OnlineDpoRun, rollouts: Rollouts) -> list[int]:
+    """Tokens that each group takes of a micro-batch: its rows are padded to the longest of them."""
+    num = run.settings.num_completions_per_prompt
+    return (torch.tensor(rollouts.lengths).view(-1, num).amax(1) * num).tolist()
+
+
+def _rows_of(run: OnlineDpoRun, groups: Sequence[int]) -> list[int]:
+    """The rollouts of some groups."""
+    num = run.settings.num_completions_per_prompt
+    return [group * num + k for group in groups for k in range(num)]

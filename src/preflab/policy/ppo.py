@@ -31,7 +31,16 @@ from preflab.maths.masks import masked_mean
 from preflab.models.chunked import TokenStatistics
 from preflab.models.trunk import Role, Trunk
 from preflab.policy.groups import score_rollouts
-from preflab.policy.ppo_setup import kl_controller, measures_held_out, ppo_optimiser, stop_reason, stopped_before
+from preflab.policy.ppo_setup import (
+    alarms_of,
+    first_micro_batches,
+    kl_controller,
+    measures_held_out,
+    minibatches,
+    ppo_optimiser,
+    stop_reason,
+    stopped_before,
+)
 from preflab.policy.ppo_statistics import (
     LearningBatch,
     add_statistics,
@@ -44,13 +53,13 @@ from preflab.progress import progress
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
-from preflab.training.alarms import Alarm, Alarms
+from preflab.training.alarms import Alarm
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.batches import TokenBatch, collate, token_budget_batches
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
-from preflab.training.order import permutation, row_at, split
+from preflab.training.order import row_at
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
 from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer
 from preflab.training.rollouts import Rollouts
@@ -106,7 +115,7 @@ def train_ppo(run: PpoRun) -> PpoResult:
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = Alarms(run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step)
+    alarms = alarms_of(run, state.step)
     keep_rows(run.folder / "rollouts.jsonl", state.step)
     fired: list[Alarm] = []
     per_step = settings.num_epochs * settings.num_minibatches
@@ -168,7 +177,8 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     settings = run.settings
     num = settings.num_completions_per_step
     rows = own_share(num, run.accelerator)
-    chosen = [run.prompts[_prompt_index(run, step * num + row)] for row in rows]
+    places = [(step * num + row) // settings.num_completions_per_prompt for row in rows]  # one prompt's stand together
+    chosen = [run.prompts[row_at(place, len(run.prompts), run.seed)] for place in places]
     requests = [
         SampleRequest(ids, derive_seed(run.seed, "rollout", step, row))
         for row, (_, ids) in zip(rows, chosen, strict=True)
@@ -177,10 +187,11 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     texts = [run.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, chosen, strict=True)]
     rollouts = Rollouts.start([p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts)
     roles: tuple[Role, ...] = ("policy", "reference", "value")
+    first = first_micro_batches(run, rollouts.lengths, step)
     with torch.no_grad():
-        for part in token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
+        for part in first or token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
             tokens = collate([rollouts.sequences[i] for i in part], run.trunk.pad_id).to(run.trunk.device)
-            states = rollouts.states_of(part)
+            states = rollouts.states_of(part) if first is None else None
             said = run.trunk(
                 tokens, roles, temperature=settings.decoding.temperature, exact_kl=True, policy_states=states
             )
@@ -191,6 +202,8 @@ def collect(run: PpoRun, step: int) -> Rollouts:
                 (rollouts.values, said["value"].values),
             ):
                 target[part, : source.shape[1]] = source.cpu()
+    if first is not None:
+        rollouts.take_trainers_logps()
     rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
     return rollouts
 
@@ -239,18 +252,15 @@ def update(
     losses = (value_loss,) if step < settings.num_critic_warmup_steps else (policy_loss, value_loss)
     found: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
-        order = permutation(len(rollouts), derive_seed(run.seed, "minibatches", step, epoch))
-        for rows in split(order, settings.num_minibatches):
+        for parts in minibatches(run, rollouts.lengths, step, epoch):
+            rows = [row for part in parts for row in part]
             num_tokens = float(sum_over_processes(accelerator, rollouts.completion_mask[rows].sum()))
-            lengths = [rollouts.lengths[i] for i in rows]
-            parts = token_budget_batches(lengths, settings.optimiser.tokens_per_micro_batch)
             sums: dict[str, float] = {}
             for role_loss in losses:
                 give_back()
                 for number, part in enumerate(parts):
-                    own = [rows[i] for i in part]
                     with nullcontext() if number == len(parts) - 1 else accelerator.no_sync(trunk):
-                        loss, statistics = role_loss(run, trunk, rollouts, batch, own, num_tokens, kl_coef)
+                        loss, statistics = role_loss(run, trunk, rollouts, batch, part, num_tokens, kl_coef)
                         # Processes average their gradients; the denominator is already that of all of them.
                         accelerator.backward(loss * accelerator.num_processes)
                     add_statistics(sums, {**statistics, "loss/total": loss.item()})
@@ -373,11 +383,6 @@ def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch,
     tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
     width = tokens.completion_mask.shape[1]
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)
-
-
-def _prompt_index(run: PpoRun, position: int) -> int:
-    """Which prompt comes at a position of the endless stream; the completions of one prompt stand together."""
-    return row_at(position // run.settings.num_completions_per_prompt, len(run.prompts), run.seed)
 
 
 def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:

@@ -1,15 +1,22 @@
-"""What a PPO run is set up with, and when it stops: optimiser, KL controller, held-out criterion, limits."""
+"""What an on-policy run is set up with, and when it stops: optimiser, minibatches, KL controller, criterion, limits."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from preflab.maths.kl import AdaptiveKLController, FixedKLController
 from preflab.models.trunk import Trunk
+from preflab.seeds import derive_seed
+from preflab.settings.learning import OptimiserSettings
 from preflab.settings.ppo import PpoSettings, StopSettings
+from preflab.training.alarms import Alarms, Rounding
 from preflab.training.optimiser import make_optimiser
+from preflab.training.order import micro_batches_of_pass
+from preflab.training.protocols import Sampler, is_exact
 
 
 class WithKl(Protocol):
@@ -21,6 +28,32 @@ class WithKl(Protocol):
     def kl_target(self) -> float | None: ...
     @property
     def kl_horizon(self) -> int: ...
+
+
+class OnPolicySettings(Protocol):
+    """Settings of a loop that learns from its own rollouts in minibatches."""
+
+    @property
+    def kl_budget(self) -> float | None: ...
+    @property
+    def num_minibatches(self) -> int: ...
+    @property
+    def optimiser(self) -> OptimiserSettings: ...
+
+
+class OnPolicyRun(Protocol):
+    """A run that learns from what its policy writes."""
+
+    @property
+    def trunk(self) -> Trunk: ...
+    @property
+    def sampler(self) -> Sampler: ...
+    @property
+    def settings(self) -> OnPolicySettings: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def seed(self) -> int: ...
 
 
 class WithStop(Protocol):
@@ -38,6 +71,34 @@ def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
         ([p for _, p in trunk.parameters_of("value")], settings.value_learning_rate or rate),
     ]
     return make_optimiser(groups, settings.optimiser)
+
+
+def minibatches(run: OnPolicyRun, lengths: Sequence[int], step: int, epoch: int) -> list[list[list[int]]]:
+    """The minibatches of one pass over rows of these lengths, each as the index lists of its micro-batches."""
+    settings, seed = run.settings, derive_seed(run.seed, "minibatches", step, epoch)
+    return micro_batches_of_pass(lengths, settings.num_minibatches, settings.optimiser.tokens_per_micro_batch, seed)
+
+
+def first_micro_batches(run: OnPolicyRun, lengths: Sequence[int], step: int) -> list[list[int]] | None:
+    """The micro-batches of a step's first pass, in which the trainer computes π_old; None: the sampler's is taken.
+
+    In half precision rounding depends on what shares a batch, so π_old comes from the very batches that are learned.
+    """
+    if is_exact(run.sampler):
+        return None
+    return [part for parts in minibatches(run, lengths, step, 0) for part in parts]
+
+
+def alarms_of(run: OnPolicyRun, num_done: int, *, kl_setting: str = "kl_coef") -> Alarms:
+    """The alarms of a run after `num_done` steps, with the limits of its precision; `kl_setting` weighs its KL."""
+    rounding = Rounding.of(half=run.trunk.in_half_precision, exact=is_exact(run.sampler))
+    return Alarms(
+        run.folder / "alarms.jsonl",
+        kl_budget=run.settings.kl_budget,
+        step=num_done,
+        kl_setting=kl_setting,
+        rounding=rounding,
+    )
 
 
 def kl_controller(settings: WithKl) -> FixedKLController | AdaptiveKLController:

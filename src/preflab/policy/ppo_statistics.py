@@ -12,7 +12,9 @@ from torch import Tensor
 
 from preflab.files import append_jsonl
 from preflab.maths.advantages import moment_sums
+from preflab.maths.kl import kl_policy_ref_k3
 from preflab.maths.losses import explained_variance, residual_sums
+from preflab.maths.masks import zero_masked
 from preflab.training.processes import max_over_processes, sum_over_processes
 from preflab.training.protocols import Decode
 from preflab.training.rollouts import Rollouts, repeat_shares
@@ -75,7 +77,6 @@ def rollout_statistics(
     sums = sum_over_processes(accelerator, torch.cat([sums, moment_sums(batch.raw_advantages, mask)[None]]))
     means = (sums[:, 1] / sums[:, 0]).tolist()
     deviations = (sums[:, 2] / sums[:, 0] - (sums[:, 1] / sums[:, 0]) ** 2).clamp(min=0).sqrt().tolist()
-    mismatch = torch.where(mask, rollouts.old_logps - rollouts.trainer_logps, 0.0).abs().max().item()
     shares = repeat_shares([s.completion_ids for s in rollouts.sequences])
     repeats = sum_over_processes(accelerator, torch.tensor([sum(shares), len(shares)]))
     residuals = sum_over_processes(accelerator, residual_sums(rollouts.values, batch.returns, mask))
@@ -86,10 +87,26 @@ def rollout_statistics(
         **dict(zip(columns, means[1:-1], strict=True)),
         "advantage/mean": means[-1],
         "advantage/std": deviations[-1],
-        "mismatch/logps": max_over_processes(accelerator, mismatch),
+        **mismatch_statistics(accelerator, rollouts),
         "repeat/share": float(repeats[0] / repeats[1].clamp(min=1)),
         "num/tokens": float(sums[-1, 0]),
         "value/explained_variance": explained.item(),
+    }
+
+
+def mismatch_statistics(accelerator: Any, rollouts: Rollouts) -> dict[str, float]:
+    """How far sampler and trainer are apart on the tokens of the step: largest and mean difference, and the KL.
+
+    d = sampler's log-probability − trainer's, 0 outside the mask. KL(sampler ‖ trainer) by k3: mean of exp(−d) − 1 + d.
+    """
+    mask = rollouts.completion_mask
+    difference = zero_masked(rollouts.sampler_logps - rollouts.trainer_logps, mask)
+    kl = kl_policy_ref_k3(difference.clamp(-20, 20), torch.zeros_like(difference))
+    sums = sum_over_processes(accelerator, torch.stack([difference.abs().sum(), kl.sum(), mask.sum()]))
+    return {
+        "mismatch/logps": max_over_processes(accelerator, difference.abs().max().item()),
+        "mismatch/logps_mean": float(sums[0] / sums[2]),
+        "mismatch/kl": float(sums[1] / sums[2]),
     }
 
 

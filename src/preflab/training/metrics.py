@@ -143,7 +143,11 @@ GLOSSARY: dict[str, Metric] = {
     ),
     "ratio/max_deviation": Metric("largest |π/π_old − 1| of the step", "", "below 1", "large: updates too big"),
     "ratio/first_deviation": Metric(
-        "largest |π/π_old − 1| before the first update", "", "below 1e-3 in fp32", "sampler and trainer disagree"
+        "largest |π/π_old − 1| before the first update; π_old is the sampler's, or the trainer's where the two round "
+        "differently (half precision, another engine)",
+        "",
+        "below 1e-3 in float32, below 0.5 in half precision",
+        "two passes over the same tokens disagree",
     ),
     "ratio/approx_kl": Metric(
         "k3 estimate of KL(π_old ‖ π), mean over tokens", "nats", "below 0.05", "updates too big"
@@ -165,8 +169,20 @@ GLOSSARY: dict[str, Metric] = {
         "largest |sampler's log-probability − trainer's|; from a sampler that keeps its states, only the head differs, "
         "and ratio/first_deviation compares whole passes",
         "nats",
-        "below 1e-3 in fp32",
-        "above 0.01: broken",
+        "below 1e-3 in float32; of single tokens up to 1 in half precision",
+        "above 0.01 in float32: broken",
+    ),
+    "mismatch/logps_mean": Metric(
+        "mean |sampler's log-probability − trainer's| over tokens",
+        "nats/token",
+        "below 1e-4 in float32, 0.01 to 0.03 in half precision",
+        "2.5 times that of the first step: the sampler holds other weights",
+    ),
+    "mismatch/kl": Metric(
+        "k3 estimate of KL(sampler ‖ trainer), mean over tokens",
+        "nats/token",
+        "below 0.001",
+        "grows: the sampler holds other weights",
     ),
     "repeat/share": Metric(
         "share of 3-grams within a completion seen before in it", "", "as at the start", "rises: one phrase repeated"

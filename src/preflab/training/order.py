@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
 from preflab.errors import PreflabError
 from preflab.seeds import derive_seed
+from preflab.training.batches import token_budget_batches
 
 
 def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
@@ -56,6 +58,17 @@ def split(order: list[int], num_parts: int) -> list[list[int]]:
 def _shuffled(num_rows: int, seed: int) -> tuple[int, ...]:
     """`permutation`, kept: a step asks for many places of the same pass."""
     return tuple(permutation(num_rows, seed))
+
+
+def micro_batches_of_pass(
+    lengths: Sequence[int], num_minibatches: int, tokens_per_micro_batch: int, seed: int
+) -> list[list[list[int]]]:
+    """One pass over rows of these lengths: its minibatches in turn, each as the index lists of its micro-batches."""
+    minibatches = []
+    for rows in split(permutation(len(lengths), seed), num_minibatches):
+        parts = token_budget_batches([lengths[row] for row in rows], tokens_per_micro_batch)
+        minibatches.append([[rows[i] for i in part] for part in parts])
+    return minibatches
 
 
 def own_micro_batches(

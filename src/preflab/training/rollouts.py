@@ -28,10 +28,12 @@ class Rollouts:
     """(B,) bool, True = the completion ended itself, False = it was cut by the length limit."""
     completion_mask: Tensor
     """(B, T) bool, True = a token the policy wrote."""
-    old_logps: Tensor
-    """(B, T) log π_old of each token, from the sampler."""
+    sampler_logps: Tensor
+    """(B, T) log-probability of each token as the sampler drew it."""
     trainer_logps: Tensor
     """(B, T) the same from the trainer's head, on its own states or the sampler's; their difference is the mismatch."""
+    old_logps: Tensor
+    """(B, T) log π_old of each token: the sampler's, or from `take_trainers_logps` on the trainer's."""
     ref_logps: Tensor
     """(B, T) log π_ref of each token."""
     exact_kl: Tensor
@@ -49,14 +51,16 @@ class Rollouts:
         num_tokens = max(len(one.token_ids) for one in sampled)
         lengths = torch.tensor([len(one.token_ids) for one in sampled])
         zeros = torch.zeros(len(sampled), num_tokens)
+        sampler_logps = padded_floats([one.logps for one in sampled], num_tokens)
         return cls(
             prompts=prompts,
             sequences=[Sequence(ids, one.token_ids) for ids, one in zip(prompt_ids, sampled, strict=True)],
             texts=texts,
             finished=torch.tensor([one.finish_reason == "stop" for one in sampled]),
             completion_mask=completion_mask_from_lengths(lengths, num_tokens),
-            old_logps=padded_floats([one.logps for one in sampled], num_tokens),
+            sampler_logps=sampler_logps,
             trainer_logps=zeros.clone(),
+            old_logps=sampler_logps.clone(),
             ref_logps=zeros.clone(),
             exact_kl=zeros.clone(),
             values=zeros.clone(),
@@ -65,6 +69,14 @@ class Rollouts:
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def take_trainers_logps(self) -> None:
+        """Let π_old be what the trainer's pass said, where sampler and trainer round differently.
+
+        The ratio then is π / π_old of one and the same computation: 1 before the first update. With the sampler's
+        numbers below it, it would be off by their rounding, persistently per token, and the clip would act on that.
+        """
+        self.old_logps = self.trainer_logps.clone()
 
     def states_of(self, rows: Seq[int]) -> Tensor | None:
         """(N, H) states before the tokens of these rows, row after row; None where one of them has none."""
