@@ -138,9 +138,18 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
     return pipeline.output(step).model
 
 
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="What is computed in: float32, bfloat16, float16 or auto.", show_default="float32"
+    ),
+]
+
+
 def check(
     model: ModelArgument,
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
+    precision: PrecisionOption = None,
+    dtype: Annotated[str | None, typer.Option("--dtype", hidden=True, help="Old name of --precision.")] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -151,11 +160,16 @@ def check(
     Exit code 0 when all of it holds, 1 when something does not.
     """
     with speaking(as_json) as speaker:
+        if dtype is not None:
+            print("--dtype is called --precision now and read as that", file=sys.stderr)
+            if precision not in (None, dtype):
+                raise PreflabError(f"--dtype {dtype} and --precision {precision}", "one of them", "remove --dtype")
         place = model_place(model, recipe, set_ or [], workspace)
         from preflab.models.check import check_model
+        from preflab.models.precision import resolved
         from preflab.sampling.engine import TransformersEngine
 
-        rows = check_model(place, TransformersEngine, dtype=dtype)
+        rows = check_model(place, TransformersEngine, dtype=resolved(precision or dtype or "float32"))
         lines = [("check", "", "measured", "allowed"), *(_checked(row) for row in rows)]
         for line, row in zip(padded(lines), [None, *rows], strict=True):
             speaker.say(line)
@@ -180,6 +194,7 @@ def chat(
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 128,
     seed: Annotated[int, typer.Option("--seed", help="Equal seeds give equal answers.")] = 0,
+    precision: PrecisionOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -190,7 +205,8 @@ def chat(
     An empty line or Ctrl-D ends it.
     """
     with speaking(as_json) as speaker:
-        talker = Talker(model_place(model, recipe, set_ or [], workspace), temperature, max_new_tokens, seed)
+        place = model_place(model, recipe, set_ or [], workspace)
+        talker = Talker(place, temperature, max_new_tokens, seed, precision or "float32")
         turns = []
         for said in [prompt] if prompt is not None else _lines():
             answer = talker.answer(said)
@@ -214,9 +230,12 @@ def _lines() -> Iterator[str]:
 class Talker:
     """A model, and the conversation with it so far."""
 
-    def __init__(self, place: Path | str, temperature: float, max_new_tokens: int, seed: int) -> None:
+    def __init__(
+        self, place: Path | str, temperature: float, max_new_tokens: int, seed: int, precision: str = "float32"
+    ) -> None:
         from preflab.conversations.renderer import Renderer
         from preflab.models.loading import load_causal_lm, load_tokenizer
+        from preflab.models.precision import resolved
         from preflab.recipe.checking import checked
         from preflab.sampling.engine import TransformersEngine
         from preflab.settings.sampling import DecodingSettings
@@ -225,7 +244,7 @@ class Talker:
         self.decoding = checked(DecodingSettings, wanted, Path("chat"), ())
         self.place, self.seed = place, seed
         tokenizer = load_tokenizer(place)
-        language_model = load_causal_lm(place, dtype="float32")
+        language_model = load_causal_lm(place, dtype=resolved(precision))
         self.renderer = Renderer.of(language_model, tokenizer)
         self.engine: Any = TransformersEngine(
             language_model,

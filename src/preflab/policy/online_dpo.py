@@ -287,7 +287,7 @@ def _group_lengths(run: OnlineDpoRun, rollouts: Rollouts) -> list[int]:
     return (torch.tensor(rollouts.lengths).view(-1, num).amax(1) * num).tolist()
 
 
-def _rows_of(run: OnlineDpoRun, groups: Sequence[int]) -> list[int]:
+def _rows_of(run: OnlineDpoRun, groups: list[int]) -> list[int]:
     """The rollouts of some groups."""
     num = run.settings.num_completions_per_prompt
     return [group * num + k for group in groups for k in range(num)]
