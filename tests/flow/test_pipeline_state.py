@@ -38,7 +38,7 @@ def chain(write_recipe: Writer, tmp_path: Path) -> Path:
     sys.modules.pop("my_rewards", None)  # that of an earlier test
     (tmp_path / "my_rewards.py").write_text("def good(prompt, completion):\n    return 1.0\n", encoding="utf-8")
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    (tmp_path / "models" / "mine" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "models" / "mine" / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     return write_recipe(CHAIN)
 
 
@@ -90,7 +90,7 @@ def test_contents_count_and_paths_do_not(chain: Path, tmp_path: Path) -> None:
     assert ran(chain, *moved) == []
     (tmp_path / "moved.jsonl").write_text('{"prompt": "Ho"}\n', encoding="utf-8")
     assert ran(chain, *moved) == ["base", "tuned", "last"]
-    (tmp_path / "elsewhere" / "mine" / "config.json").write_text('{"a": 1}', encoding="utf-8")
+    (tmp_path / "elsewhere" / "mine" / "config.json").write_text('{"model_type": "llama", "a": 1}', encoding="utf-8")
     assert ran(chain, *moved) == ["other", "last"]
     (tmp_path / "my_rewards.py").write_text("def good(prompt, completion):\n    return 2.0\n", encoding="utf-8")
     assert ran(chain, *moved) == ["base", "tuned", "other", "last"]
