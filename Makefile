@@ -23,7 +23,7 @@ export TOKENIZERS_PARALLELISM := false
 # Nothing here may reach for the network once it is installed.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 WANDB_MODE=disabled
 
-.PHONY: help install demo test slow test-all check format docs bench clean
+.PHONY: help install demo test slow test-all check format docs models bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ format: $(STAMP)  ## put the files into the common format
 docs: $(STAMP)  ## write docs/reference from the code, then test that all documentation agrees with it
 	$(OFFLINE) $(BIN)/python docs/generate.py
 	$(PYTEST) tests/docs $(ARGS)
+
+models: $(STAMP)  ## try a tiny model of every architecture and write docs/reference/models.md (half an hour)
+	$(OFFLINE) $(BIN)/python docs/models.py $(ARGS)
 
 bench: $(STAMP)  ## timings against the peers (see benchmarks/README.md)
 	$(OFFLINE) $(BIN)/python benchmarks/peers.py $(ARGS)

@@ -25,6 +25,10 @@ LORA = LoraSettings(rank=2, alpha=4.0)
 PROMPTS = ((7, 8, 9, 10, 11), (12, 13), (14, 15, 16), tuple(range(20, 45)))
 """Prompts of mixed lengths; the last one crosses windows of 12 tokens and, with its completion, 32 positions."""
 NUM_NEW = 12
+AGREE = 1e-5
+"""Nats by which sampler and trainer may deviate from the plain forward in float32."""
+ROUNDS = {"gemma4, shared keys": 3e-5}
+"""Where rounding is magnified beyond it, as float64 shows: attention scores that are not scaled down."""
 
 
 def save(name: str, folder: Path) -> Path:
@@ -87,6 +91,7 @@ class Agreement:
 @torch.no_grad()
 def measure_agreement(trunk: Trunk) -> Agreement:
     """Log-probabilities of what the policy wrote: the sampler's and the trainer's against the plain forward's."""
+    trunk.row_lengths.fix(max(map(len, PROMPTS)) + NUM_NEW)
     policy = trunk.language_model("policy")
     engine = TransformersEngine(
         policy, pad_id=trunk.pad_id, stop_token_ids=(), tokenizer=trunk.tokenizer, role=lambda: trunk.role("policy")
@@ -99,7 +104,7 @@ def measure_agreement(trunk: Trunk) -> Agreement:
     return Agreement(
         max(largest(torch.tensor(one.logps) - logps) for one, logps in zip(written, plain, strict=True)),
         max(largest(row[: len(logps)] - logps) for row, logps in zip(trained, plain, strict=True)),
-        decode_path(engine),
+        engine.decode_path,
     )
 
 
@@ -107,16 +112,9 @@ def plain_logps(trunk: Trunk, row: Sequence) -> Tensor:
     """(T,) of one row, from the model's own logits: no padding, no mask, no cache."""
     ids = torch.tensor([row.prompt_ids + row.completion_ids])
     with trunk.role("policy"):
-        logits = trunk.language_model("policy")(input_ids=ids, use_cache=False).logits[0].float()
-    num_ids = getattr(trunk, "num_ids", None) or logits.shape[-1]
-    logps = logits[len(row.prompt_ids) - 1 : -1, :num_ids].log_softmax(-1)
+        logits = trunk.language_model("policy")(input_ids=ids, use_cache=False).logits[0]
+    logps = logits[len(row.prompt_ids) - 1 : -1, :NUM_TOKENS].log_softmax(-1)
     return logps.gather(-1, torch.tensor(row.completion_ids)[:, None])[:, 0]
-
-
-def decode_path(engine: Any) -> str:
-    """What the engine says of its way of decoding."""
-    path = getattr(engine, "decode_path", None)
-    return str(path() if callable(path) else path) if path is not None else type(engine._pass).__name__
 
 
 def largest(tensor: Tensor) -> float:

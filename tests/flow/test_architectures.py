@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from architecture_table import DECODERS, MIXTURES, RECURRENT, SEEING
-from architecture_trials import load_trunk, losses_of_training, measure_agreement, save
+from architecture_trials import AGREE, ROUNDS, load_trunk, losses_of_training, measure_agreement, save
 from preflab.errors import PreflabError
 from preflab.models.check import check_model
 from preflab.models.loading import load_causal_lm
@@ -30,6 +30,13 @@ def test_an_architecture_is_checked_decoded_and_trained(name: str, tmp_path: Pat
     rows = check_model(folder, TransformersEngine)
     assert [(row.name, row.measured, row.advice) for row in rows if not row.holds] == []
     found = measure_agreement(load_trunk(folder, ("policy",)))
-    assert max(found.sampler, found.trainer) <= 1e-5, found
+    assert max(found.sampler, found.trainer) <= ROUNDS.get(name, AGREE), found
     losses = losses_of_training(load_trunk(folder, ("policy",)))
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", sorted(ROUNDS))
+def test_what_deviates_in_float32_is_rounding(name: str, tmp_path: Path) -> None:
+    trunk = load_trunk(save(name, tmp_path), ("policy",)).double()
+    found = measure_agreement(trunk)
+    assert max(found.sampler, found.trainer) <= 1e-6, "what is written down of a completion is float32"

@@ -1,0 +1,83 @@
+"""The table of models has every architecture that is tried and says of each what was found.
+
+The table is written by `make models`, which takes long; what it measures is tested by itself elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from architecture_table import ARCHITECTURES, GROUPS
+from architecture_trials import AGREE, ROUNDS
+from architectures import architecture, small_config
+
+REFUSED = "refused: "
+
+
+@pytest.fixture(scope="module")
+def script(repository: Path) -> ModuleType:
+    """docs/models.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_models", repository / "docs" / "models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def rows(repository: Path, script: ModuleType) -> dict[str, dict[str, str]]:
+    """Architecture → its cells by column."""
+    page = (repository / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
+    assert page.startswith(script.HEAD), "docs/models.py was changed: run `make models`"
+    lines = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    lines = [line for line in lines if len(line) == len(script.COLUMNS)]
+    cells = [dict(zip(script.COLUMNS, line, strict=True)) for line in lines]
+    return {row["architecture"]: row for row in cells if row["architecture"] not in ("architecture", "---")}
+
+
+def test_every_architecture_is_in_the_table_and_no_other(rows: dict[str, dict[str, str]]) -> None:
+    assert list(rows) == [name for names in GROUPS.values() for name in names]
+    assert set(rows) == set(ARCHITECTURES)
+
+
+def test_every_row_is_whole_or_a_sentence(rows: dict[str, dict[str, str]]) -> None:
+    for name, row in rows.items():
+        if row["check"].startswith(REFUSED):
+            assert len(row["check"]) > 30, name
+        else:
+            assert all(row.values()), name
+            assert row["check"] == "holds", name
+            assert not row["policy"].startswith(REFUSED), name
+            assert not row["reward"].startswith(REFUSED), name
+
+
+def test_sampler_and_trainer_agree_with_the_plain_forward(rows: dict[str, dict[str, str]]) -> None:
+    for name, row in rows.items():
+        if not row["check"].startswith(REFUSED):
+            assert max(map(float, row["agreement"].split(", "))) <= ROUNDS.get(name, AGREE), name
+            assert re.fullmatch(r"[\d.]+ → [\d.]+", row["trains"]), f"{name}: the loss did not fall"
+
+
+def test_what_is_refused_cannot_write_text(rows: dict[str, dict[str, str]]) -> None:
+    refused = {name for name, row in rows.items() if row["check"].startswith(REFUSED)}
+    languages = {
+        name for title in ("Decoders", "Mixtures of experts", "Recurrent and hybrid") for name in GROUPS[title]
+    }
+    assert refused & languages == {"cpmant"}  # a prefix model
+    assert set(GROUPS["No language models"]) <= refused
+
+
+def test_every_architecture_of_the_table_can_be_made() -> None:
+    from transformers import CONFIG_MAPPING
+
+    for name in ARCHITECTURES:
+        row = architecture(name)
+        assert small_config(CONFIG_MAPPING[row.model_type], row.changes).model_type == row.model_type
