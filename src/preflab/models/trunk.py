@@ -22,6 +22,7 @@ from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
+from preflab.models.dropout import switch_dropout_off
 from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
 from preflab.models.logit_path import (
@@ -296,10 +297,8 @@ class Trunk(nn.Module):
         if not with_policy:
             _, found = statistics(reference, targets, "reference", None)
             return {"reference": RoleOutput(logps=_spread(found.logps, mask), entropy=_spread(found.entropy, mask))}
-        if known is None or self.plain_because:
-            states = self._token_states(batch, "policy")
-        else:
-            states = known.to(targets.device)
+        known = None if self.plain_because else known
+        states = self._token_states(batch, "policy") if known is None else known.to(targets.device)
         loss, found = statistics(states, targets, "policy", reference)
         policy = RoleOutput(
             logps=_spread(found.logps, mask),
@@ -382,17 +381,6 @@ class Trunk(nn.Module):
             parts.append(call(inputs if len(groups) == 1 else {name: given[group] for name, given in inputs.items()}))
         places = torch.tensor([row for group in groups for row in group], device=batch.input_ids.device)
         return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
-
-
-def switch_dropout_off(model: nn.Module) -> None:
-    """Set every dropout probability to 0, so that train and eval mode agree: else ratios and KL are noise."""
-    model.eval()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        for name, value in vars(module).items():  # attention_dropout, layerdrop, …: handed to functions as numbers
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
 
 
 def _copies(model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:

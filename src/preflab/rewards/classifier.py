@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 
 from preflab.errors import PreflabError, nearest
+from preflab.models.dropout import switch_dropout_off
 from preflab.models.rotary import RowLengths
-from preflab.models.trunk import switch_dropout_off
 from preflab.models.vocabulary import fitting_vocabulary
 from preflab.training.batches import token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
