@@ -48,6 +48,13 @@ NEAREST: list[tuple[Row, str, str]] = [
         "safer_response_id=",
     ),
     ({"goal": "a", "target": "b"}, "demonstrations", "--column goal=prompt --column target=completion"),
+    ({"prompt": "a", "prediction": "b"}, "demonstrations", "--column prediction=completion"),
+    ({"prompt": "a", "model_output": "b"}, "demonstrations", "--column model_output=completion"),
+    ({"text": "a", "answer": "b"}, "demonstrations", "--column text=prompt --column answer=completion"),
+    ({"text": "a", "summary": "b"}, "demonstrations", "--column text=prompt --column summary=completion"),
+    ({"prompt": "a", "completion": "b", "stars": 4}, "ratings", "--column stars=score"),
+    ({"prompt": "a", "completion": "b", "helpful": True}, "trl-unpaired", "--column helpful=label"),
+    ({"question": "a", "prediction": "b", "correct": True}, "trl-unpaired", "--column prediction=completion"),
 ]
 
 
@@ -88,6 +95,16 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         {"text": "a", "label": 1},
         {"text": "a", "label": "positive"},
         {"question": {"full_text": "a"}, "answer_0": "b", "answer_1": "c", "score_0": 0.5, "score_1": -0.5},
+        {"prompt": "a", "completion": "b", "helpfulness": [4, 3]},
+        {"prompt": "a", "completion": "b", "gpt4_score": "8/10"},
+        {"prompt": "a", "completion": "b", "feedback": "thumbs_down"},
+        {"prompt": "a", "completion": "b", "reaction": "👍"},
+        {"prompt": "a", "completion": "b", "status": "rejected"},
+        {"prompt": "a", "completion": "b", "approved": "yes"},
+        {"prompt": "a", "completion": "b", "grade": "B+"},
+        {"prompt": "a", "completion": "b", "evaluation": {"tone": 4}},
+        {"prompt": "a", "response_w": "b", "response_l": "c"},
+        {"instruction": "judge", "output": "so: 4", "orig_response": "b", "orig_score": "4"},
     ],
 )
 def test_judgments_are_never_prompts_demonstrations_or_texts(tmp_path: Path, row: Row) -> None:
@@ -107,10 +124,35 @@ def test_judgments_are_never_prompts_demonstrations_or_texts(tmp_path: Path, row
         ({"prompt": "a", "completion": "b", "length": 3}, "demonstrations"),
         ({"messages": [USER, HERE], "rating": "PG-13"}, "demonstrations"),
         ({"instruction": "a", "input": "", "output": "b", "text": "Below …"}, "demonstrations"),
+        ({"instruction": "a", "generation": "b"}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "feedback": "It was quick."}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "status": "accepted"}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "reward_model": "m"}, "demonstrations"),
+        ({"problem": "a", "inputs": ["1"], "outputs": ["2"]}, "prompts"),
+        ({"prompt": "a", "expected_output": "b", "output_format": "json"}, "prompts"),
+        ({"text": "a", "url": "b"}, "text"),
     ],
 )
 def test_columns_that_only_sound_like_a_judgment(tmp_path: Path, row: Row, format: str) -> None:
     assert read_file(written(tmp_path, [row])).format == format
+
+
+@pytest.mark.parametrize(
+    ("score", "point"), [("90%", ""), ("4/5", ""), ("4,5", "with a point before decimals"), ("B+", "")]
+)
+def test_a_score_in_words_is_refused_by_its_line(tmp_path: Path, score: str, point: str) -> None:
+    rows = [{"prompt": "a", "completion": "b", "score": 3}, {"prompt": "a", "completion": "c", "score": score}]
+    for asked in (rows, rows[1:]):
+        error = refusal(tmp_path, *asked)
+        assert f"line {len(asked)}: the score '{score}'" in error.found
+        assert point in error.expected
+
+
+def test_one_condemned_completion_stops_a_guess(tmp_path: Path) -> None:
+    rows: list[Row] = [{"prompt": str(n), "completion": "b", "quality": "good"} for n in range(30)]
+    assert len(read_file(written(tmp_path, rows)).demonstrations) == 30
+    rows[25]["quality"] = "bad"
+    assert "line 26: quality tells of a judgment" in refusal(tmp_path, *rows).found
 
 
 def test_two_kinds_of_judgment_in_a_row(tmp_path: Path) -> None:

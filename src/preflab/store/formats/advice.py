@@ -9,19 +9,21 @@ from difflib import get_close_matches
 from typing import Any
 
 from preflab.store.formats.base import Format
-from preflab.store.formats.columns import answers, blank, has, judging, number, peek, verdicts
+from preflab.store.formats.columns import PROMPTS, answers, blank, has, judging, number, peek, scores_another, verdicts
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
 TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary)s?_?"
 MEANINGS: Mapping[str, str] = {
     "prompt": r"prompts?|questions?|quer(?:y|ies)|instructions?|inputs?|problems?|goal|dialogue|document|article|"
-    r"context|history|post|user|ask.*|x",
-    "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|y",
+    r"context|history|post|user|ask.*|text|x",
+    "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|"
+    r"predictions?|candidates|continuations?|demonstrations?|[a-z0-9]+_(?:response|reply|completion|output|answer|text|solution)|y",
     "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?).*|y_?w",
     "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|los(?:er|e|ing)).*|y_?l",
     "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
-    "label": r".*(?:label|good|thumbs?|accept|correct|liked|approved|passed|safe|binary).*",
+    "label": r".*(?:label|good|thumbs?|accept|correct|liked|approved|passed|safe|binary|helpful|harmless|honest|"
+    r"feedback).*",
     "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
     "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
     "response_a": rf"{TEXT}(?:a|0|1|left|first)|a|left|first",
@@ -120,7 +122,11 @@ def _fit(row: Row, format: Format) -> Fit:
 
 def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     fitting = [name for name in free if _holds(wanted, peek(row, name))]
+    if wanted == "score":
+        fitting = [name for name in fitting if not scores_another(name, row)]
     pattern = MEANINGS.get(wanted, "")
+    usual = PROMPTS if wanted == "prompt" else ()
+    fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
     named = next((name for name in fitting if re.fullmatch(pattern, name, re.IGNORECASE)), None)
     if named is not None:
         return named

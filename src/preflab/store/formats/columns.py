@@ -15,7 +15,13 @@ PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
 """What a prompt is called; the first one there is taken."""
 BESIDE_INSTRUCTION = ("input", "context")
 """What an instruction is about, where that stands in a column of its own."""
-COMPLETIONS = ("completion", "response", "output")
+COMPLETIONS = ("completion", "response", "output", "generation")
+REPLY = re.compile(
+    r"(?:model|llm|bot|chatbot|assistant|ai|gpt\d*|chatgpt|sampled|generated|predicted)[_-]"
+    r"(?:response|reply|completion|output|generation|prediction|answer|text|solution)s?"
+    r"|reply|replies|generations?|predictions?|continuations?|demonstrations?|candidates|outputs|assistant"
+)
+"""Other names of completions; they are not read under these, and make a row more than a prompt."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt", "system_message")
 TOOLS, TEMPLATE, CONTINUE = "tools", "chat_template_kwargs", "continue_final_message"
@@ -49,12 +55,37 @@ WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "l
 """Words that tell of a judgment where the column holds numbers or true and false."""
 VERDICTS = {
     "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
-    "harmful", "safe", "unsafe", "upvoted",
+    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable",
 }  # fmt: skip
-"""Words that tell of a judgment of a completion where the column holds true and false, or 0 and 1."""
+"""Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
+OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislikes"}
+"""Words that tell of a judgment of a completion where the column holds numbers, or true and false."""
+YES_OR_NO = ("true", "false", "0", "1", "yes", "no")
+MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
+"""A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
+THUMBED = {
+    "thumbsup",
+    "thumbsdown",
+    "upvote",
+    "downvote",
+    "upvoted",
+    "downvoted",
+    "desirable",
+    "undesirable",
+    "👍",
+    "👎",
+}
+"""Values that tell of a judgment of a completion."""
+CONDEMNED = {
+    "bad", "wrong", "incorrect", "reject", "rejected", "refused", "fail", "failed", "harmful", "unsafe", "unhelpful",
+    "unacceptable", "dislike", "disliked", "negative", "down", "lose", "lost", "loss", "poor", "dispreferred",
+}  # fmt: skip
+"""Values that say of a completion that it is not to be learned."""
+STATUS = {"status", "result", "outcome", "review"}
+"""Words of columns whose value may condemn a completion."""
 OPPOSITES = (
     ("good", "bad"), ("y_w", "y_l"), ("yw", "yl"), ("positive", "negative"), ("pos", "neg"), ("win", "lose"),
-    ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"),
+    ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"), ("w", "l"),
 )  # fmt: skip
 """Parts of two names that, between them, tell of a pair."""
 ANSWER = re.compile(r"(?:response|answer|completion|output|reply|generation|conversation)s?[_-]?(?:\d{1,2}|[a-dA-D])")
@@ -148,7 +179,8 @@ def score_of(value: Any, what: str) -> float | None:
         return None
     found = number(value)
     if found is None:
-        raise BadRow(f"the {what} {value!r:.40}", "a number, or null where there is none")
+        point = ", with a point before decimals" if isinstance(value, str) and number(value.replace(",", ".")) else ""
+        raise BadRow(f"the {what} {value!r:.40}", f"a number{point}, or null where there is none")
     return found
 
 
@@ -169,14 +201,40 @@ def _suspects(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def verdicts(row: Row) -> list[str]:
-    """The columns that say of a completion whether it is good, in other words than `label`."""
-    named = _verdicts(tuple(row))
-    return [name for name in named if str(peek(row, name)).strip().lower() in ("true", "false", "0", "1")]
+    """The columns that say of a completion beside them whether it is good, in other words than `label`."""
+    return [name for name in _verdicts(tuple(row)) if _condemns_or_praises(name, peek(row, name))]
 
 
 @lru_cache(maxsize=256)
 def _verdicts(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(name for name in names if _words(name) & VERDICTS)
+    telling = VERDICTS | OPINIONS | WEAK | STRONG | STATUS | {"harm"}
+    return tuple(name for name in names if name in ASPECTS or _words(name) & telling)
+
+
+def _condemns_or_praises(name: str, value: Any) -> bool:
+    words = _words(name)
+    said = str(value).strip().lower()
+    plain = isinstance(value, bool | int | str)
+    if words & VERDICTS and plain and said in YES_OR_NO:
+        return True
+    if (words & OPINIONS or name in ASPECTS) and _measures(value):
+        return True
+    if not isinstance(value, str):
+        return False
+    one_word = re.sub(r"[\s_-]", "", said)
+    measured = MEASURED.fullmatch(value.strip()) is not None and bool(words & (WEAK | OPINIONS) - {"label", "labels"})
+    return measured or one_word in THUMBED | CONDEMNED
+
+
+def is_measured(value: Any) -> bool:
+    """Whether a text is a score in words, which nobody here reads as a number."""
+    return isinstance(value, str) and MEASURED.fullmatch(value.strip()) is not None
+
+
+def replies(row: Row) -> list[str]:
+    """The columns that hold completions under names that are not read."""
+    named = [name for name in row if REPLY.fullmatch(name) and (name != "outputs" or "inputs" not in row)]
+    return [name for name in named if isinstance(peek(row, name), str | list) and not blank(peek(row, name))]
 
 
 def answers(row: Row) -> list[str]:
@@ -196,6 +254,14 @@ def _opposites(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         (name, re.sub(rf"(?<![a-zA-Z]){one}(?![a-zA-Z])", other, name)) for one, other in OPPOSITES for name in names
     )
     return tuple((name, rival) for name, rival in changed if rival != name and rival in names)
+
+
+def scores_another(name: str, row: Row) -> bool:
+    """Whether a score is that of a completion under another name: `orig_score` beside `orig_response`."""
+    stem = re.fullmatch(r"(.+)_(?:score|rating|reward)", name)
+    return stem is not None and any(
+        f"{stem[1]}_{word}" in row for word in ("response", "answer", "completion", "output")
+    )
 
 
 def tells_of_scores(name: str) -> bool:

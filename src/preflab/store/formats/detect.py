@@ -15,8 +15,9 @@ from pathlib import Path
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
 from preflab.store.formats.advice import advised
+from preflab.store.formats.answered import has_answer
 from preflab.store.formats.base import Format, renamed
-from preflab.store.formats.columns import has, judging
+from preflab.store.formats.columns import has, judging, verdicts
 from preflab.store.formats.prompts import PLAIN
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows
@@ -132,7 +133,8 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
         )
     row = readable[0]
     seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
-    told = judging(row)
+    told = [*judging(row), *(verdicts(row) if has_answer(row) else [])]
+    told = list(dict.fromkeys(told))
     if told:
         seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
     return PreflabError(f"{path}: {seen}", *(advised(row, FORMATS.values()) or _one_format()))

@@ -114,7 +114,7 @@ LAYOUTS = (
     Layout(
         "prompt and response",
         "demonstrations",
-        "`prompt` or `question`, `response` or `output`",
+        "`prompt`, `instruction` or `question`; `response`, `output` or `generation`",
         "completions to learn from",
     ),
     Layout(

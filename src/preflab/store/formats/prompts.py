@@ -21,6 +21,7 @@ from preflab.store.formats.columns import (
     judging,
     peek,
     read_as,
+    replies,
     unread,
     verdicts,
 )
@@ -35,6 +36,8 @@ UNLEARNED = "unlearned_turns"
 """Column of a demonstration: places of the prompt's assistant turns that are not to be learned."""
 SEVERAL = ("completions", "responses", "generations", "answers")
 """Columns of several completions, which make a row more than a prompt."""
+BESIDE_TEXT = (*sorted(ANSWERS), "summary", "summaries", "translation", "highlights", "code")
+"""Columns that make a text one half of an example: what is to be said to it stands in them."""
 ASKING = tuple(name for name in PROMPTS if name != "input")
 
 
@@ -95,6 +98,7 @@ def _is_answered(row: Row) -> bool:
     several = answers(row)
     return (
         any(name in row for name in COMPLETIONS)
+        or bool(replies(row))
         or any(has(row, name) for name in SEVERAL)
         or len(several) > 1
         or any(not name.startswith("answer") for name in several)
@@ -114,12 +118,13 @@ def _goes_on(row: Row) -> bool:
 
 def _is_text(row: Row) -> bool:
     judged = judging(row) or any(has(row, name) for name in (*LABELS, "labels"))
-    return has(row, "text") and not judged and not any(has(row, name) for name in ("prompt", "role"))
+    beside = any(isinstance(peek(row, name), str) and has(row, name) for name in BESIDE_TEXT) or _is_answered(row)
+    return has(row, "text") and not judged and not beside and not any(has(row, name) for name in ("prompt", "role"))
 
 
 def _judged(row: Row) -> str:
     said = verdicts(row)
-    told = [*judging(row), *(said if said and has_answer(row) else [])]
+    told = list(dict.fromkeys([*judging(row), *(said if said and has_answer(row) else [])]))
     return f"{' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment" if told else ""
 
 

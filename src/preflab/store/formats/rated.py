@@ -25,11 +25,13 @@ from preflab.store.formats.columns import (
     blank,
     column,
     first,
+    is_measured,
     judging,
     number,
     peek,
     read_as,
     score_of,
+    scores_another,
     unread,
 )
 from preflab.store.formats.fields import imported
@@ -235,16 +237,22 @@ def _is_unpaired(row: Row) -> bool:
 def _is_rating(row: Row) -> bool:
     if _lists(row):
         return not _says_more(row)
-    rated = any(number(peek(row, name)) is not None for name in criteria(row)) or any(
+    rated = any(_is_score(name, peek(row, name)) for name in criteria(row)) or any(
         isinstance(peek(row, name), dict) for name in SCORE_LISTS
     )
     return rated and has_answer(row) and first(row, LABELS) is None and not _says_more(row)
 
 
+def _is_score(name: str, value: Any) -> bool:
+    """A number; or, where the name leaves no doubt, a score in words, which is refused by its line."""
+    return number(value) is not None or (name in UNMISTAKABLE and is_measured(value))
+
+
 def _says_more(row: Row) -> bool:
     """Whether it tells of a judgment that is neither a label nor a score, or has several answers."""
     ours = {*LABELS, *criteria(row), *SCORE_LISTS}
-    return len(answers(row)) > 1 or any(name not in ours for name in judging(row))
+    about_others = any(scores_another(name, row) for name in criteria(row))
+    return about_others or len(answers(row)) > 1 or any(name not in ours for name in judging(row))
 
 
 def _notes(found: Imported) -> list[str]:
