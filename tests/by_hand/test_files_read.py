@@ -77,6 +77,44 @@ def test_excels_own_first_line_names_the_delimiter(tmp_path: Path) -> None:
     assert [p.source for p in found.prompts] == ["p.csv, line 3", "p.csv, line 5"]
 
 
+def test_rows_of_empty_cells_are_blank_lines(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_text("prompt,chosen,rejected,,\r\na,b,c,,\r\n,,,,\r\nd,e,f,,\r\n,,,,\r\n", encoding="utf-8")
+    assert [numbered.line for numbered in numbered_rows(file)] == [2, 4]
+    assert [group["prompt"] for group in groups(read_file(file))] == ["a", "d"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("p.csv", "prompt,chosen\n".encode("utf-16"), "UTF-16, as Excel's Unicode text"),
+        ("p.jsonl", '{"prompt": "a"}\n'.encode("utf-16"), "UTF-16, as Excel's Unicode text"),
+        ("p.jsonl", gzip.compress(b'{"prompt": "a"}\n'), "gzipped: end its name in .gz"),
+        ("p.csv", gzip.compress(b"prompt\na\n"), "gzipped: end its name in .gz"),
+        ("p.csv", b"PK\x03\x04\x14\x00\x06\x00\x08\xff", "an Excel file"),
+        ("p.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
+        ("p.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
+        ("p.json", b'{\n "prompt": "a"\n}\n', "not JSON"),
+    ],
+)
+def test_a_file_of_another_kind_than_its_name_says(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(PreflabError) as caught:
+        read_file(tmp_path / name)
+    assert said in caught.value.found
+    if name == "p.json":
+        assert caught.value.do == "write the rows as one list [{…}, {…}], or each on its line"
+
+
+@pytest.mark.parametrize("wrapped", [{"data": ROWS, "version": 1}, {"features": [], "rows": [{"row": ROWS[0]}]}])
+def test_rows_inside_an_object_are_pointed_at(tmp_path: Path, wrapped: dict[str, Any]) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(wrapped), encoding="utf-8")
+    with pytest.raises(PreflabError) as caught:
+        read_file(tmp_path / "p.json")
+    name = "data" if "data" in wrapped else "rows"
+    assert caught.value.do == f"if the rows are what {name!r} holds, write that list to a file of its own"
+
+
 def test_a_delimiter_that_two_could_be(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prompt;chosen|rejected\na;b|c\n")
     with pytest.raises(PreflabError, match="semicolons and bars both cut the header into 2 columns"):
@@ -193,6 +231,9 @@ def test_a_folder_as_it_lies_on_the_hub(tmp_path: Path) -> None:
     assert groups(read_file(folder, split="test")) == EXPECTED[:1]
     with pytest.raises(PreflabError, match="no split 'tests'\none of train, test\nnear it: test"):
         read_file(folder, split="tests")
+    parquet(tmp_path / "two" / "main" / "train" / "0000.parquet", ROWS)
+    with pytest.raises(PreflabError, match="no split 'train'\none of main/train\nnear it: main/train"):
+        read_file(tmp_path / "two", split="train")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +245,8 @@ def test_a_folder_as_it_lies_on_the_hub(tmp_path: Path) -> None:
         (["default/train/0000.jsonl", "default/train/0001.jsonl"], ["default/train"]),
         (["train_prefs-00000-of-00001.jsonl", "train_sft-00000-of-00001.jsonl"], ["train_prefs", "train_sft"]),
         (["pairs.jsonl", "prompts.csv"], ["pairs", "prompts"]),
+        (["data/train-00000-of-00002-0123456789abcdef.jsonl", "data/train-00001-of-00002-fedcba9876543210.jsonl"],
+         ["train"]),
     ],
 )  # fmt: skip
 def test_splits_are_said_by_the_names_of_files(tmp_path: Path, files: list[str], names: list[str]) -> None:

@@ -244,7 +244,7 @@ ANSWERED: dict[str, list[tuple[str, str]]] = {
     "openai-s-messages-tulu-3-smoltalk": [
         (f"system: You are kind.\n\n{ASKED}\n\nassistant: Which one?\n\nuser: The red one.", GOOD)
     ],
-    "no-robots-ultrachat": [(ASKED, GOOD)],
+    "no-robots-ultrachat": [(ASKED, GOOD), (f"system: You are kind.\n\n{ASKED}", GOOD)],
     "sharegpt": [(f"system: You are kind.\n\n{ASKED}\n\n{CALLED.strip()}", "In Rome.")],
     "capybara": [(f"{ASKED}\n\nassistant: Which one?\n\nuser: The red one.", GOOD)],
 }

@@ -56,6 +56,10 @@ def test_every_form_of_a_call_is_the_same_call(turn: Row) -> None:
         ({"role": "user", "content": "x", "reasoning_content": "y"}, "is the user's and has thinking"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "a part of type 'image_url'"),
         ({"role": "user", "content": [{"type": "text", "text": "x", "image": "y"}]}, "a part of type 'image'"),
+        (
+            {"role": "assistant", "content": [{"type": "tool_use", "name": "f", "input": {}}]},
+            "a part of type 'tool_use'",
+        ),
         ({"role": "user", "content": "x", "weight": 1}, "the weight 1 of a turn"),
         ({"role": "assistant", "content": "x", "weight": 0.5}, "the weight 0.5 of a turn"),
     ],

@@ -96,6 +96,15 @@ def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
     return ("columns of one format (docs/reference/formats.md)", instead) if instead else None
 
 
+def wrapped(row: Row) -> tuple[str, str] | None:
+    """(what was expected, what to do) for an object whose columns hold the rows; None for any other row."""
+    listed = [name for name, held in row.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
+    inside = [name for name in listed if not is_conversation(row[name])]
+    if not inside:
+        return None
+    return "rows, one object each", f"if the rows are what {inside[0]!r} holds, write that list to a file of its own"
+
+
 def _options(fit: Fit) -> str:
     return "".join(f"--column {old}={new} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
 

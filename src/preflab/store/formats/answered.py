@@ -83,7 +83,9 @@ def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> An
         BadRow: it does not end with the assistant's turn, or none is learned.
     """
     found = conversation(read_as(row, name, CONVERSATIONS[0]), name)
-    if found.turns[-1].role != "assistant" or len(found.turns) < 2:
+    if len(found.turns) < 2:
+        raise BadRow(f"one turn alone in {name!r}", "the turns that were answered before the answer")
+    if found.turns[-1].role != "assistant":
         raise BadRow(
             f"a conversation in {name!r} that does not end with the assistant's turn",
             "the answer to learn as last turn; cut the turns after it, or read the file as prompts",
@@ -107,7 +109,7 @@ def _check_own_prompt(row: Row, turns: Turns) -> None:
         return
     own = words_of(row[PROMPTS[0]], PROMPTS[0])
     said = own.turns[-1].content if own.turns else own.text
-    if not any(turn.role == "user" and turn.content.strip() == said.strip() for turn in turns):
+    if not any(turn.role in ("system", "user") and turn.content.strip() == said.strip() for turn in turns):
         raise BadRow(
             "the column 'prompt' does not stand in the conversation", "the same in both, or no column 'prompt'"
         )

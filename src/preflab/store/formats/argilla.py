@@ -20,7 +20,7 @@ from preflab.store.formats.columns import peek
 from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import Judged, completions_of, rank_of, records_of
 from preflab.store.formats.reading import BadRow, Row
-from preflab.store.formats.turns import is_conversation
+from preflab.store.formats.turns import is_conversation, last_speaker
 
 NAME = "argilla"
 PROMPTS = ("prompt", "instruction", "question", "input")
@@ -37,10 +37,10 @@ NO_JUDGMENT = "answers to questions that judge no completion"
 
 def _row(row: Row, source: str) -> Parsed:
     row = flattened(row)
-    name = next((each for each in PROMPTS if row.get(each)), None)
+    name = next((each for each in PROMPTS if row.get(each)), None) or _chat(row)
     if name is None:
         raise BadRow(
-            f"no prompt among the fields {', '.join(n for n in row if '.' not in n)}",
+            f"no prompt among the fields {', '.join(n for n in row if '.' not in n and n not in NOT_FIELDS)}",
             f"a field {', '.join(PROMPTS)}; --column OLD=prompt renames one",
         )
     _refuse_no_lists(row)
@@ -56,6 +56,12 @@ def _row(row: Row, source: str) -> Parsed:
         judged += _answered(row, question, prompt, completions, left_out)
     key = next((str(row[each]) for each in ("id", "_server_id") if row.get(each)), None)
     return Parsed((prompt, *completions.values()), key=key, items=tuple(judged), left_out=tuple(left_out))
+
+
+def _chat(row: Row) -> str | None:
+    """The only field that is a conversation waiting for the assistant; chat fields have names of their own."""
+    found = [name for name in row if last_speaker(peek(row, name)) in ("user", "tool")]
+    return found[0] if len(found) == 1 else None
 
 
 def _questions(row: Row) -> list[str]:

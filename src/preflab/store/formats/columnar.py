@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import Numbered, plain_row
+from preflab.store.formats.reading import Numbered, kind_of_bytes, plain_row
 
 BATCH = 1000
 """Rows read at a time."""
@@ -27,7 +27,7 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
         with pq.ParquetFile(path) as file:
             yield from _numbered(file.iter_batches(batch_size=BATCH))
     except (pa.ArrowInvalid, OSError) as error:
-        raise PreflabError(f"{path}: {error}", "a Parquet file", "write or fetch it again") from error
+        raise PreflabError(f"{path}: {_said(path, error)}", "a Parquet file", "write or fetch it again") from error
 
 
 def arrow_rows(path: Path) -> Iterator[Numbered]:
@@ -49,7 +49,13 @@ def arrow_rows(path: Path) -> Iterator[Numbered]:
                 batches, first = (whole.get_batch(number) for number in range(whole.num_record_batches)), None
             yield from _numbered(chain([] if first is None else [first], batches))
     except (pa.ArrowInvalid, OSError) as error:
-        raise PreflabError(f"{path}: {error}", "an Arrow file", "write or fetch it again") from error
+        raise PreflabError(f"{path}: {_said(path, error)}", "an Arrow file", "write or fetch it again") from error
+
+
+def _said(path: Path, error: Exception) -> str:
+    """What the file is where its first bytes tell, else what was wrong."""
+    with path.open("rb") as file:
+        return kind_of_bytes(file.read(32)) or str(error)
 
 
 def _numbered(batches: Iterator[Any]) -> Iterator[Numbered]:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
-from preflab.store.formats.advice import advised
+from preflab.store.formats.advice import advised, wrapped
 from preflab.store.formats.answered import has_answer
 from preflab.store.formats.base import Format, renamed
 from preflab.store.formats.columns import has, judging, verdicts
 from preflab.store.formats.prompts import PLAIN
 from preflab.store.formats.rated import RATINGS, UNPAIRED
-from preflab.store.formats.reading import BadRow, Row, numbered_rows
+from preflab.store.formats.reading import BadRow, Row, numbered_rows, suffix_of
 from preflab.store.formats.refused import Reason, reason_to_refuse
 
 FIRST_ROWS = 20
@@ -129,7 +129,7 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
         bad = rows[0]
         assert isinstance(bad, BadRow)
         return PreflabError(
-            f"{path}: the first {len(rows)} rows cannot be read: {bad.found}", bad.expected, "mend the file"
+            f"{path}: the first {len(rows)} rows cannot be read: {bad.found}", bad.expected, _form_of_json(path)
         )
     row = readable[0]
     seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
@@ -137,7 +137,13 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
     told = list(dict.fromkeys(told))
     if told:
         seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
-    return PreflabError(f"{path}: {seen}", *(advised(row, FORMATS.values()) or _one_format()))
+    return PreflabError(f"{path}: {seen}", *(advised(row, FORMATS.values()) or wrapped(row) or _one_format()))
+
+
+def _form_of_json(path: Path) -> str:
+    """What to do about rows that cannot be read."""
+    written = "write the rows as one list [{…}, {…}], or each on its line" if suffix_of(path) == ".json" else ""
+    return written or "mend the file"
 
 
 def _one_format() -> tuple[str, str]:

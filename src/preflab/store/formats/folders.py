@@ -14,8 +14,8 @@ from pathlib import Path
 from preflab.errors import PreflabError, nearest
 from preflab.store.formats.reading import SUFFIXES, Numbered, file_rows, suffix_of
 
-SHARD = re.compile(r"(?P<split>.+?)[-_.](?:part[-_.]?)?\d{3,}(?:-of-\d{3,})?$")
-"""`train-00000-of-00002`, `train-00001`, `train_part_003`."""
+SHARD = re.compile(r"(?P<split>.+?)[-_.](?:part[-_.]?)?\d{3,}(?:-of-\d{3,}(?:-[0-9a-f]{16})?)?$")
+"""`train-00000-of-00002`, the same with a hash at its end, `train-00001`, `train_part_003`."""
 LEFT_OUT = ("data",)
 """Folders whose names say nothing."""
 NOT_ROWS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json"}
@@ -65,7 +65,7 @@ def chosen_split(place: str, names: list[str], split: str | None) -> str:
             f"name it: --split {names[0]}",
         )
     if split not in names:
-        near = nearest(split, names)
+        near = nearest(split, names) or ", ".join(name for name in names if split in name.split("/"))
         raise PreflabError(
             f"{place}: no split {split!r}", f"one of {', '.join(names)}", f"near it: {near}" if near else ""
         )

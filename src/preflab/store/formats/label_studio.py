@@ -47,6 +47,8 @@ def _row(row: Row, source: str) -> Parsed:
     made = dict(zip(texts, completions_of(prompt, spans, [NAME] * len(texts)), strict=True))
     left_out: list[str] = []
     judged = [each for note in annotations for each in _annotation(note, data, prompt, made, left_out)]
+    if is_minimal(row) and not judged and not left_out:
+        left_out.append(OTHER)
     used = {i for each in judged for i in each.completion_ids}
     completions = [completion for completion in made.values() if completion.id in used]
     key = row.get("annotation_id") if is_minimal(row) else row.get("id")

@@ -21,7 +21,7 @@ def is_minimal(row: Row) -> bool:
 
 
 def task_of(row: Row) -> tuple[Row, list[Row]]:
-    """The row as the full export has it: the task's data, and its one annotation."""
+    """The row as the full export has it: the task's data, and its one annotation; `result` may be empty."""
     fields = {name: _parsed(row[name]) for name in row if name not in OF_ANNOTATION}
     results = {name: found for name, value in fields.items() if (found := _result(name, value, fields)) is not None}
     data = {name: value for name, value in fields.items() if name not in results}
@@ -47,6 +47,8 @@ def _parsed(value: Any) -> Any:
 
 def _result(name: str, value: Any, fields: Row) -> Row | None:
     """What a field says as a label; None where it is a field of the task."""
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0]  # what is no choice stands in a list of its regions
     if isinstance(value, dict):
         return value if any(key in value for key in RESULTS) else None
     if name in PROMPTS or name.lower().startswith((*COMPLETION_WORDS, *SIDES)):

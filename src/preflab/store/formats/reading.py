@@ -29,6 +29,16 @@ SUFFIXES: dict[str, Kind] = {
     ".arrow": "arrow",
 }
 """Ending of a file's name, without `.gz` → kind; a `.json` that opens with a bracket is a list."""
+BEGINNINGS = {
+    b"\xff\xfe": "UTF-16, as Excel's Unicode text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16: save it as UTF-8",
+    b"\x1f\x8b": "gzipped: end its name in .gz",
+    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it",
+    b"PK\x03\x04": "a ZIP archive or an Excel file: unpack it, or save it as CSV",
+    b"PAR1": "Parquet: end its name in .parquet",
+    b"version https://git-lfs": "a pointer of Git LFS and not the file: fetch it with `git lfs pull` or `hf download`",
+}
+"""First bytes → what a file is, and what helps."""
 UNNAMED = ("", ".txt")
 """Endings that say nothing: the first character decides between JSON lines and a list."""
 
@@ -237,12 +247,19 @@ def _json_row(data: bytes) -> Row:
         text = data.decode("utf-8-sig").rstrip("\r\n")
         row = json.loads(text, parse_constant=no_constant)
     except UnicodeDecodeError as error:
-        raise BadRow(f"not UTF-8 (byte {error.start + 1} is 0x{data[error.start]:02x})", "text in UTF-8") from None
+        byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
+        raise BadRow(f"not UTF-8 ({kind_of_bytes(data) or byte})", "text in UTF-8") from None
     except json.JSONDecodeError as error:
-        raise BadRow(f"not JSON ({error.msg}, column {error.colno})", "one JSON object per line") from None
+        said = kind_of_bytes(data) or f"{error.msg}, column {error.colno}"
+        raise BadRow(f"not JSON ({said})", "one JSON object per line") from None
     except RecursionError:
         raise BadRow("JSON nested too deeply", "one JSON object per line") from None
     return checked_row(row, text)
+
+
+def kind_of_bytes(data: bytes) -> str:
+    """What the first bytes of a file are that is not what its name says; "" where that cannot be told."""
+    return next((said for begin, said in BEGINNINGS.items() if data.startswith(begin)), "")
 
 
 def checked_row(row: Any, text: str) -> Row:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, Row, opened, suffix_of
+from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, Row, kind_of_bytes, opened, suffix_of
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 CELL = ROW_BYTES
@@ -49,7 +49,7 @@ def table_rows(path: Path) -> Iterator[Numbered]:
             _check_header(path, header)
             line = first + cells.line_num + 1
             for values in cells:
-                if values:
+                if any(values):  # spreadsheets write blank lines as empty cells
                     yield Numbered(line, _row(header, values))
                 line = first + cells.line_num + 1
     except UnicodeDecodeError as error:
@@ -145,4 +145,6 @@ def _without_apostrophe(cell: str) -> str:
 
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> PreflabError:
-    return PreflabError(f"{path}: not UTF-8 ({error.reason})", "text in UTF-8", "save it as UTF-8")
+    with opened(path) as file:
+        said = kind_of_bytes(file.read(32)) or error.reason
+    return PreflabError(f"{path}: not UTF-8 ({said})", "text in UTF-8", "save it as UTF-8")

@@ -27,6 +27,7 @@ ROLES: dict[str, Role] = {
     "chatgpt": "assistant",
     "model": "assistant",
     "bot": "assistant",
+    "chatbot": "assistant",
     "ai": "assistant",
     "function_call": "assistant",
     "tool": "tool",
@@ -48,6 +49,8 @@ SAID, SPEAKER = ("content", "value"), ("role", "from")
 LEARNED = ("weight", "train", "loss")
 """Keys of a turn that say whether it is learned: 0 or 1, true or false."""
 PICTURED = ("image", "image_url", "audio", "input_audio", "video")
+CALLED = ("tool_use", "tool_result", "function_call", "function_call_output")
+"""Types of parts that call tools or answer for them (Anthropic's messages, OpenAI's responses)."""
 KNOWN = {
     *SPEAKER, *SAID, "name", "tool_calls", CALLING, "tool_call_id", *LEARNED, *REASONING,
 }  # fmt: skip
@@ -190,11 +193,15 @@ def _content(value: Any, where: str, *, may_be_null: bool) -> tuple[str, str]:
         kind = _part_kind(part)
         text = _part_text(part, kind)
         if text is None:
-            raise BadRow(
-                f"{where} has a part of type {kind!r}", "parts of text: models here read text alone, images not yet"
-            )
+            raise BadRow(f"{where} has a part of type {kind!r}", _instead_of(kind))
         (thoughts if kind in THOUGHTS else words).append(text)
     return "".join(words), "".join(thoughts)
+
+
+def _instead_of(kind: str) -> str:
+    if kind in CALLED:
+        return "calls in the turn's `tool_calls`, and what tools said in turns with the role `tool`"
+    return "parts of text: models here read text alone, images not yet"
 
 
 def _part_kind(part: Any) -> str:
