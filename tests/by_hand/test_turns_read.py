@@ -238,3 +238,18 @@ def test_calls_and_thinking_of_a_last_turn_are_turns_of_the_completion(tmp_path:
     found = read(tmp_path, {"prompt": [USER], "chosen": [call], "rejected": [other]})
     assert [c.turns for c in found.completions] == [(turn,), ()]
     assert found.preferences[0].chosen_rejected() == [(0, 1, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "spans"),
+    [
+        ('{"role": "assistant", "content": "b"}', (Span("b"),)),
+        ('[{"from": "gpt", "value": "b"}]', (Span("b"),)),
+        ('{"from": "Rome", "to": "Paris"}', (Span('{"from": "Rome", "to": "Paris"}'),)),
+        ('{"role": "tool"}', (Span('{"role": "tool"}'),)),
+    ],
+)
+def test_a_turn_as_json_in_a_cell_is_a_turn(tmp_path: Path, cell: str, spans: tuple[Span, ...]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "a", "completion": cell}) + "\n", encoding="utf-8")
+    assert read_file(file).completions[0].spans == spans

@@ -91,9 +91,9 @@ PAIRS = [
 ]
 
 
-PAIR_FILES = [(*pair, e) for pair in PAIRS for e in ENDINGS if (pair[0], e) != ("openai-preferences", ".csv")]
+PAIR_FILES = [(*pair, e) for pair in PAIRS for e in ENDINGS]
 VERDICT_FILES = [(form, e) for form in ("text", "chat", "both") for e in ENDINGS if (form, e) != ("both", ".parquet")]
-"""Objects in cells stay texts; a column of Parquet holds texts or turns."""
+"""A column of Parquet holds texts or turns."""
 
 
 @pytest.mark.parametrize(("format", "read_as", "form", "model", "suffix"), PAIR_FILES)
@@ -196,7 +196,9 @@ def rankings(found: Imported) -> dict[tuple[str, str], dict[str, int | None]]:
     return ranks
 
 
-@pytest.mark.parametrize(("format", "suffix"), [("rankings", ".jsonl"), ("rankings", ".csv"), ("argilla", ".jsonl")])
+@pytest.mark.parametrize(
+    ("format", "suffix"), [("rankings", ".jsonl"), ("rankings", ".csv"), ("argilla", ".jsonl"), ("argilla", ".csv")]
+)
 def test_rankings_with_ties_and_fails_come_back(tmp_path: Path, format: str, suffix: str) -> None:
     drawn = Drawn(4)
     campaign, labelers = Campaign("campaign-1", "order", "ranking"), [Labeler(f"l-{n}", n, "person") for n in "ab"]

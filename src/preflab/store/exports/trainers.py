@@ -169,7 +169,8 @@ def one_form(prompts: Iterable[Prompt]) -> None:
         raise PreflabError(
             "some prompts are text and some are conversations",
             "one of the two in a file",
-            "export with --format trl-conversational, which makes a text one user's turn",
+            "export them apart (--campaign), or in a format that makes a text one user's turn: trl-conversational for "
+            "pairs, openai-messages for demonstrations",
         )
 
 

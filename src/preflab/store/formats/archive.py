@@ -15,10 +15,13 @@ from preflab.errors import PreflabError
 from preflab.records import Completion, Judgment, Labeler, Preference, Prompt, Task
 from preflab.store import objects
 from preflab.store.formats.base import Format, Parsed
+from preflab.store.formats.columns import peek
 from preflab.store.formats.fields import column, kind_of
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.rows import Record
 
+LISTED: dict[type, str] = {Completion: "spans", Preference: "pairs", Judgment: "shown_order"}
+"""Record → one of its columns that holds a list."""
 CAME_LATER = {"decides", "shown_ms"}
 Named = TypeVar("Named", Prompt, Completion, Preference)
 
@@ -45,7 +48,13 @@ def _judgment(row: Row, source: str) -> Parsed:
 
 
 def _own(record: type, row: Row) -> Row:
-    """The record's fields among the columns; an older archive has no column for what came later."""
+    """The record's fields among the columns; an older archive has no column for what came later.
+
+    Raises:
+        BadRow: cells of a table, in which objects and numbers are texts.
+    """
+    if isinstance(peek(row, LISTED[record]), str):
+        raise BadRow("an archive in cells, where objects and numbers are texts", "an archive exported as .jsonl")
     names = [each.name for each in fields(record)]
     return {name: column(row, name) for name in names if name in row or name not in CAME_LATER}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
-from preflab.store.formats.argilla_forms import ENDING, flattened, is_argilla
+from preflab.store.formats.argilla_forms import ENDING, flattened, is_argilla, is_object
 from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import peek
@@ -210,5 +210,6 @@ ARGILLA = Format(
     is_argilla,
     finish=records_of,
     columns="fields, `<question>.responses`, `.responses.users`, `.responses.status`",
+    holds_objects=is_object,
     becomes="one judgment per user and question",
 )

@@ -19,6 +19,11 @@ OLD = {"user_id", "value", "status"}
 """Keys of a response of Argilla 1."""
 
 
+def is_object(name: str) -> bool:
+    """Whether a column holds an object or a list."""
+    return name in ("fields", "responses") or name.removesuffix(".users").removesuffix(".status").endswith(ENDING)
+
+
 def is_argilla(row: Row) -> bool:
     """Whether a row is a record in one of the three forms."""
     if any(name.endswith(ENDING) and kind_of(value) in ("a list", "null") for name, value in row.items()):

@@ -27,7 +27,7 @@ from preflab.store.formats.columns import (
     peek,
     read_as,
 )
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.reading import BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
 
 Spans = tuple[Span, ...]
@@ -151,7 +151,7 @@ def _with_what_it_is_about(row: Row, words: Words) -> Words:
         if not isinstance(value, str) or words.turns:
             raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text, beside an instruction that is text")
         words = Words(f"{words.text}{BETWEEN}{value}")
-    history = row.get("history")
+    history = object_in(said) if isinstance(said := row.get("history"), str) else said
     if blank(history):
         return words
     if not isinstance(history, list) or not all(_is_two(each) for each in history) or words.turns:

@@ -22,7 +22,16 @@ from preflab.store.formats.asked import refuse_pictures
 from preflab.store.formats.columns import Seen
 from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
-from preflab.store.formats.reading import BadRow, Numbered, Problem, Row, num_lines, numbered_rows, unit_of
+from preflab.store.formats.reading import (
+    BadRow,
+    Numbered,
+    Problem,
+    Row,
+    num_lines,
+    numbered_rows,
+    object_in,
+    unit_of,
+)
 from preflab.store.formats.tables import Cells
 from preflab.store.rows import Record
 
@@ -90,6 +99,13 @@ class Format:
     """And what it becomes."""
     refuses: Callable[[Row], str] = lambda row: ""
     """Of a guessed format: why a row is none of it after all; "" where it may be."""
+    holds_objects: Callable[[str], bool] = lambda name: False
+    """Whether a column holds objects or lists, which stand as JSON in the cells of a table."""
+
+    def unfolded(self, row: Row) -> Row:
+        """The row with the objects and lists that stand as JSON in its cells."""
+        names = [name for name, value in row.items() if isinstance(value, str) and self.holds_objects(name)]
+        return {**row, **{name: object_in(row[name]) for name in names}} if names else row
 
     def read(
         self,
@@ -197,7 +213,7 @@ class _Reading:
             raise numbered.row
         self.columns.update(numbered.row)
         self.found.columns.leave_out(name for name in numbered.row if _is_left_out(name))
-        row = Seen({**self.defaults, **renamed(numbered.row, self.rename)})
+        row = Seen({**self.defaults, **self.format.unfolded(renamed(numbered.row, self.rename))})
         refuse_pictures(row)
         against = self.format.refuses(row) if self.guessed else ""
         if against:

@@ -169,6 +169,11 @@ def number(value: Any) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def is_true(value: Any) -> bool:
+    """Whether a value is true, also written as text or as 1."""
+    return str(value).strip().lower() in ("true", "1", "1.0")
+
+
 def score_of(value: Any, what: str) -> float | None:
     """A score: a number, also written as text; None where there is none (null, an empty cell, N/A).
 

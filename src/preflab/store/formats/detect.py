@@ -62,7 +62,7 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
 
 def looks_like(row: Row) -> str:
     """The format that a row has the columns of; "" for none."""
-    found = [format for format in FORMATS.values() if format.looks_like(row)]
+    found = [format for format in FORMATS.values() if format.looks_like(format.unfolded(row))]
     return found[0].name if found else ""
 
 

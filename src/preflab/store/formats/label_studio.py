@@ -198,5 +198,6 @@ LABEL_STUDIO = Format(
     lambda row: is_minimal(row) or (isinstance(peek(row, "data"), dict) and isinstance(peek(row, "annotations"), list)),
     finish=records_of,
     columns="`data`, `annotations[].result[]`",
+    holds_objects={"data", "annotations"}.__contains__,
     becomes="one judgment per annotation",
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.formats.base import Finished, Format, Parsed
-from preflab.store.formats.columns import has, peek
+from preflab.store.formats.columns import blank, has, is_true, number, peek
 from preflab.store.formats.fields import imported, kind_of, pairs_of_ranks, ranks_of_scores
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.rows import Record
@@ -71,7 +71,7 @@ def _group(turns: tuple[Message, ...], replies: list[Reply], source: str, left_o
         return []
     prompt = Prompt.make(messages=turns, source=source)
     completions = [_completion(prompt, reply, index) for index, reply in enumerate(ranked)]
-    ranks = ranks_of_scores([-reply["rank"] for reply in ranked])
+    ranks = ranks_of_scores([-rank for reply in ranked if (rank := _rank(reply)) is not None])
     ids = tuple(completion.id for completion in completions)
     group = Preference.make(prompt.id, ids, ranks, pairs=pairs_of_ranks(ranks), source="oasst")
     return [prompt, *completions, group]
@@ -79,11 +79,12 @@ def _group(turns: tuple[Message, ...], replies: list[Reply], source: str, left_o
 
 def _rank(reply: Reply) -> int | None:
     rank = reply.get("rank")
-    if isinstance(rank, float) and rank.is_integer():  # Parquet writes a column with gaps so
-        rank = int(rank)
-    if rank is not None and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 0):
+    value = number(rank)
+    if value is not None and value.is_integer():  # a column with gaps holds 1.0 in Parquet, and texts in a table
+        rank = int(value)
+    if not blank(rank) and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 0):
         raise BadRow(f"the rank {rank!r} of message {reply.get('message_id')}", "0 for the best, 1, 2, … or null")
-    return rank
+    return None if blank(rank) else rank
 
 
 def _completion(prompt: Prompt, reply: Reply, index: int) -> Completion:
@@ -98,6 +99,7 @@ def _message(row: Row, source: str) -> Parsed:
     _rank(row)
     known = ("message_id", "parent_id", "role", "text", "rank", "deleted", "synthetic", "model_name", "lang")
     message = {name: row.get(name) for name in (*known, "review_count") if name in row}
+    message |= {name: is_true(message[name]) for name in ("deleted", "synthetic") if name in message}
     if not message.get("message_id"):
         raise BadRow("a message without message_id", "the id that its replies name as parent_id")
     return Parsed((), key=message["message_id"], items=((message, source),))
@@ -111,7 +113,7 @@ def _grown(messages: list[tuple[Reply, str]]) -> Finished:
     roots = []
     for message in by_id.values():
         parent = message.get("parent_id")
-        if parent is None:
+        if blank(parent):
             roots.append(message)
         elif parent in by_id:
             by_id[parent]["replies"].append(message)
@@ -135,6 +137,7 @@ OASST = Format(
     lambda row: isinstance(peek(row, "prompt"), dict) and "replies" in row["prompt"],
     needs=("message_tree_id", "prompt"),
     columns="message trees with `rank`",
+    holds_objects={"prompt"}.__contains__,
     becomes="a group of K for every message with two ranked replies",
 )
 OASST_FLAT = Format(

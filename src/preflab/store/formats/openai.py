@@ -38,6 +38,7 @@ OPENAI = Format(
     finish=counted_pairs,
     repeats="votes",
     needs=("input", *SIDES),
+    holds_objects={"input"}.__contains__,
     columns="`input.messages`, `preferred_output`, `non_preferred_output`",
     becomes="a group of two, one pair",
 )

@@ -92,6 +92,7 @@ NECTAR = Format(
     _nectar,
     _is_nectar,
     needs=("prompt", "answers"),
+    holds_objects={"answers"}.__contains__,
     columns="`prompt`, `answers` of `answer`, `model`, `rank`",
     becomes="a group of K with its ranks",
 )
@@ -100,6 +101,7 @@ REWARDBENCH2 = Format(
     "prompt, and lists of chosen and of rejected completions: a ranking in two ranks",
     _rewardbench2,
     lambda row: first(row, PROMPTS) is not None and has(row, "chosen", "rejected") and is_lists(row),
+    holds_objects=lambda name: name == "chosen" or name == "rejected",
     columns="`prompt`, `chosen` and `rejected` as lists",
     becomes="a group of K in two ranks",
 )

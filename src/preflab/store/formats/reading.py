@@ -275,6 +275,16 @@ def checked_row(row: Any, text: str) -> Row:
     return row
 
 
+def object_in(text: str) -> Any:
+    """The object or list that a text is as JSON; else the text."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def no_constant(name: str) -> None:
     """Refuses NaN and infinity, which JSON does not have."""
     raise BadRow(f"the number {name}", "finite numbers, or null")

@@ -11,7 +11,7 @@ from typing import Any
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.store.formats.asked import Asked, asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.columns import column, first, has, number, score_of, unread
+from preflab.store.formats.columns import blank, column, first, has, is_true, number, score_of, unread
 from preflab.store.formats.fields import imported
 from preflab.store.formats.reading import BadRow, Row
 
@@ -56,7 +56,8 @@ def _pku(row: Row, source: str) -> Parsed:
     scores = {}
     if has(row, "safer_response_id"):
         scores["safer"] = _ones(_which(row, "safer_response_id"))
-    safe = [float(each) for n in (0, 1) if isinstance(each := row.get(f"is_response_{n}_safe"), bool)]
+    told = [row.get(f"is_response_{n}_safe") for n in (0, 1)]
+    safe = [float(is_true(each)) for each in told if not blank(each)]
     if len(safe) == 2:
         scores["safe"] = (safe[0], safe[1])
     models = tuple(str(row.get(f"response_{n}_source") or "pku-saferlhf") for n in (0, 1))

@@ -88,15 +88,17 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def listed_in(value: Any) -> Any:
-    """A conversation that stands as JSON in a text, or as columns of its turns, as a list; else the value as it is."""
+    """A conversation or a turn that stands as JSON in a text, or as columns of its turns, as a list; else the value."""
     if isinstance(value, dict):
         return rows_of_columns(value) if any(isinstance(value.get(key), list) for key in SPEAKER) else value
-    if not isinstance(value, str) or not value.lstrip().startswith("[{"):
+    if not isinstance(value, str) or not value.lstrip().startswith(("[{", "{")):
         return value
     try:
         found = json.loads(value)
     except (ValueError, RecursionError):
         return value
+    if isinstance(found, dict):
+        return [found] if is_turn(found) and any(key in found for key in (*SAID, "tool_calls")) else value
     whole = isinstance(found, list) and bool(found) and all(is_turn(each) or _is_exchange(each) for each in found)
     return found if whole else value
 

@@ -126,6 +126,7 @@ ULTRAFEEDBACK = Format(
     _row,
     _looks_like,
     needs=("instruction", "completions"),
+    holds_objects={"models", "completions", "correct_answers", "incorrect_answers"}.__contains__,
     columns="`instruction`, `completions[]` with ratings",
     becomes="a group of K, ranks from mean ratings, scores per aspect",
 )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.store.formats.asked import Words, asked, asked_of_turns, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.columns import PROMPTS, column, first, has, peek
+from preflab.store.formats.columns import PROMPTS, column, first, has, number, peek
 from preflab.store.formats.fields import imported, kind_of, text
 from preflab.store.formats.pairs import split_dialogues
 from preflab.store.formats.reading import BadRow, Row
@@ -66,11 +66,11 @@ def _voted(
 
 def _stiennon(row: Row, source: str) -> Parsed:
     prompt = Prompt.make(text=_post(column(row, "info")), columns=_kept(row["info"]), source=source)
-    summaries, choice = column(row, "summaries"), column(row, "choice")
+    summaries, choice = column(row, "summaries"), number(column(row, "choice"))
     if not isinstance(summaries, list) or len(summaries) != 2 or not all(isinstance(s, dict) for s in summaries):
         raise BadRow(f"the column 'summaries' holds {kind_of(summaries)}", "a list of two summaries")
-    if choice not in (0, 1) or isinstance(choice, bool):
-        raise BadRow(f"the choice {choice!r}", "0 or 1, the better one of the two summaries")
+    if choice not in (0, 1):
+        raise BadRow(f"the choice {row['choice']!r}", "0 or 1, the better one of the two summaries")
     first, second = (
         imported(prompt, text(summary, "text"), str(summary.get("policy") or "stiennon"), index=0)
         for summary in summaries
@@ -189,6 +189,7 @@ STIENNON = Format(
     finish=_count,
     repeats="votes",
     needs=("info", "summaries", "choice"),
+    holds_objects={"info", "summaries", "extra"}.__contains__,
     columns="`info`, `summaries`, `choice`",
     becomes="a group of two, votes counted",
 )
