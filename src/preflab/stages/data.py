@@ -190,6 +190,31 @@ def demonstrations_in(
     return [(replace(prompts[completion.prompt_id], source=source), completion) for completion, source in pairs]
 
 
+def format_of_prompts(path: Path, **how: Any) -> str:
+    """The format under which a file's prompts are what other stages read from it.
+
+    `prompts` keeps every column for reward functions. Their own format is taken where the first rows are judged and ask
+    something else under it (a prompt inside chosen and rejected), or are dialogues without a prompt beside them.
+    """
+    from preflab.store.formats import read_file
+    from preflab.store.formats.detect import FIRST_ROWS, detect
+
+    plain = "prompts"
+    try:
+        guess = detect(path, rename=how["rename"], split=how["split"]).format
+        if guess in (plain, "text"):
+            return plain
+        asked = [
+            {(prompt.text, prompt.messages) for prompt in read.prompts}
+            for format in (guess, plain)
+            for read in [read_file(path, format, limit_rows=FIRST_ROWS, skip_bad=True, **how)]
+        ]
+    except PreflabError:
+        return plain
+    reads_all = bool(asked[1]) if guess == "demonstrations" else asked[0] <= asked[1]
+    return plain if reads_all else guess
+
+
 def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     """The prompts of `name`, `name.train` or `name.held_out`, from a file of any format that has prompts.
 
@@ -201,15 +226,10 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     base, _, split = name.partition(".")
     settings = recipe.data[base]
     path = recipe.data_path(base)
+    how: dict[str, Any] = {"rename": settings.columns, "defaults": settings.defaults, "split": settings.split}
     with said_of_recipe(base):
-        read = read_file(
-            path,
-            settings.format or "prompts",
-            skip_bad=settings.skip_bad,
-            rename=settings.columns,
-            defaults=settings.defaults,
-            split=settings.split,
-        )
+        format = settings.format or format_of_prompts(path, **how)
+        read = read_file(path, format, skip_bad=settings.skip_bad, **how)
     say_of_file(read)
     found = [prompt for prompt in read.prompts if in_split(prompt_share(prompt), split, settings.held_out)]
     if not found:

@@ -28,7 +28,7 @@ from preflab.store.formats.columns import (
 from preflab.store.formats.fields import imported, text
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.reading import BadRow, Row
-from preflab.store.formats.turns import conversation, is_conversation, last_speaker
+from preflab.store.formats.turns import conversation, is_conversation, last_speaker, listed_in
 
 DEMONSTRATION = "demonstration"
 """The model of completions that people wrote as examples."""
@@ -36,6 +36,7 @@ UNLEARNED = "unlearned_turns"
 """Column of a demonstration: places of the prompt's assistant turns that are not to be learned."""
 SEVERAL = ("completions", "responses", "generations", "answers")
 """Columns of several completions, which make a row more than a prompt."""
+ANSWERS_OF_TALKS = "answers at the end of conversations"
 BESIDE_TEXT = (*sorted(ANSWERS), "summary", "summaries", "translation", "highlights", "code")
 """Columns that make a text one half of an example: what is to be said to it stands in them."""
 ASKING = tuple(name for name in PROMPTS if name != "input")
@@ -49,11 +50,23 @@ def _prompt(row: Row, source: str) -> Parsed:
 
 def _question(row: Row) -> tuple[Asked, tuple[str, ...]]:
     talk = next((name for name in CONVERSATIONS if is_conversation(peek(row, name))), None)
-    if talk is None or first(row, ASKING):
+    name = first(row, ASKING)
+    if talk is None or (name and not _stands_in(peek(row, name), peek(row, talk))):
         question = asked(row, ASKING)
         return question, question.words.left_out
     found = conversation(read_as(row, talk, PROMPTS[0]), talk)
-    return asked_of_turns(row, found.turns, talk), found.left_out
+    if name is None:
+        return asked_of_turns(row, found.turns, talk), found.left_out
+    read_as(row, name, PROMPTS[0])
+    answered_too = found.turns[-1].role == "assistant" and not _goes_on(row)
+    turns = found.turns[:-1] if answered_too else found.turns
+    return asked_of_turns(row, turns, talk), (*found.left_out, *[ANSWERS_OF_TALKS] * answered_too)
+
+
+def _stands_in(words: object, talk: object) -> bool:
+    """Whether a prompt's text is a turn of the row's conversation, which then says what comes before it."""
+    said = [str(turn.get("content", turn.get("value"))).strip() for turn in listed_in(talk) if isinstance(turn, dict)]
+    return isinstance(words, str) and words.strip() in said
 
 
 def _demonstration(row: Row, source: str) -> Parsed:
