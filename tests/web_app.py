@@ -42,7 +42,7 @@ def make_people(ws: Workspace) -> People:
         create_account(ws, "Lea Lead", "lead", PASSWORD, email="lea@example.org"),
         create_account(ws, "Ada Adjudicator", "adjudicator", PASSWORD),
         create_account(ws, "Anna", "labeler", PASSWORD, email="anna@example.org"),
-        create_account(ws, "Ben", "labeler", PASSWORD),
+        create_account(ws, "Ben Labeler", "labeler", PASSWORD),
     )
 
 

@@ -104,7 +104,7 @@ def test_wrong_passwords_are_counted_in_the_database(ws: Workspace, people: Peop
     assert reply.status_code == 429
     assert "set-cookie" not in reply.headers
     assert "Try again in" in reply.text
-    assert sign_in_as(client(ws), "Ben").status_code == 303  # others are not locked out
+    assert sign_in_as(client(ws), people.ben.name).status_code == 303  # others are not locked out
 
 
 def test_unknown_names_and_wrong_passwords_are_told_alike(ws: Workspace, people: People) -> None:

@@ -26,12 +26,16 @@ OPEN_TO_ALL = {
     "/api/v1/openapi.json",
 }  # fmt: skip
 TO_SIGN_IN = (303, 401)
+COST = 7.30591
+"""Of an hour. Times have three decimals and ids no point, so that only the cost can stand so in a reply."""
+SHORTEST = 6
+"""Characters of a word that must not be seen: a shorter one could stand in a random token by chance."""
 
 
 @pytest.fixture
 def known(ws: Workspace, people: People) -> dict[str, list[str]]:
     """Every id there is, by the name that addresses give it."""
-    open_one = make_campaign(ws, simple_texts(3), gold={0: GOLD}, hourly_cost=37.5, gold_share=0.5)
+    open_one = make_campaign(ws, simple_texts(3), gold={0: GOLD}, hourly_cost=COST, gold_share=0.5)
     closed_one = make_campaign(ws, simple_texts(2), name="Only for Ben", labelers=(people.ben.labeler_id,))
     robot = create_account(ws, "Hal Robot", "ai")
     for number, (labeler, campaign) in enumerate([(people.ben, open_one), (people.ben, closed_one), (robot, open_one)]):
@@ -94,9 +98,11 @@ def filled(path: str, known: dict[str, list[str]]) -> list[str]:
 def secrets_of_others(ws: Workspace, people: People) -> list[str]:
     """Words that must not reach a labeler who has answered nothing."""
     ids = [completion.id for completion in ws.completions()]
-    others = [people.ben.labeler_id, people.ben.id, people.lead.id, people.lead.email, "Ben", "Lea Lead", "Hal Robot"]
+    ben, lead = people.ben, people.lead
+    others = [ben.labeler_id, ben.id, lead.id, lead.email, ben.name, lead.name, "Hal Robot"]
     judged = [judgment.id for judgment in ws.judgments()]
-    return [*MODELS, *ids, *others, *judged, "private note", "Only for Ben", "37.5", "is_gold", '"gold"', "gold_share"]
+    words = ["private note", "Only for Ben", str(COST), "is_gold", '"gold"', "gold_share"]
+    return [*MODELS, *ids, *others, *judged, *words]
 
 
 def test_every_address_asks_who_one_is(ws: Workspace, known: dict[str, list[str]]) -> None:
@@ -118,6 +124,7 @@ def test_a_labeler_sees_nothing_of_others_by_any_address(
     ws: Workspace, people: People, known: dict[str, list[str]]
 ) -> None:
     forbidden = secrets_of_others(ws, people)
+    assert min(map(len, forbidden)) >= SHORTEST
     wrong, num_seen = [], 0
     for browser in (client(ws, people.anna), script(ws, people.anna)):
         for route in routes(ws):
@@ -131,6 +138,12 @@ def test_a_labeler_sees_nothing_of_others_by_any_address(
                 wrong += [(path, name) for name in ("x-model", "x-gold") if name in reply.headers]
     assert not wrong
     assert num_seen > 10
+
+
+def test_a_lead_sees_what_is_hidden_from_labelers(ws: Workspace, people: People, known: dict[str, list[str]]) -> None:
+    page = client(ws, people.lead).get(f"/lead/c/{known['campaign_id'][0]}/settings").text
+    assert str(COST) in page
+    assert people.ben.name in page
 
 
 def test_another_labeler_s_task_is_as_good_as_none(ws: Workspace, people: People, known: dict[str, list[str]]) -> None:
