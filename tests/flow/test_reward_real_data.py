@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from itertools import islice
@@ -13,6 +14,7 @@ from preflab.errors import PreflabError
 from preflab.models.packages import resolve_package
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
+from preflab.records import Prompt
 from preflab.rewards.rankings import hard_pairs
 from preflab.rewards.report import ScoredGroup, pair_quality
 from preflab.store.formats import read_file
@@ -56,6 +58,13 @@ def test_a_model_inside_a_package_is_found(encoder_package: str) -> None:
         resolve_package("package:json")
 
 
+def place(prompt: Prompt) -> float:
+    """The hash of a prompt's text and turns, as a number in [0, 1): below the share, the prompt is held out."""
+    asked = [prompt.text, [[turn.role, turn.content] for turn in prompt.messages]]
+    canonical = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
+    return int(hashlib.sha256(canonical.encode()).hexdigest()[:12], 16) / 16**12
+
+
 @pytest.mark.slow
 def test_the_recipe_runs_on_a_slice(repository: Path, shared: Path, encoder_package: str, tmp_path: Path) -> None:
     changes = ["stages.rm.max_tokens=32", "stages.rm.num_rankings_per_step=8"]
@@ -67,7 +76,13 @@ def test_the_recipe_runs_on_a_slice(repository: Path, shared: Path, encoder_pack
     (line,) = run(recipe, workspace=tmp_path / "workspace")
     report = json.loads((line.folder / "reward_report.json").read_text())
     assert report["pooling"] == "mean"
-    assert report["held_out"]["num_pairs"] == 12
+    asked = read_file(tmp_path / "helpful.jsonl", "hh-rlhf", skip_bad=True)
+    prompts = {prompt.id: prompt for prompt in asked.prompts}
+    places = [place(prompts[preference.prompt_id]) for preference in asked.preferences]
+    num_held_out = sum(each < 0.1 for each in places)
+    assert 0 < num_held_out < len(places)
+    assert report["held_out"]["num_pairs"] == num_held_out
+    assert report["train"]["num_pairs"] == len(places) - num_held_out
     assert 0 < report["test"]["num_pairs"] < 40
     for part in ("train", "held_out", "test"):
         assert 0 <= report[part]["accuracy"]["value"] <= 1
