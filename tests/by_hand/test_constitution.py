@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from preflab.constitution.principles import Constitution, filled, read_constitution
-from preflab.constitution.revising import revise
+from preflab.constitution.revising import Written, revise
 from preflab.errors import PreflabError
-from preflab.records import Prompt
+from preflab.records import FinishReason, Prompt
 
 SMALL: dict[str, Any] = {
     "constitution": 1,
@@ -50,9 +50,10 @@ def test_every_text_goes_where_the_layout_says(tmp_path: Path) -> None:
     constitution = read_constitution(written(tmp_path, SMALL))
     asked: dict[str, list[str]] = {}
 
-    def write(what: str, prompts: Sequence[Prompt]) -> list[str]:
+    def write(what: str, prompts: Sequence[Prompt]) -> list[Written]:
         asked[what] = [prompt.text for prompt in prompts]
-        return [f" {what} of {len(prompt.text)} " for prompt in prompts]
+        cut: FinishReason = "length" if what == "revision 2" else "stop"
+        return [Written(f" {what} of {len(prompt.text)} ", cut) for prompt in prompts]
 
     found = revise(constitution, [Prompt.make(text="hi {answer}")], write, num_rounds=2, num_examples=1, seed=3)[0]
     assert found.answer == " answer of 11 "
@@ -66,6 +67,8 @@ def test_every_text_goes_where_the_layout_says(tmp_path: Path) -> None:
     assert asked["critique 2"] == [f"{shown}Q hi {{answer}} A {one.revision} | what is rude? >"]
     assert (one.principle, found.last) == ("kind", two.revision)
     assert one.critique == one.critique.strip()
+    assert (found.finish_reason, one.finish_reason, two.finish_reason) == ("stop", "stop", "length")
+    assert found.last_finish_reason == "length"
 
 
 def test_principles_are_drawn_by_weight_and_again_the_same() -> None:

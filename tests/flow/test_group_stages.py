@@ -94,7 +94,9 @@ def test_best_of_n_keeps_the_best_and_says_what_every_n_is_worth(project: Path) 
     line = run(only="best")["best"]
     rows = read_jsonl(line.folder / "chosen.jsonl")
     with Workspace.open(project) as workspace:
-        texts = {completion.id: completion.text for completion in workspace.completions()}
+        completions = workspace.completions()
+    texts = {completion.id: completion.text for completion in completions}
+    ended = {completion.id: completion.finish_reason for completion in completions}
     assert len(texts) == 20
     for row in rows:
         counted = [float(texts[id_].count("late")) for id_ in row["completions"]]
@@ -109,6 +111,7 @@ def test_best_of_n_keeps_the_best_and_says_what_every_n_is_worth(project: Path) 
     demonstrations = read_jsonl(line.folder / "demonstrations.jsonl")
     assert [row["prompt"] for row in demonstrations] == TEXTS
     assert [row["completion"] for row in demonstrations] == [texts[row["kept"]] for row in rows]
+    assert [row["finish_reason"] for row in demonstrations] == [ended[row["kept"]] for row in rows]
     assert demonstrations[0]["topic"] == "parcels"
 
 

@@ -73,13 +73,15 @@ def test_rude_answers_become_kind_ones_and_every_text_is_kept(lines: dict[str, L
     assert len(rows) == 4
     for row in rows:
         assert row["answer"] == "go away ."
-        assert row["steps"] == [{"principle": "kind", "critique": "it is rude .", "revision": "it will come soon ."}]
+        assert row["finish_reason"] == "stop"
+        step = {"principle": "kind", "critique": "it is rude .", "revision": "it will come soon ."}
+        assert row["steps"] == [{**step, "finish_reason": "stop"}]
     assert lines["revised"].summary == "4 of 4 answers revised by 1 principles"
 
 
 def test_revisions_are_demonstrations_and_completions(lines: dict[str, Line], folder: Path) -> None:
     rows = [json.loads(line) for line in (lines["revised"].folder / "demonstrations.jsonl").read_text().splitlines()]
-    assert rows[0] == {"prompt": "where is my lamp ?", "completion": "it will come soon ."}
+    assert rows[0] == {"prompt": "where is my lamp ?", "completion": "it will come soon .", "finish_reason": "stop"}
     assert lines["sft"].state == "done"
     ids = json.loads((lines["revised"].folder / "completions.json").read_text())
     with Workspace.open(folder) as workspace:

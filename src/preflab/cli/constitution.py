@@ -109,6 +109,7 @@ def revise(
                     {"principle": s.principle, "critique": s.critique, "revision": s.revision} for s in one.steps
                 ],
                 "completion": one.last,
+                "finish_reason": one.last_finish_reason,
             }
             for row, one in zip(rows, revised, strict=True)
         ]
@@ -199,6 +200,7 @@ def _prompts(rows: Sequence[Row]) -> list[Any]:
 
 def _writer(model: str, max_new_tokens: int, seed: int) -> Any:
     """A model that writes texts for prompts, with a progress bar for each kind of text."""
+    from preflab.constitution.revising import Written
     from preflab.models.packages import resolve_package
     from preflab.progress import progress
     from preflab.settings.sampling import SampleSettings
@@ -208,7 +210,7 @@ def _writer(model: str, max_new_tokens: int, seed: int) -> Any:
     settings = SampleSettings(model=model, prompts="-", num_completions=1, max_new_tokens=max_new_tokens)
     writer = Writer.load(resolve_package(model), settings, seed, "float32")
 
-    def write(what: str, prompts: Sequence[Any]) -> list[str]:
+    def write(what: str, prompts: Sequence[Any]) -> list[Written]:
         with progress(what, len(prompts)) as bar:
             return writing(writer, seed, bar.advance)(what, prompts)
 

@@ -110,7 +110,8 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
             found = answered(Seen(row), where, unread)
         except BadRow as bad:
             raise PreflabError(f"{where}: {bad.found}", bad.expected, "mend or delete the row") from bad
-        rows.append(ToScore(row, found.prompt, imported(found.prompt, found.spans, "scored")))
+        completion = imported(found.prompt, found.spans, "scored", finish_reason=found.finish_reason)
+        rows.append(ToScore(row, found.prompt, completion))
     if not rows:
         raise PreflabError(f"{file}: no rows", "at least one row", "fill the file")
     return rows
@@ -143,7 +144,8 @@ def _scores(
 def _item(each: ToScore) -> ScoringItem:
     from preflab.training.protocols import ScoringItem
 
-    return ScoringItem(each.prompt, each.completion.text, turns=each.completion.turns)
+    completion = each.completion
+    return ScoringItem(each.prompt, completion.text, finish_reason=completion.finish_reason, turns=completion.turns)
 
 
 def _json_line(row: dict[str, Any]) -> str:

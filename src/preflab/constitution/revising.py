@@ -14,10 +14,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from preflab.constitution.principles import Constitution, Example, Layout, Principle, filled
-from preflab.records import Prompt
+from preflab.records import FinishReason, Prompt
 from preflab.seeds import derive_seed
 
-Write = Callable[[str, Sequence[Prompt]], list[str]]
+
+@dataclass(frozen=True)
+class Written:
+    """What the model wrote, and how it ended."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+
+
+OF_REQUESTS = ("chat_template_kwargs",)
+"""Columns of a prompt that the requests about its answer have as well."""
+Write = Callable[[str, Sequence[Prompt]], list[Written]]
 """What for (`answer`, `critique 1`, `revision 1`, …) and prompts → one text per prompt."""
 
 
@@ -28,6 +39,8 @@ class Step:
     principle: str
     critique: str
     revision: str
+    finish_reason: FinishReason = "stop"
+    """How the revision ended."""
 
 
 @dataclass
@@ -36,12 +49,19 @@ class Revised:
 
     prompt: Prompt
     answer: str
+    finish_reason: FinishReason = "stop"
+    """How the answer ended."""
     steps: list[Step] = field(default_factory=list)
 
     @property
     def last(self) -> str:
         """The latest revision, or the answer."""
         return self.steps[-1].revision if self.steps else self.answer
+
+    @property
+    def last_finish_reason(self) -> FinishReason:
+        """How the latest revision, or the answer, ended."""
+        return self.steps[-1].finish_reason if self.steps else self.finish_reason
 
 
 def revise(
@@ -64,7 +84,7 @@ def revise(
         seed: of the principles drawn.
     """
     answers = write("answer", prompts)
-    found = [Revised(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    found = [Revised(prompt, one.text, one.finish_reason) for prompt, one in zip(prompts, answers, strict=True)]
     examples = constitution.examples[:num_examples]
     for number in range(1, num_rounds + 1):
         drawn, critiques = _criticise(constitution, examples, found, write, number, seed)
@@ -74,7 +94,8 @@ def revise(
         ]
         revisions = write(f"revision {number}", asked)
         for one, principle, critique, revision in zip(found, drawn, critiques, revisions, strict=True):
-            one.steps.append(Step(principle.name, critique.strip(), revision.strip()))
+            text, ended = revision.text.strip(), revision.finish_reason
+            one.steps.append(Step(principle.name, critique.strip(), text, ended))
     return found
 
 
@@ -103,7 +124,7 @@ def _criticise(
 ) -> tuple[list[Principle], list[str]]:
     drawn = [constitution.draw(derive_seed(seed, "principle", one.prompt.id, number)) for one in found]
     asked = [critique_request(constitution.layout, examples, one, p) for one, p in zip(found, drawn, strict=True)]
-    return drawn, write(f"critique {number}", asked)
+    return drawn, [written.text for written in write(f"critique {number}", asked)]
 
 
 def critique_request(layout: Layout, examples: Sequence[Example], one: Revised, principle: Principle) -> Prompt:
@@ -115,7 +136,7 @@ def critique_request(layout: Layout, examples: Sequence[Example], one: Revised, 
         for e in examples
     ]
     asked = filled(layout.critique, prompt=one.prompt.shown, answer=one.last, critique_request=principle.critique)
-    return _request(layout, [*shown, asked], f"the critique request for {one.prompt.source or one.prompt.id}")
+    return _request(layout, [*shown, asked], "critique", one.prompt)
 
 
 def revision_request(
@@ -132,8 +153,11 @@ def revision_request(
     asked = filled(
         layout.revision, prompt=one.prompt.shown, answer=one.last, critique=critique.strip(), revision_request=request
     )
-    return _request(layout, [*shown, asked], f"the revision request for {one.prompt.source or one.prompt.id}")
+    return _request(layout, [*shown, asked], "revision", one.prompt)
 
 
-def _request(layout: Layout, texts: Sequence[str], source: str) -> Prompt:
-    return Prompt.make(text=layout.separator.join(texts), source=source)
+def _request(layout: Layout, texts: Sequence[str], what: str, asked: Prompt) -> Prompt:
+    """A request that the chat template is given the prompt's own arguments for, such as whether the model thinks."""
+    columns = {name: asked.columns[name] for name in OF_REQUESTS if name in asked.columns}
+    source = f"the {what} request for {asked.source or asked.id}"
+    return Prompt.make(text=layout.separator.join(texts), columns=columns, source=source)

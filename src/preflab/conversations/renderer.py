@@ -117,7 +117,7 @@ class Renderer:
             return TokenSequence(ids, self.completion_ids(prompt, completion.text, ended=ended))
         if len(completion.spans) == 1 and completion.spans[0].by_policy:
             return TokenSequence(ids, self._turn_ids(prompt, completion.turns[0], ended))
-        written, mask = self.turns.several(prompt, self._opened(prompt), completion.spans)
+        written, mask = self.turns.several(prompt, self._opened(prompt), completion.spans, ended=ended)
         return TokenSequence(ids, written, mask)
 
     def scored(self, prompt: Prompt, completion: Completion) -> TokenSequence:
@@ -144,15 +144,19 @@ class Renderer:
         """Whether `answer_ids` closes thinking that the generation prompt opens."""
         return bool(self.frame and self.frame.opener)
 
-    def dialogue(self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool]) -> TokenSequence:
+    def dialogue(
+        self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool], *, ended: bool = True
+    ) -> TokenSequence:
         """A whole conversation in one sequence, of which the marked turns are learned, from the turn `first` on.
+
+        Where its last turn was cut (not `ended`), that turn's end is left open.
 
         Raises:
             Unstable: the chat template writes earlier turns anew when others follow.
         """
         opening = replace(prompt, id=f"{prompt.id}/0-{first}", messages=tuple(turns[:first]))
         spans = [Span.of_turn(turn, by_policy=learned[place]) for place, turn in enumerate(turns) if place >= first]
-        ids, mask = self.turns.several(opening, self._opened(opening), spans, in_one_piece=True)
+        ids, mask = self.turns.several(opening, self._opened(opening), spans, in_one_piece=True, ended=ended)
         return TokenSequence(self.prompt_ids(opening), ids, mask)
 
     def _turn_ids(self, prompt: Prompt, turn: Message, ended: bool) -> Ids:

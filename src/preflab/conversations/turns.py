@@ -132,12 +132,19 @@ class Turns:
         return self._tokens(prompt, prefix, whole[len(prefix) :], turn, ended)
 
     def several(
-        self, prompt: Prompt, prefix: str, spans: Sequence[Span], *, in_one_piece: bool = False
+        self,
+        prompt: Prompt,
+        prefix: str,
+        spans: Sequence[Span],
+        *,
+        in_one_piece: bool = False,
+        ended: bool = True,
     ) -> tuple[Ids, tuple[bool, ...]]:
         """Tokens of a completion of several turns, and which of them the policy wrote (and has to learn).
 
         Each turn stands as the model wrote it. Where the template writes it anew once others follow, what comes after
-        it is the template's, and it stays as it was; with `in_one_piece` that is refused.
+        it is the template's, and it stays as it was; with `in_one_piece` that is refused. Where the last turn was cut
+        (not `ended`), its end is left open.
 
         Raises:
             Unstable: the template writes earlier turns anew, and that is refused.
@@ -165,7 +172,8 @@ class Turns:
                     mask += [False] * len(added)
                     so_far += between
                 text = self.text(prompt, before, opened, turn)
-                ids += (own := self._tokens(prompt, so_far, text, turn, True))
+                is_open = not ended and number == len(spans) - 1
+                ids += (own := self._tokens(prompt, so_far, text, turn, not is_open))
                 mask += [span.by_policy] * len(own)
                 so_far += self.until_end(text)
             before.append(turn)

@@ -26,7 +26,7 @@ from preflab.errors import PreflabError
 from preflab.maths import losses
 from preflab.models.trunk import Trunk
 from preflab.progress import progress
-from preflab.records import Completion, Message, Prompt, Span
+from preflab.records import Completion, FinishReason, Message, Prompt, Span
 from preflab.settings.learning import SftSettings, TinySettings
 from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
@@ -100,15 +100,22 @@ def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
     unlearned = row.completion.columns.get(UNLEARNED) or ()
     flags = [turn.role == "assistant" and n not in unlearned for n, turn in enumerate(row.prompt.messages)]
     flags += [span.by_policy and span.role == "assistant" for span in row.completion.spans]
+    ended = row.completion.finish_reason != "length"
     try:
-        return [renderer.dialogue(row.prompt, turns, places[0], flags)]
+        return [renderer.dialogue(row.prompt, turns, places[0], flags, ended=ended)]
     except Unstable:
+        last = len(turns) - 1
         return [
-            renderer.sequence(prompt, Completion.make(prompt.id, "", "", spans=(Span.of_turn(turns[place]),)))
+            renderer.sequence(prompt, _one_turn(prompt, turns[place], ended=ended or place < last))
             for place in places
             if flags[place]
             for prompt in [replace(row.prompt, id=f"{row.prompt.id}/{place}", messages=turns[:place])]
         ]
+
+
+def _one_turn(prompt: Prompt, turn: Message, *, ended: bool) -> Completion:
+    reason: FinishReason = "imported" if ended else "length"
+    return Completion.make(prompt.id, "", "", spans=(Span.of_turn(turn),), finish_reason=reason)
 
 
 def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:

@@ -6,25 +6,25 @@ completions.json      ids of the kept completions, in the order of the prompts
 chosen.jsonl          one row per prompt whose completions are in the workspace: {"prompt_id", "kept": id,
                       "completions": [ids], "rewards": [numbers]}
 worth.json            {"schema": 1, "best_of": [{"n", "kl_bound", "reward", "error"}]} for n = 1 … num_completions
-demonstrations.jsonl  the kept ones as `prompt` and `completion` rows: data for supervised fine-tuning
+demonstrations.jsonl  the kept ones as rows of `prompt`, `completion` and `finish_reason`, for supervised fine-tuning
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.demonstrations import demonstration_lines
 from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.training.protocols import Scorer
 
-VERSION = 2
+VERSION = 3
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -58,10 +58,9 @@ def run(ctx: StageContext) -> StageResult:
     rows = [done[prompt.id] for prompt in prompts]
     kept = [row["kept"] for row in rows]
     write_json(ctx.folder / "completions.json", kept)
-    texts = {completion.id: completion.text for completion in ctx.workspace.completions(kept)}
-    demonstrations = [_demonstration(prompt, texts[id_]) for prompt, id_ in zip(prompts, kept, strict=True)]
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in demonstrations]
-    write_text(ctx.folder / "demonstrations.jsonl", "".join(lines))
+    best = {completion.id: completion for completion in ctx.workspace.completions(kept)}
+    lines = demonstration_lines((prompt, best[id_]) for prompt, id_ in zip(prompts, kept, strict=True))
+    write_text(ctx.folder / "demonstrations.jsonl", lines)
     result = _result(ctx, rows)
     return replace(result, summary=result.summary + said, figures={**result.figures, **further})
 
@@ -107,12 +106,6 @@ def _row(prompt: Prompt, completions: Sequence[Completion], rewards: Sequence[fl
 
     ids = [completion.id for completion in completions]
     return {"prompt_id": prompt.id, "kept": ids[keep_best(rewards)], "completions": ids, "rewards": list(rewards)}
-
-
-def _demonstration(prompt: Prompt, completion: str) -> dict[str, Any]:
-    """A row as the stage `sft` reads it; the prompt's own columns go along."""
-    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return {**prompt.columns, "prompt": prompt.text or turns, "completion": completion}
 
 
 def _result(ctx: StageContext, rows: Sequence[dict[str, Any]]) -> StageResult:

@@ -22,20 +22,23 @@ def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
         seed: of all texts.
         on_done: told how many more are done.
     """
+    from preflab.constitution.revising import Written
     from preflab.records import Message
     from preflab.records import Prompt as PromptRecord
 
     chat = writer.renderer.template.exists
 
-    def write(what: str, prompts: Sequence[Prompt]) -> list[str]:
+    def write(what: str, prompts: Sequence[Prompt]) -> list[Written]:
         asked = [
-            PromptRecord.make(messages=(Message("user", p.text),), source=p.source) if chat and not p.messages else p
+            PromptRecord.make(messages=(Message("user", p.text),), columns=p.columns, source=p.source)
+            if chat and not p.messages
+            else p
             for p in prompts
         ]
         writer.fit(asked)
         distinct = list({p.id: p for p in asked}.values())
         own = replace(writer, seed=derive_seed(seed, "revise", what))
-        texts = {c.prompt_id: c.text for c in own.write(distinct, on_done)}
+        texts = {c.prompt_id: Written(c.text, c.finish_reason) for c in own.write(distinct, on_done)}
         on_done(len(asked) - len(distinct))
         return [texts[p.id] for p in asked]
 

@@ -2,16 +2,17 @@
 
 Left in the run folder:
 
-revisions.jsonl       {"prompt", "prompt_id", "answer", "steps": [{"principle", "critique", "revision"}]} per prompt
+revisions.jsonl       {"prompt", "prompt_id", "answer", "finish_reason", "steps": [{"principle", "critique", "revision",
+                      "finish_reason"}]} per prompt; `finish_reason` is that of the answer or of the revision
 completions.json      ids of the last revisions, in the order of the prompts
-demonstrations.jsonl  `prompt` and `completion` rows: the last revisions as data for supervised fine-tuning
+demonstrations.jsonl  the last revisions as rows of `prompt`, `completion` and `finish_reason`, for stage `sft`
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
@@ -19,6 +20,7 @@ from preflab.recipe import Recipe
 from preflab.settings.constitution import ReviseSettings
 from preflab.settings.sampling import DecodingSettings, SampleSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.demonstrations import demonstration_lines
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.stages.sample import Writer
 
-VERSION = 2
+VERSION = 3
 
 REVISIONS, DEMONSTRATIONS = "revisions.jsonl", "demonstrations.jsonl"
 PROMPTS_AT_ONCE = 256
@@ -101,12 +103,13 @@ def _row(one: Revised) -> dict[str, Any]:
         "prompt_id": one.prompt.id,
         "prompt": one.prompt.shown,
         "answer": one.answer,
+        "finish_reason": one.finish_reason,
         "steps": [_step(step) for step in one.steps],
     }
 
 
 def _step(step: Step) -> dict[str, str]:
-    return {"principle": step.principle, "critique": step.critique, "revision": step.revision}
+    return asdict(step)
 
 
 def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]], model_id: str) -> None:
@@ -115,34 +118,27 @@ def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str
     from preflab.records import Completion
 
     completions: list[Completion] = []
-    last: list[str] = []
+    last: list[Completion] = []
     for prompt, row in zip(prompts, rows, strict=True):
-        texts = [row["answer"], *(step["revision"] for step in row["steps"])]
-        own = [
-            Completion.make(prompt.id, text, model_id, ctx.seed, n, columns={"of": f"revision {n}" if n else "answer"})
-            for n, text in enumerate(texts)
-        ]
-        completions += own
-        last.append(own[-1].id)
+        texts = [(row["answer"], row["finish_reason"]), *((s["revision"], s["finish_reason"]) for s in row["steps"])]
+        completions += [
+            Completion.make(
+                prompt.id, text, model_id, ctx.seed, n, finish_reason=ended,
+                columns={"of": f"revision {n}" if n else "answer"},
+            )
+            for n, (text, ended) in enumerate(texts)
+        ]  # fmt: skip
+        last.append(completions[-1])
     ctx.workspace.put([*prompts, *completions])
-    write_json(ctx.folder / "completions.json", last)
-    lines = [
-        json.dumps(_demonstration(prompt, row["steps"][-1]["revision"]), ensure_ascii=False) + "\n"
-        for prompt, row in zip(prompts, rows, strict=True)
-        if row["steps"][-1]["revision"].strip()
-    ]
+    write_json(ctx.folder / "completions.json", [completion.id for completion in last])
+    lines = demonstration_lines(pair for pair in zip(prompts, last, strict=True) if pair[1].text.strip())
     if not lines:
         raise PreflabError(
             f"stage {ctx.name}: every revision is empty",
             "revisions that say something",
             "read revisions.jsonl; give examples (num_examples), a longer max_new_tokens, or a more capable model",
         )
-    write_text(ctx.folder / DEMONSTRATIONS, "".join(lines))
-
-
-def _demonstration(prompt: Prompt, revision: str) -> dict[str, Any]:
-    turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    return {**prompt.columns, "prompt": prompt.text or turns, "completion": revision}
+    write_text(ctx.folder / DEMONSTRATIONS, lines)
 
 
 def _result(rows: Sequence[dict[str, Any]], constitution: Constitution) -> StageResult:

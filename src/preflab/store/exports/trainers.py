@@ -25,6 +25,7 @@ from preflab.store.exports.words import (
     template_of,
     turns_of,
 )
+from preflab.store.formats.answered import FINISH_REASON
 from preflab.store.formats.columns import CONTINUE, OF_TEMPLATE, PICTURES, SYSTEM
 from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN, conversation
 from preflab.store.formats.prompts import DEMONSTRATION, UNLEARNED
@@ -143,6 +144,8 @@ def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
     if said is None:
         return
     columns = {name: value for name, value in completion.columns.items() if name != UNLEARNED}
+    if completion.finish_reason == "length":
+        columns[FINISH_REASON] = completion.finish_reason
     row: Row = {"text": said}
     if prompt.messages:
         unlearned = completion.columns.get(UNLEARNED) or ()

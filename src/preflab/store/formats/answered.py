@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from preflab.records import Prompt
+from preflab.records import FinishReason, Prompt
 from preflab.store.formats.asked import Spans, Words, asked, asked_of_turns, check_completion, spans_of, words_of
 from preflab.store.formats.columns import COMPLETIONS, CONVERSATIONS, PROMPTS, column, first, has, peek, read_as
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import Turns, conversation, is_conversation, last_speaker
 
 UNLEARNED_AFTER = "turns after the last one that is learned"
+FINISH_REASON = "finish_reason"
+"""Column that says how the completion ended: `stop` by itself, `length` where the length limit cut it."""
 NOTHING_LEARNED = "every turn of the assistant's has weight 0"
 
 
@@ -24,6 +26,8 @@ class Answered:
     unlearned: tuple[int, ...] = ()
     """Places of the prompt's assistant turns whose weight is 0."""
     left_out: tuple[str, ...] = ()
+    finish_reason: FinishReason = "imported"
+    """How the completion ended, where the row says so."""
 
 
 def nothing(row: Row) -> Row:
@@ -42,9 +46,23 @@ def answered(row: Row, source: str, kept: Callable[[Row], Row] = nothing) -> Ans
     Raises:
         BadRow: one of them is missing or cannot be used.
     """
-    talk = talk_of(row)
-    if talk:
-        return _of_talk(row, talk, source, kept)
+    finish_reason, talk = finish_reason_of(row), talk_of(row)
+    found = _of_talk(row, talk, source, kept) if talk else _of_columns(row, source, kept)
+    cut_here = UNLEARNED_AFTER not in found.left_out  # else it is said of a turn that is left out
+    return replace(found, finish_reason=finish_reason if cut_here else "imported")
+
+
+def finish_reason_of(row: Row) -> FinishReason:
+    """`stop` or `length` where the column `finish_reason` says so; any other value stays a column of the row."""
+    said = peek(row, FINISH_REASON)
+    if said not in ("stop", "length"):
+        return "imported"
+    row.get(FINISH_REASON)  # read
+    return "length" if said == "length" else "stop"
+
+
+def _of_columns(row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
+    """Prompt and completion from columns of their own."""
     question = asked(row)
     name = first(row, COMPLETIONS)
     value = read_as(row, name, COMPLETIONS[0]) if name else column(row, COMPLETIONS[0])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from preflab.records import Completion, PairOutcome, Preference, Prompt, Span
+from preflab.records import Completion, FinishReason, PairOutcome, Preference, Prompt, Span
 from preflab.store.formats.asked import Spans, asked
 from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
 from preflab.store.formats.columns import column as column
@@ -39,11 +39,18 @@ def others(row: Row, *names: str) -> Row:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def imported(prompt: Prompt, words: str | Spans, model: str, index: int = 0, columns: Row | None = None) -> Completion:
-    """A completion that came from a file, as a text or as spans: how it ended is not known."""
+def imported(
+    prompt: Prompt,
+    words: str | Spans,
+    model: str,
+    index: int = 0,
+    columns: Row | None = None,
+    finish_reason: FinishReason = "imported",
+) -> Completion:
+    """A completion that came from a file, as a text or as spans; how it ended is not known unless said."""
     spans = (Span(words),) if isinstance(words, str) else words
     known = columns or {}
-    return Completion.make(prompt.id, "", model, index=index, finish_reason="imported", columns=known, spans=spans)
+    return Completion.make(prompt.id, "", model, index=index, finish_reason=finish_reason, columns=known, spans=spans)
 
 
 def one_pair(

@@ -79,7 +79,7 @@ def _demonstration(row: Row, source: str) -> Parsed:
     columns = unread(row)
     if found.unlearned:
         columns[UNLEARNED] = list(found.unlearned)
-    completion = imported(found.prompt, found.spans, DEMONSTRATION, columns=columns)
+    completion = imported(found.prompt, found.spans, DEMONSTRATION, columns=columns, finish_reason=found.finish_reason)
     return Parsed(
         (found.prompt, completion),
         content=("demonstration", completion.id),

@@ -89,7 +89,9 @@ def _judged(row: Row, source: str, model: str, up: bool | None) -> Parsed:
     known = {name: value for name, value in scores.items() if value is not None}
     if up is None and not known:
         return Parsed((), left_out=(UNRATED,))
-    completion = imported(found.prompt, found.spans, _model(row) or model, columns=unread(row))
+    completion = imported(
+        found.prompt, found.spans, _model(row) or model, columns=unread(row), finish_reason=found.finish_reason
+    )
     verdict = Verdict(found.prompt.id, completion.id, up, known)
     return Parsed((found.prompt, completion), items=(verdict,), left_out=found.left_out)
 
