@@ -77,7 +77,8 @@ class DataSettings(Settings):
     )
     defaults: dict[str, Any] = setting(
         {},
-        "Column → the value of rows that lack it, such as `system: Be kind.` or `chat_template_kwargs: {…}`.",
+        "Column → the value of rows in which it is missing or empty, such as `system: Be kind.` or "
+        "`chat_template_kwargs: {…}`. A system turn of a row's own counts as its system column.",
         "choice: rows as they are",
         counts="if_set",
     )

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 class Row(dict[str, Any]):
     """One row: a dictionary of its columns, with `source`, its file and line."""
 
-    def __init__(self, columns: Mapping[str, Any], source: str) -> None:
+    def __init__(self, columns: Mapping[str, Any], source: str, defaulted: frozenset[str] = frozenset()) -> None:
         super().__init__(columns)
         self.source = source
+        self.defaulted = defaulted
+        """Columns whose value is a default of the data."""
 
     def column(self, name: str) -> Any:
         """The value of a column; an error naming the line where it is missing."""
@@ -50,7 +52,7 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     settings = recipe.data[base]
     path, columns = recipe.data_path(base), settings.columns
     found = read_rows(path, skip_bad=settings.skip_bad, columns=columns, split=settings.split)
-    rows = [Row({**settings.defaults, **row}, row.source) for row in found]
+    rows = [_with_defaults(row, settings.defaults) for row in found]
     return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
 
 
@@ -74,6 +76,13 @@ def read_rows(
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "fill the file")
     return rows
+
+
+def _with_defaults(row: Row, defaults: Mapping[str, Any]) -> Row:
+    from preflab.store.formats.columns import with_defaults
+
+    whole = with_defaults(row, defaults)
+    return Row(whole, row.source, whole.defaulted)
 
 
 def in_split(share: float, split: str, held_out: float) -> bool:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from preflab.stages.data import Row
     from preflab.stages.evaluated import Loaded
 
-VERSION = 2
+VERSION = 3
 LABELS = {"safe": True, "unsafe": False}
 
 
@@ -97,9 +97,10 @@ def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
         return opinion.replace("{prompt}", text).replace("{wrong}", wrong)
 
     if not prompt.messages:
-        return PromptRecord.make(text=put(prompt.text))
+        return PromptRecord.make(put(prompt.text), columns=prompt.columns, source=prompt.source)
     last = replace(prompt.messages[-1], content=put(prompt.messages[-1].content))
-    return PromptRecord.make(messages=(*prompt.messages[:-1], last))
+    turns = (*prompt.messages[:-1], last)
+    return PromptRecord.make(messages=turns, columns=prompt.columns, source=prompt.source)
 
 
 def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:

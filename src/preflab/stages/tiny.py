@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from preflab.errors import PreflabError
 from preflab.settings.learning import TinySettings
 from preflab.stages.base import StageContext, StageResult
@@ -21,6 +23,7 @@ def run(ctx: StageContext) -> StageResult:
 
     settings: TinySettings = ctx.settings
     rows = ctx.data(settings.text)
+    _refuse_conversations(rows)
     texts = [_text(row) for row in rows]
     tokenizer = build_tokenizer(texts, context=settings.context)
     sequences = [
@@ -71,3 +74,15 @@ def _text(row: Row) -> str:
             "write the row's text, or learn conversations with stage `sft`",
         )
     return text
+
+
+def _refuse_conversations(rows: Sequence[Row]) -> None:
+    from preflab.store.formats.columns import OF_CONVERSATION
+
+    found = sorted(rows[0].defaulted.intersection(OF_CONVERSATION))
+    if found:
+        raise PreflabError(
+            f"{rows[0].source}: a default for `{found[0]}`, and texts are no conversations",
+            "texts as they are to be learned",
+            "take it out of `defaults`",
+        )

@@ -94,7 +94,7 @@ def read_file(
         limit_rows: read only so many rows.
         skip_bad: leave bad rows out and report each by line, instead of refusing the file.
         rename: column of the file → the name the format knows.
-        defaults: column → the value of rows that lack it.
+        defaults: column → the value of rows in which it is missing or empty.
         split: of a folder or data set with several.
 
     Raises:

@@ -24,6 +24,7 @@ from preflab.store.formats.columns import (
     blank,
     column,
     has,
+    is_default,
     peek,
     read_as,
 )
@@ -169,7 +170,7 @@ def _after_system(row: Row, words: Words, name: str) -> Words:
     """The words after the system turn of a column of its own.
 
     Raises:
-        BadRow: no text, or another one than the system turn that the conversation has.
+        BadRow: no text, or another one than the system turn that the conversation has (which a default gives way to).
     """
     there = next((each for each in SYSTEM if not blank(peek(row, each))), None)
     for each in SYSTEM:
@@ -184,7 +185,7 @@ def _after_system(row: Row, words: Words, name: str) -> Words:
         return words
     turns = words.turns or (Message("user", words.text),)
     if turns[0].role == "system":
-        if turns[0].content.strip() != said.strip():
+        if turns[0].content.strip() != said.strip() and not is_default(row, there):
             raise BadRow(f"{name} begins with another system turn than the column {there!r}", "one system turn")
         return words
     learned = words.learned or (False,) * len(turns)

@@ -19,7 +19,7 @@ from preflab.errors import PreflabError, nearest
 from preflab.progress import progress
 from preflab.records import Completion
 from preflab.store.formats.asked import refuse_pictures
-from preflab.store.formats.columns import Seen
+from preflab.store.formats.columns import OF_CONVERSATION, Seen, with_defaults
 from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
 from preflab.store.formats.reading import (
@@ -150,7 +150,7 @@ def read_as(
         limit_rows: read only so many rows.
         skip_bad: leave bad rows out and report them, instead of refusing the file.
         rename: column of the file → the name the format knows it by.
-        defaults: column → the value of rows that lack it.
+        defaults: column → the value of rows in which it is missing or empty.
         split: of a folder or data set with several.
         guessed: the format was guessed from the first rows, so that a later row may still speak against it.
 
@@ -213,13 +213,15 @@ class _Reading:
             raise numbered.row
         self.columns.update(numbered.row)
         self.found.columns.leave_out(name for name in numbered.row if _is_left_out(name))
-        row = Seen({**self.defaults, **self.format.unfolded(renamed(numbered.row, self.rename))})
+        row = with_defaults(self.format.unfolded(renamed(numbered.row, self.rename)), self.defaults)
         refuse_pictures(row)
         against = self.format.refuses(row) if self.guessed else ""
         if against:
             raise BadRow(against, f"rows of {self.format.name}, or --format {self.format.name}")
         source = f"{self.name}, {self.found.unit} {numbered.line}"
         parsed = self.format.parse(row, source)
+        if parsed.records:
+            self._refuse_unread_defaults(row)
         parsed = self._counted(parsed, row, numbered.line)
         for record in parsed.records:
             self.unique.setdefault(record.id, record)
@@ -230,6 +232,16 @@ class _Reading:
         self.found.columns.add(row, parsed.records)
         if isinstance(numbered.row, Cells):
             self.num_apostrophes += numbered.row.num_apostrophes
+
+    def _refuse_unread_defaults(self, row: Seen) -> None:
+        """Refuses a default that makes a conversation of prompts where the format makes none of its rows."""
+        unread = sorted(name for name in row.defaulted if name in OF_CONVERSATION and name not in row.read)
+        if unread:
+            raise PreflabError(
+                f"{self.found.path}: a default for `{unread[0]}`, which {self.format.name} has no place for",
+                "defaults that the rows' prompts can take",
+                "take it out of `defaults`, or write the rows with a column `prompt`",
+            )
 
     def _counted(self, parsed: Parsed, row: Row, line: int) -> Parsed:
         """The row with what its repetition means: nothing new, a vote, or an example of its own."""

@@ -27,6 +27,8 @@ SYSTEM = ("system", "system_prompt", "system_message")
 TOOLS, TEMPLATE, CONTINUE = "tools", "chat_template_kwargs", "continue_final_message"
 OF_TEMPLATE = (TOOLS, TEMPLATE, CONTINUE)
 """Columns of a conversation that the chat template reads; they belong to the prompt."""
+OF_CONVERSATION = (*SYSTEM, *OF_TEMPLATE)
+"""Columns that make a conversation of a prompt."""
 PICTURES = ("image", "images", "video", "videos", "audio", "audios")
 LABELS = ("label", "kto_tag")
 """Columns that say of one completion whether it is good."""
@@ -99,6 +101,8 @@ class Seen(dict[str, Any]):
         super().__init__(columns)
         self.read: dict[str, str] = {}
         """Column → what it was read as."""
+        self.defaulted: frozenset[str] = frozenset()
+        """Columns that the row lacks, whose value is a default."""
 
     def __getitem__(self, name: str) -> Any:
         self.read.setdefault(name, name)
@@ -113,6 +117,27 @@ class Seen(dict[str, Any]):
         """The column's value, read as what another name means."""
         self.read[name] = canonical
         return super().__getitem__(name)
+
+
+def with_defaults(row: Row, defaults: Mapping[str, Any]) -> Seen:
+    """The row with a default for every column that is missing or empty in it.
+
+    A default for the system's turn is not used where any column of `SYSTEM` holds something.
+    """
+    has_system = any(not blank(peek(row, name)) for name in SYSTEM)
+    used = {
+        name: value
+        for name, value in defaults.items()
+        if blank(peek(row, name)) and not (has_system and name in SYSTEM)
+    }
+    seen = Seen({**row, **used})
+    seen.defaulted = frozenset(used)
+    return seen
+
+
+def is_default(row: Row, name: str) -> bool:
+    """Whether a column's value is a default and not the row's own."""
+    return name in getattr(row, "defaulted", ())
 
 
 def read_as(row: Row, name: str, canonical: str) -> Any:

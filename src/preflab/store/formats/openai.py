@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from preflab.store.formats.asked import asked_of_turns
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.columns import OF_TEMPLATE, Seen, blank, column, has, peek, unread
+from preflab.store.formats.columns import (
+    OF_CONVERSATION,
+    OF_TEMPLATE,
+    blank,
+    column,
+    has,
+    is_default,
+    peek,
+    unread,
+    with_defaults,
+)
 from preflab.store.formats.pairs import counted as counted_pairs
 from preflab.store.formats.pairs import pair_of, with_prompt
 from preflab.store.formats.reading import BadRow, Row
@@ -19,7 +29,8 @@ def _row(row: Row, source: str) -> Parsed:
     if not isinstance(inside, dict):
         raise BadRow(f"the column 'input' holds {kind_of(inside)}", '{"messages": […]}')
     answers = {name: column(row, side) for side, name in SIDES.items()}
-    inner = Seen({**{name: inside[name] for name in inside if name in ASKED}, **answers})
+    of_all = {name: row[name] for name in OF_CONVERSATION if is_default(row, name)}
+    inner = with_defaults({**{name: inside[name] for name in inside if name in ASKED}, **answers}, of_all)
     talk = conversation(column(inner, "messages"), "input.messages")
     question = asked_of_turns(inner, talk.turns, "input.messages")
     prompt, chosen, rejected = with_prompt(inner, question, source)
