@@ -55,9 +55,22 @@ class Demonstration:
         return (*self.prompt.messages, *(self.completion.turns or (Message("assistant", self.completion.text),)))
 
     @property
-    def num_earlier(self) -> int:
-        """Turns of the assistant before the completion."""
-        return sum(turn.role == "assistant" for turn in self.prompt.messages)
+    def earlier(self) -> tuple[int, ...]:
+        """Places of the assistant's turns before the completion, without one that the completion continues."""
+        last = len(self.prompt.messages) - 1
+        return tuple(n for n, turn in enumerate(self.prompt.messages) if turn.role == "assistant" and n < last)
+
+    @property
+    def num_opening(self) -> int:
+        """Turns of the assistant that nothing stands before, which no prompt asks for: 1 or 0."""
+        return int(0 in self.earlier)
+
+    @property
+    def num_weightless(self) -> int:
+        """Turns of the assistant that the row says not to learn, the opening one left out."""
+        unlearned = self.completion.columns.get(UNLEARNED) or ()
+        within = sum(span.role == "assistant" and not span.by_policy for span in self.completion.spans)
+        return within + sum(place in unlearned for place in self.earlier if place > 0)
 
 
 def encode_demonstrations(
@@ -92,30 +105,36 @@ def encode_demonstrations(
 
 
 def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
-    """Every turn of the assistant that follows another turn, learned."""
-    turns = row.conversation
-    places = [place for place, turn in enumerate(turns) if turn.role == "assistant" and place > 0]
-    if len(places) < 2:
-        return [renderer.sequence(row.prompt, row.completion)]
+    """Every turn of the assistant that follows another turn, learned; one that is continued from where it goes on."""
+    turns, earlier = row.conversation, [place for place in row.earlier if place > 0]
+    own = [n for n in range(len(row.prompt.messages), len(turns)) if turns[n].role == "assistant"]
     unlearned = row.completion.columns.get(UNLEARNED) or ()
+    if len(earlier) + len(own) < 2:
+        return [renderer.sequence(row.prompt, row.completion)]
+    if row.prompt.messages[-1].role == "assistant":
+        learned = [_sequence_of_turn(renderer, row, place) for place in earlier if place not in unlearned]
+        return [*learned, renderer.sequence(row.prompt, row.completion)]
     flags = [turn.role == "assistant" and n not in unlearned for n, turn in enumerate(row.prompt.messages)]
     flags += [span.by_policy and span.role == "assistant" for span in row.completion.spans]
     ended = row.completion.finish_reason != "length"
     try:
-        return [renderer.dialogue(row.prompt, turns, places[0], flags, ended=ended)]
+        return [renderer.dialogue(row.prompt, turns, (earlier + own)[0], flags, ended=ended)]
     except Unstable:
         last = len(turns) - 1
         return [
-            renderer.sequence(prompt, _one_turn(prompt, turns[place], ended=ended or place < last))
-            for place in places
-            if flags[place]
-            for prompt in [replace(row.prompt, id=f"{row.prompt.id}/{place}", messages=turns[:place])]
+            _sequence_of_turn(renderer, row, place, ended=ended or place < last)
+            for place, is_learned in enumerate(flags)
+            if is_learned and place > 0
         ]
 
 
-def _one_turn(prompt: Prompt, turn: Message, *, ended: bool) -> Completion:
+def _sequence_of_turn(renderer: Renderer, row: Demonstration, place: int, *, ended: bool = True) -> Sequence:
+    """One turn of a conversation, learned after those before it."""
+    turns = row.conversation
+    prompt = replace(row.prompt, id=f"{row.prompt.id}/{place}", messages=turns[:place])
     reason: FinishReason = "imported" if ended else "length"
-    return Completion.make(prompt.id, "", "", spans=(Span.of_turn(turn),), finish_reason=reason)
+    turn = Completion.make(prompt.id, "", "", spans=(Span.of_turn(turns[place]),), finish_reason=reason)
+    return renderer.sequence(prompt, turn)
 
 
 def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:

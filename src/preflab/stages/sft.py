@@ -59,9 +59,18 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -> tuple[str, dict[str, float | str]]:
-    """How many turns of the assistant were read and not learned: words for the summary, and a figure."""
-    num = sum(row.num_earlier for row in demonstrations) if settings.learn == "last" else 0
-    if not num:
-        return "", {}
-    turns = "1 earlier turn" if num == 1 else f"{num} earlier turns"
-    return f"; {turns} of the assistant read, not learned (learn: all)", {"num_turns_not_learned": float(num)}
+    """How many turns of the assistant were read and not learned, and why: words for the summary, and a figure."""
+    if settings.learn == "last":
+        reasons = {
+            "earlier {} of the assistant read, not learned (learn: all)": sum(len(r.earlier) for r in demonstrations)
+        }
+    else:
+        reasons = {
+            "{} of the assistant not learned, since nothing stands before it": sum(
+                r.num_opening for r in demonstrations
+            ),
+            "{} of the assistant not learned, since the data say so": sum(r.num_weightless for r in demonstrations),
+        }
+    told = {words: num for words, num in reasons.items() if num}
+    said = "".join(f"; {num} {words.format('turn' if num == 1 else 'turns')}" for words, num in told.items())
+    return said, {"num_turns_not_learned": float(sum(told.values()))} if told else {}
