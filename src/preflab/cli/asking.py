@@ -103,7 +103,7 @@ def _scores(
     ids = sorted({i for task in store.tasks(campaign_id=campaign_id) for i in task.completion_ids})
     completions = store.completions(ids)
     prompts = {prompt.id: prompt for prompt in store.prompts(sorted({c.prompt_id for c in completions}))}
-    items = [ScoringItem(prompts[c.prompt_id], c.text, finish_reason=c.finish_reason) for c in completions]
+    items = [ScoringItem.of(prompts[c.prompt_id], c) for c in completions]
     columns: list[list[Any]] = []
     with progress("score", len(items) * len(models)) as bar:
         for model in models:

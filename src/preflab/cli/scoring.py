@@ -24,7 +24,6 @@ from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
-    from preflab.training.protocols import ScoringItem
 
 SCORED_TOGETHER = 512
 """Rows between two updates of the progress bar; never changes a score."""
@@ -123,6 +122,7 @@ def _scores(
     from preflab.progress import progress
     from preflab.rewards.sources import make_scorer
     from preflab.settings.ppo import RewardSource
+    from preflab.training.protocols import ScoringItem
 
     if ":" in by and not by.startswith("package:"):
         source = RewardSource(function=by)
@@ -131,7 +131,7 @@ def _scores(
     else:
         source = RewardSource(model=by, class_label=class_label)
     scorer = make_scorer([source], place)
-    items = [_item(each) for each in rows]
+    items = [ScoringItem.of(each.prompt, each.completion) for each in rows]
     values: list[float] = []
     with progress("score", len(items)) as bar:
         for start in range(0, len(items), SCORED_TOGETHER):
@@ -139,13 +139,6 @@ def _scores(
             values += scorer.score(part).total.tolist()
             bar.advance(len(part))
     return values
-
-
-def _item(each: ToScore) -> ScoringItem:
-    from preflab.training.protocols import ScoringItem
-
-    completion = each.completion
-    return ScoringItem(each.prompt, completion.text, finish_reason=completion.finish_reason, turns=completion.turns)
 
 
 def _json_line(row: dict[str, Any]) -> str:

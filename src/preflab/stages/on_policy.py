@@ -98,9 +98,7 @@ def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
 
     completions = ctx.workspace.completions(read_json(ctx.inputs[stage].folder / "completions.json"))
     prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
-    return [
-        ScoringItem(prompts[c.prompt_id], c.text, finish_reason=c.finish_reason, turns=c.turns) for c in completions
-    ]
+    return [ScoringItem.of(prompts[c.prompt_id], c) for c in completions]
 
 
 def prompts_to_learn_from(

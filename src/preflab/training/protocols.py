@@ -83,6 +83,14 @@ class ScoringItem:
     turns: tuple[Message, ...] = ()
     """The turns of a completion that its text alone cannot hold."""
 
+    @classmethod
+    def of(cls, prompt: Prompt, completion: Completion) -> ScoringItem:
+        """The item of a record, to be read with the scorer's own tokenizer: its turns whole, and how it ended."""
+        spans = completion.spans
+        is_text = len(spans) == 1 and spans[0].message is None and spans[0].role == "assistant"
+        turns = () if is_text else tuple(span.message or Message(span.role, span.text) for span in spans)
+        return cls(prompt, completion.text, finish_reason=completion.finish_reason, turns=turns)
+
     @property
     def completion(self) -> Completion:
         """The completion as a record, without its tokens."""
