@@ -14,14 +14,18 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertModel,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
     PreTrainedTokenizerFast,
 )
 
+from chat_templates import BY_NAME, byte_tokenizer
 from preflab.errors import PreflabError
 from preflab.models.export import export_language_model, export_policy, export_reward
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.role_files import save_role
-from preflab.models.tiny import build_tokenizer
+from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
 from preflab.training.batches import Sequence, collate
@@ -87,6 +91,39 @@ def test_a_merged_policy_is_the_unmerged_one(kind: str, tmp_path: Path, request:
     assert AutoTokenizer.from_pretrained(tmp_path / "out")("word1 word2").input_ids
     assert not list((tmp_path / "out").glob("adapter*"))
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("lora", "named"), [(LORA, "eos"), (None, "eos"), (LORA, "other")])
+def test_an_exported_policy_ends_its_turns_in_transformers(
+    lora: LoraSettings | None, named: str, tmp_path: Path
+) -> None:
+    """The template ends turns with a token that neither the tokenizer nor the model's configuration calls an end."""
+    tokens = byte_tokenizer(BY_NAME["gemma"])
+    end, eos = tokens.convert_tokens_to_ids("<end_of_turn>"), tokens.eos_token_id
+    model = build_model(tokens, num_layers=1, hidden_size=32, num_heads=2, context=64, seed=0)
+    other = tokens.convert_tokens_to_ids("<start_of_turn>")
+    model.generation_config = GenerationConfig(eos_token_id=eos if named == "eos" else other)
+    trunk = Trunk(model, tokens, lora=lora, roles=("policy",))
+    export_language_model(trunk, "policy", tmp_path / "out")
+    written = GenerationConfig.from_pretrained(tmp_path / "out").eos_token_id
+    assert set(written) == {eos, end} | ({other} if named == "other" else set())
+    opened = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    ids = tokens.apply_chat_template([{"role": "user", "content": "Hi"}], add_generation_prompt=True,
+                                     return_tensors="pt", return_dict=False)  # fmt: skip
+    forced = LogitsProcessorList([Always(end)])
+    found = opened.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=5,
+                            logits_processor=forced)  # fmt: skip
+    assert found[0, ids.shape[1] :].tolist() == [end]
+
+
+class Always(LogitsProcessor):  # type: ignore[misc]
+    """The model wants to write one token again and again."""
+
+    def __init__(self, token: int) -> None:
+        self.token = token
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.full(scores.shape[:1], self.token), scores.shape[1]).float()
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft asks transformers

@@ -63,18 +63,27 @@ def export_policy(base: Path | str, adapter: Path, out: Path, *, dtype: str = "f
 
 
 def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
-    """A role's language model, adapters merged, with its tokenizer, in `out`; returns as `export_policy`."""
+    """A role's language model, adapters merged, with its tokenizer, in `out`; returns as `export_policy`.
+
+    Its generation configuration names every token that ends a turn of the chat template, where `generate` then stops.
+    """
+    from preflab.conversations.renderer import name_stops
+
     batch = _probe(trunk).input_ids
     with new_folder(out) as beside, system_errors(out), torch.no_grad():
-        merged_language_model(trunk, role).save_pretrained(beside)
+        model = merged_language_model(trunk, role)
+        name_stops(model, trunk.tokenizer)
+        model.save_pretrained(beside)
         trunk.tokenizer.save_pretrained(beside)
         with trunk.role(role):
             expected = trunk.language_model(role)(input_ids=batch, use_cache=False).logits
-        with trunk.role("reference"):
-            base = trunk.language_model("reference")(input_ids=batch, use_cache=False).logits
+        effect = None
+        if trunk.lora:
+            with trunk.role("reference"):
+                effect = expected - trunk.language_model("reference")(input_ids=batch, use_cache=False).logits
         opened = load_causal_lm(beside, dtype=expected.dtype).to(trunk.device)
         found = opened(input_ids=batch, use_cache=False).logits
-        return _compared(found, expected, out, effect=expected - base if trunk.lora else None)
+        return _compared(found, expected, out, effect)
 
 
 def export_reward(trunk: Trunk, out: Path) -> float:
