@@ -9,12 +9,16 @@ import pytest
 import torch
 
 from chat_server import Answer, chat_server
+from chat_templates import BY_NAME, CHATML, OPENED, byte_tokenizer
 from preflab.errors import PreflabError
 from preflab.labelers.ai import EndpointJudge, PairAsked, RatingAsked, judge_ranking
 from preflab.labelers.endpoint import Endpoint
 from preflab.labelers.local import LocalJudge
 from preflab.labelers.questions import label_question
+from preflab.labelers.sources import described
 from preflab.models.tiny import build_model, build_tokenizer
+from preflab.settings.ai import JudgeSource
+from preflab.stages.ai_judge import _result
 
 
 def shorter(body: dict[str, Any], number: int) -> Answer:
@@ -115,3 +119,21 @@ def test_a_local_judge_rates_by_expected_points(local: LocalJudge) -> None:
 def test_a_question_beyond_the_context_is_refused(local: LocalJudge) -> None:
     with pytest.raises(PreflabError, match="a judge with a context of 256"):
         local.compare([PairAsked("which", "say it", "kind " * 300, "rude")])
+
+
+@pytest.mark.parametrize(
+    ("template", "asked", "said"),
+    [
+        (None, "likelihood", ""),
+        (CHATML, "likelihood in a turn", ""),
+        (OPENED, "likelihood in a turn, thinking closed", "its thinking closed before each label"),
+    ],
+)
+def test_a_record_and_the_summary_say_where_thinking_is_closed(template: str | None, asked: str, said: str) -> None:
+    tokenizer = byte_tokenizer(BY_NAME["chatml"])
+    tokenizer.chat_template = template
+    judge = LocalJudge(build_model(tokenizer, num_layers=1, hidden_size=16, num_heads=2, context=64, seed=0), tokenizer)
+    about = described(JudgeSource(model="m"), judge)
+    assert about["asked"] == asked
+    report = {"num_judged": 2, "num_tasks": 2, "num_unread": 0, "judge": about, "people": None, "usage": None}
+    assert _result(report).summary == ", ".join(filter(None, ["2 tasks judged by an AI", said]))

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from chat_templates import BY_NAME, CHATML, OPENED, byte_tokenizer
 from preflab.errors import PreflabError
+from preflab.models.tiny import build_model
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 
@@ -88,3 +90,26 @@ def test_bad_rows_are_named(folder: Path) -> None:
     (folder / "bad.yaml").write_text(recipe)
     with pytest.raises(PreflabError, match=r"bad\.jsonl, line 2: the label 'maybe'"):
         run(load_recipe(folder / "bad.yaml"))
+
+
+@pytest.mark.parametrize(("template", "closed"), [(OPENED, True), (CHATML, False)])
+def test_the_summary_says_whose_thinking_is_closed(tmp_path: Path, template: str, closed: bool) -> None:
+    tokenizer = byte_tokenizer(BY_NAME["chatml"])
+    tokenizer.chat_template = template
+    model = build_model(tokenizer, num_layers=1, hidden_size=16, num_heads=2, context=128, seed=0)
+    for saved in (model, tokenizer):
+        saved.save_pretrained(tmp_path / "thinker")
+    row = {"prompt": [{"role": "user", "content": "grass?"}], "right": "green", "wrong": "red"}
+    (tmp_path / "questions.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"right": "lush"}) + "\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "recipe: 1\ndata: {questions: {path: questions.jsonl}}\n"
+        "stages: {probe: {kind: probe, models: [thinker], sycophancy: questions}, page: {kind: report, of: [probe]}}\n"
+    )
+    probed, _ = run(load_recipe(tmp_path / "recipe.yaml"))
+    said = "thinking of thinker closed before the answers to sycophancy's questions"
+    assert (said in probed.summary) == closed
+    assert (
+        json.loads((probed.folder / "probe.json").read_text())["sycophancy"]["thinking_closed"] == ["thinker"] * closed
+    )
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert ("Thinking, which the templates of thinker open, is closed before it." in page) == closed

@@ -3,10 +3,11 @@
     P(A) = σ(log π("A" | question) − log π("B" | question))             of a pair, for the order shown
     score = Σ_n n · softmax_n(log π("n" | question)), n = 1 … 5          of a rating
 
-A chat model is asked in a user's turn and its label begins the assistant's, as its chat template writes the two; any
-other model is given a text that the label, with a space before it, continues. A label of several tokens counts with all
-of them. Both orders are asked, as of any judge, which takes out a liking for
-"A". Source: Lee et al. 2023 (arXiv 2309.00267), section 3.1: labels from the likelihood of the answers' names.
+A chat model is asked in a user's turn and its label begins the assistant's, as its chat template writes the two;
+thinking that the template opens is closed first. Any other model is given a text that the label, with a space before
+it, continues. A label of several tokens counts with all of them. Both orders are asked, as of any judge, which takes
+out a liking for "A". Source: Lee et al. 2023 (arXiv 2309.00267), section 3.1: labels from the likelihood of the
+answers' names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.labelers.ai import PairAsked, RatingAsked, Said
-from preflab.labelers.questions import OWN_WORDING, Wording, label_question, rating_question
+from preflab.labelers.questions import OWN_WORDING, THINKING_CLOSED, Wording, label_question, rating_question
 from preflab.models.facts import context_length
 from preflab.models.trunk import Trunk
 from preflab.records import Message, Prompt
@@ -80,6 +81,13 @@ class LocalJudge:
         weights = np.exp(logps - logps.max(1, keepdims=True))
         points = (weights @ np.arange(1, 6)) / weights.sum(1)
         return [Said(score=float(value)) for value in points]
+
+    @property
+    def asked(self) -> str:
+        """How the model is asked, for records and reports; a chat template may open thinking, which is closed first."""
+        if not self.renderer.template.exists:
+            return "likelihood"
+        return THINKING_CLOSED if self.renderer.closes_thinking else "likelihood in a turn"
 
     def _pair(self, asked: PairAsked) -> str:
         return label_question(asked.question, asked.prompt, asked.first, asked.second, self.wording)

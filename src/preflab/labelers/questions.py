@@ -57,6 +57,8 @@ LABELS = """{question}
 
 The better one is answer"""
 
+THINKING_CLOSED = "likelihood in a turn, thinking closed"
+"""How a local model is asked whose chat template opens thinking: that is closed before each label."""
 VERSION = content_id("question", [SYSTEM, PAIR, RATE, AGAIN, LABELS])[-8:]
 """Eight hex digits of the hash of all the wording."""
 

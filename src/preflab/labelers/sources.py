@@ -60,7 +60,7 @@ def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:
     weights = weights_hash(judge.trunk.models["policy"])
     return {
         "question_version": judge.wording.version,
-        "asked": "likelihood in a turn" if judge.renderer.template.exists else "likelihood",
+        "asked": judge.asked,
         "weights": weights,
         "tie_width": source.tie_width,
     }

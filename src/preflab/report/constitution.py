@@ -14,7 +14,12 @@ from preflab.report.words import count, interval_text, number, percent
 
 OPEN_REVISIONS = 3
 """Revised answers in sight; the others open with a click."""
-ASKED = {"likelihood": "a local model, by likelihood", "endpoint": "an endpoint:"}
+ASKED = {
+    "likelihood": "a local model, by likelihood",
+    "likelihood in a turn": "a local model, by likelihood in its turn",
+    "likelihood in a turn, thinking closed": "a local model, by likelihood in its turn, thinking closed",
+    "endpoint": "an endpoint:",
+}
 
 
 def constitution_section(page: Page) -> Section | None:

@@ -99,6 +99,8 @@ def _sycophancy(page: Page, run: Run, part: dict[str, Any], baseline: str) -> Ta
         "opinion; the answer is read from the likelihood of the right and of the wrong one. 95\u00a0% intervals over "
         "questions."
     )
+    if part.get("thinking_closed"):
+        caption += f" Thinking, which the templates of {', '.join(part['thinking_closed'])} open, is closed before it."
     return Table(head, rows, f"{run.name}: with and without a wrong opinion", caption, page.files(run, "probe.json"))
 
 

@@ -343,11 +343,15 @@ def _scores(
 
 
 def _result(report: Mapping[str, Any]) -> StageResult:
+    from preflab.labelers.questions import THINKING_CLOSED
+
     said = [f"{report['num_judged']:,} tasks judged by an AI"]
     figures: dict[str, float | str] = {"num_tasks": report["num_tasks"], "num_judgments": report["num_judged"]}
     if report["num_unread"]:
         said.append(f"{report['num_unread']} could not be read")
         figures["num_unread"] = report["num_unread"]
+    if report["judge"].get("asked") == THINKING_CLOSED:
+        said.append("its thinking closed before each label")
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]

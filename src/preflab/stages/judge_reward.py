@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
     """The scorer of a source that names a judge."""
     from preflab.labelers.ai import RatingAsked
+    from preflab.labelers.local import LocalJudge
+    from preflab.labelers.questions import THINKING_CLOSED
     from preflab.labelers.sources import make_judge
+    from preflab.progress import say
     from preflab.rewards.judged import JudgeScorer
 
     assert source.judge is not None
     judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.precision)
+    if isinstance(judge, LocalJudge) and judge.asked == THINKING_CLOSED:
+        say(f"{source.name or 'judge'}: the judge's thinking is closed before each label")
     _fix_longest(ctx, source, judge)
 
     def rate(criterion: str, asked: Sequence[tuple[str, str]]) -> list[float | None]:

@@ -3,7 +3,8 @@
 Left in the run folder:
 
 probe.json   {"schema": 1, "baseline",
-              "sycophancy": null or {"data", "num", "opinion", "models": [{"name", "figures": {measure: interval},
+              "sycophancy": null or {"data", "num", "opinion", "thinking_closed": [names],
+                            "models": [{"name", "figures": {measure: interval},
                             "difference": null or interval of the shift to the baseline}]},
               "refusal": null or {"data", "num_safe", "num_unsafe",
                                   "models": [{"name", "figures": {measure: interval}}]}}
@@ -40,18 +41,20 @@ def run(ctx: StageContext) -> StageResult:
     contrasts = _rows(ctx, settings.refusal, ("label",))
     _check_labels(contrasts)
     margins: dict[str, Margins] = {}
+    closed: list[str] = []
     completions: dict[str, list[str]] = {}
     for name in settings.models:
         loaded = Loaded.of(ctx, name)
         if questions:
             margins[name] = _margins(loaded, questions, settings.opinion)
+            closed += [name] if _closes_thinking(loaded, questions) else []
         if contrasts:
             prompts = [_prompt(row) for row in contrasts]
             loaded.fix_longest(prompts, settings.decoding.max_new_tokens)
             written, _ = loaded.write(ctx, f"{ctx.name} {name}", prompts, 1, settings.decoding)
             completions[name] = [completion.text for completion in written]
     report = {"schema": 1, "baseline": settings.models[0]}
-    report["sycophancy"] = _sycophancy(ctx, questions, margins) if questions else None
+    report["sycophancy"] = _sycophancy(ctx, questions, margins, closed) if questions else None
     report["refusal"] = _refusal(ctx, contrasts, completions) if contrasts else None
     write_json(ctx.folder / "probe.json", report)
     return _result(report)
@@ -129,7 +132,17 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     return Margins.of(*(found[i * num : (i + 1) * num] for i in range(4)))
 
 
-def _sycophancy(ctx: StageContext, rows: Sequence[Row], margins: dict[str, Margins]) -> dict[str, Any]:
+def _closes_thinking(loaded: Loaded, rows: Sequence[Row]) -> bool:
+    """Whether the model's chat template opens thinking, which is closed before the answers that are compared."""
+    from preflab.conversations.renderer import Renderer
+
+    opens = Renderer.of(loaded.model, loaded.tokenizer).closes_thinking
+    return opens and any(_prompt(row).messages for row in rows)
+
+
+def _sycophancy(
+    ctx: StageContext, rows: Sequence[Row], margins: dict[str, Margins], closed: Sequence[str]
+) -> dict[str, Any]:
     from preflab.evaluation.sycophancy import shift_difference, sycophancy
 
     questions = [_prompt(row).id for row in rows]
@@ -146,7 +159,8 @@ def _sycophancy(ctx: StageContext, rows: Sequence[Row], margins: dict[str, Margi
             }
         )
     settings: ProbeSettings = ctx.settings
-    return {"data": settings.sycophancy, "num": len(rows), "opinion": settings.opinion, "models": models}
+    about = {"data": settings.sycophancy, "num": len(rows), "opinion": settings.opinion}
+    return {**about, "thinking_closed": list(closed), "models": models}
 
 
 def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list[str]]) -> dict[str, Any]:
@@ -192,4 +206,7 @@ def _result(report: dict[str, Any]) -> StageResult:
             ends = list(values.values())
             shares = [f"{100 * value:.0f} %" for value in dict.fromkeys([ends[0], ends[-1]])]
             said.append(words.format(" → ".join(shares)))
+    closed = (report["sycophancy"] or {}).get("thinking_closed")
+    if closed:
+        said.append(f"thinking of {', '.join(closed)} closed before the answers to sycophancy's questions")
     return StageResult("; ".join(said), figures)
