@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from preflab.errors import PreflabError
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
+from preflab.records import Prompt
 from preflab.training import held_out
 
 RECIPE = """
@@ -78,3 +80,21 @@ def test_every_stage_can_do_without_held_out_prompts(name: str, folder: Path) ->
     (line,) = run(load_recipe("recipe.yaml", [f"stages.{name}.held_out=0"]), only=[name])
     assert line.state == "done"
     assert "held-out" not in line.summary.replace("nothing held out", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("rm", "11 rankings"), ("rating", "22 rated completions"), ("dpo", "11 groups")]
+)
+def test_a_stage_whose_teaching_prompts_are_all_held_out_says_so(name: str, what: str, folder: Path) -> None:
+    """With 99 % held out one prompt is left to train on, and it teaches nothing: a tie, rated by another criterion."""
+    rows = [judged(number, tied=False) for number in range(NUM)]
+    prompts = {row["instruction"]: Prompt.make(row["instruction"]) for row in rows}
+    apart = held_out.held_out_prompts(prompts.values(), 0.99)
+    (left,) = [row for row in rows if prompts[row["instruction"]].id not in apart]
+    for completion in left["completions"]:
+        completion["annotations"] = {"other": {"Rating": "3"}}
+    (folder / "judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = [f"stages.{name}.held_out=0.99", "stages.rating.criteria={quality: 1.0}"]
+    with pytest.raises(PreflabError, match=f"judged: all {what} to learn from are about held-out prompts") as raised:
+        run(load_recipe("recipe.yaml", changes), only=[name])
+    assert "lower held_out, or set it to 0" in raised.value.do

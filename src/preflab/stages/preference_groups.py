@@ -42,7 +42,7 @@ def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *
     """
     from preflab.policy.dpo_groups import only_used, with_mismatched
     from preflab.rewards.rankings import make_rankings
-    from preflab.training.held_out import held_out_prompts, parted
+    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.too_long import LongRows
 
     rankings = make_rankings(
@@ -63,12 +63,7 @@ def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *
     _refuse_nothing(groups, data, num_equal, settings)
     _refuse_empty(groups, data)
     train, held_out = parted(groups, held_out_prompts(data.asked, settings.held_out))
-    if not train:
-        raise PreflabError(
-            f"{data.name}: all {len(held_out)} groups to learn from are about held-out prompts",
-            "groups on both sides",
-            "collect preferences about more prompts, lower held_out, or set it to 0",
-        )
+    refuse_all_held_out(len(train), len(held_out), data.name, "groups")
     if settings.learns_verdicts:
         train, held_out = with_mismatched(train), with_mismatched(held_out)
     return FoundGroups(train, held_out, num_equal, long)

@@ -32,7 +32,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.rewards.regression import rating_scores, train_on_ratings
     from preflab.rewards.train import normalise
     from preflab.stages.learning import CHECKPOINT, accelerator_for
-    from preflab.training.held_out import held_out_prompts, parted
+    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.order import steps_per_epoch
     from preflab.training.tensor_files import write_tensors
 
@@ -44,6 +44,7 @@ def run(ctx: StageContext) -> StageResult:
     long = base.long_rows(settings.too_long)
     rated = _rows(base, data, criteria, long)
     train, held_out = parted(rated, held_out_prompts(data.asked, settings.held_out))
+    refuse_all_held_out(len(train), len(held_out), data.name, "rated completions")
     parts = {"train": train, "held_out": held_out, "test": _rows(base, other, criteria, long) if other else []}
     long.check(len(rated))
     samples = reference_sequences(ctx, base)

@@ -33,7 +33,7 @@ def run(ctx: StageContext) -> StageResult:
     """Train on whole rankings, normalise, leave the model in `reward/` and its figures in reward_report.json."""
     from preflab.rewards.train import normalise, score_rankings, train_reward_model
     from preflab.stages.learning import CHECKPOINT, accelerator_for
-    from preflab.training.held_out import held_out_prompts, parted
+    from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.order import steps_per_epoch
 
     settings: RewardSettings = ctx.settings
@@ -45,10 +45,11 @@ def run(ctx: StageContext) -> StageResult:
     tested = _rankings(base, other, settings, long) if other else []
     long.check(len(rankings))
     train, held_out = parted(list(map(_differing, rankings)), held_out_prompts(data.asked, settings.held_out))
+    num_learned, num_tested = (sum(ranking.weight > 0 for ranking in part) for part in (train, held_out))
+    refuse_all_held_out(num_learned, num_tested, data.name, "rankings")
     samples = reference_sequences(ctx, base)
     rows_of = [sequence for ranking in (*train, *held_out, *tested) for sequence in ranking.sequences]
     lengths = fix_row_lengths(base.trunk.row_lengths, [*rows_of, *samples])
-    num_learned = sum(ranking.weight > 0 for ranking in train)
     accelerator = accelerator_for(ctx, settings.run)
     rows = train_reward_model(
         base.trunk,

@@ -48,6 +48,26 @@ def parted(rows: Sequence[Row], apart: set[str]) -> tuple[list[Row], list[Row]]:
     return [row for row in rows if row.prompt_id not in apart], [row for row in rows if row.prompt_id in apart]
 
 
+def refuse_all_held_out(num_train: int, num_held_out: int, name: str, what: str) -> None:
+    """Refuses data of which only held-out prompts can be learned from.
+
+    Args:
+        num_train: rows to train on from which something is learned.
+        num_held_out: held-out rows of this kind.
+        name: of the data.
+        what: the rows are, such as "groups".
+
+    Raises:
+        PreflabError: there are none to train on, and some are held out.
+    """
+    if num_held_out and not num_train:
+        raise PreflabError(
+            f"{name}: all {num_held_out} {what} to learn from are about held-out prompts",
+            f"{what} on both sides",
+            "collect preferences about more prompts, lower held_out, or set it to 0",
+        )
+
+
 def _place(prompt: Prompt) -> float:
     asked = [prompt.text, [message.parts for message in prompt.messages]]
     return int(content_id("held-out", asked).rpartition("-")[2][:DIGITS], 16) / 16**DIGITS
