@@ -36,9 +36,12 @@ def articles(file: Path) -> dict[str, list[Row]]:
     return found
 
 
-def lines(article: str, rows: list[Row], prefix: str) -> Iterator[Row]:
-    """One line of the archive for every labeler of an article."""
-    prompt = Prompt.make(text="Summarise the article.", columns={"article": article})
+def lines(number: int, article: str, rows: list[Row], prefix: str) -> Iterator[Row]:
+    """One line of the archive for every labeler of an article.
+
+    Prompts are held out by their text, so the article's number stands in it.
+    """
+    prompt = Prompt.make(text=f"Summarise article {number}.", columns={"article": article})
     completions = completions_of(prompt, [row["text"] for row in rows], [row["model"] for row in rows])
     given = [{each["annotator"]: each for each in row["ratings"]} for row in rows]
     names = sorted({name for each in given for name in each if name.startswith(prefix)})
@@ -77,7 +80,8 @@ def line_of(
 
 def write(file: Path, out: Path, who: str) -> int:
     """Write the judgments of these labelers; how many."""
-    found = [line for article, rows in articles(file).items() for line in lines(article, rows, WHO[who])]
+    numbered = enumerate(articles(file).items(), 1)
+    found = [line for number, (article, rows) in numbered for line in lines(number, article, rows, WHO[who])]
     out.write_text("".join(json.dumps(line) + "\n" for line in found), encoding="utf-8")
     return len(found)
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from held_out_places import place
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
+from preflab.records import Prompt
 from preflab.stages.preference_data import PreferenceData, read_preferences
 
 CRITERIA = ("coherence", "consistency", "fluency", "relevance")
@@ -131,13 +133,17 @@ def test_the_recipe_of_ratings_runs_on_a_slice(
     (tmp_path / "some.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if row["item"] in kept))
     script.write(tmp_path / "some.jsonl", tmp_path / "experts.jsonl", "experts")
     changes = [f"data.ratings.path={tmp_path / 'experts.jsonl'}", "stages.rm.max_tokens=24", "stages.rm.num_epochs=1"]
+    changes.append("stages.rm.held_out=0.4")  # so that of six articles more than one is
     (line,) = run(load_recipe(repository / "recipes" / "summeval_rating.yaml", changes), workspace=tmp_path / "w")
     report = json.loads((line.folder / "reward_report.json").read_text())
+    prompts = [Prompt.make(f"Summarise article {number}.") for number in range(1, len(kept) + 1)]
+    num_held_out = sum(place(prompt) < 0.4 for prompt in prompts)
+    assert 0 < num_held_out < len(kept)
     assert set(report["ratings"]["held_out"]) == set(CRITERIA)
     for quality in report["ratings"]["held_out"].values():
-        assert quality["num"] == 24  # a quarter of six articles, rounded to two, of twelve summaries
+        assert quality["num"] == 12 * num_held_out  # summaries of each article
         assert quality["explained_interval"]["value"] == pytest.approx(quality["explained"])
-    assert report["held_out"]["num_prompts"] == 2
+    assert report["held_out"]["num_prompts"] == num_held_out
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 from itertools import islice
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from held_out_places import place
 from preflab.errors import PreflabError
 from preflab.models.packages import resolve_package
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
-from preflab.records import Prompt
 from preflab.rewards.rankings import hard_pairs
 from preflab.rewards.report import ScoredGroup, pair_quality
 from preflab.store.formats import read_file
@@ -56,13 +55,6 @@ def test_a_model_inside_a_package_is_found(encoder_package: str) -> None:
         resolve_package("package:no_such_package")
     with pytest.raises(PreflabError, match="0 model folders"):
         resolve_package("package:json")
-
-
-def place(prompt: Prompt) -> float:
-    """The hash of a prompt's text and turns, as a number in [0, 1): below the share, the prompt is held out."""
-    asked = [prompt.text, [[turn.role, turn.content] for turn in prompt.messages]]
-    canonical = json.dumps(asked, ensure_ascii=False, separators=(",", ":"))
-    return int(hashlib.sha256(canonical.encode()).hexdigest()[:12], 16) / 16**12
 
 
 @pytest.mark.slow

@@ -185,4 +185,7 @@ def test_at_least_one_prompt_stands_on_each_side() -> None:
     with pytest.raises(PreflabError, match="1 prompt") as error:
         held_out_prompts(asked[:1], 0.1)
     assert "held_out: 0" in error.value.do
+    alike = [Prompt.make("the same", columns={"article": number}) for number in range(3)]
+    with pytest.raises(PreflabError, match="3 prompts of one text, which differ in other columns alone"):
+        held_out_prompts(alike, 0.1)
     assert held_out_prompts(asked[:1], 0.0) == set()

@@ -33,10 +33,14 @@ def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
     for prompt in prompts:
         by_place.setdefault(_place(prompt), set()).add(prompt.id)
     if len(by_place) < 2:
+        num = sum(map(len, by_place.values()))
+        alike = f"{num} prompts of one text, which differ in other columns alone"
         raise PreflabError(
-            f"preferences about {len(by_place)} prompt(s)",
+            f"preferences about {alike if num > 1 else f'{num} prompt(s)'}",
             "at least two prompts, one to train and one to test on",
-            "collect preferences about more prompts, or set held_out: 0 and do without figures on held-out ones",
+            "collect preferences about more prompts"
+            + (", write what tells them apart into their texts," if num > 1 else ",")
+            + " or set held_out: 0 and do without figures on held-out ones",
         )
     places = sorted(by_place)
     num = min(max(sum(place < share for place in places), 1), len(places) - 1)
