@@ -14,6 +14,8 @@ from preflab.policy.sft import Demonstration, encode_demonstrations
 from preflab.records import Completion, FinishReason, Message, Prompt, Span, ToolCall
 from preflab.stages.data import demonstrations_in
 from preflab.stages.demonstrations import demonstration_lines
+from preflab.store.exports.base import Material
+from preflab.store.exports.trainers import EXPORTS
 from preflab.training.too_long import LongRows
 
 CALL = ToolCall("weather", '{"city": "Rome"}', "call00001")
@@ -104,3 +106,14 @@ def test_other_reasons_stay_columns(tmp_path: Path) -> None:
     path.write_text('{"prompt": "a", "completion": "b", "finish_reason": "content_filter"}\n', encoding="utf-8")
     ((_, completion),) = demonstrations_in(path)
     assert (completion.finish_reason, completion.columns) == ("imported", {"finish_reason": "content_filter"})
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", None])
+def test_an_export_of_demonstrations_says_how_they_ended(tmp_path: Path, reason: str | None) -> None:
+    row = {"prompt": "a", "completion": "b", **({"finish_reason": reason} if reason else {})}
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    ((prompt, completion),) = demonstrations_in(path)
+    (export,) = [each for each in EXPORTS if each.name == "demonstrations"]
+    (written,) = export.rows(completion, Material({prompt.id: prompt}, {completion.id: completion}))
+    assert written == row

@@ -144,7 +144,7 @@ def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
     if said is None:
         return
     columns = {name: value for name, value in completion.columns.items() if name != UNLEARNED}
-    if completion.finish_reason == "length":
+    if completion.finish_reason != "imported":
         columns[FINISH_REASON] = completion.finish_reason
     row: Row = {"text": said}
     if prompt.messages:
