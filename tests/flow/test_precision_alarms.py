@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from preflab.conversations.renderer import Renderer
 from preflab.files import read_jsonl
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.precision import weights_dtype
@@ -155,7 +156,7 @@ def test_a_pretrained_model_tells_rounding_from_stale_weights(
         (Prompt.make(text=text), (tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False)["input_ids"]))
         for text in ("Once upon a time", "Tom had a red", "The sun was", "One day a dog")
     ]
-    run.decode = tokenizer.decode
+    run.decode = Renderer(tokenizer).decode
     if lag:
         run.sampler = Lagging(trunk, lag)
     alarms = {alarm.alarm for alarm in train_grpo(run).alarms}
