@@ -98,10 +98,12 @@ def _scores(
     from preflab.progress import progress
     from preflab.rewards.sources import make_scorer
     from preflab.settings.ppo import RewardSource
+    from preflab.store.image_texts import refuse_images
     from preflab.training.protocols import ScoringItem
 
     ids = sorted({i for task in store.tasks(campaign_id=campaign_id) for i in task.completion_ids})
     completions = store.completions(ids)
+    refuse_images([completion.text for completion in completions], "the campaign")
     prompts = {prompt.id: prompt for prompt in store.prompts(sorted({c.prompt_id for c in completions}))}
     items = [ScoringItem.of(prompts[c.prompt_id], c) for c in completions]
     columns: list[list[Any]] = []

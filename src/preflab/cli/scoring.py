@@ -98,6 +98,7 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
     from preflab.store.formats.columns import Seen, unread
     from preflab.store.formats.fields import imported
     from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
+    from preflab.store.image_texts import refuse_images
 
     rows = []
     unit = unit_of(file)
@@ -111,6 +112,7 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
             raise PreflabError(f"{where}: {bad.found}", bad.expected, "mend or delete the row") from bad
         completion = imported(found.prompt, found.spans, "scored", finish_reason=found.finish_reason)
         rows.append(ToScore(row, found.prompt, completion))
+    refuse_images([each.completion.text for each in rows], shown_path(file))
     if not rows:
         raise PreflabError(f"{file}: no rows", "at least one row", "fill the file")
     return rows

@@ -20,6 +20,7 @@ from preflab.labelling.errors import Invalid
 from preflab.records import Preference
 from preflab.store.exports import EXPORTS, export_named
 from preflab.store.exports.base import SUFFIXES, Export, Material, Settings, manifest_of, write_rows
+from preflab.store.exports.images import without_images
 from preflab.store.transfer import Selection, export_from
 from preflab.store.workspace import Workspace
 
@@ -74,6 +75,7 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
         return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)
     preferences = [found.preference for found in campaign_consensus(ws, campaign_id).values()]
     material = _material(ws, preferences, settings)
+    preferences = without_images(ws, export, preferences, material)
     export.check(material.prompts.values())
     rows = [row for preference in preferences for row in export.rows(preference, material)]
     if not rows:

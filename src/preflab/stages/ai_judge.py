@@ -59,7 +59,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.labelers.sources import described, make_judge
 
     settings: AiJudgeSettings = ctx.settings
-    completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
+    completions = ctx.completions(settings.completions)
     campaign, tasks = _campaign(ctx, completions)
     constitution = _constitution(ctx.recipe, settings)
     judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording_of(constitution))

@@ -104,6 +104,19 @@ class StageContext:
         """The rows of `name`, `name.train` or `name.held_out`; each knows its line."""
         return read_data(self.recipe, name)
 
+    def completions(self, stage: str) -> list[Completion]:
+        """The completions that a stage left, in its order.
+
+        Raises:
+            PreflabError: images are among them.
+        """
+        from preflab.files import read_json
+        from preflab.store.image_texts import refuse_images
+
+        found = self.workspace.completions(read_json(self.upstream[stage].folder / "completions.json"))
+        refuse_images([completion.text for completion in found], stage)
+        return found
+
     def demonstrations(self, name: str) -> list[tuple[Prompt, Completion]]:
         """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates."""
         if name in self.upstream:

@@ -178,11 +178,12 @@ def demonstrations_in(
     """The demonstrations of a file; `how` goes to `store.formats.read_file`, and `say` hears of what was read.
 
     Raises:
-        PreflabError: the file holds something else: pairs, ratings, prompts without completions.
+        PreflabError: the file holds something else: pairs, ratings, prompts without completions, images.
     """
     from dataclasses import replace
 
     from preflab.store.formats import read_file
+    from preflab.store.image_texts import refuse_images
 
     read = read_file(path, format, **how)
     say(read)
@@ -195,6 +196,7 @@ def demonstrations_in(
         )
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
+    refuse_images([completions[id_].text for id_ in read.demonstrations], path.name)
     pairs = [(completions[id_], source) for id_, source in zip(read.demonstrations, read.sources, strict=True)]
     return [(replace(prompts[completion.prompt_id], source=source), completion) for completion, source in pairs]
 

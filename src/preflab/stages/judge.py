@@ -17,7 +17,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
-from preflab.files import read_json, write_json
+from preflab.files import write_json
+from preflab.recipe import Recipe
 from preflab.records import Campaign, Completion, Judgment, Labeler, Task, Way, content_id
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
@@ -36,10 +37,24 @@ ALONE: tuple[Way, ...] = ("likert", "thumbs")
 """Ways in which a completion can be judged without another one."""
 
 
+def check(recipe: Recipe, settings: JudgeSettings) -> None:
+    """Completions of a stage are texts.
+
+    Raises:
+        PreflabError: the labelers would be shown them as images.
+    """
+    if settings.content == "image":
+        raise PreflabError(
+            f"content: image, but {settings.completions} writes texts",
+            "plain, markdown, code or chat",
+            "judge images in a campaign of their own: `preflab campaign create FILE --option content=image`",
+        )
+
+
 def run(ctx: StageContext) -> StageResult:
     """Make the campaign, let the panel judge or count what people have judged, and list the judgments."""
     settings: JudgeSettings = ctx.settings
-    completions = ctx.workspace.completions(read_json(ctx.inputs[settings.completions].folder / "completions.json"))
+    completions = ctx.completions(settings.completions)
     groups = groups_of(ctx.name, settings.way, completions)
     if settings.labelers == PEOPLE:
         return _people(ctx, groups)

@@ -93,10 +93,9 @@ def policy_scorer(
 
 def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
     """The completions of a stage, as text to be scored."""
-    from preflab.files import read_json
     from preflab.training.protocols import ScoringItem
 
-    completions = ctx.workspace.completions(read_json(ctx.inputs[stage].folder / "completions.json"))
+    completions = ctx.completions(stage)
     prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
     return [ScoringItem.of(prompts[c.prompt_id], c) for c in completions]
 

@@ -33,6 +33,12 @@ class PreferenceData:
         """The prompt of each preference."""
         return [self.prompts[preference.prompt_id] for preference in self.preferences]
 
+    @property
+    def judged(self) -> list[Completion]:
+        """The completions that the preferences are about, each once."""
+        ids = {completion_id: None for preference in self.preferences for completion_id in preference.completion_ids}
+        return [self.completions[completion_id] for completion_id in ids]
+
     def where(self, prompt_id: str) -> str:
         """Where a prompt stands: its file and line, else its id."""
         return self.prompts[prompt_id].source or f"prompt {prompt_id}"
@@ -42,9 +48,12 @@ def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
     """The preferences a setting names: a stage, or `data`, `data.train`, `data.held_out` of the recipe.
 
     Raises:
-        PreflabError: a changed snapshot, a file whose rows cannot be used, or no preference in it.
+        PreflabError: a changed snapshot, a file whose rows cannot be used, judgments about images, or no preference.
     """
+    from preflab.store.image_texts import refuse_images
+
     found = _from_stage(ctx, name) if name in ctx.inputs else _from_file(ctx, name)
+    refuse_images([completion.text for completion in found.judged], name)
     if not found.preferences:
         raise PreflabError(f"{name}: no preferences", "at least one ranking or pair", "look at where they come from")
     return found
@@ -64,6 +73,7 @@ def _from_stage(ctx: StageContext, name: str) -> PreferenceData:
 
 def _from_file(ctx: StageContext, name: str) -> PreferenceData:
     from preflab.store.formats import read_file
+    from preflab.store.image_texts import refuse_image_campaign
 
     base, _, split = name.partition(".")
     settings = ctx.recipe.data[base]
@@ -78,6 +88,8 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
             split=settings.split,
         )
     say_of_file(read)
+    for campaign in read.campaigns:
+        refuse_image_campaign(campaign)
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
     kept = [

@@ -28,15 +28,18 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.feedback.agreement import agreement
     from preflab.feedback.coefficients import coefficients
     from preflab.feedback.consensus import consensus_of, counted
+    from preflab.store.image_texts import refuse_image_campaign, refuse_images
 
     settings: PreferencesSettings = ctx.settings
     given, listed = listed_judgments(ctx, settings.judgments)
+    refuse_image_campaign(ctx.workspace.campaigns([listed["campaign_id"]])[0])
     turned = frozenset(listed.get("confirmed_reversed", ()))
     criterion = ordered_by(given, settings.criterion)
     judgments = by_one_criterion(counted(given), criterion)
     _refuse_none(judgments, "judgments", ctx.name)
     completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
     texts = {completion.id: completion.text for completion in completions}
+    refuse_images(list(texts.values()), settings.judgments)
     on_gold, gold = listed_gold(ctx, listed)
     agreed = consensus_of(
         [*given, *on_gold], settings.consensus, settings.fail_share, gold=gold, confirmed_reversed=turned,

@@ -81,13 +81,10 @@ class RewardBase:
 
 def reference_sequences(ctx: StageContext, base: RewardBase) -> list[TokenSequence]:
     """The samples of the stage that scores are normalised on; none where the labelled completions serve."""
-    from preflab.files import read_json
-
     settings: RewardSettings | RatingSettings = ctx.settings
     if settings.reference is None:
         return []
-    ids = read_json(ctx.inputs[settings.reference].folder / "completions.json")
-    completions = ctx.workspace.completions(ids)
+    completions = ctx.completions(settings.reference)
     prompts = {prompt.id: prompt for prompt in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
     return [base.encoder(prompts[c.prompt_id], c) for c in completions]
 

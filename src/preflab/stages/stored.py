@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.errors import PreflabError
-from preflab.files import read_json
 from preflab.maths.best_of_n import best_of_n_kl_bound
 from preflab.records import Completion, Prompt
 from preflab.settings.best_of_n import BestOfNSettings
@@ -34,7 +33,7 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
     Raises:
         PreflabError: the stage has another number of completions for one of the prompts.
     """
-    records = ctx.workspace.completions(read_json(ctx.upstream[name].folder / "completions.json"))
+    records = ctx.completions(name)
     by_prompt: dict[str, list[Completion]] = defaultdict(list)
     for completion in records:
         by_prompt[completion.prompt_id].append(completion)

@@ -13,6 +13,7 @@ from preflab.progress import progress
 from preflab.records import Preference
 from preflab.store.exports import export_named
 from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
+from preflab.store.exports.images import without_images
 from preflab.store.formats import format_named
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.imported import Imported
@@ -204,7 +205,7 @@ def export_from(
     current = newest(records) if export.of == "preference" and selection.ids is None else records
     material = _material(workspace, export, current, settings)
     material.drop(SUPERSEDED, len(records) - len(current))
-    records = current
+    records = without_images(workspace, export, current, material)
     export.check(material.prompts.values())
     rows = [row for unit in export.units(records) for row in export.rows(unit, material)]
     if not rows:
