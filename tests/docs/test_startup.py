@@ -22,7 +22,6 @@ HEAVY = (
     "accelerate",
     "sqlalchemy",
     "alembic",
-    "plotly",
     "datasets",
     "pandas",
     "scipy",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from wheels import build_wheel, clean_environment, install_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
@@ -64,35 +63,20 @@ NOT_PAGES = ("/api/", "/static/", "/image/", "/favicon.ico", "/healthz", "/invit
 
 @pytest.fixture(scope="module")
 def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as it would be published, built without a network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w"]
-    built = subprocess.run([*command, str(folder), str(repository)], capture_output=True, text=True, check=False)
-    if "hatchling" in built.stderr and built.returncode:
-        pytest.skip("hatchling, which builds the wheel, is not installed")
-    assert built.returncode == 0, built.stderr
-    return next(folder.glob("*.whl"))
+    return build_wheel(repository, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The app served from an environment that has the wheel, and its dependencies from here."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = folder / "lib" / version / "site-packages"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)
-    others = [path for path in sys.path if path.endswith("site-packages")]
-    # Plain paths: the .pth files in there, an editable preflab among them, are not followed.
-    (packages / "dependencies.pth").write_text("\n".join(others))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    program = [str(folder / "bin" / "python"), "-c", SERVE, str(folder / "workspace")]
-    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=clean, cwd=folder)
+    programs = install_wheel(wheel, folder)
+    program = [str(programs / "python"), "-c", SERVE, str(folder / "workspace")]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=clean_environment(), cwd=folder)
     assert process.stdout is not None
     try:
         said = json.loads(process.stdout.readline())
-        assert Path(said["package"]).is_relative_to(packages)
+        assert Path(said["package"]).is_relative_to(folder)
         yield said
     finally:
         process.terminate()
