@@ -24,6 +24,7 @@ from preflab.files import write_text
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module
 from preflab.stages.base import StageContext, StageResult, computed_precision
+from preflab.stages.keys import ContentHashes, data_read
 from preflab.stages.plan import Step, before, output, plan, state_of
 from preflab.stages.processes import Processes
 from preflab.stages.runs import FreshCounts, locked, now, read_manifest, versions, write_manifest
@@ -193,7 +194,7 @@ class _Runner:
         if self.processes.main:
             self._do(step, former)
         elif getattr(stage_module(step.kind), "distributed", False):
-            self._call(step, former)
+            self._call(self._context(step, former))
         self.processes.agree()
         line = _line(step, True)
         self.watch(step, line)
@@ -204,8 +205,9 @@ class _Runner:
         manifest = self._manifest(step) | {"state": "running", "started": former.get("started", now())}
         spent, began = former.get("seconds", 0.0), time.monotonic()
         self._write(step, manifest | {"seconds": spent})
+        ctx = self._context(step, former)
         try:
-            result = self._call(step, former)
+            result = self._call(ctx)
         except BaseException as error:
             # Kept as "running": the next call goes on in this folder, and the time spent so far is not forgotten.
             self._write(step, manifest | {"seconds": round(spent + time.monotonic() - began, 3)})
@@ -221,28 +223,30 @@ class _Runner:
                 "seconds": round(spent + time.monotonic() - began, 3),
                 "summary": result.waiting or result.summary,
                 "figures": dict(result.figures),
+                "data": data_read(self.recipe, ctx.num_read, ContentHashes(self.folder / "runs")),
                 "link": result.link,
             },
         )
 
-    def _call(self, step: Step, former: Mapping[str, Any]) -> StageResult:
-        module = stage_module(step.kind)
-        prepare(self.recipe, step.seed, needs_torch=getattr(module, "needs_torch", True))
+    def _call(self, ctx: StageContext) -> StageResult:
+        module = stage_module(self.recipe.kind(ctx.name))
+        prepare(self.recipe, ctx.seed, needs_torch=getattr(module, "needs_torch", True))
+        return module.run(ctx)
+
+    def _context(self, step: Step, former: Mapping[str, Any]) -> StageContext:
         finished = former.get("settings", {}) if former.get("state") == "done" else {}
         done = [finished[name] for name in resumable(step.kind) if name in finished]
-        return module.run(
-            StageContext(
-                name=step.name,
-                settings=step.settings,
-                seed=step.seed,
-                folder=step.folder,
-                recipe=self.recipe,
-                inputs={name: output(self.steps[name]) for name in step.inputs},
-                upstream={name: output(self.steps[name]) for name in before(self.steps, [step.name])[:-1]},
-                device=self.recipe.device,
-                open_workspace=self._open,
-                num_done=done[0] if done else None,
-            )
+        return StageContext(
+            name=step.name,
+            settings=step.settings,
+            seed=step.seed,
+            folder=step.folder,
+            recipe=self.recipe,
+            inputs={name: output(self.steps[name]) for name in step.inputs},
+            upstream={name: output(self.steps[name]) for name in before(self.steps, [step.name])[:-1]},
+            device=self.recipe.device,
+            open_workspace=self._open,
+            num_done=done[0] if done else None,
         )
 
     def _open(self) -> Workspace:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.publishing import HubOption, PrivateOption, card_text, checked_target, pushed, write_card
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
     JsonOption,
@@ -50,6 +51,8 @@ def export_model(
     base: Annotated[
         str | None, typer.Option("--base", help="Of an adapter: the model it belongs to.", show_default="what it says")
     ] = None,
+    to_hub: HubOption = None,
+    private: PrivateOption = False,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -57,9 +60,11 @@ def export_model(
 ) -> None:
     """Write a model as a plain Hugging Face folder: adapters merged, a reward model as a sequence classifier.
 
-    What is written is opened again and compared with what it was made of.
+    What is written is opened again and compared with what it was made of. A model card, README.md, says how the model
+    was made, from which data, what was measured and what was not; --to-hub pushes the folder, with your token.
     """
     with speaking(as_json) as speaker:
+        target = checked_target(to_hub, private)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise PreflabError(f"{folder}: there is something already", "a new or empty folder", "name another")
         place = Path(model_place(model, recipe, set_ or [], workspace))
@@ -68,7 +73,11 @@ def export_model(
         opener = _opener(folder)
         brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
         opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
-        speaker.last(folder, f"open it with {opened}", opener=opener, difference=difference)
+        write_card(folder, card_text(place, opener, base, brings_code=bool(brings_code)))
+        address = pushed(folder, target, model) if target is not None else None
+        if address:
+            speaker.say(f"pushed: {address}")
+        speaker.last(folder, f"open it with {opened}", opener=opener, difference=difference, pushed=address)
 
 
 def _export(place: Path, folder: Path, base: str | None) -> float:

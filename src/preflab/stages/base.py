@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from preflab.progress import progress
 from preflab.recipe import Recipe
@@ -16,6 +16,8 @@ from preflab.stages.data import Row, demonstrations_in, read_data, read_demonstr
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.store.workspace import Workspace
+
+Records = TypeVar("Records", bound=Sized)
 
 
 def computed_precision(device: DeviceSettings) -> str:
@@ -77,6 +79,8 @@ class StageContext:
     open_workspace: Callable[[], Workspace]
     num_done: int | None = None
     """The resumable setting's value of the last finished call (60 steps of 100); None on a first one."""
+    num_read: dict[str, int] = field(default_factory=dict)
+    """Name of the recipe's data → how many rows, prompts or preferences were read of it, for the manifest."""
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -102,7 +106,7 @@ class StageContext:
 
     def data(self, name: str) -> list[Row]:
         """The rows of `name`, `name.train` or `name.held_out`; each knows its line."""
-        return read_data(self.recipe, name)
+        return self.counted(name, read_data(self.recipe, name))
 
     def completions(self, stage: str) -> list[Completion]:
         """The completions that a stage left, in its order.
@@ -121,8 +125,13 @@ class StageContext:
         """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates."""
         if name in self.upstream:
             return demonstrations_in(self.upstream[name].folder / "demonstrations.jsonl", "demonstrations")
-        return read_demonstrations(self.recipe, name)
+        return self.counted(name, read_demonstrations(self.recipe, name))
 
     def prompts(self, name: str) -> list[Prompt]:
         """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""
-        return read_prompts(self.recipe, name)
+        return self.counted(name, read_prompts(self.recipe, name))
+
+    def counted(self, name: str, records: Records) -> Records:
+        """The records that were read of the recipe's data, their number noted for the manifest."""
+        self.num_read[name] = len(records)
+        return records

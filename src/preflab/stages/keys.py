@@ -101,6 +101,16 @@ def _precision(recipe: Recipe, settings: Settings) -> dict[str, str]:
     return {"dtype": precision} | ({"learning_weights": "float32"} if learns else {})
 
 
+def data_read(recipe: Recipe, num_read: Mapping[str, int], hashes: ContentHashes) -> dict[str, dict[str, Any]]:
+    """For a stage's manifest: name of the data → its file's name, the file's SHA-256, how many rows were read of it."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, num in num_read.items():
+        place = recipe.data_path(name.partition(".")[0])
+        there = {"file": place.name, "sha256": hashes.of(place)} if place.exists() else {"data_set": place.as_posix()}
+        found[name] = {**there, "num": num}
+    return found
+
+
 def key_content(settings: Settings) -> dict[str, Any]:
     """The settings that count for a key, as JSON values."""
     content = settings.model_dump(mode="json")

@@ -102,7 +102,7 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
         "num_rows": read.num_rows,
         "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
     }
-    return PreferenceData(name, tuple(kept), prompts, completions, origin)
+    return PreferenceData(name, ctx.counted(name, tuple(kept)), prompts, completions, origin)
 
 
 def _agreed(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:

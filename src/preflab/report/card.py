@@ -1,0 +1,237 @@
+"""The model card of an exported model, README.md, written from the run that made it.
+
+It says what a reader on the Hub needs: the base, how the model was made and from which data, what was measured with
+which interval, which alarms fired, and what nobody measured. The licence is the user's to choose.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from preflab import __version__
+from preflab.report.card_figures import measured_lines
+from preflab.report.card_limits import limit_lines
+from preflab.report.card_recipe import shown_name, shown_recipe
+from preflab.report.lineage import Lineage
+from preflab.report.markdown import cells, fenced, plain
+from preflab.report.runs import Run
+from preflab.report.words import count
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+CLASSIFIER = "AutoModelForSequenceClassification"
+TASKS = {CLASSIFIER: "text-classification", "AutoModelForImageTextToText": "image-text-to-text"}
+"""Class of transformers → the Hub's name of what such a model does; all others write text."""
+LICENCE = (
+    "Not stated. It follows from the licences of the base model and of the data: write it here, and as `license:` in "
+    "the header above."
+)
+METHODS = {
+    "sft": "by supervised fine-tuning",
+    "ppo": "by PPO",
+    "grpo": "by GRPO",
+    "online_dpo": "by online DPO",
+    "dpo": "by DPO",
+    "reward": "as a Bradley–Terry reward model",
+    "rating": "as a reward model of ratings",
+    "tiny": "from random weights, as a tiny language model",
+}
+"""Kind of stage → the method as a sentence names it."""
+
+
+def model_card(lineage: Lineage, opener: str, *, brings_code: bool = False) -> str:
+    """README.md of a model that a stage made.
+
+    Args:
+        lineage: the stage with what led to it and what measured it.
+        opener: the class of transformers that opens the folder.
+        brings_code: opening it takes `trust_remote_code=True`.
+    """
+    run, base = lineage.run, base_of(lineage)
+    hub_id = base if base is not None and is_hub_id(base, run.folder.parent.parent) else None
+    parts = [
+        _header(["preflab", run.kind.replace("_", "-"), *_variants(run)], opener, hub_id),
+        f"# {plain(run.name)}",
+        _opening(lineage, base, hub_id),
+        "## Use",
+        fenced(_use(opener, brings_code), "python"),
+        "## How it was made",
+        _stages(lineage),
+        "## Data",
+        _data(lineage),
+        "## Measured",
+        *measured_lines(lineage),
+        "## Alarms",
+        _alarms(lineage),
+        "## Limits",
+        "\n".join(f"- {plain(line)}" for line in limit_lines(lineage)),
+        "## Licence",
+        LICENCE,
+        "## The recipe",
+        *_recipe(lineage),
+        f"Written by preflab {__version__} from the run.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def plain_card(opener: str, base: str | None) -> str:
+    """README.md of a model that no stage made: what it is made of, and that nothing else is known.
+
+    Args:
+        opener: the class of transformers that opens the folder.
+        base: of a merged adapter, the model that it belongs to.
+    """
+    hub_id = base if base is not None and is_hub_id(base, Path()) else None
+    merged = f"An adapter, merged into {f'[{hub_id}](https://huggingface.co/{hub_id})' if hub_id else 'its base'}. "
+    parts = [
+        _header(["preflab"], opener, hub_id),
+        "# A model",
+        (merged if base else "")
+        + f"Written by preflab {__version__} from a folder that no stage of a recipe made: how "
+        "it was made, from which data, and how good it is, is not known here.",
+        "## Use",
+        fenced(_use(opener, brings_code=False), "python"),
+        "## Licence",
+        LICENCE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def base_of(lineage: Lineage) -> str | None:
+    """The model that the chain of stages started from, as the recipe names it; None where it was made on the spot."""
+    run = lineage.run
+    seen = {run.name}
+    while True:
+        ref = run.settings.get("model")
+        following = lineage.named(str(ref)) if ref else None
+        if following is None or following.name in seen:
+            return str(ref) if ref else None
+        run = following
+        seen.add(run.name)
+
+
+def is_hub_id(ref: str, folder: Path) -> bool:
+    """Whether a name can only be an id on the Hub: no folder of that name lies here or beside the runs."""
+    return bool(HUB_ID.fullmatch(ref)) and not (Path(ref).is_dir() or (folder / ref).is_dir())
+
+
+def _header(tags: Sequence[str], opener: str, hub_id: str | None) -> str:
+    """The block between dashes that the Hub reads; written as JSON values, which are YAML."""
+    fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": TASKS.get(opener, "text-generation")}
+    if hub_id is not None:
+        fields |= {"base_model": hub_id, "base_model_relation": "finetune"}
+    fields["tags"] = list(dict.fromkeys(tags))
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in fields.items()]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _variants(run: Run) -> list[str]:
+    """The losses of a dpo stage, the algorithm of a grpo stage."""
+    losses = [str(loss["kind"]) for loss in run.settings.get("losses") or []]
+    algorithm = run.settings.get("algorithm")
+    return [*losses, *([str(algorithm).replace("_", "-")] if algorithm else [])]
+
+
+def _opening(lineage: Lineage, base: str | None, hub_id: str | None) -> str:
+    run = lineage.run
+    how = METHODS.get(run.kind, f"by {run.kind}")
+    variants = [each for each in _variants(run) if each != run.kind]
+    named = f" ({', '.join(variants)})" if variants else ""
+    if base is None:
+        start = "The base was made on the spot, from random weights"
+    elif hub_id is not None:
+        start = f"Base model: [{hub_id}](https://huggingface.co/{hub_id})"
+    else:
+        start = f"Base model: a local folder called `{shown_name(base)}`"
+    return f"Made with preflab {_version(run)} {how}{named}, stage `{run.name}` of a recipe. {start}."
+
+
+def _version(run: Run) -> str:
+    return str((run.manifest.get("versions") or {}).get("preflab", __version__))
+
+
+def _use(opener: str, brings_code: bool) -> str:
+    more = ", trust_remote_code=True" if brings_code else ""
+    lines = [
+        f"from transformers import {opener}, AutoTokenizer",
+        "",
+        f'model = {opener}.from_pretrained("OWNER/NAME"{more})',
+        'tokenizer = AutoTokenizer.from_pretrained("OWNER/NAME")',
+    ]
+    if opener == CLASSIFIER:
+        lines += [
+            'inputs = tokenizer(text, return_tensors="pt")  # text: a prompt and its completion',
+            "reward = model(**inputs).logits[0, 0] + model.config.preflab_reward_bias",
+        ]
+    return "\n".join(lines)
+
+
+def _stages(lineage: Lineage) -> str:
+    rows = [
+        [f"`{run.name}`", run.kind, str(run.manifest.get("summary") or ""), str(run.manifest.get("seed", "")),
+         f"`{str(run.manifest.get('key', ''))[:12]}`"]
+        for run in (*lineage.before, lineage.run)
+    ]  # fmt: skip
+    table = cells(["stage", "kind", "result", "seed", "key"], rows)
+    versions = lineage.run.manifest.get("versions") or {}
+    with_ = ", ".join(f"{name} {version}" for name, version in versions.items())
+    gone = f" The folders of these stages are gone: {', '.join(lineage.missing)}." if lineage.missing else ""
+    return f"{table}\n\nA key is the hash of a stage's settings, inputs and version. Software: {with_}.{gone}"
+
+
+def _data(lineage: Lineage) -> str:
+    """Files by name, count and hash; frozen preferences by the hash of their content."""
+    rows = [row for run in (*lineage.before, lineage.run, *lineage.after) for row in _read_by(run)]
+    if not rows:
+        return "No file of data was read by these stages, or none was recorded."
+    table = cells(["data", "read by", "file", "number", "SHA-256"], rows)
+    return f"{table}\n\nThe texts themselves are not part of this card."
+
+
+def _read_by(run: Run) -> Iterable[Sequence[str]]:
+    for name, one in (run.manifest.get("data") or {}).items():
+        where = f"`{one['file']}`" if "file" in one else f"data set `{one['data_set']}`"
+        digest = f"`{one['sha256']}`" if "sha256" in one else "not of one file"
+        yield f"`{name}`", f"`{run.name}`", where, f"{one['num']:,}", digest
+    snapshot = run.json("snapshot/manifest.json")
+    if snapshot.get("content_hash"):
+        counts = ", ".join(f"{num:,} {what}" for what, num in (snapshot.get("counts") or {}).items())
+        yield f"labels of `{run.name}`", "stages after it", "frozen snapshot", counts, f"`{snapshot['content_hash']}`"
+
+
+def _alarms(lineage: Lineage) -> str:
+    lines = [line for run in (*lineage.before, lineage.run) for line in _fired(run)]
+    if lines:
+        return "\n".join(lines)
+    watched = [
+        run.name for run in (*lineage.before, lineage.run) if run.manifest.get("figures", {}).get("num_alarms") == 0
+    ]
+    if watched:
+        return f"None fired in {', '.join(f'`{name}`' for name in watched)}."
+    return "Training of this kind raises none, so nothing can be said."
+
+
+def _fired(run: Run) -> Iterable[str]:
+    fired: dict[str, list[dict[str, Any]]] = {}
+    for row in run.alarms:
+        fired.setdefault(str(row.get("alarm", "alarm")), []).append(row)
+    for name, rows in fired.items():
+        when = f"step {rows[0].get('step')}"
+        if len(rows) > 1:
+            when = f"{count(len(rows), 'time')}, first at {when}"
+        yield f"- `{run.name}`: {plain(name)}, {when}. {plain(str(rows[-1].get('message', '')))}"
+
+
+def _recipe(lineage: Lineage) -> list[str]:
+    """The part of the resolved recipe that made and measured the model."""
+    names = [run.name for run in (*lineage.before, lineage.run, *lineage.after)]
+    path = lineage.run.folder / "recipe.resolved.yaml"
+    if not path.is_file():
+        settings = json.dumps(dict(lineage.run.settings), indent=2, ensure_ascii=False)
+        return [fenced(settings, "json")]
+    text = shown_recipe(path.read_text(encoding="utf-8"), names)
+    said = "Every setting with its value; folders and addresses of the machine it ran on are left out."
+    return [said, f"<details>\n<summary>recipe.yaml</summary>\n\n{fenced(text, 'yaml')}\n\n</details>"]

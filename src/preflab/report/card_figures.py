@@ -1,0 +1,143 @@
+"""What was measured of a model, for its card: evaluations with intervals, probes, how good a reward model is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from preflab.report.lineage import Lineage
+from preflab.report.markdown import cells, plain
+from preflab.report.measures import difference_form, measure_form, measure_name, measure_order
+from preflab.report.names import renamed, short_names
+from preflab.report.probes import MEASURES
+from preflab.report.runs import Run
+from preflab.report.words import Form, count, difference_text, interval_text, number, percent
+
+NOTHING = "Nothing was measured after training: no stage evaluated or probed this model."
+SPLITS = {"held_out": "held-out pairs", "test": "other pairs"}
+
+
+def measured_lines(lineage: Lineage) -> list[str]:
+    """Paragraphs and tables; one sentence where nothing was measured."""
+    found = list(_reward_model(lineage.run))
+    for run in lineage.after:
+        found += _evaluation(lineage.run, run) if run.kind == "evaluate" else _probe(lineage.run, run)
+    return found or [NOTHING]
+
+
+def training_rewards(run: Run) -> set[str]:
+    """Names of the measures that this model was trained to raise: `reward/rm`, or the function of a judge."""
+    found = set()
+    for reward in run.settings.get("rewards") or []:
+        models = [reward.get("model"), reward.get("implicit"), *(reward.get("ensemble") or [])]
+        found |= {f"reward/{name}" for name in models if name}
+        found |= {str(reward["function"])} if reward.get("function") else set()
+    return found
+
+
+def own_judges(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
+    """The evaluation's judges that this model was not trained on."""
+    trained = training_rewards(run)
+    return [name for name, judge in (evaluation.get("judges") or {}).items() if judge.get("function") not in trained]
+
+
+def _evaluation(run: Run, measuring: Run) -> Iterator[str]:
+    found = measuring.evaluation
+    figures = {model["name"]: model["figures"] for model in found.get("models", [])}
+    if run.name not in figures:
+        return
+    prompts = found.get("prompts", {})
+    reference = plain(str(found.get("reference")))
+    yield (
+        f"`{measuring.name}`: {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name')}), "
+        f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds for every model; means with 95 % "
+        f"intervals over prompts, differences paired over prompts. KL is measured to {reference}."
+    )
+    baseline = str(found.get("baseline"))
+    compared: dict[str, Any] = next(
+        (each["differences"] for each in found.get("comparisons", []) if each["model"] == run.name), {}
+    )
+    others = [baseline] if baseline != run.name and baseline in figures else []
+    yield _figures(run, found, [*others, run.name], figures, compared)
+    for note in found.get("notes", []):
+        yield f"{plain(note)}."
+
+
+def _figures(
+    run: Run,
+    found: Mapping[str, Any],
+    models: Sequence[str],
+    figures: Mapping[str, Mapping[str, Any]],
+    compared: Mapping[str, Any],
+) -> str:
+    rows = []
+    for measure in sorted({name for model in models for name in figures[model]}, key=measure_order):
+        form = measure_form(measure)
+        row = [_named(run, found, measure), *(interval_text(figures[model].get(measure), form) for model in models)]
+        if compared:
+            row += _difference(compared.get(measure), difference_form(measure))
+        rows.append(row)
+    head = ["measure", *(f"`{model}`" for model in models)]
+    return cells([*head, *(["difference (95 % interval)", "in words"] if compared else [])], rows)
+
+
+def _difference(found: Mapping[str, Any] | None, form: Form) -> list[str]:
+    return [interval_text(found, form), difference_text(found, form)] if found else ["–", ""]
+
+
+def _named(run: Run, evaluation: Mapping[str, Any], measure: str) -> str:
+    """The measure's name, and whether it is what the model was trained to raise."""
+    judge = (evaluation.get("judges") or {}).get(measure.removeprefix("judge/"), {})
+    trained = {measure, judge.get("function")} & training_rewards(run)
+    return measure_name(measure) + (", its training reward" if trained else "")
+
+
+def _probe(run: Run, probing: Run) -> Iterator[str]:
+    raw = probing.json("probe.json")
+    parts = [raw[name] for name in ("sycophancy", "refusal") if raw.get(name)]
+    short = short_names([model["name"] for part in parts[:1] for model in part["models"]])
+    for part in renamed(parts, short):
+        models = [model for model in part["models"] if model["name"] in (run.name, renamed(raw["baseline"], short))]
+        if run.name not in [model["name"] for model in models]:
+            continue
+        measures = [name for name in MEASURES if name in models[0]["figures"]]
+        rows = [
+            [
+                MEASURES[name],
+                *(interval_text(m["figures"][name], number if name == "shift" else percent) for m in models),
+            ]
+            for name in measures
+        ]
+        yield f"`{probing.name}`, data {plain(str(part['data']))}, 95 % intervals:"
+        yield cells(["probe", *(f"`{model['name']}`" for model in models)], rows)
+
+
+def _reward_model(run: Run) -> Iterator[str]:
+    """How good a reward model is, beside what length alone would score."""
+    report = run.json("reward_report.json")
+    for split, what in SPLITS.items():
+        part = report.get(split) or {}
+        if not (part.get("accuracy") or {}).get("num"):
+            continue
+        yield (
+            f"Accuracy on {count(part['num_pairs'], 'pair')} of {count(part['num_prompts'], 'prompt')} "
+            f"({what}), ties of scores count half, 95 % intervals over prompts:"
+        )
+        rows = [
+            [f"`{run.name}`", interval_text(part["accuracy"], percent)],
+            ["the longer one wins", interval_text(part["longer_wins"], percent)],
+        ]
+        yield cells(["", "right"], rows)
+    yield from _ratings(report)
+
+
+def _ratings(report: Mapping[str, Any]) -> Iterator[str]:
+    held_out = (report.get("ratings") or {}).get("held_out")
+    if held_out:
+        rows = [
+            [plain(name), str(one["num"]), number(one["rmse"]), number(one["rmse_of_mean"]),
+             interval_text(one.get("explained_interval"), percent)]
+            for name, one in held_out.items()
+        ]  # fmt: skip
+        yield "Error on held-out ratings, in their own units:"
+        yield cells(["criterion", "n", "root mean squared error", "always the mean", "explained"], rows)
