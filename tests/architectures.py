@@ -72,12 +72,13 @@ def small_config(kind: Any, changes: dict[str, Any]) -> Any:
         if default is None and name not in changes:
             continue
         wanted = dict(changes.get(name) or {})
-        sub_kind = _config_class(wanted.pop("model_type")) if "model_type" in wanted else type(default)
+        sub_kind = config_class(wanted.pop("model_type")) if "model_type" in wanted else type(default)
         settings[name] = small_config(sub_kind, wanted)
     return kind(**settings | {name: value for name, value in changes.items() if name not in inside})
 
 
-def _config_class(model_type: str) -> Any:
+def config_class(model_type: str) -> Any:
+    """The class of a kind's configuration."""
     from transformers import CONFIG_MAPPING
 
     return CONFIG_MAPPING[model_type]
@@ -89,7 +90,7 @@ def build(name: str) -> Any:
 
     row = architecture(name)
     opener = getattr(transformers, row.opener)
-    config = small_config(_config_class(row.model_type), row.changes)
+    config = small_config(config_class(row.model_type), row.changes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = opener.from_config(config) if hasattr(opener, "from_config") else opener(config)

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     **dict.fromkeys(ROOMS, LEAVES | FOUNDATION),
     "labelling": LEAVES | {"store", "feedback"},
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},
+    "starter": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages"},
     "pipeline": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe", "stages"},
 }
 ANYTHING = {"cli", "web", "__main__"}  # the outer edge

@@ -92,16 +92,40 @@ def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
 
 def init(
     recipe: RecipeOption = DEFAULT_RECIPE,
+    model: Annotated[
+        str | None, typer.Option("--model", help="With --data: a model's folder, or its id on the Hub.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="With --model: a file, a folder, or the id of a data set on the Hub.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option("--kind", help="dpo, reward, ppo, grpo or sft.", show_default="what such data are usually for"),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Of a folder or data set with several.", show_default="train")
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option("--memory", min=0.1, help="GiB of the machine it is for.", show_default="what is free here"),
+    ] = None,
     show: Annotated[
         str | None, typer.Option("--show", metavar="KIND", help="List the settings of a stage kind or section, or all.")
     ] = None,
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a commented recipe to begin with, or list settings with their defaults, meaning and source."""
+    """Write a recipe to begin with: for a model and data it looks at, or a commented one to be edited.
+
+    With --model and --data it runs as it stands, and every assumption is said. With --show it lists settings with their
+    defaults, meaning and source instead.
+    """
     with speaking(as_json) as speaker:
         if show is not None:
             _show(speaker, show)
+            return
+        if model is not None or data is not None or kind or split or memory:
+            _first_recipe(speaker, recipe, set_ or [], model, data, kind=kind, split=split, memory=memory)
             return
         if recipe.exists():
             raise PreflabError(
@@ -116,6 +140,27 @@ def init(
             "put your prompts into prompts.jsonl, your pairs into pairs.jsonl and your model into the recipe, then "
             f"`preflab run{'' if recipe == DEFAULT_RECIPE else f' {recipe}'}`",
         )
+
+
+def _first_recipe(
+    speaker: Speaker, recipe: Path, overrides: list[str], model: str | None, data: str | None, **more: Any
+) -> None:
+    """A recipe for a model and a file of data."""
+    if model is None or data is None:
+        lacking = "--data FILE" if model is not None else "--model FOLDER" if data is not None else "--model and --data"
+        raise PreflabError(f"init without {lacking}", "a model and data to look at, or neither", f"add {lacking}")
+    from preflab.starter.first_recipe import Wanted, described, make_first_recipe, write_first_recipe
+
+    made = make_first_recipe(Wanted(model, data, **more), recipe)
+    written = write_first_recipe(made, recipe, overrides)
+    about = ""
+    for topic, sentence in made.sentences:
+        speaker.say(f"{'' if topic == about else topic:<10} {sentence}")
+        about = topic
+    speaker.say()
+    named = "" if recipe == DEFAULT_RECIPE else f" {shown_path(recipe)}"
+    following = f"`preflab check {model}` measures what preflab relies on, `preflab run{named}` runs it"
+    speaker.last(recipe, following, files=[str(path) for path in written], **described(made))
 
 
 def _write_checked(recipe: Path, text: str, overrides: list[str]) -> None:

@@ -62,7 +62,8 @@ def _measured(lineage: Lineage) -> Iterator[str]:
     run = lineage.run
     evaluations = [each for each in lineage.after if each.kind == "evaluate"]
     if run.kind in ("reward", "rating"):
-        if not (run.json("reward_report.json").get("held_out") or {}).get("num_pairs"):
+        report = run.json("reward_report.json")
+        if not any((report.get(split) or {}).get("num_pairs") for split in ("held_out", "test")):
             yield "No preference was held out, so how good it is on others is not known."
     elif not evaluations:
         yield "No evaluation compared it with the model it started from."

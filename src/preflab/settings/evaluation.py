@@ -45,6 +45,12 @@ class EvaluateSettings(StageSettings):
     )
     num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1)
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
+    too_long: Literal["refuse", "leave_out"] = setting(
+        "refuse",
+        "Prompts without room for max_new_tokens in one of the models: refuse them, or leave them out for all.",
+        "choice: nothing is left out unless said",
+        counts="if_set",
+    )
     decoding: DecodingSettings = setting(DecodingSettings(), "How completions are drawn.", "choice: as in training")
     tilted_optimum: str | None = setting(
         None, "A judge's name: estimate the best value it can have at each KL.", "choice: none"

@@ -72,6 +72,16 @@ class DataSettings(Settings):
         "choice: nothing is picked unless said",
         counts="if_set",
     )
+    limit: int | None = setting(
+        None, "Read only the first so many rows; None: all.", "choice: nothing is left out unless said", ge=1,
+        counts="if_set",
+    )  # fmt: skip
+    as_turns: bool = setting(
+        False,
+        "A prompt that is a text becomes a user's turn, its completion the assistant's, for models with a template.",
+        "choice: texts are used as they are",
+        counts="if_set",
+    )
     columns: dict[str, str] = setting(
         {}, "Column of the file → the name preflab knows, such as `question: prompt`.", "choice: none renamed"
     )

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +52,20 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     base, _, split = name.partition(".")
     settings = recipe.data[base]
     path, columns = recipe.data_path(base), settings.columns
-    found = read_rows(path, skip_bad=settings.skip_bad, columns=columns, split=settings.split)
+    found = read_rows(path, skip_bad=settings.skip_bad, columns=columns, split=settings.split, limit=settings.limit)
     rows = [_with_defaults(row, settings.defaults) for row in found]
     return [row for row in rows if in_split(split_share(row), split, settings.held_out)]
 
 
 def read_rows(
-    path: Path, *, skip_bad: bool = False, columns: Mapping[str, str] | None = None, split: str | None = None
+    path: Path,
+    *,
+    skip_bad: bool = False,
+    columns: Mapping[str, str] | None = None,
+    split: str | None = None,
+    limit: int | None = None,
 ) -> list[Row]:
-    """The rows of a file, each knowing its line; `columns` renames what the file calls otherwise.
+    """The (first `limit`) rows of a file, each knowing its line; `columns` renames what the file calls otherwise.
 
     Raises:
         PreflabError: no such file, no row, or one that cannot be read (unless `skip_bad`), by its line.
@@ -67,7 +73,7 @@ def read_rows(
     from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
 
     rows, unit = [], unit_of(path)
-    for number, row in numbered_rows(path, split):
+    for number, row in islice(numbered_rows(path, split), limit):
         where = f"{path}, {unit} {number}"
         if not isinstance(row, BadRow):
             rows.append(Row({(columns or {}).get(key, key): value for key, value in row.items()}, where))
@@ -102,8 +108,10 @@ def split_share(row: Mapping[str, Any]) -> float:
     return int(hashlib.sha256(canonical.encode()).hexdigest()[:12], 16) / 16**12
 
 
-def prompt_share(prompt: Prompt) -> float:
-    """The same for a prompt."""
+def prompt_share(prompt: Prompt, *, as_turns: bool = False) -> float:
+    """The same for a prompt; of a text that was made a user's turn (`as_turns`), that of the text."""
+    if as_turns and len(prompt.messages) == 1 and prompt.messages[0].role == "user":
+        return split_share({"prompt": prompt.messages[0].content})
     turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
     return split_share({"prompt": prompt.text or turns})
 
@@ -141,6 +149,36 @@ def say_of_file(read: Imported) -> None:
         progress.say(f"{read.path.name}: {line}")
 
 
+def in_part(recipe: Recipe, name: str, prompt: Prompt) -> bool:
+    """Whether a prompt belongs to `name`, `name.train` or `name.held_out`."""
+    base, _, split = name.partition(".")
+    settings = recipe.data[base]
+    return in_split(prompt_share(prompt, as_turns=settings.as_turns), split, settings.held_out)
+
+
+def read_records(recipe: Recipe, data: str, *, for_prompts: bool = False) -> Imported:
+    """The records of a data entry of the recipe, read as its settings say.
+
+    Args:
+        recipe: the recipe.
+        data: the entry's name, without a split.
+        for_prompts: the prompts are wanted, with every column; see `format_of_prompts`.
+
+    Raises:
+        PreflabError: no such file, or rows that cannot be used (unless `skip_bad`), by line.
+    """
+    from preflab.store.formats import read_file
+    from preflab.store.formats.as_turns import with_turns
+
+    settings, path = recipe.data[data], recipe.data_path(data)
+    how: dict[str, Any] = {"rename": settings.columns, "defaults": settings.defaults, "split": settings.split}
+    with said_of_recipe(data):
+        format = settings.format or (format_of_prompts(path, **how) if for_prompts else None)
+        read = read_file(path, format, limit_rows=settings.limit, skip_bad=settings.skip_bad, **how)
+    say_of_file(read)
+    return with_turns(read) if settings.as_turns else read
+
+
 def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Completion]]:
     """The demonstrations of `name`, `name.train` or `name.held_out`, as often as they stand in the file.
 
@@ -149,54 +187,46 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
     Raises:
         PreflabError: rows that cannot be used (unless `skip_bad`), a file of something else, or no demonstration.
     """
-    base, _, split = name.partition(".")
-    settings = recipe.data[base]
-    path = recipe.data_path(base)
-    with said_of_recipe(base):
-        read = demonstrations_in(
-            path,
-            settings.format,
-            say=say_of_file,
-            skip_bad=settings.skip_bad,
-            rename=settings.columns,
-            defaults=settings.defaults,
-            split=settings.split,
-        )
-    found = [pair for pair in read if in_split(prompt_share(pair[0]), split, settings.held_out)]
+    base = name.partition(".")[0]
+    read = read_records(recipe, base)
+    pairs = demonstrations_of(read, guessed=recipe.data[base].format is None)
+    found = [pair for pair in pairs if in_part(recipe, name, pair[0])]
     if not found:
         raise PreflabError(
-            f"{name}: no demonstrations among {len(read)} of {path.name}",
+            f"{name}: no demonstrations among {len(pairs)} of {read.path.name}",
             "at least one row",
             "add rows, or choose another share for `held_out`",
         )
     return found
 
 
-def demonstrations_in(
-    path: Path, format: str | None = None, *, say: Callable[[Imported], None] = lambda read: None, **how: Any
-) -> list[tuple[Prompt, Completion]]:
-    """The demonstrations of a file; `how` goes to `store.formats.read_file`, and `say` hears of what was read.
+def demonstrations_in(path: Path, format: str | None = None, **how: Any) -> list[tuple[Prompt, Completion]]:
+    """`demonstrations_of` a file; `how` goes to `store.formats.read_file`."""
+    from preflab.store.formats import read_file
+
+    return demonstrations_of(read_file(path, format, **how), guessed=format is None)
+
+
+def demonstrations_of(read: Imported, *, guessed: bool = False) -> list[tuple[Prompt, Completion]]:
+    """The demonstrations of a file that was read; `guessed` says that nobody named its format.
 
     Raises:
         PreflabError: the file holds something else: pairs, ratings, prompts without completions, images.
     """
     from dataclasses import replace
 
-    from preflab.store.formats import read_file
     from preflab.store.image_texts import refuse_images
 
-    read = read_file(path, format, **how)
-    say(read)
     if not read.demonstrations:
-        kind = f"; it looks like {read.format}" if format is None else ""
+        kind = f"; it looks like {read.format}" if guessed else ""
         raise PreflabError(
-            f"{path}: {read.num_rows} rows without a demonstration{kind}",
+            f"{read.path}: {read.num_rows} rows without a demonstration{kind}",
             "rows with `prompt` and `completion`, or with `messages` that end with the assistant's turn",
             "name other data, or say `format: demonstrations` if these are completions to learn from",
         )
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
-    refuse_images([completions[id_].text for id_ in read.demonstrations], path.name)
+    refuse_images([completions[id_].text for id_ in read.demonstrations], read.path.name)
     pairs = [(completions[id_], source) for id_, source in zip(read.demonstrations, read.sources, strict=True)]
     return [(replace(prompts[completion.prompt_id], source=source), completion) for completion, source in pairs]
 
@@ -232,20 +262,11 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     Raises:
         PreflabError: an empty prompt, by line (unless `skip_bad`); or none at all.
     """
-    from preflab.store.formats import read_file
-
-    base, _, split = name.partition(".")
-    settings = recipe.data[base]
-    path = recipe.data_path(base)
-    how: dict[str, Any] = {"rename": settings.columns, "defaults": settings.defaults, "split": settings.split}
-    with said_of_recipe(base):
-        format = settings.format or format_of_prompts(path, **how)
-        read = read_file(path, format, skip_bad=settings.skip_bad, **how)
-    say_of_file(read)
-    found = [prompt for prompt in read.prompts if in_split(prompt_share(prompt), split, settings.held_out)]
+    read = read_records(recipe, name.partition(".")[0], for_prompts=True)
+    found = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]
     if not found:
         raise PreflabError(
-            f"{name}: no prompts among {read.num_rows} rows of {path.name}",
+            f"{name}: no prompts among {read.num_rows} rows of {read.path.name}",
             "at least one row with a `prompt` column",
             "add rows, or choose another share for `held_out`",
         )

@@ -44,10 +44,12 @@ def run(ctx: StageContext) -> StageResult:
     """Sample, judge, compare; records and files are written when all of it is done."""
     from preflab.evaluation.paired import differences, figures
     from preflab.stages.evaluated import write_all
+    from preflab.stages.evaluated_prompts import evaluated_prompts
 
     settings: EvaluateSettings = ctx.settings
-    prompts = ctx.prompts(settings.prompts)[: settings.max_prompts]
+    prompts, left_out = evaluated_prompts(ctx)
     written, notes = write_all(ctx, prompts)
+    notes += left_out
     sheets = {name: one.sheet() for name, one in written.items()}
     found = {name: figures(sheet, seed=ctx.seed) for name, sheet in sheets.items()}
     baseline = settings.models[0]

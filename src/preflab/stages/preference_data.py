@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
-from preflab.stages.data import in_split, prompt_share, said_of_recipe, say_of_file
+from preflab.stages.data import in_part, read_records
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Judgment, Preference, Prompt
@@ -72,40 +72,27 @@ def _from_stage(ctx: StageContext, name: str) -> PreferenceData:
 
 
 def _from_file(ctx: StageContext, name: str) -> PreferenceData:
-    from preflab.store.formats import read_file
     from preflab.store.image_texts import refuse_image_campaign
 
-    base, _, split = name.partition(".")
-    settings = ctx.recipe.data[base]
-    path = ctx.recipe.data_path(base)
-    with said_of_recipe(base):
-        read = read_file(
-            path,
-            settings.format,
-            skip_bad=settings.skip_bad,
-            rename=settings.columns,
-            defaults=settings.defaults,
-            split=settings.split,
-        )
-    say_of_file(read)
+    read = read_records(ctx.recipe, name.partition(".")[0])
     for campaign in read.campaigns:
         refuse_image_campaign(campaign)
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
     kept = [
         preference
-        for preference in read.preferences or _agreed(read.judgments, completions)
-        if in_split(prompt_share(prompts[preference.prompt_id]), split, settings.held_out)
+        for preference in read.preferences or agreed_preferences(read.judgments, completions)
+        if in_part(ctx.recipe, name, prompts[preference.prompt_id])
     ]
     origin = {
-        "file": path.name,
+        "file": read.path.name,
         "num_rows": read.num_rows,
         "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
     }
     return PreferenceData(name, ctx.counted(name, tuple(kept)), prompts, completions, origin)
 
 
-def _agreed(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:
+def agreed_preferences(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:
     """What the labelers of an archive of judgments agree on, as the stage `preferences` finds it by default."""
     from preflab.feedback.consensus import preferences_of
     from preflab.stages.judged import ordered_by

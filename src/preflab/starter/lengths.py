@@ -1,0 +1,144 @@
+"""How long the data are in the model's tokens, and what follows: limits, and how much a completion may write."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preflab.conversations.renderer import Renderer
+from preflab.errors import PreflabError
+from preflab.records import Completion, Prompt
+from preflab.starter.data_look import DataLook
+from preflab.starter.model_look import ModelLook
+
+MEASURED = 2_000
+"""Prompts that are tokenized; of more, every so manyth."""
+ROUND = 8
+"""Lengths are rounded up to a multiple of it."""
+WARNING = "sequence-length-is-longer-than-the-specified-maximum"
+"""What transformers notes when it has warned of a long text."""
+USUAL_ANSWER = 256
+"""Tokens a completion may have where the data show none."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a number of tokens varies."""
+
+    median: int
+    most_of: int
+    """95 % of them are at most so long."""
+    longest: int
+
+    @classmethod
+    def of(cls, numbers: Sequence[int]) -> Spread:
+        """The spread of at least one number."""
+        ordered = sorted(numbers)
+        return cls(ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, 95 * len(ordered) // 100)], ordered[-1])
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of prompts, of completions, and of both together."""
+
+    prompts: Spread
+    completions: Spread | None
+    rows: Spread | None
+    num_measured: int
+    num_prompts: int
+    num_too_long: int
+    """Rows of the measured ones that do not fit into the context."""
+    max_new_tokens: int
+    """What a completion may have: 95 % of the data's are at most so long, and it fits beside most of the prompts."""
+    num_without_room: int
+    """Measured prompts that leave no room for it."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every prompt was measured."""
+        return self.num_measured == self.num_prompts
+
+
+def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
+    """Tokenizes prompts and completions as training does.
+
+    Raises:
+        PreflabError: rows that the model's chat template cannot write, or prompts longer than the context.
+    """
+    asked = thinned(data.prompts)
+    # Rows longer than the context are counted here: transformers need not warn of them.
+    model.renderer.tokenizer.deprecation_warnings[WARNING] = True
+    by_prompt: dict[str, list[Completion]] = {}
+    for completion in data.judged:
+        by_prompt.setdefault(completion.prompt_id, []).append(completion)
+    prompts: list[int] = []
+    written: list[int] = []
+    rows: list[int] = []
+    refused: list[str] = []
+    for prompt in asked:
+        try:
+            length, own = _lengths(model.renderer, prompt, by_prompt.get(prompt.id, []))
+        except PreflabError as error:
+            refused.append(error.found)
+            continue
+        prompts.append(length)
+        written += own
+        rows += [length + each for each in own]
+    if refused:
+        raise PreflabError(
+            f"{data.path}: {model.ref} can be given {_how_many(refused, asked)} ({refused[0]})",
+            "rows that fit the model",
+            "choose a model whose chat template writes them, or mend the rows or take them out",
+        )
+    return _found(data, model, prompts, written, rows)
+
+
+def _how_many(refused: Sequence[str], asked: Sequence[Prompt]) -> str:
+    return "no row" if len(refused) == len(asked) else f"not every row: {len(refused):,} of {len(asked):,} do not fit"
+
+
+def thinned(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """At most `MEASURED` of them, spread over all."""
+    return list(prompts[:: max(1, -(-len(prompts) // MEASURED))])
+
+
+def _lengths(renderer: Renderer, prompt: Prompt, completions: Sequence[Completion]) -> tuple[int, list[int]]:
+    """Tokens of a prompt, and of each of its completions."""
+    if not (prompt.text or prompt.messages):  # a text to learn from, of the empty prompt
+        own = [len(renderer.joining.ids(completion.text)) + 1 for completion in completions]
+        return 1, own
+    sequences = [renderer.sequence(prompt, completion) for completion in completions]
+    return len(renderer.prompt_ids(prompt)), [len(each.completion_ids) for each in sequences]
+
+
+def _found(
+    data: DataLook,
+    model: ModelLook,
+    prompts: Sequence[int],
+    written: Sequence[int],
+    rows: Sequence[int],
+) -> Lengths:
+    spread, context = Spread.of(prompts), model.context or 2**31
+    completions = Spread.of(written) if written else None
+    wanted = completions.most_of if completions else USUAL_ANSWER
+    room = context - spread.median
+    if room < ROUND:
+        raise PreflabError(
+            f"{data.path}: half of the prompts have {spread.median:,} tokens or more; {model.ref} takes {context:,}",
+            "prompts that leave room for a completion",
+            "choose a model with a longer context, or shorten the prompts",
+        )
+    new = min(
+        -(-wanted // ROUND) * ROUND,
+        max(ROUND, min(room, context - spread.most_of if context > spread.most_of else room)),
+    )
+    return Lengths(
+        prompts=spread,
+        completions=completions,
+        rows=Spread.of(rows) if rows else None,
+        num_measured=len(prompts),
+        num_prompts=len(data.prompts),
+        num_too_long=sum(length > context for length in rows),
+        max_new_tokens=new,
+        num_without_room=sum(length + new > context for length in prompts),
+    )

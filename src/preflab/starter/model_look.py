@@ -1,0 +1,199 @@
+"""What a first recipe has to know of a model, without loading its weights: its size, its context, how its turns end."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preflab.conversations.renderer import Renderer
+from preflab.errors import PreflabError
+from preflab.models.kinds import check_reads, kind_of, names_language_model, opener_of
+from preflab.models.loading import load_tokenizer, read_config
+from preflab.models.packages import resolve_package
+from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
+
+HALF = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+"""Types as safetensors names them."""
+HEADER_BYTES = 100 * 2**20
+"""Longest header a safetensors file may have."""
+
+
+@dataclass(frozen=True)
+class ModelLook:
+    """A model as its files describe it."""
+
+    ref: str
+    """As it was named."""
+    architecture: str
+    causal: bool
+    """Whether it writes; encoders, and weights without a language-model head, can only score."""
+    num_parameters: int
+    """P, tied weights once."""
+    num_head_parameters: int
+    """Of the language-model head, H · V."""
+    linear_width: int
+    """Σ (inputs + outputs) over the linear layers of the text model without the head, experts' one by one: adapters of
+    rank r have r times as many weights."""
+    dtype: str
+    """Of the weights in their file."""
+    num_layers: int
+    hidden_size: int
+    """H."""
+    intermediate_size: int
+    """I, of the feed-forward layers; with experts that of those that a token goes through."""
+    state_width: int
+    """Keys and values of one token in one layer."""
+    vocabulary: int
+    """V."""
+    context: int | None
+    """Most tokens of prompt and completion together; None: no limit in the configuration."""
+    has_template: bool
+    stops: tuple[str, ...]
+    """Tokens that end a completion."""
+    renderer: Renderer
+
+    @property
+    def said(self) -> str:
+        """The model in one line."""
+        size = number_of(self.num_parameters)
+        context = f"context {self.context:,} tokens" if self.context else "no limit of its context"
+        kind = "" if self.causal else ", which can only score"
+        return f"{self.ref}: {self.architecture}{kind}, {size} parameters in {self.dtype}, {context}"
+
+
+def number_of(num: int) -> str:
+    """260 thousand, 1.1 million, 7.2 billion."""
+    for size, name in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
+        if num >= size:
+            return f"{num / size:.1f}".removesuffix(".0") + f" {name}"
+    return str(num)
+
+
+def look_at_model(ref: str) -> ModelLook:
+    """Reads configuration, tokenizer and the headers of the weights.
+
+    Args:
+        ref: a folder, `package:NAME`, or an id on the Hub where the network is allowed.
+
+    Raises:
+        PreflabError: nothing there, what has to be fetched first, or a model that neither writes nor scores here.
+    """
+    place = resolve_package(ref)
+    _refuse_unfetched(place)
+    config = read_config(place)
+    check_reads(ref, config)
+    tokenizer = load_tokenizer(place, writes=False)
+    causal = kind_of(config) == "decoder" and names_language_model(config)
+    model = _skeleton(config, ref, causal)
+    text = config.get_text_config()
+    renderer = Renderer.of(_WithGeneration(config, _generation(place)), tokenizer)
+    template = getattr(tokenizer, "chat_template", None) is not None
+    stops = (renderer.stop_token_ids if template else renderer.configured) if causal else ()
+    head = model.get_output_embeddings() if causal else None
+    return ModelLook(
+        ref=ref,
+        architecture=str(config.model_type),
+        causal=causal,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_head_parameters=head.weight.numel() if head is not None else 0,
+        linear_width=linear_width(model, head),
+        dtype=_dtype_of(place, config),
+        num_layers=text.num_hidden_layers,
+        hidden_size=text.hidden_size,
+        intermediate_size=feed_forward_width(text),
+        state_width=state_width(text),
+        vocabulary=text.vocab_size,
+        context=largest(text, "max_position_embeddings") or None,
+        has_template=template,
+        stops=tuple(tokenizer.convert_ids_to_tokens(list(stops))),
+        renderer=renderer,
+    )
+
+
+class _WithGeneration:
+    """What the renderer reads of a loaded model: its two configurations."""
+
+    def __init__(self, config: Any, generation_config: Any) -> None:
+        self.config, self.generation_config = config, generation_config
+
+
+def _refuse_unfetched(place: Path | str) -> None:
+    """A Hub id whose files are not here, where the Hub may not be asked."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if Path(place).exists() or not constants.HF_HUB_OFFLINE:
+        return
+    if isinstance(try_to_load_from_cache(str(place), "config.json"), str):
+        return
+    raise PreflabError(
+        f"{place}: no folder here, and HF_HUB_OFFLINE is set",
+        "a model's folder, or a Hub id that was fetched before",
+        f"where there is a network run `hf download {place}`, or unset HF_HUB_OFFLINE",
+    )
+
+
+def _generation(place: Path | str) -> Any:
+    from transformers import GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(str(place))
+    except OSError:
+        return None
+
+
+def _skeleton(config: Any, ref: str, causal: bool) -> Any:
+    """The model without weights.
+
+    Raises:
+        PreflabError: transformers makes none from the configuration.
+    """
+    import torch
+    import transformers
+
+    opener = str(opener_of(config)) if causal else "AutoModel"
+    try:
+        with torch.device("meta"):
+            return getattr(transformers, opener).from_config(config)
+    except (ValueError, KeyError, AttributeError) as error:
+        raise PreflabError(
+            f"{ref}: transformers makes no model of {config.model_type} ({str(error).splitlines()[0]})",
+            "a decoder such as Llama, Qwen or GPT-2, or an encoder such as BERT",
+            "choose another model",
+        ) from error
+
+
+def _dtype_of(place: Path | str, config: Any) -> str:
+    """The type of most of the weights in the file, else what the configuration says."""
+    files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
+    counted: dict[str, int] = {}
+    for file in files:
+        for name, entry in _header(file).items():
+            if name != "__metadata__":
+                size = entry["data_offsets"][1] - entry["data_offsets"][0]
+                counted[entry["dtype"]] = counted.get(entry["dtype"], 0) + size
+    if counted:
+        most = max(counted, key=counted.__getitem__)
+        return HALF.get(most, most)
+    return str(getattr(config, "dtype", None) or "float32").removeprefix("torch.")
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """What a safetensors file says of its tensors.
+
+    Raises:
+        PreflabError: it is none.
+    """
+    wrong = PreflabError(f"{file}: no whole safetensors file", "the model's weights", "copy or download it again")
+    with file.open("rb") as opened:
+        start = opened.read(8)
+        size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < size < HEADER_BYTES:
+            raise wrong
+        try:
+            found: dict[str, Any] = json.loads(opened.read(size))
+        except ValueError as error:
+            raise wrong from error
+    return found

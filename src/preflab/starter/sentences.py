@@ -1,0 +1,158 @@
+"""What was found and what was assumed, in sentences: for the summary, and for the comment above the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from preflab.report.words import count, duration, listed, number
+from preflab.starter.kinds import SAID, USUAL
+from preflab.starter.lengths import Spread
+from preflab.starter.machine import Machine, gib
+from preflab.starter.memory import RANK
+from preflab.starter.model_look import ModelLook
+from preflab.starter.stages_of import Given
+
+if TYPE_CHECKING:
+    from preflab.starter.first_recipe import Wanted
+
+Said = tuple[str, str]
+
+
+def sentences(given: Given, model: ModelLook, machine: Machine, wanted: Wanted) -> list[Said]:
+    """(what it is about, the sentence), in the order of reading."""
+    return [
+        *_data(given),
+        *_model(given, model),
+        *_lengths(given),
+        *_kind(given, wanted),
+        *_memory(given, machine),
+        *_run(given),
+    ]
+
+
+def _data(given: Given) -> Iterator[Said]:
+    data = given.data
+    rows = count(data.num_rows, "row") + ("" if data.whole else f" looked at (the first {data.num_rows:,})")
+    split = f", split {data.split}" if data.split else ""
+    yield "data", f"{data.path}{split}: {rows} of format {data.format}. {SAID[data.sort].capitalize()}."
+    if data.other_splits:
+        yield "data", f"Other splits are left alone: {listed(data.other_splits)}. Name one under `data:` to use it."
+    yield "data", ", ".join(_counts(given)) + "."
+    if data.num_bad:
+        yield "data", f"{_are(data.num_bad, 'row')} unusable and left out (`skip_bad`), first {data.first_bad}."
+    for note in data.notes:
+        yield "data", f"{note[0].upper()}{note[1:]}."
+
+
+def _counts(given: Given) -> Iterator[str]:
+    data = given.data
+    turns = data.num_conversations
+    form = "texts" if not turns else f"{turns:,} conversations"
+    if turns == len(data.prompts):
+        form = "texts, made conversations" if data.as_turns else "conversations"
+    yield f"{count(len(data.prompts), 'prompt')} ({form})"
+    if data.sort == "pairs":
+        ties = f", {count(data.num_ties, 'tie')}" if data.num_ties else ""
+        yield f"{count(data.num_pairs, 'pair')}{ties}"
+    if data.judged:
+        yield count(len(data.judged), "completion")
+    for name, scale in data.scales.items():
+        yield f"{name} from {number(scale.low)} to {number(scale.high)} ({scale.num:,} scores)"
+    if data.sort == "thumbs":
+        up = [share for preference in data.preferences for share in preference.thumbs if share is not None]
+        yield f"{sum(share > 0.5 for share in up):,} good, {sum(share < 0.5 for share in up):,} bad"
+    if data.answer:
+        yield f"answers in the column {data.answer}"
+
+
+def _model(given: Given, model: ModelLook) -> Iterator[Said]:
+    yield "model", f"{model.said}."
+    if not model.causal:
+        return
+    ends = listed([f"`{token}`" for token in model.stops]) or "nothing but the length limit"
+    if model.has_template:
+        yield "model", f"It has a chat template; completions end with {ends}."
+    else:
+        yield "model", f"It has no chat template, so texts are used as they are; completions end with {ends}."
+    if given.data.as_turns:
+        yield (
+            "model",
+            "Prompts that are texts become a user's turn, their completions the assistant's (`as_turns`).",
+        )
+
+
+def _lengths(given: Given) -> Iterator[Said]:
+    found = given.lengths
+    of = f" ({found.num_measured:,} measured)" if found.num_measured < found.num_prompts else ""
+    completions = f"; completions {_spread(found.completions)}" if found.completions else ""
+    yield "lengths", f"In the model's tokens{of}: prompts {_spread(found.prompts)}{completions}."
+    if given.data.sort != "texts":
+        reason = "95 % of the data's are no longer" if found.completions else "a usual length, since the data show none"
+        yield "lengths", f"A completion may have {found.max_new_tokens} tokens (`max_new_tokens`): {reason}."
+    if given.fit.max_tokens:
+        yield (
+            "lengths",
+            f"Rows of more than {given.fit.max_tokens:,} tokens are left out, 5 % at most: memory is short.",
+        )
+    elif found.num_too_long:
+        yield "lengths", f"{_are(found.num_too_long, 'row')} longer than the context and left out (`too_long`)."
+    if found.num_without_room:
+        yield (
+            "lengths",
+            f"{_are(found.num_without_room, 'prompt')} left out for want of room for a completion (`too_long`).",
+        )
+    if not found.whole:
+        yield "lengths", "These numbers are of the measured ones; of the others, too, what is too long is left out."
+
+
+def _are(num: int, what: str) -> str:
+    """`1 row is`, `2 rows are`."""
+    return f"{count(num, what)} {'is' if num == 1 else 'are'}"
+
+
+def _spread(spread: Spread) -> str:
+    return f"median {spread.median:,}, 95 % up to {spread.most_of:,}, longest {spread.longest:,}"
+
+
+def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:
+    usual = USUAL[given.data.sort]
+    why = "as you asked" if wanted.kind else "what such data are usually for; --kind chooses another"
+    yield "kind", f"Kind {given.kind}: {why}." if given.kind == usual or wanted.kind else f"Kind {given.kind}."
+    split = given.split
+    yield (
+        "held out",
+        (
+            f"{split.num_held_out:,} of {split.num_held_out + split.num_train:,} prompts are held out "
+            f"(`held_out: {split.share:g}`), chosen by their text alone."
+        ),
+    )
+
+
+def _memory(given: Given, machine: Machine) -> Iterator[Said]:
+    fit = given.fit
+    heaviest = fit.heaviest
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in heaviest.parts.items() if size > 0.02 * heaviest.total)
+    yield (
+        "memory",
+        (f"Stage {heaviest.load.kind} needs most, about {gib(heaviest.total)} ({parts}); there are {machine.said}."),
+    )
+    how = f"adapters (LoRA, rank {RANK}) on one base" if fit.lora else "all weights"
+    more = ", activations are computed again in the backward pass" if fit.checkpointing else ""
+    yield "memory", f"Learned are {how}; {fit.tokens:,} tokens go through at once{more}; precision {fit.precision}."
+
+
+def _run(given: Given) -> Iterator[Said]:
+    pace = given.pace
+    if given.limit:
+        yield "first run", f"The first run reads {given.limit:,} rows (`limit`); take the line out for all of them."
+    if pace.num_steps:
+        yield (
+            "first run",
+            (
+                f"{count(pace.num_steps, 'step')} of {count(pace.num_completions, 'completion')}: raise `num_steps` "
+                "and run again to go on."
+            ),
+        )
+    if pace.seconds > 60:
+        yield "first run", f"Very roughly {duration(pace.seconds)} of learning on this machine."

@@ -1,0 +1,219 @@
+"""The stages of a first recipe, kind by kind, each with a comment that says what it is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from preflab.starter.choices import EVALUATED, Fit, Pace, Split
+from preflab.starter.data_look import DataLook, Scale
+from preflab.starter.functions import MODULE
+from preflab.starter.kinds import Kind
+from preflab.starter.lengths import Lengths
+from preflab.starter.memory import RANK
+
+NOT_BETTER = {"verbosity", "complexity", "toxicity", "length"}
+"""Criteria of which more is not better; a first reward leaves them out."""
+MANY_EXAMPLES = 5_000
+"""From so many demonstrations on, one pass is enough for a first run."""
+FIVE = 5
+"""Top of the scale that the usual thresholds of good and bad are for."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a recipe."""
+
+    name: str
+    comment: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the stages are made from."""
+
+    kind: Kind
+    model: str
+    """As the recipe names it."""
+    name: str
+    """Of the data."""
+    data: DataLook
+    lengths: Lengths
+    limit: int | None
+    """Rows of the data that are read; None: all."""
+    split: Split
+    fit: Fit
+    pace: Pace
+
+    @property
+    def train(self) -> str:
+        """The part that is learned from."""
+        return f"{self.name}.train"
+
+    @property
+    def held_out(self) -> str:
+        """The part that is kept for the evaluation."""
+        return f"{self.name}.held_out"
+
+
+def stages_of(given: Given) -> list[Stage]:
+    """The stages in order, ending with the report."""
+    makers = {"sft": _sft, "dpo": _dpo, "reward": _reward_alone, "ppo": _online, "grpo": _online}
+    stages = makers[given.kind](given)
+    names = [stage.name for stage in stages]
+    return [*stages, Stage("report", "One HTML file that opens without a network.", {"kind": "report", "of": names})]
+
+
+def _sft(given: Given) -> list[Stage]:
+    learned = {
+        "kind": "sft", "model": given.model, "data": given.train,
+        "num_epochs": 3 if given.split.num_train < MANY_EXAMPLES else 1,
+        "num_sequences_per_step": _per_step(given, 32), "lora": {"rank": RANK} if given.fit.lora else None,
+        **_limits(given), "optimiser": _optimiser(given) | _rate(given),
+    }  # fmt: skip
+    comment = "The completions are learned token by token."
+    if given.data.sort == "texts":
+        return [Stage("sft", "The texts are learned token by token.", learned)]
+    return [Stage("sft", comment, learned), _evaluation(given, ["sft"], [], {})]
+
+
+def _dpo(given: Given) -> list[Stage]:
+    learned: dict[str, Any] = {
+        "kind": "dpo", "model": given.model, "preferences": given.train, "num_groups_per_step": _per_step(given, 16),
+        "lora": {"rank": RANK}, **_limits(given), "kl_budget": 20.0,
+        "watch": {"decoding": {"max_new_tokens": given.lengths.max_new_tokens}}, "optimiser": _optimiser(given),
+    }  # fmt: skip
+    if given.data.sort == "pairs":
+        policy = Stage("dpo", "The policy learns to prefer what was preferred, held near where it started.", learned)
+        judge = _judge(given)
+        return [policy, judge, _evaluation(given, ["dpo"], [judge.name], {})]
+    learned["losses"] = [{"kind": "kto"}]
+    if given.data.sort == "ratings":
+        learned["verdicts"] = _verdicts(given)
+    policy = Stage("dpo", "KTO: single completions called good or bad, no comparisons.", learned)
+    return [policy, _evaluation(given, ["dpo"], [], {})]
+
+
+def _judge(given: Given) -> Stage:
+    """A reward model for the evaluation, of comparisons that the policy did not learn from where there are enough."""
+    if given.split.judge_apart:
+        comment = "A judge for the evaluation: it learns from the held-out comparisons, which the policy never sees."
+        return Stage("judge", comment, _reward(given, given.held_out))
+    comment = (
+        f"A judge for the evaluation. {given.split.num_held_out} held-out prompts are too few to learn from, so it "
+        "learns from the comparisons that the policy learns from: it is no independent measure."
+    )
+    return Stage("judge", comment, _reward(given, given.train))
+
+
+def _reward(given: Given, preferences: str) -> dict[str, Any]:
+    """The settings of a reward model, of comparisons or of ratings."""
+    settings: dict[str, Any] = {"kind": "reward", "model": given.model, "preferences": preferences}
+    if given.data.sort == "ratings":
+        settings = {"kind": "rating", "model": given.model, "preferences": preferences}
+        left_out = NOT_BETTER & set(given.data.scales)
+        if left_out and left_out != set(given.data.scales):
+            settings["criteria"] = {name: 1.0 for name in given.data.scales if name not in left_out}
+        settings["num_completions_per_step"] = _per_step(given, 32)
+    else:
+        settings["num_rankings_per_step"] = _per_step(given, 16)
+    return settings | {"lora": {"rank": RANK}, **_limits(given), "optimiser": _optimiser(given)}
+
+
+def _reward_alone(given: Given) -> list[Stage]:
+    settings = _reward(given, given.train) | {"test_preferences": given.held_out}
+    return [Stage("rm", "A reward model; its accuracy on held-out prompts is in the report.", settings)]
+
+
+def _online(given: Given) -> list[Stage]:
+    """PPO or GRPO, against a learned reward or an exact answer."""
+    if given.data.sort == "answers":
+        rewards: list[dict[str, Any]] = [{"function": f"{MODULE}:correct"}]
+        judges = {"correct": f"{MODULE}:correct", "stated": f"{MODULE}:stated"}
+        comment = "The policy is rewarded where its completion gives the answer of its prompt."
+        return [_policy(given, rewards, comment), _evaluation(given, [given.kind], [], judges)]
+    reward = Stage("rm", "A reward model learns what was judged.", _reward(given, given.train))
+    policy = _policy(given, [{"model": "rm"}], "The policy is optimised against it, held near where it started.")
+    judges_too = [_judge(given)] if given.split.judge_apart else []
+    scoring = ["rm", *(stage.name for stage in judges_too)]
+    return [reward, policy, *judges_too, _evaluation(given, [given.kind], scoring, {})]
+
+
+def _policy(given: Given, rewards: list[dict[str, Any]], comment: str) -> Stage:
+    settings: dict[str, Any] = {
+        "kind": given.kind, "model": given.model, "prompts": given.train, "rewards": rewards, "lora": {"rank": RANK},
+        "num_steps": given.pace.num_steps,
+    }  # fmt: skip
+    if given.kind == "ppo":
+        settings["num_completions_per_step"] = given.pace.num_completions
+    else:
+        settings |= {"num_prompts_per_step": given.pace.num_completions // 4, "num_completions_per_prompt": 4}
+    decoding = {"max_new_tokens": given.lengths.max_new_tokens, "max_batch_rows": given.fit.rows}
+    settings |= {"decoding": decoding, "kl_coef": 0.05, "kl_budget": 8.0, "optimiser": _optimiser(given)}
+    if given.lengths.num_without_room or not given.lengths.whole:
+        settings["too_long"] = "leave_out"
+    return Stage(given.kind, comment, settings)
+
+
+def _evaluation(given: Given, models: list[str], rewards: list[str], judges: dict[str, str]) -> Stage:
+    settings: dict[str, Any] = {"kind": "evaluate", "models": [given.model, *models], "prompts": given.held_out}
+    settings |= {"judges": judges} if judges else {}
+    settings |= {"rewards": rewards} if rewards else {}
+    settings["max_prompts"] = EVALUATED
+    settings["decoding"] = {"max_new_tokens": given.lengths.max_new_tokens, "max_batch_rows": given.fit.rows}
+    if given.lengths.num_without_room or not given.lengths.whole:
+        settings["too_long"] = "leave_out"
+    return Stage("eval", f"The same held-out prompts through both models. {_worth(given, rewards, judges)}", settings)
+
+
+def _worth(given: Given, rewards: list[str], judges: dict[str, str]) -> str:
+    """What the evaluation can say, and what it cannot."""
+    if judges:
+        return "`correct` is the training reward; `stated` is stricter and was not trained on."
+    if rewards == ["rm"]:
+        return "rm is the training reward: whether the policy is better takes a judge that it was not trained on."
+    if rewards:
+        return "The judge scores both."
+    return "Nothing here says which is better: ask people (`preflab campaign create`), or name a judge."
+
+
+def _verdicts(given: Given) -> dict[str, Any]:
+    """Where ratings count as good and as bad: the outer thirds."""
+    name, scale = _main_criterion(given.data)
+    if scale.low >= 1 and scale.high <= FIVE:
+        return {"criterion": name, "good_from": 4.0, "bad_to": 2.0}
+    low, high = scale.thirds
+    if low >= high:
+        low, high = scale.low, scale.high
+    return {"criterion": name, "good_from": high, "bad_to": low}
+
+
+def _main_criterion(data: DataLook) -> tuple[str, Scale]:
+    """The criterion that most completions are scored by; of several, one that says how good they are."""
+    names = [name for name in data.scales if name not in NOT_BETTER] or list(data.scales)
+    name = max(names, key=lambda each: data.scales[each].num)
+    return name, data.scales[name]
+
+
+def _limits(given: Given) -> dict[str, Any]:
+    """What happens to rows that are too long, where there are any or nobody knows."""
+    found: dict[str, Any] = {"max_tokens": given.fit.max_tokens} if given.fit.max_tokens else {}
+    if given.fit.max_tokens or given.lengths.num_too_long or not given.lengths.whole:
+        found["too_long"] = "leave_out"
+    return found
+
+
+def _per_step(given: Given, most: int) -> int:
+    """So many that there are ten optimiser steps or more, between 2 and the default."""
+    return max(2, min(most, given.split.num_train // 10))
+
+
+def _optimiser(given: Given) -> dict[str, Any]:
+    found: dict[str, Any] = {"tokens_per_micro_batch": given.fit.tokens}
+    return found | ({"gradient_checkpointing": True} if given.fit.checkpointing else {})
+
+
+def _rate(given: Given) -> dict[str, float]:
+    """A usual rate for full fine-tuning; adapters have the default."""
+    return {} if given.fit.lora else {"learning_rate": 2.0e-5}
