@@ -89,13 +89,14 @@ def test_rows_of_empty_cells_are_blank_lines(tmp_path: Path) -> None:
     [
         ("p.csv", "prompt,chosen\n".encode("utf-16"), "UTF-16, as Excel's Unicode text"),
         ("p.jsonl", '{"prompt": "a"}\n'.encode("utf-16"), "UTF-16, as Excel's Unicode text"),
-        ("p.jsonl", gzip.compress(b'{"prompt": "a"}\n'), "gzipped: end its name in .gz"),
-        ("p.csv", gzip.compress(b"prompt\na\n"), "gzipped: end its name in .gz"),
+        ("p.jsonl", gzip.compress(b'{"prompt": "a"}\n', mtime=0), "gzipped: end its name in .gz"),
+        ("p.csv", gzip.compress(b"prompt\na\n", mtime=0), "gzipped: end its name in .gz"),
         ("p.csv", b"PK\x03\x04\x14\x00\x06\x00\x08\xff", "an Excel file"),
         ("p.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
         ("p.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
         ("p.json", b'{\n "prompt": "a"\n}\n', "not JSON"),
     ],
+    ids=range(8),
 )
 def test_a_file_of_another_kind_than_its_name_says(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(data)
