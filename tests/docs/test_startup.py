@@ -70,7 +70,7 @@ def test_importing_preflab_costs_nothing() -> None:
 
 def test_help_is_quick() -> None:
     assert not loaded(HELP)
-    assert processor_seconds("import sys" + HELP) < 0.4
+    assert processor_seconds("import sys" + HELP) < 0.6, "0.35 on an idle machine, half as much again on a busy one"
 
 
 LIGHT = ("records", "errors", "files", "seeds", "settings", "recipe", "progress", "cli")
