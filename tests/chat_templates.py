@@ -92,6 +92,23 @@ OPENED = """{% for m in messages %}<|im_start|>{{ m.role }}
 {% endif %}"""
 """Its generation prompt opens thinking, and its turns hold what the assistant wrote."""
 
+SWITCHED = """{% for m in messages %}<|im_start|>{{ m.role }}
+{% set words = m.content.split('</think>')[-1] | trim if m.role == 'assistant' else m.content %}\
+{{ words }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking %}<think>
+{% elif enable_thinking is defined or '/no_think' in messages[0].content %}<think>
+
+</think>
+
+{% endif %}{% endif %}"""
+"""An argument opens or closes thinking in its generation prompt, a system turn closes it; its turns hold none."""
+
+CLOSED_TAG = """{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.content }}{% else %}<|assistant|></think>\
+{{ m.content.split('</think>')[-1] }}<|end|>{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\
+{{ '<think>' if thinking else '</think>' }}{% endif %}"""
+"""Its generation prompt is a closing tag where the assistant is not to think, an opening one where it is."""
+
 
 @dataclass(frozen=True)
 class Family:

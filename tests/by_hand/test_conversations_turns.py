@@ -7,7 +7,20 @@ from typing import Any
 
 import pytest
 
-from chat_templates import BE_KIND, BY_NAME, CHATML, FAMILIES, HELLO, HI, OPENED, Family, byte_tokenizer, configured_ids
+from chat_templates import (
+    BE_KIND,
+    BY_NAME,
+    CHATML,
+    CLOSED_TAG,
+    FAMILIES,
+    HELLO,
+    HI,
+    OPENED,
+    SWITCHED,
+    Family,
+    byte_tokenizer,
+    configured_ids,
+)
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.records import Completion, Message, Prompt, Span, ToolCall, spans_of_turns
@@ -376,3 +389,78 @@ def test_a_template_for_parts_of_content_gets_parts() -> None:
     prompt = Prompt.make(messages=(HI,))
     assert decoded(renderer, renderer.prompt_ids(prompt)) == BY_NAME["chatml"].prompt
     assert decoded(renderer, renderer.completion_ids(prompt, "Hello")) == "Hello<|im_end|>"
+
+
+THOUGHTFUL = Message("assistant", "<think>\nhm\n</think>\n\nmonday")
+
+
+def switched(template: str, **arguments: bool) -> tuple[Renderer, Prompt]:
+    """A renderer, and a prompt whose row gives the template arguments."""
+    special = BY_NAME["chatml"].special if template is SWITCHED else BY_NAME["phi"].special
+    end = "<|im_end|>" if template is SWITCHED else "<|end|>"
+    renderer = renderer_of(Family("t", template, special, end, "", "", ""))
+    return renderer, Prompt.make(messages=(HI,), columns={"chat_template_kwargs": arguments}, source="r, line 1")
+
+
+def test_thinking_that_a_rows_argument_opens_is_opened_once() -> None:
+    renderer, prompt = switched(SWITCHED, enable_thinking=True)
+    sequence = renderer.sequence(prompt, completion(prompt, THOUGHTFUL))
+    assert decoded(renderer, sequence.prompt_ids).endswith("<|im_start|>assistant\n<think>\n")
+    assert decoded(renderer, sequence.completion_ids) == "hm\n</think>\n\nmonday<|im_end|>"
+    reasoned = completion(prompt, Message("assistant", "monday", reasoning="hm"))
+    assert renderer.sequence(prompt, reasoned).completion_ids == sequence.completion_ids
+    assert renderer.text(prompt, sequence.completion_ids) == THOUGHTFUL.content
+    answer = renderer.answer_ids(prompt, "monday")
+    assert decoded(renderer, answer) == "\n</think>\n\nmonday"
+    assert renderer.opens_thinking(prompt)
+    assert not renderer.opens_thinking(Prompt.make(messages=(HI,)))
+
+
+def test_an_answer_without_thinking_is_refused_where_a_rows_argument_opens_it() -> None:
+    renderer, prompt = switched(SWITCHED, enable_thinking=True)
+    with pytest.raises(PreflabError, match="line 1: the chat template opens <think> .* does not think"):
+        renderer.sequence(prompt, completion(prompt, HELLO))
+    plain = Prompt.make(messages=(HI,))
+    assert decoded(renderer, renderer.sequence(plain, completion(plain, HELLO)).completion_ids) == "Hello<|im_end|>"
+
+
+def test_thinking_is_refused_where_a_rows_argument_or_system_turn_closes_it() -> None:
+    renderer, by_argument = switched(SWITCHED, enable_thinking=False)
+    by_system = Prompt.make(messages=(Message("system", "/no_think"), HI))
+    for prompt in (by_argument, by_system):
+        assert decoded(renderer, renderer.prompt_ids(prompt)).endswith("<think>\n\n</think>\n\n")
+        assert decoded(renderer, renderer.completion_ids(prompt, "Hello")) == "Hello<|im_end|>"
+        with pytest.raises(PreflabError, match="closes thinking, and the completion thinks"):
+            renderer.sequence(prompt, completion(prompt, THOUGHTFUL))
+
+
+def test_thinking_is_refused_where_the_template_would_write_it_after_closing_it() -> None:
+    family = BY_NAME["thinking"]
+    template = family.template + "{% if add_generation_prompt and quiet %}<think>\n\n</think>\n\n{% endif %}"
+    renderer = renderer_of(replace(family, template=template))
+    prompt = Prompt.make(messages=(HI,), columns={"chat_template_kwargs": {"quiet": True}})
+    assert decoded(renderer, renderer.completion_ids(prompt, "Hello")) == "Hello<|im_end|>"
+    with pytest.raises(PreflabError, match="closes thinking, and the completion thinks"):
+        renderer.sequence(prompt, completion(prompt, THOUGHTFUL))
+
+
+def test_an_argument_that_opens_thinking_lets_a_template_think_that_closes_it_by_itself() -> None:
+    renderer, prompt = switched(CLOSED_TAG, thinking=True)
+    own = completion(prompt, Message("assistant", "<think>hm</think>monday"))
+    ids = renderer.sequence(prompt, own).completion_ids
+    assert decoded(renderer, ids) == "hm</think>monday<|end|>"
+    assert renderer.text(prompt, ids) == "<think>hm</think>monday"
+    assert decoded(renderer, renderer.completion_ids(prompt, "Hello")) == "</think>Hello<|end|>"
+    closed = Prompt.make(messages=(HI,))
+    assert decoded(renderer, renderer.completion_ids(closed, "Hello")) == "Hello<|end|>"
+    with pytest.raises(PreflabError, match="closes thinking, and the completion thinks"):
+        renderer.sequence(closed, own)
+
+
+def test_thinking_that_never_ends_is_judged_as_it_was_sampled() -> None:
+    renderer, prompt = switched(CLOSED_TAG, thinking=True)
+    sampled = renderer.joining.ids("hm<|end|>")
+    text = renderer.text(prompt, sampled)
+    with pytest.raises(PreflabError, match="opens thinking and does not close it"):
+        renderer.completion_ids(prompt, text)
+    assert renderer.scored(prompt, Completion.make(prompt.id, text, "m")).completion_ids == sampled

@@ -16,7 +16,7 @@ from typing import Any
 from preflab.conversations.joining import Ids, Joining, decode
 from preflab.conversations.losses import Losses
 from preflab.conversations.template import MARK, Template, where
-from preflab.conversations.turn_ends import Frame, find_frame
+from preflab.conversations.turn_ends import Frame, find_frame, thinking_of
 from preflab.conversations.turns import Turns
 from preflab.errors import PreflabError
 from preflab.models.facts import stop_token_ids
@@ -45,6 +45,7 @@ class Renderer:
         self.instead = tuple(instead)
         self._losses = Losses(self.template)
         self._texts: dict[str, str] = {}
+        self._turns_by_thinking: dict[tuple[str, bool], Turns] = {}
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, instead: Seq[int] = ()) -> Renderer:
@@ -69,6 +70,19 @@ class Renderer:
         """Turns of the assistant as the template writes them."""
         assert self.frame is not None
         return Turns(self.template, self.joining, self.frame, self.frame.stop_ids, self._losses)
+
+    def turns_after(self, prompt: Prompt) -> Turns:
+        """`turns` as they follow a prompt: its arguments of the template, or its system turn, may open or close
+        thinking where the generation prompt does not do so by itself, and the other way round."""
+        if prompt.messages[-1].role == "assistant" or self.frame is None:
+            return self.turns
+        thinking = thinking_of(self._opened(prompt))
+        if thinking == (self.frame.opener, self.frame.closed):
+            return self.turns
+        if thinking not in self._turns_by_thinking:
+            frame = find_frame(self.template, self.joining, self.configured, prompt)
+            self._turns_by_thinking[thinking] = replace(self.turns, frame=frame)
+        return self._turns_by_thinking[thinking]
 
     def prompt_ids(self, prompt: Prompt) -> Ids:
         """What the model reads before it writes; no end token, and never two BOS.
@@ -117,7 +131,7 @@ class Renderer:
             return TokenSequence(ids, self.completion_ids(prompt, completion.text, ended=ended))
         if len(completion.spans) == 1 and completion.spans[0].by_policy:
             return TokenSequence(ids, self._turn_ids(prompt, completion.turns[0], ended))
-        written, mask = self.turns.several(prompt, self._opened(prompt), completion.spans, ended=ended)
+        written, mask = self.turns_after(prompt).several(prompt, self._opened(prompt), completion.spans, ended=ended)
         return TokenSequence(ids, written, mask)
 
     def scored(self, prompt: Prompt, completion: Completion) -> TokenSequence:
@@ -128,21 +142,26 @@ class Renderer:
         except PreflabError:
             ids, ended = self.prompt_ids(prompt), completion.finish_reason != "length"
             answers = bool(prompt.messages) and prompt.messages[-1].role != "assistant" and not completion.turns
-            written = self.turns.verbatim(completion.text, ended=ended) if answers and self.frame else None
+            turns = self.turns_after(prompt) if answers and self.frame else None
+            written = turns.verbatim(completion.text, ended=ended) if turns else None
             if written is None:
                 raise
             return TokenSequence(ids, written)
 
     def answer_ids(self, prompt: Prompt, text: str) -> Ids:
         """Tokens of an answer without thinking, its end left open; thinking that the template opens is closed first."""
-        if self.closes_thinking and prompt.messages:
-            return self.turns.without_thinking(self._opened(prompt), text)
+        if self.opens_thinking(prompt):
+            return self.turns_after(prompt).without_thinking(self._opened(prompt), text)
         return self.completion_ids(prompt, text, ended=False)
 
     @property
     def closes_thinking(self) -> bool:
-        """Whether `answer_ids` closes thinking that the generation prompt opens."""
+        """Whether `answer_ids` closes thinking that the generation prompt opens by itself."""
         return bool(self.frame and self.frame.opener)
+
+    def opens_thinking(self, prompt: Prompt) -> bool:
+        """Whether the generation prompt opens thinking after a conversation, which `answer_ids` closes."""
+        return bool(prompt.messages and self.frame and self.turns_after(prompt).frame.opener)
 
     def dialogue(
         self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool], *, ended: bool = True
@@ -156,14 +175,16 @@ class Renderer:
         """
         opening = replace(prompt, id=f"{prompt.id}/0-{first}", messages=tuple(turns[:first]))
         spans = [Span.of_turn(turn, by_policy=learned[place]) for place, turn in enumerate(turns) if place >= first]
-        ids, mask = self.turns.several(opening, self._opened(opening), spans, in_one_piece=True, ended=ended)
+        ids, mask = self.turns_after(opening).several(
+            opening, self._opened(opening), spans, in_one_piece=True, ended=ended
+        )
         return TokenSequence(self.prompt_ids(opening), ids, mask)
 
     def _turn_ids(self, prompt: Prompt, turn: Message, ended: bool) -> Ids:
         before, prefix = prompt.messages, self._opened(prompt)
         if before[-1].role == "assistant":
             return self.turns.continuing(prompt, prefix, turn, ended=ended)
-        return self.turns.ids(prompt, before, prefix, turn, ended=ended)
+        return self.turns_after(prompt).ids(prompt, before, prefix, turn, ended=ended)
 
     def decode(self, ids: Seq[int], prompt: Prompt | None = None) -> str:
         """`text` of a completion of a prompt; without a prompt, the text of some tokens by themselves."""
@@ -198,7 +219,9 @@ class Renderer:
         ids = tuple(ids)
         if not prompt.messages or self.frame is None:
             return self.joining.text(ids[:-1] if self._ended(ids) else ids)
-        return self.turns.words(ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant")
+        return self.turns_after(prompt).words(
+            ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant"
+        )
 
     @property
     def end_id(self) -> int:

@@ -67,18 +67,19 @@ class Frame:
     """Whether the generation prompt ends by closing thinking: the assistant is not to think."""
 
 
-def find_frame(template: Template, joining: Joining, stops: Sequence[int]) -> Frame:
+def find_frame(template: Template, joining: Joining, stops: Sequence[int], example: Prompt | None = None) -> Frame:
     """The frame of a template.
 
     Args:
         template: of a chat model.
         joining: text to tokens.
         stops: tokens that stop the sampler, as the model's configuration and its tokenizer name them.
+        example: a conversation to try it with; None: a user's turn.
 
     Raises:
         PreflabError: the template does not write what the assistant says.
     """
-    asked, prefix, whole = _tried(template)
+    asked, prefix, whole = _tried(template) if example is None else _written(template, example)
     start, found, rest = whole.rpartition(MARK)
     if not found:
         raise PreflabError(
@@ -88,10 +89,10 @@ def find_frame(template: Template, joining: Joining, stops: Sequence[int]) -> Fr
         )
     lead = continuation(prefix, start)
     header = ""
-    if lead and NAMES.search(lead) and prefix == template.text([USER], asked, opened=False):
+    if lead and NAMES.search(lead) and prefix == template.text(asked.messages, asked, opened=False):
         header = lead.rstrip(" ")  # a space belongs to the words: most tokenizers join the two
         lead = lead[len(header) :]
-    opener = OPENS.search(prefix)
+    opener, closed = thinking_of(prefix)
     end_id = _end_of(_shared_close(template, joining, asked, rest), joining, stops, any_special=True)
     if end_id is None:
         end_id = _end_of(joining.ids(rest), joining, stops, any_special=bool(rest.strip()))
@@ -103,9 +104,15 @@ def find_frame(template: Template, joining: Joining, stops: Sequence[int]) -> Fr
         rest=rest,
         end_id=end_id,
         stop_ids=tuple(sorted({*stops, *(token for token in (end_id, calling) if token is not None)})),
-        opener=opener[0] if opener else "",
-        closed=CLOSES.search(prefix) is not None,
+        opener=opener,
+        closed=closed,
     )
+
+
+def thinking_of(prefix: str) -> tuple[str, bool]:
+    """The tag of thinking that a generation prompt ends with ("" for none), and whether it ends by closing thinking."""
+    opener = OPENS.search(prefix)
+    return opener[0] if opener else "", CLOSES.search(prefix) is not None
 
 
 def continuation(prefix: str, whole: str) -> str | None:
@@ -151,17 +158,22 @@ def _tried(template: Template) -> tuple[Prompt, str, str]:
     source = "a user's turn and an answer, to try the chat template with"
     asked = Prompt.make(messages=(USER,), source=source)
     try:
-        return asked, template.text([USER], asked, opened=True), template.text([USER, ANSWER], asked, opened=False)
+        return _written(template, asked)
     except PreflabError:  # some templates are for conversations with tools alone
-        asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL]}, source=source)
-        return asked, template.text([USER], asked, opened=True), template.text([USER, ANSWER], asked, opened=False)
+        return _written(template, Prompt.make(messages=(USER,), columns={"tools": [TOOL]}, source=source))
+
+
+def _written(template: Template, asked: Prompt) -> tuple[Prompt, str, str]:
+    """A prompt, its text up to where the assistant speaks, and with an answer."""
+    turns = asked.messages
+    return asked, template.text(turns, asked, opened=True), template.text([*turns, ANSWER], asked, opened=False)
 
 
 def _shared_close(template: Template, joining: Joining, asked: Prompt, rest: str) -> tuple[int, ...]:
     """Tokens that follow the words both at the end of a conversation and before another turn."""
     last = joining.ids(rest)
     try:
-        longer = template.text([USER, ANSWER, USER], asked, opened=False)
+        longer = template.text([*asked.messages, ANSWER, USER], asked, opened=False)
     except PreflabError:  # a template for one exchange
         return last
     middle = joining.ids(longer.rpartition(MARK)[2])

@@ -78,6 +78,10 @@ class Turns:
         self.losses.refuse(prompt, [*before, turn], opened=False, since=len(before))
         text = continuation(prefix, whole)
         thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
+        if self.frame.closed and any(thought.strip() for thought in self._thoughts(turn)):
+            self._refuse_form(prompt, turn)
+        if self.frame.opener and self._is_unclosed(turn):
+            self._refuse_form(prompt, turn)
         if text is None and not thinks:
             text = self._by_its_frame(turn, whole)
         if text is None or (thinks and self._lacks_thinking(turn, text)):
@@ -281,9 +285,17 @@ class Turns:
     def _lacks_thinking(self, turn: Message, text: str) -> bool:
         """Whether thinking that the turn holds is missing from what the template wrote."""
         found = THOUGHT.match(turn.content)
-        thoughts = [turn.reasoning, found[2] if found else ""]
         twice = found is not None and bool(NO_THINKING.match(text))
-        return twice or any(thought.strip() and thought.strip() not in text for thought in thoughts)
+        return twice or any(thought.strip() and thought.strip() not in text for thought in self._thoughts(turn))
+
+    def _is_unclosed(self, turn: Message) -> bool:
+        """Whether the words of a turn begin with thinking that never ends."""
+        return bool(THINKS.match(turn.content)) and not THOUGHT.match(turn.content)
+
+    def _thoughts(self, turn: Message) -> tuple[str, str]:
+        """The thinking that a turn holds beside its words, and at their beginning."""
+        found = THOUGHT.match(turn.content)
+        return turn.reasoning, found[2] if found else ""
 
     def _as_the_model_writes(self, prompt: Prompt, turn: Message) -> str:
         """A turn whose thinking the template takes out, as it follows the generation prompt: thinking, words, close."""
@@ -300,6 +312,8 @@ class Turns:
         thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
         if self.frame.closed and thinks:
             found = "the generation prompt of the chat template closes thinking, and the completion thinks"
+        elif self._is_unclosed(turn):
+            found = "the completion opens thinking and does not close it"
         elif thinks:
             found = "the chat template does not write the completion's thinking"
         elif self.frame.opener:

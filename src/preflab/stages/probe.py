@@ -136,8 +136,8 @@ def _closes_thinking(loaded: Loaded, rows: Sequence[Row]) -> bool:
     """Whether the model's chat template opens thinking, which is closed before the answers that are compared."""
     from preflab.conversations.renderer import Renderer
 
-    opens = Renderer.of(loaded.model, loaded.tokenizer).closes_thinking
-    return opens and any(_prompt(row).messages for row in rows)
+    renderer = Renderer.of(loaded.model, loaded.tokenizer)
+    return any(renderer.opens_thinking(_prompt(row)) for row in rows)
 
 
 def _sycophancy(
