@@ -10,6 +10,8 @@ import pytest
 
 from preflab.cli import run_command
 from preflab.cli.records import EXPORTS, IMPORTS
+from preflab.models.tiny import build_tokenizer
+from tiny_models import tiny_model
 
 Captured = pytest.CaptureFixture[str]
 PAIRS = '{"prompt": "Where?", "chosen": "Here.", "rejected": "No."}\n'
@@ -130,7 +132,7 @@ def test_a_file_of_bad_rows_alone_is_refused_with_skip_bad_too(here: Path, capsy
         (["export", "judgments", "out.jsonl"], ""),
         (["score", "none.jsonl", "--by", "lengths:letters"], "none.jsonl: there is no such file"),
         (["score", "completions.jsonl", "--by", "lengths:words"], "module lengths has no function 'words'"),
-        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: no column 'completion'"),
+        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: chosen and rejected: two completions"),
         (["score", "completions.jsonl", "--by", "./none"], "none"),
         (["chat", "./none", "--prompt", "Hi"], "none"),
     ],
@@ -155,6 +157,18 @@ def test_the_help_names_every_format() -> None:
     assert not [name for name in FORMATS if name not in IMPORTS]
     said = " ".join(f"{usual} {about}" for usual, about in EXPORTS.values())
     assert not [name for name in WRITTEN if name not in said]
+
+
+def test_chat_answers_as_long_as_the_context_has_room(tmp_path: Path, capsys: Captured) -> None:
+    tokenizer = build_tokenizer([" ".join(f"word{i}" for i in range(93))], context=16)
+    tokenizer.save_pretrained(tmp_path / "model")
+    tiny_model("gpt2", n_positions=16).save_pretrained(tmp_path / "model")
+    ask = ["chat", str(tmp_path / "model"), "--prompt"]
+    assert run_command([*ask, "word1 word2 word3"]) == 0  # of 128 tokens there is room for 12
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        run_command([*ask, " ".join(["word1"] * 16)])
+    assert "the conversation has 17 tokens, and the model's context 16" in capsys.readouterr().err
 
 
 def test_chat_answers_and_equal_seeds_give_equal_answers(

@@ -15,6 +15,7 @@ from preflab.models.tiny import build_model, build_tokenizer
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
 from preflab.report.card import model_card
+from preflab.report.card_recipe import shown_recipe
 from preflab.report.lineage import lineage_of
 from preflab.report.markdown import fenced
 from report_runs import estimate, write_run
@@ -151,11 +152,11 @@ def test_limits_say_whose_labels_and_what_nobody_measured(runs: dict[str, Path])
     limits = card_of(runs["ppo"]).split("## Limits")[1].split("##")[0]
     assert "The labels of stage labels are simulated" in limits
     assert "Sycophancy and over-refusal were not probed." in limits
-    assert "alone: whether people would prefer it" not in limits  # gold was no training reward
+    assert "whether people would prefer it" not in limits  # gold was no training reward
     report = json.loads((runs["eval"] / "evaluation.json").read_text())
     report["judges"] = {}
     (runs["eval"] / "evaluation.json").write_text(json.dumps(report), encoding="utf-8")
-    assert "It was judged by what it was trained on alone" in card_of(runs["ppo"])
+    assert "Only what it was trained on has judged it" in card_of(runs["ppo"])
     for path in (runs["eval"], runs["prefs"]):
         (path / "manifest.json").unlink()
     card = card_of(runs["ppo"])
@@ -208,3 +209,16 @@ def test_a_run_on_files_is_exported_with_its_card(tmp_path: Path, monkeypatch: p
     assert "The labels in pairs were read from a file; who gave them" in card
     assert run_command(["export", "model", "base", "copy"]) == 0
     assert "is not known here" in (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_recipe_has_the_stages_that_its_stages_name() -> None:
+    stages = {
+        "dpo": {"model": "m", "preferences": "pairs.train"},
+        "judge": {"kind": "reward", "preferences": "others"},
+        "eval": {"models": ["dpo"], "rewards": ["judge"]},
+        "unused": {"model": "dpo"},
+    }
+    recipe = {"stages": stages, "data": {"pairs": {"path": "p"}, "others": {"path": "o"}, "third": {"path": "t"}}}
+    shown = yaml.safe_load(shown_recipe(yaml.safe_dump(recipe), ["eval"]))
+    assert set(shown["stages"]) == {"dpo", "judge", "eval"}
+    assert set(shown["data"]) == {"pairs", "others"}

@@ -87,3 +87,16 @@ def test_rows_to_score_are_read_as_turns_and_as_cut(
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_rows_with_two_completions_are_refused_by_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = [{"role": "user", "content": "Give me a lamp"}]
+    sides = {side: [*asked, {"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    write(tmp_path / "pairs.jsonl", [{"prompt": "Give me a lamp", **sides, "messages": sides["chosen"]}])
+    with pytest.raises(SystemExit):
+        run_command(["score", "pairs.jsonl", "--by", "reward_folder"])
+    assert "pairs.jsonl, line 1: chosen and rejected: two completions" in capsys.readouterr().err
+    assert not (tmp_path / "pairs.scored.jsonl").exists()

@@ -103,7 +103,8 @@ def _export(place: Path, folder: Path, base: str | None) -> float:
             "name a finished stage, or a model's folder",
         )
     with new_folder(folder) as beside:
-        shutil.copytree(place, beside, dirs_exist_ok=True)
+        # Read as a reward, a policy needs its reference, whose place is known in the workspace alone.
+        shutil.copytree(place, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("implicit_reward.json"))
     return 0.0
 
 
@@ -273,10 +274,24 @@ class Talker:
         self.messages.append(Message("user", said))
         prompt = self._prompt(said)
         request = SampleRequest(self.renderer.prompt_ids(prompt), seed)
-        (written,) = self.engine.sample([request], self.decoding)
+        (written,) = self.engine.sample([request], self._decoding(len(request.prompt_ids)))
         text = self.renderer.text(prompt, written.token_ids)
         self.messages.append(Message("assistant", text))
         return text
+
+    def _decoding(self, num_asked: int) -> Any:
+        """The decoding settings, with no more tokens than the context has room for after the prompt's."""
+        from preflab.models.facts import context_length
+
+        context = context_length(self.engine.model.config)
+        room = self.decoding.max_new_tokens if context is None else context - num_asked
+        if room < 1:
+            raise PreflabError(
+                f"the conversation has {num_asked} tokens, and the model's context {context}",
+                "room for an answer",
+                "begin a new conversation: an empty line ends this one",
+            )
+        return self.decoding.model_copy(update={"max_new_tokens": min(room, self.decoding.max_new_tokens)})
 
     def _prompt(self, said: str) -> Prompt:
         from preflab.records import Prompt

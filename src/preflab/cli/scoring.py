@@ -95,8 +95,9 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
         PreflabError: no row, or one without prompt or completion, by its line.
     """
     from preflab.store.formats.answered import answered
-    from preflab.store.formats.columns import Seen, unread
+    from preflab.store.formats.columns import Seen, has, unread
     from preflab.store.formats.fields import imported
+    from preflab.store.formats.pairs import SIDES
     from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
     from preflab.store.image_texts import refuse_images
 
@@ -107,6 +108,8 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
         try:
             if isinstance(row, BadRow):
                 raise row
+            if all(has(row, side) for side in SIDES):
+                raise BadRow("chosen and rejected: two completions", "one completion per row, as `completion`")
             found = answered(Seen(row), where, unread)
         except BadRow as bad:
             raise PreflabError(f"{where}: {bad.found}", bad.expected, "mend or delete the row") from bad

@@ -163,8 +163,8 @@ def _use(opener: str, brings_code: bool) -> str:
     ]
     if opener == CLASSIFIER:
         lines += [
-            'inputs = tokenizer(text, return_tensors="pt")  # text: a prompt and its completion',
-            "reward = model(**inputs).logits[0, 0] + model.config.preflab_reward_bias",
+            "# ids: (1, length), a prompt and its completion, up to the token that ends the turn and nothing after it",
+            "reward = model(ids).logits[0, 0] + model.config.preflab_reward_bias",
         ]
     return "\n".join(lines)
 

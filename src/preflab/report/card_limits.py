@@ -68,5 +68,5 @@ def _measured(lineage: Lineage) -> Iterator[str]:
     elif not evaluations:
         yield "No evaluation compared it with the model it started from."
     elif not any(own_judges(run, each.evaluation) for each in evaluations):
-        what = "what it was trained on" if training_rewards(run) else "a learned reward, or nothing"
-        yield f"It was judged by {what} alone: whether people would prefer it takes a judge that it was not trained on."
+        what = "Only what it was trained on" if training_rewards(run) else "At most a learned reward"
+        yield f"{what} has judged it: whether people would prefer it takes a judge that it was not trained on."

@@ -14,17 +14,30 @@ ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 
 
 def shown_recipe(text: str, names: Sequence[str]) -> str:
-    """The recipe's YAML with the stages of these names, and the data and panels that they name.
+    """The recipe's YAML with the stages of these names, and the stages, data and panels that they name.
 
     Paths are shown by their last part, addresses not at all.
     """
     recipe: dict[str, Any] = yaml.safe_load(text)
-    recipe["stages"] = {name: one for name, one in (recipe.get("stages") or {}).items() if name in names}
+    stages = recipe.get("stages") or {}
+    recipe["stages"] = {name: one for name, one in stages.items() if name in _with_named(stages, names)}
     words = set(_words(recipe["stages"]))
     for section in ("data", "labelers"):
         recipe[section] = {name: one for name, one in (recipe.get(section) or {}).items() if name in words}
     recipe.pop("workspace", None)
     return yaml.safe_dump(_shown(recipe), sort_keys=False, allow_unicode=True)
+
+
+def _with_named(stages: dict[str, Any], names: Sequence[str]) -> set[str]:
+    """The stages of these names, those that they name, those that these name, and so on."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in stages and name not in found:
+            found.add(name)
+            waiting += _words(stages[name])
+    return found
 
 
 def shown_name(text: str) -> str:
