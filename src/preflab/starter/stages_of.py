@@ -15,7 +15,7 @@ from preflab.starter.memory import RANK
 NOT_BETTER = {"verbosity", "complexity", "toxicity", "length"}
 """Criteria of which more is not better; a first reward leaves them out."""
 MANY_EXAMPLES = 5_000
-"""From so many demonstrations on, one pass is enough for a first run."""
+"""From so many demonstrations or preferences on, one pass is enough for a first run."""
 FIVE = 5
 """Top of the scale that the usual thresholds of good and bad are for."""
 
@@ -68,7 +68,7 @@ def stages_of(given: Given) -> list[Stage]:
 def _sft(given: Given) -> list[Stage]:
     learned = {
         "kind": "sft", "model": given.model, "data": given.train,
-        "num_epochs": 3 if given.split.num_train < MANY_EXAMPLES else 1,
+        "num_epochs": _epochs(given),
         "num_sequences_per_step": _per_step(given, 32), "lora": {"rank": RANK} if given.fit.lora else None,
         **_limits(given), "optimiser": _optimiser(given) | _rate(given),
     }  # fmt: skip
@@ -80,8 +80,8 @@ def _sft(given: Given) -> list[Stage]:
 
 def _dpo(given: Given) -> list[Stage]:
     learned: dict[str, Any] = {
-        "kind": "dpo", "model": given.model, "preferences": given.train, "num_groups_per_step": _per_step(given, 16),
-        "lora": {"rank": RANK}, **_limits(given), "kl_budget": 20.0,
+        "kind": "dpo", "model": given.model, "preferences": given.train, "num_epochs": _epochs(given),
+        "num_groups_per_step": _per_step(given, 16), "lora": {"rank": RANK}, **_limits(given), "kl_budget": 20.0,
         "watch": {"decoding": {"max_new_tokens": given.lengths.max_new_tokens}}, "optimiser": _optimiser(given),
     }  # fmt: skip
     if given.data.sort == "pairs":
@@ -212,6 +212,11 @@ def _per_step(given: Given, most: int) -> int:
 def _optimiser(given: Given) -> dict[str, Any]:
     found: dict[str, Any] = {"tokens_per_micro_batch": given.fit.tokens}
     return found | ({"gradient_checkpointing": True} if given.fit.checkpointing else {})
+
+
+def _epochs(given: Given) -> int:
+    """Passes over the data: few rows make few steps, in which a policy hardly moves."""
+    return 3 if given.split.num_train < MANY_EXAMPLES else 1
 
 
 def _rate(given: Given) -> dict[str, float]:
