@@ -145,6 +145,12 @@ def test_a_language_model_is_no_classifier_and_an_encoder_no_language_model(fold
     assert torch.equal(encoder(ids).last_hidden_state, expected(ids).last_hidden_state)
 
 
+def test_a_saved_tokenizer_does_not_say_how_it_was_opened(folder: Path, tmp_path: Path) -> None:
+    load_tokenizer(folder).save_pretrained(tmp_path / "saved")
+    written = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert {"is_local", "local_files_only"} & set(written) == set()
+
+
 def test_a_tokenizer_without_an_end_token(folder: Path) -> None:
     change(folder / "tokenizer_config.json", lambda config: config.update(eos_token=None))
     (folder / "generation_config.json").unlink(missing_ok=True)

@@ -48,6 +48,8 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
         check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
     with _readable(ref, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
+    for name in ("is_local", "local_files_only"):  # how it was opened here would be written into its files
+        tokenizer.init_kwargs.pop(name, None)
     if tokenizer.eos_token_id is None and writes:
         _take_end_token_of_model(tokenizer, ref)
     if tokenizer.pad_token_id is None:
