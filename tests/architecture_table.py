@@ -498,6 +498,14 @@ OTHERS = {
     "umt5": translating("umt5"),
 }
 
+NAMED = (
+    "llama", "llama, tied", "llama, longrope", "llama, dynamic rope", "gpt2", "falcon", "cohere", "cohere2", "gemma2",
+    "gemma4", "granite", "opt", "phi3, longrope", "dbrx", "deepseek_v3", "gpt_oss", "llama4", "mixtral", "qwen3_moe",
+    "bamba", "falcon_h1", "granitemoehybrid", "jamba", "lfm2", "mamba", "mamba2", "qwen3_5", "qwen3_next",
+    "recurrent_gemma", "rwkv", "xlstm", "zamba2", "gemma3, seeing", "llava", "qwen2_5_vl", "qwen3_vl", "paligemma",
+)  # fmt: skip
+"""Those that stand for their kind in the slow tests; the others are among the tests called `every`."""
+
 ARCHITECTURES: dict[str, Architecture] = {**DECODERS, **MIXTURES, **RECURRENT, **SEEING, **OTHERS}
 
 GROUPS: dict[str, tuple[str, ...]] = {

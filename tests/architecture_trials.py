@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from architecture_table import NAMED
 from architectures import NUM_TOKENS, build
 from preflab.models.adapters import adapter_parameters
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
@@ -29,6 +31,13 @@ AGREE = 1e-5
 """Nats by which sampler and trainer may deviate from the plain forward in float32."""
 ROUNDS = {"gemma4, shared keys": 3e-5}
 """Where rounding is magnified beyond it, as float64 shows: attention scores that are not scaled down."""
+
+
+def tiers(quick: Rows[str], names: Rows[str]) -> list[Any]:
+    """Parameters of a test: a few names in every run, `NAMED` among the slow tests, the others among `every`."""
+    slow = [pytest.param(name, marks=pytest.mark.slow) for name in names if name in NAMED and name not in quick]
+    rest = [pytest.param(name, marks=pytest.mark.every) for name in names if name not in (*NAMED, *quick)]
+    return [*quick, *slow, *rest]
 
 
 def save(name: str, folder: Path) -> Path:

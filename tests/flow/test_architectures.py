@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from architecture_table import DECODERS, MIXTURES, RECURRENT, SEEING
-from architecture_trials import AGREE, ROUNDS, load_trunk, losses_of_training, measure_agreement, save
+from architecture_trials import AGREE, ROUNDS, load_trunk, losses_of_training, measure_agreement, save, tiers
 from preflab.errors import PreflabError
 from preflab.models.check import check_model
 from preflab.models.loading import load_causal_lm
@@ -15,7 +15,7 @@ from preflab.sampling.engine import TransformersEngine
 
 QUICK = ["llama, tied", "qwen3_moe", "mamba", "gemma3, seeing"]
 ALL = [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]
-EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in QUICK)]
+EVERY = tiers(QUICK, ALL)
 NO_TEXT_MODELS = {"blip", "blip-2", "cpmant", "idefics", "instructblip", "kosmos-2", "paligemma", "pix2struct"}
 """What is refused: prefix models, and models that cannot be asked without an image."""
 

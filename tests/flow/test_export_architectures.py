@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from architecture_table import DECODERS, MIXTURES, RECURRENT, SEEING
-from architecture_trials import LORA, batch, largest, load_reward_trunk, load_trunk, logits, save
+from architecture_trials import LORA, batch, largest, load_reward_trunk, load_trunk, logits, save, tiers
 from architectures import build
 from preflab.models.causality import why_not_causal
 from preflab.models.export import export_policy, export_reward
@@ -47,9 +47,8 @@ ROWS = [(1, 5, 6, 7, 8, 2), (1, 9, 2), (1, 50, 51, 52, 3)]
 
 
 def others(chosen: Any) -> list[Any]:
-    """The kinds chosen by hand, and all others among the slow tests."""
-    names = [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]
-    return [*chosen, *(pytest.param(name, marks=pytest.mark.slow) for name in names if name not in chosen)]
+    """The kinds chosen by hand, and all others among the slow tests and `every`."""
+    return tiers(list(chosen), [*DECODERS, *MIXTURES, *RECURRENT, *SEEING])
 
 
 def writable(name: str) -> str:

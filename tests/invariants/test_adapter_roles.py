@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from architecture_table import DECODERS, MIXTURES, RECURRENT, SEEING
-from architecture_trials import LORA, batch, gradients, largest, logits, move, roles_loss
+from architecture_trials import LORA, batch, gradients, largest, logits, move, roles_loss, tiers
 from architectures import build
 from preflab.errors import PreflabError
 from preflab.models.causality import why_not_causal
@@ -28,7 +28,7 @@ QUICK = ["llama", "gpt2", "opt, projected", "qwen3_moe", "deepseek_v3", "jamba",
 """One of each kind: linear layers, Conv1D, states of another width, experts, shared experts, layers whose weight is
 read, layers called `value`, a vision tower."""
 ALL = [*DECODERS, *MIXTURES, *RECURRENT, *SEEING]
-EVERY = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in ALL if name not in QUICK)]
+EVERY = tiers(QUICK, ALL)
 
 
 def trunk_of(name: str, roles: tuple[Role, ...] = ROLES, lora: LoraSettings | None = LORA) -> Trunk:
