@@ -57,5 +57,6 @@ def test_ppo_lands_on_the_tilted_reference(treatment: str, tmp_path: Path) -> No
     assert distance_to_optimum(treatment, tmp_path, lora=None) < 0.01
 
 
+@pytest.mark.slow
 def test_ppo_with_adapters_lands_there_too(tmp_path: Path) -> None:
     assert distance_to_optimum("reward_k1", tmp_path, lora=LoraSettings(rank=8, alpha=16), learning_rate=5e-3) < 0.01

@@ -58,7 +58,7 @@ def start(folder: Path, num_processes: int, adapters: str) -> tuple[list[float],
     return json.loads((folder / "learned.json").read_text()), read_jsonl(folder / "metrics.jsonl")
 
 
-@pytest.mark.parametrize("adapters", ["lora", "full"])
+@pytest.mark.parametrize("adapters", ["lora", pytest.param("full", marks=pytest.mark.slow)])
 def test_two_processes_learn_what_one_learns(adapters: str, tmp_path: Path) -> None:
     one, one_rows = start(tmp_path / "one", 1, adapters)
     two, two_rows = start(tmp_path / "two", 2, adapters)

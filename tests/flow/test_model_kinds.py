@@ -100,6 +100,7 @@ def test_a_text_model_inside_one_that_sees_is_a_text_model(name: str, tmp_path: 
     assert torch.allclose(ours, own, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_every_kind_of_the_table_is_known() -> None:
     from transformers import CONFIG_MAPPING
 

@@ -7,12 +7,13 @@ import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
+from contexts import context_of
 from held_out_places import place
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
@@ -63,7 +64,7 @@ def read(folder: Path, file: Path) -> PreferenceData:
     """What a stage would learn from."""
     (folder / "recipe.yaml").write_text(RECIPE)
     recipe = load_recipe(folder / "recipe.yaml", [f"data.ratings.path={file}"])
-    return read_preferences(SimpleNamespace(inputs={}, recipe=recipe), "ratings")  # type: ignore[arg-type]
+    return read_preferences(context_of(recipe), "ratings")
 
 
 def by_model(data: PreferenceData, criterion: str) -> dict[tuple[str, str], float | None]:

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterator
 from itertools import combinations, islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from contexts import context_of
 from preflab.cli import run_command
 from preflab.errors import PreflabError
 from preflab.recipe import load_recipe
@@ -42,7 +42,7 @@ def test_the_rankings_of_the_oasst_recipe_are_those_of_its_file(repository: Path
         for first, second in [(a, b) if a["rank"] < b["rank"] else (b, a)]
         if a["rank"] != b["rank"]
     }
-    read = read_preferences(SimpleNamespace(inputs={}, recipe=recipe), "replies")  # type: ignore[arg-type]
+    read = read_preferences(context_of(recipe), "replies")
     pairs = [
         (
             read.completions[preference.completion_ids[pair.first]],
@@ -95,6 +95,7 @@ def test_hh_rlhf_is_refused_by_line_or_imported_without_its_bad_lines(
         "  prompts      2,343 new",
         "  completions  4,686 new",
         "  preferences  2,343 new",
+        "  columns used: chosen, rejected",
         "11 rows left out:",
         f"  lines {', '.join(map(str, odd))}: the transcripts differ before the last assistant's turn",
         f"  lines {', '.join(map(str, equal))}: chosen and rejected are equal",

@@ -104,6 +104,7 @@ def test_two_processes_learn_on_experts_what_one_learns(name: str, tmp_path: Pat
     assert two == pytest.approx(one, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_learn_in_bfloat16_what_one_learns(tmp_path: Path) -> None:
     """The batches are others and rounding with them, so it is near and not equal."""
     one, two = (start(tmp_path / str(num), num, "full", "exact", "bfloat16") for num in (1, 2))
