@@ -135,6 +135,7 @@ def test_few_pairs_stay_open() -> None:
     assert {consensus.method for consensus in found} == {"kemeny"}
 
 
+@pytest.mark.timeout(1800)  # 480 s on two idle cores
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # crowd-kit's and its libraries' own
 def test_at_least_as_good_as_crowd_kit(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,6 +147,7 @@ def test_contrast_prompts_of_xstest_are_read_as_they_are(shared: Path) -> None:
     assert (labels.count("safe"), labels.count("unsafe")) == (250, 200)
 
 
+@pytest.mark.timeout(1800)  # 500 s on two idle cores
 @pytest.mark.slow
 def test_rudeness_and_f_fall_at_each_stage(repository: Path, tmp_path: Path) -> None:
     """About five minutes on an idle core."""
