@@ -16,7 +16,7 @@ from preflab.errors import PreflabError
 from preflab.models.causality import why_not_causal
 from preflab.models.kinds import kind_of, opener_of
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config
-from preflab.models.logit_path import decoder_of, head_of, why_not_chunked
+from preflab.models.logit_path import decoder_of, head_of, state_width, why_not_chunked
 from preflab.recipe import load_recipe
 from preflab.rewards.score import is_decoder
 from preflab.stages import check_before
@@ -98,6 +98,14 @@ def test_a_text_model_inside_one_that_sees_is_a_text_model(name: str, tmp_path: 
         states = decoder_of(model)(input_ids=ids).last_hidden_state
         ours = torch.nn.functional.linear(states, head_of(model).weight, head_of(model).bias)
     assert torch.allclose(ours, own, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["xlstm", "bert", "llama"])
+def test_the_width_of_states_is_asked_without_caches(name: str) -> None:
+    """xLSTM's cache in transformers has sizes of its own, which fail for a state as small as this one's."""
+    model = build(name)
+    body = decoder_of(model) if model.get_output_embeddings() is not None else model
+    assert state_width(body) == state_width(model) == body.get_input_embeddings().weight.shape[1]
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from preflab.models.logit_path import text_prefix
+from preflab.models.logit_path import states_of, text_prefix
 
 SHORT, LONG = 12, 384
 """Tokens of a pass that asks which layers matter. What seems not to matter is asked again with the longer one: some
@@ -156,7 +156,7 @@ def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
     ids = torch.arange(3, 3 + min(num_tokens, context - 2), device=model.device).remainder(num_rows)[None]
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
         return model(input_ids=ids, use_cache=False).logits
-    return model(input_ids=ids).last_hidden_state
+    return states_of(model, ids)
 
 
 def _refused_by_peft(model: Any, leaf: str) -> bool:

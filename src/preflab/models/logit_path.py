@@ -5,6 +5,7 @@ A model that scales or caps its logits does not fit; it falls back to its own lo
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -83,10 +84,15 @@ def freeze_towers(model: Any) -> None:
 def state_width(model: Any) -> int:
     """H: the width of last hidden states, asked of the model; a configuration's `hidden_size` may mean another one."""
     ids = torch.arange(4, device=model.device)[None]
+    body = model if model.get_output_embeddings() is None else decoder_of(model)
     with torch.no_grad():
-        if model.get_output_embeddings() is None:
-            return int(model(input_ids=ids).last_hidden_state.shape[-1])
-        return int(decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state.shape[-1])
+        return int(states_of(body, ids).shape[-1])
+
+
+def states_of(body: Any, ids: Tensor) -> Tensor:
+    """(B, L, H) last hidden states of a model without a head; no cache is built (encoders have no such argument)."""
+    takes = inspect.signature(body.forward).parameters
+    return body(input_ids=ids, **({"use_cache": False} if "use_cache" in takes else {})).last_hidden_state
 
 
 def _gives_states(module: Any) -> bool:
