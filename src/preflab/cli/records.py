@@ -15,6 +15,7 @@ from preflab.cli.speaking import (
     JsonOption,
     RecipeOption,
     SetOption,
+    SplitOption,
     WorkspaceOption,
     command,
     padded,
@@ -88,9 +89,7 @@ def import_file(
     column: Annotated[
         list[str] | None, typer.Option("--column", metavar="OLD=NEW", help="Rename a column. May be repeated.")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Which split of a folder or data set; default: the only one.")
-    ] = None,
+    split: SplitOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,

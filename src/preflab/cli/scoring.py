@@ -16,6 +16,7 @@ from preflab.cli.speaking import (
     JsonOption,
     RecipeOption,
     SetOption,
+    SplitOption,
     WorkspaceOption,
     shown_path,
     speaking,
@@ -61,9 +62,7 @@ def score(
     output: Annotated[
         Path | None, typer.Option("--output", help="Where the scored rows go.", show_default="FILE.scored.jsonl")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Which split of a folder or data set; default: the only one.")
-    ] = None,
+    split: SplitOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,

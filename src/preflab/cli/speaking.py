@@ -28,6 +28,9 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Change one setting, such as stages.ppo.kl_coef=0.1. May be repeated."
     ),
 ]
+SplitOption = Annotated[
+    str | None, typer.Option("--split", help="Which split of a folder or data set; default: the only one.")
+]
 WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", help="Folder of the database and of runs/; default: what the recipe says.")
 ]
