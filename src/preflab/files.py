@@ -56,8 +56,24 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 beside.unlink(missing_ok=True)
 
 
+def check_regular(path: Path) -> None:
+    """Refuse what is neither a file nor a folder: a pipe waits for ever, a device never ends.
+
+    Raises:
+        PreflabError: there is something of that kind; a path where nothing is stays for who opens it.
+    """
+    if not path.exists() or path.is_file() or path.is_dir():
+        return
+    kinds = {"a pipe": path.is_fifo(), "a socket": path.is_socket()}
+    found = next((kind for kind, true in kinds.items() if true), "a device")
+    raise PreflabError(
+        f"{path}: {found}, not a file", "a file, which can be read more than once", "write its content to a file first"
+    )
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hex."""
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

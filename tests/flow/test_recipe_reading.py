@@ -328,3 +328,27 @@ def test_seeds_follow_from_the_recipes_seed_and_the_name(write_recipe: Writer) -
     assert recipe.stage_seed("a") == int.from_bytes(hashlib.sha256(b"4/a").digest()[:4], "big") // 2
     assert recipe.stage_seed("b") == 11
     assert load_recipe(path, ["seed=5"]).stage_seed("a") != recipe.stage_seed("a")
+
+
+def test_chains_of_stages_of_any_length_are_put_in_order(write_recipe: Writer) -> None:
+    """1,500 stages, the last one first in the file; a circle of fifty is named."""
+    lines = [f"  s{i}: {{kind: grow, model: s{i - 1}}}\n" for i in range(1499, 0, -1)]
+    recipe = load_recipe(write_recipe("stages:\n" + "".join(lines) + "  s0: {kind: grow}\n"))
+    assert recipe.in_order() == [f"s{i}" for i in range(1500)]
+    circle = refused(write_recipe("stages:\n" + "".join(lines[-50:]) + "  s0: {kind: grow, model: s50}\n"))
+    assert "they wait for each other: s50 → s49" in circle.found
+
+
+def test_what_many_stages_read_is_looked_at_once(write_recipe: Writer) -> None:
+    """Thirty stages that each read the one before twice are 2^30 ways to the first."""
+    lines = [f"  s{i}: {{kind: grow, model: s{i - 1}, nested: {{model: s{i - 1}}}}}\n" for i in range(1, 30)]
+    wide = [f"  r{i}: {{kind: read, of: [{', '.join(f'r{j}' for j in range(i)) or 's29'}]}}\n" for i in range(30)]
+    recipe = load_recipe(write_recipe("stages:\n  s0: {kind: grow}\n" + "".join(lines + wide)))
+    assert recipe.in_order() == list(recipe.stages)
+
+
+def test_rounds_have_a_limit(write_recipe: Writer) -> None:
+    rounds = "rounds: {num: 1000000, repeat: [a]}\n"
+    error = refused(write_recipe(TWO + rounds))
+    assert "rounds.num: the number 1000000" in error.found
+    assert "100" in error.expected

@@ -21,7 +21,7 @@ from typing import Any
 
 from preflab.recipe.checking import validated
 from preflab.recipe.overrides import apply_overrides
-from preflab.recipe.references import check_references, references
+from preflab.recipe.references import check_references, in_order, inputs_of, references
 from preflab.recipe.renamed import with_new_names, with_new_paths
 from preflab.recipe.rounds import expand_rounds
 from preflab.settings.base import StageSettings
@@ -97,8 +97,11 @@ class Recipe:
 
     def inputs(self, name: str) -> list[str]:
         """The stages this one reads, each once, in the order of its settings."""
-        named = (word for _, word, _ in references(self.stages[name]) if word in self.stages)
-        return list(dict.fromkeys(named))
+        return inputs_of(self.stages[name], self.stages)
+
+    def in_order(self) -> list[str]:
+        """Stage names, each after what it reads, otherwise as the file has them."""
+        return in_order({name: self.inputs(name) for name in self.stages}, self.path)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with every default written out; loading it again gives the same recipe."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ def _items(value: Any, where: Steps) -> Iterator[tuple[Steps, Any]]:
         yield where, value
 
 
+def inputs_of(settings: Settings, stages: Container[str]) -> list[str]:
+    """The stages that these settings name, each once, in the order of the settings."""
+    return list(dict.fromkeys(word for _, word, _ in references(settings) if word in stages))
+
+
 def check_references(settings: RecipeSettings, stages: Mapping[str, StageSettings], path: Path) -> None:
     """Every name must be there and make what is asked of it; data files must exist; no stage may need itself.
 
@@ -64,7 +69,7 @@ def check_references(settings: RecipeSettings, stages: Mapping[str, StageSetting
         for refers, word, place in references(stage):
             at = ".".join(str(step) for step in ("stages", name, *place))
             _check(_Place(settings, stages, path, at), refers, word)
-    _check_order(stages, path)
+    in_order({name: inputs_of(stage, stages) for name, stage in stages.items()}, path)
 
 
 class _Place:
@@ -159,21 +164,27 @@ def _check_model(place: _Place, refers: str, word: str) -> None:
         place.refuse(word, "stage or folder", list(place.stages))
 
 
-def _check_order(stages: Mapping[str, StageSettings], path: Path) -> None:
-    finished: set[str] = set()
+def in_order(reads: Mapping[str, Sequence[str]], path: Path) -> list[str]:
+    """Names of stages, each after what it reads, otherwise as they come; without recursion, for chains of any length.
 
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        if name in above:
-            circle = " → ".join([*above[above.index(name) :], name])
-            raise PreflabError(
-                f"{path}, stages: they wait for each other: {circle}", "an order", "mend one of the names"
-            )
-        if name in finished:
-            return
-        for _, word, _ in references(stages[name]):
-            if word in stages:
-                visit(word, (*above, name))
-        finished.add(name)
-
-    for name in stages:
-        visit(name, ())
+    Raises:
+        PreflabError: stages that wait for each other.
+    """
+    ordered: dict[str, None] = {}
+    for name in reads:
+        waiting = {name: None}
+        while waiting:
+            here = next(reversed(waiting))
+            lacking = next((other for other in reads[here] if other not in ordered), None)
+            if lacking is None:
+                ordered.setdefault(here)
+                del waiting[here]
+            elif lacking in waiting:
+                names = list(waiting)
+                circle = " → ".join([*names[names.index(lacking) :], lacking])
+                raise PreflabError(
+                    f"{path}, stages: they wait for each other: {circle}", "an order", "mend one of the names"
+                )
+            else:
+                waiting[lacking] = None
+    return list(ordered)

@@ -116,7 +116,7 @@ class DeviceSettings(Settings):
 class RoundsSettings(Settings):
     """How often part of the recipe is repeated with the new policy."""
 
-    num: int = setting(1, "Rounds.", "choice: once through", ge=1)
+    num: int = setting(1, "Rounds.", "choice: once through", ge=1, le=100)
     repeat: tuple[str, ...] = setting((), "Stages repeated in every round after the first.", "choice: none")
 
 

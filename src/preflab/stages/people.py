@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import read_json, write_json
+from preflab.files import check_regular, read_json, write_json
 from preflab.records import Answer, Campaign, Judgment, LikertAnswer, Task, random_id
 from preflab.stages.base import StageContext
 from preflab.stages.judged import at_home, ordered_by
@@ -117,6 +117,7 @@ def _instructions(ctx: StageContext) -> str | None:
     if ctx.settings.instructions is None:
         return None
     path = ctx.recipe.resolve(ctx.settings.instructions)
+    check_regular(path)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

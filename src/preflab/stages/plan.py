@@ -44,7 +44,7 @@ def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[
     """
     hashes, counts = ContentHashes(runs), counts or FreshCounts(runs)
     steps: dict[str, Step] = {}
-    for name in in_order(recipe):
+    for name in recipe.in_order():
         settings, kind = recipe.stages[name], recipe.kind(name)
         left_out = resumable(kind)
         inputs = tuple(recipe.inputs(name))
@@ -57,20 +57,6 @@ def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[
         steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
     hashes.save()
     return steps
-
-
-def in_order(recipe: Recipe) -> list[str]:
-    """Stage names, each after what it reads, otherwise as the file has them."""
-    ordered: dict[str, None] = {}
-
-    def visit(name: str) -> None:
-        for other in recipe.inputs(name):
-            visit(other)
-        ordered.setdefault(name)
-
-    for name in recipe.stages:
-        visit(name)
-    return list(ordered)
 
 
 def before(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:

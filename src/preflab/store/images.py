@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from preflab.errors import PreflabError
-from preflab.files import readable_disk_errors, write_files
+from preflab.files import check_regular, readable_disk_errors, write_files
 
 FOLDER = "images"
 IMAGE_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg|gif|webp)")
@@ -26,6 +26,7 @@ def add_image(workspace: Path, file: Path) -> str:
     Raises:
         PreflabError: no such file, too large, or not a PNG, JPEG, GIF or WebP by its first bytes.
     """
+    check_regular(file)
     try:
         if file.stat().st_size > MAX_IMAGE:
             raise PreflabError(f"{file}: more than {MAX_IMAGE // 2**20} MB", "a smaller image")

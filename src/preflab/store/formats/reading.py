@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, cast
 
 from preflab.errors import PreflabError
+from preflab.files import check_regular
 
 Row = dict[str, Any]
 Kind = Literal["jsonl", "list", "table", "parquet", "arrow", "folder", "hub"]
@@ -128,6 +129,7 @@ def kind_of_path(path: Path) -> Kind:
             return "hub"
         expected = "a file, a data set's folder, or `owner/name` of one on the Hub (where no folder `owner` lies here)"
         raise PreflabError(f"{path}: there is no such file", expected, "mend the path")
+    check_regular(path)
     suffix = suffix_of(path)
     kind = SUFFIXES.get(suffix)
     if (kind == "jsonl" and suffix == ".json") or suffix in UNNAMED:
