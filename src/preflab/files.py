@@ -78,6 +78,12 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def canonical_hash(content: Any) -> str:
+    """24 hex digits of SHA-256 over canonical JSON."""
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON (indented, keys in the given order, no NaN) whole or not at all."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -24,7 +24,8 @@ from preflab.files import write_text
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module
 from preflab.stages.base import StageContext, StageResult, computed_precision
-from preflab.stages.keys import ContentHashes, data_read
+from preflab.stages.content_hashes import ContentHashes
+from preflab.stages.keys import data_read
 from preflab.stages.plan import Step, before, output, plan, state_of
 from preflab.stages.processes import Processes
 from preflab.stages.runs import FreshCounts, locked, now, read_manifest, versions, write_manifest

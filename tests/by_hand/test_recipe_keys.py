@@ -11,8 +11,9 @@ import pytest
 
 from preflab.recipe import load_recipe
 from preflab.stages import stage_module
+from preflab.stages.content_hashes import ContentHashes
 from preflab.stages.data import split_share
-from preflab.stages.keys import ContentHashes, key_content, stage_key
+from preflab.stages.keys import key_content, stage_key
 from preflab.stages.plan import plan
 from preflab.stages.runs import FreshCounts
 

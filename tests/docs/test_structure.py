@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "records": {"errors", "messages"},
     "settings": {"errors", "records"},
     "files": {"errors"},
-    "yaml_files": {"errors"},
+    "yaml_files": {"errors", "files"},
     "seeds": set(),
     "progress": {"errors"},
     "recipe": {"errors", "settings", "yaml_files"},

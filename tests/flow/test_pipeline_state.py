@@ -38,7 +38,9 @@ def chain(write_recipe: Writer, tmp_path: Path) -> Path:
     sys.modules.pop("my_rewards", None)  # that of an earlier test
     (tmp_path / "my_rewards.py").write_text("def good(prompt, completion):\n    return 1.0\n", encoding="utf-8")
     (tmp_path / "models" / "mine").mkdir(parents=True)
-    (tmp_path / "models" / "mine" / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    (tmp_path / "models" / "mine" / "config.json").write_text(
+        '{"model_type": "llama", "vocab_size": 31}', encoding="utf-8"
+    )
     return write_recipe(CHAIN)
 
 
@@ -94,6 +96,79 @@ def test_contents_count_and_paths_do_not(chain: Path, tmp_path: Path) -> None:
     assert ran(chain, *moved) == ["other", "last"]
     (tmp_path / "my_rewards.py").write_text("def good(prompt, completion):\n    return 2.0\n", encoding="utf-8")
     assert ran(chain, *moved) == ["base", "tuned", "other", "last"]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "models/mine/config.json", "my_rewards.py"])
+@pytest.mark.parametrize("how", ["edited", "replaced"])
+def test_equal_size_and_time_hide_no_other_content(chain: Path, tmp_path: Path, name: str, how: str) -> None:
+    """The time of modification can be set back; the time of change and the inode tell."""
+    ran(chain)
+    file, times = tmp_path / name, (tmp_path / name).stat()
+    other = file.read_bytes().translate(bytes.maketrans(b"1H", b"2J"))
+    if how == "replaced":
+        file.with_suffix(".new").write_bytes(other)
+        file.with_suffix(".new").replace(file)
+    else:
+        file.write_bytes(other)
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (times.st_size, times.st_mtime_ns)
+    assert ran(chain)
+
+
+@pytest.mark.parametrize("content", ["", '{"a": [1, 2', "[]", '{"a": 3}', "\x00"])
+def test_hashes_that_were_kept_and_are_damaged_are_made_again(chain: Path, tmp_path: Path, content: str) -> None:
+    ran(chain)
+    (tmp_path / "runs" / ".hashes.json").write_text(content, encoding="utf-8")
+    assert ran(chain) == []
+    assert len(json.loads((tmp_path / "runs" / ".hashes.json").read_text(encoding="utf-8"))) >= 3
+
+
+@pytest.mark.parametrize("content", ["", '{"key": "a', "[]", "{}"])
+def test_a_damaged_manifest_names_its_stage_and_the_way_on(chain: Path, content: str) -> None:
+    ran(chain)
+    (found,) = (chain.parent / "runs").glob("tuned-*/manifest.json")
+    found.write_text(content, encoding="utf-8")
+    with pytest.raises(PreflabError, match="stage tuned: ") as error:
+        ran(chain)
+    assert "--fresh tuned" in error.value.do
+    assert ran(chain, fresh=["tuned"]) == ["tuned", "last"]
+
+
+def test_modules_beside_the_recipe_that_a_function_imports_count(chain: Path, tmp_path: Path) -> None:
+    """Those of an `if`, of a function's body, of a package and of a module that is imported by another one, too."""
+    lines = ["import json, words", "def good(prompt, completion):", "    from parts.more import deep", "    return 1.0"]
+    (tmp_path / "my_rewards.py").write_text("\n".join(lines), encoding="utf-8")
+    (tmp_path / "parts").mkdir()
+    files = {
+        "words.py": "import lists.names as n",
+        "lists/names.py": "",
+        "parts/__init__.py": "",
+        "parts/more.py": "from . import other",
+        "parts/other.py": "from .deepest import *",
+        "parts/deepest.py": "",
+        "unused.py": "",
+    }
+    (tmp_path / "lists").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    ran(chain)
+    for name in files:
+        with (tmp_path / name).open("a", encoding="utf-8") as file:
+            file.write("\n# changed\n")
+        assert ran(chain) == ([] if name == "unused.py" else ["base", "tuned", "other", "last"]), name
+
+
+@pytest.mark.parametrize(
+    ("module", "whose"), [("statistics", "Python's own"), ("code", "Python's own"), ("yaml", "site-packages")]
+)
+def test_a_function_s_file_with_the_name_of_another_module_is_refused(
+    chain: Path, tmp_path: Path, module: str, whose: str
+) -> None:
+    (tmp_path / "my_rewards.py").rename(tmp_path / f"{module}.py")
+    chain.write_text(chain.read_text(encoding="utf-8").replace("my_rewards", module), encoding="utf-8")
+    with pytest.raises(PreflabError, match=f"{module}.py has the name of .*{whose}") as error:
+        ran(chain)
+    assert "rename the file" in error.value.do
 
 
 def test_a_higher_version_makes_a_stage_stale(chain: Path, monkeypatch: pytest.MonkeyPatch) -> None:

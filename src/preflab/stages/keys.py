@@ -6,56 +6,17 @@ reads, and the content of every file, folder, panel and function it names. Not i
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from preflab.errors import PreflabError
-from preflab.files import file_hash, read_json, write_json
+from preflab.files import canonical_hash
 from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE, references
 from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
 from preflab.stages.base import computed_precision
-
-
-def digest(content: Any) -> str:
-    """24 hex digits of SHA-256 over canonical JSON."""
-    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
-
-
-class ContentHashes:
-    """SHA-256 of files and folders, kept in `runs/.hashes.json` until a file's size or time of change is another."""
-
-    def __init__(self, runs: Path) -> None:
-        self.cache = runs / ".hashes.json"
-        self.known: dict[str, list[Any]] = read_json(self.cache) if self.cache.exists() else {}
-        self.changed = False
-
-    def of(self, path: Path) -> str:
-        """The hash of a file, or of every file in a folder with their names."""
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
-            return digest([[file.relative_to(path).as_posix(), self._file(file)] for file in files])
-        return self._file(path)
-
-    def _file(self, path: Path) -> str:
-        stat = path.stat()
-        size, changed_at, name = stat.st_size, stat.st_mtime_ns, str(path)
-        if name in self.known and self.known[name][:2] == [size, changed_at]:
-            return str(self.known[name][2])
-        found = file_hash(path)
-        self.known[name], self.changed = [size, changed_at, found], True
-        return found
-
-    def save(self) -> None:
-        """Keeps the hashes for the next time."""
-        if self.changed:
-            write_json(self.cache, self.known)
+from preflab.stages.content_hashes import ContentHashes
+from preflab.stages.function_files import function_files
 
 
 def stage_key(
@@ -78,7 +39,7 @@ def stage_key(
         if found is not None:
             read[".".join(str(step) for step in place)] = found
             _forget(content, place)
-    return digest(
+    return canonical_hash(
         {
             "settings": content,
             "read": read,
@@ -136,8 +97,11 @@ def _forget(content: Any, place: tuple[str | int, ...]) -> None:
 def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> Any:
     """What stands behind a name that is no stage; None where the name itself is all there is (a Hub id)."""
     if refers == "function":
-        file = function_file(recipe, word)
-        return [word.partition(":")[2], hashes.of(file)] if file else None
+        files = function_files(recipe, word)
+        if not files:
+            return None
+        helpers = [sorted(map(hashes.of, files[1:]))] if len(files) > 1 else []
+        return [word.partition(":")[2], hashes.of(files[0]), *helpers]
     if refers == "file":
         return hashes.of(recipe.resolve(word))
     if refers == "labelers" and word != PEOPLE:
@@ -154,30 +118,3 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
     if refers in ("model", "reward") and word not in recipe.stages and recipe.resolve(word).is_dir():
         return hashes.of(recipe.resolve(word))
     return None
-
-
-def function_file(recipe: Recipe, function: str) -> Path | None:
-    """The source file of `module:function`: from the current folder, the recipe's folder, or an installed package.
-
-    None when the module has no source to read (it is compiled).
-
-    Raises:
-        PreflabError: there is no such module, said before anything has run.
-    """
-    module = function.partition(":")[0]
-    relative = Path(*module.split("."))
-    for folder in (Path.cwd(), recipe.folder):
-        for file in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):
-            if file.is_file():
-                return file
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ModuleNotFoundError, ValueError):
-        spec = None
-    if spec is not None:
-        return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
-    raise PreflabError(
-        f"{recipe.path.name}: no module `{module}` for `{function}`",
-        f"{relative}.py in the current folder or beside the recipe, or an installed package",
-        "mend the name, or install it",
-    )

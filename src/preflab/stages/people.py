@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import check_regular, read_json, write_json
+from preflab.files import canonical_hash, check_regular, read_json, write_json
 from preflab.records import Answer, Campaign, Judgment, LikertAnswer, Task, random_id
 from preflab.stages.base import StageContext
 from preflab.stages.judged import at_home, ordered_by
-from preflab.stages.keys import digest
 
 if TYPE_CHECKING:
     from preflab.labelling.gold_file import Gold
@@ -139,7 +138,7 @@ def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
     ledger: dict[str, Any] = read_json(path) if path.exists() else {}
     settings = ctx.settings
     made_of = [ctx.name, ctx.inputs[settings.completions].key, settings.way, settings.question, settings.polarity]
-    name = digest([*made_of, list(settings.criteria)])
+    name = canonical_hash([*made_of, list(settings.criteria)])
     if name not in ledger:
         ledger[name] = {"campaign_id": _former_id(ctx.folder) or random_id("campaign"), "said": {}, "instructions": ""}
     return ledger, ledger[name]
@@ -161,7 +160,7 @@ def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any
         view = campaign_view(ctx.workspace, entry["campaign_id"])
         change_options(ctx.workspace, entry["campaign_id"], view.revision, changed, by="recipe")
     text = _instructions(ctx)
-    read = digest(text) if text is not None else ""
+    read = canonical_hash(text) if text is not None else ""
     if entry["said"] and text is not None and read != entry["instructions"]:
         new_guideline(ctx.workspace, entry["campaign_id"], text, by="recipe")
     entry |= {"said": now, "instructions": read}

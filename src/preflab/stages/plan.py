@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflab.errors import PreflabError
+from preflab.files import canonical_hash
 from preflab.recipe import Recipe
 from preflab.stages import resumable, stage_module
 from preflab.stages.base import StageOutput
-from preflab.stages.keys import ContentHashes, digest, stage_key
+from preflab.stages.content_hashes import ContentHashes
+from preflab.stages.keys import stage_key
 from preflab.stages.runs import FreshCounts, read_manifest
 
 State = Literal["done", "waiting", "interrupted", "missing"]
@@ -51,8 +53,8 @@ def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[
         keys = {other: steps[other].output_key for other in inputs}
         key = stage_key(recipe, name, hashes, inputs=keys, version=stage_module(kind).VERSION, left_out=left_out)
         if num := counts.of(name, key):
-            key = digest([key, num])
-        output_key = digest([key, [getattr(settings, field) for field in left_out]]) if left_out else key
+            key = canonical_hash([key, num])
+        output_key = canonical_hash([key, [getattr(settings, field) for field in left_out]]) if left_out else key
         folder = runs / f"{name}-{key[:12]}"
         steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
     hashes.save()

@@ -20,9 +20,22 @@ MANIFEST = "manifest.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder; {} when the stage has not begun."""
+    """The manifest of a run folder; {} when the stage has not begun.
+
+    Raises:
+        PreflabError: it was cut short, or is something else; the stage is named.
+    """
     path = folder / MANIFEST
-    manifest: dict[str, Any] = read_json(path) if path.exists() else {}
+    if not path.exists():
+        return {}
+    stage = folder.name.rpartition("-")[0]
+    wrong = "the manifest of a stage", f"restore it, or do the stage again: --fresh {stage}"
+    try:
+        manifest = read_json(path)
+    except PreflabError as error:
+        raise PreflabError(f"stage {stage}: {error.found}", *wrong) from error
+    if not isinstance(manifest, dict) or not {"key", "state", "settings"} <= manifest.keys():
+        raise PreflabError(f"stage {stage}: {path} holds something else", *wrong)
     return manifest
 
 
