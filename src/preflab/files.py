@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,18 @@ def check_regular(path: Path) -> None:
     raise PreflabError(
         f"{path}: {found}, not a file", "a file, which can be read more than once", "write its content to a file first"
     )
+
+
+def keep_private(path: Path) -> None:
+    """Let nobody but its owner read a file, which is made where it is missing.
+
+    What SQLite puts beside it is as private as it is. The file of somebody else, or on a disk that cannot be written, stays as it is.
+    """
+    with readable_disk_errors(path):
+        os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+    if path.stat().st_mode & 0o077:
+        with suppress(OSError):
+            path.chmod(0o600)
 
 
 def file_hash(path: Path) -> str:

@@ -15,8 +15,11 @@ from datasets import Dataset, DatasetDict
 
 from layout_words import groups
 from preflab.errors import PreflabError
+from preflab.records import Prompt
 from preflab.store.formats import read_file
 from preflab.store.formats.reading import numbered_rows
+from preflab.store.transfer import export_from
+from preflab.store.workspace import Workspace
 
 ROWS = [
     {"prompt": "The sky; is", "chosen": " blue,\nof course", "rejected": ' "green"'},
@@ -141,6 +144,20 @@ def test_an_apostrophe_before_a_formula_is_a_spreadsheets(tmp_path: Path) -> Non
     assert [p.text for p in found.prompts] == ["=1+1", "'-2", "'quoted'", "''twice''"]
     assert found.notes == ["an apostrophe before a formula was taken from 2 cells"]
     assert [p.text for p in read_file(lines(tmp_path / "p.jsonl", rows)).prompts] == [r["prompt"] for r in rows]
+
+
+@pytest.mark.parametrize(
+    "text", ["=1", "\n=1", " \r\n +1", "\u3000-1", "＝1", "\n＠SUM", "'＝1", "''\n=1", "\tx", "\nx", "'x"]
+)
+def test_what_a_spreadsheet_would_calculate_goes_out_harmless_and_comes_back(tmp_path: Path, text: str) -> None:
+    with Workspace.open(tmp_path / "ws", create=True) as workspace:
+        workspace.put([Prompt.make(text=text, columns={"topic": text})])
+        export_from(workspace, tmp_path / "p.csv", "prompts")
+    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
+        cell = next(csv.DictReader(file))["topic"]
+    assert cell.lstrip().startswith("'") or cell.strip()[0] == "x"
+    (found,) = read_file(tmp_path / "p.csv").prompts
+    assert (found.text, found.columns) == (text, {"topic": text})
 
 
 def test_conversations_in_cells_are_json(tmp_path: Path) -> None:

@@ -121,6 +121,9 @@ BAD_PROMPTS = [
     ('{"prompt": null}', "the column 'prompt' holds null", "text"),
     ('["prompt"]', "a JSON list, not an object", None),
     ('{"prompt": "a", "n": NaN}', "the number NaN", "finite"),
+    ('{"prompt": "a", "n": 1e999}', "the number 1e999, which is infinite", "finite"),
+    ('{"prompt": "a", "n": [-1' + "0" * 400 + ".5]}", "which is infinite", "finite"),
+    ('{"prompt": "a", "n": {"m": 1' + "0" * 5000 + "}}", "a whole number of 5,001 digits", "at most 1000"),
     ('{"prompt": "a\\ud83d"}', "half a character", "whole characters"),
     ('{"prompt": []}', "the column 'prompt' holds a list", "a conversation"),
     ('{"prompt": [{"role": "robot", "content": "x"}]}', "the role 'robot'", "system, user, assistant, tool"),
@@ -146,7 +149,7 @@ def test_strict_is_the_default_and_names_the_first_line_and_the_number_of_others
     with pytest.raises(PreflabError) as caught:
         read_file(file, "prompts")
     assert f"{file}, line 2: not JSON (Expecting ',' delimiter, column 15)" in caught.value.found
-    assert "13 more bad lines: 3, 4, 5, 6, 7, 8, 9, 10, …" in caught.value.found
+    assert "16 more bad lines: 3, 4, 5, 6, 7, 8, 9, 10, …" in caught.value.found
     assert "--skip-bad" in caught.value.do
 
 

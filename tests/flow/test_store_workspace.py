@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -34,6 +35,7 @@ from preflab.records import (
     ThumbsAnswer,
 )
 from preflab.store.database import reading, writing
+from preflab.store.restore import restore
 from preflab.store.rows import Record
 from preflab.store.schema import SCHEMA_VERSION, Base, JudgmentRow
 from preflab.store.workspace import DATABASE, Workspace
@@ -255,6 +257,26 @@ def test_safe_settings_are_on(workspace: Workspace) -> None:
             for name in ("journal_mode", "synchronous", "foreign_keys")
         }
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_nobody_else_reads_the_database(tmp_path: Path) -> None:
+    """Names, addresses and hashes of passwords are in it, and in the log beside it; an older, open one is closed."""
+    folder = tmp_path / "new"
+    former = os.umask(0o022)
+    try:
+        with Workspace.open(folder, create=True) as workspace:
+            workspace.put([Prompt.make(text="a")])
+            workspace.backup(tmp_path / "copy.db")
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (folder, *folder.glob("preflab.db*"))}
+    finally:
+        os.umask(former)
+    assert modes == {"new": 0o700, "preflab.db": 0o600, "preflab.db-wal": 0o600, "preflab.db-shm": 0o600}
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
+    restore(tmp_path / "copy.db", tmp_path / "restored")
+    (folder / "preflab.db").chmod(0o644)
+    Workspace.open(folder).close()
+    for file in (folder / "preflab.db", tmp_path / "restored" / "preflab.db"):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect
 
 from preflab.errors import PreflabError
+from preflab.files import keep_private
 from preflab.store.database import reading, writing
 from preflab.store.schema import SCHEMA_VERSION
 
@@ -61,6 +62,7 @@ def backup(file: Path, target: Path) -> None:
     """
     partial = target.with_name(f"{target.name}.partial")
     try:
+        keep_private(partial)
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as copy:
             source.backup(copy)
         partial.replace(target)

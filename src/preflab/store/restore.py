@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from preflab.errors import PreflabError
-from preflab.files import readable_disk_errors
+from preflab.files import keep_private, readable_disk_errors
 from preflab.store.database import switch_to_wal
 from preflab.store.migrate import known_versions
 
@@ -36,7 +36,8 @@ def restore(backup_file: Path | str, workspace_folder: Path | str) -> Path | Non
     check_backup(backup)
     with readable_disk_errors(target):
         try:
-            (folder / "runs").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "runs").mkdir(exist_ok=True)
             _copy(backup, partial)
             check_backup(partial)
             kept = _set_aside(target) if target.exists() else None
@@ -72,6 +73,7 @@ def check_backup(file: Path) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     """A copy that is on the disk when this returns."""
+    keep_private(target)
     shutil.copyfile(source, target)
     with target.open("rb+") as copied:
         os.fsync(copied.fileno())

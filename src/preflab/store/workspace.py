@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from preflab.errors import PreflabError
+from preflab.files import keep_private
 from preflab.records import Campaign, Completion, Evaluation, Judgment, Labeler, Preference, Prompt, Task
 from preflab.store.database import engine_of_url, reading, sqlite_engine, switch_to_wal, writing
 from preflab.store.migrate import backup, bring_up_to_date
@@ -58,6 +59,7 @@ class Workspace:
             engine = engine_of_url(url)
             bring_up_to_date(engine, None)
         else:
+            keep_private(file)  # names, addresses and hashes of passwords are in it
             switch_to_wal(file)
             engine = sqlite_engine(file)
             bring_up_to_date(engine, file)
@@ -153,7 +155,8 @@ def _check_folder(path: Path, file: Path, *, create: bool, by_url: bool) -> None
     """The folder is there or is made; without `create` its database has to be there too."""
     if create:
         try:
-            (path / "runs").mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # a folder that is there already stays as open as it is
+            (path / "runs").mkdir(exist_ok=True)
         except OSError as error:
             raise PreflabError(f"{path}: {error.strerror}", "a folder that can be made and written") from error
     elif not path.is_dir():

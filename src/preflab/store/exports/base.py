@@ -17,6 +17,7 @@ from preflab.errors import PreflabError
 from preflab.files import write_files
 from preflab.records import Campaign, Completion, Labeler, Prompt
 from preflab.store.database import to_json
+from preflab.store.formats.tables import FORMULA
 
 Row = dict[str, Any]
 
@@ -27,9 +28,6 @@ class AsIs(dict[str, Any]):
 
 EXPORT_VERSION = 1
 SUFFIXES = (".jsonl", ".parquet", ".csv")
-FORMULA = re.compile(r"'* *[=+\-@\t\r]")
-"""How a cell begins that a spreadsheet would calculate; written with an apostrophe before it (one more, where a text
-begins with some), which `formats.tables` takes away again."""
 
 
 @dataclass(frozen=True)
@@ -167,11 +165,14 @@ def _csv(rows: list[Row]) -> bytes:
 
 
 def _cell(value: Any) -> str:
-    """A cell's text; what a spreadsheet would take for a formula gets an apostrophe."""
+    """A cell's text; what a spreadsheet would take for a formula gets an apostrophe, one more where it begins with some.
+
+    `formats.tables` takes it away again.
+    """
     if value is None:
         return ""
     text = value if isinstance(value, str) else to_json(value)
-    harmless = not isinstance(value, str) or not FORMULA.match(text)
+    harmless = not isinstance(value, str) or not re.match(FORMULA, text)
     return text if harmless else f"'{text}"
 
 

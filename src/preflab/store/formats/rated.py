@@ -36,7 +36,7 @@ from preflab.store.formats.columns import (
 )
 from preflab.store.formats.fields import imported
 from preflab.store.formats.imported import Imported
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.reading import NUMBERS, BadRow, Row
 from preflab.store.formats.turns import is_turn, kind_of
 
 MODEL = "trl"
@@ -169,7 +169,7 @@ def _list(row: Row, name: str, canonical: str) -> Any:
     value = read_as(row, name, canonical)
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value, **NUMBERS)
         except ValueError:
             raise BadRow(f"the column {name!r} is no JSON list", "[…, …]") from None
     if not isinstance(value, list | dict):

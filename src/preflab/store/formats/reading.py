@@ -19,6 +19,8 @@ Kind = Literal["jsonl", "list", "table", "parquet", "arrow", "folder", "hub"]
 """What a path holds: JSON lines, a JSON list, delimited cells, columns, or several files."""
 ROW_BYTES = 64 * 2**20
 """Bytes one row may have, so that a file without line ends cannot fill the memory."""
+MAX_DIGITS = 1000
+"""Digits of a whole number; Python itself reads 4,300."""
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -247,7 +249,7 @@ def _caught(parse: Callable[[bytes], Row], data: bytes) -> Row | BadRow:
 def _json_row(data: bytes) -> Row:
     try:
         text = data.decode("utf-8-sig").rstrip("\r\n")
-        row = json.loads(text, parse_constant=no_constant)
+        row = json.loads(text, **NUMBERS)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
         raise BadRow(f"not UTF-8 ({kind_of_bytes(data) or byte})", "text in UTF-8") from None
@@ -282,14 +284,31 @@ def object_in(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
-        return json.loads(text)
+        return json.loads(text, **NUMBERS)
     except (ValueError, RecursionError):
         return text
 
 
-def no_constant(name: str) -> None:
+def _no_constant(name: str) -> None:
     """Refuses NaN and infinity, which JSON does not have."""
     raise BadRow(f"the number {name}", "finite numbers, or null")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise BadRow(f"the number {text[:20]}, which is infinite as a float", "finite numbers, or null")
+    return value
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise BadRow(f"a whole number of {len(text):,} digits", f"at most {MAX_DIGITS}")
+    return int(text)
+
+
+NUMBERS: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _float, "parse_int": _int}
+"""For `json.loads`: numbers that no database or program after us could hold are refused by line."""
 
 
 def _refuse_half_characters(row: Row) -> None:

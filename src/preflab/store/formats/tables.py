@@ -22,7 +22,9 @@ CELL = ROW_BYTES
 """Characters a cell may have; Python's own limit of 128 Ki is less than a long conversation."""
 TRIED = 20
 """Rows that a delimiter is tried on."""
-KEPT_FROM_FORMULAS = re.compile("'+ *[=+\\-@\t\r]")
+FORMULA = "'*(?:[\t\r]|\\s*[=+\\-@＝＋－＠])"
+"""How a cell begins that a spreadsheet would calculate: full-width signs and line breaks before them count, too."""
+KEPT_FROM_FORMULAS = re.compile("'" + FORMULA)
 """A cell that an apostrophe keeps from being calculated; `exports.base` writes it, one more where there is one."""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflab.records import Message, Role, ToolCall
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.reading import NUMBERS, BadRow, Row
 
 Turns = tuple[Message, ...]
 
@@ -94,7 +94,7 @@ def listed_in(value: Any) -> Any:
     if not isinstance(value, str) or not value.lstrip().startswith(("[{", "{")):
         return value
     try:
-        found = json.loads(value)
+        found = json.loads(value, **NUMBERS)
     except (ValueError, RecursionError):
         return value
     if isinstance(found, dict):
@@ -247,7 +247,7 @@ def _calls_in_words(words: Any, where: str) -> tuple[ToolCall, ...]:
 
 def _parsed(text: Any, found: str, expected: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, **NUMBERS)
     except (ValueError, TypeError, RecursionError):
         raise BadRow(found, expected) from None
 
