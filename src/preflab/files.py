@@ -74,7 +74,8 @@ def check_regular(path: Path) -> None:
 def keep_private(path: Path) -> None:
     """Let nobody but its owner read a file, which is made where it is missing.
 
-    What SQLite puts beside it is as private as it is. The file of somebody else, or on a disk that cannot be written, stays as it is.
+    What SQLite puts beside it is as private. A file of somebody else, or on a disk that cannot be written, stays as it
+    is.
     """
     with readable_disk_errors(path):
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))

@@ -165,7 +165,7 @@ def _csv(rows: list[Row]) -> bytes:
 
 
 def _cell(value: Any) -> str:
-    """A cell's text; what a spreadsheet would take for a formula gets an apostrophe, one more where it begins with some.
+    """A cell's text; what a spreadsheet would take for a formula gets an apostrophe, also where it begins with one.
 
     `formats.tables` takes it away again.
     """
