@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from preflab import __version__
 from preflab.cli import accounts, campaigns, constitution, labelling, models, records, running, scoring, starting
+from preflab.cli.in_words import in_words
 from preflab.cli.speaking import print_error
 from preflab.errors import PreflabError
 
@@ -48,7 +51,10 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command and leaves with its exit code: 0; 2 for bad input and errors; 130 when interrupted."""
+    """Runs one command and leaves with its exit code.
+
+    0; 2 for bad input and errors; 130 when interrupted; 141 when what it prints is read no more.
+    """
     raise SystemExit(run_command(sys.argv[1:] if argv is None else argv))
 
 
@@ -63,9 +69,10 @@ def run_command(argv: Sequence[str]) -> int:
         return int(code or 0)
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (BrokenPipeError, SystemExit) as leaving:
+        if isinstance(leaving, SystemExit) and not isinstance(leaving.__context__, BrokenPipeError):
+            raise
+        return _nobody_reads()
     except USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a bare `preflab` or `preflab train`: its message is the help
             print(error.format_message(), file=sys.stderr)
@@ -76,27 +83,18 @@ def run_command(argv: Sequence[str]) -> int:
     except Exception as error:
         if debug:
             raise
-        print_error(_in_words(error))
+        print_error(in_words(error))
         raise SystemExit(2) from error
     return 2
+
+
+def _nobody_reads() -> int:
+    """The reader of stdout is gone, as behind `| head -1`: the code that the system's own programs end with."""
+    with suppress(OSError):  # where stdout is no file of the system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def _interrupted() -> int:
     print("interrupted: run the same command again; training goes on from its last checkpoint", file=sys.stderr)
     return 130
-
-
-def _in_words(error: Exception) -> PreflabError:
-    """An error that nobody foresaw, in the same three lines."""
-    if isinstance(error, PreflabError):
-        return error
-    if isinstance(error, OSError) and error.filename:
-        return PreflabError(
-            f"{error.filename}: {error.strerror}", "a file that can be read or written", "mend it and run again"
-        )
-    said = str(error).strip().splitlines()
-    return PreflabError(
-        f"{type(error).__name__}: {said[0] if said else 'no message'}",
-        "this was not foreseen; it may be a bug in preflab or in a function of your own",
-        "run the same command with --debug for the traceback",
-    )
