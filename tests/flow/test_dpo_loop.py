@@ -12,7 +12,6 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
 from preflab.policy.dpo import DpoRun, accumulate, ask_reference, reference_point, train_dpo
@@ -24,6 +23,7 @@ from preflab.settings.learning import LoraSettings
 from preflab.training.alarms import chosen_becomes_unlikely
 from preflab.training.batches import Sequence
 from preflab.training.metrics import is_time
+from preflab.training.tensor_files import read_tensors, write_tensors
 from tiny_worlds import tiny_llama, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
@@ -257,13 +257,21 @@ def test_the_reference_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert len(paths) == 9
 
 
-def test_a_damaged_cache_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["no tensors", "cut short", "another length", "no number"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     run = dpo_run(tmp_path, policy_and_reference(LORA))
-    ask_reference(run)
+    known, _ = ask_reference(run)
     (file,) = (tmp_path / "cache").rglob("*.safetensors")
-    file.write_bytes(b"not tensors")
-    with pytest.raises(PreflabError, match="logps.safetensors"):
-        ask_reference(run)
+    whole = file.read_bytes()
+    if damage in ("no tensors", "cut short"):
+        file.write_bytes(b"not tensors" if damage == "no tensors" else whole[:-3])
+    else:
+        kept = read_tensors(file)["logps"]
+        write_tensors(file, {"logps": kept[1:] if damage == "another length" else kept / 0})
+    again, _ = ask_reference(run)
+    assert [g.ref_logps for g in again] == [g.ref_logps for g in known]
+    assert file.read_bytes() == whole
+    assert "is damaged; what the reference says of the data is computed again" in caplog.text
 
 
 def test_full_fine_tuning_without_samples_keeps_no_reference(tmp_path: Path) -> None:

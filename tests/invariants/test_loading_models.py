@@ -102,6 +102,49 @@ def test_a_missing_shard(folder: Path) -> None:
     assert f"the shard {shard.name} is missing" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
 
 
+@pytest.mark.parametrize("place", ["../elsewhere/x.safetensors", "/etc/passwd", "sub/x.safetensors"])
+def test_an_index_that_leads_out_of_its_folder(folder: Path, place: str) -> None:
+    (folder / "model.safetensors").unlink()
+    index = {"metadata": {}, "weight_map": {"model.embed_tokens.weight": place}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert f"the shard {place!r} lies elsewhere" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
+
+
+@pytest.mark.parametrize("index", [[], {}, {"weight_map": ["a"]}, {"weight_map": {"a": 3}}])
+def test_an_index_that_is_none(folder: Path, index: Any) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "no weight_map" in refused(lambda: load_causal_lm(folder, dtype="float32")).found
+
+
+class Runs:
+    """Its pickle would call print."""
+
+    def __reduce__(self) -> Any:
+        return (print, ("this ran",))
+
+
+def test_a_pickle_of_more_than_tensors_is_refused_in_our_own_words(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"a": Runs()}, folder / "pytorch_model.bin")
+    error = refused(lambda: load_causal_lm(folder, dtype="float32"))
+    assert "a pickle of more than tensors" in error.found
+    assert "weights_only" not in str(error)
+    assert "this ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["num_hidden_layers", "inside"])
+def test_a_million_layers_are_not_built(folder: Path, place: str) -> None:
+    layers = {"num_hidden_layers": 1_000_000}
+    change(
+        folder / "config.json", lambda config: config.update({"text_config": layers} if place == "inside" else layers)
+    )
+    error = refused(lambda: load_causal_lm(folder, dtype="float32"))
+    assert "config.json says 1,000,000 layers, and the weights hold 1" in error.found
+
+
 @pytest.mark.parametrize("keep", [0, 7, 3000])
 def test_a_corrupted_file(folder: Path, keep: int) -> None:
     file = folder / "model.safetensors"

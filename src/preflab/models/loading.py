@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from preflab.models.packages import resolve_package
 logger = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MOST_LAYERS = 1000
+"""Layers that are built whatever the weights hold."""
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -179,19 +182,51 @@ def _check_weights(folder: Path) -> None:
             "model.safetensors, or its shards with their index" + _hint(folder),
             "copy the weights into the folder",
         )
-    names = [found[0]]
-    if found[0].endswith(".index.json"):
-        names = sorted(set(read_json(folder / found[0])["weight_map"].values()))
-    for name in names:
+    num_tensors = 0
+    for name in _shards(folder, found[0]):
         if not (folder / name).is_file():
             raise PreflabError(f"{folder}: the shard {name} is missing", "all shards of the index", "copy it there")
         if name.endswith(".safetensors"):
             try:
-                safe_open(folder / name, framework="pt").keys()
+                num_tensors += len(safe_open(folder / name, framework="pt").keys())
             except SafetensorError as error:
                 raise PreflabError(
                     f"{folder / name}: corrupted ({error})", "a whole safetensors file", "copy or download it again"
                 ) from error
+    _check_layers(folder, num_tensors)
+
+
+def _check_layers(folder: Path, num_tensors: int) -> None:
+    """Building a million layers would take hours; a few may have more layers than tensors, where all share theirs."""
+    config = read_json(folder / "config.json")
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))] if isinstance(config, dict) else []
+    said = [part.get(key) for part in parts for key in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")]
+    most = max((num for num in said if isinstance(num, int)), default=0)
+    if num_tensors and most > max(num_tensors, MOST_LAYERS):
+        raise PreflabError(
+            f"{folder}: config.json says {most:,} layers, and the weights hold {num_tensors:,} tensors",
+            "a configuration that belongs to the weights",
+            "copy or download both again",
+        )
+
+
+def _shards(folder: Path, name: str) -> list[str]:
+    """The files that hold the weights: the one itself, or those of its index, which all lie in the folder."""
+    if not name.endswith(".index.json"):
+        return [name]
+    index = read_json(folder / name)
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+        raise PreflabError(f"{folder / name}: no weight_map", "tensor → the shard that holds it", "copy it again")
+    shards = sorted(set(places.values()))
+    for shard in shards:
+        if Path(shard).name != shard:
+            raise PreflabError(
+                f"{folder / name}: the shard {shard!r} lies elsewhere",
+                "names of files in the model's folder",
+                "do not use this model, or copy its shards into the folder and mend the index",
+            )
+    return shards
 
 
 def _hint(folder: Path) -> str:
@@ -205,6 +240,12 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
     """What transformers raises when something cannot be loaded, as an error that says what to do."""
     try:
         yield
+    except pickle.UnpicklingError as error:
+        raise PreflabError(
+            f"{ref}: its weights are a pickle of more than tensors, which could run code on this machine",
+            "weights in model.safetensors, or a pickle of tensors alone",
+            "take a version of the model with safetensors; do not load this one otherwise unless you trust its source",
+        ) from error
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, json.JSONDecodeError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):

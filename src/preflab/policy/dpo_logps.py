@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence as Seq
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from preflab.training.batches import Sequence, TokenBatch, collate, token_budget
 from preflab.training.order import own_micro_batches
 from preflab.training.processes import sum_over_processes
 from preflab.training.tensor_files import read_tensors, write_tensors
+
+logger = logging.getLogger(__name__)
 
 FILE = "logps.safetensors"
 
@@ -74,25 +77,27 @@ class ReferenceCache:
         """(N,) log-probabilities from the cache, or computed now and kept.
 
         Raises:
-            PreflabError: a file of the cache is corrupted, or the disk is full.
+            PreflabError: the disk is full.
         """
         path, main = self.path(sequences), accelerator.is_main_process
-        kept = sum_over_processes(accelerator, torch.tensor([float(main and path.exists())]))
-        if kept:  # the main process alone may see the disk
-            own = self._read(path, len(sequences)) if main else torch.zeros(len(sequences))
-            return sum_over_processes(accelerator, own)
+        kept = self._kept(path, len(sequences)) if main else None  # the main process alone may see the disk
+        if sum_over_processes(accelerator, torch.tensor([float(kept is not None)])):
+            return sum_over_processes(accelerator, torch.zeros(len(sequences)) if kept is None else kept)
         found = all_logps(trunk, sequences, role, tokens_per_batch, accelerator)
         if main:
             with new_folder(path.parent) as beside:
                 write_tensors(beside / FILE, {"logps": found})
         return found
 
-    def _read(self, path: Path, num: int) -> Tensor:
-        logps = read_tensors(path).get("logps")
-        if logps is None or len(logps) != num:
-            raise PreflabError(
-                f"{path}: not the log-probabilities of {num} sequences",
-                "the file as it was written",
-                f"delete {path.parent}: it is computed again",
-            )
+    def _kept(self, path: Path, num: int) -> Tensor | None:
+        """What is kept; None where nothing is, or a file that is damaged: it is computed again."""
+        if not path.exists():
+            return None
+        try:
+            logps = read_tensors(path).get("logps")
+        except PreflabError:
+            logps = None
+        if logps is None or logps.shape != (num,) or not logps.isfinite().all():
+            logger.warning("%s is damaged; what the reference says of the data is computed again", path)
+            return None
         return logps
