@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preflab.web.answers import bare_answer
-from preflab.web.settings import WebSettings, split_address
+from preflab.web.identity import who
+from preflab.web.settings import STRANGERS_BODY, WebSettings, split_address
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 POLICY = "; ".join(
@@ -79,6 +82,12 @@ def too_long(settings: WebSettings) -> Refusal:
     return Refusal(413, "a request that is too long", f"at most {settings.max_body // 1024} kB", "send less at once")
 
 
+def sign_in_first() -> Refusal:
+    """The refusal of a long body before it is known who sends it."""
+    expected = f"at most {STRANGERS_BODY // 1024} kB from somebody who is not signed in"
+    return Refusal(401, "nobody is signed in", expected, "sign in, or send a token that counts, then send it again")
+
+
 def from_own_page(headers: Headers, settings: WebSettings) -> bool:
     """Whether a change may have come from a page of this app, or from a script that holds a token.
 
@@ -115,7 +124,11 @@ def known_host(host: str, settings: WebSettings) -> bool:
 
 
 class Guard:
-    """ASGI middleware: refuses at the door, counts the body, and adds the headers to every answer."""
+    """ASGI middleware: refuses at the door, counts the body, and adds the headers to every answer.
+
+    A long body is read only when it is known who sends it; whether it is read to its end is decided here, since the
+    framework reads and parses bodies before it asks who is there.
+    """
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
         self.app = app
@@ -132,12 +145,17 @@ class Guard:
         if why is not None:
             await self._refuse(why, scope, receive, answer)
             return
-        if scope["method"] not in SAFE and "content-length" not in headers:
-            messages = await _whole_body(receive, self.settings.max_body)
-            if messages is None:
-                await self._refuse(too_long(self.settings), scope, receive, answer)
+        if scope["method"] not in SAFE:
+            limit = self.settings.max_body
+            if _may_be_long(headers) and await run_in_threadpool(who, Request(scope)) is None:
+                limit = min(limit, STRANGERS_BODY)
+            read = await _whole_body(receive, limit) if _is_chunked(headers) else _declared(headers, limit)
+            if read is None:
+                stranger = limit < self.settings.max_body
+                why = sign_in_first() if stranger else too_long(self.settings)
+                await self._refuse(why, scope, receive, answer, hang_up=_is_chunked(headers))
                 return
-            receive = _again(messages, receive)
+            receive = _again(read, receive)
         await self.app(scope, receive, answer)
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
@@ -155,13 +173,30 @@ class Guard:
 
         return answer
 
-    async def _refuse(self, why: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, why: Refusal, scope: Scope, receive: Receive, send: Send, *, hang_up: bool = False) -> None:
+        """`hang_up` where nobody knows how much would still come."""
         response = bare_answer(why.status, why.found, why.expected, why.do, as_json=scope["path"].startswith("/api/"))
+        if hang_up:
+            response.headers["Connection"] = "close"
         await response(scope, receive, send)
 
 
+def _is_chunked(headers: Headers) -> bool:
+    """A body whose length nobody knows before it is read, whatever `Content-Length` says beside it."""
+    return "transfer-encoding" in headers or "content-length" not in headers
+
+
+def _may_be_long(headers: Headers) -> bool:
+    return _is_chunked(headers) or int(headers["content-length"]) > STRANGERS_BODY
+
+
+def _declared(headers: Headers, limit: int) -> list[Message] | None:
+    """Nothing read yet; None where the length that is declared, which the server keeps to, is beyond the limit."""
+    return [] if int(headers["content-length"]) <= limit else None
+
+
 async def _whole_body(receive: Receive, limit: int) -> list[Message] | None:
-    """The messages of a body that does not say how long it is; None as soon as it is longer than the limit.
+    """The messages of a body that does not say how long it is; None as soon as they are longer than the limit.
 
     The last one ends the body, or says that the sender hung up: what was cut off must not pass for the whole.
     """

@@ -11,6 +11,10 @@ from preflab.errors import PreflabError
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of one request; larger files are imported on the command line."""
 
+STRANGERS_BODY = 256 * 1024
+"""Bytes of a request by somebody who is not signed in: enough for signing in, and for what was typed before a session
+ended, which the page that asks to sign in again keeps."""
+
 
 def split_address(address: str) -> SplitResult:
     """An address in its parts; one that cannot be read has none of them."""
