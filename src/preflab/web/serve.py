@@ -14,6 +14,7 @@ from preflab.labelling.accounts import accounts, has_lead_password
 from preflab.labelling.invites import create_invite
 from preflab.store.workspace import Workspace
 from preflab.web.app import create_app
+from preflab.web.connections import Patience, most_connections
 from preflab.web.settings import WebSettings
 
 FIRST_LINK_HOURS = 24
@@ -51,7 +52,7 @@ def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Se
         config = uvicorn.Config(
             create_app(ws, found), workers=1, log_level="warning", access_log=False, server_header=False,
             proxy_headers=bool(settings.public_url), timeout_graceful_shutdown=5, lifespan="on",
-            timeout_keep_alive=KEEP_ALIVE,
+            timeout_keep_alive=KEEP_ALIVE, http=type("Patience", (Patience,), {"most": most_connections()}),
         )  # fmt: skip
         yield uvicorn.Server(config), listener, found
 

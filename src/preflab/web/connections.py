@@ -1,0 +1,103 @@
+"""Connections that send nothing, or half a request: closed after a time, the oldest first where there are too many."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import Any, ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADERS_SECONDS = 20.0
+"""Time for the head of a request, from the connection's first moment or the request's first byte."""
+
+BODY_SECONDS = 300.0
+"""Time for a request's body: 16 MB at half a megabit a second."""
+
+RESERVED = 64
+"""Descriptors of files that are no connections: the database, its log, images, the report."""
+
+MOST_CONNECTIONS = 1000
+"""Connections at once, where the system allows as many."""
+
+
+def most_connections() -> int:
+    """Connections that may be open at once: below the system's limit of descriptors, so that answering never fails."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(MOST_CONNECTIONS, soft - RESERVED)) if soft != resource.RLIM_INFINITY else MOST_CONNECTIONS
+
+
+class Patience(H11Protocol):
+    """HTTP/1.1 with an end to waiting.
+
+    A connection waits from its first moment, and again from a request's first byte, until the whole request is there.
+    """
+
+    headers_seconds: ClassVar[float] = HEADERS_SECONDS
+    body_seconds: ClassVar[float] = BODY_SECONDS
+    most: ClassVar[int] = MOST_CONNECTIONS
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.deadline: asyncio.TimerHandle | None = None
+        self.reads_body = False
+        self.waits_since = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        """Let a connection in; where it is one too many, the one that has waited longest goes."""
+        super().connection_made(transport)
+        self._wait(self.headers_seconds)
+        if len(self.connections) > self.most:
+            here = [each for each in self.connections if isinstance(each, Patience) and not each.transport.is_closing()]
+            idle = {each: since for each in here if (since := each.idle_since) is not None}
+            if len(here) > self.most:
+                min(idle, key=lambda each: idle[each]).transport.close()  # this one at the latest
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it has waited for (the rest of) a request, on the loop's clock; None while one is dealt with."""
+        if self.deadline is not None:
+            return self.waits_since
+        kept = self.timeout_keep_alive_task
+        return None if kept is None else kept.when() - self.timeout_keep_alive
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and know what is still missing."""
+        super().data_received(data)
+        state = self.conn.their_state
+        if state is h11.SEND_BODY and not self.reads_body:
+            self.reads_body = True
+            self._wait(self.body_seconds)
+        elif state is h11.IDLE and self.deadline is None and self.conn.trailing_data[0]:
+            self._wait(self.headers_seconds)  # half the head of a further request
+        elif state not in (h11.IDLE, h11.SEND_BODY):
+            self.reads_body = False
+            self._end_wait()
+
+    def on_response_complete(self) -> None:
+        """A kept connection is idle, which may take longer, unless half of the next request is there."""
+        super().on_response_complete()
+        self.reads_body = False
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and not self.transport.is_closing():
+            self._wait(self.headers_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def _wait(self, seconds: float) -> None:
+        self._end_wait()
+        self.waits_since = self.loop.time()
+        self.deadline = self.loop.call_later(seconds, self._give_up)
+
+    def _end_wait(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
+
+    def _give_up(self) -> None:
+        self.deadline = None
+        if not self.transport.is_closing():
+            self.transport.close()
