@@ -194,6 +194,24 @@ def test_a_model_is_exported_and_opens(stories_model: Path, here: Path, capsys: 
     assert "no model in it" in refusal(capsys, "export", "model", ".", "other")[0]
 
 
+def test_a_name_that_is_no_stage_is_told_which_there_are(here: Path, capsys: Captured) -> None:
+    assert refusal(capsys, "export", "model", "pp", "other") == [
+        "error: pp: there is no such folder, and no recipe.yaml with a stage of this name",
+        "       a finished stage, or a model's folder",
+        "       name another, or the recipe by --recipe",
+    ]
+    stages = "{a: {kind: sft}, ppo: {kind: ppo}, rm: {kind: reward}, said: {kind: sample}}"
+    (here / "recipe.yaml").write_text(f"recipe: 1\nstages: {stages}\n", encoding="utf-8")
+    expected = "       a stage that makes a model (a, ppo, rm), or a model's folder"
+    assert refusal(capsys, "export", "model", "pp", "other") == [
+        "error: pp: no stage of recipe.yaml, and no such folder", expected, "       mend the name; near it: ppo"
+    ]  # fmt: skip
+    assert refusal(capsys, "export", "model", "owner/name", "other") == [
+        "error: owner/name: no stage of recipe.yaml, and no such folder", expected, "       mend the name"
+    ]  # fmt: skip
+    assert refusal(capsys, "chat", "pppo")[2] == "       mend the name; near it: ppo"
+
+
 @pytest.mark.slow
 def test_check_says_what_holds_and_by_how_much(stories_model: Path, capsys: Captured) -> None:
     assert run_command(["check", str(stories_model), "--json"]) == 0
