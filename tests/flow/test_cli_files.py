@@ -150,6 +150,14 @@ def test_score_adds_the_reward_to_every_row(here: Path, capsys: Captured) -> Non
     assert rows[1]["reward"] == 5.0
 
 
+def test_score_names_its_flags_and_no_key_of_a_recipe(here: Path, stories_model: Path, capsys: Captured) -> None:
+    for by in ("nope", "owner/nope", str(stories_model)):
+        lines = refusal(capsys, "score", "completions.jsonl", "--by", by)
+        assert lines[0] == f"error: --by {by}: no reward model there, and no --class, which a classifier needs"
+        assert lines[2] == "       add --class, or name another model"
+        assert "class_label" not in "".join(lines)
+
+
 def test_the_help_names_every_format() -> None:
     from preflab.store.exports import EXPORTS as WRITTEN
     from preflab.store.formats import FORMATS
