@@ -114,11 +114,11 @@ def _export(place: Path, folder: Path, base: str | None) -> float:
 
 def _opener(folder: Path) -> str:
     """The class of transformers that opens an exported folder as what it is."""
-    from preflab.models.kinds import opener_of
+    from preflab.models.kinds import classifies, opener_of
     from preflab.models.loading import read_config
 
     config = read_config(folder)
-    if any(name.endswith("Classification") or name == "PooledClassifier" for name in config.architectures or ()):
+    if classifies(config):
         return "AutoModelForSequenceClassification"
     return opener_of(config) or "AutoModel"
 

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.models.causality import why_not_causal
-from preflab.models.kinds import EXPECTED, check_writes, opener_of
+from preflab.models.kinds import EXPECTED, check_no_reward_model, check_writes, opener_of
 from preflab.models.packages import resolve_package
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     from transformers import AutoTokenizer
 
     ref = resolve_package(ref)
+    if writes:
+        check_no_reward_model(ref)
     check_there(ref, *TOKENIZERS)
     if writes and (Path(ref) / "config.json").is_file():
         check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
@@ -61,12 +63,13 @@ def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
     """A language model with its head, in eval mode; of a model that also sees or hears, all of it.
 
     Raises:
-        PreflabError: nothing there, no or corrupted weights, an encoder or encoder–decoder, weights that do not fill
-            it, or logits that depend on later tokens or on more than text.
+        PreflabError: nothing there, no or corrupted weights, an encoder, encoder–decoder or reward model, weights
+            that do not fill it, or logits that depend on later tokens or on more than text.
     """
     import transformers
 
     ref = resolve_package(ref)
+    check_no_reward_model(ref)
     config = read_config(ref)
     check_writes(ref, config)
     model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a causal language model")
