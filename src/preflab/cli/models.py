@@ -77,7 +77,7 @@ def export_model(
         opener = _opener(folder)
         brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
         opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
-        write_card(folder, card_text(place, opener, base, brings_code=bool(brings_code)))
+        write_card(folder, card_text(place, folder, opener, base, target.repo_id if target else None))
         address = pushed(folder, target, model) if target is not None else None
         if address:
             speaker.say(f"pushed: {address}")
