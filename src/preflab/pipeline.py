@@ -125,6 +125,25 @@ def _functions_found(recipe: Recipe) -> Iterator[None]:
         sys.path.remove(str(recipe.folder))
 
 
+@contextmanager
+def _models_described_once() -> Iterator[None]:
+    """Every stage opens its model anew; what there is to say of it is said by the first."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        known = text in said
+        said.add(text)
+        return not known
+
+    about_models = logging.getLogger("preflab.models.trunk")
+    about_models.addFilter(is_new)
+    try:
+        yield
+    finally:
+        about_models.removeFilter(is_new)
+
+
 def _check_stage(recipe: Recipe, name: str) -> None:
     if name not in recipe.stages:
         near = nearest(name, list(recipe.stages))
@@ -176,7 +195,7 @@ class _Runner:
     def run(self, names: Sequence[str]) -> list[Line]:
         lines: dict[str, Line] = {}
         try:
-            with _functions_found(self.recipe):
+            with _functions_found(self.recipe), _models_described_once():
                 for name in names:
                     lines[name] = self._one(self.steps[name], lines)
         finally:

@@ -126,6 +126,10 @@ def test_a_model_that_is_not_here_is_named_with_the_command_that_fetches_it(tmp_
         look_at_model("owner/model-nobody-fetched")
     assert "HF_HUB_OFFLINE is set" in refused.value.found
     assert "hf download owner/model-nobody-fetched" in refused.value.do
+    (tmp_path / "model").mkdir()
+    with pytest.raises(PreflabError) as refused:
+        look_at_model(f"{tmp_path}/modle")
+    assert refused.value.do == f"look at the path; near it: {tmp_path}/model"
 
 
 @pytest.mark.parametrize(

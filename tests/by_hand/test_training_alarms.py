@@ -161,3 +161,42 @@ def test_the_setting_that_weighs_the_kl_has_the_name_it_has_there(tmp_path: Path
     for name in ("kl_coef", "beta"):
         [alarm] = Alarms(tmp_path / f"{name}.jsonl", kl_budget=1.0, kl_setting=name).check(rows)
         assert alarm.setting == name
+
+
+def still(step: int, chosen: float, rejected: float, **others: float) -> dict[str, Any]:
+    return {"step": step, "logratio/chosen": chosen, "logratio/rejected": rejected, **others}
+
+
+def moved(rows: Rows, path: Path, num_steps: int | None) -> list[tuple[int, str]]:
+    """(step, message) of what is said of a policy that hardly moved."""
+    alarms = Alarms(path / "alarms.jsonl", kl_budget=None, num_steps=num_steps)
+    found = [alarm for num in range(1, len(rows) + 1) for alarm in alarms.check(rows[:num])]
+    return [(alarm.step, alarm.message) for alarm in found if alarm.alarm == "hardly moved"]
+
+
+def test_a_policy_that_stays_where_it_was_is_said_so_at_the_last_step(tmp_path: Path) -> None:
+    """Means of the last three steps: chosen (0.03 + 0.04 + 0.05) / 3, rejected −(0.01 + 0.02 + 0.03) / 3."""
+    rows = [still(0, 0.0, 0.0), still(1, 0.03, -0.01), still(2, 0.04, -0.02), still(3, 0.05, -0.03)]
+    [(step, message)] = moved(rows, tmp_path / "a", 4)
+    assert step == 3
+    assert "chosen +0.040, rejected -0.020 nats" in message
+    assert moved(rows, tmp_path / "b", 5) == []  # not at its end yet
+    assert moved(rows, tmp_path / "c", None) == []  # a stage without a reference that it starts from
+    assert moved([*rows[:3], still(3, 0.081, -0.03)], tmp_path / "d", 4) == []  # a mean of 0.0503
+    assert moved([*rows[:3], still(3, 0.05, -0.121)], tmp_path / "e", 4) == []  # the rejected one alone has moved
+
+
+def test_held_out_groups_are_looked_at_after_the_last_update(tmp_path: Path) -> None:
+    """Two steps are too few to tell by those: the first one is measured before any update."""
+    held_out = {"held_out/logratio_chosen": 0.01, "held_out/logratio_rejected": 0.02}
+    rows = [still(0, 0.0, 0.0), still(1, 0.01, 0.0)]
+    assert moved(rows, tmp_path / "a", 2) == []
+    [(_, message)] = moved([rows[0], rows[1] | held_out], tmp_path / "b", 2)
+    assert "chosen +0.010, rejected +0.020 nats" in message
+    assert moved([rows[0], rows[1] | held_out | {"held_out/logratio_chosen": 0.06}], tmp_path / "c", 2) == []
+
+
+def test_a_policy_that_moved_on_what_it_learned_alone_has_moved(tmp_path: Path) -> None:
+    held_out = {"held_out/logratio_chosen": 0.0, "held_out/logratio_rejected": 0.0}
+    rows = [still(step, 0.3, -0.3) for step in range(4)]
+    assert moved([*rows[:3], rows[3] | held_out], tmp_path, 4) == []

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from chat_templates import BY_NAME, FALCON, GEMMA, byte_tokenizer
+from preflab.conversations.renderer import Renderer
 from preflab.models.check import CheckRow, check_facts, check_model
 from preflab.models.check_numbers import check_numbers
+from preflab.models.check_turns import check_turns
 from preflab.models.facts import model_facts
 from preflab.models.tiny import build_tokenizer
 from preflab.sampling.engine import TransformersEngine
@@ -203,3 +206,36 @@ def test_a_model_that_cannot_be_asked_is_told_in_a_row(monkeypatch: pytest.Monke
     monkeypatch.setattr(TransformersEngine, "sample", fails)
     [row] = check_numbers(model, tokens, facts, TransformersEngine)
     assert (row.name, row.holds) == ("writing with an adapter", False)
+
+
+def turns_row(template: str) -> CheckRow:
+    """What is said of the conversations of a template, with the tokens of Gemma's."""
+    tokens = byte_tokenizer(replace(BY_NAME["gemma"], template=template))
+    [row] = [row for row in check_turns(Renderer(tokens)) if row.name == "turns as the template's"]
+    return row
+
+
+def test_conversations_that_are_refused_are_counted_as_such() -> None:
+    """Gemma's template has no system turn, no thinking and no tools: two of six conversations can be written."""
+    row = turns_row(GEMMA)
+    assert (row.holds, row.measured) == (True, "2 of 6, 4 refused")
+    assert row.advice == (
+        "rows with these are refused: a system turn (System role not supported), "
+        "thinking (does not write the completion's thinking), a call of a tool (does not write the tool probe), "
+        "a tool's answer (does not write the tool probe)"
+    )
+
+
+def test_conversations_that_differ_are_told_apart_from_refused_ones() -> None:
+    """A template that ends no turn: three conversations get an end, three are refused."""
+    row = turns_row(FALCON)
+    assert (row.holds, row.measured) == (True, "0 of 6, 3 refused")
+    said, refused = row.advice.split("; rows with these are refused: ")
+    assert said == "one exchange, a system turn, two exchanges: its end is added"
+    assert refused.startswith("thinking (")
+
+
+def test_a_template_that_refuses_one_exchange_does_not_hold() -> None:
+    row = turns_row("{% if not tools %}{{ raise_exception('tools alone') }}{% endif %}" + FALCON)
+    assert not row.holds
+    assert "one exchange (tools alone)" in row.advice

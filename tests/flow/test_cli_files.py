@@ -150,6 +150,14 @@ def test_score_adds_the_reward_to_every_row(here: Path, capsys: Captured) -> Non
     assert rows[1]["reward"] == 5.0
 
 
+def test_score_names_its_flags_and_no_key_of_a_recipe(here: Path, stories_model: Path, capsys: Captured) -> None:
+    for by in ("nope", "owner/nope", str(stories_model)):
+        lines = refusal(capsys, "score", "completions.jsonl", "--by", by)
+        assert lines[0] == f"error: --by {by}: no reward model there, and no --class, which a classifier needs"
+        assert lines[2] == "       add --class, or name another model"
+        assert "class_label" not in "".join(lines)
+
+
 def test_the_help_names_every_format() -> None:
     from preflab.store.exports import EXPORTS as WRITTEN
     from preflab.store.formats import FORMATS
@@ -192,6 +200,24 @@ def test_a_model_is_exported_and_opens(stories_model: Path, here: Path, capsys: 
     assert (here / "mine" / "config.json").read_bytes() == (stories_model / "config.json").read_bytes()
     assert "there is something already" in refusal(capsys, "export", "model", str(stories_model), "mine")[0]
     assert "no model in it" in refusal(capsys, "export", "model", ".", "other")[0]
+
+
+def test_a_name_that_is_no_stage_is_told_which_there_are(here: Path, capsys: Captured) -> None:
+    assert refusal(capsys, "export", "model", "pp", "other") == [
+        "error: pp: there is no such folder, and no recipe.yaml with a stage of this name",
+        "       a finished stage, or a model's folder",
+        "       name another, or the recipe by --recipe",
+    ]
+    stages = "{a: {kind: sft}, ppo: {kind: ppo}, rm: {kind: reward}, said: {kind: sample}}"
+    (here / "recipe.yaml").write_text(f"recipe: 1\nstages: {stages}\n", encoding="utf-8")
+    expected = "       a stage that makes a model (a, ppo, rm), or a model's folder"
+    assert refusal(capsys, "export", "model", "pp", "other") == [
+        "error: pp: no stage of recipe.yaml, and no such folder", expected, "       mend the name; near it: ppo"
+    ]  # fmt: skip
+    assert refusal(capsys, "export", "model", "owner/name", "other") == [
+        "error: owner/name: no stage of recipe.yaml, and no such folder", expected, "       mend the name"
+    ]  # fmt: skip
+    assert refusal(capsys, "chat", "pppo")[2] == "       mend the name; near it: ppo"
 
 
 @pytest.mark.slow

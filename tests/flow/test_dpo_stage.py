@@ -150,6 +150,16 @@ def test_another_beta_asks_the_reference_nothing(folder: Path, lines: dict[str, 
     assert {path.name for path in (folder / "runs" / ".reference").iterdir()} == before
 
 
+def test_a_policy_that_hardly_moved_is_said_so(folder: Path, lines: dict[str, Line]) -> None:
+    """20 steps of at most 1e-6 per weight change no log-probability by a hundredth."""
+    changes = ["stages.dpo.optimiser.learning_rate=1.0e-6", "stages.dpo.num_epochs=4"]
+    (line,) = run(load_recipe(folder / "recipe.yaml", changes), only=["dpo"])
+    assert "; the policy hardly moved: chosen " in line.summary
+    assert line.summary.endswith("raise optimiser.learning_rate, or num_epochs")
+    assert "hardly moved" in (line.folder / "alarms.jsonl").read_text()
+    assert not any("hardly moved" in lines[name].summary for name in ("dpo", "kto"))
+
+
 def seed_of(folder: Path) -> int:
     """The seed that the stage has without a change."""
     return load_recipe(folder / "recipe.yaml").stage_seed("dpo")

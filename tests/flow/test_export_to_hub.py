@@ -82,6 +82,7 @@ def test_a_push_makes_the_repository_with_model_and_card(here: Path) -> None:
         assert hub.private == {"ann/bot": True}
         written = {path.relative_to(here / "out").as_posix(): path.read_bytes() for path in (here / "out").rglob("*")}
         assert hub.repos["ann/bot"] == written
+        assert b'from_pretrained("ann/bot")' in written["README.md"]
         assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= set(written)
 
 

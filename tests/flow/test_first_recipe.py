@@ -51,6 +51,25 @@ def about(said: dict[str, Any], topic: str) -> str:
     return " ".join(each["said"] for each in said["assumptions"] if each["about"] == topic)
 
 
+def test_what_is_advised_for_unknown_columns_can_be_typed(
+    here: Path, models: dict[str, Path], capsys: Captured
+) -> None:
+    """The columns are renamed in the recipe, too, so that its stages read what was looked at."""
+    lines = [f"where is it? {number},here it is,no" for number in range(30)]
+    (here / "odd.csv").write_text("\n".join(["ask,good,bad", *lines]) + "\n", encoding="utf-8")
+    words = ["--model", str(models["chatml"]), "--data", "odd.csv"]
+    advice = "--column ask=prompt --column good=chosen --column bad=rejected --format trl-explicit"
+    assert refused(capsys, *words).endswith(advice)
+    recipe, said = made(capsys, models["chatml"], "odd.csv", *advice.split())
+    assert (said["kind"], said["data"]["pairs"]) == ("dpo", 30)
+    settings = recipe.settings.data["pairs"]
+    assert settings.format == "trl-explicit"
+    assert settings.columns == {"ask": "prompt", "good": "chosen", "bad": "rejected"}
+    assert len(read_prompts(recipe, "pairs")) == 30
+    assert "--column ask" in refused(capsys, *words, "--column", "ask")
+    assert "init without --model and --data" in refused(capsys, "--format", "trl-explicit")
+
+
 # What the data are decides the kind
 
 

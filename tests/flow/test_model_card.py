@@ -14,11 +14,12 @@ from preflab.cli import run_command
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
-from preflab.report.card import model_card
+from preflab.report.card import Use, model_card
 from preflab.report.card_recipe import shown_recipe
 from preflab.report.lineage import lineage_of
 from preflab.report.markdown import fenced
 from report_runs import estimate, write_run
+from starter_world import save_model
 
 LM, CLASSIFIER = "AutoModelForCausalLM", "AutoModelForSequenceClassification"
 REWARDS = [{"model": "rm", "ensemble": [], "function": None, "implicit": None, "judge": None}]
@@ -97,7 +98,7 @@ def evaluation(worth: float) -> dict[str, Any]:
 def card_of(folder: Path, opener: str = LM) -> str:
     lineage = lineage_of(folder / ("reward" if opener == CLASSIFIER else "model"))
     assert lineage is not None
-    return model_card(lineage, opener)
+    return model_card(lineage, Use(opener, "my-model"))
 
 
 def header(card: str) -> dict[str, Any]:
@@ -222,3 +223,22 @@ def test_the_recipe_has_the_stages_that_its_stages_name() -> None:
     shown = yaml.safe_load(shown_recipe(yaml.safe_dump(recipe), ["eval"]))
     assert set(shown["stages"]) == {"dpo", "judge", "eval"}
     assert set(shown["data"]) == {"pairs", "others"}
+
+
+@pytest.mark.parametrize("template", ["chatml", "no template"])
+def test_the_snippet_runs_as_it_stands(
+    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It opens the folder by its name, and asks a chat model in a conversation."""
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "start", template)
+    assert run_command(["export", "model", "start", "deep/my-bot"]) == 0
+    card = (tmp_path / "deep" / "my-bot" / "README.md").read_text(encoding="utf-8")
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert '.from_pretrained("my-bot")' in snippet
+    assert "OWNER/NAME" not in card
+    assert ("apply_chat_template" in snippet) == (template == "chatml")
+    monkeypatch.chdir(tmp_path / "deep")
+    capsys.readouterr()
+    exec(snippet.replace("max_new_tokens=256", "max_new_tokens=2"), {})
+    assert bool(capsys.readouterr().out) == (template == "chatml")

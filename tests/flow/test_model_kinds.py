@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from architecture_table import SEEING
 from architecture_trials import save
@@ -165,6 +166,35 @@ def test_check_and_chat_refuse_in_a_sentence(tmp_path: Path, capsys: Captured) -
             err = capsys.readouterr().err
             assert said in err
             assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["all weights", "adapter"])
+def test_a_reward_models_folder_is_said_to_score(full: bool, tmp_path: Path, capsys: Captured) -> None:
+    """With all weights it holds a configuration and a tokenizer, with an adapter neither."""
+    folder = save("llama", tmp_path / "rm") if full else tmp_path / "rm"
+    folder.mkdir(exist_ok=True)
+    (folder / "reward_model.json").write_text("{}")
+    if not full:
+        (folder / "adapter_config.json").write_text("{}")
+    for command in (("check", str(folder)), ("chat", str(folder), "--prompt", "word1")):
+        with pytest.raises(SystemExit):
+            run_command(command)
+        err = capsys.readouterr().err.splitlines()
+        assert err[-3] == f"error: {folder}: a reward model, which scores what others write and writes nothing"
+        assert f"`preflab score FILE --by {folder}`" in err[-1]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_exported_reward_model_does_not_write(tied: bool, tmp_path: Path) -> None:
+    """With tied weights nothing would be missing from the language model that its folder was opened as."""
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_labels=1,
+        tie_word_embeddings=tied,
+    )  # fmt: skip
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    found = refusal(tmp_path)
+    assert found.found == f"{tmp_path}: LlamaForSequenceClassification scores what others write and writes nothing"
+    assert f"`preflab score FILE --by {tmp_path} --class CLASS`" in found.do
 
 
 STAGES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -343,3 +344,21 @@ def test_threads_and_seeds_are_set_before_a_stage_that_needs_torch(
     for threads, torch_seed, seed in seen.values():
         assert (threads, torch_seed) == (2, seed)
     assert len({seed for _, _, seed in seen.values()}) == 3
+
+
+def test_what_is_said_of_a_model_is_said_once_per_run(
+    chain: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every stage that opens it would say so again."""
+    call = pipeline._Runner._call
+
+    def says(runner: Any, ctx: Any) -> Any:
+        for name in ("Mamba", "Mamba", "Jamba"):
+            logging.getLogger("preflab.models.trunk").warning("%s: no adapter on mixer.dt_proj", name)
+        return call(runner, ctx)
+
+    monkeypatch.setattr(pipeline._Runner, "_call", says)
+    expected = [f"{name}: no adapter on mixer.dt_proj" for name in ("Mamba", "Jamba")]
+    for num_runs in (1, 2):
+        pipeline.run(load_recipe(chain, [f"seed={num_runs}"]))
+        assert [record.getMessage() for record in caplog.records] == expected * num_runs

@@ -73,6 +73,33 @@ def test_a_hub_id_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no folder here" in refused(lambda: load_tokenizer("nobody/no-such-model")).found
 
 
+def test_a_mistyped_folder_is_told_what_is_near_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stands near it here, or lies within a folder that is here, is no id of the Hub."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", True)
+    for name in ("model", "runs/sft-1234/model", "runs/dpo-5678/model", "owner"):
+        (tmp_path / name).mkdir(parents=True)
+    near = {
+        "modle": "model",
+        "./modle": "model",
+        str(tmp_path / "modle"): str(tmp_path / "model"),
+        "runs/sft-1243": "runs/sft-1234",
+        "runs/sft-1243/model": "runs/sft-1234",
+        "rnus/sft-1234": "runs",
+    }
+    for word, meant in near.items():
+        error = refused(lambda word=word: load_tokenizer(word))
+        assert error.found == f"{word}: there is no such folder"
+        assert error.do == f"look at the path; near it: {meant}"
+    monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", False)  # a gated model beside a fetched one
+    assert ", and the Hub did not give it (" in refused(lambda: load_tokenizer("owner/other")).found
+    monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", True)
+    error = refused(lambda: load_tokenizer("runs/other"))
+    assert (error.found, error.do) == ("runs/other: there is no such folder", "look at the path")
+    assert "the Hub did not give it" in refused(lambda: load_tokenizer("nobody/model")).found
+    assert "the Hub did not give it" in refused(lambda: load_tokenizer("gpt2")).found
+
+
 def test_a_folder_without_a_configuration(folder: Path) -> None:
     (folder / "config.json").unlink()
     assert "no config.json in it" in refused(lambda: load_causal_lm(folder, dtype="float32")).found

@@ -304,6 +304,17 @@ def options_form(revision: int, **other: str) -> dict[str, str]:
     return usual | {"lease_minutes": "30", "gold_percent": "10", "order": "nearest_done", "allow_fail": "yes"} | other
 
 
+@pytest.mark.parametrize("cost", ["7305910", "1234567.89", "0.00001", "12.5", "0", "100000000000000000000"])
+def test_the_settings_show_a_number_whole(ws: Workspace, people: People, cost: str) -> None:
+    """What stands in the field is saved with the others: a rounded number would change the setting."""
+    campaign = make_campaign(ws, simple_texts(2))
+    lead, path = client(ws, people.lead), f"/lead/c/{campaign.id}/settings"
+    assert lead.post(path, data=options_form(1, hourly_cost=cost, gold_percent="7")).status_code == 303
+    shown = lead.get(path).text
+    assert f'name="hourly_cost" inputmode="decimal" value="{cost}"' in shown
+    assert 'name="gold_percent" inputmode="decimal" value="7"' in shown
+
+
 def test_settings_are_saved_and_a_change_elsewhere_is_not_overwritten(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(2))
     lead, path = client(ws, people.lead), f"/lead/c/{campaign.id}/settings"

@@ -23,13 +23,15 @@ from preflab.cli.speaking import (
     shown_path,
     speaking,
 )
-from preflab.errors import PreflabError
+from preflab.errors import PreflabError, nearest
 
 if TYPE_CHECKING:
     from preflab.models.check import CheckRow
     from preflab.records import Message, Prompt
 
 ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a folder, or a Hub id.", metavar="MODEL")]
+MODELS = ("model", "reward")
+"""What stages make that can be exported."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,12 +70,14 @@ def export_model(
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise PreflabError(f"{folder}: there is something already", "a new or empty folder", "name another")
         place = Path(model_place(model, recipe, set_ or [], workspace))
+        if not place.exists():
+            raise _no_stage(model, recipe)
         difference = _export(place, folder, base)
         speaker.say(f"largest difference from what it was made of: {difference:.1e}")
         opener = _opener(folder)
         brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
         opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
-        write_card(folder, card_text(place, opener, base, brings_code=bool(brings_code)))
+        write_card(folder, card_text(place, folder, opener, base, target.repo_id if target else None))
         address = pushed(folder, target, model) if target is not None else None
         if address:
             speaker.say(f"pushed: {address}")
@@ -110,11 +114,11 @@ def _export(place: Path, folder: Path, base: str | None) -> float:
 
 def _opener(folder: Path) -> str:
     """The class of transformers that opens an exported folder as what it is."""
-    from preflab.models.kinds import opener_of
+    from preflab.models.kinds import classifies, opener_of
     from preflab.models.loading import read_config
 
     config = read_config(folder)
-    if any(name.endswith("Classification") or name == "PooledClassifier" for name in config.architectures or ()):
+    if classifies(config):
         return "AutoModelForSequenceClassification"
     return opener_of(config) or "AutoModel"
 
@@ -125,15 +129,17 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
     A recipe that is still being written is no hindrance to a model that is none of its stages.
 
     Raises:
-        PreflabError: the stage has not finished, or the recipe with it cannot be read.
+        PreflabError: the stage has not finished, the recipe with it cannot be read, or the name is a stage's misspelt.
     """
     if Path(ref).is_dir() or not recipe.exists():
         return ref
     from preflab import pipeline
     from preflab.recipe import load_recipe
-    from preflab.yaml_files import read_yaml
 
-    if ref.partition("@")[0] not in (read_yaml(recipe).get("stages") or {}):
+    stages = _stages(recipe)
+    if ref.partition("@")[0] not in stages:
+        if "/" not in ref and nearest(ref, list(stages)):
+            raise _no_stage(ref, recipe)
         return ref
     loaded = load_recipe(recipe, overrides)
     if ref not in loaded.stages:
@@ -146,6 +152,34 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
             f"run it with `preflab run {shown_path(recipe)} --until {ref}`",
         )
     return pipeline.output(step).model
+
+
+def _stages(recipe: Path) -> dict[str, Any]:
+    """The stages of a recipe that may still be in the making, as they stand there."""
+    from preflab.yaml_files import read_yaml
+
+    found = read_yaml(recipe).get("stages")
+    return found if isinstance(found, dict) else {}
+
+
+def _no_stage(ref: str, recipe: Path) -> PreflabError:
+    """What is said of a name that is neither a folder nor a stage: which stages make a model."""
+    if not recipe.exists():
+        return PreflabError(
+            f"{ref}: there is no such folder, and no {shown_path(recipe)} with a stage of this name",
+            "a finished stage, or a model's folder",
+            "name another, or the recipe by --recipe",
+        )
+    from preflab.settings.recipe import STAGE_SETTINGS
+
+    kinds = {name: str(stage.get("kind")) for name, stage in _stages(recipe).items() if isinstance(stage, dict)}
+    making = [name for name, kind in kinds.items() if getattr(STAGE_SETTINGS.get(kind), "makes", "") in MODELS]
+    near = nearest(ref, making)
+    return PreflabError(
+        f"{ref}: no stage of {shown_path(recipe)}, and no such folder",
+        f"a stage that makes a model ({', '.join(making) or 'there is none'}), or a model's folder",
+        "mend the name" + (f"; near it: {near}" if near else ""),
+    )
 
 
 PrecisionOption = Annotated[

@@ -31,16 +31,35 @@ def checked_target(to_hub: str | None, private: bool) -> HubTarget | None:
     return hub_target(to_hub, private=private)
 
 
-def card_text(place: Path, opener: str, base: str | None, *, brings_code: bool = False) -> str:
-    """The model card, from the run of the stage that made the model; of another folder the little that is known."""
+def card_text(place: Path, folder: Path, opener: str, base: str | None, hub_id: str | None) -> str:
+    """The model card, from the run of the stage that made the model; of another folder the little that is known.
+
+    Args:
+        place: of the model.
+        folder: where it was exported to.
+        opener: the class of transformers that opens that.
+        base: of an adapter, as it was named.
+        hub_id: where it goes on the Hub; None: nowhere.
+    """
     from preflab.files import read_json
-    from preflab.report.card import model_card, plain_card
+    from preflab.report.card import Use, model_card, plain_card
     from preflab.report.lineage import lineage_of
 
     lineage = lineage_of(place)
     if (place / "adapter_config.json").is_file():
         base = base or read_json(place / "adapter_config.json").get("base_model_name_or_path")
-    return plain_card(opener, base) if lineage is None else model_card(lineage, opener, brings_code=brings_code)
+    name, code = hub_id or folder.resolve().name, any(folder.glob("*.py"))
+    use = Use(opener, name, brings_code=code, chats=_has_template(folder))
+    return plain_card(use, base) if lineage is None else model_card(lineage, use)
+
+
+def _has_template(folder: Path) -> bool:
+    """Whether a folder holds a chat template; one without a tokenizer does not."""
+    from preflab.files import read_json
+
+    config = folder / "tokenizer_config.json"
+    within = read_json(config).get("chat_template") if config.is_file() else None
+    return bool(within) or (folder / "chat_template.jinja").is_file()
 
 
 def write_card(folder: Path, text: str) -> None:

@@ -57,6 +57,12 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
 """Command → its usual format and what it does."""
 
 
+FormatOption = Annotated[str | None, typer.Option("--format", help="The format; default: guessed.")]
+ColumnOption = Annotated[
+    list[str] | None, typer.Option("--column", metavar="OLD=NEW", help="Rename a column. May be repeated.")
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("import", help=IMPORTS, short_help="Bring a file of records into the workspace.")(import_file)
@@ -83,12 +89,10 @@ def open_workspace(recipe: Path, overrides: list[str], workspace: Path | None, *
 
 def import_file(
     file: Annotated[Path, typer.Argument(help="What to read.")],
-    format: Annotated[str | None, typer.Option("--format", help="The format; default: guessed.")] = None,
+    format: FormatOption = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and report each by line.")] = False,
     limit: Annotated[int | None, typer.Option("--limit", help="Read only so many rows.")] = None,
-    column: Annotated[
-        list[str] | None, typer.Option("--column", metavar="OLD=NEW", help="Rename a column. May be repeated.")
-    ] = None,
+    column: ColumnOption = None,
     split: SplitOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
@@ -98,8 +102,7 @@ def import_file(
     from preflab.store.transfer import read_import, store_import
 
     with speaking(as_json) as speaker:
-        rename = dict(_pair(each) for each in column or [])
-        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=rename, split=split)
+        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=renames(column), split=split)
         with open_workspace(recipe, set_ or [], workspace, create=True) as store:
             done = store_import(store, read)
             _count_anew(store, read)
@@ -173,11 +176,19 @@ SHOWN = 20
 """Reasons, and lines of each, that an import shows."""
 
 
-def _pair(text: str) -> tuple[str, str]:
-    old, equals, new = text.partition("=")
-    if not (old and equals and new):
-        raise PreflabError(f"--column {text}", "OLD=NEW", "for example --column question=prompt")
-    return old, new
+def renames(column: list[str] | None) -> dict[str, str]:
+    """What --column says: column of the file → the name that its format knows.
+
+    Raises:
+        PreflabError: one of them is not OLD=NEW.
+    """
+    found = {}
+    for text in column or []:
+        old, equals, new = text.partition("=")
+        if not (old and equals and new):
+            raise PreflabError(f"--column {text}", "OLD=NEW", "for example --column question=prompt")
+        found[old] = new
+    return found
 
 
 def _export_command(of: str, usual: str) -> Callable[..., None]:

@@ -134,6 +134,12 @@ def _scores(
         source = RewardSource(implicit=by)
     else:
         source = RewardSource(model=by, class_label=class_label)
+        if class_label is None and not (Path(place(by)) / "reward_model.json").is_file():
+            raise PreflabError(
+                f"--by {by}: no reward model there, and no --class, which a classifier needs",
+                "a stage that trains a reward model, its folder, or a classifier with --class",
+                "add --class, or name another model",
+            )
     scorer = make_scorer([source], place)
     items = [ScoringItem.of(each.prompt, each.completion) for each in rows]
     values: list[float] = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from preflab.cli.records import ColumnOption, FormatOption, renames
 from preflab.cli.running import run_stages, say_next
 from preflab.cli.showing import settings_of, text_of, topics
 from preflab.cli.speaking import (
@@ -105,6 +106,8 @@ def init(
     split: Annotated[
         str | None, typer.Option("--split", help="Of a folder or data set with several.", show_default="train")
     ] = None,
+    format: FormatOption = None,
+    column: ColumnOption = None,
     memory: Annotated[
         float | None,
         typer.Option("--memory", min=0.1, help="GiB of the machine it is for.", show_default="what is free here"),
@@ -124,8 +127,9 @@ def init(
         if show is not None:
             _show(speaker, show)
             return
-        if model is not None or data is not None or kind or split or memory:
-            _first_recipe(speaker, recipe, set_ or [], model, data, kind=kind, split=split, memory=memory)
+        more = {"kind": kind, "split": split, "memory": memory, "format": format, "columns": renames(column)}
+        if model is not None or data is not None or any(more.values()):
+            _first_recipe(speaker, recipe, set_ or [], model, data, **more)
             return
         if recipe.exists():
             raise PreflabError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from preflab.conversations.renderer import Renderer
@@ -35,6 +36,9 @@ CONVERSATIONS: dict[str, tuple[Prompt, Message]] = {
     "a call of a tool": (Prompt.make(messages=(USER,), columns=TOOLS), CALL),
     "a tool's answer": (Prompt.make(messages=(USER, CALL, RESULT), columns=TOOLS), ANSWER),
 }
+
+RAISED = re.compile(r"the chat template refuses the conversation \((.*)\)")
+"""A refusal in the template's own words."""
 
 
 def check_turns(renderer: Renderer) -> list[CheckRow]:
@@ -93,24 +97,37 @@ def _generation_prompt(frame: Frame) -> CheckRow:
 
 
 def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
-    """Whether prompt and completion are the template's own rendering, conversation by conversation."""
-    said = {name: _difference(renderer, *pair) for name, pair in CONVERSATIONS.items()}
-    num_equal = sum(not why for why in said.values())
-    others = "; ".join(f"{name}: {why}" for name, why in said.items() if why)
+    """Which conversations are the template's own rendering, which differ from it, and which are refused."""
+    different: dict[str, list[str]] = {}
+    refused = {}
+    for name, pair in CONVERSATIONS.items():
+        try:
+            difference = _difference(renderer, *pair)
+        except PreflabError as error:
+            refused[name] = _short(error)
+            continue
+        if difference:
+            different.setdefault(difference, []).append(name)
+    num_equal = len(CONVERSATIONS) - len(refused) - sum(map(len, different.values()))
     expected = frame.end_id is None or frame.closed or bool(frame.opener)
-    holds = not said[ONE] or expected
-    return CheckRow("turns as the template's", holds, f"{num_equal} of {len(said)}", "or said", others)
+    holds = ONE not in refused and (expected or not any(ONE in names for names in different.values()))
+    said = [f"{', '.join(names)}: {why}" for why, names in different.items()]
+    if refused:
+        said.append("rows with these are refused: " + ", ".join(f"{name} ({why})" for name, why in refused.items()))
+    measured = f"{num_equal} of {len(CONVERSATIONS)}" + (f", {len(refused)} refused" if refused else "")
+    return CheckRow("turns as the template's", holds, measured, "equal, or said", "; ".join(said))
 
 
 def _difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
-    """ "" where ids equal the template's own up to the end of the turn, else what is different."""
-    try:
-        answer = replace(answer, content=_answer(renderer, answer.content)) if answer.content else answer
-        completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((answer,)))
-        sequence = renderer.sequence(prompt, completion)
-        own = renderer.joining.ids(renderer.template.text((*prompt.messages, answer), prompt, opened=False))
-    except PreflabError as error:
-        return f"refused ({_short(error)})"
+    """ "" where ids equal the template's own up to the end of the turn, else what is different.
+
+    Raises:
+        PreflabError: the template does not take or write the conversation.
+    """
+    answer = replace(answer, content=_answer(renderer, answer.content)) if answer.content else answer
+    completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((answer,)))
+    sequence = renderer.sequence(prompt, completion)
+    own = renderer.joining.ids(renderer.template.text((*prompt.messages, answer), prompt, opened=False))
     bos = renderer.tokenizer.bos_token_id
     while bos is not None and own[:2] == (bos, bos):
         own = own[1:]
@@ -160,6 +177,7 @@ def _date(renderer: Renderer) -> CheckRow:
 
 
 def _short(error: PreflabError) -> str:
-    """What a refusal found, without the row and without saying again that it is the template's."""
+    """What a refusal found, without the row; of what a template raises, its own words."""
     found = error.found.partition(": ")[2] or error.found
-    return found.removeprefix("the model's chat template ").removeprefix("the chat template ")
+    raised = RAISED.fullmatch(found)
+    return raised[1] if raised else found.removeprefix("the model's chat template ").removeprefix("the chat template ")

@@ -18,6 +18,7 @@ REFUSED = {
     "encoder–decoder": ("an encoder–decoder, which preflab does not support yet", "choose a decoder"),
     "other": ("no language model that transformers knows", "choose a decoder"),
 }
+SCORES = "scores what others write and writes nothing"
 EXPECTED = "a language model that writes from left to right, such as Llama, Qwen, Gemma, GPT-2 or Mamba"
 
 
@@ -53,13 +54,39 @@ def names_language_model(config: Any) -> bool:
     return not named or any(named & _class_names(opener, config) for opener in OPENERS)
 
 
+def classifies(config: Any) -> bool:
+    """Whether the weights beside a configuration are a sequence classifier's, as exported reward models are."""
+    names = config.architectures or ()
+    return any(name.endswith("SequenceClassification") or name == "PooledClassifier" for name in names)
+
+
+def check_no_reward_model(ref: Path | str) -> None:
+    """Refuse the folder of a reward model as a model that writes; one of an adapter has no configuration to look at.
+
+    Raises:
+        PreflabError: a reward model's folder.
+    """
+    if (Path(ref) / "reward_model.json").is_file():
+        raise PreflabError(
+            f"{ref}: a reward model, which {SCORES}",
+            EXPECTED,
+            f"score completions with `preflab score FILE --by {ref}`, or name a model that writes",
+        )
+
+
 def check_writes(ref: Path | str, config: Any) -> None:
     """Refuse what is no decoder as a model that writes.
 
     Raises:
-        PreflabError: an encoder, an encoder–decoder, or no language model at all.
+        PreflabError: an encoder, an encoder–decoder, a sequence classifier, or no language model at all.
     """
     kind = kind_of(config)
+    if kind == "decoder" and classifies(config):
+        raise PreflabError(
+            f"{ref}: {config.architectures[0]} {SCORES}",
+            EXPECTED,
+            f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a model that writes",
+        )
     if kind != "decoder":
         what, do = REFUSED[kind]
         raise PreflabError(f"{ref}: {config.model_type} is {what}", EXPECTED, do)

@@ -8,16 +8,18 @@ import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.constants import HF_HUB_OFFLINE
 from transformers.utils import logging as transformers_logging
 
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.models.causality import why_not_causal
-from preflab.models.kinds import EXPECTED, check_writes, opener_of
+from preflab.models.kinds import EXPECTED, check_no_reward_model, check_writes, opener_of
 from preflab.models.packages import resolve_package
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     from transformers import AutoTokenizer
 
     ref = resolve_package(ref)
+    if writes:
+        check_no_reward_model(ref)
     check_there(ref, *TOKENIZERS)
     if writes and (Path(ref) / "config.json").is_file():
         check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
@@ -64,12 +68,13 @@ def load_causal_lm(ref: Path | str, *, dtype: str | torch.dtype) -> Any:
     """A language model with its head, in eval mode; of a model that also sees or hears, all of it.
 
     Raises:
-        PreflabError: nothing there, no or corrupted weights, an encoder or encoder–decoder, weights that do not fill
-            it, or logits that depend on later tokens or on more than text.
+        PreflabError: nothing there, no or corrupted weights, an encoder, encoder–decoder or reward model, weights
+            that do not fill it, or logits that depend on later tokens or on more than text.
     """
     import transformers
 
     ref = resolve_package(ref)
+    check_no_reward_model(ref)
     config = read_config(ref)
     check_writes(ref, config)
     model = _load(getattr(transformers, str(opener_of(config))), ref, dtype, "a causal language model")
@@ -149,7 +154,32 @@ def check_there(ref: Path | str, *needed: str) -> None:
     if folder.is_file():
         raise PreflabError(f"{folder}: a file", "a model folder", "give the folder that holds config.json")
     if not HUB_ID.fullmatch(str(ref)):
-        raise PreflabError(f"{ref}: there is no such folder", "a model folder or a Hub id", "look at the path")
+        raise no_folder(ref)
+
+
+def no_folder(ref: Path | str, hub_says: str = "") -> PreflabError:
+    """The error for a path that leads nowhere; it names the folders near it, and what the Hub says if it was asked."""
+    near = _near_folders(Path(ref))
+    do = "look at the path" + (f"; near it: {', '.join(near)}" if near else "")
+    found = f"{ref}: there is no such folder" + (f", and the Hub did not give it ({hub_says})" if hub_says else "")
+    return PreflabError(found, "a model folder or a Hub id", do)
+
+
+def looks_local(ref: Path | str) -> bool:
+    """Whether a name that is no folder is meant as one: no Hub id, within a folder that is here, or near one."""
+    parent = Path(ref).parent
+    within = parent != Path() and parent.is_dir()
+    return within or not HUB_ID.fullmatch(str(ref)) or bool(_near_folders(Path(ref)))
+
+
+def _near_folders(path: Path) -> list[str]:
+    """Folders whose names resemble the first part of a path that is not there."""
+    missing = next((part for part in (*reversed(path.parents), path) if not part.is_dir()), path)
+    try:
+        names = [each.name for each in missing.parent.iterdir() if each.is_dir()]
+    except OSError:  # a file in its place, or no right to look
+        return []
+    return [str(missing.with_name(name)) for name in get_close_matches(missing.name, names, n=3)]
 
 
 def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, may_lack: str = "") -> Any:
@@ -254,6 +284,8 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
                 "an architecture that transformers itself has",
                 "choose a version of the model for transformers",
             ) from error
+        if not Path(ref).is_dir() and looks_local(ref):
+            raise no_folder(ref, "" if HF_HUB_OFFLINE else first_line) from error
         if Path(ref).is_dir():
             found, do = f"{ref}: cannot be loaded as {what} ({first_line})", "look at its config.json and its files"
         else:

@@ -102,7 +102,11 @@ def train_dpo(run: DpoRun) -> DpoResult:
     state.load(run.folder / "checkpoint", num_steps=run.num_steps)
     metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
     alarms = Alarms(
-        run.folder / "alarms.jsonl", kl_budget=settings.kl_budget, step=state.step, kl_setting="beta of the losses"
+        run.folder / "alarms.jsonl",
+        kl_budget=settings.kl_budget,
+        step=state.step,
+        kl_setting="beta of the losses",
+        num_steps=run.num_steps,
     )
     fired: list[Alarm] = []
 

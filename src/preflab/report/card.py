@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +43,35 @@ METHODS = {
 """Kind of stage → the method as a sentence names it."""
 
 
-def model_card(lineage: Lineage, opener: str, *, brings_code: bool = False) -> str:
+@dataclass(frozen=True)
+class Use:
+    """How the model of a card is opened and asked."""
+
+    opener: str
+    """The class of transformers that opens the folder."""
+    name: str
+    """On the Hub, or of the folder."""
+    brings_code: bool = False
+    """Whether opening it takes `trust_remote_code=True`."""
+    chats: bool = False
+    """Whether its tokenizer has a chat template."""
+
+
+def model_card(lineage: Lineage, use: Use) -> str:
     """README.md of a model that a stage made.
 
     Args:
         lineage: the stage with what led to it and what measured it.
-        opener: the class of transformers that opens the folder.
-        brings_code: opening it takes `trust_remote_code=True`.
+        use: how the model is opened.
     """
     run, base = lineage.run, base_of(lineage)
     hub_id = base if base is not None and is_hub_id(base, run.folder.parent.parent) else None
     parts = [
-        _header(["preflab", run.kind.replace("_", "-"), *_variants(run)], opener, hub_id),
+        _header(["preflab", run.kind.replace("_", "-"), *_variants(run)], use.opener, hub_id),
         f"# {plain(run.name)}",
         _opening(lineage, base, hub_id),
         "## Use",
-        fenced(_use(opener, brings_code), "python"),
+        fenced(_snippet(use), "python"),
         "## How it was made",
         _stages(lineage),
         "## Data",
@@ -77,23 +91,23 @@ def model_card(lineage: Lineage, opener: str, *, brings_code: bool = False) -> s
     return "\n\n".join(parts) + "\n"
 
 
-def plain_card(opener: str, base: str | None) -> str:
+def plain_card(use: Use, base: str | None) -> str:
     """README.md of a model that no stage made: what it is made of, and that nothing else is known.
 
     Args:
-        opener: the class of transformers that opens the folder.
+        use: how the model is opened.
         base: of a merged adapter, the model that it belongs to.
     """
     hub_id = base if base is not None and is_hub_id(base, Path()) else None
     merged = f"An adapter, merged into {f'[{hub_id}](https://huggingface.co/{hub_id})' if hub_id else 'its base'}. "
     parts = [
-        _header(["preflab"], opener, hub_id),
+        _header(["preflab"], use.opener, hub_id),
         "# A model",
         (merged if base else "")
         + f"Written by preflab {__version__} from a folder that no stage of a recipe made: how "
         "it was made, from which data, and how good it is, is not known here.",
         "## Use",
-        fenced(_use(opener, brings_code=False), "python"),
+        fenced(_snippet(use), "python"),
         "## Licence",
         LICENCE,
     ]
@@ -153,18 +167,26 @@ def _version(run: Run) -> str:
     return str((run.manifest.get("versions") or {}).get("preflab", __version__))
 
 
-def _use(opener: str, brings_code: bool) -> str:
-    more = ", trust_remote_code=True" if brings_code else ""
+def _snippet(use: Use) -> str:
+    more, name = ", trust_remote_code=True" if use.brings_code else "", json.dumps(use.name, ensure_ascii=False)
     lines = [
-        f"from transformers import {opener}, AutoTokenizer",
+        f"from transformers import {use.opener}, AutoTokenizer",
         "",
-        f'model = {opener}.from_pretrained("OWNER/NAME"{more})',
-        'tokenizer = AutoTokenizer.from_pretrained("OWNER/NAME")',
+        f"model = {use.opener}.from_pretrained({name}{more})",
+        f"tokenizer = AutoTokenizer.from_pretrained({name})",
     ]
-    if opener == CLASSIFIER:
+    if use.opener == CLASSIFIER:
         lines += [
             "# ids: (1, length), a prompt and its completion, up to the token that ends the turn and nothing after it",
             "reward = model(ids).logits[0, 0] + model.config.preflab_reward_bias",
+        ]
+    elif use.chats:
+        lines += [
+            'turns = [{"role": "user", "content": "Hello"}]',
+            "asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, "
+            'return_tensors="pt")',
+            "ids = model.generate(**asked, max_new_tokens=256)",
+            'print(tokenizer.decode(ids[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))',
         ]
     return "\n".join(lines)
 

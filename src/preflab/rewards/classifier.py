@@ -82,7 +82,7 @@ def class_index(id2label: dict[int, str], wanted: str | int) -> int:
         return int(wanted)
     near = nearest(str(wanted).lower(), list(names))
     raise PreflabError(
-        f"class_label {wanted!r}: the classifier has no such class",
+        f"the class {wanted!r}: the classifier has none of this name",
         f"one of {', '.join(map(str, id2label.values()))}" + (f" (near it: {near})" if near else ""),
         "name one of them, or give its number",
     )

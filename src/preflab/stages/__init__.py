@@ -95,13 +95,15 @@ def _check_models(recipe: Recipe, name: str) -> None:
     folders = [(word, place) for word, place in named if word not in recipe.stages and _is_folder(recipe, word)]
     if not folders:
         return
-    from preflab.models.kinds import check_reads, check_writes
+    from preflab.models.kinds import check_no_reward_model, check_reads, check_writes
     from preflab.models.loading import read_config
 
     for word, place in folders:
         ref = word if word.startswith("package:") else recipe.resolve(word)
         carries_head = recipe.kind(name) in ("reward", "rating") and place == ("model",)
         try:
+            if not carries_head:
+                check_no_reward_model(ref)
             (check_reads if carries_head else check_writes)(word, read_config(ref))
         except PreflabError as error:
             raise PreflabError(f"stage {name}: {error.found}", error.expected, error.do) from error

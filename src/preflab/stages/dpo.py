@@ -210,6 +210,7 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
 
 def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
     from preflab.files import read_jsonl
+    from preflab.training.alarms import HARDLY_MOVED
 
     rows, alarms = read_jsonl(ctx.folder / "metrics.jsonl"), read_jsonl(ctx.folder / "alarms.jsonl")
     last = rows[-1]
@@ -230,4 +231,5 @@ def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float])
         parts.append(f"KL {last['kl/exact']:.1f} nats")
     if alarms:
         parts.append(f"{len(alarms)} alarms")
-    return StageResult(", ".join(parts) + found.long.said, figures)
+    still = [f"; {row['message']}; {row['setting']}" for row in alarms if row["alarm"] == HARDLY_MOVED]
+    return StageResult(", ".join(parts) + found.long.said + "".join(still), figures)

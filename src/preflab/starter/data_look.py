@@ -88,7 +88,15 @@ class DataLook:
         return [self.completions[i] for i in (ids or dict.fromkeys(self.demonstrations))]
 
 
-def look_at_data(path: str, *, split: str | None = None, chat: bool, limit: int | None = None) -> DataLook:
+def look_at_data(
+    path: str,
+    *,
+    split: str | None = None,
+    chat: bool,
+    limit: int | None = None,
+    format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> DataLook:
     """Reads the file as a stage would, and says what it is.
 
     Args:
@@ -96,16 +104,19 @@ def look_at_data(path: str, *, split: str | None = None, chat: bool, limit: int 
         split: of a folder or data set with several; None: the only one, else `train`.
         chat: whether the model has a chat template.
         limit: look at the first so many rows.
+        format: of the rows; None: what the columns say, transcripts as turns for a model with a chat template.
+        columns: column of the file → the name that the format knows.
 
     Raises:
         PreflabError: nothing to read, rows of no known layout, none that can be used, or judgments about images.
     """
     place = Path(path).expanduser()
     chosen, others = _split(place, split)
-    format = detect(place, split=chosen).format
-    if chat:
-        format = CHAT_FORMS.get(format, format)
-    read = read_file(place, format, limit_rows=limit or MOST_ROWS + 1, skip_bad=True, split=chosen)
+    if format is None:
+        format = detect(place, rename=columns, split=chosen).format
+        format = CHAT_FORMS.get(format, format) if chat else format
+    most = limit or MOST_ROWS + 1
+    read = read_file(place, format, limit_rows=most, skip_bad=True, rename=columns, split=chosen)
     made_turns = chat and any(prompt.text for prompt in read.prompts)
     read = with_turns(read) if made_turns else read
     if not read.prompts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,10 @@ class Wanted:
     data: str
     kind: str | None = None
     split: str | None = None
+    format: str | None = None
+    """Of the rows; None: what the columns say."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Column of the file → the name that the format knows."""
     memory: float | None = None
     """GiB of the machine that the recipe is for; None: what is free here."""
 
@@ -70,12 +75,13 @@ def make_first_recipe(wanted: Wanted, recipe: Path) -> FirstRecipe:
         PreflabError: what cannot be read, does not fit, or would not run, with the reason.
     """
     model = look_at_model(wanted.model)
-    data = look_at_data(wanted.data, split=wanted.split, chat=model.has_template)
+    look = partial(look_at_data, wanted.data, chat=model.has_template, format=wanted.format, columns=wanted.columns)
+    data = look(split=wanted.split)
     kind = chosen_kind(data, model, wanted.kind)
     lengths = measure_lengths(data, model)
     machine = this_machine(wanted.memory)
     limit = rows_to_read(kind, data, model, lengths, machine)
-    read = data if limit is None else look_at_data(wanted.data, split=data.split, chat=model.has_template, limit=limit)
+    read = data if limit is None else look(split=data.split, limit=limit)
     split = held_out_split(read, judge=data.sort in ("pairs", "ratings") and kind != "reward")
     fit = fitted(kind, model, lengths, machine)
     pace = paced(kind, read, model, lengths, machine, split)
@@ -161,6 +167,8 @@ def _data_settings(given: Given, wanted: Wanted, recipe: Path) -> dict[str, Any]
     """The entry of `data`."""
     data = given.data
     settings: dict[str, Any] = {"path": _from(recipe, wanted.data), "format": data.format}
+    if wanted.columns:
+        settings["columns"] = dict(wanted.columns)
     if data.split is not None:
         settings["split"] = data.split
     if data.num_bad:

@@ -11,7 +11,7 @@ from typing import Any
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.models.kinds import check_reads, kind_of, names_language_model, opener_of
-from preflab.models.loading import load_tokenizer, read_config
+from preflab.models.loading import HUB_ID, load_tokenizer, looks_local, no_folder, read_config
 from preflab.models.packages import resolve_package
 from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
 
@@ -124,10 +124,12 @@ def _refuse_unfetched(place: Path | str) -> None:
     """A Hub id whose files are not here, where the Hub may not be asked."""
     from huggingface_hub import constants, try_to_load_from_cache
 
-    if Path(place).exists() or not constants.HF_HUB_OFFLINE:
+    if Path(place).exists() or not constants.HF_HUB_OFFLINE or not HUB_ID.fullmatch(str(place)):
         return
     if isinstance(try_to_load_from_cache(str(place), "config.json"), str):
         return
+    if looks_local(place):
+        raise no_folder(place)
     raise PreflabError(
         f"{place}: no folder here, and HF_HUB_OFFLINE is set",
         "a model's folder, or a Hub id that was fetched before",

@@ -16,6 +16,12 @@ from preflab.files import append_jsonl, keep_rows, read_jsonl
 NUM_FIRST = 3
 """Steps whose mean is what a run is compared with."""
 
+STILL = 0.05
+"""Largest |log π/π_ref| of a policy that hardly moved, nats per completion. With beta 0.1 the loss of a pair whose
+sides lie 0.05 above and below 0 has fallen by 0.1 · 0.1 / 2 = 0.005, less than 1 % of ln 2."""
+
+HARDLY_MOVED = "hardly moved"
+
 Rows = list[dict[str, Any]]
 
 
@@ -61,6 +67,7 @@ class Alarms:
         step: int = 0,
         kl_setting: str = "kl_coef",
         rounding: Rounding | None = None,
+        num_steps: int | None = None,
     ) -> None:
         rounding = rounding or Rounding()
         self.path, self.kl_setting = path, kl_setting
@@ -75,6 +82,7 @@ class Alarms:
             "sampler holds other weights": lambda rows: stale_sampler(rows, rounding.mismatch),
             "chosen becomes unlikely": chosen_becomes_unlikely,
             "groups without spread": groups_without_spread,
+            HARDLY_MOVED: lambda rows: hardly_moved(rows, num_steps),
         }
 
     def check(self, rows: Rows) -> list[Alarm]:
@@ -194,6 +202,33 @@ def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
         "they become unlikely together with the rejected ones",
         "losses: add {kind: nll, weight: 0.2}, raise beta, or lower optimiser.learning_rate",
     )
+
+
+def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
+    """At the last of `num_steps`, no side of the pairs has become more or less likely than under the reference.
+
+    Held-out groups are measured after the last update. Those of a training step are measured before it: a run of
+    `NUM_FIRST` steps or fewer is judged by the held-out ones alone.
+    """
+    if rows[-1]["step"] + 1 != num_steps:
+        return None
+    sides = ("chosen", "rejected")
+    trained = [(side, _latest(rows, f"logratio/{side}")) for side in sides]
+    held_out = [(side, rows[-1].get(f"held_out/logratio_{side}")) for side in sides]
+    known = [(side, value) for side, value in (*trained, *held_out) if value is not None]
+    if not known or max(abs(value) for _, value in known) > STILL:
+        return None
+    said = ", ".join(f"{side} {value:+.3f}" for side, value in dict(known).items())
+    return (
+        f"the policy hardly moved: {said} nats of log π/π_ref at the end",
+        "raise optimiser.learning_rate, or num_epochs",
+    )
+
+
+def _latest(rows: Rows, name: str) -> float | None:
+    """Mean over the last steps; None where there are no more than `NUM_FIRST` in all, or none of them has it."""
+    values = [row[name] for row in rows[-NUM_FIRST:] if name in row] if len(rows) > NUM_FIRST else []
+    return sum(values) / len(values) if values else None
 
 
 def _first(rows: Rows, name: str) -> float | None:

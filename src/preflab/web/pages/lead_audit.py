@@ -15,7 +15,7 @@ from preflab.labelling.audit import Event, events
 from preflab.labelling.campaigns import list_campaigns
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
-from preflab.web.pages.lead_common import lead_page, moment
+from preflab.web.pages.lead_common import lead_page, moment, plain
 
 router = APIRouter(prefix="/lead/audit", include_in_schema=False)
 PER_PAGE = 100
@@ -62,7 +62,7 @@ def _short(value: Any, called: Callable[[str], str]) -> str:
     if isinstance(value, list):
         return ", ".join(_short(each, called) for each in value)
     if isinstance(value, float):
-        return f"{value:g}"
+        return plain(value)
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)[:160]
     if MOMENT.match(value):

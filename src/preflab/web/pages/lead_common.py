@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from fastapi import Request
@@ -90,8 +91,11 @@ def moment(stamp: str) -> str:
 
 
 def plain(value: object) -> str:
-    """A number without idle zeros for a field; what somebody typed stays as it is."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A number for a field, whole and without idle zeros; what somebody typed stays as it is.
+
+    Fifteen digits give back what was typed, and 7 for a hundred times the share 0.07.
+    """
+    return format(Decimal(f"{value:.15g}"), "f") if isinstance(value, float) else str(value)
 
 
 def sentence(text: str) -> str:
