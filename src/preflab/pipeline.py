@@ -136,12 +136,14 @@ def _models_described_once() -> Iterator[None]:
         said.add(text)
         return not known
 
-    about_models = logging.getLogger("preflab.models.trunk")
-    about_models.addFilter(is_new)
+    loggers = [logging.getLogger(f"preflab.{name}") for name in ("models.trunk", "conversations.losses")]
+    for each in loggers:
+        each.addFilter(is_new)
     try:
         yield
     finally:
-        about_models.removeFilter(is_new)
+        for each in loggers:
+            each.removeFilter(is_new)
 
 
 def _check_stage(recipe: Recipe, name: str) -> None:

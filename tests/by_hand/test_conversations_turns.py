@@ -319,6 +319,42 @@ def test_a_call_that_comes_after_the_turns_end_is_refused() -> None:
         renderer.sequence(prompt, completion(prompt, CALL))
 
 
+def names_said(renderer: Renderer, caplog: pytest.LogCaptureFixture, *turns: Message, line: str) -> list[str]:
+    """What is said of names when a prompt is written: never a refusal."""
+    caplog.clear()
+    renderer.prompt_ids(Prompt.make(messages=turns, source=line))
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_names_that_a_template_does_not_write_are_said_once_per_file(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a tool's answer the name is that of the call, which is looked at by itself."""
+    renderer, ann = renderer_of(BY_NAME["chatml"]), replace(HI, name="Ann")
+    assert names_said(renderer, caplog, HI, line="a.jsonl, line 1") == []
+    said = "the model's chat template does not write the name of turn 1, the user's (Ann)"
+    after = "names of speakers are left out of this file's conversations"
+    assert names_said(renderer, caplog, ann, line="a.jsonl, line 2") == [f"a.jsonl, line 2: {said}: {after}"]
+    assert names_said(renderer, caplog, ann, HELLO, HI, line="a.jsonl, line 3") == []
+    assert names_said(renderer, caplog, ann, HELLO, ann, line="b.jsonl, line 1") == [
+        f"b.jsonl, line 1: {said}: {after}"
+    ]
+    bob = replace(HELLO, name="Bob")
+    prompt = Prompt.make(messages=(HI,), source="c.jsonl, line 1")
+    renderer.sequence(prompt, completion(prompt, bob))
+    assert "the name of turn 2, the assistant's (Bob)" in caplog.records[-1].getMessage()
+    caplog.clear()
+    tools = renderer_of(tool_family(WITH_TOOLS))
+    tools.prompt_ids(Prompt.make(messages=(HI, CALL, replace(RESULT, name="weather")), source="d.jsonl, line 1"))
+    assert not caplog.records
+
+
+def test_names_that_a_template_writes_are_kept_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    named = str(BY_NAME["chatml"].template).replace(
+        "{{ m.role }}", "{{ m.role }}{% if m.name %} {{ m.name }}{% endif %}"
+    )
+    renderer = renderer_of(replace(BY_NAME["chatml"], template=named))
+    assert names_said(renderer, caplog, replace(HI, name="Ann"), line="a.jsonl, line 1") == []
+
+
 # Several turns
 
 

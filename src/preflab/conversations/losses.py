@@ -1,5 +1,8 @@
 """What a chat template leaves out: marks are put where a conversation's parts stand, and those that vanish are lost.
 
+A lost part is refused by line, but for a speaker's name: few templates write it and much published data has it, so it
+is said once per file. The name of a tool's turn is its call's, which is looked at.
+
 What is written depends on a conversation's shape (roles, calls, tools), seldom on its words, so one rendering with
 marks answers for all conversations of a shape.
 """
@@ -7,6 +10,7 @@ marks answers for all conversations of a shape.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -16,12 +20,14 @@ from preflab.conversations.template import MARK, Template, tools_of, where
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Part:
-    """Something a conversation holds: a turn's words, a call's name or arguments, the name of a tool."""
+    """Something a conversation holds: a turn's words or name, a call's name or arguments, the name of a tool."""
 
-    kind: Literal["words", "call", "arguments", "tool"]
+    kind: Literal["words", "name", "call", "arguments", "tool"]
     turn: int
     """The turn's place; of a tool its own."""
     call: int = 0
@@ -33,9 +39,13 @@ class Losses:
 
     template: Template
     known: dict[Any, tuple[Part, ...]] = field(default_factory=dict)
+    nameless: set[str] = field(default_factory=set)
+    """Files whose lost names were said."""
 
     def refuse(self, prompt: Prompt, turns: Sequence[Message], *, opened: bool, since: int = 0) -> None:
         """Refuse a conversation of which the template does not write a turn, a call of a tool, or a tool.
+
+        A speaker's name that is lost is said.
 
         Args:
             prompt: whose `tools` and arguments the template is given, and which the error names.
@@ -52,11 +62,26 @@ class Losses:
         if key not in self.known:
             parts = [part for part in _parts(turns, tools) if part.turn >= since and (not since or part.kind != "tool")]
             self.known[key] = self._lost(prompt, turns, tools, parts, opened)
-        if self.known[key]:
+        lost = [part for part in self.known[key] if part.kind != "name"]
+        if lost:
             raise PreflabError(
-                f"{where(prompt)}: the model's chat template does not write {_named(self.known[key][0], turns, tools)}",
+                f"{where(prompt)}: the model's chat template does not write {_named(lost[0], turns, tools)}",
                 "a template that writes everything the conversation holds",
                 "leave this row out, take that part off it, or take a model whose template knows it",
+            )
+        if self.known[key]:
+            self._say_once(where(prompt), _named(self.known[key][0], turns, tools))
+
+    def _say_once(self, row: str, name: str) -> None:
+        """Names the first turn of a file whose name is lost."""
+        file = row.rpartition(", ")[0]
+        if file not in self.nameless:
+            self.nameless.add(file)
+            logger.warning(
+                "%s: the model's chat template does not write %s: names of speakers are left out of this file's "
+                "conversations",
+                row,
+                name,
             )
 
     def _lost(
@@ -105,6 +130,8 @@ def _parts(turns: Sequence[Message], tools: list[Any]) -> list[Part]:
     for place, turn in enumerate(turns):
         if turn.content.strip():
             found.append(Part("words", place))
+        if turn.name and turn.role != "tool":
+            found.append(Part("name", place))
         for number, call in enumerate(turn.tool_calls):
             found.append(Part("call", place, number))
             if _has_arguments(call):
@@ -125,6 +152,8 @@ def _function(tool: dict[str, Any]) -> dict[str, Any]:
 def _with_mark(turn: Message, part: Part, mark: str) -> Message:
     if part.kind == "words":
         return replace(turn, content=mark)
+    if part.kind == "name":
+        return replace(turn, name=mark)
     call = turn.tool_calls[part.call]
     call = replace(call, name=mark) if part.kind == "call" else replace(call, arguments=json.dumps({"mark": mark}))
     return replace(turn, tool_calls=(*turn.tool_calls[: part.call], call, *turn.tool_calls[part.call + 1 :]))
@@ -137,6 +166,8 @@ def _said(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
     turn = turns[part.turn]
     if part.kind == "words":
         return turn.content.strip()
+    if part.kind == "name":
+        return turn.name
     return turn.tool_calls[part.call].name if part.kind == "call" else ""
 
 
@@ -145,5 +176,7 @@ def _named(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
         return f"the tool {_said(part, turns, tools)}"
     if part.kind == "words":
         return f"turn {part.turn + 1}, the {turns[part.turn].role}'s"
+    if part.kind == "name":
+        return f"the name of turn {part.turn + 1}, the {turns[part.turn].role}'s ({turns[part.turn].name})"
     call = turns[part.turn].tool_calls[part.call].name
     return f"the call of {call}" if part.kind == "call" else f"the arguments of the call of {call}"
