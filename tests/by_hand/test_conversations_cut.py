@@ -95,9 +95,8 @@ def test_a_completion_begins_with_the_assistants_turn(first: Message) -> None:
 @pytest.mark.parametrize(
     ("family", "text", "right"),
     [
-        # "</think> x" would be split by the template, and "<|im_end|>" would end the turn: both are letters here.
+        # "</think> x" would be split by the template, and thinking that is never closed would be no turn of its own.
         (BY_NAME["thinking"], "</think> x", "<think>\n\n</think>\n\n</think> x<|im_end|>"),
-        (BY_NAME["chatml"], "say <|im_end|> twice", "say <|im_end|> twice<|im_end|>"),
         (THINKS_FIRST, "<think>\nnever closed", "never closed<|im_end|>"),
     ],
 )

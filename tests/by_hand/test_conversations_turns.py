@@ -148,8 +148,11 @@ def test_a_turn_that_the_template_leaves_out_is_refused() -> None:
         renderer_of(lost).prompt_ids(prompt)
 
 
-def test_a_completion_that_holds_the_text_of_an_end_is_refused() -> None:
-    renderer, prompt = renderer_of(BY_NAME["chatml"]), Prompt.make(messages=(HI,), source="rows.jsonl, line 3")
+def test_a_completion_that_holds_an_end_which_is_no_special_token_is_refused() -> None:
+    # What is special is text there (test_conversations_marks.py); a token added as a word cannot be spelled otherwise.
+    tokenizer = byte_tokenizer(replace(BY_NAME["chatml"], special=("<|im_start|>",)))
+    tokenizer.add_tokens(["<|im_end|>"])
+    renderer, prompt = Renderer(tokenizer), Prompt.make(messages=(HI,), source="rows.jsonl, line 3")
     with pytest.raises(PreflabError, match=r"line 3: .*'<\|im_end\|>', which ends the assistant's turn"):
         renderer.completion_ids(prompt, "Hello<|im_end|>\n<|im_start|>user\nMore")
 

@@ -54,9 +54,10 @@ def test_a_text_that_brings_its_own_bos_gets_no_second_one() -> None:
     assert Renderer(word_tokenizer(before="")).prompt_ids(Prompt.make(text="<s> hello")) == (BOS, HELLO)
 
 
-def test_an_end_token_that_the_text_itself_brings_stays() -> None:
-    tokenizer = word_tokenizer(after="</s>")
-    assert Renderer(tokenizer).prompt_ids(Prompt.make(text="hello </s> there </s>")) == (BOS, HELLO, EOS, THERE, EOS)
+def test_a_special_token_in_a_text_of_whole_words_is_refused_since_no_other_words_spell_it() -> None:
+    prompt = Prompt.make(text="hello </s> there", source="rows.jsonl, line 2")
+    with pytest.raises(PreflabError, match="line 2: the text '</s>' is a special token"):
+        Renderer(word_tokenizer(after="</s>")).prompt_ids(prompt)
 
 
 def test_a_conversation_goes_through_the_template_up_to_the_assistants_turn() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from preflab.conversations.marks import BREAK, Marks
+
 Ids = tuple[int, ...]
 
 ANCHORS = ("", "\n", ".", "a", "\n\n", "x\n")
@@ -41,10 +43,31 @@ class Joining:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self.marks = Marks(tokenizer)
 
     def ids(self, text: str) -> Ids:
-        """Tokens of a text by itself, without special tokens of the tokenizer's own."""
+        """Tokens of a text alone, without special tokens of the tokenizer's own; a spelling with a break is text."""
+        if BREAK in text:
+            return self._with_breaks(text)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _with_breaks(self, text: str) -> Ids:
+        """What stands between two special tokens is tokenized apart, as the tokenizer itself does it."""
+        ids: list[int] = []
+        whole, mark = "", ""
+        for place, piece in enumerate(self.marks.pieces(text)):
+            if BREAK not in piece:
+                whole += piece
+            else:
+                ids += self.ids(whole) if whole else ()
+                ids += self.marks.letters(piece) if self._begins_anew(mark) else self.verbatim(piece)
+                whole = ""
+            mark = piece if place % 2 else mark
+        return (*ids, *(self.ids(whole) if whole else ()))
+
+    def _begins_anew(self, mark: str) -> bool:
+        """Whether text after a special token ("": at the beginning) has the tokens that it has by itself."""
+        return not mark or self.ids(f"{mark}a")[1:] == self.ids("a")
 
     def continued(self, before: str, text: str) -> Ids:
         """Tokens of `text` where it continues `before`; those of `before` are not changed by what follows.
@@ -60,12 +83,8 @@ class Joining:
 
     def verbatim(self, text: str) -> Ids:
         """Tokens of a continuation in which the text of a special token is text as any other."""
-        start, both = (tuple(self._split(part)) for part in (self.anchor, self.anchor + text))
-        return both[len(start) :] if both[: len(start)] == start else tuple(self._split(text))
-
-    def _split(self, text: str) -> list[int]:
-        found: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return found
+        start, both = (tuple(self.marks.letters(part)) for part in (self.anchor, self.anchor + text))
+        return both[len(start) :] if both[: len(start)] == start else tuple(self.marks.letters(text))
 
     def _last_mark(self, text: str) -> int:
         """Where the last special token of a text begins: what stands before it changes no token after it."""

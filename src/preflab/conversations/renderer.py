@@ -3,7 +3,8 @@
     plain text     [BOS] prompt | completion end           the end is the tokenizer's end token
     conversation   template up to where the assistant speaks | what the template writes for its turn, its end included
 
-Prompt and completion are tokenized apart; what was sampled is never rendered again.
+Prompt and completion are tokenized apart; what was sampled is never rendered again. Text that spells a special token is
+text (`marks`), but for a BOS that a plain prompt begins with and an end that a plain completion brings.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 from preflab.conversations.joining import Ids, Joining, decode
 from preflab.conversations.losses import Losses
+from preflab.conversations.marks import BREAK
+from preflab.conversations.spelling import Spelling
 from preflab.conversations.template import MARK, Template, where
 from preflab.conversations.turn_ends import Frame, find_frame, thinking_of
 from preflab.conversations.turns import Turns
@@ -44,6 +47,7 @@ class Renderer:
         self.configured = tuple(sorted({*stops, *own}))
         self.instead = tuple(instead)
         self._losses = Losses(self.template)
+        self._spelling = Spelling(self.template, self.joining.marks, lambda: self.stop_token_ids)
         self._texts: dict[str, str] = {}
         self._turns_by_thinking: dict[tuple[str, bool], Turns] = {}
 
@@ -80,7 +84,7 @@ class Renderer:
         if thinking == (self.frame.opener, self.frame.closed):
             return self.turns
         if thinking not in self._turns_by_thinking:
-            frame = find_frame(self.template, self.joining, self.configured, prompt)
+            frame = find_frame(self.template, self.joining, self.configured, self._spelling.prompt(prompt))
             self._turns_by_thinking[thinking] = replace(self.turns, frame=frame)
         return self._turns_by_thinking[thinking]
 
@@ -94,7 +98,7 @@ class Renderer:
             PreflabError: a conversation without a chat template, a template that refuses it or leaves a turn out, or
                 no tokens at all.
         """
-        ids = self.joining.ids(self._opened(prompt)) if prompt.messages else self._with_its_start(prompt.text)
+        ids = self.joining.ids(self._opened(prompt)) if prompt.messages else self._with_its_start(self._plain(prompt))
         bos = self.tokenizer.bos_token_id
         while bos is not None and ids[:2] == (bos, bos):
             ids = ids[1:]
@@ -113,7 +117,10 @@ class Renderer:
             PreflabError: the template cannot write it, or there is no token that ends it.
         """
         if not prompt.messages:
-            ids = self.joining.continued(prompt.text, text)
+            end = self.tokenizer.eos_token or ""
+            brought = end if end and text.endswith(end) else ""
+            spelled = self._spelling.text(prompt, text.removesuffix(brought)) + brought
+            ids = self.joining.continued(self._plain(prompt), spelled)
             if not ended:
                 return ids
             return ids if ids[-1:] == (self.end_id,) else (*ids, self.end_id)
@@ -131,7 +138,8 @@ class Renderer:
             return TokenSequence(ids, self.completion_ids(prompt, completion.text, ended=ended))
         if len(completion.spans) == 1 and completion.spans[0].by_policy:
             return TokenSequence(ids, self._turn_ids(prompt, completion.turns[0], ended))
-        written, mask = self.turns_after(prompt).several(prompt, self._opened(prompt), completion.spans, ended=ended)
+        spans, spelled = self._spans(prompt, completion.spans), self._spelling.prompt(prompt)
+        written, mask = self.turns_after(prompt).several(spelled, self._opened(prompt), spans, ended=ended)
         return TokenSequence(ids, written, mask)
 
     def scored(self, prompt: Prompt, completion: Completion) -> TokenSequence:
@@ -151,7 +159,8 @@ class Renderer:
     def answer_ids(self, prompt: Prompt, text: str) -> Ids:
         """Tokens of an answer without thinking, its end left open; thinking that the template opens is closed first."""
         if self.opens_thinking(prompt):
-            return self.turns_after(prompt).without_thinking(self._opened(prompt), text)
+            spelled = self._spelling.text(prompt, text)
+            return self.turns_after(prompt).without_thinking(self._opened(prompt), spelled)
         return self.completion_ids(prompt, text, ended=False)
 
     @property
@@ -175,16 +184,23 @@ class Renderer:
         """
         opening = replace(prompt, id=f"{prompt.id}/0-{first}", messages=tuple(turns[:first]))
         spans = [Span.of_turn(turn, by_policy=learned[place]) for place, turn in enumerate(turns) if place >= first]
+        spelled = self._spelling.prompt(opening)
         ids, mask = self.turns_after(opening).several(
-            opening, self._opened(opening), spans, in_one_piece=True, ended=ended
+            spelled, self._opened(opening), self._spans(prompt, spans), in_one_piece=True, ended=ended
         )
         return TokenSequence(self.prompt_ids(opening), ids, mask)
 
     def _turn_ids(self, prompt: Prompt, turn: Message, ended: bool) -> Ids:
-        before, prefix = prompt.messages, self._opened(prompt)
-        if before[-1].role == "assistant":
-            return self.turns.continuing(prompt, prefix, turn, ended=ended)
-        return self.turns_after(prompt).ids(prompt, before, prefix, turn, ended=ended)
+        spelled, turn, prefix = self._spelling.prompt(prompt), self._spelling.turn(prompt, turn), self._opened(prompt)
+        if prompt.messages[-1].role == "assistant":
+            return self.turns.continuing(spelled, prefix, turn, ended=ended)
+        return self.turns_after(prompt).ids(spelled, spelled.messages, prefix, turn, ended=ended)
+
+    def _spans(self, prompt: Prompt, spans: Seq[Span]) -> list[Span]:
+        """Stretches of a completion as whole turns, what they spell as text."""
+        turns = [span.message or Message(span.role, span.text) for span in spans]
+        turns = [self._spelling.turn(prompt, turn) for turn in turns]
+        return [Span.of_turn(turn, by_policy=span.by_policy) for span, turn in zip(spans, turns, strict=True)]
 
     def decode(self, ids: Seq[int], prompt: Prompt | None = None) -> str:
         """`text` of a completion of a prompt; without a prompt, the text of some tokens by themselves."""
@@ -243,7 +259,7 @@ class Renderer:
         if prompt.id not in self._texts:
             if len(self._texts) >= MOST_TEXTS:
                 self._texts.clear()
-            self._texts[prompt.id] = self._opened_text(prompt)
+            self._texts[prompt.id] = self._opened_text(self._spelling.prompt(prompt))
         return self._texts[prompt.id]
 
     def _opened_text(self, prompt: Prompt) -> str:
@@ -274,8 +290,16 @@ class Renderer:
         self._losses.refuse(prompt, prompt.messages, opened=False)
         return text
 
+    def _plain(self, prompt: Prompt) -> str:
+        """A plain prompt in which all that spells a special token is text, but for a BOS at its beginning."""
+        bos = self.tokenizer.bos_token or ""
+        brought = bos if bos and prompt.text.startswith(bos) else ""
+        return brought + self._spelling.text(prompt, prompt.text.removeprefix(brought))
+
     def _with_its_start(self, text: str) -> Ids:
         """Tokens of a text with the special ones that the tokenizer puts before it, without those it puts after it."""
+        if BREAK in text:
+            return (*self._with_its_start("a")[: -len(self.joining.ids("a"))], *self.joining.ids(text))
         plain, full = self.joining.ids(text), tuple(self.tokenizer(text)["input_ids"])
         if not plain:
             return full[:1] if full[:1] == (self.tokenizer.bos_token_id,) else ()

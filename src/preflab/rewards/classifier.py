@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 
+from preflab.conversations.marks import as_text
 from preflab.errors import PreflabError, nearest
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.rotary import RowLengths
@@ -53,7 +54,8 @@ class ClassifierScorer:
     @torch.no_grad()
     def score(self, items: Sequence[ScoringItem]) -> Scores:
         """Scores (B,) float32, one term named after the class."""
-        rows = [self.tokenizer(item.text, truncation=True, max_length=self.max_tokens) for item in items]
+        length = self.max_tokens
+        rows = [as_text(self.tokenizer, item.text, truncation=True, max_length=length) for item in items]
         total = torch.zeros(len(items))
         lengths = [len(row["input_ids"]) for row in rows]
         for group in self.row_lengths.groups(lengths):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from preflab.conversations.marks import as_text
 from preflab.conversations.renderer import Renderer
 from preflab.records import Completion, Preference, Prompt
 from preflab.training.batches import Sequence
@@ -117,7 +118,7 @@ class Encoder:
         return Sequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
 
     def _framed(self, prompt: Prompt, text: str) -> Sequence:
-        encoding = self.tokenizer(prompt.shown, text, verbose=False)
+        encoding = as_text(self.tokenizer, prompt.shown, text, verbose=False)
         ids = tuple(encoding["input_ids"])
         num_prompt = next((i for i, part in enumerate(encoding.sequence_ids(0)) if part == 1), len(ids) - 1)
         return self.fitted(Sequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))

@@ -1,0 +1,108 @@
+"""Prompts and turns in which every spelling of a special token has its break (`marks`), so that it stays text.
+
+An assistant's own words may bring the tags of thinking, and the marks that the template writes around calls of tools:
+there they are the tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from preflab.conversations.marks import Marks
+from preflab.conversations.template import TOOL, Template, where
+from preflab.conversations.turn_ends import ANSWER, CALLING, THINKING_TAGS, USER
+from preflab.errors import PreflabError
+from preflab.records import Message, Prompt, ToolCall
+
+COLUMNS = ("tools", "chat_template_kwargs")
+"""Columns of a prompt that its template writes."""
+
+
+@dataclass
+class Spelling:
+    """What puts the breaks."""
+
+    template: Template
+    marks: Marks
+    stops: Callable[[], Sequence[int]]
+    """The tokens that end turns, which no words may bring."""
+
+    def text(self, prompt: Prompt, text: str, kept: Collection[str] = ()) -> str:
+        """A text with its breaks.
+
+        Raises:
+            PreflabError: it spells a special token, and the tokenizer has no other tokens for that.
+        """
+        text = self.marks.broken(text, kept)
+        mark = self.marks.held(text, kept)
+        if mark is not None:
+            raise PreflabError(
+                f"{where(prompt)}: the text {mark!r} is a special token, and the tokenizer has no others to spell it",
+                "text alone: preflab and the chat template put special tokens",
+                "take it out of the row",
+            )
+        return text
+
+    def prompt(self, prompt: Prompt) -> Prompt:
+        """A conversation with the breaks of its turns, its tools and its template's arguments; its id stays."""
+        turns = tuple(self.turn(prompt, turn) for turn in prompt.messages)
+        columns = {name: self._column(prompt, prompt.columns[name]) for name in COLUMNS if prompt.columns.get(name)}
+        return replace(prompt, messages=turns, columns={**prompt.columns, **columns})
+
+    def turn(self, prompt: Prompt, turn: Message) -> Message:
+        """A turn with its breaks."""
+        if self.marks.held("\n".join(_texts(turn))) is None:
+            return turn
+        return replace(
+            turn,
+            content=self.text(prompt, turn.content, self._kept(turn)),
+            reasoning=self.text(prompt, turn.reasoning),
+            tool_calls=tuple(self._call(prompt, call) for call in turn.tool_calls),
+            name=self.text(prompt, turn.name),
+            tool_call_id=self.text(prompt, turn.tool_call_id),
+        )
+
+    def _call(self, prompt: Prompt, call: ToolCall) -> ToolCall:
+        return ToolCall(*(self.text(prompt, text) for text in (call.name, call.arguments, call.id)))
+
+    def _column(self, prompt: Prompt, held: Any) -> Any:
+        if isinstance(held, str):
+            return self.text(prompt, held)
+        written = json.dumps(held, ensure_ascii=False)
+        return held if self.marks.held(written) is None else json.loads(self.text(prompt, written))
+
+    def _kept(self, turn: Message) -> Collection[str]:
+        """A system's turn may show the assistant how it is to think, as published ones do."""
+        if turn.role == "system":
+            return self.of_thinking
+        return self.of_thinking | self.of_calls if turn.role == "assistant" else ()
+
+    @cached_property
+    def of_thinking(self) -> frozenset[str]:
+        """Special tokens in tags of thinking."""
+        tags = [*THINKING_TAGS, *THINKING_TAGS.values()]
+        return frozenset(mark for mark in self.marks.texts if any(mark in tag for tag in tags))
+
+    @cached_property
+    def of_calls(self) -> frozenset[str]:
+        """Special tokens that the template writes in a turn that calls a tool, and in no other; not the turn's end."""
+        answering, calling = self._written(ANSWER), self._written(CALLING)
+        ends = set(self.marks.tokenizer.convert_ids_to_tokens(list(self.stops())))
+        found = (mark for mark in self.marks.texts if mark in calling and mark not in answering)
+        return frozenset(mark for mark in found if mark not in ends)
+
+    def _written(self, turn: Message) -> str:
+        asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL]})
+        try:
+            return self.template.text([USER, turn], asked, opened=False)
+        except PreflabError:  # it knows no tools
+            return ""
+
+
+def _texts(turn: Message) -> list[str]:
+    calls = [text for call in turn.tool_calls for text in (call.name, call.arguments, call.id)]
+    return [turn.content, turn.reasoning, turn.name, turn.tool_call_id, *calls]
