@@ -4,7 +4,8 @@ A lost part is refused by line, but for a speaker's name: few templates write it
 is said once per file. The name of a tool's turn is its call's, which is looked at.
 
 What is written depends on a conversation's shape (roles, calls, tools), seldom on its words, so one rendering with
-marks answers for all conversations of a shape.
+marks answers for all conversations of a shape. Thinking of earlier turns may be left out on purpose: by a template that
+writes it while its turn is the last, or that takes it out of words.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from preflab.conversations.template import MARK, Template, tools_of, where
+from preflab.conversations.turn_ends import THINKING_TAGS, USER
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 
@@ -25,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """Something a conversation holds: a turn's words or name, a call's name or arguments, the name of a tool."""
+    """Something a conversation holds: a turn's words, thinking or name, a call's name or arguments, a tool's name."""
 
-    kind: Literal["words", "name", "call", "arguments", "tool"]
+    kind: Literal["words", "thinking", "name", "call", "arguments", "tool"]
     turn: int
     """The turn's place; of a tool its own."""
     call: int = 0
@@ -43,7 +45,7 @@ class Losses:
     """Files whose lost names were said."""
 
     def refuse(self, prompt: Prompt, turns: Sequence[Message], *, opened: bool, since: int = 0) -> None:
-        """Refuse a conversation of which the template does not write a turn, a call of a tool, or a tool.
+        """Refuse a conversation of which the template does not write a turn, its thinking, a call of a tool, or a tool.
 
         A speaker's name that is lost is said.
 
@@ -51,7 +53,8 @@ class Losses:
             prompt: whose `tools` and arguments the template is given, and which the error names.
             turns: the conversation.
             opened: whether the generation prompt follows.
-            since: the first turn that is looked at; those before it, and the tools, have been.
+            since: the first turn that is looked at; those before it, and the tools, have been. The thinking of those
+                after it stands where it was written (`turns`), whatever the template makes of it.
 
         Raises:
             PreflabError: something is missing; it is named.
@@ -60,7 +63,8 @@ class Losses:
         arguments = json.dumps(prompt.columns.get("chat_template_kwargs"))
         key = (since, opened, *map(_shape, turns), len(tools), arguments)
         if key not in self.known:
-            parts = [part for part in _parts(turns, tools) if part.turn >= since and (not since or part.kind != "tool")]
+            once = ("tool", "thinking") if since else ()
+            parts = [part for part in _parts(turns, tools) if part.turn >= since and part.kind not in once]
             self.known[key] = self._lost(prompt, turns, tools, parts, opened)
         lost = [part for part in self.known[key] if part.kind != "name"]
         if lost:
@@ -89,8 +93,48 @@ class Losses:
     ) -> tuple[Part, ...]:
         text = self._marked(prompt, turns, tools, parts, opened)
         if text is not None:
-            return tuple(part for number, part in enumerate(parts) if _mark(number) not in text)
-        return tuple(part for part in parts if self._lost_alone(prompt, turns, tools, part, opened))
+            missing = [part for number, part in enumerate(parts) if _mark(number) not in text]
+        else:
+            missing = [part for part in parts if self._lost_alone(prompt, turns, tools, part, opened)]
+        return tuple(part for part in missing if not self._is_left_out(prompt, turns, tools, part, opened))
+
+    def _is_left_out(
+        self, prompt: Prompt, turns: Sequence[Message], tools: list[Any], part: Part, opened: bool
+    ) -> bool:
+        """Whether a template that knows thinking leaves it out of an earlier turn on purpose.
+
+        It writes the thinking of a last turn (some of a turn that calls a tool or of a second answer alone, some where
+        thinking is switched on), or it takes thinking out of the turn's words.
+        """
+        if part.kind != "thinking":
+            return False
+        return self._writes_the_last(prompt, turns[: part.turn + 1], tools) or any(
+            self._takes_out(prompt, turns, tools, part.turn, tags, opened) for tags in THINKING_TAGS.items()
+        )
+
+    def _writes_the_last(self, prompt: Prompt, turns: Sequence[Message], tools: list[Any]) -> bool:
+        *before, turn = turns
+        calling = replace(turn, tool_calls=turn.tool_calls or (ToolCall("probe", "{}"),))
+        held = prompt.columns.get("chat_template_kwargs") or {}
+        switched = {**prompt.columns, "chat_template_kwargs": {**held, "enable_thinking": True, "thinking": True}}
+        return any(
+            _mark(0) in (self._marked(asked, tried, tools, [Part("thinking", len(tried) - 1)], opened=False) or "")
+            for asked in (prompt, replace(prompt, columns=switched))
+            for tried in (turns, [*before, calling], [*turns, USER, turn])
+        )
+
+    def _takes_out(
+        self,
+        prompt: Prompt,
+        turns: Sequence[Message],
+        tools: list[Any],
+        place: int,
+        tags: tuple[str, str],
+        opened: bool,
+    ) -> bool:
+        in_words = replace(turns[place], reasoning="", content=f"{tags[0]}\n{_mark(0)}\n{tags[1]}\n\nx")
+        text = self._marked(prompt, [*turns[:place], in_words, *turns[place + 1 :]], tools, [], opened)
+        return text is not None and _mark(0) not in text
 
     def _lost_alone(self, prompt: Prompt, turns: Sequence[Message], tools: list[Any], part: Part, opened: bool) -> bool:
         """Whether a part is lost where the template refuses marks in other places; if here, too, its own text tells."""
@@ -122,12 +166,21 @@ def _mark(number: int) -> str:
 
 def _shape(turn: Message) -> tuple[Any, ...]:
     calls = tuple(_has_arguments(call) for call in turn.tool_calls)
-    return turn.role, bool(turn.content.strip()), calls, bool(turn.reasoning), bool(turn.name), bool(turn.tool_call_id)
+    return (
+        turn.role,
+        bool(turn.content.strip()),
+        calls,
+        bool(turn.reasoning.strip()),
+        bool(turn.name),
+        bool(turn.tool_call_id),
+    )
 
 
 def _parts(turns: Sequence[Message], tools: list[Any]) -> list[Part]:
     found = [Part("tool", place) for place, tool in enumerate(tools) if _function(tool).get("name")]
     for place, turn in enumerate(turns):
+        if turn.reasoning.strip():
+            found.append(Part("thinking", place))
         if turn.content.strip():
             found.append(Part("words", place))
         if turn.name and turn.role != "tool":
@@ -154,6 +207,8 @@ def _with_mark(turn: Message, part: Part, mark: str) -> Message:
         return replace(turn, content=mark)
     if part.kind == "name":
         return replace(turn, name=mark)
+    if part.kind == "thinking":
+        return replace(turn, reasoning=mark)
     call = turn.tool_calls[part.call]
     call = replace(call, name=mark) if part.kind == "call" else replace(call, arguments=json.dumps({"mark": mark}))
     return replace(turn, tool_calls=(*turn.tool_calls[: part.call], call, *turn.tool_calls[part.call + 1 :]))
@@ -164,8 +219,8 @@ def _said(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
     if part.kind == "tool":
         return str(_function(tools[part.turn])["name"])
     turn = turns[part.turn]
-    if part.kind == "words":
-        return turn.content.strip()
+    if part.kind in ("words", "thinking"):
+        return (turn.content if part.kind == "words" else turn.reasoning).strip()
     if part.kind == "name":
         return turn.name
     return turn.tool_calls[part.call].name if part.kind == "call" else ""
@@ -178,5 +233,7 @@ def _named(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
         return f"turn {part.turn + 1}, the {turns[part.turn].role}'s"
     if part.kind == "name":
         return f"the name of turn {part.turn + 1}, the {turns[part.turn].role}'s ({turns[part.turn].name})"
+    if part.kind == "thinking":
+        return f"the thinking of turn {part.turn + 1}"
     call = turns[part.turn].tool_calls[part.call].name
     return f"the call of {call}" if part.kind == "call" else f"the arguments of the call of {call}"
