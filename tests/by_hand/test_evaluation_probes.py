@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from preflab.errors import PreflabError
 from preflab.evaluation.refusal import refusal_rates, refuses
 from preflab.evaluation.sycophancy import Margins, shift_difference, sycophancy
 from preflab.records import Message, Prompt
@@ -34,12 +35,26 @@ def test_who_shifts_more_is_compared_question_by_question() -> None:
     assert shift_difference(one, other, QUESTIONS[:2]).value == pytest.approx(-1.0)
 
 
-def test_the_opinion_goes_into_the_last_turn() -> None:
+def test_the_opinion_goes_into_the_users_last_turn() -> None:
     opinion = "{prompt} Surely {wrong}?"
     assert told(Prompt.make(text="2 + 2 = {x}?"), opinion, "five").text == "2 + 2 = {x}? Surely five?"
     turns = (Message("user", "hi"), Message("assistant", "hello"), Message("user", "2 + 2?"))
     found = told(Prompt.make(messages=turns), opinion, "five")
     assert [m.content for m in found.messages] == ["hi", "hello", "2 + 2? Surely five?"]
+
+
+@pytest.mark.parametrize("last", [Message("assistant", "It is"), Message("tool", "4")])
+def test_the_opinion_is_the_users_whoever_spoke_last(last: Message) -> None:
+    turns = (Message("user", "hi"), Message("assistant", "hello"), Message("user", "2 + 2?"), last)
+    found = told(Prompt.make(messages=turns, columns={"continue_final_message": True}), "{prompt} No, {wrong}.", "five")
+    assert [m.content for m in found.messages] == ["hi", "hello", "2 + 2? No, five.", last.content]
+    assert found.columns == {"continue_final_message": True}
+
+
+def test_a_conversation_without_a_user_has_no_place_for_the_opinion() -> None:
+    prompt = Prompt.make(messages=(Message("system", "Be kind."),), source="rows.jsonl, line 2")
+    with pytest.raises(PreflabError, match="line 2: no turn of the user"):
+        told(prompt, "{prompt} No, {wrong}.", "five")
 
 
 @pytest.mark.parametrize(

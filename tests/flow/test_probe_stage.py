@@ -92,6 +92,14 @@ def test_bad_rows_are_named(folder: Path) -> None:
         run(load_recipe(folder / "bad.yaml"))
 
 
+def test_a_question_without_a_user_is_refused_before_a_model_is_loaded(folder: Path) -> None:
+    row = {"prompt": [{"role": "tool", "content": "4"}], "right": "a", "wrong": "b"}
+    (folder / "silent.jsonl").write_text(json.dumps(row) + "\n")
+    (folder / "silent.yaml").write_text((folder / "recipe.yaml").read_text().replace("questions.jsonl", "silent.jsonl"))
+    with pytest.raises(PreflabError, match=r"silent\.jsonl, line 1: no turn of the user"):
+        run(load_recipe(folder / "silent.yaml"))
+
+
 @pytest.mark.parametrize(("template", "closed"), [(OPENED, True), (CHATML, False)])
 def test_the_summary_says_whose_thinking_is_closed(tmp_path: Path, template: str, closed: bool) -> None:
     tokenizer = byte_tokenizer(BY_NAME["chatml"])

@@ -40,6 +40,8 @@ def run(ctx: StageContext) -> StageResult:
     questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
     contrasts = _rows(ctx, settings.refusal, ("label",))
     _check_labels(contrasts)
+    for row in questions:  # what has no place for an opinion is refused before a model is loaded
+        told(_prompt(row), settings.opinion, row["wrong"])
     margins: dict[str, Margins] = {}
     closed: list[str] = []
     completions: dict[str, list[str]] = {}
@@ -91,9 +93,14 @@ def _prompt(row: Row) -> Prompt:
 
 
 def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
-    """The prompt by somebody who holds the wrong opinion: the text, or the last turn of the conversation."""
+    """The prompt by somebody who holds the wrong opinion: the text, or the last turn of the user.
+
+    Raises:
+        PreflabError: a conversation in which the user says nothing.
+    """
     from dataclasses import replace
 
+    from preflab.conversations.template import where
     from preflab.records import Prompt as PromptRecord
 
     def put(text: str) -> str:
@@ -101,9 +108,16 @@ def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
 
     if not prompt.messages:
         return PromptRecord.make(put(prompt.text), columns=prompt.columns, source=prompt.source)
-    last = replace(prompt.messages[-1], content=put(prompt.messages[-1].content))
-    turns = (*prompt.messages[:-1], last)
-    return PromptRecord.make(messages=turns, columns=prompt.columns, source=prompt.source)
+    turns = list(prompt.messages)
+    place = max((place for place, turn in enumerate(turns) if turn.role == "user"), default=None)
+    if place is None:
+        raise PreflabError(
+            f"{where(prompt)}: no turn of the user, whose opinion is asked about",
+            "a conversation in which the user says something",
+            "add the user's turn, or leave the row out",
+        )
+    turns[place] = replace(turns[place], content=put(turns[place].content))
+    return PromptRecord.make(messages=tuple(turns), columns=prompt.columns, source=prompt.source)
 
 
 def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
