@@ -69,12 +69,12 @@ class Losses:
         lost = [part for part in self.known[key] if part.kind != "name"]
         if lost:
             raise PreflabError(
-                f"{where(prompt)}: the model's chat template does not write {_named(lost[0], turns, tools)}",
+                f"{where(prompt)}: the model's chat template does not write {_named(lost, turns, tools)}",
                 "a template that writes everything the conversation holds",
                 "leave this row out, take that part off it, or take a model whose template knows it",
             )
         if self.known[key]:
-            self._say_once(where(prompt), _named(self.known[key][0], turns, tools))
+            self._say_once(where(prompt), _named(self.known[key], turns, tools))
 
     def _say_once(self, row: str, name: str) -> None:
         """Names the first turn of a file whose name is lost."""
@@ -226,11 +226,16 @@ def _said(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
     return turn.tool_calls[part.call].name if part.kind == "call" else ""
 
 
-def _named(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
+def _named(lost: Sequence[Part], turns: Sequence[Message], tools: list[Any]) -> str:
+    """The first part that is lost; words are no turn where the call beside them is written."""
+    part = lost[0]
     if part.kind == "tool":
         return f"the tool {_said(part, turns, tools)}"
     if part.kind == "words":
-        return f"turn {part.turn + 1}, the {turns[part.turn].role}'s"
+        calls = turns[part.turn].tool_calls
+        is_written = bool(calls) and not any(other.kind == "call" and other.turn == part.turn for other in lost)
+        beside = f"the words of turn {part.turn + 1} beside its call of {calls[0].name}" if is_written else ""
+        return beside or f"turn {part.turn + 1}, the {turns[part.turn].role}'s"
     if part.kind == "name":
         return f"the name of turn {part.turn + 1}, the {turns[part.turn].role}'s ({turns[part.turn].name})"
     if part.kind == "thinking":

@@ -92,8 +92,7 @@ class Template:
 
     def _dict(self, turn: Message) -> dict[str, Any]:
         """A turn as templates read it."""
-        content: Any = [{"type": "text", "text": turn.content}] if self._wants_parts else turn.content
-        found: dict[str, Any] = {"role": turn.role, "content": content}
+        found: dict[str, Any] = {"role": turn.role, "content": self._content(turn)}
         if turn.reasoning:
             found |= dict.fromkeys(THINKING_KEYS, turn.reasoning)
         if turn.tool_calls:
@@ -103,6 +102,13 @@ class Template:
         if turn.tool_call_id:
             found["tool_call_id"] = turn.tool_call_id
         return found
+
+    def _content(self, turn: Message) -> Any:
+        """A turn's words, as the parts that the template asks for."""
+        words = {"type": "text", "text": turn.content}
+        if turn.reasoning and self._wants_thinking_parts:
+            return [{"type": "thinking", "thinking": turn.reasoning}, *([words] if turn.content else [])]
+        return [words] if self._wants_parts else turn.content
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         arguments: Any = call.arguments
@@ -124,6 +130,19 @@ class Template:
         found = [self._tried([{"role": "user", "content": shape}]) for shape in shapes]
         plain, parts = (written is not None and MARK in written for written in found)
         return parts and not plain
+
+    @cached_property
+    def _wants_thinking_parts(self) -> bool:
+        """True for templates that know thinking as a part of a turn's content alone."""
+        user = {"role": "user", "content": [{"type": "text", "text": "a"}] if self._wants_parts else "a"}
+        parts = [{"type": "thinking", "thinking": MARK}, {"type": "text", "text": "a"}]
+        beside = {"role": "assistant", "content": parts[1:] if self._wants_parts else "a"}
+        apart = self._tried([user, {**beside, **dict.fromkeys(THINKING_KEYS, MARK)}])
+        written = self._tried([user, {**beside, "content": parts}]) or ""
+        is_shown = any(
+            f"{quote}{MARK}{quote}" in written for quote in "'\""
+        )  # the list itself, as Python or JSON has it
+        return MARK not in (apart or "") and MARK in written and not is_shown
 
     @cached_property
     def _wants_json(self) -> bool:

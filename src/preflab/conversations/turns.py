@@ -83,7 +83,7 @@ class Turns:
         if self.frame.opener and self._is_unclosed(turn):
             self._refuse_form(prompt, turn)
         if text is None and not thinks:
-            text = self._by_its_frame(turn, whole)
+            text = self._by_its_frame(turn, whole) or self._behind_its_header(prompt, before, prefix, turn, whole)
         if text is None or (thinks and self._lacks_thinking(turn, text)):
             text = self._as_the_model_writes(prompt, turn)
         self._refuse_lost(prompt, turn, self.until_end(text))
@@ -96,6 +96,17 @@ class Turns:
         if self.frame.lead is None or turn.tool_calls or not whole.endswith(written):
             return None
         return self.frame.lead + written
+
+    def _behind_its_header(
+        self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message, whole: str
+    ) -> str | None:
+        """A turn that calls tools, as it stands behind the header with which the generation prompt opens it, while the
+        template changes turns before it (a tool's answer that it closes in another way at the end)."""
+        closed = self.template.text(before, prompt, opened=False)
+        header = prefix.removeprefix(closed)
+        if not turn.tool_calls or not header.strip() or header == prefix or whole.count(header) != prefix.count(header):
+            return None
+        return whole.rpartition(header)[2]
 
     def verbatim(self, words: str, *, ended: bool) -> Ids | None:
         """Words that a policy wrote, letter for letter between lead and close; None: no answer begins like this."""
