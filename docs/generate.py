@@ -275,6 +275,17 @@ def _first_line(file: Path) -> str:
     return first_sentence(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
 
 
+# Chat templates
+
+
+def chat_templates_page() -> str:
+    """Families of chat templates, and what is made of them."""
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from template_table import COLUMNS, HEAD, rows
+
+    return "\n".join(["# Chat templates\n", NOTE, HEAD + table(COLUMNS, rows())])
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "settings.md": settings_page,
@@ -283,6 +294,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": api_page,
     "formats.md": formats_page,
     "tree.md": tree_page,
+    "chat-templates.md": chat_templates_page,
 }
 
 

@@ -109,6 +109,31 @@ CLOSED_TAG = """{% for m in messages %}{% if m.role == 'user' %}<|user|>{{ m.con
 {{ '<think>' if thinking else '</think>' }}{% endif %}"""
 """Its generation prompt is a closing tag where the assistant is not to think, an opening one where it is."""
 
+TOOLS = "{% for t in tools or [] %}[tool {{ t.function.name }}]{% endfor %}"
+WRITES_CALLS = (
+    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }} {{ c.function.arguments | tojson }}"
+    "</tool_call>{% endfor %}"
+)
+ONE_OF_BOTH = TOOLS + LLAMA3.replace(
+    "{{ m.content | trim }}", "{% if m.tool_calls %}" + WRITES_CALLS + "{% else %}{{ m.content | trim }}{% endif %}"
+)
+"""In the manner of Llama 3.1: a turn is words or calls."""
+
+CLOSES_LAST_RESULT = (
+    TOOLS + "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'tool' %}<r>{{ m.content }}</r>"
+    "{% if not loop.last %}\n{% endif %}<|im_end|>{% else %}{{ m.content }}" + WRITES_CALLS + "<|im_end|>\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""In the manner of Hermes 2 and 3: a tool's answer is closed in another way at the end than before another turn."""
+
+PARTS = (
+    TOOLS + "{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% elif m.role == 'tool' %}"
+    "[R]{{ m.content }}[/R]{% else %}{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}"
+    "{% if part.type == 'thinking' %}[THINK]{{ part.thinking }}[/THINK]{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %}" + WRITES_CALLS + "</s>{% endif %}{% endfor %}"
+)
+"""In the manner of Ministral 3: thinking is a part of a turn's content."""
+
 
 @dataclass(frozen=True)
 class Family:

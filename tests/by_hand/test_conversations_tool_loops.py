@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from chat_templates import BY_NAME, HI, LLAMA3, Family, byte_tokenizer
+from chat_templates import (
+    BY_NAME,
+    CLOSES_LAST_RESULT,
+    HI,
+    LLAMA3,
+    ONE_OF_BOTH,
+    PARTS,
+    Family,
+    byte_tokenizer,
+)
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.policy.sft import Demonstration, encode_demonstrations
@@ -18,29 +27,6 @@ CHAT = BY_NAME["chatml"].special
 CALL = Message("assistant", "", tool_calls=(ToolCall("weather", '{"city": "Rome"}'),))
 TALKS = Message("assistant", "I ask.", tool_calls=CALL.tool_calls)
 RESULT, DONE = Message("tool", "sunny"), Message("assistant", "It is sunny.")
-
-WRITES_CALLS = (
-    "{% for c in m.tool_calls or [] %}<tool_call>{{ c.function.name }} {{ c.function.arguments | tojson }}"
-    "</tool_call>{% endfor %}"
-)
-ONE_OF_BOTH = LLAMA3.replace("{{ m.content | trim }}", "{% if m.tool_calls %}" + WRITES_CALLS + "{% else %}"
-                             "{{ m.content | trim }}{% endif %}")  # fmt: skip
-"""In the manner of Llama 3.1: a turn is words or calls."""
-
-CLOSES_LAST_RESULT = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'tool' %}<r>{{ m.content }}</r>"
-    "{% if not loop.last %}\n{% endif %}<|im_end|>{% else %}{{ m.content }}" + WRITES_CALLS + "<|im_end|>\n{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-"""In the manner of Hermes 2 and 3: a tool's answer is closed in another way at the end than before another turn."""
-
-PARTS = (
-    "{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% elif m.role == 'tool' %}"
-    "[R]{{ m.content }}[/R]{% else %}{% if m.content is string %}{{ m.content }}{% else %}{% for part in m.content %}"
-    "{% if part.type == 'thinking' %}[THINK]{{ part.thinking }}[/THINK]{% else %}{{ part.text }}{% endif %}"
-    "{% endfor %}{% endif %}" + WRITES_CALLS + "</s>{% endif %}{% endfor %}"
-)
-"""In the manner of Ministral 3: thinking is a part of a turn's content."""
 
 
 def renderer_of(template: str, special: tuple[str, ...] = CHAT, end: str = "<|im_end|>") -> Renderer:

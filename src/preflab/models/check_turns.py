@@ -67,7 +67,7 @@ def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
     try:
         last = renderer.completion_ids(prompt, _answer(renderer, "Hello"))[-1]
     except PreflabError as error:
-        return CheckRow("turn end", False, _short(error), "learned and stopped at", error.do)
+        return CheckRow("turn end", False, short(error), "learned and stopped at", error.do)
     mark, *stops = renderer.tokenizer.convert_ids_to_tokens([last, *renderer.stop_token_ids])
     advice = ""
     if frame.end_id is None:
@@ -102,12 +102,12 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
     refused = {}
     for name, pair in CONVERSATIONS.items():
         try:
-            difference = _difference(renderer, *pair)
+            why = difference(renderer, *pair)
         except PreflabError as error:
-            refused[name] = _short(error)
+            refused[name] = short(error)
             continue
-        if difference:
-            different.setdefault(difference, []).append(name)
+        if why:
+            different.setdefault(why, []).append(name)
     num_equal = len(CONVERSATIONS) - len(refused) - sum(map(len, different.values()))
     expected = frame.end_id is None or frame.closed or bool(frame.opener)
     holds = ONE not in refused and (expected or not any(ONE in names for names in different.values()))
@@ -118,7 +118,7 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
     return CheckRow("turns as the template's", holds, measured, "equal, or said", "; ".join(said))
 
 
-def _difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
+def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
     """ "" where ids equal the template's own up to the end of the turn, else what is different.
 
     Raises:
@@ -176,7 +176,7 @@ def _date(renderer: Renderer) -> CheckRow:
     return CheckRow("the same tomorrow", True, "writes the date" if writes else "no date", "or said", advice)
 
 
-def _short(error: PreflabError) -> str:
+def short(error: PreflabError) -> str:
     """What a refusal found, without the row; of what a template raises, its own words."""
     found = error.found.partition(": ")[2] or error.found
     raised = RAISED.fullmatch(found)
