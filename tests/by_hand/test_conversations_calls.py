@@ -84,3 +84,45 @@ def test_calls_that_stand_after_the_turns_end_are_counted(second: ToolCall | Non
     turn = Message("assistant", "", tool_calls=(ROME, *([second] if second else [])))
     with pytest.raises(PreflabError, match=f"line 7: .*does not write {lost}"):
         learned(renderer_of(replace(UNCLOSED, template=template)), turn)
+
+
+# Sampled calls
+
+CALL_MARK = """{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% for c in m.tool_calls or [] %}\
+<|python|>{{ c.function.name }} {{ c.function.arguments | tojson }}{% endfor %}\
+{% if m.tool_calls %}<|eom|>{% else %}<|eot|>{% endif %}{% endfor %}\
+{% if add_generation_prompt %}<|assistant|>{% endif %}"""
+"""A turn that calls ends with another token than one that does not."""
+TWO_ENDS = Family("two ends", CALL_MARK, ("<|user|>", "<|assistant|>", "<|python|>", "<|eom|>", "<|eot|>"), "<|end|>",
+                  "", "", "<|eot|>")  # fmt: skip
+PLAIN = Prompt.make(messages=(HI,), source="rows.jsonl, line 7")
+
+
+@pytest.mark.parametrize(
+    ("family", "sampled", "read"),
+    [
+        (TWO_ENDS, '<|python|>weather {"city": "Rome"}<|eom|>', '<|python|>weather {"city": "Rome"}<|eom|>'),
+        (TWO_ENDS, "Hello<|eot|>", "Hello<|eot|>"),
+        (TWO_ENDS, "Hello<|end|>", "Hello<|eot|>"),
+        (UNCLOSED, f"{FIRST}<|observation|>", f"{FIRST}<|observation|>"),
+        (UNCLOSED, "Hello<|user|>", "Hello<|user|>"),
+        (UNCLOSED, "Hello<|endoftext|>", "Hello<|user|>"),
+    ],
+)
+def test_a_sampled_turn_keeps_the_end_that_the_template_gives_such_turns(
+    family: Family, sampled: str, read: str
+) -> None:
+    renderer = renderer_of(family)
+    ids = renderer.joining.ids(sampled)
+    text = renderer.text(PLAIN, ids)
+    completion = Completion.make(PLAIN.id, text, "m", token_ids=ids)
+    assert written(renderer, renderer.sequence(PLAIN, completion).completion_ids) == read
+    assert not any(mark in text for mark in ("<|eom|>", "<|eot|>", "<|end|>", "<|user|>", "<|observation|>"))
+
+
+def test_a_calls_own_closing_tag_stays_in_the_words_where_the_configuration_stops_at_it() -> None:
+    renderer = renderer_of(replace(UNCLOSED, configured=("</tool_call>",)))
+    ids = renderer.joining.ids(FIRST)
+    assert ids[-1] in renderer.stop_token_ids
+    assert renderer.text(PLAIN, ids) == FIRST
+    assert renderer.closed(PLAIN, ids) == ids

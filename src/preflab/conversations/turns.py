@@ -215,7 +215,13 @@ class Turns:
         return after[len(end) :]
 
     def closed(self, ids: Ids) -> Ids:
-        """Sampled tokens with the close of the template's turns instead of the stop token they end with."""
+        """Sampled tokens with the close of the template's turns instead of the stop token they end with.
+
+        An end that the template gives turns with calls stays: these ids may be a call.
+        """
+        calls = self.frame.calls
+        if ids[-1] != self.frame.end_id and ids[-1] in (calls.end_id, *calls.inner_ids):
+            return ids
         if self.frame.end_id is None and ids[-1] == self.joining.tokenizer.eos_token_id:
             return ids
         close = self.close_ids
@@ -235,7 +241,7 @@ class Turns:
 
     def words(self, ids: Ids, *, ended: bool, continues: bool = False) -> str:
         """The words of a sampled turn, without lead and close; thinking that the generation prompt opened is opened."""
-        body = ids[:-1] if ended else ids
+        body = ids[:-1] if ended and ids[-1] not in self.frame.calls.inner_ids else ids
         own_lead = self.frame.lead or ""
         lead = self.joining.continued("a:", own_lead) if own_lead.strip() else ()
         has_lead = bool(lead) and body[: len(lead)] == lead
