@@ -134,6 +134,12 @@ PARTS = (
 )
 """In the manner of Ministral 3: thinking is a part of a turn's content."""
 
+UNCLOSED = """{% for t in tools or [] %}[tool {{ t.function.name }}]{% endfor %}{% for m in messages %}\
+{% if m.role == 'tool' %}<|observation|>{{ m.content }}{% else %}<|{{ m.role }}|>{{ m.content }}\
+{% for c in m.tool_calls or [] %}{{ '\n<tool_call>' + c.function.name }} {{ c.function.arguments | tojson }}\
+</tool_call>{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"""
+"""Its turns end with the mark of the next one, and a call with a mark that stands between two calls, too."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -151,6 +157,8 @@ class Family:
     """Ends that the model's generation_config names beside the tokenizer's."""
     system: bool = True
     """Whether it takes system turns."""
+    plain: tuple[str, ...] = ()
+    """Tokens that are whole in the vocabulary and stand in decoded text."""
 
 
 FAMILIES = (
@@ -181,6 +189,9 @@ FAMILIES = (
     Family("harmony", HARMONY, ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>"), "<|return|>",
            "<|start|>user<|message|>Hi<|end|><|start|>assistant", "<|channel|>final<|message|>Hello<|return|>",
            "<|return|>"),
+    Family("unclosed", UNCLOSED, ("<|user|>", "<|assistant|>", "<|system|>", "<|observation|>"), "<|endoftext|>",
+           "<|user|>Hi<|assistant|>", "Hello<|user|>", "<|user|>", ("<|user|>", "<|observation|>"),
+           plain=("<tool_call>", "</tool_call>")),
     Family("no template", None, (), "</s>", "", "", "</s>"),
 )  # fmt: skip
 """In the manner of families that differ in how a turn ends."""
@@ -196,6 +207,7 @@ def byte_tokenizer(family: Family) -> Any:
     tokenizer.decoder = decoders.ByteLevel()
     marks = dict.fromkeys(("<pad>", "<s>", family.eos, *family.special))
     tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in marks])
+    tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in family.plain])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token=family.eos)
     fast.chat_template = family.template
     return fast

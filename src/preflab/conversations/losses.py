@@ -17,8 +17,9 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from preflab.conversations.call_ends import USER
 from preflab.conversations.template import MARK, Template, tools_of, where
-from preflab.conversations.turn_ends import THINKING_TAGS, USER
+from preflab.conversations.turn_ends import THINKING_TAGS
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 

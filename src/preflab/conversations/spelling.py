@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from preflab.conversations.call_ends import CALLING, USER
 from preflab.conversations.marks import Marks
 from preflab.conversations.template import TOOL, Template, where
-from preflab.conversations.turn_ends import ANSWER, CALLING, THINKING_TAGS, USER
+from preflab.conversations.turn_ends import ANSWER, THINKING_TAGS
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 

@@ -4,7 +4,9 @@
 
 `lead` stands between the generation prompt and the words (a space, an empty block of thinking), `close` is what follows
 them whether or not another turn comes (`<|im_end|>` and a line break). The turn ends with the first token of the close
-that stops the sampler, or that is special; a template that closes turns with none gets the tokenizer's end token.
+that stops the sampler, or that is special. Of a template that closes turns with none, the mark of the next turn ends
+this one where it stops the sampler; else the tokenizer's end token does. Turns that call tools may end with another
+token; a token that also stands between two calls of one turn ends none (`call_ends`).
 """
 
 from __future__ import annotations
@@ -12,16 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from preflab.conversations.call_ends import USER, CallEnds, end_of, find_call_ends, mark_of_next
 from preflab.conversations.joining import Joining
 from preflab.conversations.template import MARK, TOOL, Template
 from preflab.errors import PreflabError
-from preflab.records import Message, Prompt, ToolCall
+from preflab.records import Message, Prompt
 
-USER = Message("user", "a")
 ANSWER = Message("assistant", MARK)
-CALLING = Message("assistant", "", tool_calls=(ToolCall("probe", f'{{"mark": "{MARK}"}}'),))
 
 THINKING_TAGS = {
     "<think>": "</think>",
@@ -59,6 +59,10 @@ class Frame:
     """All that follows the words of the last turn."""
     end_id: int | None
     """The token that ends the turn; None: the template writes none."""
+    added: str
+    """The end where the template writes it with the next turn alone, of which it is the mark; "" for most templates."""
+    calls: CallEnds
+    """How turns end that call tools."""
     stop_ids: tuple[int, ...]
     """All tokens that end a turn, with or without calls of tools."""
     opener: str
@@ -93,17 +97,17 @@ def find_frame(template: Template, joining: Joining, stops: Sequence[int], examp
         header = lead.rstrip(" ")  # a space belongs to the words: most tokenizers join the two
         lead = lead[len(header) :]
     opener, closed = thinking_of(prefix)
-    end_id = _end_of(_shared_close(template, joining, asked, rest), joining, stops, any_special=True)
-    if end_id is None:
-        end_id = _end_of(joining.ids(rest), joining, stops, any_special=bool(rest.strip()))
-    calling = _end_of_calls(template, joining, stops)
+    end_id, added = _plain_end(template, joining, asked, rest, stops)
+    calls = find_call_ends(template, joining, stops)
     return Frame(
         header=header,
         lead=lead,
-        close=_up_to(rest, end_id, joining),
+        close=rest + added if added else _up_to(rest, end_id, joining),
         rest=rest,
         end_id=end_id,
-        stop_ids=tuple(sorted({*stops, *(token for token in (end_id, calling) if token is not None)})),
+        added=added,
+        calls=calls,
+        stop_ids=tuple(sorted({*stops, *(token for token in (end_id, calls.end_id) if token is not None)})),
         opener=opener,
         closed=closed,
     )
@@ -148,11 +152,6 @@ def common_length(one: str, other: str) -> int:
     return length
 
 
-def is_special(tokenizer: Any, token: int) -> bool:
-    """Whether a token was added to the vocabulary as a whole, as the marks of turns are."""
-    return token in tokenizer.added_tokens_decoder or token in tokenizer.all_special_ids
-
-
 def _tried(template: Template) -> tuple[Prompt, str, str]:
     """A prompt to try the template with, its text up to where the assistant speaks, and with an answer."""
     source = "a user's turn and an answer, to try the chat template with"
@@ -169,37 +168,23 @@ def _written(template: Template, asked: Prompt) -> tuple[Prompt, str, str]:
     return asked, template.text(turns, asked, opened=True), template.text([*turns, ANSWER], asked, opened=False)
 
 
-def _shared_close(template: Template, joining: Joining, asked: Prompt, rest: str) -> tuple[int, ...]:
-    """Tokens that follow the words both at the end of a conversation and before another turn."""
+def _plain_end(
+    template: Template, joining: Joining, asked: Prompt, rest: str, stops: Sequence[int]
+) -> tuple[int | None, str]:
+    """The token that ends an answer, None without one, and its text where the template does not write it last."""
     last = joining.ids(rest)
     try:
-        longer = template.text([*asked.messages, ANSWER, USER], asked, opened=False)
+        longer = template.text([*asked.messages, ANSWER, USER], asked, opened=False).rpartition(MARK)[2]
     except PreflabError:  # a template for one exchange
-        return last
-    middle = joining.ids(longer.rpartition(MARK)[2])
-    shorter = min(len(last), len(middle))
-    return last[: next((i for i in range(shorter) if last[i] != middle[i]), shorter)]
-
-
-def _end_of(close: Sequence[int], joining: Joining, stops: Sequence[int], *, any_special: bool) -> int | None:
-    """The first token that stops the sampler; else, where nothing but white space follows it, the last special one."""
-    known = [token for token in close if token in stops]
-    words = [token for token in close if joining.text([token], special=True).strip()]
-    last = words[-1] if any_special and words and is_special(joining.tokenizer, words[-1]) else None
-    return known[0] if known else last
-
-
-def _end_of_calls(template: Template, joining: Joining, stops: Sequence[int]) -> int | None:
-    """The token that ends a turn which calls a tool, where that is another one; None: none, or no calls are known."""
-    asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL]})
-    try:
-        written = template.text([USER, CALLING], asked, opened=False)
-    except PreflabError:
-        return None
-    if MARK not in written:
-        return None
-    close = joining.ids(written.rpartition(MARK)[2])
-    return None if any(token in stops for token in close) else _end_of(close, joining, stops, any_special=True)
+        longer = rest
+    middle = joining.ids(longer)
+    shared = next(
+        (i for i, (a, b) in enumerate(zip(last, middle, strict=False)) if a != b), min(len(last), len(middle))
+    )
+    end_id = end_of(last[:shared], joining, stops, any_special=True)
+    if end_id is None:
+        end_id = end_of(last, joining, stops, any_special=bool(rest.strip()))
+    return (end_id, "") if end_id is not None else mark_of_next(rest, longer, joining, stops)
 
 
 def _up_to(rest: str, end_id: int | None, joining: Joining) -> str:

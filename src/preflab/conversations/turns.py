@@ -6,13 +6,13 @@ it takes thinking out of an answer that is to be learned, the answer is written 
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from preflab.conversations.joining import Ids, Joining
 from preflab.conversations.losses import Losses
+from preflab.conversations.lost_calls import ending_with_mark, lost_calls
 from preflab.conversations.template import MARK, Template, where
 from preflab.conversations.turn_ends import CLOSING, NO_THINKING, OPENING, THINKING_TAGS, Frame, continuation
 from preflab.errors import PreflabError
@@ -86,8 +86,22 @@ class Turns:
             text = self._by_its_frame(turn, whole) or self._behind_its_header(prompt, before, prefix, turn, whole)
         if text is None or (thinks and self._lacks_thinking(turn, text)):
             text = self._as_the_model_writes(prompt, turn)
-        self._refuse_lost(prompt, turn, self.until_end(text))
+        text = self._with_end(text, turn)
+        self._refuse_lost(prompt, turn, self.until_end(text), lambda other: self._again(prompt, before, prefix, other))
         return text
+
+    def _again(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str | None:
+        """What the template writes for a turn that was changed, up to its end; None: it refuses that."""
+        try:
+            text = continuation(prefix, self.template.text([*before, turn], prompt, opened=False))
+        except PreflabError:
+            return None
+        return None if text is None else self.until_end(self._with_end(text, turn))
+
+    def _with_end(self, text: str, turn: Message) -> str:
+        """A turn's text with the mark that ends it where the template writes that with the next turn alone."""
+        added = self.frame.calls.added if turn.tool_calls else self.frame.added
+        return text if self._has_end(text) else text + added
 
     def _by_its_frame(self, turn: Message, whole: str) -> str | None:
         """A turn whose words the template writes as ever, while it changes turns before them (a system's turn that it
@@ -202,16 +216,23 @@ class Turns:
             return opened[len(so_far) :]
         place = len(prompt.messages) + max(i for i, turn in enumerate(done) if turn.role == "assistant")
         marked = [*before]
-        marked[place] = _ending_with_mark(marked[place])
+        marked[place] = ending_with_mark(marked[place])
         alone = self.template.text(marked[: place + 1], prompt, opened=False).rpartition(MARK)[2]
         _, found, after = self._opened(prompt, marked).rpartition(MARK)
-        end = self.until_end(alone)
-        if not found or not after.startswith(end):
+        ends = (self.until_end(self._with_end(alone, marked[place])), self.until_end(alone))
+        end = next((end for end in ends if after.startswith(end)), None)
+        if not found or end is None:
             raise _unstable(prompt)
         return after[len(end) :]
 
     def closed(self, ids: Ids) -> Ids:
-        """Sampled tokens with the close of the template's turns instead of the stop token they end with."""
+        """Sampled tokens with the close of the template's turns instead of the stop token they end with.
+
+        An end that the template gives turns with calls stays: these ids may be a call.
+        """
+        calls = self.frame.calls
+        if ids[-1] != self.frame.end_id and ids[-1] in (calls.end_id, *calls.inner_ids):
+            return ids
         if self.frame.end_id is None and ids[-1] == self.joining.tokenizer.eos_token_id:
             return ids
         close = self.close_ids
@@ -231,7 +252,7 @@ class Turns:
 
     def words(self, ids: Ids, *, ended: bool, continues: bool = False) -> str:
         """The words of a sampled turn, without lead and close; thinking that the generation prompt opened is opened."""
-        body = ids[:-1] if ended else ids
+        body = ids[:-1] if ended and ids[-1] not in self.frame.calls.inner_ids else ids
         own_lead = self.frame.lead or ""
         lead = self.joining.continued("a:", own_lead) if own_lead.strip() else ()
         has_lead = bool(lead) and body[: len(lead)] == lead
@@ -354,12 +375,12 @@ class Turns:
                 "take the mark out of the row",
             )
 
-    def _refuse_lost(self, prompt: Prompt, turn: Message, text: str) -> None:
+    def _refuse_lost(self, prompt: Prompt, turn: Message, text: str, again: Callable[[Message], str | None]) -> None:
         """A turn of which part stands after its end, or was changed."""
         found = THOUGHT.match(turn.content)
         words = turn.content[found.end() :].strip() if found else turn.content.strip()
         besides = text.replace(words, "", 1) if words else text
-        lost = [f"the call of {call.name}" for call in turn.tool_calls if call.name not in besides]
+        lost = lost_calls(turn, besides, again)
         if words and words not in text:
             lost.insert(0, "all of the assistant's words")
         if lost:
@@ -368,14 +389,6 @@ class Turns:
                 "a template that writes what the completion holds",
                 "leave this row out, or take a model whose template knows it",
             )
-
-
-def _ending_with_mark(turn: Message) -> Message:
-    """A turn whose last words are the mark."""
-    if not turn.tool_calls:
-        return replace(turn, content=MARK)
-    last = replace(turn.tool_calls[-1], arguments=json.dumps({"mark": MARK}))
-    return replace(turn, tool_calls=(*turn.tool_calls[:-1], last))
 
 
 def _unstable(prompt: Prompt) -> Unstable:

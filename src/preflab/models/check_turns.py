@@ -72,6 +72,8 @@ def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
     advice = ""
     if frame.end_id is None:
         advice = f"the template ends no turn: {mark} is put after it, learned and stopped at"
+    elif frame.added:
+        advice = f"the template ends no turn: {mark}, which opens the user's next one, ends it"
     elif last not in renderer.configured:
         advice = f"the configuration does not stop at {mark}: preflab does, and writes it into the models it trains"
     holds = last in renderer.stop_token_ids
