@@ -144,3 +144,28 @@ def test_what_encoders_and_classifiers_score_is_text_too() -> None:
     sequence = Encoder(tokenizer, max_tokens=100, causal=False)(prompt, said)
     assert (*sequence.prompt_ids, *sequence.completion_ids).count(tokenizer.eos_token_id) == 0
     assert tokenizer.eos_token_id not in as_text(tokenizer, "a</s> b")["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "phi", "gemma"])
+def test_plain_text_that_was_rendered_beforehand_is_refused_by_line(name: str) -> None:
+    renderer = renderer_of(name)
+    rendered = renderer.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}], tokenize=False, add_generation_prompt=True
+    )
+    with pytest.raises(PreflabError, match="line 7: a plain text with <.*writes around turns") as error:
+        renderer.prompt_ids(Prompt.make(text=rendered, source="rows.jsonl, line 7"))
+    assert '"role": "user"' in error.value.do
+    answer = renderer.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}], tokenize=False
+    )
+    with pytest.raises(PreflabError, match="line 7: a plain text with <"):
+        renderer.completion_ids(Prompt.make(text="Hi", source="rows.jsonl, line 7"), answer + "x")
+
+
+def test_each_special_token_that_a_text_spells_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    renderer = Renderer(tokenizer_like("bytes", special=("<|x|>",)))
+    for line in (3, 4):
+        renderer.prompt_ids(Prompt.make(text=f"a <|x|> {line}", source=f"rows.jsonl, line {line}"))
+    assert [one.getMessage() for one in caplog.records] == [
+        "rows.jsonl, line 3: <|x|> in a text is taken as text, not as the special token"
+    ]

@@ -119,7 +119,7 @@ class Renderer:
         if not prompt.messages:
             end = self.tokenizer.eos_token or ""
             brought = end if end and text.endswith(end) else ""
-            spelled = self._spelling.text(prompt, text.removesuffix(brought)) + brought
+            spelled = self._spelling.plain(prompt, text.removesuffix(brought)) + brought
             ids = self.joining.continued(self._plain(prompt), spelled)
             if not ended:
                 return ids
@@ -294,7 +294,7 @@ class Renderer:
         """A plain prompt in which all that spells a special token is text, but for a BOS at its beginning."""
         bos = self.tokenizer.bos_token or ""
         brought = bos if bos and prompt.text.startswith(bos) else ""
-        return brought + self._spelling.text(prompt, prompt.text.removeprefix(brought))
+        return brought + self._spelling.plain(prompt, prompt.text.removeprefix(brought))
 
     def _with_its_start(self, text: str) -> Ids:
         """Tokens of a text with the special ones that the tokenizer puts before it, without those it puts after it."""

@@ -7,8 +7,9 @@ there they are the tokens.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,8 @@ from preflab.conversations.template import TOOL, Template, where
 from preflab.conversations.turn_ends import ANSWER, THINKING_TAGS
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ("tools", "chat_template_kwargs")
 """Columns of a prompt that its template writes."""
@@ -31,6 +34,24 @@ class Spelling:
     marks: Marks
     stops: Callable[[], Sequence[int]]
     """The tokens that end turns, which no words may bring."""
+    said: set[str] = field(default_factory=set)
+    """Special tokens of which it was said that a text spells them."""
+
+    def plain(self, prompt: Prompt, text: str) -> str:
+        """A plain text with its breaks.
+
+        Raises:
+            PreflabError: as `text`; or the text holds what the chat template writes around turns, so that it seems to
+                have been rendered beforehand: as letters it would mean something else.
+        """
+        mark = next((mark for mark in self.of_turns if mark in text), None)
+        if mark is not None:
+            raise PreflabError(
+                f"{where(prompt)}: a plain text with {mark}, which the model's chat template writes around turns",
+                "a conversation as turns, which preflab renders, or a text without that mark",
+                'give the row as [{"role": "user", "content": "…"}, …]',
+            )
+        return self.text(prompt, text)
 
     def text(self, prompt: Prompt, text: str, kept: Collection[str] = ()) -> str:
         """A text with its breaks.
@@ -38,8 +59,10 @@ class Spelling:
         Raises:
             PreflabError: it spells a special token, and the tokenizer has no other tokens for that.
         """
-        text = self.marks.broken(text, kept)
-        mark = self.marks.held(text, kept)
+        broken = self.marks.broken(text, kept)
+        if broken != text:
+            self._say(prompt, str(self.marks.held(text, kept)))
+        text, mark = broken, self.marks.held(broken, kept)
         if mark is not None:
             raise PreflabError(
                 f"{where(prompt)}: the text {mark!r} is a special token, and the tokenizer has no others to spell it",
@@ -47,6 +70,12 @@ class Spelling:
                 "take it out of the row",
             )
         return text
+
+    def _say(self, prompt: Prompt, mark: str) -> None:
+        """Once for each special token: a text that was meant to bring it means something else as letters."""
+        if mark not in self.said:
+            self.said.add(mark)
+            logger.warning("%s: %s in a text is taken as text, not as the special token", where(prompt), mark)
 
     def prompt(self, prompt: Prompt) -> Prompt:
         """A conversation with the breaks of its turns, its tools and its template's arguments; its id stays."""
@@ -87,6 +116,13 @@ class Spelling:
         """Special tokens in tags of thinking."""
         tags = [*THINKING_TAGS, *THINKING_TAGS.values()]
         return frozenset(mark for mark in self.marks.texts if any(mark in tag for tag in tags))
+
+    @cached_property
+    def of_turns(self) -> frozenset[str]:
+        """Special tokens that the chat template writes around turns; what begins and ends every text is none."""
+        written, tokenizer = self._written(ANSWER), self.marks.tokenizer
+        usual = (tokenizer.bos_token, tokenizer.eos_token)
+        return frozenset(mark for mark in self.marks.texts if mark in written and mark not in usual)
 
     @cached_property
     def of_calls(self) -> frozenset[str]:
