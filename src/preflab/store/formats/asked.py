@@ -16,6 +16,7 @@ from preflab.records import Message, Prompt, Span, spans_of_turns
 from preflab.store.formats.columns import (
     BESIDE_INSTRUCTION,
     CONTINUE,
+    CONVERSATIONS,
     PICTURES,
     PROMPTS,
     SYSTEM,
@@ -30,6 +31,7 @@ from preflab.store.formats.columns import (
 )
 from preflab.store.formats.reading import NUMBERS, BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
+from preflab.store.formats.turns_in_text import refuse_unread
 
 Spans = tuple[Span, ...]
 BETWEEN = "\n\n"
@@ -123,13 +125,14 @@ def _named(row: Row, names: Sequence[str]) -> str:
 
 
 def words_of(value: Any, name: str) -> Words:
-    """A value as text or turns; turns may stand as JSON in a cell.
+    """A value as text or turns; turns may stand in a cell, as JSON or as Python writes them.
 
     Raises:
-        BadRow: it is neither.
+        BadRow: it is neither, or a text of turns that cannot be read.
     """
     value = listed_in(value)
     if isinstance(value, str):
+        refuse_unread(value, name)
         return Words(value)
     if is_turn(value):
         value = [value]
@@ -237,6 +240,14 @@ def refuse_pictures(row: Row) -> None:
                 f"the column {name!r} holds something",
                 "texts alone: models here read no images or sounds, so what was said of them cannot be learned",
             )
+
+
+def refuse_unread_turns(row: Row, names: Sequence[str] = CONVERSATIONS) -> None:
+    """Refuses a conversation in a text that cannot be read, which would be lost beside a prompt."""
+    for name in names:
+        value = peek(row, name)
+        if isinstance(value, str) and listed_in(value) is value:
+            refuse_unread(value, name)
 
 
 def check_prompt(turns: Turns, name: str, *, continued: bool = False) -> None:

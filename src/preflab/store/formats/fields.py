@@ -12,15 +12,17 @@ from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
 from preflab.store.formats.columns import column as column
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import kind_of as kind_of
+from preflab.store.formats.turns_in_text import refuse_unread
 
 
 def text(row: Row, name: str, *, empty: bool = False) -> str:
-    """A column of text; blank text is bad unless `empty`."""
+    """A column of text; blank text is bad unless `empty`, and so are turns that cannot be read."""
     value = column(row, name)
     if not isinstance(value, str):
         raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text")
     if not empty and not value.strip():
         raise BadRow(f"an empty {name}", f"a {name} with something in it")
+    refuse_unread(value, name)
     return value
 
 
