@@ -9,7 +9,23 @@ from difflib import get_close_matches
 from typing import Any
 
 from preflab.store.formats.base import Format
-from preflab.store.formats.columns import PROMPTS, answers, blank, has, judging, number, peek, scores_another, verdicts
+from preflab.store.formats.columns import (
+    ASPECTS,
+    LABELS,
+    OF_TEMPLATE,
+    OVERALL,
+    PROMPTS,
+    WORDS,
+    answers,
+    blank,
+    has,
+    judging,
+    number,
+    peek,
+    plain_name,
+    scores_another,
+    verdicts,
+)
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
@@ -22,8 +38,9 @@ MEANINGS: Mapping[str, str] = {
     "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?).*|y_?w",
     "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|los(?:er|e|ing)).*|y_?l",
     "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
-    "label": r".*(?:label|good|thumbs?|accept|correct|liked|approved|passed|safe|binary|helpful|harmless|honest|"
-    r"feedback).*",
+    "label": r"(?!.*(?:incorrect|unsafe|unhelpful|dishonest|invalid|inaccurate|irrelevant|unresolved|dislike|harmful))"
+    r".*(?:label|good|thumbs?|accept|correct|liked|approved|pass|safe|binary|helpful(?!ness)|harmless(?!ness)|honest|"
+    r"feedback|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
     "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
     "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
     "response_a": rf"{TEXT}(?:a|0|1|left|first)|a|left|first",
@@ -50,6 +67,9 @@ HOLDS: Mapping[str, Callable[[Any], bool]] = {
 MISSPELT = 0.85
 """How alike two names are of which one is taken for the other misspelt."""
 COLUMN = re.compile(r"--column ([^ =]+)=([^ ;,)]+) ?")
+AS_LABEL = "a column label (true: good) or score (a number)"
+NAMES = {*WORDS, *OF_TEMPLATE, *LABELS, *OVERALL, *ASPECTS}
+"""Columns that formats read beside those that they need."""
 SEVERAL = ("completions", "responses", "generations", "answers")
 PLAIN = ("demonstrations", "prompts")
 ADVISED = (
@@ -92,8 +112,22 @@ def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
     near = [fit for fit in telling or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
     if near:
         best = max(near, key=lambda fit: len(fit.columns))
-        return f"{_said(best)}; {best.missing[0]} is missing", "; ".join(["add it", *[instead] * bool(instead)])
+        says = [name for name in row if name in told and best.missing[0] in ("label", "score")]
+        add = f"write what {says[0]} says as {AS_LABEL}" if says else "add it"
+        return f"{_said(best)}; {best.missing[0]} is missing", "; ".join([add, *[instead] * bool(instead)])
     return ("columns of one format (docs/reference/formats.md)", instead) if instead else None
+
+
+def respelt(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
+    """(what was expected, what to do) for a row that fits once its names are in small letters, without spaces."""
+    formats = list(formats)
+    known = {*NAMES, *(name for format in formats for name in format.needs)}
+    renames = {name: plain for name in row if (plain := plain_name(name)) in known and plain not in row}
+    if not renames or len({*renames.values()}) < len(renames):
+        return None
+    written = {renames.get(name, name): peek(row, name) for name in row}
+    fitting = next((format for format in formats if format.looks_like(written)), None)
+    return (_said(fit := Fit(fitting, renames, ())), f"if that is what it is: {_options(fit)}") if fitting else None
 
 
 def wrapped(row: Row) -> tuple[str, str] | None:

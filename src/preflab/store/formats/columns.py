@@ -24,6 +24,8 @@ REPLY = re.compile(
 """Other names of completions; they are not read under these, and make a row more than a prompt."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt", "system_message")
+WORDS = frozenset((*PROMPTS, *BESIDE_INSTRUCTION, *COMPLETIONS, *CONVERSATIONS, *SYSTEM, "text"))
+"""Columns that hold words of a conversation."""
 TOOLS, TEMPLATE, CONTINUE = "tools", "chat_template_kwargs", "continue_final_message"
 OF_TEMPLATE = (TOOLS, TEMPLATE, CONTINUE)
 """Columns of a conversation that the chat template reads; they belong to the prompt."""
@@ -57,7 +59,10 @@ WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "l
 """Words that tell of a judgment where the column holds numbers or true and false."""
 VERDICTS = {
     "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
-    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable",
+    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable", "toxic", "offensive",
+    "hateful", "biased", "flagged", "hallucinated", "won", "win", "lost", "success", "successful", "solved", "resolved",
+    "best", "worst", "pass", "fail", "failed", "valid", "invalid", "useful", "relevant", "accurate", "factual",
+    "truthful",
 }  # fmt: skip
 """Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
 OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislikes"}
@@ -65,6 +70,13 @@ OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", 
 YES_OR_NO = ("true", "false", "0", "1", "yes", "no")
 MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
 """A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
+GRADED = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "quality", "likert"}
+"""Last words of columns that judge a completion whatever text they hold: `high`, `good`, `-`."""
+NOTHING = ("n/a", "na", "nan", "none", "null")
+"""Words that stand where there is no score."""
+SIGNS = re.compile("[👍👎✅❌✔✓✗✘★☆⭐]+")
+"""Signs that judge a completion in a column of any name, without the variants of an emoji."""
+VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\\s]")
 THUMBED = {
     "thumbsup",
     "thumbsdown",
@@ -74,8 +86,6 @@ THUMBED = {
     "downvoted",
     "desirable",
     "undesirable",
-    "👍",
-    "👎",
 }
 """Values that tell of a judgment of a completion."""
 CONDEMNED = {
@@ -205,7 +215,7 @@ def score_of(value: Any, what: str) -> float | None:
     Raises:
         BadRow: anything else.
     """
-    if blank(value) or (isinstance(value, str) and value.strip().lower() in ("n/a", "na", "nan", "none", "null")):
+    if blank(value) or (isinstance(value, str) and value.strip().lower() in NOTHING):
         return None
     found = number(value)
     if found is None:
@@ -232,13 +242,33 @@ def _suspects(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def verdicts(row: Row) -> list[str]:
     """The columns that say of a completion beside them whether it is good, in other words than `label`."""
-    return [name for name in _verdicts(tuple(row)) if _condemns_or_praises(name, peek(row, name))]
+    telling = _verdicts(tuple(row))
+    return [
+        name
+        for name, value in row.items()
+        if (name in telling and _condemns_or_praises(name, value))
+        or (name not in WORDS and isinstance(value, str) and _is_sign(value))
+    ]
 
 
 @lru_cache(maxsize=256)
-def _verdicts(names: tuple[str, ...]) -> tuple[str, ...]:
-    telling = VERDICTS | OPINIONS | WEAK | STRONG | STATUS | {"harm"}
-    return tuple(name for name in names if name in ASPECTS or _words(name) & telling)
+def _verdicts(names: tuple[str, ...]) -> frozenset[str]:
+    telling = VERDICTS | OPINIONS | WEAK | STRONG | STATUS | GRADED | {"harm"}
+    return frozenset(name for name in names if _is_aspect(name) or _words(name) & telling)
+
+
+def _is_aspect(name: str) -> bool:
+    """Whether a column is called like a criterion, also in capitals."""
+    return plain_name(name) in ASPECTS
+
+
+def plain_name(name: str) -> str:
+    """A column's name as formats write theirs: ` Instruction Following` → instruction_following."""
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _is_sign(value: str) -> bool:
+    return len(value) < 20 and SIGNS.fullmatch(VARIANTS.sub("", value)) is not None
 
 
 def _condemns_or_praises(name: str, value: Any) -> bool:
@@ -247,10 +277,12 @@ def _condemns_or_praises(name: str, value: Any) -> bool:
     plain = isinstance(value, bool | int | str)
     if words & VERDICTS and plain and said in YES_OR_NO:
         return True
-    if (words & OPINIONS or name in ASPECTS) and _measures(value):
+    if (words & OPINIONS or _is_aspect(name)) and _measures(value):
         return True
     if not isinstance(value, str):
         return False
+    if _last_word(name) in GRADED:
+        return bool(said) and said not in NOTHING
     one_word = re.sub(r"[\s_-]", "", said)
     measured = MEASURED.fullmatch(value.strip()) is not None and bool(words & (WEAK | OPINIONS) - {"label", "labels"})
     return measured or one_word in THUMBED | CONDEMNED
@@ -310,6 +342,11 @@ def _judges(name: str, value: Any) -> bool:
 def _words(name: str) -> frozenset[str]:
     """`betterResponse_id` → better, response, id."""
     return frozenset(part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name))
+
+
+def _last_word(name: str) -> str:
+    """`quality_score_2` → score."""
+    return next(iter(reversed(re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))), "").lower()
 
 
 def _measures(value: Any) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
-from preflab.store.formats.advice import advised, wrapped
+from preflab.store.formats.advice import advised, respelt, wrapped
 from preflab.store.formats.answered import has_answer
 from preflab.store.formats.asked import refuse_unread_turns
 from preflab.store.formats.base import Format, renamed
@@ -140,7 +140,9 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
     told = list(dict.fromkeys(told))
     if told:
         seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
-    return PreflabError(f"{path}: {seen}", *(advised(row, FORMATS.values()) or wrapped(row) or _one_format()))
+    formats = FORMATS.values()
+    advice = respelt(row, formats) or advised(row, formats) or wrapped(row) or _one_format()
+    return PreflabError(f"{path}: {seen}", *advice)
 
 
 def _unread_turns(row: Row) -> BadRow | None:
