@@ -16,16 +16,13 @@ from preflab.store.formats.columns import (
     OVERALL,
     PROMPTS,
     WORDS,
-    answers,
     blank,
     has,
-    judging,
     number,
     peek,
-    plain_name,
-    scores_another,
-    verdicts,
 )
+from preflab.store.formats.judging import judging, scores_another, verdicts
+from preflab.store.formats.other_names import answers, plain_name
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 

@@ -18,7 +18,8 @@ from preflab.store.formats.advice import advised, respelt, wrapped
 from preflab.store.formats.answered import has_answer
 from preflab.store.formats.asked import refuse_unread_turns
 from preflab.store.formats.base import Format, renamed
-from preflab.store.formats.columns import has, judging, verdicts
+from preflab.store.formats.columns import has
+from preflab.store.formats.judging import judging, verdicts
 from preflab.store.formats.prompts import PLAIN
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows, suffix_of

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from preflab.store.formats.argilla import BAD, COMPLETION_WORDS, EQUAL, GOOD, PROMPTS
-from preflab.store.formats.columns import blank, number, peek, tells_of_scores
+from preflab.store.formats.columns import blank, number, peek
+from preflab.store.formats.judging import tells_of_scores
 from preflab.store.formats.reading import NUMBERS, Row
 
 OF_ANNOTATION = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")

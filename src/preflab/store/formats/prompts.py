@@ -15,18 +15,16 @@ from preflab.store.formats.columns import (
     CONVERSATIONS,
     LABELS,
     PROMPTS,
-    answers,
     first,
     has,
-    judging,
     peek,
     read_as,
-    replies,
     unread,
-    verdicts,
 )
 from preflab.store.formats.fields import imported, text
 from preflab.store.formats.imported import Imported
+from preflab.store.formats.judging import judging, verdicts
+from preflab.store.formats.other_names import answers, replies
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, is_conversation, last_speaker, listed_in
 

@@ -21,21 +21,19 @@ from preflab.store.formats.columns import (
     OVERALL,
     PROMPTS,
     RATED,
-    answers,
     blank,
     column,
     first,
-    is_measured,
-    judging,
     number,
     peek,
     read_as,
     score_of,
-    scores_another,
     unread,
 )
 from preflab.store.formats.fields import imported
 from preflab.store.formats.imported import Imported
+from preflab.store.formats.judging import is_measured, judging, scores_another
+from preflab.store.formats.other_names import answers
 from preflab.store.formats.reading import NUMBERS, BadRow, Row
 from preflab.store.formats.turns import is_turn, kind_of
 
