@@ -26,22 +26,24 @@ from preflab.store.formats.other_names import answers, plain_name
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
-TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary)s?_?"
+TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary|candidate|human_ref)s?_?"
 MEANINGS: Mapping[str, str] = {
     "prompt": r"prompts?|questions?|quer(?:y|ies)|instructions?|inputs?|problems?|goal|dialogue|document|article|"
     r"context|history|post|user|ask.*|text|x",
     "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|"
-    r"predictions?|candidates|continuations?|demonstrations?|[a-z0-9]+_(?:response|reply|completion|output|answer|text|solution)|y",
-    "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?).*|y_?w",
-    "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|los(?:er|e|ing)).*|y_?l",
+    r"predictions?|candidates|continuations?|demonstrations?|"
+    r"[a-z0-9_]+_(?:response|reply|completion|generation|output|answer|text|solution|content|message)|y",
+    "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?|best|correct|right).*|y_?w",
+    "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|"
+    r"los(?:er|e|ing)|worst|wrong|incorrect).*|y_?l",
     "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
     "label": r"(?!.*(?:incorrect|unsafe|unhelpful|dishonest|invalid|inaccurate|irrelevant|unresolved|dislike|harmful))"
     r".*(?:label|good|thumbs?|accept|correct|liked|approved|pass|safe|binary|helpful(?!ness)|harmless(?!ness)|honest|"
     r"feedback|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
     "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
     "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
-    "response_a": rf"{TEXT}(?:a|0|1|left|first)|a|left|first",
-    "response_b": rf"{TEXT}(?:b|1|2|right|second)|b|right|second",
+    "response_a": rf"{TEXT}(?:[ajx]|0|1|left|first|one)|a|left|first",
+    "response_b": rf"{TEXT}(?:[bky]|1|2|right|second|two)|b|right|second",
     "response_0": rf"{TEXT}(?:0|a|1|left|first)|a|left|first",
     "response_1": rf"{TEXT}(?:1|b|2|right|second)|b|right|second",
     "response1": rf"{TEXT}(?:1|a|0|left|first)|a|left|first",
@@ -167,7 +169,7 @@ def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     pattern = MEANINGS.get(wanted, "")
     usual = PROMPTS if wanted == "prompt" else ()
     fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
-    named = next((name for name in fitting if re.fullmatch(pattern, name, re.IGNORECASE)), None)
+    named = next((name for name in fitting if re.fullmatch(pattern, plain_name(name))), None)
     if named is not None:
         return named
     return next(iter(get_close_matches(wanted, fitting, 1, MISSPELT)), None)

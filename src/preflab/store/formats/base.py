@@ -324,11 +324,11 @@ def how_it_was_read(path: Path, split: str | None) -> list[str]:
     """What was concluded about the file itself: its delimiter, or which of its files were read."""
     from preflab.store.formats.folders import SAVED, chosen_files, splits_of
     from preflab.store.formats.reading import kind_of_path
-    from preflab.store.formats.tables import said_of_delimiter
+    from preflab.store.formats.tables import said_of_table
 
     kind = kind_of_path(path)
     if kind == "table":
-        return said_of_delimiter(path)
+        return said_of_table(path)
     if kind == "folder":
         files = chosen_files(path, split)
         name = split or next(iter(splits_of(path)))

@@ -58,6 +58,7 @@ STATUS = {"status", "result", "outcome", "review"}
 OPPOSITES = (
     ("good", "bad"), ("y_w", "y_l"), ("yw", "yl"), ("positive", "negative"), ("pos", "neg"), ("win", "lose"),
     ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"), ("w", "l"),
+    ("correct", "wrong"), ("right", "wrong"), ("best", "worst"),
 )  # fmt: skip
 """Parts of two names that, between them, tell of a pair."""
 
