@@ -138,6 +138,41 @@ def test_a_header_twice_is_refused(tmp_path: Path) -> None:
         read_file(tmp_path / "q.csv")
 
 
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ('{"prompt": "Q?", "chosen": "A", "rejected": "B", "chosen": "C"}', "chosen"),
+        ('{"prompt": "Q?", "chosen": "A", "rejected": "B", "rejected": "B"}', "rejected"),
+        (
+            '{"prompt": "Q?", "chosen": [{"role": "assistant", "content": "A", "content": "C"}], "rejected": "B"}',
+            "content",
+        ),
+    ],
+)
+def test_a_key_twice_in_one_object_is_refused(tmp_path: Path, row: str, key: str) -> None:
+    good = json.dumps(ROWS[0])
+    said = f"the key '{key}' twice in one object"
+    file = tmp_path / "p.jsonl"
+    file.write_text(f"{good}\n{row}\n")
+    with pytest.raises(PreflabError, match=f"line 2: {said}"):
+        read_file(file)
+    assert groups(read_file(file, skip_bad=True)) == EXPECTED[:1]
+    listed = tmp_path / "p.json"
+    listed.write_text(f"[{good}, {row}]")
+    with pytest.raises(PreflabError, match=f"item 2: {said}"):
+        read_file(listed)
+
+
+def test_a_key_twice_in_the_json_of_a_cell_is_refused(tmp_path: Path) -> None:
+    cell = '[{"role": "assistant", "content": "A", "content": "C"}]'
+    file = table(tmp_path / "p.csv", ",", [{"prompt": "Q?", "chosen": cell, "rejected": "B"}])
+    with pytest.raises(PreflabError, match="line 2: the column 'chosen' holds turns in a text"):
+        read_file(file)
+    file = table(tmp_path / "p.csv", ",", [{"prompt": "Q?", "completion": "A", "tools": '{"name": "a", "name": "b"}'}])
+    with pytest.raises(PreflabError, match="line 2: the column 'tools'"):
+        read_file(file)
+
+
 def test_an_apostrophe_before_a_formula_is_a_spreadsheets(tmp_path: Path) -> None:
     rows = [{"prompt": "'=1+1"}, {"prompt": "''-2"}, {"prompt": "'quoted'"}, {"prompt": "''twice''"}]
     found = read_file(table(tmp_path / "p.csv", ",", rows))

@@ -29,7 +29,7 @@ from preflab.store.formats.columns import (
     peek,
     read_as,
 )
-from preflab.store.formats.reading import NUMBERS, BadRow, Row, object_in
+from preflab.store.formats.reading import STRICT, BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
 from preflab.store.formats.turns_in_text import refuse_unread
 
@@ -227,7 +227,7 @@ def _json_in(value: Any, name: str) -> Any:
     if not isinstance(value, str) or not value.strip():
         return None if value == "" or (isinstance(value, str) and not value.strip()) else value
     try:
-        return json.loads(value, **NUMBERS)
+        return json.loads(value, **STRICT)
     except (ValueError, RecursionError):
         raise BadRow(f"the column {name!r} holds text that is no JSON", "a list or an object") from None
 

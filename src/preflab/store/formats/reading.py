@@ -249,7 +249,7 @@ def _caught(parse: Callable[[bytes], Row], data: bytes) -> Row | BadRow:
 def _json_row(data: bytes) -> Row:
     try:
         text = data.decode("utf-8-sig").rstrip("\r\n")
-        row = json.loads(text, **NUMBERS)
+        row = DECODER.decode(text)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
         raise BadRow(f"not UTF-8 ({kind_of_bytes(data) or byte})", "text in UTF-8") from None
@@ -284,7 +284,7 @@ def object_in(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
-        return json.loads(text, **NUMBERS)
+        return json.loads(text, **STRICT)
     except (ValueError, RecursionError):
         return text
 
@@ -309,6 +309,22 @@ def _int(text: str) -> int:
 
 NUMBERS: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _float, "parse_int": _int}
 """For `json.loads`: numbers that no database or program after us could hold are refused by line."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> Row:
+    """An object of these keys; of a key that stands there twice, the first value would be lost without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRow(f"the key {twice!r:.40} twice in one object", "each key once")
+    return found
+
+
+STRICT: dict[str, Any] = {**NUMBERS, "object_pairs_hook": _each_key_once}
+"""For `json.loads` of rows and of what stands as JSON in their cells."""
+DECODER = json.JSONDecoder(**STRICT)
+"""Made once: `json.loads` with arguments makes one for every row."""
 
 
 def _refuse_half_characters(row: Row) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflab.records import Message, Role, ToolCall
-from preflab.store.formats.reading import NUMBERS, BadRow, Row
+from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns_in_text import object_of, refuse_unread
 
 Turns = tuple[Message, ...]
@@ -249,7 +249,7 @@ def _calls_in_words(words: Any, where: str) -> tuple[ToolCall, ...]:
 
 def _parsed(text: Any, found: str, expected: str) -> Any:
     try:
-        return json.loads(text, **NUMBERS)
+        return json.loads(text, **STRICT)
     except (ValueError, TypeError, RecursionError):
         raise BadRow(found, expected) from None
 

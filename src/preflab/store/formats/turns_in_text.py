@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from preflab.store.formats.reading import NUMBERS, BadRow, plain
+from preflab.store.formats.reading import STRICT, BadRow, plain
 
 BEGINS = re.compile(r"\s*(?P<list>\[)?\s*\{\s*(?P<quote>['\"])\w+['\"]\s*:")
 """How a turn or a list of turns begins in a text."""
@@ -32,7 +32,7 @@ def object_of(text: str) -> Any:
     if begin is None:
         return None
     try:
-        found = json.loads(text, **NUMBERS) if begin["quote"] == '"' else _python(text)
+        found = json.loads(text, **STRICT) if begin["quote"] == '"' else _python(text)
         if "\\u" in text:
             json.dumps(found, ensure_ascii=False).encode()  # half of a character cannot be stored
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):

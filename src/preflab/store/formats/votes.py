@@ -15,7 +15,7 @@ from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, column, first, has, number, peek
 from preflab.store.formats.fields import imported, kind_of, text
 from preflab.store.formats.pairs import split_dialogues
-from preflab.store.formats.reading import NUMBERS, BadRow, Row
+from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns import Conversation, conversation, is_conversation
 
 Outcome = Literal["first", "second", "tie", "both_bad"]
@@ -154,7 +154,7 @@ def _listed(row: Row, name: str) -> list[str]:
     """A JSON list of texts; as a list, or as text."""
     value = column(row, name)
     try:
-        listed = json.loads(value, **NUMBERS) if isinstance(value, str) else value
+        listed = json.loads(value, **STRICT) if isinstance(value, str) else value
     except json.JSONDecodeError:
         listed = None
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
