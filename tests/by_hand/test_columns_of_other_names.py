@@ -134,3 +134,19 @@ def test_spaces_around_the_names_of_a_table_are_taken_away_and_said(tmp_path: Pa
     assert "the column 'prompt' stands in the header twice" in refusal(file).found
     file.write_text('prompt, "completion"\na,b\n')
     assert 'a quotation mark after a space in the header: "completion"' in refusal(file).found
+
+
+@pytest.mark.parametrize("said", [{"status": "Tie"}, {"winner": "draw"}, {"is_tie": True}, {"tie": "1"}])
+def test_a_pair_that_is_said_to_be_a_tie_is_one(tmp_path: Path, said: Row) -> None:
+    row = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    tie = {"prompt": "a", "ranks": {"b": 1, "c": 1}, "ties": [{"b", "c"}]}
+    assert groups(read_file(written(tmp_path, row | said))) == [tie]
+    found = read_file(written(tmp_path, row | said, row, row | said))  # one vote for b, two for neither
+    assert [(p.num_for, p.num_against, p.num_tie) for p in found.preferences[0].pairs] == [(1.0, 0.0, 2.0)]
+    assert found.preferences[0].ranks == (1, 2)
+
+
+@pytest.mark.parametrize("said", [{"status": "swapped"}, {"status": "unchanged"}, {"winner": "chosen"}, {"tie": False}])
+def test_any_other_status_leaves_the_pair_as_its_columns_say(tmp_path: Path, said: Row) -> None:
+    file = written(tmp_path, {"prompt": "a", "chosen": "b", "rejected": "c"} | said)
+    assert groups(read_file(file)) == [{"prompt": "a", "ranks": {"b": 1, "c": 2}, "pairs": {("b", "c"): 1.0}}]

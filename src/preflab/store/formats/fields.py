@@ -56,11 +56,18 @@ def imported(
 
 
 def one_pair(
-    prompt: Prompt, chosen: Completion, rejected: Completion, source: str, votes: float = 1.0, **other: Any
+    prompt: Prompt,
+    chosen: Completion,
+    rejected: Completion,
+    source: str,
+    votes: float = 1.0,
+    ties: float = 0.0,
+    **other: Any,
 ) -> Preference:
-    """What a row of chosen and rejected says, `votes` times."""
-    pairs = (PairOutcome(0, 1, votes, 0.0, 0.0),)
-    return Preference.make(prompt.id, (chosen.id, rejected.id), (1, 2), pairs=pairs, source=source, **other)
+    """What rows of chosen and rejected say: `votes` times that the first is better, `ties` times that neither is."""
+    pairs = (PairOutcome(0, 1, votes, 0.0, ties),)
+    ranks = (1, 2) if votes else (1, 1)
+    return Preference.make(prompt.id, (chosen.id, rejected.id), ranks, pairs=pairs, source=source, **other)
 
 
 def pairs_of_ranks(ranks: Sequence[int | None]) -> tuple[PairOutcome, ...]:

@@ -33,6 +33,12 @@ LAYOUTS = (
     Layout("Tülu 3 preferences", "trl-explicit", "the same with `chosen_rating`, `chosen_model`", "the same"),
     Layout("Orca pairs", "trl-explicit", "`system`, `question`, `chosen`, `rejected`", "a pair after a system turn"),
     Layout(
+        "Argilla's Orca pairs",
+        "trl-explicit",
+        "`system`, `input`, `chosen`, `rejected`, `status`, `chosen_score`",
+        "a pair; `status` of `tie`: a tie",
+    ),
+    Layout(
         "LLaMA-Factory preferences",
         "trl-explicit",
         "`instruction`, `input`, `chosen`, `rejected`; or `conversations`, and two turns",
