@@ -87,8 +87,8 @@ LAYOUTS = (
     Layout(
         "LMArena 33k, 100k, MT-bench",
         "chatbot-arena",
-        "`conversation_a`, `conversation_b`, `winner`",
-        "votes; from the first turn in which the two differ",
+        "`conversation_a`, `conversation_b`, `winner`, `turn`",
+        "votes; from the first turn in which the two differ to the exchange `turn`",
     ),
     Layout("LMArena 140k", "chatbot-arena", "the same, content in parts, `both_bad`", "the same; both bad: two F"),
     Layout(
