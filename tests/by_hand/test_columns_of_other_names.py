@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from layout_words import demonstrations, groups
 from preflab.errors import PreflabError
 from preflab.store.formats import read_file
+from preflab.store.formats.advice import in_a_recipe
+from preflab.store.formats.columns import rename_option
 
 Row = dict[str, Any]
 
@@ -46,8 +49,7 @@ def test_a_completion_under_another_name_is_no_prompt(tmp_path: Path, name: str,
     file = written(tmp_path, {"prompt": "a", name: "b"})
     error = refusal(file)
     assert "the nearest format is demonstrations" in error.expected
-    assert f"{name}" in error.do
-    assert f"={read} --format demonstrations" in error.do
+    assert shlex.split(error.do)[-3:] == [f"{name}={read}", "--format", "demonstrations"]
     assert demonstrations(read_file(file, rename={name: read})) == [("a", "b")]
 
 
@@ -78,6 +80,32 @@ def test_two_completions_without_a_winner_are_no_prompt(tmp_path: Path, one: str
     assert refusal(written(tmp_path, row)).expected.endswith("winner is missing")
     error = refusal(written(tmp_path, row | {"better": "a"}))
     assert f"--column {one}=response_a --column {other}=response_b --column better=winner" in error.do
+
+
+def test_advice_is_quoted_for_a_shell_and_for_a_recipe(tmp_path: Path) -> None:
+    file = written(tmp_path, {"prompt": "a", "best answer": "b", "it's worst": "c", "worst answer": "d"})
+    error = refusal(file)
+    assert "--column 'best answer=chosen' --column 'worst answer=rejected' --format trl-explicit" in error.do
+    words = shlex.split(error.do.partition(": ")[2])
+    renames = dict(word.split("=") for word in words if "=" in word)
+    pair = {"prompt": "a", "ranks": {"b": 1, "d": 2}, "pairs": {("b", "d"): 1.0}}
+    assert groups(read_file(file, words[-1], rename=renames)) == [pair]
+    assert in_a_recipe(error.do, "d").endswith(
+        '`columns: {"best answer": chosen, "worst answer": rejected}` in data.d `format: trl-explicit` in data.d'
+    )
+    with pytest.raises(PreflabError, match=re.escape("(near it: promt es; --column 'promt es=prompt' renames it)")):
+        read_file(written(tmp_path, {"promt es": "a", "completion": "b"}), "demonstrations")
+    assert rename_option("it's", "prompt") == """--column 'it'"'"'s=prompt'"""
+    quoted = rename_option("it's", "prompt")
+    assert in_a_recipe(f"do: {quoted} --format x", "d").startswith("""do: `columns: {"it's": prompt}` in data.d""")
+
+
+def test_of_an_edited_and_an_unedited_completion_the_edited_one_is_advised(tmp_path: Path) -> None:
+    asked = [{"role": "user", "content": "a"}]
+    row = {"context": asked, "original_response": "b", "edited_response": "c", "change_summary": "d"}
+    error = refusal(written(tmp_path, row))
+    assert "--column edited_response=completion" in error.do
+    assert "original_response" not in error.do
 
 
 def test_stack_exchange_says_the_better_one_by_its_name(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -20,6 +22,7 @@ from preflab.store.formats.columns import (
     has,
     number,
     peek,
+    rename_option,
 )
 from preflab.store.formats.judging import judging, scores_another, verdicts
 from preflab.store.formats.other_names import answers, plain_name
@@ -65,7 +68,10 @@ HOLDS: Mapping[str, Callable[[Any], bool]] = {
 """Column of a format → what it must hold; the others hold texts or turns."""
 MISSPELT = 0.85
 """How alike two names are of which one is taken for the other misspelt."""
-COLUMN = re.compile(r"--column ([^ =]+)=([^ ;,)]+) ?")
+COLUMN = re.compile(r"""--column ((?:'[^']*'|"[^"]*"|[^ ;,)'"])+) ?""")
+"""A rename, quoted for a shell where it must be."""
+BEFORE_EDITING = re.compile(r"(?:orig(?:inal)?|draft|initial|unedited|old|before)_.*")
+"""A completion that somebody improved in another column."""
 AS_LABEL = "a column label (true: good) or score (a number)"
 NAMES = {*WORDS, *OF_TEMPLATE, *LABELS, *OVERALL, *ASPECTS}
 """Columns that formats read beside those that they need."""
@@ -139,7 +145,7 @@ def wrapped(row: Row) -> tuple[str, str] | None:
 
 
 def _options(fit: Fit) -> str:
-    return "".join(f"--column {old}={new} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
+    return "".join(f"{rename_option(old, new)} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
 
 
 def _said(fit: Fit) -> str:
@@ -169,6 +175,7 @@ def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     pattern = MEANINGS.get(wanted, "")
     usual = PROMPTS if wanted == "prompt" else ()
     fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
+    fitting.sort(key=lambda name: BEFORE_EDITING.fullmatch(plain_name(name)) is not None)
     named = next((name for name in fitting if re.fullmatch(pattern, plain_name(name))), None)
     if named is not None:
         return named
@@ -184,7 +191,7 @@ def _holds(wanted: str, value: Any) -> bool:
 def in_a_recipe(advice: str, data: str) -> str:
     """Advice in options of `preflab import` as advice in settings of `data.<name>`."""
     advice = advice.replace("--skip-bad", f"`skip_bad: true` in data.{data}").replace("; nothing was loaded", "")
-    renames = [f"{old}: {new}" for old, new in COLUMN.findall(advice)]
+    renames = [_in_yaml(option) for option in COLUMN.findall(advice)]
     if renames:
         first = COLUMN.search(advice)
         assert first is not None
@@ -193,3 +200,10 @@ def in_a_recipe(advice: str, data: str) -> str:
     for option in ("format", "split"):
         advice = re.sub(rf"--{option} ([^ ;,]+)", rf"`{option}: \1` in data.{data}", advice)
     return " ".join(advice.split()).replace(" )", ")").replace(" ,", ",")
+
+
+def _in_yaml(option: str) -> str:
+    """`'best one=chosen'` → `"best one": chosen`."""
+    old, _, new = "".join(shlex.split(option)).partition("=")
+    plain = re.fullmatch(r"[\w.-]+", old) is not None
+    return f"{old if plain else json.dumps(old, ensure_ascii=False)}: {new}"

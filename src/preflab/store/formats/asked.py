@@ -28,6 +28,7 @@ from preflab.store.formats.columns import (
     is_default,
     peek,
     read_as,
+    rename_option,
 )
 from preflab.store.formats.reading import STRICT, BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
@@ -119,7 +120,7 @@ def _named(row: Row, names: Sequence[str]) -> str:
     rivals = [name for name in there if not (there[0] == "instruction" and name in BESIDE_INSTRUCTION)]
     if len(rivals) > 1 and there[0] != names[0]:
         raise BadRow(
-            f"{' and '.join(rivals)} could both be the prompt", f"one of them (--column {rivals[0]}={names[0]})"
+            f"{' and '.join(rivals)} could both be the prompt", f"one of them ({rename_option(rivals[0], names[0])})"
         )
     return there[0]
 

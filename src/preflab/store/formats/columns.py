@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,8 +120,13 @@ def column(row: Row, name: str) -> Any:
     raise BadRow(
         f"no column {name!r} among {', '.join(row) or 'none'}",
         f"a column {name!r}"
-        + (f" (near it: {near}; --column {near.split(', ')[0]}={name} renames it)" if near else ""),
+        + (f" (near it: {near}; {rename_option(near.split(', ')[0], name)} renames it)" if near else ""),
     )
+
+
+def rename_option(old: str, new: str) -> str:
+    """The option that renames a column, as a shell takes it."""
+    return f"--column {shlex.quote(f'{old}={new}')}"
 
 
 def unread(row: Row) -> Row:

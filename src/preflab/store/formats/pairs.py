@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.formats.asked import Asked, Words, asked_of_turns, check_completion, spans_of, words_of
 from preflab.store.formats.base import Parsed
-from preflab.store.formats.columns import CONVERSATIONS, column, has, is_true, peek, score_of, unread
+from preflab.store.formats.columns import CONVERSATIONS, column, has, is_true, peek, rename_option, score_of, unread
 from preflab.store.formats.fields import imported, one_pair
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import Turns
@@ -173,7 +173,7 @@ def _repeated(question: Asked, shared: Turns) -> Turns:
         return shared
     raise BadRow(
         f"the column {question.name!r} does not stand in the dialogues of chosen and rejected",
-        f"the same prompt in all three, or no column {question.name!r} (--column {question.name}=other)",
+        f"the same prompt in all three, or no column {question.name!r} ({rename_option(question.name, 'other')})",
     )
 
 

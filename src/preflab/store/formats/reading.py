@@ -98,8 +98,27 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[Numbered]:
 
 
 def file_rows(path: Path) -> Iterator[Numbered]:
-    """The rows of one file."""
-    return _readers()[kind_of_path(path)](path)
+    """The rows of one file.
+
+    Raises:
+        PreflabError: text in two or four bytes per character.
+    """
+    kind = kind_of_path(path)
+    if kind in ("jsonl", "list", "table"):
+        with opened(path) as file:
+            begin = file.read(64)
+        if wide := _wide(begin):
+            raise PreflabError(
+                f"{path}: not UTF-8 ({kind_of_bytes(begin) or wide})", "text in UTF-8", "save it as UTF-8"
+            )
+    return _readers()[kind](path)
+
+
+def _wide(data: bytes) -> str:
+    """What text is that has zeros between its letters and no mark at its beginning; "" for any other."""
+    if data.count(0) * 3 < len(data) or len(data) < 4:
+        return ""
+    return "UTF-32" if data.count(0) * 2 > len(data) + 1 else "UTF-16"
 
 
 def _readers() -> dict[Kind, Callable[[Path], Iterator[Numbered]]]:
@@ -158,9 +177,11 @@ def is_gzipped(path: Path) -> bool:
 
 def _kind_of_json(path: Path, *, known: bool) -> Kind | None:
     with opened(path) as file:
-        first = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        begin = file.read(1024)
+    first = begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     kinds: dict[bytes, Kind] = {b"[": "list", b"{": "jsonl"}
-    return kinds.get(first, "jsonl" if known else None)
+    told = known or kind_of_bytes(begin) or _wide(begin[:64])  # refused as what it is when it is read
+    return kinds.get(first, "jsonl" if told else None)
 
 
 def opened(path: Path) -> IO[bytes]:
