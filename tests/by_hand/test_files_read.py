@@ -92,6 +92,11 @@ def test_rows_of_empty_cells_are_blank_lines(tmp_path: Path) -> None:
     [
         ("p.csv", "prompt,chosen\n".encode("utf-16"), "UTF-16, as Excel's Unicode text"),
         ("p.jsonl", '{"prompt": "a"}\n'.encode("utf-16"), "UTF-16, as Excel's Unicode text"),
+        *((name, data.encode(code), code[:6].upper())
+          for code in ("utf-16-le", "utf-16-be", "utf-32-le")  # without a mark at the beginning
+          for name, data in (("p.csv", "prompt\na\n"), ("p.jsonl", '{"prompt": "a"}'), ("p.txt", '{"prompt": "a"}'),
+                             ("p.json", '[{"prompt": "a"}]'))),
+        ("p.txt", '{"prompt": "a"}\n'.encode("utf-16"), "UTF-16, as Excel's Unicode text"),
         ("p.jsonl", gzip.compress(b'{"prompt": "a"}\n', mtime=0), "gzipped: end its name in .gz"),
         ("p.csv", gzip.compress(b"prompt\na\n", mtime=0), "gzipped: end its name in .gz"),
         ("p.csv", b"PK\x03\x04\x14\x00\x06\x00\x08\xff", "an Excel file"),
@@ -99,14 +104,15 @@ def test_rows_of_empty_cells_are_blank_lines(tmp_path: Path) -> None:
         ("p.parquet", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
         ("p.json", b'{\n "prompt": "a"\n}\n', "not JSON"),
     ],
-    ids=range(8),
-)
+    ids=range(21),
+)  # fmt: skip
 def test_a_file_of_another_kind_than_its_name_says(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(PreflabError) as caught:
         read_file(tmp_path / name)
     assert said in caught.value.found
-    if name == "p.json":
+    assert "\0" not in str(caught.value), "no zeros on a terminal"
+    if said == "not JSON":
         assert caught.value.do == "write the rows as one list [{…}, {…}], or each on its line"
 
 
@@ -136,6 +142,41 @@ def test_a_header_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "q.csv").write_text("prompt,topic\na,b\nprompt,topic\nc,d\n")
     with pytest.raises(PreflabError, match="line 3: the header again"):
         read_file(tmp_path / "q.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ('{"prompt": "Q?", "chosen": "A", "rejected": "B", "chosen": "C"}', "chosen"),
+        ('{"prompt": "Q?", "chosen": "A", "rejected": "B", "rejected": "B"}', "rejected"),
+        (
+            '{"prompt": "Q?", "chosen": [{"role": "assistant", "content": "A", "content": "C"}], "rejected": "B"}',
+            "content",
+        ),
+    ],
+)
+def test_a_key_twice_in_one_object_is_refused(tmp_path: Path, row: str, key: str) -> None:
+    good = json.dumps(ROWS[0])
+    said = f"the key '{key}' twice in one object"
+    file = tmp_path / "p.jsonl"
+    file.write_text(f"{good}\n{row}\n")
+    with pytest.raises(PreflabError, match=f"line 2: {said}"):
+        read_file(file)
+    assert groups(read_file(file, skip_bad=True)) == EXPECTED[:1]
+    listed = tmp_path / "p.json"
+    listed.write_text(f"[{good}, {row}]")
+    with pytest.raises(PreflabError, match=f"item 2: {said}"):
+        read_file(listed)
+
+
+def test_a_key_twice_in_the_json_of_a_cell_is_refused(tmp_path: Path) -> None:
+    cell = '[{"role": "assistant", "content": "A", "content": "C"}]'
+    file = table(tmp_path / "p.csv", ",", [{"prompt": "Q?", "chosen": cell, "rejected": "B"}])
+    with pytest.raises(PreflabError, match="line 2: the column 'chosen' holds turns in a text"):
+        read_file(file)
+    file = table(tmp_path / "p.csv", ",", [{"prompt": "Q?", "completion": "A", "tools": '{"name": "a", "name": "b"}'}])
+    with pytest.raises(PreflabError, match="line 2: the column 'tools'"):
+        read_file(file)
 
 
 def test_an_apostrophe_before_a_formula_is_a_spreadsheets(tmp_path: Path) -> None:

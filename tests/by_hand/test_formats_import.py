@@ -97,6 +97,7 @@ def test_what_cannot_be_guessed_is_said(tmp_path: Path) -> None:
     elsewhere = {"hh-rlhf-chat", "judgments", "preferences", "completions"}
     elsewhere |= {"ratings", "comparisons", "oasst-flat", "nectar", "rewardbench2"}  # test_layouts.py
     elsewhere |= {"pku-saferlhf", "helpsteer3", "shp", "openai-preferences"}
+    elsewhere |= {"stack-exchange-paired"}  # test_columns_of_other_names.py
     assert set(LOOKS) | elsewhere == set(FORMATS)
 
 

@@ -57,6 +57,24 @@ JUDGED: dict[str, tuple[str, list[dict[str, Any]]]] = {
             {"prompt": "Who?", "ranks": {"We.": 1, "They.": 2}, "pairs": {("We.", "They."): 1.0}},
         ],
     ),
+    "argilla-s-orca-pairs": (
+        "trl-explicit",
+        [
+            {"prompt": f"system: You are kind.\n\n{ASKED}", **PAIR, "scores": {"score": {GOOD: 9.0, BAD: None}}},
+            {
+                "prompt": "system: You are kind.\n\nuser: Who?",
+                "ranks": {"They.": 1, "We.": 2},
+                "pairs": {("They.", "We."): 1.0},
+                "scores": {"score": {"They.": 8.0, "We.": None}},
+            },
+            {
+                "prompt": "system: You are kind.\n\nuser: When?",
+                "ranks": {"Now.": 1, "Soon.": 1},
+                "ties": [{"Now.", "Soon."}],
+                "scores": {"score": {"Now.": 8.0, "Soon.": None}},
+            },
+        ],
+    ),
     "llama-factory-preferences": (
         "trl-explicit",
         [

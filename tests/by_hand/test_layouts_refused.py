@@ -54,6 +54,11 @@ NEAREST: list[tuple[Row, str, str]] = [
     ({"text": "a", "summary": "b"}, "demonstrations", "--column text=prompt --column summary=completion"),
     ({"prompt": "a", "completion": "b", "stars": 4}, "ratings", "--column stars=score"),
     ({"prompt": "a", "completion": "b", "helpful": True}, "trl-unpaired", "--column helpful=label"),
+    ({"prompt": "a", "completion": "b", "won": False}, "trl-unpaired", "--column won=label"),
+    ({"prompt": "a", "completion": "b", "success": False}, "trl-unpaired", "--column success=label"),
+    ({"prompt": "a", "completion": "b", "is_best": False}, "trl-unpaired", "--column is_best=label"),
+    ({"prompt": "a", "completion": "b", "Helpfulness": 0}, "ratings", "--column Helpfulness=helpfulness"),
+    ({"Prompt": "a", "Response": "b", "Score": 3}, "ratings", "--column Response=response --column Score=score"),
     ({"question": "a", "prediction": "b", "correct": True}, "trl-unpaired", "--column prediction=completion"),
 ]
 
@@ -104,6 +109,19 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         {"prompt": "a", "completion": "b", "grade": "B+"},
         {"prompt": "a", "completion": "b", "evaluation": {"tone": 4}},
         {"prompt": "a", "response_w": "b", "response_l": "c"},
+        {"prompt": "a", "completion": "b", "Helpfulness": 0},
+        {"prompt": "a", "completion": "b", "Instruction Following": 3},
+        {"prompt": "a", "completion": "b", "score": "low"},
+        {"prompt": "a", "completion": "b", "score": "-"},
+        {"prompt": "a", "completion": "b", "rating": "good"},
+        {"prompt": "a", "completion": "b", "llm_quality_2": "good"},
+        {"prompt": "a", "completion": "b", "rating": "★★★"},
+        {"messages": [USER, HERE], "rating": "PG-13"},
+        {"prompt": "a", "completion": "b", "toxic": 1},
+        {"prompt": "a", "completion": "b", "is_toxic": True},
+        {"prompt": "a", "completion": "b", "emoji": "👎"},
+        {"prompt": "a", "completion": "b", "emoji": "👍🏽"},
+        {"prompt": "a", "completion": "b", "mark": "❌"},
         {"instruction": "judge", "output": "so: 4", "orig_response": "b", "orig_score": "4"},
     ],
 )
@@ -113,6 +131,15 @@ def test_judgments_are_never_prompts_demonstrations_or_texts(tmp_path: Path, row
     assert len(f"{error.found}\n{error.expected}\n{error.do}") < 1000
 
 
+@pytest.mark.parametrize("name", ["score", "incorrect", "toxic", "unsafe"])
+def test_a_judgment_that_is_no_label_is_to_be_written_as_one(tmp_path: Path, name: str) -> None:
+    error = refusal(tmp_path, {"prompt": "a", "completion": "b", name: "low" if name == "score" else True})
+    assert error.do == (
+        f"write what {name} says as a column label (true: good) or score (a number); where there is nothing to learn "
+        "from it: --format demonstrations"
+    )
+
+
 @pytest.mark.parametrize(
     ("row", "format"),
     [
@@ -120,9 +147,17 @@ def test_judgments_are_never_prompts_demonstrations_or_texts(tmp_path: Path, row
         ({"prompt": "a", "toxicity": 0.5}, "prompts"),
         ({"prompt": "a", "difficulty": 3}, "prompts"),
         ({"question": "a", "choices": ["b", "c"], "answer": 1}, "prompts"),
-        ({"prompt": "a", "completion": "b", "quality": "good"}, "demonstrations"),
+        (
+            {"prompt": "a", "completion": "b", "source": "human", "id": "1", "topic": "win", "category": "best"},
+            "demonstrations",
+        ),
+        ({"prompt": "a", "completion": "b", "language": "en", "url": "http://a", "license": "MIT"}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "difficulty": "hard", "level": 3, "verified": True}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "score": "N/A", "rating": ""}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "score_reason": "kind"}, "demonstrations"),
+        ({"prompt": "👍", "completion": "✅", "icon": "🐈"}, "demonstrations"),
+        ({"prompt": "a", "rating": "PG-13"}, "prompts"),
         ({"prompt": "a", "completion": "b", "length": 3}, "demonstrations"),
-        ({"messages": [USER, HERE], "rating": "PG-13"}, "demonstrations"),
         ({"instruction": "a", "input": "", "output": "b", "text": "Below …"}, "demonstrations"),
         ({"instruction": "a", "generation": "b"}, "demonstrations"),
         ({"prompt": "a", "completion": "b", "feedback": "It was quick."}, "demonstrations"),
@@ -149,10 +184,10 @@ def test_a_score_in_words_is_refused_by_its_line(tmp_path: Path, score: str, poi
 
 
 def test_one_condemned_completion_stops_a_guess(tmp_path: Path) -> None:
-    rows: list[Row] = [{"prompt": str(n), "completion": "b", "quality": "good"} for n in range(30)]
+    rows: list[Row] = [{"prompt": str(n), "completion": "b", "review": "fine"} for n in range(30)]
     assert len(read_file(written(tmp_path, rows)).demonstrations) == 30
-    rows[25]["quality"] = "bad"
-    assert "line 26: quality tells of a judgment" in refusal(tmp_path, *rows).found
+    rows[25]["review"] = "bad"
+    assert "line 26: review tells of a judgment" in refusal(tmp_path, *rows).found
 
 
 def test_two_kinds_of_judgment_in_a_row(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from preflab.labelling.options import CampaignOptions
 from preflab.records import Completion, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
 from preflab.store.formats.fields import imported, kind_of, others, prompt_of, text
-from preflab.store.formats.reading import NUMBERS, BadRow, Numbered, Row, numbered_rows, unit_of
+from preflab.store.formats.reading import STRICT, BadRow, Numbered, Row, numbered_rows, unit_of
 
 Found = TypeVar("Found")
 KINDS = (".jsonl", ".json", ".csv")
@@ -156,7 +156,7 @@ def _list(row: Row, name: str) -> list[object]:
     value = row[name]
     if isinstance(value, str):
         try:
-            value = json.loads(value, **NUMBERS)
+            value = json.loads(value, **STRICT)
         except ValueError:
             raise BadRow(f"the column {name!r} holds text that is no JSON list", '["one", "another"]') from None
     if not isinstance(value, list):

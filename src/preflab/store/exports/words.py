@@ -14,6 +14,7 @@ from preflab.records import Completion, Message, Prompt, Span
 from preflab.store.exports.base import AsIs, Material, Row
 from preflab.store.formats.columns import CONTINUE, OF_TEMPLATE
 from preflab.store.formats.turns import listed_in
+from preflab.store.formats.turns_in_text import begins_like_turns
 
 NOT_TEXT = "completions that are turns, where a text is wanted"
 NOT_TURNS = "completions that turns cannot hold (no words, or a part that the policy did not write)"
@@ -136,8 +137,8 @@ def only_text(prompt: Prompt, material: Material) -> str | None:
 
 
 def reads_as_turns(text: str) -> bool:
-    """Whether an import would take the text for a conversation in a cell."""
-    return listed_in(text) is not text
+    """Whether an import would take the text for a conversation in a cell, be it one that it cannot read."""
+    return begins_like_turns(text) or listed_in(text) is not text
 
 
 def continues(prompt: Prompt) -> bool:

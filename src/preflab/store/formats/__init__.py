@@ -19,7 +19,7 @@ from preflab.store.formats.prompts import DEMONSTRATIONS, PROMPTS_ALONE, TEXT
 from preflab.store.formats.ranked import NECTAR, REWARDBENCH2
 from preflab.store.formats.rankings import RANKINGS
 from preflab.store.formats.rated import RATINGS, UNPAIRED
-from preflab.store.formats.sides import HELPSTEER3, PKU, SHP
+from preflab.store.formats.sides import HELPSTEER3, PKU, SHP, STACK_EXCHANGE
 from preflab.store.formats.trl import EXPLICIT, IMPLICIT
 from preflab.store.formats.ultrafeedback import ULTRAFEEDBACK
 from preflab.store.formats.votes import ARENA, ARENA_ROWS, ARENA_WIDE, STIENNON
@@ -44,6 +44,7 @@ FORMATS: dict[str, Format] = {
         PKU,
         HELPSTEER3,
         SHP,
+        STACK_EXCHANGE,
         OPENAI,
         REWARDBENCH2,
         HH_RLHF,

@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
 from preflab.store.formats.base import Format
-from preflab.store.formats.columns import PROMPTS, answers, blank, has, judging, number, peek, scores_another, verdicts
+from preflab.store.formats.columns import (
+    ASPECTS,
+    LABELS,
+    OF_TEMPLATE,
+    OVERALL,
+    PROMPTS,
+    WORDS,
+    blank,
+    has,
+    number,
+    peek,
+    rename_option,
+)
+from preflab.store.formats.judging import judging, scores_another, verdicts
+from preflab.store.formats.other_names import answers, plain_name
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
-TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary)s?_?"
+TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary|candidate|human_ref)s?_?"
 MEANINGS: Mapping[str, str] = {
     "prompt": r"prompts?|questions?|quer(?:y|ies)|instructions?|inputs?|problems?|goal|dialogue|document|article|"
     r"context|history|post|user|ask.*|text|x",
     "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|"
-    r"predictions?|candidates|continuations?|demonstrations?|[a-z0-9]+_(?:response|reply|completion|output|answer|text|solution)|y",
-    "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?).*|y_?w",
-    "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|los(?:er|e|ing)).*|y_?l",
+    r"predictions?|candidates|continuations?|demonstrations?|"
+    r"[a-z0-9_]+_(?:response|reply|completion|generation|output|answer|text|solution|content|message)|y",
+    "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?|best|correct|right).*|y_?w",
+    "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|"
+    r"los(?:er|e|ing)|worst|wrong|incorrect).*|y_?l",
     "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
-    "label": r".*(?:label|good|thumbs?|accept|correct|liked|approved|passed|safe|binary|helpful|harmless|honest|"
-    r"feedback).*",
+    "label": r"(?!.*(?:incorrect|unsafe|unhelpful|dishonest|invalid|inaccurate|irrelevant|unresolved|dislike|harmful))"
+    r".*(?:label|good|thumbs?|accept|correct|liked|approved|pass|safe|binary|helpful(?!ness)|harmless(?!ness)|honest|"
+    r"feedback|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
     "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
     "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
-    "response_a": rf"{TEXT}(?:a|0|1|left|first)|a|left|first",
-    "response_b": rf"{TEXT}(?:b|1|2|right|second)|b|right|second",
+    "response_a": rf"{TEXT}(?:[ajx]|0|1|left|first|one)|a|left|first",
+    "response_b": rf"{TEXT}(?:[bky]|1|2|right|second|two)|b|right|second",
     "response_0": rf"{TEXT}(?:0|a|1|left|first)|a|left|first",
     "response_1": rf"{TEXT}(?:1|b|2|right|second)|b|right|second",
     "response1": rf"{TEXT}(?:1|a|0|left|first)|a|left|first",
@@ -49,7 +68,13 @@ HOLDS: Mapping[str, Callable[[Any], bool]] = {
 """Column of a format → what it must hold; the others hold texts or turns."""
 MISSPELT = 0.85
 """How alike two names are of which one is taken for the other misspelt."""
-COLUMN = re.compile(r"--column ([^ =]+)=([^ ;,)]+) ?")
+COLUMN = re.compile(r"""--column ((?:'[^']*'|"[^"]*"|[^ ;,)'"])+) ?""")
+"""A rename, quoted for a shell where it must be."""
+BEFORE_EDITING = re.compile(r"(?:orig(?:inal)?|draft|initial|unedited|old|before)_.*")
+"""A completion that somebody improved in another column."""
+AS_LABEL = "a column label (true: good) or score (a number)"
+NAMES = {*WORDS, *OF_TEMPLATE, *LABELS, *OVERALL, *ASPECTS}
+"""Columns that formats read beside those that they need."""
 SEVERAL = ("completions", "responses", "generations", "answers")
 PLAIN = ("demonstrations", "prompts")
 ADVISED = (
@@ -92,8 +117,22 @@ def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
     near = [fit for fit in telling or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
     if near:
         best = max(near, key=lambda fit: len(fit.columns))
-        return f"{_said(best)}; {best.missing[0]} is missing", "; ".join(["add it", *[instead] * bool(instead)])
+        says = [name for name in row if name in told and best.missing[0] in ("label", "score")]
+        add = f"write what {says[0]} says as {AS_LABEL}" if says else "add it"
+        return f"{_said(best)}; {best.missing[0]} is missing", "; ".join([add, *[instead] * bool(instead)])
     return ("columns of one format (docs/reference/formats.md)", instead) if instead else None
+
+
+def respelt(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
+    """(what was expected, what to do) for a row that fits once its names are in small letters, without spaces."""
+    formats = list(formats)
+    known = {*NAMES, *(name for format in formats for name in format.needs)}
+    renames = {name: plain for name in row if (plain := plain_name(name)) in known and plain not in row}
+    if not renames or len({*renames.values()}) < len(renames):
+        return None
+    written = {renames.get(name, name): peek(row, name) for name in row}
+    fitting = next((format for format in formats if format.looks_like(written)), None)
+    return (_said(fit := Fit(fitting, renames, ())), f"if that is what it is: {_options(fit)}") if fitting else None
 
 
 def wrapped(row: Row) -> tuple[str, str] | None:
@@ -106,7 +145,7 @@ def wrapped(row: Row) -> tuple[str, str] | None:
 
 
 def _options(fit: Fit) -> str:
-    return "".join(f"--column {old}={new} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
+    return "".join(f"{rename_option(old, new)} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
 
 
 def _said(fit: Fit) -> str:
@@ -136,7 +175,8 @@ def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     pattern = MEANINGS.get(wanted, "")
     usual = PROMPTS if wanted == "prompt" else ()
     fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
-    named = next((name for name in fitting if re.fullmatch(pattern, name, re.IGNORECASE)), None)
+    fitting.sort(key=lambda name: BEFORE_EDITING.fullmatch(plain_name(name)) is not None)
+    named = next((name for name in fitting if re.fullmatch(pattern, plain_name(name))), None)
     if named is not None:
         return named
     return next(iter(get_close_matches(wanted, fitting, 1, MISSPELT)), None)
@@ -151,7 +191,7 @@ def _holds(wanted: str, value: Any) -> bool:
 def in_a_recipe(advice: str, data: str) -> str:
     """Advice in options of `preflab import` as advice in settings of `data.<name>`."""
     advice = advice.replace("--skip-bad", f"`skip_bad: true` in data.{data}").replace("; nothing was loaded", "")
-    renames = [f"{old}: {new}" for old, new in COLUMN.findall(advice)]
+    renames = [_in_yaml(option) for option in COLUMN.findall(advice)]
     if renames:
         first = COLUMN.search(advice)
         assert first is not None
@@ -160,3 +200,10 @@ def in_a_recipe(advice: str, data: str) -> str:
     for option in ("format", "split"):
         advice = re.sub(rf"--{option} ([^ ;,]+)", rf"`{option}: \1` in data.{data}", advice)
     return " ".join(advice.split()).replace(" )", ")").replace(" ,", ",")
+
+
+def _in_yaml(option: str) -> str:
+    """`'best one=chosen'` → `"best one": chosen`."""
+    old, _, new = "".join(shlex.split(option)).partition("=")
+    plain = re.fullmatch(r"[\w.-]+", old) is not None
+    return f"{old if plain else json.dumps(old, ensure_ascii=False)}: {new}"

@@ -16,6 +16,7 @@ from preflab.records import Message, Prompt, Span, spans_of_turns
 from preflab.store.formats.columns import (
     BESIDE_INSTRUCTION,
     CONTINUE,
+    CONVERSATIONS,
     PICTURES,
     PROMPTS,
     SYSTEM,
@@ -27,9 +28,11 @@ from preflab.store.formats.columns import (
     is_default,
     peek,
     read_as,
+    rename_option,
 )
-from preflab.store.formats.reading import NUMBERS, BadRow, Row, object_in
+from preflab.store.formats.reading import STRICT, BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
+from preflab.store.formats.turns_in_text import refuse_unread
 
 Spans = tuple[Span, ...]
 BETWEEN = "\n\n"
@@ -117,19 +120,20 @@ def _named(row: Row, names: Sequence[str]) -> str:
     rivals = [name for name in there if not (there[0] == "instruction" and name in BESIDE_INSTRUCTION)]
     if len(rivals) > 1 and there[0] != names[0]:
         raise BadRow(
-            f"{' and '.join(rivals)} could both be the prompt", f"one of them (--column {rivals[0]}={names[0]})"
+            f"{' and '.join(rivals)} could both be the prompt", f"one of them ({rename_option(rivals[0], names[0])})"
         )
     return there[0]
 
 
 def words_of(value: Any, name: str) -> Words:
-    """A value as text or turns; turns may stand as JSON in a cell.
+    """A value as text or turns; turns may stand in a cell, as JSON or as Python writes them.
 
     Raises:
-        BadRow: it is neither.
+        BadRow: it is neither, or a text of turns that cannot be read.
     """
     value = listed_in(value)
     if isinstance(value, str):
+        refuse_unread(value, name)
         return Words(value)
     if is_turn(value):
         value = [value]
@@ -224,7 +228,7 @@ def _json_in(value: Any, name: str) -> Any:
     if not isinstance(value, str) or not value.strip():
         return None if value == "" or (isinstance(value, str) and not value.strip()) else value
     try:
-        return json.loads(value, **NUMBERS)
+        return json.loads(value, **STRICT)
     except (ValueError, RecursionError):
         raise BadRow(f"the column {name!r} holds text that is no JSON", "a list or an object") from None
 
@@ -237,6 +241,14 @@ def refuse_pictures(row: Row) -> None:
                 f"the column {name!r} holds something",
                 "texts alone: models here read no images or sounds, so what was said of them cannot be learned",
             )
+
+
+def refuse_unread_turns(row: Row, names: Sequence[str] = CONVERSATIONS) -> None:
+    """Refuses a conversation in a text that cannot be read, which would be lost beside a prompt."""
+    for name in names:
+        value = peek(row, name)
+        if isinstance(value, str) and listed_in(value) is value:
+            refuse_unread(value, name)
 
 
 def check_prompt(turns: Turns, name: str, *, continued: bool = False) -> None:

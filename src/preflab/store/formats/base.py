@@ -18,7 +18,7 @@ from typing import Any, Literal
 from preflab.errors import PreflabError, nearest
 from preflab.progress import progress
 from preflab.records import Completion
-from preflab.store.formats.asked import refuse_pictures
+from preflab.store.formats.asked import refuse_pictures, refuse_unread_turns
 from preflab.store.formats.columns import OF_CONVERSATION, Seen, with_defaults
 from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
@@ -215,6 +215,7 @@ class _Reading:
         self.found.columns.leave_out(name for name in numbered.row if _is_left_out(name))
         row = with_defaults(self.format.unfolded(renamed(numbered.row, self.rename)), self.defaults)
         refuse_pictures(row)
+        refuse_unread_turns(row)
         against = self.format.refuses(row) if self.guessed else ""
         if against:
             raise BadRow(against, f"rows of {self.format.name}, or --format {self.format.name}")
@@ -323,11 +324,11 @@ def how_it_was_read(path: Path, split: str | None) -> list[str]:
     """What was concluded about the file itself: its delimiter, or which of its files were read."""
     from preflab.store.formats.folders import SAVED, chosen_files, splits_of
     from preflab.store.formats.reading import kind_of_path
-    from preflab.store.formats.tables import said_of_delimiter
+    from preflab.store.formats.tables import said_of_table
 
     kind = kind_of_path(path)
     if kind == "table":
-        return said_of_delimiter(path)
+        return said_of_table(path)
     if kind == "folder":
         files = chosen_files(path, split)
         name = split or next(iter(splits_of(path)))

@@ -1,11 +1,11 @@
-"""What columns are called in the files of others, and which of them tell of a judgment."""
+"""What columns are called in the files of others, and what they hold."""
 
 from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from preflab.errors import nearest
@@ -16,14 +16,10 @@ PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
 BESIDE_INSTRUCTION = ("input", "context")
 """What an instruction is about, where that stands in a column of its own."""
 COMPLETIONS = ("completion", "response", "output", "generation")
-REPLY = re.compile(
-    r"(?:model|llm|bot|chatbot|assistant|ai|gpt\d*|chatgpt|sampled|generated|predicted)[_-]"
-    r"(?:response|reply|completion|output|generation|prediction|answer|text|solution)s?"
-    r"|reply|replies|generations?|predictions?|continuations?|demonstrations?|candidates|outputs|assistant"
-)
-"""Other names of completions; they are not read under these, and make a row more than a prompt."""
 CONVERSATIONS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt", "system_message")
+WORDS = frozenset((*PROMPTS, *BESIDE_INSTRUCTION, *COMPLETIONS, *CONVERSATIONS, *SYSTEM, "text"))
+"""Columns that hold words of a conversation."""
 TOOLS, TEMPLATE, CONTINUE = "tools", "chat_template_kwargs", "continue_final_message"
 OF_TEMPLATE = (TOOLS, TEMPLATE, CONTINUE)
 """Columns of a conversation that the chat template reads; they belong to the prompt."""
@@ -46,52 +42,8 @@ ASPECTS = (
 )  # fmt: skip
 """Criteria that published files rate completions by."""
 RATED = re.compile(r"(?:score|rating|reward)s?[_-].+|.+[_-](?:score|rating|reward)s?")
-STRONG = {
-    "chosen", "rejected", "winner", "winners", "loser", "preferred", "dispreferred", "preference", "preferences",
-    "better", "worse", "safer", "rank", "ranks", "ranking", "rankings", "vote", "votes", "verdict", "judgment",
-    "judgments", "judgement", "judgements", "annotation", "annotations", "thumb", "thumbs", "upvotes", "kto",
-    "comparison",
-}  # fmt: skip
-"""Words in a column's name that tell of a judgment whatever the column holds."""
-WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "labels", "grade", "quality", "likert"}
-"""Words that tell of a judgment where the column holds numbers or true and false."""
-VERDICTS = {
-    "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
-    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable",
-}  # fmt: skip
-"""Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
-OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislikes"}
-"""Words that tell of a judgment of a completion where the column holds numbers, or true and false."""
-YES_OR_NO = ("true", "false", "0", "1", "yes", "no")
-MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
-"""A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
-THUMBED = {
-    "thumbsup",
-    "thumbsdown",
-    "upvote",
-    "downvote",
-    "upvoted",
-    "downvoted",
-    "desirable",
-    "undesirable",
-    "👍",
-    "👎",
-}
-"""Values that tell of a judgment of a completion."""
-CONDEMNED = {
-    "bad", "wrong", "incorrect", "reject", "rejected", "refused", "fail", "failed", "harmful", "unsafe", "unhelpful",
-    "unacceptable", "dislike", "disliked", "negative", "down", "lose", "lost", "loss", "poor", "dispreferred",
-}  # fmt: skip
-"""Values that say of a completion that it is not to be learned."""
-STATUS = {"status", "result", "outcome", "review"}
-"""Words of columns whose value may condemn a completion."""
-OPPOSITES = (
-    ("good", "bad"), ("y_w", "y_l"), ("yw", "yl"), ("positive", "negative"), ("pos", "neg"), ("win", "lose"),
-    ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"), ("w", "l"),
-)  # fmt: skip
-"""Parts of two names that, between them, tell of a pair."""
-ANSWER = re.compile(r"(?:response|answer|completion|output|reply|generation|conversation)s?[_-]?(?:\d{1,2}|[a-dA-D])")
-"""One of several completions: `response_a`, `answer1`, `completion_2`."""
+NOTHING = ("n/a", "na", "nan", "none", "null")
+"""Words that stand where there is no score."""
 
 
 class Seen(dict[str, Any]):
@@ -168,8 +120,13 @@ def column(row: Row, name: str) -> Any:
     raise BadRow(
         f"no column {name!r} among {', '.join(row) or 'none'}",
         f"a column {name!r}"
-        + (f" (near it: {near}; --column {near.split(', ')[0]}={name} renames it)" if near else ""),
+        + (f" (near it: {near}; {rename_option(near.split(', ')[0], name)} renames it)" if near else ""),
     )
+
+
+def rename_option(old: str, new: str) -> str:
+    """The option that renames a column, as a shell takes it."""
+    return f"--column {shlex.quote(f'{old}={new}')}"
 
 
 def unread(row: Row) -> Row:
@@ -205,116 +162,10 @@ def score_of(value: Any, what: str) -> float | None:
     Raises:
         BadRow: anything else.
     """
-    if blank(value) or (isinstance(value, str) and value.strip().lower() in ("n/a", "na", "nan", "none", "null")):
+    if blank(value) or (isinstance(value, str) and value.strip().lower() in NOTHING):
         return None
     found = number(value)
     if found is None:
         point = ", with a point before decimals" if isinstance(value, str) and number(value.replace(",", ".")) else ""
         raise BadRow(f"the {what} {value!r:.40}", f"a number{point}, or null where there is none")
     return found
-
-
-def judging(row: Row) -> list[str]:
-    """The columns that tell of a judgment, by their names and, where those say little, by what they hold."""
-    suspects = _suspects(tuple(row))
-    if not suspects:
-        return []
-    opposed = _opposed(row)
-    return [name for name in suspects if has(row, name) and (name in opposed or _judges(name, peek(row, name)))]
-
-
-@lru_cache(maxsize=256)
-def _suspects(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that may tell of a judgment."""
-    opposed = {name for pair in _opposites(names) for name in pair}
-    return tuple(name for name in names if name in opposed or _words(name) & (STRONG | WEAK))
-
-
-def verdicts(row: Row) -> list[str]:
-    """The columns that say of a completion beside them whether it is good, in other words than `label`."""
-    return [name for name in _verdicts(tuple(row)) if _condemns_or_praises(name, peek(row, name))]
-
-
-@lru_cache(maxsize=256)
-def _verdicts(names: tuple[str, ...]) -> tuple[str, ...]:
-    telling = VERDICTS | OPINIONS | WEAK | STRONG | STATUS | {"harm"}
-    return tuple(name for name in names if name in ASPECTS or _words(name) & telling)
-
-
-def _condemns_or_praises(name: str, value: Any) -> bool:
-    words = _words(name)
-    said = str(value).strip().lower()
-    plain = isinstance(value, bool | int | str)
-    if words & VERDICTS and plain and said in YES_OR_NO:
-        return True
-    if (words & OPINIONS or name in ASPECTS) and _measures(value):
-        return True
-    if not isinstance(value, str):
-        return False
-    one_word = re.sub(r"[\s_-]", "", said)
-    measured = MEASURED.fullmatch(value.strip()) is not None and bool(words & (WEAK | OPINIONS) - {"label", "labels"})
-    return measured or one_word in THUMBED | CONDEMNED
-
-
-def is_measured(value: Any) -> bool:
-    """Whether a text is a score in words, which nobody here reads as a number."""
-    return isinstance(value, str) and MEASURED.fullmatch(value.strip()) is not None
-
-
-def replies(row: Row) -> list[str]:
-    """The columns that hold completions under names that are not read."""
-    named = [name for name in row if REPLY.fullmatch(name) and (name != "outputs" or "inputs" not in row)]
-    return [name for name in named if isinstance(peek(row, name), str | list) and not blank(peek(row, name))]
-
-
-def answers(row: Row) -> list[str]:
-    """The columns that hold one of several completions."""
-    return [name for name in row if ANSWER.fullmatch(name) and isinstance(peek(row, name), str | list)]
-
-
-def _opposed(row: Row) -> set[str]:
-    """Columns of texts or turns whose names differ by opposite words alone."""
-    pairs = _opposites(tuple(row))
-    return {name for pair in pairs if all(isinstance(peek(row, each), str | list) for each in pair) for name in pair}
-
-
-@lru_cache(maxsize=64)
-def _opposites(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    changed = (
-        (name, re.sub(rf"(?<![a-zA-Z]){one}(?![a-zA-Z])", other, name)) for one, other in OPPOSITES for name in names
-    )
-    return tuple((name, rival) for name, rival in changed if rival != name and rival in names)
-
-
-def scores_another(name: str, row: Row) -> bool:
-    """Whether a score is that of a completion under another name: `orig_score` beside `orig_response`."""
-    stem = re.fullmatch(r"(.+)_(?:score|rating|reward)", name)
-    return stem is not None and any(
-        f"{stem[1]}_{word}" in row for word in ("response", "answer", "completion", "output")
-    )
-
-
-def tells_of_scores(name: str) -> bool:
-    """Whether a column's name says that it holds scores."""
-    return bool(_words(name) & {*WEAK, "stars"})
-
-
-def _judges(name: str, value: Any) -> bool:
-    words = _words(name)
-    if blank(value):
-        return False
-    return bool(words & STRONG) or (bool(words & WEAK) and _measures(value))
-
-
-@lru_cache(maxsize=512)
-def _words(name: str) -> frozenset[str]:
-    """`betterResponse_id` → better, response, id."""
-    return frozenset(part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name))
-
-
-def _measures(value: Any) -> bool:
-    if isinstance(value, dict):
-        return bool(value) and all(_measures(each) for each in value.values())
-    if isinstance(value, list):
-        return bool(value) and all(_measures(each) for each in value)
-    return isinstance(value, bool) or number(value) is not None or str(value).strip().lower() in ("true", "false")

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
-from preflab.store.formats.advice import advised, wrapped
+from preflab.store.formats.advice import advised, respelt, wrapped
 from preflab.store.formats.answered import has_answer
+from preflab.store.formats.asked import refuse_unread_turns
 from preflab.store.formats.base import Format, renamed
-from preflab.store.formats.columns import has, judging, verdicts
+from preflab.store.formats.columns import has
+from preflab.store.formats.judging import judging, verdicts
 from preflab.store.formats.prompts import PLAIN
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows, suffix_of
@@ -132,12 +134,25 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
             f"{path}: the first {len(rows)} rows cannot be read: {bad.found}", bad.expected, _form_of_json(path)
         )
     row = readable[0]
+    if turns := _unread_turns(row):
+        return PreflabError(f"{path}: {turns.found}", turns.expected, "write the file again")
     seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
     told = [*judging(row), *(verdicts(row) if has_answer(row) else [])]
     told = list(dict.fromkeys(told))
     if told:
         seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
-    return PreflabError(f"{path}: {seen}", *(advised(row, FORMATS.values()) or wrapped(row) or _one_format()))
+    formats = FORMATS.values()
+    advice = respelt(row, formats) or advised(row, formats) or wrapped(row) or _one_format()
+    return PreflabError(f"{path}: {seen}", *advice)
+
+
+def _unread_turns(row: Row) -> BadRow | None:
+    """What is said of a column whose text is turns that cannot be read."""
+    try:
+        refuse_unread_turns(row, tuple(row))
+    except BadRow as bad:
+        return bad
+    return None
 
 
 def _form_of_json(path: Path) -> str:

@@ -12,15 +12,17 @@ from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
 from preflab.store.formats.columns import column as column
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import kind_of as kind_of
+from preflab.store.formats.turns_in_text import refuse_unread
 
 
 def text(row: Row, name: str, *, empty: bool = False) -> str:
-    """A column of text; blank text is bad unless `empty`."""
+    """A column of text; blank text is bad unless `empty`, and so are turns that cannot be read."""
     value = column(row, name)
     if not isinstance(value, str):
         raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text")
     if not empty and not value.strip():
         raise BadRow(f"an empty {name}", f"a {name} with something in it")
+    refuse_unread(value, name)
     return value
 
 
@@ -54,11 +56,18 @@ def imported(
 
 
 def one_pair(
-    prompt: Prompt, chosen: Completion, rejected: Completion, source: str, votes: float = 1.0, **other: Any
+    prompt: Prompt,
+    chosen: Completion,
+    rejected: Completion,
+    source: str,
+    votes: float = 1.0,
+    ties: float = 0.0,
+    **other: Any,
 ) -> Preference:
-    """What a row of chosen and rejected says, `votes` times."""
-    pairs = (PairOutcome(0, 1, votes, 0.0, 0.0),)
-    return Preference.make(prompt.id, (chosen.id, rejected.id), (1, 2), pairs=pairs, source=source, **other)
+    """What rows of chosen and rejected say: `votes` times that the first is better, `ties` times that neither is."""
+    pairs = (PairOutcome(0, 1, votes, 0.0, ties),)
+    ranks = (1, 2) if votes else (1, 1)
+    return Preference.make(prompt.id, (chosen.id, rejected.id), ranks, pairs=pairs, source=source, **other)
 
 
 def pairs_of_ranks(ranks: Sequence[int | None]) -> tuple[PairOutcome, ...]:

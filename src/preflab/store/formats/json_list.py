@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import NUMBERS, ROW_BYTES, BadRow, Numbered, checked_row, opened
+from preflab.store.formats.reading import ROW_BYTES, STRICT, BadRow, Numbered, checked_row, opened
 
 PIECE = 2**20
 """Characters read at a time."""
@@ -42,7 +42,7 @@ class _Window:
 
     def __init__(self, path: Path, file: IO[str]) -> None:
         self.path, self.file, self.text, self.at = path, file, "", 0
-        self.decoder = json.JSONDecoder(**NUMBERS)
+        self.decoder = json.JSONDecoder(**STRICT)
 
     def more(self) -> bool:
         """Reads on; False at the end of the file."""

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from preflab.store.formats.argilla import BAD, COMPLETION_WORDS, EQUAL, GOOD, PROMPTS
-from preflab.store.formats.columns import blank, number, peek, tells_of_scores
-from preflab.store.formats.reading import NUMBERS, Row
+from preflab.store.formats.columns import blank, number, peek
+from preflab.store.formats.judging import tells_of_scores
+from preflab.store.formats.reading import STRICT, Row
 
 OF_ANNOTATION = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
 RESULTS = ("selected", "ranker", "rating", "choices")
@@ -39,7 +40,7 @@ def _parsed(value: Any) -> Any:
     """A cell's object or list."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
-            return json.loads(value, **NUMBERS)
+            return json.loads(value, **STRICT)
         except (ValueError, RecursionError):
             return value
     return value

@@ -33,6 +33,12 @@ LAYOUTS = (
     Layout("Tülu 3 preferences", "trl-explicit", "the same with `chosen_rating`, `chosen_model`", "the same"),
     Layout("Orca pairs", "trl-explicit", "`system`, `question`, `chosen`, `rejected`", "a pair after a system turn"),
     Layout(
+        "Argilla's Orca pairs",
+        "trl-explicit",
+        "`system`, `input`, `chosen`, `rejected`, `status`, `chosen_score`",
+        "a pair; `status` of `tie`: a tie",
+    ),
+    Layout(
         "LLaMA-Factory preferences",
         "trl-explicit",
         "`instruction`, `input`, `chosen`, `rejected`; or `conversations`, and two turns",
@@ -81,8 +87,8 @@ LAYOUTS = (
     Layout(
         "LMArena 33k, 100k, MT-bench",
         "chatbot-arena",
-        "`conversation_a`, `conversation_b`, `winner`",
-        "votes; from the first turn in which the two differ",
+        "`conversation_a`, `conversation_b`, `winner`, `turn`",
+        "votes; from the first turn in which the two differ to the exchange `turn`",
     ),
     Layout("LMArena 140k", "chatbot-arena", "the same, content in parts, `both_bad`", "the same; both bad: two F"),
     Layout(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.formats.asked import Asked, Words, asked_of_turns, check_completion, spans_of, words_of
 from preflab.store.formats.base import Parsed
-from preflab.store.formats.columns import CONVERSATIONS, column, has, score_of, unread
+from preflab.store.formats.columns import CONVERSATIONS, column, has, is_true, peek, rename_option, score_of, unread
 from preflab.store.formats.fields import imported, one_pair
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import Turns
@@ -19,6 +18,9 @@ SIDES = ("chosen", "rejected")
 SCORED = re.compile(r"(?P<name>score|rating|reward)s?[_-](?P<side>chosen|rejected)")
 SCORED_FIRST = re.compile(r"(?P<side>chosen|rejected)[_-](?P<name>score|rating|reward)s?")
 """`score_chosen`, `chosen-rating`: a score of one side."""
+SAYS_TIE = ("status", "winner", "outcome", "result", "verdict", "preference", "label")
+"""Columns that may say that chosen and rejected are no better than one another: Argilla's Orca pairs have `status`."""
+TIES = ("tie", "tied", "draw")
 MODELS = ("{}_model", "{}-model", "model_{}")
 EQUAL = "chosen and rejected are equal"
 TWO = "two different completions"
@@ -33,6 +35,7 @@ class Said:
     rejected: Completion
     scores: tuple[tuple[str, tuple[float | None, float | None]], ...]
     source: str
+    tie: bool = False
 
 
 def pair_of(row: Row, prompt: Prompt, chosen: Words, rejected: Words, source: str, model: str) -> Parsed:
@@ -48,24 +51,31 @@ def pair_of(row: Row, prompt: Prompt, chosen: Words, rejected: Words, source: st
     models = [_model(row, side) or model for side in SIDES]
     known = {name: value for name, value in unread(row).items() if name not in CONVERSATIONS}  # the same turns again
     first, second = (imported(prompt, spans, name, columns=known) for spans, name in zip(sides, models, strict=True))
-    said = Said(prompt, first, second, tuple(scores.items()), source)
+    said = Said(prompt, first, second, tuple(scores.items()), source, is_tie(row))
     left_out = (*chosen.left_out, *rejected.left_out)
-    content = ("pair", prompt.id, first.id, second.id, said.scores)
+    content = ("pair", prompt.id, first.id, second.id, said.scores, said.tie)
     return Parsed((prompt, first, second), content=content, items=(said,), left_out=left_out)
 
 
+def is_tie(row: Row) -> bool:
+    """Whether a row of chosen and rejected says that neither is better."""
+    words = [peek(row, name) for name in SAYS_TIE]
+    said = any(isinstance(word, str) and word.strip().lower() in TIES for word in words)
+    return said or any(is_true(peek(row, name)) for name in ("tie", "is_tie"))
+
+
 def counted(pairs: list[Said]) -> Sequence[Preference]:
-    """One group per pair; rows that say the same are votes for it."""
-    found: dict[tuple[str, str, object], Said] = {}
-    votes: Counter[tuple[str, str, object]] = Counter()
+    """One group per pair; rows that say the same are votes for it, and ties count beside them."""
+    found: dict[tuple[str, str, object], list[Said]] = {}
     for said in pairs:
-        key = (said.chosen.id, said.rejected.id, said.scores)
-        found.setdefault(key, said)
-        votes[key] += 1
-    return [
-        one_pair(said.prompt, said.chosen, said.rejected, said.source, float(votes[key]), scores=dict(said.scores))
-        for key, said in found.items()
-    ]
+        found.setdefault((said.chosen.id, said.rejected.id, said.scores), []).append(said)
+    return [_group(votes) for votes in found.values()]
+
+
+def _group(votes: list[Said]) -> Preference:
+    said, num_tie = votes[0], sum(each.tie for each in votes)
+    pair = (said.prompt, said.chosen, said.rejected, said.source)
+    return one_pair(*pair, float(len(votes) - num_tie), float(num_tie), scores=dict(said.scores))
 
 
 def side_scores(row: Row) -> dict[str, tuple[float | None, float | None]]:
@@ -163,7 +173,7 @@ def _repeated(question: Asked, shared: Turns) -> Turns:
         return shared
     raise BadRow(
         f"the column {question.name!r} does not stand in the dialogues of chosen and rejected",
-        f"the same prompt in all three, or no column {question.name!r} (--column {question.name}=other)",
+        f"the same prompt in all three, or no column {question.name!r} ({rename_option(question.name, 'other')})",
     )
 
 

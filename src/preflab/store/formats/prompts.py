@@ -15,18 +15,17 @@ from preflab.store.formats.columns import (
     CONVERSATIONS,
     LABELS,
     PROMPTS,
-    answers,
+    blank,
     first,
     has,
-    judging,
     peek,
     read_as,
-    replies,
     unread,
-    verdicts,
 )
 from preflab.store.formats.fields import imported, text
 from preflab.store.formats.imported import Imported
+from preflab.store.formats.judging import judging, verdicts
+from preflab.store.formats.other_names import answers, replies
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, is_conversation, last_speaker, listed_in
 
@@ -141,6 +140,24 @@ def _judged(row: Row) -> str:
     return f"{' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment" if told else ""
 
 
+def _is_no_prompt(row: Row) -> str:
+    """Why a row of a file of prompts is more than one; "" where it is none."""
+    several = answers(row) if _is_answered(row) else []
+    named = [*COMPLETIONS, *SEVERAL] if _is_answered(row) else []
+    held = dict.fromkeys([*(name for name in named if not blank(peek(row, name))), *replies(row), *several])
+    talk = talk_of(row)
+    if talk and last_speaker(peek(row, talk)) == "assistant" and not _goes_on(row):
+        held[talk] = None
+    return _judged(row) or (f"a completion in {' and '.join(held)}, beside a prompt" if held else "")
+
+
+def _is_no_text(row: Row) -> str:
+    """Why a row of a file of texts is more than one; "" where it is none."""
+    return _judged(row) or (
+        "" if _is_text(row) or not has(row, "text") else f"the columns {', '.join(row)}: more than a text"
+    )
+
+
 def _notes(found: Imported) -> list[str]:
     """Which columns may be what is checked, and prompts that stand there under several columns."""
     said = []
@@ -161,7 +178,7 @@ PROMPTS_ALONE = Format(
     _is_prompt,
     notes=_notes,
     needs=("prompt",),
-    refuses=_judged,
+    refuses=_is_no_prompt,
     columns="`prompt` or `messages`, any others",
     becomes="prompts with their columns; equal ones once",
 )
@@ -183,7 +200,7 @@ TEXT = Format(
     _is_text,
     repeats="weight",
     needs=("text",),
-    refuses=_judged,
+    refuses=_is_no_text,
     columns="`text`",
     becomes="completions of the empty prompt",
 )

@@ -17,7 +17,7 @@ from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, column, first, has
 from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import NOBODY, Judged, completions_of, rank_of, records_of
-from preflab.store.formats.reading import NUMBERS, BadRow, Row
+from preflab.store.formats.reading import STRICT, BadRow, Row
 
 NAME = "rankings"
 NUMBERED = re.compile(r"completion_(\d+)$")
@@ -60,7 +60,7 @@ def _listed(row: Row, name: str) -> list[Any]:
     value = column(row, name)
     if isinstance(value, str):
         try:
-            value = json.loads(value, **NUMBERS)
+            value = json.loads(value, **STRICT)
         except json.JSONDecodeError:
             raise BadRow(f"the column {name!r} is no JSON list", '["…", "…"]') from None
     if not isinstance(value, list):

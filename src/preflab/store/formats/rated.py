@@ -21,22 +21,20 @@ from preflab.store.formats.columns import (
     OVERALL,
     PROMPTS,
     RATED,
-    answers,
     blank,
     column,
     first,
-    is_measured,
-    judging,
     number,
     peek,
     read_as,
     score_of,
-    scores_another,
     unread,
 )
 from preflab.store.formats.fields import imported
 from preflab.store.formats.imported import Imported
-from preflab.store.formats.reading import NUMBERS, BadRow, Row
+from preflab.store.formats.judging import is_measured, judging, scores_another
+from preflab.store.formats.other_names import answers
+from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns import is_turn, kind_of
 
 MODEL = "trl"
@@ -169,7 +167,7 @@ def _list(row: Row, name: str, canonical: str) -> Any:
     value = read_as(row, name, canonical)
     if isinstance(value, str):
         try:
-            value = json.loads(value, **NUMBERS)
+            value = json.loads(value, **STRICT)
         except ValueError:
             raise BadRow(f"the column {name!r} is no JSON list", "[…, …]") from None
     if not isinstance(value, list | dict):

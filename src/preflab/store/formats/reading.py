@@ -98,8 +98,27 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[Numbered]:
 
 
 def file_rows(path: Path) -> Iterator[Numbered]:
-    """The rows of one file."""
-    return _readers()[kind_of_path(path)](path)
+    """The rows of one file.
+
+    Raises:
+        PreflabError: text in two or four bytes per character.
+    """
+    kind = kind_of_path(path)
+    if kind in ("jsonl", "list", "table"):
+        with opened(path) as file:
+            begin = file.read(64)
+        if wide := _wide(begin):
+            raise PreflabError(
+                f"{path}: not UTF-8 ({kind_of_bytes(begin) or wide})", "text in UTF-8", "save it as UTF-8"
+            )
+    return _readers()[kind](path)
+
+
+def _wide(data: bytes) -> str:
+    """What text is that has zeros between its letters and no mark at its beginning; "" for any other."""
+    if data.count(0) * 3 < len(data) or len(data) < 4:
+        return ""
+    return "UTF-32" if data.count(0) * 2 > len(data) + 1 else "UTF-16"
 
 
 def _readers() -> dict[Kind, Callable[[Path], Iterator[Numbered]]]:
@@ -158,9 +177,11 @@ def is_gzipped(path: Path) -> bool:
 
 def _kind_of_json(path: Path, *, known: bool) -> Kind | None:
     with opened(path) as file:
-        first = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        begin = file.read(1024)
+    first = begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     kinds: dict[bytes, Kind] = {b"[": "list", b"{": "jsonl"}
-    return kinds.get(first, "jsonl" if known else None)
+    told = known or kind_of_bytes(begin) or _wide(begin[:64])  # refused as what it is when it is read
+    return kinds.get(first, "jsonl" if told else None)
 
 
 def opened(path: Path) -> IO[bytes]:
@@ -249,7 +270,7 @@ def _caught(parse: Callable[[bytes], Row], data: bytes) -> Row | BadRow:
 def _json_row(data: bytes) -> Row:
     try:
         text = data.decode("utf-8-sig").rstrip("\r\n")
-        row = json.loads(text, **NUMBERS)
+        row = DECODER.decode(text)
     except UnicodeDecodeError as error:
         byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
         raise BadRow(f"not UTF-8 ({kind_of_bytes(data) or byte})", "text in UTF-8") from None
@@ -284,7 +305,7 @@ def object_in(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
-        return json.loads(text, **NUMBERS)
+        return json.loads(text, **STRICT)
     except (ValueError, RecursionError):
         return text
 
@@ -309,6 +330,22 @@ def _int(text: str) -> int:
 
 NUMBERS: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _float, "parse_int": _int}
 """For `json.loads`: numbers that no database or program after us could hold are refused by line."""
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> Row:
+    """An object of these keys; of a key that stands there twice, the first value would be lost without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRow(f"the key {twice!r:.40} twice in one object", "each key once")
+    return found
+
+
+STRICT: dict[str, Any] = {**NUMBERS, "object_pairs_hook": _each_key_once}
+"""For `json.loads` of rows and of what stands as JSON in their cells."""
+DECODER = json.JSONDecoder(**STRICT)
+"""Made once: `json.loads` with arguments makes one for every row."""
 
 
 def _refuse_half_characters(row: Row) -> None:

@@ -13,11 +13,14 @@ from preflab.store.formats.asked import Asked, asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import blank, column, first, has, is_true, number, score_of, unread
 from preflab.store.formats.fields import imported
+from preflab.store.formats.judging import judging
 from preflab.store.formats.reading import BadRow, Row
 
 TWO = "two different completions"
 NUMBERED = (("response1", "response2"), ("response_1", "response_2"))
 STRENGTHS = ("overall_preference", "preference_strength")
+J_AND_K = ("response_j", "response_k")
+"""Stack Exchange's better and worse answer; TRL's example of LLaMA learns from them as chosen and rejected."""
 STRONGEST = 3
 """HelpSteer3's strongest preference; a pair of strength s weighs s/3."""
 
@@ -108,6 +111,19 @@ def _shp(row: Row, source: str) -> Parsed:
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
+def _stack_exchange(row: Row, source: str) -> Parsed:
+    """`response_j` has more votes than `response_k`."""
+    question, models = asked(row, ("question", "prompt")), ("stack-exchange", "stack-exchange")
+    prompt, one, other, left_out = two_sided(row, question, J_AND_K, source, models)
+    group = decided(prompt, (one, other), 1, "stack-exchange-paired")
+    return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
+
+
+def _is_stack_exchange(row: Row) -> bool:
+    told = [name for name in judging(row) if name not in J_AND_K]
+    return has(row, *J_AND_K) and first(row, ("question", "prompt")) is not None and not told
+
+
 def _is_helpsteer3(row: Row) -> bool:
     return any(has(row, *names) for names in NUMBERED) and first(row, STRENGTHS) is not None
 
@@ -138,4 +154,13 @@ SHP = Format(
     needs=("history", "human_ref_A", "human_ref_B", "labels"),
     columns="`history`, `human_ref_A`, `human_ref_B`, `labels`, `score_A`, `score_B`",
     becomes="a pair; the upvotes as criterion `score`",
+)
+STACK_EXCHANGE = Format(
+    "stack-exchange-paired",
+    "question, response_j (the better one), response_k",
+    _stack_exchange,
+    _is_stack_exchange,
+    needs=("question", "response_j", "response_k"),
+    columns="`question`, `response_j`, `response_k`",
+    becomes="a pair: `response_j` is the better one",
 )

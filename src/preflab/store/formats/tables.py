@@ -47,7 +47,7 @@ def table_rows(path: Path) -> Iterator[Numbered]:
         with _text(path) as lines:
             first = int(excels_own(lines) is not None)
             cells = csv.reader(lines, delimiter=delimiter, strict=True)
-            header = [_without_apostrophe(name) for name in next(cells, [])]
+            header = [_without_apostrophe(name).strip() for name in next(cells, [])]
             _check_header(path, header)
             line = first + cells.line_num + 1
             for values in cells:
@@ -92,11 +92,21 @@ def delimiter_of(path: Path) -> str:
     return usual if usual in named else named[0]
 
 
-def said_of_delimiter(path: Path) -> list[str]:
-    """A line where the cells are not separated as the file's ending says."""
+def said_of_table(path: Path) -> list[str]:
+    """What was concluded: a delimiter other than the file's ending says, and names of columns without their spaces."""
     delimiter = delimiter_of(path)
     usual = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
-    return [] if delimiter == usual else [f"the cells are separated by {DELIMITERS[delimiter]}"]
+    said = [] if delimiter == usual else [f"the cells are separated by {DELIMITERS[delimiter]}"]
+    spaced = [name for name in _header(path, delimiter) if name != name.strip()]
+    if spaced:
+        said.append(f"spaces around the names of columns were taken away: {', '.join(map(repr, spaced))}")
+    return said
+
+
+def _header(path: Path, delimiter: str) -> list[str]:
+    with _text(path) as lines:
+        excels_own(lines)
+        return next(csv.reader(lines, delimiter=delimiter), [])
 
 
 def _text(path: Path) -> IO[str]:
@@ -128,6 +138,14 @@ def _check_header(path: Path, header: list[str]) -> None:
     if twice:
         raise PreflabError(
             f"{path}: the column {twice[0]!r} stands in the header twice", "each column once", "rename one of them"
+        )
+
+    quoted = next((name for name in header if name.startswith('"')), None)
+    if quoted:
+        raise PreflabError(
+            f"{path}: a quotation mark after a space in the header: {quoted}",
+            "quoted cells directly after the delimiter",
+            "take out the spaces after the delimiters",
         )
 
 

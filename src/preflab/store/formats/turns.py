@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflab.records import Message, Role, ToolCall
-from preflab.store.formats.reading import NUMBERS, BadRow, Row
+from preflab.store.formats.reading import STRICT, BadRow, Row
+from preflab.store.formats.turns_in_text import object_of, refuse_unread
 
 Turns = tuple[Message, ...]
 
@@ -75,6 +76,8 @@ def conversation(value: Any, name: str) -> Conversation:
         BadRow: no list, an unknown role, a turn without content, content that is no text.
     """
     value = listed_in(value)
+    if isinstance(value, str):
+        refuse_unread(value, name)
     if not isinstance(value, list) or not value:
         raise BadRow(f"the column {name!r} holds {kind_of(value)}", "a conversation: a list of {role, content}")
     listed = _exchanges(value, name) if _is_exchange(value[0]) else value
@@ -88,15 +91,14 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def listed_in(value: Any) -> Any:
-    """A conversation or a turn that stands as JSON in a text, or as columns of its turns, as a list; else the value."""
+    """A conversation or a turn that stands in a text, as JSON or as Python writes it, or as columns of its turns, as a
+    list; else the value.
+    """
     if isinstance(value, dict):
         return rows_of_columns(value) if any(isinstance(value.get(key), list) for key in SPEAKER) else value
-    if not isinstance(value, str) or not value.lstrip().startswith(("[{", "{")):
+    if not isinstance(value, str):
         return value
-    try:
-        found = json.loads(value, **NUMBERS)
-    except (ValueError, RecursionError):
-        return value
+    found = object_of(value)
     if isinstance(found, dict):
         return [found] if is_turn(found) and any(key in found for key in (*SAID, "tool_calls")) else value
     whole = isinstance(found, list) and bool(found) and all(is_turn(each) or _is_exchange(each) for each in found)
@@ -247,7 +249,7 @@ def _calls_in_words(words: Any, where: str) -> tuple[ToolCall, ...]:
 
 def _parsed(text: Any, found: str, expected: str) -> Any:
     try:
-        return json.loads(text, **NUMBERS)
+        return json.loads(text, **STRICT)
     except (ValueError, TypeError, RecursionError):
         raise BadRow(found, expected) from None
 

@@ -6,18 +6,20 @@ Votes on the same two completions of one prompt are counted together into one gr
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from preflab.records import Completion, PairOutcome, Preference, Prompt
 from preflab.store.formats.asked import Words, asked, asked_of_turns, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
-from preflab.store.formats.columns import PROMPTS, column, first, has, number, peek
+from preflab.store.formats.columns import PROMPTS, blank, column, first, has, number, peek
 from preflab.store.formats.fields import imported, kind_of, text
 from preflab.store.formats.pairs import split_dialogues
-from preflab.store.formats.reading import NUMBERS, BadRow, Row
+from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns import Conversation, conversation, is_conversation
 
+TURN = "turn"
+"""MT-bench: which exchange was judged; Chatbot Arena: how many there are."""
 Outcome = Literal["first", "second", "tie", "both_bad"]
 
 
@@ -118,10 +120,35 @@ def _winner(row: Row) -> Outcome:
 
 
 def _arena(row: Row, source: str) -> Parsed:
-    outcome = _winner(row)
+    """A vote on two conversations, up to the exchange that the column `turn` names."""
+    outcome, num = _winner(row), _num_exchanges(row)
     names = [f"conversation_{side}" for side in "ab"]
-    sides = [conversation(column(row, name), name) for name in names]
+    sides = [_up_to(conversation(column(row, name), name), num) for name in names]
     return _battle(row, source, sides[0], sides[1], outcome)
+
+
+def _num_exchanges(row: Row) -> int | None:
+    """How many exchanges were judged: MT-bench's votes on turn 1 are about the first one alone.
+
+    Raises:
+        BadRow: no whole number from 1.
+    """
+    said = row.get(TURN)
+    if blank(said):
+        return None
+    num = number(said)
+    if num is None or num < 1 or num != int(num):
+        raise BadRow(f"the turn {said!r:.40}", "1, 2, …: the number of the exchange that was judged, from 1")
+    return int(num)
+
+
+def _up_to(talk: Conversation, num: int | None) -> Conversation:
+    """The first `num` exchanges of a conversation; None: all of it."""
+    asked_at = [n for n, turn in enumerate(talk.turns) if turn.role == "user"]
+    if num is None or num >= len(asked_at):
+        return talk
+    cut = asked_at[num]
+    return replace(talk, turns=talk.turns[:cut], learned=talk.learned[:cut])
 
 
 def _arena_rows(row: Row, source: str) -> Parsed:
@@ -154,7 +181,7 @@ def _listed(row: Row, name: str) -> list[str]:
     """A JSON list of texts; as a list, or as text."""
     value = column(row, name)
     try:
-        listed = json.loads(value, **NUMBERS) if isinstance(value, str) else value
+        listed = json.loads(value, **STRICT) if isinstance(value, str) else value
     except json.JSONDecodeError:
         listed = None
     if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):

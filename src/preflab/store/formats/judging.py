@@ -1,0 +1,180 @@
+"""Which columns of a row tell of a judgment, by their names and by what they hold."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from preflab.store.formats.columns import ASPECTS, NOTHING, WORDS, blank, has, number, peek
+from preflab.store.formats.other_names import plain_name
+from preflab.store.formats.reading import Row
+
+STRONG = {
+    "chosen", "rejected", "winner", "winners", "loser", "preferred", "dispreferred", "preference", "preferences",
+    "better", "worse", "safer", "rank", "ranks", "ranking", "rankings", "vote", "votes", "verdict", "judgment",
+    "judgments", "judgement", "judgements", "annotation", "annotations", "thumb", "thumbs", "upvotes", "kto",
+    "comparison",
+}  # fmt: skip
+"""Words in a column's name that tell of a judgment whatever the column holds."""
+WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "labels", "grade", "quality", "likert"}
+"""Words that tell of a judgment where the column holds numbers or true and false."""
+VERDICTS = {
+    "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
+    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable", "toxic", "offensive",
+    "hateful", "biased", "flagged", "hallucinated", "won", "win", "lost", "success", "successful", "solved", "resolved",
+    "best", "worst", "pass", "fail", "failed", "valid", "invalid", "useful", "relevant", "accurate", "factual",
+    "truthful",
+}  # fmt: skip
+"""Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
+OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislikes"}
+"""Words that tell of a judgment of a completion where the column holds numbers, or true and false."""
+YES_OR_NO = ("true", "false", "0", "1", "yes", "no")
+MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
+"""A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
+GRADED = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "quality", "likert"}
+"""Last words of columns that judge a completion whatever text they hold: `high`, `good`, `-`."""
+SIGNS = re.compile("[👍👎✅❌✔✓✗✘★☆⭐]+")
+"""Signs that judge a completion in a column of any name, without the variants of an emoji."""
+VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\\s]")
+THUMBED = {
+    "thumbsup",
+    "thumbsdown",
+    "upvote",
+    "downvote",
+    "upvoted",
+    "downvoted",
+    "desirable",
+    "undesirable",
+}
+"""Values that tell of a judgment of a completion."""
+CONDEMNED = {
+    "bad", "wrong", "incorrect", "reject", "rejected", "refused", "fail", "failed", "harmful", "unsafe", "unhelpful",
+    "unacceptable", "dislike", "disliked", "negative", "down", "lose", "lost", "loss", "poor", "dispreferred",
+}  # fmt: skip
+"""Values that say of a completion that it is not to be learned."""
+STATUS = {"status", "result", "outcome", "review"}
+"""Words of columns whose value may condemn a completion."""
+OPPOSITES = (
+    ("good", "bad"), ("y_w", "y_l"), ("yw", "yl"), ("positive", "negative"), ("pos", "neg"), ("win", "lose"),
+    ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"), ("w", "l"),
+    ("correct", "wrong"), ("right", "wrong"), ("best", "worst"),
+)  # fmt: skip
+"""Parts of two names that, between them, tell of a pair."""
+
+
+def judging(row: Row) -> list[str]:
+    """The columns that tell of a judgment, by their names and, where those say little, by what they hold."""
+    suspects = _suspects(tuple(row))
+    if not suspects:
+        return []
+    opposed = _opposed(row)
+    return [name for name in suspects if has(row, name) and (name in opposed or _judges(name, peek(row, name)))]
+
+
+@lru_cache(maxsize=256)
+def _suspects(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names that may tell of a judgment."""
+    opposed = {name for pair in _opposites(names) for name in pair}
+    return tuple(name for name in names if name in opposed or _words(name) & (STRONG | WEAK))
+
+
+def verdicts(row: Row) -> list[str]:
+    """The columns that say of a completion beside them whether it is good, in other words than `label`."""
+    telling = _verdicts(tuple(row))
+    return [
+        name
+        for name, value in row.items()
+        if (name in telling and _condemns_or_praises(name, value))
+        or (name not in WORDS and isinstance(value, str) and _is_sign(value))
+    ]
+
+
+@lru_cache(maxsize=256)
+def _verdicts(names: tuple[str, ...]) -> frozenset[str]:
+    telling = VERDICTS | OPINIONS | WEAK | STRONG | STATUS | GRADED | {"harm"}
+    return frozenset(name for name in names if _is_aspect(name) or _words(name) & telling)
+
+
+def _is_aspect(name: str) -> bool:
+    """Whether a column is called like a criterion, also in capitals."""
+    return plain_name(name) in ASPECTS
+
+
+def _is_sign(value: str) -> bool:
+    return len(value) < 20 and SIGNS.fullmatch(VARIANTS.sub("", value)) is not None
+
+
+def _condemns_or_praises(name: str, value: Any) -> bool:
+    words = _words(name)
+    said = str(value).strip().lower()
+    plain = isinstance(value, bool | int | str)
+    if words & VERDICTS and plain and said in YES_OR_NO:
+        return True
+    if (words & OPINIONS or _is_aspect(name)) and _measures(value):
+        return True
+    if not isinstance(value, str):
+        return False
+    if _last_word(name) in GRADED:
+        return bool(said) and said not in NOTHING
+    one_word = re.sub(r"[\s_-]", "", said)
+    measured = MEASURED.fullmatch(value.strip()) is not None and bool(words & (WEAK | OPINIONS) - {"label", "labels"})
+    return measured or one_word in THUMBED | CONDEMNED
+
+
+def is_measured(value: Any) -> bool:
+    """Whether a text is a score in words, which nobody here reads as a number."""
+    return isinstance(value, str) and MEASURED.fullmatch(value.strip()) is not None
+
+
+def _opposed(row: Row) -> set[str]:
+    """Columns of texts or turns whose names differ by opposite words alone."""
+    pairs = _opposites(tuple(row))
+    return {name for pair in pairs if all(isinstance(peek(row, each), str | list) for each in pair) for name in pair}
+
+
+@lru_cache(maxsize=64)
+def _opposites(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    changed = (
+        (name, re.sub(rf"(?<![a-zA-Z]){one}(?![a-zA-Z])", other, name)) for one, other in OPPOSITES for name in names
+    )
+    return tuple((name, rival) for name, rival in changed if rival != name and rival in names)
+
+
+def scores_another(name: str, row: Row) -> bool:
+    """Whether a score is that of a completion under another name: `orig_score` beside `orig_response`."""
+    stem = re.fullmatch(r"(.+)_(?:score|rating|reward)", name)
+    return stem is not None and any(
+        f"{stem[1]}_{word}" in row for word in ("response", "answer", "completion", "output")
+    )
+
+
+def tells_of_scores(name: str) -> bool:
+    """Whether a column's name says that it holds scores."""
+    return bool(_words(name) & {*WEAK, "stars"})
+
+
+def _judges(name: str, value: Any) -> bool:
+    words = _words(name)
+    if blank(value):
+        return False
+    return bool(words & STRONG) or (bool(words & WEAK) and _measures(value))
+
+
+@lru_cache(maxsize=512)
+def _words(name: str) -> frozenset[str]:
+    """`betterResponse_id` → better, response, id."""
+    return frozenset(part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", name))
+
+
+def _last_word(name: str) -> str:
+    """`quality_score_2` → score."""
+    return next(iter(reversed(re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name))), "").lower()
+
+
+def _measures(value: Any) -> bool:
+    if isinstance(value, dict):
+        return bool(value) and all(_measures(each) for each in value.values())
+    if isinstance(value, list):
+        return bool(value) and all(_measures(each) for each in value)
+    return isinstance(value, bool) or number(value) is not None or str(value).strip().lower() in ("true", "false")

@@ -1,0 +1,66 @@
+"""Turns that stand in a text: as JSON, or as Python writes a list. What cannot be read as turns is refused.
+
+`DataFrame.to_csv` writes a column of turns as Python's `repr`, or as numpy prints an array, without commas.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any
+
+from preflab.store.formats.reading import STRICT, BadRow, plain
+
+BEGINS = re.compile(r"\s*(?P<list>\[)?\s*\{\s*(?P<quote>['\"])\w+['\"]\s*:")
+"""How a turn or a list of turns begins in a text."""
+SPOKEN = re.compile(
+    r"['\"](?:role|from)['\"]\s*:\s*['\"](?:system|developer|user|human|prompter|assistant|gpt|model|tool)['\"]"
+)
+"""Who speaks: what tells turns from other objects."""
+LONGEST = 2**20
+"""Characters of a list in Python's form; its parser needs many times as much memory."""
+WRITE_JSON = 'turns as JSON; pandas writes them so with df.to_json(FILE, orient="records", lines=True)'
+
+
+def object_of(text: str) -> Any:
+    """The object or list that a text is, as JSON or in Python's form; None where it is neither.
+
+    Python's form is read as literals alone: nothing is evaluated.
+    """
+    begin = BEGINS.match(text)
+    if begin is None:
+        return None
+    try:
+        found = json.loads(text, **STRICT) if begin["quote"] == '"' else _python(text)
+        if "\\u" in text:
+            json.dumps(found, ensure_ascii=False).encode()  # half of a character cannot be stored
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        return None
+    return found
+
+
+def _python(text: str) -> Any:
+    if len(text) > LONGEST or SPOKEN.search(text) is None:
+        return None
+    found = plain(ast.literal_eval(text.strip()), "turns")
+    json.dumps(found)  # keys that JSON does not have
+    return found
+
+
+def begins_like_turns(text: str) -> bool:
+    """Whether a text begins like a list of turns, or a turn in Python's form, and names a speaker."""
+    begin = BEGINS.match(text)
+    return begin is not None and bool(begin["list"] or begin["quote"] == "'") and SPOKEN.search(text) is not None
+
+
+def refuse_unread(text: str, name: str) -> None:
+    """Refuses a text of turns that was not read as turns.
+
+    Raises:
+        BadRow: it begins like turns.
+    """
+    if begins_like_turns(text):
+        python = text.lstrip("[{ \t\r\n").startswith("'")
+        how = "turns as Python or numpy writes them, not JSON" if python else "turns in a text, cut off or not in JSON"
+        raise BadRow(f"the column {name!r} holds {how}", WRITE_JSON)
