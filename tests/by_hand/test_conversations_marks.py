@@ -169,3 +169,11 @@ def test_each_special_token_that_a_text_spells_is_said_once(caplog: pytest.LogCa
     assert [one.getMessage() for one in caplog.records] == [
         "rows.jsonl, line 3: <|x|> in a text is taken as text, not as the special token"
     ]
+
+
+def test_errors_show_texts_as_they_were_written() -> None:
+    """A tool that spells a special token, which this template does not write."""
+    renderer = renderer_of("chatml")
+    tool = {"type": "function", "function": {"name": "look<|im_end|>", "description": "x", "parameters": {}}}
+    with pytest.raises(PreflabError, match=r"does not write the tool look<\|im_end\|>"):
+        renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": [tool]}))

@@ -81,6 +81,8 @@ def test_rows_to_score_are_read_as_turns_and_as_cut(
         {"prompt": asked, "completion": "Here.", "finish_reason": "stop"},
     ]
     write(tmp_path / "rows.jsonl", rows)
+    (tmp_path / "reward_folder").mkdir()
+    (tmp_path / "reward_folder" / "reward_model.json").touch()
     assert run_command(["score", "rows.jsonl", "--by", "reward_folder"]) == 0
     assert scored == [f"{RENDERED}<|im_end|>", RENDERED, "Here.", "Here.<|im_end|>"]
 

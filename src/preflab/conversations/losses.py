@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from preflab.conversations.call_ends import USER
+from preflab.conversations.marks import without_breaks
 from preflab.conversations.template import MARK, Template, tools_of, where
 from preflab.conversations.turn_ends import THINKING_TAGS
 from preflab.errors import PreflabError
@@ -69,13 +70,14 @@ class Losses:
             self.known[key] = self._lost(prompt, turns, tools, parts, opened)
         lost = [part for part in self.known[key] if part.kind != "name"]
         if lost:
+            named = without_breaks(_named(lost, turns, tools))
             raise PreflabError(
-                f"{where(prompt)}: the model's chat template does not write {_named(lost, turns, tools)}",
+                f"{where(prompt)}: the model's chat template does not write {named}",
                 "a template that writes everything the conversation holds",
                 "leave this row out, take that part off it, or take a model whose template knows it",
             )
         if self.known[key]:
-            self._say_once(where(prompt), _named(self.known[key], turns, tools))
+            self._say_once(where(prompt), without_breaks(_named(self.known[key], turns, tools)))
 
     def _say_once(self, row: str, name: str) -> None:
         """Names the first turn of a file whose name is lost."""

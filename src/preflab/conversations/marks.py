@@ -59,7 +59,7 @@ class Marks:
 
     def letters(self, text: str) -> list[int]:
         """Tokens of a text in which every spelling is text."""
-        text = text.replace(BREAK, "")
+        text = without_breaks(text)
         found: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return found
 
@@ -84,6 +84,11 @@ class Marks:
             (r"\s*" if mark.lstrip else "") + re.escape(str(mark)) + (r"\s*" if mark.rstrip else "") for mark in marks
         ]
         return re.compile(f"({'|'.join(found)})") if found else None
+
+
+def without_breaks(text: str) -> str:
+    """A text as people wrote it, for what is said of it."""
+    return text.replace(BREAK, "")
 
 
 def as_text(tokenizer: Any, *texts: str, **others: Any) -> Any:

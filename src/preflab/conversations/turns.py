@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from preflab.conversations.joining import Ids, Joining
 from preflab.conversations.losses import Losses
 from preflab.conversations.lost_calls import ending_with_mark, lost_calls
+from preflab.conversations.marks import without_breaks
 from preflab.conversations.template import MARK, Template, where
 from preflab.conversations.turn_ends import CLOSING, NO_THINKING, OPENING, THINKING_TAGS, Frame, continuation
 from preflab.errors import PreflabError
@@ -385,7 +386,7 @@ class Turns:
             lost.insert(0, "all of the assistant's words")
         if lost:
             raise PreflabError(
-                f"{where(prompt)}: the model's chat template does not write {lost[0]}",
+                f"{where(prompt)}: the model's chat template does not write {without_breaks(lost[0])}",
                 "a template that writes what the completion holds",
                 "leave this row out, or take a model whose template knows it",
             )
