@@ -206,8 +206,55 @@ def test_criteria_of_which_more_is_not_better_are_left_out(
     here: Path, models: dict[str, Path], capsys: Captured
 ) -> None:
     write_rows(here / "data.jsonl", ratings())
-    recipe, _ = made(capsys, models["chatml"], "data.jsonl")
+    recipe, said = made(capsys, models["chatml"], "data.jsonl")
     assert recipe.stages["rm"].criteria == {"helpfulness": 1.0}  # type: ignore[attr-defined]
+    assert "Not rewarded: verbosity (more of it is not better)" in about(said, "kind")
+
+
+def rated_by(*criteria: str) -> list[dict[str, Any]]:
+    return [
+        {"prompt": f"Where is {i:02d}?", "completion": f" At {i}.", **dict.fromkeys(criteria, i % 9 / 10)}
+        for i in range(30)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["ppo", "grpo", "dpo"])
+@pytest.mark.parametrize(
+    ("criteria", "means"),
+    [
+        (["toxicity"], "toxicity (more of it is worse)"),
+        (["harm_score"], "harm_score (more of it is worse)"),
+        (["verbosity"], "verbosity (more of it is not better)"),
+        (["error_rating", "length_score"], "error_rating (more of it is worse) and length_score"),
+    ],
+)
+def test_criteria_that_nobody_wants_more_of_are_not_maximised(
+    here: Path, models: dict[str, Path], capsys: Captured, criteria: list[str], means: str, kind: str
+) -> None:
+    write_rows(here / "data.jsonl", rated_by(*criteria))
+    complaint = refused(capsys, "--model", str(models["chatml"]), "--data", "data.jsonl", "--kind", kind)
+    assert means in complaint
+    assert f"--set stages.rm.criteria.{criteria[0]}=-1" in complaint
+    assert not (here / "recipe.yaml").exists()
+
+
+def test_a_negative_weight_rewards_less_of_a_criterion(here: Path, models: dict[str, Path], capsys: Captured) -> None:
+    """The judge of the evaluation weighs as the training reward does."""
+    rows = [{"prompt": f"Q{i}?", "completion": f" A{i}.", "toxicity": i % 9 / 10} for i in range(600)]
+    write_rows(here / "data.jsonl", rows)
+    change = "--set=stages.rm.criteria.toxicity=-1"
+    recipe, _ = made(capsys, models["no template"], "data.jsonl", change)
+    assert recipe.stages["rm"].criteria == recipe.stages["judge"].criteria == {"toxicity": -1.0}  # type: ignore[attr-defined]
+
+
+def test_a_rating_model_of_toxicity_says_that_more_is_worse(
+    here: Path, models: dict[str, Path], capsys: Captured
+) -> None:
+    write_rows(here / "data.jsonl", rated_by("toxicity"))
+    recipe, said = made(capsys, models["chatml"], "data.jsonl", "--kind", "reward")
+    assert recipe.stages["rm"].criteria == {}  # type: ignore[attr-defined]
+    assert "toxicity (more of it is worse)" in about(said, "kind")
+    assert "criteria: {toxicity: -1.0}" in about(said, "kind")
 
 
 def test_rows_that_cannot_be_used_are_named_and_left_out(here: Path, models: dict[str, Path], capsys: Captured) -> None:

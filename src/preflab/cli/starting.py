@@ -155,7 +155,7 @@ def _first_recipe(
         raise PreflabError(f"init without {lacking}", "a model and data to look at, or neither", f"add {lacking}")
     from preflab.starter.first_recipe import Wanted, described, make_first_recipe, write_first_recipe
 
-    made = make_first_recipe(Wanted(model, data, **more), recipe)
+    made = make_first_recipe(Wanted(model, data, changes=tuple(overrides), **more), recipe)
     written = write_first_recipe(made, recipe, overrides)
     about = ""
     for topic, sentence in made.sentences:

@@ -11,6 +11,7 @@ from typing import Any
 
 from preflab.errors import PreflabError
 from preflab.starter.choices import Fit, Pace, Split, fitted, held_out_split, paced, rows_to_read
+from preflab.starter.criteria import chosen_weights
 from preflab.starter.data_look import DataLook, look_at_data
 from preflab.starter.functions import MODULE, answer_functions, are_numbers
 from preflab.starter.kinds import Kind, chosen_kind
@@ -42,6 +43,8 @@ class Wanted:
     """Column of the file → the name that the format knows."""
     memory: float | None = None
     """GiB of the machine that the recipe is for; None: what is free here."""
+    changes: tuple[str, ...] = ()
+    """`key=value` as of --set, put into the recipe when it is written."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def make_first_recipe(wanted: Wanted, recipe: Path) -> FirstRecipe:
     look = partial(look_at_data, wanted.data, chat=model.has_template, format=wanted.format, columns=wanted.columns)
     data = look(split=wanted.split)
     kind = chosen_kind(data, model, wanted.kind)
+    weights = chosen_weights(data, kind, wanted.changes, recipe)
     lengths = measure_lengths(data, model)
     machine = this_machine(wanted.memory)
     limit = rows_to_read(kind, data, model, lengths, machine)
@@ -85,7 +89,7 @@ def make_first_recipe(wanted: Wanted, recipe: Path) -> FirstRecipe:
     split = held_out_split(read, judge=data.sort in ("pairs", "ratings") and kind != "reward")
     fit = fitted(kind, model, lengths, machine)
     pace = paced(kind, read, model, lengths, machine, split)
-    given = Given(kind, _from(recipe, wanted.model), NAMES[data.sort], data, lengths, limit, split, fit, pace)
+    given = Given(kind, _from(recipe, wanted.model), NAMES[data.sort], data, lengths, limit, split, fit, pace, weights)
     said = sentences(given, model, machine, wanted)
     text = recipe_text(
         given, [sentence for _, sentence in said], _data_settings(given, wanted, recipe), machine.num_threads
@@ -121,13 +125,13 @@ def described(made: FirstRecipe) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_first_recipe(made: FirstRecipe, recipe: Path, overrides: Sequence[str] = ()) -> list[Path]:
+def write_first_recipe(made: FirstRecipe, recipe: Path, changes: Sequence[str] = ()) -> list[Path]:
     """Writes the files, and loads the recipe as `preflab run` will; nothing stays where that fails.
 
     Args:
         made: the recipe.
         recipe: where it goes.
-        overrides: `key=value` as of --set; they are put into the file, whose comments then go.
+        changes: `key=value` as of --set; they are put into the file, whose comments then go.
 
     Raises:
         PreflabError: a file that is there already, or a recipe that cannot be loaded.
@@ -135,7 +139,7 @@ def write_first_recipe(made: FirstRecipe, recipe: Path, overrides: Sequence[str]
     from preflab.files import write_text
     from preflab.recipe import load_recipe
 
-    text = _overridden(made.text, overrides, recipe) if overrides else made.text
+    text = _overridden(made.text, changes, recipe) if changes else made.text
     contents = {recipe.parent / name: content for name, content in made.files.items()} | {recipe: text}
     there = next((path for path in contents if path.exists()), None)
     if there is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from preflab.report.words import count, duration, listed, number
+from preflab.starter.criteria import said_of_criteria
 from preflab.starter.kinds import SAID, USUAL
 from preflab.starter.lengths import Spread
 from preflab.starter.machine import Machine, gib
@@ -119,6 +120,8 @@ def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:
     usual = USUAL[given.data.sort]
     why = "as you asked" if wanted.kind else "what such data are usually for; --kind chooses another"
     yield "kind", f"Kind {given.kind}: {why}." if given.kind == usual or wanted.kind else f"Kind {given.kind}."
+    if about_criteria := said_of_criteria(given.data, given.kind):
+        yield "kind", about_criteria
     split = given.split
     yield (
         "held out",

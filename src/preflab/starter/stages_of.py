@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from preflab.starter.choices import EVALUATED, Fit, Pace, Split
+from preflab.starter.criteria import worth_more
 from preflab.starter.data_look import DataLook, Scale
 from preflab.starter.functions import MODULE
 from preflab.starter.kinds import Kind
 from preflab.starter.lengths import Lengths
 from preflab.starter.memory import RANK
 
-NOT_BETTER = {"verbosity", "complexity", "toxicity", "length"}
-"""Criteria of which more is not better; a first reward leaves them out."""
 MANY_EXAMPLES = 5_000
 """From so many demonstrations or preferences on, one pass is enough for a first run."""
 FIVE = 5
@@ -45,6 +45,8 @@ class Given:
     split: Split
     fit: Fit
     pace: Pace
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Criterion of ratings → its weight in the reward; {}: all, weighing alike."""
 
     @property
     def train(self) -> str:
@@ -112,9 +114,8 @@ def _reward(given: Given, preferences: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"kind": "reward", "model": given.model, "preferences": preferences}
     if given.data.sort == "ratings":
         settings = {"kind": "rating", "model": given.model, "preferences": preferences}
-        left_out = NOT_BETTER & set(given.data.scales)
-        if left_out and left_out != set(given.data.scales):
-            settings["criteria"] = {name: 1.0 for name in given.data.scales if name not in left_out}
+        if given.weights:
+            settings["criteria"] = dict(given.weights)
         settings["num_completions_per_step"] = _per_step(given, 32)
     else:
         settings["num_rankings_per_step"] = _per_step(given, 16)
@@ -191,7 +192,7 @@ def _verdicts(given: Given) -> dict[str, Any]:
 
 def _main_criterion(data: DataLook) -> tuple[str, Scale]:
     """The criterion that most completions are scored by; of several, one that says how good they are."""
-    names = [name for name in data.scales if name not in NOT_BETTER] or list(data.scales)
+    names = worth_more(data.scales) or list(data.scales)
     name = max(names, key=lambda each: data.scales[each].num)
     return name, data.scales[name]
 
