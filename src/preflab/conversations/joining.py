@@ -8,7 +8,7 @@ tokenized and decoded behind an anchor, a few characters whose own tokens are th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -102,6 +102,14 @@ class Joining:
         if not self.is_exact or not self.anchor:
             return self._decoded(ids, special)
         return self._decoded((*self.ids(self.anchor), *ids), special)[len(self.anchor) :]
+
+    def spelled(self, ids: Sequence[int], marks: Collection[str]) -> str:
+        """The text of tokens that continue something, with the special tokens that are spelled like one of `marks`."""
+        shown = set(self.tokenizer.convert_tokens_to_ids(sorted(marks)))
+        special = {token for token, one in self.tokenizer.added_tokens_decoder.items() if one.special}
+        if not shown.intersection(ids):
+            return self.text(ids)
+        return self.text([token for token in ids if token in shown or token not in special], special=True)
 
     @property
     def is_exact(self) -> bool:

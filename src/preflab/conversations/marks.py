@@ -8,7 +8,7 @@ role's. Before a template or the tokenizer reads what people and models wrote, a
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,10 @@ class Marks:
         """All spellings, the longest first; one of a single character has no place for a break."""
         special = {str(token) for token in self._special}
         return tuple(sorted((text for text in special if len(text) > 1), key=lambda text: (-len(text), text)))
+
+    def within(self, tags: Mapping[str, str]) -> frozenset[str]:
+        """Special tokens that stand in tags, of thinking for example."""
+        return frozenset(mark for mark in self.texts if any(mark in tag for tag in (*tags, *tags.values())))
 
     def broken(self, text: str, kept: Collection[str] = ()) -> str:
         """The text with a break in each spelling, but for those `kept` and those that the tokenizer cannot spell."""

@@ -114,8 +114,7 @@ class Spelling:
     @cached_property
     def of_thinking(self) -> frozenset[str]:
         """Special tokens in tags of thinking."""
-        tags = [*THINKING_TAGS, *THINKING_TAGS.values()]
-        return frozenset(mark for mark in self.marks.texts if any(mark in tag for tag in tags))
+        return self.marks.within(THINKING_TAGS)
 
     @cached_property
     def of_turns(self) -> frozenset[str]:

@@ -252,12 +252,16 @@ class Turns:
         return self.joining.continued("a", self.frame.close)
 
     def words(self, ids: Ids, *, ended: bool, continues: bool = False) -> str:
-        """The words of a sampled turn, without lead and close; thinking that the generation prompt opened is opened."""
+        """The words of a sampled turn, without lead and close.
+
+        Thinking that the generation prompt opened is opened; tags of thinking that are special tokens are spelled, so
+        that it stays apart from the answer.
+        """
         body = ids[:-1] if ended and ids[-1] not in self.frame.calls.inner_ids else ids
         own_lead = self.frame.lead or ""
         lead = self.joining.continued("a:", own_lead) if own_lead.strip() else ()
         has_lead = bool(lead) and body[: len(lead)] == lead
-        text = self.joining.text(body[len(lead) :] if has_lead else body)
+        text = self.joining.spelled(body[len(lead) :] if has_lead else body, self.joining.marks.within(THINKING_TAGS))
         if ended:
             text = text.removesuffix(self._plain_close)
         if continues or has_lead:
