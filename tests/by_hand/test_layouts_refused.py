@@ -119,6 +119,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         {"messages": [USER, HERE], "rating": "PG-13"},
         {"prompt": "a", "completion": "b", "toxic": 1},
         {"prompt": "a", "completion": "b", "is_toxic": True},
+        {"prompt": "a", "completion": "b", "won": 0.0},
         {"prompt": "a", "completion": "b", "emoji": "👎"},
         {"prompt": "a", "completion": "b", "emoji": "👍🏽"},
         {"prompt": "a", "completion": "b", "mark": "❌"},
@@ -157,6 +158,10 @@ def test_a_judgment_that_is_no_label_is_to_be_written_as_one(tmp_path: Path, nam
         ({"prompt": "a", "completion": "b", "score_reason": "kind"}, "demonstrations"),
         ({"prompt": "👍", "completion": "✅", "icon": "🐈"}, "demonstrations"),
         ({"prompt": "a", "rating": "PG-13"}, "prompts"),
+        ({"conversation": [USER, HERE], "toxic": False, "redacted": False, "turn": 1}, "demonstrations"),
+        ({"instruction": "a", "response": "b", "input_quality": "good"}, "demonstrations"),
+        ({"instruction": "a", "response": "b", "input_quality": "poor"}, "demonstrations"),
+        ({"prompt": "a", "previous_response": "b"}, "prompts"),
         ({"prompt": "a", "completion": "b", "length": 3}, "demonstrations"),
         ({"instruction": "a", "input": "", "output": "b", "text": "Below …"}, "demonstrations"),
         ({"instruction": "a", "generation": "b"}, "demonstrations"),
@@ -188,6 +193,12 @@ def test_one_condemned_completion_stops_a_guess(tmp_path: Path) -> None:
     assert len(read_file(written(tmp_path, rows)).demonstrations) == 30
     rows[25]["review"] = "bad"
     assert "line 26: review tells of a judgment" in refusal(tmp_path, *rows).found
+
+
+def test_a_toxic_completion_among_others_is_named_by_line_and_can_be_left_out(tmp_path: Path) -> None:
+    rows: list[Row] = [{"prompt": str(n), "completion": "b", "toxic": n == 3} for n in range(30)]
+    assert "line 4: toxic tells of a judgment" in refusal(tmp_path, *rows).found
+    assert len(read_file(tmp_path / "rows.jsonl", skip_bad=True).demonstrations) == 29
 
 
 def test_two_kinds_of_judgment_in_a_row(tmp_path: Path) -> None:

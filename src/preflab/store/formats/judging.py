@@ -21,19 +21,24 @@ WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "l
 """Words that tell of a judgment where the column holds numbers or true and false."""
 VERDICTS = {
     "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
-    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable", "toxic", "offensive",
-    "hateful", "biased", "flagged", "hallucinated", "won", "win", "lost", "success", "successful", "solved", "resolved",
-    "best", "worst", "pass", "fail", "failed", "valid", "invalid", "useful", "relevant", "accurate", "factual",
+    "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable", "won", "win", "success",
+    "successful", "solved", "resolved", "best", "pass", "valid", "useful", "relevant", "accurate", "factual",
     "truthful",
 }  # fmt: skip
 """Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
+FAULTS = {
+    "toxic", "offensive", "hateful", "biased", "flagged", "hallucinated", "lost", "worst", "fail", "failed", "invalid",
+}  # fmt: skip
+"""Words that condemn a completion where the column holds true, yes or 1; false is no judgment of it (WildChat)."""
 OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislikes"}
 """Words that tell of a judgment of a completion where the column holds numbers, or true and false."""
-YES_OR_NO = ("true", "false", "0", "1", "yes", "no")
+YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
 """A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
 GRADED = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "quality", "likert"}
 """Last words of columns that judge a completion whatever text they hold: `high`, `good`, `-`."""
+OF_A_PROMPT = re.compile(r"(?:input|prompt|instruction|question|query)_[a-z]+")
+"""A column that grades what was asked, such as Magpie's `input_quality`."""
 SIGNS = re.compile("[👍👎✅❌✔✓✗✘★☆⭐]+")
 """Signs that judge a completion in a column of any name, without the variants of an emoji."""
 VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\\s]")
@@ -92,7 +97,7 @@ def verdicts(row: Row) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _verdicts(names: tuple[str, ...]) -> frozenset[str]:
-    telling = VERDICTS | OPINIONS | WEAK | STRONG | STATUS | GRADED | {"harm"}
+    telling = VERDICTS | FAULTS | OPINIONS | WEAK | STRONG | STATUS | GRADED | {"harm"}
     return frozenset(name for name in names if _is_aspect(name) or _words(name) & telling)
 
 
@@ -108,15 +113,15 @@ def _is_sign(value: str) -> bool:
 def _condemns_or_praises(name: str, value: Any) -> bool:
     words = _words(name)
     said = str(value).strip().lower()
-    plain = isinstance(value, bool | int | str)
-    if words & VERDICTS and plain and said in YES_OR_NO:
+    plain = isinstance(value, bool | int | float | str)
+    if plain and ((words & VERDICTS and said in YES + NO) or (words & FAULTS and said in YES)):
         return True
     if (words & OPINIONS or _is_aspect(name)) and _measures(value):
         return True
     if not isinstance(value, str):
         return False
     if _last_word(name) in GRADED:
-        return bool(said) and said not in NOTHING
+        return bool(said) and said not in NOTHING and OF_A_PROMPT.fullmatch(plain_name(name)) is None
     one_word = re.sub(r"[\s_-]", "", said)
     measured = MEASURED.fullmatch(value.strip()) is not None and bool(words & (WEAK | OPINIONS) - {"label", "labels"})
     return measured or one_word in THUMBED | CONDEMNED

@@ -13,7 +13,9 @@ BY = (
     r"expert|crowd"
 )
 """Who wrote a completion, before the word for it."""
-TO_CHECK = r"(?!expected|reference|ref|gold|golden|target|correct|ground_truth|true|tool|api|function|http|server)"
+TO_CHECK = (
+    r"(?!expected|reference|ref|gold|golden|target|correct|ground_truth|true|previous|tool|api|function|http|server)"
+)
 """Before the words for a completion these make a column that completions are checked against, or one of a tool."""
 REPLY = re.compile(
     rf"(?:{BY})_(?:response|reply|completion|output|generation|prediction|answer|text|solution)s?"
