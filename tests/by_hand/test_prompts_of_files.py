@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from preflab.recipe import load_recipe
-from preflab.records import Message
-from preflab.stages.data import in_split, prompt_share, read_prompts
+from preflab.records import Message, Prompt
+from preflab.stages.data import in_split, prompt_share, read_demonstrations, read_prompts
 from preflab.store.formats import read_file
 
 Row = dict[str, Any]
@@ -75,3 +75,64 @@ def test_a_file_of_dialogues_is_split_alike_for_prompts_and_for_pairs(tmp_path: 
 def test_a_named_format_is_obeyed(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, [{"prompt": "More?", **sides(HI, HEY, MORE)}], ", format: prompts")
     assert [prompt.text for prompt in read_prompts(recipe, "rows")] == ["More?"]
+
+
+SAID = {"role": "assistant", "content": "a"}
+ANSWERED: dict[str, list[Row]] = {
+    "turns beside a text": [{"prompt": f"Q{n}?", "completion": [SAID], "answer": n} for n in range(40)],
+    "a turn beside a text": [{"prompt": f"Q{n}?", "completion": SAID} for n in range(40)],
+    "turns in a cell": [{"prompt": f"Q{n}?", "completion": json.dumps([SAID])} for n in range(40)],
+    "texts": [{"prompt": f"Q{n}?", "completion": "a"} for n in range(40)],
+    "the dialogue again": [
+        {"prompt": turns(Message("user", f"Q{n}")), "completion": [*turns(Message("user", f"Q{n}")), SAID]}
+        for n in range(40)
+    ],
+    "dialogues": [{"messages": turns(KIND, Message("user", f"Q{n}"), HEY, MORE, YES)} for n in range(40)],
+}
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_demonstrations_and_prompts_of_a_file_are_one_set_in_one_form(tmp_path: Path, name: str) -> None:
+    recipe = recipe_of(tmp_path, ANSWERED[name], ", held_out: 0.5")
+    for part in ("held_out", "train"):
+        learned = {(prompt.text, prompt.messages) for prompt, _ in read_demonstrations(recipe, f"rows.{part}")}
+        assert learned == {(prompt.text, prompt.messages) for prompt in read_prompts(recipe, f"rows.{part}")}
+        assert 0 < len(learned) < 40
+
+
+def test_a_prompt_that_is_answered_in_turns_keeps_its_columns(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, ANSWERED["turns beside a text"])
+    assert [prompt.columns["answer"] for prompt in read_prompts(recipe, "rows")] == list(range(40))
+
+
+def test_a_conversation_is_held_out_as_a_whole_wherever_a_stage_cuts_it(tmp_path: Path) -> None:
+    """Pairs that differ from their first answer on, learned as demonstrations up to the last answer."""
+
+    def dialogue(number: int, side: str) -> list[Row]:
+        return turns(KIND, Message("user", f"Q{number}"), Message("assistant", side), MORE, YES)
+
+    rows = [{"chosen": dialogue(n, "a"), "rejected": dialogue(n, "b"), "messages": dialogue(n, "a")} for n in range(40)]
+    (tmp_path / "pairs").mkdir()
+    pairs = recipe_of(tmp_path / "pairs", rows, ", held_out: 0.5")
+    talks = recipe_of(tmp_path, [{"messages": row["messages"]} for row in rows], ", held_out: 0.5")
+    asked = [prompt.messages for prompt in read_prompts(pairs, "rows.held_out")]
+    learned = [prompt.messages for prompt, _ in read_demonstrations(talks, "rows.held_out")]
+    assert {len(each) for each in asked} == {2}
+    assert {len(each) for each in learned} == {4}
+    assert [each[:2] for each in learned] == asked
+    assert 0 < len(asked) < 40
+
+
+def test_a_text_made_a_turn_falls_where_the_text_does() -> None:
+    text = prompt_share(Prompt.make("Hi"))
+    for messages in ((HI,), (HI, HEY, MORE)):
+        assert prompt_share(Prompt.make(messages=messages), as_turns=True) == text
+        assert prompt_share(Prompt.make(messages=messages)) != text
+
+
+def test_texts_are_held_out_by_their_own_words(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path, [{"text": f"Once upon a time {n}"} for n in range(40)], ", held_out: 0.5")
+    parts = [{said.text for _, said in read_demonstrations(recipe, f"rows.{part}")} for part in ("held_out", "train")]
+    assert not parts[0] & parts[1]
+    assert len(parts[0] | parts[1]) == 40
+    assert all(parts)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.store.formats import Imported
 
+SPLIT_RULE = 2
+"""Raised when `split_share` moves prompts to another side: what was made of a split is stale then, in every stage."""
+
 
 class Row(dict[str, Any]):
     """One row: a dictionary of its columns, with `source`, its file and line."""
@@ -97,23 +100,34 @@ def in_split(share: float, split: str, held_out: float) -> bool:
 
 
 def split_share(row: Mapping[str, Any]) -> float:
-    """Where in [0, 1) a row falls: the hash of its prompt's text or turns alone, so all rows of a prompt stay together.
+    """Where in [0, 1) a row falls: the hash of how its prompt begins, so all rows of a prompt stay together.
 
-    Other columns do not count, and neither does the file: a prompt is held out of every file or of none.
+    Of turns those up to the user's first one count. Pairs, demonstrations and prompts are cut from a conversation at
+    different turns, and a later turn quotes the earlier ones: a conversation is held out as a whole. Other columns do
+    not count, and neither does the file: a prompt is held out of every file or of none.
     """
     asked = row.get("prompt", row.get("messages", row.get("text")))
     if isinstance(asked, list):
-        asked = [{key: turn.get(key) for key in ("role", "content")} for turn in asked if isinstance(turn, dict)]
+        turns = [{key: turn.get(key) for key in ("role", "content")} for turn in asked if isinstance(turn, dict)]
+        first = next((place for place, turn in enumerate(turns) if turn["role"] == "user"), len(turns))
+        asked = turns[: first + 1]
     canonical = json.dumps(asked, sort_keys=True, ensure_ascii=False)
     return int(hashlib.sha256(canonical.encode()).hexdigest()[:12], 16) / 16**12
 
 
 def prompt_share(prompt: Prompt, *, as_turns: bool = False) -> float:
-    """The same for a prompt; of a text that was made a user's turn (`as_turns`), that of the text."""
-    if as_turns and len(prompt.messages) == 1 and prompt.messages[0].role == "user":
-        return split_share({"prompt": prompt.messages[0].content})
+    """The same for a prompt; where texts are made a user's turn (`as_turns`), that of the text."""
     turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+    if as_turns and turns and turns[0]["role"] == "user":
+        return split_share({"prompt": turns[0]["content"]})
     return split_share({"prompt": prompt.text or turns})
+
+
+def demonstration_share(prompt: Prompt, completion: Completion, *, as_turns: bool = False) -> float:
+    """The same for a demonstration; a text to learn from has the empty prompt and falls where its own words do."""
+    if prompt.text or prompt.messages:
+        return prompt_share(prompt, as_turns=as_turns)
+    return split_share({"text": completion.text})
 
 
 def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
@@ -151,9 +165,12 @@ def say_of_file(read: Imported) -> None:
 
 def in_part(recipe: Recipe, name: str, prompt: Prompt) -> bool:
     """Whether a prompt belongs to `name`, `name.train` or `name.held_out`."""
+    return _falls_into(recipe, name, prompt_share(prompt, as_turns=recipe.data[name.partition(".")[0]].as_turns))
+
+
+def _falls_into(recipe: Recipe, name: str, share: float) -> bool:
     base, _, split = name.partition(".")
-    settings = recipe.data[base]
-    return in_split(prompt_share(prompt, as_turns=settings.as_turns), split, settings.held_out)
+    return in_split(share, split, recipe.data[base].held_out)
 
 
 def read_records(recipe: Recipe, data: str, *, for_prompts: bool = False) -> Imported:
@@ -188,9 +205,9 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
         PreflabError: rows that cannot be used (unless `skip_bad`), a file of something else, or no demonstration.
     """
     base = name.partition(".")[0]
-    read = read_records(recipe, base)
-    pairs = demonstrations_of(read, guessed=recipe.data[base].format is None)
-    found = [pair for pair in pairs if in_part(recipe, name, pair[0])]
+    settings, read = recipe.data[base], read_records(recipe, base)
+    pairs = demonstrations_of(read, guessed=settings.format is None)
+    found = [p for p in pairs if _falls_into(recipe, name, demonstration_share(*p, as_turns=settings.as_turns))]
     if not found:
         raise PreflabError(
             f"{name}: no demonstrations among {len(pairs)} of {read.path.name}",

@@ -16,6 +16,7 @@ from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
 from preflab.stages.base import computed_precision
 from preflab.stages.content_hashes import ContentHashes
+from preflab.stages.data import SPLIT_RULE
 from preflab.stages.function_files import function_files
 
 
@@ -114,7 +115,8 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
         left_out = {"path"} if split else {"path", "held_out"}
         reading = {name: value for name, value in key_content(data).items() if name not in left_out}
         place = recipe.data_path(base)
-        return [hashes.of(place) if place.exists() else place.as_posix(), reading, split]
+        rule = [SPLIT_RULE] if split else []
+        return [hashes.of(place) if place.exists() else place.as_posix(), reading, split, *rule]
     if refers in ("model", "reward") and word not in recipe.stages and recipe.resolve(word).is_dir():
         return hashes.of(recipe.resolve(word))
     return None

@@ -27,7 +27,7 @@ from preflab.store.formats.imported import Imported
 from preflab.store.formats.judging import judging, verdicts
 from preflab.store.formats.other_names import answers, replies
 from preflab.store.formats.reading import BadRow, Row
-from preflab.store.formats.turns import conversation, is_conversation, last_speaker, listed_in
+from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker, listed_in
 
 DEMONSTRATION = "demonstration"
 """The model of completions that people wrote as examples."""
@@ -43,8 +43,15 @@ ASKING = tuple(name for name in PROMPTS if name != "input")
 
 def _prompt(row: Row, source: str) -> Parsed:
     question, left_out = _question(row)
-    prompt = question.prompt(source, unread(row))
+    prompt = question.prompt(source, unread(row), chat=_is_answered_in_turns(row))
     return Parsed((prompt,), content=("prompt", prompt.id), left_out=left_out)
+
+
+def _is_answered_in_turns(row: Row) -> bool:
+    """Whether the row's completion is turns: its prompt is a conversation, as the demonstration's is."""
+    name = first(row, COMPLETIONS)
+    value = listed_in(peek(row, name)) if name else None
+    return is_turn(value) or is_conversation(value)
 
 
 def _question(row: Row) -> tuple[Asked, tuple[str, ...]]:
