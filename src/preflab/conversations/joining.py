@@ -8,7 +8,7 @@ tokenized and decoded behind an anchor, a few characters whose own tokens are th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -83,6 +83,43 @@ class Joining:
         if not self.is_exact or not self.anchor:
             return self._decoded(ids, special)
         return self._decoded((*self.ids(self.anchor), *ids), special)[len(self.anchor) :]
+
+    def spelled(self, ids: Sequence[int], without: Collection[int]) -> str:
+        """The text of sampled tokens, their special tokens written out except those of `without`.
+
+        Thinking stands between special tokens in some families; without them it would run into the answer. Where the
+        text would not become the same special tokens again, all of them are left out.
+        """
+        text = self._with_marks(ids, without)
+        return self.text(ids) if text is None else text
+
+    def loses_marks(self, ids: Sequence[int], without: Collection[int]) -> bool:
+        """Whether `spelled` leaves out special tokens other than those of `without`."""
+        return self._with_marks(ids, without) is None
+
+    def _with_marks(self, ids: Sequence[int], without: Collection[int]) -> str | None:
+        """The text with special tokens; None where it would not become them again."""
+        written = [token for token in ids if token not in without or token not in self.special_ids]
+        marks = self._marks_of(written)
+        if not marks:
+            return self.text(written)
+        text = self.text(written, special=True)
+        return text if self._marks_of(self.ids(text)) == marks else None
+
+    def _marks_of(self, ids: Sequence[int]) -> list[int]:
+        return [token for token in ids if token in self.special_ids]
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that decoding leaves out."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset({*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)})
+
+    @property
+    def outer_ids(self) -> frozenset[int]:
+        """Tokens that begin, end and fill rows: they belong to no text."""
+        one = self.tokenizer
+        return frozenset({one.bos_token_id, one.eos_token_id, one.pad_token_id} - {None})
 
     @property
     def is_exact(self) -> bool:

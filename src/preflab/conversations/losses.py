@@ -12,7 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from preflab.conversations.template import MARK, Template, tools_of, where
+from preflab.conversations.template import Template, tools_of, where
+from preflab.conversations.thinking import MARK
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from preflab.conversations.joining import Ids, Joining, decode
 from preflab.conversations.losses import Losses
-from preflab.conversations.template import MARK, Template, where
-from preflab.conversations.turn_ends import Frame, find_frame, thinking_of
+from preflab.conversations.template import Template, where
+from preflab.conversations.thinking import MARK, thinking_of
+from preflab.conversations.turn_ends import Frame, find_frame
 from preflab.conversations.turns import Turns
 from preflab.errors import PreflabError
 from preflab.models.facts import stop_token_ids
@@ -69,7 +70,7 @@ class Renderer:
     def turns(self) -> Turns:
         """Turns of the assistant as the template writes them."""
         assert self.frame is not None
-        return Turns(self.template, self.joining, self.frame, self.frame.stop_ids, self._losses)
+        return Turns(self.joining, self.frame, self.frame.stop_ids, self.template, self._losses)
 
     def turns_after(self, prompt: Prompt) -> Turns:
         """`turns` as they follow a prompt: its arguments of the template, or its system turn, may open or close
@@ -198,7 +199,8 @@ class Renderer:
         ids = completion.token_ids
         if not ids or completion.turns or max(ids) >= len(self.tokenizer):
             return False
-        return completion.text in (self.text(prompt, ids), decode(self.tokenizer, ids))
+        plain = tuple(token for token in ids if token not in self.joining.special_ids or token in self.stop_token_ids)
+        return completion.text in (self.text(prompt, ids), self.text(prompt, plain), decode(self.tokenizer, ids))
 
     def closed(self, prompt: Prompt, ids: Ids) -> Ids:
         """Sampled tokens with the end that the template writes, whichever stop token the sampler drew.
@@ -212,16 +214,26 @@ class Renderer:
         return self.turns.closed(ids)
 
     def text(self, prompt: Prompt, ids: Seq[int]) -> str:
-        """The words of a sampled completion: without special tokens, and without what the template writes around them.
+        """The words of a sampled completion, without its end and without what the template writes around them.
 
-        Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`).
+        Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`). Special tokens within
+        are written out, as the marks of thinking and of channels have to be.
         """
         ids = tuple(ids)
         if not prompt.messages or self.frame is None:
-            return self.joining.text(ids[:-1] if self._ended(ids) else ids)
+            return self.joining.spelled(ids[:-1] if self._ended(ids) else ids, self._outside)
         return self.turns_after(prompt).words(
             ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant"
         )
+
+    def loses_marks(self, ids: Seq[int]) -> bool:
+        """Whether `text` leaves out special tokens that stand within the words: they would not come back from text."""
+        return self.joining.loses_marks(ids, self._outside)
+
+    @property
+    def _outside(self) -> frozenset[int]:
+        """Tokens that are no part of words: stops, and those that begin and fill rows."""
+        return self.joining.outer_ids.union(self.stop_token_ids)
 
     @property
     def end_id(self) -> int:
