@@ -25,6 +25,10 @@ THINKS = re.compile(rf"\s*({OPENING})")
 """Thinking that may have been cut before it was closed."""
 
 
+Opens = Callable[[Sequence[Message]], tuple[str, "Turns"]]
+"""Gives the text of turns up to where the assistant speaks, and what writes its turn there."""
+
+
 class Unstable(PreflabError):
     """Several turns cannot be written in one piece: the template writes earlier ones anew when others follow."""
 
@@ -127,7 +131,7 @@ class Turns(Edges):
     def several(
         self,
         prompt: Prompt,
-        prefix: str,
+        opens: Opens,
         spans: Sequence[Span],
         *,
         in_one_piece: bool = False,
@@ -150,39 +154,43 @@ class Turns(Edges):
                     f"a completion that {said} with the assistant's turn",
                     do,
                 )
-        before, so_far, opened = [*prompt.messages], prefix, prefix
+        before, now = [*prompt.messages], self
+        opened, _ = opens(before)
+        so_far = opened
         ids: list[int] = []
         mask: list[bool] = []
         for number, (span, turn) in enumerate(zip(spans, turns, strict=True)):
             if turn.role == "assistant":
                 if number:
-                    opened = self._opened(prompt, before)
+                    opened, following = opens(before)
                     self.losses.refuse(prompt, before, opened=True, since=len(prompt.messages))
-                    if in_one_piece and (self.frame.end_id is None or not opened.startswith(so_far)):
+                    if in_one_piece and (now.frame.end_id is None or not opened.startswith(so_far)):
                         raise _unstable(prompt)
-                    between = self._between(prompt, before, turns[:number], so_far, opened)
+                    between = now._between(prompt, before, turns[:number], so_far, opens)
+                    now = following
                     ids += (added := self.joining.continued(so_far, between))
                     mask += [False] * len(added)
                     so_far += between
-                text = self.text(prompt, before, opened, turn)
+                text = now.text(prompt, before, opened, turn)
                 is_open = not ended and number == len(spans) - 1
-                ids += (own := self._tokens(prompt, so_far, text, turn, not is_open))
+                ids += (own := now._tokens(prompt, so_far, text, turn, not is_open))
                 mask += [span.by_policy] * len(own)
-                so_far += self.until_end(text)
+                so_far += now.until_end(text)
             before.append(turn)
         return tuple(ids), tuple(mask)
 
     def _between(
-        self, prompt: Prompt, before: Sequence[Message], done: Sequence[Message], so_far: str, opened: str
+        self, prompt: Prompt, before: Sequence[Message], done: Sequence[Message], so_far: str, opens: Opens
     ) -> str:
         """What the template writes between the end of the last turn of the assistant and its next one."""
+        opened, _ = opens(before)
         if opened.startswith(so_far):
             return opened[len(so_far) :]
         place = len(prompt.messages) + max(i for i, turn in enumerate(done) if turn.role == "assistant")
         marked = [*before]
         marked[place] = ending_with_mark(marked[place])
         alone = self.template.text(marked[: place + 1], prompt, opened=False).rpartition(MARK)[2]
-        _, found, after = self._opened(prompt, marked).rpartition(MARK)
+        _, found, after = opens(marked)[0].rpartition(MARK)
         ends = (self.until_end(self.with_end(alone, marked[place])), self.until_end(alone))
         end = next((end for end in ends if after.startswith(end)), None)
         if not found or end is None:
@@ -203,9 +211,6 @@ class Turns(Edges):
                 'add "eos_token" to tokenizer_config.json in the model folder',
             )
         return (*self.joining.continued(prefix, self.until_end(text)), int(self.joining.tokenizer.eos_token_id))
-
-    def _opened(self, prompt: Prompt, before: Sequence[Message]) -> str:
-        return self.template.text(before, prompt, opened=True) + self.frame.header
 
     def _lacks_thinking(self, turn: Message, text: str) -> bool:
         """Whether thinking that the turn holds is missing from what the template wrote."""
