@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from preflab.conversations.joining import Joining
-from preflab.conversations.template import MARK, TOOL, Template
+from preflab.conversations.template import TOOL, Template
+from preflab.conversations.thinking import MARK
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 

@@ -105,11 +105,30 @@ class Joining:
 
     def spelled(self, ids: Sequence[int], marks: Collection[str]) -> str:
         """The text of tokens that continue something, with the special tokens that are spelled like one of `marks`."""
-        shown = set(self.tokenizer.convert_tokens_to_ids(sorted(marks)))
-        special = {token for token, one in self.tokenizer.added_tokens_decoder.items() if one.special}
+        shown = self._ids_of(marks)
         if not shown.intersection(ids):
             return self.text(ids)
-        return self.text([token for token in ids if token in shown or token not in special], special=True)
+        return self.text([token for token in ids if token in shown or token not in self.special_ids], special=True)
+
+    def loses_marks(self, ids: Sequence[int], marks: Collection[str], without: Collection[int]) -> bool:
+        """Whether `spelled` leaves out special tokens other than those of `without`."""
+        shown = self._ids_of(marks)
+        return any(token in self.special_ids and token not in shown and token not in without for token in ids)
+
+    def _ids_of(self, marks: Collection[str]) -> set[int]:
+        return set(self.tokenizer.convert_tokens_to_ids(sorted(marks)))
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Tokens that decoding leaves out."""
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset({*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)})
+
+    @property
+    def outer_ids(self) -> frozenset[int]:
+        """Tokens that begin, end and fill rows: they belong to no text."""
+        one = self.tokenizer
+        return frozenset({one.bos_token_id, one.eos_token_id, one.pad_token_id} - {None})
 
     @property
     def is_exact(self) -> bool:

@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from preflab.conversations.call_ends import USER
 from preflab.conversations.marks import without_breaks
-from preflab.conversations.template import MARK, Template, tools_of, where
-from preflab.conversations.turn_ends import THINKING_TAGS
+from preflab.conversations.template import Template, tools_of, where
+from preflab.conversations.thinking import MARK, THINKING_TAGS
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from preflab.conversations.template import MARK
+from preflab.conversations.thinking import MARK
 from preflab.records import Message
 
 

@@ -14,13 +14,16 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from preflab.conversations.edges import Edges
+from preflab.conversations.frames import Frames
 from preflab.conversations.joining import Ids, Joining, decode
 from preflab.conversations.losses import Losses
 from preflab.conversations.marks import BREAK
 from preflab.conversations.spelling import Spelling
-from preflab.conversations.template import MARK, Template, where
-from preflab.conversations.turn_ends import Frame, find_frame, thinking_of
-from preflab.conversations.turns import Turns
+from preflab.conversations.template import Template, where
+from preflab.conversations.thinking import MARK
+from preflab.conversations.turn_ends import Frame
+from preflab.conversations.turns import Opens, Turns
 from preflab.errors import PreflabError
 from preflab.models.facts import stop_token_ids
 from preflab.records import Completion, Message, Prompt, Span
@@ -48,8 +51,8 @@ class Renderer:
         self.instead = tuple(instead)
         self._losses = Losses(self.template)
         self._spelling = Spelling(self.template, self.joining.marks, lambda: self.stop_token_ids)
-        self._texts: dict[str, str] = {}
-        self._turns_by_thinking: dict[tuple[str, bool], Turns] = {}
+        self._frames = Frames(self.template, self.joining, self.configured)
+        self._openings: dict[str, tuple[str, Turns]] = {}
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, instead: Seq[int] = ()) -> Renderer:
@@ -58,35 +61,24 @@ class Renderer:
 
     @cached_property
     def frame(self) -> Frame | None:
-        """What the template writes around an answer; None without a template."""
-        return find_frame(self.template, self.joining, self.configured) if self.template.exists else None
+        """What the template writes around an answer to a user's turn; None without a template."""
+        return self._frames.default if self.template.exists else None
 
     @property
     def stop_token_ids(self) -> tuple[int, ...]:
         """Tokens that end a completion: the configuration's, the tokenizer's, and the ends of the template's turns."""
-        return self.frame.stop_ids if self.frame else self.configured
+        return self._frames.stop_ids if self.template.exists else self.configured
 
     def _ended(self, ids: Ids) -> bool:
         return bool(ids) and (ids[-1] in self.stop_token_ids or ids[-1] in self.instead)
 
-    @cached_property
-    def turns(self) -> Turns:
-        """Turns of the assistant as the template writes them."""
-        assert self.frame is not None
-        return Turns(self.template, self.joining, self.frame, self.frame.stop_ids, self._losses)
-
     def turns_after(self, prompt: Prompt) -> Turns:
-        """`turns` as they follow a prompt: its arguments of the template, or its system turn, may open or close
-        thinking where the generation prompt does not do so by itself, and the other way round."""
-        if prompt.messages[-1].role == "assistant" or self.frame is None:
-            return self.turns
-        thinking = thinking_of(self._opened(prompt))
-        if thinking == (self.frame.opener, self.frame.closed):
-            return self.turns
-        if thinking not in self._turns_by_thinking:
-            frame = find_frame(self.template, self.joining, self.configured, self._spelling.prompt(prompt))
-            self._turns_by_thinking[thinking] = replace(self.turns, frame=frame)
-        return self._turns_by_thinking[thinking]
+        """Turns of the assistant as the template writes them after a prompt."""
+        return self._opening(prompt)[1]
+
+    def _turns(self, prompt: Prompt, opened: str | None) -> Turns:
+        frame = self._frames.after(prompt, opened)
+        return Turns(self.joining, frame, self.stop_token_ids, self.template, self._losses)
 
     def prompt_ids(self, prompt: Prompt) -> Ids:
         """What the model reads before it writes; no end token, and never two BOS.
@@ -139,7 +131,7 @@ class Renderer:
         if len(completion.spans) == 1 and completion.spans[0].by_policy:
             return TokenSequence(ids, self._turn_ids(prompt, completion.turns[0], ended))
         spans, spelled = self._spans(prompt, completion.spans), self._spelling.prompt(prompt)
-        written, mask = self.turns_after(prompt).several(spelled, self._opened(prompt), spans, ended=ended)
+        written, mask = self.turns_after(prompt).several(spelled, self._opens(spelled), spans, ended=ended)
         return TokenSequence(ids, written, mask)
 
     def scored(self, prompt: Prompt, completion: Completion) -> TokenSequence:
@@ -151,7 +143,7 @@ class Renderer:
             ids, ended = self.prompt_ids(prompt), completion.finish_reason != "length"
             answers = bool(prompt.messages) and prompt.messages[-1].role != "assistant" and not completion.turns
             turns = self.turns_after(prompt) if answers and self.frame else None
-            written = turns.verbatim(completion.text, ended=ended) if turns else None
+            written = turns.verbatim(self._spelling.answer(prompt, completion.text), ended=ended) if turns else None
             if written is None:
                 raise
             return TokenSequence(ids, written)
@@ -186,14 +178,14 @@ class Renderer:
         spans = [Span.of_turn(turn, by_policy=learned[place]) for place, turn in enumerate(turns) if place >= first]
         spelled = self._spelling.prompt(opening)
         ids, mask = self.turns_after(opening).several(
-            spelled, self._opened(opening), self._spans(prompt, spans), in_one_piece=True, ended=ended
+            spelled, self._opens(spelled), self._spans(prompt, spans), in_one_piece=True, ended=ended
         )
         return TokenSequence(self.prompt_ids(opening), ids, mask)
 
     def _turn_ids(self, prompt: Prompt, turn: Message, ended: bool) -> Ids:
         spelled, turn, prefix = self._spelling.prompt(prompt), self._spelling.turn(prompt, turn), self._opened(prompt)
         if prompt.messages[-1].role == "assistant":
-            return self.turns.continuing(spelled, prefix, turn, ended=ended)
+            return self.turns_after(prompt).continuing(spelled, prefix, turn, ended=ended)
         return self.turns_after(prompt).ids(spelled, spelled.messages, prefix, turn, ended=ended)
 
     def _spans(self, prompt: Prompt, spans: Seq[Span]) -> list[Span]:
@@ -214,7 +206,8 @@ class Renderer:
         ids = completion.token_ids
         if not ids or completion.turns or max(ids) >= len(self.tokenizer):
             return False
-        return completion.text in (self.text(prompt, ids), decode(self.tokenizer, ids))
+        plain = tuple(token for token in ids if token not in self.joining.special_ids or token in self.stop_token_ids)
+        return completion.text in (self.text(prompt, ids), self.text(prompt, plain), decode(self.tokenizer, ids))
 
     def closed(self, prompt: Prompt, ids: Ids) -> Ids:
         """Sampled tokens with the end that the template writes, whichever stop token the sampler drew.
@@ -225,12 +218,13 @@ class Renderer:
             return ids
         if not prompt.messages or self.frame is None:
             return (*ids[:-1], self.end_id)
-        return self.turns.closed(ids)
+        return self.turns_after(prompt).closed(ids)
 
     def text(self, prompt: Prompt, ids: Seq[int]) -> str:
-        """The words of a sampled completion: without special tokens, and without what the template writes around them.
+        """The words of a sampled completion, without its end and without what the template writes around them.
 
-        Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`).
+        Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`). Tags of thinking that
+        are special tokens are written out in a turn.
         """
         ids = tuple(ids)
         if not prompt.messages or self.frame is None:
@@ -238,6 +232,17 @@ class Renderer:
         return self.turns_after(prompt).words(
             ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant"
         )
+
+    def loses_marks(self, ids: Seq[int]) -> bool:
+        """Whether `text` leaves out special tokens that stand within the words: they would not come back from text."""
+        lead = Edges(self.joining, self.frame, self.stop_token_ids).lead_ids if self.frame else ()
+        words = ids[len(lead) :] if tuple(ids[: len(lead)]) == lead else ids
+        return self.joining.loses_marks(words, self._spelling.of_thinking, self._outside)
+
+    @property
+    def _outside(self) -> frozenset[int]:
+        """Tokens that are no part of words: stops, and those that begin and fill rows."""
+        return self.joining.outer_ids.union(self.stop_token_ids)
 
     @property
     def end_id(self) -> int:
@@ -255,20 +260,32 @@ class Renderer:
         return int(self.tokenizer.eos_token_id)
 
     def _opened(self, prompt: Prompt) -> str:
-        """`_opened_text`, kept: the completions of a prompt follow one another."""
-        if prompt.id not in self._texts:
-            if len(self._texts) >= MOST_TEXTS:
-                self._texts.clear()
-            self._texts[prompt.id] = self._opened_text(self._spelling.prompt(prompt))
-        return self._texts[prompt.id]
+        return self._opening(prompt)[0]
 
-    def _opened_text(self, prompt: Prompt) -> str:
-        """The conversation up to where the assistant speaks."""
-        if prompt.messages[-1].role == "assistant":
-            return self._continued_text(prompt)
-        text = self.template.text(prompt.messages, prompt, opened=True)
-        self._losses.refuse(prompt, prompt.messages, opened=True)
-        return text + (self.frame.header if self.frame else "")
+    def _opening(self, prompt: Prompt) -> tuple[str, Turns]:
+        """A conversation up to where the assistant speaks, and what writes its turn there; kept, since the completions
+        of a prompt follow one another."""
+        if prompt.id not in self._openings:
+            if len(self._openings) >= MOST_TEXTS:
+                self._openings.clear()
+            spelled = self._spelling.prompt(prompt)
+            if prompt.messages[-1].role == "assistant":
+                self._openings[prompt.id] = self._continued_text(spelled), self._turns(spelled, None)
+            else:
+                opening = self._opens(spelled)(spelled.messages)
+                self._losses.refuse(spelled, spelled.messages, opened=True)
+                self._openings[prompt.id] = opening
+        return self._openings[prompt.id]
+
+    def _opens(self, prompt: Prompt) -> Opens:
+        """What opens the assistant's turns after turns of a conversation that begins with a prompt."""
+
+        def opening(before: Seq[Message]) -> tuple[str, Turns]:
+            text = self.template.text(before, prompt, opened=True)
+            turns = self._turns(replace(prompt, messages=tuple(before)), text)
+            return text + turns.frame.header, turns
+
+        return opening
 
     def _continued_text(self, prompt: Prompt) -> str:
         """A conversation that ends within the assistant's turn, up to its last word."""

@@ -16,7 +16,8 @@ from typing import Any
 from preflab.conversations.call_ends import CALLING, USER
 from preflab.conversations.marks import Marks
 from preflab.conversations.template import TOOL, Template, where
-from preflab.conversations.turn_ends import ANSWER, THINKING_TAGS
+from preflab.conversations.thinking import THINKING_TAGS
+from preflab.conversations.turn_ends import ANSWER
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
 
@@ -95,6 +96,10 @@ class Spelling:
             name=self.text(prompt, turn.name),
             tool_call_id=self.text(prompt, turn.tool_call_id),
         )
+
+    def answer(self, prompt: Prompt, text: str) -> str:
+        """The words of an assistant with their breaks."""
+        return self.turn(prompt, Message("assistant", text)).content
 
     def _call(self, prompt: Prompt, call: ToolCall) -> ToolCall:
         return ToolCall(*(self.text(prompt, text) for text in (call.name, call.arguments, call.id)))

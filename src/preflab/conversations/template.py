@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from preflab.conversations.thinking import MARK, ThinkingForm, find_form
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
-
-MARK = "Qx7qMarkq7xQ"
-"""A word that no template changes and no text contains."""
 
 THINKING_KEYS = ("reasoning_content", "reasoning", "thinking")
 """What templates call an assistant's thinking; each finds it under the name it knows."""
@@ -92,6 +90,10 @@ class Template:
 
     def _dict(self, turn: Message) -> dict[str, Any]:
         """A turn as templates read it."""
+        turn = self._form_apart.apart(turn) if self._form_apart and turn.role == "assistant" else turn
+        return self._fields(turn)
+
+    def _fields(self, turn: Message) -> dict[str, Any]:
         found: dict[str, Any] = {"role": turn.role, "content": self._content(turn)}
         if turn.reasoning:
             found |= dict.fromkeys(THINKING_KEYS, turn.reasoning)
@@ -122,6 +124,16 @@ class Template:
             "id": call.id or "call00001",  # some templates want one of nine letters and digits
             "function": {"name": call.name, "arguments": arguments},
         }
+
+    @cached_property
+    def _form_apart(self) -> ThinkingForm | None:
+        """The form of thinking of a template that wants it beside the words; None where it may stand in them."""
+
+        def write(turns: Sequence[Message], opened: bool) -> str | None:
+            return self._tried([self._fields(turn) for turn in turns], add_generation_prompt=opened)
+
+        form = find_form(write, [Message("user", "a")])
+        return form if form and form.is_marked and not form.stands_in_words(write, [Message("user", "a")]) else None
 
     @cached_property
     def _wants_parts(self) -> bool:

@@ -13,35 +13,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from preflab.conversations.call_ends import USER, CallEnds, end_of, find_call_ends, mark_of_next
+from preflab.conversations.call_ends import CALLING, USER, CallEnds, end_of, find_call_ends, mark_of_next
 from preflab.conversations.joining import Joining
-from preflab.conversations.template import MARK, TOOL, Template
+from preflab.conversations.template import TOOL, Template
+from preflab.conversations.thinking import MARK, ThinkingForm, continuation, find_form, thinking_of
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt
 
 ANSWER = Message("assistant", MARK)
-
-THINKING_TAGS = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<seed:think>": "</seed:think>",
-    "[THINK]": "[/THINK]",
-    "<|START_THINKING|>": "<|END_THINKING|>",
-    "<|inner_prefix|>": "<|inner_suffix|>",
-    "<|channel>thought": "<channel|>",
-}
-"""What opens an assistant's thinking, and what closes it."""
-OPENING = "|".join(map(re.escape, THINKING_TAGS))
-CLOSING = "|".join(map(re.escape, THINKING_TAGS.values()))
-OPENS = re.compile(rf"({OPENING})\s*\Z")
-CLOSES = re.compile(rf"({CLOSING})\s*\Z")
-"""How a generation prompt ends that opens thinking, or says that there is none."""
 NAMES = re.compile(r"assistant|model|\bbot\b|chatbot|gpt", re.IGNORECASE)
 """What templates call the assistant in the header of its turns."""
-NO_THINKING = re.compile(rf"\s*(?:{OPENING})?\s*(?:{CLOSING})")
-"""Thinking without a word in it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +52,8 @@ class Frame:
     """The tag of thinking that the generation prompt ends with, white space included; "" for most templates."""
     closed: bool
     """Whether the generation prompt ends by closing thinking: the assistant is not to think."""
+    form: ThinkingForm | None
+    """How the template writes thinking, the opener included; None: it writes none."""
 
 
 def find_frame(template: Template, joining: Joining, stops: Sequence[int], example: Prompt | None = None) -> Frame:
@@ -110,46 +95,8 @@ def find_frame(template: Template, joining: Joining, stops: Sequence[int], examp
         stop_ids=tuple(sorted({*stops, *(token for token in (end_id, calls.end_id) if token is not None)})),
         opener=opener,
         closed=closed,
+        form=_form_after(template, asked),
     )
-
-
-def thinking_of(prefix: str) -> tuple[str, bool]:
-    """The tag of thinking that a generation prompt ends with ("" for none), and whether it ends by closing thinking."""
-    opener = OPENS.search(prefix)
-    return opener[0] if opener else "", CLOSES.search(prefix) is not None
-
-
-def continuation(prefix: str, whole: str) -> str | None:
-    """What follows a generation prompt in a conversation whose last turn the template has written.
-
-    Mostly the conversation begins with the prompt. Some generation prompts say whether the assistant thinks and the
-    turns do not: after an empty block of thinking come the words, an open one may be closed at once.
-
-    Returns:
-        None where the conversation goes on in another way than the prompt.
-    """
-    shared = common_length(prefix, whole)
-    ahead, tail = prefix[shared:], whole[shared:]
-    if not ahead.strip():
-        return tail if not ahead else tail.lstrip()
-    empty = NO_THINKING.match(tail)
-    if NO_THINKING.fullmatch(ahead.rstrip()):
-        opened = OPENS.search(prefix[:shared])  # then the turn goes on by thinking
-        return tail[empty.end() :] if empty else None if opened else tail
-    return tail if empty and OPENS.fullmatch(ahead) and not re.match(rf"\s*(?:{OPENING})", tail) else None
-
-
-def common_length(one: str, other: str) -> int:
-    """Length of the longest beginning that two texts share and that ends before or after a tag, not within it."""
-    shorter = min(len(one), len(other))
-    length = next((index for index in range(shorter) if one[index] != other[index]), shorter)
-    if length == shorter:
-        return length
-    for opening, closing in ("<>", "[]"):
-        place = one.rfind(opening, 0, length)
-        if place >= 0 and closing not in one[place:length]:
-            length = place
-    return length
 
 
 def _tried(template: Template) -> tuple[Prompt, str, str]:
@@ -185,6 +132,19 @@ def _plain_end(
     if end_id is None:
         end_id = end_of(last, joining, stops, any_special=bool(rest.strip()))
     return (end_id, "") if end_id is not None else mark_of_next(rest, longer, joining, stops)
+
+
+def _form_after(template: Template, asked: Prompt) -> ThinkingForm | None:
+    """How thinking is written after a prompt."""
+
+    def write(turns: Sequence[Message], opened: bool) -> str | None:
+        with_tools = replace(asked, columns={**asked.columns, "tools": [TOOL]}) if turns[-1].tool_calls else asked
+        try:
+            return template.text(turns, with_tools, opened=opened)
+        except PreflabError:
+            return None
+
+    return find_form(write, asked.messages) or find_form(write, asked.messages, CALLING.tool_calls)
 
 
 def _up_to(rest: str, end_id: int | None, joining: Joining) -> str:

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from preflab.conversations.joining import Ids, Joining
+from preflab.conversations.edges import Edges
+from preflab.conversations.joining import Ids
 from preflab.conversations.losses import Losses
 from preflab.conversations.lost_calls import ending_with_mark, lost_calls
 from preflab.conversations.marks import without_breaks
-from preflab.conversations.template import MARK, Template, where
-from preflab.conversations.turn_ends import CLOSING, NO_THINKING, OPENING, THINKING_TAGS, Frame, continuation
+from preflab.conversations.template import Template, where
+from preflab.conversations.thinking import CLOSING, MARK, NO_THINKING, OPENING, THINKING_TAGS, continuation
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, Span
 
@@ -25,18 +26,19 @@ THINKS = re.compile(rf"\s*({OPENING})")
 """Thinking that may have been cut before it was closed."""
 
 
+Opens = Callable[[Sequence[Message]], tuple[str, "Turns"]]
+"""Gives the text of turns up to where the assistant speaks, and what writes its turn there."""
+
+
 class Unstable(PreflabError):
     """Several turns cannot be written in one piece: the template writes earlier ones anew when others follow."""
 
 
 @dataclass(frozen=True)
-class Turns:
+class Turns(Edges):
     """What writes an assistant's turns, and takes their words out of tokens."""
 
     template: Template
-    joining: Joining
-    frame: Frame
-    stops: tuple[int, ...]
     losses: Losses
 
     def ids(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message, *, ended: bool = True) -> Ids:
@@ -58,15 +60,7 @@ class Turns:
             words = (opener or "<think>\n") + turn.reasoning
         if not self._knows_thinking or not THINKS.match(words) or THOUGHT.match(words):
             return ""
-        return self._after_opener(words)
-
-    def _after_opener(self, words: str) -> str:
-        """An answer that thinks, without the opening tag that the generation prompt writes."""
-        opener = self.frame.opener
-        if not opener or not words.lstrip().startswith(opener.strip()):
-            return words
-        rest = words.lstrip()[len(opener.strip()) :]
-        return rest.removeprefix(opener[len(opener.rstrip()) :])
+        return self.after_opener(words)
 
     def text(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str:
         """What stands after `prefix` when the assistant has spoken: lead, words, close, and what opens the next turn.
@@ -75,6 +69,8 @@ class Turns:
             PreflabError: the template refuses the turn, leaves part of it out, or changes what stands before it.
         """
         self._refuse_ends_inside(prompt, turn)
+        if self.brings_lead(turn):
+            return self.with_end(turn.content + self.frame.rest, turn)
         whole = self.template.text([*before, turn], prompt, opened=False)
         self.losses.refuse(prompt, [*before, turn], opened=False, since=len(before))
         text = continuation(prefix, whole)
@@ -87,7 +83,7 @@ class Turns:
             text = self._by_its_frame(turn, whole) or self._behind_its_header(prompt, before, prefix, turn, whole)
         if text is None or (thinks and self._lacks_thinking(turn, text)):
             text = self._as_the_model_writes(prompt, turn)
-        text = self._with_end(text, turn)
+        text = self.with_end(text, turn)
         self._refuse_lost(prompt, turn, self.until_end(text), lambda other: self._again(prompt, before, prefix, other))
         return text
 
@@ -97,12 +93,7 @@ class Turns:
             text = continuation(prefix, self.template.text([*before, turn], prompt, opened=False))
         except PreflabError:
             return None
-        return None if text is None else self.until_end(self._with_end(text, turn))
-
-    def _with_end(self, text: str, turn: Message) -> str:
-        """A turn's text with the mark that ends it where the template writes that with the next turn alone."""
-        added = self.frame.calls.added if turn.tool_calls else self.frame.added
-        return text if self._has_end(text) else text + added
+        return None if text is None else self.until_end(self.with_end(text, turn))
 
     def _by_its_frame(self, turn: Message, whole: str) -> str | None:
         """A turn whose words the template writes as ever, while it changes turns before them (a system's turn that it
@@ -122,18 +113,6 @@ class Turns:
         if not turn.tool_calls or not header.strip() or header == prefix or whole.count(header) != prefix.count(header):
             return None
         return whole.rpartition(header)[2]
-
-    def verbatim(self, words: str, *, ended: bool) -> Ids | None:
-        """Words that a policy wrote, letter for letter between lead and close; None: no answer begins like this."""
-        begun = self._after_opener(words)
-        if self.frame.opener and begun == words:
-            return None
-        lead = "" if self.frame.opener else self.frame.lead
-        if lead is None:
-            return None
-        before = self.joining.continued("a", lead) if lead.strip() else ()
-        own = self.joining.verbatim(begun if lead.strip() else lead + begun)
-        return (*before, *own, *(self.close_ids if ended else ()))
 
     def without_thinking(self, prefix: str, words: str) -> Ids:
         """Tokens of an answer whose end is left open, and before which the thinking that `prefix` opens is closed."""
@@ -164,7 +143,7 @@ class Turns:
     def several(
         self,
         prompt: Prompt,
-        prefix: str,
+        opens: Opens,
         spans: Sequence[Span],
         *,
         in_one_piece: bool = False,
@@ -187,97 +166,52 @@ class Turns:
                     f"a completion that {said} with the assistant's turn",
                     do,
                 )
-        before, so_far, opened = [*prompt.messages], prefix, prefix
+        before, now = [*prompt.messages], self
+        opened, _ = opens(before)
+        so_far = opened
         ids: list[int] = []
         mask: list[bool] = []
         for number, (span, turn) in enumerate(zip(spans, turns, strict=True)):
             if turn.role == "assistant":
                 if number:
-                    opened = self._opened(prompt, before)
+                    opened, following = opens(before)
                     self.losses.refuse(prompt, before, opened=True, since=len(prompt.messages))
-                    if in_one_piece and (self.frame.end_id is None or not opened.startswith(so_far)):
+                    if in_one_piece and (now.frame.end_id is None or not opened.startswith(so_far)):
                         raise _unstable(prompt)
-                    between = self._between(prompt, before, turns[:number], so_far, opened)
+                    between = now._between(prompt, before, turns[:number], so_far, opens)
+                    now = following
                     ids += (added := self.joining.continued(so_far, between))
                     mask += [False] * len(added)
                     so_far += between
-                text = self.text(prompt, before, opened, turn)
+                text = now.text(prompt, before, opened, turn)
                 is_open = not ended and number == len(spans) - 1
-                ids += (own := self._tokens(prompt, so_far, text, turn, not is_open))
+                ids += (own := now._tokens(prompt, so_far, text, turn, not is_open))
                 mask += [span.by_policy] * len(own)
-                so_far += self.until_end(text)
+                so_far += now.until_end(text)
             before.append(turn)
         return tuple(ids), tuple(mask)
 
     def _between(
-        self, prompt: Prompt, before: Sequence[Message], done: Sequence[Message], so_far: str, opened: str
+        self, prompt: Prompt, before: Sequence[Message], done: Sequence[Message], so_far: str, opens: Opens
     ) -> str:
         """What the template writes between the end of the last turn of the assistant and its next one."""
+        opened, _ = opens(before)
         if opened.startswith(so_far):
             return opened[len(so_far) :]
         place = len(prompt.messages) + max(i for i, turn in enumerate(done) if turn.role == "assistant")
         marked = [*before]
         marked[place] = ending_with_mark(marked[place])
         alone = self.template.text(marked[: place + 1], prompt, opened=False).rpartition(MARK)[2]
-        _, found, after = self._opened(prompt, marked).rpartition(MARK)
-        ends = (self.until_end(self._with_end(alone, marked[place])), self.until_end(alone))
+        _, found, after = opens(marked)[0].rpartition(MARK)
+        ends = (self.until_end(self.with_end(alone, marked[place])), self.until_end(alone))
         end = next((end for end in ends if after.startswith(end)), None)
         if not found or end is None:
             raise _unstable(prompt)
         return after[len(end) :]
 
-    def closed(self, ids: Ids) -> Ids:
-        """Sampled tokens with the close of the template's turns instead of the stop token they end with.
-
-        An end that the template gives turns with calls stays: these ids may be a call.
-        """
-        calls = self.frame.calls
-        if ids[-1] != self.frame.end_id and ids[-1] in (calls.end_id, *calls.inner_ids):
-            return ids
-        if self.frame.end_id is None and ids[-1] == self.joining.tokenizer.eos_token_id:
-            return ids
-        close = self.close_ids
-        body = ids[:-1]
-        before_end = close[:-1]
-        if before_end and body[-len(before_end) :] == before_end:
-            body = body[: -len(before_end)]
-        return (*body, *close)
-
-    @property
-    def close_ids(self) -> Ids:
-        """Tokens of the close, the end included."""
-        end = self.frame.end_id
-        if end is None:
-            return (*self.joining.continued("a", self.frame.close), int(self.joining.tokenizer.eos_token_id))
-        return self.joining.continued("a", self.frame.close)
-
-    def words(self, ids: Ids, *, ended: bool, continues: bool = False) -> str:
-        """The words of a sampled turn, without lead and close.
-
-        Thinking that the generation prompt opened is opened; tags of thinking that are special tokens are spelled, so
-        that it stays apart from the answer.
-        """
-        body = ids[:-1] if ended and ids[-1] not in self.frame.calls.inner_ids else ids
-        own_lead = self.frame.lead or ""
-        lead = self.joining.continued("a:", own_lead) if own_lead.strip() else ()
-        has_lead = bool(lead) and body[: len(lead)] == lead
-        text = self.joining.spelled(body[len(lead) :] if has_lead else body, self.joining.marks.within(THINKING_TAGS))
-        if ended:
-            text = text.removesuffix(self._plain_close)
-        if continues or has_lead:
-            return text
-        if self.frame.opener:
-            return self.frame.opener + text
-        return text if own_lead.strip() else text.removeprefix(own_lead)
-
-    @property
-    def _plain_close(self) -> str:
-        """The close without special tokens, as it stands in decoded text."""
-        return self.joining.text(self.close_ids[:-1])
-
     def _tokens(self, prompt: Prompt, prefix: str, text: str, turn: Message, ended: bool) -> Ids:
         if not ended:
-            return self.joining.continued(prefix, self._without_end(text, turn))
+            return self.joining.continued(prefix, self.without_end(text, turn))
         ids = self.joining.continued(prefix, text)
         end = next((place for place, token in enumerate(ids) if token in self.stops), None)
         if end is not None:
@@ -289,35 +223,6 @@ class Turns:
                 'add "eos_token" to tokenizer_config.json in the model folder',
             )
         return (*self.joining.continued(prefix, self.until_end(text)), int(self.joining.tokenizer.eos_token_id))
-
-    def _without_end(self, text: str, turn: Message) -> str:
-        """A turn's text up to where the assistant was cut; white space that the template took off is there again."""
-        body = self.until_end(text)
-        ends = [self.frame.close, *self._marks]
-        body = body.removesuffix(next((end for end in ends if end and body.endswith(end)), ""))
-        words = turn.content
-        if turn.tool_calls or body.endswith(words) or not body.endswith(words.rstrip()):
-            return body
-        return body + words[len(words.rstrip()) :]
-
-    def until_end(self, text: str) -> str:
-        """A turn's text up to its end, without what opens the next turn."""
-        if self._has_end(text):
-            return text[: min(text.find(mark) + len(mark) for mark in self._marks if mark in text)]
-        rest = self.frame.rest
-        return text[: -len(rest)] + self.frame.close if rest and text.endswith(rest) else text
-
-    def _has_end(self, text: str) -> bool:
-        return any(mark in text for mark in self._marks)
-
-    @property
-    def _marks(self) -> list[str]:
-        """The texts of the tokens that end turns."""
-        found = [self.joining.tokenizer.convert_ids_to_tokens(token) for token in self.stops]
-        return [mark for mark in found if mark]
-
-    def _opened(self, prompt: Prompt, before: Sequence[Message]) -> str:
-        return self.template.text(before, prompt, opened=True) + self.frame.header
 
     def _lacks_thinking(self, turn: Message, text: str) -> bool:
         """Whether thinking that the turn holds is missing from what the template wrote."""
@@ -343,7 +248,7 @@ class Turns:
         fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
         if turn.tool_calls or self.frame.closed or not fits:
             self._refuse_form(prompt, turn)
-        return self._after_opener(words) + self.frame.rest
+        return self.after_opener(words) + self.frame.rest
 
     def _refuse_form(self, prompt: Prompt, turn: Message) -> None:
         thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
@@ -372,7 +277,7 @@ class Turns:
     def _refuse_ends_inside(self, prompt: Prompt, turn: Message) -> None:
         """A turn whose words hold the text of a token that ends turns would be cut there."""
         held = [turn.content, turn.reasoning, *(call.arguments for call in turn.tool_calls)]
-        inside = next((mark for mark in self._marks if any(mark in part for part in held)), None)
+        inside = next((mark for mark in self.marks if any(mark in part for part in held)), None)
         if inside is not None:
             raise PreflabError(
                 f"{where(prompt)}: a completion holds the text {inside!r}, which ends the assistant's turn",

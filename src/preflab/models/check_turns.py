@@ -6,7 +6,9 @@ import re
 from dataclasses import replace
 
 from preflab.conversations.renderer import Renderer
-from preflab.conversations.turn_ends import THINKING_TAGS, TOOL, Frame
+from preflab.conversations.template import TOOL
+from preflab.conversations.thinking import THINKING_TAGS
+from preflab.conversations.turn_ends import Frame
 from preflab.errors import PreflabError
 from preflab.models.check import CheckRow
 from preflab.records import Completion, Message, Prompt, ToolCall, spans_of_turns
@@ -52,7 +54,7 @@ def check_turns(renderer: Renderer) -> list[CheckRow]:
         return [*rows, CheckRow("turn end", False, error.found, "a template that writes all turns", error.do)]
     assert frame is not None
     own = [_turn_end(renderer, frame), _generation_prompt(frame), _rendered(renderer, frame), _chat_texts(renderer)]
-    return [*rows, *own, _date(renderer)]
+    return [*rows, *own, _thinking_as_text(renderer), _date(renderer)]
 
 
 def _end_of_text(renderer: Renderer) -> CheckRow:
@@ -149,6 +151,31 @@ def _plain_texts(renderer: Renderer) -> CheckRow:
 def _chat_texts(renderer: Renderer) -> CheckRow:
     advice = "the chat template changes these before they are learned"
     return _letters("turns letter for letter", CONVERSATIONS[ONE][0], renderer, advice)
+
+
+def _thinking_as_text(renderer: Renderer) -> CheckRow:
+    """Whether a turn that thinks has the same tokens, and scores, when its text is read again."""
+    name, expected = "thinking as text", "the sampled tokens, or said"
+    prompt, turn = CONVERSATIONS["thinking"]
+    try:
+        completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((turn,)))
+        sampled = renderer.sequence(prompt, completion).completion_ids
+    except PreflabError:
+        return CheckRow(name, True, "no thinking", expected, "the template writes no thinking beside an answer")
+    changed = _changed_by_text(renderer, prompt, sampled)
+    advice = f"scores of exported samples are those of other tokens: {changed}" if changed else ""
+    return CheckRow(name, True, "changed" if changed else "the sampled tokens", expected, advice)
+
+
+def _changed_by_text(renderer: Renderer, prompt: Prompt, sampled: tuple[int, ...]) -> str:
+    """ "" where the text of sampled tokens becomes the same tokens, else what it becomes."""
+    text = renderer.text(prompt, sampled)
+    try:
+        again = renderer.scored(prompt, Completion.make(prompt.id, text, "")).completion_ids
+    except PreflabError as error:
+        return f"{text!r} is refused ({short(error)})"
+    before, after = (renderer.joining.text(ids, special=True) for ids in (sampled, again))
+    return "" if again == sampled else f"{before!r} becomes {after!r}"
 
 
 def _letters(name: str, prompt: Prompt, renderer: Renderer, advice: str) -> CheckRow:

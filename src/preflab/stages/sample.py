@@ -51,7 +51,7 @@ def run(ctx: StageContext) -> StageResult:
                     row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
                     append_jsonl(ctx.folder / "sampled.jsonl", row)
                     done[prompt.id] = row
-        said, figures = writer.long.said, {**writer.long.figures, **lengths}
+        said, figures = writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
     rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
     write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])
     return _result(rows, settings.num_completions, said, figures)
@@ -70,6 +70,8 @@ class Writer:
     long: LongRows
     ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Prompt id → its tokens, of the prompts that fit."""
+    num_without_marks: int = 0
+    """Completions whose text lacks special tokens that were sampled."""
 
     @classmethod
     def load(cls, ref: Path | str, settings: SampleSettings | BestOfNSettings, seed: int, dtype: str) -> Writer:
@@ -114,6 +116,12 @@ class Writer:
 
         return fix_row_lengths(self.engine.row_lengths, self.ids.values(), self.settings.max_new_tokens)
 
+    @property
+    def said_of_marks(self) -> str:
+        """That the tokenizer does not read back special tokens which it wrote, such as the marks of thinking."""
+        num = self.num_without_marks
+        return f"; {num} texts lack special tokens that do not come back from text" if num else ""
+
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
         from preflab.records import Completion
@@ -123,6 +131,7 @@ class Writer:
         wanted = [(prompt, index) for prompt in prompts for index in range(self.settings.num_completions)]
         requests = [SampleRequest(self.ids[p.id], request_seed(self.seed, p.id, index)) for p, index in wanted]
         sampled = self.engine.sample(requests, self.settings, on_done=on_done)
+        self.num_without_marks += sum(self.renderer.loses_marks(one.token_ids) for one in sampled)
         return [
             Completion.make(
                 prompt.id,
