@@ -234,8 +234,10 @@ class Renderer:
         )
 
     def loses_marks(self, ids: Seq[int]) -> bool:
-        """Whether `text` leaves out special tokens that stand within the words: they would not come back from text."""
-        lead = Edges(self.joining, self.frame, self.stop_token_ids).lead_ids if self.frame else ()
+        """Whether `text` leaves out special tokens within the words of a turn: they would not come back from text."""
+        if self.frame is None:
+            return False
+        lead = Edges(self.joining, self.frame, self.stop_token_ids).lead_ids
         words = ids[len(lead) :] if tuple(ids[: len(lead)]) == lead else ids
         return self.joining.loses_marks(words, self._spelling.of_thinking, self._outside)
 
