@@ -86,13 +86,25 @@ def test_special_tokens_that_text_does_not_bring_back_are_left_out_and_said() ->
     assert renderer.loses_marks(ids)
 
 
+BARE = "'A cat.<|im_end|>' becomes '<think>\\n\\n</think>\\n\\nA cat.<|im_end|>'"
+"""The template puts an empty block of thinking before an answer that a model gave without one."""
+
+
 @pytest.mark.parametrize(
-    ("family", "measured"),
-    [(MAGISTRAL, "the sampled tokens"), (HARMONY, "the sampled tokens"), (BY_NAME["chatml"], "no thinking")],
+    ("family", "measured", "advice"),
+    [
+        (MAGISTRAL, "1 of 1 forms", ""),
+        (HARMONY, "1 of 1 forms", ""),
+        (BY_NAME["chatml"], "no thinking", "writes no thinking"),
+        (BY_NAME["thinking"], "2 of 3 forms", BARE),
+    ],
 )
-def test_check_says_whether_thinking_comes_back_from_text(family: Family, measured: str) -> None:
+def test_check_says_whether_thinking_comes_back_from_text(family: Family, measured: str, advice: str) -> None:
     row = next(row for row in check_turns(renderer_of(family)) if row.name == "thinking as text")
     assert row.measured == measured
+    assert row.holds
+    assert advice in row.advice
+    assert bool(advice) == bool(row.advice)
 
 
 # The form of thinking
