@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from chat_templates import BY_NAME, HI, Family, byte_tokenizer, configured_ids
+from chat_templates import BY_NAME, CHATML, HI, Family, byte_tokenizer, configured_ids
 from preflab.conversations.renderer import Renderer
+from preflab.errors import PreflabError
 from preflab.models.check_turns import check_turns
-from preflab.records import Completion, Message, Prompt
+from preflab.records import Completion, Message, Prompt, ToolCall, spans_of_turns
 
 BRACKETS = """{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]\
 {% else %}{% if m.reasoning_content %}[THINK]{{ m.reasoning_content }}[/THINK]{% endif %}{{ m.content }}{{ eos_token }}\
@@ -83,10 +84,66 @@ def test_channels_are_left_out_of_the_text_and_counted(sampled: str) -> None:
     assert renderer.sequence(ASKED, Completion.make(ASKED.id, "x", "m", token_ids=ids)).completion_ids
 
 
+BARE = "'A cat.<|im_end|>' becomes '<think>\\n\\n</think>\\n\\nA cat.<|im_end|>'"
+"""The template puts an empty block of thinking before an answer that a model gave without one."""
+
+
 @pytest.mark.parametrize(
-    ("family", "measured"),
-    [(MAGISTRAL, "the sampled tokens"), (HARMONY, "changed"), (BY_NAME["chatml"], "no thinking")],
+    ("family", "measured", "advice"),
+    [
+        (MAGISTRAL, "1 of 1 forms", ""),
+        (HARMONY, "0 of 1 forms", "becomes"),
+        (BY_NAME["chatml"], "no thinking", "writes no thinking"),
+        (BY_NAME["thinking"], "2 of 3 forms", BARE),
+    ],
 )
-def test_check_says_whether_thinking_comes_back_from_text(family: Family, measured: str) -> None:
+def test_check_says_whether_thinking_comes_back_from_text(family: Family, measured: str, advice: str) -> None:
     row = next(row for row in check_turns(renderer_of(family)) if row.name == "thinking as text")
     assert row.measured == measured
+    assert row.holds
+    assert advice in row.advice
+    assert bool(advice) == bool(row.advice)
+
+
+# The form of thinking
+
+STRIPS = CHATML.replace("{{ m.content }}", "{{ m.content.split('</think>')[-1] }}")
+"""The closing tag stands in it, and it writes no thinking."""
+IN_CALLS = (
+    CHATML.replace("{{ m.content }}", "{% if m.tool_calls %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+    "{{ m.content }}{% for c in m.tool_calls or [] %}<call>{{ c.function | tojson }}</call>{% endfor %}")
+)  # fmt: skip
+"""It writes thinking before calls alone, in a form of its own."""
+THINKS = Message("assistant", "monday", reasoning="hm")
+
+
+def chatml(template: str) -> Renderer:
+    return renderer_of(Family("t", template, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))
+
+
+def test_thinking_has_one_form_in_answers_and_calls() -> None:
+    renderer = chatml(IN_CALLS)
+    call = Message("assistant", "", reasoning="so", tool_calls=(ToolCall("probe", '{"mark": "x"}'),))
+    turns = spans_of_turns((call, Message("tool", "y"), THINKS))
+    ids = renderer.sequence(ASKED, Completion.make(ASKED.id, "", "m", spans=turns)).completion_ids
+    text = written(renderer, ids)
+    assert text.startswith('<think>so</think><call>{"name": "probe"')
+    assert text.endswith("<|im_start|>assistant\n<think>hm</think>monday<|im_end|>")
+    cut = Completion.make(ASKED.id, "", "m", spans=spans_of_turns((Message("assistant", "", reasoning="hm"),)),
+                          finish_reason="length")  # fmt: skip
+    assert written(renderer, renderer.sequence(ASKED, cut).completion_ids) == "<think>hm"
+
+
+def test_thinking_beside_the_words_is_refused_where_the_template_writes_none() -> None:
+    renderer = chatml(STRIPS)
+    completion = Completion.make(ASKED.id, "", "m", spans=spans_of_turns((THINKS,)))
+    with pytest.raises(PreflabError, match="line 3: the chat template does not write the completion's thinking"):
+        renderer.sequence(ASKED, completion)
+
+
+def test_cut_thinking_ends_where_it_was_cut_in_the_templates_form() -> None:
+    cut = Completion.make(ASKED.id, "", "m", spans=spans_of_turns((Message("assistant", "", reasoning="hm"),)),
+                          finish_reason="length")  # fmt: skip
+    for family, text in ((MAGISTRAL, "[THINK]hm"), (HARMONY, "<|channel|>analysis<|message|>hm")):
+        renderer = renderer_of(family)
+        assert written(renderer, renderer.sequence(ASKED, cut).completion_ids) == text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from preflab.conversations.joining import Ids, Joining
-from preflab.conversations.thinking import NO_THINKING, THINKING_TAGS
+from preflab.conversations.thinking import NO_THINKING, THINKING_TAGS, ThinkingForm
 from preflab.conversations.turn_ends import Frame
 from preflab.records import Message
 
@@ -18,6 +18,14 @@ class Edges:
     frame: Frame
     stops: tuple[int, ...]
     """Tokens that end turns."""
+
+    @property
+    def form(self) -> ThinkingForm | None:
+        """How thinking is written: as the template writes it, else as the generation prompt that opens it begins."""
+        opener = self.frame.opener
+        if self.frame.form or not opener:
+            return self.frame.form
+        return ThinkingForm(opener, f"{opener[len(opener.rstrip()) :]}{THINKING_TAGS[opener.strip()]}\n\n")
 
     def after_opener(self, words: str) -> str:
         """An answer that thinks, without the opening tag that the generation prompt writes."""

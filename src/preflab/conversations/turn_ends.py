@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from preflab.conversations.call_ends import CALLING, USER, CallEnds, end_of, find_call_ends, mark_of_next
 from preflab.conversations.joining import Joining
 from preflab.conversations.template import TOOL, Template
-from preflab.conversations.thinking import MARK, ThinkingForm, continuation, find_form, thinking_of
+from preflab.conversations.thinking import MARK, ThinkingForm, Write, continuation, find_form, thinking_of
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt
 
@@ -135,16 +135,19 @@ def _plain_end(
 
 
 def _form_after(template: Template, asked: Prompt) -> ThinkingForm | None:
-    """How thinking is written after a prompt."""
+    """How thinking is written after a prompt: before an answer, else before a call of a tool."""
 
-    def write(turns: Sequence[Message], opened: bool) -> str | None:
-        with_tools = replace(asked, columns={**asked.columns, "tools": [TOOL]}) if turns[-1].tool_calls else asked
-        try:
-            return template.text(turns, with_tools, opened=opened)
-        except PreflabError:
-            return None
+    def writes(prompt: Prompt) -> Write:
+        def write(turns: Sequence[Message], opened: bool) -> str | None:
+            try:
+                return template.text(turns, prompt, opened=opened)
+            except PreflabError:
+                return None
 
-    return find_form(write, asked.messages) or find_form(write, asked.messages, CALLING.tool_calls)
+        return write
+
+    calling = replace(asked, columns={**asked.columns, "tools": [TOOL]})
+    return find_form(writes(asked), asked.messages) or find_form(writes(calling), asked.messages, CALLING.tool_calls)
 
 
 def _up_to(rest: str, end_id: int | None, joining: Joining) -> str:

@@ -54,13 +54,13 @@ class Turns(Edges):
 
     def _cut_thinking(self, turn: Message) -> str:
         """What a turn holds that was cut while the assistant thought; "" for others."""
-        opener = self.frame.opener
-        words = turn.content
-        if turn.reasoning and not words.strip() and not turn.tool_calls:
-            words = (opener or "<think>\n") + turn.reasoning
-        if not self._knows_thinking or not THINKS.match(words) or THOUGHT.match(words):
+        form = self.form
+        if form is None:
             return ""
-        return self.after_opener(words)
+        if turn.reasoning and not turn.content.strip() and not turn.tool_calls:
+            return self.after_opener(form.opening + turn.reasoning)
+        is_cut = THINKS.match(turn.content) and not THOUGHT.match(turn.content)
+        return self.after_opener(turn.content) if is_cut else ""
 
     def text(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str:
         """What stands after `prefix` when the assistant has spoken: lead, words, close, and what opens the next turn.
@@ -242,10 +242,11 @@ class Turns(Edges):
     def _as_the_model_writes(self, prompt: Prompt, turn: Message) -> str:
         """A turn whose thinking the template takes out, as it follows the generation prompt: thinking, words, close."""
         opener, words = self.frame.opener, turn.content.lstrip()
-        if turn.reasoning and self._knows_thinking:
-            words = f"<think>\n{turn.reasoning.strip()}\n</think>\n\n{words}"
-        found = THOUGHT.match(words)
-        fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
+        if turn.reasoning and self.form:
+            words, fits = self.form.written(turn.reasoning.strip(), words), True
+        else:
+            found = THOUGHT.match(words)
+            fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
         if turn.tool_calls or self.frame.closed or not fits:
             self._refuse_form(prompt, turn)
         return self.after_opener(words) + self.frame.rest
@@ -269,10 +270,6 @@ class Turns(Edges):
             "put thinking where the model thinks and none where it does not, or switch it in the template (a column "
             'chat_template_kwargs such as {"enable_thinking": false}); else leave the row out',
         )
-
-    @property
-    def _knows_thinking(self) -> bool:
-        return bool(self.frame.opener) or "</think>" in self.template.source
 
     def _refuse_ends_inside(self, prompt: Prompt, turn: Message) -> None:
         """A turn whose words hold the text of a token that ends turns would be cut there."""

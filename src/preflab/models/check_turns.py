@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from preflab.conversations.renderer import Renderer
 from preflab.conversations.template import TOOL
-from preflab.conversations.thinking import THINKING_TAGS
+from preflab.conversations.thinking import NO_THINKING, THINKING_TAGS
 from preflab.conversations.turn_ends import Frame
 from preflab.errors import PreflabError
 from preflab.models.check import CheckRow
@@ -154,17 +154,28 @@ def _chat_texts(renderer: Renderer) -> CheckRow:
 
 
 def _thinking_as_text(renderer: Renderer) -> CheckRow:
-    """Whether a turn that thinks has the same tokens, and scores, when its text is read again."""
+    """Whether turns with and without thinking have the same tokens, and so scores, when their text is read again."""
     name, expected = "thinking as text", "the sampled tokens, or said"
-    prompt, turn = CONVERSATIONS["thinking"]
+    prompt, _ = CONVERSATIONS["thinking"]
     try:
-        completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((turn,)))
-        sampled = renderer.sequence(prompt, completion).completion_ids
-    except PreflabError:
+        sampled = _samples_of_thinking(renderer, prompt)
+    except PreflabError as error:  # a template that refuses even this question
+        return CheckRow(name, True, "refused", expected, short(error))
+    if not sampled:
         return CheckRow(name, True, "no thinking", expected, "the template writes no thinking beside an answer")
-    changed = _changed_by_text(renderer, prompt, sampled)
-    advice = f"scores of exported samples are those of other tokens: {changed}" if changed else ""
-    return CheckRow(name, True, "changed" if changed else "the sampled tokens", expected, advice)
+    changed = list(filter(None, (_changed_by_text(renderer, prompt, ids) for ids in sampled)))
+    advice = f"read from text, a sample has another score than its tokens: {'; '.join(changed)}" if changed else ""
+    return CheckRow(name, True, f"{len(sampled) - len(changed)} of {len(sampled)} forms", expected, advice)
+
+
+def _samples_of_thinking(renderer: Renderer, prompt: Prompt) -> list[tuple[int, ...]]:
+    """What a model may write: thinking in the template's form; an answer with and without an empty block of it."""
+    turns = renderer.turns_after(prompt)
+    form, lead, close = turns.form, turns.frame.lead or "", turns.close_ids
+    written = [turns.after_opener(form.written("Four legs.", "A cat."))] if form else []
+    if NO_THINKING.match(lead):
+        written += [lead + "A cat.", "A cat."]
+    return [(*renderer.joining.continued("a:", words), *close) for words in written]
 
 
 def _changed_by_text(renderer: Renderer, prompt: Prompt, sampled: tuple[int, ...]) -> str:
