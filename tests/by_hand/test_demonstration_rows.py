@@ -96,6 +96,14 @@ def test_a_cut_answer_learns_no_end(
     assert learned(path, {**row, "finish_reason": "length"}, family, learn) == text
 
 
+@pytest.mark.parametrize("family", ["no template", "chatml"])
+def test_of_a_text_the_first_token_is_read_where_nothing_begins_it(tmp_path: Path, family: str) -> None:
+    """Tokens are bytes, and the tokenizer puts no begin token: there is nothing to write the first one after."""
+    ended = byte_tokenizer(BY_NAME[family]).eos_token
+    assert learned(tmp_path / "rows.jsonl", {"text": "Hello"}, family) == [f"ello{ended}"]
+    assert learned(tmp_path / "rows.jsonl", {"text": "H"}, family) == [ended]
+
+
 def test_a_reason_of_a_turn_that_is_left_out_says_nothing_of_the_one_that_is_learned(tmp_path: Path) -> None:
     row = {"messages": [USER, ANSWER, USER, {**MORE, "weight": 0}], "finish_reason": "length"}
     assert learned(tmp_path / "rows.jsonl", row, "chatml") == ["Hello<|im_end|>"]

@@ -12,7 +12,7 @@ from transformers import AutoModel
 
 from preflab.cli import run_command
 from preflab.recipe import Recipe, load_recipe
-from preflab.stages.data import read_prompts
+from preflab.stages.data import read_demonstrations, read_prompts, split_share
 from starter_world import FILES, demonstrations, pairs, ratings, save_encoder, save_model, thumbs, write_rows
 
 Captured = pytest.CaptureFixture[str]
@@ -255,6 +255,97 @@ def test_a_rating_model_of_toxicity_says_that_more_is_worse(
     assert recipe.stages["rm"].criteria == {}  # type: ignore[attr-defined]
     assert "toxicity (more of it is worse)" in about(said, "kind")
     assert "criteria: {toxicity: -1.0}" in about(said, "kind")
+
+
+def rated(*scores: dict[str, float], num: int = 30) -> list[dict[str, Any]]:
+    """One completion per prompt; the scores in turn."""
+    return [{"prompt": f"Where is {i:02d}?", "completion": f" At {i}.", **scores[i % len(scores)]} for i in range(num)]
+
+
+def one_of(rows: list[dict[str, Any]], place: int, **other: Any) -> list[dict[str, Any]]:
+    """The rows, one of them changed."""
+    return [row | other if number == place else row for number, row in enumerate(rows)]
+
+
+def held_out_place(rows: list[dict[str, Any]], share: float) -> int:
+    """The first row that is held out of such a file."""
+    return next(number for number, row in enumerate(rows) if split_share({"prompt": row["prompt"]}) < share)
+
+
+SAME = rated({"score": 5.0})
+EMPTY = [{"prompt": f"Q{i}?", "completion": "", "score": 1 + i % 5} for i in range(30)]
+LONG = [{"prompt": f"Q{i}?", "completion": " x" * 150} for i in range(30)]
+TIED = [{"prompt": f"Q{i:02d}?", "response_a": "a", "response_b": "b", "winner": "tie"} for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "more", "why"),
+    [
+        (SAME, [], "ratings by score to learn from, and all of them say the same"),
+        (SAME, ["--kind", "reward"], "all of them say the same"),
+        (SAME, ["--kind", "dpo"], "nothing to learn from in its part `train`"),
+        (one_of(SAME, held_out_place(SAME, 0.1), score=1.0), [], "all of them say the same"),
+        (TIED, [], "in none is one of two preferred"),
+        (one_of(TIED, held_out_place(TIED, 0.1), winner="a"), [], "nothing to learn from in its part `train`"),
+        (LONG, [], "no row of its part `train` fits"),
+        ([{"prompt": "Where?", "completion": f" {i}", "score": i % 5} for i in range(30)], [], "1 different prompts"),
+        ([{"prompt": "Where?", "completion": f" {i}"} for i in range(30)], [], "1 different prompts"),
+    ],
+)
+def test_what_run_would_refuse_of_the_data_is_refused_first(
+    here: Path, models: dict[str, Path], capsys: Captured, rows: list[dict[str, Any]], more: list[str], why: str
+) -> None:
+    write_rows(here / "data.jsonl", rows)
+    assert why in refused(capsys, "--model", str(models["no template"]), "--data", "data.jsonl", *more)
+    assert not (here / "recipe.yaml").exists()
+
+
+def ran(capsys: Captured, recipe: Recipe) -> list[str]:
+    """The states of the stages."""
+    shorter = [f"--set=stages.{name}.num_steps=1" for name in ("ppo", "grpo") if name in recipe.stages]
+    capsys.readouterr()
+    assert run_command(["run", "--json", "--set=device.threads=1", *shorter]) == 0
+    return [stage["state"] for stage in json.loads(capsys.readouterr().out)["stages"]]
+
+
+def test_a_criterion_whose_ratings_are_all_the_same_is_left_out(
+    here: Path, models: dict[str, Path], capsys: Captured
+) -> None:
+    write_rows(here / "data.jsonl", rated({"helpfulness": 1, "honesty": 3}, {"helpfulness": 4, "honesty": 3}))
+    recipe, said = made(capsys, models["no template"], "data.jsonl", "--kind", "reward")
+    assert recipe.stages["rm"].criteria == {"helpfulness": 1.0}  # type: ignore[attr-defined]
+    assert "Left out: honesty, whose ratings all say the same" in about(said, "kind")
+    assert set(ran(capsys, recipe)) == {"done"}
+
+
+@pytest.mark.parametrize("model", ["chatml", "no template"])
+def test_empty_completions_can_be_rated(here: Path, models: dict[str, Path], capsys: Captured, model: str) -> None:
+    write_rows(here / "data.jsonl", EMPTY)
+    recipe, _ = made(capsys, models[model], "data.jsonl", "--kind", "reward")
+    assert set(ran(capsys, recipe)) == {"done"}
+
+
+@pytest.mark.parametrize("model", ["chatml", "no template"])
+def test_texts_are_learned_as_they_stand(here: Path, models: dict[str, Path], capsys: Captured, model: str) -> None:
+    write_rows(here / "data.jsonl", [{"text": f"Once upon a time there were {i}."} for i in range(30)])
+    recipe, said = made(capsys, models[model], "data.jsonl")
+    assert list(recipe.stages) == ["sft", "report"]
+    assert "30 texts." in about(said, "data")
+    parts = [len(read_demonstrations(recipe, f"texts.{part}")) for part in ("held_out", "train")]
+    assert (said["data"]["held_out"], sum(parts)) == (parts[0], 30)
+    assert f"{parts[0]} of 30 texts are held out" in about(said, "held out")
+    assert set(ran(capsys, recipe)) == {"done"}
+
+
+def test_few_prompts_are_not_halved_where_three_tenths_will_do(
+    here: Path, models: dict[str, Path], capsys: Captured
+) -> None:
+    rows = [{"prompt": f"P{i}?", "completion": " A."} for i in range(100)]
+    places = {row["prompt"]: split_share({"prompt": row["prompt"]}) for row in rows}
+    high = [row for row in rows if places[row["prompt"]] > 0.5][:8]
+    write_rows(here / "data.jsonl", high + [row for row in rows if 0.2 < places[row["prompt"]] < 0.3][:2])
+    recipe, said = made(capsys, models["no template"], "data.jsonl")
+    assert (recipe.data["demonstrations"].held_out, said["data"]["held_out"]) == (0.3, 2)
 
 
 def test_rows_that_cannot_be_used_are_named_and_left_out(here: Path, models: dict[str, Path], capsys: Captured) -> None:

@@ -121,9 +121,14 @@ class Renderer:
     def sequence(self, prompt: Prompt, completion: Completion) -> TokenSequence:
         """Prompt and completion as the trainer sees them; of several turns, those the policy wrote are marked.
 
-        Tokens that were sampled with this tokenizer are taken as they are, their end as the template has it.
+        Tokens that were sampled with this tokenizer are taken as they are, their end as the template has it. Of a text
+        without a prompt, where the tokenizer puts no BOS, the first token is read and the others are the completion.
         """
-        ids, ended = self.prompt_ids(prompt), completion.finish_reason != "length"
+        ended = completion.finish_reason != "length"
+        if not (prompt.text or prompt.messages or completion.turns or self._with_its_start("")):
+            whole = self.completion_ids(prompt, completion.text, ended=ended)
+            return TokenSequence(whole[:1], whole[1:])
+        ids = self.prompt_ids(prompt)
         if self.spells(prompt, completion):
             return TokenSequence(ids, self.closed(prompt, completion.token_ids))
         if not completion.turns:

@@ -16,6 +16,8 @@ from preflab.starter.model_look import ModelLook
 
 SHARES = (0.1, 0.2, 0.3, 0.5)
 """Shares of the prompts that may be held out; the first that holds enough out is taken."""
+MOST = 0.3
+"""Larger shares are for data of which three tenths leave too few held out."""
 WANTED_HELD_OUT = 20
 """Held-out prompts for an evaluation that says something; fewer where the data have few."""
 APART = 100
@@ -77,24 +79,22 @@ def held_out_split(data: DataLook, *, judge: bool) -> Split:
     Raises:
         PreflabError: too few prompts.
     """
-    from preflab.stages.data import prompt_share
-
-    asked = {prompt.id: prompt_share(prompt, as_turns=data.as_turns) for prompt in data.prompts}
-    judged = {completion.prompt_id for completion in data.judged} or set(asked)
-    places = [share for prompt_id, share in asked.items() if prompt_id in judged]
+    places = list(data.places().values())
     splits = [_counted(places, share) for share in SHARES]
-    usable = [each for each in splits if min(each.num_held_out, each.num_train) >= FEWEST // 2]
+    usable = [each for each in splits if _on_both_sides(places, each.share)]
     if not usable:
         num = len(set(places))
+        what = "texts" if data.sort == "texts" else "prompts"
         raise PreflabError(
-            f"{data.path}: {num} different prompts" + (", and chance leaves too few on one side" if num > 3 else ""),
+            f"{data.path}: {num} different {what}" + (", and chance leaves too few on one side" if num > 3 else ""),
             f"at least {FEWEST}: two or more to learn from, two or more to be held out",
             "add rows",
         )
-    if judge and (apart := next((each for each in usable if each.judge_apart and each.share <= SHARES[2]), None)):
+    few = [each for each in usable if each.share <= MOST] or usable
+    if judge and (apart := next((each for each in few if each.judge_apart), None)):
         return apart
-    enough = next((each for each in usable if each.num_held_out >= WANTED_HELD_OUT), None)
-    return enough if enough is not None and enough.share <= SHARES[2] else usable[min(1, len(usable) - 1)]
+    enough = next((each for each in few if each.num_held_out >= WANTED_HELD_OUT), None)
+    return enough or few[min(1, len(few) - 1)]
 
 
 def _counted(places: Sequence[float], share: float) -> Split:
@@ -102,6 +102,12 @@ def _counted(places: Sequence[float], share: float) -> Split:
 
     held_out = sum(in_split(place, "held_out", share) for place in places)
     return Split(share, len(places) - held_out, held_out)
+
+
+def _on_both_sides(places: Sequence[float], share: float) -> bool:
+    """Whether different prompts are on each side, not one with several sets of columns."""
+    different = _counted(sorted(set(places)), share)
+    return min(different.num_held_out, different.num_train) >= FEWEST // 2
 
 
 def fitted(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> Fit:

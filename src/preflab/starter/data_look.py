@@ -87,6 +87,20 @@ class DataLook:
         ids = dict.fromkeys(i for preference in self.preferences for i in preference.completion_ids)
         return [self.completions[i] for i in (ids or dict.fromkeys(self.demonstrations))]
 
+    def places(self) -> dict[str, float]:
+        """Id of a prompt that is learned from, or of a text → where it falls, as the stages find it."""
+        from preflab.stages.data import demonstration_share, prompt_share
+
+        prompts = {prompt.id: prompt for prompt in self.prompts}
+        asked = {completion.prompt_id for completion in self.judged} or set(prompts)
+        found = {
+            prompt.id: prompt_share(prompt, as_turns=self.as_turns)
+            for prompt in self.prompts
+            if prompt.id in asked and (prompt.text or prompt.messages)
+        }
+        texts = [each for each in self.judged if each.prompt_id not in found]
+        return found | {each.id: demonstration_share(prompts[each.prompt_id], each) for each in texts}
+
 
 def look_at_data(
     path: str,

@@ -15,12 +15,13 @@ from preflab.starter.criteria import chosen_weights
 from preflab.starter.data_look import DataLook, look_at_data
 from preflab.starter.functions import MODULE, answer_functions, are_numbers
 from preflab.starter.kinds import Kind, chosen_kind
+from preflab.starter.learnable import JUDGED, parts_of, refuse_no_room, refuse_unlearnable, varying
 from preflab.starter.lengths import Lengths, measure_lengths
 from preflab.starter.machine import Machine, this_machine
 from preflab.starter.model_look import ModelLook, look_at_model
 from preflab.starter.recipe_text import recipe_text
 from preflab.starter.sentences import sentences
-from preflab.starter.stages_of import Given
+from preflab.starter.stages_of import Given, verdicts_of
 
 NAMES = {
     "pairs": "pairs", "ratings": "ratings", "thumbs": "verdicts", "demonstrations": "demonstrations", "texts": "texts",
@@ -88,8 +89,12 @@ def make_first_recipe(wanted: Wanted, recipe: Path) -> FirstRecipe:
     read = data if limit is None else look(split=data.split, limit=limit)
     split = held_out_split(read, judge=data.sort in ("pairs", "ratings") and kind != "reward")
     fit = fitted(kind, model, lengths, machine)
+    parts = parts_of(kind, read, split, lengths, fit) if data.sort in JUDGED else []
+    weights = varying(parts, weights, data) if data.sort == "ratings" and kind != "dpo" else weights
     pace = paced(kind, read, model, lengths, machine, split)
     given = Given(kind, _from(recipe, wanted.model), NAMES[data.sort], data, lengths, limit, split, fit, pace, weights)
+    refuse_unlearnable(data, parts, verdicts_of(given) if data.sort == "ratings" and kind == "dpo" else None)
+    refuse_no_room(kind, read, split, lengths, fit)
     said = sentences(given, model, machine, wanted)
     text = recipe_text(
         given, [sentence for _, sentence in said], _data_settings(given, wanted, recipe), machine.num_threads

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
@@ -52,11 +52,22 @@ class Lengths:
     """What a completion may have: 95 % of the data's are at most so long, and it fits beside most of the prompts."""
     num_without_room: int
     """Measured prompts that leave no room for it."""
+    row_tokens: Mapping[str, int] = field(default_factory=dict)
+    """Completion → tokens of it and its prompt; of those measured."""
+    without_room: frozenset[str] = frozenset()
+    """The prompts that leave no room."""
+    context: int = 2**31
+    """Of the model."""
 
     @property
     def whole(self) -> bool:
         """Whether every prompt was measured."""
         return self.num_measured == self.num_prompts
+
+    def longer_than(self, tokens: int | None) -> frozenset[str]:
+        """The completions whose rows are longer than that, or than the context."""
+        most = min(tokens or self.context, self.context)
+        return frozenset(name for name, length in self.row_tokens.items() if length > most)
 
 
 def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
@@ -71,9 +82,9 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
     by_prompt: dict[str, list[Completion]] = {}
     for completion in data.judged:
         by_prompt.setdefault(completion.prompt_id, []).append(completion)
-    prompts: list[int] = []
+    prompts: dict[str, int] = {}
     written: list[int] = []
-    rows: list[int] = []
+    rows: dict[str, int] = {}
     refused: list[str] = []
     for prompt in asked:
         try:
@@ -81,9 +92,10 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
         except PreflabError as error:
             refused.append(error.found)
             continue
-        prompts.append(length)
+        prompts[prompt.id] = length
         written += own
-        rows += [length + each for each in own]
+        said = by_prompt.get(prompt.id, [])
+        rows |= {completion.id: length + each for completion, each in zip(said, own, strict=True)}
     if refused:
         raise PreflabError(
             f"{data.path}: {model.ref} can be given {_how_many(refused, asked)} ({refused[0]})",
@@ -114,11 +126,11 @@ def _lengths(renderer: Renderer, prompt: Prompt, completions: Sequence[Completio
 def _found(
     data: DataLook,
     model: ModelLook,
-    prompts: Sequence[int],
+    prompts: Mapping[str, int],
     written: Sequence[int],
-    rows: Sequence[int],
+    rows: Mapping[str, int],
 ) -> Lengths:
-    spread, context = Spread.of(prompts), model.context or 2**31
+    spread, context = Spread.of(list(prompts.values())), model.context or 2**31
     completions = Spread.of(written) if written else None
     wanted = completions.most_of if completions else USUAL_ANSWER
     room = context - spread.median
@@ -132,13 +144,17 @@ def _found(
         -(-wanted // ROUND) * ROUND,
         max(ROUND, min(room, context - spread.most_of if context > spread.most_of else room)),
     )
+    without_room = frozenset(name for name, length in prompts.items() if length + new > context)
     return Lengths(
         prompts=spread,
         completions=completions,
-        rows=Spread.of(rows) if rows else None,
+        rows=Spread.of(list(rows.values())) if rows else None,
         num_measured=len(prompts),
         num_prompts=len(data.prompts),
-        num_too_long=sum(length > context for length in rows),
+        num_too_long=sum(length > context for length in rows.values()),
         max_new_tokens=new,
-        num_without_room=sum(length + new > context for length in prompts),
+        num_without_room=len(without_room),
+        row_tokens=rows,
+        without_room=without_room,
+        context=context,
     )

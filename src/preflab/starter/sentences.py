@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from preflab.report.words import count, duration, listed, number
-from preflab.starter.criteria import said_of_criteria
+from preflab.starter.criteria import said_of_criteria, worth_more
 from preflab.starter.kinds import SAID, USUAL
 from preflab.starter.lengths import Spread
 from preflab.starter.machine import Machine, gib
@@ -52,6 +52,9 @@ def _counts(given: Given) -> Iterator[str]:
     form = "texts" if not turns else f"{turns:,} conversations"
     if turns == len(data.prompts):
         form = "texts, made conversations" if data.as_turns else "conversations"
+    if data.sort == "texts":
+        yield count(len(data.judged), "text")
+        return
     yield f"{count(len(data.prompts), 'prompt')} ({form})"
     if data.sort == "pairs":
         ties = f", {count(data.num_ties, 'tie')}" if data.num_ties else ""
@@ -87,7 +90,8 @@ def _lengths(given: Given) -> Iterator[Said]:
     found = given.lengths
     of = f" ({found.num_measured:,} measured)" if found.num_measured < found.num_prompts else ""
     completions = f"; completions {_spread(found.completions)}" if found.completions else ""
-    yield "lengths", f"In the model's tokens{of}: prompts {_spread(found.prompts)}{completions}."
+    prompts = "" if given.data.sort == "texts" else f"prompts {_spread(found.prompts)}"
+    yield "lengths", f"In the model's tokens{of}: {f'{prompts}{completions}'.removeprefix('; ')}."
     if given.data.sort != "texts":
         reason = "95 % of the data's are no longer" if found.completions else "a usual length, since the data show none"
         yield "lengths", f"A completion may have {found.max_new_tokens} tokens (`max_new_tokens`): {reason}."
@@ -122,14 +126,24 @@ def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:
     yield "kind", f"Kind {given.kind}: {why}." if given.kind == usual or wanted.kind else f"Kind {given.kind}."
     if about_criteria := said_of_criteria(given.data, given.kind):
         yield "kind", about_criteria
-    split = given.split
+    if same := _constant(given):
+        yield "kind", same
+    split, what = given.split, "texts" if given.data.sort == "texts" else "prompts"
     yield (
         "held out",
         (
-            f"{split.num_held_out:,} of {split.num_held_out + split.num_train:,} prompts are held out "
+            f"{split.num_held_out:,} of {split.num_held_out + split.num_train:,} {what} are held out "
             f"(`held_out: {split.share:g}`), chosen by their text alone."
         ),
     )
+
+
+def _constant(given: Given) -> str:
+    """Criteria that are left out because their ratings all say the same; "" without any."""
+    if given.data.sort != "ratings" or not given.weights:
+        return ""
+    same = [name for name in worth_more(given.data.scales) if name not in given.weights]
+    return f"Left out: {listed(same)}, whose ratings all say the same where it is learned." if same else ""
 
 
 def _memory(given: Given, machine: Machine) -> Iterator[Said]:

@@ -92,7 +92,7 @@ def _dpo(given: Given) -> list[Stage]:
         return [policy, judge, _evaluation(given, ["dpo"], [judge.name], {})]
     learned["losses"] = [{"kind": "kto"}]
     if given.data.sort == "ratings":
-        learned["verdicts"] = _verdicts(given)
+        learned["verdicts"] = verdicts_of(given)
     policy = Stage("dpo", "KTO: single completions called good or bad, no comparisons.", learned)
     return [policy, _evaluation(given, ["dpo"], [], {})]
 
@@ -179,7 +179,7 @@ def _worth(given: Given, rewards: list[str], judges: dict[str, str]) -> str:
     return "Nothing here says which is better: ask people (`preflab campaign create`), or name a judge."
 
 
-def _verdicts(given: Given) -> dict[str, Any]:
+def verdicts_of(given: Given) -> dict[str, Any]:
     """Where ratings count as good and as bad: the outer thirds."""
     name, scale = _main_criterion(given.data)
     if scale.low >= 1 and scale.high <= FIVE:
