@@ -115,7 +115,7 @@ def test_long_bodies_are_refused_even_when_they_do_not_say_how_long(ws: Workspac
     assert browser.post("/signin", content=in_pieces(), headers=headers).status_code == 413
 
 
-def test_a_body_that_was_cut_off_is_not_taken_for_the_whole() -> None:
+def test_a_body_that_was_cut_off_is_not_taken_for_the_whole(ws: Workspace) -> None:
     """The sender hangs up in the middle of a body that does not say how long it is."""
     sent: list[Message] = [
         {"type": "http.request", "body": b"name=half", "more_body": True}, {"type": "http.disconnect"},
@@ -131,7 +131,8 @@ def test_a_body_that_was_cut_off_is_not_taken_for_the_whole() -> None:
     async def send(message: Message) -> None:
         raise AssertionError(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/me/tokens", "headers": [(b"host", b"127.0.0.1:8400")]}
+    headers = [(b"host", b"127.0.0.1:8400")]
+    scope = {"type": "http", "method": "POST", "path": "/me/tokens", "headers": headers, "app": create_app(ws)}
     asyncio.run(Guard(app, WebSettings())(scope, receive, send))
     assert [each["type"] for each in arrived] == ["http.request", "http.disconnect"]
     assert arrived[0]["more_body"]

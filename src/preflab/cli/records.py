@@ -36,7 +36,7 @@ it lies on the Hub or as `save_to_disk` wrote it; or owner/name of a data set on
 What became of its columns is said. Formats, guessed from the columns when none is named: prompts, demonstrations, text,
 trl-explicit, trl-implicit, trl-unpaired, ratings, rankings, comparisons, hh-rlhf, hh-rlhf-chat, openai-preferences,
 oasst, oasst-flat, ultrafeedback, nectar, rewardbench2, pku-saferlhf, helpsteer3, shp, stiennon, chatbot-arena,
-chatbot-arena-55k, argilla, label-studio, and preflab's own judgments, preferences, completions.
+chatbot-arena-55k, stack-exchange-paired, argilla, label-studio, and preflab's own judgments, preferences, completions.
 """
 EXPORTS: Mapping[str, tuple[str, str]] = {
     "prompts": ("prompts", "Write prompts."),
