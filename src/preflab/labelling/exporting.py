@@ -21,6 +21,7 @@ from preflab.records import Preference
 from preflab.store.exports import EXPORTS, export_named
 from preflab.store.exports.base import SUFFIXES, Export, Material, Settings, manifest_of, write_rows
 from preflab.store.exports.images import without_images
+from preflab.store.exports.left_out import count_left_out
 from preflab.store.transfer import Selection, export_from
 from preflab.store.workspace import Workspace
 
@@ -84,6 +85,7 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
             f"nothing to write as {export.name}" + f" ({why})" * bool(why), "labels that decide something",
             "wait for more labels, or choose another format",
         )  # fmt: skip
+    count_left_out(export, preferences, material)
     return write_rows(path, rows, export=export, material=material, chosen={"campaign": campaign_id})
 
 

@@ -14,6 +14,7 @@ from preflab.records import Preference
 from preflab.store.exports import export_named
 from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
 from preflab.store.exports.images import without_images
+from preflab.store.exports.left_out import count_left_out
 from preflab.store.formats import format_named
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.imported import Imported
@@ -63,6 +64,8 @@ class ExportSummary:
     """Reason → how many were dropped."""
     changed: Mapping[str, int]
     """What → how often something was written in another form than it has."""
+    left_out: Mapping[str, int]
+    """Part of records → how many of them the format has no place for."""
     manifest: Mapping[str, Any]
 
 
@@ -216,10 +219,16 @@ def export_from(
             f"{export.of}s that {format} can hold",
             "import or make some first, or select others",
         )
+    count_left_out(export, records, material)
     chosen = {name: value for name, value in asdict(selection).items() if value is not None}
     manifest = write_rows(path, rows, export=export, material=material, chosen=chosen)
-    changed = manifest["changed"]
-    return ExportSummary(path, format, manifest_of(path), len(rows), manifest["dropped"], changed, manifest)
+    return summary_of(path, manifest)
+
+
+def summary_of(path: Path, manifest: Mapping[str, Any]) -> ExportSummary:
+    """What a manifest says."""
+    counts = {name: manifest[name] for name in ("num_rows", "dropped", "changed", "left_out")}
+    return ExportSummary(path, manifest["format"], manifest_of(path), manifest=manifest, **counts)
 
 
 def _check_selection(export: Export, selection: Selection) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from preflab.records import Completion, Judgment, Preference
 from preflab.store.answers import failed_of
 from preflab.store.exports.base import Export, Material, Row
+from preflab.store.exports.left_out import EVERYTHING
 from preflab.store.objects import to_object
 
 
@@ -43,9 +44,28 @@ def _carried(group: Preference | Judgment, material: Material) -> dict[str, Any]
 
 
 EXPORTS = (
-    Export("judgments", "archive: every revision of every judgment", "judgment", _judgment, parquet=False),
     Export(
-        "preferences", "archive: whole groups, ranks, pairs, scores, thumbs", "preference", _preference, parquet=False
+        "judgments",
+        "archive: every revision of every judgment",
+        "judgment",
+        _judgment,
+        parquet=False,
+        keeps=EVERYTHING,
     ),
-    Export("completions", "archive: spans, tokens, log-probabilities", "completion", _completion, parquet=False),
+    Export(
+        "preferences",
+        "archive: whole groups, ranks, pairs, scores, thumbs",
+        "preference",
+        _preference,
+        parquet=False,
+        keeps=EVERYTHING,
+    ),
+    Export(
+        "completions",
+        "archive: spans, tokens, log-probabilities",
+        "completion",
+        _completion,
+        parquet=False,
+        keeps=EVERYTHING,
+    ),
 )
