@@ -15,7 +15,7 @@ from typing import Any
 
 from preflab.errors import PreflabError
 from preflab.files import write_files
-from preflab.records import Campaign, Completion, Labeler, Prompt
+from preflab.records import Campaign, Completion, Judgment, Labeler, Prompt
 from preflab.store.database import to_json
 from preflab.store.formats.tables import FORMULA
 
@@ -56,6 +56,8 @@ class Material:
     completions: Mapping[str, Completion]
     labelers: Mapping[str, Labeler] = field(default_factory=dict)
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
+    judgments: Mapping[str, Judgment] = field(default_factory=dict)
+    """Those that preferences were learned from, for formats that write them."""
     settings: Settings = field(default_factory=Settings)
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
@@ -112,6 +114,8 @@ class Export:
     """The same, in columns that a strict export leaves away."""
     columns: tuple[str, ...] = ()
     """Columns of prompts and completions that it keeps, where it keeps no others."""
+    judgments: bool = False
+    """Of preferences: whether the judgments that they were learned from are written with them."""
 
 
 def write_rows(path: Path, rows: list[Row], *, export: Export, material: Material, chosen: Row) -> Row:
