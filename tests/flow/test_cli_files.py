@@ -84,6 +84,18 @@ def test_a_split_is_picked_by_name(here: Path, capsys: Captured) -> None:
     assert "  the split test: data/test-00000.jsonl\n" in capsys.readouterr().out
 
 
+def test_score_keeps_a_reward_that_is_there(here: Path, capsys: Captured) -> None:
+    rows = [{"prompt": "Hi", "completion": "Hello", "reward": 3}, {"prompt": "Hi", "completion": "Ho"}]
+    (here / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert run_command(["score", "a.jsonl", "--by", "lengths:letters", "--output", "b.jsonl"]) == 0
+    assert "the column `reward` that was there is called `reward_before` now" in capsys.readouterr().out
+    assert run_command(["score", "b.jsonl", "--by", "lengths:letters", "--output", "c.jsonl"]) == 0
+    first, second = (json.loads(line) for line in (here / "c.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (first["reward"], first["reward_before"], first["reward_before2"]) == (5.0, 3, 5.0)
+    assert (second["reward"], second["reward_before2"]) == (2.0, 2.0)
+    assert "reward_before" not in second
+
+
 def test_score_reads_conversations(here: Path, capsys: Captured) -> None:
     hi, hello = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
     rows = [

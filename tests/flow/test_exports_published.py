@@ -189,7 +189,7 @@ def test_thumbs_are_labels_in_argilla_and_scores_to_7_no_ratings(workspace: Work
         JUDGMENTS[0], id="judgment-thumbs", campaign_id=thumbs.id, task_id=task.id, prompt_id=TEXT.id,
         completion_ids=task.completion_ids, shown_order=(0, 1), answer=ThumbsAnswer((True, False)),
     )  # fmt: skip
-    seven = replace(SCORED, scores={"overall": (7.0, 2.0)})
+    seven = replace(SCORED, scores={"kind": (7.0, 2.0)})
     with Workspace.open(tmp_path / "w", create=True) as other:
         other.put([TEXT, PLUS, SAFE, RATED, OWL, FOX, TASKS[2], *JUDGMENTS[5:], thumbs, task, given, seven])
         rows, _ = exported(other, tmp_path / "a.jsonl", "argilla", campaign="thumbs")

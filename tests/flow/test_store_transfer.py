@@ -259,6 +259,35 @@ def test_the_archive_brings_everything_back_into_an_empty_workspace(
     assert (tmp_path / "again.jsonl").read_bytes() == file.read_bytes()
 
 
+def test_preferences_bring_the_judgments_they_were_learned_from(workspace: Workspace, tmp_path: Path) -> None:
+    """A preference of the second revision names that one; the first and other tasks stay where they are."""
+    file = tmp_path / "preferences.jsonl"
+    export_from(workspace, file, "preferences")
+    with Workspace.open(tmp_path / "new", create=True) as new:
+        import_into(new, file)
+        assert new.preferences() == workspace.preferences()
+        assert new.judgments(all_revisions=True) == [JUDGMENTS[1]]
+        assert new.tasks() == [TASK]
+        export_from(new, tmp_path / "again.jsonl", "preferences")
+    assert (tmp_path / "again.jsonl").read_bytes() == file.read_bytes()
+
+
+def test_imported_judgments_and_what_they_come_to_go_into_an_empty_workspace(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "r.jsonl").write_text(
+        '{"prompt": "Q", "completions": ["A", "B", "C"], "ranks": [1, 2, "F"], "labeler": "ann"}\n'
+    )
+    file = tmp_path / "preferences.jsonl"
+    with Workspace.open(tmp_path / "old", create=True) as old, Workspace.open(tmp_path / "new", create=True) as new:
+        import_into(old, tmp_path / "r.jsonl")
+        export_from(old, file, "preferences")
+        import_into(new, file)
+        assert new.preferences() == old.preferences()
+        assert new.judgments() == old.judgments()
+        assert import_into(new, file).new == {}
+
+
 def test_judgments_have_every_field_of_a_submission(workspace: Workspace, tmp_path: Path) -> None:
     export_from(workspace, tmp_path / "j.jsonl", "judgments", settings=Settings(strict=True))
     fields = {"schema_version", "project", "task_id", "prompt_id", "completion_ids", "shown_order", "question"}

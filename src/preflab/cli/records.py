@@ -233,6 +233,8 @@ def _export_command(of: str, usual: str) -> Callable[..., None]:
                 speaker.say(f"  left out: {number} {reason}")
             for what, number in done.changed.items():
                 speaker.say(f"  in another form: {number} {what}")
+            for part, number in done.left_out.items():
+                speaker.say(f"  no place in the format: {number} {part}")
             speaker.last(
                 done.path,
                 f"load it with datasets.load_dataset, or `preflab import {shown_path(done.path)}` elsewhere",
@@ -240,6 +242,7 @@ def _export_command(of: str, usual: str) -> Callable[..., None]:
                 num_rows=done.num_rows,
                 dropped=dict(done.dropped),
                 changed=dict(done.changed),
+                left_out=dict(done.left_out),
                 manifest=str(done.manifest_path),
             )
 
@@ -253,8 +256,7 @@ def _labels_as_they_stand(
     from preflab.labelling.campaigns import list_campaigns
     from preflab.labelling.exporting import write_labels
     from preflab.store.exports import export_named
-    from preflab.store.exports.base import manifest_of
-    from preflab.store.transfer import ExportSummary
+    from preflab.store.transfer import summary_of
 
     here = [view.campaign.id for view in list_campaigns(store) if campaign in (view.campaign.id, view.campaign.name)]
     if len(here) != 1:
@@ -263,5 +265,4 @@ def _labels_as_they_stand(
     if any(judgments.intersection(preference.judgment_ids) for preference in store.preferences()):
         return None
     manifest = write_labels(store, here[0], export_named(format), file, settings)
-    dropped, changed = manifest["dropped"], manifest["changed"]
-    return ExportSummary(file, format, manifest_of(file), manifest["num_rows"], dropped, changed, manifest)
+    return summary_of(file, manifest)

@@ -26,6 +26,8 @@ from preflab.errors import PreflabError
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
 
+REWARD = "reward"
+"""The column that is added."""
 SCORED_TOGETHER = 512
 """Rows between two updates of the progress bar; never changes a score."""
 
@@ -70,7 +72,7 @@ def score(
 ) -> None:
     """Score every row's completion with a reward model, a classifier or a function; a column `reward` is added.
 
-    Of a stage `dpo` it is the policy's implicit reward.
+    One that is there is kept as `reward_before`. Of a stage `dpo` it is the policy's implicit reward.
     """
     from preflab.files import write_text
 
@@ -78,13 +80,16 @@ def score(
         rows = rows_to_score(file, split)
         values = _scores(rows, by, class_label, lambda ref: models.model_place(ref, recipe, set_ or [], workspace))
         target = output or file.with_suffix(".scored.jsonl")
-        lines = (_json_line({**each.row, "reward": value}) for each, value in zip(rows, values, strict=True))
+        kept = _name_of_the_old([each.row for each in rows])
+        lines = (_json_line(_scored(each.row, value, kept)) for each, value in zip(rows, values, strict=True))
         write_text(target, "".join(lines))
+        if kept:
+            speaker.say(f"the column `{REWARD}` that was there is called `{kept}` now")
         mean = sum(values) / len(values)
         spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
         speaker.say(f"{len(values)} completions: mean reward {mean:.4g}, standard deviation {spread:.4g}")
         best = f"look at {shown_path(target)}"
-        speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread)
+        speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread, kept_as=kept)
 
 
 def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
@@ -149,6 +154,19 @@ def _scores(
             values += scorer.score(part).total.tolist()
             bar.advance(len(part))
     return values
+
+
+def _name_of_the_old(rows: Sequence[dict[str, Any]]) -> str:
+    """What a column `reward` that is there already is called from now on; "" without one."""
+    taken = {name for row in rows for name in row}
+    if REWARD not in taken:
+        return ""
+    return next(name for name in (f"{REWARD}_before{n}" for n in ("", *range(2, len(taken) + 3))) if name not in taken)
+
+
+def _scored(row: dict[str, Any], value: float, old: str) -> dict[str, Any]:
+    before = {old: row[REWARD]} if REWARD in row else {}
+    return {**{name: each for name, each in row.items() if name != REWARD}, **before, REWARD: value}
 
 
 def _json_line(row: dict[str, Any]) -> str:

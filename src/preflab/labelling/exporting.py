@@ -21,7 +21,8 @@ from preflab.records import Preference
 from preflab.store.exports import EXPORTS, export_named
 from preflab.store.exports.base import SUFFIXES, Export, Material, Settings, manifest_of, write_rows
 from preflab.store.exports.images import without_images
-from preflab.store.transfer import Selection, export_from
+from preflab.store.exports.left_out import count_left_out
+from preflab.store.transfer import Selection, export_from, judgments_behind
 from preflab.store.workspace import Workspace
 
 OF = ("preference", "judgment")
@@ -74,7 +75,7 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
         chosen = Selection(campaign=campaign_id)
         return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)
     preferences = [found.preference for found in campaign_consensus(ws, campaign_id).values()]
-    material = _material(ws, preferences, settings)
+    material = _material(ws, export, preferences, settings)
     preferences = without_images(ws, export, preferences, material)
     export.check(material.prompts.values())
     rows = [row for preference in preferences for row in export.rows(preference, material)]
@@ -84,15 +85,21 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
             f"nothing to write as {export.name}" + f" ({why})" * bool(why), "labels that decide something",
             "wait for more labels, or choose another format",
         )  # fmt: skip
+    count_left_out(export, preferences, material)
     return write_rows(path, rows, export=export, material=material, chosen={"campaign": campaign_id})
 
 
-def _material(ws: Workspace, preferences: list[Preference], settings: Settings) -> Material:
+def _material(ws: Workspace, export: Export, preferences: list[Preference], settings: Settings) -> Material:
+    behind = judgments_behind(ws, export, preferences)
+    named = sorted(
+        {i for ids in [*(p.completion_ids for p in preferences), *(j.completion_ids for j in behind)] for i in ids}
+    )
     return Material(
         prompts={each.id: each for each in ws.prompts(sorted({each.prompt_id for each in preferences}))},
-        completions={
-            each.id: each for each in ws.completions(sorted({i for p in preferences for i in p.completion_ids}))
-        },
+        completions={each.id: each for each in ws.completions(named)},
+        labelers={each.id: each for each in ws.labelers()} if behind else {},
+        campaigns={each.id: each for each in ws.campaigns()} if behind else {},
+        judgments={judgment.id: judgment for judgment in behind},
         settings=settings,
         made_of=Counter({"preferences": len(preferences)}),
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 from preflab.errors import PreflabError, nearest
 from preflab.progress import progress
-from preflab.records import Preference
+from preflab.records import Judgment, Preference
 from preflab.store.exports import export_named
 from preflab.store.exports.base import Export, Material, Settings, manifest_of, write_rows
 from preflab.store.exports.images import without_images
+from preflab.store.exports.left_out import count_left_out
 from preflab.store.formats import format_named
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.imported import Imported
@@ -63,6 +64,8 @@ class ExportSummary:
     """Reason → how many were dropped."""
     changed: Mapping[str, int]
     """What → how often something was written in another form than it has."""
+    left_out: Mapping[str, int]
+    """Part of records → how many of them the format has no place for."""
     manifest: Mapping[str, Any]
 
 
@@ -216,10 +219,16 @@ def export_from(
             f"{export.of}s that {format} can hold",
             "import or make some first, or select others",
         )
+    count_left_out(export, records, material)
     chosen = {name: value for name, value in asdict(selection).items() if value is not None}
     manifest = write_rows(path, rows, export=export, material=material, chosen=chosen)
-    changed = manifest["changed"]
-    return ExportSummary(path, format, manifest_of(path), len(rows), manifest["dropped"], changed, manifest)
+    return summary_of(path, manifest)
+
+
+def summary_of(path: Path, manifest: Mapping[str, Any]) -> ExportSummary:
+    """What a manifest says."""
+    counts = {name: manifest[name] for name in ("num_rows", "dropped", "changed", "left_out")}
+    return ExportSummary(path, manifest["format"], manifest_of(path), manifest=manifest, **counts)
 
 
 def _check_selection(export: Export, selection: Selection) -> None:
@@ -291,13 +300,21 @@ def _of_campaign(workspace: Workspace, preferences: list[Any], campaign_id: str 
 def _material(workspace: Workspace, export: Export, records: list[Any], settings: Settings) -> Material:
     """The records that the selected ones name."""
     prompt_ids = sorted({record.id if export.of == "prompt" else record.prompt_id for record in records})
-    completion_ids = sorted({c for record in records for c in getattr(record, "completion_ids", ())})
-    judged = export.of == "judgment"
+    behind = judgments_behind(workspace, export, records)
+    completion_ids = sorted({c for record in (*records, *behind) for c in getattr(record, "completion_ids", ())})
+    judged = export.of == "judgment" or bool(behind)
     return Material(
         prompts={p.id: p for p in workspace.prompts(prompt_ids)},
         completions={c.id: c for c in workspace.completions(completion_ids)},
         labelers={x.id: x for x in workspace.labelers()} if judged else {},
         campaigns={c.id: c for c in workspace.campaigns()} if judged else {},
+        judgments={judgment.id: judgment for judgment in behind},
         settings=settings,
         made_of=Counter({f"{export.of}s": len(records)}),
     )
+
+
+def judgments_behind(workspace: Workspace, export: Export, records: Sequence[Any]) -> list[Judgment]:
+    """The judgments that preferences were learned from, where the format writes them."""
+    ids = sorted({i for record in records for i in record.judgment_ids}) if export.judgments else []
+    return workspace.judgments(ids, all_revisions=True) if ids else []

@@ -11,6 +11,7 @@ from typing import Any
 from preflab.records import Completion, Judgment, Preference
 from preflab.store.answers import failed_of
 from preflab.store.exports.base import Export, Material, Row
+from preflab.store.exports.left_out import EVERYTHING
 from preflab.store.objects import to_object
 
 
@@ -22,17 +23,28 @@ def _completion(completion: Completion, material: Material) -> Iterator[Row]:
 
 
 def _preference(preference: Preference, material: Material) -> Iterator[Row]:
-    yield to_object(preference) | _carried(preference, material)
+    """A group with what it names: its prompt and completions, and the judgments that it was learned from."""
+    row = to_object(preference) | _carried(preference, material)
+    if not material.settings.strict and preference.judgment_ids:
+        judgments = [material.judgments[each] for each in preference.judgment_ids]
+        named = dict.fromkeys([*preference.completion_ids, *(i for each in judgments for i in each.completion_ids)])
+        row["completions"] = [to_object(material.completions[each]) for each in named]
+        row["judgments"] = [_submission(each, material) for each in judgments]
+    yield row
 
 
 def _judgment(judgment: Judgment, material: Material) -> Iterator[Row]:
-    """The fields of field-standard judgment rows, and what they name."""
+    yield _submission(judgment, material) | _carried(judgment, material)
+
+
+def _submission(judgment: Judgment, material: Material) -> Row:
+    """The fields of field-standard judgment rows, with the campaign and the labeler they name."""
     campaign, labeler = material.campaigns[judgment.campaign_id], material.labelers[judgment.labeler_id]
     row = to_object(judgment)
     row |= {"project": campaign.name, "labeler": labeler.name, "failed": failed_of(judgment.answer)}
     if not material.settings.strict:
         row |= {"labeler_settings": dict(labeler.settings), "campaign": to_object(campaign)}
-    yield row | _carried(judgment, material)
+    return row
 
 
 def _carried(group: Preference | Judgment, material: Material) -> dict[str, Any]:
@@ -43,9 +55,29 @@ def _carried(group: Preference | Judgment, material: Material) -> dict[str, Any]
 
 
 EXPORTS = (
-    Export("judgments", "archive: every revision of every judgment", "judgment", _judgment, parquet=False),
     Export(
-        "preferences", "archive: whole groups, ranks, pairs, scores, thumbs", "preference", _preference, parquet=False
+        "judgments",
+        "archive: every revision of every judgment",
+        "judgment",
+        _judgment,
+        parquet=False,
+        keeps=EVERYTHING,
     ),
-    Export("completions", "archive: spans, tokens, log-probabilities", "completion", _completion, parquet=False),
+    Export(
+        "preferences",
+        "archive: whole groups, ranks, pairs, scores, thumbs",
+        "preference",
+        _preference,
+        parquet=False,
+        keeps=EVERYTHING,
+        judgments=True,
+    ),
+    Export(
+        "completions",
+        "archive: spans, tokens, log-probabilities",
+        "completion",
+        _completion,
+        parquet=False,
+        keeps=EVERYTHING,
+    ),
 )

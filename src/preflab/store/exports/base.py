@@ -15,7 +15,7 @@ from typing import Any
 
 from preflab.errors import PreflabError
 from preflab.files import write_files
-from preflab.records import Campaign, Completion, Labeler, Prompt
+from preflab.records import Campaign, Completion, Judgment, Labeler, Prompt
 from preflab.store.database import to_json
 from preflab.store.formats.tables import FORMULA
 
@@ -56,10 +56,14 @@ class Material:
     completions: Mapping[str, Completion]
     labelers: Mapping[str, Labeler] = field(default_factory=dict)
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
+    judgments: Mapping[str, Judgment] = field(default_factory=dict)
+    """Those that preferences were learned from, for formats that write them."""
     settings: Settings = field(default_factory=Settings)
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
     """What → how often something was written in another form than it has."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """Part of records → how many of them the format has no place for."""
     made_of: Counter[str] = field(default_factory=Counter)
     """Kind of record → how many were selected."""
 
@@ -72,6 +76,11 @@ class Material:
         """Count something that gets into the file in another form."""
         if num:
             self.changed[what] += num
+
+    def leave_out(self, what: str, num: int = 1) -> None:
+        """Count parts of records that the format has no place for."""
+        if num:
+            self.left_out[what] += num
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,14 @@ class Export:
     """What it can hold, for the table of formats; anything else is dropped and counted."""
     units: Callable[[list[Any]], list[Any]] = lambda records: records
     """Records → what a row is made of, for formats whose row holds several of them."""
+    keeps: frozenset[str] = frozenset()
+    """Parts of records (`left_out.PARTS`) that come back from the file."""
+    beside: frozenset[str] = frozenset()
+    """The same, in columns that a strict export leaves away."""
+    columns: tuple[str, ...] = ()
+    """Columns of prompts and completions that it keeps, where it keeps no others."""
+    judgments: bool = False
+    """Of preferences: whether the judgments that they were learned from are written with them."""
 
 
 def write_rows(path: Path, rows: list[Row], *, export: Export, material: Material, chosen: Row) -> Row:
@@ -106,7 +123,7 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
 
     Returns:
         the manifest: format, file, sha256, num_rows, made_of (kind → count), dropped (reason → count), changed (what →
-        count), settings, selection.
+        count), left_out (part of records → count), settings, selection.
 
     Raises:
         PreflabError: an unknown kind of file, rows that Parquet cannot hold, a full disk.
@@ -125,6 +142,7 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
         "made_of": dict(sorted(material.made_of.items())),
         "dropped": dict(sorted(material.dropped.items())),
         "changed": dict(sorted(material.changed.items())),
+        "left_out": dict(sorted(material.left_out.items())),
         "settings": material.settings.__dict__,
         "selection": chosen,
     }

@@ -16,6 +16,9 @@ NO_BEST = "preferences without a best completion"
 SIDE_SCORES = ("score", "rating", "reward")
 """Criteria that are written beside a pair, `score_chosen` and `score_rejected`; others have no place there."""
 
+PAIRS, BESIDE_PAIRS = frozenset({"pairs"}), frozenset({"models", "side_scores"})
+"""Parts of records that rows of pairs keep, and those that stand beside them."""
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -5,26 +5,32 @@ Ratings come from Likert scores alone, ranks from the consensus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.exports.pairs import best_completions, decided_pairs
+from preflab.store.exports.pairs import PAIRS, best_completions, decided_pairs
 from preflab.store.exports.words import MADE_TURNS, in_turns, only_text, plain_text, template_of, turns_of
 from preflab.store.formats.columns import CONTINUE
+from preflab.store.formats.fields import ranks_of_scores
 
 NOT_RATED = "preferences without scores"
-TOP = 5
-"""UltraFeedback's best rating."""
+LEAST, TOP, BEST, OVERALL = 1, 5, 10, "overall"
+"""UltraFeedback's worst and best rating, its best overall score, and the criterion that is the overall score."""
+BEYOND = "scores that are no ratings from 1 to 5"
+MEAN_AS_OVERALL = "overall scores written as the mean of the ratings"
+OTHER_RANKS = "preferences whose ranks the ratings do not give"
 NO_RANKS = "preferences with fewer than two ranked completions"
 NOT_A_TREE = "conversations that a tree cannot hold (system turns, tools, thinking)"
 GO_ON = "completions that continue a turn of the prompt"
 
 
 def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
-    """Scores 1 to 5 per criterion as ratings, their mean as the overall score; 1 to 7 has no place in it."""
-    scores = {name: row for name, row in preference.scores.items() if max((s or 0 for s in row), default=0) <= TOP}
-    if not scores:
+    """Ratings from 1 to 5 per criterion, their mean as the overall score where there is none of its own."""
+    scores = {name: row for name, row in preference.scores.items() if name != OVERALL and _are_ratings(row)}
+    overall = preference.scores.get(OVERALL, ())
+    overall = overall if not scores or all(0 <= (score or 0) <= BEST for score in overall) else ()
+    if not scores and not any(score is not None for score in overall):
         material.drop(NOT_RATED)
         return
     prompt = material.prompts[preference.prompt_id]
@@ -32,28 +38,55 @@ def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
     asked, texts = only_text(prompt, material), [plain_text(each, material) for each in completions]
     if asked is None or None in texts:
         return
+    _count_changes(preference, scores, overall, material)
+    own: Row = {"source": preference.source, "correct_answers": [], "incorrect_answers": []}
     yield {
-        "source": preference.source,
+        **own,
+        **{name: prompt.columns[name] for name in own if name in prompt.columns},
         "instruction": asked,
         "models": [completion.model for completion in completions],
-        "correct_answers": [],
-        "incorrect_answers": [],
         "completions": [
-            _rated({name: row[index] for name, row in scores.items()}, each, text)
+            _rated({name: row[index] for name, row in scores.items()}, each, text, overall[index : index + 1])
             for index, (each, text) in enumerate(zip(completions, texts, strict=True))
         ],
     }
 
 
-def _rated(given: Mapping[str, float | None], completion: Completion, text: str | None) -> Row:
-    scores = [score for score in given.values() if score is not None]
+def _are_ratings(row: Sequence[float | None]) -> bool:
+    given = [score for score in row if score is not None]
+    return bool(given) and min(given) >= LEAST and max(given) <= TOP
+
+
+def _count_changes(
+    preference: Preference, scores: Mapping[str, Sequence[float | None]], overall: Sequence[float | None], to: Material
+) -> None:
+    """What an import reads otherwise than it was: scores without a place, overall scores, ranks of another origin."""
+    kept = {*scores, *([OVERALL] if overall else [])}
+    beyond = [row for name, row in preference.scores.items() if name not in kept]
+    to.leave_out(BEYOND, sum(score is not None for row in beyond for score in row))
+    means = [_mean([row[place] for row in scores.values()]) for place in range(len(preference.ranks))]
+    own = overall or (None,) * len(means)
+    to.change(MEAN_AS_OVERALL, sum(o is None and mean is not None for o, mean in zip(own, means, strict=True)))
+    levels = [level for level in (means if scores else own) if level is not None]
+    to.change(OTHER_RANKS, len(levels) < len(means) or preference.ranks != ranks_of_scores(levels))
+
+
+def _mean(scores: Sequence[float | None]) -> float | None:
+    given = [score for score in scores if score is not None]
+    return sum(given) / len(given) if given else None
+
+
+def _rated(
+    given: Mapping[str, float | None], completion: Completion, text: str | None, overall: Sequence[float | None]
+) -> Row:
+    own = next(iter(overall), None)
     return {
         "model": completion.model,
         "principle": completion.columns.get("principle"),
         "custom_system_prompt": completion.columns.get("custom_system_prompt"),
         "response": text,
         "annotations": {name: {"Rating": _rating(score), "Rationale": ""} for name, score in given.items()},
-        "overall_score": sum(scores) / len(scores) if scores else None,
+        "overall_score": _mean(list(given.values())) if own is None else own,
     }
 
 
@@ -131,6 +164,8 @@ EXPORTS = (
         "preference",
         _ultrafeedback,
         holds="texts",
+        keeps=frozenset({"models", "scores", "side_scores", "pairs"}),
+        columns=("source", "correct_answers", "incorrect_answers", "principle", "custom_system_prompt"),
     ),
     Export(
         "oasst",
@@ -139,6 +174,7 @@ EXPORTS = (
         _tree,
         parquet=False,
         holds="plain turns; a text is a user's turn",
+        keeps=frozenset({"models", "pairs"}),
     ),
     Export(
         "openai-preferences",
@@ -146,6 +182,7 @@ EXPORTS = (
         "preference",
         _openai_pair,
         holds="turns; a text is a user's turn",
+        keeps=PAIRS,
     ),
     Export(
         "openai-messages",

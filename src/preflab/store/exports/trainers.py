@@ -12,7 +12,7 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.exports.pairs import Pair, beside, best_completions, decided_pairs, origin
+from preflab.store.exports.pairs import BESIDE_PAIRS, PAIRS, Pair, beside, best_completions, decided_pairs, origin
 from preflab.store.exports.words import (
     LOOKS_LIKE_TURNS,
     MADE_TURNS,
@@ -29,8 +29,10 @@ from preflab.store.formats.answered import FINISH_REASON
 from preflab.store.formats.columns import CONTINUE, OF_TEMPLATE, PICTURES, SYSTEM
 from preflab.store.formats.hh_rlhf import ASSISTANT, HUMAN, conversation
 from preflab.store.formats.prompts import DEMONSTRATION, UNLEARNED
+from preflab.store.formats.trl import shared_words
 
 NOT_A_TRANSCRIPT = "pairs that a transcript cannot hold (tools, thinking, or words that look like turns)"
+ANOTHER_BORDER = "pairs whose prompt an import ends elsewhere"
 BEGIN_ALIKE = "pairs whose completions begin with the same turn"
 GO_ON = "pairs whose completions continue a turn of the prompt"
 TAKEN = "columns whose names the format uses itself"
@@ -59,6 +61,8 @@ def _implicit(preference: Preference, material: Material) -> Iterator[Row]:
         if None in sides:
             continue
         if not pair.prompt.messages:
+            whole, other = (f"{pair.prompt.text}{side}" for side in sides)
+            material.change(ANOTHER_BORDER, shared_words(whole, other) != len(pair.prompt.text))
             yield {
                 name: f"{pair.prompt.text}{side}" for name, side in zip(("chosen", "rejected"), sides, strict=True)
             } | beside(pair, material)
@@ -178,7 +182,15 @@ def one_form(prompts: Iterable[Prompt]) -> None:
 
 
 EXPORTS = (
-    Export("trl-explicit", "prompt, chosen, rejected (DPO): text or turns", "preference", _explicit, one_form),
+    Export(
+        "trl-explicit",
+        "prompt, chosen, rejected (DPO): text or turns",
+        "preference",
+        _explicit,
+        one_form,
+        keeps=PAIRS,
+        beside=BESIDE_PAIRS,
+    ),
     Export(
         "trl-conversational",
         "prompt, chosen, rejected, always as turns",
@@ -186,8 +198,18 @@ EXPORTS = (
         _conversational,
         read_as="trl-explicit",
         holds="turns; a text is a user's turn",
+        keeps=PAIRS,
+        beside=BESIDE_PAIRS,
     ),
-    Export("trl-implicit", "chosen, rejected with the prompt in both (Reward)", "preference", _implicit, one_form),
+    Export(
+        "trl-implicit",
+        "chosen, rejected with the prompt in both (Reward)",
+        "preference",
+        _implicit,
+        one_form,
+        keeps=PAIRS,
+        beside=BESIDE_PAIRS,
+    ),
     Export(
         "trl-prompt-completion",
         "prompt, completion (SFT): the best completion of each group",
@@ -210,13 +232,22 @@ EXPORTS = (
         "preference",
         _transcripts,
         holds="texts; plain turns as transcripts",
+        keeps=PAIRS,
+        beside=BESIDE_PAIRS,
     ),
-    Export("prompts", "prompt (text or turns) and its other columns", "prompt", _prompt),
+    Export(
+        "prompts",
+        "prompt (text or turns) and its other columns",
+        "prompt",
+        _prompt,
+        beside=frozenset({"asked_columns"}),
+    ),
     Export(
         "demonstrations",
         "prompt and completion, or text, of what was imported to learn from",
         "completion",
         _demonstration,
         model=DEMONSTRATION,
+        beside=frozenset({"columns", "finish_reason"}),
     ),
 )

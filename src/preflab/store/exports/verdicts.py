@@ -9,11 +9,13 @@ from preflab.store.exports.base import Export, Material, Row
 from preflab.store.exports.pairs import origin
 from preflab.store.exports.trainers import one_form
 from preflab.store.exports.words import asked_for, said_to, template_of
+from preflab.store.formats.answered import FINISH_REASON
 from preflab.store.formats.rated import MODEL, NAME, PREFIX
 
 UNDECIDED, NO_VERDICT = "completions neither good nor bad", "completions without thumbs and scores"
 NO_SCORE = "completions without a score"
 ROUNDED = "shares of thumbs written as a label"
+SCORES_AS_LABEL = "scores written as a label"
 OWN_NAME = "score"
 """The criterion that is a column by its own name."""
 
@@ -22,7 +24,20 @@ def _unpaired(preference: Preference, material: Material) -> Iterator[Row]:
     for index, completion_id in enumerate(preference.completion_ids):
         good = _is_good(preference, index, material)
         if good is not None:
-            yield from _row(preference, material.completions[completion_id], {"label": good}, MODEL, material)
+            verdict = {"label": good, **_scores_beside(preference, index, material)}
+            yield from _row(preference, material.completions[completion_id], verdict, MODEL, material)
+
+
+def _scores_beside(preference: Preference, index: int, material: Material) -> Row:
+    """The scores beside thumbs; where they gave the label, an import must not take them for something else."""
+    if material.settings.strict:
+        return {}
+    judged = bool(preference.thumbs) and preference.thumbs[index] is not None
+    given = {name: row[index] for name, row in sorted(preference.scores.items()) if row[index] is not None}
+    if not judged:
+        material.change(SCORES_AS_LABEL, len(given))
+        return {}
+    return {_column(name): score for name, score in given.items()}
 
 
 def _is_good(preference: Preference, index: int, material: Material) -> bool | None:
@@ -66,12 +81,37 @@ def _row(preference: Preference, completion: Completion, verdict: Row, usual: st
     said = said_to(prompt, completion, material)
     if said is None:
         return
-    model = {"model": completion.model} if completion.model != usual and not material.settings.strict else {}
-    row: Row = {"prompt": asked_for(prompt), "completion": said, **verdict}
-    yield row | template_of(prompt) | model | origin(preference, completion, material)
+    row: Row = {"prompt": asked_for(prompt), "completion": said, **verdict, **template_of(prompt)}
+    yield (
+        row
+        if material.settings.strict
+        else row | _of_completion(completion, usual) | origin(preference, completion, material)
+    )
+
+
+def _of_completion(completion: Completion, usual: str) -> Row:
+    """Who wrote it, and how it ended, where that is not what an import supposes."""
+    model = {"model": completion.model} if completion.model != usual else {}
+    ended = {FINISH_REASON: completion.finish_reason} if completion.finish_reason != "imported" else {}
+    return model | ended
 
 
 EXPORTS = (
-    Export("trl-unpaired", "prompt, completion, label (KTO) from thumbs or scores", "preference", _unpaired, one_form),
-    Export("ratings", "prompt, completion, score, score_<criterion>: one row per completion", "preference", _ratings),
+    Export(
+        "trl-unpaired",
+        "prompt, completion, label (KTO) from thumbs or scores",
+        "preference",
+        _unpaired,
+        one_form,
+        keeps=frozenset({"thumbs"}),
+        beside=frozenset({"models", "finish_reason", "scores", "side_scores"}),
+    ),
+    Export(
+        "ratings",
+        "prompt, completion, score, score_<criterion>: one row per completion",
+        "preference",
+        _ratings,
+        keeps=frozenset({"scores", "side_scores"}),
+        beside=frozenset({"models", "finish_reason"}),
+    ),
 )

@@ -28,6 +28,8 @@ from preflab.store.formats.judged import best_first, fails
 SURPLUS, DECISIONS = "surplus judgments", "decisions of adjudicators"
 NOT_TWO = "judgments of one completion"
 FAILED = "pairs with a completion marked F"
+TOO_FEW_RANKED = "judgments that rank fewer than two completions"
+NOT_JUDGED = "completions without an answer, written as F"
 
 
 def _votes(judgment: Judgment, material: Material) -> Iterator[tuple[Completion, Completion, str]]:
@@ -129,7 +131,7 @@ def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
     row: Row = {"id": first.task_id, "prompt": asked_for(prompt), **dict(zip(fields, words, strict=True))}
     row |= template_of(prompt)
     people = [material.labelers[judgment.labeler_id].name for judgment in counted]
-    for question, responses in _questions(counted, fields).items():
+    for question, responses in _questions(counted, fields, material).items():
         given = [(who, said) for who, said in zip(people, responses, strict=True) if said is not None]
         row |= {
             f"{question}.responses": [said for _, said in given],
@@ -139,7 +141,7 @@ def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
     yield row
 
 
-def _questions(judgments: list[Judgment], fields: list[str]) -> dict[str, list[Any]]:
+def _questions(judgments: list[Judgment], fields: list[str], material: Material) -> dict[str, list[Any]]:
     """Question → each labeler's response: a rating or label per field, or one ranking of the fields."""
     if all(isinstance(judgment.answer, LikertAnswer) for judgment in judgments):
         names = sorted({name for j in judgments for name in j.answer.scores})  # type: ignore[union-attr]
@@ -153,7 +155,9 @@ def _questions(judgments: list[Judgment], fields: list[str]) -> dict[str, list[A
             f"{field}-thumb": [THUMBS[j.answer.up[i]] for j in judgments]  # type: ignore[union-attr]
             for i, field in enumerate(fields)
         }
-    return {"ranking": [_ranked(judgment, fields) for judgment in judgments]}
+    ranked = [_ranked(judgment, fields) for judgment in judgments]
+    material.drop(TOO_FEW_RANKED, ranked.count(None))
+    return {"ranking": ranked}
 
 
 THUMBS = {True: "good", False: "bad", None: None}
@@ -174,6 +178,8 @@ def _ranking(judgment: Judgment, material: Material) -> Iterator[Row]:
         material.drop(NOT_TWO)
         return
     ranks, prompt = best_first(judgment), material.prompts[judgment.prompt_id]
+    gone = fails(judgment.answer, len(ranks))
+    material.change(NOT_JUDGED, sum(rank is None and not each for rank, each in zip(ranks, gone, strict=True)))
     words = [said_to(prompt, material.completions[each], material) for each in judgment.completion_ids]
     if None in words:
         return
@@ -197,6 +203,7 @@ EXPORTS = (
         _comparison,
         latest=True,
         holds="texts",
+        keeps=frozenset({"models", "failed"}),
     ),
     Export(
         "chatbot-arena",
@@ -205,6 +212,7 @@ EXPORTS = (
         _battle,
         latest=True,
         holds="turns; a text is a user's turn",
+        keeps=frozenset({"models", "failed"}),
     ),
     Export(
         "argilla",
@@ -213,6 +221,7 @@ EXPORTS = (
         _argilla,
         latest=True,
         units=by_task,
+        keeps=frozenset({"answers"}),
     ),
     Export(
         "rankings",
@@ -221,5 +230,7 @@ EXPORTS = (
         _ranking,
         latest=True,
         parquet=False,
+        keeps=frozenset({"failed"}),
+        beside=frozenset({"models", "notes"}),
     ),
 )

@@ -32,19 +32,32 @@ def _completion(row: Row, source: str) -> Parsed:
 
 
 def _preference(row: Row, source: str) -> Parsed:
+    """A group, and the judgments that it was learned from where the line carries them."""
     preference = _checked(Preference, _own(Preference, row))
-    return Parsed((*_parents(row), preference), content=preference.id)
+    records = _parents(row)
+    for each in row.get("judgments") or []:
+        if not isinstance(each, dict):
+            raise BadRow(f"{kind_of(each)} where a judgment should be", "an archive as it was exported")
+        records += _submission(each)
+    return Parsed((*records, preference), content=preference.id)
 
 
 def _judgment(row: Row, source: str) -> Parsed:
+    *others, judgment = _submission(row)
+    assert isinstance(judgment, Judgment)
+    return Parsed((*_parents(row), *others, judgment), key=(judgment.task_id, judgment.labeler_id, judgment.revision))
+
+
+def _submission(row: Row) -> list[Record]:
+    """The campaign, the labeler and the task of a judgment, where the line carries them, and the judgment."""
     judgment = _built(objects.judgment_from, _own(Judgment, row), "a judgment")
-    records: list[Record] = _parents(row)
+    records: list[Record] = []
     if isinstance(row.get("campaign"), dict):
         settings = row.get("labeler_settings") or {}
         task = Task(judgment.task_id, judgment.campaign_id, judgment.prompt_id, judgment.completion_ids)
         labeler = Labeler(judgment.labeler_id, str(column(row, "labeler")), judgment.labeler_kind, settings)
         records += [_built(objects.campaign_from, row["campaign"], "a campaign"), labeler, task]
-    return Parsed((*records, judgment), key=(judgment.task_id, judgment.labeler_id, judgment.revision))
+    return [*records, judgment]
 
 
 def _own(record: type, row: Row) -> Row:
