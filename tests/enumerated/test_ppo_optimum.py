@@ -52,7 +52,10 @@ def distance_to_optimum(treatment: str, folder: Path, lora: LoraSettings | None,
     return float((policy.exp() * (policy - optimum)).sum())
 
 
-@pytest.mark.parametrize("treatment", ["reward_k1", "sequence_loss", "exact"])
+TREATMENTS = ["reward_k1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sequence_loss", "exact"))]
+
+
+@pytest.mark.parametrize("treatment", TREATMENTS)
 def test_ppo_lands_on_the_tilted_reference(treatment: str, tmp_path: Path) -> None:
     assert distance_to_optimum(treatment, tmp_path, lora=None) < 0.01
 

@@ -81,7 +81,9 @@ def start(folder: Path, num_processes: int, *arguments: str) -> list[float]:
     return json.loads((folder / "learned.json").read_text())
 
 
-@pytest.mark.parametrize(("adapters", "treatment"), [("lora", "reward_k1"), ("full", "exact")])
+@pytest.mark.parametrize(
+    ("adapters", "treatment"), [("lora", "reward_k1"), pytest.param("full", "exact", marks=pytest.mark.slow)]
+)
 def test_two_processes_learn_what_one_learns(adapters: str, treatment: str, tmp_path: Path) -> None:
     one = start(tmp_path / "one", 1, adapters, treatment, "float32")
     two = start(tmp_path / "two", 2, adapters, treatment, "float32")
