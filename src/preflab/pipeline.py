@@ -136,7 +136,10 @@ def _models_described_once() -> Iterator[None]:
         said.add(text)
         return not known
 
-    loggers = [logging.getLogger(f"preflab.{name}") for name in ("models.trunk", "conversations.losses")]
+    loggers = [
+        logging.getLogger(f"preflab.{name}")
+        for name in ("models.trunk", "conversations.losses", "conversations.spelling")
+    ]
     for each in loggers:
         each.addFilter(is_new)
     try:

@@ -177,3 +177,11 @@ def test_errors_show_texts_as_they_were_written() -> None:
     tool = {"type": "function", "function": {"name": "look<|im_end|>", "description": "x", "parameters": {}}}
     with pytest.raises(PreflabError, match=r"does not write the tool look<\|im_end\|>"):
         renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": [tool]}))
+
+
+def test_text_that_was_rendered_beforehand_is_known_where_the_template_refuses_tools() -> None:
+    template = "{% if tools %}{{ raise_exception('no tools') }}{% endif %}" + str(BY_NAME["chatml"].template)
+    special = BY_NAME["chatml"].special
+    renderer = Renderer(byte_tokenizer(Family("t", template, special, "<|endoftext|>", "", "", "")))
+    with pytest.raises(PreflabError, match="a plain text with <.im_"):
+        renderer.prompt_ids(Prompt.make(text="<|im_start|>user\nHi<|im_end|>\n"))

@@ -159,6 +159,17 @@ def test_modules_beside_the_recipe_that_a_function_imports_count(chain: Path, tm
         assert ran(chain) == ([] if name == "unused.py" else ["base", "tuned", "other", "last"]), name
 
 
+def test_helper_modules_that_change_places_count(chain: Path, tmp_path: Path) -> None:
+    """One holds what the other held: the same contents under other names."""
+    (tmp_path / "my_rewards.py").write_text("import one, two\ndef good(prompt, completion):\n    return 1.0\n")
+    (tmp_path / "one.py").write_text("A = 1\n", encoding="utf-8")
+    (tmp_path / "two.py").write_text("A = 2\n", encoding="utf-8")
+    ran(chain)
+    (tmp_path / "one.py").write_text("A = 2\n", encoding="utf-8")
+    (tmp_path / "two.py").write_text("A = 1\n", encoding="utf-8")
+    assert ran(chain) == ["base", "tuned", "other", "last"]
+
+
 @pytest.mark.parametrize(
     ("module", "whose"), [("statistics", "Python's own"), ("code", "Python's own"), ("yaml", "site-packages")]
 )

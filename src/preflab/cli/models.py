@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a folder, or a Hub id.", metavar="MODEL")]
 MODELS = ("model", "reward")
-"""What stages make that can be exported."""
+"""Kinds of output (`makes` of a stage's settings) that can be exported."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -163,7 +163,7 @@ def _stages(recipe: Path) -> dict[str, Any]:
 
 
 def _no_stage(ref: str, recipe: Path) -> PreflabError:
-    """What is said of a name that is neither a folder nor a stage: which stages make a model."""
+    """The error for a name that is neither a folder nor a stage; it lists the stages that make a model."""
     if not recipe.exists():
         return PreflabError(
             f"{ref}: there is no such folder, and no {shown_path(recipe)} with a stage of this name",

@@ -177,7 +177,7 @@ SHOWN = 20
 
 
 def renames(column: list[str] | None) -> dict[str, str]:
-    """What --column says: column of the file → the name that its format knows.
+    """The renames of --column: column of the file → the name that its format knows.
 
     Raises:
         PreflabError: one of them is not OLD=NEW.

@@ -157,7 +157,7 @@ def _scores(
 
 
 def _name_of_the_old(rows: Sequence[dict[str, Any]]) -> str:
-    """What a column `reward` that is there already is called from now on; "" without one."""
+    """The name under which a column `reward` of the rows is kept; "" where they have none."""
     taken = {name for row in rows for name in row}
     if REWARD not in taken:
         return ""

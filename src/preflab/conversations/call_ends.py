@@ -31,7 +31,7 @@ class CallEnds:
 
 
 def find_call_ends(template: Template, joining: Joining, stops: Sequence[int]) -> CallEnds:
-    """How a template closes calls; `stops` are the tokens that the configuration stops at."""
+    """The tokens with which a template closes calls; `stops` are those that the configuration stops at."""
     alone = _after_mark(template, [USER, CALLING])
     if alone is None:
         return CallEnds()

@@ -124,7 +124,7 @@ class Spelling:
     @cached_property
     def of_turns(self) -> frozenset[str]:
         """Special tokens that the chat template writes around turns; what begins and ends every text is none."""
-        written, tokenizer = self._written(ANSWER), self.marks.tokenizer
+        written, tokenizer = self._written(ANSWER, tools=False), self.marks.tokenizer
         usual = (tokenizer.bos_token, tokenizer.eos_token)
         return frozenset(mark for mark in self.marks.texts if mark in written and mark not in usual)
 
@@ -136,11 +136,11 @@ class Spelling:
         found = (mark for mark in self.marks.texts if mark in calling and mark not in answering)
         return frozenset(mark for mark in found if mark not in ends)
 
-    def _written(self, turn: Message) -> str:
-        asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL]})
+    def _written(self, turn: Message, *, tools: bool = True) -> str:
+        asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL] if tools else None})
         try:
             return self.template.text([USER, turn], asked, opened=False)
-        except PreflabError:  # it knows no tools
+        except PreflabError:  # there is no template, or one that knows no tools
             return ""
 
 

@@ -6,6 +6,7 @@ reads, and the content of every file, folder, panel and function it names. Not i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,8 +102,8 @@ def _content(recipe: Recipe, refers: str, word: str, hashes: ContentHashes) -> A
         files = function_files(recipe, word)
         if not files:
             return None
-        helpers = [sorted(map(hashes.of, files[1:]))] if len(files) > 1 else []
-        return [word.partition(":")[2], hashes.of(files[0]), *helpers]
+        helpers = [[os.path.relpath(file, files[0].parent), hashes.of(file)] for file in files[1:]]
+        return [word.partition(":")[2], hashes.of(files[0]), *sorted(helpers)]
     if refers == "file":
         return hashes.of(recipe.resolve(word))
     if refers == "labelers" and word != PEOPLE:
