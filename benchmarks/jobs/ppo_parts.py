@@ -71,6 +71,11 @@ def settings(
     )
 
 
+def decode(ids: Sequence[int], prompt: Prompt | None = None) -> str:
+    """Numbers for words: the model's weights are random, so its words say nothing."""
+    return " ".join(map(str, ids))
+
+
 def ppo_run(
     trunk: Any, chosen: PpoSettings, prompts: Sequence[tuple[int, ...]], folder: Path
 ) -> tuple[PpoRun, ClockedEngine]:
@@ -84,4 +89,4 @@ def ppo_run(
     )
     rows = [(Prompt.make(text=f"prompt {number}"), ids) for number, ids in enumerate(prompts)]
     scorer = RewardRole(trunk, chosen.optimiser.tokens_per_micro_batch)
-    return PpoRun(trunk, chosen, rows, engine, scorer, lambda ids: " ".join(map(str, ids)), folder, seed=0), engine
+    return PpoRun(trunk, chosen, rows, engine, scorer, decode, folder, seed=0), engine

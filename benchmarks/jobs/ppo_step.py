@@ -9,6 +9,7 @@ import statistics
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 from common import emit, parse, parser, peers_common
 
@@ -33,7 +34,9 @@ def main() -> None:
     tokenizer = peers.tokenizer()
     model = AutoModelForCausalLM.from_pretrained(args.root / "rand15m", dtype=torch.float32)
     lora = LoraSettings() if args.lora else None
-    trunk = Trunk(model, tokenizer, lora=lora, roles=("policy", "reference", "value", "reward"))
+    # The peers' tokenizer has 512 tokens, their model 32,000: TRL draws from all of them, and so does this job.
+    any_token = SimpleNamespace(pad_token_id=tokenizer.pad_token_id)
+    trunk = Trunk(model, any_token, lora=lora, roles=("policy", "reference", "value", "reward"))
     trunk.freeze("reward")
     prompts = [tuple(tokenizer(text)["input_ids"][:NUM_PROMPT_TOKENS]) for text in peers.prompts()]
     chosen = settings(
