@@ -9,20 +9,7 @@ from pathlib import Path
 
 import pytest
 
-NARROW = [
-    "--hidden",
-    "64",
-    "--layers",
-    "1",
-    "--rows",
-    "2",
-    "--prompt-tokens",
-    "3",
-    "--new-tokens",
-    "4",
-    "--threads",
-    "1",
-]
+NARROW = "--hidden 64 --layers 1 --rows 2 --prompt-tokens 3 --new-tokens 4 --threads 1"
 
 
 @pytest.mark.slow
@@ -30,7 +17,8 @@ NARROW = [
 def test_a_job_runs_to_its_result(repository: Path, stage: str) -> None:
     """`ppo_parts.py`, which the PPO step's timing uses as well, is part of the second."""
     job = repository / "benchmarks" / "jobs" / "memory_step.py"
-    done = subprocess.run([sys.executable, str(job), stage, *NARROW], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, str(job), stage, *NARROW.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     result = json.loads(line.removeprefix("RESULT "))
