@@ -92,12 +92,14 @@ def _setting_row(name: str, field: Any) -> tuple[str, str, str, str]:
 
 
 def records_page() -> str:
-    """The nouns that pass between the rooms, read off the source of preflab.records."""
+    """The nouns that pass between the rooms, read off the source of preflab.records; then the answers of labelers."""
     from preflab import records
+    from preflab.ways.registry import WAYS
 
-    tree = ast.parse(inspect.getsource(records))
+    answers = dict.fromkeys(way.answer for way in WAYS.values())
+    sources = [inspect.getsource(records), *(inspect.getsource(answer) for answer in answers)]
     parts = ["# Records\n", NOTE, first_sentence(records.__doc__) + "\n"]
-    for node in tree.body:
+    for node in (node for source in sources for node in ast.parse(source).body):
         if isinstance(node, ast.ClassDef):
             parts += [f"## {node.name}\n", inspect.cleandoc(ast.get_docstring(node) or "") + "\n"]
             rows = list(_record_rows(node))

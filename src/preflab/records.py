@@ -18,22 +18,17 @@ from preflab.messages import Message as Message
 from preflab.messages import Role as Role
 from preflab.messages import ToolCall as ToolCall
 from preflab.messages import shown_turns
+from preflab.ways.base import Answer as Answer
+from preflab.ways.likert import LikertAnswer as LikertAnswer
+from preflab.ways.ranking import RankingAnswer as RankingAnswer
+from preflab.ways.registry import WayName
+from preflab.ways.side_by_side import SideBySideAnswer as SideBySideAnswer
+from preflab.ways.thumbs import ThumbsAnswer as ThumbsAnswer
 
 LabelerKind = Literal["person", "ai", "simulated"]
 FinishReason = Literal["stop", "length", "imported"]
-Way = Literal["ranking", "side_by_side", "best_of", "likert", "thumbs", "score_then_rank"]
-USUAL_QUESTIONS: Mapping[str, tuple[str, str]] = {
-    "ranking": ("Which completion is better?", "Which completion is worse?"),
-    "side_by_side": ("Which completion is better?", "Which completion is worse?"),
-    "best_of": ("Which completion is the best?", "Which completion is the worst?"),
-    "likert": ("How good is each completion?", "How bad is each completion?"),
-    "thumbs": ("Is this a good completion?", "Is this a bad completion?"),
-    "score_then_rank": (
-        "How good is each completion, and which is better?",
-        "How bad is each completion, and which is worse?",
-    ),
-}
-"""What is asked where nobody wrote a question of their own: for the better completion, and for the worse one."""
+Way = WayName
+"""The name of a way of judging (`ways`)."""
 Content = Literal["plain", "markdown", "code", "chat", "image"]
 
 
@@ -204,7 +199,7 @@ class Campaign:
     name: str
     way: Way
     question: str = "Which completion is better?"
-    """`USUAL_QUESTIONS` has a fitting one for each way."""
+    """Each way of judging has a usual one (`ways`)."""
     polarity: int = 1
     """+1: the preferred completion is the better one; -1: the question asked for the worse one."""
     instructions: str = ""
@@ -228,52 +223,6 @@ class Task:
     campaign_id: str
     prompt_id: str
     completion_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RankingAnswer:
-    """Ranks from 1 (best), equal numbers = tie, None = F (fail: nonsense, irrelevant, unreadable).
-
-    Aligned with the judgment's `completion_ids`: `RankingAnswer((2, 1, 3))` says the second is best.
-    """
-
-    ranks: tuple[int | None, ...]
-    scores: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
-    """Score then rank: 1 to 7 per completion, given before the ranking: `{"overall": (3, 6, 1)}`; None where F."""
-
-
-@dataclass(frozen=True)
-class SideBySideAnswer:
-    """`first`, `second` or `equal`, of the judgment's two `completion_ids`; for K > 2, `best` is an index.
-
-    Best of several: `SideBySideAnswer(None, best=2)`, and `SideBySideAnswer("equal")` where none is better.
-    """
-
-    choice: Literal["first", "second", "equal"] | None
-    best: int | None = None
-    failed: tuple[bool, ...] = ()
-    """True where a completion is F; () = none."""
-
-
-@dataclass(frozen=True)
-class LikertAnswer:
-    """Scores 1 to 5 per criterion, one per completion: `LikertAnswer({"helpful": (4, 2)})`; None = not given."""
-
-    scores: Mapping[str, tuple[int | None, ...]]
-    failed: tuple[bool, ...] = ()
-    """True where a completion is F; () = none."""
-
-
-@dataclass(frozen=True)
-class ThumbsAnswer:
-    """True = thumbs up, False = down, None = not given; one per completion."""
-
-    up: tuple[bool | None, ...]
-    failed: tuple[bool, ...] = ()
-    """True where a completion is F; () = none."""
-
-
-Answer = RankingAnswer | SideBySideAnswer | LikertAnswer | ThumbsAnswer
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from json import loads
 from typing import Any
 
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.labelling.checks import CHECKS, EXAMPLES, FIELDS, answer_json, checked_answer
+from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.errors import Invalid
 from preflab.labelling.leases import drawn_order
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.answers import answer_from_json, answer_to_json, failed_of
+from preflab.ways.base import Way
+from preflab.ways.registry import NAMES, WAYS
 
 CRITERIA = {"likert": ("kind", "true")}
 
 
 def options(way: str, **other: Any) -> CampaignOptions:
-    return CampaignOptions(name="c", way=way, criteria=CRITERIA.get(way, ()), **other)  # type: ignore[arg-type]
+    return CampaignOptions(name="c", way=way, criteria=CRITERIA.get(way, ()), **other)
 
 
 RIGHT: list[tuple[str, int, dict[str, Any], Answer]] = [
@@ -64,7 +67,7 @@ RIGHT: list[tuple[str, int, dict[str, Any], Answer]] = [
 @pytest.mark.parametrize(("way", "num", "json", "answer"), RIGHT)
 def test_right_answers_are_typed_and_come_back(way: str, num: int, json: dict[str, Any], answer: Answer) -> None:
     assert checked_answer(options(way), num, json) == answer
-    assert checked_answer(options(way), num, answer_json(answer, way)) == answer  # type: ignore[arg-type]
+    assert checked_answer(options(way), num, answer_json(answer, way)) == answer
     assert answer_from_json(answer_to_json(answer)) == answer
 
 
@@ -123,8 +126,13 @@ def test_no_fail_mark_where_the_campaign_has_none(way: str, json: dict[str, Any]
         checked_answer(options(way, allow_fail=False), 2, json)
 
 
-def test_every_way_has_its_check_fields_and_example() -> None:
-    assert CHECKS.keys() == FIELDS.keys() == EXAMPLES.keys()
+@pytest.mark.parametrize("way", WAYS.values(), ids=NAMES)
+def test_the_example_of_every_way_is_an_answer(way: Way[Any]) -> None:
+    json = loads(way.example)
+    assert json.keys() <= way.fields
+    num = len(json.get("ranks", json.get("up", (0, 1))))
+    rules = CampaignOptions(name="c", way=way.name, criteria=("helpful",) if way.by_criteria else ())
+    assert isinstance(checked_answer(rules, num, json), way.answer)
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:

@@ -246,7 +246,7 @@ def test_every_way_goes_through_the_same_door(
     tmp_path: Path, way: str, criteria: tuple[str, ...], answer: RankingAnswer
 ) -> None:
     with Workspace.open(tmp_path, create=True) as ws:
-        options = CampaignOptions(name="w", way=way, criteria=criteria, overlap=1)  # type: ignore[arg-type]
+        options = CampaignOptions(name="w", way=way, criteria=criteria, overlap=1)
         campaign = create_campaign(ws, options, put_groups(ws, 1, 2))
         (who,) = put_labelers(ws, 1, kind="simulated")
         shown = next_turn(ws, campaign.id, who)

@@ -127,7 +127,7 @@ def test_the_workspace_offers_what_can_be_compared(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("way", ["ranking", "side_by_side", "best_of", "thumbs", "score_then_rank"])
 def test_instructions_to_begin_with_say_what_good_ones_say(way: str) -> None:
-    text = default_instructions(CampaignOptions(name="Warmth", question="Which is kinder?", way=way))  # type: ignore[arg-type]
+    text = default_instructions(CampaignOptions(name="Warmth", question="Which is kinder?", way=way))
     for said in ("Which is kinder?", "look facts up", "Longer is not better", "mark F", "Skip a task"):
         assert said in text
 

@@ -23,6 +23,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError, nearest
+from preflab.ways.registry import USUAL, names_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,9 +85,7 @@ def create(
         Path | None, typer.Argument(help="Prompts with completions to judge: JSONL, JSON or CSV; or --source.")
     ] = None,
     name: Annotated[str, typer.Option("--name", help="What it is called.")] = ...,  # type: ignore[assignment]
-    way: Annotated[
-        str, typer.Option("--way", help="ranking, side_by_side, best_of, likert, thumbs or score_then_rank.")
-    ] = "ranking",
+    way: Annotated[str, typer.Option("--way", help=f"{names_in_words()}.")] = USUAL,
     question: Annotated[
         str, typer.Option("--question", help="What the labelers are asked; default: the usual question of the way.")
     ] = "",

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from preflab.labelling.checks import FIELDS, checked_answer
+from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import Invalid
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, Completion, Prompt
 from preflab.store.formats.asked import completion_of, spans_of
 from preflab.store.formats.fields import column, imported, kind_of, prompt_of
 from preflab.store.formats.reading import BadRow, Row, numbered_rows, unit_of
+from preflab.ways.registry import way_named
 
 MODEL = "gold"
 """Who wrote the completions of gold tasks."""
@@ -76,5 +77,5 @@ def _task(row: Row, options: CampaignOptions, where: str) -> tuple[Prompt, list[
     said = [completion_of(value, "completions") for value in values]
     prompt = prompt_of(row, "prompt", where, chat=any(words.turns for words in said))
     found = [imported(prompt, spans_of(words), MODEL, index) for index, words in enumerate(said)]
-    given = {name: row[name] for name in FIELDS[options.way] if name in row}
+    given = {name: row[name] for name in way_named(options.way).fields if name in row}
     return prompt, found, checked_answer(options, len(found), given)

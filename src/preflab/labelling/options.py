@@ -8,10 +8,9 @@ from pydantic import model_validator
 
 from preflab.records import Content, Way
 from preflab.settings.base import Settings, setting
-from preflab.settings.feedback import usual_question
+from preflab.settings.feedback import check_criteria, usual_question
+from preflab.ways.registry import USUAL
 
-OVERALL = "overall"
-"""The one criterion of score-then-rank."""
 FIXED = ("question", "polarity", "way", "criteria")
 """What stays as it is once the campaign has a judgment: a change would give old answers a new meaning."""
 
@@ -26,7 +25,7 @@ class CampaignOptions(Settings):
     polarity: Literal[1, -1] = setting(
         1, "1: the preferred one is the better one; -1: the question asks for the worse one.", "Bai et al. 2022"
     )
-    way: Way = setting("ranking", "How completions are judged.", "Ouyang et al. 2022, section 3.5")
+    way: Way = setting(USUAL, "How completions are judged.", "Ouyang et al. 2022, section 3.5")
     criteria: tuple[str, ...] = setting((), "What Likert scores are given for.", "choice: none")
     scale_ends: dict[str, tuple[str, str]] = setting({}, "Criterion → the words at its scale's ends.", "choice: none")
     content: Content = setting("plain", "What completions are, which decides how they are shown.", "choice")
@@ -62,14 +61,6 @@ class CampaignOptions(Settings):
 
     @model_validator(mode="after")
     def _criteria_fit(self) -> CampaignOptions:
-        """Likert needs its criteria, and words stand at the ends of scales that exist."""
-        if self.way == "likert" and not self.criteria:
-            raise ValueError("way is likert and criteria is empty")
-        if len(set(self.criteria)) < len(self.criteria):
-            raise ValueError("criteria names one twice")
-        scales = {OVERALL} if self.way == "score_then_rank" else set(self.criteria)
-        if unknown := sorted(set(self.scale_ends) - scales):
-            raise ValueError(
-                f"scale_ends has {', '.join(unknown)}, the scales are {', '.join(sorted(scales)) or 'none'}"
-            )
+        """A way that scores by criteria needs some, and words stand at the ends of scales that exist."""
+        check_criteria(self.way, self.criteria, self.scale_ends)
         return self

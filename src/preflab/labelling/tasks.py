@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, case, func, insert, select, update
@@ -22,20 +21,19 @@ from preflab.store.reading import chunks, read_ids, read_where
 from preflab.store.rows import BY_NAME
 from preflab.store.workspace import Workspace
 from preflab.store.writing import put_records
+from preflab.ways.base import WrongAnswer
+from preflab.ways.registry import way_named
 
-LEAST = {"ranking": 2, "score_then_rank": 2, "side_by_side": 2, "best_of": 2, "likert": 1, "thumbs": 1}
-"""Way → completions a task has at least."""
 CHUNK = 5000
 
 
 def task_groups(way: Way, groups: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
-    """The completions of each prompt as they are judged together: side by side every two of them, else all at once.
+    """The completions of each prompt as they are judged together: side by side every two of them, usually all at once.
 
     A single completion stays a group, for `make_tasks` to refuse.
     """
-    if way == "side_by_side":
-        return [pair for group in groups for pair in combinations(group, min(2, len(group)))]
-    return [tuple(group) for group in groups]
+    asked = way_named(way)
+    return [together for group in groups for together in asked.groups_of(group)]
 
 
 def make_tasks(
@@ -158,15 +156,12 @@ def _prompts_of(connection: Connection, groups: Iterable[Sequence[str]]) -> dict
 
 
 def _check_size(options: CampaignOptions, number: int, group: Sequence[str]) -> None:
-    least = LEAST[options.way]
     if len(set(group)) < len(group):
         raise Invalid(f"group {number}: a completion is in it twice", "each completion once")
-    if len(group) < least:
-        raise Invalid(
-            f"group {number}: {len(group)} completions", f"at least {least} where they are judged by {options.way}"
-        )
-    if options.way == "side_by_side" and len(group) != 2:
-        raise Invalid(f"group {number}: {len(group)} completions side by side", "two", "choose best_of for more")
+    try:
+        way_named(options.way).check_size(len(group))
+    except WrongAnswer as wrong:
+        raise Invalid(f"group {number}: {wrong.found}", wrong.expected, wrong.do) from None
 
 
 def _checked_gold(options: CampaignOptions, index: int, task: Task, answer: Answer) -> Answer:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from preflab.settings.base import Settings, StageSettings, setting
+from preflab.ways.registry import BY_PAIRS, BY_POINTS, AiWayName, in_words
 
 
 class EndpointSettings(Settings):
@@ -56,8 +57,8 @@ class AiJudgeSettings(StageSettings):
     kind: Literal["ai_judge"] = "ai_judge"
     completions: str = setting(..., "A stage that makes completions.", "required", refers="completions")
     judge: JudgeSource = setting(..., "Who judges.", "required")
-    way: Literal["ranking", "likert"] = setting(
-        "ranking", "How: every pair in both orders, or points per criterion.", "Zheng et al. 2023 (arXiv 2306.05685)"
+    way: AiWayName = setting(
+        BY_PAIRS[0], "How: every pair in both orders, or points per criterion.", "Zheng et al. 2023 (arXiv 2306.05685)"
     )
     question: str = setting("Which completion is better?", "What is asked of a pair.", "choice", min_length=1)
     by_principle: bool = setting(
@@ -69,7 +70,9 @@ class AiJudgeSettings(StageSettings):
         None, "With by_principle: YAML file of principles; None: preflab's own.", "choice", refers="file"
     )
     criteria: dict[str, float] = setting(
-        {}, "For likert: criterion → its weight in the combined score; each is asked for by itself.", "choice: none"
+        {},
+        f"For {in_words(BY_POINTS)}: criterion → its weight in the combined score; each is asked for by itself.",
+        "choice: none",
     )
     scale_ends: dict[str, tuple[str, str]] = setting({}, "Criterion → what 1 and 5 mean.", "choice: not at all, fully")
     people: str | None = setting(
@@ -79,19 +82,26 @@ class AiJudgeSettings(StageSettings):
         refers="judgments",
     )
 
+    @property
+    def by_pairs(self) -> bool:
+        """Whether the judge compares completions two by two, instead of giving each its points."""
+        return self.way in BY_PAIRS
+
     @model_validator(mode="after")
     def _criteria_fit(self) -> AiJudgeSettings:
         """Points need criteria; ends need a criterion."""
         if self.constitution is not None and not self.by_principle:
             raise ValueError("constitution is given but by_principle is off: nothing would read it")
-        if self.by_principle and self.way != "ranking":
-            raise ValueError("by_principle compares completions: it needs way: ranking")
+        if self.by_principle and not self.by_pairs:
+            raise ValueError(f"by_principle compares completions: it needs way: {in_words(BY_PAIRS)}")
         if self.by_principle and self.question != type(self).model_fields["question"].default:
             raise ValueError("question is given with by_principle: each principle asks its own, nothing would read it")
-        if self.way == "ranking" and self.criteria:
-            raise ValueError("criteria are for way: likert; a ranking answers `question`, nothing would read them")
-        if self.way == "likert" and not self.criteria:
-            raise ValueError("likert needs `criteria`, such as {helpfulness: 1.0}")
+        if self.by_pairs and self.criteria:
+            raise ValueError(
+                f"criteria are for way: {in_words(BY_POINTS)}; a ranking answers `question`, nothing would read them"
+            )
+        if not self.by_pairs and not self.criteria:
+            raise ValueError(f"{self.way} needs `criteria`, such as {{helpfulness: 1.0}}")
         unknown = sorted(self.scale_ends.keys() - self.criteria.keys())
         if unknown:
             raise ValueError(f"scale_ends names {unknown[0]!r}, which is no criterion")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from preflab.records import USUAL_QUESTIONS, Content, Way
+from preflab.records import Content, Way
 from preflab.settings.base import Settings, StageSettings, setting
+from preflab.ways.registry import USUAL, names_in_words, way_named
 
 
 class PanelSettings(Settings):
@@ -62,8 +64,24 @@ class PanelSettings(Settings):
 
 def usual_question(way: Way, polarity: int) -> str:
     """What is asked where nobody wrote a question of their own."""
-    better, worse = USUAL_QUESTIONS[way]
+    better, worse = way_named(way).questions
     return worse if polarity < 0 else better
+
+
+def check_criteria(way: Way, criteria: Sequence[str], scale_ends: Collection[str]) -> None:
+    """Refuse criteria that the way of judging lacks, a criterion named twice, and ends of scales that are not there.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    asked = way_named(way)
+    if asked.by_criteria and not criteria:
+        raise ValueError(f"way is {way} and criteria is empty; write for example `criteria: [helpful]`")
+    if len(set(criteria)) < len(criteria):
+        raise ValueError("criteria names one twice")
+    scales = set(asked.scales(criteria))
+    if unknown := sorted(set(scale_ends) - scales):
+        raise ValueError(f"scale_ends has {', '.join(unknown)}; the scales are {', '.join(sorted(scales)) or 'none'}")
 
 
 class JudgeSettings(StageSettings):
@@ -73,8 +91,8 @@ class JudgeSettings(StageSettings):
     kind: Literal["judge"] = "judge"
     completions: str = setting(..., "A stage that makes completions.", "required", refers="completions")
     way: Way = setting(
-        "ranking",
-        "How they are judged: ranking, side_by_side, best_of, likert, thumbs or score_then_rank.",
+        USUAL,
+        f"How they are judged: {names_in_words()}.",
         "Ouyang et al. 2022, section 3.5",
     )
     labelers: str = setting(
@@ -91,11 +109,11 @@ class JudgeSettings(StageSettings):
         counts="if_set",
     )
     criteria: tuple[str, ...] = setting(
-        (), "What Likert scores are given for; likert needs one at least.", "choice: none", counts="if_set"
+        (), "What scores are given for; Likert scores need one criterion at least.", "choice: none", counts="if_set"
     )
     scale_ends: dict[str, tuple[str, str]] = setting(
         {},
-        "Criterion → the words at the ends of its scale; `overall` is that of score_then_rank.",
+        "Criterion → the words at the ends of its scale; `overall` is that of scores before a ranking.",
         "choice: none",
         counts="never",
     )
@@ -153,16 +171,8 @@ class JudgeSettings(StageSettings):
 
     @model_validator(mode="after")
     def _criteria_fit(self) -> JudgeSettings:
-        """Likert needs its criteria, and words stand at the ends of scales that exist."""
-        if self.way == "likert" and not self.criteria:
-            raise ValueError("way is likert and criteria is empty; write for example `criteria: [helpful]`")
-        if len(set(self.criteria)) < len(self.criteria):
-            raise ValueError("criteria names one twice")
-        scales = {"overall"} if self.way == "score_then_rank" else set(self.criteria)
-        if unknown := sorted(set(self.scale_ends) - scales):
-            raise ValueError(
-                f"scale_ends has {', '.join(unknown)}; the scales are {', '.join(sorted(scales)) or 'none'}"
-            )
+        """A way that scores by criteria needs some, and words stand at the ends of scales that exist."""
+        check_criteria(self.way, self.criteria, self.scale_ends)
         return self
 
 

@@ -1,0 +1,53 @@
+"""The parts of answers as JSON, each checked by itself: lists, whole numbers, ranks, marks; errors name the field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from preflab.ways.base import Json, Ranks, Rules, WrongAnswer
+
+FAIL = "F"
+
+
+def checked_list(name: str, value: Any, num: int) -> list[Any]:
+    """A list with one entry for each completion."""
+    if not isinstance(value, list | tuple) or len(value) != num:
+        raise WrongAnswer(f"{name}: {value!r:.80}", f"a list with one entry for each of the {num} completions")
+    return list(value)
+
+
+def checked_number(name: str, value: Any, low: int, high: int, also: str = "") -> int:
+    """A whole number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise WrongAnswer(f"{name}: {value!r:.80}", f"a whole number from {low} to {high}{also}")
+    return value
+
+
+def checked_ranks(rules: Rules, num: int, json: Json) -> Ranks:
+    """`ranks`: from 1 to the number of completions, or F."""
+    ranks: list[int | None] = []
+    for i, rank in enumerate(checked_list("ranks", json.get("ranks"), num)):
+        if rank == FAIL:
+            refuse_fail(rules, f"ranks[{i}]")
+        ranks.append(None if rank == FAIL else checked_number(f"ranks[{i}]", rank, 1, num, f' or "{FAIL}"'))
+    return tuple(ranks)
+
+
+def checked_failed(rules: Rules, num: int, json: Json) -> tuple[bool, ...]:
+    """`failed`, which may be left out; () where nothing is marked."""
+    given = json.get("failed")
+    if given is None or given == []:
+        return ()
+    marks = checked_list("failed", given, num)
+    for i, mark in enumerate(marks):
+        if not isinstance(mark, bool):
+            raise WrongAnswer(f"failed[{i}]: {mark!r:.80}", "true or false")
+        if mark:
+            refuse_fail(rules, f"failed[{i}]")
+    return tuple(marks) if any(marks) else ()
+
+
+def refuse_fail(rules: Rules, where: str) -> None:
+    """Refuse a mark F in a campaign without it."""
+    if not rules.allow_fail:
+        raise WrongAnswer(f"{where}: marked F", "a campaign that has the fail mark")

@@ -1,0 +1,72 @@
+"""Score then rank: every completion is scored alone from 1 to 7, and then all are ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from preflab.ways.base import Json, Rules, Seen, Way
+from preflab.ways.checking import FAIL, checked_ranks
+from preflab.ways.form import Asked, Fields, Group
+from preflab.ways.ranking import SCORE_TOP, RankingAnswer, rank_groups, ranks_json
+from preflab.ways.scales import OVERALL, checked_scores, score_fields, score_groups, scores_json
+
+
+class ScoreThenRank(Way[RankingAnswer]):
+    """In two steps, so that a score is not given by comparison."""
+
+    name = "score_then_rank"
+    place = 60
+    answer = RankingAnswer
+    about = "score from 1 to 7, then rank"
+    questions = (
+        "How good is each completion, and which is better?",
+        "How bad is each completion, and which is worse?",
+    )
+    task = "You see a prompt and several completions. First score each one alone from **1** to **7**, then rank them. "
+    ties = "Ties are allowed: give the same rank. Keep them for completions you really cannot tell apart."
+    fields = frozenset({"ranks", "scores"})
+    example = '{"ranks": [2, 1], "scores": {"overall": [4, 6]}}'
+    shape = '{"ranks": […], "scores": {"overall": [6, 2]}}'
+    hint = "First score each one on its own. Then rank them: {first} Equal numbers are a tie."
+    keys = (("1 … 7", "its score"), ("1 … {num}", "then its rank"))
+    num_steps = 2
+    next_words = "Next: rank them"
+
+    def scales(self, criteria: Sequence[str]) -> tuple[str, ...]:
+        """One scale, whatever the criteria."""
+        return (OVERALL,)
+
+    def check(self, rules: Rules, num: int, json: Json) -> RankingAnswer:
+        """`{"ranks": [2, 1, "F"], "scores": {"overall": [4, 6, null]}}`."""
+        ranks = checked_ranks(rules, num, json)
+        failed = tuple(rank is None for rank in ranks)
+        return RankingAnswer(ranks, checked_scores((OVERALL,), SCORE_TOP, num, json, failed))
+
+    def to_json(self, answer: RankingAnswer) -> dict[str, Any]:
+        """F as "F"."""
+        return answer.to_json() | {"ranks": [FAIL if rank is None else rank for rank in answer.ranks]}
+
+    def groups(self, asked: Asked) -> list[Group]:
+        """First the scores, then the ranks; a box marks F."""
+        return [*score_groups(asked, (OVERALL,), SCORE_TOP, step=0), *rank_groups(asked, fail=False, step=1)]
+
+    def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
+        """Ranks and scores in the task's order."""
+        return ranks_json(asked, fields) | {"scores": scores_json(asked, fields, (OVERALL,))}
+
+    def to_form(self, answer: RankingAnswer, asked: Asked) -> dict[str, str]:
+        """Ranks, boxes and scores for each place."""
+        ranks = asked.by_place(answer.ranks)
+        return {
+            **{f"rank_{place}": str(rank) for place, rank in enumerate(ranks) if rank is not None},
+            **{f"failed_{place}": "1" for place, rank in enumerate(ranks) if rank is None},
+            **score_fields(answer.scores, (OVERALL,), asked),
+        }
+
+    def simulated(self, seen: Seen, criteria: Sequence[str]) -> RankingAnswer:
+        """Scores, and the ranking that goes with them."""
+        return RankingAnswer(seen.ranks_by_scores(), {OVERALL: seen.scores(SCORE_TOP)})
+
+
+WAY = ScoreThenRank()
