@@ -10,7 +10,7 @@ from preflab.feedback.bootstrap import Estimate
 from preflab.feedback.kappa import fleiss_kappa
 from preflab.feedback.kendall import mean_tau_b, mean_w
 from preflab.feedback.pairs import all_votes, failed
-from preflab.records import Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
+from preflab.records import Answer, Judgment
 
 Ratings = dict[tuple[str, int], dict[str, float]]
 """(task, place) → labeler → value."""
@@ -19,20 +19,20 @@ Ratings = dict[tuple[str, int], dict[str, float]]
 def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Estimate]:
     """Name → coefficient, of judgments that count (one per labeler and task), all of one way.
 
-    | way | names |
+    | answers hold | names |
     | --- | --- |
-    | ranking | `tau_b`, `w`, and those of pairs |
-    | side by side, best of several | those of pairs: `pair_alpha` (ordinal over worse, tie, better), `pair_fleiss` |
-    | Likert | `alpha_ordinal:NAME` and `alpha_interval:NAME` of each criterion |
-    | thumbs | `alpha`, nominal, of up and down; and those of pairs |
+    | rankings | `tau_b`, `w`, and those of pairs |
+    | scores by criteria | `alpha_ordinal:NAME` and `alpha_interval:NAME` of each criterion |
+    | verdicts | `alpha`, nominal, of good and bad; and those of pairs |
+    | any but scores | those of pairs: `pair_alpha` (ordinal over worse, tie, better), `pair_fleiss` |
     | any | `fail_alpha`, nominal, of the F marks |
     """
     found = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal", seed)}
-    for kind, measure in BY_ANSWER.items():
-        own = [judgment for judgment in judgments if isinstance(judgment.answer, kind)]
+    for holds, measure in BY_CONTENT:
+        own = [judgment for judgment in judgments if holds(judgment.answer)]
         if own:
             found |= measure(own, seed)
-    if not any(isinstance(judgment.answer, LikertAnswer) for judgment in judgments):
+    if not any(judgment.answer.criteria for judgment in judgments):
         found |= _pairs(judgments, seed)
     return found
 
@@ -40,23 +40,22 @@ def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Esti
 def _ranking(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
     tasks: dict[str, list[tuple[int | None, ...]]] = defaultdict(list)
     for judgment in judgments:
-        if isinstance(judgment.answer, RankingAnswer):
-            tasks[judgment.task_id].append(judgment.answer.ranks)
+        if judgment.answer.ranks_given is not None:
+            tasks[judgment.task_id].append(judgment.answer.ranks_given)
     return {"tau_b": mean_tau_b(tasks.values(), seed), "w": mean_w(tasks.values(), seed)}
 
 
-def _likert(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+def _by_criteria(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
-    for name in sorted({name for judgment in judgments for name in _scores(judgment)}):
-        ratings = _ratings((judgment, _scores(judgment).get(name, ())) for judgment in judgments)
+    for name in sorted({name for judgment in judgments for name in judgment.answer.criteria}):
+        ratings = _ratings((judgment, judgment.answer.ratings.get(name, ())) for judgment in judgments)
         found[f"alpha_ordinal:{name}"] = _alpha(ratings, "ordinal", seed)
         found[f"alpha_interval:{name}"] = _alpha(ratings, "interval", seed)
     return found
 
 
-def _thumbs(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
-    answers = [(judgment, judgment.answer) for judgment in judgments]
-    ratings = _ratings((judgment, answer.up) for judgment, answer in answers if isinstance(answer, ThumbsAnswer))
+def _verdicts(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
+    ratings = _ratings((judgment, judgment.answer.verdicts) for judgment in judgments)
     return {"alpha": _alpha(ratings, "nominal", seed)}
 
 
@@ -72,16 +71,13 @@ def _pairs(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
     }
 
 
-BY_ANSWER: Mapping[type, Callable[[Sequence[Judgment], int], dict[str, Estimate]]] = {
-    RankingAnswer: _ranking,
-    LikertAnswer: _likert,
-    ThumbsAnswer: _thumbs,
-}
-"""Answer → the coefficients that only this way of judging has."""
-
-
-def _scores(judgment: Judgment) -> Mapping[str, Sequence[int | None]]:
-    return judgment.answer.scores if isinstance(judgment.answer, LikertAnswer) else {}
+Measure = Callable[[Sequence[Judgment], int], dict[str, Estimate]]
+BY_CONTENT: Sequence[tuple[Callable[[Answer], bool], Measure]] = (
+    (lambda answer: answer.ranks_given is not None, _ranking),
+    (lambda answer: bool(answer.criteria), _by_criteria),
+    (lambda answer: bool(answer.verdicts), _verdicts),
+)
+"""Whether an answer holds something → the coefficients of that."""
 
 
 def _fail_ratings(judgments: Sequence[Judgment]) -> Ratings:

@@ -11,7 +11,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 from preflab.errors import PreflabError
-from preflab.records import Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.records import Judgment
+from preflab.ways.base import Outcome, WrongAnswer
 
 
 class Vote(NamedTuple):
@@ -41,13 +42,8 @@ def ranking_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
 def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:
     """The judgment's votes on pairs, first < second, in order; its polarity decides which end is the better one.
 
-    | way | votes |
-    | --- | --- |
-    | ranking, score_then_rank | every pair of ranked completions; equal ranks are a tie |
-    | side_by_side | one; "equal" is a tie |
-    | best_of | the best against each other one: K − 1; "equal" (none is better) ties them all |
-    | likert | every pair of scores on one criterion |
-    | thumbs | up against down; two of the same are a tie |
+    Which pairs an answer votes on is the way of judging's own (`ways`): a ranking on every pair, the best of several on
+    K − 1 pairs, scores on every pair by one criterion.
 
     Args:
         judgment: any way of judging.
@@ -57,7 +53,11 @@ def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:
         PreflabError: an answer that does not fit its completions.
     """
     marks = failed(judgment)
-    return [vote for vote in _votes(judgment, criterion) if not (marks[vote.first] or marks[vote.second])]
+    return [
+        Vote(judgment.labeler_id, judgment.task_id, first, second, outcome * judgment.polarity)
+        for first, second, outcome in _outcomes(judgment, criterion)
+        if not (marks[first] or marks[second])
+    ]
 
 
 def all_votes(
@@ -77,78 +77,18 @@ def failed(judgment: Judgment) -> tuple[bool, ...]:
     Raises:
         PreflabError: not one mark for each completion.
     """
-    if isinstance(judgment.answer, RankingAnswer):
-        _check_length(judgment, "ranks", len(judgment.answer.ranks))
-        return tuple(rank is None for rank in judgment.answer.ranks)
-    marks = judgment.answer.failed or (False,) * len(judgment.completion_ids)
-    _check_length(judgment, "fail marks", len(marks))
-    return marks
+    try:
+        return judgment.answer.marks(len(judgment.completion_ids))
+    except WrongAnswer as wrong:
+        raise _misfit(judgment, wrong) from None
 
 
-def _votes(judgment: Judgment, criterion: str | None) -> list[Vote]:
-    answer = judgment.answer
-    if isinstance(answer, RankingAnswer):
-        return _from_levels(judgment, [None if rank is None else -rank for rank in _checked_ranks(judgment, answer)])
-    if isinstance(answer, SideBySideAnswer):
-        return _from_choice(judgment, answer, len(judgment.completion_ids))
-    if isinstance(answer, LikertAnswer):
-        return _from_levels(judgment, _checked_scores(judgment, answer, criterion))
-    return _from_levels(judgment, _checked_thumbs(judgment, answer))
+def _outcomes(judgment: Judgment, criterion: str | None) -> list[Outcome]:
+    try:
+        return judgment.answer.votes(len(judgment.completion_ids), criterion)
+    except WrongAnswer as wrong:
+        raise _misfit(judgment, wrong) from None
 
 
-def _from_levels(judgment: Judgment, levels: Sequence[int | None]) -> list[Vote]:
-    """Votes from a level per completion, higher = preferred; None takes no part."""
-    given = [(i, level) for i, level in enumerate(levels) if level is not None]
-    return [_vote(judgment, i, j, (a > b) - (a < b)) for (i, a), (j, b) in combinations(given, 2)]
-
-
-def _from_choice(judgment: Judgment, answer: SideBySideAnswer, num: int) -> list[Vote]:
-    """Votes of A / B / equal between two, or of the best among several: K − 1 pairs."""
-    if answer.best is not None:
-        if not 0 <= answer.best < num:
-            raise _misfit(judgment, f"best is {answer.best}", f"an index below {num}")
-        if failed(judgment)[answer.best]:
-            raise _misfit(judgment, "the best one is marked F", "a best one that did not fail")
-        others = [i for i in range(num) if i != answer.best]
-        return [_vote(judgment, min(answer.best, i), max(answer.best, i), 1 if answer.best < i else -1) for i in others]
-    if answer.choice is None:
-        return []
-    if answer.choice == "equal":
-        return _from_levels(judgment, [0] * num)
-    if num != 2:
-        raise _misfit(judgment, f"{answer.choice!r} between {num} completions", "two completions")
-    return [_vote(judgment, 0, 1, {"first": 1, "second": -1}[answer.choice])]
-
-
-def _vote(judgment: Judgment, first: int, second: int, outcome: int) -> Vote:
-    return Vote(judgment.labeler_id, judgment.task_id, first, second, outcome * judgment.polarity)
-
-
-def _checked_ranks(judgment: Judgment, answer: RankingAnswer) -> Sequence[int | None]:
-    _check_length(judgment, "ranks", len(answer.ranks))
-    for rank in answer.ranks:
-        if rank is not None and rank < 1:
-            raise _misfit(judgment, f"rank {rank}", "ranks from 1 (best), or null for F")
-    return answer.ranks
-
-
-def _checked_scores(judgment: Judgment, answer: LikertAnswer, criterion: str | None) -> Sequence[int | None]:
-    name = next(iter(answer.scores)) if criterion is None and len(answer.scores) == 1 else criterion
-    if name is None or name not in answer.scores:
-        raise _misfit(judgment, f"criterion {criterion!r}", f"one of {', '.join(answer.scores) or 'none'}")
-    _check_length(judgment, f"scores of {name}", len(answer.scores[name]))
-    return answer.scores[name]
-
-
-def _checked_thumbs(judgment: Judgment, answer: ThumbsAnswer) -> Sequence[int | None]:
-    _check_length(judgment, "thumbs", len(answer.up))
-    return [None if up is None else int(up) for up in answer.up]
-
-
-def _check_length(judgment: Judgment, what: str, num: int) -> None:
-    if num != len(judgment.completion_ids):
-        raise _misfit(judgment, f"{num} {what}", f"one for each of its {len(judgment.completion_ids)} completions")
-
-
-def _misfit(judgment: Judgment, found: str, expected: str) -> PreflabError:
-    return PreflabError(f"judgment {judgment.id}: {found}", expected, "mend or leave out this judgment")
+def _misfit(judgment: Judgment, wrong: WrongAnswer) -> PreflabError:
+    return PreflabError(f"judgment {judgment.id}: {wrong.found}", wrong.expected, "mend or leave out this judgment")

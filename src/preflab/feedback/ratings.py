@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from preflab.records import Judgment, LikertAnswer, RankingAnswer
+from preflab.records import Judgment
 
 PRIOR_RATINGS = 4.0
 """Ratings' worth of belief that a labeler uses the scale like everybody else: few ratings move nobody far."""
@@ -119,7 +119,7 @@ def level_ratings(judgments: Sequence[Judgment]) -> list[Judgment]:
     """
     by_scale: dict[ScaleName, list[Rating]] = defaultdict(list)
     for judgment in judgments:
-        for name, given in _scores(judgment).items():
+        for name, given in judgment.answer.ratings.items():
             by_scale[type(judgment.answer), name] += [
                 Rating(judgment.labeler_id, completion, float(value))
                 for completion, value in zip(judgment.completion_ids, given, strict=True)
@@ -152,12 +152,8 @@ class _Scale(NamedTuple):
         return min(self.high, max(self.low, levelled(value, self.own[labeler], self.centre)))
 
 
-def _scores(judgment: Judgment) -> Mapping[str, Sequence[float | None]]:
-    return judgment.answer.scores if isinstance(judgment.answer, LikertAnswer | RankingAnswer) else {}
-
-
 def _levelled(judgment: Judgment, scales: Mapping[ScaleName, _Scale]) -> Judgment:
-    given, kind = _scores(judgment), type(judgment.answer)
+    given, kind = judgment.answer.ratings, type(judgment.answer)
     if not given:
         return judgment
     scores = {
@@ -166,4 +162,4 @@ def _levelled(judgment: Judgment, scales: Mapping[ScaleName, _Scale]) -> Judgmen
         else values
         for name, values in given.items()
     }
-    return replace(judgment, answer=replace(judgment.answer, scores=scores))  # type: ignore[arg-type]
+    return replace(judgment, answer=judgment.answer.with_ratings(scores))

@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from preflab.records import Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
-
-ENDS: Mapping[type, int] = {LikertAnswer: 1 + 5, RankingAnswer: 1 + 7}
-"""Answer that may hold scores → lowest plus highest score; a score s turned round is this minus s."""
+from preflab.records import Judgment
 
 
 def upright(judgments: Iterable[Judgment], confirmed_reversed: Collection[str] = ()) -> list[Judgment]:
     """The same judgments with scores and thumbs of which more is better; ranks and choices are left as they are."""
     return [
-        _turned(judgment) if (judgment.polarity < 0) != (judgment.labeler_id in confirmed_reversed) else judgment
+        replace(judgment, answer=judgment.answer.turned())
+        if (judgment.polarity < 0) != (judgment.labeler_id in confirmed_reversed)
+        else judgment
         for judgment in judgments
     ]
 
@@ -28,27 +27,14 @@ def mean_scores(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> 
 
     mean = Σ_l w_l s_l / Σ_l w_l over the labelers who gave one; None where none of them weighs anything.
     """
-    answers = ((weights[judgment.labeler_id], judgment.answer) for judgment in judgments)
-    given = [(weight, answer.scores) for weight, answer in answers if isinstance(answer, LikertAnswer | RankingAnswer)]
+    given = [(weights[judgment.labeler_id], judgment.answer.ratings) for judgment in judgments]
     names = sorted({name for _, scores in given for name in scores})
     return {name: _means([(weight, scores[name]) for weight, scores in given if name in scores]) for name in names}
 
 
 def thumbs_share(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> tuple[float | None, ...]:
     """Share of thumbs up per completion of one task, by weight as in `mean_scores`; () where nobody was asked."""
-    return _means([(weights[j.labeler_id], j.answer.up) for j in judgments if isinstance(j.answer, ThumbsAnswer)])
-
-
-def _turned(judgment: Judgment) -> Judgment:
-    answer = judgment.answer
-    if isinstance(answer, ThumbsAnswer):
-        up = tuple(None if given is None else not given for given in answer.up)
-        return replace(judgment, answer=replace(answer, up=up))
-    if isinstance(answer, LikertAnswer | RankingAnswer) and answer.scores:
-        both = ENDS[type(answer)]
-        scores = {n: tuple(None if s is None else both - s for s in given) for n, given in answer.scores.items()}
-        return replace(judgment, answer=replace(answer, scores=scores))
-    return judgment
+    return _means([(weights[j.labeler_id], j.answer.verdicts) for j in judgments if j.answer.verdicts])
 
 
 def _means(rows: Sequence[tuple[float, Sequence[float | None]]]) -> tuple[float | None, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from preflab.feedback.agreement import Share, share
 from preflab.feedback.pairs import pair_votes
 from preflab.feedback.ratings import level_ratings
-from preflab.records import Judgment, LikertAnswer
+from preflab.records import Judgment
 
 Pair = tuple[str, str]
 """Two completions of one prompt, in the order of their ids."""
@@ -37,11 +37,10 @@ def mean_ratings(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:
     """Criterion → completion → mean of people's points, their own scales levelled first."""
     given: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for judgment in level_ratings(judgments):
-        if isinstance(judgment.answer, LikertAnswer):
-            for name, values in judgment.answer.scores.items():
-                for completion_id, value in zip(judgment.completion_ids, values, strict=True):
-                    if value is not None:
-                        given[name][completion_id].append(float(value))
+        for name in judgment.answer.criteria:
+            for completion_id, value in zip(judgment.completion_ids, judgment.answer.ratings[name], strict=True):
+                if value is not None:
+                    given[name][completion_id].append(float(value))
     return {name: {i: sum(v) / len(v) for i, v in found.items()} for name, found in given.items()}
 
 
@@ -49,7 +48,7 @@ def _outcomes(judgments: Sequence[Judgment]) -> Mapping[Pair, list[int]]:
     """Pair → outcomes: +1 the first is preferred, −1 the second, 0 a tie; of ratings by their first criterion."""
     found: dict[Pair, list[int]] = defaultdict(list)
     for judgment in judgments:
-        criterion = next(iter(judgment.answer.scores), None) if isinstance(judgment.answer, LikertAnswer) else None
+        criterion = next(iter(judgment.answer.criteria), None)
         for vote in pair_votes(judgment, criterion):
             first, second = judgment.completion_ids[vote.first], judgment.completion_ids[vote.second]
             if first < second:

@@ -4,53 +4,24 @@
 
 z is the perceived utility, noise included, standardised over the campaign's completions; offset and spread are the
 labeler's own, so that their scales differ as people's do. F wherever the utility has none, but for careless labelers.
+What a labeler makes of it is the way of judging's own (`ways`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from preflab.labelers.simulated import Known, perceived, rank, ranks_with_ties
-from preflab.records import (
-    Answer,
-    Campaign,
-    Judgment,
-    Labeler,
-    LikertAnswer,
-    RankingAnswer,
-    SideBySideAnswer,
-    Task,
-    ThumbsAnswer,
-    Way,
-    content_id,
-)
+from preflab.records import Answer, Campaign, Judgment, Labeler, Task, content_id
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import PanelSettings
-
-OVERALL = "overall"
-
-
-@dataclass(frozen=True)
-class View:
-    """How one labeler sees the completions of one task."""
-
-    z: tuple[float | None, ...]
-    """Standardised perceived utility, noise included; None for F."""
-    offset: float
-    spread: float
-    rng: np.random.Generator
-    tie_width: float
-    """What lies nearer than this is a tie, on the scale of z."""
-
-    @property
-    def failed(self) -> tuple[bool, ...]:
-        """Which are F; () where none is."""
-        marks = tuple(z is None for z in self.z)
-        return marks if any(marks) else ()
+from preflab.ways.base import Ranks
+from preflab.ways.registry import way_named
 
 
 def judge(
@@ -86,26 +57,67 @@ def answered(
     rng: np.random.Generator,
 ) -> Answer:
     """What the labeler answers, the better or the worse one being asked for."""
-    if campaign.way in FROM_RANKS:
-        return FROM_RANKS[campaign.way](turned_ranks(rank(labeler, seen, settings, rng), campaign.polarity))
-    return turned_scores(_scored(campaign, labeler, seen, known, settings, rng), campaign.polarity)
+    eyes = Eyes(labeler, seen, known, settings, rng, campaign.polarity)
+    answer: Answer = way_named(campaign.way).simulated(eyes, campaign.criteria)
+    return answer
 
 
-def _scored(
-    campaign: Campaign,
-    labeler: Labeler,
-    seen: Sequence[Known],
-    known: Mapping[str, Known],
-    settings: PanelSettings,
-    rng: np.random.Generator,
-) -> Answer:
-    view = view_of(labeler, seen, known, settings, rng)
-    if campaign.way == "thumbs":
-        return ThumbsAnswer(tuple(None if z is None else z > 0 for z in view.z), view.failed)
-    if campaign.way == "likert":
-        return LikertAnswer({name: _scores(view, 5, noisy=True) for name in campaign.criteria}, view.failed)
-    scores = _scores(view, 7)
-    return RankingAnswer(rank_of_view(view), {OVERALL: scores})
+@dataclass(frozen=True)
+class View:
+    """How one labeler who judges each completion by itself sees those of one task."""
+
+    z: tuple[float | None, ...]
+    """Standardised perceived utility, noise included; None for F."""
+    offset: float
+    spread: float
+    tie_width: float
+    """What lies nearer than this is a tie, on the scale of z."""
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The completions of one task as a labeler sees them; what is seen is drawn from `rng` when it is asked for."""
+
+    labeler: Labeler
+    completions: Sequence[Known]
+    known: Mapping[str, Known]
+    """All of the campaign."""
+    settings: PanelSettings
+    rng: np.random.Generator
+    polarity: int
+    """−1: the worse one is asked for; orders are then turned round, and scales read from their other end."""
+
+    @cached_property
+    def view(self) -> View:
+        """Each completion by itself."""
+        return view_of(self.labeler, self.completions, self.known, self.settings, self.rng)
+
+    def ranks(self) -> Ranks:
+        """A ranking from 1 for what is asked for most; equal = tie, None = F."""
+        return turned_ranks(rank(self.labeler, self.completions, self.settings, self.rng).ranks, self.polarity)
+
+    def scores(self, top: int, *, own_noise: bool = False) -> Ranks:
+        """Scores from 1 to `top`, its middle for the average; criteria differ by a little noise of their own."""
+        view, middle, width = self.view, (top + 1) / 2, (top - 1) / 4
+        extra = self.rng.normal(size=len(view.z)) * 0.25 if own_noise else np.zeros(len(view.z))
+        given = [
+            None if z is None else int(min(top, max(1, round(middle + view.offset + view.spread * width * (z + more)))))
+            for z, more in zip(view.z, extra.tolist(), strict=True)
+        ]
+        return tuple(s if s is None or self.polarity > 0 else top + 1 - s for s in given)
+
+    def ranks_by_scores(self) -> Ranks:
+        """The ranking that goes with the scores given before it."""
+        return turned_ranks(ranks_with_ties(self.view.z, self.view.tie_width), self.polarity)
+
+    def verdicts(self) -> tuple[bool | None, ...]:
+        """Good where it is better than the average; None for F."""
+        return tuple(None if z is None else (z > 0) == (self.polarity > 0) for z in self.view.z)
+
+    def failed(self) -> tuple[bool, ...]:
+        """Which are F; () where none is."""
+        marks = tuple(z is None for z in self.view.z)
+        return marks if any(marks) else ()
 
 
 def view_of(
@@ -134,7 +146,7 @@ def view_of(
     spread = math.exp(settings.scale_spread * float(own.normal()))
     # Who does not read draws z itself, so that it is the width of a perceived utility, as in `simulated.rank`.
     tie_width = settings.tie_width if habit == "careless" else settings.tie_width / deviation
-    return View(tuple(z), offset, spread, rng, tie_width)
+    return View(tuple(z), offset, spread, tie_width)
 
 
 def scale_of(known: Mapping[str, Known], settings: PanelSettings) -> tuple[float, float]:
@@ -143,71 +155,7 @@ def scale_of(known: Mapping[str, Known], settings: PanelSettings) -> tuple[float
     return (float(np.mean(values)), float(np.std(values)) or 1.0) if values else (0.0, 1.0)
 
 
-def _scores(view: View, top: int, noisy: bool = False) -> tuple[int | None, ...]:
-    """Scores from 1 to `top`, its middle for the average; several criteria differ by a little noise of their own."""
-    middle, width = (top + 1) / 2, (top - 1) / 4
-    own = view.rng.normal(size=len(view.z)) * 0.25 if noisy else np.zeros(len(view.z))
-    return tuple(
-        None if z is None else int(min(top, max(1, round(middle + view.offset + view.spread * width * (z + extra)))))
-        for z, extra in zip(view.z, own.tolist(), strict=True)
-    )
-
-
-def rank_of_view(view: View) -> tuple[int | None, ...]:
-    """The ranking that goes with the scores given before it."""
-    return ranks_with_ties(view.z, view.tie_width)
-
-
-def _side_by_side(answer: RankingAnswer) -> Answer:
-    """A, B or equal; an F loses nothing and wins nothing."""
-    first, second = answer.ranks
-    failed = _failed(answer)
-    if first is None or second is None or first == second:
-        return SideBySideAnswer("equal", failed=failed)
-    return SideBySideAnswer("first" if first < second else "second", failed=failed)
-
-
-def _best_of(answer: RankingAnswer) -> Answer:
-    """The best one; where several are, none is better."""
-    best = [i for i, place in enumerate(answer.ranks) if place == 1]
-    failed = _failed(answer)
-    return SideBySideAnswer(None, best[0], failed) if len(best) == 1 else SideBySideAnswer("equal", None, failed)
-
-
-def _failed(answer: RankingAnswer) -> tuple[bool, ...]:
-    marks = tuple(place is None for place in answer.ranks)
-    return marks if any(marks) else ()
-
-
-FROM_RANKS: Mapping[Way, Callable[[RankingAnswer], Answer]] = {
-    "ranking": lambda answer: answer,
-    "side_by_side": _side_by_side,
-    "best_of": _best_of,
-}
-"""Ways whose answers follow from a ranking."""
-
-
-def turned_ranks(answer: RankingAnswer, polarity: int) -> RankingAnswer:
+def turned_ranks(ranks: Ranks, polarity: int) -> Ranks:
     """The ranking as it is given when the worse one is asked for: the worst is 1."""
-    worst = max((place for place in answer.ranks if place is not None), default=0)
-    ranks = answer.ranks if polarity > 0 else tuple(None if r is None else worst + 1 - r for r in answer.ranks)
-    return replace(answer, ranks=ranks)
-
-
-def turned_scores(answer: Answer, polarity: int) -> Answer:
-    """Scores and thumbs as they are given when the worse one is asked for: the scale from its other end."""
-    if polarity > 0:
-        return answer
-    match answer:
-        case RankingAnswer(scores=scores):
-            return replace(turned_ranks(answer, polarity), scores=_flipped(scores, 8))
-        case LikertAnswer(scores):
-            return replace(answer, scores=_flipped(scores, 6))
-        case ThumbsAnswer(up):
-            return replace(answer, up=tuple(None if thumb is None else not thumb for thumb in up))
-        case _:
-            return answer
-
-
-def _flipped(scores: Mapping[str, tuple[int | None, ...]], total: int) -> dict[str, tuple[int | None, ...]]:
-    return {name: tuple(None if s is None else total - s for s in row) for name, row in scores.items()}
+    worst = max((place for place in ranks if place is not None), default=0)
+    return ranks if polarity > 0 else tuple(None if r is None else worst + 1 - r for r in ranks)

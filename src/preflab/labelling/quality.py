@@ -30,6 +30,7 @@ from preflab.records import Answer, Judgment, Labeler
 from preflab.store.answers import answer_from_json
 from preflab.store.database import reading
 from preflab.store.workspace import Workspace
+from preflab.ways.registry import way_named
 
 MIN_WINDOW = 8
 """Tasks in one point of the course of agreement, at least."""
@@ -265,5 +266,5 @@ def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
 
 
 def main_criterion(options: CampaignOptions) -> str | None:
-    """The Likert criterion that orders the completions: the first one; None for other ways of judging."""
-    return options.criteria[0] if options.way == "likert" else None
+    """The criterion that orders the completions where scores are given by criteria: the first one; else None."""
+    return options.criteria[0] if way_named(options.way).by_criteria else None

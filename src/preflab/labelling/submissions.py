@@ -23,7 +23,7 @@ from preflab.labelling.errors import Invalid, NotAllowed, Stale
 from preflab.labelling.leases import given_back, release, renew
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
 from preflab.labelling.turns import Turn, own_row, task_of
-from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, random_id
+from preflab.records import Answer, Judgment, random_id
 from preflab.store.database import reading, to_json, writing
 from preflab.store.rows import BY_NAME
 from preflab.store.schema import JUDGMENT_COMPLETIONS
@@ -221,9 +221,10 @@ def suspicious(turn: Turn, answer: Answer, active_ms: int) -> str | None:
 
 def as_shown(answer: Answer, shown_order: tuple[int, ...]) -> bool:
     """Whether a ranking of at least three goes strictly down the page."""
-    if not isinstance(answer, RankingAnswer) or len(shown_order) < 3:
+    given = answer.ranks_given
+    if given is None or len(shown_order) < 3:
         return False
-    ranks = [answer.ranks[i] for i in shown_order]
+    ranks = [given[i] for i in shown_order]
     return all(a is not None and b is not None and a < b for a, b in pairwise(ranks))
 
 
@@ -348,8 +349,7 @@ def _close_turn(connection: Connection, turn: RowMapping, judgment: Judgment) ->
 
 def _votes(judgment: Judgment) -> list[Any]:
     """Its votes on pairs, over all criteria."""
-    names = judgment.answer.scores if isinstance(judgment.answer, LikertAnswer) else (None,)
-    return [vote for name in names for vote in pair_votes(judgment, name)]
+    return [vote for name in judgment.answer.criteria or (None,) for vote in pair_votes(judgment, name)]
 
 
 def _own(turn: RowMapping) -> tuple[Any, Any]:

@@ -6,9 +6,9 @@ judgments.json  {"campaign_id", "judgment_ids"}, as of the stage `judge`
 ai_judge.json   {"schema": 1, "judge": {…}, "num_tasks", "num_judged", "num_unread", "ties": share or null,
                  "usage": {"num_calls", "num_retries", "prompt_tokens", "completion_tokens", "seconds", "cost"},
                  "people": null or {"stage", "num_both", "agreement": share, "calibration": {criterion: {…}}}}
-points.jsonl    likert only, as they come: {"completion_id", "points": {criterion: number or null}}
+points.jsonl    of points only, as they come: {"completion_id", "points": {criterion: number or null}}
 usage.json      what was asked of an endpoint so far, all starts of the stage together
-scores.jsonl    likert only: {"completion_id", "points": {criterion: number}, "score": weighted, on people's scale
+scores.jsonl    of points only: {"completion_id", "points": {criterion: number}, "score": weighted, on people's scale
                 where that could be fitted}
 """
 
@@ -167,7 +167,7 @@ def _fix_longest(
         for task in tasks:
             question, _ = _question(ctx, constitution, task)
             prompt, shown = prompts[task.prompt_id].shown, [texts[i] for i in task.completion_ids]
-            if settings.way == "ranking":
+            if settings.by_pairs:
                 yield from (PairAsked(question, prompt, one, other) for one, other in permutations(shown, 2))
             for name in settings.criteria:
                 yield from (RatingAsked(name, prompt, text, settings.scale_ends.get(name)) for text in shown)
@@ -192,7 +192,7 @@ def _judged(
     shown = [texts[i] for i in task.completion_ids]
     points: dict[str, dict[str, float | None]] = {}
     answer: Answer
-    if settings.way == "ranking":
+    if settings.by_pairs:
         ranking = judge_ranking(judge, question, prompt.shown, shown)
         if ranking is None:
             return None, points
@@ -261,7 +261,7 @@ def _report(
 
     settings: AiJudgeSettings = ctx.settings
     people = _people(ctx, judgments, points) if settings.people else None
-    if settings.way == "likert":
+    if not settings.by_pairs:
         calibrations: dict[str, Calibration] = people["lines"] if people else {}
         lines = [json.dumps(row) + "\n" for row in _scores(settings.criteria, points, calibrations)]
         write_text(ctx.folder / SCORES, "".join(lines))
@@ -269,7 +269,7 @@ def _report(
     if isinstance(judge, EndpointJudge) and settings.judge.endpoint is not None:
         used, prices = judge.endpoint.usage, settings.judge.endpoint
         usage = {**used.to_json(), "cost": used.cost(prices.price_prompt, prices.price_completion)}
-    ties = [_share_of_ties(j.answer) for j in judgments if isinstance(j.answer, RankingAnswer)]
+    ties = [_share_of_ties(j.answer.ranks_given) for j in judgments if j.answer.ranks_given is not None]
     report: dict[str, Any] = {
         "schema": 1,
         "judge": dict(about),
@@ -290,11 +290,11 @@ def _report(
     return report
 
 
-def _share_of_ties(answer: RankingAnswer) -> float:
+def _share_of_ties(ranks: Sequence[int | None]) -> float:
     """Share of a ranking's pairs that are ties: what the judge could not tell, or called by its place."""
     from itertools import combinations
 
-    pairs = list(combinations(answer.ranks, 2))
+    pairs = list(combinations(ranks, 2))
     return sum(a == b for a, b in pairs) / max(1, len(pairs))
 
 

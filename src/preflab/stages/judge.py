@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from preflab.errors import PreflabError
@@ -24,6 +23,7 @@ from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judged import JUDGMENTS
+from preflab.ways.registry import way_named
 
 if TYPE_CHECKING:
     from preflab.stages.people import GoldLabels, People
@@ -33,8 +33,6 @@ needs_torch = False
 
 PEOPLE = "people"
 OPEN = "open.json"
-ALONE: tuple[Way, ...] = ("likert", "thumbs")
-"""Ways in which a completion can be judged without another one."""
 
 
 def check(recipe: Recipe, settings: JudgeSettings) -> None:
@@ -70,13 +68,12 @@ def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tu
     by_prompt: dict[str, list[Completion]] = defaultdict(list)
     for completion in completions:
         by_prompt[completion.prompt_id].append(completion)
+    asked = way_named(way)
     groups: list[tuple[str, ...]] = []
     for found in by_prompt.values():
         ids = tuple(completion.id for completion in sorted(found, key=lambda c: (c.model, c.index, c.id)))
-        if way == "side_by_side":
-            groups += combinations(ids, 2)
-        elif len(ids) > 1 or way in ALONE:
-            groups.append(ids)
+        if len(ids) >= asked.least:
+            groups += asked.groups_of(ids)
     if not groups:
         raise PreflabError(
             f"campaign {name}: no prompt has two completions",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import read_json
-from preflab.records import Answer, Judgment, LikertAnswer, Task
+from preflab.records import Answer, Judgment, Task
 from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ def listed_gold(ctx: StageContext, listed: Mapping[str, Any]) -> tuple[list[Judg
 
 def at_home(judgment: Judgment, task: Task) -> Judgment:
     """A judgment of the same completions made elsewhere, as one of this task."""
-    from preflab.store.formats.judged import permuted
-
     if judgment.task_id == task.id:
         return judgment
     order = [judgment.completion_ids.index(completion_id) for completion_id in task.completion_ids]
@@ -47,18 +45,18 @@ def at_home(judgment: Judgment, task: Task) -> Judgment:
         task_id=task.id,
         campaign_id=task.campaign_id,
         completion_ids=task.completion_ids,
-        answer=permuted(judgment.answer, order),
+        answer=judgment.answer.reordered(order),
         shown_order=tuple(order.index(place) for place in judgment.shown_order),
     )
 
 
 def ordered_by(judgments: Sequence[Judgment], criterion: str | None) -> str | None:
-    """The Likert criterion that orders the completions: the one named, else the first; None where nothing is scored.
+    """The criterion that orders the completions: the one named, else the first; None where nothing is scored.
 
     Raises:
         PreflabError: no labeler scored the one that is named.
     """
-    names = [name for j in judgments if isinstance(j.answer, LikertAnswer) for name in j.answer.scores]
+    names = [name for j in judgments for name in j.answer.criteria]
     if criterion is not None and criterion not in names:
         raise PreflabError(
             f"criterion: {criterion!r}",
@@ -73,8 +71,6 @@ def by_one_criterion(judgments: Sequence[Judgment], criterion: str | None) -> li
     if criterion is None:
         return list(judgments)
     return [
-        replace(j, answer=replace(j.answer, scores={criterion: j.answer.scores[criterion]}))
-        if isinstance(j.answer, LikertAnswer)
-        else j
+        replace(j, answer=j.answer.with_ratings({criterion: j.answer.ratings[criterion]})) if j.answer.criteria else j
         for j in judgments
     ]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.files import canonical_hash, check_regular, read_json, write_json
-from preflab.records import Answer, Campaign, Judgment, LikertAnswer, Task, random_id
+from preflab.records import Answer, Campaign, Judgment, Task, random_id
 from preflab.stages.base import StageContext
 from preflab.stages.judged import at_home, ordered_by
+from preflab.ways.registry import way_named
 
 if TYPE_CHECKING:
     from preflab.labelling.gold_file import Gold
@@ -224,11 +225,10 @@ def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool
 
     What a file's question was is rarely in the file, so that of an imported judgment is not compared.
     """
-    from preflab.store.answers import way_of
-
-    if way_of(judgment.answer) != {"best_of": "side_by_side"}.get(settings.way, settings.way):
+    way = way_named(settings.way)
+    if judgment.answer.stored_as != way.stored_as:
         return False
-    if isinstance(judgment.answer, LikertAnswer) and not set(settings.criteria) <= set(judgment.answer.scores):
+    if way.by_criteria and not set(settings.criteria) <= set(judgment.answer.criteria):
         return False
     return judgment.polarity == settings.polarity and (imported or judgment.question == settings.question)
 

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from preflab.files import write_text
 from preflab.records import Campaign, Completion, Judgment, Labeler, Preference, Prompt, Task, content_id
 from preflab.store.formats.imported import Imported
-from preflab.store.formats.judged import permuted
 from preflab.store.rows import Record
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def _moved(judgment: Judgment, labelers: Mapping[str, Labeler], homes: Mapping[s
         prompt_id=task.prompt_id,
         completion_ids=task.completion_ids,
         shown_order=tuple(range(len(task.completion_ids))),
-        answer=permuted(judgment.answer, places),
+        answer=judgment.answer.reordered(places),
         question=campaign.question,
         polarity=campaign.polarity,
         guideline_version=campaign.guideline_version,

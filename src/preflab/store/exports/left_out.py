@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from preflab.records import Completion, Judgment, LikertAnswer, Preference, Prompt, ThumbsAnswer
+from preflab.records import Completion, Judgment, Preference, Prompt
 from preflab.store.exports.base import Export, Material
 from preflab.store.exports.pairs import SIDE_SCORES
 from preflab.store.formats import FORMATS
@@ -81,7 +81,7 @@ def _notes(record: Record, material: Material) -> Parts:
 
 
 def _answers(record: Record, material: Material) -> Parts:
-    if isinstance(record, Judgment) and isinstance(record.answer, LikertAnswer | ThumbsAnswer):
+    if isinstance(record, Judgment) and (record.answer.criteria or record.answer.verdicts):
         yield (record.id,)
 
 

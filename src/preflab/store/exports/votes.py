@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from preflab.records import Completion, Judgment, LikertAnswer, ThumbsAnswer
+from preflab.records import Completion, Judgment
 from preflab.store.exports.base import Export, Material, Row
 from preflab.store.exports.pairs import TIED
 from preflab.store.exports.words import (
@@ -143,18 +143,15 @@ def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
 
 def _questions(judgments: list[Judgment], fields: list[str], material: Material) -> dict[str, list[Any]]:
     """Question → each labeler's response: a rating or label per field, or one ranking of the fields."""
-    if all(isinstance(judgment.answer, LikertAnswer) for judgment in judgments):
-        names = sorted({name for j in judgments for name in j.answer.scores})  # type: ignore[union-attr]
+    if all(judgment.answer.criteria for judgment in judgments):
+        names = sorted({name for j in judgments for name in j.answer.criteria})
         return {
-            f"{field}-{name}": [j.answer.scores.get(name, (None,) * len(fields))[i] for j in judgments]  # type: ignore[union-attr]
+            f"{field}-{name}": [j.answer.ratings.get(name, (None,) * len(fields))[i] for j in judgments]
             for name in names
             for i, field in enumerate(fields)
         }
-    if all(isinstance(judgment.answer, ThumbsAnswer) for judgment in judgments):
-        return {
-            f"{field}-thumb": [THUMBS[j.answer.up[i]] for j in judgments]  # type: ignore[union-attr]
-            for i, field in enumerate(fields)
-        }
+    if all(judgment.answer.verdicts for judgment in judgments):
+        return {f"{field}-thumb": [THUMBS[j.answer.verdicts[i]] for j in judgments] for i, field in enumerate(fields)}
     ranked = [_ranked(judgment, fields) for judgment in judgments]
     material.drop(TOO_FEW_RANKED, ranked.count(None))
     return {"ranking": ranked}

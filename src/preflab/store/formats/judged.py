@@ -17,17 +17,12 @@ from preflab.records import (
     Completion,
     Judgment,
     Labeler,
-    LikertAnswer,
     PairOutcome,
     Preference,
     Prompt,
-    RankingAnswer,
-    SideBySideAnswer,
     Task,
-    ThumbsAnswer,
     content_id,
 )
-from preflab.store.answers import way_of
 from preflab.store.formats.asked import Spans
 from preflab.store.formats.fields import imported
 from preflab.store.formats.reading import BadRow
@@ -69,34 +64,7 @@ def in_order(judged: Judged) -> Judged:
     """The same with its completions by id, so that what was shown in another order is the same task."""
     order = sorted(range(len(judged.completion_ids)), key=lambda i: judged.completion_ids[i])
     ids = tuple(judged.completion_ids[i] for i in order)
-    return replace(judged, completion_ids=ids, answer=permuted(judged.answer, order))
-
-
-def permuted(answer: Answer, order: Sequence[int]) -> Answer:
-    """The answer about completions put in another order: place p holds what was at `order[p]`."""
-    match answer:
-        case RankingAnswer():
-            scores = {name: tuple(row[i] for i in order) for name, row in answer.scores.items()}
-            return replace(answer, ranks=tuple(answer.ranks[i] for i in order), scores=scores)
-        case SideBySideAnswer():
-            return _turned(answer, order)
-        case LikertAnswer():
-            scores = {name: tuple(row[i] for i in order) for name, row in answer.scores.items()}
-            return replace(answer, scores=scores, failed=_marks(answer.failed, order))
-        case ThumbsAnswer():
-            return replace(answer, up=tuple(answer.up[i] for i in order), failed=_marks(answer.failed, order))
-
-
-def _turned(answer: SideBySideAnswer, order: Sequence[int]) -> SideBySideAnswer:
-    best = None if answer.best is None else list(order).index(answer.best)
-    choice = answer.choice
-    if list(order) == [1, 0] and choice in ("first", "second"):
-        choice = "second" if choice == "first" else "first"
-    return replace(answer, choice=choice, best=best, failed=_marks(answer.failed, order))
-
-
-def _marks(failed: tuple[bool, ...], order: Sequence[int]) -> tuple[bool, ...]:
-    return tuple(failed[i] for i in order) if failed else ()
+    return replace(judged, completion_ids=ids, answer=judged.answer.reordered(order))
 
 
 def rank_of(value: object, what: str) -> int | None:
@@ -134,10 +102,8 @@ def records_of(items: Sequence[Judged]) -> list[Record]:
 
 
 def _campaign(judged: Judged) -> Campaign:
-    best = isinstance(judged.answer, SideBySideAnswer) and judged.answer.best is not None
-    way = "best_of" if best else way_of(judged.answer)
+    way, criteria = judged.answer.way, judged.answer.criteria
     content = [judged.format, judged.question, way]
-    criteria = tuple(judged.answer.scores) if isinstance(judged.answer, LikertAnswer) else ()
     return Campaign(content_id("campaign", [*content, criteria]), judged.question, way, criteria=criteria)
 
 
@@ -175,7 +141,7 @@ def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, 
     """One labeler, one vote: pairs counted, F by half of the labelers, ranks by pairs won minus pairs lost."""
     latest = list({judgment.labeler_id: judgment for judgment in judgments}.values())
     num = len(task.completion_ids)
-    votes = [levels(judgment.answer, num) for judgment in latest]
+    votes = [judgment.answer.levels(num) for judgment in latest]
     failing = [fails(judgment.answer, num) for judgment in latest]
     gone = [sum(row[i] for row in failing) * 2 >= len(latest) for i in range(num)]
     pairs = _pairs(votes, [i for i in range(num) if not gone[i]])
@@ -187,8 +153,8 @@ def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, 
         ranks,
         pairs=pairs,
         judgment_ids=tuple(sorted(judgment.id for judgment in latest)),
-        scores=_means_by_criterion([j.answer for j in latest if isinstance(j.answer, LikertAnswer)]),
-        thumbs=_means([[_number(u) for u in j.answer.up] for j in latest if isinstance(j.answer, ThumbsAnswer)]),
+        scores=_means_by_criterion([j.answer for j in latest if j.answer.criteria]),
+        thumbs=_means([[_number(u) for u in j.answer.verdicts] for j in latest if j.answer.verdicts]),
         source="human",
     )
 
@@ -203,37 +169,21 @@ def _pairs(votes: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tupl
     return tuple(PairOutcome(i, j, *count, weight) for (i, j), count in counts.items())
 
 
-def levels(answer: Answer, num: int) -> list[float | None]:
-    """One number per completion, higher = preferred; None takes part in no pair."""
-    match answer:
-        case RankingAnswer(ranks):
-            return [None if rank is None else -float(rank) for rank in ranks]
-        case LikertAnswer(scores):
-            return list(_means([list(row) for row in scores.values()]))
-        case ThumbsAnswer(up):
-            return [_number(value) for value in up]
-        case SideBySideAnswer(choice, best):
-            if best is not None:
-                return [float(i == best) for i in range(num)]
-            return {"first": [1.0, 0.0], "second": [0.0, 1.0]}.get(choice or "", [0.0] * num)  # type: ignore[return-value]
-
-
 def fails(answer: Answer, num: int) -> list[bool]:
     """Which completions were marked F."""
-    if isinstance(answer, RankingAnswer):
-        return [rank is None for rank in answer.ranks]
-    return list(answer.failed) or [False] * num
+    return list(answer.failures) or [False] * num
 
 
 def best_first(judgment: Judgment) -> tuple[int | None, ...]:
     """Ranks from 1 for the best, whatever the way of judging and the question's polarity; None for F or not judged."""
-    if isinstance(judgment.answer, RankingAnswer) and judgment.polarity > 0:
-        return judgment.answer.ranks
+    ranks = judgment.answer.ranks_given
+    if ranks is not None and judgment.polarity > 0:
+        return ranks
     num = len(judgment.completion_ids)
     gone = fails(judgment.answer, num)
     found = [
         None if level is None or gone[i] else level * judgment.polarity
-        for i, level in enumerate(levels(judgment.answer, num))
+        for i, level in enumerate(judgment.answer.levels(num))
     ]
     order = sorted({level for level in found if level is not None}, reverse=True)
     return tuple(None if level is None else 1 + order.index(level) for level in found)
@@ -247,9 +197,9 @@ def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
 
 
-def _means_by_criterion(answers: Sequence[LikertAnswer]) -> dict[str, tuple[float | None, ...]]:
-    names = sorted({name for answer in answers for name in answer.scores})
-    return {name: _means([list(a.scores[name]) for a in answers if name in a.scores]) for name in names}
+def _means_by_criterion(answers: Sequence[Answer]) -> dict[str, tuple[float | None, ...]]:
+    names = sorted({name for answer in answers for name in answer.ratings})
+    return {name: _means([list(a.ratings[name]) for a in answers if name in a.ratings]) for name in names}
 
 
 def _means(rows: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:

@@ -33,17 +33,18 @@ def _row(row: Row, source: str) -> Parsed:
         raise BadRow("the column 'models' does not fit the completions", "one name per completion")
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     completions = completions_of(prompt, [spans_of(each) for each in words], [str(model) for model in models])
+    answer = RankingAnswer(tuple(ranks))
     judged = Judged(
         NAME,
         str(row.get("campaign") or NAME),
         prompt.id,
         tuple(completion.id for completion in completions),
-        RankingAnswer(tuple(ranks)),
+        answer,
         str(row.get("labeler") or NOBODY),
         created_at=str(row.get("created_at") or ""),
         note=str(row.get("note") or ""),
     )
-    key = (judged.question, prompt.id, judged.completion_ids, judged.answer.ranks, judged.labeler)  # type: ignore[union-attr]
+    key = (judged.question, prompt.id, judged.completion_ids, answer.ranks, judged.labeler)
     left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
     return Parsed((prompt, *completions), content=key, items=(judged,), left_out=left_out)
 
