@@ -9,8 +9,8 @@ import pytest
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
-from preflab.web.pages.label_form import Asked, missing, missing_sentence
-from preflab.web.pages.label_ways import answer_json, fields_of, groups_of
+from preflab.ways.form import Asked, Group, missing, missing_sentence
+from preflab.ways.registry import way_named
 
 # Place 0 (A) shows completion 2, place 1 (B) completion 0, place 2 (C) completion 1.
 ORDER = (2, 0, 1)
@@ -38,8 +38,12 @@ def asked(way: str, order: tuple[int, ...]) -> Asked:
     return Asked(way, order, ("helpful", "honest") if way == "likert" else ())
 
 
+def groups_of(found: Asked) -> list[Group]:
+    return way_named(found.way).groups(found)
+
+
 def options(way: str) -> CampaignOptions:
-    made: Any = CampaignOptions(name="x", way=way, criteria=("helpful", "honest") if way == "likert" else ())  # type: ignore[arg-type]
+    made: Any = CampaignOptions(name="x", way=way, criteria=("helpful", "honest") if way == "likert" else ())
     return made
 
 
@@ -49,14 +53,14 @@ def test_fields_by_place_become_an_answer_in_the_tasks_order(
 ) -> None:
     found = asked(way, order)
     assert missing(found, groups_of(found), fields) == []
-    assert checked_answer(options(way), len(order), answer_json(found, fields)) == answer
+    assert checked_answer(options(way), len(order), way_named(way).from_form(found, fields)) == answer
 
 
 @pytest.mark.parametrize(("way", "order", "fields", "answer"), CASES)
 def test_an_answer_fills_the_form_it_came_from(
     way: str, order: tuple[int, ...], fields: dict[str, str], answer: Answer
 ) -> None:
-    assert fields_of(answer, asked(way, order)) == fields
+    assert way_named(way).to_form(answer, asked(way, order)) == fields
 
 
 def test_what_is_missing_is_named_by_the_letters_of_the_page() -> None:

@@ -12,12 +12,12 @@ from preflab.labelling.assignment import Turn
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.checks import answer_json
 from preflab.records import Message, Prompt, Span
+from preflab.ways.registry import WAYS
 from preflab.web.api.order import as_shown
 
 AnswerJSON = dict[str, Any]
 ANSWER = (
-    'By the campaign\'s way: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, {"best": 1}, '
-    '{"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": {"overall": [6, 2]}}; all but '
+    f"By the campaign's way: {', '.join(way.shape for way in WAYS.values())}; all but "
     'rankings may add {"failed": [false, true]}. Aligned with `completions` as they were given.'
 )
 

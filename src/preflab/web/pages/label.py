@@ -18,14 +18,14 @@ from preflab.labelling.submissions import Submission, history, own_progress, ski
 from preflab.labelling.turns import Turn
 from preflab.records import Answer
 from preflab.store.workspace import Workspace
+from preflab.ways.form import missing, missing_sentence
+from preflab.ways.registry import way_named
 from preflab.web.access import may_judge, my_campaign
 from preflab.web.errors import sentence, status_of, wants_json
 from preflab.web.forms import Fields
 from preflab.web.identity import Me, Workspaced
 from preflab.web.pages import page
-from preflab.web.pages.label_form import missing, missing_sentence
 from preflab.web.pages.label_view import asked_of, task_view
-from preflab.web.pages.label_ways import answer_json, groups_of
 from preflab.web.pages.label_words import done_rows, in_words, no_task
 
 router = APIRouter(include_in_schema=False)
@@ -161,10 +161,11 @@ def answered(found: Turn, sent: Mapping[str, str]) -> Answer:
         PreflabError: something is missing, or is no answer of this way of judging.
     """
     asked = asked_of(found)
-    open_groups = missing(asked, groups_of(asked), sent)
+    way = way_named(asked.way)
+    open_groups = missing(asked, way.groups(asked), sent)
     if open_groups:
         raise PreflabError(missing_sentence(asked, open_groups))
-    return checked_answer(found.options, asked.num, answer_json(asked, sent))
+    return checked_answer(found.options, asked.num, way.from_form(asked, sent))
 
 
 def submission(found: Turn, answer: Answer, sent: Mapping[str, str]) -> Submission:

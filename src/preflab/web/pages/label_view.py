@@ -12,8 +12,9 @@ from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import OwnProgress
 from preflab.labelling.turns import Turn
 from preflab.records import Campaign, Completion, Prompt
-from preflab.web.pages.label_form import Asked, Group
-from preflab.web.pages.label_ways import WAYS, fields_of, groups_of, hint_of
+from preflab.ways.base import Way
+from preflab.ways.form import Asked, Group, hint_line
+from preflab.ways.registry import way_named
 from preflab.web.pages.label_words import in_words, tie_nudge
 
 SKIP_REASONS = (
@@ -55,7 +56,8 @@ class TaskView:
     revision: int
     guideline: Guideline
     hint: str
-    num_steps: int
+    way: Way[Any]
+    """Its template and script make the form."""
     step: int
     fail_box: bool
     keys: tuple[tuple[tuple[str, ...], str], ...]
@@ -94,16 +96,16 @@ def task_view(
         said: `notice`, `ask_confirm`, `other_url`, `status` of the page.
     """
     asked = asked_of(turn)
-    way = WAYS[asked.way]
+    way = way_named(asked.way)
     fields = dict(sent) if sent is not None else filled(turn, asked)
-    groups = groups_of(asked)
+    groups = way.groups(asked)
     draft = turn.draft or {}
     return TaskView(
         campaign=turn.campaign, options=turn.options, task_id=turn.task.id, labeler_id=turn.labeler_id,
         prompt=turn.prompt, cards=cards_of(turn, asked, groups), wide=tuple(one for one in groups if one.place is None),
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
-        guideline=seen.guideline, hint=hint_of(asked),
-        num_steps=way.num_steps, step=1 if draft.get("step") == 1 else 0,
+        guideline=seen.guideline, hint=hint_line(way.hint, asked),
+        way=way, step=1 if draft.get("step") == 1 else 0,
         fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked), progress=in_words(own, seen.num_tasks),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
         submit_words="Submit the change" if turn.revision else "Submit", **said,
@@ -128,7 +130,7 @@ def filled(turn: Turn, asked: Asked) -> dict[str, str]:
         return {str(name): str(value) for name, value in turn.draft["fields"].items()}
     if turn.answer is None:
         return {}
-    given = fields_of(turn.answer, asked)
+    given = way_named(asked.way).to_form(turn.answer, asked)
     if turn.note:
         given["note"] = turn.note
     if turn.flagged:
@@ -157,7 +159,7 @@ def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:
     """The table of keys of a way of judging."""
     last = asked.letters[-1]
     rows: list[tuple[tuple[str, ...], str]] = [
-        *(((key.format(num=asked.num),), what.format(last=last)) for key, what in WAYS[asked.way].keys),
+        *(((key.format(num=asked.num),), what.format(last=last)) for key, what in way_named(asked.way).keys),
         (("f",), "F: this completion failed"),
         (tuple(asked.letters[:5].lower()), "go to that completion"),
         (("j", "k"), "next, previous"),

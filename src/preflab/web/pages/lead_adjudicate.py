@@ -13,8 +13,9 @@ from preflab.errors import PreflabError
 from preflab.labelling.adjudication import Case, case_of, decide, disagreements, queue
 from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.errors import NotFound
-from preflab.records import Answer, LikertAnswer, PairOutcome, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.records import PairOutcome, RankingAnswer
 from preflab.store.workspace import Workspace
+from preflab.ways.ranking import ranks_words
 from preflab.web.forms import Fields
 from preflab.web.identity import Adjudicator, Workspaced
 from preflab.web.pages.lead_common import campaign_page, lead_page, may_adjudicate, prompts_of, to_adjudicate
@@ -107,10 +108,10 @@ def _case_page(
     ]
     return campaign_page(
         request, ws, view, "case.html.j2", problem=problem, case=case, shown=shown, note=note,
-        opinions=[(each, answer_words(each.answer, letters)) for each in case.opinions],
+        opinions=[(each, each.answer.words(letters)) for each in case.opinions],
         open=[pair_words(pair, letters) for pair in case.open],
         consensus=ranks_words(case.consensus.preference.ranks, letters) if case.consensus else "",
-        decided=answer_words(case.decision.answer, letters) if case.decision else "",
+        decided=case.decision.answer.words(letters) if case.decision else "",
     )  # fmt: skip
 
 
@@ -136,51 +137,13 @@ def _suggested(view: CampaignView, case: Case) -> list[str]:
 
     Nothing where the question asks for the worse one, or where something was decided before.
     """
-    if case.decision is not None and isinstance(case.decision.answer, RankingAnswer):
-        return ["F" if rank is None else str(rank) for rank in case.decision.answer.ranks]
+    if case.decision is not None and case.decision.answer.ranks_given is not None:
+        return ["F" if rank is None else str(rank) for rank in case.decision.answer.ranks_given]
     if case.consensus is None or view.options.polarity < 0:
         return [""] * len(case.completions)
     in_open = {index for pair in case.open for index in (pair.first, pair.second)}
     ranks = case.consensus.preference.ranks
     return ["" if i in in_open else "F" if rank is None else str(rank) for i, rank in enumerate(ranks)]
-
-
-def answer_words(answer: Answer, letters: Mapping[int, str]) -> str:
-    """An answer in one line, in the letters of the page: `B › A = C · F: D`."""
-    if isinstance(answer, RankingAnswer):
-        return ranks_words(answer.ranks, letters)
-    if isinstance(answer, SideBySideAnswer):
-        said = choice_words(answer, letters)
-    elif isinstance(answer, LikertAnswer):
-        said = "; ".join(
-            f"{criterion}: "
-            + ", ".join(f"{letters[i]} {'–' if value is None else value}" for i, value in enumerate(values))
-            for criterion, values in answer.scores.items()
-        )
-    else:
-        assert isinstance(answer, ThumbsAnswer)
-        said = ", ".join(
-            f"{letters[i]} {'–' if up is None else 'up' if up else 'down'}" for i, up in enumerate(answer.up)
-        )
-    failed = [letters[i] for i, mark in enumerate(answer.failed) if mark]
-    return said + (f" · F: {', '.join(sorted(failed))}" if failed else "")
-
-
-def ranks_words(ranks: tuple[int | None, ...], letters: Mapping[int, str]) -> str:
-    """Ranks in one line."""
-    levels = sorted({rank for rank in ranks if rank is not None})
-    groups = [" = ".join(sorted(letters[i] for i, rank in enumerate(ranks) if rank == level)) for level in levels]
-    failed = sorted(letters[i] for i, rank in enumerate(ranks) if rank is None)
-    return " · ".join(part for part in (" › ".join(groups), f"F: {', '.join(failed)}" if failed else "") if part)
-
-
-def choice_words(answer: SideBySideAnswer, letters: Mapping[int, str]) -> str:
-    """A choice in words."""
-    if answer.best is not None:
-        return f"{letters[answer.best]} is best"
-    if answer.choice == "equal":
-        return "equal"
-    return "no choice" if answer.choice is None else f"{letters[0 if answer.choice == 'first' else 1]} is better"
 
 
 def pair_words(pair: PairOutcome, letters: Mapping[int, str]) -> str:

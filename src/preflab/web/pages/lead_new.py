@@ -21,9 +21,10 @@ from preflab.labelling.sources import Source, groups_of_source, sources
 from preflab.labelling.tasks import task_groups
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace
+from preflab.ways.registry import USUAL, WAYS
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import lead_page, whole
-from preflab.web.pages.lead_words import CONTENTS, WAYS
+from preflab.web.pages.lead_words import CONTENTS
 
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
 
@@ -95,7 +96,7 @@ def _gold(form: Sent, options: CampaignOptions) -> Gold:
 
 def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:
     criteria, ends = _criteria(fields.get("criteria", ""))
-    way = fields.get("way", "ranking")
+    way = fields.get("way", USUAL)
     values: dict[str, Any] = {
         "name": fields.get("name", "").strip(),
         "question": fields.get("question", "").strip(),
@@ -140,12 +141,12 @@ def _page(
 ) -> Response:
     found: list[Source] = sources(ws)
     usual = {
-        "name": "", "question": "", "polarity": "1", "way": "ranking", "criteria": "",
+        "name": "", "question": "", "polarity": "1", "way": USUAL, "criteria": "",
         "content": "plain", "overlap": "3", "instructions": "", "source": "file" if not found else found[0].id,
     }  # fmt: skip
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
     said = "These are instructions to begin with; make them yours." if drafted else ""
     return lead_page(
-        request, "new.html.j2", problem=problem, said=said, value={**usual, **typed}, ticked=ticks, ways=WAYS,
-        contents=CONTENTS, sources=found,
+        request, "new.html.j2", problem=problem, said=said, value={**usual, **typed}, ticked=ticks,
+        ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=found,
     )  # fmt: skip

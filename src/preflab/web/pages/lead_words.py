@@ -15,14 +15,6 @@ from preflab.labelling.quality import AgreementPoint, CampaignQuality, LabelerQu
 from preflab.report.words import count, interval_text, listed, number, percent
 
 HUMAN = "63 to 77\u00a0%"
-WAYS = {
-    "ranking": "rank all completions, ties and F allowed",
-    "side_by_side": "side by side: A, B or roughly equal",
-    "best_of": "pick the best of several",
-    "likert": "score each criterion from 1 to 5",
-    "thumbs": "thumbs up or down",
-    "score_then_rank": "score from 1 to 7, then rank",
-}
 CONTENTS = {
     "plain": "plain text", "markdown": "Markdown", "code": "code", "chat": "chat turns",
     "image": "names of images in the workspace",

@@ -57,20 +57,26 @@ export function restore(form, fields) {
   }
 }
 
-/** "B › A = C · failed: D": the ranking so far in one line, "" for the other ways of judging. */
-export function orderSoFar(form) {
-  const byRank = new Map();
-  const failed = [];
-  for (const card of form.querySelectorAll("[data-card]")) {
-    const rank = card.querySelector("fieldset[data-ranks] input:checked")?.value;
-    if (rank === "F" || card.querySelector("input[data-fail]:checked")) failed.push(card.dataset.card);
-    else if (rank) byRank.set(Number(rank), [...(byRank.get(Number(rank)) ?? []), card.dataset.card]);
-  }
-  const ranked = [...byRank].sort(([one], [other]) => one - other).map(([, letters]) => letters.join(" = "));
-  return [ranked.join(" › "), failed.length ? `failed: ${failed.join(", ")}` : ""].filter(Boolean).join(" · ");
+/** "failed: B, D": what is marked F so far, or "". */
+export function failedSoFar(form) {
+  const letters = [...form.querySelectorAll("[data-card]")].filter(hasFailed).map((card) => card.dataset.card);
+  return letters.length ? `failed: ${letters.join(", ")}` : "";
 }
 
-/** Step 0 asks for scores, step 1 for ranks; forms with one step have no groups of the other. */
+const hasFailed = (card) => card.querySelector("input[data-fail]:checked, input[value='F']:checked") !== null;
+
+/** "B › A = C · failed: D": the ranking so far in one line, of ways that rank. */
+export function orderSoFar(form) {
+  const byRank = new Map();
+  for (const card of form.querySelectorAll("[data-card]")) {
+    const rank = card.querySelector("fieldset[data-ranks] input:checked")?.value;
+    if (rank && !hasFailed(card)) byRank.set(Number(rank), [...(byRank.get(Number(rank)) ?? []), card.dataset.card]);
+  }
+  const ranked = [...byRank].sort(([one], [other]) => one - other).map(([, letters]) => letters.join(" = "));
+  return [ranked.join(" › "), failedSoFar(form)].filter(Boolean).join(" · ");
+}
+
+/** Of a form in two steps, such as scores and then ranks, shows one; forms with one step have no groups of the other. */
 export function showStep(form, step) {
   form.dataset.step = String(step);
   for (const group of form.querySelectorAll("fieldset[data-step]")) group.hidden = Number(group.dataset.step) !== step;

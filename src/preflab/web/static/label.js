@@ -1,7 +1,8 @@
-// The labelling page: wires the form, the keyboard, drafts, time and saving together.
+// The labelling page: wires the form, the keyboard, drafts, time and saving together. The script of a way of judging
+// (way-*.js) starts it with what is its own.
 
 import { Drafts } from "./label-drafts.js";
-import { missing, missingSentence, orderSoFar, restore, showStep, takeBackFailed } from "./label-form.js";
+import { failedSoFar, missing, missingSentence, restore, showStep } from "./label-form.js";
 import { call } from "./label-network.js";
 import { goTo, listenToKeys } from "./label-keys.js";
 import { Saving, sendLeftBehind } from "./label-saving.js";
@@ -15,6 +16,9 @@ const notice = new Notice(document.getElementById("notice"));
 const time = new ActiveTime(Number(form.elements.active_ms.value), Number(form.elements.shown_ms.value));
 const twoSteps = form.dataset.steps === "2";
 let leaving = false;
+
+/** What is the way of judging's own: the answer so far in a line, and what else changes with an answer. */
+let way = { soFar: failedSoFar, tidy: () => {} };
 
 const say = (state, text) => {
   saved.dataset.state = state;
@@ -117,7 +121,7 @@ function toStep(step) {
 }
 
 function refresh() {
-  document.getElementById("so-far").textContent = orderSoFar(form);
+  document.getElementById("so-far").textContent = way.soFar(form);
   const complete = missing(form).length === 0;
   button.classList.toggle("ready", complete);
   const { nextWords, submitWords, step } = form.dataset;
@@ -133,7 +137,7 @@ function changed() {
   if (leaving) return;
   saving.cancel();
   notice.hideAny(["unsent", "confirm", "refused"]);
-  takeBackFailed(form);
+  way.tidy(form);
   drafts.stopped = false;
   drafts.changed();
   if (saved.dataset.state === "saved") saved.dataset.state = "pending";
@@ -186,9 +190,13 @@ form.addEventListener("click", (event) => {
 // A page brought back by the browser's Back button shows an answer that may since have been stored.
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 
-openDialogs();
-foldLong();
-listenToKeys(form, submit, () => leaving || saving.busy);
-begin();
-focusHeading();
-document.documentElement.classList.add("scripted");
+/** Called once by the script of the way of judging. */
+export function start(own = {}) {
+  way = { ...way, ...own };
+  openDialogs();
+  foldLong();
+  listenToKeys(form, submit, () => leaving || saving.busy);
+  begin();
+  focusHeading();
+  document.documentElement.classList.add("scripted");
+}

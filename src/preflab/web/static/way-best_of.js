@@ -1,0 +1,6 @@
+// Best of several: what is marked F cannot be the best one.
+
+import { takeBackFailed } from "./label-form.js";
+import { start } from "./label.js";
+
+start({ tidy: takeBackFailed });

@@ -1,0 +1,5 @@
+// Likert: scores need nothing beyond the form.
+
+import { start } from "./label.js";
+
+start();

@@ -1,0 +1,6 @@
+// Side by side: what is marked F cannot be the better one.
+
+import { takeBackFailed } from "./label-form.js";
+import { start } from "./label.js";
+
+start({ tidy: takeBackFailed });

@@ -1,0 +1,5 @@
+// Thumbs: verdicts need nothing beyond the form.
+
+import { start } from "./label.js";
+
+start();
