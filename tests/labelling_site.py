@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.labelling.accounts import Account, create_account
+from preflab.labelling.campaign_names import free_name
 from preflab.labelling.campaigns import read_guideline
 from preflab.labelling.sessions import open_session
 from preflab.records import Campaign, Judgment
@@ -45,7 +46,8 @@ class Site:
         """A campaign with one task per list of texts, one label per task wanted."""
         if way == "likert":
             options.setdefault("criteria", ("helpful", "honest"))
-        return make_campaign(self.ws, texts, **{"way": way, "overlap": 1, "name": f"Try {way}"} | options)
+        name = free_name(self.ws, f"Try {way}")
+        return make_campaign(self.ws, texts, **{"way": way, "overlap": 1, "name": name} | options)
 
     def labeler(self, *has_read: Campaign) -> Account:
         """A new labeler, who has read the instructions of these campaigns."""

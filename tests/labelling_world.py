@@ -9,7 +9,9 @@ from typing import Any
 
 from sqlalchemy import text
 
+from preflab.labelling.campaign_names import free_name
 from preflab.labelling.campaigns import create_campaign
+from preflab.labelling.members import let_in
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Receipt, Submission, submit
 from preflab.labelling.turns import Turn
@@ -29,10 +31,15 @@ def put_groups(ws: Workspace, num_tasks: int, num_completions: int = 3) -> list[
     return [[completion.id for completion in group] for group in groups]
 
 
-def make_campaign(ws: Workspace, num_tasks: int = 4, num_completions: int = 3, **options: Any) -> Campaign:
-    """A campaign of rankings."""
+def make_campaign(
+    ws: Workspace, num_tasks: int = 4, num_completions: int = 3, *, labelers: Sequence[str] = (), **options: Any
+) -> Campaign:
+    """A campaign of rankings; with labelers, for those alone."""
     groups = put_groups(ws, num_tasks, num_completions)
-    return create_campaign(ws, CampaignOptions(**{"name": "kindness"} | options), groups, "Read first.")
+    values = {"name": free_name(ws, "kindness")} | ({"open_to": "named"} if labelers else {}) | options
+    campaign = create_campaign(ws, CampaignOptions(**values), groups, "Read first.")
+    let_in(ws, campaign.id, labelers)
+    return campaign
 
 
 def put_labelers(ws: Workspace, num: int, kind: LabelerKind = "person") -> list[str]:

@@ -12,7 +12,9 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from preflab.labelling.accounts import Account, create_account
+from preflab.labelling.campaign_names import free_name
 from preflab.labelling.campaigns import create_campaign
+from preflab.labelling.members import let_in
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.sessions import create_token, open_session
 from preflab.records import Campaign, Completion, Prompt, RankingAnswer
@@ -52,9 +54,10 @@ def make_campaign(
     prompts: Sequence[str] = (),
     instructions: str = "Say which is better.",
     gold: dict[int, Any] | None = None,
+    labelers: Sequence[str] = (),
     **options: Any,
 ) -> Campaign:
-    """A campaign with one task per row of texts, each text by another model."""
+    """A campaign with one task per row of texts, each text by another model; with labelers, for those alone."""
     rows = [Prompt.make(text=prompts[i] if prompts else f"Question {i}?") for i in range(len(texts))]
     groups = [
         [Completion.make(prompt.id, text, MODELS[k % 3], index=k) for k, text in enumerate(row)]
@@ -62,9 +65,10 @@ def make_campaign(
     ]
     ws.put([*rows, *(completion for group in groups for completion in group)])
     ids = [[completion.id for completion in group] for group in groups]
-    return create_campaign(
-        ws, CampaignOptions(**{"name": "Manners", "overlap": 2} | options), ids, instructions, by="", gold=gold or {}
-    )
+    values = {"name": free_name(ws, "Manners"), "overlap": 2} | ({"open_to": "named"} if labelers else {}) | options
+    campaign = create_campaign(ws, CampaignOptions(**values), ids, instructions, by="", gold=gold or {})
+    let_in(ws, campaign.id, labelers)
+    return campaign
 
 
 def simple_texts(num: int, k: int = 3) -> list[list[str]]:

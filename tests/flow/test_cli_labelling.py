@@ -14,12 +14,13 @@ import pytest
 
 from preflab.cli import run_command
 from preflab.files import write_json
-from preflab.labelling.accounts import accounts, create_account, sign_in
+from preflab.labelling.accounts import accounts, create_account
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.audit import events
 from preflab.labelling.campaigns import campaign_view, list_campaigns
 from preflab.labelling.invites import use_invite
 from preflab.labelling.sessions import account_of_token
+from preflab.labelling.signing_in import sign_in
 from preflab.labelling.submissions import Submission, submit
 from preflab.records import RankingAnswer
 from preflab.store.images import add_image, read_image
@@ -159,7 +160,7 @@ def test_an_invitation_lets_one_person_in(here: Path, capsys: Captured) -> None:
     link = said(capsys, "campaign", "invite", "helpful", "--hours", "1")["link"]
     with Workspace.open(here) as store:
         account = use_invite(store, link.rpartition("/")[2], "Ann", PASSWORD)
-        assert (account.role, account.campaign_ids) == ("labeler", (made["campaign_id"],))
+        assert (account.role, account.everywhere) == ("labeler", False)
         assert next_turn(store, made["campaign_id"], account.labeler_id) is not None
 
 

@@ -21,8 +21,9 @@ from labelling_world import make_campaign, put_groups, put_labelers, ranking, ro
 from preflab.errors import PreflabError
 from preflab.labelling.assignment import next_turn, turn
 from preflab.labelling.audit import events
-from preflab.labelling.campaigns import campaign_view, change_options, create_campaign
+from preflab.labelling.campaigns import campaign_view, create_campaign
 from preflab.labelling.errors import Invalid, NotAllowed, NotYours, Stale
+from preflab.labelling.members import take_off
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit, suspicious
 from preflab.labelling.tables import JUDGMENTS
@@ -118,7 +119,7 @@ def test_who_was_taken_off_the_campaign_still_sends_in_what_was_begun(ws: Worksp
     send(ws, earlier)
     begun = next_turn(ws, campaign.id, one)
     assert begun is not None
-    change_options(ws, campaign.id, 1, {"labelers": (two,)})
+    take_off(ws, campaign.id, one)
     save_draft(ws, begun.task.id, one, {"step": 1}, 0)
     assert turn(ws, begun.task.id, one).draft == {"step": 1}
     receipt = send(ws, begun)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from http.cookies import SimpleCookie
+from http.cookies import Morsel, SimpleCookie
+from typing import Any
 
 import pytest
 
 from labelling_world import send
-from preflab.labelling.accounts import TRIES, accounts, revoke, set_role
+from preflab.labelling.accounts import accounts, revoke, set_role
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.invites import TRIES as INVITE_TRIES
 from preflab.labelling.invites import create_invite, withdraw
 from preflab.labelling.sessions import SESSION_AGE, tokens
+from preflab.labelling.signing_in import FREE_TRIES
 from preflab.store.workspace import Workspace
 from preflab.web.pages.account import own_path
 from preflab.web.settings import WebSettings
@@ -21,16 +23,24 @@ from web_app import OWN, PASSWORD, People, client, hold, make_campaign, script, 
 COOKIE = WebSettings().cookie
 
 
-def sign_in_as(browser: object, name: str, password: str = PASSWORD, **other: str) -> object:
+def sign_in_as(browser: Any, name: str, password: str = PASSWORD, **other: str) -> Any:
     """What the form's button does."""
-    return browser.post("/signin", data={"name": name, "password": password, **other})  # type: ignore[attr-defined]
+    return browser.post("/signin", data={"name": name, "password": password, **other})
+
+
+def cookies_of(reply: Any) -> dict[str, Morsel[str]]:
+    """The cookies that an answer sets, by name."""
+    found: dict[str, Morsel[str]] = {}
+    for header in reply.headers.get_list("set-cookie"):
+        found |= SimpleCookie(header)
+    return found
 
 
 def test_signing_in_gives_a_cookie_that_scripts_and_other_sites_cannot_use(ws: Workspace, people: People) -> None:
     browser = client(ws)
     reply = browser.post("/signin", data={"name": "anna", "password": PASSWORD, "next": "/me"})
     assert (reply.status_code, reply.headers["location"]) == (303, "/me")
-    cookie = SimpleCookie(reply.headers["set-cookie"])[COOKIE]
+    cookie = cookies_of(reply)[COOKIE]
     assert cookie["httponly"]
     assert cookie["samesite"] == "lax"
     assert cookie["path"] == "/"
@@ -50,10 +60,13 @@ def test_over_tls_the_cookie_is_secure_and_bound_to_the_host(ws: Workspace, peop
         headers={"Origin": "https://label.example.org"},
     )
     assert reply.status_code == 303
-    name, cookie = next(iter(SimpleCookie(reply.headers["set-cookie"]).items()))
-    assert name.startswith("__Host-")
-    assert cookie["secure"]
-    assert cookie["path"] == "/"
+    found = cookies_of(reply)
+    assert len(found) == 2
+    for name, cookie in found.items():
+        assert name.startswith("__Host-")
+        assert cookie["secure"]
+        assert cookie["httponly"]
+        assert cookie["path"] == "/"
     assert "max-age" in reply.headers["strict-transport-security"]
 
 
@@ -94,7 +107,7 @@ def test_revocation_and_roles_hold_from_the_next_request_on(ws: Workspace, peopl
 
 def test_wrong_passwords_are_counted_in_the_database(ws: Workspace, people: People) -> None:
     browser = client(ws)
-    for _ in range(TRIES):
+    for _ in range(FREE_TRIES):
         reply = sign_in_as(browser, "Anna", "wrong-password-here")
         assert reply.status_code == 403
         assert 'value="Anna"' in reply.text  # what was typed is kept
@@ -104,7 +117,55 @@ def test_wrong_passwords_are_counted_in_the_database(ws: Workspace, people: Peop
     assert reply.status_code == 429
     assert "set-cookie" not in reply.headers
     assert "Try again in" in reply.text
+    assert int(reply.headers["retry-after"]) == 10
     assert sign_in_as(client(ws), people.ben.name).status_code == 303  # others are not locked out
+
+
+def test_the_owner_s_browser_does_not_wait_for_a_guesser_at_the_same_address(ws: Workspace, people: People) -> None:
+    own = client(ws)
+    first = sign_in_as(own, "Anna")
+    device = cookies_of(first)[f"{COOKIE}_device"]
+    assert device["httponly"]
+    assert len(device.value) >= 43  # 256 bits
+    kept = own.cookies[f"{COOKIE}_device"]
+    own.post("/signout")
+    assert own.cookies[f"{COOKIE}_device"] == kept  # it stays when one signs out, and opens nothing by itself
+    assert own.get("/me").status_code == 303
+    for _ in range(FREE_TRIES):
+        sign_in_as(client(ws), "Anna", "wrong-password-here")
+    assert sign_in_as(client(ws), "Anna").status_code == 429
+    assert sign_in_as(own, "Anna").status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/signin", "/me/password", "/invite/guess"])
+def test_every_page_that_makes_one_wait_says_how_long(ws: Workspace, people: People, path: str) -> None:
+    browser = client(ws, people.anna if path == "/me/password" else None)
+    body = {"name": "Anna", "password": "wrong-password-here", "old": "wrong-password-here", "new": PASSWORD}
+    replies = [browser.post(path, data=body) for _ in range(INVITE_TRIES + 1)]
+    assert {reply.status_code for reply in replies[:-1]} <= {403, 429}
+    assert replies[-1].status_code == 429
+    assert 0 < int(replies[-1].headers["retry-after"]) <= 900
+
+
+def test_somebody_let_in_again_signs_in_anew(ws: Workspace, people: People) -> None:
+    browser = client(ws)
+    sign_in_as(browser, "Anna")
+    lead = client(ws, people.lead)
+    lead.post(f"/lead/people/{people.anna.id}/revoke")
+    assert "Let in again" in lead.get("/lead/people").text
+    assert sign_in_as(client(ws), "Anna").status_code == 403
+    lead.post(f"/lead/people/{people.anna.id}/reinstate")
+    assert browser.get("/me").status_code == 303  # the former session stays dead
+    assert sign_in_as(browser, "Anna").status_code == 303
+    assert browser.get("/me").status_code == 200
+    robot = script(ws, people.lead)
+    assert robot.post(f"/api/v1/accounts/{people.anna.id}/revoke").status_code == 204
+    assert browser.get("/me").status_code == 303
+    assert robot.post(f"/api/v1/accounts/{people.anna.id}/reinstate").status_code == 204
+    assert sign_in_as(browser, "Anna").status_code == 303
+    assert robot.post(f"/api/v1/accounts/{people.lead.id}/revoke").status_code == 403
+    states = {each["name"]: each["state"] for each in robot.get("/api/v1/accounts").json()}
+    assert states["Anna"] == "active"
 
 
 def test_unknown_names_and_wrong_passwords_are_told_alike(ws: Workspace, people: People) -> None:
@@ -159,7 +220,7 @@ def test_an_invitation_says_what_for(ws: Workspace, people: People) -> None:
     assert "You are invited to judge" in (page := client(ws).get(f"/invite/{secret}").text)
     assert campaign.name in page
     _, secret = create_invite(ws, "lead", by=people.lead.id)
-    assert "makes you a lead" in client(ws).get(f"/invite/{secret}").text
+    assert "makes a lead’s account" in client(ws).get(f"/invite/{secret}").text
 
 
 @pytest.mark.parametrize("why", ["expired", "withdrawn", "not known"])
@@ -182,7 +243,7 @@ def test_guessing_invitations_is_limited_in_the_database(ws: Workspace) -> None:
     ]
     assert codes == [403] * INVITE_TRIES + [429]
     _, secret = create_invite(ws, "labeler")
-    assert client(ws).post(f"/invite/{secret}", data={"name": "M", "password": PASSWORD}).status_code == 429
+    assert client(ws).post(f"/invite/{secret}", data={"name": "M", "password": PASSWORD}).status_code == 303
 
 
 def test_changing_the_password_ends_other_sessions(ws: Workspace, people: People) -> None:

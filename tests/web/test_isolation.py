@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from preflab.labelling.accounts import create_account
+from preflab.labelling.accounts import accounts, create_account
 from preflab.labelling.adjudication import decide
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.invites import create_invite
+from preflab.labelling.campaigns import list_campaigns
+from preflab.labelling.invites import create_invite, invites
+from preflab.labelling.members import people_of
 from preflab.labelling.submissions import Submission, submit
 from preflab.records import RankingAnswer
 from preflab.store.workspace import Workspace
@@ -172,6 +174,7 @@ def test_leads_doors_are_closed_to_others(ws: Workspace, people: People, known: 
             ]
             assert not wrong
     assert state(ws) == before
+    assert len(before) > 3000  # people and who judges where are in it
 
 
 def tried_as(browser: TestClient, ws: Workspace, known: dict[str, list[str]]) -> Iterator[tuple[str, str, int]]:
@@ -185,7 +188,9 @@ def tried_as(browser: TestClient, ws: Workspace, known: dict[str, list[str]]) ->
 
 def state(ws: Workspace) -> str:
     """Everything there is, as one text."""
-    records: list[Any] = [ws.counts(), *ws.campaigns(), *ws.tasks(), *ws.labelers()]
+    views = list_campaigns(ws)
+    people = [*accounts(ws), *invites(ws), *(each for view in views for each in people_of(ws, view.campaign.id))]
+    records: list[Any] = [ws.counts(), *ws.campaigns(), *ws.tasks(), *ws.labelers(), *views, *people]
     return json.dumps([str(record) for record in records])
 
 

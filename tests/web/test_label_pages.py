@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from preflab.labelling.campaigns import change_options, new_guideline, read_guideline, set_state
+from preflab.labelling.campaigns import new_guideline, read_guideline, set_state
+from preflab.labelling.members import take_off
 from preflab.records import Campaign, RankingAnswer
 from preflab.store.workspace import Workspace
 from web_app import People, client, make_campaign, script, simple_texts
@@ -194,7 +195,7 @@ def test_a_task_that_was_open_is_taken_when_the_campaign_went_to_others(
 ) -> None:
     browser = client(ws, people.anna)
     action, hidden = begun(browser, campaign)
-    change_options(ws, campaign.id, 1, {"labelers": [people.ben.labeler_id]})
+    take_off(ws, campaign.id, people.anna.labeler_id)
     assert browser.get(f"/c/{campaign.id}").status_code == 404
     if door == "api":
         body = {"key": "k", "answer": {"ranks": [2, 1, "F"]}}

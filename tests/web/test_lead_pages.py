@@ -17,6 +17,7 @@ from preflab.labelling.adjudication import case_of, queue
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import campaign_view, guidelines, list_campaigns
 from preflab.labelling.invites import create_invite, invites
+from preflab.labelling.members import let_in
 from preflab.records import Campaign, RankingAnswer
 from preflab.store.workspace import Workspace
 from web_app import PASSWORD, People, client, make_campaign, simple_texts
@@ -168,7 +169,8 @@ def test_a_decision_with_a_rank_missing_keeps_what_was_typed(ws: Workspace, peop
 
 def test_an_adjudicator_of_one_campaign_does_not_see_the_other(ws: Workspace, people: People) -> None:
     mine, other = make_campaign(ws, simple_texts(1)), make_campaign(ws, simple_texts(2), name="Other")
-    only = create_account(ws, "Only One", "adjudicator", PASSWORD, campaign_ids=[mine.id])
+    only = create_account(ws, "Only One", "adjudicator", PASSWORD, everywhere=False)
+    let_in(ws, mine.id, [only.labeler_id])
     browser = client(ws, only)
     assert browser.get(f"/lead/c/{mine.id}/adjudicate").status_code == 200
     assert browser.get(f"/lead/c/{other.id}/adjudicate").status_code == 404
@@ -318,9 +320,9 @@ def test_the_settings_show_a_number_whole(ws: Workspace, people: People, cost: s
 def test_settings_are_saved_and_a_change_elsewhere_is_not_overwritten(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(2))
     lead, path = client(ws, people.lead), f"/lead/c/{campaign.id}/settings"
-    assert lead.post(path, data=options_form(1, labelers=people.anna.labeler_id)).status_code == 303
+    assert lead.post(path, data=options_form(1, open_to="named")).status_code == 303
     options = campaign_view(ws, campaign.id).options
-    assert (options.hourly_cost, options.gold_share, options.labelers) == (12.5, 0.1, (people.anna.labeler_id,))
+    assert (options.hourly_cost, options.gold_share, options.open_to) == (12.5, 0.1, "named")
     late = lead.post(path, data=options_form(1, name="My late name"))
     assert late.status_code == 422
     assert "changed elsewhere" in said(late)
@@ -333,12 +335,50 @@ def test_a_campaign_for_one_person_stays_theirs_when_their_account_ends(ws: Work
     campaign = make_campaign(ws, simple_texts(2), labelers=(people.ben.labeler_id,))
     lead, path = client(ws, people.lead), f"/lead/c/{campaign.id}/settings"
     lead.post(f"/lead/people/{people.ben.id}/revoke")
-    page = lead.get(path).text
-    ticked = re.findall(r'name="labelers" value="([^"]+)" checked', page)
-    assert ticked == [people.ben.labeler_id]
-    assert "cannot sign in" in page
-    assert lead.post(path, data=options_form(1) | {"labelers": ticked}).status_code == 303
+    assert "Ben Labeler labeler revoked: cannot sign in" in said(lead.get(path))
+    assert lead.post(path, data=options_form(1)).status_code == 303
     assert client(ws, people.anna).get(f"/c/{campaign.id}").status_code == 404
+
+
+def test_people_are_let_in_and_taken_off_in_the_settings(ws: Workspace, people: People) -> None:
+    campaign = make_campaign(ws, simple_texts(2), open_to="named")
+    lead, anna, path = client(ws, people.lead), client(ws, people.anna), f"/lead/c/{campaign.id}/settings"
+    assert "Nobody may judge here yet." in said(lead.get(path))
+    assert anna.get(f"/c/{campaign.id}").status_code == 404
+    ids = [people.anna.labeler_id, people.adjudicator.labeler_id]
+    assert lead.post(f"{path}/people", data={"labeler": ids}).headers["location"].endswith("?said=people#people")
+    assert "Anna labeler let in" in said(lead.get(path))
+    assert anna.get(f"/c/{campaign.id}", follow_redirects=True).status_code == 200
+    assert lead.post(f"{path}/people/{people.anna.labeler_id}", data={"do": "out"}).status_code == 303
+    assert anna.get(f"/c/{campaign.id}").status_code == 404
+    assert "Anna labeler, taken off" in said(lead.get(path))
+    settles = f"{path}/people/{people.adjudicator.labeler_id}"
+    assert lead.post(settles, data={"do": "settles"}).status_code == 303
+    adjudicator = client(ws, people.adjudicator)
+    assert adjudicator.get(f"/c/{campaign.id}").status_code == 404
+    assert adjudicator.get(f"/lead/c/{campaign.id}/adjudicate").status_code == 200
+    lead.post(settles, data={"do": "out"})
+    assert adjudicator.get(f"/lead/c/{campaign.id}/adjudicate").status_code == 404
+    for data in ({}, {"labeler": "labeler-none"}):
+        assert lead.post(f"{path}/people", data=data).status_code in (404, 422)
+    wrong = lead.post(f"{path}/people/{people.anna.labeler_id}", data={"do": "settles"})
+    assert "no adjudicator" in said(wrong)
+
+
+def test_the_overview_says_who_finds_the_campaign(ws: Workspace, people: People) -> None:
+    lead = client(ws, people.lead)
+    for open_to, expected in [
+        (
+            "invited",
+            "Ada Adjudicator, Anna and Ben Labeler find it on their first page. So will whoever is invited to it",
+        ),
+        ("everybody", "find it on their first page. So will whoever gets an account later."),
+        ("named", "No labeler finds it yet."),
+    ]:
+        campaign = make_campaign(ws, simple_texts(2), open_to=open_to)
+        assert expected in said(lead.get(f"/lead/c/{campaign.id}")), open_to
+        found = f'href="/c/{campaign.id}"' in client(ws, people.anna).get("/").text
+        assert found == (open_to != "named"), open_to
 
 
 def test_question_and_look_are_mended_before_anybody_has_judged(ws: Workspace, people: People) -> None:

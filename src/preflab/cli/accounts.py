@@ -1,4 +1,4 @@
-"""`account`: who may sign in; added, given a password or a token, revoked, erased."""
+"""`account`: who may sign in; added, given a password or a token, revoked and let in again, erased."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def add_to(app: typer.Typer) -> None:
         "password": password,
         "token": token,
         "revoke": revoke,
+        "reinstate": reinstate,
         "erase": erase,
     }
     for name, command in commands.items():
@@ -96,6 +97,12 @@ def add(
     name: Annotated[str, typer.Argument(help="What they sign in with; nobody but leads sees it.")],
     role: RoleOption = "labeler",
     email: Annotated[str, typer.Option("--email", help="Kept for the leads; nothing is sent.")] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--campaign", help="Only this campaign, by name or id; default: all, also later ones. May be repeated."
+        ),
+    ] = None,
     no_password: Annotated[bool, typer.Option("--no-password", help="For accounts that use tokens alone.")] = False,
     password_stdin: StdinOption = False,
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -104,13 +111,18 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add an account; most people are better invited with `preflab campaign invite`."""
+    from preflab.cli.campaigns import campaign_named
     from preflab.labelling.accounts import create_account
+    from preflab.labelling.members import let_in
     from preflab.store.opening import opened
 
     secret = None if no_password else _password(password_stdin)
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
-            made = create_account(store, name, role, secret, email, BY)  # type: ignore[arg-type]
+            views = [campaign_named(store, each) for each in only or []]
+            made = create_account(store, name, role, secret, email, BY, everywhere=not views)  # type: ignore[arg-type]
+            for view in views:
+                let_in(store, view.campaign.id, [made.labeler_id], BY)
         speaker.say(f"{made.name} is {'an' if role[0] in 'ai' else 'a'} {made.role}")
         speaker.last(None, "`preflab account list`", account_id=made.id, labeler_id=made.labeler_id, role=made.role)
 
@@ -169,6 +181,24 @@ def revoke(
         end(store, found.id, BY)
         speaker.say(f"{found.name} is let in no more")
         speaker.last(None, "`preflab account list`", account_id=found.id, state="revoked")
+
+
+def reinstate(
+    name: AccountArgument,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a revoked account in again, under its name; sessions and tokens that ended stay ended."""
+    from preflab.labelling.accounts import reinstate as let_in_again
+    from preflab.store.opening import opened
+
+    with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
+        found = account_named(store, name)
+        let_in_again(store, found.id, BY)
+        speaker.say(f"{found.name} may sign in again, with the former password")
+        speaker.last(None, "`preflab account list`", account_id=found.id, state="active")
 
 
 def erase(

@@ -1,4 +1,4 @@
-"""`campaign`: campaigns made, listed, shown, changed, closed, and people invited to them."""
+"""`campaign`: campaigns made, listed, shown, changed and closed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from preflab.cli.asking import prioritise
 from preflab.cli.campaign_inputs import changes_of, criteria_of, groups_of, text_of
+from preflab.cli.campaign_people import add, invite, people, remove
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
@@ -47,6 +48,9 @@ def add_to(app: typer.Typer) -> None:
         "options": options,
         "instructions": instructions,
         "invite": invite,
+        "people": people,
+        "add": add,
+        "remove": remove,
         "pause": pause,
         "open": reopen,
         "close": close,
@@ -113,6 +117,7 @@ def create(
 
     With --option content=image the completions are paths of images, relative to the file; they are copied.
     """
+    from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.campaign_rows import checked_options
     from preflab.labelling.campaigns import create_campaign
     from preflab.labelling.gold_file import NONE, read_gold
@@ -138,10 +143,10 @@ def create(
             store.put([*known.prompts, *known.completions])
             answers = known.numbered_from(len(groups))
             made = create_campaign(store, chosen, [*groups, *known.groups], text, BY, gold=answers)
-            link = _link(store, made.id)
+            link, handle = _link(store, made.id), handle_of(store, made.id)
         speaker.say(f"campaign {made.name}: {len(groups):,} tasks, {chosen.overlap} labels each")
         speaker.say(f"labelers work at {link}")
-        following = f"`preflab label`, and {command('campaign', 'invite', made.name)} for every labeler"
+        following = f"`preflab label`, and {command('campaign', 'invite', handle)} for every labeler"
         speaker.last(None, following, campaign_id=made.id, num_tasks=len(groups), link=link)
 
 
@@ -158,16 +163,18 @@ def list_all(
     as_json: JsonOption = False,
 ) -> None:
     """List the campaigns and how far they came."""
+    from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.campaigns import list_campaigns
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             views = list_campaigns(store)
+            handle = handle_of(store, views[0].campaign.id) if views else ""
         rows = [(v.campaign.name, v.options.way, v.state, _progress(v), v.campaign.id) for v in views]
         for line in padded([("campaign", "way", "state", "done", "id"), *rows]) if rows else ["no campaigns yet"]:
             speaker.say(line)
-        first = command("campaign", "show", views[0].campaign.name) if views else "`preflab campaign create --help`"
+        first = command("campaign", "show", handle) if views else "`preflab campaign create --help`"
         speaker.last(None, first, campaigns=[_as_json(view) for view in views])
 
 
@@ -197,6 +204,7 @@ def show(
 ) -> None:
     """Show a campaign: progress, agreement, what awaits adjudication, what it cost so far."""
     from preflab.labelling.adjudication import queue
+    from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.needs import cost
     from preflab.labelling.quality import campaign_quality
     from preflab.store.opening import opened
@@ -207,6 +215,7 @@ def show(
             strict = campaign_quality(store, view.campaign.id).agreement.strict
             waiting = queue(store, view.campaign.id).open
             spent, link = cost(store, view.campaign.id), _link(store, view.campaign.id)
+            handle = handle_of(store, view.campaign.id)
         agreed = "–" if strict.value is None else f"{strict.value:.0%} ({strict.low:.0%} to {strict.high:.0%})"
         money = "" if spent.money is None else f", {spent.money:.2f} {spent.currency}"
         rows = [
@@ -222,7 +231,7 @@ def show(
         for line in padded([(f"{view.campaign.name}", view.campaign.id), *rows]):
             speaker.say(line)
         found = {"agreement": strict.value, "num_open_tasks": len(waiting), "hours": spent.hours, "money": spent.money}
-        speaker.last(None, command("campaign", "invite", view.campaign.name), **_as_json(view), link=link, **found)
+        speaker.last(None, command("campaign", "invite", handle), **_as_json(view), link=link, **found)
 
 
 def _awaiting(waiting: Sequence[OpenTask]) -> str:
@@ -277,30 +286,6 @@ def instructions(
                 found = new_guideline(store, view.campaign.id, text_of(file), BY)
         speaker.say(found.text.rstrip() if file is None else f"version {found.version} is shown before the next task")
         speaker.last(None, command("campaign", "show", view.campaign.name), version=found.version, text=found.text)
-
-
-def invite(
-    campaign: CampaignArgument,
-    role: Annotated[str, typer.Option("--role", help="labeler, adjudicator, lead or ai.")] = "labeler",
-    hours: Annotated[float, typer.Option("--hours", help="How long the link works.")] = 72,
-    recipe: RecipeOption = DEFAULT_RECIPE,
-    set_: SetOption = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print a link that lets one person into a campaign; it works once."""
-    from preflab.labelling.address import address
-    from preflab.labelling.invites import create_invite
-    from preflab.store.opening import opened
-
-    with speaking(as_json) as speaker:
-        with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-            view = campaign_named(store, campaign)
-            made, token = create_invite(store, role, [view.campaign.id], hours, BY)  # type: ignore[arg-type]
-            link = f"{address(store.path)}/invite/{token}"
-        speaker.say(link)
-        following = f"send the link to one person; it works once, until {made.expires_at[:16].replace('T', ' ')} UTC"
-        speaker.last(None, following, link=link, expires_at=made.expires_at, role=role)
 
 
 def pause(

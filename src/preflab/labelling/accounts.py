@@ -7,7 +7,6 @@ labeler and its judgments stay.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,20 +14,17 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from preflab.labelling.audit import note_event
 from preflab.labelling.clock import stamp, utc_now
-from preflab.labelling.errors import Invalid, NotAllowed, NotFound, SignInFailed
+from preflab.labelling.errors import Invalid, NotAllowed, NotFound
 from preflab.labelling.leases import end_leases_of
 from preflab.labelling.passwords import PASSWORD_LENGTH as PASSWORD_LENGTH
-from preflab.labelling.passwords import fits, hashed
-from preflab.labelling.rates import check_rate, forget_attempt
-from preflab.labelling.tables import ACCOUNTS, LABELERS, SESSIONS, TOKENS
+from preflab.labelling.passwords import hashed
+from preflab.labelling.tables import ACCOUNTS, DEVICES, LABELERS, SESSIONS, TOKENS
 from preflab.records import LabelerKind, random_id
 from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 
 AccountRole = Literal["lead", "adjudicator", "labeler", "ai"]
 AccountState = Literal["active", "revoked", "erased"]
-TRIES, TRIES_OF_ADDRESS, TRIES_SECONDS = 10, 100, 15 * 60
-"""Failed sign-ins per name, and per address (a whole office may share one), within so many seconds."""
 NAME_LENGTH = 200
 
 
@@ -43,8 +39,8 @@ class Account:
     email: str
     role: AccountRole
     state: AccountState
-    campaign_ids: tuple[str, ...] = ()
-    """The campaigns they may see; () = all."""
+    everywhere: bool = True
+    """Let into all campaigns, also those made later, that are not for named people alone."""
     created_at: str = ""
     has_password: bool = False
 
@@ -56,7 +52,8 @@ def create_account(
     password: str | None = None,
     email: str = "",
     by: str = "",
-    campaign_ids: Sequence[str] = (),
+    *,
+    everywhere: bool = True,
 ) -> Account:
     """A new account with a labeler of its own; without a password it works by token or session alone.
 
@@ -65,7 +62,7 @@ def create_account(
     """
     password_hash = None if password is None else hashed(password)
     with writing(ws.engine) as connection:
-        return add_account(connection, name, role, password_hash, email=email, by=by, campaign_ids=campaign_ids)
+        return add_account(connection, name, role, password_hash, email=email, by=by, everywhere=everywhere)
 
 
 def add_account(
@@ -76,7 +73,7 @@ def add_account(
     *,
     email: str = "",
     by: str = "",
-    campaign_ids: Sequence[str] = (),
+    everywhere: bool = True,
 ) -> Account:
     """`create_account` inside the caller's transaction."""
     _check_role(role)
@@ -91,35 +88,12 @@ def add_account(
         "password_hash": password_hash,
         "role": role,
         "state": "active",
-        "campaign_ids": list(campaign_ids),
         "created_at": stamp(utc_now()),
+        "everywhere": everywhere,
     }
     connection.execute(insert(ACCOUNTS).values(**row))
-    new = {"role": role, "labeler_id": labeler_id, "campaign_ids": list(campaign_ids)}
+    new = {"role": role, "labeler_id": labeler_id, "all campaigns": everywhere}
     note_event(connection, by or str(row["id"]), "account created", str(row["id"]), None, new)
-    return account_from(row)
-
-
-def sign_in(ws: Workspace, name: str, password: str, address: str = "") -> Account:
-    """The active account of this name and password.
-
-    Raises:
-        SignInFailed: no such name, a wrong password, or a revoked account: which of them is not said.
-        TooMany: too many failures for this name or from this address.
-    """
-    key = name_key(name)
-    with writing(ws.engine) as connection:
-        tries = [check_rate(connection, "sign in", key, TRIES, TRIES_SECONDS)]
-        tries.append(check_rate(connection, "sign in from", address, TRIES_OF_ADDRESS, TRIES_SECONDS))
-    with reading(ws.engine) as connection:
-        row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.name_key == key)).mappings().first()
-    known = fits(password, row["password_hash"] if row else None)
-    if row is None or not known or row["state"] != "active":
-        raise SignInFailed("name or password is wrong", "the name and password chosen at the invitation")
-    with writing(ws.engine) as connection:
-        for attempt in tries:
-            forget_attempt(connection, attempt)
-        note_event(connection, row["id"], "signed in", row["id"])
     return account_from(row)
 
 
@@ -134,6 +108,7 @@ def set_password(ws: Workspace, account_id: str, password: str, by: str = "") ->
         _existing(connection, account_id)
         _set(connection, account_id, password_hash=password_hash)
         connection.execute(delete(SESSIONS).where(SESSIONS.c.account_id == account_id))
+        connection.execute(delete(DEVICES).where(DEVICES.c.account_id == account_id))
         note_event(connection, by, "password changed", account_id)
 
 
@@ -154,10 +129,49 @@ def revoke(ws: Workspace, account_id: str, by: str = "") -> None:
     """End an account at once: its sessions, its tokens and the tasks it holds. What it judged stays."""
     with writing(ws.engine) as connection:
         account = _existing(connection, account_id)
+        if account.state == "erased":
+            raise NotAllowed("this account is erased", "an account that somebody signs in to")
         _refuse_last_lead(connection, account)
         _end_access(connection, account)
         _set(connection, account_id, state="revoked")
         note_event(connection, by, "account revoked", account_id, {"state": account.state}, {"state": "revoked"})
+
+
+def reinstate(ws: Workspace, account_id: str, by: str = "") -> None:
+    """Let somebody who was revoked in again, under the same name, with the same judgments and campaigns.
+
+    Sessions and tokens that ended with the account stay ended; the password is the former one.
+
+    Raises:
+        NotAllowed: the account is erased.
+    """
+    with writing(ws.engine) as connection:
+        account = _existing(connection, account_id)
+        if account.state == "erased" or not account.name:
+            raise NotAllowed("this account is erased", "one that was revoked", "invite the person anew")
+        if account.state == "active":
+            return
+        _set(connection, account_id, state="active")
+        note_event(connection, by, "account let in again", account_id, {"state": account.state}, {"state": "active"})
+
+
+def set_everywhere(ws: Workspace, account_id: str, everywhere: bool, by: str = "") -> None:
+    """Let somebody into all campaigns, also those made later, or only where they were let in by name."""
+    with writing(ws.engine) as connection:
+        account = _existing(connection, account_id)
+        if account.state == "erased":
+            raise NotAllowed("this account is erased", "an account with a person")
+        set_reach(connection, account, everywhere, by)
+
+
+def set_reach(connection: Connection, account: Account, everywhere: bool, by: str) -> bool:
+    """`set_everywhere` inside the caller's transaction; returns whether it changes anything."""
+    if account.everywhere == everywhere:
+        return False
+    _set(connection, account.id, everywhere=everywhere)
+    old, new = {"all campaigns": account.everywhere}, {"all campaigns": everywhere}
+    note_event(connection, by, "reach changed", account.id, old, new)
+    return True
 
 
 def erase(ws: Workspace, account_id: str, by: str = "") -> None:
@@ -204,7 +218,7 @@ def account_from(row: Any) -> Account:
         email=row["email"],
         role=row["role"],
         state=row["state"],
-        campaign_ids=tuple(row["campaign_ids"]),
+        everywhere=row["everywhere"],
         created_at=row["created_at"],
         has_password=row["password_hash"] is not None,
     )
@@ -248,7 +262,8 @@ def _set(connection: Connection, account_id: str, **values: Any) -> None:
 
 
 def _end_access(connection: Connection, account: Account) -> None:
-    """Sessions, tokens and leases end with the transaction."""
+    """Sessions, tokens and leases end with the transaction, and no device is known any more."""
+    connection.execute(delete(DEVICES).where(DEVICES.c.account_id == account.id))
     connection.execute(delete(SESSIONS).where(SESSIONS.c.account_id == account.id))
     unrevoked = (TOKENS.c.account_id == account.id, TOKENS.c.revoked_at.is_(None))
     connection.execute(update(TOKENS).where(*unrevoked).values(revoked_at=stamp(utc_now())))

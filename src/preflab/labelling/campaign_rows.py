@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, select, update
 
-from preflab.labelling.audit import note_event
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
+from preflab.labelling.members import Place, may_judge
 from preflab.labelling.options import CampaignOptions
-from preflab.labelling.tables import ACCOUNTS, CAMPAIGN_STATES, CAMPAIGNS, LABELERS
+from preflab.labelling.tables import ACCOUNTS, CAMPAIGN_STATES, CAMPAIGNS, LABELERS, MEMBERS
 from preflab.records import Campaign, LabelerKind
 from preflab.store.rows import BY_NAME
 
@@ -28,9 +27,13 @@ RUNNING = (
     .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
     .where(CAMPAIGN_STATES.c.campaign_id == bindparam("of_campaign"))
 )
+HERE = and_(MEMBERS.c.campaign_id == bindparam("of_campaign"), MEMBERS.c.labeler_id == bindparam("of_labeler"))
+RUNNING_FOR = RUNNING.outerjoin(MEMBERS, HERE).add_columns(MEMBERS.c.place)
 STANDING = (
-    select(LABELERS.c.kind, ACCOUNTS.c.state, ACCOUNTS.c.campaign_ids)
+    select(LABELERS.c.kind, ACCOUNTS.c.state, ACCOUNTS.c.everywhere, MEMBERS.c.place)
+    .select_from(LABELERS)
     .outerjoin(ACCOUNTS, ACCOUNTS.c.labeler_id == LABELERS.c.id)
+    .outerjoin(MEMBERS, HERE)
     .where(LABELERS.c.id == bindparam("of_labeler"))
 )
 
@@ -56,7 +59,22 @@ def running(connection: Connection, campaign_id: str) -> Running:
     Raises:
         NotFound: no campaign, or one that was imported and never opened here.
     """
-    row = connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first()
+    return _running(connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first(), campaign_id)
+
+
+def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tuple[Running, Place | None]:
+    """The running campaign, and what was decided of a labeler in it, by one statement.
+
+    Raises:
+        NotFound: no campaign, or one that was imported and never opened here.
+    """
+    about = {"of_campaign": campaign_id, "of_labeler": labeler_id}
+    row = connection.execute(RUNNING_FOR, about).mappings().first()
+    found = _running(row, campaign_id)
+    return found, row["place"] if row is not None else None
+
+
+def _running(row: RowMapping | None, campaign_id: str) -> Running:
     if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
     return Running(
@@ -72,6 +90,10 @@ def checked_options(values: Any) -> CampaignOptions:
     Raises:
         Invalid: the first option that is wrong, named.
     """
+    if "labelers" in values:
+        raise Invalid(
+            "labelers: no option of campaigns", "open_to: everybody, invited or named", "let people in by name"
+        )
     try:
         return CampaignOptions.model_validate(values)
     except ValidationError as error:
@@ -115,13 +137,15 @@ def standing(connection: Connection, campaign: Running, labeler_id: str) -> Stan
         NotAllowed: an account that has ended.
         NotFound: no such labeler.
     """
-    row = connection.execute(STANDING, {"of_labeler": labeler_id}).first()
+    about = {"of_campaign": campaign.campaign_id, "of_labeler": labeler_id}
+    row = connection.execute(STANDING, about).first()
     if row is None:
         raise NotFound(f"no labeler {labeler_id}", "the id of a labeler")
-    kind, state, campaign_ids = row
+    kind, state, everywhere, place = row
     if state not in (None, "active"):
         raise NotAllowed("this account has ended", "an active account", "ask the lead")
-    return Standing(kind, open_to(campaign, labeler_id, campaign_ids or ()))
+    is_in = may_judge(campaign.options.open_to, everywhere=everywhere is not False, place=place)
+    return Standing(kind, is_in)
 
 
 def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> LabelerKind:
@@ -135,23 +159,6 @@ def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> 
     if not found.is_in:
         raise NotAllowed("this campaign is for other labelers", "one of your campaigns", "ask the lead to let you in")
     return found.kind
-
-
-def open_to(campaign: Running, labeler_id: str, campaign_ids: Sequence[str]) -> bool:
-    """Whether the campaign is for this labeler, whose account is limited to these campaigns (() = all)."""
-    named = campaign.options.labelers
-    return (not named or labeler_id in named) and (not campaign_ids or campaign.campaign_id in campaign_ids)
-
-
-def let_in(connection: Connection, campaign_id: str, labeler_id: str, by: str = "") -> None:
-    """Add a labeler to a campaign that names its labelers; nothing to do where it is open to all."""
-    found = running(connection, campaign_id)
-    named = found.options.labelers
-    if not named or labeler_id in named:
-        return
-    options = found.options.model_copy(update={"labelers": (*named, labeler_id)})
-    write_options(connection, campaign_id, options, found.revision + 1)
-    note_event(connection, by, "labeler let in", campaign_id, None, {"labeler_id": labeler_id})
 
 
 def counts(options: CampaignOptions, kind: LabelerKind) -> bool:

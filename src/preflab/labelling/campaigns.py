@@ -8,21 +8,23 @@ from typing import Any, get_args
 
 from sqlalchemy import Connection, insert, select, update
 
+from preflab.labelling.accounts import Account
 from preflab.labelling.audit import note_event
+from preflab.labelling.campaign_names import refuse_taken_name
 from preflab.labelling.campaign_rows import (
     OF_THE_RECORD,
     CampaignState,
     Running,
     checked_options,
-    open_to,
     running,
+    running_for,
     write_options,
 )
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotFound, Stale
+from preflab.labelling.members import follow, may_judge, reach_of
 from preflab.labelling.options import FIXED, CampaignOptions
 from preflab.labelling.tables import (
-    ACCOUNTS,
     CAMPAIGN_STATES,
     CAMPAIGNS,
     GUIDELINE_READS,
@@ -64,6 +66,8 @@ class CampaignView:
     """Tasks that have the wanted labels."""
     num_labels: int
     """Labels that count, those of gold tasks included."""
+    is_in: bool = False
+    """Whether the one it is shown to may judge in it; False where nobody was named."""
 
 
 def create_campaign(
@@ -75,6 +79,7 @@ def create_campaign(
     *,
     campaign_id: str | None = None,
     gold: Mapping[int, Answer] | None = None,
+    follows: str | None = None,
 ) -> Campaign:
     """Open a campaign with one task per group of completions of one prompt.
 
@@ -89,9 +94,11 @@ def create_campaign(
         by: who does it (account id).
         campaign_id: a given id; None: a new random one.
         gold: number of the group → the answer that is known to be right.
+        follows: a campaign of which this is a later round: its people judge here too.
 
     Raises:
-        Invalid: a group or a gold answer that does not fit the way of judging; other options than the campaign's.
+        Invalid: a name that is taken; a group or a gold answer that does not fit the way of judging; other options than
+            the campaign's.
         PreflabError: completions that are not there, or of several prompts in one group.
     """
     campaign_id = campaign_id or random_id("campaign")
@@ -100,7 +107,12 @@ def create_campaign(
         if known:
             options = _taken_up(connection, campaign_id, options, by)
         else:
+            if follows is not None:
+                open_to = running(connection, follows).options.open_to
+                options = options.model_copy(update={"open_to": open_to})
             _new_campaign(connection, campaign_id, options, instructions, by)
+        if follows is not None:
+            follow(connection, campaign_id, follows, by)
         tasks = make_tasks(connection, campaign_id, options, groups)
         num_new = open_tasks(connection, campaign_id, options, tasks, gold or {})
         recount_tasks(connection, campaign_id)
@@ -110,14 +122,18 @@ def create_campaign(
         return _record(connection, campaign_id)
 
 
-def campaign_view(ws: Workspace, campaign_id: str) -> CampaignView:
-    """The campaign as it stands.
+def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) -> CampaignView:
+    """The campaign as it stands; with an account, whether its person may judge there.
 
     Raises:
         NotFound: no such campaign, or one that was never opened for labelling.
     """
     with reading(ws.engine) as connection:
-        return _view(connection, running(connection, campaign_id))
+        if me is None:
+            return _view(connection, running(connection, campaign_id))
+        found, place = running_for(connection, campaign_id, me.labeler_id)
+        is_in = may_judge(found.options.open_to, everywhere=me.everywhere, place=place)
+        return _view(connection, found, is_in=is_in)
 
 
 def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[CampaignView]:
@@ -126,10 +142,14 @@ def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[Campaig
         order = (CAMPAIGN_STATES.c.created_at.desc(), CAMPAIGN_STATES.c.campaign_id)
         ids = connection.execute(select(CAMPAIGN_STATES.c.campaign_id).order_by(*order)).scalars().all()
         found = [running(connection, campaign_id) for campaign_id in ids]
-        if labeler_id is not None:
-            only = _campaigns_of(connection, labeler_id)
-            found = [each for each in found if open_to(each, labeler_id, only)]
-        return [_view(connection, each) for each in found]
+        if labeler_id is None:
+            return [_view(connection, each) for each in found]
+        reach = reach_of(connection, labeler_id)
+        return [
+            _view(connection, each, is_in=True)
+            for each in found
+            if may_judge(each.options.open_to, everywhere=reach.everywhere, place=reach.places.get(each.campaign_id))
+        ]
 
 
 def set_state(ws: Workspace, campaign_id: str, state: CampaignState, by: str = "") -> None:
@@ -150,7 +170,7 @@ def change_options(
 
     Raises:
         Stale: somebody changed them meanwhile.
-        Invalid: an unknown option, a wrong value, or one of `FIXED` after the first judgment.
+        Invalid: an unknown option, a wrong value, a name that is taken, or one of `FIXED` after the first judgment.
     """
     with writing(ws.engine) as connection:
         found = running(connection, campaign_id)
@@ -161,6 +181,8 @@ def change_options(
         now = options.model_dump(mode="json")
         changed = [name for name in now if now[name] != before[name]]
         _refuse_new_meaning(connection, campaign_id, changed)
+        if "name" in changed:
+            refuse_taken_name(connection, options.name, campaign_id)
         if not changed:
             return options
         write_options(connection, campaign_id, options, revision + 1)
@@ -223,6 +245,7 @@ def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | N
 
 
 def _new_campaign(connection: Connection, campaign_id: str, options: CampaignOptions, text: str, by: str) -> None:
+    refuse_taken_name(connection, options.name)
     values = {name: getattr(options, name) for name in OF_THE_RECORD}
     put_records(connection, [Campaign(campaign_id, instructions=text, **values)])
     _new_state(connection, campaign_id, options)
@@ -276,7 +299,7 @@ def _record(connection: Connection, campaign_id: str) -> Campaign:
     return found
 
 
-def _view(connection: Connection, found: Running) -> CampaignView:
+def _view(connection: Connection, found: Running, *, is_in: bool = False) -> CampaignView:
     return CampaignView(
         campaign=found.record,
         options=found.options,
@@ -286,6 +309,7 @@ def _view(connection: Connection, found: Running) -> CampaignView:
         num_tasks=found.num_tasks,
         num_done=found.num_done,
         num_labels=found.num_labels,
+        is_in=is_in,
     )
 
 
@@ -294,12 +318,6 @@ def _guideline(connection: Connection, campaign: Campaign) -> Guideline:
     mine = (GUIDELINES.c.campaign_id == campaign.id, GUIDELINES.c.version == campaign.guideline_version)
     at = connection.execute(select(GUIDELINES.c.created_at).where(*mine)).scalar()
     return Guideline(campaign.id, campaign.guideline_version, campaign.instructions, at or "")
-
-
-def _campaigns_of(connection: Connection, labeler_id: str) -> tuple[str, ...]:
-    """The campaigns the labeler's account is limited to; () = all."""
-    query = select(ACCOUNTS.c.campaign_ids).where(ACCOUNTS.c.labeler_id == labeler_id)
-    return tuple(connection.execute(query).scalar() or ())
 
 
 def _refuse_new_meaning(connection: Connection, campaign_id: str, changed: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Invitations: a link that makes one account, once, within its time."""
+"""Invitations: a link that makes one account or lets one that is there join, once, within its time."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, get_args
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from preflab.labelling.accounts import Account, AccountRole, add_account
+from preflab.labelling.accounts import Account, AccountRole, add_account, set_reach
 from preflab.labelling.audit import note_event
-from preflab.labelling.campaign_rows import let_in
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
+from preflab.labelling.members import join, join_by_invite, judges_in
 from preflab.labelling.passwords import hashed
-from preflab.labelling.rates import check_rate
+from preflab.labelling.rates import check_rate, place_of_address
 from preflab.labelling.sessions import secret_hash
 from preflab.labelling.tables import CAMPAIGNS, INVITES
 from preflab.records import random_id
@@ -24,7 +24,7 @@ from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 
 TRIES, TRIES_SECONDS = 50, 15 * 60
-"""Uses of invitations from one address within so many seconds."""
+"""Tries of links that are not open from one address within so many seconds; they never close one that is open."""
 MAX_HOURS = 24 * 90
 
 
@@ -35,12 +35,12 @@ class Invite:
     id: str
     role: AccountRole
     campaign_ids: tuple[str, ...]
-    """The campaigns it opens; () = all."""
+    """The campaigns it opens; () = all, also those made later."""
     created_by: str
     created_at: str
     expires_at: str
     used_by: str | None = None
-    """The account it made."""
+    """The account it made or that joined by it."""
     used_at: str | None = None
     withdrawn_at: str | None = None
 
@@ -100,21 +100,75 @@ def use_invite(ws: Workspace, token: str, name: str, password: str, address: str
     Raises:
         NotAllowed: unknown, used, withdrawn or expired; which of them is said, since only its holder can ask.
         Invalid: a name that is taken or a password too short; the invitation stays open.
-        TooMany: too many tries from this address.
+        TooMany: too many tries of links that are not open from this address, or of this link.
     """
-    with writing(ws.engine) as connection:
-        check_rate(connection, "invite", address, TRIES, TRIES_SECONDS)
+    _count_use(ws, token, address)
     password_hash = hashed(password)
     with writing(ws.engine) as connection:
         row = _open_invite(connection, token)
-        campaign_ids = row["campaign_ids"]
-        account = add_account(connection, name, row["role"], password_hash, campaign_ids=campaign_ids)
-        used = {"used_by": account.id, "used_at": stamp(utc_now())}
-        connection.execute(update(INVITES).where(INVITES.c.id == row["id"]).values(**used))
-        note_event(connection, account.id, "invite used", row["id"], None, {"account_id": account.id})
-        for campaign_id in campaign_ids:
-            let_in(connection, campaign_id, account.labeler_id, by=row["created_by"])
+        everywhere = not row["campaign_ids"]
+        account = add_account(connection, name, row["role"], password_hash, everywhere=everywhere)
+        for campaign_id in row["campaign_ids"]:
+            join(connection, campaign_id, account.labeler_id, by=row["created_by"])
+        _use_up(connection, row, account)
     return account
+
+
+def join_invite(ws: Workspace, token: str, account: Account) -> tuple[str, ...]:
+    """Let somebody who has an account into what the invitation opens; the role stays, and once more does nothing.
+
+    A link that opens nothing new to this person is not used up. Returns the campaigns that it names.
+
+    Raises:
+        NotAllowed: unknown, withdrawn, expired or used by somebody else; an invitation for an account of another kind;
+            a person whom a lead has taken off since it was made.
+    """
+    with writing(ws.engine) as connection:
+        own = _row(connection, token)
+        row = own if own is not None and own["used_by"] == account.id else _open_invite(connection, token)
+        if row is own:
+            return tuple(row["campaign_ids"])
+        refuse_other_kind(row["role"], account)
+        by = row["created_by"]
+        if not row["campaign_ids"]:
+            if set_reach(connection, account, True, by):
+                _use_up(connection, row, account)
+            return ()
+        came = [join_by_invite(connection, each, account, row["created_at"], by) for each in row["campaign_ids"]]
+        if "joined" in came:
+            _use_up(connection, row, account)
+        elif "taken off" in came:
+            raise NotAllowed(
+                "you were taken off this campaign after the link was made", "a link made since", "ask the lead for one"
+            )
+        return tuple(row["campaign_ids"])
+
+
+def refuse_other_kind(role: str, account: Account) -> None:
+    """An invitation never makes a lead or an AI judge of an account that is there.
+
+    Raises:
+        NotAllowed: it is for an account of another kind.
+    """
+    if role == "lead" and account.role != "lead":
+        raise NotAllowed(
+            "this invitation makes the account of a new lead; yours stays as it is",
+            "somebody without an account",
+            "ask a lead to change your role, or sign out to make another account",
+        )
+    if (role == "ai") != (account.role == "ai"):
+        raise NotAllowed(
+            f"this invitation is for {'an AI judge' if role == 'ai' else 'people'}", "an account of that kind",
+            "sign out to make one",
+        )  # fmt: skip
+
+
+def opens_new(ws: Workspace, invite: Invite, account: Account) -> bool:
+    """Whether an invitation opens anything that this account has not yet."""
+    if not invite.campaign_ids:
+        return not account.everywhere
+    with reading(ws.engine) as connection:
+        return not all(judges_in(connection, each, account) for each in invite.campaign_ids)
 
 
 def invites(ws: Workspace) -> list[Invite]:
@@ -138,8 +192,28 @@ def withdraw(ws: Workspace, invite_id: str, by: str = "") -> None:
         note_event(connection, by, "invite withdrawn", invite_id)
 
 
+def _row(connection: Connection, token: str) -> RowMapping | None:
+    return connection.execute(select(INVITES).where(INVITES.c.token_hash == secret_hash(token))).mappings().first()
+
+
+def _count_use(ws: Workspace, token: str, address: str) -> None:
+    """Links that are not open are counted by where the try comes from; an open one by itself, whoever else tries."""
+    with reading(ws.engine) as connection:
+        row = _row(connection, token)
+    is_open = row is not None and _invite(row).state == "open"
+    key = f"link {row['id']}" if row is not None and is_open else f"address {place_of_address(address)}"
+    with writing(ws.engine) as connection:
+        check_rate(connection, "invite", key, TRIES, TRIES_SECONDS)
+
+
+def _use_up(connection: Connection, row: RowMapping, account: Account) -> None:
+    used = {"used_by": account.id, "used_at": stamp(utc_now())}
+    connection.execute(update(INVITES).where(INVITES.c.id == row["id"]).values(**used))
+    note_event(connection, account.id, "invite used", row["id"], None, {"account_id": account.id})
+
+
 def _open_invite(connection: Connection, token: str) -> RowMapping:
-    row = connection.execute(select(INVITES).where(INVITES.c.token_hash == secret_hash(token))).mappings().first()
+    row = _row(connection, token)
     state = "unknown" if row is None else _invite(row).state
     if row is None or state != "open":
         reason = {"used": "was used already", "withdrawn": "was withdrawn", "expired": "has expired"}

@@ -13,6 +13,7 @@ from preflab.ways.registry import USUAL
 
 FIXED = ("question", "polarity", "way", "criteria")
 """What stays as it is once the campaign has a judgment: a change would give old answers a new meaning."""
+OpenTo = Literal["everybody", "invited", "named"]
 
 
 class CampaignOptions(Settings):
@@ -41,7 +42,12 @@ class CampaignOptions(Settings):
     order: Literal["nearest_done", "worth_asking"] = setting(
         "nearest_done", "Which task is next among those of one priority.", "choice: finished tasks first"
     )
-    labelers: tuple[str, ...] = setting((), "Ids of the labelers who may judge; none: all.", "choice: all")
+    open_to: OpenTo = setting(
+        "invited",
+        "Who may judge: `everybody` with an account, now or later; `invited`: whoever is invited to it or to all; "
+        "`named`: only people invited to it or let in by name.",
+        "choice: an invitation says what it opens",
+    )
     count_ai: bool = setting(False, "Whether AI judges' labels count to the overlap.", "choice: people are the point")
     gold_share: float = setting(0.0, "Share of tasks shown whose answer is known.", "choice: none", ge=0, le=0.5)
     hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0)

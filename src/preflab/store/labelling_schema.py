@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, Text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from preflab.store.base import Base
@@ -29,9 +29,9 @@ class AccountRow(Base):
     password_hash: Mapped[str | None] = mapped_column(Text)
     role: Mapped[str]
     state: Mapped[str]
-    campaign_ids: Mapped[list[Any]]
-    """The campaigns they may see; [] = all."""
     created_at: Mapped[str]
+    everywhere: Mapped[bool] = mapped_column(server_default=true())
+    """Let into all campaigns, also those made later, that are not for named people alone."""
 
 
 class SessionRow(Base):
@@ -59,19 +59,52 @@ class ApiTokenRow(Base):
 
 
 class InviteRow(Base):
-    """A link that makes one account, once."""
+    """A link that makes one account, or lets one that is there join, once."""
 
     __tablename__ = "invites"
     token_hash: Mapped[str] = mapped_column(Text, primary_key=True)
     id: Mapped[str] = mapped_column(Text, unique=True)
     role: Mapped[str]
     campaign_ids: Mapped[list[Any]]
+    """What it opens; [] = all campaigns, also those made later."""
     created_by: Mapped[str]
     created_at: Mapped[str]
     expires_at: Mapped[str]
     used_by: Mapped[str | None] = mapped_column(ForeignKey("accounts.id"))
     used_at: Mapped[str | None] = mapped_column(Text)
     withdrawn_at: Mapped[str | None] = mapped_column(Text)
+
+
+class MemberRow(Base):
+    """A person and a campaign, where somebody decided it: let in by an invitation or a lead, or taken off by a lead.
+
+    Without a row the campaign's option `open_to` decides.
+    """
+
+    __tablename__ = "members"
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), primary_key=True, index=True)
+    place: Mapped[str]
+    """`in`, `settles` (an adjudicator who does not judge) or `out`."""
+    at: Mapped[str]
+    """When it was decided."""
+
+
+class LaterRoundRow(Base):
+    """A campaign that goes on with an earlier one: whoever joins the earlier one joins this one too."""
+
+    __tablename__ = "later_rounds"
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    follows: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), index=True)
+
+
+class DeviceRow(Base):
+    """A browser in which an account has signed in before; only the hash of its secret is stored."""
+
+    __tablename__ = "devices"
+    token_hash: Mapped[str] = mapped_column(Text, primary_key=True)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), primary_key=True, index=True)
+    seen_at: Mapped[str]
 
 
 class AttemptRow(Base):

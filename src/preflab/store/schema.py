@@ -29,7 +29,7 @@ from preflab.store.labelling_schema import EventRow as EventRow
 from preflab.store.labelling_schema import TaskStateRow as TaskStateRow
 from preflab.store.labelling_schema import TurnRow as TurnRow
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The newest migration in migrations/versions; a test holds the two together."""
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 from preflab.labelling.accounts import Account
 from preflab.labelling.campaigns import CampaignView, campaign_view, list_campaigns
 from preflab.labelling.errors import NotFound
+from preflab.labelling.members import may_settle, place_in
 from preflab.store.workspace import Workspace
-
-
-def may_judge(view: CampaignView, me: Account) -> bool:
-    """Whether a campaign is open to this person: it names nobody or names them, and their invitation opened it."""
-    named, opened = view.options.labelers, me.campaign_ids
-    return (not named or me.labeler_id in named) and (not opened or view.campaign.id in opened)
 
 
 def my_campaigns(ws: Workspace, me: Account) -> list[CampaignView]:
@@ -25,7 +20,15 @@ def my_campaign(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
     Raises:
         NotFound: there is none of this id, or it is not theirs; which of the two is not said.
     """
-    view = campaign_view(ws, campaign_id)
-    if not may_judge(view, me):
+    view = campaign_view(ws, campaign_id, me)
+    if not view.is_in:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
     return view
+
+
+def may_adjudicate(ws: Workspace, me: Account, view: CampaignView) -> bool:
+    """Leads everywhere; an adjudicator where an invitation or a lead let them in."""
+    if me.role == "lead":
+        return True
+    place = place_in(ws, view.campaign.id, me.labeler_id)
+    return may_settle(view.options.open_to, everywhere=me.everywhere, place=place)

@@ -13,7 +13,7 @@ from preflab import __version__
 from preflab.store.workspace import Workspace
 from preflab.web import api, files, health
 from preflab.web.errors import install_errors
-from preflab.web.pages import account, home, label, leads
+from preflab.web.pages import account, home, invitation, label, leads
 from preflab.web.security import Guard
 from preflab.web.settings import WebSettings
 
@@ -24,6 +24,7 @@ ROUTERS = (
     files.router,
     health.router,
     account.router,
+    invitation.router,
     home.router,
     label.router,
     *leads.ROUTERS,

@@ -69,6 +69,13 @@ def sentence(error: PreflabError) -> str:
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts if part)
 
 
+def with_wait(response: Response, error: PreflabError) -> Response:
+    """The answer to a known error, with how long to wait where it says so."""
+    if (after := getattr(error, "retry_after", None)) is not None:
+        response.headers["Retry-After"] = str(max(1, int(after)))
+    return response
+
+
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, PreflabError)
     if error.__cause__ is not None and type(error.__cause__).__module__.startswith("sqlalchemy"):
@@ -77,10 +84,7 @@ async def _known(request: Request, error: Exception) -> Response:
     if (revision := getattr(error, "current_revision", None)) is not None:
         extra["current_revision"] = revision
     found, expected, do = (_without_paths(request, line) for line in (error.found, error.expected, error.do))
-    response = answer(request, status_of(error), found, expected, do, extra)
-    if (after := getattr(error, "retry_after", None)) is not None:
-        response.headers["Retry-After"] = str(max(1, int(after)))
-    return response
+    return with_wait(answer(request, status_of(error), found, expected, do, extra), error)
 
 
 def _without_paths(request: Request, line: str) -> str:

@@ -89,8 +89,27 @@ Adjudicator = Annotated[Account, Depends(signed_in("lead", "adjudicator"))]
 
 def remember(response: Response, settings: WebSettings, token: str) -> None:
     """Give the browser the session's cookie."""
+    _give(response, settings, settings.cookie, token)
+
+
+def remember_device(response: Response, settings: WebSettings, secret: str) -> None:
+    """Give the browser the cookie by which it is known as one that an account has signed in on; it opens nothing."""
+    _give(response, settings, device_cookie(settings), secret)
+
+
+def device_of(request: Request) -> str:
+    """The secret of the browser's device cookie; "" without one."""
+    return request.cookies.get(device_cookie(request.app.state.settings), "")
+
+
+def device_cookie(settings: WebSettings) -> str:
+    """Name of the device cookie; it stays when one signs out."""
+    return f"{settings.cookie}_device"
+
+
+def _give(response: Response, settings: WebSettings, name: str, value: str) -> None:
     response.set_cookie(
-        settings.cookie, token, max_age=COOKIE_AGE, path="/", secure=settings.secure, httponly=True, samesite="lax"
+        name, value, max_age=COOKIE_AGE, path="/", secure=settings.secure, httponly=True, samesite="lax"
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from preflab.web.api import accounts, campaigns, docs, labelling
+from preflab.web.api import accounts, campaigns, docs, labelling, members
 
 router = APIRouter(prefix="/api/v1")
-for part in (accounts.router, labelling.router, campaigns.router):
+for part in (accounts.router, labelling.router, campaigns.router, accounts.leads, members.router):
     router.include_router(part)
 
 docs_router = docs.router

@@ -1,14 +1,17 @@
-"""API: who one is, invitations."""
+"""API: who one is, invitations, and for leads the accounts."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
+from preflab.labelling.accounts import accounts, reinstate, revoke, set_everywhere
+from preflab.labelling.errors import NotAllowed
 from preflab.labelling.invites import create_invite
-from preflab.web.api.shapes import InviteIn, InviteShape, MeShape
+from preflab.web.api.shapes import AccountShape, InviteIn, InviteShape, MeShape, ReachIn
 from preflab.web.identity import Lead, Me, Settled, Workspaced
 
 router = APIRouter(tags=["accounts"])
+leads = APIRouter(tags=["leads"])
 
 
 @router.get("/me")
@@ -22,3 +25,32 @@ def invite(ws: Workspaced, settings: Settled, lead: Lead, body: InviteIn) -> Inv
     """A single-use, expiring link (leads)."""
     made, token = create_invite(ws, body.role, tuple(body.campaign_ids), body.hours, by=lead.id)
     return InviteShape(url=f"{settings.url}/invite/{token}", expires_at=str(made.expires_at))
+
+
+@leads.get("/accounts")
+def everybody(ws: Workspaced, lead: Lead) -> list[AccountShape]:
+    """Everybody with an account, the ended ones included (leads)."""
+    return [AccountShape.of(each) for each in accounts(ws)]
+
+
+@leads.put("/accounts/{account_id}/reach", status_code=204)
+def reach(ws: Workspaced, lead: Lead, account_id: str, body: ReachIn) -> Response:
+    """Let somebody into all campaigns, also later ones, or only where let in by name (leads)."""
+    set_everywhere(ws, account_id, body.everywhere, by=lead.id)
+    return Response(status_code=204)
+
+
+@leads.post("/accounts/{account_id}/revoke", status_code=204)
+def end(ws: Workspaced, lead: Lead, account_id: str) -> Response:
+    """End an account at once; what it judged stays (leads)."""
+    if account_id == lead.id:
+        raise NotAllowed("you cannot revoke yourself", "another lead", "ask another lead, so that one is always left")
+    revoke(ws, account_id, by=lead.id)
+    return Response(status_code=204)
+
+
+@leads.post("/accounts/{account_id}/reinstate", status_code=204)
+def let_in_again(ws: Workspaced, lead: Lead, account_id: str) -> Response:
+    """Let somebody who was revoked in again, under the same name; ended sessions and tokens stay ended (leads)."""
+    reinstate(ws, account_id, by=lead.id)
+    return Response(status_code=204)

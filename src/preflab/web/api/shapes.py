@@ -11,6 +11,7 @@ from preflab.labelling.accounts import Account
 from preflab.labelling.assignment import Turn
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.checks import answer_json
+from preflab.labelling.members import Member
 from preflab.records import Message, Prompt, Span
 from preflab.ways.registry import WAYS
 from preflab.web.api.order import as_shown
@@ -301,7 +302,9 @@ class InviteIn(Shape):
     """A single-use invitation."""
 
     role: Literal["lead", "adjudicator", "labeler", "ai"] = "labeler"
-    campaign_ids: list[str] = []
+    campaign_ids: list[str] = Field(
+        default=[], description="what it opens; empty: all campaigns, also those made later"
+    )
     hours: float = Field(72, gt=0, le=24 * 90)
 
 
@@ -310,3 +313,48 @@ class InviteShape(Shape):
 
     url: str
     expires_at: str
+
+
+class ReachIn(Shape):
+    """Where somebody judges who was not let in by name."""
+
+    everywhere: bool = Field(description="in all campaigns, also later ones, that are not for named people alone")
+
+
+class AccountShape(Shape):
+    """Somebody with an account, for leads."""
+
+    id: str
+    labeler_id: str
+    name: str = Field(description="empty once erased")
+    role: str
+    state: str = Field(description="active, revoked or erased")
+    everywhere: bool = Field(description="let into all campaigns, also later ones")
+
+    @classmethod
+    def of(cls, account: Account) -> AccountShape:
+        """The account without its address."""
+        return cls(
+            id=account.id, labeler_id=account.labeler_id, name=account.name, role=account.role, state=account.state,
+            everywhere=account.everywhere,
+        )  # fmt: skip
+
+
+class MemberShape(Shape):
+    """Somebody as seen from a campaign, for leads."""
+
+    account_id: str = Field(description="empty without an account: simulated or imported labelers")
+    labeler_id: str
+    name: str
+    role: str
+    state: str
+    judges: bool = Field(description="may judge in the campaign")
+    place: str | None = Field(description="what was decided of them here: in, settles or out; null: nothing")
+
+    @classmethod
+    def of(cls, member: Member) -> MemberShape:
+        """What a lead may know."""
+        return cls(
+            account_id=member.account_id, labeler_id=member.labeler_id, name=member.name, role=member.role,
+            state=member.state, judges=member.judges, place=member.place,
+        )  # fmt: skip

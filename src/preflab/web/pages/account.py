@@ -1,4 +1,4 @@
-"""Signing in and out, accepting an invitation, one's own account."""
+"""Signing in and out, one's own account."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password, sign_in
-from preflab.labelling.campaigns import campaign_view
-from preflab.labelling.invites import open_invite, use_invite
+from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password
 from preflab.labelling.sessions import close_session, create_token, open_session, revoke_token, tokens
+from preflab.labelling.signing_in import check_password, know_device, sign_in
 from preflab.store.workspace import Workspace
-from preflab.web.access import my_campaigns
-from preflab.web.errors import sentence, status_of
-from preflab.web.identity import Me, Settled, Workspaced, forget, remember, who
+from preflab.web.errors import sentence, status_of, with_wait
+from preflab.web.identity import Me, Settled, Workspaced, device_of, forget, remember, remember_device, who
 from preflab.web.pages import page
 from preflab.web.settings import WebSettings, split_address
 
@@ -51,37 +49,21 @@ def signin(
 ) -> Response:
     """Check name and password; a new session replaces whatever the browser held."""
     try:
-        account = sign_in(ws, name, password, address(request))
+        account = sign_in(ws, name, password, address(request), device_of(request))
     except PreflabError as error:
         kept = {"name": name, "next": own_path(next), "problem": sentence(error)}
-        return page(request, "signin.html.j2", code=status_of(error), **kept)
-    return _enter(request, ws, settings, account, own_path(next))
+        return with_wait(page(request, "signin.html.j2", code=status_of(error), **kept), error)
+    return enter(request, ws, settings, account, own_path(next))
 
 
 @router.post("/signout")
-def signout(request: Request, ws: Workspaced, settings: Settled) -> Response:
+def signout(request: Request, ws: Workspaced, settings: Settled, next: Text = "/signin") -> Response:
     """End the session, here and on the server."""
     if token := request.cookies.get(settings.cookie):
         close_session(ws, token)
-    response = RedirectResponse("/signin", 303)
+    response = RedirectResponse(own_path(next), 303)
     forget(response, settings)
     return response
-
-
-@router.get("/invite/{token}")
-def invitation(request: Request, ws: Workspaced, token: str) -> Response:
-    """The form; opening it does not use the invitation, since chat programs open links to preview them."""
-    return _invite_page(request, ws, token)
-
-
-@router.post("/invite/{token}")
-def accept(request: Request, ws: Workspaced, settings: Settled, token: str, name: Text, password: Text) -> Response:
-    """Make the account and sign it in."""
-    try:
-        account = use_invite(ws, token, name, password, address(request))
-    except PreflabError as error:
-        return _invite_page(request, ws, token, status_of(error), name=name, problem=sentence(error))
-    return _enter(request, ws, settings, account, _first_page(ws, account))
 
 
 @router.get("/me")
@@ -94,12 +76,13 @@ def profile(request: Request, ws: Workspaced, me: Me) -> Response:
 def change_password(request: Request, ws: Workspaced, settings: Settled, me: Me, old: Text, new: Text) -> Response:
     """Change the password; all sessions end and this one begins anew."""
     try:
-        sign_in(ws, me.name, old, address(request))
+        check_password(ws, me, old)
         set_password(ws, me.id, new, by=me.id)
     except PreflabError as error:
-        return _profile(request, ws, me, status_of(error), problem=sentence(error))
+        return with_wait(_profile(request, ws, me, status_of(error), problem=sentence(error)), error)
     response = _profile(request, ws, me, said="The password is changed.")
     remember(response, settings, open_session(ws, me.id))
+    remember_device(response, settings, know_device(ws, me.id, device_of(request)))
     return response
 
 
@@ -116,37 +99,14 @@ def end_token(ws: Workspaced, me: Me, token_id: str) -> Response:
     return RedirectResponse("/me", 303)
 
 
-def _enter(request: Request, ws: Workspace, settings: WebSettings, account: Account, target: str) -> Response:
-    """A new session for the browser; the one it held, if any, ends."""
+def enter(request: Request, ws: Workspace, settings: WebSettings, account: Account, target: str) -> Response:
+    """A new session for the browser, which is known to the account from now on; the session it held, if any, ends."""
     if held := request.cookies.get(settings.cookie):
         close_session(ws, held)
     response = RedirectResponse(target, 303)
     remember(response, settings, open_session(ws, account.id))
+    remember_device(response, settings, know_device(ws, account.id, device_of(request)))
     return response
-
-
-def _first_page(ws: Workspace, account: Account) -> str:
-    """Where a new account begins: a lead with the campaigns, a labeler of one campaign in the midst of it."""
-    if account.role == "lead":
-        return "/lead"
-    found = my_campaigns(ws, account)
-    return f"/c/{found[0].campaign.id}" if len(found) == 1 else "/"
-
-
-def _invite_page(
-    request: Request, ws: Workspace, token: str, code: int = 200, *, name: str = "", problem: str = ""
-) -> Response:
-    """The form of an open invitation; of another one, why it is closed and where to go instead."""
-    try:
-        invite = open_invite(ws, token)
-    except PreflabError as closed:
-        who(request)
-        return page(request, "closed.html.j2", code=code if code != 200 else status_of(closed), closed=closed)
-    asked = [campaign_view(ws, campaign_id).campaign.name for campaign_id in invite.campaign_ids]
-    return page(
-        request, "invite.html.j2", code=code, token=token, name=name, problem=problem, rule=RULE,
-        least=PASSWORD_LENGTH, role=invite.role, asked=asked,
-    )  # fmt: skip
 
 
 def _profile(

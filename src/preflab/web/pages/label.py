@@ -9,7 +9,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import Account
 from preflab.labelling.assignment import next_turn, seen_turn, turn, waiting
 from preflab.labelling.campaigns import CampaignView, campaign_view, must_read, read_guideline
 from preflab.labelling.checks import checked_answer
@@ -20,7 +19,7 @@ from preflab.records import Answer
 from preflab.store.workspace import Workspace
 from preflab.ways.form import missing, missing_sentence
 from preflab.ways.registry import way_named
-from preflab.web.access import may_judge, my_campaign
+from preflab.web.access import my_campaign
 from preflab.web.errors import sentence, status_of, wants_json
 from preflab.web.forms import Fields
 from preflab.web.identity import Me, Workspaced
@@ -66,7 +65,7 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
     The task was shown to this person: it is taken even if the campaign is for others by now.
     """
     found = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
-    seen = campaign_view(ws, campaign_id)
+    seen = campaign_view(ws, campaign_id, me)
     sent = dict(fields)
     try:
         answer = answered(found, sent)
@@ -78,7 +77,7 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
         if wants_json(request):
             raise
         return not_stored(request, ws, found, seen, sent, error)
-    return onwards(request, after_submitting(seen, me, sent))
+    return onwards(request, after_submitting(seen, sent))
 
 
 @router.post("/c/{campaign_id}/t/{task_id}/skip")
@@ -87,7 +86,7 @@ def skip_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_i
     found = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
     reason = ": ".join(part for part in (fields.get("reason", ""), fields.get("more", "").strip()) if part)
     skip(ws, found.task.id, me.labeler_id, reason[:1000])
-    return onwards(request, f"/c/{campaign_id}" if may_judge(campaign_view(ws, campaign_id), me) else "/")
+    return onwards(request, f"/c/{campaign_id}" if campaign_view(ws, campaign_id, me).is_in else "/")
 
 
 @router.get("/c/{campaign_id}/instructions")
@@ -136,9 +135,9 @@ def of_campaign(campaign_id: str, found: Turn) -> Turn:
     return found
 
 
-def after_submitting(seen: CampaignView, me: Account, sent: Mapping[str, str]) -> str:
+def after_submitting(seen: CampaignView, sent: Mapping[str, str]) -> str:
     """Where one goes from an answer: to the next task, or back to where one came from."""
-    if not may_judge(seen, me):
+    if not seen.is_in:
         return "/?stored=1"
     own = f"/c/{seen.campaign.id}"
     return f"{own}/done?stored=1" if sent.get("back") == "done" else own

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from preflab.feedback.asking import consensus_accuracy
 from preflab.labelling.adjudication import disagreements, queue
 from preflab.labelling.campaigns import CampaignView, list_campaigns
+from preflab.labelling.members import people_of
 from preflab.labelling.needs import (
     Progress,
     campaign_pace,
@@ -26,6 +27,7 @@ from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages import lead_words as words
 from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, view_of, whole
 from preflab.web.pages.lead_figures import accuracy_figure, agreement_figure, coefficients_table, published_table
+from preflab.web.pages.people_words import finders_sentence
 
 router = APIRouter(prefix="/lead", include_in_schema=False)
 PER_TASK = (1, 3, 5, 7)
@@ -69,6 +71,7 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pair
         is_odd=words.is_odd,
         disagreements=divided,
         prompts=prompts_of(ws, [each.prompt_id for each in divided]),
+        finders="" if quality.labelers else finders_sentence(people_of(ws, campaign_id), view.options.open_to),
         wanted=wanted,
         need=words.need_sentence(wanted, labels_needed(ws, campaign_id, num_pairs=wanted)) if wanted else "",
     )  # fmt: skip

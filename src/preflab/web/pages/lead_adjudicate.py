@@ -16,9 +16,10 @@ from preflab.labelling.errors import NotFound
 from preflab.records import PairOutcome, RankingAnswer
 from preflab.store.workspace import Workspace
 from preflab.ways.ranking import ranks_words
+from preflab.web.access import may_adjudicate
 from preflab.web.forms import Fields
 from preflab.web.identity import Adjudicator, Workspaced
-from preflab.web.pages.lead_common import campaign_page, lead_page, may_adjudicate, prompts_of, to_adjudicate
+from preflab.web.pages.lead_common import campaign_page, lead_page, prompts_of, to_adjudicate
 
 router = APIRouter(prefix="/lead/c/{campaign_id}", include_in_schema=False)
 
@@ -42,7 +43,7 @@ class Shown:
 @overview.get("")
 def campaigns(request: Request, ws: Workspaced, me: Adjudicator) -> Response:
     """The campaigns one may settle tasks in, each with how many wait."""
-    mine = [view for view in list_campaigns(ws) if may_adjudicate(me, view.campaign.id)]
+    mine = [view for view in list_campaigns(ws) if may_adjudicate(ws, me, view)]
     cards = [(view, len(queue(ws, view.campaign.id).open)) for view in mine]
     return lead_page(request, "adjudicate.html.j2", cards=sorted(cards, key=lambda card: -card[1]))
 

@@ -16,6 +16,7 @@ from preflab.labelling.adjudication import queue
 from preflab.labelling.campaigns import CampaignView, campaign_view
 from preflab.labelling.errors import Invalid, NotFound
 from preflab.store.workspace import Workspace
+from preflab.web.access import may_adjudicate
 from preflab.web.pages import page
 from preflab.web.rendering import isolated
 
@@ -52,20 +53,15 @@ def view_of(ws: Workspace, campaign_id: str) -> CampaignView:
 
 
 def to_adjudicate(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
-    """A campaign this lead or adjudicator may settle tasks in: an adjudicator's invitation may name campaigns.
+    """A campaign this lead or adjudicator may settle tasks in.
 
     Raises:
         NotFound: there is none of this id, or it is not theirs; which of the two is not said.
     """
     view = campaign_view(ws, campaign_id)
-    if not may_adjudicate(me, campaign_id):
+    if not may_adjudicate(ws, me, view):
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
     return view
-
-
-def may_adjudicate(me: Account, campaign_id: str) -> bool:
-    """Leads everywhere; an adjudicator where the invitation says so, or everywhere if it names nothing."""
-    return me.role == "lead" or not me.campaign_ids or campaign_id in me.campaign_ids
 
 
 def path_is(request: Request, target: str, *, exact: bool = False) -> bool:
@@ -86,8 +82,8 @@ def shortly(text: str, length: int = 110) -> Markup:
 
 
 def moment(stamp: str) -> str:
-    """A stored moment to the minute, UTC: `2026-11-20 16:05`."""
-    return stamp[:16].replace("T", " ")
+    """A stored moment to the minute, with its zone: `2026-11-20 16:05 UTC`."""
+    return f"{stamp[:16].replace('T', ' ')} UTC"
 
 
 def plain(value: object) -> str:

@@ -25,6 +25,7 @@ from preflab.ways.registry import USUAL, WAYS
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import lead_page, whole
 from preflab.web.pages.lead_words import CONTENTS
+from preflab.web.pages.people_words import OPEN_TO
 
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
 
@@ -106,6 +107,7 @@ def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:
         "scale_ends": ends,
         "content": fields.get("content", "plain"),
         "overlap": whole("labels per task", fields.get("overlap", "3")),
+        "open_to": fields.get("open_to", "invited"),
         "ask_note": fields.get("ask_note") == "yes",
         "allow_fail": fields.get("allow_fail") == "yes",
     }
@@ -142,6 +144,7 @@ def _page(
     found: list[Source] = sources(ws)
     usual = {
         "name": "", "question": "", "polarity": "1", "way": USUAL, "criteria": "",
+        "open_to": "invited",
         "content": "plain", "overlap": "3", "instructions": "", "source": "file" if not found else found[0].id,
     }  # fmt: skip
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
@@ -149,4 +152,5 @@ def _page(
     return lead_page(
         request, "new.html.j2", problem=problem, said=said, value={**usual, **typed}, ticked=ticks,
         ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=found,
+        open_to=OPEN_TO,
     )  # fmt: skip

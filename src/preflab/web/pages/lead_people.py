@@ -1,18 +1,30 @@
-"""People: invitations by a link that works once, roles, revoking at once, and erasing a name for good."""
+"""People: invitations by a link that works once, roles, campaigns, revoking and letting in again, erasing a name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import AccountRole, accounts, erase, revoke, set_role
+from preflab.labelling.accounts import (
+    Account,
+    AccountRole,
+    accounts,
+    erase,
+    reinstate,
+    revoke,
+    set_everywhere,
+    set_role,
+)
+from preflab.labelling.campaign_names import campaign_names
 from preflab.labelling.campaigns import list_campaigns
 from preflab.labelling.errors import Invalid, NotAllowed
 from preflab.labelling.invites import create_invite, invites, withdraw
+from preflab.labelling.members import Reach, reaches
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Lead, Settled, Workspaced
@@ -27,6 +39,10 @@ ROLES = {
 }
 LASTING = {24: "one day", 72: "three days", 168: "a week", 720: "30 days"}
 """Hours an invitation is good for."""
+WHERES = {"all": "all campaigns, also those made later", "some": "only these"}
+REACHES = {"all": "all, also later ones", "some": "where let in by name"}
+SHOWN = 3
+"""Campaigns named in a person's row."""
 
 
 @router.get("")
@@ -40,11 +56,9 @@ def invite(request: Request, ws: Workspaced, settings: Settled, me: Lead, fields
     """Make an invitation and show its link, this once."""
     try:
         role, hours = _one_of(fields.get("role", ""), ROLES, "role"), _one_of(fields.get("hours", ""), LASTING, "time")
-        known = {view.campaign.id for view in list_campaigns(ws)}
-        campaign_ids = tuple(each for each in fields.getlist("campaign") if each in known)
-        _, token = create_invite(ws, cast(AccountRole, role), campaign_ids, int(hours), me.id)
+        _, token = create_invite(ws, cast(AccountRole, role), _opened(fields), int(hours), me.id)
     except PreflabError as error:
-        return _page(request, ws, problem=error, typed=dict(fields))
+        return _page(request, ws, problem=error, typed=dict(fields), chosen=fields.getlist("campaign"))
     return _page(request, ws, link=f"{settings.url}/invite/{token}", typed={"role": role})
 
 
@@ -77,6 +91,26 @@ def end(request: Request, ws: Workspaced, me: Lead, account_id: str) -> Response
     return _back("revoked")
 
 
+@router.post("/{account_id}/reinstate")
+def let_in_again(request: Request, ws: Workspaced, me: Lead, account_id: str) -> Response:
+    """Somebody who was revoked may sign in again, under the same name; ended sessions and tokens stay ended."""
+    try:
+        reinstate(ws, account_id, me.id)
+    except PreflabError as error:
+        return _page(request, ws, problem=error)
+    return _back("reinstated")
+
+
+@router.post("/{account_id}/reach")
+def reach(request: Request, ws: Workspaced, me: Lead, account_id: str, fields: Fields) -> Response:
+    """Let somebody into all campaigns, also those made later, or only where they were let in by name."""
+    try:
+        set_everywhere(ws, account_id, _one_of(fields.get("reach", ""), REACHES, "campaigns") == "all", me.id)
+    except PreflabError as error:
+        return _page(request, ws, problem=error)
+    return _back("reach")
+
+
 @router.get("/{account_id}/erase")
 def ask_erase(request: Request, ws: Workspaced, me: Lead, account_id: str) -> Response:
     """Ask once more before a name is gone for good."""
@@ -99,6 +133,8 @@ def erased(request: Request, ws: Workspaced, me: Lead, account_id: str, fields: 
 SAID = {
     "withdrawn": "The invitation is withdrawn; its link no longer works.",
     "role": "The role is changed, from the next page they open.",
+    "reinstated": "Let in again: name, password, campaigns and judgments are as they were.",
+    "reach": "Changed, from the next page they open.",
     "revoked": "Signed out everywhere and locked out; the judgments stay.",
     "erased": "Name, address and password are gone. The judgments stay, under the pseudonym.",
 }
@@ -106,13 +142,14 @@ SAID = {
 
 def _page(
     request: Request, ws: Workspace, *, said: str = "", problem: PreflabError | None = None, link: str = "",
-    typed: dict[str, str] | None = None,
+    typed: dict[str, str] | None = None, chosen: Sequence[str] = (),
 ) -> Response:  # fmt: skip
     people = sorted(accounts(ws), key=lambda each: (STATES.index(each.state), each.name.lower()))
     return lead_page(
         request, "people.html.j2", said=said, problem=problem, people=people, link=link, roles=ROLES, lasting=LASTING,
         invites=[each for each in invites(ws) if each.state == "open"], campaigns=list_campaigns(ws),
-        typed={"role": "labeler", "hours": "168"} | (typed or {}), pseudonyms=_pseudonyms(ws),
+        typed={"role": "labeler", "hours": "168", "where": "all"} | (typed or {}), pseudonyms=_pseudonyms(ws),
+        chosen=chosen, wheres=WHERES, reaches=REACHES, finds=_finds(ws, people), names=campaign_names(ws),
     )  # fmt: skip
 
 
@@ -126,6 +163,30 @@ def _erase_page(request: Request, ws: Workspace, account_id: str, problem: Prefl
     return lead_page(
         request, "erase.html.j2", problem=problem, person=found, pseudonym=_pseudonyms(ws)[found.labeler_id]
     )
+
+
+def _opened(fields: ImmutableMultiDict[str, str]) -> tuple[str, ...]:
+    """The campaigns an invitation opens; () for all, which has to be chosen where some are ticked."""
+    ticked = tuple(fields.getlist("campaign"))
+    where = _one_of(fields.get("where", "some" if ticked else "all"), WHERES, "campaigns")
+    if where == "some" and not ticked:
+        raise Invalid("no campaign is ticked", "one at least, or all of them", "tick those it is for")
+    if where == "all" and ticked:
+        raise Invalid("all campaigns are chosen, and some are ticked", "one of the two", "say again what it is for")
+    return ticked if where == "some" else ()
+
+
+def _finds(ws: Workspace, people: Sequence[Account]) -> dict[str, str]:
+    """Labeler → the campaigns they were let into by name, in a few words."""
+    names = campaign_names(ws)
+    found = reaches(ws, [each.labeler_id for each in people if each.state != "erased"])
+    return {labeler_id: _named(reach, names) for labeler_id, reach in found.items()}
+
+
+def _named(reach: Reach, names: Mapping[str, str]) -> str:
+    own = sorted(names[each] for each, place in reach.places.items() if place == "in" and each in names)
+    more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
+    return ", ".join(own[:SHOWN]) + more
 
 
 def _pseudonyms(ws: Workspace) -> dict[str, str]:

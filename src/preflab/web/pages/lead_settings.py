@@ -10,16 +10,17 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import accounts
 from preflab.labelling.campaign_rows import CampaignState
 from preflab.labelling.campaigns import CampaignView, change_options, guidelines, new_guideline, set_state
 from preflab.labelling.errors import Invalid
+from preflab.labelling.members import let_in, people_of, take_off
 from preflab.labelling.prioritise import prioritise
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
 from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import campaign_page, decimal, view_of, whole
 from preflab.web.pages.lead_words import CONTENTS
+from preflab.web.pages.people_words import OPEN_TO, why_sentence
 
 router = APIRouter(prefix="/lead/c/{campaign_id}/settings", include_in_schema=False)
 
@@ -27,6 +28,7 @@ SAID = {
     "options": "The settings are saved.",
     "state": "",
     "guideline": "The new version is out: everybody reads it before their next task.",
+    "people": "Changed; it holds from the next page they open.",
     "asked": "The tasks are put in order: the ones most worth asking come first.",
 }
 MAX_TEXT = 40_000
@@ -60,6 +62,33 @@ def state(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: 
     return _back(campaign_id, "state")
 
 
+@router.post("/people")
+def add_people(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
+    """Let those who are ticked judge."""
+    view = view_of(ws, campaign_id)
+    try:
+        chosen = fields.getlist("labeler")
+        if not chosen:
+            raise Invalid("nobody is ticked", "somebody to let in", "tick those who shall judge")
+        let_in(ws, campaign_id, chosen, me.id)
+    except PreflabError as error:
+        return _page(request, ws, view, problem=error)
+    return _back(campaign_id, "people", "#people")
+
+
+@router.post("/people/{labeler_id}")
+def end_judging(
+    request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str, fields: Fields
+) -> Response:
+    """Take somebody off; what they began can still be sent in."""
+    view = view_of(ws, campaign_id)
+    try:
+        take_off(ws, campaign_id, labeler_id, me.id, settles=fields.get("do") == "settles")
+    except PreflabError as error:
+        return _page(request, ws, view, problem=error)
+    return _back(campaign_id, "people", "#people")
+
+
 @router.post("/guideline")
 def guideline(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
     """Show a preview, or make the text the next version."""
@@ -89,24 +118,12 @@ def _page(
     request: Request, ws: Workspace, view: CampaignView, *, said: str = "", problem: PreflabError | None = None,
     typed: ImmutableMultiDict[str, str] | None = None, text: str | None = None, preview: bool = False,
 ) -> Response:  # fmt: skip
-    chosen = set(typed.getlist("labelers")) if typed is not None else set(view.options.labelers)
     return campaign_page(
-        request, ws, view, "settings.html.j2", said=said, problem=problem, people=_people(ws, chosen), chosen=chosen,
+        request, ws, view, "settings.html.j2", said=said, problem=problem, people=people_of(ws, view.campaign.id),
+        open_to=OPEN_TO, why=why_sentence,
         value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
         versions=guidelines(ws, view.campaign.id), contents=CONTENTS,
     )  # fmt: skip
-
-
-def _people(ws: Workspace, chosen: set[str]) -> list[tuple[str, str, str]]:
-    """Who can be chosen: labeler id, name, and what is said of them.
-
-    Those who are chosen stay in the form when their account has ended or when they have none: without them a campaign
-    for them alone would be open to everybody as soon as its settings are saved.
-    """
-    active = [each for each in accounts(ws) if each.state == "active"]
-    found = [(each.labeler_id, each.name, "" if each.role == "labeler" else each.role) for each in active]
-    others = sorted(chosen - {each.labeler_id for each in active})
-    return found + [(each.id, each.name, "cannot sign in") for each in ws.labelers(others)]
 
 
 def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> Mapping[str, Any]:
@@ -119,7 +136,7 @@ def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> M
 
 
 TEXTS, WHOLE, NUMBERS, TICKS = (
-    ("name", "question", "content", "currency", "order"),
+    ("name", "question", "content", "currency", "order", "open_to"),
     ("overlap",),
     ("lease_minutes", "hourly_cost", "gold_percent"),
     ("ask_note", "allow_fail", "count_ai"),
@@ -134,9 +151,8 @@ def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     changes |= {name: decimal(name, fields[name]) for name in ("lease_minutes", "hourly_cost") if name in fields}
     if "gold_percent" in fields:
         changes["gold_share"] = decimal("gold tasks", fields["gold_percent"]) / 100
-    changes["labelers"] = tuple(fields.getlist("labelers"))
     return changes
 
 
-def _back(campaign_id: str, said: str) -> Response:
-    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={said}", 303)
+def _back(campaign_id: str, said: str, at: str = "") -> Response:
+    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={said}{at}", 303)

@@ -1,0 +1,64 @@
+"""Names of campaigns: commands go by them, so that no two running campaigns are called the same."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from sqlalchemy import Connection, select
+
+from preflab.labelling.accounts import name_key
+from preflab.labelling.errors import Invalid
+from preflab.labelling.tables import CAMPAIGN_STATES, CAMPAIGNS
+from preflab.store.database import reading
+from preflab.store.workspace import Workspace
+
+
+def refuse_taken_name(connection: Connection, name: str, campaign_id: str = "") -> None:
+    """Refuse a name for a new campaign, or for this one, that another one has, upper and lower case being the same.
+
+    Raises:
+        Invalid: another campaign is called so.
+    """
+    for other, taken in _names(connection):
+        if other != campaign_id and _same(taken, name):
+            raise Invalid(
+                f"name: {name.strip()!r:.80} is taken by the campaign {taken!r:.80}, id {other}",
+                "a name that no other campaign of the workspace has",
+                "add what tells them apart, or rename the other one first",
+            )
+
+
+def free_name(ws: Workspace, name: str) -> str:
+    """The name, or with the first number behind it that makes it free: `labels (2)`."""
+    with reading(ws.engine) as connection:
+        taken = [other for _, other in _names(connection)]
+    candidates = (name if number == 1 else f"{name} ({number})" for number in count(1))
+    return next(each for each in candidates if not any(_same(each, other) for other in taken))
+
+
+def _names(connection: Connection) -> list[tuple[str, str]]:
+    """(id, name) of every campaign that was opened for labelling, the oldest first."""
+    query = (
+        select(CAMPAIGNS.c.id, CAMPAIGNS.c.name)
+        .join(CAMPAIGN_STATES, CAMPAIGN_STATES.c.campaign_id == CAMPAIGNS.c.id)
+        .order_by(CAMPAIGN_STATES.c.created_at, CAMPAIGNS.c.id)
+    )
+    return [(row.id, row.name) for row in connection.execute(query)]
+
+
+def _same(one: str, other: str) -> bool:
+    return name_key(one) == name_key(other)
+
+
+def campaign_names(ws: Workspace) -> dict[str, str]:
+    """Id → name of every campaign, imported ones included."""
+    with reading(ws.engine) as connection:
+        return {row.id: row.name for row in connection.execute(select(CAMPAIGNS.c.id, CAMPAIGNS.c.name))}
+
+
+def handle_of(ws: Workspace, campaign_id: str) -> str:
+    """What commands call the campaign: its name, or its id where an older preflab has let another one be called so."""
+    with reading(ws.engine) as connection:
+        names = _names(connection)
+    own = next((name for id_, name in names if id_ == campaign_id), campaign_id)
+    return own if sum(name == own for _, name in names) == 1 else campaign_id
