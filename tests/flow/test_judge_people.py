@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from preflab.errors import PreflabError
 from preflab.files import write_json
@@ -17,8 +18,10 @@ from preflab.labelling.address import write_address
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.audit import events
 from preflab.labelling.campaigns import campaign_view, change_options, guidelines, list_campaigns, new_guideline
+from preflab.labelling.members import let_in
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Submission, submit
+from preflab.labelling.tables import LATER_ROUNDS, MEMBERS
 from preflab.labelling.turns import Turn
 from preflab.recipe import load_recipe
 from preflab.records import (
@@ -35,6 +38,7 @@ from preflab.stages import judge, people, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
 from preflab.stages.keys import key_content
 from preflab.stages.plan import plan
+from preflab.store.database import writing
 from preflab.store.snapshots import read_snapshot
 from preflab.store.transfer import import_into
 from preflab.store.workspace import Workspace
@@ -190,7 +194,52 @@ def test_other_options_go_on_in_the_same_campaign_another_question_does_not(worl
     assert result.waiting == "0 of 3 tasks have 2 labels"
     assert now.num_labels == 3
     world.run(more=', question: "Which is kinder?"')
+    assert {each.campaign.name for each in list_campaigns(world.workspace)} == {"labels", "labels (2)"}
+
+
+def test_a_stage_with_other_completions_goes_on_with_its_people(world: World) -> None:
+    waiting = world.run()
+    assert (waiting.figures["campaign"], waiting.figures["num_people"]) == ("labels", 0)
+    (first,) = list_campaigns(world.workspace)
+    ann, bob = (create_account(world.workspace, name, "labeler", everywhere=False) for name in ("ann", "bob"))
+    let_in(world.workspace, first.campaign.id, [ann.labeler_id])
+    world.done["answers"] = replace(world.done["answers"], key="1")
+    waiting = world.run()
+    assert (waiting.figures["campaign"], waiting.figures["num_people"]) == ("labels (2)", 1)
+    found = {view.campaign.name for view in list_campaigns(world.workspace, ann.labeler_id)}
+    assert found == {"labels", "labels (2)"}
+    assert list_campaigns(world.workspace, bob.labeler_id) == []
+    world.run()
     assert len(list_campaigns(world.workspace)) == 2
+
+
+def test_a_run_of_an_older_preflab_says_nothing_about_options_that_came_later(world: World) -> None:
+    world.run()
+    (view,) = list_campaigns(world.workspace)
+    change_options(world.workspace, view.campaign.id, view.revision, {"open_to": "named"})
+    ledger = world.workspace.runs / people.CAMPAIGNS
+    entries = json.loads(ledger.read_text())
+    for entry in entries.values():
+        del entry["said"]["open_to"], entry["recipe"]
+        entry["said"]["labelers"] = []
+    write_json(ledger, entries)
+    world.run()
+    assert campaign_view(world.workspace, view.campaign.id).options.open_to == "named"
+
+
+def test_a_later_round_that_an_older_preflab_has_made_is_opened_to_the_people_of_the_first(world: World) -> None:
+    world.run()
+    (first,) = list_campaigns(world.workspace)
+    ann = create_account(world.workspace, "ann", "labeler", everywhere=False)
+    let_in(world.workspace, first.campaign.id, [ann.labeler_id])
+    world.done["answers"] = replace(world.done["answers"], key="1")
+    world.run()
+    with writing(world.workspace.engine) as connection:
+        connection.execute(delete(LATER_ROUNDS))
+        connection.execute(delete(MEMBERS).where(MEMBERS.c.campaign_id != first.campaign.id))
+    assert len(list_campaigns(world.workspace, ann.labeler_id)) == 1
+    world.run()
+    assert len(list_campaigns(world.workspace, ann.labeler_id)) == 2
 
 
 def test_what_is_most_worth_asking_comes_first_when_the_recipe_says_so(world: World) -> None:

@@ -188,8 +188,7 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
     """The last line, after what the stages came to."""
     waiting = [line for line in lines if line.state == "waiting"]
     if waiting:
-        invite = f"start `preflab label`, invite people with `preflab campaign invite {waiting[0].name}`"
-        ask = invite if waiting[0].link else "`preflab import` the labelers' judgments"
+        ask = _ask_people(waiting[0], recipe) if waiting[0].link else "`preflab import` the labelers' judgments"
         following = f"{ask}, then run the same command again (or let it --wait)"
         speaker.last(None, following, waiting=waiting[0].name)
         return
@@ -202,6 +201,19 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
         speaker.last(page, f"open {shown_path(page)} in a browser")
     else:
         speaker.last(lines[-1].folder, following)
+
+
+def _ask_people(line: Line, recipe: Path) -> str:
+    """How to get the labels that a stage waits for: who finds its campaign already, and how to invite others."""
+    from preflab.stages.runs import read_manifest
+
+    figures = read_manifest(line.folder).get("figures", {})
+    label, num = command("label", recipe=recipe), int(figures.get("num_people", 0))
+    invite = command("campaign", "invite", str(figures.get("campaign", line.name)), recipe=recipe)
+    if not num:
+        return f"start {label}, invite people with {invite}"
+    found = f"{num} labeler{'s' * (num > 1)} find{'s' * (num == 1)} it there already"
+    return f"start {label}; {found}, {invite} invites others"
 
 
 def report_page(line: Line) -> Path:

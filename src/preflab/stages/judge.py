@@ -161,8 +161,19 @@ def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult
     finished, num = people.finished(overlap), len(people.tasks)
     if finished < num:
         waiting = f"{finished} of {num} tasks have {overlap} label{'s' if overlap > 1 else ''}{_open_said(people)}"
-        return StageResult(waiting, {"num_tasks": num, "num_finished": finished}, waiting=waiting, link=link)
+        figures = {"num_tasks": num, "num_finished": finished, **_whom_to_ask(ctx, people.campaign.id)}
+        return StageResult(waiting, figures, waiting=waiting, link=link)
     return _people_done(ctx, people)
+
+
+def _whom_to_ask(ctx: StageContext, campaign_id: str) -> dict[str, float | str]:
+    """What commands call the campaign, and how many labelers find it on their first page already."""
+    from preflab.labelling.campaign_names import handle_of
+    from preflab.labelling.members import people_of
+
+    people = people_of(ctx.workspace, campaign_id)
+    num = sum(each.can_come and each.role in ("labeler", "adjudicator") for each in people)
+    return {"campaign": handle_of(ctx.workspace, campaign_id), "num_people": num}
 
 
 def _people_done(ctx: StageContext, people: People) -> StageResult:

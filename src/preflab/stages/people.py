@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,15 +76,17 @@ def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
 
     options, gold = options_of(ctx), _gold(ctx)
     ledger, entry = _entry(ctx)
+    follows = _earlier(ctx, ledger, entry)
     ctx.workspace.put([*gold.prompts, *gold.completions])
     campaign = create_campaign(
         ctx.workspace,
-        options,
+        _named(ctx, options, entry),
         [*groups, *gold.groups],
         _instructions(ctx) or _first_instructions(options),
         by="recipe",
         campaign_id=entry["campaign_id"],
         gold=gold.numbered_from(len(groups)),
+        follows=follows,
     )
     _tell_news(ctx, options, entry)
     _put_in_order(ctx, entry)
@@ -142,6 +145,7 @@ def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
     name = canonical_hash([*made_of, list(settings.criteria)])
     if name not in ledger:
         ledger[name] = {"campaign_id": _former_id(ctx.folder) or random_id("campaign"), "said": {}, "instructions": ""}
+    ledger[name].setdefault("recipe", ctx.recipe.path.name)
     return ledger, ledger[name]
 
 
@@ -151,12 +155,43 @@ def _former_id(folder: Path) -> str | None:
     return str(read_json(path)["campaign_id"]) if path.exists() else None
 
 
+def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
+    """The latest campaign that the stage had before, in another round or for other completions; its people go on here.
+
+    The same stage: of this recipe's name, this name but for the round, and with the same question put.
+    """
+    from preflab.labelling.campaign_names import campaign_names
+
+    known, own = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
+    found = None
+    for each in takewhile(lambda other: other is not entry, ledger.values()):
+        of_recipe = each.get("recipe", ctx.recipe.path.name) == ctx.recipe.path.name
+        if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == own:
+            found = str(each["campaign_id"])
+    return found
+
+
+def _same_stage(said: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What stays the same over the rounds of a stage: its name without the round, and what it asks."""
+    return (str(said.get("name", "")).partition("@")[0], *(said.get(name) for name in ("way", "question", "polarity")))
+
+
+def _named(ctx: StageContext, options: CampaignOptions, entry: Mapping[str, Any]) -> CampaignOptions:
+    """The options under a name that no other campaign has: the same stage may have had one for other completions."""
+    from preflab.labelling.campaign_names import campaign_names, free_name
+
+    if entry["campaign_id"] in campaign_names(ctx.workspace):
+        return options
+    return options.model_copy(update={"name": free_name(ctx.workspace, options.name)})
+
+
 def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any]) -> None:
     """Change in the campaign what the recipe says differently from last time; the rest stays as the leads have it."""
     from preflab.labelling.campaigns import campaign_view, change_options, new_guideline
 
     now = options.model_dump(mode="json")
-    changed = {name: value for name, value in now.items() if entry["said"] and entry["said"].get(name) != value}
+    said = entry["said"]
+    changed = {name: value for name, value in now.items() if said and said.get(name, _usual(name)) != value}
     if changed:
         view = campaign_view(ctx.workspace, entry["campaign_id"])
         change_options(ctx.workspace, entry["campaign_id"], view.revision, changed, by="recipe")
@@ -165,6 +200,14 @@ def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any
     if entry["said"] and text is not None and read != entry["instructions"]:
         new_guideline(ctx.workspace, entry["campaign_id"], text, by="recipe")
     entry |= {"said": now, "instructions": read}
+
+
+def _usual(option: str) -> Any:
+    """What a run of an older preflab has said of an option that came later."""
+    from preflab.labelling.options import CampaignOptions
+
+    default = CampaignOptions.model_fields[option].default
+    return list(default) if isinstance(default, tuple) else default
 
 
 def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
