@@ -11,7 +11,7 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.records import Completion, Message, Prompt, Span, ToolCall, spans_of_turns
 from preflab.store.images import add_image, read_image
-from preflab.web.rendering import isolated, rendered, rendered_completion, rendered_prompt, visible
+from preflab.web.rendering import instructions, isolated, rendered, rendered_completion, rendered_prompt, visible
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -221,3 +221,83 @@ def test_the_api_gives_turns_with_all_they_hold_and_no_assistants_name() -> None
         "tool_call_id": "",
     }
     assert (second["name"], second["tool_call_id"]) == (f"track{EVIL}", "c1")
+
+
+EMPTY = ["", " ", "\n\t \r\n", "\u00a0\u2003", "\u200b\u200e", "\u2800\u3164"]
+
+
+@pytest.mark.parametrize("text", EMPTY)
+@pytest.mark.parametrize("content", ["plain", "markdown", "chat", "image"])
+def test_an_empty_text_says_so(text: str, content: str) -> None:
+    html = rendered(text, content)
+    assert html.startswith('<p class="nothing">(empty)<span')
+    assert rendered_completion(Completion.make("prompt-1", text, "m"), content) == html
+    assert 'class="nothing"' not in rendered("(empty)", content)
+
+
+def test_marks_that_are_written_out_in_code_are_not_nothing() -> None:
+    assert "⟦U+200B⟧" in rendered("\u200b", "code")
+    assert "␀" in rendered("\x00", "plain")
+
+
+@pytest.mark.parametrize(
+    "text", ["[a]: https://ok.example", "# ", "> ", "- ", "```\n```", "&nbsp;", "[](https://ok.example)"]
+)
+def test_markdown_that_shows_nothing_is_shown_as_it_was_written(text: str) -> None:
+    assert Seen(rendered(text, "markdown")).text == text
+    assert "<hr>" in rendered("***", "markdown")
+
+
+def test_a_turn_without_words_says_so_unless_it_thinks_or_calls() -> None:
+    spans = (Span("", by_policy=True), Span("x", by_policy=False, role="tool"), Span(" \n"))
+    html = rendered_completion(Completion.make("prompt-1", "", "m", spans=spans), "chat")
+    assert html.count("(empty)") == 2
+    called = Prompt.make(messages=(Message("assistant", "", tool_calls=(CALL,)), Message("user", "")))
+    assert rendered_prompt(called, "chat").count("(empty)") == 1
+
+
+def test_line_breaks_are_kept_but_in_documents() -> None:
+    text = "Roses are red\nViolets are blue<br>and `<br>` <b>so</b>"
+    for content in ("markdown", "chat"):
+        assert rendered(text, content).count("<br>") == 2
+    assert instructions(text).count("<br>") == 1
+    assert "<code>&lt;br&gt;</code> &lt;b&gt;so&lt;/b&gt;" in rendered(text, "markdown")
+    assert rendered("a<br>\nb<BR/>c<br  />d", "markdown").count("<br>") == 3
+    assert "<br>" not in rendered("$$x$$\nwhich", "markdown")
+
+
+@pytest.mark.parametrize(
+    ("text", "direction"),
+    [
+        ("1. أولاً\n2. b", "rtl"),
+        ("- שלום", "rtl"),
+        ("1. a\n2. أولاً", "ltr"),
+        ("1. `a` $b$ أولاً", "rtl"),
+        ("1. 1\n2. 2", "ltr"),
+    ],
+)
+def test_a_list_is_set_in_the_direction_of_its_first_letter(text: str, direction: str) -> None:
+    assert re.search(rf'<[ou]l dir="{direction}">', rendered(text, "markdown"))
+    assert "<li dir" not in rendered(text, "markdown")
+
+
+def test_a_list_has_room_for_its_numbers() -> None:
+    assert 'class="wide"' not in rendered("997. a\n998. b\n999. c", "markdown")
+    assert 'class="wide"' in rendered("998. a\n999. b\n1000. c", "markdown")
+    assert 'class="wider"' in rendered("123456789. a", "markdown")
+
+
+@pytest.mark.parametrize(
+    ("text", "levels"),
+    [
+        ("## a\n### b\n# c\n#### d", "3434"),
+        ("###### a", "3"),
+        ("a\n=\nb\n-\n##### c\n## d", "3454"),
+        ("# a\n" * 3, "333"),
+    ],
+)
+def test_headings_leave_no_level_out(text: str, levels: str) -> None:
+    html = rendered(text, "markdown")
+    assert re.findall(r"<h(\d)", html) == list(levels)
+    assert re.findall(r"</h(\d)", html) == list(levels)
+    assert re.findall(r"<h(\d)", instructions(text, 2)) == [str(int(level) - 1) for level in levels]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from functools import lru_cache
+import unicodedata
+from html import unescape
 from typing import Any
 
-import nh3
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from preflab.records import Completion, Message, Prompt
 from preflab.store.images import IMAGE_NAME
+from preflab.web.markdown import markdown_html
 
 LONG = 8_000
 """Characters shown at once; a longer text is shown whole behind a fold."""
@@ -22,29 +21,32 @@ BEGINNING = 3_000
 """Characters of a long text shown before the fold."""
 MARKDOWN_LIMIT = 64_000
 """A longer text is shown as it was written: nobody reads it formatted, and parsing hostile Markdown takes long."""
-SCHEMES = ("http", "https", "mailto")
-TAGS = {
-    "p", "br", "hr", "h3", "h4", "h5", "h6", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li", "a",
-    "table", "thead", "tbody", "tr", "th", "td",
-}  # fmt: skip
-WITH_DIRECTION = ("paragraph_open", "heading_open", "list_item_open", "th_open", "td_open", "blockquote_open")
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ufff9-\ufffb\ufeff\u2028\u2029]")
 ISOLATES = re.compile("[\u061c\u200b-\u200f\u2060-\u2069]")
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters that draw nothing."""
+TAG = re.compile("<[^>]*>")
+DRAWN = re.compile("<hr|<math")
 
 
-def rendered(text: str, content: str = "plain", *, fold: bool = True) -> Markup:
+def rendered(text: str, content: str = "plain", *, fold: bool = True, document: bool = False, top: int = 3) -> Markup:
     """A text as a block of HTML.
 
     Args:
         text: what a person or a model wrote.
         content: `plain`, `markdown`, `code`, `chat` (Markdown, one turn) or `image` (the name of an image's file).
         fold: show the beginning of a long text and the whole of it on demand; off for instructions.
+        document: its lines may have been wrapped by an editor, as those of instructions: in Markdown a single line
+            break is a space.
+        top: the level of the highest headings of Markdown.
     """
+    if shows_nothing(visible(text, code=content == "code")):
+        return _nothing(text)
     if content == "image":
         return _image(text)
-    body = _block(text, content)
+    body = _block(text, content, document, top)
     if len(text) <= LONG or not fold:
         return body
     beginning = _block(text[:BEGINNING], "code" if content == "code" else "plain")
@@ -52,6 +54,11 @@ def rendered(text: str, content: str = "plain", *, fold: bool = True) -> Markup:
         '<div class="folded"><div class="beginning">{}<p class="quiet">…</p></div>'
         '<details class="whole"><summary>Show all {:,} characters</summary>{}</details></div>'
     ).format(beginning, len(text), body)
+
+
+def instructions(text: str, top: int = 3) -> Markup:
+    """A lead's instructions: Markdown from a file or a field, whole, or nothing where there are none."""
+    return rendered(text, "markdown", fold=False, document=True, top=top) if text.strip() else Markup("")
 
 
 def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
@@ -80,6 +87,17 @@ def visible(text: str, *, code: bool = False) -> str:
     return ISOLATES.sub(_named, text) if code else text
 
 
+def shows_nothing(shown: str) -> bool:
+    """Whether nothing of a text is seen: white space, marks without a width, letters that draw nothing."""
+    return all(each.isspace() or each in BLANKS or unicodedata.category(each) == "Cf" for each in shown)
+
+
+def _nothing(text: str) -> Markup:
+    """Says that a text is empty, in another style than a text that says so."""
+    why = "only white space was written" if text else "nothing was written"
+    return Markup('<p class="nothing">(empty)<span class="spoken">: {}</span></p>').format(why)
+
+
 def _named(match: re.Match[str]) -> str:
     point = ord(match.group())
     if point < 0x20:
@@ -87,11 +105,14 @@ def _named(match: re.Match[str]) -> str:
     return "\u2421" if point == 0x7F else f"⟦U+{point:04X}⟧"
 
 
-def _block(text: str, content: str) -> Markup:
+def _block(text: str, content: str, document: bool = False, top: int = 3) -> Markup:
     if content == "code":
         return Markup('<pre class="text code" dir="ltr"><code>{}</code></pre>').format(visible(text, code=True))
     if content in ("markdown", "chat") and len(text) <= MARKDOWN_LIMIT:
-        return Markup('<div class="text marked" dir="auto">{}</div>').format(_markdown(visible(text)))
+        html = markdown_html(visible(text), document, top)
+        # A definition or an empty heading is Markdown that shows nothing: the text is shown as it was written.
+        if DRAWN.search(html) or not shows_nothing(unescape(TAG.sub("", html))):
+            return Markup('<div class="text marked" dir="auto">{}</div>').format(html)
     return Markup('<div class="text" dir="auto">{}</div>').format(visible(text))
 
 
@@ -105,14 +126,17 @@ def _turn(message: Message, content: str) -> Markup:
     speaker = Markup(ROLES.get(role, role))
     if message.name and role != "assistant":
         speaker += Markup(" ") + isolated(message.name)
-    parts = [_inside("thinking", Markup("Thinking"), rendered(message.reasoning, content))] * bool(message.reasoning)
-    parts += [rendered(message.content, content)] * bool(message.content)
-    parts += [
+    parts = [_inside("thinking", Markup("Thinking"), rendered(message.reasoning, content))] * bool(
+        message.reasoning.strip()
+    )
+    calls = [
         _inside("call", Markup("Calls {}").format(isolated(call.name)), _json(call.arguments))
         for call in message.tool_calls
     ]
+    if message.content.strip() or not (parts or calls):
+        parts.append(rendered(message.content, content))
     return Markup('<div class="turn {}"><p class="speaker">{}</p>{}</div>').format(
-        role if role in ROLES else "other", speaker, Markup("").join(parts)
+        role if role in ROLES else "other", speaker, Markup("").join([*parts, *calls])
     )
 
 
@@ -140,54 +164,16 @@ def _tools(tools: Any) -> Markup:
 
 def _image(name: str) -> Markup:
     if IMAGE_NAME.fullmatch(name.strip()):
-        return Markup('<img class="image" src="/image/{}" alt="The image to judge">').format(name.strip())
+        link = (
+            '<a class="enlarge" href="/image/{0}" target="_blank">'
+            '<img class="image" src="/image/{0}" alt="The image to judge"><span class="spoken">, enlarge</span></a>'
+        )
+        return Markup(link).format(name.strip())
     return Markup('<p class="quiet">No image of the workspace:</p>{}').format(_block(name, "plain"))
 
 
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": 20})
-    parser.enable(["table", "strikethrough"])
-    parser.disable("image")  # an image elsewhere would tell its owner who reads this, and when
-    return parser
-
-
-PARSER = _parser()
-
-
-@lru_cache(maxsize=512)
-def _markdown(text: str) -> Markup:
-    tokens = PARSER.parse(text)
-    for token in tokens:
-        _adapt(token)
-    return Markup(_clean(PARSER.renderer.render(tokens, PARSER.options, {})))
-
-
-def _adapt(token: Token) -> None:
-    """Headings below the page's own, and each block with its own direction of reading."""
-    if token.type in ("heading_open", "heading_close"):
-        token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
-    if token.type in WITH_DIRECTION:
-        token.attrSet("dir", "auto")
-
-
-def _clean(html: str) -> str:
-    return nh3.clean(
-        html,
-        tags=TAGS,
-        attributes={"*": {"dir"}, "a": {"href"}, "ol": {"start"}},
-        attribute_filter=_only_absolute,
-        url_schemes=set(SCHEMES),
-        link_rel="noopener noreferrer nofollow",
-        set_tag_attribute_values={"a": {"target": "_blank"}},
-    )
-
-
-def _only_absolute(tag: str, attribute: str, value: str) -> str | None:
-    """Links lead outside by an allowed scheme or nowhere: a relative one would press the app's own buttons."""
-    if attribute != "href":
-        return value
-    scheme = value.partition(":")[0].strip().lower()
-    return value if scheme in SCHEMES and ":" in value else None
+EMPTY = Markup('<span class="nothing">(empty)</span>')
+"""An empty text in a line of a list."""
 
 
 def isolated(text: str) -> Markup:

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from preflab import __version__
-from preflab.web.rendering import isolated, rendered, rendered_completion, rendered_prompt
+from preflab.web.rendering import instructions, isolated, rendered, rendered_completion, rendered_prompt
 
 WEB = Path(__file__).resolve().parents[1]
 LOOK = WEB.parent / "look.css"
@@ -58,6 +58,10 @@ def _environment() -> Environment:
     )  # fmt: skip
     environment.globals.update(version=__version__, static=static_url)
     environment.filters.update(
-        rendered=rendered, rendered_prompt=rendered_prompt, rendered_completion=rendered_completion, isolated=isolated
+        rendered=rendered,
+        rendered_prompt=rendered_prompt,
+        rendered_completion=rendered_completion,
+        isolated=isolated,
+        instructions=instructions,
     )
     return environment

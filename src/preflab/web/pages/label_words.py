@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from preflab.labelling.assignment import Waiting
 from preflab.labelling.submissions import Done, OwnProgress
 from preflab.records import Prompt, Task
-from preflab.web.rendering import visible
+from preflab.web.rendering import EMPTY, shows_nothing, visible
 
 BEGINNING = 160
 """Characters of a prompt in the list of what one has done."""
@@ -99,7 +99,9 @@ def done_rows(rows: Sequence[Done], tasks: Sequence[Task], prompts: Sequence[Pro
 
 
 def _beginning(text: str) -> str:
-    line = " ".join(visible(text[: 2 * BEGINNING]).split())
+    line = " ".join(visible(text.strip()[: 2 * BEGINNING]).split())
+    if shows_nothing(line):
+        return EMPTY
     return line if len(line) <= BEGINNING else f"{line[:BEGINNING].rstrip()} …"
 
 

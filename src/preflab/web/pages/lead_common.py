@@ -18,7 +18,7 @@ from preflab.labelling.errors import Invalid, NotFound
 from preflab.store.workspace import Workspace
 from preflab.web.access import may_adjudicate
 from preflab.web.pages import page
-from preflab.web.rendering import isolated
+from preflab.web.rendering import EMPTY, isolated, shows_nothing, visible
 
 UNPROCESSABLE = 422
 
@@ -76,8 +76,10 @@ def prompts_of(ws: Workspace, ids: Sequence[str]) -> dict[str, str]:
 
 
 def shortly(text: str, length: int = 110) -> Markup:
-    """The beginning of a text in one line, unable to turn its neighbours round."""
+    """The beginning of a text in one line, unable to turn its neighbours round; an empty one says so."""
     line = " ".join(text.split())
+    if shows_nothing(visible(line[:length])):
+        return EMPTY
     return isolated(line if len(line) <= length else line[: length - 1].rstrip() + "…")
 
 

@@ -1,0 +1,318 @@
+"""Markdown as HTML that can do nothing: CommonMark with tables, struck words and TeX, without HTML and images.
+
+Differences from CommonMark, all so that a text is seen as it was written: line breaks stay (but in documents), `<br>`
+is one, TeX is never read as Markdown, and a list is set in the direction of its words.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markupsafe import Markup
+
+from preflab.web.mathematics import ATTRIBUTES, CLASSES, MATHML, WITHIN_TEXT, Formula, formula_at, formula_html
+
+SCHEMES = ("http", "https", "mailto")
+TAGS = {
+    "p", "br", "hr", "h2", "h3", "h4", "h5", "h6", "em", "strong", "s", "code", "pre", "blockquote", "ul", "ol", "li",
+    "a", "table", "thead", "tbody", "tr", "th", "td", "span", "div",
+}  # fmt: skip
+WITH_DIRECTION = {"paragraph_open", "heading_open", "th_open", "td_open", "blockquote_open"}
+BREAK = re.compile(r"<br[ \t]*/?>[ \t]*\n?[ ]*", re.I)
+BREAKS = ("softbreak", "hardbreak")
+SIGN = re.compile(r"[`$\\]")
+ROOM = {4: "wide", 6: "wider"}
+"""Digits of a list's last number → the class that makes room for them; its usual margin holds three."""
+STRONG = {"L": "ltr", "R": "rtl", "AL": "rtl"}
+STAND_INS = [chr(point) for point in range(0xFDD0, 0xFDF0)]
+"""Noncharacters: one that a text does not hold stands for an escaped pipe within TeX while tables are cut up."""
+MARKS = re.compile(
+    r"^[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++)*+(?P<fence>`{3,}+|~{3,}+)[^\n]*+$"
+    r"|(?P<ticks>`++)|\\[^(\[]|(?P<math>\$\$|\\\(|\\\[)",
+    re.M,
+)
+"""What tells code from TeX in a whole text: fences, runs of backticks, escapes, and what may begin a formula."""
+
+
+@lru_cache(maxsize=512)
+def markdown_html(text: str, document: bool = False, top: int = 3) -> Markup:
+    """Markdown as HTML.
+
+    Args:
+        text: what a person or a model wrote.
+        document: a text whose lines an editor may have wrapped: single line breaks are spaces.
+        top: the level of its highest headings, below that of the page's own.
+    """
+    parser = DOCUMENTS if document else PARSER
+    tokens = parser.parse(text)
+    _adapt(tokens, top)
+    return Markup(CLEAN(parser.renderer.render(tokens, parser.options, {})))
+
+
+def _parser(*, breaks: bool) -> MarkdownIt:
+    options = {"html": False, "linkify": False, "maxNesting": 20, "breaks": breaks}
+    parser = MarkdownIt("commonmark", options)
+    parser.enable(["table", "strikethrough"])
+    parser.disable("image")  # an image elsewhere would tell its owner who reads this, and when
+    parser.core.ruler.after("normalize", "tex", _look_for_tex)
+    parser.core.ruler.push("pipes", _put_pipes_back)
+    parser.block.ruler.before("lheading", "tex", _tex_paragraph, {"alt": []})
+    parser.inline.ruler.before("escape", "tex", _tex)
+    parser.inline.ruler.before("autolink", "br", _line_break)
+    parser.add_render_rule("formula", _formula)
+    parser.add_render_rule("table_open", lambda *_: '<div class="scroll"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    return parser
+
+
+def _tex(state: StateInline, silent: bool) -> bool:
+    """A formula: one token, so that nothing in it is Markdown."""
+    if state.src[state.pos] not in "$\\":
+        return False
+    found = formula_at(state.src, state.pos)
+    if found is None or found.end > state.posMax:
+        return False
+    if not silent:
+        token = state.push("formula", "math", 0)
+        token.content, token.markup = found.tex, found.opening
+    state.pos = found.end
+    return True
+
+
+def _line_break(state: StateInline, silent: bool) -> bool:
+    """`<br>`, in any of its spellings, with the line break that follows it."""
+    match = BREAK.match(state.src, state.pos, state.posMax)
+    if match is None:
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos = match.end()
+    return True
+
+
+def _formula(_: object, tokens: Sequence[Token], index: int, *__: object) -> str:
+    token = tokens[index]
+    return formula_html(Formula(token.content, token.markup, 0))
+
+
+def _look_for_tex(state: StateCore) -> None:
+    """Notes which lines lie within a formula, and hides pipes that a table would take out of one."""
+    if "\n" in state.src:
+        state.env["within"] = set(_lines_within(state.src))
+    if r"\|" in state.src and ("$" in state.src or r"\(" in state.src):
+        stand_in = next((each for each in STAND_INS if each not in state.src), None)
+        if stand_in:
+            state.env["pipe"] = stand_in
+            state.src = "\n".join(_without_pipes(line, stand_in) for line in state.src.split("\n"))
+
+
+def _lines_within(text: str) -> Iterator[int]:
+    """Lines whose beginning lies within `$$…$$`, `\\(…\\)` or `\\[…\\]`: no list, heading or rule begins there."""
+    place = line = seen = 0
+    dead: set[int] = set()
+    while match := MARKS.search(text, place):
+        place = match.end()
+        if match["fence"]:
+            place = _end_of_fence(text, match)
+        elif match["ticks"]:
+            place = _end_of_code(text, match, dead)
+        elif match["math"] and (found := formula_at(text, match.start())):
+            line += text.count("\n", seen, match.start())
+            within = text.count("\n", match.start(), found.end)
+            yield from range(line + 1, line + within + 1)
+            line, seen = line + within, found.end
+            place = found.end
+
+
+def _end_of_fence(text: str, match: re.Match[str]) -> int:
+    fence = match["fence"]
+    closing = re.compile(rf"^[ \t>]*+{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", re.M)
+    found = closing.search(text, match.end())
+    return found.end() if found else len(text)
+
+
+def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:
+    """The end of a code span, or of its backticks where nothing closes it; `dead`: lengths that nothing closes."""
+    length = len(match["ticks"])
+    if length in dead:
+        return match.end()
+    found = re.compile(rf"(?<!`)`{{{length}}}(?!`)").search(text, match.end())
+    if found is None:
+        dead.add(length)
+    return found.end() if found else match.end()
+
+
+def _without_pipes(line: str, stand_in: str) -> str:
+    if r"\|" not in line:
+        return line
+    parts, place, copied, dead = [], 0, 0, set[int]()
+    while (place := _next_sign(line, place)) < len(line):
+        if line[place] == "`":
+            ticks = re.compile("(?P<ticks>`+)").match(line, place)
+            place = _end_of_code(line, ticks, dead) if ticks else place + 1
+        elif found := formula_at(line, place):
+            parts += [line[copied:place], line[place : found.end].replace(r"\|", "\\" + stand_in)]
+            place = copied = found.end
+        else:
+            place += 2 if line[place] == "\\" else 1
+    return "".join([*parts, line[copied:]])
+
+
+def _next_sign(line: str, place: int) -> int:
+    match = SIGN.search(line, place)
+    return match.start() if match else len(line)
+
+
+def _put_pipes_back(state: StateCore) -> None:
+    stand_in = state.env.get("pipe")
+    if not stand_in:
+        return
+    for token in _all(state.tokens):
+        token.content = token.content.replace(stand_in, "|")
+        for name, value in token.attrs.items():
+            if isinstance(value, str):
+                token.attrs[name] = value.replace(stand_in, "|")
+
+
+def _all(tokens: Sequence[Token]) -> Iterator[Token]:
+    for token in tokens:
+        yield token
+        yield from _all(token.children or [])
+
+
+def _tex_paragraph(state: StateBlock, start: int, end: int, _: bool) -> bool:
+    """A paragraph with a formula of several lines: within the formula nothing ends the paragraph."""
+    within = state.env.get("within")
+    if not within or state.is_code_block(start):
+        return False
+    line = _stop(state, start, within)
+    if line is None:
+        return False
+    state.line = line
+    token = state.push("paragraph_open", "p", 1)
+    token.map = [start, line]
+    token = state.push("inline", "", 0)
+    token.content = state.getLines(start, line, state.blkIndent, False).strip()
+    token.map, token.children = [start, line], []
+    state.push("paragraph_close", "p", -1)
+    return True
+
+
+def _stop(state: StateBlock, start: int, within: set[int]) -> int | None:
+    """The line after a paragraph that holds lines of `within`, or None if it holds none."""
+    rules = state.md.block.ruler.getRules("paragraph")
+    parent, state.parentType = state.parentType, "paragraph"
+    line, held = start + 1, False
+    while line < state.lineMax and not state.isEmpty(line):
+        lazy = state.sCount[line] - state.blkIndent > 3 or state.sCount[line] < 0
+        if line in within:
+            held = True
+        elif not lazy and any(rule(state, line, state.lineMax, True) for rule in rules):
+            break
+        line += 1
+    state.parentType = parent
+    return line if held else None
+
+
+def _adapt(tokens: Sequence[Token], top: int) -> None:
+    """Headings below the page's own, each block in its own direction, lists in one direction."""
+    _place_headings(tokens, top)
+    open_lists: list[Token] = []
+    parents: list[str] = []
+    for place, token in enumerate(tokens):
+        if token.type in WITH_DIRECTION and not (parents and parents[-1] == "list_item_open"):
+            token.attrSet("dir", "auto")
+        if token.type in ("ordered_list_open", "bullet_list_open"):
+            token.attrSet("dir", _direction(tokens, place))
+            open_lists.append(token)
+        elif token.type in ("ordered_list_close", "bullet_list_close"):
+            _widen(open_lists.pop())
+        elif token.type == "list_item_open" and open_lists:
+            open_lists[-1].meta["items"] = open_lists[-1].meta.get("items", 0) + 1
+        if token.nesting:
+            parents.append(token.type) if token.nesting > 0 else parents.pop()
+        if token.children:
+            token.children = list(_without_idle_breaks(token.children))
+
+
+def _place_headings(tokens: Sequence[Token], top: int) -> None:
+    """Levels without gaps, whatever levels were written: screen readers walk along them."""
+    above: list[int] = []
+    for token in tokens:
+        if token.type == "heading_open":
+            level = int(token.tag[1])
+            above = [each for each in above if each < level] + [level]
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(top + len(above) - 1, 6)}"
+
+
+def _direction(tokens: Sequence[Token], place: int) -> str:
+    """The direction of a list's first letter; code and TeX say nothing about it."""
+    for token in tokens[place + 1 :]:
+        if token.level == tokens[place].level:
+            break
+        for child in token.children or []:
+            for letter in child.content if child.type == "text" else "":
+                direction = STRONG.get(unicodedata.bidirectional(letter))
+                if direction:
+                    return direction
+    return "ltr"
+
+
+def _widen(listing: Token) -> None:
+    """Room for the numbers of a list: `1000.` does not fit into the margin of `1.`"""
+    last = int(listing.attrGet("start") or 1) + int(listing.meta.get("items", 0)) - 1
+    enough = [name for digits, name in ROOM.items() if len(str(last)) >= digits]
+    if listing.type == "ordered_list_open" and enough:
+        listing.attrSet("class", enough[-1])
+
+
+def _without_idle_breaks(children: Sequence[Token]) -> Iterator[Token]:
+    """A formula on lines of its own needs no line break before or after it."""
+    for place, token in enumerate(children):
+        around = [*children[max(place - 1, 0) : place], *children[place + 1 : place + 2]]
+        if not (token.type in BREAKS and any(_on_its_own(each) for each in around)):
+            yield token
+
+
+def _on_its_own(token: Token) -> bool:
+    return token.type == "formula" and Formula(token.content, token.markup, 0).display
+
+
+def _allowed(tag: str, attribute: str, value: str) -> str | None:
+    """Links lead outside by an allowed scheme or nowhere: a relative one would press the app's own buttons."""
+    if tag in MATHML and attribute in ATTRIBUTES:
+        return value if ATTRIBUTES[attribute].fullmatch(value) else None
+    if attribute != "href":
+        return value
+    scheme = value.partition(":")[0].strip().lower()
+    return value if scheme in SCHEMES and ":" in value else None
+
+
+CLEAN = partial(
+    nh3.clean,
+    tags=TAGS | MATHML | WITHIN_TEXT,
+    attributes={
+        "*": {"dir"}, "a": {"href"}, "ol": {"start"}, "span": {"title"},
+        **{tag: set(ATTRIBUTES) for tag in MATHML},
+    },
+    attribute_filter=_allowed,
+    allowed_classes={
+        "ol": set(ROOM.values()), "div": {"scroll"}, "span": {"math", "display", "tex", *CLASSES},
+        **{tag: set(CLASSES) for tag in MATHML},
+    },
+    url_schemes=set(SCHEMES),
+    link_rel="noopener noreferrer nofollow",
+    set_tag_attribute_values={"a": {"target": "_blank"}},
+)  # fmt: skip
+PARSER = _parser(breaks=True)
+DOCUMENTS = _parser(breaks=False)

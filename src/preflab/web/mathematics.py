@@ -1,0 +1,263 @@
+"""TeX within a text: where a formula begins and ends, and the formula as MathML that can do nothing.
+
+math-core turns TeX into MathML. What it writes is read again here, and only tags, attributes and looks of the tables
+below get through. A formula with anything else in it, or one that math-core does not know, is shown as its source.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from html import unescape
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from markupsafe import Markup
+from math_core import LatexError, LatexToMathML
+
+CLOSING = {"$$": "$$", r"\[": r"\]", r"\(": r"\)", "$": "$"}
+"""Delimiters; the longer of two that begin alike comes first."""
+UNTIL = {
+    "$$": re.compile(r"(?:[^$\\]|\\.|\$(?!\$))*+", re.S),
+    "$": re.compile(r"(?:[^$\\]|\\.)*+", re.S),
+    r"\]": re.compile(r"(?:[^\\]|\\[^\]])*+", re.S),
+    r"\)": re.compile(r"(?:[^\\]|\\[^)])*+", re.S),
+}
+"""Closing delimiter → what may stand before it. A backslash takes the next character with it, as it does in TeX."""
+BLANK_LINE = re.compile(r"\n[ \t>]*\n")
+LONGEST = 4_000
+"""Characters of a formula; what is longer is text."""
+DEFINITION = re.compile(r"\\(?:(?:new|renew|provide)command|g?def|let|global)(?![a-zA-Z])")
+"""Own macros are not expanded: a few of them, nested, unfold into gigabytes."""
+EXPANSIONS = 500
+"""Of math-core's own macros, `\\implies` among them."""
+DEEPEST = 120
+"""Levels of MathML; what is deeper is shown as its source."""
+STACK = 64 * 2**20
+"""Bytes of the stack for math-core, which calls itself for each level. A stack that overflows ends the process; the
+deepest formula of LONGEST characters was measured to need between 4 and 8 MB."""
+
+MATHML = {
+    "math", "semantics", "annotation", "mrow", "mi", "mn", "mo", "mtext", "mspace", "ms", "mfrac", "msqrt", "mroot",
+    "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "mpadded", "mphantom",
+    "mstyle", "mtable", "mtr", "mtd", "menclose", "merror",
+}  # fmt: skip
+"""Tags of MathML Core that are shown, `menclose` beside them. No links, no actions, no HTML within `annotation-xml`."""
+WITHIN_TEXT = {"b", "i", "em", "s", "u", "code", "span"}
+"""Tags of HTML within `mtext`."""
+LENGTH = re.compile(r"-?\d{0,4}(?:\.\d{1,9})?(?:em|ex|rem|px|pt|%)?")
+NAMED = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)\w+;")
+"""Characters that math-core names as HTML does, and XML does not know."""
+LONG_NUMBER = re.compile(r"\d*\.\d{5,}")
+COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+ATTRIBUTES = {
+    **dict.fromkeys(("display", "encoding", "form", "mathvariant"), re.compile(r"[a-z/-]{1,20}")),
+    **dict.fromkeys(
+        ("displaystyle", "stretchy", "symmetric", "largeop", "movablelimits", "accent", "accentunder", "fence"),
+        re.compile("true|false"),
+    ),
+    **dict.fromkeys(
+        ("width", "height", "depth", "voffset", "lspace", "rspace", "minsize", "maxsize", "linethickness", "mathsize"),
+        LENGTH,
+    ),
+    **dict.fromkeys(("mathcolor", "mathbackground"), COLOUR),
+    "scriptlevel": re.compile(r"\d"),
+    "notation": re.compile(r"[a-z ]{1,60}"),
+}  # fmt: skip
+"""Attribute → its possible values. The page's policy forbids `style`; the looks below say what becomes of it."""
+LOOKS = {
+    "text-align:left": "left",
+    "text-align:right": "right",
+    "padding-left:0": "joined-left",
+    "padding-right:0": "joined-right",
+    "padding-left:1em": "apart",
+    "padding-left:0.1em": "thin",
+    "border-left:0.05em solid currentcolor": "rule-left",
+    "border-left:0.05em dashed currentcolor": "dash-left",
+    "border-right:0.05em solid currentcolor": "rule-right",
+    "border-right:0.05em dashed currentcolor": "dash-right",
+    "border-top:0.05em solid currentcolor": "rule-top",
+    "border-top:0.05em dashed currentcolor": "dash-top",
+    "padding-top:0": "dense",
+    "width:100%": "full",
+    "width:50%": "half",
+    "width:7.5%": "margin",
+    "margin-left:-0.1667em": "back-3",
+    "margin-left:-0.2222em": "back-4",
+    "margin-left:-0.2778em": "back-5",
+    "padding-left:0.1667em": "left-3",
+    "padding-left:0.2222em": "left-4",
+    "padding-left:0.2778em": "left-5",
+    "padding-right:0.1667em": "right-3",
+    "padding-right:0.2222em": "right-4",
+    "padding-right:0.2778em": "right-5",
+    "font-variant-caps:small-caps": "small-caps",
+}
+"""A declaration of CSS that math-core writes → the class that stands for it in app.css."""
+NOT_NEEDED = {
+    "justify-items:start", "justify-items:end", "padding-right:0.1em", "padding-bottom:0", "padding-top:0.1667em",
+    "math-shift:compact",
+}  # fmt: skip
+"""Declarations that another one implies, or that move something by a hair."""
+KEPT_CLASSES = {
+    "menclose-updiagonalstrike": "strike-up",
+    "menclose-downdiagonalstrike": "strike-down",
+    "math-core-sans-serif-font": "sans",
+    "math-core-serif-font": "serif",
+}
+CLASSES = {*LOOKS.values(), *KEPT_CLASSES.values()}
+AS_ATTRIBUTE = {"color": ("mathcolor", COLOUR), "font-size": ("mathsize", LENGTH), "width": ("width", LENGTH)}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A formula within a text."""
+
+    tex: str
+    opening: str
+    end: int
+    """The place in the text after its closing delimiter."""
+
+    @property
+    def display(self) -> bool:
+        """Whether it stands on lines of its own."""
+        return self.opening in ("$$", r"\[")
+
+    @property
+    def source(self) -> str:
+        """As it was written, with its delimiters."""
+        return f"{self.opening}{self.tex}{CLOSING[self.opening]}"
+
+
+class Unfit(Exception):
+    """MathML with something in it that is not shown."""
+
+
+def formula_at(text: str, start: int) -> Formula | None:
+    r"""The formula that begins at a place of a text, if one does.
+
+    `$$…$$`, `\[…\]` and `\(…\)` hold anything but blank lines. `$…$` follows pandoc's rule: no space after the opening
+    sign, none before the closing one, and no digit after it, so that `$5 and $6` is money.
+    """
+    for opening, closing in CLOSING.items():
+        if not text.startswith(opening, start):
+            continue
+        begin = start + len(opening)
+        if text.find(closing, begin, begin + LONGEST + len(closing)) < 0:
+            continue
+        match = UNTIL[closing].match(text, begin, begin + LONGEST)
+        end = match.end() if match else begin
+        tex = text[begin:end]
+        if not text.startswith(closing, end) or not tex.strip() or BLANK_LINE.search(tex):
+            continue
+        if opening == "$" and (tex[0].isspace() or tex[-1].isspace() or text[end + 1 : end + 2].isdigit()):
+            continue
+        return Formula(tex, opening, end + len(closing))
+    return None
+
+
+def formula_html(formula: Formula) -> Markup:
+    """A formula as MathML with its source beside it, or its source where it cannot be shown."""
+    shown = mathml(formula.tex, formula.display)
+    if shown is None:
+        return Markup('<span class="tex" dir="ltr">{}</span>').format(formula.source)
+    kind = "math display" if formula.display else "math"
+    return Markup('<span class="{}" dir="ltr" title="{}">{}</span>').format(kind, formula.source, Markup(shown))
+
+
+@lru_cache(maxsize=4096)
+def mathml(tex: str, display: bool) -> str | None:
+    """A formula as MathML of the tables above, its source as an annotation; None where that cannot be."""
+    if len(tex) > LONGEST or DEFINITION.search(tex):
+        return None
+    try:
+        written = _worker().submit(_converted, tex, display).result()
+        root = ElementTree.fromstring(NAMED.sub(lambda named: unescape(named.group()), written))
+        shown = _checked(root)
+    except (LatexError, ElementTree.ParseError, Unfit):
+        return None
+    row = Element("mrow")
+    row.extend(shown)
+    whole = Element("math", {"display": "block"} if display else {})
+    pair = SubElement(whole, "semantics")
+    pair.append(row)
+    SubElement(pair, "annotation", {"encoding": "application/x-tex"}).text = tex
+    return ElementTree.tostring(whole, encoding="unicode", short_empty_elements=False)
+
+
+@cache
+def _worker() -> ThreadPoolExecutor:
+    """A thread of its own for math-core: the stack of the thread that asks may be small."""
+    usual = threading.stack_size(STACK)
+    try:
+        worker = ThreadPoolExecutor(1, "tex")
+        worker.submit(int).result()  # the thread begins here, with the size that is set now
+    finally:
+        threading.stack_size(usual)
+    return worker
+
+
+def _converted(tex: str, display: bool) -> str:
+    """MathML by math-core.
+
+    Raises:
+        Unfit: math-core failed otherwise than by its own error. A panic of Rust is a BaseException, and leaves the
+            converter locked; hence a new converter for each formula, which takes a microsecond.
+    """
+    converter = LatexToMathML(fancy_error=False, max_expansions=EXPANSIONS)
+    try:
+        return converter.convert_with_local_state(tex, displaystyle=display)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise Unfit(str(error)) from None
+        raise
+
+
+def _checked(node: Element, depth: int = 0) -> Element:
+    """The same element with only what the tables allow.
+
+    Raises:
+        Unfit: it holds something else.
+    """
+    if node.tag not in MATHML | WITHIN_TEXT or depth > DEEPEST:
+        raise Unfit(node.tag)
+    found = Element(node.tag)
+    found.text, found.tail = node.text, node.tail
+    classes: list[str] = []
+    for name, value in node.attrib.items():
+        if name == "style":
+            classes += _looks(found, value)
+        elif name == "class":
+            classes += [_known(KEPT_CLASSES, each) for each in value.split()]
+        elif name != "id":  # where a label points to; links to it are not shown
+            if name not in ATTRIBUTES or not ATTRIBUTES[name].fullmatch(value):
+                raise Unfit(f"{name}={value}")
+            found.set(name, value)
+    if classes:
+        found.set("class", " ".join(classes))
+    found.extend([_checked(child, depth + 1) for child in node])
+    return found
+
+
+def _looks(node: Element, style: str) -> list[str]:
+    """Classes that stand for declarations; colours, sizes and widths become attributes of MathML."""
+    classes = []
+    for declaration in LONG_NUMBER.sub(lambda number: f"{float(number.group()):.4f}", style).split(";"):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
+        written = f"{name}:{value}"
+        if written in LOOKS:
+            classes.append(LOOKS[written])
+        elif name in AS_ATTRIBUTE and AS_ATTRIBUTE[name][1].fullmatch(value):
+            node.set(AS_ATTRIBUTE[name][0], value)
+        elif name and written not in NOT_NEEDED:
+            raise Unfit(written)
+    return classes
+
+
+def _known(table: dict[str, str], name: str) -> str:
+    if name not in table:
+        raise Unfit(name)
+    return table[name]

@@ -1,0 +1,46 @@
+// What content needs of a script on every page: a box that scrolls can be reached by keyboard, and a formula is copied as
+// the TeX it was written in.
+
+const BOXES = ".scroll, pre, .math.display";
+
+function makeReachable(box) {
+  const scrolls = box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
+  if (scrolls && !box.hasAttribute("tabindex")) {
+    box.tabIndex = 0;
+    box.dataset.reached = "";
+  } else if (!scrolls && "reached" in box.dataset) {
+    box.removeAttribute("tabindex");
+    delete box.dataset.reached;
+  }
+}
+
+const watch = new ResizeObserver((changes) => changes.forEach(({ target }) => makeReachable(target)));
+for (const box of document.querySelectorAll(BOXES)) watch.observe(box);
+
+const formulaAt = (node) => (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement)?.closest(".math");
+
+/** A copy of what is selected, whole formulas as their source. */
+function copied(range) {
+  const [first, last] = [formulaAt(range.startContainer), formulaAt(range.endContainer)];
+  if (first) range.setStartBefore(first);
+  if (last) range.setEndAfter(last);
+  const fragment = range.cloneContents();
+  for (const formula of fragment.querySelectorAll(".math")) formula.replaceWith(formula.title);
+  return fragment;
+}
+
+document.addEventListener("copy", (event) => {
+  const selection = document.getSelection();
+  if (selection.isCollapsed || event.target.closest?.("input, textarea")) return;
+  const ranges = Array.from({ length: selection.rangeCount }, (_, place) => selection.getRangeAt(place).cloneRange());
+  const touches = (range) => formulaAt(range.startContainer) || range.cloneContents().querySelector(".math");
+  if (!ranges.some(touches)) return;
+  const holder = document.createElement("div");
+  holder.className = "spoken"; // out of sight, but laid out: innerText then knows where lines end
+  holder.append(...ranges.map(copied));
+  document.body.append(holder);
+  event.clipboardData.setData("text/plain", holder.innerText);
+  event.clipboardData.setData("text/html", holder.innerHTML);
+  holder.remove();
+  event.preventDefault();
+});
