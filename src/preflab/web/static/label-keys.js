@@ -2,11 +2,13 @@
 // first the group of radios one is in, then its completion, then the answer to the whole task, then the commands.
 
 import { cardOf, chosen, groupsOf, missing } from "./label-form.js";
+import { isComposed, isForOthers, meant } from "./label-layouts.js";
 import { read, write } from "./label-storage.js";
 
 const SWITCH = "preflab:keys";
 
-const inText = (element) => element?.matches?.("textarea, input[type=text], input[type=search], select, [contenteditable]");
+const TYPED = "textarea, select, input:not([type=radio], [type=checkbox], [type=button], [type=submit])";
+const inText = (element) => element?.isContentEditable || element?.matches?.(TYPED);
 
 /** Where one is: the group with the focus, or the first that still wants an answer. */
 function currentGroup(form) {
@@ -78,12 +80,11 @@ function command(key) {
   return true;
 }
 
-function act(form, event) {
-  const { key } = event;
+function act(form, key, shifted) {
   if (key === "j" || key === "k") return step(form, key === "j" ? 1 : -1), true;
   const letter = key.length === 1 ? key.toUpperCase() : "";
   const card = letter && form.querySelector(`[data-card="${CSS.escape(letter)}"]`);
-  if (card && (event.shiftKey || (letter <= "E" && key === key.toLowerCase()))) return goToCard(card), true;
+  if (card && (shifted || (letter <= "E" && key === key.toLowerCase()))) return goToCard(card), true;
   return pick(form, key.toLowerCase()) || command(key.toLowerCase());
 }
 
@@ -110,7 +111,7 @@ export function listenToKeys(form, submit, away) {
     toggle.addEventListener("change", () => write(SWITCH, toggle.checked ? "on" : "off"));
   }
   document.addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
+    if (event.defaultPrevented || event.altKey || isComposed(event) || document.querySelector("dialog[open]")) return;
     if (away()) return event.preventDefault();
     const here = document.activeElement;
     if (event.key === "Escape") leave(here);
@@ -118,14 +119,15 @@ export function listenToKeys(form, submit, away) {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form.contains(here)) submit();
       return;
     }
-    if (event.ctrlKey || event.metaKey || event.repeat) return;
+    if (isForOthers(event) || event.repeat) return;
     if (event.key === "Enter") {
       if (here?.closest("a, button, summary") || (here?.form && here.form !== form)) return;
       event.preventDefault();
       return submit();
     }
+    const keys = meant(event);
     // Among the reasons for skipping, keys are not for the answer above.
-    if (here?.closest?.(".skipping[open]") && event.key !== "s") return;
-    if (keysAreOn() && act(form, event)) event.preventDefault();
+    if (here?.closest?.(".skipping[open]") && !keys.includes("s")) return;
+    if (keysAreOn() && keys.some((key) => act(form, key, event.shiftKey))) event.preventDefault();
   });
 }

@@ -1,5 +1,7 @@
 // What one sees besides the form: dialogs, folded texts, and notices that stay until they are dealt with.
 
+import { isForOthers, meant } from "./label-layouts.js";
+
 /** Links that carry `data-dialog` open it in place; without a script they lead to a page. */
 export function openDialogs() {
   for (const opener of document.querySelectorAll("[data-dialog]")) {
@@ -12,7 +14,7 @@ export function openDialogs() {
   for (const dialog of document.querySelectorAll("dialog")) {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     dialog.addEventListener("keydown", (event) => {
-      const own = dialog.dataset.key === event.key && !event.target.matches("input[type=text], textarea");
+      const own = !isForOthers(event) && meant(event).includes(dialog.dataset.key);
       if (own) {
         event.preventDefault();
         dialog.close();
