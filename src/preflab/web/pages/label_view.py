@@ -106,7 +106,8 @@ def task_view(
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
         guideline=seen.guideline, hint=hint_line(way.hint, asked),
         way=way, step=1 if draft.get("step") == 1 else 0,
-        fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked), progress=in_words(own, seen.num_tasks),
+        fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked, turn.options.content == "image"),
+        progress=in_words(own, seen.num_tasks),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
         submit_words="Submit the change" if turn.revision else "Submit", **said,
     )  # fmt: skip
@@ -155,7 +156,7 @@ def whole(value: Any) -> str:
     return str(value) if isinstance(value, int) and value >= 0 else "0"
 
 
-def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:
+def keys_of(asked: Asked, images: bool = False) -> tuple[tuple[tuple[str, ...], str], ...]:
     """The table of keys of a way of judging."""
     last = asked.letters[-1]
     rows: list[tuple[tuple[str, ...], str]] = [
@@ -169,9 +170,11 @@ def keys_of(asked: Asked) -> tuple[tuple[tuple[str, ...], str], ...]:
         (("s",), "skip"),
         (("u",), "undo: open the last task again"),
         (("w",), "show all of long texts, or fold them"),
+        (("z",), "images at their full size, side by side (Esc leaves them)"),
         (("i",), "instructions"),
         (("?",), "this table"),
     ]
     if asked.num > 5:
         rows.append(((f"Shift + A … {last}",), "go to that completion"))
-    return tuple(row for row in rows if asked.allow_fail or row[0] != ("f",))
+    absent = {"f": asked.allow_fail, "z": images}
+    return tuple(row for row in rows if absent.get(row[0][0], True))
