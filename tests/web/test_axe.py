@@ -1,0 +1,229 @@
+"""axe-core on every page, in both schemes and at two widths: names, headings, landmarks, contrast, what scrolls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import report_runs
+from labelling_site import Site
+from lead_world import LeadWorld, make_lead_world
+from pictures import png
+from preflab.labelling.accounts import Account, create_account
+from preflab.labelling.adjudication import queue
+from preflab.labelling.assignment import next_turn
+from preflab.labelling.invites import create_invite
+from preflab.labelling.sessions import create_token, open_session
+from preflab.labelling.submissions import Submission, submit
+from preflab.records import Campaign, RankingAnswer
+from preflab.report.page import build_report
+from preflab.store.images import add_image
+from preflab.web.settings import WebSettings
+from web_app import PASSWORD, serving
+
+pytestmark = pytest.mark.browser
+
+WAYS = ("ranking", "side_by_side", "best_of", "likert", "thumbs", "score_then_rank")
+LOOKS = [("light", 1280), ("dark", 390)]
+OTHERS = [pytest.param("dark", 1280, marks=pytest.mark.slow), pytest.param("light", 390, marks=pytest.mark.slow)]
+EVERY_LOOK = pytest.mark.parametrize(("scheme", "width"), [*LOOKS, *OTHERS])
+WRITTEN = """# Title
+
+Some $x_1*y_1$ and $$\\sum_{i=1}^{n} i = \\frac{n(n+1)}{2}$$
+
+### Deeper at once
+
+1. أولاً
+2. ثانياً
+
+| a | b | c | d | e | f | g | h | i | j |
+|---|---|---|---|---|---|---|---|---|---|
+| one-word | two-word | three-word | four-word | five-word | six-word | seven-word | eight-word | nine-word | ten |
+
+```
+code that is longer than a phone is wide, and then some more of it so that it has to be broken or scrolled
+```
+
+> quoted
+
+[a link](https://example.org), *words*, `code`
+"""
+
+
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """axe-core's script, out of the package that holds it."""
+    pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: pip install axe-playwright-python")
+    return files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
+def violations(page: Any, axe: str) -> list[str]:
+    """What axe-core finds on the page as it is shown, each with its rule and the first elements."""
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
+    return [
+        f"{each['id']}: {'; '.join(node['html'][:200] + ' ' + node['failureSummary'] for node in each['nodes'][:3])}"
+        for each in found
+    ]
+
+
+def looked_over(page: Any, axe: str, address: str) -> list[str]:
+    """What is wrong with a page as it comes, with every fold open, and with each of its dialogs open."""
+    page.goto(address)
+    if page.locator("#judging").count():
+        page.wait_for_selector("html.scripted", state="attached")
+    found = violations(page, axe)
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    page.wait_for_timeout(50)  # what now scrolls is made reachable
+    found += violations(page, axe)
+    for name in page.evaluate("[...document.querySelectorAll('dialog[id]')].map(one => one.id)"):
+        if name == "images":
+            page.locator("[data-enlarge]").click()
+        else:
+            page.evaluate("name => document.getElementById(name).showModal()", name)
+        found += violations(page, axe)
+        page.keyboard.press("Escape")
+    return [f"{address}: {each}" for each in dict.fromkeys(found)]
+
+
+def all_looked_over(
+    browser: Any,
+    axe: str,
+    settings: WebSettings,
+    session: str | None,
+    addresses: Sequence[str],
+    scheme: str,
+    width: int,
+) -> list[str]:
+    context = browser.new_context(
+        base_url=settings.url, viewport={"width": width, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    context.set_default_timeout(10_000)
+    if session:
+        context.add_cookies([{"name": settings.cookie, "value": session, "url": settings.url}])
+    page = context.new_page()
+    found = [wrong for address in addresses for wrong in looked_over(page, axe, address)]
+    context.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def campaigns(site: Site) -> list[Campaign]:
+    """A campaign per way of judging, with content of every kind, and one of images."""
+    texts = [WRITTEN, "", "(empty)", "w" * 300 + " long" * 2_000]
+    made = [
+        site.campaign(
+            way, [texts[: 2 if way == "side_by_side" else 4]], content="chat", instructions=WRITTEN, overlap=9
+        )
+        for way in WAYS
+    ]
+    names = []
+    for grey in (60, 160):
+        file = Path(site.ws.path) / f"grey-{grey}.png"
+        file.write_bytes(png(2000, 1500, grey))
+        names.append(add_image(site.ws.path, file))
+    return [
+        *made,
+        site.campaign("ranking", [names], content="image", overlap=9),
+        site.campaign("ranking", [["a", "b"]], content="code"),
+    ]
+
+
+@EVERY_LOOK
+def test_labelling_in_every_way(
+    browser: Any, site: Site, axe: str, campaigns: list[Campaign], scheme: str, width: int
+) -> None:
+    labeler = site.labeler(*campaigns)
+    session = open_session(site.ws, labeler.id)
+    addresses = [f"/c/{campaign.id}" for campaign in campaigns]
+    assert all_looked_over(browser, axe, site.settings, session, addresses, scheme, width) == []
+
+
+def finished(site: Site) -> tuple[Campaign, Account]:
+    """A campaign with nothing left for its one labeler."""
+    campaign = site.campaign("ranking", [["x", "y"]])
+    labeler = site.labeler(campaign)
+    turn = next_turn(site.ws, campaign.id, labeler.labeler_id)
+    assert turn is not None
+    submit(
+        site.ws, Submission(f"last {labeler.id}", turn.task.id, labeler.labeler_id, 0, RankingAnswer((1, 2)), 900, 900)
+    )
+    return campaign, labeler
+
+
+@EVERY_LOOK
+def test_pages_around_the_work(
+    browser: Any, site: Site, axe: str, campaigns: list[Campaign], scheme: str, width: int
+) -> None:
+    campaign, labeler = finished(site)
+    create_token(site.ws, labeler.id, "nightly export")
+    own = [f"/c/{campaign.id}", f"/c/{campaign.id}/done", f"/c/{campaigns[0].id}/instructions"]
+    mine = ["/", "/me", *own, "/api/docs", "/nowhere", "/lead", f"/c/{campaigns[0].id}"]
+    found = all_looked_over(browser, axe, site.settings, open_session(site.ws, labeler.id), mine, scheme, width)
+    lead = create_account(site.ws, f"Lead {scheme} {width}", "lead", PASSWORD)
+    _, token = create_invite(site.ws, "labeler", [campaign.id], 72, lead.id)
+    strangers = ["/signin", f"/invite/{token}", "/invite/none", "/signin?next=/me"]
+    found += all_looked_over(browser, axe, site.settings, None, strangers, scheme, width)
+    assert found == []
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeadWorld]:
+    """A small campaign with simulated labelers."""
+    made = make_lead_world(tmp_path_factory.mktemp("axe") / "w", num_tasks=60)
+    yield made
+    made.ws.close()
+
+
+def leads_addresses(world: LeadWorld) -> list[str]:
+    """Every page of leads, with labels and without."""
+    home, empty = f"/lead/c/{world.campaign.id}", f"/lead/c/{world.empty.id}"
+    task, labeler = queue(world.ws, world.campaign.id).open[0].task_id, next(iter(world.habits))
+    tabs = ["", "/agreement", "/labelers", "/disagreements", "/adjudicate", "/export", "/settings"]
+    others = [
+        "/lead",
+        "/lead/new",
+        "/lead/people",
+        "/lead/audit",
+        f"/lead/people/{world.people.anna.id}/erase",
+        "/lead/adjudicate",
+    ]
+    detail = [f"{home}/adjudicate/{task}", f"{home}/labelers/{labeler}"]
+    return [*others, *detail, *(f"{at}{tab}" for at in (home, empty) for tab in tabs)]
+
+
+@EVERY_LOOK
+def test_leads_pages(browser: Any, world: LeadWorld, axe: str, scheme: str, width: int) -> None:
+    with serving(world.ws) as settings:
+        session = open_session(world.ws, world.lead.id)
+        assert all_looked_over(browser, axe, settings, session, leads_addresses(world), scheme, width) == []
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report about every kind of stage, an empty completion in it."""
+    folder = tmp_path_factory.mktemp("axe-report")
+    runs = folder / "runs"
+    samples = report_runs.sample_rows(12)
+    samples[0]["completions"]["ppo"][0]["text"] = ""
+    folders = [
+        report_runs.sft_run(runs), *report_runs.feedback_runs(runs), report_runs.reward_run(runs),
+        report_runs.ppo_run(runs), report_runs.ppo_run(runs, "ppo_free", free=True, alarms=report_runs.ALARMS),
+        report_runs.evaluate_run(runs, samples),
+    ]  # fmt: skip
+    page = folder / "report.html"
+    page.write_text(build_report(folders, title="Manners", base=folder), encoding="utf-8")
+    return page
+
+
+@EVERY_LOOK
+def test_the_report(browser: Any, report: Path, axe: str, scheme: str, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = context.new_page()
+    assert looked_over(page, axe, report.as_uri()) == []
+    assert page.locator(".written .nothing").first.inner_text() == "(empty)"
+    context.close()
