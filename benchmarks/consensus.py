@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,14 +26,15 @@ from running import table, write_json  # noqa: E402
 
 from preflab.feedback.agreement import agreement  # noqa: E402
 from preflab.feedback.asking import consensus_accuracy  # noqa: E402
-from preflab.feedback.consensus import consensus_of, reliabilities  # noqa: E402
-from preflab.feedback.gold import known_outcomes  # noqa: E402
+from preflab.feedback.consensus import consensus_of  # noqa: E402
 from preflab.feedback.groups import find_groups  # noqa: E402
 from preflab.feedback.pairs import all_votes  # noqa: E402
+from preflab.feedback.reading import Reading  # noqa: E402
 from preflab.feedback.readout import standings  # noqa: E402
 from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED  # noqa: E402
 from simulated_campaigns import BAD, SimulatedCampaign, campaign  # noqa: E402
 
+Method = Literal["one_coin_em", "majority"]
 Signs = dict[tuple[str, int, int], float]
 """(task, first, second) → 1, −1, or 0 where nothing is decided."""
 NAMING = (
@@ -40,14 +42,20 @@ NAMING = (
     (200, 2, 0.0),
 )  # fmt: skip
 """Tasks per labeler, completions per task, share of gold tasks."""
+FEW = (
+    (2, 2, 50, False), (3, 2, 20, False), (3, 3, 7, False), (12, 2, 10, True), (12, 2, 50, True), (12, 3, 10, False),
+    (12, 3, 10, True), (12, 3, 20, True),
+)  # fmt: skip
+"""Labelers, labels per task, tasks per labeler, whether three of them are bad."""
 STANDING = {"random": CARELESS, "reversed": REVERSED, "attentive": IN_LINE}
 
 
-def ours(world: SimulatedCampaign, method: str, *, confirmed: bool = False) -> Signs:
+def ours(world: SimulatedCampaign, method: Method, *, confirmed: bool = False) -> Signs:
     """The direction of every pair by the consensus order; open and tied pairs are undecided."""
     signs: Signs = {}
     turned = [name for name, manner in world.manners.items() if confirmed and manner == "reversed"]
-    for found in consensus_of(world.judgments, method, confirmed_reversed=turned):
+    reading = Reading(consensus=method, confirmed_reversed=frozenset(turned))
+    for found in consensus_of(world.judgments, reading):
         ranks = found.preference.ranks
         for pair in found.pairs:
             i, j = pair.outcome.first, pair.outcome.second
@@ -111,17 +119,14 @@ def methods(
 
 def named_rightly(world: SimulatedCampaign) -> bool:
     """Exactly the bad labelers are named, each by its right name."""
-    votes = all_votes(world.judgments)
-    found = reliabilities(world.judgments, known=known_outcomes(world.judgments, world.gold))
-    called = standings(world.judgments, votes, found, world.gold)
+    called = standings(world.judgments, Reading(gold=world.gold))
     return all(called[name] == STANDING[manner] for name, manner in world.manners.items())
 
 
 def lowest_are_bad(world: SimulatedCampaign) -> bool:
     """The bad labelers are the least reliable ones."""
     bad = {name for name, manner in world.manners.items() if manner != "attentive"}
-    found = reliabilities(world.judgments, known=known_outcomes(world.judgments, world.gold))
-    return set(sorted(found, key=lambda name: found[name].accuracy)[: len(bad)]) == bad
+    return set(Reading(gold=world.gold).least_reliable_first(world.judgments)[: len(bad)]) == bad
 
 
 def naming(seeds: int) -> list[list[str]]:
@@ -155,6 +160,29 @@ def groups(seeds: int) -> list[list[str]]:
     return rows
 
 
+def few(seeds: int) -> list[list[str]]:
+    """Rows of campaigns in which little is known of anybody: pair accuracy, and the share of pairs left open."""
+    rows = []
+    for labelers, overlap, tasks, bad in FEW:
+        manners = BAD if bad else ()
+        worlds = [
+            campaign.__wrapped__(
+                seed, num_labelers=labelers, overlap=overlap, num_tasks=tasks * labelers // overlap, manners=manners
+            )
+            for seed in range(seeds)
+        ]
+        kinds: tuple[Method, ...] = ("one_coin_em", "majority")
+        scores = [f"{np.mean([accuracy(world, ours(world, kind)) for world in worlds]):.3f}" for kind in kinds]
+        left = [f"{np.mean([_share_open(world, kind) for world in worlds]):.3f}" for kind in kinds]
+        rows.append([str(labelers), str(overlap), str(tasks), "3" if bad else "none", *scores, *left])
+    return rows
+
+
+def _share_open(world: SimulatedCampaign, method: Method) -> float:
+    states = [pair.state for each in consensus_of(world.judgments, Reading(consensus=method)) for pair in each.pairs]
+    return states.count("open") / len(states)
+
+
 def redundancy(seeds: int) -> list[list[str]]:
     """Rows of labels per task: accuracy of the majority on the pairs it decides, measured and foretold."""
     strict = np.mean([agreement(campaign(seed, manners=()).judgments).strict.value for seed in range(seeds)])
@@ -185,7 +213,7 @@ def _several(manner: str, num: int) -> tuple[tuple[str, str], ...]:
 def main() -> None:
     """Runs what is asked for, prints tables, writes JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("methods", "naming", "groups", "redundancy"))
+    parser.add_argument("--only", choices=("methods", "naming", "groups", "redundancy", "few"))
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "consensus.json")
     args = parser.parse_args()
@@ -194,6 +222,10 @@ def main() -> None:
         "naming": (("tasks each", "K", "gold", "exactly named", "at the bottom"), naming),
         "groups": (("labelers", "group shown", "exactly right"), groups),
         "redundancy": (("labels per task", "measured", "foretold"), redundancy),
+        "few": (
+            ("labelers", "labels per task", "tasks each", "bad", "reliability", "one vote", "open", "open by one vote"),
+            few,
+        ),
     }
     results = {}
     for name, (head, rows_of) in parts.items():

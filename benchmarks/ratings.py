@@ -35,6 +35,7 @@ from scipy.stats import kendalltau  # noqa: E402
 
 from preflab.evaluation.statistics import Interval, bootstrap_mean, sentence  # noqa: E402
 from preflab.feedback.consensus import preferences_of  # noqa: E402
+from preflab.feedback.reading import Reading  # noqa: E402
 from preflab.models.loading import load_tokenizer  # noqa: E402
 from preflab.models.packages import resolve_package  # noqa: E402
 from preflab.records import Judgment, LikertAnswer  # noqa: E402
@@ -76,7 +77,7 @@ def read(name: str) -> Rates:
     """The ratings of experts.jsonl or all.jsonl, as a recipe reads them."""
     found = read_file(RATINGS / f"{name}.jsonl", "judgments")
     texts = {completion.id: completion.text for completion in found.completions}
-    agreed = preferences_of(found.judgments, criterion="coherence", texts=texts)
+    agreed = preferences_of(found.judgments, Reading(criterion="coherence"), texts=texts)
     criteria = tuple(criteria_of(agreed, {}))
     encoder = Encoder(load_tokenizer(resolve_package(ENCODER), writes=False), False, 96)
     completions = {completion.id: completion for completion in found.completions}

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from preflab.feedback.consensus import counted, preferences_of, task_consensus
 from preflab.feedback.order import copeland_order
+from preflab.feedback.reading import Reading
 from preflab.records import Judgment, LikertAnswer, PairOutcome, RankingAnswer, ThumbsAnswer
 
+METHODS: tuple[Literal["one_coin_em", "majority"], ...] = ("one_coin_em", "majority")
 Ranks = tuple[int | None, ...]
 
 
@@ -28,7 +30,7 @@ def ranking(labeler: str, ranks: Ranks, **other: Any) -> Judgment:
 def preference(rankings: Sequence[tuple[str, Ranks]], weights: dict[str, float] | None = None, **other: Any) -> Any:
     judgments = [ranking(name, ranks) for name, ranks in rankings]
     weights = weights or {name: 1.0 for name, _ in rankings}
-    return task_consensus(judgments, weights, other.pop("share", 0.5), **other).preference
+    return task_consensus(judgments, weights, Reading(fail_share=other.pop("share", 0.5)), **other).preference
 
 
 def test_a_single_ranking_is_its_own_consensus() -> None:
@@ -115,7 +117,7 @@ def test_majority_and_reliability_differ_where_a_labeler_is_reversed() -> None:
         for name in ("rev", "ver"):
             judgments.append(ranking(name, (2, 1), task_id=f"{task}"))
     judgments += [ranking(n, r, task_id="x") for n, r in {"ann": (1, 2), "rev": (2, 1), "ver": (2, 1)}.items()]
-    by_task = {method: preferences_of(judgments, method)[-1] for method in ("one_coin_em", "majority")}
+    by_task = {method: preferences_of(judgments, Reading(consensus=method))[-1] for method in METHODS}
     assert by_task["majority"].ranks == (2, 1)
     assert by_task["one_coin_em"].ranks == (1, 2)
     assert by_task["one_coin_em"].pairs[0].num_against == 0.0

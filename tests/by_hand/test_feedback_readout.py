@@ -9,6 +9,7 @@ import pytest
 
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.gold import gold_counts, gold_score, known_outcomes
+from preflab.feedback.reading import Reading
 from preflab.feedback.readout import first_shown_counts, median_seconds, readouts
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
@@ -81,7 +82,7 @@ def test_the_read_out_of_a_small_campaign() -> None:
         for name in ("ann", "bob", "rev")
     ]
     judgments.append(judged(RankingAnswer((1, None)), 2, "9", "ann"))
-    found = {row.labeler_id: row for row in readouts(judgments, {"0": RankingAnswer((1, 2))})}
+    found = {row.labeler_id: row for row in readouts(judgments, Reading(gold={"0": RankingAnswer((1, 2))}))}
     assert next(iter(found)) == "rev"  # least reliable first
     assert (found["ann"].with_others.value, found["rev"].with_others.value) == (None, 0.0)  # bob and rev cancel out
     assert (found["ann"].gold.value, found["rev"].gold.value) == (1.0, 0.0)
@@ -93,7 +94,7 @@ def test_the_read_out_of_a_small_campaign() -> None:
     assert found["bob"].first_shown.value == 1.0
     assert found["bob"].median_seconds == 3.0
     assert {row.standing for row in found.values()} == {"too few tasks to say"}
-    turned = {row.labeler_id: row for row in readouts(judgments, confirmed_reversed={"rev"})}
+    turned = {row.labeler_id: row for row in readouts(judgments, Reading(confirmed_reversed=frozenset({"rev"})))}
     assert turned["rev"].with_others.value == 1.0
     assert turned["rev"].weight == pytest.approx(1.0)
 

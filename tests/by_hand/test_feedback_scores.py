@@ -9,6 +9,7 @@ import pytest
 
 from preflab.feedback.consensus import consensus_of, task_consensus
 from preflab.feedback.ratings import level_ratings
+from preflab.feedback.reading import Reading
 from preflab.feedback.scores import mean_scores, thumbs_share, upright
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
 
@@ -73,7 +74,7 @@ def campaign() -> list[Judgment]:
 
 
 def test_ones_own_offset_is_taken_out_of_the_consensus() -> None:
-    raw = consensus_of(campaign(), level_scores=False)[-1].preference
+    raw = consensus_of(campaign(), Reading(level_scores=False))[-1].preference
     assert raw.scores["kind"] == pytest.approx((5.0, 3.0))
     levelled = consensus_of(campaign())[-1].preference
     assert levelled.scores["kind"] == pytest.approx((4.0, 2.0), abs=0.1)
@@ -100,7 +101,7 @@ def test_gold_tasks_say_who_is_right_where_two_differ() -> None:
     gold = {f"g{n}": RankingAnswer((1, 2)) for n in range(4)}
     judgments = [ranking("ann", (1, 2), task) for task in (*gold, "t")]
     judgments += [ranking("rev", (2, 1), task) for task in (*gold, "t")]
-    (found,) = consensus_of(judgments, gold=gold)
+    (found,) = consensus_of(judgments, Reading(gold=gold))
     assert (found.task_id, found.preference.ranks, found.unresolved) == ("t", (1, 2), ())
     undecided = {each.task_id: each.preference.ranks for each in consensus_of(judgments)}
     assert undecided["t"] == (1, 1)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from preflab.feedback.consensus import Consensus, consensus_of, counted, decisions, labeler_weights, task_consensus
+from preflab.feedback.consensus import Consensus, consensus_of, counted, decisions, task_consensus
 from preflab.feedback.pairs import Vote
+from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.settling import vote_sums
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer
 
@@ -152,11 +153,12 @@ def test_a_confirmed_reversal_is_turned_round_and_an_unconfirmed_one_weighs_noth
         for name in ("ann", "bob", "cid", "rev")
     ]
     judgments.append(judged("rev", (2, 1), task_id="alone"))
-    assert labeler_weights(judgments)["rev"] == 0.0
-    assert labeler_weights(judgments, confirmed_reversed=("rev",))["rev"] == pytest.approx(1.0, abs=0.01)
+    turned = Reading(confirmed_reversed=frozenset({"rev"}))
+    assert USUAL.weights(judgments)["rev"] == 0.0
+    assert turned.weights(judgments)["rev"] == pytest.approx(1.0, abs=0.01)
     alone = consensus_of(judgments)[-1]
     assert (alone.preference.ranks, alone.unresolved) == ((1, 1), ((0, 1),))
-    assert consensus_of(judgments, confirmed_reversed=("rev",))[-1].preference.ranks == (1, 2)
+    assert consensus_of(judgments, turned)[-1].preference.ranks == (1, 2)
 
 
 def test_likert_by_criterion_gives_one_consensus_each() -> None:
@@ -164,7 +166,9 @@ def test_likert_by_criterion_gives_one_consensus_each() -> None:
         judged("ann", LikertAnswer({"helpful": (5, 1), "honest": (1, 5)}), num=2),
         judged("bob", LikertAnswer({"helpful": (4, 3), "honest": (2, 2)}), num=2),
     ]
-    ranks = {name: consensus_of(judgments, criterion=name)[0].preference.ranks for name in ("helpful", "honest")}
+    ranks = {
+        name: consensus_of(judgments, Reading(criterion=name))[0].preference.ranks for name in ("helpful", "honest")
+    }
     assert ranks == {"helpful": (1, 2), "honest": (2, 1)}
 
 

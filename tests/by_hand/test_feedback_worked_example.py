@@ -10,6 +10,7 @@ import pytest
 from preflab.feedback.consensus import Consensus, task_consensus
 from preflab.feedback.kemeny import kemeny
 from preflab.feedback.order import best_order
+from preflab.feedback.reading import Reading
 from preflab.feedback.reliability import Reliability, relative_weights
 from preflab.records import Judgment, RankingAnswer
 
@@ -63,7 +64,7 @@ def test_a_contradicted_pair_is_open_until_it_is_decided() -> None:
 
 def test_a_confirmed_reversal_settles_the_rest() -> None:
     weights = {"ann": 1.0, "bob": 0.5, "cid": 0.5, "dan": 1.0}
-    found = task_consensus(JUDGMENTS, weights, confirmed_reversed={"dan"})
+    found = task_consensus(JUDGMENTS, weights, Reading(confirmed_reversed=frozenset({"dan"})))
     assert states(found) == {"ab": (2.0, "settled"), "ac": (1.0, "settled"), "bc": (2.0, "settled")}
 
 

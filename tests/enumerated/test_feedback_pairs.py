@@ -9,8 +9,9 @@ from math import factorial
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.feedback.consensus import failed_completions, task_consensus
+from preflab.feedback.consensus import task_consensus
 from preflab.feedback.pairs import all_votes, failed, pair_votes, ranking_pairs
+from preflab.feedback.reading import USUAL
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
 Outcomes = dict[tuple[int, int], int]
@@ -171,7 +172,7 @@ def test_a_confirmed_reversal_turns_votes_and_no_ties() -> None:
 def test_f_drops_a_completion_from_half_of_the_labelers_on(num_labelers: int) -> None:
     for marks in marks_of(num_labelers):
         judgments = [judged(RankingAnswer((None if mark else 1, 2)), 2, f"l{i}") for i, mark in enumerate(marks)]
-        assert failed_completions(judgments, 0.5) == [2 * sum(marks) >= num_labelers, False]
+        assert USUAL.failed(judgments) == [2 * sum(marks) >= num_labelers, False]
 
 
 def ways(mark: bool) -> list[Answer]:

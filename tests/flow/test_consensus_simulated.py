@@ -15,9 +15,9 @@ import pytest
 
 from preflab.feedback.agreement import agreement
 from preflab.feedback.asking import consensus_accuracy
-from preflab.feedback.consensus import consensus_of, labeler_weights, preferences_of, reliabilities
-from preflab.feedback.gold import known_outcomes
+from preflab.feedback.consensus import consensus_of, preferences_of
 from preflab.feedback.pairs import all_votes
+from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.readout import standings
 from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED, TOO_FEW, review_order
 from preflab.records import Preference
@@ -42,13 +42,12 @@ def accuracy(world: SimulatedCampaign, preferences: list[Preference]) -> float:
 def scores(method: str, manners: tuple[tuple[str, str], ...], turned: tuple[str, ...] = ()) -> np.ndarray:
     """Pair accuracy per seed."""
     worlds = [campaign(seed, manners=manners) for seed in range(NUM_SEEDS)]
-    return np.array([accuracy(w, preferences_of(w.judgments, method, confirmed_reversed=turned)) for w in worlds])
+    reading = Reading(consensus=method, confirmed_reversed=frozenset(turned))  # type: ignore[arg-type]
+    return np.array([accuracy(w, preferences_of(w.judgments, reading)) for w in worlds])
 
 
 def named(world: SimulatedCampaign) -> dict[str, str]:
-    known = known_outcomes(world.judgments, world.gold)
-    found = reliabilities(world.judgments, known=known)
-    return standings(world.judgments, all_votes(world.judgments), found, world.gold)
+    return standings(world.judgments, Reading(gold=world.gold))
 
 
 def exactly_right(world: SimulatedCampaign) -> bool:
@@ -74,7 +73,7 @@ def test_em_costs_nothing_when_all_are_good() -> None:
 def test_the_bad_labelers_weigh_little() -> None:
     careless = []
     for seed in range(NUM_SEEDS):
-        weights = labeler_weights(campaign(seed).judgments)
+        weights = USUAL.weights(campaign(seed).judgments)
         assert weights[REVERSE] == 0.0
         bad = max(weights[name] for name in RANDOM)
         good = min(weight for name, weight in weights.items() if name not in (*RANDOM, REVERSE))
@@ -99,9 +98,10 @@ def test_after_twenty_tasks_they_are_only_ranked_for_review() -> None:
     for seed in range(20):
         world = campaign.__wrapped__(seed, num_tasks=80, gold_share=0.1)
         assert set(named(world).values()) == {TOO_FEW}
-        found = {name: reliable.accuracy for name, reliable in reliabilities(world.judgments).items()}
+        found = {name: estimate.accuracy for name, estimate in USUAL.estimates(world.judgments)[0].items()}
         order = review_order(found, dict.fromkeys(found, 20))
         assert len(order) == 12
+        assert USUAL.least_reliable_first(world.judgments)[0] == order[0]
         lowest += set(order[:3]) == {*RANDOM, REVERSE}
     assert lowest >= 13  # better than chance by far, and not good enough to name anyone
 

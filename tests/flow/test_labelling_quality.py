@@ -10,6 +10,7 @@ import pytest
 
 from labelling_world import make_campaign, put_labelers, send
 from preflab.feedback.pairs import all_votes
+from preflab.feedback.reading import Reading
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import change_options
@@ -127,7 +128,7 @@ def test_numbers_of_a_small_campaign_by_hand() -> None:
 
 def test_gold_tasks_count_for_reliability_and_not_for_agreement() -> None:
     judgments = [judgment(task, name, (1, 2)) for task in (1, 2) for name in "ab"]
-    quality = quality_of(judgments, named("a", "b"), gold={"task-01": RankingAnswer((2, 1))})
+    quality = quality_of(judgments, named("a", "b"), Reading(gold={"task-01": RankingAnswer((2, 1))}))
     assert quality.agreement.num_tasks == 1
     assert quality.labelers[0].numbers.gold.value == 0.0
     assert quality.labelers[0].numbers.num_tasks == 2
@@ -137,7 +138,9 @@ def test_a_confirmed_reversal_turns_the_votes_round() -> None:
     judgments = [judgment(task, name, (1, 2)) for task in range(6) for name in "ab"]
     judgments += [judgment(task, "c", (2, 1)) for task in range(6)]
     before = quality_of(judgments, named("a", "b", "c")).agreement.strict.value
-    after = quality_of(judgments, named("a", "b", "c"), turned=frozenset("c")).agreement.strict.value
+    after = quality_of(
+        judgments, named("a", "b", "c"), Reading(confirmed_reversed=frozenset("c"))
+    ).agreement.strict.value
     assert before == pytest.approx(1 / 3)
     assert after == 1.0
 

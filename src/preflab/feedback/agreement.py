@@ -13,7 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
-from preflab.feedback.pairs import Vote, failed, pair_votes
+from preflab.feedback.pairs import Vote, failed
+from preflab.feedback.reading import USUAL, Reading
 from preflab.records import Judgment
 
 NUM_RESAMPLES = 1000
@@ -77,14 +78,15 @@ def share(counts: Counts, seed: int = 0) -> Share:
     return Share(float(hits / trials), float(low), float(high), float(trials), len(rows))
 
 
-def agreement(judgments: Sequence[Judgment], seed: int = 0) -> Agreement:
+def agreement(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int = 0) -> Agreement:
     """Agreement, tie and F rates of judgments that count (see `consensus.counted`), and each labeler's own.
 
     Args:
-        judgments: one per labeler and task.
+        judgments: one per labeler and task, gold tasks left out.
+        reading: how they are read; confirmed reversals are turned round.
         seed: of the bootstrap.
     """
-    votes = [vote for judgment in judgments for vote in pair_votes(judgment)]
+    votes = reading.votes(judgments)
     names = sorted({judgment.labeler_id for judgment in judgments})
     others = leave_one_out(votes)
     return Agreement(

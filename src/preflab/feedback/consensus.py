@@ -8,16 +8,11 @@ adjudicator, and are never decided by a coin or by position.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from preflab.feedback.gold import known_outcomes
-from preflab.feedback.order import OrderRule, best_order
-from preflab.feedback.pairs import all_votes, failed
 from preflab.feedback.ratings import level_ratings
-from preflab.feedback.reliability import PRIOR_MEAN, Known, Reliability, one_coin_em, relative_weights
+from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.scores import mean_scores, thumbs_share, upright
 from preflab.feedback.settling import (
     SettledPair,
@@ -28,7 +23,7 @@ from preflab.feedback.settling import (
     vote_sums,
     weighted,
 )
-from preflab.records import Answer, Judgment, Preference
+from preflab.records import Judgment, Preference
 
 SOURCES = {"person": "human", "ai": "ai", "simulated": "simulated"}
 
@@ -73,86 +68,36 @@ def decisions(judgments: Iterable[Judgment]) -> dict[str, Judgment]:
     return {judgment.task_id: judgment for judgment in made}
 
 
-def labeler_weights(
-    judgments: Iterable[Judgment],
-    method: str = "one_coin_em",
-    *,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
-    known: Known | None = None,
-) -> dict[str, float]:
-    """Labeler → weight from 0 to 1: by reliability (`one_coin_em`), or 1 for each (`majority`)."""
-    judgments = list(judgments)
-    if method == "majority":
-        return {judgment.labeler_id: 1.0 for judgment in judgments}
-    return relative_weights(
-        reliabilities(judgments, confirmed_reversed=confirmed_reversed, criterion=criterion, known=known)
-    )
-
-
-def reliabilities(
-    judgments: Iterable[Judgment],
-    *,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
-    known: Known | None = None,
-) -> dict[str, Reliability]:
-    """Labeler → reliability over all these judgments; one without a vote keeps the prior.
-
-    Args:
-        judgments: those that count.
-        confirmed_reversed: labelers whose votes are turned round first, because a lead has confirmed it.
-        criterion: which Likert criterion.
-        known: outcomes of gold pairs.
-    """
-    judgments = list(judgments)
-    found = one_coin_em(all_votes(judgments, confirmed_reversed, criterion), known=known)
-    unseen = Reliability(PRIOR_MEAN, 0)
-    return {judgment.labeler_id: found.get(judgment.labeler_id, unseen) for judgment in judgments}
-
-
-def failed_completions(judgments: Sequence[Judgment], fail_share: float) -> list[bool]:
-    """Per completion of one task: at least `fail_share` of its labelers marked it F."""
-    marks = np.array([failed(judgment) for judgment in judgments], dtype=float)
-    return [bool(share >= fail_share - 1e-9) for share in marks.mean(axis=0)]
-
-
 def task_consensus(
     judgments: Sequence[Judgment],
     weights: Mapping[str, float],
-    fail_share: float = 0.5,
+    reading: Reading = USUAL,
     *,
-    decision: Judgment | None = None,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
     texts: Mapping[str, str] | None = None,
+    decision: Judgment | None = None,
     rated: Sequence[Judgment] | None = None,
-    order: OrderRule = best_order,
 ) -> Consensus:
-    """The consensus on one task from its judgments (at least one, all of the same task).
+    """Ranks, pairs and what stays open, from the counted judgments of one task.
 
     Args:
-        judgments: those that count.
+        judgments: of one task, one per labeler, about the same completions.
         weights: labeler → weight.
-        fail_share: a completion is dropped when at least this share of its labelers marked it F. A single labeler's F
-            takes it out of that labeler's pairs only.
-        decision: an adjudicator's judgment; it decides the open pairs and nothing else.
-        confirmed_reversed: labelers whose votes are turned round.
-        criterion: which Likert criterion.
-        texts: completion id → text; where given, two completions of equal text make no pair.
-        rated: the same judgments with their scores as they are to be averaged (levelled); None: as they were given.
-        order: how margins become an order.
+        reading: how they are read.
+        texts: completion → text.
+        decision: an adjudicator's judgment of the same completions; it settles what is open, and nothing else.
+        rated: the same judgments with scores of which more is better, as they are to be averaged (levelled); None: as
+            they were given.
     """
     if rated is None:
-        rated = upright(judgments, confirmed_reversed)
+        rated = upright(judgments, reading.confirmed_reversed)
     ids = judgments[0].completion_ids
-    shown = [texts[i] if texts else i for i in ids]
-    dropped = failed_completions(judgments, fail_share)
-    votes = all_votes(judgments, confirmed_reversed, criterion)
-    outcomes = vote_sums((vote for vote in votes if shown[vote.first] != shown[vote.second]), weights, dropped)
-    found = order_of(outcomes, dropped, order)
+    names = reading.names(ids, texts)
+    dropped = reading.failed(judgments)
+    votes = [vote for vote in reading.votes(judgments) if names[vote.first] != names[vote.second]]
+    outcomes = vote_sums(votes, weights, dropped)
+    found = order_of(outcomes, dropped, reading.order)
     settled = settle(outcomes, found)
-    pairs = weighted(decide(settled, decision, criterion))
+    pairs = weighted(decide(settled, decision, reading.criterion))
     parents = [*judgments, decision] if decision and any(p.state in ("decided", "closed") for p in pairs) else judgments
     preference = Preference.make(
         judgments[0].prompt_id,
@@ -169,83 +114,34 @@ def task_consensus(
 
 
 def consensus_of(
-    judgments: Iterable[Judgment],
-    method: str = "one_coin_em",
-    fail_share: float = 0.5,
-    *,
-    gold: Mapping[str, Answer] | None = None,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
-    texts: Mapping[str, str] | None = None,
-    level_scores: bool = True,
-    order: OrderRule = best_order,
+    judgments: Iterable[Judgment], reading: Reading = USUAL, *, texts: Mapping[str, str] | None = None
 ) -> list[Consensus]:
     """One consensus per task, by task id; labelers are weighed over all the judgments together.
 
-    Adjudicators' decisions may be among the judgments: they settle the open pairs of their task. Judgments of the tasks
-    in `gold` (task → the answer known to be right) tell how reliable their labelers are, and nothing else.
-    """
-    judgments, gold = list(judgments), gold or {}
-    labels = counted(judgments)
-    weights = labeler_weights(
-        labels, method, confirmed_reversed=confirmed_reversed, criterion=criterion,
-        known=known_outcomes(labels, gold, criterion),
-    )  # fmt: skip
-    return weighed_consensus(
-        [judgment for judgment in labels if judgment.task_id not in gold], weights, fail_share,
-        decided=decisions(judgments), confirmed_reversed=confirmed_reversed, criterion=criterion, texts=texts,
-        level_scores=level_scores, order=order,
-    )  # fmt: skip
-
-
-def weighed_consensus(
-    labels: Iterable[Judgment],
-    weights: Mapping[str, float],
-    fail_share: float = 0.5,
-    *,
-    decided: Mapping[str, Judgment] | None = None,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
-    texts: Mapping[str, str] | None = None,
-    level_scores: bool = True,
-    order: OrderRule = best_order,
-) -> list[Consensus]:
-    """One consensus per task, by task id, of judgments that count and labelers whose weights are known.
+    Adjudicators' decisions may be among the judgments: they settle the open pairs of their task. Judgments of gold
+    tasks tell how reliable their labelers are, and have no consensus.
 
     Args:
-        labels: those that count.
-        weights: labeler → weight.
-        fail_share: as in `task_consensus`, like all that is not named here.
-        decided: task → an adjudicator's decision.
-        level_scores: whether each labeler's own offset and spread are taken out of the scores before they are averaged
-            (R9); this looks at all the labels together.
+        judgments: of any number of tasks, with all their revisions or the latest alone.
+        reading: how they are read.
+        texts: completion → text.
     """
-    labels, decided = list(labels), decided or {}
-    upright_labels = upright(labels, confirmed_reversed)
-    rated = by_task(level_ratings(upright_labels) if level_scores else upright_labels)
+    judgments = list(judgments)
+    labels, decided = counted(judgments), decisions(judgments)
+    weights, asked = reading.weights(labels), reading.asked(labels)
+    upright_labels = upright(asked, reading.confirmed_reversed)
+    rated = by_task(level_ratings(upright_labels) if reading.level_scores else upright_labels)
     return [
-        task_consensus(
-            found, weights, fail_share, decision=decided.get(task), confirmed_reversed=confirmed_reversed,
-            criterion=criterion, texts=texts, rated=rated[task], order=order,
-        )
-        for task, found in by_task(labels).items()
-    ]  # fmt: skip
+        task_consensus(found, weights, reading, texts=texts, decision=decided.get(task), rated=rated[task])
+        for task, found in by_task(asked).items()
+    ]
 
 
 def preferences_of(
-    judgments: Iterable[Judgment],
-    method: str = "one_coin_em",
-    fail_share: float = 0.5,
-    *,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
-    texts: Mapping[str, str] | None = None,
+    judgments: Iterable[Judgment], reading: Reading = USUAL, *, texts: Mapping[str, str] | None = None
 ) -> list[Preference]:
     """The preferences of `consensus_of`, one per task, by task id."""
-    found = consensus_of(
-        judgments, method, fail_share, confirmed_reversed=confirmed_reversed, criterion=criterion, texts=texts
-    )
-    return [consensus.preference for consensus in found]
+    return [consensus.preference for consensus in consensus_of(judgments, reading, texts=texts)]
 
 
 def by_task(judgments: Iterable[Judgment]) -> dict[str, list[Judgment]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from preflab.feedback.agreement import Counts
 from preflab.feedback.pairs import failed, pair_votes
 from preflab.records import Answer, Judgment
+
+if TYPE_CHECKING:
+    from preflab.feedback.agreement import Counts
 
 
 def gold_score(judgment: Judgment, expected: Answer, criterion: str | None = None) -> tuple[float, float]:

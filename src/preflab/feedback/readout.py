@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 from preflab.feedback.agreement import Counts, Share, fail_counts, leave_one_out, share, tie_counts
-from preflab.feedback.gold import gold_counts, known_outcomes
+from preflab.feedback.gold import gold_counts
 from preflab.feedback.groups import find_groups
-from preflab.feedback.pairs import Vote, all_votes
-from preflab.feedback.reliability import PRIOR_MEAN, Reliability, one_coin_em, relative_weights
+from preflab.feedback.pairs import Vote
+from preflab.feedback.reading import USUAL, Reading
+from preflab.feedback.reliability import PRIOR_MEAN, Reliability
 from preflab.feedback.standing import standing
-from preflab.records import Answer, Judgment
+from preflab.records import Judgment
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class LabelerReadout:
     num_votes: int
     """Strict votes on pairs."""
     reliability: float
-    """Estimated probability of naming the true winner of a pair (one-coin EM)."""
+    """Estimated probability of naming the true winner of a pair (one-coin EM, shrunk to what is known)."""
     weight: float
     """Weight in the consensus, 0 to 1."""
     with_others: Share
@@ -41,87 +42,70 @@ class LabelerReadout:
     standing: str
 
 
-def readouts(
-    judgments: Sequence[Judgment],
-    gold: Mapping[str, Answer] | None = None,
-    *,
-    confirmed_reversed: Collection[str] = (),
-    criterion: str | None = None,
-    seed: int = 0,
-) -> list[LabelerReadout]:
+def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: int = 0) -> list[LabelerReadout]:
     """Every labeler, least reliable first.
 
     Args:
-        judgments: those that count, one per labeler and task.
-        gold: task → the answer known to be right.
-        confirmed_reversed: labelers whose votes are turned round.
-        criterion: which Likert criterion.
+        judgments: those that count, one per labeler and task, those of gold tasks among them.
+        reading: how they are read.
         seed: of the bootstraps.
     """
-    gold = gold or {}
-    votes = all_votes(judgments, confirmed_reversed, criterion)
-    found = one_coin_em(votes, known=known_outcomes(judgments, gold, criterion))
-    weights, others = relative_weights(found), leave_one_out(votes)
-    called = standings(judgments, votes, found, gold, seed)
-    cast, given = _by_labeler(votes), _judgments_by_labeler(judgments)
-    table = []
-    for name, own in given.items():
-        reliable = found.get(name, Reliability(PRIOR_MEAN, 0))
-        table.append(
-            LabelerReadout(
-                labeler_id=name,
-                num_tasks=len(own),
-                num_votes=reliable.num_votes,
-                reliability=reliable.accuracy,
-                weight=weights.get(name, 0.0),
-                with_others=share(others.get(name, {}), seed),
-                gold=share(gold_counts(own, gold, criterion), seed),
-                ties=share(tie_counts(cast.get(name, [])), seed),
-                fails=share(fail_counts(own), seed),
-                first_shown=share(first_shown_counts(own, criterion), seed),
-                median_seconds=median_seconds(own),
-                standing=called[name],
-            )
+    votes = reading.votes(judgments)
+    found, weights, others = reading.reliabilities(judgments), reading.weights(judgments), leave_one_out(votes)
+    called = standings(judgments, reading, seed)
+    cast = _by_labeler(votes)
+    table = [
+        LabelerReadout(
+            labeler_id=name,
+            num_tasks=len(own),
+            num_votes=found[name].num_votes,
+            reliability=found[name].accuracy,
+            weight=weights[name],
+            with_others=share(others.get(name, {}), seed),
+            gold=share(gold_counts(own, reading.gold, reading.criterion), seed),
+            ties=share(tie_counts(cast.get(name, [])), seed),
+            fails=share(fail_counts(own), seed),
+            first_shown=share(first_shown_counts(own, reading), seed),
+            median_seconds=median_seconds(own),
+            standing=called[name],
         )
-    return sorted(table, key=lambda row: (row.reliability, row.labeler_id))
+        for name, own in _judgments_by_labeler(judgments).items()
+    ]
+    place = {name: place for place, name in enumerate(reading.least_reliable_first(judgments))}
+    return sorted(table, key=lambda row: place[row.labeler_id])
 
 
-def standings(
-    judgments: Sequence[Judgment],
-    votes: Sequence[Vote],
-    reliabilities: Mapping[str, Reliability],
-    gold: Collection[str] = (),
-    seed: int = 0,
-) -> dict[str, str]:
+def standings(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int = 0) -> dict[str, str]:
     """Labeler → what may be said of them (`standing.standing`), members of a group told apart from bad labelers.
 
     Args:
-        judgments: those that count.
-        votes: theirs.
-        reliabilities: from these votes.
-        gold: the gold tasks.
+        judgments: those that count, those of gold tasks among them.
+        reading: how they are read.
         seed: of the search for groups.
     """
-    apart = {name for group in find_groups(votes, seed) for name in group.members}
+    estimates, untold = reading.estimates(judgments)
+    apart = {name for group in find_groups(reading.votes(judgments), seed) for name in group.members}
     called = {}
     for name, own in _judgments_by_labeler(judgments).items():
-        reliable = reliabilities.get(name, Reliability(PRIOR_MEAN, 0))
-        num_gold = sum(judgment.task_id in gold for judgment in own)
+        estimate = estimates.get(name, Reliability(PRIOR_MEAN, 0))
+        num_gold = sum(judgment.task_id in reading.gold for judgment in own)
         called[name] = standing(
-            reliable.accuracy, len(own), reliable.num_votes, num_gold=num_gold, in_group=name in apart
-        )
+            estimate.accuracy, len(own), estimate.num_votes, num_gold=num_gold, in_group=name in apart,
+            untold=name in untold,
+        )  # fmt: skip
     return called
 
 
-def first_shown_counts(judgments: Iterable[Judgment], criterion: str | None = None) -> Counts:
+def first_shown_counts(judgments: Iterable[Judgment], reading: Reading = USUAL) -> Counts:
     """Task → (strict votes for the completion that was shown earlier, strict votes).
 
     Votes are taken as they were clicked: neither a question for the worse one nor a reversed scale is turned round.
     """
+    clicks = replace(reading, confirmed_reversed=frozenset())
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for judgment in judgments:
         place = {index: position for position, index in enumerate(judgment.shown_order)}
-        for vote in all_votes([judgment], criterion=criterion):
+        for vote in clicks.votes([judgment]):
             if vote.outcome:
                 clicked = vote.outcome * judgment.polarity
                 counts[vote.task][0] += clicked == (1 if place[vote.first] < place[vote.second] else -1)

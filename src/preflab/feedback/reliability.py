@@ -48,13 +48,27 @@ class Reliability:
 
 
 def one_coin_em(
-    votes: Iterable[Vote], num_rounds: int = NUM_ROUNDS, *, known: Known | None = None
+    votes: Iterable[Vote],
+    num_rounds: int = NUM_ROUNDS,
+    *,
+    known: Known | None = None,
+    mean: float = PRIOR_MEAN,
+    strength: float = PRIOR_WEIGHT,
+    together: float = 1.0,
 ) -> dict[str, Reliability]:
     """The accuracy of every labeler with at least one vote, by expectation–maximisation.
 
-    E: log P(first wins) / P(second wins) = Σ_l v_l log(p_l / (1 − p_l)) over a pair's votes v_l ∈ {+1, −1}.
-    M: p_l = (0.7 · 2 + Σ P(the winner l named)) / (2 + number of l's votes), clipped to [0.02, 0.98].
-    It starts at p_l = 0.7 for all, so the first E step is the plain majority. A gold pair keeps its known winner.
+    E: log P(first wins) / P(second wins) = Σ_l v_l log(p_l / (1 − p_l)) over a pair’s votes v_l ∈ {+1, −1}.
+    M: p_l = (m · s + Σ P(the winner l named) / φ) / (s + number of l’s votes / φ), clipped to [0.02, 0.98].
+    It starts at p_l = m for all, so the first E step is the plain majority. A gold pair keeps its known winner.
+
+    Args:
+        votes: on pairs; ties say nothing.
+        num_rounds: of the two steps.
+        known: outcomes of gold pairs.
+        mean: m, what is believed of a labeler nobody has seen.
+        strength: s, how many votes that belief is worth.
+        together: φ, how many votes say as much as one.
     """
     votes, known = list(votes), known or {}
     names = {name: i for i, name in enumerate(sorted({vote.labeler for vote in votes}))}
@@ -65,13 +79,14 @@ def one_coin_em(
     outcomes = np.array([vote.outcome for vote in decided], dtype=float)
     gold = KNOWN_LOG_ODDS * np.array([known.get(pair, 0) for pair in places], dtype=float)
     num_votes = np.bincount(labelers, minlength=len(names))
-    accuracy = np.full(len(names), PRIOR_MEAN)
+    accuracy = np.full(len(names), mean)
     for _ in range(num_rounds if decided else 0):
         log_odds = np.bincount(pairs, outcomes * np.log(accuracy / (1 - accuracy))[labelers])
         log_odds = np.where(gold != 0, gold, log_odds)
         named_winner = 1 / (1 + np.exp(-outcomes * log_odds[pairs]))
         right = np.bincount(labelers, named_winner, minlength=len(names))
-        accuracy = np.clip((PRIOR_MEAN * PRIOR_WEIGHT + right) / (PRIOR_WEIGHT + num_votes), CLIP, 1 - CLIP)
+        found = (mean * strength + right / together) / (strength + num_votes / together)
+        accuracy = np.clip(found, CLIP, 1 - CLIP)
     return {name: Reliability(float(accuracy[i]), int(num_votes[i])) for name, i in names.items()}
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import func, select
 
-from preflab.feedback.consensus import Consensus, decisions, weighed_consensus
+from preflab.feedback.consensus import Consensus, consensus_of, decisions
+from preflab.feedback.reading import Reading
 from preflab.labelling.accounts import Account
 from preflab.labelling.audit import note_event
 from preflab.labelling.campaigns import CampaignView, campaign_view
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.counting import kept, labels_of
 from preflab.labelling.errors import NotAllowed
-from preflab.labelling.options import CampaignOptions
-from preflab.labelling.quality import campaign_quality, gold_answers, main_criterion
+from preflab.labelling.reading import campaign_reading
 from preflab.labelling.tables import JUDGMENTS, TASK_STATES
 from preflab.records import (
     Answer,
@@ -39,9 +39,6 @@ from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 from preflab.store.writing import put_records
 
-FAIL_SHARE = 0.5
-"""A completion is F when at least this share of its labelers say so."""
-
 
 @dataclass(frozen=True)
 class OpenTask:
@@ -51,7 +48,7 @@ class OpenTask:
     prompt_id: str
     num_labels: int
     pairs: tuple[PairOutcome, ...]
-    """The pairs the labelers leave open, votes weighed by reliability."""
+    """The pairs the labelers leave open, votes weighed as the campaign is read."""
 
 
 @dataclass(frozen=True)
@@ -249,21 +246,16 @@ def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, 
 
 
 def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
-    """Task id → what its labels come to, votes weighed by reliability, gold tasks left out; kept until more come in."""
-    options = campaign_view(ws, campaign_id).options
-    turned = tuple(sorted(options.confirmed_reversed))
-    return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, options), turned, options.count_ai)
+    """Task id → what its labels come to as the campaign is read, gold tasks left out; kept until more come in."""
+    read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
+    return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, read), read, count_ai)
 
 
-def _consensus(ws: Workspace, campaign_id: str, options: CampaignOptions) -> dict[str, Consensus]:
-    labels, gold = labels_of(ws, campaign_id), gold_answers(ws, campaign_id)
-    weights = {each.labeler_id: each.numbers.weight for each in campaign_quality(ws, campaign_id).labelers}
-    asked = [judgment for judgment in labels.counted if judgment.task_id not in gold]
-    ids = sorted({completion for judgment in asked for completion in judgment.completion_ids})
-    found = weighed_consensus(
-        asked, weights, FAIL_SHARE, decided=decisions(labels.decisions), confirmed_reversed=options.confirmed_reversed,
-        criterion=main_criterion(options), texts={each.id: each.text for each in ws.completions(ids)},
-    )  # fmt: skip
+def _consensus(ws: Workspace, campaign_id: str, read: Reading) -> dict[str, Consensus]:
+    labels = labels_of(ws, campaign_id)
+    ids = sorted({completion for judgment in read.asked(labels.counted) for completion in judgment.completion_ids})
+    texts = {each.id: each.text for each in ws.completions(ids)}
+    found = consensus_of([*labels.counted, *labels.decisions], read, texts=texts)
     return {consensus.task_id: consensus for consensus in found}
 
 

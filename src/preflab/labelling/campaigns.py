@@ -175,7 +175,7 @@ def change_options(
     with writing(ws.engine) as connection:
         found = running(connection, campaign_id)
         if revision != found.revision:
-            raise Stale(found.revision, "the campaign's options")
+            raise Stale(found.revision, "the campaign's options", many=True)
         before = found.options.model_dump(mode="json")
         options = checked_options(before | dict(changes))
         now = options.model_dump(mode="json")

@@ -45,14 +45,17 @@ class Stale(LabellingError):
 
     Args:
         current_revision: the revision to look at and to base the next one on.
+        what: what was changed.
+        many: whether `what` is a plural.
     """
 
     kind = "stale"
 
-    def __init__(self, current_revision: int, what: str = "your judgment of this task") -> None:
+    def __init__(self, current_revision: int, what: str = "your judgment of this task", *, many: bool = False) -> None:
         self.current_revision = current_revision
+        was, has = ("were", "they have") if many else ("was", "it has")
         super().__init__(
-            f"{what} was changed elsewhere: it has revision {current_revision} now",
+            f"{what} {was} changed elsewhere: {has} revision {current_revision} now",
             "a change based on the newest revision",
             "open it again and compare; nothing you wrote is lost",
         )

@@ -10,13 +10,16 @@ import io
 import tempfile
 import zipfile
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.feedback.reading import USUAL, Reading
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.errors import Invalid
+from preflab.labelling.reading import campaign_reading
 from preflab.records import Preference
 from preflab.store.exports import EXPORTS, export_named
 from preflab.store.exports.base import SUFFIXES, Export, Material, Settings, manifest_of, write_rows
@@ -86,7 +89,15 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
             "wait for more labels, or choose another format",
         )  # fmt: skip
     count_left_out(export, preferences, material)
-    return write_rows(path, rows, export=export, material=material, chosen={"campaign": campaign_id})
+    selection = {"campaign": campaign_id} | _unusual(campaign_reading(ws, campaign_id))
+    return write_rows(path, rows, export=export, material=material, chosen=selection)
+
+
+def _unusual(read: Reading) -> dict[str, Any]:
+    """How the campaign was read, where it is not as usual; gold tasks are never written and are left out here."""
+    names = [each.name for each in fields(Reading) if each.name != "gold"]
+    found = {name: getattr(read, name) for name in names if getattr(read, name) != getattr(USUAL, name)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in found.items()}
 
 
 def _material(ws: Workspace, export: Export, preferences: list[Preference], settings: Settings) -> Material:

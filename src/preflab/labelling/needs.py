@@ -19,7 +19,8 @@ from preflab.feedback.asking import labels_for_accuracy
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.counting import labels_of
-from preflab.labelling.quality import campaign_quality, gold_answers
+from preflab.labelling.quality import campaign_quality
+from preflab.labelling.reading import gold_answers
 from preflab.labelling.tables import TASK_STATES
 from preflab.records import Judgment, Preference
 from preflab.store.database import reading

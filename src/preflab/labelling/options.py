@@ -7,8 +7,8 @@ from typing import Literal
 from pydantic import model_validator
 
 from preflab.records import Content, Way
-from preflab.settings.base import Settings, setting
-from preflab.settings.feedback import check_criteria, usual_question
+from preflab.settings.base import setting
+from preflab.settings.feedback import ReadingSettings, check_criteria, usual_question
 from preflab.ways.registry import USUAL
 
 FIXED = ("question", "polarity", "way", "criteria")
@@ -16,8 +16,8 @@ FIXED = ("question", "polarity", "way", "criteria")
 OpenTo = Literal["everybody", "invited", "named"]
 
 
-class CampaignOptions(Settings):
-    """Options of one campaign; all but the `FIXED` ones may change while it runs."""
+class CampaignOptions(ReadingSettings):
+    """Options of one campaign, how answers are read among them; all but the `FIXED` ones may change while it runs."""
 
     name: str = setting(..., "What the campaign is called.", "required", min_length=1, max_length=200)
     question: str = setting(
@@ -40,7 +40,9 @@ class CampaignOptions(Settings):
         30.0, "A task not worked on for so long goes to somebody else.", "choice: a long coffee", gt=0
     )
     order: Literal["nearest_done", "worth_asking"] = setting(
-        "nearest_done", "Which task is next among those of one priority.", "choice: finished tasks first"
+        "nearest_done",
+        "Which task is next among those of one priority.",
+        "choice: tasks that lack the fewest labels are finished first",
     )
     open_to: OpenTo = setting(
         "invited",
@@ -69,4 +71,6 @@ class CampaignOptions(Settings):
     def _criteria_fit(self) -> CampaignOptions:
         """A way that scores by criteria needs some, and words stand at the ends of scales that exist."""
         check_criteria(self.way, self.criteria, self.scale_ends)
+        if self.criterion is not None and self.criterion not in self.criteria:
+            raise ValueError(f"criterion is {self.criterion}, the criteria are {', '.join(self.criteria) or 'none'}")
         return self

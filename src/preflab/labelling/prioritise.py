@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from preflab.feedback.asking import worth_asking
-from preflab.feedback.consensus import by_task, failed_completions
-from preflab.feedback.pairs import all_votes
-from preflab.feedback.reliability import Reliability
-from preflab.labelling.adjudication import FAIL_SHARE
+from preflab.feedback.consensus import by_task
+from preflab.feedback.reading import Reading
 from preflab.labelling.campaigns import campaign_view, change_options
 from preflab.labelling.counting import labels_of
-from preflab.labelling.quality import campaign_quality, main_criterion
+from preflab.labelling.reading import campaign_reading
 from preflab.labelling.tasks import set_worth
 from preflab.records import Judgment, Task
 from preflab.store.workspace import Workspace
@@ -34,19 +32,15 @@ def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None =
     Returns:
         how many tasks were put in order.
     """
-    view = campaign_view(ws, campaign_id)
-    turned, criterion = view.options.confirmed_reversed, main_criterion(view.options)
-    reliabilities = {
-        each.labeler_id: Reliability(each.numbers.reliability, each.numbers.num_votes)
-        for each in campaign_quality(ws, campaign_id).labelers
-    }
-    judged = by_task(labels_of(ws, campaign_id).counted)
+    view, read = campaign_view(ws, campaign_id), campaign_reading(ws, campaign_id)
+    labels = labels_of(ws, campaign_id).counted
+    reliabilities, judged = read.odds(labels), by_task(labels)
     worths: dict[str, float] = {}
     for task in ws.tasks(campaign_id=campaign_id):
         own = judged.get(task.id, [])
         worths[task.id] = worth_asking(
-            len(task.completion_ids), all_votes(own, turned, criterion), reliabilities, _scores_of(task, scores),
-            dropped=_dropped(own),
+            len(task.completion_ids), read.votes(own), reliabilities, _scores_of(task, scores),
+            dropped=_dropped(own, read),
         )  # fmt: skip
     set_worth(ws, campaign_id, worths, by)
     if view.options.order != "worth_asking":
@@ -54,9 +48,9 @@ def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None =
     return len(worths)
 
 
-def _dropped(judgments: Sequence[Judgment]) -> list[int]:
+def _dropped(judgments: Sequence[Judgment], read: Reading) -> list[int]:
     """Completions that are F by now."""
-    return [i for i, gone in enumerate(failed_completions(judgments, FAIL_SHARE)) if gone] if judgments else []
+    return [i for i, gone in enumerate(read.failed(judgments)) if gone] if judgments else []
 
 
 def _scores_of(task: Task, scores: Scores | None) -> np.ndarray | None:

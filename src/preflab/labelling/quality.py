@@ -18,19 +18,18 @@ from preflab.feedback.agreement import Share, fail_counts, share, strict_agreeme
 from preflab.feedback.bootstrap import Estimate
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.groups import LabelerGroup, find_groups
-from preflab.feedback.pairs import Vote, all_votes
+from preflab.feedback.pairs import Vote
+from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.readout import LabelerReadout, readouts
 from preflab.feedback.standing import GROUP
 from preflab.feedback.with_people import agreement_with_people
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.counting import kept, labels_of
-from preflab.labelling.options import CampaignOptions
-from preflab.labelling.tables import TASK_STATES, TURNS
-from preflab.records import Answer, Judgment, Labeler
-from preflab.store.answers import answer_from_json
+from preflab.labelling.reading import campaign_reading
+from preflab.labelling.tables import TURNS
+from preflab.records import Judgment, Labeler
 from preflab.store.database import reading
 from preflab.store.workspace import Workspace
-from preflab.ways.registry import way_named
 
 MIN_WINDOW = 8
 """Tasks in one point of the course of agreement, at least."""
@@ -77,6 +76,8 @@ class CampaignAgreement:
 
     num_judgments: int
     num_tasks: int
+    num_common: int
+    """Tasks with two labels or more, whatever they say: ties and F count."""
     strict: Share
     """Of two labelers' strict votes on one pair: those that agree, over all couples of labelers."""
     ties: Share
@@ -138,26 +139,25 @@ class Note:
 
 def campaign_quality(ws: Workspace, campaign_id: str) -> CampaignQuality:
     """The whole read-out, kept until new judgments come in."""
-    options, gold = campaign_view(ws, campaign_id).options, gold_answers(ws, campaign_id)
-    turned, criterion = frozenset(options.confirmed_reversed), main_criterion(options)
+    read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> CampaignQuality:
         judgments = labels_of(ws, campaign_id).counted
         labelers = {each.id: each for each in ws.labelers(sorted({judgment.labeler_id for judgment in judgments}))}
-        return quality_of(judgments, labelers, gold, turned, criterion)
+        return quality_of(judgments, labelers, read)
 
-    return kept(ws, campaign_id, "quality", compute, tuple(sorted(gold)), tuple(sorted(turned)), options.count_ai)
+    return kept(ws, campaign_id, "quality", compute, read, count_ai)
 
 
 def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estimate]:
     """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`); no gold tasks."""
-    gold, count_ai = gold_answers(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
+    read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> Mapping[str, Estimate]:
-        asked = [judgment for judgment in labels_of(ws, campaign_id).counted if judgment.task_id not in gold]
+        asked = read.asked(labels_of(ws, campaign_id).counted)
         return coefficients(asked) if asked else {}
 
-    return kept(ws, campaign_id, "coefficients", compute, tuple(sorted(gold)), count_ai)
+    return kept(ws, campaign_id, "coefficients", compute, read, count_ai)
 
 
 def ai_judges(ws: Workspace, campaign_id: str) -> list[AiJudge]:
@@ -175,42 +175,36 @@ def ai_judges(ws: Workspace, campaign_id: str) -> list[AiJudge]:
 
 
 def quality_of(
-    judgments: Sequence[Judgment],
-    labelers: Mapping[str, Labeler],
-    gold: Mapping[str, Answer] | None = None,
-    turned: frozenset[str] = frozenset(),
-    criterion: str | None = None,
+    judgments: Sequence[Judgment], labelers: Mapping[str, Labeler], read: Reading = USUAL
 ) -> CampaignQuality:
     """The read-out of judgments that count (one per labeler and task).
 
     Args:
         judgments: of one campaign.
         labelers: id → labeler, of everyone with a judgment.
-        gold: task id → the answer that is known to be right.
-        turned: labelers whose scale a lead confirmed to be reversed; their votes count turned round.
-        criterion: which Likert criterion.
+        read: how the campaign is read.
     """
-    gold = gold or {}
     flagged = Counter(judgment.labeler_id for judgment in judgments if judgment.flagged)
-    rows = readouts(judgments, gold, confirmed_reversed=turned, criterion=criterion)
+    rows = readouts(judgments, read)
     table = [
         LabelerQuality(
             labelers[row.labeler_id].name, labelers[row.labeler_id].kind, row, flagged[row.labeler_id],
-            row.labeler_id in turned,
+            row.labeler_id in read.confirmed_reversed,
         )
         for row in rows
     ]  # fmt: skip
-    asked = [judgment for judgment in judgments if judgment.task_id not in gold]
-    votes = all_votes(asked, turned, criterion)
+    asked = read.asked(judgments)
+    votes, num_labels = read.votes(asked), Counter(judgment.task_id for judgment in asked)
     whole = CampaignAgreement(
         num_judgments=len(asked),
-        num_tasks=len({judgment.task_id for judgment in asked}),
+        num_tasks=len(num_labels),
+        num_common=sum(num > 1 for num in num_labels.values()),
         strict=share(strict_agreements(votes)),
         ties=share(tie_counts(votes)),
         fails=share(fail_counts(asked)),
     )
     some_apart = any(row.standing == GROUP for row in rows)  # looking for groups takes as long as all the rest
-    groups = find_groups(all_votes(judgments, turned, criterion)) if some_apart else []
+    groups = find_groups(read.votes(judgments)) if some_apart else []
     return CampaignQuality(whole, tuple(table), tuple(over_time(asked, votes)), tuple(groups))
 
 
@@ -254,17 +248,3 @@ def labeler_notes(ws: Workspace, campaign_id: str, labeler_id: str, limit: int =
     judgments = [each for each in labels_of(ws, campaign_id).counted if each.labeler_id == labeler_id and each.note]
     ordered = sorted(judgments, key=lambda each: each.created_at, reverse=True)
     return [Note(each.task_id, each.note) for each in ordered[:limit]]
-
-
-def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
-    """Task id → the answer known to be right, of the campaign's gold tasks."""
-    query = select(TASK_STATES.c.task_id, TASK_STATES.c.gold).where(
-        TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.gold.is_not(None)
-    )
-    with reading(ws.engine) as connection:
-        return {task_id: answer_from_json(gold) for task_id, gold in connection.execute(query).all()}
-
-
-def main_criterion(options: CampaignOptions) -> str | None:
-    """The criterion that orders the completions where scores are given by criteria: the first one; else None."""
-    return options.criteria[0] if way_named(options.way).by_criteria else None

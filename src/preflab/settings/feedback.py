@@ -148,7 +148,10 @@ class JudgeSettings(StageSettings):
         True, "Whether a completion can be marked F.", "choice: nonsense is removed, not ranked", counts="never"
     )
     order: Literal["nearest_done", "worth_asking"] = setting(
-        "nearest_done", "Which task is next.", "choice: finished tasks first", counts="never"
+        "nearest_done",
+        "Which task is next.",
+        "choice: tasks that lack the fewest labels are finished first",
+        counts="never",
     )
     lease_minutes: float = setting(
         30.0,
@@ -176,12 +179,11 @@ class JudgeSettings(StageSettings):
         return self
 
 
-class PreferencesSettings(StageSettings):
-    """Stage `preferences`: judgments to consensus ranks and pairs."""
+class ReadingSettings(Settings):
+    """How judgments are read: what the answers of several labelers come to. A campaign has one, or the stage that reads
+    judgments made by nobody's campaign.
+    """
 
-    makes: ClassVar[str] = "preferences"
-    kind: Literal["preferences"] = "preferences"
-    judgments: str = setting(..., "A stage that makes judgments.", "required", refers="judgments")
     consensus: Literal["one_coin_em", "majority"] = setting(
         "one_coin_em",
         "How labelers are weighed: reliability by one-coin EM, or one labeler one vote.",
@@ -206,3 +208,27 @@ class PreferencesSettings(StageSettings):
         "choice: people's scales differ",
         counts="if_set",
     )
+    pairs_by: Literal["text", "completion"] = setting(
+        "text",
+        "Whether two completions of one text make no pair (text), or are judged as two (completion).",
+        "choice: nothing can be learned from a text beside itself",
+        counts="if_set",
+    )
+    order_rule: Literal["kemeny", "copeland"] = setting(
+        "kemeny",
+        "How margins become an order: Kemeny's up to nine completions and Copeland's beyond, or always Copeland's.",
+        "Young and Levenglick 1978: the only rule that is neutral, consistent and a Condorcet rule",
+        counts="if_set",
+    )
+
+
+CONSENSUS = {"one_coin_em": "votes weighed by reliability (one-coin EM)", "majority": "one labeler, one vote"}
+"""The methods of `consensus` in words."""
+
+
+class PreferencesSettings(ReadingSettings, StageSettings):
+    """Stage `preferences`: judgments to consensus ranks and pairs."""
+
+    makes: ClassVar[str] = "preferences"
+    kind: Literal["preferences"] = "preferences"
+    judgments: str = setting(..., "A stage that makes judgments.", "required", refers="judgments")

@@ -3,8 +3,8 @@
 Left in the run folder:
 
 judgments.json  {"campaign_id", "judgment_ids", "tasks"}: the judgments that count; `tasks` names the task of those that
-                were made elsewhere about the same completions; with people also "confirmed_reversed", and "gold":
-                {"judgment_ids", "answers"}, the judgments of gold tasks and the answers known to be right
+                were made elsewhere about the same completions; with people also "gold": {"judgment_ids", "answers"},
+                the judgments of gold tasks and the answers known to be right
 open.json       of people's campaigns: [{"task_id", "pairs": [[completion id, completion id], …]}, …], the pairs that
                 await adjudication
 """
@@ -23,6 +23,7 @@ from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judged import JUDGMENTS
+from preflab.stages.readings import told_of
 from preflab.ways.registry import way_named
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult
     link = f"{address(ctx.workspace.path)}/c/{people.campaign.id}"
     finished, num = people.finished(overlap), len(people.tasks)
     if finished < num:
-        waiting = f"{finished} of {num} tasks have {overlap} label{'s' if overlap > 1 else ''}{_open_said(people)}"
+        labels = f"{overlap} label{'s' if overlap > 1 else ''}{_open_said(people)}{told_of(ctx.recipe, ctx.name)}"
+        waiting = f"{finished} of {num} tasks have {labels}"
         figures = {"num_tasks": num, "num_finished": finished, **_whom_to_ask(ctx, people.campaign.id)}
         return StageResult(waiting, figures, waiting=waiting, link=link)
     return _people_done(ctx, people)
@@ -177,7 +179,6 @@ def _whom_to_ask(ctx: StageContext, campaign_id: str) -> dict[str, float | str]:
 
 
 def _people_done(ctx: StageContext, people: People) -> StageResult:
-    from preflab.labelling.campaigns import campaign_view
     from preflab.stages.people import decisions_of
 
     task_of = {judgment.id: task for task, labels in people.found.items() for judgment in labels.values()}
@@ -186,11 +187,8 @@ def _people_done(ctx: StageContext, people: People) -> StageResult:
     decided = [each for each in decisions_of(ctx, people.campaign.id) if each.task_id in people.found]
     num_labelers = len({judgment.labeler_id for judgment in judgments})
     summary = f"{len(judgments):,} judgments by {num_labelers} labeler{'s' * (num_labelers != 1)}{_open_said(people)}"
-    options = campaign_view(ctx.workspace, people.campaign.id).options
-    result = _finish(
-        ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere,
-        confirmed_reversed=list(options.confirmed_reversed), gold=_gold_listed(people.gold),
-    )  # fmt: skip
+    gold = _gold_listed(people.gold)
+    result = _finish(ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere, gold=gold)
     return StageResult(summary, {**result.figures, "num_open_pairs": people.num_open, "num_decisions": len(decided)})
 
 

@@ -64,13 +64,3 @@ def ordered_by(judgments: Sequence[Judgment], criterion: str | None) -> str | No
             "mend `criterion`, or leave it out",
         )
     return criterion or next(iter(names), None)
-
-
-def by_one_criterion(judgments: Sequence[Judgment], criterion: str | None) -> list[Judgment]:
-    """The judgments with the scores of one criterion alone, for what counts pairs."""
-    if criterion is None:
-        return list(judgments)
-    return [
-        replace(j, answer=j.answer.with_ratings({criterion: j.answer.ratings[criterion]})) if j.answer.criteria else j
-        for j in judgments
-    ]

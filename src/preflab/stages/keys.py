@@ -1,7 +1,8 @@
 """A stage's key: what makes its result, hashed. Equal keys, equal results; a changed key is a stale stage.
 
 In it: kind, version, settings (less the resumable and the logging ones), seed, precision, the keys of the stages it
-reads, and the content of every file, folder, panel and function it names. Not in it: paths, ports, threads, logs.
+reads, the content of every file, folder, panel and function it names, and what leads have changed of how it reads
+people's answers. Not in it: paths, ports, threads, logs.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ def stage_key(
     inputs: Mapping[str, str],
     version: int,
     left_out: Sequence[str] = (),
+    changed: Mapping[str, Any] | None = None,
 ) -> str:
-    """The key of a stage whose inputs have these keys; `left_out` are its resumable settings."""
+    """The key of a stage whose inputs have these keys.
+
+    `left_out` are its resumable settings, `changed` those that leads of a campaign have changed in the app.
+    """
     settings = recipe.stages[name]
     content = key_content(settings)
     for field in ("seed", *left_out, *_logging(settings)):
@@ -48,6 +53,7 @@ def stage_key(
             "inputs": dict(inputs),
             "seed": recipe.stage_seed(name),
             "version": version,
+            **({"changed": dict(changed)} if changed else {}),
             **_precision(recipe, settings),
         }
     )

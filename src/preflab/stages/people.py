@@ -7,6 +7,7 @@ What a lead changes in the app is left alone until the recipe says something new
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from preflab.files import canonical_hash, check_regular, read_json, write_json
 from preflab.records import Answer, Campaign, Judgment, Task, random_id
 from preflab.stages.base import StageContext
-from preflab.stages.judged import at_home, ordered_by
+from preflab.stages.judged import at_home
+from preflab.stages.readings import CAMPAIGNS, NAMES, asked_reading, is_news, ledger_name
 from preflab.ways.registry import way_named
 
 if TYPE_CHECKING:
@@ -25,14 +27,13 @@ if TYPE_CHECKING:
     from preflab.labelling.options import CampaignOptions
     from preflab.settings.feedback import JudgeSettings
 
-CAMPAIGNS = "campaigns.json"
-"""In `runs/`: what makes a campaign, hashed → its id, and what the recipe last said about it."""
+logger = logging.getLogger(__name__)
+
 OF_THE_RECIPE = (
     "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note", "allow_fail", "order",
     "lease_minutes", "hourly_cost", "currency",
 )  # fmt: skip
 """Settings of the stage that are options of the campaign under the same names."""
-
 
 Found = Mapping[str, Mapping[str, Judgment]]
 """Task → labeler → the label that counts."""
@@ -96,11 +97,11 @@ def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
 
 def options_of(ctx: StageContext) -> CampaignOptions:
     """The campaign's options as the recipe has them."""
-    from preflab.labelling.options import CampaignOptions
+    from preflab.labelling.campaign_rows import checked_options
 
-    values = {name: getattr(ctx.settings, name) for name in OF_THE_RECIPE}
+    values = {name: getattr(ctx.settings, name) for name in OF_THE_RECIPE} | asked_reading(ctx.recipe, ctx.name)
     share = ctx.settings.gold_share if ctx.settings.gold else 0.0
-    return CampaignOptions(name=ctx.name, gold_share=share, **values)
+    return checked_options({"name": ctx.name, "gold_share": share, **values})
 
 
 def _gold(ctx: StageContext) -> Gold:
@@ -140,9 +141,7 @@ def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
     """The ledger of this workspace's campaigns, and this campaign's entry in it."""
     path = ctx.workspace.runs / CAMPAIGNS
     ledger: dict[str, Any] = read_json(path) if path.exists() else {}
-    settings = ctx.settings
-    made_of = [ctx.name, ctx.inputs[settings.completions].key, settings.way, settings.question, settings.polarity]
-    name = canonical_hash([*made_of, list(settings.criteria)])
+    name = ledger_name(ctx.name, ctx.settings, ctx.inputs[ctx.settings.completions].key)
     if name not in ledger:
         ledger[name] = {"campaign_id": _former_id(ctx.folder) or random_id("campaign"), "said": {}, "instructions": ""}
     ledger[name].setdefault("recipe", ctx.recipe.path.name)
@@ -190,24 +189,27 @@ def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any
     from preflab.labelling.campaigns import campaign_view, change_options, new_guideline
 
     now = options.model_dump(mode="json")
-    said = entry["said"]
-    changed = {name: value for name, value in now.items() if said and said.get(name, _usual(name)) != value}
+    spoken = ("name", "gold_share", *OF_THE_RECIPE, *(NAMES if asked_reading(ctx.recipe, ctx.name) else ()))
+    now = {name: now[name] for name in spoken}
+    told = now if entry["said"] else {name: now[name] for name in spoken if name in NAMES}
+    changed = {name: value for name, value in told.items() if is_news(name, value, entry["said"])}
     if changed:
         view = campaign_view(ctx.workspace, entry["campaign_id"])
         change_options(ctx.workspace, entry["campaign_id"], view.revision, changed, by="recipe")
+    if not entry["said"] or "overlap" in changed:
+        _warn_of_overlap(options)
     text = _instructions(ctx)
     read = canonical_hash(text) if text is not None else ""
     if entry["said"] and text is not None and read != entry["instructions"]:
         new_guideline(ctx.workspace, entry["campaign_id"], text, by="recipe")
-    entry |= {"said": now, "instructions": read}
+    entry |= {"said": entry["said"] | now, "instructions": read}
 
 
-def _usual(option: str) -> Any:
-    """What a run of an older preflab has said of an option that came later."""
-    from preflab.labelling.options import CampaignOptions
+def _warn_of_overlap(options: CampaignOptions) -> None:
+    from preflab.labelling.reading import overlap_warning
 
-    default = CampaignOptions.model_fields[option].default
-    return list(default) if isinstance(default, tuple) else default
+    if said := overlap_warning(options.overlap):
+        logger.warning("campaign %s: %s", options.name, said)
 
 
 def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
@@ -236,7 +238,7 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
 def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
     """What people answered on the campaign's gold tasks, beside the answers that are known."""
     from preflab.feedback.consensus import counted as latest
-    from preflab.labelling.quality import gold_answers
+    from preflab.labelling.reading import gold_answers
 
     answers = gold_answers(ctx.workspace, campaign_id)
     given = ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True) if answers else []
@@ -284,7 +286,7 @@ def _unresolved(
     Computed from the labels as they are now: what the app shows of it may be some seconds old.
     """
     from preflab.feedback.consensus import consensus_of
-    from preflab.labelling.campaigns import campaign_view
+    from preflab.labelling.reading import campaign_reading
 
     full = [task for task in tasks if len(found[task.id]) >= ctx.settings.overlap]
     if not full:
@@ -293,9 +295,7 @@ def _unresolved(
     completions = ctx.workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))
     agreed = consensus_of(
         [*judgments, *gold.judgments, *decisions_of(ctx, campaign_id)],
-        gold=gold.answers,
-        confirmed_reversed=campaign_view(ctx.workspace, campaign_id).options.confirmed_reversed,
-        criterion=ordered_by(judgments, None),
+        campaign_reading(ctx.workspace, campaign_id),
         texts={completion.id: completion.text for completion in completions},
     )
     ids = {task.id for task in full}

@@ -14,6 +14,7 @@ from preflab.stages import resumable, stage_module
 from preflab.stages.base import StageOutput
 from preflab.stages.content_hashes import ContentHashes
 from preflab.stages.keys import stage_key
+from preflab.stages.readings import changed_by_leads
 from preflab.stages.runs import FreshCounts, read_manifest
 
 State = Literal["done", "waiting", "interrupted", "missing"]
@@ -51,7 +52,9 @@ def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[
         left_out = resumable(kind)
         inputs = tuple(recipe.inputs(name))
         keys = {other: steps[other].output_key for other in inputs}
-        key = stage_key(recipe, name, hashes, inputs=keys, version=stage_module(kind).VERSION, left_out=left_out)
+        changed = changed_by_leads(recipe, name, _keys(steps), runs) if kind == "preferences" else {}
+        version = stage_module(kind).VERSION
+        key = stage_key(recipe, name, hashes, inputs=keys, version=version, left_out=left_out, changed=changed)
         if num := counts.of(name, key):
             key = canonical_hash([key, num])
         output_key = canonical_hash([key, [getattr(settings, field) for field in left_out]]) if left_out else key
@@ -59,6 +62,10 @@ def plan(recipe: Recipe, runs: Path, counts: FreshCounts | None = None) -> dict[
         steps[name] = Step(name, kind, settings, recipe.stage_seed(name), key, output_key, inputs, folder)
     hashes.save()
     return steps
+
+
+def _keys(steps: Mapping[str, Step]) -> dict[str, str]:
+    return {name: step.key for name, step in steps.items()}
 
 
 def before(steps: Mapping[str, Step], names: Sequence[str]) -> list[str]:

@@ -95,7 +95,7 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
 def agreed_preferences(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:
     """What the labelers of an archive of judgments agree on, as the stage `preferences` finds it by default."""
     from preflab.feedback.consensus import preferences_of
-    from preflab.stages.judged import ordered_by
+    from preflab.stages.readings import archive_reading
 
     texts = {completion.id: completion.text for completion in completions.values()}
-    return preferences_of(judgments, criterion=ordered_by(judgments, None), texts=texts) if judgments else []
+    return preferences_of(judgments, archive_reading(judgments), texts=texts) if judgments else []

@@ -9,18 +9,37 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import write_json
-from preflab.records import Answer, Judgment, Labeler
+from preflab.recipe import Recipe
+from preflab.records import Judgment, Labeler, Preference
 from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.judged import by_one_criterion, listed_gold, listed_judgments, ordered_by
+from preflab.stages.judged import listed_gold, listed_judgments
+from preflab.stages.readings import stage_reading
 
 if TYPE_CHECKING:
     from preflab.feedback.agreement import Agreement
     from preflab.feedback.consensus import Consensus
+    from preflab.feedback.reading import Reading
     from preflab.feedback.reliability import Reliability
 
-VERSION = 3
+VERSION = 4
 needs_torch = False
+
+
+def check(recipe: Recipe, settings: PreferencesSettings) -> None:
+    """The criterion that orders the completions is one that the judgments are asked for.
+
+    Raises:
+        PreflabError: it is none of them.
+    """
+    judged = recipe.stages[settings.judgments]
+    asked = getattr(judged, "criteria", ())
+    if settings.criterion is not None and settings.criterion not in asked:
+        raise PreflabError(
+            f"criterion: {settings.criterion}, but {settings.judgments} asks for {', '.join(asked) or 'none'}",
+            f"one of the criteria of {settings.judgments}",
+            "mend `criterion`, or leave it out",
+        )
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -33,18 +52,14 @@ def run(ctx: StageContext) -> StageResult:
     settings: PreferencesSettings = ctx.settings
     given, listed = listed_judgments(ctx, settings.judgments)
     refuse_image_campaign(ctx.workspace.campaigns([listed["campaign_id"]])[0])
-    turned = frozenset(listed.get("confirmed_reversed", ()))
-    criterion = ordered_by(given, settings.criterion)
-    judgments = by_one_criterion(counted(given), criterion)
+    on_gold, gold = listed_gold(ctx, listed)
+    reading, said = stage_reading(ctx, given, listed["campaign_id"], gold)
+    judgments = counted(given)
     _refuse_none(judgments, "judgments", ctx.name)
     completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
     texts = {completion.id: completion.text for completion in completions}
     refuse_images(list(texts.values()), settings.judgments)
-    on_gold, gold = listed_gold(ctx, listed)
-    agreed = consensus_of(
-        [*given, *on_gold], settings.consensus, settings.fail_share, gold=gold, confirmed_reversed=turned,
-        criterion=criterion, texts=texts, level_scores=settings.level_scores,
-    )  # fmt: skip
+    agreed = consensus_of([*given, *on_gold], reading, texts=texts)
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
     if not any(preference.scores or preference.thumbs for preference in preferences):
@@ -54,39 +69,39 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.store.snapshots import write_snapshot
 
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
-    query = {"campaign_id": listed["campaign_id"], "consensus": settings.consensus, "fail_share": settings.fail_share}
-    query |= {"criterion": criterion} if criterion else {}
-    query |= {"level_scores": settings.level_scores} if any(p.scores for p in preferences) else {}
+    query = {"campaign_id": listed["campaign_id"], **_told(reading, preferences)}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, ctx.seed)
-    table = _labelers(ctx, found, [*judgments, *by_one_criterion(on_gold, criterion)], gold, turned, criterion)
-    measured = {name: asdict(estimate) for name, estimate in coefficients(counted(given), ctx.seed).items()}
-    write_json(ctx.folder / "agreement.json", report(found, table, pairs, settings) | {"coefficients": measured})
-    return StageResult(_summary(found, pairs), _figures(found, pairs))
+    found = agreement(judgments, reading, ctx.seed)
+    table = _labelers(ctx, found, [*judgments, *on_gold], reading)
+    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments, ctx.seed).items()}
+    write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
+    return StageResult(_summary(found, pairs) + said, _figures(found, pairs))
+
+
+def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]:
+    """How the judgments were read, for the snapshot: what is as usual is left out where it says nothing of these."""
+    from preflab.feedback.reading import USUAL
+
+    told: dict[str, Any] = {"consensus": reading.consensus, "fail_share": reading.fail_share}
+    told |= {"criterion": reading.criterion} if reading.criterion else {}
+    told |= {"level_scores": reading.level_scores} if any(p.scores for p in preferences) else {}
+    rules = {"pairs_by": reading.pairs_by, "order_rule": reading.order_rule}
+    told |= {name: value for name, value in rules.items() if value != getattr(USUAL, name)}
+    return told | ({"confirmed_reversed": sorted(reading.confirmed_reversed)} if reading.confirmed_reversed else {})
 
 
 def _labelers(
-    ctx: StageContext,
-    found: Agreement,
-    labels: Sequence[Judgment],
-    gold: Mapping[str, Answer],
-    turned: frozenset[str],
-    criterion: str | None,
+    ctx: StageContext, found: Agreement, labels: Sequence[Judgment], reading: Reading
 ) -> list[dict[str, Any]]:
     """The table of labelers; what they said on gold tasks is among the labels and counts for reliability alone."""
-    from preflab.feedback.consensus import labeler_weights, reliabilities
-    from preflab.feedback.gold import known_outcomes
-    from preflab.feedback.pairs import all_votes
     from preflab.feedback.readout import standings
 
-    known = known_outcomes(labels, gold, criterion)
-    reliable = reliabilities(labels, confirmed_reversed=turned, known=known)
     return labeler_table(
         ctx.workspace.labelers(sorted(found.labelers)),
         found,
-        reliable,
-        labeler_weights(labels, ctx.settings.consensus, confirmed_reversed=turned, known=known),
-        standings(labels, all_votes(labels, turned), reliable, gold),
+        reading.reliabilities(labels),
+        reading.weights(labels),
+        standings(labels, reading),
     )
 
 
@@ -142,13 +157,14 @@ def labeler_table(
 
 
 def report(
-    found: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], settings: PreferencesSettings
+    found: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], reading: Reading
 ) -> dict[str, Any]:
     """What agreement.json holds."""
     return {
         "simulated": all(row["kind"] == "simulated" for row in table),
-        "consensus": settings.consensus,
-        "fail_share": settings.fail_share,
+        "consensus": reading.consensus,
+        "fail_share": reading.fail_share,
+        "num_turned_round": len(reading.confirmed_reversed),
         "num_judgments": found.num_judgments,
         "num_tasks": found.num_tasks,
         "agreement": asdict(found.strict),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from preflab.store.workspace import Workspace
+from preflab.store.workspace import DATABASE, Workspace
 
 VARIABLE = "PREFLAB_DATABASE"
 """`postgresql://user@host/name`: where the records lie instead of the folder's own file; `runs/` stays in the folder.
@@ -19,3 +19,8 @@ def opened(path: Path, *, create: bool = False) -> Workspace:
         PreflabError: as `Workspace.open`.
     """
     return Workspace.open(path, create=create, url=os.environ.get(VARIABLE) or None)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a workspace to open: a database in the folder, or the one the environment names."""
+    return bool(os.environ.get(VARIABLE)) or (path / DATABASE).is_file()

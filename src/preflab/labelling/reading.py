@@ -1,0 +1,83 @@
+"""How a campaign is read: the one record that its consensus, queue, read-outs, exports and training share.
+
+It is stored with the campaign's options, where a lead changes it and the audit log keeps what it was. Campaigns that
+are older than the record are read as they always were: its defaults.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from preflab.feedback.reading import Reading
+from preflab.labelling.campaigns import campaign_view
+from preflab.labelling.options import CampaignOptions
+from preflab.labelling.tables import TASK_STATES
+from preflab.records import Answer
+from preflab.settings.feedback import CONSENSUS, ReadingSettings
+from preflab.store.answers import answer_from_json
+from preflab.store.database import reading
+from preflab.store.workspace import Workspace
+from preflab.ways.registry import way_named
+
+
+def campaign_reading(ws: Workspace, campaign_id: str) -> Reading:
+    """The campaign's reading as it stands.
+
+    Raises:
+        NotFound: no such campaign, or one that was never opened for labelling.
+    """
+    options = campaign_view(ws, campaign_id).options
+    return Reading.of(
+        options,
+        criterion=main_criterion(options),
+        confirmed_reversed=options.confirmed_reversed,
+        gold=gold_answers(ws, campaign_id),
+    )
+
+
+def main_criterion(options: CampaignOptions) -> str | None:
+    """The criterion that orders the completions: the one named, else the first; None where nothing is scored by any."""
+    if not way_named(options.way).by_criteria:
+        return None
+    return options.criterion or options.criteria[0]
+
+
+def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
+    """Task id → the answer known to be right, of the campaign's gold tasks."""
+    query = select(TASK_STATES.c.task_id, TASK_STATES.c.gold).where(
+        TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.gold.is_not(None)
+    )
+    with reading(ws.engine) as connection:
+        return {task_id: answer_from_json(gold) for task_id, gold in connection.execute(query).all()}
+
+
+def reading_words(settings: ReadingSettings) -> str:
+    """How answers are read, in one line: `one labeler, one vote; F from 50 % of a task’s labels`."""
+    said = [CONSENSUS[settings.consensus], f"F from {100 * settings.fail_share:g}\u00a0% of a task’s labels"]
+    if settings.criterion is not None:
+        said.append(f"ordered by {settings.criterion}")
+    if not settings.level_scores:
+        said.append("scores as they were given")
+    if settings.pairs_by == "completion":
+        said.append("equal texts judged as two")
+    if settings.order_rule != "kemeny":
+        said.append("Copeland’s order")
+    return "; ".join(said)
+
+
+def overlap_warning(overlap: int) -> str:
+    """What so many labels per task cannot decide, in one sentence; "" where they can."""
+    begin = f"With {overlap} label{'s' * (overlap != 1)} per task"
+    if overlap == 1:
+        return (
+            f"{begin} nobody checks anybody: every answer decides alone and nothing tells who is reliable; 3 is the "
+            "usual number."
+        )
+    if overlap == 2:
+        return (
+            f"{begin} every disagreement is an even split, which only an adjudicator or a known difference in "
+            "reliability decides; 3 is the smallest number that decides by itself."
+        )
+    if overlap % 2 == 0:
+        return f"{begin} a pair can split evenly and wait for an adjudicator; {overlap - 1} or {overlap + 1} decide."
+    return ""
