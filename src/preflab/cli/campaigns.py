@@ -122,6 +122,7 @@ def create(
     from preflab.labelling.campaigns import create_campaign
     from preflab.labelling.gold_file import NONE, read_gold
     from preflab.labelling.instructions import default_instructions
+    from preflab.labelling.reading import overlap_warning
     from preflab.store.opening import opened
 
     if (file is None) == (source is None):
@@ -144,10 +145,14 @@ def create(
             answers = known.numbered_from(len(groups))
             made = create_campaign(store, chosen, [*groups, *known.groups], text, BY, gold=answers)
             link, handle = _link(store, made.id), handle_of(store, made.id)
-        speaker.say(f"campaign {made.name}: {len(groups):,} tasks, {chosen.overlap} labels each")
+        warning = overlap_warning(chosen.overlap)
+        each = f"{chosen.overlap} label{'s' * (chosen.overlap != 1)} each"
+        speaker.say(f"campaign {made.name}: {len(groups):,} task{'s' * (len(groups) != 1)}, {each}")
+        if warning:
+            speaker.say(warning)
         speaker.say(f"labelers work at {link}")
         following = f"`preflab label`, and {command('campaign', 'invite', handle)} for every labeler"
-        speaker.last(None, following, campaign_id=made.id, num_tasks=len(groups), link=link)
+        speaker.last(None, following, campaign_id=made.id, num_tasks=len(groups), link=link, warning=warning)
 
 
 def _link(store: Workspace, campaign_id: str) -> str:
@@ -207,6 +212,7 @@ def show(
     from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.needs import cost
     from preflab.labelling.quality import campaign_quality
+    from preflab.labelling.reading import overlap_warning, reading_words
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker:
@@ -223,6 +229,7 @@ def show(
             ("way", view.options.way + ", the worse one is asked for" * (view.options.polarity < 0)),
             ("state", view.state),
             ("done", _progress(view)),
+            ("read by", reading_words(view.options)),
             ("two labelers agree", agreed),
             ("open pairs", _awaiting(waiting)),
             ("spent", f"{spent.hours:.1f} hours{money}"),
@@ -230,6 +237,8 @@ def show(
         ]
         for line in padded([(f"{view.campaign.name}", view.campaign.id), *rows]):
             speaker.say(line)
+        if warning := overlap_warning(view.options.overlap):
+            speaker.say(warning)
         found = {"agreement": strict.value, "num_open_tasks": len(waiting), "hours": spent.hours, "money": spent.money}
         speaker.last(None, command("campaign", "invite", handle), **_as_json(view), link=link, **found)
 

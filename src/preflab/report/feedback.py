@@ -8,10 +8,10 @@ from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Tabl
 from preflab.report.charts import Bar, Rule, bar_chart
 from preflab.report.runs import Page, Run
 from preflab.report.words import count, interval_text, number, or_nan, percent
+from preflab.settings.feedback import CONSENSUS
 
 HUMAN_LOW, HUMAN_HIGH = 0.63, 0.77
 """Published strict agreement between labelers: Anthropic HH 63 %, Ouyang et al. 73 %, Stiennon et al. 77 %."""
-METHODS = {"one_coin_em": "votes weighed by reliability (one-coin EM)", "majority": "one labeler, one vote"}
 HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
 
 
@@ -108,11 +108,13 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
 
 def _reliability_title(rows: list[dict[str, Any]], odd: list[dict[str, Any]], who: str) -> str:
     """Who stands out; nobody is called in line of whom there are too few tasks to say anything."""
-    everyone, early = count(len(rows), who.removesuffix("s"), who), sum(row["standing"] == TOO_FEW for row in rows)
+    everyone = count(len(rows), who.removesuffix("s"), who)
+    early = [row["standing"] for row in rows if row["standing"] in TOO_FEW]
     if odd:
         return f"{len(odd)} of {everyone} {'stands' if len(odd) == 1 else 'stand'} out"
     if early:
-        return f"Too few tasks yet to say who of {everyone} stands apart" if len(rows) > 1 else f"One of the {who}"
+        what = TOO_FEW[early[0]]
+        return f"Too few {what} to say who of {everyone} stands apart" if len(rows) > 1 else f"One of the {who}"
     return f"All {everyone} are in line" if len(rows) > 1 else f"One of the {who}"
 
 
@@ -133,8 +135,8 @@ def _labelers(found: dict[str, Any], who: str) -> Table:
     return Table(head, rows, "", caption)
 
 
-TOO_FEW = "too few tasks to say"
-"""The standing of a labeler with too few tasks, as the stage `preferences` writes it."""
+TOO_FEW = {"too few tasks to say": "tasks yet", "too few labelers to say": "labelers on the same tasks"}
+"""The standings that say nothing of a labeler, as the stage `preferences` writes them, and what is lacking."""
 COEFFICIENTS = {
     "tau_b": "Kendall’s tau-b between two rankings, mean",
     "w": "Kendall’s W among a task’s rankings, mean",
@@ -171,7 +173,7 @@ def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> T
         ("groups that teach nothing", f"{pairs.get('num_without_pairs', 0):,}"),
     ]
     caption = (
-        f"Consensus: {METHODS.get(found.get('consensus', ''), found.get('consensus', ''))}; "
+        f"Consensus: {CONSENSUS.get(found.get('consensus', ''), found.get('consensus', ''))}; "
         f"F where at least {percent(found.get('fail_share'))} of the {who} say so."
     )
     title = f"{run.name}: {pairs.get('num_preferences', 0):,} rankings became {pairs.get('num_resolved', 0):,} pairs"

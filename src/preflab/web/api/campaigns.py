@@ -23,11 +23,20 @@ from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import Invalid
 from preflab.labelling.exporting import export_campaign, plain_name
 from preflab.labelling.quality import campaign_quality
+from preflab.labelling.reading import overlap_warning
 from preflab.labelling.upload import groups_of_rows
 from preflab.store.formats.reading import Numbered
 from preflab.store.objects import to_object
 from preflab.store.workspace import Workspace
-from preflab.web.api.shapes import CampaignIn, CampaignShape, ChangeIn, InstructionsIn, StateIn, SummaryShape
+from preflab.web.api.shapes import (
+    CampaignIn,
+    CampaignMadeShape,
+    CampaignShape,
+    ChangeIn,
+    InstructionsIn,
+    StateIn,
+    SummaryShape,
+)
 from preflab.web.identity import Lead, Workspaced
 
 router = APIRouter(tags=["leads"])
@@ -38,7 +47,7 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip":
 
 
 @router.post("/campaigns", status_code=201)
-def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignShape:
+def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignMadeShape:
     """Make a campaign (leads)."""
     options = checked_options(body.options)
     groups = _groups(ws, body)
@@ -46,7 +55,8 @@ def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignShape:
         raise Invalid(f"gold: {unknown[0]}", f"a place from 0 to {len(groups) - 1}")
     gold = {place: checked_answer(options, len(groups[place]), answer) for place, answer in body.gold.items()}
     made = create_campaign(ws, options, groups, body.instructions, by=lead.id, gold=gold)
-    return CampaignShape.of(campaign_view(ws, made.id))
+    shape = CampaignShape.of(campaign_view(ws, made.id))
+    return CampaignMadeShape(**shape.model_dump(), warning=overlap_warning(options.overlap))
 
 
 @router.get("/campaigns/{campaign_id}/summary")
@@ -55,7 +65,8 @@ def summary(ws: Workspaced, lead: Lead, campaign_id: str) -> SummaryShape:
     view, quality = campaign_view(ws, campaign_id), campaign_quality(ws, campaign_id)
     return SummaryShape(
         campaign=CampaignShape.of(view), options=view.options.model_dump(mode="json"), revision=view.revision,
-        num_done=view.num_done, num_labels=view.num_labels, agreement=asdict(quality.agreement),
+        num_done=view.num_done, num_labels=view.num_labels, warning=overlap_warning(view.options.overlap),
+        agreement=asdict(quality.agreement),
         labelers=[asdict(labeler) for labeler in quality.labelers],
     )  # fmt: skip
 

@@ -88,6 +88,12 @@ class CampaignShape(Shape):
         )  # fmt: skip
 
 
+class CampaignMadeShape(CampaignShape):
+    """A campaign that was just made."""
+
+    warning: str = Field(description="what so few or so many labels per task cannot decide; empty where they can")
+
+
 class CallShape(Shape):
     """A call of a tool."""
 
@@ -294,6 +300,7 @@ class SummaryShape(Shape):
     revision: int = Field(description="of the options; the next change names it")
     num_done: int = Field(description="tasks with all the labels wanted")
     num_labels: int
+    warning: str = Field(description="what so few or so many labels per task cannot decide; empty where they can")
     agreement: dict[str, Any] = Field(description="shares with intervals over tasks; null where nothing was counted")
     labelers: list[dict[str, Any]] = Field(description="reliability, agreement, gold, ties, F, pace; by pseudonym")
 

@@ -21,6 +21,7 @@ from preflab.labelling.needs import (
     progress,
 )
 from preflab.labelling.quality import CampaignQuality, campaign_coefficients, campaign_quality
+from preflab.labelling.reading import overlap_warning, reading_words
 from preflab.report.blocks import Answer, Figure
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
@@ -63,6 +64,7 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pair
     return campaign_page(
         request, ws, view, "dashboard.html.j2",
         answers=_answers(ws, view, quality),
+        overlap_said=overlap_warning(view.options.overlap),
         progress=progress(ws, campaign_id),
         figures=[figure for figure in _figures(ws, view, quality) if figure is not None],
         quality=quality,
@@ -103,7 +105,7 @@ def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> lis
         Answer(
             "Can I trust what is coming in?",
             words.trust_sentence(quality),
-            words.trust_details(quality),
+            [*words.trust_details(quality), f"Answers are read by: {reading_words(view.options)}."],
             words.trust_role(quality),
         ),
         Answer("When will it be enough?", enough, words.enough_details(found, waiting, pace)),

@@ -10,7 +10,7 @@ from preflab.feedback.agreement import Share
 from preflab.feedback.bootstrap import Estimate
 from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PublishedAgreement
 from preflab.feedback.published import PUBLISHED as PUBLISHED_AGREEMENT
-from preflab.feedback.standing import GROUP, IN_LINE, TOO_FEW
+from preflab.feedback.standing import GROUP, IN_LINE, SILENT
 from preflab.labelling.quality import AgreementPoint, LabelerQuality
 from preflab.report.blocks import Cell, Figure, Table, numbers
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
@@ -69,7 +69,7 @@ def labelers_figure(labelers: Sequence[LabelerQuality]) -> Figure | None:
     caption = (
         "Leave one out: of a labeler’s strict votes on pairs where the others have a majority, the share that agrees "
         f"with it; 95\u00a0% intervals over tasks. Red: to look at; orange: a group of their own; grey: too few tasks "
-        f"to say. {PUBLISHED}"
+        f"or labelers to say. {PUBLISHED}"
     )
     rows = [
         [Cell(labeler.name), *numbers(share_text(labeler.numbers.with_others), number(labeler.numbers.with_others.num)),
@@ -139,7 +139,7 @@ def _plus_minus(each: PublishedAgreement) -> str:
 
 def role_of(labeler: LabelerQuality) -> str:
     """Colour by standing."""
-    return {IN_LINE: "gold", GROUP: "reward", TOO_FEW: "reference"}.get(labeler.standing, "alarm")
+    return {IN_LINE: "gold", GROUP: "reward", **dict.fromkeys(SILENT, "reference")}.get(labeler.standing, "alarm")
 
 
 def _bar(name: str, share: Share, role: str) -> Bar:

@@ -33,11 +33,12 @@ def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Re
 def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str) -> Response:
     """One labeler beside the others."""
     quality = campaign_quality(ws, campaign_id)
-    found = _labeler(quality.labelers, labeler_id)
+    found, view = _labeler(quality.labelers, labeler_id), view_of(ws, campaign_id)
     return campaign_page(
-        request, ws, view_of(ws, campaign_id), "labeler.html.j2", labeler=found, others=quality,
+        request, ws, view, "labeler.html.j2", labeler=found, others=quality,
         turns=labeler_turns(ws, campaign_id, labeler_id), notes=labeler_notes(ws, campaign_id, labeler_id),
-        share=words.share_text, value=words.share_value, advice=ADVICE.get(found.standing, ""),
+        share=words.share_text, value=words.share_value,
+        advice=_advice(found.standing, weighs=view.options.consensus != "majority"),
         standing=words.STANDINGS[found.standing], is_odd=words.is_odd,
     )  # fmt: skip
 
@@ -61,14 +62,29 @@ def _labeler(labelers: tuple[LabelerQuality, ...], labeler_id: str) -> LabelerQu
     raise NotFound("there is no such labeler in this campaign", "a labeler with a judgment", "go back to the labelers")
 
 
+def _advice(standing: str, *, weighs: bool) -> str:
+    """What to do about a standing; "" where there is nothing to do."""
+    if standing not in ADVICE:
+        return ""
+    begin, weighed, counted, end = ADVICE[standing]
+    return f"{begin} {weighed if weighs else counted} {end}"
+
+
 ADVICE = {
     REVERSED: (
         "The answers point the other way more often than not. Most often the question was misread: ask before anything "
-        "else. The votes weigh nothing until you confirm here that the scale was read backwards; then they count "
-        "turned round. Nothing is turned round silently."
+        "else.",
+        "The votes weigh nothing until you confirm here that the scale was read backwards; then they count turned "
+        "round.",
+        "The votes count like everybody’s until you confirm here that the scale was read backwards; then they count "
+        "turned round.",
+        "Nothing is turned round silently.",
     ),
     CARELESS: (
-        "The answers hang together with nobody else’s. Look at the time per task and at a few answers, and talk. The "
-        "votes weigh next to nothing in the consensus already; nobody is blocked."
+        "The answers hang together with nobody else’s. Look at the time per task and at a few answers, and talk.",
+        "The votes weigh next to nothing in the consensus already;",
+        "The votes count like everybody’s;",
+        "nobody is blocked.",
     ),
 }
+"""Standing → what it means; what the votes count where labelers are weighed, and by one vote each; the rest."""

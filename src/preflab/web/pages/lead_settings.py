@@ -132,13 +132,13 @@ def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> M
     if typed is None:
         return stored
     ticked = {name: typed.get(name) == "yes" for name in TICKS}
-    return stored | {name: typed[name] for name in (*WHOLE, *NUMBERS, *TEXTS) if name in typed} | ticked
+    return stored | {name: typed[name] for name in (*WHOLE, *NUMBERS, *TEXTS, "criterion") if name in typed} | ticked
 
 
 TEXTS, WHOLE, NUMBERS, TICKS = (
-    ("name", "question", "content", "currency", "order", "open_to"),
+    ("name", "question", "content", "currency", "order", "open_to", "consensus"),
     ("overlap",),
-    ("lease_minutes", "hourly_cost", "gold_percent"),
+    ("lease_minutes", "hourly_cost", "gold_percent", "fail_percent"),
     ("ask_note", "allow_fail", "count_ai"),
 )
 
@@ -151,6 +151,10 @@ def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     changes |= {name: decimal(name, fields[name]) for name in ("lease_minutes", "hourly_cost") if name in fields}
     if "gold_percent" in fields:
         changes["gold_share"] = decimal("gold tasks", fields["gold_percent"]) / 100
+    if "fail_percent" in fields:
+        changes["fail_share"] = decimal("F from", fields["fail_percent"]) / 100
+    if "criterion" in fields:
+        changes["criterion"] = fields["criterion"] or None
     return changes
 
 

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from preflab.feedback.agreement import Share
 from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
-from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, TOO_FEW
+from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, SILENT, TOO_FEW, UNTOLD
 from preflab.labelling.adjudication import Queue
 from preflab.labelling.needs import Cost, Need, Pace, Progress
-from preflab.labelling.quality import AgreementPoint, CampaignQuality, LabelerQuality
+from preflab.labelling.quality import AgreementPoint, CampaignAgreement, CampaignQuality, LabelerQuality
 from preflab.report.words import count, interval_text, listed, number, percent
 
 HUMAN = "63 to 77\u00a0%"
@@ -47,11 +47,9 @@ def trust_sentence(quality: CampaignQuality) -> str:
     share = quality.agreement.strict
     if not quality.agreement.num_judgments:
         return "Nothing has come in yet."
-    if share.value is None:
-        return "Too early to say: no pair has been judged by two labelers."
+    if share.value is None or share.num_tasks < 10:
+        return f"Too early to say: {common_words(quality.agreement)}."
     low, high = ends(share)
-    if share.num_tasks < 10:
-        return f"Too early to say: {count(share.num_tasks, 'task')} with two labels or more so far."
     said = f"Any two labelers agree on {share_value(share)} of the pairs both decide"
     if high < HUMAN_LOW:
         return f"{said}, less than is published of people."
@@ -60,6 +58,17 @@ def trust_sentence(quality: CampaignQuality) -> str:
     if not HUMAN_LOW <= share.value <= HUMAN_HIGH:
         return f"{said}, at the {'lower' if share.value < HUMAN_LOW else 'upper'} end of what is published of people."
     return f"{said}, as is usual among people."
+
+
+def common_words(agreement: CampaignAgreement) -> str:
+    """How many tasks two labelers can be compared on; ties are labels too, and say nothing of who agrees."""
+    num, strict = agreement.num_common, agreement.strict.num_tasks
+    if not num:
+        return "no task has been judged by two labelers"
+    said = f"{count(num, 'task')} with two labels or more so far"
+    if strict == num:
+        return said
+    return f"{said}, on {strict or 'none'} of them two labelers both decide a pair"
 
 
 def trust_role(quality: CampaignQuality) -> str:
@@ -89,9 +98,13 @@ def trust_details(quality: CampaignQuality) -> list[str]:
         lines.append(
             f"{count(len(quality.groups[0].members), 'labeler')} agree among themselves more than with the others."
         )
-    early = sum(labeler.standing == TOO_FEW for labeler in found)
+    early, untold = (sum(labeler.standing == silent for labeler in found) for silent in SILENT)
     if early:
         lines.append(f"Too few tasks yet to say anything of {count(early, 'labeler')}.")
+    elif untold:
+        lines.append(
+            f"Nothing tells {count(untold, 'labeler')} apart: that takes three on the same tasks, or gold tasks."
+        )
     elif not odd and not quality.groups:
         lines.append("No labeler stands out.")
     return lines
@@ -219,6 +232,8 @@ def standing_words(labelers: Sequence[LabelerQuality]) -> str:
         return f"{names[0].upper()}{names[1:]} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
     if any(labeler.standing == TOO_FEW for labeler in labelers):
         return "Too few tasks yet to say who stands apart"
+    if any(labeler.standing == UNTOLD for labeler in labelers):
+        return "Too few labelers on the same tasks to say who stands apart"
     return "No labeler stands apart from the others"
 
 
@@ -228,6 +243,7 @@ STANDINGS = {
     GROUP: "One of several who agree among themselves and not with the others",
     IN_LINE: "In line with the others",
     TOO_FEW: "Too few tasks to say",
+    UNTOLD: "Two labelers alone cannot be told apart: a third one on the same tasks, or gold tasks, would tell",
 }
 
 
