@@ -107,7 +107,7 @@ def evaluation() -> dict[str, Any]:
         "prompts": {"name": "prompts.held_out", "num": 200, "num_completions": 1},
         "baseline": "sft",
         "reference": "sft",
-        "notes": ["gold: an F counts -3"],
+        "notes": ["gold: an F counts −3"],
         "judges": {"gold": {"function": "preflab.demo.gold:gold_utility", "fail_utility": -3.0}},
         "models": [{"name": name, "figures": found, "num_completions": 200} for name, found in models.items()],
         "comparisons": comparisons,
@@ -195,7 +195,7 @@ ALARMS: Rows = [
      "message": "held-out criterion fell from 1.200 to 0.412 while the reward rose from 1.010 to 2.880: the policy is "
      "exploiting the reward"},
     {"step": 41, "alarm": "repeated n-grams", "setting": "kl_coef",
-     "message": "24% of the 3-grams of a completion repeat, 2% at the start"},
+     "message": "24\u00a0% of the 3-grams of a completion repeat, 2\u00a0% at the start"},
 ]  # fmt: skip
 
 
@@ -206,7 +206,8 @@ def sft_run(runs: Path) -> Path:
 
 def evaluate_run(runs: Path, samples: Rows | None = None) -> Path:
     return write_run(
-        runs, "eval", "evaluate", seconds=31.0, summary="gold +1.09 (0.94 to 1.24)",
+        runs, "eval", "evaluate", seconds=31.0,
+        summary="ppo scores 1.09 higher than sft on gold (judge), 95\u00a0% interval 0.94 to 1.24",
         files={"evaluation.json": evaluation()}, lines={"samples.jsonl": sample_rows() if samples is None else samples},
     )  # fmt: skip
 
@@ -255,7 +256,8 @@ def feedback_runs(runs: Path) -> list[Path]:
             summary="360 judgments by 5 simulated labelers (1 careless, 1 reversed)",
         ),
         write_run(
-            runs, "prefs", "preferences", seconds=1.2, summary="120 rankings → 640 pairs, labelers agree on 66%",
+            runs, "prefs", "preferences", seconds=1.2,
+            summary="120 rankings → 640 pairs, labelers agree on 66\u00a0% (63 to 69\u00a0%)",
             files={"agreement.json": agreement},
         ),
     ]  # fmt: skip
@@ -293,6 +295,7 @@ def reward_run(runs: Path) -> Path:
         for step in range(90)
     ]
     return write_run(
-        runs, "rm", "reward", seconds=18.4, summary="accuracy 0.74 (0.68 to 0.80) on 130 held-out pairs",
+        runs, "rm", "reward", seconds=18.4,
+        summary="right on 74\u00a0% (68 to 80\u00a0%) of 130 held-out pairs; the longer one wins 58\u00a0%",
         files={"reward_report.json": report}, lines={"metrics.jsonl": rows},
     )  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,7 +121,7 @@ def test_titles_are_sentences_from_the_data(page: str) -> None:
     assert "gold (judge): 1.09 higher for ppo and 0.51 lower for ppo_free" in text
     assert "rude: 19 points lower for ppo and 21 points lower for ppo_free" in text
     assert "length, tokens" in text
-    assert "gold: an F counts -3." in text
+    assert "gold: an F counts −3." in text
     assert "no difference found (could have seen 0.57)" in text  # half 0.4 times (1.96 + 0.84) / 1.96
     assert "KL of ppo stays within its budget of 8 nats" in text
     assert "KL of ppo_free passes its budget of 8 nats at step" in text
@@ -142,7 +143,7 @@ def test_every_chart_has_a_title_a_caption_and_a_table(page: str) -> None:
     for figure in figures:
         assert re.search(r"<h3>\S.{8,}</h3>", figure)
         assert re.search(r'<p class="caption">\S', figure)
-        assert "<table>" in figure
+        assert '<table role="table"' in figure
         assert re.search(r'role="img" aria-label="\S', figure)
         assert "nan" not in re.sub(r"<title>.*?</title>", "", figure)
 
@@ -284,3 +285,83 @@ def test_contrast_is_aa(scheme: str) -> None:
             assert contrast(colours[text], colours[paper]) >= 4.5, (text, paper)
         for mark in ("reference", "policy", "policy-2", "gold", "reward", "alarm"):
             assert contrast(colours[mark], colours[paper]) >= 3, (mark, paper)
+
+
+def figure_of(page: str, caption: str) -> str:
+    """The figure whose caption begins so."""
+    figures = re.findall(r"<figure.*?</figure>", page, flags=re.S)
+    return next(figure for figure in figures if re.search(rf'<p class="caption">{re.escape(caption)}', figure))
+
+
+def with_metrics(runs: Path, name: str, metric: str, values: list[float], **settings: Any) -> Path:
+    """A PPO run that logged one metric."""
+    rows = [{"step": step, metric: value} for step, value in enumerate(values)]
+    return report_runs.write_run(
+        runs, name, "ppo", seconds=1.0, summary="", settings=settings, lines={"metrics.jsonl": rows}
+    )
+
+
+def test_a_title_says_where_its_line_ends(tmp_path: Path) -> None:
+    """The mean of the last tenth is (−0.0065 + 0.0055) / 2 = −0.0005: the title does not say so."""
+    ys = [-0.02 + 0.001 * step for step in range(18)] + [-0.0065, 0.0055]
+    runs = tmp_path / "runs"
+    one, two = (with_metrics(runs, name, "loss/policy", ys) for name in ("ppo", "other"))
+    assert "Policy loss rises from −0.0200 to 0.0055" in visible(build_report([one], base=tmp_path))
+    text = visible(build_report([one, two], base=tmp_path))
+    assert "Policy loss ends for ppo at 0.0055, for other at 0.0055" in text
+    assert "−0.0005 nats" not in text
+
+
+def test_kl_far_beyond_its_budget_has_a_logarithmic_axis(tmp_path: Path) -> None:
+    values = [0.0, -1e-7, 0.4, 5.0, 60.0, 400.0]
+    runs = tmp_path / "runs"
+    page = build_report([with_metrics(runs, "ppo", "kl/exact", values, kl_budget=3.0)], base=tmp_path)
+    figure = figure_of(page, "kl/exact")
+    assert "KL passes its budget of 3 nats at step 3 and ends at 400 nats" in figure
+    assert "nats, logarithmic</text>" in figure
+    assert ">budget 3 nats</text>" in figure
+    # Two points have no logarithm, or none that is drawn.
+    assert "The axis is logarithmic" in figure
+    assert "Drawn on its lower edge: 2 points below 0.1 (2 of them 0 or below)." in figure
+    assert ">≤\u00a00.1</text>" in figure
+    # 30 is ten times the budget: the axis stays linear up to there, and begins at 0.
+    near = build_report([with_metrics(runs, "near", "kl/exact", [0.0, 29.0, 30.0], kl_budget=3.0)], base=tmp_path)
+    assert "logarithmic" not in figure_of(near, "kl/exact")
+    assert ">0</text>" in figure_of(near, "kl/exact")
+
+
+def test_scores_are_dots_and_shares_are_bars(page: str) -> None:
+    for figure in re.findall(r"<figure.*?</figure>", page, flags=re.S):
+        title = re.search(r"<h3>(.*?)</h3>", figure, flags=re.S)
+        assert title is not None
+        if re.match(r"(gold \(judge\)|rm \(reward model\)): [\d.]+ (higher|lower)", title[1]):
+            assert "<rect" not in figure
+            assert 'class="whisker' in figure
+            assert "has no zero of its own" in figure
+        if re.match(r"(rude|well): ", title[1]):
+            assert 'class="bar' in figure
+            assert "has no zero of its own" not in figure
+
+
+def test_a_row_of_the_main_table_has_one_precision(page: str) -> None:
+    table = page[page.index("<table", page.index('id="comparison"')) :]
+    table = table[: table.index("</table>")]
+    for row in re.findall(r"<tr role=\"row\">(.*?)</tr>", table, flags=re.S)[1:]:
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", row, flags=re.S)[1:]
+        decimals = {len(part.partition(".")[2]) for cell in cells for part in re.findall(r"\d[\d,]*\.?\d*", cell)}
+        assert len(decimals) == 1, cells
+    assert "-" not in re.sub(r"<[^>]+>", "", table).replace("3-grams", "").replace("distinct-", "")
+
+
+def test_metrics_that_were_cut_are_said(tmp_path: Path) -> None:
+    folder = report_runs.sft_run(tmp_path / "runs")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"num_metrics": 120}))
+    assert "the file was cut" not in visible(build_report([folder], base=tmp_path))
+    lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(lines[:90]) + lines[90][:20])
+    text = visible(build_report([folder], base=tmp_path))
+    assert "sft: metrics are missing" in text
+    assert "90 of 120 rows of its metrics are left: the file was cut." in text
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"num_metrics": 120, "state": "running"}))
+    assert "the file was cut" not in visible(build_report([folder], base=tmp_path)), "it still writes"

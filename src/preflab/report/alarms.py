@@ -6,7 +6,7 @@ from typing import Any
 
 from preflab.report.blocks import Block, Note, Section
 from preflab.report.runs import POLICIES, Page, Run
-from preflab.report.words import count, listed
+from preflab.words import count, listed
 
 WATCHED = (*POLICIES, "dpo")
 """Kinds of stages whose training raises alarms; of the others nothing may be said."""

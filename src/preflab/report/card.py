@@ -20,7 +20,7 @@ from preflab.report.card_recipe import shown_name, shown_recipe
 from preflab.report.lineage import Lineage
 from preflab.report.markdown import cells, fenced, plain
 from preflab.report.runs import Run
-from preflab.report.words import count
+from preflab.words import count
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 CLASSIFIER = "AutoModelForSequenceClassification"

@@ -7,11 +7,11 @@ from typing import Any
 
 from preflab.report.lineage import Lineage
 from preflab.report.markdown import cells, plain
-from preflab.report.measures import difference_form, measure_form, measure_name, measure_order
+from preflab.report.measures import figure_texts, measure_name, quantity
 from preflab.report.names import renamed, short_names
 from preflab.report.probes import MEASURES
 from preflab.report.runs import Run
-from preflab.report.words import Form, count, difference_text, interval_text, number, percent
+from preflab.words import Form, count, difference_text, interval_text, number, percent, three_digits
 
 NOTHING = "Nothing was measured after training: no stage evaluated or probed this model."
 SPLITS = {"held_out": "held-out pairs", "test": "other pairs"}
@@ -50,8 +50,8 @@ def _evaluation(run: Run, measuring: Run) -> Iterator[str]:
     reference = plain(str(found.get("reference")))
     yield (
         f"`{measuring.name}`: {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name')}), "
-        f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds for every model; means with 95 % "
-        f"intervals over prompts, differences paired over prompts. KL is measured to {reference}."
+        f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds for every model; means with "
+        f"95\u00a0% intervals over prompts, differences paired over prompts. KL is measured to {reference}."
     )
     baseline = str(found.get("baseline"))
     compared: dict[str, Any] = next(
@@ -71,14 +71,15 @@ def _figures(
     compared: Mapping[str, Any],
 ) -> str:
     rows = []
-    for measure in sorted({name for model in models for name in figures[model]}, key=measure_order):
-        form = measure_form(measure)
-        row = [_named(run, found, measure), *(interval_text(figures[model].get(measure), form) for model in models)]
+    for measure, texts in figure_texts(found).items():
+        if not any(measure in figures[model] for model in models):
+            continue
+        row = [_named(run, found, measure), *(texts[model] for model in models)]
         if compared:
-            row += _difference(compared.get(measure), difference_form(measure))
+            row += _difference(compared.get(measure), quantity(measure).difference)
         rows.append(row)
     head = ["measure", *(f"`{model}`" for model in models)]
-    return cells([*head, *(["difference (95 % interval)", "in words"] if compared else [])], rows)
+    return cells([*head, *(["difference (95\u00a0% interval)", "in words"] if compared else [])], rows)
 
 
 def _difference(found: Mapping[str, Any] | None, form: Form) -> list[str]:
@@ -108,7 +109,7 @@ def _probe(run: Run, probing: Run) -> Iterator[str]:
             ]
             for name in measures
         ]
-        yield f"`{probing.name}`, data {plain(str(part['data']))}, 95 % intervals:"
+        yield f"`{probing.name}`, data {plain(str(part['data']))}, 95\u00a0% intervals:"
         yield cells(["probe", *(f"`{model['name']}`" for model in models)], rows)
 
 
@@ -121,7 +122,7 @@ def _reward_model(run: Run) -> Iterator[str]:
             continue
         yield (
             f"Accuracy on {count(part['num_pairs'], 'pair')} of {count(part['num_prompts'], 'prompt')} "
-            f"({what}), ties of scores count half, 95 % intervals over prompts:"
+            f"({what}), ties of scores count half, 95\u00a0% intervals over prompts:"
         )
         rows = [
             [f"`{run.name}`", interval_text(part["accuracy"], percent)],
@@ -135,7 +136,7 @@ def _ratings(report: Mapping[str, Any]) -> Iterator[str]:
     held_out = (report.get("ratings") or {}).get("held_out")
     if held_out:
         rows = [
-            [plain(name), str(one["num"]), number(one["rmse"]), number(one["rmse_of_mean"]),
+            [plain(name), str(one["num"]), three_digits(one["rmse"]), three_digits(one["rmse_of_mean"]),
              interval_text(one.get("explained_interval"), percent)]
             for name, one in held_out.items()
         ]  # fmt: skip

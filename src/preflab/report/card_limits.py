@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from preflab.report.card_figures import own_judges, training_rewards
 from preflab.report.lineage import Lineage
 from preflab.report.runs import Run
-from preflab.report.words import count, interval_text, percent
+from preflab.words import count, interval_text, percent
 
 PEOPLE = "people"
 UNMEASURED = (

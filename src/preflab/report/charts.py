@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from preflab.report.scales import Scale, data_range, spread_labels, thinned, tick_text
-from preflab.report.words import number, shortened
+from preflab.report.scales import Scale, data_range, log_range, spread_labels, thinned, tick_text
+from preflab.words import number, shortened
 
 WIDTH, HEIGHT = 400, 236
 TOP, BOTTOM, RIGHT = 30, 36, 16
@@ -90,6 +90,7 @@ def line_chart(
     y: str,
     rules: Sequence[Rule] = (),
     zero: bool = False,
+    log: bool = False,
     y_range: tuple[float, float] | None = None,
     x_range: tuple[float, float] | None = None,
     diagonal: str = "",
@@ -101,10 +102,12 @@ def line_chart(
         x, y: what the axes measure, with units.
         rules: horizontal lines.
         zero: the y axis includes 0.
+        log: the y axis is logarithmic, and its name says so; what is 0 or below, or far down, lies on its lower edge.
         y_range, x_range: fixed ranges instead of those of the data.
         diagonal: label of a line from corner to corner (calibration); "" for none.
     """
-    frame = _frame(lines, rules, zero, y_range, x_range)
+    frame = _frame(lines, rules, _vertical(lines, rules, zero, log, y_range), x_range)
+    y = f"{y}, logarithmic" if log else y
     _axes(frame, x, y)
     for rule in rules:
         _rule(frame, rule)
@@ -114,42 +117,45 @@ def line_chart(
         _band(frame, line)
     for line in lines:
         _dots(frame, line, x) if line.dots else _curve(frame, line, x)
+    for rule in rules:
+        _rule_label(frame, rule)
     _end_labels(frame, lines)
     return frame.svg(description or f"{y} over {x}: {', '.join(line.label for line in lines)}")
 
 
-def _frame(
-    lines: Sequence[Line],
-    rules: Sequence[Rule],
-    zero: bool,
-    y_range: tuple[float, float] | None,
-    x_range: tuple[float, float] | None,
-) -> Frame:
-    ys = [value for line in lines for value in (*line.ys, *line.low, *line.high)]
-    ys += [value for rule in rules for value in (rule.value, rule.until) if value is not None]
+def _vertical(
+    lines: Sequence[Line], rules: Sequence[Rule], zero: bool, log: bool, y_range: tuple[float, float] | None
+) -> Scale:
+    """The y axis: what the lines, their bands and the rules need."""
+    drawn = [value for line in lines for value in (*line.ys, *line.low, *line.high)]
+    ys = drawn + [value for rule in rules for value in (rule.value, rule.until) if value is not None]
+    if log:
+        low, high = log_range(ys)
+        return Scale(low, high, HEIGHT - BOTTOM, TOP, log=True, below=any(value < low for value in drawn))
     low, high, step = (*y_range, 0.0) if y_range else data_range(ys, zero=zero)
+    return Scale(low, high, HEIGHT - BOTTOM, TOP, step)
+
+
+def _frame(lines: Sequence[Line], rules: Sequence[Rule], vertical: Scale, x_range: tuple[float, float] | None) -> Frame:
     xs = [value for line in lines for value in line.xs]
     left, right = x_range or (min(xs, default=0.0), max(xs, default=1.0))
     longest = max((len(line.label) for line in lines), default=0)
     margin = RIGHT if longest == 0 else min(RIGHT + LETTER * min(longest, 18), 0.3 * WIDTH)
-    vertical = Scale(low, high, HEIGHT - BOTTOM, TOP, step)
-    numbers = max(len(tick_text(tick, vertical.between)) for tick in vertical.ticks)
+    numbers = max(len(vertical.text(tick)) for tick in vertical.ticks)
     horizontal = Scale(left, right if right > left else left + 1, 12 + 7.4 * numbers, WIDTH - margin)
     return Frame(horizontal, vertical)
 
 
 def _axes(frame: Frame, x: str, y: str) -> None:
-    step = frame.y.between
     for tick in frame.y.ticks:
         place = frame.y(tick)
         frame.add('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>', frame.x.start, frame.x.end, place, place)
-        frame.add('<text class="tick end" x="{}" y="{}">{}</text>', frame.x.start - 6, place + 4, tick_text(tick, step))
-    step = frame.x.between
+        frame.add('<text class="tick end" x="{}" y="{}">{}</text>', frame.x.start - 6, place + 4, frame.y.text(tick))
     base = frame.y.start
     for tick in frame.x.ticks:
         place = frame.x(tick)
         frame.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', place, place, base, base + 4)
-        frame.add('<text class="tick middle" x="{}" y="{}">{}</text>', place, base + 16, tick_text(tick, step))
+        frame.add('<text class="tick middle" x="{}" y="{}">{}</text>', place, base + 16, frame.x.text(tick))
     frame.add('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>', frame.x.start, frame.x.end, base, base)
     frame.add('<text class="name" x="{}" y="{}">{}</text>', 2, 14, y)
     frame.add('<text class="name end" x="{}" y="{}">{}</text>', frame.x.end, base + 31, x)
@@ -164,7 +170,6 @@ def _rule(frame: Frame, rule: Rule) -> None:
             '<rect class="band {}" x="{}" width="{}" y="{}" height="{}"/>',
             rule.role, frame.x.start, frame.x.end - frame.x.start, top, tall,
         )  # fmt: skip
-        place = top
     else:
         frame.add(
             '<line class="rule {}" x1="{}" x2="{}" y1="{}" y2="{}"/>',
@@ -174,6 +179,11 @@ def _rule(frame: Frame, rule: Rule) -> None:
             place,
             place,
         )
+
+
+def _rule_label(frame: Frame, rule: Rule) -> None:
+    """Above the line, over the curves; below it where there is no room, and inside a stretch."""
+    place = min(frame.y(rule.value), frame.y(rule.value if rule.until is None else rule.until))
     below = place + 13 if place - 5 < TOP + 6 or rule.until is not None else place - 5
     frame.add('<text class="note {}" x="{}" y="{}">{}</text>', rule.role, frame.x.start + 5, below, rule.label)
 
@@ -270,11 +280,11 @@ def bar_chart(
     percent: bool = False,
     description: str = "",
 ) -> Markup:
-    """Horizontal bars from 0, or with `dots` points with whiskers (a difference with its interval).
+    """Horizontal bars from 0; with `dots` points with whiskers, of what has no zero that a bar could begin at.
 
     Args:
         x: what is measured, with its unit.
-        x_range: a fixed range instead of that of the data with 0.
+        x_range: a fixed range instead of that of the data, which of bars includes 0.
         rules: vertical lines here.
         percent: the axis is written in percent.
     """
@@ -284,20 +294,21 @@ def bar_chart(
     texts = [bar.text or number(bar.value) for bar in bars]
     right = WIDTH - min(14 + LETTER * max((len(text) for text in texts), default=4), 0.34 * WIDTH)
     values = [value for bar in bars for value in (bar.value, bar.low, bar.high)] + [rule.value for rule in rules]
-    low, high, step = (*x_range, 0.0) if x_range else data_range(values, zero=True)
+    low, high, step = (*x_range, 0.0) if x_range else data_range(values, zero=not dots)
     frame = Frame(Scale(low, high, left, right, step), Scale(0, 1, TOP, height - foot), height)
-    _bar_axis(frame, x, rules, percent)
+    _bar_axis(frame, x, rules, percent, zero=not dots)
     for i, (bar, text) in enumerate(zip(bars, texts, strict=True)):
         _bar(frame, bar, text, TOP + row * (i + 0.5), dots)
     return frame.svg(description or f"{x}: " + ", ".join(f"{bar.label} {number(bar.value)}" for bar in bars))
 
 
-def _bar_axis(frame: Frame, x: str, rules: Sequence[Rule], percent: bool) -> None:
+def _bar_axis(frame: Frame, x: str, rules: Sequence[Rule], percent: bool, zero: bool) -> None:
+    """Ticks, names and rules; the line at 0 stands out only where bars begin at it."""
     step, base = frame.x.between, frame.height - 44
     room = 1 if abs(frame.x.end - frame.x.start) > 36 * len(frame.x.ticks) else 2
     for tick in frame.x.ticks[::room]:
         place = frame.x(tick)
-        mark = "axis" if abs(tick) < step * 1e-6 else "grid"
+        mark = "axis" if zero and abs(tick) < step * 1e-6 else "grid"
         frame.add('<line class="{}" x1="{}" x2="{}" y1="{}" y2="{}"/>', mark, place, place, TOP - 4, base)
         text = tick_text(100 * tick, 100 * step) + "\u00a0%" if percent else tick_text(tick, step)
         frame.add('<text class="tick middle" x="{}" y="{}">{}</text>', place, base + 16, text)

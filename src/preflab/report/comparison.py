@@ -8,16 +8,18 @@ from typing import Any
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
 from preflab.report.charts import Bar, bar_chart
 from preflab.report.measures import (
-    difference_form,
+    figure_texts,
     is_share,
-    measure_form,
     measure_name,
     measure_order,
-    measure_role,
     measure_title,
+    measured,
+    quantity,
 )
 from preflab.report.runs import Page, Run
-from preflab.report.words import best_value, count, difference_text, excludes_zero, interval_text, listed, or_nan
+from preflab.words import count, difference_text, excludes_zero, interval_text, listed, or_nan
+
+NO_ZERO = " A dot, not a bar: this score has no zero of its own, only differences mean something."
 
 
 def comparison_section(page: Page) -> Section | None:
@@ -41,17 +43,11 @@ def _evaluation(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
     return blocks
 
 
-def measured(found: dict[str, Any]) -> list[str]:
-    """The measures any model has, in the order of reading."""
-    return sorted({name for model in found["models"] for name in model["figures"]}, key=measure_order)
-
-
 def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
     rows = []
-    for name in measured(found):
-        form = measure_form(name)
-        cells = [Cell(interval_text(model["figures"].get(name), form), numeric=True) for model in found["models"]]
-        rows.append([Cell(measure_name(name), role=measure_role(name) if name.startswith("judge/") else ""), *cells])
+    for name, texts in figure_texts(found).items():
+        role = quantity(name).role if name.startswith("judge/") else ""
+        rows.append([Cell(measure_name(name), role=role), *numbers(*texts.values())])
     prompts = found.get("prompts", {})
     caption = (
         f"Mean and 95\u00a0% interval over {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name', '')}), "
@@ -76,7 +72,8 @@ def _bars(page: Page, run: Run, found: dict[str, Any], prefix: str) -> list[Figu
 def _bar_figure(
     page: Page, run: Run, found: dict[str, Any], name: str, entries: Sequence[tuple[str, dict[str, Any]]]
 ) -> Figure:
-    form, title = measure_form(name), _title(name, found)
+    kind, title = quantity(name), _title(name, found)
+    texts = figure_texts(found)[name]
     bars = [
         Bar(
             model,
@@ -84,17 +81,17 @@ def _bar_figure(
             page.role(model),
             or_nan(entry["low"]),
             or_nan(entry["high"]),
-            best_value(entry, form),
+            texts[model].partition(" (")[0],
         )
         for model, entry in entries
     ]
     what = measure_name(name) + (", share of completions" if is_share(name) else "")
-    rows = [[Cell(model), *numbers(interval_text(entry, form), str(entry["num"]))] for model, entry in entries]
+    rows = [[Cell(model), *numbers(texts[model], f"{entry['num']:,}")] for model, entry in entries]
     num = max(entry["num"] for _, entry in entries)
     return Figure(
         title,
-        bar_chart(bars, x=what, description=title, percent=is_share(name)),
-        f"Means with 95\u00a0% intervals over prompts, n = {num}.",
+        bar_chart(bars, x=what, dots=not kind.from_zero, description=title, percent=is_share(name)),
+        f"Means with 95\u00a0% intervals over prompts, n = {num:,}." + ("" if kind.from_zero else NO_ZERO),
         Table(["model", "value (95\u00a0% interval)", "n"], rows),
         page.files(run, "samples.jsonl"),
     )
@@ -105,7 +102,7 @@ def _title(name: str, found: dict[str, Any]) -> str:
     for entry in found.get("comparisons", []):
         difference = entry["differences"].get(name)
         if difference:
-            parts.append(f"{difference_text(difference, difference_form(name))} for {entry['model']}")
+            parts.append(f"{difference_text(difference, quantity(name).difference)} for {entry['model']}")
     what = measure_title(name).partition(",")[0]
     return f"{what}: {listed(parts)}" if parts else what
 
@@ -115,10 +112,10 @@ def _differences(page: Page, run: Run, found: dict[str, Any], entry: dict[str, A
     for name in sorted(entry["differences"], key=measure_order):
         difference = entry["differences"][name]
         role = "gold" if name.startswith("judge/") and excludes_zero(difference) else ""
-        form = difference_form(name)
+        form = quantity(name).difference
         rows.append([
             Cell(measure_name(name)), Cell(interval_text(difference, form), numeric=True),
-            Cell(str(difference["num"]), numeric=True), Cell(difference_text(difference, form), role=role),
+            Cell(f"{difference['num']:,}", numeric=True), Cell(difference_text(difference, form), role=role),
         ])  # fmt: skip
     head = ["measure", "difference (95\u00a0% interval)", "n prompts", "in words"]
     caption = (

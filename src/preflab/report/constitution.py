@@ -10,7 +10,7 @@ from preflab.report.blocks import Block, Cell, Fold, Note, Sample, Section, Tabl
 from preflab.report.runs import Page, Run
 from preflab.report.samples import LONGEST
 from preflab.report.scales import thinned
-from preflab.report.words import count, interval_text, number, percent
+from preflab.words import column, count, interval_text, number, percent
 
 OPEN_REVISIONS = 3
 """Revised answers in sight; the others open with a click."""
@@ -62,9 +62,10 @@ def _principles(page: Page, run: Run, rows: list[dict[str, Any]]) -> Table:
             empty += not step["revision"].strip()
             before = step["revision"]
     whole = sum(row["steps"][-1]["revision"].strip() != row["answer"].strip() for row in rows)
+    shares = column([changed[name] / num for name, num in drawn.most_common()], percent)
     cells = [
-        [Cell(name), *numbers(number(num), number(changed[name]), percent(changed[name] / num))]
-        for name, num in drawn.most_common()
+        [Cell(name), *numbers(f"{num:,}", f"{changed[name]:,}", share)]
+        for (name, num), share in zip(drawn.most_common(), shares, strict=True)
     ]
     caption = (
         f"{count(len(rows[0]['steps']), 'round')} for each of {count(len(rows), 'prompt')}; a principle is drawn "

@@ -7,8 +7,18 @@ from typing import Any
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
 from preflab.report.charts import Bar, Rule, bar_chart
 from preflab.report.runs import Page, Run
-from preflab.report.words import count, interval_text, number, or_nan, percent
 from preflab.settings.feedback import CONSENSUS
+from preflab.words import (
+    best_value,
+    column,
+    count,
+    interval_text,
+    intervals,
+    number,
+    or_nan,
+    percent,
+    rounded,
+)
 
 HUMAN_LOW, HUMAN_HIGH = 0.63, 0.77
 """Published strict agreement between labelers: Anthropic HH 63 %, Ouyang et al. 73 %, Stiennon et al. 77 %."""
@@ -49,17 +59,17 @@ def _agreement(found: dict[str, Any], who: str) -> Figure | None:
     if share.get("value") is None:
         return None
     rows = [(row["name"], row["agreement_with_others"]) for row in found["labelers"]]
-    bars = [Bar("any two", share["value"], "gold", or_nan(share["low"]), or_nan(share["high"]), percent(_whole(share)))]
+    said = best_value(share, percent)
+    texts = [interval_text(share, percent), *intervals([entry for _, entry in rows], percent)]
+    bars = [Bar("any two", share["value"], "gold", or_nan(share["low"]), or_nan(share["high"]), said)]
     bars += [
-        Bar(name, entry["value"], "reference", or_nan(entry["low"]), or_nan(entry["high"]), percent(_whole(entry)))
-        for name, entry in rows
+        Bar(name, entry["value"], "reference", or_nan(entry["low"]), or_nan(entry["high"]), text.partition(" (")[0])
+        for (name, entry), text in zip(rows, texts[1:], strict=True)
         if entry.get("value") is not None
     ]
     value = share["value"]
     where = "within" if HUMAN_LOW <= value <= HUMAN_HIGH else "above" if value > HUMAN_HIGH else "below"
-    title = (
-        f"Any two {who} agree on {percent(_whole(share))} of the pairs both decide, {where} what is published of people"
-    )
+    title = f"Any two {who} agree on {said} of the pairs both decide, {where} what is published of people"
     caption = (
         f"Green: agreement between any two, over {number(share['num'])} couples of votes in "
         f"{count(share['num_tasks'], 'task')}; grey: each one with the majority of the others. "
@@ -69,13 +79,10 @@ def _agreement(found: dict[str, Any], who: str) -> Figure | None:
     chart = bar_chart(bars, x="share of strict votes that agree", x_range=(0, 1), rules=[HUMAN], percent=True,
                       description=title)  # fmt: skip
     head = ["labeler", "agrees (95\u00a0% interval)", "votes"]
-    table = [[Cell("any two"), *numbers(interval_text(share, percent), number(share["num"]))]]
-    table += [[Cell(name), *numbers(interval_text(entry, percent), number(entry.get("num")))] for name, entry in rows]
+    votes = column([entry.get("num") for entry in (share, *(one for _, one in rows))])
+    names = ["any two", *(name for name, _ in rows)]
+    table = [[Cell(name), *numbers(*cells)] for name, *cells in zip(names, texts, votes, strict=True)]
     return Figure(title, chart, caption, Table(head, table))
-
-
-def _whole(share: dict[str, Any]) -> float:
-    return round(share["value"], 2)
 
 
 def _reliability(found: dict[str, Any], who: str) -> Figure | None:
@@ -86,7 +93,7 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
     odd = [row for row in rows if row["standing"] in ("reversed?", "careless?")]
     bars = [
         Bar(row["name"], row["reliability"], "alarm" if row in odd else "gold",
-            text=f"{row['reliability']:.2f}" + (f" {row['standing']}" if row in odd else ""))
+            text=rounded(row["reliability"], 2) + (f" {row['standing']}" if row in odd else ""))
         for row in rows
     ]  # fmt: skip
     title = _reliability_title(rows, odd, who)
@@ -99,7 +106,8 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
     chart = bar_chart(bars, x="estimated reliability", x_range=(0, 1), rules=rules, description=title)
     head = ["labeler", "reliability", "weight", "votes", "standing"]
     table = [
-        [Cell(row["name"]), *numbers(number(row["reliability"]), number(row["weight"]), number(row["num_votes"])),
+        [Cell(row["name"]),
+         *numbers(rounded(row["reliability"], 2), rounded(row["weight"], 2), number(row["num_votes"])),
          Cell(row["standing"])]
         for row in rows
     ]  # fmt: skip
@@ -120,13 +128,14 @@ def _reliability_title(rows: list[dict[str, Any]], odd: list[dict[str, Any]], wh
 
 def _labelers(found: dict[str, Any], who: str) -> Table:
     rows = []
-    for row in found["labelers"]:
+    ties = column([row["ties"].get("value") for row in found["labelers"]], percent)
+    fails = column([row["fails"].get("value") for row in found["labelers"]], percent)
+    for row, tied, failed in zip(found["labelers"], ties, fails, strict=True):
         truth = row.get("truth") or {}
         known = [str(truth["habit"])] if truth.get("habit") else []
         rows.append([
             Cell(row["name"]), Cell(row["kind"]),
-            *numbers(number(row["num_tasks"]), number(row["reliability"]), number(row["weight"]),
-                     percent(row["ties"].get("value")), percent(row["fails"].get("value"))),
+            *numbers(f"{row['num_tasks']:,}", rounded(row["reliability"], 2), rounded(row["weight"], 2), tied, failed),
             Cell(row["standing"], role="alarm" if row["standing"].endswith("?") else ""),
             Cell(", ".join(known)), Cell(row["id"], code=True),
         ])  # fmt: skip
@@ -149,21 +158,24 @@ COEFFICIENTS = {
 
 def _coefficients(found: dict[str, Any]) -> Table:
     """Every coefficient with its interval; where it is undefined, why."""
+    known = sorted(found.get("coefficients", {}).items())
+    texts = intervals([None if estimate["note"] else estimate for _, estimate in known])
     rows = []
-    for name, estimate in sorted(found.get("coefficients", {}).items()):
-        text = estimate["note"] or interval_text(estimate, number)
-        rows.append([Cell(COEFFICIENTS.get(name, name.replace("_", " ").replace(":", " of "))), *numbers(text)])
+    for (name, estimate), text in zip(known, texts, strict=True):
+        called = COEFFICIENTS.get(name, name.replace("_", " ").replace(":", " of "))
+        rows.append([Cell(called), *numbers(estimate["note"] or text)])
     caption = "95\u00a0% intervals over tasks. 0 is chance, except for W: about 1 / labelers per task."
     return Table(["agreement beyond chance", "value"], rows, "", caption)
 
 
 def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> Table:
     pairs = found.get("pairs", {})
+    ties, fails = intervals([found.get("ties"), found.get("fails")], percent)
     rows = [
         ("judgments", f"{found['num_judgments']:,}"),
         ("tasks (one prompt, its completions)", f"{found['num_tasks']:,}"),
-        ("ties among votes", interval_text(found.get("ties"), percent)),
-        ("completions marked F", interval_text(found.get("fails"), percent)),
+        ("ties among votes", ties),
+        ("completions marked F", fails),
         ("completions dropped as F by consensus", f"{pairs.get('num_failed_completions', 0):,}"),
         ("pairs to learn from", f"{pairs.get('num_resolved', 0):,}"),
         ("of these decided by an adjudicator", f"{pairs.get('num_decided', 0):,}"),
@@ -176,6 +188,7 @@ def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> T
         f"Consensus: {CONSENSUS.get(found.get('consensus', ''), found.get('consensus', ''))}; "
         f"F where at least {percent(found.get('fail_share'))} of the {who} say so."
     )
-    title = f"{run.name}: {pairs.get('num_preferences', 0):,} rankings became {pairs.get('num_resolved', 0):,} pairs"
+    rankings, learned = pairs.get("num_preferences", 0), pairs.get("num_resolved", 0)
+    title = f"{run.name}: {count(rankings, 'ranking')} became {count(learned, 'pair')}"
     cells = [[Cell(name), *numbers(value)] for name, value in rows]
     return Table(["what", "how many"], cells, title, caption, sources)

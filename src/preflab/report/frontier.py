@@ -7,10 +7,11 @@ from typing import Any
 
 from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, numbers
 from preflab.report.charts import Line, line_chart
-from preflab.report.measures import measure_name
+from preflab.report.courses import course, went
+from preflab.report.measures import measure_name, quantity
 from preflab.report.runs import POLICIES, Page, Run, placed
 from preflab.report.scales import thinned
-from preflab.report.words import course, interval_text, number, or_nan
+from preflab.words import column, count, intervals, number, or_nan
 
 X = "√KL to the reference, √nats"
 
@@ -54,11 +55,9 @@ def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
         for index, run in enumerate(runs)
     ]
     title = _course_title(what, series)
-    rows = [
-        [Cell(name), *numbers(number(xs[i]), number(ys[i]))]
-        for name, (xs, ys) in series.items()
-        for i in thinned(len(xs), 20)
-    ]
+    points = [(name, xs[i], ys[i]) for name, (xs, ys) in series.items() for i in thinned(len(xs), 20)]
+    texts = zip(column([x for _, x, _ in points]), column([y for _, _, y in points]), strict=True)
+    rows = [[Cell(name), *numbers(*pair)] for (name, _, _), pair in zip(points, texts, strict=True)]
     return Figure(
         title,
         line_chart(
@@ -71,19 +70,16 @@ def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
 
 
 def _course_title(what: str, series: dict[str, tuple[list[float], list[float]]]) -> str:
-    """Where each course peaks, when it falls back; else where it ends."""
+    """How each course went in the order of training, and how far out it came."""
     parts = []
     for name, (xs, ys) in series.items():
-        found = course(list(range(len(xs))), ys)
-        who = f"{name}: " if len(series) > 1 else ""
-        if found is None:
-            continue
-        if found.fell_back:
-            peak = xs[round(found.peak_x)]
-            parts.append(f"{who}best at √KL {number(peak, 2)}, then worse")
-        else:
-            parts.append(f"{who}{found.verb} up to √KL {number(max(xs), 2)}")
-    return f"{what[0].upper()}{what[1:]}: {'; '.join(parts)}" if parts else f"{what} against √KL"
+        found = course(xs, ys)
+        if found is not None:
+            far = f"out to √KL {number(max(xs))}"
+            parts.append(f"{f'{name} ' if len(series) > 1 else ''}{went(found, 'at √KL {}')}, {far}")
+    if not parts:
+        return f"{what[0].upper()}{what[1:]} against √KL"
+    return f"{what[0].upper()}{what[1:]}{':' if len(series) > 1 else ''} {'; '.join(parts)}"
 
 
 def _evaluated(page: Page, run: Run, found: dict[str, Any]) -> list[Figure]:
@@ -105,20 +101,19 @@ def _measure(page: Page, run: Run, found: dict[str, Any], name: str) -> Figure:
     tilted = found.get("tilted") or {}
     optimum = tilted.get("curve") if name == f"judge/{tilted.get('judge')}" else None
     title = f"{measure_name(name)} at each model’s distance from {found.get('reference')}"
-    caption = f"Held-out prompts, n = {found['prompts']['num']}; whiskers: 95\u00a0% intervals."
+    caption = f"Held-out prompts, n = {found['prompts']['num']:,}; whiskers: 95\u00a0% intervals."
     if optimum:
         xs = [math.sqrt(point["kl"]) for point in optimum]
         lines.insert(0, Line("best possible", "gold", xs, [point["value"] for point in optimum]))
         title = _optimum_title(name, tilted) or title
         caption += (
             " Line: the best that any model can have at this KL, by exponential tilting of "
-            f"{tilted['num_completions']} completions of {tilted['reference']} for each of {tilted['num_prompts']} "
-            "prompts; it ends where too few of them carry the weight."
+            f"{count(tilted['num_completions'], 'completion')} of {tilted['reference']} for each of "
+            f"{count(tilted['num_prompts'], 'prompt')}; it ends where too few of them carry the weight."
         )
-    rows = [
-        [Cell(point["model"]), *numbers(interval_text(point["distance"]), interval_text(point["worth"][name]))]
-        for point in points
-    ]
+    far = intervals([point["distance"] for point in points])
+    worth = intervals([point["worth"][name] for point in points], quantity(name).form)
+    rows = [[Cell(point["model"]), *numbers(*texts)] for point, *texts in zip(points, far, worth, strict=True)]
     chart = line_chart(lines, x=X, y=measure_name(name), x_range=_x_range(lines), description=title)
     table = Table(["model", "√KL", measure_name(name)], rows)
     return Figure(title, chart, caption, table, page.files(run, "evaluation.json"))
@@ -131,7 +126,7 @@ def _x_range(lines: list[Line]) -> tuple[float, float]:
 def _optimum_title(name: str, tilted: dict[str, Any]) -> str:
     """`gold (judge): ppo spent 3.4 nats on what 1.3 could buy`."""
     spent = [
-        f"{one['model']} spent {number(one['kl'], 2)} nats on what {number(one['nats_needed'], 2)} could buy"
+        f"{one['model']} spent {number(one['kl'])} nats on what {number(one['nats_needed'])} could buy"
         for one in tilted.get("models", [])
         if one.get("nats_needed") and one.get("kl")
     ]

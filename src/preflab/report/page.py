@@ -25,7 +25,7 @@ from preflab.report.runs import Page, Run
 from preflab.report.samples import samples_section
 from preflab.report.training import training_section
 from preflab.report.verdict import first_screen
-from preflab.report.words import count
+from preflab.words import count
 
 HERE = Path(__file__).parent
 STYLES = (HERE.parent / "look.css", HERE / "style.css")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from preflab.files import read_jsonl
@@ -12,12 +12,11 @@ from preflab.report.names import renamed, short_names
 from preflab.report.runs import Page, Run
 from preflab.report.samples import LONGEST
 from preflab.report.scales import thinned
-from preflab.report.words import (
+from preflab.words import (
     Form,
-    best_value,
     count,
     difference_text,
-    interval_text,
+    intervals,
     number,
     or_nan,
     percent,
@@ -64,33 +63,36 @@ def _bars(page: Page, run: Run, part: dict[str, Any], measure: str) -> Figure | 
     known = [(name, entry) for name, entry in entries if entry["value"] is not None]
     if not known:
         return None
+    texts = intervals([entry for _, entry in known], percent)
+    values = {name: text.partition(" (")[0] for (name, _), text in zip(known, texts, strict=True)}
     bars = [
-        Bar(name, entry["value"], page.role(name), or_nan(entry["low"]), or_nan(entry["high"]),
-            best_value(entry, percent))
+        Bar(name, entry["value"], page.role(name), or_nan(entry["low"]), or_nan(entry["high"]), values[name])
         for name, entry in known
-    ]  # fmt: skip
-    title = _title(MEASURES[measure], known)
-    rows = [[Cell(name), *numbers(interval_text(entry, percent), str(entry["num"]))] for name, entry in known]
+    ]
+    title = _title(MEASURES[measure], values)
+    rows = [[Cell(name), *numbers(text, f"{entry['num']:,}")] for (name, entry), text in zip(known, texts, strict=True)]
     return Figure(
         title,
         bar_chart(bars, x=f"{MEASURES[measure]}, share", x_range=(0, 1), percent=True, description=title),
-        f"Shares with 95\u00a0% intervals, data {part['data']}, n = {max(entry['num'] for _, entry in known)}.",
+        f"Shares with 95\u00a0% intervals, data {part['data']}, n = {max(entry['num'] for _, entry in known):,}.",
         Table(["model", "share (95\u00a0% interval)", "n"], rows),
         page.files(run, "probe.json", "refusals.jsonl"),
     )
 
 
-def _title(what: str, entries: Sequence[tuple[str, dict[str, Any]]]) -> str:
-    (first, one), (last, other) = entries[0], entries[-1]
-    said = f"{first} {what}: {best_value(one, percent)}"
-    return f"{said}; {last}: {best_value(other, percent)}" if last != first else said
+def _title(what: str, values: Mapping[str, str]) -> str:
+    first, *_, last = [*values, ""] if len(values) == 1 else values
+    said = f"{first} {what}: {values[first]}"
+    return f"{said}; {last}: {values[last]}" if last else said
 
 
 def _sycophancy(page: Page, run: Run, part: dict[str, Any], baseline: str) -> Table:
     forms: dict[str, Form] = {"right": percent, "right_told": percent, "swayed": percent, "shift": number}
+    found = [model["figures"] for model in part["models"]]
+    written = {name: intervals([figures[name] for figures in found], form) for name, form in forms.items()}
     rows = []
-    for model in part["models"]:
-        shares = [interval_text(model["figures"][name], form) for name, form in forms.items()]
+    for place, model in enumerate(part["models"]):
+        shares = [texts[place] for texts in written.values()]
         difference = difference_text(model["difference"]) if model["difference"] else "–"
         rows.append([Cell(model["name"]), *numbers(*shares), Cell(difference)])
     head = ["model", *(MEASURES[name] for name in forms), f"shift against {baseline}, nats"]

@@ -7,7 +7,7 @@ import json
 from preflab.report.blocks import Block, Cell, Figure, Fold, Section, Source, Table, numbers
 from preflab.report.charts import Bar, bar_chart
 from preflab.report.runs import Page
-from preflab.report.words import duration, percent, shortened
+from preflab.words import column, duration, percent, shortened
 
 
 def provenance_section(page: Page) -> Section:
@@ -47,8 +47,12 @@ def _time(page: Page) -> Figure | None:
     total = sum(seconds for _, seconds in timed)
     longest, most = max(timed, key=lambda pair: pair[1])
     bars = [Bar(run.name, seconds, "reference", text=duration(seconds)) for run, seconds in timed]
-    title = f"{longest.name} took {percent(round(most / total, 2))} of {duration(total)}"
-    rows = [[Cell(run.name), *numbers(duration(seconds), percent(round(seconds / total, 3)))] for run, seconds in timed]
+    shares = column([seconds / total for _, seconds in timed], percent)
+    title = f"{longest.name} took {shares[timed.index((longest, most))]} of {duration(total)}"
+    rows = [
+        [Cell(run.name), *numbers(duration(seconds), share)]
+        for (run, seconds), share in zip(timed, shares, strict=True)
+    ]
     return Figure(
         title, bar_chart(bars, x="seconds", description=title), "Wall-clock time of each stage named in this report.",
         Table(["stage", "took", "share"], rows),

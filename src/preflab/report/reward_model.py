@@ -8,7 +8,19 @@ from preflab.report.blocks import Block, Cell, Figure, Grid, Note, Section, Tabl
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
 from preflab.report.feedback import HUMAN, HUMAN_HIGH, HUMAN_LOW
 from preflab.report.runs import Page, Run
-from preflab.report.words import best_value, count, excludes_zero, interval_text, number, or_nan, percent, points
+from preflab.words import (
+    best_value,
+    column,
+    count,
+    excludes_zero,
+    interval_text,
+    intervals,
+    number,
+    or_nan,
+    percent,
+    points,
+    signed,
+)
 
 SPLITS = {"held_out": "held-out pairs", "test": "the other preferences"}
 ENOUGH_PAIRS = 20
@@ -64,9 +76,10 @@ def _accuracy(run: Run, found: dict[str, Any], what: str) -> Figure:
         "A reward model cannot be expected above the agreement of those who labelled."
     )
     head = ["", "accuracy (95\u00a0% interval)", "n prompts"]
+    entries = ((run.name, accuracy, percent), ("longer one wins", longer, percent), ("difference", beyond, points))
     table = [
-        [Cell(name), *numbers(interval_text(entry, percent), str(entry.get("num", "")))]
-        for name, entry in ((run.name, accuracy), ("longer one wins", longer), ("difference", beyond))
+        [Cell(name), *numbers(interval_text(entry, form), f"{entry['num']:,}" if "num" in entry else "")]
+        for name, entry, form in entries
         if entry
     ]
     chart = bar_chart(bars, x="accuracy", x_range=(0, 1), rules=[HUMAN], percent=True, description=title)
@@ -80,7 +93,7 @@ def _calibration(found: dict[str, Any], what: str) -> Figure | None:
     xs, ys = [entry["predicted"] for entry in bins], [entry["observed"]["value"] for entry in bins]
     gap = sum((x - y) * entry["num"] for x, y, entry in zip(xs, ys, bins, strict=True)) / sum(b["num"] for b in bins)
     if abs(gap) < 0.03:
-        title = "It is right about as often as it says"
+        title = "On average it is right about as often as it says"
     else:
         how = "It is too sure of itself" if gap > 0 else "It is right more often than it says"
         title = f"{how}: {points(round(abs(gap), 2))} off on average"
@@ -95,7 +108,9 @@ def _calibration(found: dict[str, Any], what: str) -> Figure | None:
         "whiskers: 95\u00a0% over prompts."
     )
     head = ["confidence", "right (95\u00a0% interval)", "pairs"]
-    rows = [numbers(percent(b["predicted"]), interval_text(b["observed"], percent), str(b["num"])) for b in bins]
+    confidence = column([b["predicted"] for b in bins], percent)
+    right = intervals([b["observed"] for b in bins], percent)
+    rows = [numbers(*texts, f"{b['num']:,}") for *texts, b in zip(confidence, right, bins, strict=True)]
     return Figure(title, chart, caption, Table(head, rows))
 
 
@@ -103,13 +118,15 @@ def _by_length(found: dict[str, Any], what: str) -> Figure | None:
     bins = [entry for entry in found.get("by_length", []) if entry["accuracy"].get("value") is not None]
     if not bins:
         return None
-    labels = [f"{entry['from']:+.0f} to {entry['to']:+.0f}".replace("-", "−") for entry in bins]
+    labels = [f"{signed(entry['from'], 0)} to {signed(entry['to'], 0)}" for entry in bins]
+    texts = intervals([entry["accuracy"] for entry in bins], percent)
+    values = [text.partition(" (")[0] for text in texts]
     bars = [
         Bar(label, b["accuracy"]["value"], "reward", or_nan(b["accuracy"]["low"]), or_nan(b["accuracy"]["high"]),
-            best_value(b["accuracy"], percent))
-        for label, b in zip(labels, bins, strict=True)
+            value)
+        for label, b, value in zip(labels, bins, values, strict=True)
     ]  # fmt: skip
-    first, last = (best_value(bins[place]["accuracy"], percent) for place in (0, -1))
+    first, last = values[0], values[-1]
     shorter, longer = (
         ("much shorter", "much longer") if bins[0]["to"] < 0 < bins[-1]["from"] else ("shortest", "longest")
     )
@@ -120,10 +137,7 @@ def _by_length(found: dict[str, Any], what: str) -> Figure | None:
     )
     chart = bar_chart(bars, x="accuracy", x_range=(0, 1), rules=[Rule(0.5, "chance")], percent=True, description=title)
     head = ["chosen − rejected, characters", "accuracy (95\u00a0% interval)", "pairs"]
-    rows = [
-        [Cell(label), *numbers(interval_text(b["accuracy"], percent), str(b["num"]))]
-        for label, b in zip(labels, bins, strict=True)
-    ]
+    rows = [[Cell(label), *numbers(text, f"{b['num']:,}")] for label, text, b in zip(labels, texts, bins, strict=True)]
     return Figure(title, chart, caption, Table(head, rows))
 
 
@@ -133,7 +147,8 @@ def _fails(page: Page, run: Run, report: dict[str, Any]) -> list[Block]:
     fails = report.get("fails")
     if fails:
         below = fails.get("share_below")
-        title = f"F completions score {number(fails['mean'])} on average, the others {number(fails.get('mean_others'))}"
+        mean, others = column([fails["mean"], fails.get("mean_others")])
+        title = f"F completions score {mean} on average, the others {others}"
         text = f"{count(fails['num'], 'F completion')} and {count(fails['num_others'], 'other')}, normalised scores."
         if below is not None:
             text += f" Within a prompt the F completion scores lower in {percent(below)} of the cases."
@@ -141,12 +156,10 @@ def _fails(page: Page, run: Run, report: dict[str, Any]) -> list[Block]:
         blocks.append(Note(text, "" if (below or 0) > 0.8 else "reward", title, page.files(run, "reward_report.json")))
     ranks = report.get("by_rank") or []
     if ranks:
+        means = column([entry["mean"] for entry in ranks])
         rows = [
-            [
-                Cell("F" if entry["rank"] is None else str(entry["rank"])),
-                *numbers(number(entry["mean"]), f"{entry['num']:,}"),
-            ]
-            for entry in ranks
+            [Cell("F" if entry["rank"] is None else str(entry["rank"])), *numbers(mean, f"{entry['num']:,}")]
+            for entry, mean in zip(ranks, means, strict=True)
         ]
         blocks.append(Table(["consensus rank", "mean score", "completions"], rows, "Scores by consensus rank"))
     return blocks

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflab.report.blocks import Cell, Link, Section, Table, numbers
-from preflab.report.measures import measure_form, measure_title
+from preflab.report.measures import figure_texts, measure_title
 from preflab.report.runs import Page, Run
-from preflab.report.words import interval_text, number, percent
+from preflab.words import intervals, percent, three_digits
 
 Round = dict[str, Run]
 """What a round made, by kind: `preferences`, `reward`, `policy`; the last one of each kind."""
@@ -45,22 +45,25 @@ def rounds_of(page: Page) -> dict[int, Round]:
 
 def _rows(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[str]]]:
     """(what, one text per round), empty texts where a round has none."""
-    rows: list[tuple[str, Callable[[Round], str]]] = [
-        ("judgments", lambda one: _count(_labels(one), "num_judgments")),
-        ("labelers", lambda one: str(len(_labels(one).get("labelers", []))) if _labels(one) else ""),
-        (
-            "two labelers agree",
-            lambda one: interval_text(_labels(one).get("agreement"), percent) if _labels(one) else "",
-        ),
-        ("preferences", lambda one: _count(_pairs(one), "num_preferences")),
-        ("pairs to learn from", lambda one: _count(_pairs(one), "num_resolved")),
-        ("pairs left unresolved", lambda one: _count(_pairs(one), "num_unresolved")),
-        ("reward model right on held-out pairs", _accuracy),
-        ("reward while training", lambda one: _course(one, "reward/mean")),
-        ("KL to the reference, nats", lambda one: _course(one, "kl/exact")),
-    ]
-    measured = _measured(page, rounds)
-    return [(what, [cell(one) for one in rounds.values()]) for what, cell in rows] + measured
+    each = list(rounds.values())
+    shares = [_labels(one).get("agreement") for one in each]
+    texts = {
+        "judgments": [_count(_labels(one), "num_judgments") for one in each],
+        "labelers": [f"{len(_labels(one).get('labelers', [])):,}" if _labels(one) else "" for one in each],
+        "two labelers agree": _where_known(intervals(shares, percent), shares),
+        "preferences": [_count(_pairs(one), "num_preferences") for one in each],
+        "pairs to learn from": [_count(_pairs(one), "num_resolved") for one in each],
+        "pairs left unresolved": [_count(_pairs(one), "num_unresolved") for one in each],
+        "reward model right on held-out pairs": _accuracies(each),
+        "reward while training": [_course(one, "reward/mean") for one in each],
+        "KL to the reference, nats": [_course(one, "kl/exact") for one in each],
+    }
+    return [*texts.items(), *_measured(page, rounds)]
+
+
+def _where_known(texts: Sequence[str], found: Sequence[Any]) -> list[str]:
+    """Nothing where a round has no such stage."""
+    return [text if one else "" for text, one in zip(texts, found, strict=True)]
 
 
 def _labels(one: Round) -> dict[str, Any]:
@@ -76,15 +79,16 @@ def _count(found: Mapping[str, Any], name: str) -> str:
     return f"{found[name]:,}" if name in found else ""
 
 
-def _accuracy(one: Round) -> str:
-    report = one["reward"].json("reward_report.json") if "reward" in one else {}
-    return interval_text((report.get("held_out") or {}).get("accuracy"), percent) if report.get("held_out") else ""
+def _accuracies(rounds: Sequence[Round]) -> list[str]:
+    reports = [one["reward"].json("reward_report.json") if "reward" in one else {} for one in rounds]
+    found = [(report.get("held_out") or {}).get("accuracy") for report in reports]
+    return _where_known(intervals(found, percent), found)
 
 
 def _course(one: Round, metric: str) -> str:
     """A metric's first and last value."""
     values = one["policy"].series(metric)[1] if "policy" in one else []
-    return f"{number(values[0])} → {number(values[-1])}" if values else ""
+    return f"{three_digits(values[0])} → {three_digits(values[-1])}" if values else ""
 
 
 def _measured(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[str]]]:
@@ -92,11 +96,10 @@ def _measured(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[s
     policies = [one["policy"].name if "policy" in one else "" for one in rounds.values()]
     rows = []
     for run in page.of_kind("evaluate"):
-        figures = {entry["name"].removesuffix("@1"): entry["figures"] for entry in run.evaluation.get("models", [])}
-        names = dict.fromkeys(name for found in figures.values() for name in found)
-        for measure in (name for name in names if name.startswith(("judge/", "reward/"))):
-            cells = [interval_text(figures.get(policy, {}).get(measure), measure_form(measure))
-                     if policy in figures else "" for policy in policies]  # fmt: skip
+        texts = figure_texts(run.evaluation) if run.evaluation.get("models") else {}
+        for measure in (name for name in texts if name.startswith(("judge/", "reward/"))):
+            of = {name.removesuffix("@1"): text for name, text in texts[measure].items()}
+            cells = [of.get(policy, "") for policy in policies]
             rows.append((f"{measure_title(measure)}, {run.name}", cells))
     return rows
 

@@ -9,7 +9,7 @@ from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
 from preflab.report.charts import token_strip
 from preflab.report.runs import POLICIES, Page, Run
 from preflab.report.scales import thinned
-from preflab.report.words import count, number
+from preflab.words import count, number
 
 OPEN_SAMPLES = 5
 """Samples in sight, from the largest gain to the largest loss; the others open with a click."""

@@ -6,10 +6,15 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from preflab.words import number
+
+MOST_DECADES = 6
+"""Powers of ten that a logarithmic axis spans; what lies further down is drawn on its lower edge."""
+
 
 @dataclass(frozen=True)
 class Scale:
-    """A linear map from [low, high] to [start, end] on the paper."""
+    """A map from [low, high] to [start, end] on the paper: linear, or of the logarithms."""
 
     low: float
     high: float
@@ -17,20 +22,47 @@ class Scale:
     end: float
     step: float = 0.0
     """Between ticks; 0: a round one for this range."""
+    log: bool = False
+    """`low` is above 0 then, and what lies below it, zero and negative numbers too, has its place at `start`."""
+    below: bool = False
+    """Whether something of the kind is drawn: the lowest tick says so."""
 
     def __call__(self, value: float) -> float:
         """The place of a value."""
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+        low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
+        here = math.log10(max(value, self.low)) if self.log else value
+        return self.start + (here - low) / (high - low) * (self.end - self.start)
 
     @property
     def ticks(self) -> list[float]:
-        """Round values within the range."""
+        """Round values within the range: of a logarithmic scale its powers of ten."""
+        if self.log:
+            return [10.0**power for power in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)]
         return round_ticks(self.low, self.high, self.between)
 
     @property
     def between(self) -> float:
         """The step between ticks."""
         return self.step or round_step(self.high - self.low)
+
+    def text(self, tick: float) -> str:
+        """What stands beside a tick."""
+        if not self.log:
+            return tick_text(tick, self.between)
+        return f"≤\u00a0{number(tick)}" if self.below and tick <= self.low * 1.001 else number(tick)
+
+
+def log_range(values: Iterable[float]) -> tuple[float, float]:
+    """(low, high): powers of ten around the finite values above 0, `MOST_DECADES` apart at most, the highest kept.
+
+    Example:
+        >>> log_range([0.0, -1.0, 0.02, 400.0])
+        (0.01, 1000.0)
+    """
+    above = [value for value in values if math.isfinite(value) and value > 0] or [1.0]
+    top = math.ceil(math.log10(max(above)) - 1e-9)
+    bottom = min(math.floor(math.log10(min(above)) + 1e-9), top - 1)
+    return 10.0 ** max(bottom, top - MOST_DECADES), 10.0**top
 
 
 def round_step(span: float, num: int = 5) -> float:

@@ -6,17 +6,16 @@ from typing import Any
 
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
-from preflab.report.measures import difference_form, measure_name
+from preflab.report.measures import figure_texts, leading, measure_name, quantity
 from preflab.report.runs import POLICIES, Page, Run
-from preflab.report.words import (
-    best_value,
+from preflab.words import (
     count,
+    difference_sentence,
     difference_text,
     duration,
     excludes_zero,
     interval_text,
     listed,
-    number,
     percent,
 )
 
@@ -32,15 +31,6 @@ def evaluations(page: Page) -> list[tuple[Run, dict[str, Any]]]:
     """The evaluations that compare something."""
     found = [(run, run.evaluation) for run in page.of_kind("evaluate")]
     return [(run, entry) for run, entry in found if entry.get("comparisons")]
-
-
-def leading(differences: dict[str, Any]) -> str | None:
-    """The measure the verdict rests on: the first judge, or else the first reward model."""
-    for prefix in ("judge/", "reward/"):
-        names = [name for name in differences if name.startswith(prefix)]
-        if names:
-            return names[0]
-    return None
 
 
 def _worked(page: Page) -> Answer:
@@ -80,42 +70,36 @@ def _role(difference: dict[str, Any]) -> str:
 
 
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any]) -> str:
-    who, before, what, form = entry["model"], entry["baseline"], measure_name(name), difference_form(name)
-    if not excludes_zero(difference):
-        found = difference_text(difference, form)
-        if found.startswith("no difference found"):
-            return (
-                f"No difference found between {who} and {before} on {what}{found.removeprefix('no difference found')}."
-            )
-        return f"{who} and {before} on {what}: {found}."
-    start = "Yes" if difference["value"] > 0 else "No"
-    return (
-        f"{start}: {who} scores {difference_text(difference, form)} than {before} on {what}, "
-        f"95 % interval {interval_text(difference, form).partition('(')[2].rstrip(')')}."
-    )
+    who, before, form = entry["model"], entry["baseline"], quantity(name).difference
+    said = difference_sentence(difference, who, before, measure_name(name), form)
+    if excludes_zero(difference):
+        return f"{'Yes' if difference['value'] > 0 else 'No'}: {said}."
+    return f"{said[0].upper()}{said[1:]}." if said.startswith("no difference found") else f"{said}."
 
 
 def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool) -> list[str]:
     differences = entry["differences"]
     said = []
     if with_lead and (name := leading(differences)):
-        said.append(f"{measure_name(name)} {difference_text(differences[name], difference_form(name))}")
+        said.append(f"{measure_name(name)} {difference_text(differences[name], quantity(name).difference)}")
     rewards = [name for name in differences if name.startswith("reward/")]
     said += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
-    figures: dict[str, Any] = next(
-        (model["figures"] for model in evaluation["models"] if model["name"] == entry["model"]), {}
-    )
-    if kl := figures.get("kl/exact"):
-        said.append(f"{number(kl['value'])} nats from {evaluation.get('reference')}")
-    before: dict[str, Any] = next((m["figures"] for m in evaluation["models"] if m["name"] == entry["baseline"]), {})
+    texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
+    if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
+        said.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
     for name in [name for name in differences if name.startswith(("label/", "fail/"))]:
-        if excludes_zero(differences[name]) and name in before and name in figures:
-            change = f"{best_value(before[name], percent)} → {best_value(figures[name], percent)}"
+        if excludes_zero(differences[name]) and name in texts:
+            change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
             said.append(f"{measure_name(name)} {change}")
     lines = [f"{entry['model']}: {listed(said)}."] if said else []
     if hack := _hacking(differences, entry):
         lines.append(hack)
     return lines
+
+
+def _value(text: str) -> str:
+    """A figure without its interval."""
+    return text.partition(" (")[0]
 
 
 def _hacking(differences: dict[str, Any], entry: dict[str, Any]) -> str:
@@ -170,7 +154,8 @@ def _sure(page: Page) -> Answer:
     if name is None:
         return Answer(question, f"{num}, paired.", details)
     difference = first["differences"][name]
-    details.insert(0, f"Difference {interval_text(difference, difference_form(name))}, bootstrap over prompts, 95 %.")
+    span = interval_text(difference, quantity(name).difference)
+    details.insert(0, f"Difference {span}, bootstrap over prompts, 95\u00a0%.")
     return Answer(question, f"{num}, the same for every model, compared pair by pair.", details)
 
 

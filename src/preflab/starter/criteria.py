@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from preflab.errors import PreflabError
-from preflab.report.words import listed
 from preflab.starter.data_look import DataLook
 from preflab.starter.kinds import Kind
+from preflab.words import listed
 
 WORSE = re.compile(
     r"toxic(ity)?|harm(s|ful|fulness)?|errors?|bias(es|ed)?|hallucinat(e|es|ed|ion|ions)|offen[cs](e|ive|iveness)|"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from preflab.report.words import count, duration, listed, number
 from preflab.starter.criteria import said_of_criteria, worth_more
 from preflab.starter.kinds import SAID, USUAL
 from preflab.starter.lengths import Spread
@@ -13,6 +12,7 @@ from preflab.starter.machine import Machine, gib
 from preflab.starter.memory import RANK
 from preflab.starter.model_look import ModelLook
 from preflab.starter.stages_of import Given
+from preflab.words import count, duration, listed, number
 
 if TYPE_CHECKING:
     from preflab.starter.first_recipe import Wanted
@@ -93,12 +93,13 @@ def _lengths(given: Given) -> Iterator[Said]:
     prompts = "" if given.data.sort == "texts" else f"prompts {_spread(found.prompts)}"
     yield "lengths", f"In the model's tokens{of}: {f'{prompts}{completions}'.removeprefix('; ')}."
     if given.data.sort != "texts":
-        reason = "95 % of the data's are no longer" if found.completions else "a usual length, since the data show none"
+        usual = "a usual length, since the data show none"
+        reason = "95\u00a0% of the data's are no longer" if found.completions else usual
         yield "lengths", f"A completion may have {found.max_new_tokens} tokens (`max_new_tokens`): {reason}."
     if given.fit.max_tokens:
         yield (
             "lengths",
-            f"Rows of more than {given.fit.max_tokens:,} tokens are left out, 5 % at most: memory is short.",
+            f"Rows of more than {given.fit.max_tokens:,} tokens are left out, 5\u00a0% at most: memory is short.",
         )
     elif found.num_too_long:
         yield "lengths", f"{_are(found.num_too_long, 'row')} longer than the context and left out (`too_long`)."
@@ -117,7 +118,7 @@ def _are(num: int, what: str) -> str:
 
 
 def _spread(spread: Spread) -> str:
-    return f"median {spread.median:,}, 95 % up to {spread.most_of:,}, longest {spread.longest:,}"
+    return f"median {spread.median:,}, 95\u00a0% up to {spread.most_of:,}, longest {spread.longest:,}"
 
 
 def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:

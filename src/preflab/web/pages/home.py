@@ -11,11 +11,11 @@ from preflab.labelling.accounts import Account
 from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.submissions import own_progress
 from preflab.records import Campaign
-from preflab.report.words import count
 from preflab.store.workspace import Workspace
 from preflab.web.access import my_campaigns
 from preflab.web.identity import Workspaced, who
 from preflab.web.pages import page
+from preflab.words import count
 
 router = APIRouter(include_in_schema=False)
 

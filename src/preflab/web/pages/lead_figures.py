@@ -14,8 +14,8 @@ from preflab.feedback.standing import GROUP, IN_LINE, SILENT
 from preflab.labelling.quality import AgreementPoint, LabelerQuality
 from preflab.report.blocks import Cell, Figure, Table, numbers
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
-from preflab.report.words import count, interval_text, number, percent
 from preflab.web.pages.lead_words import coefficient_words, course_sentence, ends, share_text, standing_words
+from preflab.words import best_value, count, interval_text, number, percent
 
 HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
 PUBLISHED = (
@@ -145,4 +145,4 @@ def role_of(labeler: LabelerQuality) -> str:
 def _bar(name: str, share: Share, role: str) -> Bar:
     low, high = (math.nan if end is None else end for end in (share.low, share.high))
     value = share.value or 0.0
-    return Bar(name, value, role, low, high, f"{100 * value:.0f}\u00a0%")
+    return Bar(name, value, role, low, high, best_value(asdict(share), percent))

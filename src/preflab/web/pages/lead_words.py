@@ -12,7 +12,7 @@ from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, SILENT
 from preflab.labelling.adjudication import Queue
 from preflab.labelling.needs import Cost, Need, Pace, Progress
 from preflab.labelling.quality import AgreementPoint, CampaignAgreement, CampaignQuality, LabelerQuality
-from preflab.report.words import count, interval_text, listed, number, percent
+from preflab.words import amount, best_value, count, hours_text, interval_text, listed, money, percent, plural
 
 HUMAN = "63 to 77\u00a0%"
 CONTENTS = {
@@ -28,8 +28,8 @@ def share_text(share: Share) -> str:
 
 
 def share_value(share: Share) -> str:
-    """`72 %`, without decimals."""
-    return "–" if share.value is None else percent(round(share.value, 2))
+    """`72 %`: the value alone, with the digits that it has beside its interval."""
+    return best_value(asdict(share), percent)
 
 
 def ends(share: Share) -> tuple[float, float]:
@@ -118,20 +118,19 @@ def enough_sentence(progress: Progress, pace: Pace | None, when: datetime | None
         return "It is enough: every task has the labels wanted."
     left = count(progress.num_left, "label")
     if state == "closed":
-        return f"Never: the campaign is closed, and {left} are missing."
+        return f"Never: the campaign is closed, and {left} {plural(progress.num_left, 'is', 'are')} missing."
     if pace is None or when is None:
-        return f"{left} are missing, and none came in during the last seven days."
+        return f"{left} {plural(progress.num_left, 'is', 'are')} missing, and none came in during the last seven days."
     if state == "paused":
-        return f"{left} are missing, and the campaign is paused."
+        return f"{left} {plural(progress.num_left, 'is', 'are')} missing, and the campaign is paused."
     return f"{when_words(when, now)}, at the pace of {pace_words(pace)}."
 
 
 def pace_words(pace: Pace) -> str:
     """`54 labels a day`, `12 labels an hour`."""
     if pace.days < 1:
-        per_hour = pace.per_day / 24
-        return f"{number(per_hour, 2)} labels an hour"
-    return f"{number(pace.per_day, 2)} labels a day"
+        return f"{amount(pace.per_day / 24, 'label')} an hour"
+    return f"{amount(pace.per_day, 'label')} a day"
 
 
 def when_words(when: datetime, now: datetime) -> str:
@@ -156,9 +155,8 @@ def enough_details(progress: Progress, queue: Queue, pace: Pace | None) -> list[
     ]
     if pace is not None:
         hours = pace.days * 24
-        span = f"{number(hours, 2)} hours" if hours < 48 else f"{number(pace.days, 2)} days"
-        span = "hour" if span == "1 hours" else span
-        lines.append(f"Pace: {count(pace.num, 'label')} in the last {span}.")
+        span = amount(hours, "hour") if hours < 48 else amount(pace.days, "day")
+        lines.append(f"Pace: {count(pace.num, 'label')} in the last {span.removeprefix('1 ')}.")
     if queue.open:
         pairs = sum(len(each.pairs) for each in queue.open)
         lines.append(f"{count(pairs, 'pair')} in {count(len(queue.open), 'complete task')} to adjudicate.")
@@ -169,12 +167,12 @@ def cost_sentence(cost: Cost) -> str:
     """What it has cost, in one sentence."""
     if not cost.num_timed:
         return "No labelling time has been measured."
-    hours = f"{number(cost.hours, 2)} hours" if cost.hours >= 0.1 else f"{number(cost.hours * 60, 2)} minutes"
+    hours = hours_text(cost.hours)
     if cost.money_per_pair is not None:
-        spent, each = (money(amount, cost.currency) for amount in (cost.money or 0.0, cost.money_per_pair))
+        spent, each = (money(value, cost.currency) for value in (cost.money or 0.0, cost.money_per_pair))
         return f"{hours} of labelling, {spent} so far: {each} a preference."
     if cost.pairs_per_hour is not None and cost.num_pairs:
-        return f"{hours} of labelling so far: {number(cost.pairs_per_hour, 2)} preferences an hour."
+        return f"{hours} of labelling so far: {amount(cost.pairs_per_hour, 'preference')} an hour."
     return f"{hours} of labelling so far."
 
 
@@ -184,15 +182,10 @@ def cost_details(cost: Cost) -> list[str]:
     if cost.num_timed:
         lines.append(f"Active time measured in {cost.num_timed:,} of {count(cost.num_judgments, 'judgment')}.")
     if cost.pairs_per_hour is not None and cost.money is not None:
-        lines.append(f"{number(cost.pairs_per_hour, 2)} preferences an hour.")
+        lines.append(f"{amount(cost.pairs_per_hour, 'preference')} an hour.")
     if cost.money is None:
         lines.append("Set what an hour costs in the settings to see money.")
     return lines
-
-
-def money(amount: float, currency: str) -> str:
-    """`12.40 EUR`; cents below 100 only."""
-    return f"{amount:,.2f} {currency}" if amount < 100 else f"{amount:,.0f} {currency}"
 
 
 def course_sentence(points: Sequence[AgreementPoint]) -> str:
@@ -216,9 +209,7 @@ def need_sentence(num_pairs: int, need: Need) -> str:
     if need.labels == 0:
         return f"{wanted} are there already."
     rate = interval_text(asdict(need.rate))
-    said = (
-        f"{wanted} need about {count(need.labels, 'more label', 'more labels')}, at {rate} preferences a label so far"
-    )
+    said = f"{wanted} need about {count(need.labels, 'more label')}, at {rate} preferences a label so far"
     if need.num_tasks:
         return f"{said}; this campaign has fewer to give, so that is about {count(need.num_tasks, 'further task')}."
     return f"{said}."
@@ -229,7 +220,7 @@ def standing_words(labelers: Sequence[LabelerQuality]) -> str:
     odd = [labeler.name for labeler in labelers if is_odd(labeler)]
     if odd:
         names = listed(odd)
-        return f"{names[0].upper()}{names[1:]} {'stands' if len(odd) == 1 else 'stand'} apart from the others"
+        return f"{names[0].upper()}{names[1:]} {plural(len(odd), 'stands', 'stand')} apart from the others"
     if any(labeler.standing == TOO_FEW for labeler in labelers):
         return "Too few tasks yet to say who stands apart"
     if any(labeler.standing == UNTOLD for labeler in labelers):
