@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from preflab.words import number
+
 Mode = Literal["auto", "bars", "lines", "silent"]
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -49,7 +51,7 @@ def clock(seconds: float) -> str:
 
 def figure(value: float | str) -> str:
     """A number in three or four figures, a word as it is."""
-    return value if isinstance(value, str) else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return value if isinstance(value, str) else number(value)
 
 
 class Bar:

@@ -115,7 +115,7 @@ def test_a_batched_function_must_give_one_value_each() -> None:
     def short(completions: list[str]) -> list[float]:
         return [1.0]
 
-    with pytest.raises(PreflabError, match="1 values for 2 completions"):
+    with pytest.raises(PreflabError, match="1 value for 2 completions"):
         reward_function(short, "short")(["p", "q"], ["a", "b"])
 
 

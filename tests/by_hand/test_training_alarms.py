@@ -179,7 +179,7 @@ def test_a_policy_that_stays_where_it_was_is_said_so_at_the_last_step(tmp_path: 
     rows = [still(0, 0.0, 0.0), still(1, 0.03, -0.01), still(2, 0.04, -0.02), still(3, 0.05, -0.03)]
     [(step, message)] = moved(rows, tmp_path / "a", 4)
     assert step == 3
-    assert "chosen +0.040, rejected -0.020 nats" in message
+    assert "chosen +0.040, rejected −0.020 nats" in message
     assert moved(rows, tmp_path / "b", 5) == []  # not at its end yet
     assert moved(rows, tmp_path / "c", None) == []  # a stage without a reference that it starts from
     assert moved([*rows[:3], still(3, 0.081, -0.03)], tmp_path / "d", 4) == []  # a mean of 0.0503

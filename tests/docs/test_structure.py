@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "errors": set(),
     "maths": set(),
     "messages": set(),
-    "ways": {"errors"},
+    "ways": {"errors", "words"},
     "records": {"errors", "messages", "ways"},
     "settings": {"errors", "records", "ways"},
     "files": {"errors"},

@@ -68,7 +68,7 @@ def test_it_ranks_and_is_measured_against_the_panel(folder: Path) -> None:
     assert report["usage"]["cost"] == pytest.approx(36 * 10 * 3.0 / 1e6)
     assert (report["num_judged"], report["num_unread"]) == (6, 0)
     assert report["people"]["agreement"]["value"] == 1.0
-    assert "agrees with people in 100 %" in lines["ai"].summary
+    assert "agrees with people in 100\u00a0%" in lines["ai"].summary
     assert lines["prefs"].state == "done"
     with Workspace.open(folder) as workspace:
         labeler = workspace.labelers(kind="ai")[0]
@@ -87,7 +87,7 @@ def test_it_goes_on_where_it_stopped(folder: Path) -> None:
 
     with chat_server(answer) as server:
         recipe = recipe_at(folder, server, "stages.ai.judge.endpoint.max_parallel=1")
-        with pytest.raises(PreflabError, match="no answer after 1 attempts"):
+        with pytest.raises(PreflabError, match="no answer after 1 attempt"):
             run(recipe)
         # 14 answers are two whole tasks of six, and two answers of the third, whose verdict needs all six.
         asked = len(server.asked)

@@ -93,7 +93,7 @@ def test_a_repository_that_is_in_use_is_left_alone(here: Path) -> None:
             "ann/bot": True, "ann/open": False,
         }  # fmt: skip
         ended = exported(here, "--to-hub", "ann/bot", HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
-        assert ended.stderr.startswith("error: ann/bot has 1 files already (the first: config.json)")
+        assert ended.stderr.startswith("error: ann/bot has 1 file already (the first: config.json)")
         ended = exported(here, "--to-hub", "ann/open", "--private", HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
         assert ended.stderr.startswith("error: ann/open is public\n       a private repository")
         assert not (here / "out").exists()

@@ -128,7 +128,7 @@ def test_best_of_n_is_evaluated_beside_models(project: Path) -> None:
     evaluation = read_json(lines["eval"].folder / "evaluation.json")
     assert any("at most log n − (n−1)/n = 0.81 nats" in note for note in evaluation["notes"])  # ln 5 − 4/5
     assert [one["model"] for one in evaluation["comparisons"]] == ["best"]
-    with pytest.raises(PreflabError, match="has 1 completions"):
+    with pytest.raises(PreflabError, match="has 1 completion of"):
         run("stages.eval.num_completions=2", only="eval")
 
 

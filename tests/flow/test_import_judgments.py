@@ -84,12 +84,12 @@ def test_a_spreadsheet_of_rankings_with_k_that_differs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"ranks": [1]}, "2 completions and 1 ranks"),
+        ({"ranks": [1]}, "2 completions and 1 rank"),
         ({"ranks": [0, 1]}, "the rank 0 of completion 1"),
         ({"ranks": ["best", 1]}, "the rank 'best'"),
         ({"ranks": [True, 1]}, "the rank True"),
         ({"ranks": ["²", 1]}, "the rank '²'"),
-        ({"completions": ["a"], "ranks": [1]}, "1 completions"),
+        ({"completions": ["a"], "ranks": [1]}, "1 completion"),
         ({"prompt": " "}, "an empty prompt"),
     ],
 )

@@ -88,7 +88,7 @@ def test_completions_per_task_may_differ(ws: Workspace) -> None:
 def test_groups_that_do_not_fit_are_named_and_nothing_is_made(ws: Workspace) -> None:
     groups = put_groups(ws, 2)
     for options, wrong, gold, found in [
-        ({}, [groups[0], groups[1][:1]], {}, "group 1: 1 completions"),
+        ({}, [groups[0], groups[1][:1]], {}, "group 1: 1 completion"),
         ({}, [groups[0], []], {}, "group 1: empty"),
         ({}, [groups[0], groups[0]], {}, "group 1: the same completions"),
         ({}, [[groups[0][0], groups[0][0]]], {}, "group 0: a completion is in it twice"),

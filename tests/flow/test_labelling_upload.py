@@ -89,7 +89,7 @@ def test_completions_that_call_tools_are_judged_as_turns() -> None:
         ("a.exe", b"", "kind .exe"),
         ("a.csv", b"prompt,completion_1,completion_2\nP?,x\n", "line 2"),
         ("a.jsonl", jsonl({"prompt": "P?", "completions": ["x"] * 21}), "21 completions"),
-        ("a.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "models": ["m"]}), "1 models"),
+        ("a.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "models": ["m"]}), "1 model"),
     ],
 )
 def test_a_bad_file_is_refused_by_line(name: str, data: bytes, said: str) -> None:

@@ -81,7 +81,7 @@ def test_refusals_are_counted_and_kept_to_be_read(probe: Line) -> None:
     lines = [json.loads(line) for line in (probe.folder / "refusals.jsonl").read_text().splitlines()]
     assert len(lines) == 4
     assert set(lines[0]["completions"]) == {"sft_firm", "sft_echo"}
-    assert probe.summary == "swayed 0 % → 100 %; refuses 0 % of safe prompts"
+    assert probe.summary == "swayed 0\u00a0% → 100\u00a0%; refuses 0\u00a0% of safe prompts"
 
 
 def test_bad_rows_are_named(folder: Path) -> None:

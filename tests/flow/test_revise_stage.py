@@ -76,7 +76,7 @@ def test_rude_answers_become_kind_ones_and_every_text_is_kept(lines: dict[str, L
         assert row["finish_reason"] == "stop"
         step = {"principle": "kind", "critique": "it is rude .", "revision": "it will come soon ."}
         assert row["steps"] == [{**step, "finish_reason": "stop"}]
-    assert lines["revised"].summary == "4 of 4 answers revised by 1 principles"
+    assert lines["revised"].summary == "4 of 4 answers revised by 1 principle"
 
 
 def test_revisions_are_demonstrations_and_completions(lines: dict[str, Line], folder: Path) -> None:

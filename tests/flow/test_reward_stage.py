@@ -77,7 +77,7 @@ def test_the_stages_leave_models_and_summaries(lines: dict[str, Line]) -> None:
         assert (lines[name].folder / "model" / "model.safetensors").is_file()
         assert not (lines[name].folder / "checkpoint").exists()
     # 160 prompts, those whose hash is below a quarter held out: 42 pairs
-    assert "on 42 held-out pairs" in lines["rm"].summary
+    assert "of 42 held-out pairs" in lines["rm"].summary
 
 
 def test_the_report_has_what_its_page_says(lines: dict[str, Line], repository: Path) -> None:

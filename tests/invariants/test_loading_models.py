@@ -186,7 +186,7 @@ def test_weights_that_do_not_fill_the_model(folder: Path) -> None:
     del tensors[removed]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     error = refused(lambda: load_causal_lm(folder, dtype="float32"))
-    assert "1 weights are missing" in error.found
+    assert "1 weight is missing" in error.found
     assert "q_proj" in error.found
 
 

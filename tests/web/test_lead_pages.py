@@ -227,7 +227,7 @@ def test_a_campaign_is_made_from_completions_of_the_workspace(ws: Workspace, peo
         ({"name": ""}, {"file": ("w.jsonl", FILE)}, "name"),
         ({"overlap": "many"}, {"file": ("w.jsonl", FILE)}, "labels per task"),
         ({"way": "likert"}, {"file": ("w.jsonl", FILE)}, "criteria is empty"),
-        ({"way": "side_by_side"}, {"file": ("w.jsonl", b'{"prompt": "?", "completions": ["a"]}')}, "1 completions"),
+        ({"way": "side_by_side"}, {"file": ("w.jsonl", b'{"prompt": "?", "completions": ["a"]}')}, "1 completion"),
         ({"criteria": "kind: low high"}, {"file": ("w.jsonl", FILE)}, "criteria"),
     ],
 )

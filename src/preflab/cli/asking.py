@@ -19,6 +19,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
@@ -77,7 +78,7 @@ def prioritise(
                 )
             num = put_in_order(store, view.campaign.id, BY, scores)
         models = f", and by where {len(by)} reward models disagree" if by else ""
-        speaker.say(f"{num} tasks of {view.campaign.name} in order, by how close their pairs are{models}")
+        speaker.say(f"{count(num, 'task')} of {view.campaign.name} in order, by how close their pairs are{models}")
         speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ from preflab.cli.speaking import (
 )
 from preflab.errors import PreflabError, nearest
 from preflab.ways.registry import USUAL, names_in_words
+from preflab.words import count, hours_text, interval_text, money, percent, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,8 +148,7 @@ def create(
             made = create_campaign(store, chosen, [*groups, *known.groups], text, BY, gold=answers)
             link, handle = _link(store, made.id), handle_of(store, made.id)
         warning = overlap_warning(chosen.overlap)
-        each = f"{chosen.overlap} label{'s' * (chosen.overlap != 1)} each"
-        speaker.say(f"campaign {made.name}: {len(groups):,} task{'s' * (len(groups) != 1)}, {each}")
+        speaker.say(f"campaign {made.name}: {count(len(groups), 'task')}, {count(chosen.overlap, 'label')} each")
         if warning:
             speaker.say(warning)
         speaker.say(f"labelers work at {link}")
@@ -184,7 +185,7 @@ def list_all(
 
 
 def _progress(view: CampaignView) -> str:
-    return f"{view.num_done} of {view.num_tasks} tasks, {view.num_labels} labels"
+    return f"{view.num_done:,} of {count(view.num_tasks, 'task')} complete, {count(view.num_labels, 'label')}"
 
 
 def _as_json(view: CampaignView) -> dict[str, Any]:
@@ -222,17 +223,16 @@ def show(
             waiting = queue(store, view.campaign.id).open
             spent, link = cost(store, view.campaign.id), _link(store, view.campaign.id)
             handle = handle_of(store, view.campaign.id)
-        agreed = "–" if strict.value is None else f"{strict.value:.0%} ({strict.low:.0%} to {strict.high:.0%})"
-        money = "" if spent.money is None else f", {spent.money:.2f} {spent.currency}"
+        paid = "" if spent.money is None else f", {money(spent.money, spent.currency)}"
         rows = [
             ("question", view.options.question),
             ("way", view.options.way + ", the worse one is asked for" * (view.options.polarity < 0)),
             ("state", view.state),
             ("done", _progress(view)),
             ("read by", reading_words(view.options)),
-            ("two labelers agree", agreed),
+            ("two labelers agree", interval_text(asdict(strict), percent)),
             ("open pairs", _awaiting(waiting)),
-            ("spent", f"{spent.hours:.1f} hours{money}"),
+            ("spent", hours_text(spent.hours) + paid),
             ("labelers", link),
         ]
         for line in padded([(f"{view.campaign.name}", view.campaign.id), *rows]):
@@ -245,7 +245,7 @@ def show(
 
 def _awaiting(waiting: Sequence[OpenTask]) -> str:
     num = sum(len(task.pairs) for task in waiting)
-    return f"{num} of {len(waiting)} task{'s' * (len(waiting) > 1)} await adjudication" if num else "none"
+    return f"{num:,} of {count(len(waiting), 'task')} {plural(num, 'awaits', 'await')} adjudication" if num else "none"
 
 
 def options(

@@ -10,6 +10,7 @@ import typer
 
 from preflab.cli.speaking import JsonOption, shown_path, speaking
 from preflab.errors import PreflabError
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
@@ -151,12 +152,12 @@ def prefer(
                 made.append({**row, "principle": principle.name, "ranks": list(ranking[0]), "reasons": ranking[1]})
         if unread and not made:
             raise PreflabError(
-                f"{file}: none of {unread} rows could be compared: no answer of the judge could be read",
+                f"{file}: none of {count(unread, 'row')} could be compared: no answer of the judge could be read",
                 "a last line such as `VERDICT: A`",
                 "take a judge that follows instructions, or a local one, which is asked by likelihood",
             )
         if unread:
-            speaker.say(f"{unread} rows left out: the judge could not be read")
+            speaker.say(f"{count(unread, 'row')} left out: the judge could not be read")
         _leave(speaker, made, out or file.with_name(f"{file.stem}.preferred.jsonl"), "rankings")
 
 

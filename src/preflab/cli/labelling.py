@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +21,7 @@ from preflab.cli.speaking import (
     shown_path,
     speaking,
 )
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
@@ -159,11 +160,9 @@ def backup(
             images = images_of_backup(target)
             num_images = copy_images(store.path / FOLDER, images)
             counts = store.counts()
-        speaker.say(
-            f"{counts['judgment']:,} judgments of {counts['campaign']} campaigns, {target.stat().st_size:,} bytes"
-        )
+        speaker.say(f"{_held(counts)}, {count(target.stat().st_size, 'byte')}")
         if num_images:
-            speaker.say(f"{num_images:,} images beside it, in {shown_path(images)}")
+            speaker.say(f"{count(num_images, 'image')} beside it, in {shown_path(images)}")
         speaker.last(
             target, f"keep it elsewhere; `preflab restore {shown_path(target)}` brings it back", counts=counts,
             images=str(images) if num_images else None,
@@ -194,12 +193,16 @@ def restore(
             num_images = copy_images(images_of_backup(file), folder / FOLDER)
         with opened(folder) as store:
             counts = store.counts()
-        speaker.say(f"{counts['judgment']:,} judgments of {counts['campaign']} campaigns are back")
+        speaker.say(f"back: {_held(counts)}")
         if num_images:
-            speaker.say(f"{num_images:,} images are back")
+            speaker.say(f"back: {count(num_images, 'image')}")
         if former:
             speaker.say(f"what was there before: {shown_path(former)}")
         speaker.last(folder, "`preflab campaign list`", counts=counts, former=str(former) if former else None)
+
+
+def _held(counts: Mapping[str, int]) -> str:
+    return f"{count(counts['judgment'], 'judgment')} of {count(counts['campaign'], 'campaign')}"
 
 
 def _stamp() -> str:

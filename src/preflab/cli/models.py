@@ -24,6 +24,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError, nearest
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.models.check import CheckRow
@@ -321,7 +322,7 @@ class Talker:
         room = self.decoding.max_new_tokens if context is None else context - num_asked
         if room < 1:
             raise PreflabError(
-                f"the conversation has {num_asked} tokens, and the model's context {context}",
+                f"the conversation has {count(num_asked, 'token')}, and the model's context {context}",
                 "room for an answer",
                 "begin a new conversation: an empty line ends this one",
             )

@@ -23,6 +23,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError
+from preflab.words import count, plural
 
 if TYPE_CHECKING:
     from preflab.store.exports.base import Settings
@@ -142,17 +143,17 @@ def _count_anew(store: Workspace, read: Read) -> None:
 def _said_of(done: ImportSummary) -> list[str]:
     """What came in, kind by kind, and what was left out, reason by reason with its lines."""
     guessed = f" (guessed from the first {done.guess.num_rows})" if done.guess else ""
-    said = [f"{_rows_said(done.num_rows)} of {shown_path(done.path)}, read as {done.format}{guessed}"]
+    said = [f"{count(done.num_rows, 'row')} of {shown_path(done.path)}, read as {done.format}{guessed}"]
     said += padded([(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])])
     said += [f"  {line}" for line in done.said]
     reasons: dict[str, list[int]] = {}
     for problem in done.problems:
         reasons.setdefault(problem.found, []).append(problem.line)
     if reasons:
-        said.append(f"{_rows_said(len(done.problems))} left out:")
+        said.append(f"{count(len(done.problems), 'row')} left out:")
     said += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
     if len(reasons) > SHOWN:
-        said.append(f"  and for {len(reasons) - SHOWN:,} more reasons; --json lists every row")
+        said.append(f"  and for {count(len(reasons) - SHOWN, 'more reason')}; --json lists every row")
     return said
 
 
@@ -161,15 +162,11 @@ def _new_and_known(done: ImportSummary, kind: str) -> str:
     return ", ".join(f"{number:,} {word}" for word, number in counts.items() if number)
 
 
-def _rows_said(number: int) -> str:
-    return f"{number:,} row{'s' * (number != 1)}"
-
-
 def _lines(unit: str, numbers: list[int]) -> str:
     """`line 7`, `lines 7, 12`, or the first of very many."""
     shown = ", ".join(map(str, numbers[:SHOWN]))
     more = f" and {len(numbers) - SHOWN:,} more (--json lists them)" if len(numbers) > SHOWN else ""
-    return f"{unit}{'s' * (len(numbers) > 1)} {shown}{more}"
+    return f"{plural(len(numbers), unit)} {shown}{more}"
 
 
 SHOWN = 20
@@ -228,13 +225,14 @@ def _export_command(of: str, usual: str) -> Callable[..., None]:
                 named = campaign if of == "preferences" else None
                 done = named and _labels_as_they_stand(store, named, file, format, settings)
                 done = done or export_from(store, file, format, selection=chosen, settings=settings)
-            speaker.say(f"{done.num_rows} rows, format {done.format}; {shown_path(done.manifest_path)} says from what")
+            rows, manifest = count(done.num_rows, "row"), shown_path(done.manifest_path)
+            speaker.say(f"{rows}, format {done.format}; {manifest} says from what")
             for reason, number in done.dropped.items():
-                speaker.say(f"  left out: {number} {reason}")
+                speaker.say(f"  left out: {number:,} {reason}")
             for what, number in done.changed.items():
-                speaker.say(f"  in another form: {number} {what}")
+                speaker.say(f"  in another form: {number:,} {what}")
             for part, number in done.left_out.items():
-                speaker.say(f"  no place in the format: {number} {part}")
+                speaker.say(f"  no place in the format: {number:,} {part}")
             speaker.last(
                 done.path,
                 f"load it with datasets.load_dataset, or `preflab import {shown_path(done.path)}` elsewhere",

@@ -23,6 +23,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError
+from preflab.words import count, duration
 
 if TYPE_CHECKING:
     from preflab.pipeline import Line, Step
@@ -140,13 +141,13 @@ def _stage_command(kind: str) -> Callable[..., None]:
 def run_stages(recipe: Recipe, workspace: Path | None, **which: Any) -> list[Line]:
     """The pipeline, with a line on stderr as each stage starts and ends."""
     from preflab import pipeline
-    from preflab.progress import clock, mode
+    from preflab.progress import mode
 
     def watch(step: Step, line: Line | None) -> None:
         if mode() == "silent":
             return
         if line is not None:
-            print(f"{step.name}: {line.state}, {line.summary} ({clock(line.seconds)})", file=sys.stderr)
+            print(f"{step.name}: {line.state}, {line.summary} ({duration(line.seconds)})", file=sys.stderr)
         elif mode() == "lines":
             print(f"{step.name}: {_began(step)}", file=sys.stderr, flush=True)
 
@@ -176,7 +177,7 @@ def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
         )
     if len(found) != 1:
         raise PreflabError(
-            f"{recipe.path.name} has {len(found) or 'no'} stage{'s' * (len(found) != 1)} of kind {kind}"
+            f"{recipe.path.name} has {count(len(found), 'stage') if found else 'no stages'} of kind {kind}"
             + (f": {', '.join(found)}" if found else ""),
             "one, or the name of the one that is meant",
             "add --stage NAME" if found else f"`preflab init --show {kind}` lists the settings of such a stage",
@@ -212,7 +213,7 @@ def _ask_people(line: Line, recipe: Path) -> str:
     invite = command("campaign", "invite", str(figures.get("campaign", line.name)), recipe=recipe)
     if not num:
         return f"start {label}, invite people with {invite}"
-    found = f"{num} labeler{'s' * (num > 1)} find{'s' * (num == 1)} it there already"
+    found = f"{count(num, 'labeler finds', 'labelers find')} it there already"
     return f"start {label}; {found}, {invite} invites others"
 
 

@@ -22,6 +22,7 @@ from preflab.cli.speaking import (
     speaking,
 )
 from preflab.errors import PreflabError
+from preflab.words import count, number
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
@@ -87,7 +88,8 @@ def score(
             speaker.say(f"the column `{REWARD}` that was there is called `{kept}` now")
         mean = sum(values) / len(values)
         spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
-        speaker.say(f"{len(values)} completions: mean reward {mean:.4g}, standard deviation {spread:.4g}")
+        found = f"mean reward {number(mean, 4)}, standard deviation {number(spread, 4)}"
+        speaker.say(f"{count(len(values), 'completion')}: {found}")
         best = f"look at {shown_path(target)}"
         speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread, kept_as=kept)
 
@@ -107,8 +109,8 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
 
     rows = []
     unit = unit_of(file)
-    for number, row in numbered_rows(file, split):
-        where = f"{file}, {unit} {number}"
+    for line, row in numbered_rows(file, split):
+        where = f"{file}, {unit} {line}"
         try:
             if isinstance(row, BadRow):
                 raise row

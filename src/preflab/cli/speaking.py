@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preflab.errors import PreflabError
+from preflab.words import duration
 
 if TYPE_CHECKING:
     from preflab.pipeline import Line
@@ -119,11 +120,9 @@ def print_table(speaker: Speaker, lines: Sequence[Line]) -> None:
 
 
 def _last_column(line: Line) -> str:
-    from preflab.progress import clock
-
     if line.state == "waiting":
         return line.link
-    return clock(line.seconds) if line.state == "done" else ""
+    return duration(line.seconds) if line.state == "done" else ""
 
 
 def short_help(said: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -19,11 +18,13 @@ from preflab.cli.speaking import (
     RecipeOption,
     SetOption,
     Speaker,
+    padded,
     print_table,
     shown_path,
     speaking,
 )
 from preflab.errors import PreflabError
+from preflab.words import difference_text, interval_text
 
 if TYPE_CHECKING:
     from preflab.pipeline import Line
@@ -76,19 +77,26 @@ def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
 
 
 def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
-    """The figures of the evaluation stages, as they put them."""
+    """The leading differences of the evaluation stages, in the digits and words of the report."""
+    from preflab.report.measures import measure_name, quantity
+    from preflab.report.runs import Run
+
     figures: dict[str, Any] = {}
+    rows = []
     for line in lines:
         if line.kind == "evaluate" and line.state == "done":
-            manifest = json.loads((line.folder / "manifest.json").read_text(encoding="utf-8"))
-            figures |= manifest["figures"]
+            run = Run.read(line.folder)
+            figures |= run.manifest["figures"]
+            for entry in run.evaluation["comparisons"]:
+                for name in (name for name in entry["differences"] if name.startswith(("judge/", "reward/", "kl/"))):
+                    found, form = entry["differences"][name], quantity(name).difference
+                    texts = interval_text(found, form), difference_text(found, form)
+                    rows.append((entry["model"], measure_name(name), *texts))
     speaker.content["figures"] = figures
-    if figures:
-        speaker.say()
-        width = max(map(len, figures))
-        for name, value in figures.items():
-            speaker.say(f"{name.ljust(width)}  {value if isinstance(value, str) else f'{value:.4g}'}")
-        speaker.say()
+    if rows:
+        head = ("model", "measure", "difference (95\u00a0% interval)", "in words")
+        for shown in ("", *padded([head, *rows]), ""):
+            speaker.say(shown)
 
 
 def init(

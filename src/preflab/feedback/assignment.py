@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from preflab.errors import PreflabError
+from preflab.words import count
 
 
 def assign(task_ids: Sequence[str], labeler_ids: Sequence[str], overlap: int, seed: int) -> list[tuple[str, ...]]:
@@ -19,7 +20,7 @@ def assign(task_ids: Sequence[str], labeler_ids: Sequence[str], overlap: int, se
     """
     if overlap > len(labeler_ids):
         raise PreflabError(
-            f"overlap {overlap} with {len(labeler_ids)} labelers",
+            f"overlap {overlap} with {count(len(labeler_ids), 'labeler')}",
             "at least as many labelers as labels per task",
             "lower `overlap` or add labelers",
         )

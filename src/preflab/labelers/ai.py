@@ -24,6 +24,7 @@ from preflab.labelers.questions import (
     read_verdict,
     reasons,
 )
+from preflab.words import count
 
 MAX_UNREAD = 0.2
 """Share of answers that may stay unreadable; a judge beyond it is no judge."""
@@ -115,7 +116,8 @@ class EndpointJudge:
         if self.num_asked >= 5 and self.num_unread > MAX_UNREAD * self.num_asked:
             example = next(reply.text for reply in replies if not readable(reply.text))
             raise PreflabError(
-                f"the judge {self.endpoint.model}: {self.num_unread} of {self.num_asked} answers cannot be read"
+                f"the judge {self.endpoint.model}: {self.num_unread:,} of {count(self.num_asked, 'answer')} "
+                "cannot be read"
                 f" (one of them ends: {example[-80:]!r})",
                 "a last line such as `VERDICT: A` or `SCORE: 4`",
                 "take a model that follows instructions, raise max_tokens, or judge by label probabilities",

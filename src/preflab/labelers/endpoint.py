@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 
 from preflab.errors import PreflabError
+from preflab.words import count
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504, 529)
 """Answers that may be another one in a moment."""
@@ -151,7 +152,7 @@ class Endpoint:
             trouble = reply
             self._wait(attempt, None)
         raise PreflabError(
-            f"{self.url}: no answer after {self.max_retries + 1} attempts; the last one: {trouble}",
+            f"{self.url}: no answer after {count(self.max_retries + 1, 'attempt')}; the last one: {trouble}",
             "an answer within the time-out",
             "run the same command again when the server is well: what was judged is kept",
         )

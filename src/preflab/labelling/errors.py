@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from preflab.errors import PreflabError
+from preflab.words import count
 
 
 class LabellingError(PreflabError):
@@ -72,4 +73,4 @@ class TooMany(LabellingError):
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
-        super().__init__("too many attempts", "a few at a time", f"try again in {retry_after} seconds")
+        super().__init__("too many attempts", "a few at a time", f"try again in {count(retry_after, 'second')}")

@@ -9,6 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from preflab.labelling.errors import Invalid
+from preflab.words import count
 
 PASSWORD_LENGTH = 10
 """Characters a password has at least."""
@@ -26,7 +27,8 @@ def hashed(password: str) -> str:
         Invalid: too short, or absurdly long.
     """
     if not PASSWORD_LENGTH <= len(password) <= MAX_LENGTH:
-        raise Invalid(f"a password of {len(password)} characters", f"{PASSWORD_LENGTH} to {MAX_LENGTH} characters")
+        found = f"a password of {count(len(password), 'character')}"
+        raise Invalid(found, f"{PASSWORD_LENGTH} to {MAX_LENGTH} characters")
     with AT_ONCE:
         return HASHER.hash(password)
 

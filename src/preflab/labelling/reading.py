@@ -18,6 +18,7 @@ from preflab.store.answers import answer_from_json
 from preflab.store.database import reading
 from preflab.store.workspace import Workspace
 from preflab.ways.registry import way_named
+from preflab.words import count
 
 
 def campaign_reading(ws: Workspace, campaign_id: str) -> Reading:
@@ -67,7 +68,7 @@ def reading_words(settings: ReadingSettings) -> str:
 
 def overlap_warning(overlap: int) -> str:
     """What so many labels per task cannot decide, in one sentence; "" where they can."""
-    begin = f"With {overlap} label{'s' * (overlap != 1)} per task"
+    begin = f"With {count(overlap, 'label')} per task"
     if overlap == 1:
         return (
             f"{begin} nobody checks anybody: every answer decides alone and nothing tells who is reliable; 3 is the "

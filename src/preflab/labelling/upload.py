@@ -25,6 +25,7 @@ from preflab.records import Completion, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
 from preflab.store.formats.fields import imported, kind_of, others, prompt_of, text
 from preflab.store.formats.reading import STRICT, BadRow, Numbered, Row, numbered_rows, unit_of
+from preflab.words import count
 
 Found = TypeVar("Found")
 KINDS = (".jsonl", ".json", ".csv")
@@ -148,7 +149,7 @@ def _listed(row: Row) -> tuple[list[Words], Sequence[str]]:
         return said, [""] * len(said)
     names = _list(row, "models")
     if len(names) != len(said):
-        raise BadRow(f"{len(names)} models", f"one for each of the {len(said)} completions")
+        raise BadRow(count(len(names), "model"), f"one for each of {count(len(said), 'completion')}")
     return said, [str(each) for each in names]
 
 
@@ -173,6 +174,6 @@ def _check(prompts: Mapping[str, Prompt], completions: Mapping[str, Mapping[str,
         found = len(known)
         if not 1 <= found <= MAX_COMPLETIONS:
             raise Invalid(
-                f"{prompts[prompt_id].source}: {found} completions", f"1 to {MAX_COMPLETIONS} for each prompt",
+                f"{prompts[prompt_id].source}: {count(found, 'completion')}", f"1 to {MAX_COMPLETIONS} for each prompt",
                 "nothing was loaded; mend the file",
             )  # fmt: skip

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets
 from preflab.settings.learning import LoraSettings
+from preflab.words import count
 
 
 def add_adapter(model: Any, name: str, lora: LoraSettings, seed: int, targets: AdapterTargets) -> None:
@@ -135,7 +136,7 @@ def load_adapter_state(model: nn.Module, name: str, state: dict[str, Tensor], wh
     missing, surplus = sorted(parameters.keys() - state.keys()), sorted(state.keys() - parameters.keys())
     if missing or surplus:
         raise PreflabError(
-            f"{where}: {len(missing)} adapter tensors missing, {len(surplus)} not wanted"
+            f"{where}: {count(len(missing), 'adapter tensor')} missing, {len(surplus)} not wanted"
             f" (first: {(missing or surplus)[0]})",
             "an adapter made for this base model with the same target modules",
             "train the adapter on this base, or load the base it was trained on",

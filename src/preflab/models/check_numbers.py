@@ -31,6 +31,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.training.alarms import Rounding
 from preflab.training.batches import Sequence, TokenBatch, collate
 from preflab.training.protocols import SampledCompletion, SampleRequest
+from preflab.words import count
 
 PROMPT_LENGTHS = (3, 7, 3, 1)
 NUM_TOKENS = 10
@@ -306,7 +307,8 @@ def _adapters(subject: Subject) -> CheckRow:
     """What carries an adapter with the default settings, and what does not."""
     targets = subject.trunk.targets["policy"]
     left_out = targets.describe_left_out()
-    measured = f"{len(targets.modules)} layers" + (f", {len(targets.parameters)} weights" if targets.parameters else "")
+    weights = f", {count(len(targets.parameters), 'weight')}" if targets.parameters else ""
+    measured = count(len(targets.modules), "layer") + weights
     return CheckRow("adapters", True, measured, "any", f"none on {left_out}" if left_out else "")
 
 

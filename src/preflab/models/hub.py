@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.words import count
 
 MAY_BE_THERE = {".gitattributes", "README.md", "LICENSE", "LICENSE.txt", "LICENSE.md"}
 """Files of a repository that count as none: README.md is replaced, the others stay."""
@@ -82,7 +83,7 @@ def _refuse_other(api: Any, repo_id: str, private: bool) -> None:
     files = sorted(each.rfilename for each in found.siblings or [] if each.rfilename not in MAY_BE_THERE)
     if files:
         raise PreflabError(
-            f"{repo_id} has {len(files)} files already (the first: {files[0]})",
+            f"{repo_id} has {count(len(files), 'file')} already (the first: {files[0]})",
             "a new or empty repository",
             f"name another, or export without --to-hub and push with `hf upload {repo_id} FOLDER`",
         )

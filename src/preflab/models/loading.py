@@ -21,6 +21,7 @@ from preflab.files import read_json
 from preflab.models.causality import why_not_causal
 from preflab.models.kinds import EXPECTED, check_no_reward_model, check_writes, opener_of
 from preflab.models.packages import resolve_package
+from preflab.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ def _load(kind: Any, ref: Path | str, dtype: str | torch.dtype, what: str, *, ma
     missing = sorted(name for name in report["missing_keys"] if not (may_lack and name.startswith(may_lack)))
     if missing:
         raise PreflabError(
-            f"{ref}: {len(missing)} weights are missing (first: {missing[0]}), which would leave them random",
+            f"{ref}: {count(len(missing), 'weight is', 'weights are')} missing (first: {missing[0]}): left random",
             f"{what} with all its weights",
             "choose the folder that was trained for this, or load it as what it is",
         )

@@ -21,6 +21,7 @@ from preflab.models.logit_path import decoder_of
 from preflab.models.merge import merged_language_model
 from preflab.models.trunk import Trunk
 from preflab.training.tensor_files import read_tensors, write_tensors
+from preflab.words import count
 
 
 def save_role(trunk: Trunk, role: str, folder: Path, *, base: str = "") -> None:
@@ -104,7 +105,7 @@ def _fill(module: Any, path: Path) -> None:
     missing, surplus = sorted(known.keys() - state.keys() - tied), sorted(state.keys() - known.keys())
     if missing or surplus or any(known[name].shape != state[name].shape for name in state):
         raise PreflabError(
-            f"{path}: {len(missing)} tensors missing, {len(surplus)} left over or of another shape",
+            f"{path}: {count(len(missing), 'tensor')} missing, {len(surplus)} left over or of another shape",
             f"the {len(known)} tensors of this module (first missing: {missing[:1]})",
             "load it into the model it was saved from",
         )

@@ -53,6 +53,7 @@ from preflab.training.processes import make_accelerator, own_share, sum_over_pro
 from preflab.training.protocols import Decode, Sampler, Scorer, is_exact
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
+from preflab.words import count
 
 
 @dataclass
@@ -174,7 +175,7 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
             if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-    return GrpoResult(state.step, reason or f"{settings.num_steps} steps are done", fired)
+    return GrpoResult(state.step, reason or f"{count(settings.num_steps, 'step is', 'steps are')} done", fired)
 
 
 def collect(run: GrpoRun, step: int) -> Rollouts:

@@ -52,6 +52,7 @@ from preflab.training.processes import make_accelerator, own_share, sum_over_pro
 from preflab.training.protocols import Decode, Sampler, Scorer, is_exact
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
+from preflab.words import count
 
 
 @dataclass
@@ -165,7 +166,7 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
             if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
                 state.save(run.folder / "checkpoint")
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-    return OnlineDpoResult(state.step, reason or f"{settings.num_steps} steps are done", fired)
+    return OnlineDpoResult(state.step, reason or f"{count(settings.num_steps, 'step is', 'steps are')} done", fired)
 
 
 def collect(run: OnlineDpoRun, step: int) -> Rollouts:

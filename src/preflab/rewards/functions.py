@@ -25,6 +25,7 @@ import torch
 
 from preflab.errors import PreflabError, nearest
 from preflab.training.protocols import Scores, ScoringItem
+from preflab.words import count
 
 ONE_BY_ONE = ("prompt", "completion")
 BATCHED = ("prompts", "completions")
@@ -116,7 +117,7 @@ class RewardFunction:
         if not isinstance(values, Sequence) or isinstance(values, str):
             raise self._wrong(f"gave {type(values).__name__} instead of a list", prompts[0], completions[0])
         if len(values) != len(completions):
-            what = f"gave {len(values)} values for {len(completions)} completions"
+            what = f"gave {count(len(values), 'value')} for {count(len(completions), 'completion')}"
             raise self._wrong(what, prompts[0], completions[0])
         return list(values)
 

@@ -10,6 +10,7 @@ from preflab.errors import PreflabError, nearest
 from preflab.records import Completion, Preference, Prompt
 from preflab.rewards.rankings import Encoder
 from preflab.training.batches import Sequence
+from preflab.words import count
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Scale:
         variance = sum((rating - mean) ** 2 for rating in ratings) / max(1, len(ratings))
         if variance <= 0:
             raise PreflabError(
-                f"criterion {criterion!r}: {len(ratings)} ratings that all say the same",
+                f"criterion {criterion!r}: {count(len(ratings), 'rating')} that all say the same",
                 "ratings that differ",
                 "leave the criterion out with `criteria`, or collect more ratings",
             )

@@ -37,6 +37,7 @@ from preflab.training.optimiser import clip_gradients, learning_rate_factor, mak
 from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import sum_over_processes
 from preflab.training.state import RunState
+from preflab.words import count
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def train_reward_model(
     learned = [ranking.trained() for ranking in rankings if ranking.weight > 0]
     if not learned:
         raise PreflabError(
-            f"{len(rankings)} rankings without a single decided pair",
+            f"{count(len(rankings), 'ranking')} without a single decided pair",
             "at least one completion that is preferred to another",
             "collect more judgments, or look at why every pair is tied or failed",
         )

@@ -41,6 +41,7 @@ from preflab.settings.ai import AiJudgeSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judge import groups_of
 from preflab.stages.judged import JUDGMENTS, listed_judgments
+from preflab.words import count, interval_text, number, percent
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
@@ -242,7 +243,7 @@ def _refuse_silence(ctx: StageContext, tasks: Sequence[Task], judgments: Sequenc
     """A judge of whom nothing could be read is no judge."""
     if not judgments:
         raise PreflabError(
-            f"stage {ctx.name}: none of {len(tasks)} tasks was judged: no answer of the judge could be read",
+            f"stage {ctx.name}: none of {count(len(tasks), 'task')} was judged: no answer of the judge could be read",
             "a last line such as `VERDICT: A` or `SCORE: 4`",
             "take a model that follows instructions, raise max_tokens, or judge by label probabilities",
         )
@@ -345,7 +346,7 @@ def _scores(
 def _result(report: Mapping[str, Any]) -> StageResult:
     from preflab.labelers.questions import THINKING_CLOSED
 
-    said = [f"{report['num_judged']:,} tasks judged by an AI"]
+    said = [f"{count(report['num_judged'], 'task')} judged by an AI"]
     figures: dict[str, float | str] = {"num_tasks": report["num_tasks"], "num_judgments": report["num_judged"]}
     if report["num_unread"]:
         said.append(f"{report['num_unread']} could not be read")
@@ -355,9 +356,9 @@ def _result(report: Mapping[str, Any]) -> StageResult:
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]
-        said.append(f"agrees with people in {100 * share['value']:.0f} %")
+        said.append(f"agrees with people in {interval_text(share, percent)}")
         figures["agreement_with_people"] = share["value"]
     if report["usage"] and report["usage"]["cost"]:
-        said.append(f"cost {report['usage']['cost']:.2f}")
+        said.append(f"cost {number(report['usage']['cost'])}")
         figures["cost"] = report["usage"]["cost"]
     return StageResult(", ".join(said), figures)

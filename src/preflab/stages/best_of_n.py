@@ -19,6 +19,7 @@ from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.demonstrations import demonstration_lines
 from preflab.stages.sample import BATCHES_PER_CHUNK, Writer
+from preflab.words import three_digits
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
@@ -124,5 +125,6 @@ def _result(ctx: StageContext, rows: Sequence[dict[str, Any]]) -> StageResult:
         "reward_best": last.reward,
         "kl_bound": last.kl_bound,
     }
-    said = f"best of {last.n}: reward {first.reward:.2f} → {last.reward:.2f}, at most {last.kl_bound:.1f} nats"
+    reward = f"reward {three_digits(first.reward)} → {three_digits(last.reward)}"
+    said = f"best of {last.n}: {reward}, at most {three_digits(last.kl_bound)} nats"
     return StageResult(said, figures)

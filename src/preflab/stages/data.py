@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from preflab import progress
 from preflab.errors import PreflabError, nearest
 from preflab.recipe import Recipe
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
@@ -237,7 +238,7 @@ def demonstrations_of(read: Imported, *, guessed: bool = False) -> list[tuple[Pr
     if not read.demonstrations:
         kind = f"; it looks like {read.format}" if guessed else ""
         raise PreflabError(
-            f"{read.path}: {read.num_rows} rows without a demonstration{kind}",
+            f"{read.path}: {count(read.num_rows, 'row')} without a demonstration{kind}",
             "rows with `prompt` and `completion`, or with `messages` that end with the assistant's turn",
             "name other data, or say `format: demonstrations` if these are completions to learn from",
         )
@@ -283,7 +284,7 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     found = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]
     if not found:
         raise PreflabError(
-            f"{name}: no prompts among {read.num_rows} rows of {read.path.name}",
+            f"{name}: no prompts among {count(read.num_rows, 'row')} of {read.path.name}",
             "at least one row with a `prompt` column",
             "add rows, or choose another share for `held_out`",
         )

@@ -26,6 +26,7 @@ from preflab.settings.dpo import DpoSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import read_preferences
 from preflab.stages.preference_groups import FoundGroups, find_groups
+from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
@@ -201,7 +202,8 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
     fitting = [ids for ids in prompts if len(ids) + most <= context]
     if settings.watch.num_samples and prompts and not fitting:
         raise PreflabError(
-            f"held-out prompts of {min(map(len, prompts))} tokens or more and watch.decoding.max_new_tokens {most}",
+            f"held-out prompts of {count(min(map(len, prompts)), 'token')} or more and watch.decoding.max_new_tokens "
+            f"{most}",
             f"together at most {context}, for samples to be watched",
             "lower watch.decoding.max_new_tokens, or set watch.num_samples to 0",
         )
@@ -224,12 +226,14 @@ def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float])
         **further,
         **{name: last[name] for name in ("held_out/accuracy", "held_out/margin", "kl/exact") if name in last},
     }
-    parts = [f"loss {rows[0]['loss/total']:.2f} → {last['loss/total']:.2f}"]
+    parts = [f"loss {three_digits(rows[0]['loss/total'])} → {three_digits(last['loss/total'])}"]
     if "held_out/accuracy" in last:
-        parts.append(f"accuracy {last['held_out/accuracy']:.2f} on {len(found.held_out)} held-out groups")
+        parts.append(
+            f"accuracy {three_digits(last['held_out/accuracy'])} on {count(len(found.held_out), 'held-out group')}"
+        )
     if "kl/exact" in last:
-        parts.append(f"KL {last['kl/exact']:.1f} nats")
+        parts.append(f"KL {three_digits(last['kl/exact'])} nats")
     if alarms:
-        parts.append(f"{len(alarms)} alarms")
+        parts.append(count(len(alarms), "alarm"))
     still = [f"; {row['message']}; {row['setting']}" for row in alarms if row["alarm"] == HARDLY_MOVED]
     return StageResult(", ".join(parts) + found.long.said + "".join(still), figures)

@@ -28,8 +28,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from preflab.files import write_json, write_text
+from preflab.report.measures import leading, measure_name, quantity
+from preflab.report.names import short_names
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.words import count, difference_sentence
 
 if TYPE_CHECKING:
     from preflab.evaluation.paired import Sheet
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     from preflab.stages.evaluated import Written
 
 VERSION = 2
+KEPT = ("judge/", "reward/", "kl/exact")
+"""Beginnings of the differences that are kept as figures."""
 
 
 def run(ctx: StageContext) -> StageResult:
@@ -203,23 +208,18 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
     )  # fmt: skip
 
 
-def _result(report: dict[str, Any], compared: dict[str, dict[str, Interval]]) -> StageResult:
-    """The first judge (or reward) of every comparison as one short line: `gold: ppo +0.84 (+0.61 to +1.07)`."""
+def _result(report: dict[str, Any], differences: dict[str, dict[str, Interval]]) -> StageResult:
+    """The first judge (or reward) of every comparison, in the words of the report's first screen."""
     said: list[str] = []
     figures: dict[str, float | str] = {}
-    leading: list[str] = []
-    for model, measures in compared.items():
-        leading = [name for name in measures if name.startswith(("judge/", "reward/"))]
-        said += [f"{model} {_short(measures[name])}" for name in leading[:1]]
-        figures |= {f"{model} {name}": measures[name].value for name in (*leading, "kl/exact") if name in measures}
+    short = short_names([model["name"] for model in report["models"]])
+    baseline = short.get(report["baseline"], report["baseline"])
+    for model, measures in differences.items():
+        if name := leading(measures):
+            difference, form = measures[name].to_json(), quantity(name).difference
+            said.append(difference_sentence(difference, short.get(model, model), baseline, measure_name(name), form))
+        figures |= {f"{model} {name}": measures[name].value for name in measures if name.startswith(KEPT)}
     if not said:
-        return StageResult(f"{len(report['models'])} models on {report['prompts']['num']} prompts", figures)
-    return StageResult(f"{leading[0].partition('/')[2]}: {', '.join(said)}", figures)
-
-
-def _short(difference: Interval) -> str:
-    if not difference.defined:
-        return f"{difference.value:+.2f} ({difference.note})"
-    if difference.excludes_zero:
-        return f"{difference.value:+.2f} ({difference.low:+.2f} to {difference.high:+.2f})"
-    return f"no difference found (could have seen {difference.detectable:.2f})"
+        num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
+        return StageResult(num, figures)
+    return StageResult("; ".join(said), figures)

@@ -35,6 +35,7 @@ from preflab.stages.row_lengths import fix_row_lengths
 from preflab.stages.stored import stored_completions
 from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
+from preflab.words import count, number
 
 Array = NDArray[np.float64]
 NO_KL = "{}: no KL, its tokenizer is not that of the reference"
@@ -169,7 +170,8 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
     for name in settings.models:
         loaded = reference if name == (settings.reference or settings.models[0]) else Loaded.of(ctx, name)
         if figure := loaded.fix_longest(prompts, settings.decoding.max_new_tokens):
-            notes.append(f"{name}: rotary frequencies are those of rows of {figure['longest_row']:.0f} tokens")
+            longest = count(int(figure["longest_row"]), "token")
+            notes.append(f"{name}: rotary frequencies are those of rows of {longest}")
         completions, sequences = loaded.write(ctx, name, prompts, settings.num_completions, settings.decoding)
         one = Written(name, loaded.weights, settings.num_completions, completions, judges)
         asked = [prompt for prompt in prompts for _ in range(settings.num_completions)]
@@ -241,7 +243,7 @@ def reference_rewards(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[Arr
 
 def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
     notes = [
-        f"{judge.name}: an F counts {judge.fail_utility:g}"
+        f"{judge.name}: an F counts {number(judge.fail_utility)}"
         if judge.fail_utility is not None
         else f"{judge.name}: completions it calls F are left out of its mean; see fail/{judge.name}"
         for judge in judges

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.errors import PreflabError
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.stages.base import StageContext
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.records import Prompt
@@ -27,12 +28,12 @@ def evaluated_prompts(ctx: StageContext) -> tuple[list[Prompt], list[str]]:
     fitting = [prompt for prompt in prompts if all(fits(prompt, room) for fits in limits)]
     if not fitting:
         raise PreflabError(
-            f"{settings.prompts}: none of {len(prompts)} prompts leaves room for {room} tokens",
+            f"{settings.prompts}: none of {count(len(prompts), 'prompt')} leaves room for {count(room, 'token')}",
             "prompts shorter than the context of every model",
             "lower decoding.max_new_tokens",
         )
     num = len(prompts) - len(fitting)
-    note = f"{num} of {len(prompts)} prompts leave no room for {room} tokens and are left out"
+    note = f"{num:,} of {count(len(prompts), 'prompt')} without room for {count(room, 'token')}: left out"
     return fitting[: settings.max_prompts], [note] if num else []
 
 

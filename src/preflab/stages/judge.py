@@ -25,6 +25,7 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judged import JUDGMENTS
 from preflab.stages.readings import told_of
 from preflab.ways.registry import way_named
+from preflab.words import count, plural
 
 if TYPE_CHECKING:
     from preflab.stages.people import GoldLabels, People
@@ -104,7 +105,7 @@ def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Se
             judgments += [judge(campaign, task, by_id[who], known, settings, ctx.seed) for who in chosen]
             bar.advance(1)
     ctx.workspace.put([*labelers, *judgments])
-    summary = f"{len(judgments):,} judgments by {len(labelers)} simulated labelers{_habits(labelers)}"
+    summary = f"{count(len(judgments), 'judgment')} by {count(len(labelers), 'simulated labeler')}{_habits(labelers)}"
     return _finish(ctx, campaign.id, judgments, summary)
 
 
@@ -161,8 +162,8 @@ def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult
     link = f"{address(ctx.workspace.path)}/c/{people.campaign.id}"
     finished, num = people.finished(overlap), len(people.tasks)
     if finished < num:
-        labels = f"{overlap} label{'s' if overlap > 1 else ''}{_open_said(people)}{told_of(ctx.recipe, ctx.name)}"
-        waiting = f"{finished} of {num} tasks have {labels}"
+        labels = f"{count(overlap, 'label')}{_open_said(people)}{told_of(ctx.recipe, ctx.name)}"
+        waiting = f"{finished:,} of {count(num, 'task has', 'tasks have')} {labels}"
         figures = {"num_tasks": num, "num_finished": finished, **_whom_to_ask(ctx, people.campaign.id)}
         return StageResult(waiting, figures, waiting=waiting, link=link)
     return _people_done(ctx, people)
@@ -186,7 +187,7 @@ def _people_done(ctx: StageContext, people: People) -> StageResult:
     elsewhere = {j.id: task_of[j.id] for j in judgments if j.task_id != task_of[j.id]}
     decided = [each for each in decisions_of(ctx, people.campaign.id) if each.task_id in people.found]
     num_labelers = len({judgment.labeler_id for judgment in judgments})
-    summary = f"{len(judgments):,} judgments by {num_labelers} labeler{'s' * (num_labelers != 1)}{_open_said(people)}"
+    summary = f"{count(len(judgments), 'judgment')} by {count(num_labelers, 'labeler')}{_open_said(people)}"
     gold = _gold_listed(people.gold)
     result = _finish(ctx, people.campaign.id, judgments, summary, [*decided], tasks=elsewhere, gold=gold)
     return StageResult(summary, {**result.figures, "num_open_pairs": people.num_open, "num_decisions": len(decided)})
@@ -205,10 +206,8 @@ def _open_said(people: People) -> str:
     """`; 3 pairs of 2 tasks await adjudication`, or nothing."""
     if not people.num_open:
         return ""
-    pairs, tasks = people.num_open, len(people.open_pairs)
-    return (
-        f"; {pairs} pair{'s' * (pairs > 1)} of {tasks} task{'s' * (tasks > 1)} await{'s' * (pairs == 1)} adjudication"
-    )
+    pairs = f"{count(people.num_open, 'pair')} of {count(len(people.open_pairs), 'task')}"
+    return f"; {pairs} {plural(people.num_open, 'awaits', 'await')} adjudication"
 
 
 def _finish(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.errors import PreflabError
 from preflab.settings.learning import RunSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.words import three_digits
 
 if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
@@ -48,9 +49,10 @@ def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Seq
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    first, last = metrics[0]["loss/nll"], _last_epoch_mean(metrics)
+    first, last = metrics[0]["loss/nll"], metrics[-1]["loss/nll"]
     return StageResult(
-        f"loss {first:.2f} → {last:.2f}", {"loss_first": first, "loss_last": last, "num_steps": len(metrics)}
+        f"loss {three_digits(first)} → {three_digits(last)}",
+        {"loss_first": first, "loss_last": last, "num_steps": len(metrics)},
     )
 
 
@@ -66,9 +68,3 @@ def save_language_model(ctx: StageContext, trunk: Trunk) -> None:
         name_stops(model, trunk.tokenizer)
         model.save_pretrained(beside)
         trunk.tokenizer.save_pretrained(beside)
-
-
-def _last_epoch_mean(metrics: Sequence[dict[str, Any]]) -> float:
-    """Mean loss of the last tenth of the steps: one step's batch is too small to be quoted."""
-    tail = metrics[-max(1, len(metrics) // 10) :]
-    return sum(row["loss/nll"] for row in tail) / len(tail)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preflab.stages.base import StageContext, StageResult
+from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
     from preflab.conversations.fitting import FittingPrompts
@@ -202,5 +203,6 @@ def policy_result(
         **long.figures,
         **further,
     }
-    summary = f"reward {first['reward/mean']:.2f} → {last['reward/mean']:.2f}, KL {last['kl/exact']:.1f} nats"
-    return StageResult(summary + (f", {len(alarms)} alarms" if alarms else "") + long.said, figures)
+    reward = f"reward {three_digits(first['reward/mean'])} → {three_digits(last['reward/mean'])}"
+    summary = f"{reward}, KL {three_digits(last['kl/exact'])} nats"
+    return StageResult(summary + (f", {count(len(alarms), 'alarm')}" if alarms else "") + long.said, figures)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from preflab.errors import PreflabError
 from preflab.settings.dpo import DpoSettings, VerdictSettings
 from preflab.stages.preference_data import PreferenceData
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.policy.dpo_groups import Group
@@ -128,9 +129,9 @@ def _num_equal(ranking: Ranking) -> int:
 
 def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: int, settings: DpoSettings) -> None:
     """Every kind of loss needs something to learn from."""
-    num = f"{data.name}: {len(data.preferences)} preferences"
+    num = f"{data.name}: {count(len(data.preferences), 'preference')}"
     if settings.learns_pairs and not any(group.pairs for group in groups):
-        equal = f"; {num_equal} pairs are of two equal texts" if num_equal else ""
+        equal = f"; {count(num_equal, 'pair is', 'pairs are')} of two equal texts" if num_equal else ""
         raise PreflabError(
             f"{num} without a pair to learn from{equal}",
             "at least one completion that is preferred to another one",
@@ -145,7 +146,7 @@ def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: in
     said = [verdict.up for group in groups for verdict in group.verdicts]
     if settings.learns_verdicts and (min(said) >= 0.5 or max(said) <= 0.5):
         raise PreflabError(
-            f"{num} with {len(said)} verdicts, none of them {'bad' if min(said) >= 0.5 else 'good'}",
+            f"{num} with {count(len(said), 'verdict')}, none of them {'bad' if min(said) >= 0.5 else 'good'}",
             "completions that were called good and others that were called bad",
             "collect both, or lower verdicts.good_from or raise verdicts.bad_to; of good ones alone stage sft learns",
         )

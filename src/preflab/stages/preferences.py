@@ -15,6 +15,7 @@ from preflab.settings.feedback import PreferencesSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judged import listed_gold, listed_judgments
 from preflab.stages.readings import stage_reading
+from preflab.words import count, interval_text, percent
 
 if TYPE_CHECKING:
     from preflab.feedback.agreement import Agreement
@@ -71,9 +72,9 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
     query = {"campaign_id": listed["campaign_id"], **_told(reading, preferences)}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, reading, ctx.seed)
+    found = agreement(judgments, reading)  # drawn as the app draws it, so that both have one interval
     table = _labelers(ctx, found, [*judgments, *on_gold], reading)
-    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments, ctx.seed).items()}
+    measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
     write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
     return StageResult(_summary(found, pairs) + said, _figures(found, pairs))
 
@@ -176,9 +177,9 @@ def report(
 
 
 def _summary(found: Agreement, pairs: Mapping[str, int]) -> str:
-    agreed = "" if found.strict.value is None else f", labelers agree on {found.strict.value:.0%}"
+    agreed = "" if found.strict.value is None else f", labelers agree on {interval_text(asdict(found.strict), percent)}"
     left = f", {pairs['num_unresolved']:,} left open" if pairs["num_unresolved"] else ""
-    return f"{pairs['num_preferences']:,} rankings → {pairs['num_resolved']:,} pairs{left}{agreed}"
+    return f"{count(pairs['num_preferences'], 'ranking')} → {count(pairs['num_resolved'], 'pair')}{left}{agreed}"
 
 
 def _figures(found: Agreement, pairs: Mapping[str, int]) -> dict[str, float | str]:

@@ -21,6 +21,7 @@ from preflab.errors import PreflabError
 from preflab.files import write_json, write_text
 from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.words import best_value, percent
 
 if TYPE_CHECKING:
     from preflab.evaluation.sycophancy import Margins
@@ -215,10 +216,9 @@ def _result(report: dict[str, Any]) -> StageResult:
         ("refusal", "refused/safe", "refuses {} of safe prompts"),
     ):
         if report[part]:
-            values = {model["name"]: model["figures"][measure]["value"] for model in report[part]["models"]}
-            figures |= {f"{name} {measure}": value for name, value in values.items()}
-            ends = list(values.values())
-            shares = [f"{100 * value:.0f} %" for value in dict.fromkeys([ends[0], ends[-1]])]
+            models = report[part]["models"]
+            figures |= {f"{model['name']} {measure}": model["figures"][measure]["value"] for model in models}
+            shares = dict.fromkeys(best_value(model["figures"][measure], percent) for model in (models[0], models[-1]))
             said.append(words.format(" → ".join(shares)))
     closed = (report["sycophancy"] or {}).get("thinking_closed")
     if closed:

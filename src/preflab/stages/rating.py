@@ -12,6 +12,7 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
 from preflab.stages.reward_base import RewardBase, reference_scores, reference_sequences
 from preflab.stages.row_lengths import fix_row_lengths
+from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,8 +161,8 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
     if held_out is None:
         return StageResult(f"nothing held out{said}", figures)
     errors = ", ".join(
-        f"{name} {quality['rmse']:.2f} (always the mean: {quality['rmse_of_mean']:.2f})"
+        f"{name} {three_digits(quality['rmse'])} (always the mean: {three_digits(quality['rmse_of_mean'])})"
         for name, quality in held_out.items()
     )
     num = max(quality["num"] for quality in held_out.values())
-    return StageResult(f"error on {num} held-out completions: {errors}{said}", figures)
+    return StageResult(f"error on {count(num, 'held-out completion')}: {errors}{said}", figures)

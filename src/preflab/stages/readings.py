@@ -17,6 +17,7 @@ from preflab.files import canonical_hash, read_json
 from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE
 from preflab.settings.feedback import JudgeSettings, PreferencesSettings, ReadingSettings
+from preflab.words import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -148,7 +149,7 @@ def said_of(changed: Mapping[str, Any], num_reversed: int = 0) -> str:
     """`; as the campaign’s leads have it: consensus majority, 1 labeler turned round`, or nothing."""
     words = [f"{name.replace('_', ' ')} {value}" for name, value in changed.items() if name != REVERSED]
     if num_reversed:
-        words.append(f"{num_reversed} labeler{'s' * (num_reversed > 1)} turned round")
+        words.append(f"{count(num_reversed, 'labeler')} turned round")
     return f"; as the campaign’s leads have it: {', '.join(words)}" if words else ""
 
 

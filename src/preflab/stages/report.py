@@ -5,6 +5,7 @@ from __future__ import annotations
 from preflab.files import write_text
 from preflab.settings.evaluation import ReportSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.words import count
 
 VERSION = 1
 needs_torch = False
@@ -22,4 +23,4 @@ def run(ctx: StageContext) -> StageResult:
     for base in (ctx.folder, workspace):
         page = build_report(folders, before=before, title=settings.title, num_samples=settings.num_samples, base=base)
         write_text(base / PAGE, page)
-    return StageResult(f"{len(folders)} stage{'s' * (len(folders) != 1)} on one page", link=str(workspace / PAGE))
+    return StageResult(f"{count(len(folders), 'stage')} on one page", link=str(workspace / PAGE))

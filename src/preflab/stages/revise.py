@@ -21,6 +21,7 @@ from preflab.settings.constitution import ReviseSettings
 from preflab.settings.sampling import DecodingSettings, SampleSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.demonstrations import demonstration_lines
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.constitution.principles import Constitution
@@ -75,7 +76,8 @@ def check(recipe: Recipe, settings: ReviseSettings) -> None:
     constitution = constitution_of(recipe, settings.constitution)
     if settings.num_examples > len(constitution.examples):
         raise PreflabError(
-            f"num_examples is {settings.num_examples}, and the constitution has {len(constitution.examples)} examples",
+            f"num_examples is {settings.num_examples}, and the constitution has "
+            f"{count(len(constitution.examples), 'example')}",
             "at most as many as there are",
             "write more examples into the constitution, or lower num_examples",
         )
@@ -147,5 +149,5 @@ def _result(rows: Sequence[dict[str, Any]], constitution: Constitution) -> Stage
     drawn = Counter(step["principle"] for row in rows for step in row["steps"])
     figures: dict[str, float | str] = {"num_prompts": len(rows), "num_changed": changed, "num_empty": empty}
     figures |= {f"drawn/{principle.name}": drawn[principle.name] for principle in constitution.principles}
-    said = f"{changed} of {len(rows)} answers revised by {len(drawn)} principles"
-    return StageResult(said + (f", {empty} revisions empty" if empty else ""), figures)
+    said = f"{changed:,} of {count(len(rows), 'answer')} revised by {count(len(drawn), 'principle')}"
+    return StageResult(said + (f", {count(empty, 'revision')} empty" if empty else ""), figures)

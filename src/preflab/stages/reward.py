@@ -14,6 +14,7 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.stages.preference_data import PreferenceData, read_preferences
 from preflab.stages.reward_base import RewardBase, reference_scores, reference_sequences
 from preflab.stages.row_lengths import fix_row_lengths
+from preflab.words import best_value, count, interval_text, percent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,7 +77,7 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     num_equal = sum(map(_num_equal, [*rankings, *tested]))
-    said = f"; {num_equal} pairs whose completions are the same to the model left out" if num_equal else ""
+    said = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
     return _result(report, {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}, said + long.said)
 
 
@@ -176,8 +177,6 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
         why = "no held-out pair was decided" if held_out.get("num_prompts") else "nothing held out"
         return StageResult(f"{why}{said}", figures)
     accuracy = held_out["accuracy"]
-    known = accuracy["low"] is not None
-    interval = f" ({accuracy['low']:.2f} to {accuracy['high']:.2f})" if known else ""
-    longer = held_out["longer_wins"]["value"]
-    summary = f"accuracy {accuracy['value']:.2f}{interval} on {held_out['num_pairs']} held-out pairs"
-    return StageResult(f"{summary}; longer wins {longer:.2f}{said}", figures)
+    right = f"right on {interval_text(accuracy, percent)} of {count(held_out['num_pairs'], 'held-out pair')}"
+    longer = best_value(held_out["longer_wins"], percent)
+    return StageResult(f"{right}; the longer one wins {longer}{said}", figures)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
@@ -120,7 +121,9 @@ class Writer:
     def said_of_marks(self) -> str:
         """That the tokenizer does not read back special tokens which it wrote, such as the marks of thinking."""
         num = self.num_without_marks
-        return f"; {num} texts lack special tokens that do not come back from text" if num else ""
+        return (
+            f"; {count(num, 'text lacks', 'texts lack')} special tokens that do not come back from text" if num else ""
+        )
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
@@ -174,4 +177,4 @@ def _result(
         "stopped_share": sum(row["num_stopped"] for row in rows) / num,
         **further,
     }
-    return StageResult(f"{len(rows)} prompts × {num_completions} completions{said}", figures)
+    return StageResult(f"{count(len(rows), 'prompt')} × {count(num_completions, 'completion')}{said}", figures)

@@ -11,6 +11,7 @@ from preflab.maths.best_of_n import best_of_n_kl_bound
 from preflab.records import Completion, Prompt
 from preflab.settings.best_of_n import BestOfNSettings
 from preflab.stages.base import StageContext
+from preflab.words import count
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], 
     for prompt in prompts:
         if len(by_prompt[prompt.id]) != num:
             raise PreflabError(
-                f"stage {ctx.name}: {name} has {len(by_prompt[prompt.id])} completions of {prompt.shown[:60]!r}",
+                f"stage {ctx.name}: {name} has {count(len(by_prompt[prompt.id]), 'completion')} of "
+                f"{prompt.shown[:60]!r}",
                 f"{num} of every prompt, as of the models",
                 f"let {name} write for the same prompts, or set num_completions alike",
             )

@@ -7,6 +7,7 @@ from typing import Literal
 from preflab.errors import PreflabError
 from preflab.starter.data_look import DataLook, Sort
 from preflab.starter.model_look import ModelLook
+from preflab.words import count
 
 Kind = Literal["dpo", "reward", "ppo", "grpo", "sft"]
 KINDS: tuple[Kind, ...] = ("dpo", "reward", "ppo", "grpo", "sft")
@@ -66,14 +67,14 @@ def _refuse_undecided(data: DataLook) -> None:
     """
     if data.sort == "pairs" and not data.num_pairs:
         raise PreflabError(
-            f"{data.path}: {len(data.preferences):,} comparisons, and in none is one of two preferred",
+            f"{data.path}: {count(len(data.preferences), 'comparison')}, and in none is one of two preferred",
             "at least some that are no ties",
             "look at the judgments",
         )
     up = [share for preference in data.preferences for share in preference.thumbs if share is not None]
     if data.sort == "thumbs" and not min(up) < 0.5 < max(up):
         raise PreflabError(
-            f"{data.path}: {len(up):,} verdicts, all of them {'good' if max(up) > 0.5 else 'bad'}",
+            f"{data.path}: {count(len(up), 'verdict')}, all of them {'good' if max(up) > 0.5 else 'bad'}",
             "completions that were called good and others that were called bad",
             "collect both",
         )

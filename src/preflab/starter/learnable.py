@@ -11,6 +11,7 @@ from preflab.starter.choices import Fit, Split
 from preflab.starter.data_look import DataLook
 from preflab.starter.kinds import Kind
 from preflab.starter.lengths import Lengths
+from preflab.words import count
 
 JUDGED = ("pairs", "ratings", "thumbs")
 MEANT = {
@@ -99,7 +100,7 @@ def varying(parts: Sequence[Part], weights: Mapping[str, float], data: DataLook)
         name = next(iter(wanted))
         num = len(parts[0].ratings(name))
         raise PreflabError(
-            f"{data.path}: {num:,} ratings by {', '.join(wanted)} to learn from, and all of them say the same",
+            f"{data.path}: {count(num, 'rating')} by {', '.join(wanted)} to learn from, and all of them say the same",
             MEANT["ratings"],
             "collect more ratings, or name other data",
         )

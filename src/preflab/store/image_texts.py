@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from preflab.errors import PreflabError
 from preflab.records import Campaign
 from preflab.store.images import IMAGE_NAME
+from preflab.words import count
 
 FILE_OR_LINK = re.compile(
     r"data:image/[\w.+-]+[;,]\S*|\S+( \S+){0,3}\.(png|jpe?g|gif|webp|bmp|tiff?|svg|avif|heic)(\?\S*)?", re.IGNORECASE
@@ -55,7 +56,7 @@ def refuse_images(texts: Sequence[str], name: str) -> None:
         first = texts[found[0]].strip()
         shown = first if len(first) <= 40 else f"{first[:16]}…{first[-12:]}"
         raise PreflabError(
-            f"{name}: {len(found):,} of {len(texts):,} completions are images (the first: {shown})", EXPECTED, DO
+            f"{name}: {len(found):,} of {count(len(texts), 'completion')} are images (the first: {shown})", EXPECTED, DO
         )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, Table, and_, func, select
 from preflab.errors import PreflabError, nearest
 from preflab.store.rows import Kind
 from preflab.store.schema import JudgmentRow
+from preflab.words import plural
 
 CHUNK = 500
 """Ids per query; every database takes so many parameters."""
@@ -44,7 +45,8 @@ def read_ids(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[Any
     if missing:
         near = nearest(missing[0], _some_ids(connection, kind.table))
         raise PreflabError(
-            f"{len(missing)} {kind.name} id{'s' * (len(missing) > 1)} not in the workspace: {', '.join(missing[:5])}",
+            f"{len(missing):,} {plural(len(missing), kind.name + ' id')} not in the workspace: "
+            f"{', '.join(missing[:5])}",
             f"ids near {missing[0]}: {near}" if near else f"ids of stored {kind.name}s",
             "import or sample them first, or open the workspace they are in",
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.files import append_jsonl, keep_rows, read_jsonl
+from preflab.words import number, percent, signed
 
 NUM_FIRST = 3
 """Steps whose mean is what a run is compared with."""
@@ -103,7 +104,7 @@ def kl_above_budget(rows: Rows, kl_budget: float | None) -> tuple[str, str] | No
     kl = rows[-1].get("kl/exact")
     if kl_budget is None or kl is None or kl <= kl_budget:
         return None
-    return f"KL to the reference is {kl:.2f} nats per completion, the budget is {kl_budget:g}", "kl_coef"
+    return f"KL to the reference is {number(kl)} nats per completion, the budget is {number(kl_budget)}", "kl_coef"
 
 
 def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
@@ -111,7 +112,8 @@ def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
     first, now = _first(rows, "entropy/mean"), rows[-1].get("entropy/mean")
     if first is None or now is None or now >= 0.3 * first:
         return None
-    return f"entropy fell from {first:.2f} to {now:.2f} nats per token: the policy says one thing only", "kl_coef"
+    said = f"entropy fell from {number(first)} to {number(now)} nats per token"
+    return f"{said}: the policy says one thing only", "kl_coef"
 
 
 def length_drift(rows: Rows) -> tuple[str, str] | None:
@@ -119,7 +121,7 @@ def length_drift(rows: Rows) -> tuple[str, str] | None:
     first, now = _first(rows, "length/mean"), rows[-1].get("length/mean")
     if first is None or now is None or 0.5 * first <= now <= 1.5 * first:
         return None
-    return f"completions went from {first:.1f} to {now:.1f} tokens", "kl_coef or missing_eos_penalty"
+    return f"completions went from {number(first)} to {number(now)} tokens", "kl_coef or missing_eos_penalty"
 
 
 def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
@@ -127,7 +129,7 @@ def repeated_ngrams(rows: Rows) -> tuple[str, str] | None:
     first, now = _first(rows, "repeat/share"), rows[-1].get("repeat/share")
     if first is None or now is None or now <= max(0.2, 2 * first):
         return None
-    return f"{now:.0%} of the 3-grams of a completion repeat, {first:.0%} at the start", "kl_coef"
+    return f"{percent(now)} of the 3-grams of a completion repeat, {percent(first)} at the start", "kl_coef"
 
 
 def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
@@ -145,9 +147,9 @@ def reward_up_held_out_down(rows: Rows) -> tuple[str, str] | None:
     if best["score/held_out"] - now["score/held_out"] <= 2 * error or now["reward/mean"] <= best["reward/mean"]:
         return None
     return (
-        f"held-out criterion fell from {best['score/held_out']:.3f} to {now['score/held_out']:.3f} (± {error:.3f}) "
-        f"while the reward rose from {best['reward/mean']:.3f} to {now['reward/mean']:.3f}: the policy is exploiting "
-        "the reward",
+        f"held-out criterion fell from {number(best['score/held_out'])} to {number(now['score/held_out'])} "
+        f"(± {number(error)}) while the reward rose from {number(best['reward/mean'])} to "
+        f"{number(now['reward/mean'])}: the policy is exploiting the reward",
         "kl_coef, or label the new completions",
     )
 
@@ -157,7 +159,8 @@ def first_ratio(rows: Rows, limit: float) -> tuple[str, str] | None:
     deviation = rows[-1].get("ratio/first_deviation")
     if deviation is None or deviation <= limit:
         return None
-    return f"the first ratio is off by {deviation:.1e}, rounding explains {limit:g}", "decoding or device.precision"
+    said = f"the first ratio is off by {number(deviation, 2)}, rounding explains {number(limit)}"
+    return said, "decoding or device.precision"
 
 
 def stale_sampler(rows: Rows, limit: float) -> tuple[str, str] | None:
@@ -172,7 +175,7 @@ def stale_sampler(rows: Rows, limit: float) -> tuple[str, str] | None:
     if now is None or first is None or now <= min(limit, max(2.5 * first, 0.2 * limit)):
         return None
     return (
-        f"sampler and trainer are {now:.2g} nats per token apart, {first:.2g} in the first step: "
+        f"sampler and trainer are {number(now, 2)} nats per token apart, {number(first, 2)} in the first step: "
         "the sampler writes with other weights",
         "the engine's synchronisation, or device.precision",
     )
@@ -184,7 +187,7 @@ def groups_without_spread(rows: Rows) -> tuple[str, str] | None:
     if len(latest) < NUM_FIRST or min(latest) < 0.9:
         return None
     return (
-        f"{latest[-1]:.0%} of the prompts have completions of one and the same reward",
+        f"{percent(latest[-1])} of the prompts have completions of one and the same reward",
         "num_completions_per_prompt, or other prompts",
     )
 
@@ -198,8 +201,8 @@ def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
     if len(found) < NUM_FIRST or sum(found) / NUM_FIRST > -math.log(2):
         return None
     return (
-        f"log π/π_ref of the chosen completions is {sum(found) / NUM_FIRST:.2f} nats on the last {NUM_FIRST} steps: "
-        "they become unlikely together with the rejected ones",
+        f"log π/π_ref of the chosen completions is {number(sum(found) / NUM_FIRST)} nats on the last {NUM_FIRST} "
+        "steps: they become unlikely together with the rejected ones",
         "losses: add {kind: nll, weight: 0.2}, raise beta, or lower optimiser.learning_rate",
     )
 
@@ -218,7 +221,7 @@ def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
     known = [(side, value) for side, value in (*trained, *held_out) if value is not None]
     if not known or max(abs(value) for _, value in known) > STILL:
         return None
-    said = ", ".join(f"{side} {value:+.3f}" for side, value in dict(known).items())
+    said = ", ".join(f"{side} {signed(value, 3)}" for side, value in dict(known).items())
     return (
         f"the policy hardly moved: {said} nats of log π/π_ref at the end",
         "raise optimiser.learning_rate, or num_epochs",

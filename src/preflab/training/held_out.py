@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from preflab.errors import PreflabError
 from preflab.records import Prompt, content_id
+from preflab.words import count
 
 Row = TypeVar("Row", bound=Any)
 DIGITS = 12
@@ -36,7 +37,7 @@ def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
         num = sum(map(len, by_place.values()))
         alike = f"{num} prompts of one text, which differ in other columns alone"
         raise PreflabError(
-            f"preferences about {alike if num > 1 else f'{num} prompt(s)'}",
+            f"preferences about {alike if num > 1 else count(num, 'prompt')}",
             "at least two prompts, one to train and one to test on",
             "collect preferences about more prompts"
             + (", write what tells them apart into their texts," if num > 1 else ",")

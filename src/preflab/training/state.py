@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from preflab.errors import PreflabError
 from preflab.files import file_hash, new_folder, read_json, write_json
 from preflab.training.tensor_files import read_tensors, write_tensors
+from preflab.words import count
 
 
 class Stateful(Protocol):
@@ -78,7 +79,7 @@ class RunState:
         card = read_json(place / "state.json")
         if num_steps is not None and card["step"] > num_steps:
             raise PreflabError(
-                f"{place}: {card['step']} steps are done, and num_steps is {num_steps}",
+                f"{place}: {count(card['step'], 'step is', 'steps are')} done, and num_steps is {num_steps}",
                 f"num_steps of at least {card['step']}",
                 f"raise num_steps, or delete {place} to start this stage again",
             )
@@ -147,7 +148,8 @@ def _check_same_names(saved: dict[str, Tensor], own: dict[str, Tensor], place: P
     different = sorted((own.keys() - tied) ^ saved.keys())
     if different:
         raise PreflabError(
-            f"{place}: {len(different)} tensors do not belong to this model (first: {different[0]})",
+            f"{place}: {count(len(different), 'tensor does', 'tensors do')} not belong to this model "
+            f"(first: {different[0]})",
             "a checkpoint of the same model and settings",
             f"delete {place} to start this stage again",
         )

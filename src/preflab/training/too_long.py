@@ -9,6 +9,7 @@ from typing import Literal
 
 from preflab.errors import PreflabError
 from preflab.training.batches import Sequence
+from preflab.words import count
 
 TooLong = Literal["refuse", "leave_out", "cut_prompt"]
 SHOWN = 8
@@ -63,7 +64,7 @@ class LongRows:
         """
         if self.found and not num_fitting and not self.hopeless:
             raise PreflabError(
-                f"no row fits: {self.found[0][0]} is {self.found[0][1] - self.max_tokens} tokens too long",
+                f"no row fits: {self.found[0][0]} is {count(self.found[0][1] - self.max_tokens, 'token')} too long",
                 "rows that fit",
                 "raise max_tokens if the model's context allows it, lower max_new_tokens where completions are "
                 "written, or set too_long: cut_prompt",
@@ -72,20 +73,19 @@ class LongRows:
             return
         where, length = self.hopeless[0]
         others = [place for place, _ in self.hopeless[1:]]
-        rows = "row" if len(others) == 1 else "rows"
-        more = f" (and {len(others)} more {rows}: {_named(others)})" if others else ""
+        more = f" (and {count(len(others), 'more row')}: {_named(others)})" if others else ""
         cut = self.too_long == "cut_prompt"
         alone = ", the completion alone too many" if cut else ""
         others_too = "" if cut else " or cut_prompt"
         if self.room:
             raise PreflabError(
-                f"{where}: a prompt of {length - self.room} tokens and max_new_tokens {self.room}{more}",
+                f"{where}: a prompt of {count(length - self.room, 'token')} and max_new_tokens {self.room}{more}",
                 f"together at most {self.max_tokens}, the model's context",
                 f"shorten the prompt or lower max_new_tokens, or set too_long: leave_out{others_too}",
             )
         raise PreflabError(
-            f"{where}: prompt and completion are {length} tokens{alone}{more}",
-            f"at most {self.max_tokens} tokens",
+            f"{where}: prompt and completion are {count(length, 'token')}{alone}{more}",
+            f"at most {count(self.max_tokens, 'token')}",
             f"shorten or remove these rows, or set too_long: leave_out{others_too}; raise max_tokens if the model's "
             "context allows it",
         )
@@ -97,13 +97,12 @@ class LongRows:
             return ""
         done = "left out" if self.too_long == "leave_out" else "cut at the beginning"
         num = len(self.found)
-        rows = "row" if num == 1 else "rows"
         what = (
-            f"prompts without room for {self.room} tokens"
+            f"{count(num, 'prompt')} without room for {count(self.room, 'token')}"
             if self.room
-            else f"{rows} longer than {self.max_tokens} tokens"
+            else f"{count(num, 'row')} longer than {count(self.max_tokens, 'token')}"
         )
-        return f"; {num} {what} {done}: {_named([place for place, _ in self.found])}"
+        return f"; {what} {done}: {_named([place for place, _ in self.found])}"
 
     @property
     def figures(self) -> dict[str, float | str]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from preflab.errors import PreflabError
 from preflab.ways.form import Asked, Fields, Group
+from preflab.words import count
 
 Json = Mapping[str, Any]
 Ranks = tuple[int | None, ...]
@@ -238,9 +239,9 @@ class Way(ABC, Generic[A]):
             WrongAnswer: fewer than `least`, or more than `most`.
         """
         if num < self.least:
-            raise WrongAnswer(f"{num} completions", f"at least {self.least} where they are judged by {self.name}")
+            raise WrongAnswer(count(num, "completion"), f"at least {self.least} where they are judged by {self.name}")
         if self.most is not None and num > self.most:
-            raise WrongAnswer(f"{num} completions", f"{self.most} where they are judged by {self.name}")
+            raise WrongAnswer(count(num, "completion"), f"{self.most} where they are judged by {self.name}")
 
     @abstractmethod
     def check(self, rules: Rules, num: int, json: Json) -> A:
@@ -290,7 +291,7 @@ def check_length(what: str, values: Sized, num: int) -> None:
         WrongAnswer: another number of entries.
     """
     if len(values) != num:
-        raise WrongAnswer(f"{len(values)} {what}", f"one for each of its {num} completions")
+        raise WrongAnswer(f"{len(values)} {what}", f"one for each of its {count(num, 'completion')}")
 
 
 def moved(values: Sequence[T], places: Sequence[int]) -> tuple[T, ...]:

@@ -21,6 +21,7 @@ from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import Judged, completions_of, rank_of, records_of
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import is_conversation, last_speaker
+from preflab.words import count
 
 NAME = "argilla"
 PROMPTS = ("prompt", "instruction", "question", "input")
@@ -167,7 +168,7 @@ def _ranking(question: str, entries: list[Any], completions: dict[str, Completio
             raise BadRow(f"no rank of {value!r} in {question}", "1 (best), 2, 3, …; equal ranks are ties")
         ranks[value] = rank_of(entry["rank"], value)
     if len(ranks) < 2:
-        raise BadRow(f"the ranking {question} of {len(ranks)} completions", "at least two")
+        raise BadRow(f"the ranking {question} of {count(len(ranks), 'completion')}", "at least two")
     return tuple(completions[value].id for value in ranks), RankingAnswer(tuple(ranks.values()))
 
 

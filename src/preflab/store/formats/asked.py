@@ -33,6 +33,7 @@ from preflab.store.formats.columns import (
 from preflab.store.formats.reading import STRICT, BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
 from preflab.store.formats.turns_in_text import refuse_unread
+from preflab.words import count
 
 Spans = tuple[Span, ...]
 BETWEEN = "\n\n"
@@ -290,7 +291,7 @@ def check_completion(turns: Turns, name: str) -> None:
     """Refuses turns that do not begin and end with the assistant's."""
     if not turns or turns[0].role != "assistant":
         raise BadRow(
-            f"the first of {len(turns)} turns in {name!r} is not the assistant's",
+            f"the first of {count(len(turns), 'turn')} in {name!r} is not the assistant's",
             "text, or turns that begin with the assistant's",
         )
     if turns[-1].role != "assistant":

@@ -34,6 +34,7 @@ from preflab.store.formats.reading import (
 )
 from preflab.store.formats.tables import Cells
 from preflab.store.rows import Record
+from preflab.words import count
 
 OURS = "preflab_"
 """Columns whose names begin so were added by an export of preflab and are not read back."""
@@ -163,7 +164,7 @@ def read_as(
     for numbered in islice(_counted(path, split), limit_rows):
         found.num_rows += 1
         if found.num_rows > MAX_ROWS:
-            raise PreflabError(f"{path}: more than {MAX_ROWS:,} rows", "fewer", "split the file, or use --limit")
+            raise PreflabError(f"{path}: more than {count(MAX_ROWS, 'row')}", "fewer", "split the file, or use --limit")
         try:
             reading.take(numbered)
         except BadRow as bad:
@@ -285,7 +286,7 @@ class _Reading:
         found.left_out = dict(sorted(self.left_out.items()))
         found.notes += how_it_was_read(found.path, split)
         if self.num_apostrophes:
-            found.notes.append(f"an apostrophe before a formula was taken from {self.num_apostrophes:,} cells")
+            found.notes.append(f"an apostrophe before a formula was taken from {count(self.num_apostrophes, 'cell')}")
         found.notes += self.format.notes(found)
         return found
 
@@ -342,11 +343,7 @@ def problems_in_words(found: Imported) -> PreflabError:
     """The one error for all bad rows of a file: the first in full, the next by line, and how many."""
     first, *others = found.problems
     named = ", ".join(str(problem.line) for problem in others[:SHOWN])
-    more = (
-        f"; {len(others)} more bad {found.unit}{'s' * (len(others) > 1)}: {named}{', …' * (len(others) > SHOWN)}"
-        if others
-        else ""
-    )
+    more = f"; {count(len(others), f'more bad {found.unit}')}: {named}{', …' * (len(others) > SHOWN)}" if others else ""
     return PreflabError(
         f"{found.path}, {found.unit} {first.line}: {first.found}{more}",
         first.expected,

@@ -24,6 +24,7 @@ from preflab.store.formats.prompts import PLAIN
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows, suffix_of
 from preflab.store.formats.refused import Reason, reason_to_refuse
+from preflab.words import plural
 
 FIRST_ROWS = 20
 ENOUGH = 0.5
@@ -123,16 +124,15 @@ def _may_be_both(first: Format, second: Format) -> bool:
 
 
 def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: Counter[str]) -> PreflabError:
+    first = plural(len(rows), "row", f"{len(rows):,} rows")
     if known:
         parts = ", ".join(f"{number} like {name}" for name, number in known.most_common())
-        seen = f"of the first {len(rows)} rows {parts}, the others like nothing known"
+        seen = f"of the first {first} {parts}, the others like nothing known"
         return PreflabError(f"{path}: {seen}", *_one_format())
     if not readable:
         bad = rows[0]
         assert isinstance(bad, BadRow)
-        return PreflabError(
-            f"{path}: the first {len(rows)} rows cannot be read: {bad.found}", bad.expected, _form_of_json(path)
-        )
+        return PreflabError(f"{path}: the first {first} cannot be read: {bad.found}", bad.expected, _form_of_json(path))
     row = readable[0]
     if turns := _unread_turns(row):
         return PreflabError(f"{path}: {turns.found}", turns.expected, "write the file again")

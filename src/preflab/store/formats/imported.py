@@ -11,6 +11,7 @@ from preflab.records import Campaign, Completion, Judgment, Labeler, Preference,
 from preflab.store.formats.columns import Seen, blank
 from preflab.store.formats.reading import Problem
 from preflab.store.rows import Record
+from preflab.words import count
 
 NAMED = 8
 """Repeated rows that are named by line."""
@@ -141,5 +142,4 @@ def repeats_in_words(repeats: Mapping[int, int], unit: str) -> str:
     """`2 rows that stand there before: line 3 (as line 1), …`."""
     named = [f"{line} (as {unit} {earlier})" for line, earlier in list(repeats.items())[:NAMED]]
     more = ", …" * (len(repeats) > NAMED)
-    rows = f"{len(repeats):,} row{'s' * (len(repeats) > 1)}"
-    return f"{rows} equal to an earlier one: {unit} {', '.join(named)}{more}"
+    return f"{count(len(repeats), 'row')} equal to an earlier one: {unit} {', '.join(named)}{more}"

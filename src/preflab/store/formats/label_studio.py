@@ -21,6 +21,7 @@ from preflab.store.formats.judged import Judged, completions_of, records_of
 from preflab.store.formats.label_studio_min import is_minimal, task_of
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import last_speaker
+from preflab.words import count
 
 NAME = "label-studio"
 FAIL = {"f", "fail", "failed", "unusable", "nonsense", "irrelevant"}
@@ -164,7 +165,7 @@ def _ranker(ranked: Any, made: Mapping[str, Completion]) -> Found:
         place = 1 + sum(rank is not None for rank in ranks.values())
         ranks |= dict.fromkeys(level, place)
     if len(ranks) < 2:
-        raise BadRow(f"a ranking of {len(ranks)} items", "at least two")
+        raise BadRow(f"a ranking of {count(len(ranks), 'item')}", "at least two")
     return list(ranks), RankingAnswer(tuple(ranks.values()))
 
 

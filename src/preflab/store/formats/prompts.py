@@ -28,6 +28,7 @@ from preflab.store.formats.judging import judging, verdicts
 from preflab.store.formats.other_names import answers, replies
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker, listed_in
+from preflab.words import count
 
 DEMONSTRATION = "demonstration"
 """The model of completions that people wrote as examples."""
@@ -174,7 +175,7 @@ def _notes(found: Imported) -> list[str]:
     shown = Counter((prompt.text, prompt.messages) for prompt in found.prompts)
     num = sum(number > 1 for number in shown.values())
     if num:
-        said.append(f"{num:,} prompt{'s' * (num > 1)} more than once, with other columns: each is a prompt of its own")
+        said.append(f"{count(num, 'prompt')} more than once, with other columns: each is a prompt of its own")
     return said
 
 

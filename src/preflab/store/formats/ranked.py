@@ -14,6 +14,7 @@ from preflab.store.formats.judged import completions_of
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.trl import is_lists
 from preflab.store.formats.turns import kind_of, rows_of_columns
+from preflab.words import count
 
 TEXTS = ("answer", "response", "completion", "output", "text", "content")
 """Keys of an answer's text."""
@@ -66,7 +67,7 @@ def _group(
     row: Row, source: str, words: Sequence[Words], ranks: Sequence[int], models: Sequence[str], name: str
 ) -> Parsed:
     if len(words) < 2:
-        raise BadRow(f"{len(words)} completions", "at least two to rank")
+        raise BadRow(count(len(words), "completion"), "at least two to rank")
     question = asked(row)
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     columns = unread(row)

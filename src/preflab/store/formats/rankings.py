@@ -18,6 +18,7 @@ from preflab.store.formats.columns import PROMPTS, column, first, has
 from preflab.store.formats.fields import kind_of
 from preflab.store.formats.judged import NOBODY, Judged, completions_of, rank_of, records_of
 from preflab.store.formats.reading import STRICT, BadRow, Row
+from preflab.words import count
 
 NAME = "rankings"
 NUMBERED = re.compile(r"completion_(\d+)$")
@@ -27,7 +28,7 @@ def _row(row: Row, source: str) -> Parsed:
     question = asked(row)
     words, ranks = _lists(row) if has(row, "completions") else _cells(row)
     if len(words) < 2:
-        raise BadRow(f"{len(words)} completions", "at least two to rank")
+        raise BadRow(count(len(words), "completion"), "at least two to rank")
     models = _listed(row, "models") if row.get("models") else [str(row.get("model") or NAME)] * len(words)
     if len(models) != len(words):
         raise BadRow("the column 'models' does not fit the completions", "one name per completion")
@@ -52,7 +53,7 @@ def _row(row: Row, source: str) -> Parsed:
 def _lists(row: Row) -> tuple[list[Words], list[int | None]]:
     texts, ranks = (_listed(row, name) for name in ("completions", "ranks"))
     if len(texts) != len(ranks):
-        raise BadRow(f"{len(texts)} completions and {len(ranks)} ranks", "one rank per completion")
+        raise BadRow(f"{count(len(texts), 'completion')} and {count(len(ranks), 'rank')}", "one rank per completion")
     said = [completion_of(value, "completions") for value in texts]
     return said, [rank_of(value, f"completion {place}") for place, value in enumerate(ranks, 1)]
 

@@ -36,6 +36,7 @@ from preflab.store.formats.judging import is_measured, judging, scores_another
 from preflab.store.formats.other_names import answers
 from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns import is_turn, kind_of
+from preflab.words import count
 
 MODEL = "trl"
 NAME = "ratings"
@@ -144,7 +145,8 @@ def _columns(given: list[Any], name: str) -> dict[str, list[Any]]:
 def _by_criterion(row: Row, source: str, values: list[Any], given: Mapping[str, list[Any]]) -> Parsed:
     for name, each in given.items():
         if not isinstance(each, list) or len(each) != len(values):
-            raise BadRow(f"{len(values)} completions and another number of scores for {name!r}", "one score for each")
+            found = f"{count(len(values), 'completion')} and another number of scores for {name!r}"
+            raise BadRow(found, "one score for each")
     words = [completion_of(value, "completions") for value in values]
     question = asked(row)
     models = _models(row, len(values))

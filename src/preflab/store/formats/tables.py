@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from preflab.errors import PreflabError
 from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, Row, kind_of_bytes, opened, suffix_of
+from preflab.words import count
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 CELL = ROW_BYTES
@@ -151,7 +152,7 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _row(header: list[str], values: list[str]) -> Row | BadRow:
     if len(values) != len(header):
-        return BadRow(f"{len(values)} cells", f"{len(header)}: {', '.join(header)}")
+        return BadRow(count(len(values), "cell"), f"{len(header)}: {', '.join(header)}")
     if values == header and len(header) > 1:
         return BadRow("the header again", "the header once, in the first line")
     quoted = [_without_apostrophe(value) != value for value in values]

@@ -17,6 +17,7 @@ from preflab.store.formats.fields import imported, kind_of, text
 from preflab.store.formats.pairs import split_dialogues
 from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns import Conversation, conversation, is_conversation
+from preflab.words import count
 
 TURN = "turn"
 """MT-bench: which exchange was judged; Chatbot Arena: how many there are."""
@@ -167,11 +168,12 @@ def _arena_wide(row: Row, source: str) -> Parsed:
     columns: dict[str, Outcome] = {"winner_model_a": "first", "winner_model_b": "second", "winner_tie": "tie"}
     won = [outcome for name, outcome in columns.items() if str(column(row, name)) in ("1", "1.0", "True", "true")]
     if len(won) != 1:
-        raise BadRow(f"{len(won)} winners", f"a 1 in exactly one of {', '.join(columns)}")
+        raise BadRow(count(len(won), "winner"), f"a 1 in exactly one of {', '.join(columns)}")
     asked_all, first, second = (_listed(row, name) for name in ("prompt", "response_a", "response_b"))
     if not len(asked_all) == len(first) == len(second):
         raise BadRow(
-            f"{len(asked_all)} prompts and {len(first)} and {len(second)} answers", "as many answers as prompts"
+            f"{count(len(asked_all), 'prompt')} and {len(first):,} and {count(len(second), 'answer')}",
+            "as many answers as prompts",
         )
     sides = [_talk(asked_all, answers) for answers in (first, second)]
     return _battle(row, source, sides[0], sides[1], won[0])

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from preflab import __version__
 from preflab.web.rendering import instructions, isolated, rendered, rendered_completion, rendered_prompt
+from preflab.words import count, plural, rounded
 
 WEB = Path(__file__).resolve().parents[1]
 LOOK = WEB.parent / "look.css"
@@ -56,7 +57,7 @@ def _environment() -> Environment:
         loader=PackageLoader("preflab.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals.update(version=__version__, static=static_url)
+    environment.globals.update(version=__version__, static=static_url, count=count, plural=plural, rounded=rounded)
     environment.filters.update(
         rendered=rendered,
         rendered_prompt=rendered_prompt,

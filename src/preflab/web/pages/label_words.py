@@ -9,6 +9,7 @@ from preflab.labelling.assignment import Waiting
 from preflab.labelling.submissions import Done, OwnProgress
 from preflab.records import Prompt, Task
 from preflab.web.rendering import EMPTY, shows_nothing, visible
+from preflab.words import amount, count, whole_percent
 
 BEGINNING = 160
 """Characters of a prompt in the list of what one has done."""
@@ -24,7 +25,7 @@ def in_words(own: OwnProgress, num_tasks: int) -> tuple[str, ...]:
     if own.median_seconds:
         said.append(f"about {duration(own.median_seconds)} each")
     if own.tie_rate is not None:
-        said.append(f"{own.tie_rate:.0%} ties".replace("%", " %"))
+        said.append(f"{whole_percent(own.tie_rate)} ties")
     if own.num_skipped:
         said.append(f"{own.num_skipped} skipped")
     return tuple(said)
@@ -40,7 +41,7 @@ def tie_nudge(own: OwnProgress, most: float) -> str:
     """A quiet word when ties are more than the lead expects; it blocks nothing."""
     if own.tie_rate is None or own.num_done < ENOUGH_FOR_TIES or own.tie_rate <= most:
         return ""
-    share = f"{own.tie_rate:.0%}".replace("%", " %")
+    share = whole_percent(own.tie_rate)
     return (
         f"You have called {share} of the pairs a tie. Ties are welcome where you see no difference; "
         "where you lean one way, say so."
@@ -58,10 +59,10 @@ class NoTask:
 
 def no_task(waiting: Waiting, lease_minutes: float) -> NoTask:
     """The page without a task: for what one waits, or thanks and what to do next."""
-    left = "The last task is" if waiting.num_left == 1 else f"The last {waiting.num_left} tasks are"
+    left = "The last task is" if waiting.num_left == 1 else f"The last {count(waiting.num_left, 'task')} are"
+    minutes = amount(lease_minutes, "minute", digits=3)
     held = (
-        f"{left} open on other people's screens. What they do not finish within {lease_minutes:g} minutes comes back; "
-        "look again then."
+        f"{left} open on other people's screens. What they do not finish within {minutes} comes back; look again then."
     )
     words = {
         "all_done": NoTask("That was the last one. Thank you!", "Every task has all the labels it needs. There is "

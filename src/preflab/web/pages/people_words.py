@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from preflab.labelling.members import Member
 from preflab.labelling.options import OpenTo
-from preflab.report.words import listed
+from preflab.words import listed, plural
 
 OPEN_TO: dict[OpenTo, str] = {
     "invited": "people invited to it, and those invited to all campaigns",
@@ -29,7 +29,7 @@ def finders_sentence(people: Sequence[Member], open_to: OpenTo) -> str:
         return "No labeler finds it yet."
     more = len(names) - SHOWN
     said = [*names[:SHOWN], f"{more} more"] if more > 0 else names
-    return f"{listed(said)} find{'s' if len(names) == 1 else ''} it on their first page. {LATER[open_to]}"
+    return f"{listed(said)} {plural(len(names), 'finds', 'find')} it on their first page. {LATER[open_to]}"
 
 
 def why_sentence(member: Member, open_to: OpenTo) -> str:
