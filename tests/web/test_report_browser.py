@@ -108,3 +108,52 @@ def test_the_first_screen_of_a_phone_says_whether_it_worked(browser: Any, report
         box = page.get_by_text(question, exact=True).bounding_box()
         assert box["y"] < 850
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_table_is_cut_on_a_phone(browser: Any, report: Path, scheme: str) -> None:
+    """Wide ones become cards, whose values have their names beside them; narrow ones stay tables."""
+    context = browser.new_context(viewport={"width": 390, "height": 850}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    tables = page.evaluate(
+        """() => [...document.querySelectorAll('.scroll')].map(box => {
+            const table = box.querySelector('table');
+            return [box.scrollWidth - box.clientWidth, table.classList.contains('stack'), table.innerText.slice(0, 80)];
+        })"""
+    )
+    assert len(tables) > 20
+    assert not [text for cut, _, text in tables if cut > 0]
+    assert 0 < sum(stacked for _, stacked, _ in tables) < len(tables)
+    names = page.evaluate(
+        """() => [...document.querySelectorAll('table.stack td[data-label]')].filter(cell => cell.innerText).map(cell =>
+            [getComputedStyle(cell, '::before').content, cell.dataset.label])"""
+    )
+    assert names
+    assert all(shown == f'"{name}"' for shown, name in names if '"' not in name)
+    context.close()
+
+
+def test_tables_that_become_cards_stay_tables_to_a_screen_reader(browser: Any, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 850})
+    page = context.new_page()
+    page.goto(report.as_uri())
+    stacked = page.locator("#comparison table.stack").first
+    assert stacked.evaluate("one => getComputedStyle(one.rows[1]).display") == "block"
+    tree = stacked.aria_snapshot()
+    for role in ("table", "rowgroup", "row", "columnheader", "cell"):
+        assert f"{role} " in tree or f"{role}:" in tree, role
+    assert 'columnheader "measure"' in tree
+    context.close()
+
+
+def test_a_wide_table_is_a_table_where_there_is_room(browser: Any, report: Path) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 850})
+    page = context.new_page()
+    page.goto(report.as_uri())
+    assert (
+        page.locator("#comparison table.stack").first.evaluate("one => getComputedStyle(one.rows[1]).display")
+        == "table-row"
+    )
+    context.close()

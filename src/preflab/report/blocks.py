@@ -27,6 +27,12 @@ class Cell:
     code: bool = False
 
 
+PHONE = 358
+"""Pixels that a phone of 390 leaves to a table."""
+LETTER, GAP = 7.4, 14
+"""Pixels of a letter of 13 px type at most, and between two columns on a phone."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows under a head; the caption says what was measured and n."""
@@ -37,6 +43,19 @@ class Table:
     caption: str = ""
     sources: Sequence[Link] = ()
     kind: str = "table"
+
+    @property
+    def wide(self) -> bool:
+        """Whether a phone has no room for it, so that a row becomes a card there: by its longest unbroken words."""
+        columns = list(zip(self.head, *(map(_unbroken, row) for row in self.rows), strict=False))
+        longest = sum(max([len(head), *lengths]) for head, *lengths in columns)
+        return LETTER * longest + GAP * len(columns) > PHONE
+
+
+def _unbroken(cell: Cell) -> int:
+    """Letters of a cell that stay in one line: all of a number or of code, else the longest word."""
+    text = str(cell.text)
+    return len(text) if cell.numeric or cell.code else max(map(len, text.split()), default=0)
 
 
 @dataclass(frozen=True)
