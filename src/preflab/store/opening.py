@@ -19,3 +19,8 @@ def opened(path: Path, *, create: bool = False) -> Workspace:
         PreflabError: as `Workspace.open`.
     """
     return Workspace.open(path, create=create, url=os.environ.get(VARIABLE) or None)
+
+
+def is_shared() -> bool:
+    """Whether the records lie in a database that several servers may share."""
+    return bool(os.environ.get(VARIABLE))
