@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.files import read_json, read_jsonl
+from preflab.files import cut_files, read_json, read_jsonl
 from preflab.report.blocks import Link
 from preflab.report.names import renamed, short_names
 
@@ -65,6 +65,11 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """One row per step."""
         return read_jsonl(self.folder / "metrics.jsonl")
+
+    @cached_property
+    def cut(self) -> list[str]:
+        """Which of its files have fewer rows than the stage left in them: `metrics cut: 30 of 60 rows`."""
+        return cut_files(self.folder, self.manifest.get("rows") or {})
 
     @cached_property
     def alarms(self) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
+from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Note, Section, Table, numbers
 from preflab.report.charts import Line, Rule, line_chart
 from preflab.report.runs import POLICIES, Page, Run, placed
 from preflab.report.scales import thinned
@@ -50,7 +50,7 @@ def training_section(page: Page) -> Section | None:
     """Curves of all runs that trained; None when there are none."""
     policies = [run for run in page.of_kind(*POLICIES) if run.metrics]
     others = [run for run in page.runs if run.metrics and run.kind not in POLICIES]
-    blocks: list[Block] = []
+    blocks: list[Block] = [Note(f"{run.name}: {said}.", "alarm") for run in page.runs for said in run.cut]
     if policies:
         figures = [_figure(page, policies, *curve) for curve in POLICY_CURVES if _worth_drawing(policies, curve[0])]
         blocks.append(Grid(figures))
