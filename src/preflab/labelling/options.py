@@ -57,7 +57,7 @@ class CampaignOptions(Settings):
     )
     count_ai: bool = setting(False, "Whether AI judges' labels count to the overlap.", "choice: people are the point")
     gold_share: float = setting(0.0, "Share of tasks shown whose answer is known.", "choice: none", ge=0, le=0.5)
-    hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0, le=1e6)
+    hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0, le=1e9)
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8)
     confirmed_reversed: tuple[str, ...] = setting(
         (),

@@ -159,7 +159,7 @@ class JudgeSettings(StageSettings):
         counts="never",
     )
     hourly_cost: float = setting(
-        0.0, "What an hour of labelling costs; 0: not counted.", "choice: unknown", ge=0, le=1e6, counts="never"
+        0.0, "What an hour of labelling costs; 0: not counted.", "choice: unknown", ge=0, le=1e9, counts="never"
     )
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8, counts="never")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -80,11 +80,12 @@ class Patience(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Let a connection in; where it is one too many, the one that has waited longest goes."""
         super().connection_made(transport)
-        self.transport = Lingering(transport, self)
+        self.real: Any = transport
+        self.transport = cast(Any, Lingering(transport, self))
         self._wait(self.headers_seconds)
         lingering = next((each for each in self.connections if isinstance(each, Patience) and each.lingers), None)
         if len(self.connections) > self.most and lingering is not None:
-            lingering.transport.transport.close()
+            lingering.real.close()
         elif len(self.connections) > self.most:
             here = [each for each in self.connections if isinstance(each, Patience) and not each.transport.is_closing()]
             idle = {each: since for each in here if (since := each.idle_since) is not None}
@@ -104,7 +105,7 @@ class Patience(H11Protocol):
         if self.lingers:
             self.num_left_out += len(data)
             if self.num_left_out > LINGER_BYTES:
-                self.transport.transport.close()
+                self.real.close()
             return
         super().data_received(data)
         state = self.conn.their_state
@@ -133,12 +134,12 @@ class Patience(H11Protocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.flow.resume_reading()
-        self.deadline = self.loop.call_later(LINGER_SECONDS, self.transport.transport.close)
+        self.deadline = self.loop.call_later(LINGER_SECONDS, self.real.close)
 
     def shutdown(self) -> None:
         """End with the server."""
         if self.lingers:
-            self.transport.transport.close()
+            self.real.close()
         else:
             super().shutdown()
 
