@@ -2,6 +2,7 @@
 
     python benchmarks/labelling.py                    SQLite and PostgreSQL, 400 and 100,000 tasks waiting
     python benchmarks/labelling.py --only sqlite --tasks 400 --seconds 10
+    python benchmarks/labelling.py --against ../before --only sqlite --tasks 400 --rounds 4
 
 Half of the labelers use the JSON API, half the pages' forms; each thinks for `--think` seconds on average between a
 task and its submission. Times are those of the client, from the request to the last byte of the answer; the clients
@@ -9,12 +10,18 @@ share the two cores with the server. "CPU ms each" is the server's own processor
 changes less than the times. The first five seconds after its start are left out. Every submission is on the disk when
 it is answered. PostgreSQL is started for the purpose, with its defaults. Goal: p95 below 100 ms, of the next task
 below 50 ms with 100,000 tasks waiting. Linux only.
+
+`--against` takes the folder of another checkout and measures it and this one in turns, each by its own copy of this
+file, so that a machine that grows busier is as unkind to both; which goes first changes from round to round. The table
+then has the median over the rounds of each, and of the ratios of neighbours.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -100,6 +107,41 @@ def rows_of(kind: str, num_tasks: int, found: dict[str, Any]) -> list[list[str]]
     ]
 
 
+def measured_by(checkout: Path, asked: argparse.Namespace) -> dict[str, Any]:
+    """The figures of a checkout's own copy of this file, measured by a process of its own."""
+    command = [sys.executable, str(checkout / "benchmarks" / "labelling.py"), "--tasks", *map(str, asked.tasks)]
+    command += ["--labelers", str(asked.labelers), "--seconds", str(asked.seconds), "--think", str(asked.think)]
+    command += ["--only", asked.only] if asked.only else []
+    source = {**os.environ, "PYTHONPATH": str(checkout / "src")}
+    subprocess.run(command, check=True, env=source, stdout=subprocess.DEVNULL)
+    found: dict[str, Any] = json.loads((checkout / "benchmarks" / "results" / "labelling.json").read_text())
+    return {name: case for name, case in found.items() if name != "asked"}
+
+
+def in_turns(asked: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """`before` and `after` → the figures of each round."""
+    checkouts = {"before": asked.against.resolve(), "after": HERE.parent}
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in checkouts}
+    for number in range(asked.rounds):
+        for name in sorted(checkouts, reverse=number % 2 == 0):
+            found[name].append(measured_by(checkouts[name], asked))
+            print(f"round {number + 1} of {asked.rounds}: {name}", file=sys.stderr, flush=True)
+    return found
+
+
+def compared(found: dict[str, list[dict[str, Any]]]) -> list[list[str]]:
+    """One line per case, act and quantile: the medians, and the median ratio of after to before."""
+    rows = []
+    for case in found["before"][0]:
+        for act in ACTS:
+            for quantile in ("p50", "p95"):
+                before, after = ([each[case][act][quantile] for each in found[name]] for name in ("before", "after"))
+                ratios = [a / b for a, b in zip(after, before, strict=True)]
+                middle = [f"{np.median(each):.1f}" for each in (before, after)]
+                rows.append([case, act, quantile, *middle, f"{np.median(ratios):.2f}", f"{max(ratios):.2f}"])
+    return rows
+
+
 def main() -> None:
     """Measure, print a table, keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -108,7 +150,15 @@ def main() -> None:
     parser.add_argument("--labelers", type=int, default=40)
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--think", type=float, default=2.0, help="seconds on average; 0: as fast as they can")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout, measured in turns with this")
+    parser.add_argument("--rounds", type=int, default=4, help="with --against: how often each is measured")
     asked = parser.parse_args()
+    if asked.against is not None:
+        turns = in_turns(asked)
+        head = ["case", "act", "quantile", "before ms", "after ms", "ratio", "largest ratio"]
+        print(table(head, compared(turns)))
+        write_json(HERE / "results" / "labelling-in-turns.json", {"against": str(asked.against), **turns})
+        return
     rows: list[list[str]] = []
     figures: dict[str, Any] = {"asked": vars(asked)}
     for kind in [asked.only] if asked.only else ["sqlite", "postgresql"]:

@@ -144,6 +144,28 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def rows_in(folder: Path) -> dict[str, int]:
+    """Name of each JSON-lines file in a folder → its whole rows."""
+    return {path.name: _num_rows(path) for path in sorted(folder.glob("*.jsonl"))}
+
+
+def cut_files(folder: Path, rows: Mapping[str, int]) -> list[str]:
+    """What lacks in the files of a folder that had so many rows: `metrics cut: 30 of 60 rows`."""
+    there = {name: _num_rows(folder / name) for name in rows}
+    return [
+        f"{name.removesuffix('.jsonl')} cut: {there[name]:,} of {num:,} rows"
+        for name, num in rows.items()
+        if there[name] < num
+    ]
+
+
+def _num_rows(path: Path) -> int:
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(2**20), b""))
+
+
 def keep_rows(path: Path, num_steps: int) -> None:
     """Cut a metrics file back to rows of steps before `num_steps`, so that a resumed run does not repeat any."""
     rows = [row for row in read_jsonl(path) if row["step"] < num_steps]
@@ -204,6 +226,16 @@ def _sync(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             _sync_file(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Let the names in a folder be on the disk, where its file system knows how to."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _sync_file(path: Path) -> None:

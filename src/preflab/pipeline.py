@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from preflab.errors import PreflabError, nearest
-from preflab.files import write_text
+from preflab.files import cut_files, rows_in, write_text
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module
 from preflab.stages.base import StageContext, StageResult, computed_precision
@@ -175,7 +175,7 @@ def _line(step: Step, ran: bool) -> Line:
         step.name,
         step.kind,
         "waiting" if manifest["state"] == "waiting" else "done",
-        manifest["summary"],
+        "; ".join([manifest["summary"], *cut_files(step.folder, manifest.get("rows", {}))]),
         step.folder,
         manifest["seconds"],
         ran,
@@ -250,7 +250,8 @@ class _Runner:
                 "figures": dict(result.figures),
                 "data": data_read(self.recipe, ctx.num_read, ContentHashes(self.folder / "runs")),
                 "link": result.link,
-            },
+            }
+            | ({} if result.waiting else {"rows": rows_in(step.folder)}),
         )
 
     def _call(self, ctx: StageContext) -> StageResult:

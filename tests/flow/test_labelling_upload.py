@@ -99,6 +99,59 @@ def test_a_bad_file_is_refused_by_line(name: str, data: bytes, said: str) -> Non
     assert "/tmp" not in str(error.value)
 
 
+NONE_THERE = {
+    "a text in a list": ('{"prompt": "P?", "completions": ["a", "", "c"]}', "jsonl"),
+    "null in a list": ('{"prompt": "P?", "completions": ["a", null, "c"]}', "jsonl"),
+    "blanks at a list's end": ('{"prompt": "P?", "completions": ["a", "b", "  "]}', "jsonl"),
+    "a list in a cell": ('prompt,completions\nP?,"[""a"", """"]"', "csv"),
+    "null in a cell": ('prompt,completions\nP?,"[""a"", null]"', "csv"),
+    "an empty cell between": ("prompt,completion_1,completion_2,completion_3\nP?,a,,c", "csv"),
+    "an empty column between": (
+        '{"prompt": "P?", "completion_1": "a", "completion_2": "", "completion_3": "c"}',
+        "jsonl",
+    ),
+    "null in a column between": ('[{"prompt": "P?", "completion_1": "", "completion_2": "b"}]', "json"),
+    "a row's own completion": ('{"prompt": "P?", "completion": ""}', "jsonl"),
+    "null as a row's own": ('{"prompt": "P?", "completion": null}', "jsonl"),
+    "a cell of a row's own": ("prompt,completion\nP?,", "csv"),
+    "columns that are all empty": ("prompt,completion_1,completion_2\nP?,,", "csv"),
+    "null in every column": ('{"prompt": "P?", "completion_1": null, "completion_2": null}', "jsonl"),
+    "an empty list": ('{"prompt": "P?", "completions": []}', "jsonl"),
+}
+
+
+@pytest.mark.parametrize("name", NONE_THERE)
+def test_an_empty_completion_is_refused_in_every_format(name: str) -> None:
+    text, kind = NONE_THERE[name]
+    place = {"csv": "line 2", "json": "item 1", "jsonl": "line 1"}[kind]
+    with pytest.raises(Invalid) as error:
+        uploaded_groups(f"e.{kind}", f"{text}\n".encode(), least=1)
+    assert f"e.{kind}, {place}: " in error.value.found
+    assert "completion" in error.value.found
+
+
+def test_empty_columns_at_the_end_say_that_there_are_fewer_in_every_format() -> None:
+    rows = [{"prompt": "P?", "completion_1": "a", "completion_2": "b", "completion_3": end} for end in ("", None, " ")]
+    for row in rows:
+        assert texts(uploaded_groups("f.jsonl", jsonl(row))) == [["a", "b"]]
+    assert texts(uploaded_groups("f.csv", b"prompt,completion_1,completion_2,completion_3\nP?,a,b,\n")) == [["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.jsonl", jsonl({"prompt": "Q?", "completions": ["a", "b"]}, {"prompt": "P?", "completions": ["x"]})),
+        ("a.jsonl", jsonl({"prompt": "Q?", "completions": ["a", "b"]}, {"prompt": "P?", "completion": "x"})),
+        ("a.csv", b"prompt,completion_1,completion_2\nP?,x,\n"),
+    ],
+)
+def test_one_completion_is_refused_by_line_where_two_are_compared(name: str, data: bytes) -> None:
+    assert uploaded_groups(name, data, least=1).groups
+    with pytest.raises(Invalid) as error:
+        uploaded_groups(name, data, least=2)
+    assert f"{name}, line 2: 1 completion of one prompt" in error.value.found
+
+
 def test_gold_tasks_bring_their_answers() -> None:
     options = CampaignOptions(name="c")
     found = uploaded_gold("g.jsonl", jsonl({"prompt": "P?", "completions": ["x", "y"], "ranks": [2, 1]}), options)

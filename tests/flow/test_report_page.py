@@ -356,12 +356,12 @@ def test_a_row_of_the_main_table_has_one_precision(page: str) -> None:
 def test_metrics_that_were_cut_are_said(tmp_path: Path) -> None:
     folder = report_runs.sft_run(tmp_path / "runs")
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"num_metrics": 120}))
-    assert "the file was cut" not in visible(build_report([folder], base=tmp_path))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"rows": {"metrics.jsonl": 120}}))
+    assert "metrics cut" not in visible(build_report([folder], base=tmp_path))
     lines = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
     (folder / "metrics.jsonl").write_text("".join(lines[:90]) + lines[90][:20])
     text = visible(build_report([folder], base=tmp_path))
-    assert "sft: metrics are missing" in text
-    assert "90 of 120 rows of its metrics are left: the file was cut." in text
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"num_metrics": 120, "state": "running"}))
-    assert "the file was cut" not in visible(build_report([folder], base=tmp_path)), "it still writes"
+    assert "sft: rows are missing" in text
+    assert "metrics cut: 90 of 120 rows; what follows is of the rows that are left." in text
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"rows": {"metrics.jsonl": 120}, "state": "running"}))
+    assert "metrics cut" not in visible(build_report([folder], base=tmp_path)), "it still writes"

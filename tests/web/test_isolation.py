@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app_routes import filled, routes
 from preflab.labelling.accounts import accounts, create_account
 from preflab.labelling.adjudication import decide
 from preflab.labelling.assignment import next_turn
@@ -19,8 +19,6 @@ from preflab.labelling.members import people_of
 from preflab.labelling.submissions import Submission, submit
 from preflab.records import RankingAnswer
 from preflab.store.workspace import Workspace
-from preflab.web.app import create_app
-from preflab.web.settings import WebSettings
 from web_app import GOLD, MODELS, People, client, make_campaign, script, simple_texts
 
 OPEN_TO_ALL = {
@@ -64,37 +62,6 @@ def known(ws: Workspace, people: People) -> dict[str, list[str]]:
         "invite_id": [invite.id],
         "name": ["preflab.db", "x.png"],
     }
-
-
-@dataclass(frozen=True)
-class Address:
-    """One route of the app."""
-
-    path: str
-    methods: frozenset[str]
-    tags: tuple[str, ...]
-
-
-def routes(ws: Workspace) -> list[Address]:
-    """Every address of the app, also of routers that newer versions of FastAPI keep folded."""
-    found = []
-    for route in create_app(ws, WebSettings()).routes:
-        inner = getattr(route, "effective_route_contexts", None)
-        for each in inner() if inner else [route]:
-            found.append(Address(each.path, frozenset(each.methods), tuple(getattr(each, "tags", None) or ())))
-    assert len(found) > 50
-    return found
-
-
-def filled(path: str, known: dict[str, list[str]]) -> list[str]:
-    """An address with every combination of known ids in it."""
-    paths = [path]
-    while any("{" in each for each in paths):
-        first = paths[0]
-        name = first[first.index("{") + 1 : first.index("}")]
-        values = known.get(name.partition(":")[0], ["x"])
-        paths = [each.replace("{" + name + "}", value) for each in paths for value in values]
-    return paths
 
 
 def secrets_of_others(ws: Workspace, people: People) -> list[str]:

@@ -71,10 +71,11 @@ def groups_of(
     from preflab.labelling.upload import groups_of_rows
     from preflab.store.formats.reading import numbered_rows, unit_of
     from preflab.store.images import image_named
+    from preflab.ways.registry import WAYS
 
     if file is not None:
         named = partial(image_named, store.path, file.parent) if options.content == "image" else str
-        read = groups_of_rows(numbered_rows(file), str(file), unit_of(file), named)
+        read = groups_of_rows(numbered_rows(file), str(file), unit_of(file), named, WAYS[options.way].least)
         store.put([*read.prompts, *read.completions])
         return task_groups(options.way, read.groups)
     return task_groups(options.way, groups_of_source(store, str(source)))

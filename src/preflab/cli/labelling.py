@@ -74,7 +74,8 @@ def label(
     It listens on this machine alone unless --host says otherwise. With --json the address is printed as one JSON line
     once it listens.
     """
-    from preflab.store.opening import opened
+    from preflab.labelling.address import sole
+    from preflab.store.opening import is_shared, opened
     from preflab.web.serve import serve
     from preflab.web.settings import WebSettings
 
@@ -82,19 +83,21 @@ def label(
     speaker = Speaker(as_json)
     with (
         opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store,
+        sole(store.path, shared=is_shared()),
         contextlib.suppress(KeyboardInterrupt),  # the usual way to stop it; what it was doing is finished by then
     ):
-        serve(store, settings, on_ready=lambda found: announce(speaker, store, found))
+        serve(store, settings, on_ready=lambda found: announce(speaker, store, found, port))
     speaker.say("stopped; everything that was acknowledged is stored")
 
 
-def announce(speaker: Speaker, store: Workspace, settings: WebSettings) -> None:
-    """Say where the app is, and give the first lead the way in."""
+def announce(speaker: Speaker, store: Workspace, settings: WebSettings, port: int) -> None:
+    """Say where the app is, and give the first lead the way in; `port` is the one asked for, 0 for any."""
     from preflab.labelling.address import write_address
+    from preflab.store.opening import is_shared
     from preflab.web.serve import first_link
 
     link = first_link(store, settings)
-    write_address(store.path, settings.url)
+    write_address(store.path, settings.url, stays=port != 0 or bool(settings.public_url) or is_shared())
     if speaker.as_json:
         print(json.dumps({"url": settings.url, "lead_link": link}), file=speaker.stdout, flush=True)
         return
@@ -112,18 +115,20 @@ def served(folder: Path, port: int) -> Iterator[None]:
     """The app on this machine while the block runs, for a command that waits for people; said on stderr."""
     import threading
 
-    from preflab.store.opening import opened
+    from preflab.labelling.address import sole
+    from preflab.store.opening import is_shared, opened
     from preflab.web.serve import listening
     from preflab.web.settings import WebSettings
 
     with (
         opened(folder, create=True) as store,
+        sole(store.path, shared=is_shared()),
         listening(store, WebSettings(port=port)) as (server, listener, settings),
     ):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         with contextlib.redirect_stdout(sys.stderr):
-            announce(Speaker(False), store, settings)
+            announce(Speaker(False), store, settings, port)
         try:
             yield
         finally:
@@ -181,16 +186,15 @@ def restore(
     Images that lie beside the backup come back too. Nobody may be using the workspace meanwhile: end `preflab label`
     first.
     """
+    from preflab.labelling.address import sole
     from preflab.stages.runs import locked
-    from preflab.store.images import FOLDER, copy_images, images_of_backup
     from preflab.store.opening import opened
     from preflab.store.restore import restore as put_back
 
     with speaking(as_json) as speaker:
         folder = workspace_folder_of(recipe, set_ or [], workspace)
-        with locked(folder / "runs"):
-            former = put_back(file, folder)
-            num_images = copy_images(images_of_backup(file), folder / FOLDER)
+        with locked(folder / "runs"), sole(folder):
+            former, num_images = put_back(file, folder)
         with opened(folder) as store:
             counts = store.counts()
         speaker.say(f"back: {_held(counts)}")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from preflab.conversations.rendering_limits import EndlessTemplate, limited
 from preflab.conversations.thinking import MARK, ThinkingForm, find_form
 from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, ToolCall
@@ -33,6 +34,7 @@ class Template:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self._endless: EndlessTemplate | None = None
 
     @property
     def exists(self) -> bool:
@@ -75,15 +77,19 @@ class Template:
             ) from error
 
     def _written(self, messages: list[dict[str, Any]], prompt: Prompt, opened: bool) -> str:
-        return str(
-            self.tokenizer.apply_chat_template(
-                messages,
-                tools=tools_of(prompt) or None,
-                tokenize=False,
-                add_generation_prompt=opened,
-                **template_arguments(prompt),
-            )
-        )
+        tools, arguments = tools_of(prompt) or None, template_arguments(prompt)
+        return self._rendered(messages, tools=tools, add_generation_prompt=opened, **arguments)
+
+    def _rendered(self, messages: list[dict[str, Any]], **others: Any) -> str:
+        """What the template writes within its limits; a template that went beyond them once is not tried again."""
+        if self._endless is not None:
+            raise self._endless
+        try:
+            with limited():
+                return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **others))
+        except EndlessTemplate as error:
+            self._endless = error
+            raise
 
     def _dicts(self, turns: Sequence[Message]) -> list[dict[str, Any]]:
         return [self._dict(turn) for turn in turns]
@@ -175,7 +181,7 @@ class Template:
 
     def _tried(self, messages: list[dict[str, Any]], **others: Any) -> str | None:
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **others))
+            return self._rendered(messages, **others)
         except FAILURES:
             return None
 
@@ -184,7 +190,8 @@ def _failures() -> tuple[type[Exception], ...]:
     """What a template raises, on purpose or because it looks for something that is not there."""
     from jinja2 import TemplateError
 
-    return (TemplateError, ValueError, TypeError, KeyError, AttributeError, IndexError, ZeroDivisionError)
+    missing = (ValueError, TypeError, KeyError, AttributeError, IndexError)
+    return (TemplateError, *missing, ArithmeticError, RecursionError, MemoryError)
 
 
 FAILURES = _failures()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from preflab.labelling.members import Place, may_judge
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import ACCOUNTS, CAMPAIGN_STATES, CAMPAIGNS, LABELERS, MEMBERS
 from preflab.records import Campaign, LabelerKind
+from preflab.storable import shown, unstorable
 from preflab.store.rows import BY_NAME
 
 CampaignState = Literal["open", "paused", "closed"]
@@ -79,9 +81,35 @@ def _running(row: RowMapping | None, campaign_id: str) -> Running:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
     return Running(
         record=BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS}),
-        options=checked_options(row["settings"]),
+        options=stored_options(row["settings"]),
         **{name: row[name] for name in COLUMNS},
     )
+
+
+def stored_options(values: Mapping[str, Any]) -> CampaignOptions:
+    """The options of a row; a number that an older version let in and this one does not is the nearest allowed one."""
+    within = {
+        name: min(max(value, LEAST.get(name, value)), MOST.get(name, value)) if _is_number(value) else value
+        for name, value in values.items()
+    }
+    return checked_options(within)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bounds(sign: str) -> dict[str, float]:
+    """Option → its bound, of those that have one."""
+    found = {}
+    for name, field in CampaignOptions.model_fields.items():
+        for limit in field.metadata:
+            if (bound := getattr(limit, sign, None)) is not None:
+                found[name] = bound
+    return found
+
+
+LEAST, MOST = _bounds("ge"), _bounds("le")
 
 
 def checked_options(values: Any) -> CampaignOptions:
@@ -94,12 +122,14 @@ def checked_options(values: Any) -> CampaignOptions:
         raise Invalid(
             "labelers: no option of campaigns", "open_to: everybody, invited or named", "let people in by name"
         )
+    if wrong := unstorable(values):
+        raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
     try:
         return CampaignOptions.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "options"
-        raise Invalid(f"{where}: {first['input']!r:.80}", first["msg"].removeprefix("Value error, ")) from None
+        raise Invalid(f"{where}: {shown(first['input'])}", first["msg"].removeprefix("Value error, ")) from None
 
 
 def write_options(connection: Connection, campaign_id: str, options: CampaignOptions, revision: int) -> None:

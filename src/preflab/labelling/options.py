@@ -15,6 +15,11 @@ FIXED = ("question", "polarity", "way", "criteria")
 """What stays as it is once the campaign has a judgment: a change would give old answers a new meaning."""
 OpenTo = Literal["everybody", "invited", "named"]
 
+MOST_LABELS = 1000
+"""Labels of one task."""
+A_WEEK = 7 * 24 * 60
+"""Minutes; a task held for longer is a task that nobody else can do."""
+
 
 class CampaignOptions(ReadingSettings):
     """Options of one campaign, how answers are read among them; all but the `FIXED` ones may change while it runs."""
@@ -30,14 +35,16 @@ class CampaignOptions(ReadingSettings):
     criteria: tuple[str, ...] = setting((), "What Likert scores are given for.", "choice: none")
     scale_ends: dict[str, tuple[str, str]] = setting({}, "Criterion → the words at its scale's ends.", "choice: none")
     content: Content = setting("plain", "What completions are, which decides how they are shown.", "choice")
-    overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 accuracy", ge=1)
+    overlap: int = setting(
+        3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 accuracy", ge=1, le=MOST_LABELS
+    )
     ask_note: bool = setting(False, "Whether labelers are asked to say why.", "choice: it costs time")
     allow_fail: bool = setting(True, "Whether a completion can be marked F.", "choice: nonsense is removed, not ranked")
     max_tie_rate_nudge: float = setting(
         0.5, "Above this share of ties a labeler is reminded that ties are rare; never blocked.", "choice", ge=0, le=1
     )
     lease_minutes: float = setting(
-        30.0, "A task not worked on for so long goes to somebody else.", "choice: a long coffee", gt=0
+        30.0, "A task not worked on for so long goes to somebody else.", "choice: a long coffee", gt=0, le=A_WEEK
     )
     order: Literal["nearest_done", "worth_asking"] = setting(
         "nearest_done",
@@ -52,7 +59,7 @@ class CampaignOptions(ReadingSettings):
     )
     count_ai: bool = setting(False, "Whether AI judges' labels count to the overlap.", "choice: people are the point")
     gold_share: float = setting(0.0, "Share of tasks shown whose answer is known.", "choice: none", ge=0, le=0.5)
-    hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0)
+    hourly_cost: float = setting(0.0, "What an hour of labelling costs.", "choice: unknown", ge=0, le=1e9)
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8)
     confirmed_reversed: tuple[str, ...] = setting(
         (),

@@ -24,6 +24,7 @@ from preflab.labelling.leases import given_back, release, renew
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
 from preflab.labelling.turns import Turn, own_row, task_of
 from preflab.records import Answer, Judgment, random_id
+from preflab.storable import unstorable
 from preflab.store.database import reading, to_json, writing
 from preflab.store.rows import BY_NAME
 from preflab.store.schema import JUDGMENT_COMPLETIONS
@@ -143,9 +144,10 @@ def save_draft(
         NotYours: the task was never shown to this labeler.
         Invalid: too large, or not an object.
     """
+    if wrong := unstorable(draft, "draft"):
+        raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
     if not isinstance(draft, dict) or len(to_json(draft)) > MAX_DRAFT:
-        raise Invalid("a draft that is too large or no object", f"an object of at most {MAX_DRAFT:,} characters")
-    _refuse_nul("draft", to_json(draft).replace("\\\\", "").replace("\\u0000", "\0"))
+        raise Invalid("draft: too large or no object", f"an object of at most {MAX_DRAFT:,} characters")
     now = now or utc_now()
     with writing(ws.engine) as connection:
         turn = own_row(connection, task_id, labeler_id)
@@ -169,7 +171,7 @@ def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
     """
     if not reason.strip() or len(reason) > MAX_REASON:
         raise Invalid(f"reason: {reason!r:.80}", f"1 to {MAX_REASON} characters")
-    _refuse_nul("reason", reason)
+    _refuse_half_texts(reason=reason)
     with writing(ws.engine) as connection:
         turn = own_row(connection, task_id, labeler_id)
         standing(connection, running(connection, turn["campaign_id"]), labeler_id)
@@ -233,17 +235,16 @@ def _check_texts(submission: Submission) -> None:
         raise Invalid(f"key: {len(submission.key)} characters", f"1 to {MAX_KEY}")
     if len(submission.note) > MAX_NOTE:
         raise Invalid(f"note: {len(submission.note):,} characters", f"at most {MAX_NOTE:,}")
-    for name in ("key", "note"):
-        _refuse_nul(name, getattr(submission, name))
+    _refuse_half_texts(key=submission.key, note=submission.note)
     for name in ("active_ms", "shown_ms"):
         if not 0 <= getattr(submission, name) <= MAX_MS:
             raise Invalid(f"{name}: {getattr(submission, name)}", f"milliseconds from 0 to {MAX_MS:,}")
 
 
-def _refuse_nul(name: str, text: str) -> None:
-    """PostgreSQL cannot hold it."""
-    if "\0" in text:
-        raise Invalid(f"{name}: a NUL character", "text")
+def _refuse_half_texts(**texts: str) -> None:
+    """What a database cannot hold."""
+    if wrong := unstorable(texts):
+        raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
 
 
 def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | None:

@@ -14,6 +14,7 @@ from preflab.labelling.errors import NotYours
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import TASKS, TURNS
 from preflab.records import Answer, Campaign, Completion, Judgment, Prompt, Task
+from preflab.storable import unstorable
 from preflab.store.reading import read_ids
 from preflab.store.rows import BY_NAME
 from preflab.store.schema import TASK_COMPLETIONS
@@ -60,6 +61,7 @@ class Turn:
     answer: Answer | None
     """The latest submitted one."""
     draft: Mapping[str, Any] | None
+    """Work in progress."""
     revision: int
     """Of the latest judgment; 0 = none yet. A submission is based on it."""
     state: TurnState
@@ -74,6 +76,8 @@ class Turn:
     flagged: bool = False
     skip_reason: str = ""
     surplus: bool = False
+    draft_unreadable: bool = False
+    """An older version kept a draft that cannot be shown: it is left out, and the page says so."""
 
 
 def own_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping:
@@ -107,6 +111,7 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
     rows = connection.execute(COMPLETIONS, about).mappings()
     completions: list[Completion] = [BY_NAME["completion"].from_row(dict(each)) for each in rows]
     judgment = _judgment(connection, row["judgment_id"])
+    draft = _readable(row["draft"])
     return Turn(
         task=Task(task_id, row["campaign_id"], prompt.id, tuple(each.id for each in completions)),
         campaign=campaign.record,
@@ -115,7 +120,7 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
         completions=tuple(_blind(each) for each in completions),
         shown_order=tuple(row["shown_order"]),
         answer=judgment.answer if judgment else None,
-        draft=row["draft"],
+        draft=draft,
         revision=row["revision"],
         state=row["state"],
         expires_at=row["expires_at"],
@@ -126,6 +131,7 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
         flagged=judgment.flagged if judgment else False,
         skip_reason=row["skip_reason"],
         surplus=row["surplus"],
+        draft_unreadable=draft is None and row["draft_saved_at"] is not None,
     )
 
 
@@ -135,6 +141,11 @@ def own_median(connection: Connection, campaign_id: str, labeler_id: str) -> int
     query = select(TURNS.c.active_ms).where(*own).order_by(TURNS.c.closed_at.desc()).limit(RECENT)
     times = [time for time in connection.execute(query).scalars() if time > 0]
     return round(median(times)) if times else None
+
+
+def _readable(draft: Any) -> Mapping[str, Any] | None:
+    """The draft, unless it is one that no page or reply can hold."""
+    return draft if isinstance(draft, dict) and unstorable(draft) is None else None
 
 
 def _judgment(connection: Connection, judgment_id: str | None) -> Judgment | None:

@@ -4,7 +4,9 @@
     {"prompt": "Where is my parcel?", "completion": "It left on Monday.", "model": "a"}        one row per completion
     prompt,completion_1,completion_2,completion_3                                              CSV, one row per prompt
 
-Other columns stay with the prompt. A bad row is named by its line, and nothing half-loads.
+Other columns stay with the prompt. An empty completion, or null in its place, is a bad row in each of the three; empty
+columns at the end of a row of numbered ones say that this prompt has fewer. A bad row is named by its line, and nothing
+half-loads.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from preflab.labelling.gold_file import Gold, read_gold
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Completion, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
-from preflab.store.formats.fields import imported, kind_of, others, prompt_of, text
+from preflab.store.formats.fields import imported, kind_of, others, prompt_of
 from preflab.store.formats.reading import STRICT, BadRow, Numbered, Row, numbered_rows, unit_of
 from preflab.words import count
 
@@ -44,17 +46,18 @@ class Uploaded:
     """Completion ids, one tuple per task."""
 
 
-def uploaded_groups(name: str, data: bytes) -> Uploaded:
+def uploaded_groups(name: str, data: bytes, least: int = 1) -> Uploaded:
     """Read an uploaded file.
 
     Args:
         name: its name, whose ending says what it is.
         data: its bytes.
+        least: completions that a prompt has at least (`least` of the way of judging).
 
     Raises:
-        Invalid: another kind of file, a bad row (by line), a prompt with no completion or too many, no rows.
+        Invalid: another kind of file, a bad row (by line), a prompt with too few completions or too many, no rows.
     """
-    return _from_file(name, data, lambda path: groups_of_rows(numbered_rows(path), name, unit_of(path)))
+    return _from_file(name, data, lambda path: groups_of_rows(numbered_rows(path), name, unit_of(path), least=least))
 
 
 def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
@@ -67,7 +70,7 @@ def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
 
 
 def groups_of_rows(
-    rows: Iterable[Numbered], name: str, unit: str = "line", named: Callable[[str], str] = str
+    rows: Iterable[Numbered], name: str, unit: str = "line", named: Callable[[str], str] = str, least: int = 1
 ) -> Uploaded:
     """Rows → records; rows of one prompt are one task, in the order of the file.
 
@@ -76,6 +79,7 @@ def groups_of_rows(
         name: of the file, for errors.
         unit: what a row is called there.
         named: text of a completion → the text that is stored; of images, path → name in the workspace.
+        least: completions that a prompt has at least.
     """
     prompts: dict[str, Prompt] = {}
     completions: dict[str, dict[str, Completion]] = {}
@@ -93,7 +97,7 @@ def groups_of_rows(
         for words, model in zip(said, models, strict=True):
             completion = imported(prompt, spans_of(words), model or PurePath(name).stem, len(known), columns)
             known[completion.id] = completion
-    _check(prompts, completions, name)
+    _check(prompts, completions, name, least)
     groups = tuple(tuple(known) for known in completions.values())
     return Uploaded(tuple(prompts.values()), tuple(c for known in completions.values() for c in known.values()), groups)
 
@@ -120,21 +124,43 @@ def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[Words], Sequenc
         raise row
     if "completion" in row:
         columns = others(row, "prompt", "completion", "model")
-        words = completion_of(row["completion"], "completion")
-        if not words.turns:
-            text(row, "completion")  # refuses a blank one
+        words = _said(row["completion"], "completion")
         return _asked(row, where, [words]), [words], [str(row.get("model") or "")], columns
     if "completions" in row:
         said, models = _listed(row)
         rest = others(row, "prompt", "completions", "models")
     elif numbered := sorted((int(m[1]), name) for name in row if (m := NUMBERED.fullmatch(name))):
-        said = [completion_of(row[name], name) for _, name in numbered if str(row[name] or "").strip()]
-        models, rest = [""] * len(said), others(row, "prompt", *(name for _, name in numbered))
+        names = [name for _, name in numbered]
+        said = [_said(row[name], name) for name in _filled(row, names)]
+        models, rest = [""] * len(said), others(row, "prompt", *names)
     else:
         raise BadRow(
             f"only the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion"
         )
     return _asked(row, where, said, rest), said, models, {}
+
+
+def _filled(row: Row, names: list[str]) -> list[str]:
+    """The numbered columns without the empty ones at their end: a table's prompts may differ in how many they have."""
+    while names and _is_blank(row[names[-1]]):
+        names = names[:-1]
+    return names
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _said(value: object, name: str) -> Words:
+    """One completion, the same of every format.
+
+    Raises:
+        BadRow: there is nothing in it.
+    """
+    if _is_blank(value):
+        found = "null" if value is None else "an empty completion"
+        raise BadRow(f"{name}: {found}", "a completion with something in it; leave the place out where there is none")
+    return completion_of(value, name.partition("[")[0])
 
 
 def _asked(row: Row, where: str, said: Sequence[Words], columns: Row | None = None) -> Prompt:
@@ -144,7 +170,7 @@ def _asked(row: Row, where: str, said: Sequence[Words], columns: Row | None = No
 
 def _listed(row: Row) -> tuple[list[Words], Sequence[str]]:
     """The column `completions`: a list, or (in CSV) a list written as JSON; `models` beside it names who wrote them."""
-    said = [completion_of(each, "completions") for each in _list(row, "completions")]
+    said = [_said(each, f"completions[{place}]") for place, each in enumerate(_list(row, "completions"))]
     if row.get("models") is None:
         return said, [""] * len(said)
     names = _list(row, "models")
@@ -165,15 +191,18 @@ def _list(row: Row, name: str) -> list[object]:
     return value
 
 
-def _check(prompts: Mapping[str, Prompt], completions: Mapping[str, Mapping[str, Completion]], name: str) -> None:
+def _check(
+    prompts: Mapping[str, Prompt], completions: Mapping[str, Mapping[str, Completion]], name: str, least: int
+) -> None:
     if not prompts:
         raise Invalid(
             f"{name}: no rows", "at least one prompt with its completions", "see whether it is the right file"
         )
     for prompt_id, known in completions.items():
         found = len(known)
-        if not 1 <= found <= MAX_COMPLETIONS:
+        if not least <= found <= MAX_COMPLETIONS:
             raise Invalid(
-                f"{prompts[prompt_id].source}: {count(found, 'completion')}", f"1 to {MAX_COMPLETIONS} for each prompt",
-                "nothing was loaded; mend the file",
+                f"{prompts[prompt_id].source}: {count(found, 'completion')} of one prompt",
+                f"{least} to {MAX_COMPLETIONS} for each prompt",
+                "nothing was loaded; mend the file, or judge by thumbs or scores where one is enough",
             )  # fmt: skip

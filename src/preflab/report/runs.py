@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.files import read_json, read_jsonl
+from preflab.files import cut_files, read_json, read_jsonl
 from preflab.report.blocks import Link
 from preflab.report.names import renamed, short_names
-from preflab.words import count
 
 POLICIES = ("ppo", "grpo", "online_dpo")
 """Kinds of stages whose policy writes while it learns, so that their metrics, rollouts and alarms read alike."""
@@ -67,16 +66,12 @@ class Run:
         """One row per step."""
         return read_jsonl(self.folder / "metrics.jsonl")
 
-    @property
-    def metrics_cut(self) -> str:
-        """What there is to say where rows of a finished stage have gone; "" where all are there, or nobody counted."""
-        num = self.manifest.get("num_metrics")
-        if self.manifest.get("state") != "done" or not isinstance(num, int) or len(self.metrics) >= num:
-            return ""
-        return (
-            f"{len(self.metrics):,} of {count(num, 'row')} of its metrics are left: the file was cut. Its curves and "
-            "what they end at are those of the rows that are left."
-        )
+    @cached_property
+    def cut(self) -> list[str]:
+        """Which files of a finished stage have fewer rows than it left in them: `metrics cut: 30 of 60 rows`."""
+        if self.manifest.get("state") != "done":
+            return []
+        return cut_files(self.folder, self.manifest.get("rows") or {})
 
     @cached_property
     def alarms(self) -> list[dict[str, Any]]:

@@ -37,8 +37,11 @@ def training_section(page: Page) -> Section | None:
     """Curves of all runs that trained; None when there are none."""
     policies = [run for run in page.of_kind(*POLICIES) if run.metrics]
     others = [run for run in page.runs if run.metrics and run.kind not in POLICIES]
-    blocks: list[Block] = [Note(said, "alarm", f"{run.name}: metrics are missing", page.files(run, "metrics.jsonl"))
-                           for run in page.runs if (said := run.metrics_cut)]  # fmt: skip
+    blocks: list[Block] = [
+        Note(f"{said}; what follows is of the rows that are left.", "alarm", f"{run.name}: rows are missing")
+        for run in page.runs
+        for said in run.cut
+    ]
     if policies:
         blocks.append(Grid([_figure(page, policies, metric) for metric in POLICY_CURVES if _drawn(policies, metric)]))
     if others:

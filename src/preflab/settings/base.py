@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from preflab.storable import unstorable
 
 Refers = Literal[
     "model",
@@ -22,9 +24,18 @@ Refers = Literal[
 
 
 class Settings(BaseModel):
-    """Strict and frozen: an unknown key or a wrong type is refused, never ignored."""
+    """Strict and frozen: an unknown key or a wrong type is refused, never ignored; so is what cannot be stored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_stored(cls, values: Any) -> Any:
+        """NaN, infinity, whole numbers beyond 64 bits, halves of characters and endless nesting end here, named."""
+        wrong = unstorable(values) if isinstance(values, dict) else None
+        if wrong is not None:
+            raise ValueError(f"{wrong.where}: {wrong.found}, expected {wrong.expected}")
+        return values
 
 
 Counts = Literal["always", "if_set", "never"]

@@ -158,10 +158,11 @@ class JudgeSettings(StageSettings):
         "A task not worked on for so long goes to somebody else, minutes.",
         "choice: a long coffee",
         gt=0,
+        le=7 * 24 * 60,
         counts="never",
     )
     hourly_cost: float = setting(
-        0.0, "What an hour of labelling costs; 0: not counted.", "choice: unknown", ge=0, counts="never"
+        0.0, "What an hour of labelling costs; 0: not counted.", "choice: unknown", ge=0, le=1e9, counts="never"
     )
     currency: str = setting("EUR", "Currency of the cost.", "choice", max_length=8, counts="never")
 

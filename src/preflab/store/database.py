@@ -37,10 +37,21 @@ _QUEUES: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 to_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
+def from_json(text: str | bytes) -> Any:
+    """A stored value; None for one that is nested beyond reading, which older versions took as a draft."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return None
+
+
+AS_JSON: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": from_json}
+
+
 def sqlite_engine(file: Path) -> Engine:
     """An engine on a SQLite file, which is switched to WAL once and stays so."""
     url = URL.create("sqlite", database=str(file))
-    engine = create_engine(url, json_serializer=to_json, connect_args={"timeout": LOCK_WAIT}, **POOL)
+    engine = create_engine(url, **AS_JSON, connect_args={"timeout": LOCK_WAIT}, **POOL)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -88,7 +99,7 @@ def engine_of_url(url: str) -> Engine:
             raise PreflabError(f"a database URL of the kind {parsed.get_backend_name()!r}", expected)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        return create_engine(parsed, json_serializer=to_json, pool_pre_ping=True, **POOL)
+        return create_engine(parsed, **AS_JSON, pool_pre_ping=True, **POOL)
     except ModuleNotFoundError as error:
         raise PreflabError(f"PostgreSQL needs {error.name}", do="pip install 'preflab[postgres]'") from None
     except (ArgumentError, NoSuchModuleError):

@@ -7,8 +7,11 @@ SVG is not among the kinds, since it can hold scripts.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import stat
 from pathlib import Path
+from typing import IO
 
 from preflab.errors import PreflabError
 from preflab.files import check_regular, readable_disk_errors, write_files
@@ -18,6 +21,8 @@ IMAGE_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg|gif|webp)")
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 MAX_IMAGE = 20 * 1024 * 1024
 """Bytes of one image."""
+PIECE = 2**20
+"""Bytes read at once where one is copied."""
 
 
 def add_image(workspace: Path, file: Path) -> str:
@@ -66,9 +71,48 @@ def copy_images(source: Path, target: Path) -> int:
     names = sorted(path.name for path in source.glob("*") if IMAGE_NAME.fullmatch(path.name))
     missing = [name for name in names if not (target / name).is_file()]
     for name in missing:
-        with readable_disk_errors(target / name):
-            write_files({target / name: (source / name).read_bytes()})
+        copy_image(source / name, target / name)
     return len(missing)
+
+
+def copy_image(source: Path, target: Path) -> None:
+    """Copy an image piece by piece, whole or not at all.
+
+    Raises:
+        PreflabError: it is a link or no plain file, its bytes are not those its name says, or the disk is full.
+    """
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    digest = hashlib.sha256()
+    with readable_disk_errors(target):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _opened_plain(source) as read, beside.open("wb") as written:
+                while piece := read.read(PIECE):
+                    digest.update(piece)
+                    written.write(piece)
+                written.flush()
+                os.fsync(written.fileno())
+            if not target.name.startswith(digest.hexdigest()):
+                raise PreflabError(
+                    f"{source}: its bytes are not those that its name says", "an image as it was stored",
+                    "the file was damaged or changed: take it out, or bring it back from elsewhere",
+                )  # fmt: skip
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _opened_plain(source: Path) -> IO[bytes]:
+    """A plain file, open; a link is not followed, and a pipe is not waited for."""
+    expected = "an image, a plain file"
+    try:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise PreflabError(f"{source}: {error.strerror}", expected) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise PreflabError(f"{source}: not a plain file", expected)
+    return os.fdopen(descriptor, "rb")
 
 
 def images_of_backup(file: Path) -> Path:

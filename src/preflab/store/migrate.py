@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect
 
 from preflab.errors import PreflabError
 from preflab.files import keep_private
-from preflab.store.database import reading, writing
+from preflab.store.database import reading, sqlite_engine, writing
 from preflab.store.schema import SCHEMA_VERSION
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -54,6 +54,16 @@ def known_versions() -> list[str]:
     return sorted(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
+def tables_of_version(file: Path, version: str) -> None:
+    """Make an empty SQLite database with the tables of a version, to compare others with."""
+    engine = sqlite_engine(file)
+    try:
+        with writing(engine) as connection:
+            _upgrade(connection, version)
+    finally:
+        engine.dispose()
+
+
 def backup(file: Path, target: Path) -> None:
     """Copy a SQLite database that may be in use: written beside, then renamed.
 
@@ -80,11 +90,11 @@ def _refuse_newer(version: str, engine: Engine) -> None:
         )
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, version: str = "head") -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, version)

@@ -24,3 +24,8 @@ def opened(path: Path, *, create: bool = False) -> Workspace:
 def is_there(path: Path) -> bool:
     """Whether there is a workspace to open: a database in the folder, or the one the environment names."""
     return bool(os.environ.get(VARIABLE)) or (path / DATABASE).is_file()
+
+
+def is_shared() -> bool:
+    """Whether the records lie in a database that several servers may share."""
+    return bool(os.environ.get(VARIABLE))

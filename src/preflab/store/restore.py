@@ -1,111 +1,169 @@
-"""A backup put in the place of a workspace's database; what was there is kept beside it."""
+"""A backup put in the place of a workspace's database; what was there is kept beside it.
+
+All is checked and copied beside its place first: the database, brought to the tables of this version, and the images.
+Then the new images join the old ones, which changes nothing for the old database, and one rename puts the new database
+in the old one's place. Killed at any moment, the workspace has the one or the other, whole.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from preflab.errors import PreflabError
-from preflab.files import keep_private, readable_disk_errors
-from preflab.store.database import switch_to_wal
-from preflab.store.migrate import known_versions
+from preflab.files import keep_private, readable_disk_errors, sync_folder
+from preflab.store.backup_checks import check_backup, check_images, check_room
+from preflab.store.database import sqlite_engine, switch_to_wal
+from preflab.store.images import FOLDER, copy_image, images_of_backup
+from preflab.store.migrate import bring_up_to_date
+from preflab.store.schema import SCHEMA_VERSION
 
 DATABASE = "preflab.db"
+LOGS = ("-wal", "-shm", "-journal")
 
 
-def restore(backup_file: Path | str, workspace_folder: Path | str) -> Path | None:
-    """Put a backup (a file that `Workspace.backup` wrote) in the place of the workspace's database.
+class Restored(NamedTuple):
+    """What `restore` did."""
+
+    former: Path | None
+    """The file that the replaced database is kept in; None where there was none."""
+    num_images: int
+    """Images that came back."""
+
+
+def restore(backup_file: Path | str, workspace_folder: Path | str) -> Restored:
+    """Put a backup (a file that `Workspace.backup` wrote) and the images beside it in a workspace's place.
 
     Args:
-        backup_file: the backup.
+        backup_file: the backup; of an older version, its copy is brought up to date.
         workspace_folder: the workspace; the folder is made where it is missing.
 
-    Returns:
-        the file that the replaced database was kept in, None where there was none.
-
     Raises:
-        PreflabError: the backup is damaged, no preflab database or of a newer preflab; the workspace is in use; a
-            full disk. Then everything is as it was.
+        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none; the
+            workspace is in use; a full disk. Then everything is as it was.
     """
     backup, folder = Path(backup_file), Path(workspace_folder)
-    target, partial = folder / DATABASE, folder / f"{DATABASE}.partial"
-    check_backup(backup)
+    target, partial, waiting = folder / DATABASE, folder / f"{DATABASE}.partial", folder / f"{FOLDER}.partial"
+    version = check_backup(backup)
+    images = check_images(images_of_backup(backup))
+    missing = [image for image in images if not (folder / FOLDER / image.name).is_file()]
+    check_room(folder, [2 * backup.stat().st_size, *(image.stat().st_size for image in missing)])
+    moved: list[Path] = []
     with readable_disk_errors(target):
+        _remove(partial, waiting)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / "runs").mkdir(exist_ok=True)
-            _copy(backup, partial)
-            check_backup(partial)
-            kept = _set_aside(target) if target.exists() else None
-            _put_in_place(partial, target, kept)
+            _copy(backup, partial, version)
+            for image in missing:
+                copy_image(image, waiting / image.name)
+            _join(waiting, folder / FOLDER, moved)
+            former = _swap(partial, target)
+        except BaseException:
+            if partial.exists():  # else the new database is in its place, and these are its images
+                for path in moved:
+                    path.unlink(missing_ok=True)
+            raise
         finally:
-            partial.unlink(missing_ok=True)
+            _remove(partial, waiting)
     switch_to_wal(target)
-    return kept
+    return Restored(former, len(missing))
 
 
-def check_backup(file: Path) -> str:
-    """Read every page of the file; returns the version of its tables.
-
-    Raises:
-        PreflabError: it is damaged, no preflab database, or of a newer preflab.
-    """
-    expected = "a file that `preflab backup` wrote"
-    if not file.is_file():
-        raise PreflabError(f"{file}: there is no such file", expected)
-    try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise PreflabError(f"{file}: {error}", expected, "use an older backup") from None
-    if verdict != "ok":
-        raise PreflabError(f"{file}: the database is damaged: {verdict}", expected, "use an older backup")
-    if version is None or version[0] not in known_versions():
-        found = "no version" if version is None else f"version {version[0]}"
-        raise PreflabError(f"{file}: tables of {found}", f"one of {', '.join(known_versions())}", "update preflab")
-    return str(version[0])
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy that is on the disk when this returns."""
+def _copy(source: Path, target: Path, version: str) -> None:
+    """A copy with the tables of this version, on the disk when this returns."""
     keep_private(target)
     shutil.copyfile(source, target)
+    if version != SCHEMA_VERSION:
+        with closing(sqlite3.connect(target)) as connection:
+            connection.execute("PRAGMA journal_mode=DELETE")
+        engine = sqlite_engine(target)
+        try:
+            bring_up_to_date(engine, None)
+        finally:
+            engine.dispose()
     with target.open("rb+") as copied:
         os.fsync(copied.fileno())
+    check_backup(target)
 
 
-def _put_in_place(partial: Path, target: Path, kept: Path | None) -> None:
-    """The last step; if it fails, the database that was set aside comes back."""
+def _join(waiting: Path, folder: Path, moved: list[Path]) -> None:
+    """Put the copied images among those of the workspace; `moved` grows by where they are now."""
+    if waiting.is_dir():
+        folder.mkdir(exist_ok=True)
+        for image in sorted(waiting.iterdir()):
+            moved.append(folder / image.name)
+            os.replace(image, moved[-1])
+        sync_folder(folder)
+
+
+def _swap(partial: Path, target: Path) -> Path | None:
+    """The one step that counts; if it fails, what was prepared for it goes away again."""
+    former: Path | None = None
     try:
-        partial.replace(target)
-    except OSError:
-        if kept is not None:
-            kept.replace(target)
+        if target.exists():
+            _take_log_in(target)
+            former = _kept(target)
+        os.replace(partial, target)
+        sync_folder(target.parent)
+    except BaseException:
+        if former is not None and partial.exists():
+            _move_logs(former, target)
+            former.unlink(missing_ok=True)
         raise
+    return former
 
 
-def _set_aside(target: Path) -> Path:
-    """The database under another name, all that was written to it inside; refused while somebody has it open."""
-    name = f"{target.name}.replaced-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    kept = target.with_name(name)
+def _take_log_in(target: Path) -> None:
+    """All that was written to the database is in its file afterwards; refused while somebody has it open."""
     try:
         with closing(sqlite3.connect(target, timeout=1)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")  # takes the log in, and needs the file for itself
+            connection.execute("PRAGMA journal_mode=DELETE")  # needs the file for itself
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise PreflabError(
                 f"{target}: it is in use", "a workspace nobody has open", "end `preflab label`"
             ) from None
         raise PreflabError(f"{target}: {error}", "a database that can be set aside") from None
-    except sqlite3.DatabaseError:  # damaged, which is why one restores: kept as it lies, its log beside it
-        for ending in ("-wal", "-shm"):
-            log = target.with_name(target.name + ending)
-            if log.exists():
-                log.replace(kept.with_name(kept.name + ending))
-    target.replace(kept)
+    except sqlite3.DatabaseError:  # damaged, which is why one restores
+        return
+
+
+def _kept(target: Path) -> Path:
+    """The database under a second name; of a damaged one, its log goes with it, since the new one must not read it."""
+    kept = target.with_name(f"{target.name}.replaced-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    _second_name(target, kept)
+    _move_logs(target, kept)
+    sync_folder(target.parent)
     return kept
+
+
+def _move_logs(source: Path, target: Path) -> None:
+    """What lies beside a database of this name goes beside one of another name."""
+    for ending in LOGS:
+        log = source.with_name(source.name + ending)
+        if log.exists():
+            log.replace(target.with_name(target.name + ending))
+
+
+def _second_name(target: Path, kept: Path) -> None:
+    try:
+        os.link(target, kept)
+    except OSError:  # a file system without links
+        keep_private(kept)
+        shutil.copyfile(target, kept)
+        with kept.open("rb+") as copied:
+            os.fsync(copied.fileno())
+
+
+def _remove(partial: Path, waiting: Path) -> None:
+    """What this call, or one that was killed, left beside its place."""
+    with suppress(OSError):
+        for ending in ("", *LOGS):
+            partial.with_name(partial.name + ending).unlink(missing_ok=True)
+    shutil.rmtree(waiting, ignore_errors=True)

@@ -1,10 +1,14 @@
-"""Connections that send nothing, or half a request: closed after a time, the oldest first where there are too many."""
+"""Connections that send nothing, or half a request: closed after a time, the oldest first where there are too many.
+
+One that still sends the body of a request that was refused is let to finish for a moment, unread, since whoever is hung
+up on in the middle of sending never sees the answer.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import resource
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -14,6 +18,9 @@ HEADERS_SECONDS = 20.0
 
 BODY_SECONDS = 300.0
 """Time for a request's body: 16 MB at half a megabit a second."""
+
+LINGER_SECONDS, LINGER_BYTES = 5.0, 32 * 2**20
+"""How long, and how much, is still taken of a body that nobody reads."""
 
 RESERVED = 64
 """Descriptors of files that are no connections: the database, its log, images, the report."""
@@ -26,6 +33,30 @@ def most_connections() -> int:
     """Connections that may be open at once: below the system's limit of descriptors, so that answering never fails."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(16, min(MOST_CONNECTIONS, soft - RESERVED)) if soft != resource.RLIM_INFINITY else MOST_CONNECTIONS
+
+
+class Lingering:
+    """A connection that hangs up on nobody who is still sending."""
+
+    def __init__(self, transport: Any, protocol: Patience) -> None:
+        self.transport, self.protocol = transport, protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.transport, name)
+
+    def is_closing(self) -> bool:
+        """True from the moment on in which nothing is read any more."""
+        return self.protocol.lingers or bool(self.transport.is_closing())
+
+    def close(self) -> None:
+        """Close it, at once unless the answer is out and the rest of a request of a known length is not yet in."""
+        conn = self.protocol.conn
+        answered = conn.our_state in (h11.MUST_CLOSE, h11.CLOSED)
+        chunked = any(name == b"transfer-encoding" for name, _ in self.protocol.headers or ())
+        if conn.their_state is h11.SEND_BODY and answered and not chunked:
+            self.protocol.linger()
+        else:
+            self.transport.close()
 
 
 class Patience(H11Protocol):
@@ -43,12 +74,19 @@ class Patience(H11Protocol):
         self.deadline: asyncio.TimerHandle | None = None
         self.reads_body = False
         self.waits_since = 0.0
+        self.lingers = False
+        self.num_left_out = 0
 
     def connection_made(self, transport: Any) -> None:
         """Let a connection in; where it is one too many, the one that has waited longest goes."""
         super().connection_made(transport)
+        self.real: Any = transport
+        self.transport = cast(Any, Lingering(transport, self))
         self._wait(self.headers_seconds)
-        if len(self.connections) > self.most:
+        lingering = next((each for each in self.connections if isinstance(each, Patience) and each.lingers), None)
+        if len(self.connections) > self.most and lingering is not None:
+            lingering.real.close()
+        elif len(self.connections) > self.most:
             here = [each for each in self.connections if isinstance(each, Patience) and not each.transport.is_closing()]
             idle = {each: since for each in here if (since := each.idle_since) is not None}
             if len(here) > self.most:
@@ -64,6 +102,11 @@ class Patience(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, and know what is still missing."""
+        if self.lingers:
+            self.num_left_out += len(data)
+            if self.num_left_out > LINGER_BYTES:
+                self.real.close()
+            return
         super().data_received(data)
         state = self.conn.their_state
         if state is h11.SEND_BODY and not self.reads_body:
@@ -81,6 +124,24 @@ class Patience(H11Protocol):
         self.reads_body = False
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and not self.transport.is_closing():
             self._wait(self.headers_seconds)
+
+    def linger(self) -> None:
+        """Take what is still sent, and forget it; the other side sees the answer and its end."""
+        if self.lingers:
+            return
+        self.lingers = True
+        self._end_wait()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.deadline = self.loop.call_later(LINGER_SECONDS, self.real.close)
+
+    def shutdown(self) -> None:
+        """End with the server."""
+        if self.lingers:
+            self.real.close()
+        else:
+            super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""

@@ -18,6 +18,7 @@ from preflab.web.answers import bare_answer
 from preflab.web.identity import SignedOut, WrongRole
 from preflab.web.pages import page
 from preflab.web.security import security_headers
+from preflab.web.values import checked_form
 
 log = logging.getLogger("preflab.web")
 
@@ -102,8 +103,11 @@ async def _signed_out(request: Request, error: Exception) -> Response:
     if request.method == "GET":
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(f"/signin?next={quote(request.url.path + query)}", 303)
-    form = await request.form()
-    fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    try:
+        form = await checked_form(request, max_files=10)
+        fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+    except (PreflabError, HTTPException):
+        fields = []  # nothing that a page of ours has sent
     return page(request, "signed_out.html.j2", code=401, fields=fields, action=request.url.path)
 
 
@@ -118,7 +122,7 @@ async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    found = f"{where}: {first['msg']}" if where else str(first["msg"])
+    found = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else str(first["msg"])
     return answer(request, 422, found, "a request as /api/docs describes it", "", {"kind": "invalid"})
 
 

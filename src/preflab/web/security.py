@@ -15,13 +15,21 @@ from ipaddress import ip_address
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from preflab.storable import Unstorable
 from preflab.web.answers import bare_answer
 from preflab.web.identity import who
-from preflab.web.settings import STRANGERS_BODY, WebSettings, split_address
+from preflab.web.pages import page
+from preflab.web.settings import LABELERS_BODY, STRANGERS_BODY, WebSettings, split_address
+from preflab.web.values import is_checked, wrong_in_address, wrong_in_body, wrong_in_kind
 
 SAFE = ("GET", "HEAD", "OPTIONS")
+QUICK = 64 * 1024
+"""Bytes of a body that is looked at without a thread."""
+MOST_READ_AWAY = 2**30
+"""Bytes of a refused body that are waited for."""
 POLICY = "; ".join(
     (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
@@ -49,6 +57,7 @@ class Refusal:
     found: str
     expected: str
     do: str = ""
+    kind: str = "invalid"
 
 
 def security_headers(settings: WebSettings) -> Mapping[str, str]:
@@ -70,22 +79,33 @@ def refusal(method: str, headers: Headers, settings: WebSettings) -> Refusal | N
         return Refusal(
             403, "a change that was not sent from a page of this app", f"a page of {settings.url}",
             "open the app's own page and send it there; behind a proxy, start the app with --trusted-origin",
+            "not_allowed",
         )  # fmt: skip
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()) or int(length) > settings.max_body:
-        return too_long(settings)
+        return too_long(settings.max_body)
     return None
 
 
-def too_long(settings: WebSettings) -> Refusal:
+def too_long(limit: int) -> Refusal:
     """The refusal of a body that is too long."""
-    return Refusal(413, "a request that is too long", f"at most {settings.max_body // 1024} kB", "send less at once")
+    do = (
+        "go back, where what you typed still stands; larger files are taken on the command line, for example by "
+        "`preflab campaign create FILE --name NAME`"
+    )
+    return Refusal(413, "a request that is too long", f"at most {limit // 1024:,} kB", do)
 
 
 def sign_in_first() -> Refusal:
     """The refusal of a long body before it is known who sends it."""
     expected = f"at most {STRANGERS_BODY // 1024} kB from somebody who is not signed in"
-    return Refusal(401, "nobody is signed in", expected, "sign in, or send a token that counts, then send it again")
+    do = "sign in, or send a token that counts, then send it again"
+    return Refusal(401, "nobody is signed in", expected, do, "signed_out")
+
+
+def unreadable(wrong: Unstorable) -> Refusal:
+    """The refusal of a value that cannot be stored, by the name of its field."""
+    return Refusal(422, f"{wrong.where}: {wrong.found}" if wrong.where else wrong.found, wrong.expected)
 
 
 def from_own_page(headers: Headers, settings: WebSettings) -> bool:
@@ -142,21 +162,47 @@ class Guard:
         headers = Headers(scope=scope)
         answer = self._with_headers(scope, send)
         why = refusal(scope["method"], headers, self.settings)
+        if why is None and (wrong := wrong_in_address(scope) or wrong_in_kind(headers)):
+            why = unreadable(wrong)
+        if why is None and scope["method"] not in SAFE:
+            why, receive = await self._checked_body(scope, headers, receive)
+        if why is not None and why.status == 413:
+            await self._let_finish(scope, headers, receive)
         if why is not None:
-            await self._refuse(why, scope, receive, answer)
+            hang_up = scope["method"] not in SAFE and _is_long(headers)
+            await self._refuse(why, scope, receive, answer, hang_up=hang_up)
             return
-        if scope["method"] not in SAFE:
-            limit = self.settings.max_body
-            if _may_be_long(headers) and await run_in_threadpool(who, Request(scope)) is None:
-                limit = min(limit, STRANGERS_BODY)
-            read = await _whole_body(receive, limit) if _is_chunked(headers) else _declared(headers, limit)
-            if read is None:
-                stranger = limit < self.settings.max_body
-                why = sign_in_first() if stranger else too_long(self.settings)
-                await self._refuse(why, scope, receive, answer, hang_up=_is_chunked(headers))
-                return
-            receive = _again(read, receive)
         await self.app(scope, receive, answer)
+
+    async def _checked_body(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[Refusal | None, Receive]:
+        """Why the body is refused, if it is; and the receive that gives it."""
+        limit = self.settings.max_body
+        if _is_long(headers):
+            me = await run_in_threadpool(who, Request(scope))
+            limit = min(limit, STRANGERS_BODY if me is None else limit if me.role == "lead" else LABELERS_BODY)
+            if me is None and not _is_chunked(headers):
+                return sign_in_first(), receive  # before a byte of it is read
+        if not _is_chunked(headers) and int(headers["content-length"]) > limit:
+            return too_long(limit), receive
+        if not _is_chunked(headers) and not is_checked(headers):
+            return None, receive
+        read = await _whole_body(receive, limit)
+        if read is None:
+            return sign_in_first() if limit == STRANGERS_BODY else too_long(limit), receive
+        wrong = await _wrong_in(read, headers) if is_checked(headers) else None
+        return (unreadable(wrong) if wrong else None), _again(read, receive)
+
+    async def _let_finish(self, scope: Scope, headers: Headers, receive: Receive) -> None:
+        """Take a body that is too long, keeping nothing: a browser shows no answer before all is sent.
+
+        Its length and its sender are known, who does not wait to be told to go on and has the time that bodies have.
+        """
+        length = headers.get("content-length", "")
+        if not (length.isascii() and length.isdigit()) or _is_chunked(headers) or "expect" in headers:
+            return
+        if int(length) <= MOST_READ_AWAY and await run_in_threadpool(who, Request(scope)) is not None:
+            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+                pass
 
     def _with_headers(self, scope: Scope, send: Send) -> Send:
         extra = security_headers(self.settings)
@@ -173,9 +219,16 @@ class Guard:
 
         return answer
 
-    async def _refuse(self, why: Refusal, scope: Scope, receive: Receive, send: Send, *, hang_up: bool = False) -> None:
-        """`hang_up` where nobody knows how much would still come."""
-        response = bare_answer(why.status, why.found, why.expected, why.do, as_json=scope["path"].startswith("/api/"))
+    async def _refuse(self, why: Refusal, scope: Scope, receive: Receive, send: Send, *, hang_up: bool) -> None:
+        """`hang_up` where much would still come, or nobody knows how much."""
+        request = Request(scope)
+        as_json = scope["path"].startswith("/api/") or "application/json" in request.headers.get("accept", "")
+        if why.status in (413, 422) and "text/html" in request.headers.get("accept", "") and not as_json:
+            said = {"status": why.status, "found": why.found, "expected": why.expected, "do": why.do}
+            response: Response = page(request, "error.html.j2", code=why.status, **said)
+        else:
+            more = {"kind": why.kind}
+            response = bare_answer(why.status, why.found, why.expected, why.do, as_json=as_json, extra=more)
         if hang_up:
             response.headers["Connection"] = "close"
         await response(scope, receive, send)
@@ -186,13 +239,17 @@ def _is_chunked(headers: Headers) -> bool:
     return "transfer-encoding" in headers or "content-length" not in headers
 
 
-def _may_be_long(headers: Headers) -> bool:
-    return _is_chunked(headers) or int(headers["content-length"]) > STRANGERS_BODY
+def _is_long(headers: Headers) -> bool:
+    length = headers.get("content-length", "")
+    return _is_chunked(headers) or not length.isdigit() or int(length) > STRANGERS_BODY
 
 
-def _declared(headers: Headers, limit: int) -> list[Message] | None:
-    """Nothing read yet; None where the length that is declared, which the server keeps to, is beyond the limit."""
-    return [] if int(headers["content-length"]) <= limit else None
+async def _wrong_in(read: list[Message], headers: Headers) -> Unstorable | None:
+    """What is wrong with a whole body; a long one is read beside the event loop."""
+    if read[-1]["type"] != "http.request":
+        return None
+    body = b"".join(message.get("body", b"") for message in read)
+    return wrong_in_body(headers, body) if len(body) < QUICK else await run_in_threadpool(wrong_in_body, headers, body)
 
 
 async def _whole_body(receive: Receive, limit: int) -> list[Message] | None:

@@ -9,7 +9,10 @@ from urllib.parse import SplitResult, urlsplit
 from preflab.errors import PreflabError
 
 MAX_BODY = 16 * 1024 * 1024
-"""Bytes of one request; larger files are imported on the command line."""
+"""Bytes of one request by a lead; larger files are imported on the command line."""
+
+LABELERS_BODY = 2 * 1024 * 1024
+"""Bytes of one request by anybody else who is signed in: several times the longest draft."""
 
 STRANGERS_BODY = 256 * 1024
 """Bytes of a request by somebody who is not signed in: enough for signing in, and for what was typed before a session

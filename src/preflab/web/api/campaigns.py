@@ -28,6 +28,7 @@ from preflab.labelling.upload import groups_of_rows
 from preflab.store.formats.reading import Numbered
 from preflab.store.objects import to_object
 from preflab.store.workspace import Workspace
+from preflab.ways.registry import WAYS
 from preflab.web.api.shapes import (
     CampaignIn,
     CampaignMadeShape,
@@ -50,7 +51,7 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip":
 def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignMadeShape:
     """Make a campaign (leads)."""
     options = checked_options(body.options)
-    groups = _groups(ws, body)
+    groups = _groups(ws, body, WAYS[options.way].least)
     if unknown := [place for place in body.gold if not 0 <= place < len(groups)]:
         raise Invalid(f"gold: {unknown[0]}", f"a place from 0 to {len(groups) - 1}")
     gold = {place: checked_answer(options, len(groups[place]), answer) for place, answer in body.gold.items()}
@@ -117,14 +118,14 @@ def preferences(ws: Workspaced, lead: Lead, campaign_id: str) -> StreamingRespon
     return _lines(to_object(each.preference) for each in campaign_consensus(ws, campaign_id).values())
 
 
-def _groups(ws: Workspace, body: CampaignIn) -> list[list[str]]:
+def _groups(ws: Workspace, body: CampaignIn, least: int) -> list[list[str]]:
     """Completion ids of the tasks; new texts are stored first."""
     if bool(body.groups) == bool(body.rows):
         raise Invalid("groups and rows: both or none", "one of them", "see /api/docs")
     if body.groups:
         return body.groups
     numbered = (Numbered(number, row) for number, row in enumerate(body.rows))
-    found = groups_of_rows(numbered, "rows", "row")
+    found = groups_of_rows(numbered, "rows", "row", least=least)
     ws.put([*found.prompts, *found.completions])
     return [list(group) for group in found.groups]
 

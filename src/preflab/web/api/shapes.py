@@ -13,6 +13,7 @@ from preflab.labelling.campaigns import CampaignView
 from preflab.labelling.checks import answer_json
 from preflab.labelling.members import Member
 from preflab.records import Message, Prompt, Span
+from preflab.storable import unstorable
 from preflab.ways.registry import WAYS
 from preflab.web.api.order import as_shown
 
@@ -149,6 +150,7 @@ class TurnShape(Shape):
     revision: int = Field(description="the latest one of yours, 0 before the first; `based_on` of the next")
     answer: AnswerJSON | None = Field(description="your latest answer")
     draft: Mapping[str, Any] | None
+    draft_unreadable: bool = Field(False, description="a draft of an older version could not be read and is left out")
     guideline_version: int
 
     @classmethod
@@ -161,7 +163,7 @@ class TurnShape(Shape):
             tools=_tools(turn.prompt),
             completions=[[_span(span) for span in turn.completions[index].spans] for index in turn.shown_order],
             state=turn.state, expires_at=str(turn.expires_at or ""),
-            revision=turn.revision, draft=turn.draft,
+            revision=turn.revision, draft=turn.draft, draft_unreadable=turn.draft_unreadable,
             answer=_own_answer(turn),
             guideline_version=turn.guideline_version,
         )  # fmt: skip
@@ -169,7 +171,8 @@ class TurnShape(Shape):
 
 def _tools(prompt: Prompt) -> list[dict[str, Any]]:
     tools = prompt.columns.get("tools")
-    return [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    known = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return [tool for tool in known if unstorable(tool) is None]  # one nested too deeply fits into no reply
 
 
 def _span(span: Span) -> SpanShape:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import AfterValidator
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password
@@ -16,10 +17,11 @@ from preflab.web.errors import sentence, status_of, with_wait
 from preflab.web.identity import Me, Settled, Workspaced, device_of, forget, remember, remember_device, who
 from preflab.web.pages import page
 from preflab.web.settings import WebSettings, split_address
+from preflab.web.values import storable
 
 router = APIRouter(include_in_schema=False)
 
-Text = Annotated[str, Form(max_length=1000)]
+Text = Annotated[str, Form(max_length=1000), AfterValidator(storable)]
 RULE = f"at least {PASSWORD_LENGTH} characters"
 
 

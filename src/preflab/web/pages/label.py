@@ -149,6 +149,8 @@ def shown(
     """The labelling page of a turn."""
     own = own_progress(ws, found.campaign.id, found.labeler_id)
     last = history(ws, found.campaign.id, found.labeler_id, 1)
+    if found.draft_unreadable:
+        said.setdefault("status", "A draft of yours could not be read and is left out.")
     view = task_view(found, seen, own, last_done=last[0].task_id if last else "", **said)
     return page(request, "label/task.html.j2", code=code, view=view)
 

@@ -26,6 +26,7 @@ from preflab.web.identity import Lead, Workspaced
 from preflab.web.pages.lead_common import lead_page, whole
 from preflab.web.pages.lead_words import CONTENTS
 from preflab.web.pages.people_words import OPEN_TO
+from preflab.web.values import checked_form
 
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
 
@@ -44,10 +45,13 @@ class Sent:
 
 async def sent(request: Request) -> Sent:
     """The form with its files."""
-    async with request.form(max_files=2, max_fields=200) as form:
+    form = await checked_form(request, max_files=2, max_fields=200)
+    try:
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
         chosen = [(name, file) for name, file in form.multi_items() if isinstance(file, UploadFile) and file.filename]
         files = {name: (str(file.filename), await file.read()) for name, file in chosen}
+    finally:
+        await form.close()
     return Sent(ImmutableMultiDict(fields), files)
 
 
@@ -66,7 +70,7 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
         if fields.get("do") == "instructions":
             return _page(request, ws, dict(fields) | {"instructions": default_instructions(options)}, drafted=True)
         instructions = fields.get("instructions", "").replace("\r\n", "\n").strip() or default_instructions(options)
-        groups, gold = task_groups(options.way, _groups(ws, form)), _gold(form, options)
+        groups, gold = task_groups(options.way, _groups(ws, form, options)), _gold(form, options)
         if gold.groups:
             ws.put([*gold.prompts, *gold.completions])
             options = options.model_copy(update={"gold_share": GOLD_SHARE})
@@ -80,10 +84,10 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
     return RedirectResponse(f"/lead/c/{campaign.id}", 303)
 
 
-def _groups(ws: Workspace, form: Sent) -> list[list[str]]:
+def _groups(ws: Workspace, form: Sent, options: CampaignOptions) -> list[list[str]]:
     """The completions judged together, one list per task; a file that was chosen is meant, whatever else is ticked."""
     if "file" in form.files:
-        found = uploaded_groups(*form.files["file"])
+        found = uploaded_groups(*form.files["file"], WAYS[options.way].least)
         ws.put([*found.prompts, *found.completions])
         return [list(group) for group in found.groups]
     if form.fields.get("source", "file") == "file":
@@ -116,7 +120,8 @@ def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise Invalid(f"{where}: {first['msg']}".removeprefix(": "), "see the words beside the field") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise Invalid(f"{where}: {said}".removeprefix(": "), "see the words beside the field") from None
 
 
 def _criteria(text: str) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
@@ -153,4 +158,5 @@ def _page(
         request, "new.html.j2", problem=problem, said=said, value={**usual, **typed}, ticked=ticks,
         ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=found,
         open_to=OPEN_TO,
+        limit=request.app.state.settings.max_body,
     )  # fmt: skip

@@ -1,0 +1,128 @@
+"""What a backup must be before anything is replaced by it: whole, ours, of the version it says, with its images."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from preflab.errors import PreflabError
+from preflab.store.images import IMAGE_NAME
+from preflab.store.migrate import known_versions, tables_of_version
+
+Columns = tuple[tuple[str, str, int, int], ...]
+References = tuple[tuple[str, str, str], ...]
+Made = dict[tuple[str, str], object]
+"""Kind and name of a table, trigger, view or index → its columns, or the words that made it."""
+
+EXPECTED = "a file that `preflab backup` wrote"
+OLDER = "use an older backup"
+SPARE = 16 * 2**20
+"""Bytes that stay free on the disk."""
+
+
+def check_backup(file: Path) -> str:
+    """Read every page of a database; returns the version of its tables.
+
+    Raises:
+        PreflabError: it is damaged, no preflab database, of a newer preflab, or has other tables, columns or triggers
+            than its version has; a row names another one that is not there.
+    """
+    if not file.is_file():
+        raise PreflabError(f"{file}: there is no such file", EXPECTED)
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.execute("PRAGMA trusted_schema=OFF")
+            (verdict,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            made = _made(connection)
+            orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise PreflabError(f"{file}: {error}", EXPECTED, OLDER) from None
+    if verdict != "ok":
+        raise PreflabError(f"{file}: the database is damaged: {verdict}", EXPECTED, OLDER)
+    if len(versions) != 1 or versions[0][0] not in known_versions():
+        found = f"version {versions[0][0]}" if len(versions) == 1 else f"{len(versions)} versions"
+        raise PreflabError(f"{file}: tables of {found}", f"one of {', '.join(known_versions())}", "update preflab")
+    version = str(versions[0][0])
+    _check_tables(file, version, made)
+    if orphan is not None:
+        found = f"row {orphan[1]} of {orphan[0]} names a row of {orphan[2]} that is not there"
+        raise PreflabError(f"{file}: {found}", EXPECTED, OLDER)
+    return version
+
+
+def check_images(folder: Path) -> list[Path]:
+    """The images beside a backup, none where there is no such folder.
+
+    Raises:
+        PreflabError: something in it is no plain file: a link could lead anywhere, a pipe never ends.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return []
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise PreflabError(f"{folder}: not a folder", "the images that `preflab backup` wrote", "take the link away")
+    found = sorted(folder.iterdir())
+    for path in found:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            what = "a link" if path.is_symlink() else "not a plain file"
+            raise PreflabError(
+                f"{path}: {what}", "the images that `preflab backup` wrote, plain files", "take it out of the folder"
+            )
+    return [path for path in found if IMAGE_NAME.fullmatch(path.name)]
+
+
+def check_room(folder: Path, sizes: Iterable[int]) -> None:
+    """Refuse what would fill the disk.
+
+    Raises:
+        PreflabError: less is free than these sizes together.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    needed, free = sum(sizes) + SPARE, shutil.disk_usage(existing).free
+    if needed > free:
+        raise PreflabError(
+            f"{folder}: {free // 2**20:,} MB are free", f"{needed // 2**20 + 1:,} MB, the backup's copy and its images",
+            "make room on the disk; nothing was changed",
+        )  # fmt: skip
+
+
+def _check_tables(file: Path, version: str, made: Made) -> None:
+    """Tables, columns, triggers, views and indexes are those of the version."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "own.db"
+        tables_of_version(own, version)
+        with closing(sqlite3.connect(own)) as connection:
+            ours = _made(connection)
+    for kind, name in sorted(ours.keys() | made.keys()):
+        if ours.get((kind, name)) == made.get((kind, name)):
+            continue
+        how = "is not there" if (kind, name) not in made else "is other" if (kind, name) in ours else "is not preflab's"
+        raise PreflabError(
+            f"{file}: the {kind} {name} {how}", f"the tables of version {version}, as the file says it has", OLDER
+        )
+
+
+def _made(connection: sqlite3.Connection) -> Made:
+    """What a database consists of; SQLite's own statistics and counters are left out."""
+    found: Made = {}
+    for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
+        if name.startswith(("sqlite_stat", "sqlite_sequence", "sqlite_autoindex")):
+            continue
+        found[(kind, name)] = _columns(connection, name) if kind == "table" else " ".join(str(sql).split())
+    return found
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> tuple[Columns, References]:
+    """Name, kind, whether it must be there, place in the key of every column; what columns refer to."""
+    quoted = '"' + table.replace('"', '""') + '"'
+    columns = connection.execute(f"PRAGMA table_xinfo({quoted})").fetchall()
+    refers = connection.execute(f"PRAGMA foreign_key_list({quoted})").fetchall()
+    return (
+        tuple(sorted((row[1], row[2], row[3], row[5]) for row in columns)),
+        tuple(sorted((row[2], row[3], row[4] or "") for row in refers)),
+    )

@@ -1,0 +1,279 @@
+"""Everything about a backup is checked before one swap: refused, or killed at any moment, nothing is half restored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from labelling_world import make_campaign
+from preflab.errors import PreflabError
+from preflab.records import Prompt
+from preflab.store import restore as restoring
+from preflab.store.backup_checks import check_backup
+from preflab.store.images import FOLDER, images_of_backup
+from preflab.store.migrate import known_versions, tables_of_version
+from preflab.store.restore import restore
+from preflab.store.schema import SCHEMA_VERSION
+from preflab.store.workspace import DATABASE, Workspace
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+def image(number: int) -> tuple[str, bytes]:
+    """The name and the bytes of an image."""
+    data = b"\x89PNG\r\n\x1a\n" + bytes([number]) * 3_000_000
+    return f"{hashlib.sha256(data).hexdigest()}.png", data
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """A backup with a campaign and three images; the workspace `w` has changed since and has one image."""
+    with Workspace.open(tmp_path / "w", create=True) as ws:
+        make_campaign(ws, 2)
+        ws.backup(tmp_path / "saved.db")
+        ws.put([Prompt.make(text="written after the backup")])
+    for folder, numbers in ((images_of_backup(tmp_path / "saved.db"), (1, 2, 3)), (tmp_path / "w" / FOLDER, (1,))):
+        folder.mkdir()
+        for number in numbers:
+            name, data = image(number)
+            (folder / name).write_bytes(data)
+    return tmp_path / "saved.db"
+
+
+def state(folder: Path) -> dict[str, str]:
+    """Name → hash of every file of a workspace; of the database, what is in it."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith(DATABASE):
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found[DATABASE] = ", ".join(texts(folder))
+    return found
+
+
+def texts(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / DATABASE)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return sorted(text for (text,) in connection.execute("SELECT text FROM prompts"))
+
+
+NEW = ["Question 0?", "Question 1?"]
+OLD = [*NEW, "written after the backup"]
+
+
+def changed(backup: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(backup)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def replace_image(backup: Path, make: Callable[[Path], Any]) -> None:
+    """Something else in an image's place."""
+    path = images_of_backup(backup) / image(2)[0]
+    path.unlink()
+    make(path)
+
+
+FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a table is missing": (lambda b: changed(b, "DROP TABLE submissions"), "table submissions is not there"),
+    "a column is missing": (lambda b: changed(b, "ALTER TABLE turns DROP COLUMN active_ms"), "table turns is other"),
+    "a column more": (lambda b: changed(b, "ALTER TABLE turns ADD COLUMN x TEXT"), "table turns is other"),
+    "a false version": (lambda b: changed(b, "UPDATE alembic_version SET version_num = '0001'"), "not preflab's"),
+    "two versions": (lambda b: changed(b, "INSERT INTO alembic_version VALUES ('0001')"), "2 versions"),
+    "no version": (lambda b: changed(b, "DELETE FROM alembic_version"), "0 versions"),
+    "a trigger": (
+        lambda b: changed(b, "CREATE TRIGGER t AFTER INSERT ON judgments BEGIN DELETE FROM prompts; END"),
+        "trigger t is not preflab's",
+    ),
+    "another trigger by our name": (
+        lambda b: changed(
+            b, "DROP TRIGGER events_refuse_update",
+            "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN SELECT 1; END",
+        ),
+        "trigger events_refuse_update is other",
+    ),
+    "no trigger": (lambda b: changed(b, "DROP TRIGGER events_refuse_delete"), "events_refuse_delete is not there"),
+    "a view": (lambda b: changed(b, "CREATE VIEW v AS SELECT * FROM accounts"), "view v is not preflab's"),
+    "a table of others": (lambda b: changed(b, "CREATE TABLE t (a)"), "table t is not preflab's"),
+    "a row without its parent": (
+        lambda b: changed(b, "PRAGMA foreign_keys=OFF", "DELETE FROM prompts"), "that is not there",
+    ),
+    "a link among the images": (lambda b: replace_image(b, lambda p: p.symlink_to("/etc/passwd")), "a link"),
+    "a link to an image": (
+        lambda b: replace_image(b, lambda p: p.symlink_to(images_of_backup(b) / image(1)[0])), "a link",
+    ),
+    "a pipe among the images": (lambda b: replace_image(b, os.mkfifo), "not a plain file"),
+    "a folder among the images": (lambda b: replace_image(b, Path.mkdir), "not a plain file"),
+    "another image by its name": (lambda b: replace_image(b, lambda p: p.write_bytes(image(3)[1])), "its bytes"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FALSE)
+def test_a_false_backup_changes_nothing(backup: Path, tmp_path: Path, name: str) -> None:
+    spoil, said = FALSE[name]
+    spoil(backup)
+    before = state(tmp_path / "w")
+    with pytest.raises(PreflabError, match=said):
+        restore(backup, tmp_path / "w")
+    assert state(tmp_path / "w") == before
+    assert not list((tmp_path / "w").glob("*.replaced-*"))
+    assert not list((tmp_path / "w").glob("*.partial"))
+    with pytest.raises(PreflabError):
+        restore(backup, tmp_path / "new")
+    assert not (tmp_path / "new" / DATABASE).exists()
+
+
+def test_all_of_it_comes_back(backup: Path, tmp_path: Path) -> None:
+    found = restore(backup, tmp_path / "w")
+    assert (texts(tmp_path / "w"), found.num_images) == (NEW, 2)
+    assert {path.name for path in (tmp_path / "w" / FOLDER).iterdir()} == {image(number)[0] for number in (1, 2, 3)}
+    assert found.former is not None
+    assert found.former.stat().st_mode & 0o077 == 0
+    assert (tmp_path / "w" / DATABASE).stat().st_mode & 0o077 == 0
+    with closing(sqlite3.connect(found.former)) as kept:
+        assert len(kept.execute("SELECT text FROM prompts").fetchall()) == 3
+
+
+@pytest.mark.parametrize("version", [each for each in known_versions() if each != SCHEMA_VERSION])
+def test_a_backup_of_an_older_version_is_brought_up_to_date_in_its_copy(tmp_path: Path, version: str) -> None:
+    old = tmp_path / "old.db"
+    tables_of_version(old, version)
+    row = "('prompt-1', 'of old', '[]', '{}', '')"
+    changed(
+        old, "PRAGMA journal_mode=DELETE", f"INSERT INTO prompts (id, text, messages, columns, source) VALUES {row}"
+    )
+    before = old.read_bytes()
+    restore(old, tmp_path / "w")
+    assert old.read_bytes() == before
+    assert check_backup(old) == version
+    with Workspace.open(tmp_path / "w") as ws:
+        assert [prompt.text for prompt in ws.prompts()] == ["of old"]
+    assert {path.name for path in (tmp_path / "w").iterdir()} <= {
+        DATABASE,
+        "runs",
+        f"{DATABASE}-wal",
+        f"{DATABASE}-shm",
+    }
+
+
+def test_what_the_disk_has_no_room_for_is_refused_first(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("preflab.store.backup_checks.shutil.disk_usage", lambda _: usage._replace(free=20_000_000))
+    before = state(tmp_path / "w")
+    with pytest.raises(PreflabError, match="19 MB are free"):
+        restore(backup, tmp_path / "w")
+    assert state(tmp_path / "w") == before
+
+
+def refused(backup: Path, folder: Path) -> str:
+    """Why a backup was not restored; "" where it was."""
+    try:
+        restore(backup, folder)
+    except PreflabError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("at", range(1, 12))
+def test_a_disk_that_fills_leaves_all_as_it_was(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """The n-th call that writes finds the disk full: the copy, an image, a rename, the swap."""
+    calls = 0
+
+    def failing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **named: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == at:
+                raise OSError(28, "No space left on device")
+            return real(*args, **named)
+
+        return call
+
+    before = state(tmp_path / "w")
+    with monkeypatch.context() as patch:
+        for module, name in ((shutil, "copyfile"), (os, "fsync"), (os, "replace"), (os, "link")):
+            patch.setattr(module, name, failing(getattr(module, name)))
+        said = refused(backup, tmp_path / "w")
+    assert said == "" or "No space left" in said
+    if texts(tmp_path / "w") == OLD:
+        assert state(tmp_path / "w") == before
+        assert not list((tmp_path / "w").glob("*.replaced-*"))
+    else:
+        assert texts(tmp_path / "w") == NEW
+        assert len(list((tmp_path / "w" / FOLDER).iterdir())) == 3
+    assert not list((tmp_path / "w").glob("*.partial*"))
+
+
+KILLED = """
+import os, shutil, signal, sys
+at, calls = int(sys.argv[3]), 0
+def dying(real):
+    def call(*args, **named):
+        global calls
+        calls += 1
+        if calls == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*args, **named)
+    return call
+from preflab.store.restore import restore
+for module, name in ((shutil, "copyfile"), (os, "fsync"), (os, "replace"), (os, "link"), (shutil, "rmtree")):
+    setattr(module, name, dying(getattr(module, name)))
+restore(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_nothing_is_half_restored(backup: Path, tmp_path: Path) -> None:
+    """Killed at each of its calls that write: the one database or the other, whole, and the next restore works."""
+    ends = []
+    for at in range(1, 60):
+        workspace = tmp_path / f"w{at}"
+        shutil.copytree(tmp_path / "w", workspace)
+        command = [sys.executable, "-c", KILLED, str(backup), str(workspace), str(at)]
+        code = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SOURCE)}).returncode
+        found = texts(workspace)
+        assert found in (OLD, NEW)
+        if found == NEW:
+            assert len(list((workspace / FOLDER).glob("*.png"))) == 3, "its images are there before it is"
+        ends.append(found)
+        restore(backup, workspace)
+        assert texts(workspace) == NEW
+        assert not list(workspace.glob("*.partial*"))
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert code == 0
+    assert OLD in ends
+    assert len(ends) > 8
+
+
+def test_no_image_is_read_whole(backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> bytes:
+        raise AssertionError("a whole file in memory")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert restore(backup, tmp_path / "w").num_images == 2
+
+
+def test_what_a_killed_one_left_is_cleared(backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "w" / f"{restoring.DATABASE}.partial").write_bytes(b"half of it")
+    (tmp_path / "w" / f"{FOLDER}.partial").mkdir()
+    (tmp_path / "w" / f"{FOLDER}.partial" / image(2)[0]).write_bytes(b"half of it")
+    restore(backup, tmp_path / "w")
+    assert texts(tmp_path / "w") == NEW
+    assert (tmp_path / "w" / FOLDER / image(2)[0]).read_bytes() == image(2)[1]
