@@ -90,5 +90,13 @@ def test_what_an_older_version_let_in_is_the_nearest_that_is_allowed() -> None:
 def test_settings_of_stages_take_no_infinity() -> None:
     from preflab.settings.ppo import PpoSettings
 
-    with pytest.raises(ValidationError, match="finite"):
-        PpoSettings(model="m", prompts="p", rewards=[], kl_coef=math.nan)
+    with pytest.raises(ValidationError, match="kl_coef: the number inf, expected a finite number"):
+        PpoSettings(model="m", prompts="p", rewards=[{"model": "rm"}], kl_coef=math.inf)
+
+
+def test_lists_of_a_recipe_are_still_read_as_json() -> None:
+    """Strictly, a list of JSON may be a tuple and a list of Python may not."""
+    from preflab.settings.ppo import PpoSettings
+
+    written = '{"model": "m", "prompts": "p", "rewards": [{"model": "rm"}]}'
+    assert len(PpoSettings.model_validate_json(written, strict=True).rewards) == 1

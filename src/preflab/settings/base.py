@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,14 +28,16 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _can_be_stored(cls, values: Any) -> Any:
-        """NaN, infinity, whole numbers beyond 64 bits, halves of characters and endless nesting end here, named."""
-        wrong = unstorable(values) if isinstance(values, dict) else None
+    @model_validator(mode="after")
+    def _can_be_stored(self) -> Self:
+        """NaN, infinity, whole numbers beyond 64 bits, halves of characters and endless nesting end here, named.
+
+        After the rest: looked at before, a recipe's JSON would no longer count as JSON, whose lists may be tuples.
+        """
+        wrong = unstorable(dict(self))
         if wrong is not None:
             raise ValueError(f"{wrong.where}: {wrong.found}, expected {wrong.expected}")
-        return values
+        return self
 
 
 Counts = Literal["always", "if_set", "never"]
