@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from preflab.maths.chance import chance_said
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
@@ -177,6 +178,8 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
         why = "no held-out pair was decided" if held_out.get("num_prompts") else "nothing held out"
         return StageResult(f"{why}{said}", figures)
     accuracy = held_out["accuracy"]
-    right = f"right on {interval_text(accuracy, percent)} of {count(held_out['num_pairs'], 'held-out pair')}"
+    right, pairs = interval_text(accuracy, percent), count(held_out["num_pairs"], "held-out pair")
+    doubt = chance_said(accuracy, pairs)
+    right = f"right on {right}, {doubt}" if doubt else f"right on {right} of {pairs}"
     longer = best_value(held_out["longer_wins"], percent)
     return StageResult(f"{right}; the longer one wins {longer}{said}", figures)
