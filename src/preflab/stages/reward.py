@@ -37,6 +37,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.stages.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.order import steps_per_epoch
+    from preflab.training.standstill import said_of_loss
 
     settings: RewardSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
@@ -79,7 +80,8 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.end_training()
     num_equal = sum(map(_num_equal, [*rankings, *tested]))
     said = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
-    return _result(report, {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}, said + long.said)
+    figures = {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}
+    return _result(report, figures, said + long.said + said_of_loss(rows))
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
