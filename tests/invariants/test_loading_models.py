@@ -122,7 +122,10 @@ def test_a_folder_without_a_configuration(folder: Path) -> None:
 def test_a_folder_without_a_tokenizer(folder: Path) -> None:
     for file in folder.glob("tokenizer*"):
         file.unlink()
-    assert "no tokenizer.json in it" in refused(lambda: load_tokenizer(folder)).found
+    error = refused(lambda: load_tokenizer(folder))
+    assert error.found == f"{folder}: a model without a tokenizer"
+    assert error.expected == "a model folder with its tokenizer (tokenizer.json, …)"
+    assert error.do == f"save it there: tokenizer.save_pretrained('{folder}')"
 
 
 def test_a_folder_without_weights(folder: Path) -> None:

@@ -52,7 +52,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     ref = resolve_package(ref)
     if writes:
         check_no_reward_model(ref)
-    check_there(ref, *TOKENIZERS)
+    check_tokenizer(ref)
     if writes and (Path(ref) / "config.json").is_file():
         check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
     with _readable(ref, "a tokenizer"):
@@ -159,6 +159,23 @@ def check_there(ref: Path | str, *needed: str) -> None:
         raise no_folder(ref)
     if not HF_HUB_OFFLINE:
         _check_hub(str(ref))
+
+
+def check_tokenizer(ref: Path | str) -> None:
+    """A model's folder that holds its tokenizer; what is no folder may only be a Hub id.
+
+    Raises:
+        PreflabError: no such folder, no model, or a model that was saved without its tokenizer.
+    """
+    folder = Path(ref)
+    without = folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZERS)
+    if without and (folder / "config.json").is_file():
+        raise PreflabError(
+            f"{folder}: a model without a tokenizer",
+            f"a model folder with its tokenizer ({TOKENIZERS[0]}, …)",
+            f"save it there: tokenizer.save_pretrained({str(folder)!r})",
+        )
+    check_there(ref, *(("config.json",) if without else TOKENIZERS))
 
 
 def _check_hub(ref: str) -> None:
