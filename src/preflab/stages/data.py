@@ -250,7 +250,7 @@ def demonstrations_of(read: Imported, *, guessed: bool = False) -> list[tuple[Pr
 
 
 def _learned_instead(read: Imported) -> str:
-    """What to do with a file without demonstrations: the chosen completions of pairs can be learned, if that is meant."""
+    """What to do with a file without demonstrations: of pairs the chosen completions can be learned."""
     if read.format.startswith("trl-") and any(each.chosen_rejected() for each in read.preferences):
         return (
             "name other data, learn the pairs with `dpo`, or to learn the chosen completions say "

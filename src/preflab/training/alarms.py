@@ -13,7 +13,7 @@ from typing import Any
 
 from preflab.files import append_jsonl, keep_rows, read_jsonl
 from preflab.training.standstill import HARDLY_MOVED, hardly_moved
-from preflab.words import number, percent, signed
+from preflab.words import number, percent
 
 NUM_FIRST = 3
 """Steps whose mean is what a run is compared with."""

@@ -99,4 +99,5 @@ def said_of_loss(rows: Rows) -> str:
     first, last = fmean(early), fmean(late)
     if first - last >= max(0.01 * abs(first), error):
         return ""
-    return f"; the loss hardly fell ({three_digits(first)} → {three_digits(last)}): raise optimiser.learning_rate, or the number of steps"
+    fell = f"{three_digits(first)} → {three_digits(last)}"
+    return f"; the loss hardly fell ({fell}): raise optimiser.learning_rate, or the number of steps"
