@@ -108,7 +108,7 @@ def _example(model: type[Settings], loc: Location, raw: Any) -> str:
         shown = str(default).lower() if isinstance(default, bool) else ""
     else:
         shown = str(default)
-    return f"write `{name}: {shown}` (the default) or another value; {field.description}" if field and shown else ""
+    return f"write `{name}: {shown}` (the default) or another value; " if field and shown else ""
 
 
 def _same_place(one: Any, other: Any, raw: Any) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.records import Completion, Prompt
-from preflab.report.words import count
 from preflab.starter.data_look import DataLook
 from preflab.starter.model_look import ModelLook
+from preflab.words import count
 
 MEASURED = 2_000
 """Prompts that are tokenized; of more, every so manyth."""
