@@ -95,7 +95,7 @@ def complaint(
         return PreflabError(f"{where}: {str(first['msg']).removeprefix('Value error, ')}", "settings that agree", show)
     expected = " or ".join(dict.fromkeys(_expected(e) for e in found if _same_place(e, first, raw)))
     return PreflabError(
-        f"{where}: {kind(first['input'])}", f"expected {expected}", _example(model, first["loc"], raw) or show
+        f"{where}: {kind(first['input'])}", f"expected {expected}", _example(model, first["loc"], raw) + show
     )
 
 
