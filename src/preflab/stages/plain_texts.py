@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from preflab import progress
 from preflab.recipe.references import references
 from preflab.stages.processes import Processes
+from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.records import Prompt
@@ -44,10 +45,10 @@ def say_plain_texts(
     models = _with_template(ctx) if num else []
     ctx.spoken_of.add(base)
     if models:
-        some = f"{num:,}" if num == len(prompts) else f"{num:,} of {len(prompts):,}"
+        some = "" if num == len(prompts) else f"{num:,} of "
         beside = " with their completions" if completed else ""
         progress.say(
-            f"{ctx.name}: {some} prompt{'s' * (len(prompts) != 1)} of {Path(settings.path).name} "
+            f"{ctx.name}: {some}{count(len(prompts), 'prompt')} of {Path(settings.path).name} "
             f"{'is' if num == 1 else 'are'} plain text, put to {', '.join(models)}{beside} without a chat template; "
             f"{cure.format(base)}"
         )
