@@ -423,6 +423,33 @@ def test_named_templates_need_a_default() -> None:
     assert "`default`" in caught.value.do
 
 
+TURNS_APART = "{% if messages[0].role == messages[1].role %}{{ raise_exception('must alternate') }}{% endif %}" + CHATML
+NO_TOOLS = "{% if tools %}{{ raise_exception('no tools') }}{% endif %}" + CHATML
+
+
+@pytest.mark.parametrize(
+    ("template", "roles", "said", "do"),
+    [
+        (BY_NAME["gemma"].template, ("system", "user"), "(System role not supported)", "move its text into the first"),
+        (TURNS_APART, ("user", "user"), "(must alternate)", "join turns of the same role that follow each other"),
+        (NO_TOOLS, ("user",), "(no tools)", "take a model whose template knows tools"),
+        ("{{ raise_exception('never') }}", ("user",), "(never)", "mend the turns of the row"),
+    ],
+)
+def test_what_a_template_refuses_is_told_in_its_own_words_with_the_cure(
+    template: str, roles: tuple[Any, ...], said: str, do: str
+) -> None:
+    tokenizer = byte_tokenizer(BY_NAME["chatml"])
+    tokenizer.chat_template = template
+    turns = tuple(Message(role, f"Hello {place}.") for place, role in enumerate(roles))
+    columns = {"tools": TOOLS} if template is NO_TOOLS else {}
+    with pytest.raises(PreflabError, match="the chat template refuses the conversation") as caught:
+        Renderer(tokenizer).template.text(turns, Prompt.make(messages=turns, columns=columns), opened=True)
+    assert caught.value.found.endswith(said)
+    assert caught.value.do.startswith(do)
+    assert len(caught.value.do) < 90
+
+
 def test_a_template_for_parts_of_content_gets_parts() -> None:
     parts = CHATML.replace("{{ m.content }}", "{% for part in m.content %}{{ part.text }}{% endfor %}")
     renderer = renderer_of(Family("parts", parts, BY_NAME["chatml"].special, "<|im_end|>", "", "", ""))

@@ -80,6 +80,22 @@ def test_excels_own_first_line_names_the_delimiter(tmp_path: Path) -> None:
     assert [p.source for p in found.prompts] == ["p.csv, line 3", "p.csv, line 5"]
 
 
+@pytest.mark.parametrize(("delimiter", "ending"), [(",", ".csv"), (";", ".csv"), ("\t", ".tsv")])
+def test_a_table_named_jsonl_is_named_as_such(tmp_path: Path, delimiter: str, ending: str) -> None:
+    with pytest.raises(PreflabError, match=f"looks like {ending[1:].upper()}, with the columns prompt, ") as refused:
+        list(numbered_rows(table(tmp_path / "pairs.jsonl", delimiter)))
+    assert refused.value.do == f"name it {ending}"
+
+
+@pytest.mark.parametrize(
+    "text", ["Where is it, please?\nHere, I think. Or there, or not.\n", "prompt,chosen\n", "{a, b}\n{c, d}\n"]
+)
+def test_other_text_named_jsonl_is_refused_by_line(tmp_path: Path, text: str) -> None:
+    """Prose with commas, a header alone, broken JSON."""
+    (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
+    assert "not JSON" in str(next(iter(numbered_rows(tmp_path / "rows.jsonl"))).row)
+
+
 def test_rows_of_empty_cells_are_blank_lines(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
     file.write_text("prompt,chosen,rejected,,\r\na,b,c,,\r\n,,,,\r\nd,e,f,,\r\n,,,,\r\n", encoding="utf-8")

@@ -11,6 +11,7 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.training.alarms import Alarms, Rounding
 from preflab.training.metrics import MetricsLog
+from preflab.training.standstill import said_of_alarms, said_of_loss
 
 Rows = list[dict[str, Any]]
 
@@ -200,3 +201,51 @@ def test_a_policy_that_moved_on_what_it_learned_alone_has_moved(tmp_path: Path) 
     held_out = {"held_out/logratio_chosen": 0.0, "held_out/logratio_rejected": 0.0}
     rows = [still(step, 0.3, -0.3) for step in range(4)]
     assert moved([*rows[:3], rows[3] | held_out], tmp_path, 4) == []
+
+
+def test_a_loss_that_did_not_fall_tells_of_long_completions_that_hardly_moved(tmp_path: Path) -> None:
+    """0.15 nats of a hundred tokens each, on both sides alike: the loss reads 0.69 → 0.69."""
+    losses = (0.6931, 0.692, 0.690, 0.689, 0.688)  # the mean of the last three is 0.689, 0.6 % below the first
+    rows = [still(step, 0.15, 0.12, **{"loss/total": loss}) for step, loss in enumerate(losses)]
+    [(_, message)] = moved(rows, tmp_path / "a", 5)
+    assert "chosen +0.150, rejected +0.120 nats" in message
+    fallen = [row | {"loss/total": 0.6931 if row["step"] == 0 else 0.67} for row in rows]  # by 3.3 %
+    assert moved(fallen, tmp_path / "b", 5) == []
+    far = [row | {"logratio/rejected": -0.26} for row in rows]
+    assert moved(far, tmp_path / "c", 5) == []
+
+
+def test_a_run_on_its_own_samples_is_told_by_its_kl(tmp_path: Path) -> None:
+    rows = [{"step": step, "kl/exact": 0.001 * step, "reward/mean": 0.5} for step in range(5)]
+    [(step, message)] = moved(rows, tmp_path / "a", 5)
+    assert (step, message) == (4, "the policy hardly moved: KL 0.0030 nats at the end")
+    assert moved([*rows[:4], rows[4] | {"kl/exact": 0.03}], tmp_path / "b", 5) == []  # a mean of 0.0117
+    assert moved(rows[:3], tmp_path / "c", 3) == []  # measured before the updates: three steps are too few to tell
+
+
+def test_the_line_of_a_stage_speaks_of_its_last_step_alone() -> None:
+    """A run that was continued has the alarm of its former end still."""
+    alarms = [{"step": 4, "alarm": "hardly moved", "message": "it stood", "setting": "raise it"}]
+    assert said_of_alarms(alarms, {"step": 4}) == "; it stood; raise it"
+    assert said_of_alarms(alarms, {"step": 9}) == ""
+    assert said_of_alarms([alarms[0] | {"alarm": "length drift"}], {"step": 4}) == ""
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ((0.69, 0.69, 0.69), True),
+        ((0.69, 0.69, 0.684), True),  # by 0.9 %
+        ((0.69, 0.69, 0.60), False),
+        ((0.69,), False),  # measured before the only update
+        ((), False),
+        # Thirds of mean 0.90 and 0.88, variance 0.01 each: one standard error is √(0.02 / 3) = 0.082.
+        ((0.8, 0.9, 1.0, 0.9, 0.9, 0.9, 0.78, 0.88, 0.98), True),
+        ((0.8, 0.9, 1.0, 0.9, 0.9, 0.9, 0.71, 0.81, 0.91), False),
+        ((0.9, 0.95, 1.2), True),
+    ],
+)
+def test_a_loss_that_hardly_fell_is_said_so(losses: tuple[float, ...], says: bool) -> None:
+    rows = [{"step": step, "loss/nll": loss} for step, loss in enumerate(losses)]
+    assert said_of_loss(rows).startswith("; the loss hardly fell (") == says
+    assert (said_of_loss(rows) == "") != says

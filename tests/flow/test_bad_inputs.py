@@ -283,6 +283,19 @@ def test_a_folder_without_weights(here: Path, capsys: Captured) -> None:
     assert set(states(here).values()) == {"running"}
 
 
+@pytest.mark.parametrize("words", [["run"], ["check", "model"], ["init", "--model", "model", "--data", "demos.jsonl"]])
+def test_a_model_without_its_tokenizer(here: Path, capsys: Captured, words: list[str]) -> None:
+    """Refused before the first stage runs, by whatever opens a model's folder."""
+    for file in (here / "model").glob("*token*"):
+        file.unlink()
+    more = ["--recipe", "other.yaml"] if words[0] == "init" else []
+    found, expected, do = refused(here, capsys, *words, *more)
+    assert found.endswith("model: a model without a tokenizer")
+    assert "with its tokenizer" in expected
+    assert do.startswith("save it there: tokenizer.save_pretrained('")
+    assert states(here) == {}
+
+
 def test_a_tokenizer_without_pad_or_end(here: Path, capsys: Captured) -> None:
     without(here / "model", "pad_token")
     assert ended(capsys, "train", "sft")[0] == 0, "the unknown token pads"

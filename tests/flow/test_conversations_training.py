@@ -255,8 +255,23 @@ def test_what_is_no_completion_is_refused_by_line(tmp_path: Path, row: dict[str,
 
 def test_a_file_of_pairs_is_no_demonstrations(tmp_path: Path) -> None:
     write(tmp_path / "rows.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
-    with pytest.raises(PreflabError, match="without a demonstration; it looks like trl-explicit"):
+    with pytest.raises(PreflabError, match="without a demonstration; it looks like trl-explicit") as refused:
         demonstrations_in(tmp_path / "rows.jsonl")
+    assert "`format: demonstrations, columns: {chosen: completion}`" in refused.value.do
+
+
+def test_the_chosen_of_pairs_are_learned_where_that_is_said(tmp_path: Path) -> None:
+    """As the refusal advises, for texts and for turns."""
+    write(tmp_path / "texts.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    [(prompt, completion)] = demonstrations_in(
+        tmp_path / "texts.jsonl", "demonstrations", rename={"chosen": "completion"}
+    )
+    assert (prompt.text, completion.text) == ("a", "b")
+    write(tmp_path / "turns.jsonl", [{"chosen": [HI, MONDAY], "rejected": [HI, {**MONDAY, "content": "No."}]}])
+    [(prompt, completion)] = demonstrations_in(
+        tmp_path / "turns.jsonl", "demonstrations", rename={"chosen": "messages"}
+    )
+    assert (prompt.messages[0].content, completion.text) == (HI["content"], MONDAY["content"])
 
 
 def test_a_demonstration_that_stands_twice_is_learned_twice(tmp_path: Path) -> None:

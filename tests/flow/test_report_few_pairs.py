@@ -43,3 +43,24 @@ def test_much_shorter_is_said_only_where_it_is(tmp_path: Path) -> None:
     page = page_with(tmp_path, by_length=longer_alone)
     assert "where the chosen one is shortest" in page
     assert "much shorter" not in page
+
+
+def test_a_reward_model_at_chance_is_said_so_and_decides_nothing(tmp_path: Path) -> None:
+    guess = {"value": 0.33, "low": 0.0, "high": 1.0, "num": 6, "note": ""}
+    said = "no better than chance as far as 6 held-out pairs can tell"
+    alone = page_with(tmp_path / "alone", num_pairs=6, num_prompts=6, accuracy=guess)
+    assert f"of held-out pairs as the labelers did: {said}." in alone
+    folders = [report_runs.reward_run(tmp_path / "runs"), report_runs.evaluate_run(tmp_path / "runs")]
+    report, evaluation = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for folder, name in zip(folders, ("reward_report.json", "evaluation.json"), strict=True)
+    )
+    report["held_out"] |= {"num_pairs": 6, "num_prompts": 6, "accuracy": guess}
+    for entry in evaluation["comparisons"]:
+        entry["differences"] = {"reward/rm": entry["differences"]["reward/rm"]}
+    (folders[0] / "reward_report.json").write_text(json.dumps(report), encoding="utf-8")
+    (folders[1] / "evaluation.json").write_text(json.dumps(evaluation), encoding="utf-8")
+    page = build_report(folders, base=tmp_path)
+    assert "Not known: ppo scores 1.22 higher than sft on rm (reward model)" in page
+    assert f"But rm (reward model) is {said}." in page
+    assert "Yes:" not in page

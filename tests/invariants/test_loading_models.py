@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +96,16 @@ def test_a_mistyped_folder_is_told_what_is_near_it(tmp_path: Path, monkeypatch: 
         assert error.found == f"{word}: there is no such folder"
         assert error.do == f"look at the path; near it: {meant}"
     monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", False)  # a gated model beside a fetched one
+    asked = []
+    monkeypatch.setattr("preflab.models.loading.why_unreachable", lambda ref: asked.append(ref) or "no network")
+    error = refused(lambda: load_tokenizer("modle"))  # at once: the Hub is not asked
+    assert (error.found, asked) == ("modle: there is no such folder", [])
+    assert error.do == "look at the path; near it: model; a model of the Hub is named in full, owner/modle"
+    assert "(no network)" in refused(lambda: load_tokenizer("nobody/model")).found
+    assert asked == ["nobody/model"]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", False)
     assert ", and the Hub did not give it (" in refused(lambda: load_tokenizer("owner/other")).found
     monkeypatch.setattr("preflab.models.loading.HF_HUB_OFFLINE", True)
     error = refused(lambda: load_tokenizer("runs/other"))
@@ -108,7 +122,10 @@ def test_a_folder_without_a_configuration(folder: Path) -> None:
 def test_a_folder_without_a_tokenizer(folder: Path) -> None:
     for file in folder.glob("tokenizer*"):
         file.unlink()
-    assert "no tokenizer.json in it" in refused(lambda: load_tokenizer(folder)).found
+    error = refused(lambda: load_tokenizer(folder))
+    assert error.found == f"{folder}: a model without a tokenizer"
+    assert error.expected == "a model folder with its tokenizer (tokenizer.json, …)"
+    assert error.do == f"save it there: tokenizer.save_pretrained('{folder}')"
 
 
 def test_a_folder_without_weights(folder: Path) -> None:
@@ -296,3 +313,21 @@ def test_stop_tokens_come_from_the_generation_configuration_then_the_configurati
     model.generation_config.eos_token_id = None
     model.config.eos_token_id = 7
     assert model_facts(model, tokenizer).stop_token_ids == (2, 7)
+
+
+@pytest.mark.slow
+def test_a_hub_that_does_not_answer_is_tried_once_and_quietly(tmp_path: Path) -> None:
+    """Port 9 of this machine refuses every connection."""
+    there = {name: value for name, value in os.environ.items() if name not in ("HF_HUB_OFFLINE", "HF_ENDPOINT")}
+    words = ["-m", "preflab", "init", "--model", "nobody/model", "--data", "pairs.jsonl"]
+    started = time.monotonic()
+    ended = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        env={**there, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")},
+    )  # fmt: skip
+    seconds = time.monotonic() - started
+    assert ended.returncode == 2
+    assert "nobody/model: no folder here, and the Hub did not give it (" in ended.stderr
+    assert "Retrying" not in ended.stderr
+    assert len(ended.stderr.splitlines()) <= 5
+    assert seconds < 60

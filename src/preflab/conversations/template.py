@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from preflab.conversations.rendering_limits import EndlessTemplate, limited
@@ -69,12 +71,32 @@ class Template:
         except PreflabError:
             raise
         except FAILURES as error:
-            raise PreflabError(
-                f"{where(prompt)}: the chat template refuses the conversation ({one_line(error)})",
-                "roles in the order that the model's template takes",
-                "look at its turns: many templates want user and assistant to alternate, some know no system turn and "
-                "no tools; of templates with names one has to be called `default`",
-            ) from error
+            found = f"{where(prompt)}: the chat template refuses the conversation ({one_line(error)})"
+            raise PreflabError(found, *self._cure(turns, prompt, opened)) from error
+
+    def _cure(self, turns: Sequence[Message], prompt: Prompt, opened: bool) -> tuple[str, str]:
+        """What a template takes that refuses some turns, and what to do: found by leaving things out."""
+        bare = replace(prompt, columns={name: held for name, held in prompt.columns.items() if name != "tools"})
+        without_system = [turn for turn in turns if turn.role != "system"]
+        if isinstance(self.tokenizer.chat_template, dict) and "default" not in self.tokenizer.chat_template:
+            return "templates with names, one of them called `default`", "call the one for conversations `default`"
+        if len(without_system) < len(turns) and self._takes(without_system, prompt, opened):
+            return "turns without a system turn", "move its text into the first user turn, or take it out"
+        if prompt.columns.get("tools") and self._takes(turns, bare, opened):
+            return "a conversation without tools", "take a model whose template knows tools, or leave the row out"
+        roles = [turn.role for turn in without_system]
+        if any(role == next_role for role, next_role in pairwise(roles)):
+            return "turns of user and assistant that alternate", "join turns of the same role that follow each other"
+        return "turns as the model's template takes them", "mend the turns of the row, or leave it out"
+
+    def _takes(self, turns: Sequence[Message], prompt: Prompt, opened: bool) -> bool:
+        try:
+            self._written(self._dicts(turns), prompt, opened)
+        except PreflabError:
+            return False
+        except FAILURES:
+            return False
+        return True
 
     def _written(self, messages: list[dict[str, Any]], prompt: Prompt, opened: bool) -> str:
         tools, arguments = tools_of(prompt) or None, template_arguments(prompt)

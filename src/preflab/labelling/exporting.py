@@ -74,6 +74,8 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
     Raises:
         PreflabError: nothing to write.
     """
+    if not ws.judgments(campaign_id=campaign_id):
+        raise Invalid("0 labels so far", "a campaign with labels", "let people label: `preflab label`")
     if export.of == "judgment":
         chosen = Selection(campaign=campaign_id)
         return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.models.causality import why_not_causal
+from preflab.models.hub_ids import is_fetched, no_retry_lines, why_unreachable
 from preflab.models.kinds import EXPECTED, check_no_reward_model, check_writes, opener_of
 from preflab.models.packages import resolve_package
 from preflab.words import count
@@ -51,7 +52,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     ref = resolve_package(ref)
     if writes:
         check_no_reward_model(ref)
-    check_there(ref, *TOKENIZERS)
+    check_tokenizer(ref)
     if writes and (Path(ref) / "config.json").is_file():
         check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
     with _readable(ref, "a tokenizer"):
@@ -156,6 +157,50 @@ def check_there(ref: Path | str, *needed: str) -> None:
         raise PreflabError(f"{folder}: a file", "a model folder", "give the folder that holds config.json")
     if not HUB_ID.fullmatch(str(ref)):
         raise no_folder(ref)
+    if not HF_HUB_OFFLINE:
+        _check_hub(str(ref))
+
+
+def check_tokenizer(ref: Path | str) -> None:
+    """A model's folder that holds its tokenizer; what is no folder may only be a Hub id.
+
+    Raises:
+        PreflabError: no such folder, no model, or a model that was saved without its tokenizer.
+    """
+    folder = Path(ref)
+    without = folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZERS)
+    if without and (folder / "config.json").is_file():
+        raise PreflabError(
+            f"{folder}: a model without a tokenizer",
+            f"a model folder with its tokenizer ({TOKENIZERS[0]}, …)",
+            f"save it there: tokenizer.save_pretrained({str(folder)!r})",
+        )
+    check_there(ref, *(("config.json",) if without else TOKENIZERS))
+
+
+def _check_hub(ref: str) -> None:
+    """An id that is here already, or that the Hub can be asked for; a word like a folder's is that folder, mistyped.
+
+    Raises:
+        PreflabError: such a word, or no answer to one quick try.
+    """
+    if is_fetched(ref):
+        return
+    if "/" not in ref and _near_folders(Path(ref)):
+        error = no_folder(ref)
+        raise PreflabError(error.found, error.expected, f"{error.do}; a model of the Hub is named in full, owner/{ref}")
+    with no_retry_lines():
+        why = why_unreachable(ref)
+    if why:
+        raise no_folder(ref, why) if looks_local(ref) else _not_given(ref, why, "a model")
+
+
+def _not_given(ref: Path | str, hub_says: str, what: str) -> PreflabError:
+    return PreflabError(
+        f"{ref}: no folder here, and the Hub did not give it ({hub_says})",
+        what,
+        "give a folder, or download the model where there is a network (HF_HUB_OFFLINE unset)",
+    )
 
 
 def no_folder(ref: Path | str, hub_says: str = "") -> PreflabError:
@@ -270,7 +315,8 @@ def _hint(folder: Path) -> str:
 def _readable(ref: Path | str, what: str) -> Iterator[None]:
     """What transformers raises when something cannot be loaded, as an error that says what to do."""
     try:
-        yield
+        with no_retry_lines():
+            yield
     except pickle.UnpicklingError as error:
         raise PreflabError(
             f"{ref}: its weights are a pickle of more than tensors, which could run code on this machine",
@@ -287,12 +333,10 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
             ) from error
         if not Path(ref).is_dir() and looks_local(ref):
             raise no_folder(ref, "" if HF_HUB_OFFLINE else first_line) from error
-        if Path(ref).is_dir():
-            found, do = f"{ref}: cannot be loaded as {what} ({first_line})", "look at its config.json and its files"
-        else:
-            found = f"{ref}: no folder here, and the Hub did not give it ({first_line})"
-            do = "give a folder, or download the model where there is a network (HF_HUB_OFFLINE unset)"
-        raise PreflabError(found, what, do) from error
+        if not Path(ref).is_dir():
+            raise _not_given(ref, first_line, what) from error
+        found = f"{ref}: cannot be loaded as {what} ({first_line})"
+        raise PreflabError(found, what, "look at its config.json and its files") from error
 
 
 @contextmanager

@@ -34,6 +34,9 @@ class OnPolicySettings(Protocol):
     """Settings of a loop that learns from its own rollouts in minibatches."""
 
     @property
+    def num_steps(self) -> int: ...
+
+    @property
     def kl_budget(self) -> float | None: ...
     @property
     def num_minibatches(self) -> int: ...
@@ -98,6 +101,7 @@ def alarms_of(run: OnPolicyRun, num_done: int, *, kl_setting: str = "kl_coef") -
         step=num_done,
         kl_setting=kl_setting,
         rounding=rounding,
+        num_steps=run.settings.num_steps,
     )
 
 

@@ -94,7 +94,21 @@ def complaint(
     if first["type"] == "value_error":  # settings that do not fit together, in their own words
         return PreflabError(f"{where}: {str(first['msg']).removeprefix('Value error, ')}", "settings that agree", show)
     expected = " or ".join(dict.fromkeys(_expected(e) for e in found if _same_place(e, first, raw)))
-    return PreflabError(f"{where}: {kind(first['input'])}", f"expected {expected}", show)
+    return PreflabError(
+        f"{where}: {kind(first['input'])}", f"expected {expected}", _example(model, first["loc"], raw) + show
+    )
+
+
+def _example(model: type[Settings], loc: Location, raw: Any) -> str:
+    """How a setting is written, by its default; "" where that is none, or the setting stands within a list."""
+    name = str(_plain(loc, raw)[-1])
+    field = model_at(model, loc[:-1]).model_fields.get(name)
+    default = field.default if field else None
+    if isinstance(default, bool) or not isinstance(default, (int, float, str)) or default == "":
+        shown = str(default).lower() if isinstance(default, bool) else ""
+    else:
+        shown = str(default)
+    return f"write `{name}: {shown}` (the default) or another value; " if field and shown else ""
 
 
 def _same_place(one: Any, other: Any, raw: Any) -> bool:

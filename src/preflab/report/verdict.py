@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from preflab.maths.chance import chance_said
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import figure_texts, leading, measure_name, quantity
@@ -49,6 +50,9 @@ def _worked(page: Page) -> Answer:
         said = _headline(first, name, difference).removeprefix("Yes: ").rstrip(".")
         lacking = "whether it is better takes a judge that it was not trained on"
         return Answer(question, f"Not known: {said}. That is the reward it was trained on; {lacking}.", details)
+    if doubt := _doubt(page, name):
+        said = _headline(first, name, difference).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
+        return Answer(question, f"Not known: {said}. But {doubt}.", details)
     return Answer(question, _headline(first, name, difference), details, _role(difference))
 
 
@@ -61,6 +65,17 @@ def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -
         return any(reward.get("model") == short for reward in rewards)
     function = evaluation.get("judges", {}).get(short, {}).get("function")
     return function is not None and any(reward.get("function") == function for reward in rewards)
+
+
+def _doubt(page: Page, name: str) -> str:
+    """Why a reward model's verdict does not count: it tells the better of two no better than chance does."""
+    kind, _, short = name.partition("/")
+    run = next((run for run in page.everything if run.name == short), None) if kind == "reward" else None
+    held_out = (run.json("reward_report.json").get("held_out") if run else None) or {}
+    if "accuracy" not in held_out:
+        return ""
+    doubt = chance_said(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
+    return f"{measure_name(name)} is {doubt}" if doubt else ""
 
 
 def _role(difference: dict[str, Any]) -> str:
@@ -118,9 +133,11 @@ def _not_compared(page: Page, question: str) -> Answer:
         run, report = rewards[0]
         accuracy = (report.get("held_out") or {}).get("accuracy")
         if accuracy:
+            doubt = chance_said(accuracy, count(report["held_out"]["num_pairs"], "held-out pair"))
             return Answer(
                 question,
-                f"{run.name} orders {interval_text(accuracy, percent)} of held-out pairs as the labelers did.",
+                f"{run.name} orders {interval_text(accuracy, percent)} of held-out pairs as the labelers did"
+                + (f": {doubt}." if doubt else "."),
                 said,
             )  # fmt: skip
     return Answer(

@@ -89,14 +89,15 @@ def _check_models(recipe: Recipe, name: str) -> None:
     """Models in folders are of a kind that the stage can use; ids on the Hub are looked at when they are loaded.
 
     Raises:
-        PreflabError: an encoder or an encoder–decoder where text is to be written.
+        PreflabError: an encoder or an encoder–decoder where text is to be written, or a model without its tokenizer.
     """
     named = [(word, place) for refers, word, place in references(recipe.stages[name]) if refers == "model"]
     folders = [(word, place) for word, place in named if word not in recipe.stages and _is_folder(recipe, word)]
     if not folders:
         return
     from preflab.models.kinds import check_no_reward_model, check_reads, check_writes
-    from preflab.models.loading import read_config
+    from preflab.models.loading import check_tokenizer, read_config
+    from preflab.models.packages import resolve_package
 
     for word, place in folders:
         ref = word if word.startswith("package:") else recipe.resolve(word)
@@ -105,6 +106,7 @@ def _check_models(recipe: Recipe, name: str) -> None:
             if not carries_head:
                 check_no_reward_model(ref)
             (check_reads if carries_head else check_writes)(word, read_config(ref))
+            check_tokenizer(resolve_package(ref))
         except PreflabError as error:
             raise PreflabError(f"stage {name}: {error.found}", error.expected, error.do) from error
 

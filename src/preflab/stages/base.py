@@ -12,6 +12,7 @@ from preflab.progress import progress
 from preflab.recipe import Recipe
 from preflab.settings.recipe import STAGE_SETTINGS, DeviceSettings
 from preflab.stages.data import Row, demonstrations_in, read_data, read_demonstrations, read_prompts
+from preflab.stages.plain_texts import say_plain_texts
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
@@ -81,6 +82,8 @@ class StageContext:
     """The resumable setting's value of the last finished call (60 steps of 100); None on a first one."""
     num_read: dict[str, int] = field(default_factory=dict)
     """Name of the recipe's data → how many rows, prompts or preferences were read of it, for the manifest."""
+    spoken_of: set[str] = field(default_factory=set)
+    """Data of which it was said, or need not be, that their prompts are plain text (`stages.plain_texts`)."""
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -125,11 +128,15 @@ class StageContext:
         """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates."""
         if name in self.upstream:
             return demonstrations_in(self.upstream[name].folder / "demonstrations.jsonl", "demonstrations")
-        return self.counted(name, read_demonstrations(self.recipe, name))
+        found = self.counted(name, read_demonstrations(self.recipe, name))
+        say_plain_texts(self, name, [prompt for prompt, _ in found], completed=True)
+        return found
 
     def prompts(self, name: str) -> list[Prompt]:
         """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""
-        return self.counted(name, read_prompts(self.recipe, name))
+        found = self.counted(name, read_prompts(self.recipe, name))
+        say_plain_texts(self, name, found)
+        return found
 
     def counted(self, name: str, records: Records) -> Records:
         """The records that were read of the recipe's data, their number noted for the manifest."""

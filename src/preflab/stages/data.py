@@ -240,13 +240,23 @@ def demonstrations_of(read: Imported, *, guessed: bool = False) -> list[tuple[Pr
         raise PreflabError(
             f"{read.path}: {count(read.num_rows, 'row')} without a demonstration{kind}",
             "rows with `prompt` and `completion`, or with `messages` that end with the assistant's turn",
-            "name other data, or say `format: demonstrations` if these are completions to learn from",
+            _learned_instead(read),
         )
     prompts = {prompt.id: prompt for prompt in read.prompts}
     completions = {completion.id: completion for completion in read.completions}
     refuse_images([completions[id_].text for id_ in read.demonstrations], read.path.name)
     pairs = [(completions[id_], source) for id_, source in zip(read.demonstrations, read.sources, strict=True)]
     return [(replace(prompts[completion.prompt_id], source=source), completion) for completion, source in pairs]
+
+
+def _learned_instead(read: Imported) -> str:
+    """What to do with a file without demonstrations: of pairs the chosen completions can be learned."""
+    if read.format.startswith("trl-") and any(each.chosen_rejected() for each in read.preferences):
+        return (
+            "name other data, learn the pairs with `dpo`, or to learn the chosen completions say "
+            "`format: demonstrations, columns: {chosen: completion}` (`{chosen: messages}` where they are turns)"
+        )
+    return "name other data, or say `format: demonstrations` if these are completions to learn from"
 
 
 def format_of_prompts(path: Path, **how: Any) -> str:

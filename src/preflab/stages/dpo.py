@@ -212,7 +212,7 @@ def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int
 
 def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float]) -> StageResult:
     from preflab.files import read_jsonl
-    from preflab.training.alarms import HARDLY_MOVED
+    from preflab.training.standstill import said_of_alarms
 
     rows, alarms = read_jsonl(ctx.folder / "metrics.jsonl"), read_jsonl(ctx.folder / "alarms.jsonl")
     last = rows[-1]
@@ -235,5 +235,4 @@ def _result(ctx: StageContext, found: FoundGroups, further: Mapping[str, float])
         parts.append(f"KL {three_digits(last['kl/exact'])} nats")
     if alarms:
         parts.append(count(len(alarms), "alarm"))
-    still = [f"; {row['message']}; {row['setting']}" for row in alarms if row["alarm"] == HARDLY_MOVED]
-    return StageResult(", ".join(parts) + found.long.said + "".join(still), figures)
+    return StageResult(", ".join(parts) + found.long.said + said_of_alarms(alarms, last), figures)

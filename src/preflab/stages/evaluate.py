@@ -27,7 +27,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from preflab.files import write_json, write_text
+from preflab.files import read_json, write_json, write_text
+from preflab.maths.chance import chance_said
 from preflab.report.measures import leading, measure_name, quantity
 from preflab.report.names import short_names
 from preflab.settings.evaluation import EvaluateSettings
@@ -65,7 +66,7 @@ def run(ctx: StageContext) -> StageResult:
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
     write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(ctx.folder / "evaluation.json", report)
-    return _result(report, compared)
+    return _result(ctx, report, compared)
 
 
 def _evaluation(
@@ -208,7 +209,7 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
     )  # fmt: skip
 
 
-def _result(report: dict[str, Any], differences: dict[str, dict[str, Interval]]) -> StageResult:
+def _result(ctx: StageContext, report: dict[str, Any], differences: dict[str, dict[str, Interval]]) -> StageResult:
     """The first judge (or reward) of every comparison, in the words of the report's first screen."""
     said: list[str] = []
     figures: dict[str, float | str] = {}
@@ -222,4 +223,18 @@ def _result(report: dict[str, Any], differences: dict[str, dict[str, Interval]])
     if not said:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
         return StageResult(num, figures)
-    return StageResult("; ".join(said), figures)
+    return StageResult("; ".join([*said, *_doubts(ctx, differences)]), figures)
+
+
+def _doubts(ctx: StageContext, differences: dict[str, dict[str, Interval]]) -> list[str]:
+    """What keeps a reward model's verdict from counting: it does not tell the better of two itself."""
+    measures = dict.fromkeys(name for each in differences.values() if (name := leading(each)))
+    names = [name.removeprefix("reward/") for name in measures if name.startswith("reward/")]
+    said = []
+    for name in (name for name in names if name in ctx.inputs):
+        path = ctx.inputs[name].folder / "reward_report.json"
+        held_out = (read_json(path).get("held_out") if path.is_file() else None) or {}
+        if "accuracy" in held_out:
+            doubt = chance_said(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
+            said += [f"{name} is {doubt}"] if doubt else []
+    return said

@@ -44,16 +44,17 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
 
 def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Sequence[dict[str, Any]]) -> StageResult:
     """Write the policy role as a plain Hugging Face folder `model/`; the checkpoint has then served."""
+    from preflab.training.standstill import said_of_loss
+
     if accelerator.is_main_process:
         save_language_model(ctx, trunk)
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     first, last = metrics[0]["loss/nll"], metrics[-1]["loss/nll"]
-    return StageResult(
-        f"loss {three_digits(first)} → {three_digits(last)}",
-        {"loss_first": first, "loss_last": last, "num_steps": len(metrics)},
-    )
+    figures = {"loss_first": first, "loss_last": last, "num_steps": len(metrics)}
+    said = f"loss {three_digits(first)} → {three_digits(last)}{said_of_loss(metrics)}"
+    return StageResult(said, figures)
 
 
 def save_language_model(ctx: StageContext, trunk: Trunk) -> None:

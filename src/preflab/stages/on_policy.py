@@ -189,6 +189,7 @@ def policy_result(
 ) -> StageResult:
     """What the run's files say of its beginning and its end."""
     from preflab.files import read_jsonl
+    from preflab.training.standstill import said_of_alarms
 
     rows = read_jsonl(ctx.folder / "metrics.jsonl")
     alarms = read_jsonl(ctx.folder / "alarms.jsonl")
@@ -204,5 +205,6 @@ def policy_result(
         **further,
     }
     reward = f"reward {three_digits(first['reward/mean'])} → {three_digits(last['reward/mean'])}"
-    summary = f"{reward}, KL {three_digits(last['kl/exact'])} nats"
-    return StageResult(summary + (f", {count(len(alarms), 'alarm')}" if alarms else "") + long.said, figures)
+    told = f", {count(len(alarms), 'alarm')}" if alarms else ""
+    summary = f"{reward}, KL {three_digits(last['kl/exact'])} nats{told}{long.said}"
+    return StageResult(summary + said_of_alarms(alarms, last), figures)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from preflab.errors import PreflabError
 from preflab.stages.base import StageContext
 from preflab.stages.data import in_part, read_records
+from preflab.stages.plain_texts import say_plain_texts
 
 if TYPE_CHECKING:
     from preflab.records import Completion, Judgment, Preference, Prompt
@@ -89,7 +90,9 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
         "num_rows": read.num_rows,
         "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
     }
-    return PreferenceData(name, ctx.counted(name, tuple(kept)), prompts, completions, origin)
+    found = PreferenceData(name, ctx.counted(name, tuple(kept)), prompts, completions, origin)
+    say_plain_texts(ctx, name, list({prompt.id: prompt for prompt in found.asked}.values()), completed=True)
+    return found
 
 
 def agreed_preferences(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:

@@ -21,6 +21,7 @@ from preflab.errors import PreflabError
 from preflab.files import write_json, write_text
 from preflab.settings.probe import ProbeSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.plain_texts import WRITTEN_AS_TURNS, say_plain_texts
 from preflab.words import best_value, percent
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[R
                 raise PreflabError(
                     f"{row.source}: the column {column!r} holds {row[column]!r}", "a text", "mend the row"
                 )
+    say_plain_texts(ctx, name, list(map(_prompt, rows)), cure=WRITTEN_AS_TURNS)
     return rows
 
 

@@ -28,13 +28,14 @@ REPORT, HEADS = "reward_report.json", "criteria.safetensors"
 
 def run(ctx: StageContext) -> StageResult:
     """Train one head per criterion, make one of them, normalise, leave the model in `reward/` and its figures."""
-    from preflab.files import write_json
+    from preflab.files import read_jsonl, write_json
     from preflab.rewards.ratings import criteria_of, scales_of
     from preflab.rewards.regression import rating_scores, train_on_ratings
     from preflab.rewards.train import normalise
     from preflab.stages.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.order import steps_per_epoch
+    from preflab.training.standstill import said_of_loss
     from preflab.training.tensor_files import write_tensors
 
     settings: RatingSettings = ctx.settings
@@ -81,7 +82,8 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(report, {**long.figures, **lengths}, long.said)
+    said = long.said + said_of_loss(read_jsonl(ctx.folder / "metrics.jsonl"))
+    return _result(report, {**long.figures, **lengths}, said)
 
 
 def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float], long: LongRows) -> list[Rated]:

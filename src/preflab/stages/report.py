@@ -1,26 +1,59 @@
-"""Stage `report`: one HTML page about the named stages, in the run folder and at the top of the workspace."""
+"""Stage `report`: one HTML page about the named stages, in the run folder and at the top of the workspace.
+
+There it is `report.html`, or `report-RECIPE.html` where `report.html` is the page of another recipe.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from preflab.files import write_text
 from preflab.settings.evaluation import ReportSettings
 from preflab.stages.base import StageContext, StageResult
+from preflab.stages.runs import read_manifest
 from preflab.words import count
 
 VERSION = 1
 needs_torch = False
 PAGE = "report.html"
+WRITTEN_OUT = " with every default written out"
+"""What follows the name of the recipe in the first line of a run's `recipe.resolved.yaml`."""
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Write the page twice, since links to records are relative: `report.html` here and in the workspace."""
+    """Write the page twice, since links to records are relative: into the run folder and into the workspace."""
     from preflab.report.page import build_report
 
     settings: ReportSettings = ctx.settings
     folders = [ctx.inputs[name].folder for name in settings.of]
     before = [stage.folder for stage in ctx.upstream.values()]
     workspace = ctx.folder.parents[1]
-    for base in (ctx.folder, workspace):
-        page = build_report(folders, before=before, title=settings.title, num_samples=settings.num_samples, base=base)
-        write_text(base / PAGE, page)
-    return StageResult(f"{count(len(folders), 'stage')} on one page", link=str(workspace / PAGE))
+    page = workspace / page_name(ctx.recipe.path, workspace)
+    for place in (ctx.folder / PAGE, page):
+        text = build_report(
+            folders, before=before, title=settings.title, num_samples=settings.num_samples, base=place.parent
+        )
+        write_text(place, text)
+    return StageResult(f"{count(len(folders), 'stage')} on one page", link=str(page))
+
+
+def page_name(recipe: Path, workspace: Path) -> str:
+    """The name of a recipe's page in a workspace: `report.html` unless another recipe's page is there."""
+    owner = _owner(workspace)
+    return PAGE if owner in ("", recipe.name) else f"report-{recipe.stem}.html"
+
+
+def _owner(workspace: Path) -> str:
+    """The file name of the recipe that wrote `report.html` last; "" where that is not known."""
+    if not (workspace / PAGE).is_file():
+        return ""
+    found: list[tuple[str, str]] = []
+    for folder in (path.parent for path in (workspace / "runs").glob("*/manifest.json")):
+        manifest: Mapping[str, Any] = read_manifest(folder)
+        resolved = folder / "recipe.resolved.yaml"
+        if manifest.get("kind") == "report" and Path(str(manifest.get("link"))).name == PAGE and resolved.is_file():
+            first, _, _ = resolved.read_text(encoding="utf-8").partition("\n")
+            found.append((str(manifest.get("finished")), first.removeprefix("# ").partition(WRITTEN_OUT)[0]))
+    return max(found, default=("", ""))[1]

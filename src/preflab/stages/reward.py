@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from preflab.maths.chance import chance_said
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
@@ -36,6 +37,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.stages.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
     from preflab.training.order import steps_per_epoch
+    from preflab.training.standstill import said_of_loss
 
     settings: RewardSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
@@ -78,7 +80,8 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.end_training()
     num_equal = sum(map(_num_equal, [*rankings, *tested]))
     said = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
-    return _result(report, {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}, said + long.said)
+    figures = {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}
+    return _result(report, figures, said + long.said + said_of_loss(rows))
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
@@ -177,6 +180,8 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
         why = "no held-out pair was decided" if held_out.get("num_prompts") else "nothing held out"
         return StageResult(f"{why}{said}", figures)
     accuracy = held_out["accuracy"]
-    right = f"right on {interval_text(accuracy, percent)} of {count(held_out['num_pairs'], 'held-out pair')}"
+    right, pairs = interval_text(accuracy, percent), count(held_out["num_pairs"], "held-out pair")
+    doubt = chance_said(accuracy, pairs)
+    right = f"right on {right}, {doubt}" if doubt else f"right on {right} of {pairs}"
     longer = best_value(held_out["longer_wins"], percent)
     return StageResult(f"{right}; the longer one wins {longer}{said}", figures)

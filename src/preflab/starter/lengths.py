@@ -10,6 +10,7 @@ from preflab.errors import PreflabError
 from preflab.records import Completion, Prompt
 from preflab.starter.data_look import DataLook
 from preflab.starter.model_look import ModelLook
+from preflab.words import count
 
 MEASURED = 2_000
 """Prompts that are tokenized; of more, every so manyth."""
@@ -85,28 +86,25 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
     prompts: dict[str, int] = {}
     written: list[int] = []
     rows: dict[str, int] = {}
-    refused: list[str] = []
+    refused: list[PreflabError] = []
     for prompt in asked:
         try:
             length, own = _lengths(model.renderer, prompt, by_prompt.get(prompt.id, []))
         except PreflabError as error:
-            refused.append(error.found)
+            refused.append(error)
             continue
         prompts[prompt.id] = length
         written += own
         said = by_prompt.get(prompt.id, [])
         rows |= {completion.id: length + each for completion, each in zip(said, own, strict=True)}
     if refused:
+        whose = f"{model.ref}'s template" if model.has_template else model.ref
         raise PreflabError(
-            f"{data.path}: {model.ref} can be given {_how_many(refused, asked)} ({refused[0]})",
-            "rows that fit the model",
-            "choose a model whose chat template writes them, or mend the rows or take them out",
+            f"{data.path}: {whose} refuses {len(refused):,} of {count(len(asked), 'row')} ({refused[0].found})",
+            refused[0].expected,
+            f"{refused[0].do}, or choose another model",
         )
     return _found(data, model, prompts, written, rows)
-
-
-def _how_many(refused: Sequence[str], asked: Sequence[Prompt]) -> str:
-    return "no row" if len(refused) == len(asked) else f"not every row: {len(refused):,} of {len(asked):,} do not fit"
 
 
 def thinned(prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
+from preflab.models.hub_ids import is_fetched
 from preflab.models.kinds import check_reads, kind_of, names_language_model, opener_of
 from preflab.models.loading import HUB_ID, load_tokenizer, looks_local, no_folder, read_config
 from preflab.models.packages import resolve_package
@@ -122,11 +123,11 @@ class _WithGeneration:
 
 def _refuse_unfetched(place: Path | str) -> None:
     """A Hub id whose files are not here, where the Hub may not be asked."""
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
 
     if Path(place).exists() or not constants.HF_HUB_OFFLINE or not HUB_ID.fullmatch(str(place)):
         return
-    if isinstance(try_to_load_from_cache(str(place), "config.json"), str):
+    if is_fetched(str(place)):
         return
     if looks_local(place):
         raise no_folder(place)

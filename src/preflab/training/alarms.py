@@ -12,16 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from preflab.files import append_jsonl, keep_rows, read_jsonl
-from preflab.words import number, percent, signed
+from preflab.training.standstill import HARDLY_MOVED, hardly_moved
+from preflab.words import number, percent
 
 NUM_FIRST = 3
 """Steps whose mean is what a run is compared with."""
-
-STILL = 0.05
-"""Largest |log π/π_ref| of a policy that hardly moved, nats per completion. With beta 0.1 the loss of a pair whose
-sides lie 0.05 above and below 0 has fallen by 0.1 · 0.1 / 2 = 0.005, less than 1 % of ln 2."""
-
-HARDLY_MOVED = "hardly moved"
 
 Rows = list[dict[str, Any]]
 
@@ -205,33 +200,6 @@ def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
         "steps: they become unlikely together with the rejected ones",
         "losses: add {kind: nll, weight: 0.2}, raise beta, or lower optimiser.learning_rate",
     )
-
-
-def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
-    """At the last of `num_steps`, no side of the pairs has become more or less likely than under the reference.
-
-    Held-out groups are measured after the last update. Those of a training step are measured before it: a run of
-    `NUM_FIRST` steps or fewer is judged by the held-out ones alone.
-    """
-    if rows[-1]["step"] + 1 != num_steps:
-        return None
-    sides = ("chosen", "rejected")
-    trained = [(side, _latest(rows, f"logratio/{side}")) for side in sides]
-    held_out = [(side, rows[-1].get(f"held_out/logratio_{side}")) for side in sides]
-    known = [(side, value) for side, value in (*trained, *held_out) if value is not None]
-    if not known or max(abs(value) for _, value in known) > STILL:
-        return None
-    said = ", ".join(f"{side} {signed(value, 3)}" for side, value in dict(known).items())
-    return (
-        f"the policy hardly moved: {said} nats of log π/π_ref at the end",
-        "raise optimiser.learning_rate, or num_epochs",
-    )
-
-
-def _latest(rows: Rows, name: str) -> float | None:
-    """Mean over the last steps; None where there are no more than `NUM_FIRST` in all, or none of them has it."""
-    values = [row[name] for row in rows[-NUM_FIRST:] if name in row] if len(rows) > NUM_FIRST else []
-    return sum(values) / len(values) if values else None
 
 
 def _first(rows: Rows, name: str) -> float | None:

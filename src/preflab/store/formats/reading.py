@@ -111,6 +111,10 @@ def file_rows(path: Path) -> Iterator[Numbered]:
             raise PreflabError(
                 f"{path}: not UTF-8 ({kind_of_bytes(begin) or wide})", "text in UTF-8", "save it as UTF-8"
             )
+        if kind == "jsonl":
+            from preflab.store.formats.tables import refuse_table
+
+            refuse_table(path)
     return _readers()[kind](path)
 
 

@@ -61,6 +61,12 @@ def table_rows(path: Path) -> Iterator[Numbered]:
         raise PreflabError(f"{path}, line {cells.line_num}: {error}", "quoted cells", "mend it") from error
 
 
+LINE = 2**16
+"""Most characters of a line that is looked at."""
+NAME = re.compile(r"[^\W\d][\w .:/-]{0,60}")
+"""Names of columns as people write them."""
+
+
 def delimiter_of(path: Path) -> str:
     """The delimiter of a file.
 
@@ -102,6 +108,33 @@ def said_of_table(path: Path) -> list[str]:
     if spaced:
         said.append(f"spaces around the names of columns were taken away: {', '.join(map(repr, spaced))}")
     return said
+
+
+def refuse_table(path: Path) -> None:
+    """A file that is to hold JSON holds none.
+
+    Raises:
+        PreflabError: its first lines are a header and a row of as many cells.
+    """
+    try:
+        with _text(path) as lines:
+            sample = [line for line in (lines.readline(LINE) for _ in range(TRIED)) if line.strip()]
+    except UnicodeDecodeError:  # said by line where the rows are read
+        return
+    if len(sample) < 2 or sample[0].lstrip()[0] in "{[":
+        return
+    for delimiter, ending in ((",", ".csv"), ("\t", ".tsv"), (";", ".csv")):
+        try:
+            header, row = list(islice(csv.reader(sample, delimiter=delimiter), 2))
+        except (csv.Error, ValueError):
+            continue
+        if len(header) > 1 and len(header) == len(row) and all(NAME.fullmatch(cell.strip()) for cell in header):
+            kind = ending.removeprefix(".").upper()
+            raise PreflabError(
+                f"{path}: looks like {kind}, with the columns {', '.join(map(str.strip, header))}",
+                "one JSON object per line",
+                f"name it {ending}",
+            )
 
 
 def _header(path: Path, delimiter: str) -> list[str]:

@@ -1,0 +1,82 @@
+"""Prompts of plain text for a model with a chat template, which was made for turns: said once, nothing changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from preflab import progress
+from preflab.recipe.references import references
+from preflab.stages.processes import Processes
+from preflab.words import count
+
+if TYPE_CHECKING:
+    from preflab.records import Prompt
+    from preflab.stages.base import StageContext
+
+AS_TURNS = "`as_turns: true` under data.{} makes each a user's turn"
+WRITTEN_AS_TURNS = 'write each as [{{"role": "user", "content": "…"}}] in {} to make it a user\'s turn'
+"""For stages whose rows `as_turns` does not reach."""
+
+
+def say_plain_texts(
+    ctx: StageContext, name: str, prompts: Sequence[Prompt], *, completed: bool = False, cure: str = AS_TURNS
+) -> None:
+    """Says once for a stage and its data how many prompts are no turns, although a model of the stage has a template.
+
+    Nothing is said where the data say `as_turns`, true or false, nor of texts to learn from, which have no prompt.
+
+    Args:
+        ctx: the stage; what it said is kept there.
+        name: of the recipe's data, with or without a split.
+        prompts: as they were read.
+        completed: completions come with them, which are used as they are, too.
+        cure: what makes turns of them.
+    """
+    base = name.partition(".")[0]
+    settings = ctx.recipe.data.get(base)
+    if settings is None or base in ctx.spoken_of or not Processes().main:
+        return
+    if cure == AS_TURNS and "as_turns" in settings.model_fields_set:
+        return
+    num = sum(bool(prompt.text) for prompt in prompts)
+    models = _with_template(ctx) if num else []
+    ctx.spoken_of.add(base)
+    if models:
+        some = "" if num == len(prompts) else f"{num:,} of "
+        beside = " with their completions" if completed else ""
+        progress.say(
+            f"{ctx.name}: {some}{count(len(prompts), 'prompt')} of {Path(settings.path).name} "
+            f"{'is' if num == 1 else 'are'} plain text, put to {', '.join(models)}{beside} without a chat template; "
+            f"{cure.format(base)}"
+        )
+
+
+def _with_template(ctx: StageContext) -> list[str]:
+    """The stage's own models, not references or judges, that have a chat template, as the recipe names them."""
+    named = [
+        word
+        for refers, word, place in references(ctx.settings)
+        if refers == "model" and place[0] in ("model", "models")
+    ]
+    return [word for word in dict.fromkeys(named) if has_chat_template(ctx.model_folder(word))]
+
+
+def has_chat_template(ref: Path | str) -> bool:
+    """Whether a model's tokenizer has a chat template: by its files in a folder, on the Hub by the tokenizer itself."""
+    from preflab.models.packages import resolve_package
+
+    place = resolve_package(ref)
+    if not Path(place).is_dir():
+        from preflab.models.loading import load_tokenizer
+
+        return getattr(load_tokenizer(place, writes=False), "chat_template", None) is not None
+    if (Path(place) / "chat_template.jinja").is_file():
+        return True
+    try:
+        settings = json.loads((Path(place) / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or a broken one, which the stage will refuse itself
+        return False
+    return isinstance(settings, dict) and bool(settings.get("chat_template"))

@@ -1,0 +1,103 @@
+"""Runs that learned next to nothing: a policy that stayed where it began, a loss that did not fall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, variance
+from typing import Any
+
+from preflab.words import signed, three_digits
+
+STILL = 0.05
+"""Largest |log π/π_ref| of a policy that hardly moved, nats per completion. With beta 0.1 the loss of a pair whose
+sides lie 0.05 above and below 0 has fallen by 0.1 · 0.1 / 2 = 0.005, less than 1 % of ln 2."""
+
+NEARLY_STILL = 0.25
+"""Largest |log π/π_ref| up to which a loss that did not fall says the same: completions of some hundred tokens pass
+`STILL` by a thousandth of a nat per token, and the loss still reads 0.69 → 0.69."""
+
+FALLEN = 0.02
+"""Share of its start by which a loss has fallen at least; 0.693 · 0.98 = 0.679 reads 0.68."""
+
+STILL_KL = 0.01
+"""Largest KL to the reference, nats per completion, of an on-policy run that hardly moved: the probability of no set of
+completions has changed by more than √(0.01 / 2) = 0.07 (Pinsker)."""
+
+NUM_LAST = 3
+"""Steps whose mean is looked at."""
+
+HARDLY_MOVED = "hardly moved"
+LOSSES = ("loss/total", "loss/nll")
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
+    """At the last of `num_steps`, what the policy says is what its reference says: (message, setting to change).
+
+    Held-out groups are measured after the last update. Figures of a training step are measured before it: a run of
+    `NUM_LAST` steps or fewer is judged by the held-out ones alone.
+    """
+    if rows[-1]["step"] + 1 != num_steps:
+        return None
+    sides = ("chosen", "rejected")
+    trained = [(side, _latest(rows, f"logratio/{side}")) for side in sides]
+    held_out = [(side, rows[-1].get(f"held_out/logratio_{side}")) for side in sides]
+    known = [(side, value) for side, value in (*trained, *held_out) if value is not None]
+    if not known:
+        return _no_kl(rows)
+    largest = max(abs(value) for _, value in known)
+    if largest > NEARLY_STILL or (largest > STILL and not _loss_stayed(rows)):
+        return None
+    said = ", ".join(f"{side} {signed(value, 3)}" for side, value in dict(known).items())
+    return (
+        f"the policy hardly moved: {said} nats of log π/π_ref at the end",
+        "raise optimiser.learning_rate, or num_epochs",
+    )
+
+
+def _no_kl(rows: Rows) -> tuple[str, str] | None:
+    """An on-policy run: the KL of its samples over the last steps."""
+    kl = _latest(rows, "kl/exact")
+    if kl is None or "reward/mean" not in rows[-1] or kl > STILL_KL:
+        return None
+    return (
+        f"the policy hardly moved: KL {three_digits(max(kl, 0.0))} nats at the end",
+        "raise optimiser.learning_rate, or num_steps",
+    )
+
+
+def _loss_stayed(rows: Rows) -> bool:
+    first, last = rows[0].get("loss/total"), _latest(rows, "loss/total")
+    return first is not None and last is not None and last > (1 - FALLEN) * first > 0
+
+
+def _latest(rows: Rows, name: str) -> float | None:
+    """Mean over the last steps; None where there are no more than `NUM_LAST` in all, or none of them has it."""
+    values = [row[name] for row in rows[-NUM_LAST:] if name in row] if len(rows) > NUM_LAST else []
+    return sum(values) / len(values) if values else None
+
+
+def said_of_alarms(alarms: Rows, last: Mapping[str, Any]) -> str:
+    """What a stage's line adds where its policy hardly moved, of the alarm that fired at its last step."""
+    found = [each for each in alarms if each["alarm"] == HARDLY_MOVED and each["step"] == last["step"]]
+    return "".join(f"; {each['message']}; {each['setting']}" for each in found)
+
+
+def said_of_loss(rows: Rows) -> str:
+    """What the line of a stage that only has a loss adds where that hardly fell; "" where it fell.
+
+    The first third of the steps is compared with the last: a fall of less than a hundredth, or within one standard
+    error of the batches' differences, is none. One step says nothing: its loss is measured before the only update.
+    """
+    losses = [float(next(row[name] for name in LOSSES if name in row)) for row in rows if any(n in row for n in LOSSES)]
+    part = max(1, len(losses) // 3)
+    if len(losses) < 2:
+        return ""
+    early, late = losses[:part], losses[-part:]
+    error = ((variance(early) + variance(late)) / part) ** 0.5 if part > 1 else 0.0
+    first, last = fmean(early), fmean(late)
+    if first - last >= max(0.01 * abs(first), error):
+        return ""
+    fell = f"{three_digits(first)} → {three_digits(last)}"
+    return f"; the loss hardly fell ({fell}): raise optimiser.learning_rate, or the number of steps"
