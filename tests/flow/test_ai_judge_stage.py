@@ -147,7 +147,7 @@ def test_a_judge_that_never_answers_in_the_form_asked_for_is_refused(folder: Pat
             run(recipe)
         (folder / "prompts.jsonl").write_text('{"prompt": "a bee"}\n')
         few = ["stages.answers.num_completions=2", "stages.ai.people=null", "stages.prefs.judgments=labels"]
-        with pytest.raises(PreflabError, match="none of 1 tasks was judged"):  # too few answers to speak of a share
+        with pytest.raises(PreflabError, match="none of 1 task was judged"):  # too few answers to speak of a share
             run(recipe_at(folder, server, *few), until=["ai"])
 
 

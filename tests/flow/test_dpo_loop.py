@@ -312,7 +312,7 @@ def test_a_falling_chosen_completion_is_an_alarm() -> None:
     assert chosen_becomes_unlikely(rows[:3]) is None  # the mean of three is −0.5, above −ln 2
     found = chosen_becomes_unlikely(rows)  # −2.5 / 3
     assert found is not None
-    assert "−0.83 nats" in found[0]
+    assert "−0.833 nats" in found[0]
     assert "nll" in found[1]
     assert chosen_becomes_unlikely([{"step": n} for n in range(5)]) is None
 

@@ -50,6 +50,7 @@ def test_every_way_has_a_template_and_a_script(way: Way[Any]) -> None:
 LAYOUTS = ("store.formats", "store.exports")
 """Layouts of files that others have published; they use some of the same words."""
 COLUMN = "a column of preferences: shares of thumbs up, whatever the way of judging"
+NOUN = "an order of completions, counted in prose"
 SORT = "a sort of data: completions called good or bad one by one"
 OTHER_MEANINGS = {
     ("store.rows", "thumbs"): COLUMN,
@@ -58,6 +59,9 @@ OTHER_MEANINGS = {
     ("records", "thumbs"): COLUMN,
     ("stages.evaluate", "best_of"): "the curve of best-of-n sampling",
     ("stages.best_of_n", "best_of"): "a figure of best-of-n sampling",
+    ("report.feedback", "ranking"): NOUN,
+    ("rewards.train", "ranking"): NOUN,
+    ("stages.preferences", "ranking"): NOUN,
     ("starter.data_look", "thumbs"): SORT,
     ("starter.first_recipe", "thumbs"): SORT,
     ("starter.kinds", "thumbs"): SORT,

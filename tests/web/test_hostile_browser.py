@@ -12,6 +12,7 @@ from labelling_site import Site
 from preflab.labelling.accounts import Account, accounts, create_account
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.audit import note_event
+from preflab.labelling.campaign_names import free_name
 from preflab.labelling.sessions import create_token
 from preflab.labelling.submissions import Submission, save_draft, skip, submit
 from preflab.records import Campaign, LikertAnswer
@@ -56,13 +57,13 @@ CONTENTS = ["markdown", *(pytest.param(content, marks=pytest.mark.slow) for cont
 
 def attacked(site: Site, content: str) -> tuple[Campaign, Account, Account]:
     """A campaign in which everything that a person or a model can write is hostile."""
-    name = f"{content} {SHORT}"
+    name = free_name(site.ws, f"{content} {SHORT}"[:190])
     campaign = make_campaign(
         site.ws,
         [[text, ATTACKS[(place + 1) % len(ATTACKS)]] for place, text in enumerate(ATTACKS)],
         prompts=[f"{content} {text[:3000]}" for text in ATTACKS],
         instructions=ALL,
-        name=name[:200],
+        name=name,
         question=f"Which? {ALL}"[:2000],
         way="likert",
         criteria=(f"helpful {SHORT}", "honest"),

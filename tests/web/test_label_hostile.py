@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from labelling_site import Site, press, submit_by_enter, texts_by_letter, watched
+from preflab.labelling.campaign_names import free_name
 
 pytestmark = pytest.mark.browser
 
@@ -29,7 +30,7 @@ LONG = "<b onclick=alert(1)>long</b> " * 7000
 def test_hostile_completions_do_nothing(site: Site, browser: Any, content: str) -> None:
     campaign = site.campaign(
         "ranking", [SCRIPTS, [LONG, "short"]], prompts=[SCRIPTS[0] + SCRIPTS[3] + SCRIPTS[6], LONG[:20_000]],
-        content=content, instructions="\n\n".join(SCRIPTS), name=SCRIPTS[1], question=SCRIPTS[0],
+        content=content, instructions="\n\n".join(SCRIPTS), name=free_name(site.ws, SCRIPTS[1]), question=SCRIPTS[0],
     )  # fmt: skip
     page = site.context(browser, site.labeler()).new_page()
     wrong = watched(page)
