@@ -34,6 +34,7 @@ from preflab.records import (
     Task,
     ThumbsAnswer,
 )
+from preflab.stages.runs import locked
 from preflab.store.database import reading, writing
 from preflab.store.restore import restore
 from preflab.store.rows import Record
@@ -277,6 +278,17 @@ def test_nobody_else_reads_the_database(tmp_path: Path) -> None:
     Workspace.open(folder).close()
     for file in (folder / "preflab.db", tmp_path / "restored" / "preflab.db"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_nobody_else_enters_a_workspace_whose_lock_came_first(tmp_path: Path) -> None:
+    """A run, `label` and `restore` lock the folder before there is a database in it."""
+    former = os.umask(0o022)
+    try:
+        with locked(tmp_path / "new" / "runs"):
+            mode = stat.S_IMODE((tmp_path / "new").stat().st_mode)
+    finally:
+        os.umask(former)
+    assert mode == 0o700
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(workspace: Workspace) -> None:

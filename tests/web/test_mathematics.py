@@ -34,6 +34,10 @@ NOT_TEX = [
     "$$",
     "$$$$",
     r"\(\)",
+    "The PID is in $$:\n```bash\necho $$\n```\nThat is it.",
+    "in $$\n~~~\n$$\n~~~",
+    "Costs $$ to make:\n- one\n- two, still $$",
+    "> from \\[ on:\n> 1. one\n> 2. two \\]",
 ]
 TEX = [
     ("$x_1*y_1 + x_2*y_2$", ["$x_1*y_1 + x_2*y_2$"]),
@@ -74,6 +78,13 @@ def sources(html: str) -> list[str]:
 @pytest.mark.parametrize("content", ["markdown", "chat"])
 def test_what_is_no_formula_stays_text(text: str, content: str) -> None:
     assert "<math" not in rendered(text, content)
+
+
+def test_two_dollars_in_prose_swallow_neither_code_nor_lists() -> None:
+    code = rendered("The PID is in $$:\n```bash\necho $$\n```\nThat is it.", "markdown")
+    assert "<pre><code>echo $$\n</code></pre>" in code
+    assert '<p dir="auto">That is it.</p>' in code
+    assert rendered("Costs $$ to make:\n- one\n- two, still $$", "markdown").count("<li") == 2
 
 
 @pytest.mark.parametrize(("text", "expected"), TEX)

@@ -96,7 +96,8 @@ def locked(runs: Path) -> Iterator[None]:
 
     path = runs / ".lock"
     with readable_disk_errors(path):
-        runs.mkdir(parents=True, exist_ok=True)
+        runs.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # a workspace, which holds names and answers
+        runs.mkdir(exist_ok=True)
         file = path.open("a+", encoding="utf-8")
     with file:
         try:

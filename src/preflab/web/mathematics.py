@@ -27,7 +27,11 @@ UNTIL = {
     r"\)": re.compile(r"(?:[^\\]|\\[^)])*+", re.S),
 }
 """Closing delimiter → what may stand before it. A backslash takes the next character with it, as it does in TeX."""
-BLANK_LINE = re.compile(r"\n[ \t>]*\n")
+BLANK_LINE = re.compile(r"\n[ \t>]*(?:\n|`{3}|~{3})")
+"""What ends a paragraph, and a formula with it: a line without anything, or one that opens a block of code."""
+ITEM = r"(?:[-+*]|\d{1,9}[.)])[ \t]"
+LIST_LINE = re.compile(rf"\n[ \t>]*{ITEM}")
+LINE_START = re.compile(rf"[ \t>]*(?:{ITEM}[ \t]*)*")
 LONGEST = 4_000
 """Characters of a formula; what is longer is text."""
 DEFINITION = re.compile(r"\\(?:(?:new|renew|provide)command|g?def|let|global)(?![a-zA-Z])")
@@ -139,8 +143,9 @@ class Unfit(Exception):
 def formula_at(text: str, start: int) -> Formula | None:
     r"""The formula that begins at a place of a text, if one does.
 
-    `$$…$$`, `\[…\]` and `\(…\)` hold anything but blank lines. `$…$` follows pandoc's rule: no space after the opening
-    sign, none before the closing one, and no digit after it, so that `$5 and $6` is money.
+    `$$…$$`, `\[…\]` and `\(…\)` hold anything but blank lines and fences; one that begins within a line holds no line
+    that looks like an item of a list either (`Costs $$ to make:`). `$…$` follows pandoc's rule: no space after the
+    opening sign, none before the closing one, and no digit after it, so that `$5 and $6` is money.
     """
     for opening, closing in CLOSING.items():
         if not text.startswith(opening, start):
@@ -153,10 +158,17 @@ def formula_at(text: str, start: int) -> Formula | None:
         tex = text[begin:end]
         if not text.startswith(closing, end) or not tex.strip() or BLANK_LINE.search(tex):
             continue
+        if LIST_LINE.search(tex) and not _begins_line(text, start):
+            continue
         if opening == "$" and (tex[0].isspace() or tex[-1].isspace() or text[end + 1 : end + 2].isdigit()):
             continue
         return Formula(tex, opening, end + len(closing))
     return None
+
+
+def _begins_line(text: str, start: int) -> bool:
+    """Whether nothing but quotes and list marks stands before a place in its line."""
+    return LINE_START.fullmatch(text, text.rfind("\n", 0, start) + 1, start) is not None
 
 
 def formula_html(formula: Formula) -> Markup:

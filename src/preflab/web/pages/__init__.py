@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from preflab import __version__
+from preflab.labelling.options import MOST_LABELS
 from preflab.web.rendering import instructions, isolated, rendered, rendered_completion, rendered_prompt
 from preflab.words import count, plural, rounded
 
@@ -57,7 +58,8 @@ def _environment() -> Environment:
         loader=PackageLoader("preflab.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals.update(version=__version__, static=static_url, count=count, plural=plural, rounded=rounded)
+    words = {"count": count, "plural": plural, "rounded": rounded}
+    environment.globals.update(version=__version__, static=static_url, most_labels=MOST_LABELS, **words)
     environment.filters.update(
         rendered=rendered,
         rendered_prompt=rendered_prompt,
