@@ -109,6 +109,9 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a row without its parent": (
         lambda b: changed(b, "PRAGMA foreign_keys=OFF", "DELETE FROM prompts"), "that is not there",
     ),
+    "settings that are no JSON": (
+        lambda b: changed(b, "UPDATE prompts SET columns = 'not json'"), "columns of prompts holds something",
+    ),
     "a link among the images": (lambda b: replace_image(b, lambda p: p.symlink_to("/etc/passwd")), "a link"),
     "a link to an image": (
         lambda b: replace_image(b, lambda p: p.symlink_to(images_of_backup(b) / image(1)[0])), "a link",
@@ -165,6 +168,21 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date_in_its_copy(tmp_path
         f"{DATABASE}-wal",
         f"{DATABASE}-shm",
     }
+
+
+@pytest.mark.parametrize("settings", ['{"labelers": 3}', "[1]"])
+def test_a_row_that_cannot_be_brought_up_to_date_is_refused(tmp_path: Path, settings: str) -> None:
+    old = tmp_path / "old.db"
+    tables_of_version(old, "0002")
+    campaign = "('c', 'n', 'ranking', 'q', 1, '', 1, 3, '[]', 'plain', '{}', 0)"
+    state_row = f"('c', 'open', '{settings}', 1, 0, 0, 0, '')"
+    changed(
+        old, "PRAGMA journal_mode=DELETE",
+        f"INSERT INTO campaigns VALUES {campaign}", f"INSERT INTO campaign_states VALUES {state_row}",
+    )  # fmt: skip
+    with pytest.raises(PreflabError, match="a row that version 0002 never wrote"):
+        restore(old, tmp_path / "w")
+    assert not (tmp_path / "w" / DATABASE).exists()
 
 
 def test_what_the_disk_has_no_room_for_is_refused_first(

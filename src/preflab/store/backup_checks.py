@@ -30,7 +30,7 @@ def check_backup(file: Path) -> str:
 
     Raises:
         PreflabError: it is damaged, no preflab database, of a newer preflab, or has other tables, columns or triggers
-            than its version has; a row names another one that is not there.
+            than its version has; a row names another one that is not there, or holds no JSON where JSON belongs.
     """
     if not file.is_file():
         raise PreflabError(f"{file}: there is no such file", EXPECTED)
@@ -41,6 +41,7 @@ def check_backup(file: Path) -> str:
             versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
             made = _made(connection)
             orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
+            no_json = _no_json(connection, made)
     except sqlite3.DatabaseError as error:
         raise PreflabError(f"{file}: {error}", EXPECTED, OLDER) from None
     if verdict != "ok":
@@ -53,6 +54,8 @@ def check_backup(file: Path) -> str:
     if orphan is not None:
         found = f"row {orphan[1]} of {orphan[0]} names a row of {orphan[2]} that is not there"
         raise PreflabError(f"{file}: {found}", EXPECTED, OLDER)
+    if no_json is not None:
+        raise PreflabError(f"{file}: {no_json} holds something that is not JSON", EXPECTED, OLDER)
     return version
 
 
@@ -115,6 +118,18 @@ def _made(connection: sqlite3.Connection) -> Made:
             continue
         found[(kind, name)] = _columns(connection, name) if kind == "table" else " ".join(str(sql).split())
     return found
+
+
+def _no_json(connection: sqlite3.Connection, made: Made) -> str | None:
+    """The first column declared as JSON in which something else stands: `settings of campaign_states`."""
+    for kind, table in sorted(made):
+        if kind != "table":
+            continue
+        for column, declared, *_ in _columns(connection, table)[0]:
+            wrong = f'SELECT 1 FROM "{table}" WHERE "{column}" IS NOT NULL AND NOT json_valid("{column}") LIMIT 1'
+            if declared == "JSON" and '"' not in table + column and connection.execute(wrong).fetchone():
+                return f"{column} of {table}"
+    return None
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> tuple[Columns, References]:

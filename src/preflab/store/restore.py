@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from preflab.errors import PreflabError
 from preflab.files import keep_private, readable_disk_errors, sync_folder
-from preflab.store.backup_checks import check_backup, check_images, check_room
+from preflab.store.backup_checks import EXPECTED, OLDER, check_backup, check_images, check_room
 from preflab.store.database import sqlite_engine, switch_to_wal
 from preflab.store.images import FOLDER, copy_image, images_of_backup
 from preflab.store.migrate import bring_up_to_date
@@ -85,6 +85,10 @@ def _copy(source: Path, target: Path, version: str) -> None:
         engine = sqlite_engine(target)
         try:
             bring_up_to_date(engine, None)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise PreflabError(
+                f"{source}: a row that version {version} never wrote: {error}"[:300], EXPECTED, OLDER
+            ) from None
         finally:
             engine.dispose()
     with target.open("rb+") as copied:
