@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preflab import progress
+from preflab.errors import PreflabError
 from preflab.recipe.references import references
 from preflab.stages.processes import Processes
 from preflab.words import count
@@ -72,7 +73,10 @@ def has_chat_template(ref: Path | str) -> bool:
     if not Path(place).is_dir():
         from preflab.models.loading import load_tokenizer
 
-        return getattr(load_tokenizer(place, writes=False), "chat_template", None) is not None
+        try:
+            return getattr(load_tokenizer(place, writes=False), "chat_template", None) is not None
+        except PreflabError:  # a stage that needs the model will say so itself
+            return False
     if (Path(place) / "chat_template.jinja").is_file():
         return True
     try:
