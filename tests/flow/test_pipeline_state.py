@@ -39,6 +39,7 @@ def chain(write_recipe: Writer, tmp_path: Path) -> Path:
     sys.modules.pop("my_rewards", None)  # that of an earlier test
     (tmp_path / "my_rewards.py").write_text("def good(prompt, completion):\n    return 1.0\n", encoding="utf-8")
     (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "tokenizer.json").write_text("{}", encoding="utf-8")
     (tmp_path / "models" / "mine" / "config.json").write_text(
         '{"model_type": "llama", "vocab_size": 31}', encoding="utf-8"
     )
