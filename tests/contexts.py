@@ -9,5 +9,6 @@ from preflab.recipe import Recipe
 
 
 def context_of(recipe: Recipe) -> Any:
-    """A context without stages before it."""
-    return SimpleNamespace(inputs={}, recipe=recipe, counted=lambda name, records: records)
+    """A context without stages before it, which has said of all data what there is to say."""
+    spoken_of = set(recipe.data)
+    return SimpleNamespace(inputs={}, recipe=recipe, counted=lambda name, records: records, spoken_of=spoken_of)

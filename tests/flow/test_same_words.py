@@ -181,7 +181,7 @@ def test_losses_rewards_and_kl_end_alike(seen: dict[str, str]) -> None:
 
 
 def test_the_reward_model_is_as_right_in_both(seen: dict[str, str]) -> None:
-    right = captured(r"right on (.*?\)) of", line_of(seen["terminal"], "rm"))
+    right = captured(r"right on (.*?\))(?: of|,)", line_of(seen["terminal"], "rm"))
     longer = captured(r"the longer one wins (\S+\s%)", line_of(seen["terminal"], "rm"))
     assert f"rm {right}" in seen["report"]
     assert f"rm is right on {right.partition(' (')[0]} of held-out pairs" in seen["report"]
