@@ -265,6 +265,10 @@ def _people(shell: Shell) -> None:
     shell.said("account", "password", "Lea", "--password-stdin", typed="correct battery horse\n")
     shell.said("account", "token", "Lea")
     shell.said("account", "revoke", "Ben")
+    shell.said("account", "reinstate", "Ben")
+    shell.said("campaign", "add", "helpful", "Ben")
+    shell.said("campaign", "remove", "helpful", "Ben")
+    assert shell.said("campaign", "people", "helpful")
     shell.said("account", "erase", "Ben")
     assert shell.said("account", "list")["accounts"]
     shell.said("backup", "copy.db")

@@ -317,7 +317,7 @@ def test_alarms_name_the_setting_of_the_algorithm(tmp_path: Path) -> None:
     run = tiny_grpo(tmp_path / "a", trunk, lambda ids: 1.0, num_steps=4, kl_budget=1e-9, kl_coef=0.0)
     run.sampler.keep_states = False  # type: ignore[attr-defined]  # by the trainer's own passes the KL is exactly 0
     result = train_grpo(run)
-    assert [alarm.alarm for alarm in result.alarms] == ["groups without spread"]
+    assert [alarm.alarm for alarm in result.alarms] == ["groups without spread", "hardly moved"]
     trunk = tiny_trunk(("policy", "reference"), lora=LORA)
     online = train_online_dpo(tiny_online_dpo(tmp_path / "b", trunk, reward, num_steps=2, kl_budget=1e-9))
     assert [(alarm.alarm, alarm.setting) for alarm in online.alarms] == [("kl above budget", "beta")]
