@@ -97,6 +97,24 @@ def test_an_account_is_made_for_one_campaign_or_for_all(here: Path, capsys: Capt
         assert len(accounts(store)) == 3
 
 
+def test_what_to_do_next_goes_by_what_was_typed(here: Path, capsys: Captured) -> None:
+    """A name may be double in a workspace of an older version: there the id was typed, and the id is printed."""
+    made = said(capsys, "campaign", "create", "c.jsonl", "--name", "support")
+    said(capsys, "account", "add", "Ann", "--no-password")
+    for words in (["add", made["campaign_id"], "Ann"], ["remove", made["campaign_id"], "Ann"]):
+        run_command(["campaign", *words])
+        assert f"preflab campaign people {made['campaign_id']}" in capsys.readouterr().out
+    run_command(["campaign", "options", made["campaign_id"]])
+    assert f"preflab campaign options {made['campaign_id']} overlap=5" in capsys.readouterr().out
+
+
+def test_a_refused_file_leaves_no_workspace(here: Path, capsys: Captured) -> None:
+    (here / "bad.jsonl").write_text('{"prompt": "Q", "completions": ["a", "b"], "x": 1e999}\n', encoding="utf-8")
+    new = here / "new"
+    assert "line 1" in refused(capsys, "campaign", "create", "bad.jsonl", "--name", "x", "--workspace", str(new))
+    assert not new.exists()
+
+
 def test_a_revoked_account_is_let_in_again(here: Path, capsys: Captured) -> None:
     said(capsys, "account", "add", "Lea", "--role", "lead", "--no-password")
     made = said(capsys, "account", "add", "Ann", "--no-password")

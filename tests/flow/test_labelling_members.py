@@ -278,6 +278,8 @@ def test_a_revoked_person_is_let_in_again_under_the_same_name(ws: Workspace) -> 
 def test_two_campaigns_never_get_one_name(ws: Workspace) -> None:
     first = make_campaign(ws, 1, name="Kindness")
     second = make_campaign(ws, 1, name="other")
+    with pytest.raises(Invalid, match="a name that can be read"):
+        create_campaign(ws, CampaignOptions(name="\u200b \n"), [])
     for name in ("Kindness", " kindness ", "\uff2bindness"):
         with pytest.raises(Invalid, match=f"taken by the campaign 'Kindness', id {first.id}"):
             make_campaign(ws, 1, name=name)

@@ -70,8 +70,12 @@ def test_scrolling_over_the_buttons_changes_nothing(site: Site, browser: Any) ->
     page.locator("label.pick").first.scroll_into_view_if_needed()
     box = page.locator("label.pick").first.bounding_box()
     client = page.context.new_cdp_session(page)
-    point = {"x": box["x"] + 20, "y": box["y"] + 20}
-    client.send("Input.synthesizeScrollGesture", {**point, "yDistance": -300, "gestureSourceType": "touch"})
+    x, y, before = box["x"] + 20, box["y"] + 20, page.evaluate("scrollY")
+    client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for moved in range(20, 320, 20):
+        client.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y + moved}]})
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_function("before => Math.abs(scrollY - before) > 100", arg=before)
     assert page.locator(".group input:checked").count() == 0
 
 

@@ -69,7 +69,7 @@ def prioritise(
             if priorities is not None:
                 num = _set_from(store, view.campaign.id, priorities)
                 speaker.say(f"priorities of {priorities} given to tasks of {view.campaign.name}: {num}")
-                speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
+                speaker.last(None, command("campaign", "show", campaign), num_tasks=num)
                 return
             scores = None
             if by:
@@ -79,7 +79,7 @@ def prioritise(
             num = put_in_order(store, view.campaign.id, BY, scores)
         models = f", and by where {len(by)} reward models disagree" if by else ""
         speaker.say(f"{count(num, 'task')} of {view.campaign.name} in order, by how close their pairs are{models}")
-        speaker.last(None, command("campaign", "show", view.campaign.name), num_tasks=num)
+        speaker.last(None, command("campaign", "show", campaign), num_tasks=num)
 
 
 def _set_from(store: Workspace, campaign_id: str, file: Path) -> int:

@@ -10,9 +10,10 @@ from preflab.errors import PreflabError, nearest
 from preflab.files import check_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from preflab.labelling.options import CampaignOptions
+    from preflab.labelling.upload import Uploaded
     from preflab.store.workspace import Workspace
 
 
@@ -62,20 +63,29 @@ def changes_of(words: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def groups_of(
-    store: Workspace, file: Path | None, source: str | None, options: CampaignOptions
-) -> list[tuple[str, ...]]:
-    """Completion ids judged together, of a file or of the workspace; side by side, every two of a prompt."""
-    from preflab.labelling.sources import groups_of_source
-    from preflab.labelling.tasks import task_groups
+def rows_of(file: Path, options: CampaignOptions, named: Callable[[str], str] = str) -> Uploaded:
+    """The prompts and completions of a file; `named` turns a completion's text into what is stored."""
     from preflab.labelling.upload import groups_of_rows
     from preflab.store.formats.reading import numbered_rows, unit_of
-    from preflab.store.images import image_named
     from preflab.ways.registry import WAYS
 
-    if file is not None:
-        named = partial(image_named, store.path, file.parent) if options.content == "image" else str
-        read = groups_of_rows(numbered_rows(file), str(file), unit_of(file), named, WAYS[options.way].least)
-        store.put([*read.prompts, *read.completions])
-        return task_groups(options.way, read.groups)
-    return task_groups(options.way, groups_of_source(store, str(source)))
+    return groups_of_rows(numbered_rows(file), str(file), unit_of(file), named, WAYS[options.way].least)
+
+
+def groups_of_file(store: Workspace, file: Path, read: Uploaded, options: CampaignOptions) -> list[tuple[str, ...]]:
+    """Completion ids judged together, of a file that `rows_of` read; its images are copied into the workspace."""
+    from preflab.labelling.tasks import task_groups
+    from preflab.store.images import image_named
+
+    if options.content == "image":
+        read = rows_of(file, options, partial(image_named, store.path, file.parent))
+    store.put([*read.prompts, *read.completions])
+    return task_groups(options.way, read.groups)
+
+
+def groups_in_workspace(store: Workspace, source: str, options: CampaignOptions) -> list[tuple[str, ...]]:
+    """Completion ids of the workspace judged together; side by side, every two of a prompt."""
+    from preflab.labelling.sources import groups_of_source
+    from preflab.labelling.tasks import task_groups
+
+    return task_groups(options.way, groups_of_source(store, source))

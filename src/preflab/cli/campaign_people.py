@@ -82,7 +82,7 @@ def people(
              "state": each.state, "judges": each.judges, "place": each.place}
             for each in found
         ]  # fmt: skip
-        following = f"{command('campaign', 'add', view.campaign.name, 'NAME')} lets somebody in"
+        following = f"{command('campaign', 'add', campaign, 'NAME')} lets somebody in"
         speaker.last(None, following, open_to=view.options.open_to, people=listed)
 
 
@@ -106,7 +106,7 @@ def add(
             found = [account_named(store, name) for name in names]
             num = let_in(store, view.campaign.id, [each.labeler_id for each in found], BY)
         speaker.say(f"let into {view.campaign.name}: {', '.join(each.name for each in found)}")
-        following = command("campaign", "people", view.campaign.name)
+        following = command("campaign", "people", campaign)
         speaker.last(None, following, campaign_id=view.campaign.id, num_new=num)
 
 
@@ -131,7 +131,7 @@ def remove(
             for each in found:
                 take_off(store, view.campaign.id, each.labeler_id, BY)
         speaker.say(f"taken off {view.campaign.name}: {', '.join(each.name for each in found)}")
-        speaker.last(None, command("campaign", "people", view.campaign.name), campaign_id=view.campaign.id)
+        speaker.last(None, command("campaign", "people", campaign), campaign_id=view.campaign.id)
 
 
 def _said(member: Member) -> str:

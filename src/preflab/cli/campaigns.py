@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preflab.cli.asking import prioritise
-from preflab.cli.campaign_inputs import changes_of, criteria_of, groups_of, text_of
+from preflab.cli.campaign_inputs import changes_of, criteria_of, groups_in_workspace, groups_of_file, rows_of, text_of
 from preflab.cli.campaign_people import add, invite, people, remove
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
@@ -141,8 +141,13 @@ def create(
     text = text_of(instructions) if instructions else default_instructions(chosen)
     with speaking(as_json) as speaker:
         known = read_gold(gold, chosen) if gold else NONE
+        read = rows_of(file, chosen) if file else None  # what is refused leaves no empty workspace
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
-            groups = groups_of(store, file, source, chosen)
+            groups = (
+                groups_of_file(store, file, read, chosen)
+                if file and read
+                else groups_in_workspace(store, str(source), chosen)
+            )
             store.put([*known.prompts, *known.completions])
             answers = known.numbered_from(len(groups))
             made = create_campaign(store, chosen, [*groups, *known.groups], text, BY, gold=answers)
@@ -270,9 +275,7 @@ def options(
         meanings = {name: field.description or "" for name, field in type(now).model_fields.items()}
         for line in padded([(name, str(value), meanings[name]) for name, value in values.items()]):
             speaker.say(line)
-        speaker.last(
-            None, f"{command('campaign', 'options', view.campaign.name, 'overlap=5')} changes one", options=values
-        )
+        speaker.last(None, f"{command('campaign', 'options', campaign, 'overlap=5')} changes one", options=values)
 
 
 def instructions(
@@ -294,7 +297,7 @@ def instructions(
             if file is not None:
                 found = new_guideline(store, view.campaign.id, text_of(file), BY)
         speaker.say(found.text.rstrip() if file is None else f"version {found.version} is shown before the next task")
-        speaker.last(None, command("campaign", "show", view.campaign.name), version=found.version, text=found.text)
+        speaker.last(None, command("campaign", "show", campaign), version=found.version, text=found.text)
 
 
 def pause(
@@ -341,4 +344,4 @@ def _set_state(
             view = campaign_named(store, campaign)
             set_state(store, view.campaign.id, state, BY)
         speaker.say(f"{view.campaign.name} is {state}: {_progress(view)}")
-        speaker.last(None, command("campaign", "show", view.campaign.name), campaign_id=view.campaign.id, state=state)
+        speaker.last(None, command("campaign", "show", campaign), campaign_id=view.campaign.id, state=state)

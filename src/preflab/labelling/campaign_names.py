@@ -17,8 +17,10 @@ def refuse_taken_name(connection: Connection, name: str, campaign_id: str = "") 
     """Refuse a name for a new campaign, or for this one, that another one has, upper and lower case being the same.
 
     Raises:
-        Invalid: another campaign is called so.
+        Invalid: another campaign is called so, or there is nothing to be seen in it.
     """
+    if not any(letter.isprintable() and not letter.isspace() for letter in name):
+        raise Invalid(f"name: {name!r:.80}", "a name that can be read")
     for other, taken in _names(connection):
         if other != campaign_id and _same(taken, name):
             raise Invalid(

@@ -93,7 +93,8 @@ def too_long(limit: int) -> Refusal:
         "go back, where what you typed still stands; larger files are taken on the command line, for example by "
         "`preflab campaign create FILE --name NAME`"
     )
-    return Refusal(413, "a request that is too long", f"at most {limit // 1024:,} kB", do)
+    most = f"{limit // 2**20} MB" if limit >= 2**20 else f"{limit // 1024} kB"
+    return Refusal(413, "a request that is too long", f"at most {most}", do)
 
 
 def sign_in_first() -> Refusal:
