@@ -108,6 +108,16 @@ def test_what_to_do_next_goes_by_what_was_typed(here: Path, capsys: Captured) ->
     assert f"preflab campaign options {made['campaign_id']} overlap=5" in capsys.readouterr().out
 
 
+def test_a_refused_name_stores_nothing_of_the_file(here: Path, capsys: Captured) -> None:
+    said(capsys, "campaign", "create", "c.jsonl", "--name", "support")
+    (here / "d.jsonl").write_text('{"prompt": "Another", "completions": ["a", "b"]}\n', encoding="utf-8")
+    with Workspace.open(here) as store:
+        before = store.counts()
+    assert "is taken" in refused(capsys, "campaign", "create", "d.jsonl", "--name", "Support")
+    with Workspace.open(here) as store:
+        assert store.counts() == before
+
+
 def test_a_refused_file_leaves_no_workspace(here: Path, capsys: Captured) -> None:
     (here / "bad.jsonl").write_text('{"prompt": "Q", "completions": ["a", "b"], "x": 1e999}\n', encoding="utf-8")
     new = here / "new"

@@ -226,13 +226,14 @@ def test_a_campaign_is_made_of_new_texts(ws: Workspace, people: People) -> None:
     assert {prompt.text for prompt in ws.prompts()} == {"Why?", "How?"}
     turn = take(robot, campaign_id)
     assert turn["prompt"] in ("Why?", "How?")
+    other = {"options": {"name": "Other", "way": "side_by_side", "overlap": 1}}
     for wrong, said in (
         ({"rows": [{"prompt": "Why?"}]}, "row 0"),
         ({"rows": [], "groups": []}, "groups and rows"),
         ({"rows": rows, "groups": [["x"]]}, "groups and rows"),
         ({"rows": rows, "gold": {"7": {"choice": "first"}}}, "gold"),
     ):
-        reply = lead.post("/api/v1/campaigns", json=body | wrong)
+        reply = lead.post("/api/v1/campaigns", json=body | other | wrong)
         assert reply.status_code == 422
         assert said in reply.json()["error"]["found"]
 

@@ -247,6 +247,21 @@ def test_a_form_that_is_wrong_keeps_what_was_typed(
     assert list_campaigns(ws) == []
 
 
+@pytest.mark.parametrize("door", ["page", "api"])
+def test_a_name_that_is_taken_is_refused_before_the_file_is_stored(ws: Workspace, people: People, door: str) -> None:
+    lead = client(ws, people.lead)
+    assert lead.post("/lead/new", data=new_form(name="One"), files={"file": ("w.jsonl", FILE)}).status_code < 400
+    before, row = ws.counts(), {"prompt": "New?", "completions": ["a", "b"]}
+    if door == "page":
+        file = {"file": ("n.jsonl", json.dumps(row).encode())}
+        reply = lead.post("/lead/new", data=new_form(name="one"), files=file)
+    else:
+        reply = lead.post("/api/v1/campaigns", json={"options": {"name": "one"}, "rows": [row]})
+    assert reply.status_code == 422
+    assert "is taken" in reply.text
+    assert ws.counts() == before
+
+
 def test_instructions_are_written_from_the_answers_of_the_form(ws: Workspace, people: People) -> None:
     reply = client(ws, people.lead).post("/lead/new", data=new_form(do="instructions"))
     assert "Longer is not better" in reply.text

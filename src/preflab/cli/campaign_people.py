@@ -72,7 +72,7 @@ def people(
             view = campaign_named(store, campaign)
             found = people_of(store, view.campaign.id)
         rows = [(each.name, each.role or each.kind, each.state or "no account", _said(each)) for each in found]
-        speaker.say(f"{view.campaign.name} is open to {view.options.open_to}")
+        speaker.say(f"{view.campaign.name}, open_to {view.options.open_to}")
         for line in (
             padded([("name", "role", "state", "judges here"), *rows]) if rows else ["nobody has an account yet"]
         ):

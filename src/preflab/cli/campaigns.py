@@ -119,7 +119,7 @@ def create(
 
     With --option content=image the completions are paths of images, relative to the file; they are copied.
     """
-    from preflab.labelling.campaign_names import handle_of
+    from preflab.labelling.campaign_names import check_name, handle_of
     from preflab.labelling.campaign_rows import checked_options
     from preflab.labelling.campaigns import create_campaign
     from preflab.labelling.gold_file import NONE, read_gold
@@ -143,6 +143,7 @@ def create(
         known = read_gold(gold, chosen) if gold else NONE
         read = rows_of(file, chosen) if file else None  # what is refused leaves no empty workspace
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
+            check_name(store, chosen.name)
             groups = (
                 groups_of_file(store, file, read, chosen)
                 if file and read

@@ -30,6 +30,12 @@ def refuse_taken_name(connection: Connection, name: str, campaign_id: str = "") 
             )
 
 
+def check_name(ws: Workspace, name: str) -> None:
+    """Refuse a name for a new campaign as `refuse_taken_name` does, before anything of its file is stored."""
+    with reading(ws.engine) as connection:
+        refuse_taken_name(connection, name)
+
+
 def free_name(ws: Workspace, name: str) -> str:
     """The name, or with the first number behind it that makes it free: `labels (2)`."""
     with reading(ws.engine) as connection:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from preflab.labelling.adjudication import campaign_consensus
+from preflab.labelling.campaign_names import check_name
 from preflab.labelling.campaign_rows import checked_options
 from preflab.labelling.campaigns import (
     campaign_view,
@@ -51,6 +52,7 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip":
 def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignMadeShape:
     """Make a campaign (leads)."""
     options = checked_options(body.options)
+    check_name(ws, options.name)
     groups = _groups(ws, body, WAYS[options.way].least)
     if unknown := [place for place in body.gold if not 0 <= place < len(groups)]:
         raise Invalid(f"gold: {unknown[0]}", f"a place from 0 to {len(groups) - 1}")

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.datastructures import ImmutableMultiDict, UploadFile
 
 from preflab.errors import PreflabError
+from preflab.labelling.campaign_names import check_name
 from preflab.labelling.campaigns import create_campaign
 from preflab.labelling.errors import Invalid
 from preflab.labelling.gold_file import NONE, Gold
@@ -70,7 +71,9 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
         if fields.get("do") == "instructions":
             return _page(request, ws, dict(fields) | {"instructions": default_instructions(options)}, drafted=True)
         instructions = fields.get("instructions", "").replace("\r\n", "\n").strip() or default_instructions(options)
-        groups, gold = task_groups(options.way, _groups(ws, form, options)), _gold(form, options)
+        check_name(ws, options.name)  # what is refused stores nothing of the file
+        gold = _gold(form, options)
+        groups = task_groups(options.way, _groups(ws, form, options))
         if gold.groups:
             ws.put([*gold.prompts, *gold.completions])
             options = options.model_copy(update={"gold_share": GOLD_SHARE})
