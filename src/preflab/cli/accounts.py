@@ -140,10 +140,10 @@ def password(
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-        found = account_named(store, name)
-        set_password(store, found.id, _password(password_stdin), BY)
-        speaker.say(f"{found.name} has a new password")
-        speaker.last(None, "sign in with it", account_id=found.id)
+        account = account_named(store, name)
+        set_password(store, account.id, _password(password_stdin), BY)
+        speaker.say(f"{account.name} has a new password")
+        speaker.last(None, "sign in with it", account_id=account.id)
 
 
 def token(
@@ -159,8 +159,8 @@ def token(
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-        found = account_named(store, name)
-        secret = create_token(store, found.id, purpose, BY)
+        account = account_named(store, name)
+        secret = create_token(store, account.id, purpose, BY)
         speaker.say(secret)
         speaker.last(None, "send it as `Authorization: Bearer …`; it is not shown again", token=secret)
 
@@ -177,10 +177,10 @@ def revoke(
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-        found = account_named(store, name)
-        end(store, found.id, BY)
-        speaker.say(f"{found.name} is let in no more")
-        speaker.last(None, "`preflab account list`", account_id=found.id, state="revoked")
+        account = account_named(store, name)
+        end(store, account.id, BY)
+        speaker.say(f"{account.name} is let in no more")
+        speaker.last(None, "`preflab account list`", account_id=account.id, state="revoked")
 
 
 def reinstate(
@@ -195,10 +195,10 @@ def reinstate(
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-        found = account_named(store, name)
-        let_in_again(store, found.id, BY)
-        speaker.say(f"{found.name} may sign in again, with the former password")
-        speaker.last(None, "`preflab account list`", account_id=found.id, state="active")
+        account = account_named(store, name)
+        let_in_again(store, account.id, BY)
+        speaker.say(f"{account.name} may sign in again, with the former password")
+        speaker.last(None, "`preflab account list`", account_id=account.id, state="active")
 
 
 def erase(
@@ -213,10 +213,10 @@ def erase(
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-        found = account_named(store, name)
-        forget(store, found.id, BY)
+        account = account_named(store, name)
+        forget(store, account.id, BY)
         speaker.say("name, address and password are gone; backups and earlier exports are yours to delete")
-        speaker.last(None, "`preflab account list`", account_id=found.id, state="erased")
+        speaker.last(None, "`preflab account list`", account_id=account.id, state="erased")
 
 
 def _password(from_stdin: bool) -> str:

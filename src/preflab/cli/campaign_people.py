@@ -70,8 +70,10 @@ def people(
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
-            found = people_of(store, view.campaign.id)
-        rows = [(each.name, each.role or each.kind, each.state or "no account", _said(each)) for each in found]
+            members = people_of(store, view.campaign.id)
+        rows = [
+            (each.name, each.role or each.kind, each.state or "no account", _place_in_words(each)) for each in members
+        ]
         speaker.say(f"{view.campaign.name}, open_to {view.options.open_to}")
         for line in (
             padded([("name", "role", "state", "judges here"), *rows]) if rows else ["nobody has an account yet"]
@@ -80,7 +82,7 @@ def people(
         listed = [
             {"account_id": each.account_id, "labeler_id": each.labeler_id, "name": each.name, "role": each.role,
              "state": each.state, "judges": each.judges, "place": each.place}
-            for each in found
+            for each in members
         ]  # fmt: skip
         following = f"{command('campaign', 'add', campaign, 'NAME')} lets somebody in"
         speaker.last(None, following, open_to=view.options.open_to, people=listed)
@@ -103,9 +105,9 @@ def add(
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
-            found = [account_named(store, name) for name in names]
-            num = let_in(store, view.campaign.id, [each.labeler_id for each in found], BY)
-        speaker.say(f"let into {view.campaign.name}: {', '.join(each.name for each in found)}")
+            accounts = [account_named(store, name) for name in names]
+            num = let_in(store, view.campaign.id, [each.labeler_id for each in accounts], BY)
+        speaker.say(f"let into {view.campaign.name}: {', '.join(each.name for each in accounts)}")
         following = command("campaign", "people", campaign)
         speaker.last(None, following, campaign_id=view.campaign.id, num_new=num)
 
@@ -127,13 +129,13 @@ def remove(
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
-            found = [account_named(store, name) for name in names]
-            for each in found:
+            accounts = [account_named(store, name) for name in names]
+            for each in accounts:
                 take_off(store, view.campaign.id, each.labeler_id, BY)
-        speaker.say(f"taken off {view.campaign.name}: {', '.join(each.name for each in found)}")
+        speaker.say(f"taken off {view.campaign.name}: {', '.join(each.name for each in accounts)}")
         speaker.last(None, command("campaign", "people", campaign), campaign_id=view.campaign.id)
 
 
-def _said(member: Member) -> str:
+def _place_in_words(member: Member) -> str:
     place = {"in": "yes, let in", "settles": "no, settles open tasks", "out": "no, taken off"}
     return place[member.place] if member.place else "yes" if member.judges else "no"

@@ -75,7 +75,7 @@ class Template:
             raise PreflabError(found, *self._cure(turns, prompt, opened)) from error
 
     def _cure(self, turns: Sequence[Message], prompt: Prompt, opened: bool) -> tuple[str, str]:
-        """What a template takes that refuses some turns, and what to do: found by leaving things out."""
+        """Returns what the template accepts and how to change the turns, found by leaving out one part at a time."""
         bare = replace(prompt, columns={name: held for name, held in prompt.columns.items() if name != "tools"})
         without_system = [turn for turn in turns if turn.role != "system"]
         if isinstance(self.tokenizer.chat_template, dict) and "default" not in self.tokenizer.chat_template:
@@ -103,7 +103,7 @@ class Template:
         return self._rendered(messages, tools=tools, add_generation_prompt=opened, **arguments)
 
     def _rendered(self, messages: list[dict[str, Any]], **others: Any) -> str:
-        """What the template writes within its limits; a template that went beyond them once is not tried again."""
+        """Renders within the limits. A template that exceeded them once is not run again."""
         if self._endless is not None:
             raise self._endless
         try:

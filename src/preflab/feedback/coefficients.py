@@ -77,7 +77,7 @@ BY_CONTENT: Sequence[tuple[Callable[[Answer], bool], Measure]] = (
     (lambda answer: bool(answer.criteria), _by_criteria),
     (lambda answer: bool(answer.verdicts), _verdicts),
 )
-"""Whether an answer holds something → the coefficients of that."""
+"""Pairs of a test whether an answer has a kind of content, and the function that measures agreement on it."""
 
 
 def _fail_ratings(judgments: Sequence[Judgment]) -> Ratings:

@@ -1,4 +1,4 @@
-"""Reliabilities that claim no more than is known: shrunk to a prior whose mean and strength the labelers give.
+"""Reliabilities shrunk to a prior whose mean and strength are estimated from the labelers themselves.
 
 An even split is decided by whoever weighs more, so a weight has to be knowledge. Three things can be missing:
 
@@ -8,7 +8,7 @@ An even split is decided by whoever weighs more, so a weight has to be knowledge
   known. Elsewhere (`Prior.unknown`) everybody has the prior's mean, so all weigh the same.
 - a difference. While the labelers' agreement with one another differs no more than chance lets it, nobody is believed
   to be better: the prior is infinitely strong, and all weigh the same.
-- votes. Where labelers surely differ, each is shrunk by a prior of as many votes as their differences say.
+- votes. Where the labelers differ significantly, each is shrunk by a prior worth s votes; s follows from the spread.
 
 The formulas, with an example on paper: docs/algorithms/consensus.md, section 3.
 """
@@ -46,7 +46,7 @@ class Prior:
     together: float = 1.0
     """φ: so many votes of one labeler say as much as one, for those of a task hang together."""
     unknown: frozenset[str] = frozenset()
-    """Labelers whose reliability no number of such votes would tell."""
+    """Labelers whose reliability cannot be identified, however many such votes they give."""
 
 
 @dataclass(frozen=True)
@@ -117,14 +117,14 @@ def shrunk(
     votes, known = list(votes), known or {}
     strict = [vote for vote in votes if vote.outcome]
     prior = prior_of(strict, known=known)
-    checked = [] if isinf(prior.strength) else [vote for vote in _checked(strict, known) if _told(vote, prior)]
-    found = one_coin_em(checked, known=known, mean=prior.mean, strength=prior.strength, together=prior.together)
+    checked = [] if isinf(prior.strength) else [vote for vote in _checked(strict, known) if _can_be_told(vote, prior)]
+    estimates = one_coin_em(checked, known=known, mean=prior.mean, strength=prior.strength, together=prior.together)
     num: dict[str, int] = defaultdict(int)
     for vote in strict:
         num[vote.labeler] += 1
     everyone = sorted({*labelers, *(vote.labeler for vote in votes)})
     unseen = Reliability(prior.mean, 0)
-    return {name: Reliability(found.get(name, unseen).accuracy, num[name]) for name in everyone}
+    return {name: Reliability(estimates.get(name, unseen).accuracy, num[name]) for name in everyone}
 
 
 def prior_of(votes: Sequence[Vote], *, known: Known | None = None) -> Prior:
@@ -188,7 +188,7 @@ def _summed(votes: Sequence[Vote], agreed: np.ndarray, num: np.ndarray) -> Check
 
 
 def untold(votes: Iterable[Vote], known: Known | None = None) -> frozenset[str]:
-    """The labelers of whom the strict votes cannot tell who of them is better, however many there are.
+    """Returns the labelers whose reliability the strict votes do not identify, however many votes there are.
 
     Two who voted on one pair are linked. Agreement gives (2p − 1)(2q − 1) of every link: all of them hold as well when
     one side of a chain is better and the other worse by the same factor, unless a circle of odd length, or a known
@@ -208,11 +208,11 @@ def untold(votes: Iterable[Vote], known: Known | None = None) -> frozenset[str]:
         for one, other in combinations(names, 2):
             links[one].add(other)
             links[other].add(one)
-    found: set[str] = set()
+    unknown: set[str] = set()
     for part, has_odd_circle in _parts(links):
         if not (has_odd_circle or part & fixed):
-            found |= part
-    return frozenset(found)
+            unknown |= part
+    return frozenset(unknown)
 
 
 def _parts(links: Mapping[str, Collection[str]]) -> list[tuple[set[str], bool]]:
@@ -244,5 +244,5 @@ def _checked(votes: Sequence[Vote], known: Known) -> list[Vote]:
     return [vote for vote in votes if num[vote[1:4]] > 1 or known.get(vote[1:4])]
 
 
-def _told(vote: Vote, prior: Prior) -> bool:
+def _can_be_told(vote: Vote, prior: Prior) -> bool:
     return vote.labeler not in prior.unknown

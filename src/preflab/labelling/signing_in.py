@@ -125,15 +125,15 @@ class _Tried:
 def _count_try(connection: Connection, key: str, address: str, device: str) -> _Tried:
     """Count a try for a name, unless its place has to wait."""
     if _is_known(connection, key, device):
-        own = f"device {secret_hash(device)}\n{key}"
-        check_wait(connection, "sign in", own, FREE_TRIES)
-        return _Tried(own, None)
+        place_key = f"device {secret_hash(device)}\n{key}"
+        check_wait(connection, "sign in", place_key, FREE_TRIES)
+        return _Tried(place_key, None)
     place = place_of_address(address)
     since = utc_now() - timedelta(seconds=ADDRESS_SECONDS)
     num, _ = num_tries(connection, "sign in from", place, since)
-    own = f"address {place}\n{key}"
-    check_wait(connection, "sign in", own, FREE_TRIES if num < ADDRESS_TRIES else 1)
-    return _Tried(own, count_try(connection, "sign in from", place))
+    place_key = f"address {place}\n{key}"
+    check_wait(connection, "sign in", place_key, FREE_TRIES if num < ADDRESS_TRIES else 1)
+    return _Tried(place_key, count_try(connection, "sign in from", place))
 
 
 def _is_known(connection: Connection, key: str, device: str) -> bool:

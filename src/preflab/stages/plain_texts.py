@@ -1,4 +1,4 @@
-"""Prompts of plain text for a model with a chat template, which was made for turns: said once, nothing changed."""
+"""Tells the user once that plain-text prompts reach a model with a chat template unrendered. Changes nothing."""
 
 from __future__ import annotations
 

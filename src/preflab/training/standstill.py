@@ -49,9 +49,9 @@ def hardly_moved(rows: Rows, num_steps: int | None) -> tuple[str, str] | None:
     largest = max(abs(value) for _, value in known)
     if largest > NEARLY_STILL or (largest > STILL and not _loss_stayed(rows)):
         return None
-    said = ", ".join(f"{side} {signed(value, 3)}" for side, value in dict(known).items())
+    listed = ", ".join(f"{side} {signed(value, 3)}" for side, value in dict(known).items())
     return (
-        f"the policy hardly moved: {said} nats of log π/π_ref at the end",
+        f"the policy hardly moved: {listed} nats of log π/π_ref at the end",
         "raise optimiser.learning_rate, or num_epochs",
     )
 
