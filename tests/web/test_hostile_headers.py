@@ -19,6 +19,7 @@ import pytest
 from labelling_load import Server
 from preflab.labelling.sessions import create_token
 from preflab.store.workspace import Workspace
+from preflab.web.connections import LINGER_PAUSE
 from preflab.web.settings import STRANGERS_BODY, WebSettings
 from web_app import People, make_people, serving
 
@@ -157,6 +158,31 @@ def test_a_million_parts_are_refused_soon(ws: Workspace, people: People, server:
         assert 400 <= caller.post("/lead/new", content=body, headers=kind).status_code < 500
 
 
+def test_a_stranger_without_a_key_is_refused_without_asking_the_database(
+    server: WebSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hundreds of them would fill the threads that everybody's requests are answered in."""
+    asked = []
+    monkeypatch.setattr("preflab.web.identity.who", lambda request: asked.append(request))
+    long = [JSON, f"Content-Length: {16 * MB}"]
+    assert answer(server, long, b"", path="/api/v1/campaigns") == 401
+    assert not asked
+    assert answer(server, [*long, "Authorization: Bearer unknown"], b"", path="/api/v1/campaigns") == 401
+    assert answer(server, [*long, f"Cookie: {server.cookie}=old", "Sec-Fetch-Site: same-origin"], b"") == 401
+    assert len(asked) == 2
+
+
+def test_what_a_refused_sender_still_sends_is_taken_in_turns(server: WebSettings) -> None:
+    """16 MB are taken to their end though nobody reads them, in pieces with pauses that leave others their turn."""
+    body = b"x" * (16 * MB - 1)
+    with socket.create_connection((server.host, server.port), timeout=30) as line:
+        head = ["POST /api/v1/campaigns HTTP/1.1", f"Host: {server.host}", JSON, f"Content-Length: {len(body)}", "", ""]
+        began = time.monotonic()
+        line.sendall("\r\n".join(head).encode() + body)
+        assert time.monotonic() - began > 10 * LINGER_PAUSE
+        assert line.recv(65536).split(b" ")[1] == b"401"
+
+
 def peak_memory(server: Server) -> int:
     """The largest resident memory of a server so far, bytes."""
     assert server._running is not None
@@ -221,6 +247,7 @@ def _sent(line: socket.socket, rest: memoryview) -> memoryview:
 
 
 @pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.timeout(600)
 def test_long_bodies_and_half_sent_requests_keep_nobody_waiting(tmp_path: Path) -> None:
     """200 bodies of 16 MB by strangers and 400 half-sent requests at once; health is asked all the while."""

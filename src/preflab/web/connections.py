@@ -19,8 +19,12 @@ HEADERS_SECONDS = 20.0
 BODY_SECONDS = 300.0
 """Time for a request's body: 16 MB at half a megabit a second."""
 
-LINGER_SECONDS, LINGER_BYTES = 5.0, 32 * 2**20
+LINGER_SECONDS, LINGER_BYTES = 10.0, 32 * 2**20
 """How long, and how much, is still taken of a body that nobody reads."""
+
+LINGER_PAUSE = 0.05
+"""Seconds between two pieces of such a body: hundreds of them at a time must not take the turns of requests that are
+answered. A piece is at most 256 kB, so that 32 MB are taken within the 10 seconds."""
 
 RESERVED = 64
 """Descriptors of files that are no connections: the database, its log, images, the report."""
@@ -83,10 +87,12 @@ class Patience(H11Protocol):
         self.real: Any = transport
         self.transport = cast(Any, Lingering(transport, self))
         self._wait(self.headers_seconds)
+        if len(self.connections) <= self.most:
+            return
         lingering = next((each for each in self.connections if isinstance(each, Patience) and each.lingers), None)
-        if len(self.connections) > self.most and lingering is not None:
+        if lingering is not None:
             lingering.real.close()
-        elif len(self.connections) > self.most:
+        else:
             here = [each for each in self.connections if isinstance(each, Patience) and not each.transport.is_closing()]
             idle = {each: since for each in here if (since := each.idle_since) is not None}
             if len(here) > self.most:
@@ -106,6 +112,9 @@ class Patience(H11Protocol):
             self.num_left_out += len(data)
             if self.num_left_out > LINGER_BYTES:
                 self.real.close()
+            else:
+                self.flow.pause_reading()
+                self.loop.call_later(LINGER_PAUSE, self._take_on)
             return
         super().data_received(data)
         state = self.conn.their_state
@@ -135,6 +144,10 @@ class Patience(H11Protocol):
             self.transport.write_eof()
         self.flow.resume_reading()
         self.deadline = self.loop.call_later(LINGER_SECONDS, self.real.close)
+
+    def _take_on(self) -> None:
+        if not self.real.is_closing():
+            self.flow.resume_reading()
 
     def shutdown(self) -> None:
         """End with the server."""

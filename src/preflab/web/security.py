@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from preflab.storable import Unstorable
 from preflab.web.answers import bare_answer
-from preflab.web.identity import who
+from preflab.web.identity import who_sends
 from preflab.web.pages import page
 from preflab.web.settings import LABELERS_BODY, STRANGERS_BODY, WebSettings, split_address
 from preflab.web.values import is_checked, wrong_in_address, wrong_in_body, wrong_in_kind
@@ -179,7 +179,7 @@ class Guard:
         """Why the body is refused, if it is; and the receive that gives it."""
         limit = self.settings.max_body
         if _is_long(headers):
-            me = await run_in_threadpool(who, Request(scope))
+            me = await who_sends(Request(scope))
             limit = min(limit, STRANGERS_BODY if me is None else limit if me.role == "lead" else LABELERS_BODY)
             if me is None and not _is_chunked(headers):
                 return sign_in_first(), receive  # before a byte of it is read
@@ -201,7 +201,7 @@ class Guard:
         length = headers.get("content-length", "")
         if not (length.isascii() and length.isdigit()) or _is_chunked(headers) or "expect" in headers:
             return
-        if int(length) <= MOST_READ_AWAY and await run_in_threadpool(who, Request(scope)) is not None:
+        if int(length) <= MOST_READ_AWAY and await who_sends(Request(scope)) is not None:
             while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
                 pass
 
