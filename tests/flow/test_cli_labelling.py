@@ -202,6 +202,11 @@ def test_a_backup_brings_everything_back(here: Path, capsys: Captured) -> None:
         assert sign_in(store, "Ann", PASSWORD).name == "Ann"
     (here / "broken.db").write_bytes(b"no database")
     assert "broken.db" in refused(capsys, "restore", "broken.db")
+    assert "broken.db" in refused(capsys, "restore", "broken.db", "--workspace", "new")
+    assert not (here / "new").exists()
+    (here / "new").mkdir()
+    assert "broken.db" in refused(capsys, "restore", "broken.db", "--workspace", "new")
+    assert not list((here / "new").iterdir())
     assert "is there already" in refused(capsys, "backup", str(kept))
 
 

@@ -80,10 +80,11 @@ def test_nothing_is_restored_under_a_server(tmp_path: Path) -> None:
         str(tmp_path / "w"),
     ]
     environment = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    with Server(tmp_path / "w"):
+    with Server(tmp_path / "w") as server:
         refused = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert refused.returncode != 0
-    assert "serves it already" in refused.stderr
+    assert f"in use: `preflab label` serves it at {server.url}" in refused.stderr
+    assert "end `preflab label` first" in refused.stderr
 
 
 def test_behind_postgresql_several_servers_share_a_workspace(tmp_path: Path, postgres_url: str) -> None:

@@ -237,6 +237,22 @@ def test_an_old_link_does_not_undo_that_somebody_was_taken_off(ws: Workspace) ->
     assert found_by(ws, ann) == {"kindness"}
 
 
+def test_an_old_link_to_all_campaigns_does_not_undo_that_somebody_was_kept_to_single_ones(ws: Workspace) -> None:
+    make_campaign(ws, 2, overlap=9)
+    lead, ann = create_account(ws, "Lead", "lead"), create_account(ws, "Ann", "labeler")
+    _, old = create_invite(ws, "labeler")
+    set_everywhere(ws, ann.id, False, by=lead.id)
+    with pytest.raises(NotAllowed, match="one by one since the link was made"):
+        join_invite(ws, old, account(ws, ann.id))
+    assert found_by(ws, account(ws, ann.id)) == set()
+    assert invites(ws)[0].state == "open", "still there for somebody else"
+    join_invite(ws, create_invite(ws, "labeler")[1], account(ws, ann.id))
+    assert found_by(ws, account(ws, ann.id)) == {"kindness"}
+    set_everywhere(ws, ann.id, False, by=lead.id)
+    set_everywhere(ws, ann.id, True, by=lead.id)
+    join_invite(ws, old, account(ws, ann.id))
+
+
 def test_an_invitation_for_another_kind_of_account_is_not_joined(ws: Workspace) -> None:
     create_account(ws, "Lead", "lead")
     ann, robot = create_account(ws, "Ann", "labeler"), create_account(ws, "Hal", "ai")

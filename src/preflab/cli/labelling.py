@@ -186,13 +186,17 @@ def restore(
     Images that lie beside the backup come back too. Nobody may be using the workspace meanwhile: end `preflab label`
     first.
     """
-    from preflab.labelling.address import sole
+    from preflab.labelling.address import refuse_served, sole
     from preflab.stages.runs import locked
-    from preflab.store.opening import opened
+    from preflab.store.opening import is_there, opened
+    from preflab.store.restore import check_first
     from preflab.store.restore import restore as put_back
 
     with speaking(as_json) as speaker:
         folder = workspace_folder_of(recipe, set_ or [], workspace)
+        if not is_there(folder):
+            check_first(file)  # a refused backup leaves no trace of a workspace
+        refuse_served(folder)
         with locked(folder / "runs"), sole(folder):
             former, num_images = put_back(file, folder)
         with opened(folder) as store:

@@ -26,6 +26,8 @@ from preflab.store.workspace import Workspace
 AccountRole = Literal["lead", "adjudicator", "labeler", "ai"]
 AccountState = Literal["active", "revoked", "erased"]
 NAME_LENGTH = 200
+REACH_CHANGED, ALL_CAMPAIGNS = "reach changed", "all campaigns"
+"""What the audit log calls it, and what of it: a choice between all campaigns and single ones."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,8 @@ def set_reach(connection: Connection, account: Account, everywhere: bool, by: st
     if account.everywhere == everywhere:
         return False
     _set(connection, account.id, everywhere=everywhere)
-    old, new = {"all campaigns": account.everywhere}, {"all campaigns": everywhere}
-    note_event(connection, by, "reach changed", account.id, old, new)
+    old, new = {ALL_CAMPAIGNS: account.everywhere}, {ALL_CAMPAIGNS: everywhere}
+    note_event(connection, by, REACH_CHANGED, account.id, old, new)
     return True
 
 

@@ -92,6 +92,19 @@ def is_served(folder: Path) -> bool:
     return False
 
 
+def refuse_served(folder: Path) -> None:
+    """For what needs a workspace to itself.
+
+    Raises:
+        PreflabError: a process of this machine serves it.
+    """
+    if is_served(folder):
+        raise PreflabError(
+            f"{folder}: it is in use: `preflab label` serves it at {address(folder)}", "a workspace nobody has open",
+            "end `preflab label` first",
+        )  # fmt: skip
+
+
 def _served(folder: Path, process: str) -> PreflabError:
     number = process.partition(" ")[0] or "PID"
     return PreflabError(

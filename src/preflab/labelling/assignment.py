@@ -39,6 +39,18 @@ from preflab.store.workspace import Workspace
 S, T = TASK_STATES.c, TURNS.c
 HAS_PLACE = S.num_done + S.num_held < S.wanted
 
+# Statements that every request needs are put together once.
+OWN = and_(T.labeler_id == bindparam("of_labeler"), T.campaign_id == bindparam("of_campaign"))
+HELD = select(TURNS).where(OWN, T.state == "held").order_by(T.opened_at).limit(1)
+LAPSED = (
+    select(TURNS)
+    .join(TASK_STATES, S.task_id == T.task_id)
+    .where(OWN, T.state == "lapsed", or_(~T.counts, S.is_gold, and_(S.state == "open", HAS_PLACE)))
+    .order_by(T.opened_at.desc())
+    .limit(1)
+)
+NUM_COMPLETIONS = select(func.count()).where(TASK_COMPLETIONS.c.parent_id == bindparam("of_task"))
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -127,16 +139,8 @@ def waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
 
 def _held(connection: Connection, campaign: Running, labeler_id: str, now: datetime) -> str | None:
     """The task this labeler is at; else one whose lease ran out and that is still free."""
-    own = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
-    row = (
-        connection.execute(select(TURNS).where(*own, T.state == "held").order_by(T.opened_at).limit(1))
-        .mappings()
-        .first()
-    )
-    if row is None:
-        free = or_(~T.counts, S.is_gold, and_(S.state == "open", HAS_PLACE))
-        query = select(TURNS).join(TASK_STATES, S.task_id == T.task_id).where(*own, T.state == "lapsed", free)
-        row = connection.execute(query.order_by(T.opened_at.desc()).limit(1)).mappings().first()
+    own = {"of_labeler": labeler_id, "of_campaign": campaign.campaign_id}
+    row = connection.execute(HELD, own).mappings().first() or connection.execute(LAPSED, own).mappings().first()
     if row is None:
         return None
     renew(connection, row, now, campaign.options.lease_minutes)
@@ -150,8 +154,7 @@ def _taken(connection: Connection, campaign: Running, labeler_id: str, counted: 
     )
     if row is None:
         return None
-    links = TASK_COMPLETIONS.c
-    num = connection.execute(select(func.count()).where(links.parent_id == row["task_id"])).scalar_one()
+    num = connection.execute(NUM_COMPLETIONS, {"of_task": row["task_id"]}).scalar_one()
     minutes = campaign.options.lease_minutes
     hold_new(connection, labeler_id, row, num, counted=counted, now=now, minutes=minutes)
     return str(row["task_id"])

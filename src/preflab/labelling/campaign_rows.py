@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -88,9 +90,15 @@ def _running(row: RowMapping | None, campaign_id: str) -> Running:
 
 def stored_options(values: Mapping[str, Any]) -> CampaignOptions:
     """The options of a row; a number that an older version let in and this one does not is the nearest allowed one."""
+    return _options_of(json.dumps(values))
+
+
+@lru_cache(maxsize=256)
+def _options_of(settings: str) -> CampaignOptions:
+    """Every request needs the options of its campaign several times, and they hardly ever change."""
     within = {
         name: min(max(value, LEAST.get(name, value)), MOST.get(name, value)) if _is_number(value) else value
-        for name, value in values.items()
+        for name, value in json.loads(settings).items()
     }
     return checked_options(within)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from preflab.labelling.accounts import Account
 from preflab.labelling.audit import note_event
@@ -37,6 +37,15 @@ from preflab.store.database import reading, writing
 from preflab.store.rows import BY_NAME
 from preflab.store.workspace import Workspace
 from preflab.store.writing import put_records
+
+# Statements that every request needs are put together once.
+RECORD = select(CAMPAIGNS).where(CAMPAIGNS.c.id == bindparam("of_campaign"))
+WRITTEN_AT = select(GUIDELINES.c.created_at).where(
+    GUIDELINES.c.campaign_id == bindparam("of_campaign"), GUIDELINES.c.version == bindparam("of_version")
+)
+VERSION_READ = select(GUIDELINE_READS.c.version).where(
+    GUIDELINE_READS.c.campaign_id == bindparam("of_campaign"), GUIDELINE_READS.c.labeler_id == bindparam("of_labeler")
+)
 
 
 @dataclass(frozen=True)
@@ -236,10 +245,10 @@ def read_guideline(ws: Workspace, campaign_id: str, labeler_id: str, version: in
 
 def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | None:
     """The instructions that the labeler has to read before going on; None when the newest version is read, or empty."""
-    mine = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
     with reading(ws.engine) as connection:
         record = _record(connection, campaign_id)
-        read = connection.execute(select(GUIDELINE_READS.c.version).where(*mine)).scalar() or 0
+        mine = {"of_campaign": campaign_id, "of_labeler": labeler_id}
+        read = connection.execute(VERSION_READ, mine).scalar() or 0
         due = record.instructions.strip() and read < record.guideline_version
         return _guideline(connection, record) if due else None
 
@@ -292,7 +301,7 @@ def _write_guideline(connection: Connection, guideline: Guideline, by: str) -> N
 
 
 def _record(connection: Connection, campaign_id: str) -> Campaign:
-    row = connection.execute(select(CAMPAIGNS).where(CAMPAIGNS.c.id == campaign_id)).mappings().first()
+    row = connection.execute(RECORD, {"of_campaign": campaign_id}).mappings().first()
     if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign")
     found: Campaign = BY_NAME["campaign"].from_row(dict(row))
@@ -315,8 +324,8 @@ def _view(connection: Connection, found: Running, *, is_in: bool = False) -> Cam
 
 def _guideline(connection: Connection, campaign: Campaign) -> Guideline:
     """The newest version, which the record carries; its date is in its own table."""
-    mine = (GUIDELINES.c.campaign_id == campaign.id, GUIDELINES.c.version == campaign.guideline_version)
-    at = connection.execute(select(GUIDELINES.c.created_at).where(*mine)).scalar()
+    newest = {"of_campaign": campaign.id, "of_version": campaign.guideline_version}
+    at = connection.execute(WRITTEN_AT, newest).scalar()
     return Guideline(campaign.id, campaign.guideline_version, campaign.instructions, at or "")
 
 

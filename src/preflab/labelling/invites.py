@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from preflab.labelling.accounts import Account, AccountRole, add_account, set_reach
+from preflab.labelling.accounts import ALL_CAMPAIGNS, REACH_CHANGED, Account, AccountRole, add_account, set_reach
 from preflab.labelling.audit import note_event
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
@@ -18,7 +18,7 @@ from preflab.labelling.members import join, join_by_invite, judges_in
 from preflab.labelling.passwords import hashed
 from preflab.labelling.rates import check_rate, place_of_address
 from preflab.labelling.sessions import secret_hash
-from preflab.labelling.tables import CAMPAIGNS, INVITES
+from preflab.labelling.tables import CAMPAIGNS, EVENTS, INVITES
 from preflab.records import random_id
 from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
@@ -121,7 +121,7 @@ def join_invite(ws: Workspace, token: str, account: Account) -> tuple[str, ...]:
 
     Raises:
         NotAllowed: unknown, withdrawn, expired or used by somebody else; an invitation for an account of another kind;
-            a person whom a lead has taken off since it was made.
+            a person whom a lead has taken off, or kept to named campaigns, since it was made.
     """
     with writing(ws.engine) as connection:
         own = _row(connection, token)
@@ -131,6 +131,7 @@ def join_invite(ws: Workspace, token: str, account: Account) -> tuple[str, ...]:
         refuse_other_kind(row["role"], account)
         by = row["created_by"]
         if not row["campaign_ids"]:
+            _refuse_narrowed(connection, account, row["created_at"])
             if set_reach(connection, account, True, by):
                 _use_up(connection, row, account)
             return ()
@@ -210,6 +211,18 @@ def _use_up(connection: Connection, row: RowMapping, account: Account) -> None:
     used = {"used_by": account.id, "used_at": stamp(utc_now())}
     connection.execute(update(INVITES).where(INVITES.c.id == row["id"]).values(**used))
     note_event(connection, account.id, "invite used", row["id"], None, {"account_id": account.id})
+
+
+def _refuse_narrowed(connection: Connection, account: Account, made_at: str) -> None:
+    """A link to all campaigns does not undo that a lead has kept somebody to single ones since it was made."""
+    changes = select(EVENTS.c.new).where(
+        EVENTS.c.about == account.id, EVENTS.c.what == REACH_CHANGED, EVENTS.c.at > made_at
+    )
+    last = connection.execute(changes.order_by(EVENTS.c.id.desc()).limit(1)).scalar()
+    if last is not None and not last[ALL_CAMPAIGNS]:
+        raise NotAllowed(
+            "a lead chose your campaigns one by one since the link was made", "a newer link", "ask the lead for one"
+        )
 
 
 def _open_invite(connection: Connection, token: str) -> RowMapping:

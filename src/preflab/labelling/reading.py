@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from preflab.feedback.reading import Reading
 from preflab.labelling.campaigns import campaign_view
-from preflab.labelling.options import CampaignOptions
+from preflab.labelling.options import MOST_LABELS, CampaignOptions
 from preflab.labelling.tables import TASK_STATES
 from preflab.records import Answer
 from preflab.settings.feedback import CONSENSUS, ReadingSettings
@@ -80,5 +80,6 @@ def overlap_warning(overlap: int) -> str:
             "reliability decides; 3 is the smallest number that decides by itself."
         )
     if overlap % 2 == 0:
-        return f"{begin} a pair can split evenly and wait for an adjudicator; {overlap - 1} or {overlap + 1} decide."
+        odd = f"{overlap - 1} or {overlap + 1} decide" if overlap < MOST_LABELS else f"{overlap - 1} decide"
+        return f"{begin} a pair can split evenly and wait for an adjudicator; {odd}."
     return ""

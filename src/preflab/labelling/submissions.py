@@ -37,9 +37,12 @@ MAX_MS = 7 * 24 * 3600 * 1000
 HASTE_SHARE, HASTE_MS_EACH = 0.25, 3000
 """Suspiciously fast: below this share of one's own median, or below so many milliseconds per completion."""
 
-
+# Statements that every request needs are put together once.
 EARLIER = select(SUBMISSIONS).where(SUBMISSIONS.c.key == bindparam("of_key"))
 PLACES = select(S.num_done, S.wanted, S.is_gold).where(S.task_id == bindparam("of_task"))
+LAST_REVISION = select(func.coalesce(func.max(JUDGMENTS.c.revision), 0)).where(
+    JUDGMENTS.c.task_id == bindparam("of_task"), JUDGMENTS.c.labeler_id == bindparam("of_labeler")
+)
 
 
 @dataclass(frozen=True)
@@ -289,10 +292,8 @@ def _judgment(
 
 def _next_revision(connection: Connection, turn: RowMapping) -> int:
     """One more than the last, decisions of the same person included."""
-    same = (JUDGMENTS.c.task_id == turn["task_id"], JUDGMENTS.c.labeler_id == turn["labeler_id"])
-    return (
-        int(connection.execute(select(func.coalesce(func.max(JUDGMENTS.c.revision), 0)).where(*same)).scalar_one()) + 1
-    )
+    own = {"of_task": turn["task_id"], "of_labeler": turn["labeler_id"]}
+    return int(connection.execute(LAST_REVISION, own).scalar_one()) + 1
 
 
 def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, who: Standing) -> bool:

@@ -28,6 +28,13 @@ RECENT = 50
 # Statements that every request needs are put together once.
 OF_TASK = TASK_COMPLETIONS.c.parent_id == bindparam("of_task")
 OWN = select(TURNS).where(TURNS.c.labeler_id == bindparam("of_labeler"), TURNS.c.task_id == bindparam("of_task"))
+OWN_TIMES = (
+    select(TURNS.c.active_ms)
+    .where(TURNS.c.labeler_id == bindparam("of_labeler"), TURNS.c.campaign_id == bindparam("of_campaign"))
+    .where(TURNS.c.state == "submitted")
+    .order_by(TURNS.c.closed_at.desc())
+    .limit(RECENT)
+)
 TASK = (
     select(TASKS.c.prompt_id, TASK_COMPLETIONS.c.child_id)
     .join(TASK_COMPLETIONS, TASK_COMPLETIONS.c.parent_id == TASKS.c.id)
@@ -137,9 +144,8 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
 
 def own_median(connection: Connection, campaign_id: str, labeler_id: str) -> int | None:
     """The labeler's median active time over the latest submissions, milliseconds."""
-    own = (TURNS.c.labeler_id == labeler_id, TURNS.c.campaign_id == campaign_id, TURNS.c.state == "submitted")
-    query = select(TURNS.c.active_ms).where(*own).order_by(TURNS.c.closed_at.desc()).limit(RECENT)
-    times = [time for time in connection.execute(query).scalars() if time > 0]
+    own = {"of_labeler": labeler_id, "of_campaign": campaign_id}
+    times = [time for time in connection.execute(OWN_TIMES, own).scalars() if time > 0]
     return round(median(times)) if times else None
 
 

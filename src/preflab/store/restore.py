@@ -36,6 +36,16 @@ class Restored(NamedTuple):
     """Images that came back."""
 
 
+def check_first(backup_file: Path | str) -> tuple[str, list[Path]]:
+    """The version of a backup's tables, and the images beside it; nothing is changed.
+
+    Raises:
+        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none.
+    """
+    backup = Path(backup_file)
+    return check_backup(backup), check_images(images_of_backup(backup))
+
+
 def restore(backup_file: Path | str, workspace_folder: Path | str) -> Restored:
     """Put a backup (a file that `Workspace.backup` wrote) and the images beside it in a workspace's place.
 
@@ -49,8 +59,7 @@ def restore(backup_file: Path | str, workspace_folder: Path | str) -> Restored:
     """
     backup, folder = Path(backup_file), Path(workspace_folder)
     target, partial, waiting = folder / DATABASE, folder / f"{DATABASE}.partial", folder / f"{FOLDER}.partial"
-    version = check_backup(backup)
-    images = check_images(images_of_backup(backup))
+    version, images = check_first(backup)
     missing = [image for image in images if not (folder / FOLDER / image.name).is_file()]
     check_room(folder, [2 * backup.stat().st_size, *(image.stat().st_size for image in missing)])
     moved: list[Path] = []
