@@ -7,11 +7,17 @@ up on in the middle of sending never sees the answer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from preflab.web.pacing import CHUNKS_A_TURN, CHUNKS_AT_ONCE, MOST_CHUNKS, Paced, Turns
+
+HEAD_BYTES = 64 * 1024
+"""The longest head of a request, and of a chunk with its extensions."""
 
 HEADERS_SECONDS = 20.0
 """Time for the head of a request, from the connection's first moment or the request's first byte."""
@@ -72,9 +78,14 @@ class Patience(H11Protocol):
     headers_seconds: ClassVar[float] = HEADERS_SECONDS
     body_seconds: ClassVar[float] = BODY_SECONDS
     most: ClassVar[int] = MOST_CONNECTIONS
+    turns: ClassVar[Turns] = Turns()
+    """Of the connections of one server."""
+    conn: Paced
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
+        self.conn = Paced(HEAD_BYTES)
+        self.waits_for_turn = False
         self.deadline: asyncio.TimerHandle | None = None
         self.reads_body = False
         self.waits_since = 0.0
@@ -116,7 +127,40 @@ class Patience(H11Protocol):
                 self.flow.pause_reading()
                 self.loop.call_later(LINGER_PAUSE, self._take_on)
             return
+        if not self.waits_for_turn:
+            self.conn.num_left = CHUNKS_AT_ONCE
         super().data_received(data)
+        self._keep_time()
+
+    def handle_events(self) -> None:
+        """Deal with what has come, but for the chunks that wait for a turn of the loop."""
+        super().handle_events()
+        if self.transport.is_closing():
+            return
+        if self.conn.has_too_many:
+            self._refuse_chunks()
+        elif self.conn.is_held and not self.waits_for_turn:
+            self.waits_for_turn = True
+            self.real.pause_reading()
+            self.turns.join(self.loop, self._go_on)
+
+    def _go_on(self) -> None:
+        self.waits_for_turn = False
+        if self.transport.is_closing():
+            return
+        self.conn.num_left = CHUNKS_A_TURN
+        self.handle_events()
+        if not self.waits_for_turn and not self.flow.read_paused:
+            self.real.resume_reading()
+        self._keep_time()
+
+    def _refuse_chunks(self) -> None:
+        if self.conn.our_state is h11.SEND_RESPONSE:
+            self.send_400_response(f"A body in more than {MOST_CHUNKS} chunks; send it in fewer, longer ones.")
+        else:
+            self.transport.close()
+
+    def _keep_time(self) -> None:
         state = self.conn.their_state
         if state is h11.SEND_BODY and not self.reads_body:
             self.reads_body = True
@@ -140,9 +184,10 @@ class Patience(H11Protocol):
             return
         self.lingers = True
         self._end_wait()
-        if self.transport.can_write_eof():
+        with contextlib.suppress(OSError):  # the other side is gone already
             self.transport.write_eof()
         self.flow.resume_reading()
+        self.real.resume_reading()
         self.deadline = self.loop.call_later(LINGER_SECONDS, self.real.close)
 
     def _take_on(self) -> None:

@@ -104,6 +104,11 @@ def sign_in_first() -> Refusal:
     return Refusal(401, "nobody is signed in", expected, do, "signed_out")
 
 
+def body_of_reading(method: str) -> Refusal:
+    """The refusal of a body where something is only read: nothing looks at it, so that nothing would limit it."""
+    return Refusal(400, f"a body with {method}", "a body only with what changes something", "send it without one")
+
+
 def unreadable(wrong: Unstorable) -> Refusal:
     """The refusal of a value that cannot be stored, by the name of its field."""
     return Refusal(422, f"{wrong.where}: {wrong.found}" if wrong.where else wrong.found, wrong.expected)
@@ -165,12 +170,14 @@ class Guard:
         why = refusal(scope["method"], headers, self.settings)
         if why is None and (wrong := wrong_in_address(scope) or wrong_in_kind(headers)):
             why = unreadable(wrong)
-        if why is None and scope["method"] not in SAFE:
+        if why is None and scope["method"] in SAFE and _has_body(headers):
+            why = body_of_reading(scope["method"])
+        elif why is None and scope["method"] not in SAFE:
             why, receive = await self._checked_body(scope, headers, receive)
         if why is not None and why.status == 413:
             await self._let_finish(scope, headers, receive)
         if why is not None:
-            hang_up = scope["method"] not in SAFE and _is_long(headers)
+            hang_up = _has_body(headers) and (scope["method"] in SAFE or _is_long(headers))
             await self._refuse(why, scope, receive, answer, hang_up=hang_up)
             return
         await self.app(scope, receive, answer)
@@ -238,6 +245,10 @@ class Guard:
 def _is_chunked(headers: Headers) -> bool:
     """A body whose length nobody knows before it is read, whatever `Content-Length` says beside it."""
     return "transfer-encoding" in headers or "content-length" not in headers
+
+
+def _has_body(headers: Headers) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def _is_long(headers: Headers) -> bool:

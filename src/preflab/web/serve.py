@@ -16,6 +16,7 @@ from preflab.labelling.invites import create_invite
 from preflab.store.workspace import Workspace
 from preflab.web.app import create_app
 from preflab.web.connections import Patience, most_connections
+from preflab.web.pacing import Turns
 from preflab.web.settings import WebSettings
 
 FIRST_LINK_HOURS = 24
@@ -51,10 +52,11 @@ def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Se
     check_bind(ws, settings)
     with _listen(settings) as listener:
         found = replace(settings, port=listener.getsockname()[1])
+        own = {"most": most_connections(), "turns": Turns()}
         config = uvicorn.Config(
             create_app(ws, found), workers=1, log_level="warning", access_log=False, server_header=False,
             proxy_headers=bool(settings.public_url), timeout_graceful_shutdown=5, lifespan="on",
-            timeout_keep_alive=KEEP_ALIVE, http=type("Patience", (Patience,), {"most": most_connections()}),
+            timeout_keep_alive=KEEP_ALIVE, http=type("Patience", (Patience,), own),
         )  # fmt: skip
         yield uvicorn.Server(config), listener, found
 
