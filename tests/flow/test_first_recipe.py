@@ -371,6 +371,33 @@ def test_prompts_and_rows_that_are_too_long_are_left_out(here: Path, capsys: Cap
     assert "1 prompt is left out for want of room" in about(said, "lengths")
 
 
+LONG_OF = {
+    "pairs": "8 rows are longer than the context and left out (`too_long`).",
+    "turn_pairs": "8 rows are longer than the context and left out (`too_long`).",
+    "demonstrations": "8 rows are longer than the context and left out (`too_long`).",
+    "ratings": "16 rated completions are longer than the context and left out (`too_long`).",
+    "thumbs": "8 prompts are left out, a completion being longer than the context (`too_long`).",
+}
+
+
+def lengthened(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with 200 letters more in what is asked."""
+    return json.loads(json.dumps(row).replace("Where is", "x" * 200 + " Where is"))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", LONG_OF)
+def test_rows_that_are_too_long_are_counted_as_the_stages_leave_them_out(
+    here: Path, models: dict[str, Path], capsys: Captured, name: str
+) -> None:
+    """Eight of 24 prompts are longer than the context, and with them all their completions."""
+    rows = FILES[name]()
+    num = 8 * len(rows) // 24
+    write_rows(here / "data.jsonl", [*map(lengthened, rows[:num]), *rows[num:]])
+    _, said = made(capsys, models["chatml"], "data.jsonl")
+    assert LONG_OF[name] in about(said, "lengths")
+    assert LONG_OF[name] in " ".join((here / "recipe.yaml").read_text(encoding="utf-8").replace("\n#  ", "").split())
+
+
 def test_what_was_not_measured_may_be_too_long(
     here: Path, models: dict[str, Path], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,13 +96,8 @@ def _lengths(given: Given) -> Iterator[Said]:
         usual = "a usual length, since the data show none"
         reason = "95\u00a0% of the data's are no longer" if found.completions else usual
         yield "lengths", f"A completion may have {found.max_new_tokens} tokens (`max_new_tokens`): {reason}."
-    if given.fit.max_tokens:
-        yield (
-            "lengths",
-            f"Rows of more than {given.fit.max_tokens:,} tokens are left out, 5\u00a0% at most: memory is short.",
-        )
-    elif found.num_too_long:
-        yield "lengths", f"{_are(found.num_too_long, 'row')} longer than the context and left out (`too_long`)."
+    if given.fit.max_tokens or found.num_too_long:
+        yield "lengths", _left_out(given)
     if found.num_without_room:
         yield (
             "lengths",
@@ -110,6 +105,17 @@ def _lengths(given: Given) -> Iterator[Said]:
         )
     if not found.whole:
         yield "lengths", "These numbers are of the measured ones; of the others, too, what is too long is left out."
+
+
+def _left_out(given: Given) -> str:
+    """Rows that are too long, counted as the stages leave them out."""
+    most = given.fit.max_tokens
+    num, what = given.lengths.left_out(given.data, given.kind, most)
+    limit = f"{most:,} tokens" if most else "the context"
+    why = ": memory is short" if most else ""
+    if what == "prompt":
+        return f"{_are(num, what)} left out, a completion being longer than {limit} (`too_long`){why}."
+    return f"{_are(num, what)} longer than {limit} and left out (`too_long`){why}."
 
 
 def _are(num: int, what: str) -> str:
