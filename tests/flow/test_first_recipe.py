@@ -348,6 +348,25 @@ def test_few_prompts_are_not_halved_where_three_tenths_will_do(
     assert (recipe.data["demonstrations"].held_out, said["data"]["held_out"]) == (0.3, 2)
 
 
+@pytest.mark.parametrize(
+    ("num", "share", "why"),
+    [(4, 0.5, "an evaluation"), (60, 0.2, "an evaluation"), (600, 0.2, "a judge to learn from"), (1500, 0.1, "")],
+)
+def test_a_share_above_the_usual_one_is_explained(
+    here: Path, models: dict[str, Path], capsys: Captured, num: int, share: float, why: str
+) -> None:
+    rows = pairs(num)
+    num_usual = sum(split_share({"prompt": row["prompt"]}) < 0.1 for row in rows)
+    write_rows(here / "data.jsonl", rows)
+    recipe, said = made(capsys, models["chatml"], "data.jsonl")
+    assert recipe.data["pairs"].held_out == share
+    reason = f"It is raised to {share}, since 0.1 would hold out {num_usual} of {num} prompts, too few for {why}."
+    sentence = f"The usual share is 0.1. {reason} Lower it when you add rows."
+    text = " ".join((here / "recipe.yaml").read_text(encoding="utf-8").replace("\n#  ", "").split())
+    assert (sentence in about(said, "held out"), sentence in text) == (bool(why), bool(why))
+    assert why or "usual share" not in text
+
+
 def test_rows_that_cannot_be_used_are_named_and_left_out(here: Path, models: dict[str, Path], capsys: Captured) -> None:
     rows = pairs()
     rows[5]["prompt"] = 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from preflab.starter.choices import SHARES, WANTED_HELD_OUT, Split
 from preflab.starter.criteria import said_of_criteria, worth_more
 from preflab.starter.kinds import SAID, USUAL
 from preflab.starter.lengths import Spread
@@ -142,6 +143,21 @@ def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:
             f"{split.num_held_out:,} of {split.num_held_out + split.num_train:,} {what} are held out "
             f"(`held_out: {split.share:g}`), chosen by their text alone."
         ),
+    )
+    if raised := _raised(split, what):
+        yield "held out", raised
+
+
+def _raised(split: Split, what: str) -> str:
+    """Why more than the usual share is held out; "" where it is not."""
+    usual = SHARES[0]
+    if split.share <= usual:
+        return ""
+    few = "a judge to learn from" if split.num_usual >= WANTED_HELD_OUT else "an evaluation"
+    return (
+        f"The usual share is {usual:g}. It is raised to {split.share:g}, since {usual:g} would hold out "
+        f"{split.num_usual:,} of {split.num_held_out + split.num_train:,} {what}, too few for {few}. "
+        "Lower it when you add rows."
     )
 
 
