@@ -24,7 +24,7 @@ from preflab.store.formats.columns import (
     peek,
     rename_option,
 )
-from preflab.store.formats.judging import judging, scores_another, verdicts
+from preflab.store.formats.judging import is_ambiguous, judging, scores_another, verdicts
 from preflab.store.formats.other_names import answers, plain_name
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
@@ -39,10 +39,12 @@ MEANINGS: Mapping[str, str] = {
     "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?|best|correct|right).*|y_?w",
     "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|"
     r"los(?:er|e|ing)|worst|wrong|incorrect).*|y_?l",
-    "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
+    "score": r".*(?:score|rating|reward|grade|quality|likert|stars|judge|eval).*|(?:up)?votes?|"
+    r"(?:.+_)?(?:values?|confidence|points?|marks?|win_?rate|advantages?|utility|elo|acceptability|sentiment|likes|"
+    r"karma|satisfaction|agreement|[a-z]+ness)",
     "label": r"(?!.*(?:incorrect|unsafe|unhelpful|dishonest|invalid|inaccurate|irrelevant|unresolved|dislike|harmful))"
     r".*(?:label|good|thumbs?|accept|correct|liked|approved|pass|safe|binary|helpful(?!ness)|harmless(?!ness)|honest|"
-    r"feedback|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
+    r"feedback|agree|selected|keep|ok|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
     "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
     "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
     "response_a": rf"{TEXT}(?:[ajx]|0|1|left|first|one)|a|left|first",
@@ -109,11 +111,13 @@ def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
     judged = [fit for fit in fits if fit.format.name not in PLAIN]
     telling = [fit for fit in judged if fit.columns & told]
     whole = [fit for fit in telling if not fit.missing] or ([] if told or several else plain)
-    if whole:
-        best = max(whole, key=lambda fit: len(fit.columns))
-        return _said(best), f"if that is what it is: {_options(best)}"
     or_else = max(plain, key=lambda fit: len(fit.columns), default=None)
     instead = f"where there is nothing to learn from it: {_options(or_else)}" if or_else else ""
+    if whole:
+        best = max(whole, key=lambda fit: len(fit.columns))
+        do = f"if that is what it is: {_options(best)}"
+        # a column of an ambiguous name may be no judgment
+        return _said(best), f"{do}; {instead}" if told and instead and all(map(is_ambiguous, told)) else do
     near = [fit for fit in telling or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
     if near:
         best = max(near, key=lambda fit: len(fit.columns))

@@ -15,12 +15,10 @@ from pathlib import Path
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
 from preflab.store.formats.advice import advised, respelt, wrapped
-from preflab.store.formats.answered import has_answer
 from preflab.store.formats.asked import refuse_unread_turns
 from preflab.store.formats.base import Format, renamed
 from preflab.store.formats.columns import has
-from preflab.store.formats.judging import judging, verdicts
-from preflab.store.formats.prompts import PLAIN
+from preflab.store.formats.prompts import PLAIN, told_of
 from preflab.store.formats.rated import RATINGS, UNPAIRED
 from preflab.store.formats.reading import BadRow, Row, numbered_rows, suffix_of
 from preflab.store.formats.refused import Reason, reason_to_refuse
@@ -137,9 +135,7 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
     if turns := _unread_turns(row):
         return PreflabError(f"{path}: {turns.found}", turns.expected, "write the file again")
     seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
-    told = [*judging(row), *(verdicts(row) if has_answer(row) else [])]
-    told = list(dict.fromkeys(told))
-    if told:
+    if told := told_of(row):
         seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
     formats = FORMATS.values()
     advice = respelt(row, formats) or advised(row, formats) or wrapped(row) or _one_format()
