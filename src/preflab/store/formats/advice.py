@@ -25,7 +25,7 @@ from preflab.store.formats.columns import (
     rename_option,
 )
 from preflab.store.formats.judging import is_ambiguous, judging, scores_another, verdicts
-from preflab.store.formats.other_names import answers, plain_name
+from preflab.store.formats.other_names import BESIDE_PROMPT, answers, plain_name
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
@@ -35,7 +35,9 @@ MEANINGS: Mapping[str, str] = {
     r"context|history|post|user|ask.*|text|x",
     "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|"
     r"predictions?|candidates|continuations?|demonstrations?|"
-    r"[a-z0-9_]+_(?:response|reply|completion|generation|output|answer|text|solution|content|message)|y",
+    r"[a-z0-9_]+_(?:response|reply|completion|generation|output|answer|text|solution|content|message|"
+    r"code|story|essay|article|poem|post|attempt)|text|content|code|story|essay|article|poem|post|email|letter|"
+    r"translation|paraphrase|rewrite|attempts?|y",
     "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?|best|correct|right).*|y_?w",
     "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|"
     r"los(?:er|e|ing)|worst|wrong|incorrect).*|y_?l",
@@ -179,6 +181,8 @@ def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     pattern = MEANINGS.get(wanted, "")
     usual = PROMPTS if wanted == "prompt" else ()
     fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
+    if wanted == "completion":  # an answer before the passage that it is about
+        fitting.sort(key=lambda name: BESIDE_PROMPT.fullmatch(plain_name(name)) is not None)
     fitting.sort(key=lambda name: BEFORE_EDITING.fullmatch(plain_name(name)) is not None)
     named = next((name for name in fitting if re.fullmatch(pattern, plain_name(name))), None)
     if named is not None:

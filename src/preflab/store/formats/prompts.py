@@ -25,7 +25,7 @@ from preflab.store.formats.columns import (
 from preflab.store.formats.fields import imported, text
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.judging import judging, verdicts, verdicts_on_answers
-from preflab.store.formats.other_names import answers, replies
+from preflab.store.formats.other_names import ASKING, answers, replies
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker, listed_in
 from preflab.words import count
@@ -39,7 +39,6 @@ SEVERAL = ("completions", "responses", "generations", "answers")
 ANSWERS_OF_TALKS = "answers at the end of conversations"
 BESIDE_TEXT = (*sorted(ANSWERS), "summary", "summaries", "translation", "highlights", "code")
 """Columns that make a text one half of an example: what is to be said to it stands in them."""
-ASKING = tuple(name for name in PROMPTS if name != "input")
 
 
 def _prompt(row: Row, source: str) -> Parsed:
