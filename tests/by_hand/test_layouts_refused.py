@@ -270,6 +270,37 @@ def test_known_layouts_that_are_not_read_are_refused_by_name(tmp_path: Path, row
     assert said in refusal(tmp_path, row).expected
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"prompt": ["a", "b"], "chosen": ["c", "d"], "rejected": ["e", "f"]},
+        {"prompt": ["a"], "completion": ["c"]},
+        {"question": ["a", "b"], "answer": ["c", "d"]},
+        {"text": ["a", "b"], "id": [1, 2]},
+        {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}},
+    ],
+)
+def test_a_table_by_columns_is_refused_by_its_layout(tmp_path: Path, table: Row) -> None:
+    error = refusal(tmp_path, table)
+    assert f"a table by columns: {', '.join(table)} each hold" in error.found
+    assert error.expected == "one object per row"
+    assert "write one object a line" in error.do
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": None, "completion": "x"}, "prompt"),
+        ({"question": None, "answer": "x"}, "question"),
+        ({"text": None}, "text"),
+    ],
+)
+def test_a_null_where_a_text_must_be_is_named_by_line(tmp_path: Path, row: Row, name: str) -> None:
+    error = refusal(tmp_path, row)
+    assert error.found == f"{tmp_path / 'rows.jsonl'}, line 1: the column '{name}' holds null"
+    assert error.expected == f"something in '{name}'"
+
+
 def test_an_empty_column_of_images_is_none_and_a_later_one_is_named_by_line(tmp_path: Path) -> None:
     rows: list[Row] = [{"prompt": str(n), "completion": "b", "images": []} for n in range(30)]
     found = read_file(written(tmp_path, rows))
