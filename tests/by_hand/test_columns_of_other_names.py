@@ -43,6 +43,13 @@ def refusal(file: Path) -> PreflabError:
         ("human_answer", "completion"),
         ("modelOutput", "completion"),
         ("ideal_response", "completion"),
+        ("text", "completion"),
+        ("content", "completion"),
+        ("story", "completion"),
+        ("summary", "completion"),
+        ("essay", "completion"),
+        ("attempt", "completion"),
+        ("deepseek_attempt", "completion"),
     ],
 )
 def test_a_completion_under_another_name_is_no_prompt(tmp_path: Path, name: str, read: str) -> None:
@@ -51,6 +58,19 @@ def test_a_completion_under_another_name_is_no_prompt(tmp_path: Path, name: str,
     assert "the nearest format is demonstrations" in error.expected
     assert shlex.split(error.do)[-3:] == [f"{name}={read}", "--format", "demonstrations"]
     assert demonstrations(read_file(file, rename={name: read})) == [("a", "b")]
+
+
+def test_what_was_written_to_a_prompt_makes_it_no_prompt(tmp_path: Path) -> None:
+    cosmopedia = {"prompt": "a", "text_token_length": 3, "text": "b", "seed_data": "c", "format": "d", "audience": "e"}
+    error = refusal(written(tmp_path, cosmopedia))
+    assert error.do == "if that is what it is: --column text=completion --format demonstrations"
+    error = refusal(written(tmp_path, {"prompt": "a", "code": "def f():\n    pass"}))
+    assert error.do == "if that is what it is: --column code=completion --format demonstrations"
+    s1 = {"question": "a", "solution": "b", "gemini_attempt": "c", "deepseek_attempt": "d"}
+    error = refusal(written(tmp_path, s1))
+    assert "--column gemini_attempt=completion --format demonstrations" in error.do
+    s1 = {"question": "a", "solution": "b", "attempt": "c", "cot_type": "math"}
+    assert "--column attempt=completion --format demonstrations" in refusal(written(tmp_path, s1)).do
 
 
 @pytest.mark.parametrize(
@@ -122,6 +142,10 @@ def test_stack_exchange_says_the_better_one_by_its_name(tmp_path: Path) -> None:
         {"prompt": "a", "reference_response": "b", "expected_output": "c", "gold_answer": "d"},
         {"question": "a", "answer": "b", "answer_type": "int", "response_format": "json", "response_language": "en"},
         {"question": "a", "correct_answer": "b", "incorrect_answers": ["c"]},
+        {"question": "a", "text": "The passage.", "answer": "b"},
+        {"prompt": "a", "code": "def f(): pass", "test": "assert f() is None"},
+        {"prompt": "a", "code": "en", "attempt": "2", "max_attempts": "3", "last_attempt": "2024-01-01"},
+        {"prompt": "a", "text": "", "summary": None, "content": {"x": 1}},
         {"prompt": "a", "model_a": "x", "model_b": "y", "option_a": "c", "option_b": "d"},
     ],
 )
@@ -134,6 +158,7 @@ def test_columns_to_check_completions_against_stay_with_the_prompt(tmp_path: Pat
     [
         {"prompt": "z", "completion": "b"},
         {"prompt": "z", "Response": "b"},
+        {"prompt": "z", "text": "b"},
         {"prompt": "z", "response_a": "b", "response_b": "c"},
         {"prompt": "z", "completions": ["b", "c"]},
         {"prompt": "z", "messages": [{"role": "user", "content": "z"}, {"role": "assistant", "content": "b"}]},

@@ -60,7 +60,34 @@ NEAREST: list[tuple[Row, str, str]] = [
     ({"prompt": "a", "completion": "b", "Helpfulness": 0}, "ratings", "--column Helpfulness=helpfulness"),
     ({"Prompt": "a", "Response": "b", "Score": 3}, "ratings", "--column Response=response --column Score=score"),
     ({"question": "a", "prediction": "b", "correct": True}, "trl-unpaired", "--column prediction=completion"),
+    ({"question": "a", "answer": "b", "is_correct": False}, "trl-unpaired", "--column is_correct=label"),
+    ({"prompt": "a", "answer": "b", "good": False}, "trl-unpaired", "--column answer=completion --column good=label"),
+    ({"question": "a", "answer": "b", "stars": 2}, "ratings", "--column answer=completion --column stars=score"),
 ]
+MEASURES = {
+    "points": 2, "advantage": -1.5, "utility": -1.5, "value": -1.5, "mark": 3, "elo": 900, "acceptability": 0,
+    "judge_output": 3, "judge": 4, "human_eval": 2, "confidence": 0.2, "sentiment": -0.5, "win_rate": 0.4, "karma": -3,
+    "penalty": 1.5, "usefulness": 2, "agreement": 0.5, "answer_points": "2",
+}  # fmt: skip
+"""Column → a number in it that judges the completion beside it."""
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_number_that_judges_a_completion_stops_a_guess_of_demonstrations(tmp_path: Path, name: str) -> None:
+    for row in ({"prompt": "a", "completion": "b"}, {"messages": [USER, HERE]}):
+        error = refusal(tmp_path, row | {name: MEASURES[name]})
+        assert f"; {name} tells of a judgment" in error.found
+        assert "--format" in error.do
+        assert len(read_file(tmp_path / "rows.jsonl", "demonstrations").demonstrations) == 1, "who names it is obeyed"
+
+
+@pytest.mark.parametrize("name", ["value", "confidence", "points", "mark"])
+def test_an_ambiguous_number_is_refused_with_both_ways_to_read_it(tmp_path: Path, name: str) -> None:
+    error = refusal(tmp_path, {"prompt": "a", "completion": "b", name: 3})
+    assert error.do == (
+        f"if that is what it is: --column {name}=score --format ratings; where there is nothing to learn from it: "
+        "--format demonstrations"
+    )
 
 
 @pytest.mark.parametrize(("row", "format", "line"), NEAREST)
@@ -124,6 +151,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         {"prompt": "a", "completion": "b", "emoji": "👍🏽"},
         {"prompt": "a", "completion": "b", "mark": "❌"},
         {"instruction": "judge", "output": "so: 4", "orig_response": "b", "orig_score": "4"},
+        {"prompt": "a", "completion": "b", "judge_output": "It is poor."},
+        {"prompt": "a", "completion": "b", "human_eval": "disagree"},
+        {"prompt": "a", "completion": "b", "sentiment": "negative"},
+        {"prompt": "a", "completion": "b", "agree": "no"},
+        {"prompt": "a", "completion": "b", "is_hallucination": True},
+        {"question": "a", "answer": "b", "is_correct": True},
+        {"question": "a", "answer": "b", "incorrect": True},
+        {"question": "a", "answer": "b", "review": "rejected"},
+        {"question": "a", "answer": "b", "emoji": "👎"},
+        {"question": "a", "answer": "b", "judge_output": "It is poor."},
+        {"problem": "a", "solution": "b", "solution_is_valid": "No"},
     ],
 )
 def test_judgments_are_never_prompts_demonstrations_or_texts(tmp_path: Path, row: Row) -> None:
@@ -171,6 +209,15 @@ def test_a_judgment_that_is_no_label_is_to_be_written_as_one(tmp_path: Path, nam
         ({"problem": "a", "inputs": ["1"], "outputs": ["2"]}, "prompts"),
         ({"prompt": "a", "expected_output": "b", "output_format": "json"}, "prompts"),
         ({"text": "a", "url": "b"}, "text"),
+        ({"prompt": "a", "completion": "b", "judge_model": "m", "judge_id": 3, "eval_tokens": 9}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "num_points": 3, "key_points": ["x"], "value": "red"}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "language_confidence": 0.9, "created_at": 1700000000}, "demonstrations"),
+        ({"prompt": "a", "completion": "b", "sentiment": "positive", "human_eval": "agree"}, "demonstrations"),
+        ({"problem": "a", "answer": "b", "problem_is_valid": "Yes", "solution_is_valid": "Yes"}, "prompts"),
+        ({"problem": "a", "answer": "b", "points": 6, "pass_rate": 1.0, "solve_rate": 0, "level": 5}, "prompts"),
+        ({"question": "a", "choices": ["b", "c"], "answer": "c", "correct": 1}, "prompts"),
+        ({"question": "a", "answer": "1", "correct_answer": "1", "correct_option": 0}, "prompts"),
+        ({"prompt": "a", "answer": "b", "sentiment": "negative", "complexity": 3, "verified": False}, "prompts"),
     ],
 )
 def test_columns_that_only_sound_like_a_judgment(tmp_path: Path, row: Row, format: str) -> None:
@@ -221,6 +268,37 @@ def test_two_kinds_of_judgment_in_a_row(tmp_path: Path) -> None:
 )
 def test_known_layouts_that_are_not_read_are_refused_by_name(tmp_path: Path, row: Row, said: str) -> None:
     assert said in refusal(tmp_path, row).expected
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"prompt": ["a", "b"], "chosen": ["c", "d"], "rejected": ["e", "f"]},
+        {"prompt": ["a"], "completion": ["c"]},
+        {"question": ["a", "b"], "answer": ["c", "d"]},
+        {"text": ["a", "b"], "id": [1, 2]},
+        {"prompt": {"0": "a", "1": "b"}, "completion": {"0": "c", "1": "d"}},
+    ],
+)
+def test_a_table_by_columns_is_refused_by_its_layout(tmp_path: Path, table: Row) -> None:
+    error = refusal(tmp_path, table)
+    assert f"a table by columns: {', '.join(table)} each hold" in error.found
+    assert error.expected == "one object per row"
+    assert "write one object a line" in error.do
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        ({"prompt": None, "completion": "x"}, "prompt"),
+        ({"question": None, "answer": "x"}, "question"),
+        ({"text": None}, "text"),
+    ],
+)
+def test_a_null_where_a_text_must_be_is_named_by_line(tmp_path: Path, row: Row, name: str) -> None:
+    error = refusal(tmp_path, row)
+    assert error.found == f"{tmp_path / 'rows.jsonl'}, line 1: the column '{name}' holds null"
+    assert error.expected == f"something in '{name}'"
 
 
 def test_an_empty_column_of_images_is_none_and_a_later_one_is_named_by_line(tmp_path: Path) -> None:

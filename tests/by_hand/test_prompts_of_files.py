@@ -10,7 +10,7 @@ import pytest
 
 from preflab.recipe import load_recipe
 from preflab.records import Message, Prompt
-from preflab.stages.data import in_split, prompt_share, read_demonstrations, read_prompts
+from preflab.stages.data import in_split, prompt_share, read_demonstrations, read_prompts, split_share
 from preflab.store.formats import read_file
 
 Row = dict[str, Any]
@@ -123,11 +123,42 @@ def test_a_conversation_is_held_out_as_a_whole_wherever_a_stage_cuts_it(tmp_path
     assert 0 < len(asked) < 40
 
 
-def test_a_text_made_a_turn_falls_where_the_text_does() -> None:
+def test_a_text_and_a_user_s_turn_fall_alike_under_any_system_turn() -> None:
     text = prompt_share(Prompt.make("Hi"))
-    for messages in ((HI,), (HI, HEY, MORE)):
-        assert prompt_share(Prompt.make(messages=messages), as_turns=True) == text
-        assert prompt_share(Prompt.make(messages=messages)) != text
+    for messages in ((HI,), (KIND, HI), (Message("system", ""), HI), (HI, HEY, MORE), (KIND, HI, HEY, MORE)):
+        assert prompt_share(Prompt.make(messages=messages)) == text
+    assert prompt_share(Prompt.make(messages=(HEY, HI))) != text
+    assert prompt_share(Prompt.make(messages=(MORE, HEY, HI))) != text
+
+
+ASKED_AS: dict[str, tuple[str, tuple[Message, ...]]] = {
+    "texts": ("", ()),
+    "texts made turns": (", as_turns: true", ()),
+    "messages": ("", (Message("user", ""),)),
+    "messages under a system turn": ("", (KIND, Message("user", ""))),
+    "messages under an empty system turn": ("", (Message("system", ""), Message("user", ""))),
+    "messages under a default system turn": (", defaults: {system: Be brief.}", (Message("user", ""),)),
+}
+
+
+@pytest.mark.parametrize("name", ASKED_AS)
+def test_a_question_is_held_out_of_every_file_or_of_none(tmp_path: Path, name: str) -> None:
+    """Texts, turns and system turns before them: demonstrations and prompts are split as the plain texts are."""
+    questions = [f"What is {n}?" for n in range(60)]
+    more, before = ASKED_AS[name]
+    rows: list[Row] = [
+        {"messages": [*turns(*before[:-1]), {"role": "user", "content": question}, SAID]}
+        if before
+        else {"prompt": question, "completion": " a"}
+        for question in questions
+    ]
+    recipe = recipe_of(tmp_path, rows, f", held_out: 0.2{more}")
+    expected = [each for each in questions if in_split(split_share({"prompt": each}), "held_out", 0.2)]
+    asked = read_prompts(recipe, "rows.held_out")
+    learned = [prompt for prompt, _ in read_demonstrations(recipe, "rows.held_out")]
+    for prompts in (asked, learned):
+        assert [prompt.text or prompt.messages[-1].content for prompt in prompts] == expected
+    assert 0 < len(expected) < 60
 
 
 def test_texts_are_held_out_by_their_own_words(tmp_path: Path) -> None:

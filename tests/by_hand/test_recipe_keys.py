@@ -66,7 +66,7 @@ def test_the_key_of_a_stage(recipe: Any, tmp_path: Path) -> None:
     assert found == sha(
         {
             "settings": settings,
-            "read": {"model": model, "prompts": [data, reading, "train", 2]},
+            "read": {"model": model, "prompts": [data, reading, "train", 3]},
             "inputs": {},
             "seed": int(hashlib.sha256(b"3/answers").hexdigest()[:8], 16) >> 1,
             "version": 5,
@@ -96,7 +96,7 @@ def test_precision_is_in_the_key_under_its_old_name(recipe: Any, tmp_path: Path)
         return sha(
             {
                 "settings": {**settings, "model": None, place: None},
-                "read": {"model": model, place: [data, reading, "train", 2]},
+                "read": {"model": model, place: [data, reading, "train", 3]},
                 "inputs": {},
                 "seed": loaded.stage_seed(name),
                 "version": stage_module(loaded.kind(name)).VERSION,
@@ -132,12 +132,22 @@ def test_where_a_prompt_falls() -> None:
     share = int(hashlib.sha256(b'"Hi"').hexdigest()[:12], 16) / 2**48
     assert split_share({"prompt": "Hi"}) == share
     assert split_share({"prompt": "Hi", "completion": "Ho", "topic": "x"}) == share
-    turns = b'[{"content": "Hi", "role": "user"}]'
-    share = int(hashlib.sha256(turns).hexdigest()[:12], 16) / 2**48
     assert split_share({"prompt": [{"role": "user", "content": "Hi"}]}) == share
     assert split_share({"prompt": [{"content": "Hi", "role": "user", "name": "Jo"}]}) == share
     later = [{"role": "assistant", "content": "Ho"}, {"role": "user", "content": "More?"}]
     assert split_share({"messages": [{"role": "user", "content": "Hi"}, *later]}) == share
+    system = {"role": "system", "content": "Be kind."}
+    assert split_share({"messages": [system, {"role": "user", "content": "Hi"}, *later]}) == share
+
+
+def test_where_a_conversation_that_the_user_does_not_begin_falls() -> None:
+    turns = b'[{"content": "Yes?", "role": "assistant"}, {"content": "Hi", "role": "user"}]'
+    share = int(hashlib.sha256(turns).hexdigest()[:12], 16) / 2**48
+    greeted = [{"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "Hi"}]
+    system = {"role": "system", "content": "Be kind."}
+    assert split_share({"prompt": greeted}) == share
+    assert split_share({"prompt": [system, *greeted]}) == share
+    assert split_share({"prompt": [system]}) != split_share({"prompt": [{**system, "content": "Be brief."}]})
 
 
 def test_a_tenth_is_about_a_tenth() -> None:

@@ -167,8 +167,11 @@ def test_rows_beyond_the_context_are_counted(tmp_path: Path) -> None:
     rows = pairs()
     rows[3]["chosen"] = "x" * 40
     rows[4]["prompt"] = "Where is 04, my dear?"
-    found = measure_lengths(look_at_data(str(write_rows(tmp_path / "p.jsonl", rows)), chat=True), model)
+    data = look_at_data(str(write_rows(tmp_path / "p.jsonl", rows)), chat=True)
+    found = measure_lengths(data, model)
     assert found.num_too_long == 2  # 31 + 41, and 40 + 14
+    assert found.left_out(data, "dpo", None) == (2, "row")
+    assert found.left_out(data, "dpo", 30) == (24, "row")  # both completions of a pair are one row
     assert (found.max_new_tokens, found.num_without_room) == (16, 1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from preflab.errors import PreflabError
 from preflab.records import Message, Span, ToolCall
 from preflab.store.formats import read_file
 from preflab.store.formats.base import Imported
@@ -24,6 +25,43 @@ def read(path: Path, *rows: Row, format: str | None = None) -> Imported:
     file = path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return read_file(file, format)
+
+
+DESCRIBED = {"name": "weather", "description": "Says it.", "parameters": {"type": "object", "properties": {}}}
+CALLED: Row = {
+    "messages": [
+        USER,
+        {"role": "assistant", "content": None, "function_call": FUNCTION},
+        {"role": "function", "name": "weather", "content": "Sun."},
+        {"role": "assistant", "content": "It is sunny."},
+    ]
+}
+
+
+@pytest.mark.parametrize("name", ["functions", "available_tools"])
+@pytest.mark.parametrize("as_text", [False, True])
+@pytest.mark.parametrize(
+    "described", [DESCRIBED, {"type": "function", "function": DESCRIBED}, {"type": "function", **DESCRIBED}]
+)
+def test_older_columns_of_functions_are_tools(tmp_path: Path, name: str, as_text: bool, described: Row) -> None:
+    tools = [{"type": "function", "function": DESCRIBED}]
+    held = json.dumps([described]) if as_text else [described]
+    found = read(tmp_path, CALLED | {name: held})
+    same = read(tmp_path, CALLED | {"tools": tools})
+    assert found.prompts[0].columns == {"tools": tools}
+    assert (found.prompts[0].id, found.completions[0].id) == (same.prompts[0].id, same.completions[0].id)
+    assert found.columns.to_json()["used"][name] == "tools"
+    both = read(tmp_path, CALLED | {name: held, "tools": tools})
+    assert both.prompts[0].id == same.prompts[0].id
+    with pytest.raises(PreflabError, match=f"line 1: '{name}' and 'tools' hold different functions"):
+        read(tmp_path, CALLED | {name: held, "tools": [{"type": "function", "function": {"name": "other"}}]})
+
+
+@pytest.mark.parametrize("held", [[], ["weather"], "weather", [{"title": "x"}], {"name": "x"}, [{"name": "x"}]])
+def test_functions_of_another_kind_stay_a_column(tmp_path: Path, held: Any) -> None:
+    found = read(tmp_path, CALLED | {"functions": held})
+    assert "tools" not in found.prompts[0].columns
+    assert found.completions[0].columns.get("functions") == held
 
 
 @pytest.mark.parametrize(

@@ -348,6 +348,25 @@ def test_few_prompts_are_not_halved_where_three_tenths_will_do(
     assert (recipe.data["demonstrations"].held_out, said["data"]["held_out"]) == (0.3, 2)
 
 
+@pytest.mark.parametrize(
+    ("num", "share", "why"),
+    [(4, 0.5, "an evaluation"), (60, 0.2, "an evaluation"), (600, 0.2, "a judge to learn from"), (1500, 0.1, "")],
+)
+def test_a_share_above_the_usual_one_is_explained(
+    here: Path, models: dict[str, Path], capsys: Captured, num: int, share: float, why: str
+) -> None:
+    rows = pairs(num)
+    num_usual = sum(split_share({"prompt": row["prompt"]}) < 0.1 for row in rows)
+    write_rows(here / "data.jsonl", rows)
+    recipe, said = made(capsys, models["chatml"], "data.jsonl")
+    assert recipe.data["pairs"].held_out == share
+    reason = f"It is raised to {share}, since 0.1 would hold out {num_usual} of {num} prompts, too few for {why}."
+    sentence = f"The usual share is 0.1. {reason} Lower it when you add rows."
+    text = " ".join((here / "recipe.yaml").read_text(encoding="utf-8").replace("\n#  ", "").split())
+    assert (sentence in about(said, "held out"), sentence in text) == (bool(why), bool(why))
+    assert why or "usual share" not in text
+
+
 def test_rows_that_cannot_be_used_are_named_and_left_out(here: Path, models: dict[str, Path], capsys: Captured) -> None:
     rows = pairs()
     rows[5]["prompt"] = 7
@@ -369,6 +388,33 @@ def test_prompts_and_rows_that_are_too_long_are_left_out(here: Path, capsys: Cap
     assert recipe.stages["rm"].too_long == "leave_out"  # type: ignore[attr-defined]
     assert "2 rows are longer than the context" in about(said, "lengths")
     assert "1 prompt is left out for want of room" in about(said, "lengths")
+
+
+LONG_OF = {
+    "pairs": "8 rows are longer than the context and left out (`too_long`).",
+    "turn_pairs": "8 rows are longer than the context and left out (`too_long`).",
+    "demonstrations": "8 rows are longer than the context and left out (`too_long`).",
+    "ratings": "16 rated completions are longer than the context and left out (`too_long`).",
+    "thumbs": "8 prompts are left out, a completion being longer than the context (`too_long`).",
+}
+
+
+def lengthened(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with 200 letters more in what is asked."""
+    return json.loads(json.dumps(row).replace("Where is", "x" * 200 + " Where is"))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", LONG_OF)
+def test_rows_that_are_too_long_are_counted_as_the_stages_leave_them_out(
+    here: Path, models: dict[str, Path], capsys: Captured, name: str
+) -> None:
+    """Eight of 24 prompts are longer than the context, and with them all their completions."""
+    rows = FILES[name]()
+    num = 8 * len(rows) // 24
+    write_rows(here / "data.jsonl", [*map(lengthened, rows[:num]), *rows[num:]])
+    _, said = made(capsys, models["chatml"], "data.jsonl")
+    assert LONG_OF[name] in about(said, "lengths")
+    assert LONG_OF[name] in " ".join((here / "recipe.yaml").read_text(encoding="utf-8").replace("\n#  ", "").split())
 
 
 def test_what_was_not_measured_may_be_too_long(

@@ -12,7 +12,7 @@ from preflab.errors import PreflabError
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
-from preflab.records import Prompt
+from preflab.records import Message, Prompt
 from preflab.training import held_out
 
 RECIPE = """
@@ -73,6 +73,26 @@ def test_reward_rating_and_dpo_hold_out_the_same_prompts(folder: Path, monkeypat
     assert rm == rating == dpo
     assert 0 < len(rm) < NUM
     assert all(not train & rm and apart <= rm for train, apart in parted)
+
+
+def test_a_stage_holds_out_the_same_questions_as_texts_and_as_turns() -> None:
+    """Also under a system turn, or an empty one; what was said before the last turn tells conversations apart."""
+    questions = [f"question {number}" for number in range(200)]
+
+    def apart(*before: Message, texts: bool = False) -> set[str]:
+        made = [
+            Prompt.make(question) if texts else Prompt.make(messages=(*before, Message("user", question)))
+            for question in questions
+        ]
+        ids = held_out.held_out_prompts(made, 0.2)
+        return {question for prompt, question in zip(made, questions, strict=True) if prompt.id in ids}
+
+    expected = apart(texts=True)
+    assert 20 < len(expected) < 60
+    assert expected == apart() == apart(Message("system", "Be kind.")) == apart(Message("system", ""))
+    earlier = (Message("user", "Hi"), Message("assistant", "Hey"))
+    assert expected != apart(*earlier)
+    assert apart(*earlier) == apart(Message("system", "Be kind."), *earlier)
 
 
 @pytest.mark.parametrize("name", ["rm", "rating", "dpo"])

@@ -377,6 +377,17 @@ def test_parquet_refuses_a_column_of_two_kinds_and_the_archive(workspace: Worksp
     assert pq.read_table(tmp_path / "e.parquet").column("chosen").to_pylist() == [" Here.", " Here."]
 
 
+@pytest.mark.parametrize("format", ["judgments", "preferences", "completions"])
+def test_the_archive_is_written_as_json_lines_alone(workspace: Workspace, tmp_path: Path, format: str) -> None:
+    for suffix in (".csv", ".tsv", ".parquet"):
+        with pytest.raises(PreflabError, match=f"cannot be written as {format}") as caught:
+            export_from(workspace, tmp_path / f"a{suffix}", format)
+        assert ("cannot read its objects and numbers from cells" in caught.value.found) == (suffix != ".parquet")
+        assert caught.value.expected == "a file ending in .jsonl"
+        assert caught.value.do == "name it a.jsonl"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["w"]
+
+
 def test_selections(workspace: Workspace, tmp_path: Path) -> None:
     def num(format: str, **chosen: Any) -> int:
         return export_from(workspace, tmp_path / "x.jsonl", format, selection=Selection(**chosen)).num_rows

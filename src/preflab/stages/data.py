@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
     from preflab.store.formats import Imported
 
-SPLIT_RULE = 2
+SPLIT_RULE = 3
 """Raised when `split_share` moves prompts to another side: what was made of a split is stale then, in every stage."""
 
 
@@ -104,30 +104,36 @@ def split_share(row: Mapping[str, Any]) -> float:
     """Where in [0, 1) a row falls: the hash of how its prompt begins, so all rows of a prompt stay together.
 
     Of turns those up to the user's first one count. Pairs, demonstrations and prompts are cut from a conversation at
-    different turns, and a later turn quotes the earlier ones: a conversation is held out as a whole. Other columns do
-    not count, and neither does the file: a prompt is held out of every file or of none.
+    different turns, and a later turn quotes the earlier ones: a conversation is held out as a whole. A system turn does
+    not count, and a user's turn alone falls where its text does: files ask the same question as a text, as a turn, and
+    under different system turns. Other columns do not count either, and neither does the file: a prompt is held out of
+    every file or of none.
     """
     asked = row.get("prompt", row.get("messages", row.get("text")))
     if isinstance(asked, list):
-        turns = [{key: turn.get(key) for key in ("role", "content")} for turn in asked if isinstance(turn, dict)]
-        first = next((place for place, turn in enumerate(turns) if turn["role"] == "user"), len(turns))
-        asked = turns[: first + 1]
+        asked = _beginning([turn for turn in asked if isinstance(turn, dict)])
     canonical = json.dumps(asked, sort_keys=True, ensure_ascii=False)
     return int(hashlib.sha256(canonical.encode()).hexdigest()[:12], 16) / 16**12
 
 
-def prompt_share(prompt: Prompt, *, as_turns: bool = False) -> float:
-    """The same for a prompt; where texts are made a user's turn (`as_turns`), that of the text."""
+def _beginning(turns: Sequence[Mapping[str, Any]]) -> Any:
+    """The turns up to the user's first one without system turns; of a user's turn alone its content."""
+    said = [{key: turn.get(key) for key in ("role", "content")} for turn in turns]
+    said = [turn for turn in said if turn["role"] != "system"] or said  # system turns alone still differ
+    first = next((place for place, turn in enumerate(said) if turn["role"] == "user"), len(said))
+    return said[0]["content"] if said and first == 0 else said[: first + 1]
+
+
+def prompt_share(prompt: Prompt) -> float:
+    """The same for a prompt."""
     turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
-    if as_turns and turns and turns[0]["role"] == "user":
-        return split_share({"prompt": turns[0]["content"]})
     return split_share({"prompt": prompt.text or turns})
 
 
-def demonstration_share(prompt: Prompt, completion: Completion, *, as_turns: bool = False) -> float:
+def demonstration_share(prompt: Prompt, completion: Completion) -> float:
     """The same for a demonstration; a text to learn from has the empty prompt and falls where its own words do."""
     if prompt.text or prompt.messages:
-        return prompt_share(prompt, as_turns=as_turns)
+        return prompt_share(prompt)
     return split_share({"text": completion.text})
 
 
@@ -166,7 +172,7 @@ def say_of_file(read: Imported) -> None:
 
 def in_part(recipe: Recipe, name: str, prompt: Prompt) -> bool:
     """Whether a prompt belongs to `name`, `name.train` or `name.held_out`."""
-    return _falls_into(recipe, name, prompt_share(prompt, as_turns=recipe.data[name.partition(".")[0]].as_turns))
+    return _falls_into(recipe, name, prompt_share(prompt))
 
 
 def _falls_into(recipe: Recipe, name: str, share: float) -> bool:
@@ -206,9 +212,9 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
         PreflabError: rows that cannot be used (unless `skip_bad`), a file of something else, or no demonstration.
     """
     base = name.partition(".")[0]
-    settings, read = recipe.data[base], read_records(recipe, base)
-    pairs = demonstrations_of(read, guessed=settings.format is None)
-    found = [p for p in pairs if _falls_into(recipe, name, demonstration_share(*p, as_turns=settings.as_turns))]
+    read = read_records(recipe, base)
+    pairs = demonstrations_of(read, guessed=recipe.data[base].format is None)
+    found = [pair for pair in pairs if _falls_into(recipe, name, demonstration_share(*pair))]
     if not found:
         raise PreflabError(
             f"{name}: no demonstrations among {len(pairs)} of {read.path.name}",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from preflab.rewards.ratings import Rated, Scale
     from preflab.training.too_long import LongRows
 
-VERSION = 2
+VERSION = 3
 distributed = True
 
 REPORT, HEADS = "reward_report.json", "criteria.safetensors"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from preflab.rewards.rankings import Ranking
     from preflab.training.too_long import LongRows
 
-VERSION = 5
+VERSION = 6
 distributed = True
 
 REPORT = "reward_report.json"

@@ -46,6 +46,8 @@ class Split:
     num_train: int
     num_held_out: int
     """Prompts."""
+    num_usual: int
+    """Prompts that the usual share, the first of `SHARES`, would hold out."""
 
     @property
     def judge_apart(self) -> bool:
@@ -100,8 +102,8 @@ def held_out_split(data: DataLook, *, judge: bool) -> Split:
 def _counted(places: Sequence[float], share: float) -> Split:
     from preflab.stages.data import in_split
 
-    held_out = sum(in_split(place, "held_out", share) for place in places)
-    return Split(share, len(places) - held_out, held_out)
+    held_out, usual = (sum(in_split(place, "held_out", each) for place in places) for each in (share, SHARES[0]))
+    return Split(share, len(places) - held_out, held_out, usual)
 
 
 def _on_both_sides(places: Sequence[float], share: float) -> bool:

@@ -94,7 +94,7 @@ class DataLook:
         prompts = {prompt.id: prompt for prompt in self.prompts}
         asked = {completion.prompt_id for completion in self.judged} or set(prompts)
         found = {
-            prompt.id: prompt_share(prompt, as_turns=self.as_turns)
+            prompt.id: prompt_share(prompt)
             for prompt in self.prompts
             if prompt.id in asked and (prompt.text or prompt.messages)
         }

@@ -68,7 +68,7 @@ def parts_of(kind: Kind, data: DataLook, split: Split, lengths: Lengths, fit: Fi
         own = [
             preference
             for preference in data.preferences
-            if in_split(prompt_share(prompts[preference.prompt_id], as_turns=data.as_turns), name, split.share)
+            if in_split(prompt_share(prompts[preference.prompt_id]), name, split.share)
         ]
         found.append(Part(name, tuple(_taught(own, data)), too_long))
     return found

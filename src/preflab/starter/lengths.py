@@ -9,6 +9,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.records import Completion, Prompt
 from preflab.starter.data_look import DataLook
+from preflab.starter.kinds import Kind
 from preflab.starter.model_look import ModelLook
 from preflab.words import count
 
@@ -48,7 +49,7 @@ class Lengths:
     num_measured: int
     num_prompts: int
     num_too_long: int
-    """Rows of the measured ones that do not fit into the context."""
+    """Measured completions that do not fit into the context with their prompts."""
     max_new_tokens: int
     """What a completion may have: 95 % of the data's are at most so long, and it fits beside most of the prompts."""
     num_without_room: int
@@ -69,6 +70,20 @@ class Lengths:
         """The completions whose rows are longer than that, or than the context."""
         most = min(tokens or self.context, self.context)
         return frozenset(name for name, length in self.row_tokens.items() if length > most)
+
+    def left_out(self, data: DataLook, kind: Kind, tokens: int | None) -> tuple[int, str]:
+        """How many of the data's rows are longer than that and left out as the stages do it, and what the rows are.
+
+        A comparison goes with all its completions, and so do the verdicts on a prompt. Where a rating model learns,
+        only the long completion goes.
+        """
+        long = self.longer_than(tokens)
+        if data.demonstrations and not data.preferences:
+            return sum(each in long for each in data.demonstrations), "row"
+        if data.sort == "ratings" and kind != "dpo":
+            return sum(each in long for group in data.preferences for each in group.completion_ids), "rated completion"
+        num = sum(not long.isdisjoint(group.completion_ids) for group in data.preferences)
+        return num, "row" if data.sort == "pairs" else "prompt"
 
 
 def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:

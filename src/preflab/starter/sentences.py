@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from preflab.starter.choices import SHARES, WANTED_HELD_OUT, Split
 from preflab.starter.criteria import said_of_criteria, worth_more
 from preflab.starter.kinds import SAID, USUAL
 from preflab.starter.lengths import Spread
@@ -96,13 +97,8 @@ def _lengths(given: Given) -> Iterator[Said]:
         usual = "a usual length, since the data show none"
         reason = "95\u00a0% of the data's are no longer" if found.completions else usual
         yield "lengths", f"A completion may have {found.max_new_tokens} tokens (`max_new_tokens`): {reason}."
-    if given.fit.max_tokens:
-        yield (
-            "lengths",
-            f"Rows of more than {given.fit.max_tokens:,} tokens are left out, 5\u00a0% at most: memory is short.",
-        )
-    elif found.num_too_long:
-        yield "lengths", f"{_are(found.num_too_long, 'row')} longer than the context and left out (`too_long`)."
+    if given.fit.max_tokens or found.num_too_long:
+        yield "lengths", _left_out(given)
     if found.num_without_room:
         yield (
             "lengths",
@@ -110,6 +106,17 @@ def _lengths(given: Given) -> Iterator[Said]:
         )
     if not found.whole:
         yield "lengths", "These numbers are of the measured ones; of the others, too, what is too long is left out."
+
+
+def _left_out(given: Given) -> str:
+    """Rows that are too long, counted as the stages leave them out."""
+    most = given.fit.max_tokens
+    num, what = given.lengths.left_out(given.data, given.kind, most)
+    limit = f"{most:,} tokens" if most else "the context"
+    why = ": memory is short" if most else ""
+    if what == "prompt":
+        return f"{_are(num, what)} left out, a completion being longer than {limit} (`too_long`){why}."
+    return f"{_are(num, what)} longer than {limit} and left out (`too_long`){why}."
 
 
 def _are(num: int, what: str) -> str:
@@ -136,6 +143,21 @@ def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:
             f"{split.num_held_out:,} of {split.num_held_out + split.num_train:,} {what} are held out "
             f"(`held_out: {split.share:g}`), chosen by their text alone."
         ),
+    )
+    if raised := _raised(split, what):
+        yield "held out", raised
+
+
+def _raised(split: Split, what: str) -> str:
+    """Why more than the usual share is held out; "" where it is not."""
+    usual = SHARES[0]
+    if split.share <= usual:
+        return ""
+    few = "a judge to learn from" if split.num_usual >= WANTED_HELD_OUT else "an evaluation"
+    return (
+        f"The usual share is {usual:g}. It is raised to {split.share:g}, since {usual:g} would hold out "
+        f"{split.num_usual:,} of {split.num_held_out + split.num_train:,} {what}, too few for {few}. "
+        "Lower it when you add rows."
     )
 
 

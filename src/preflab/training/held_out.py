@@ -18,8 +18,10 @@ def held_out_prompts(prompts: Iterable[Prompt], share: float) -> set[str]:
     """Ids of the prompts that are kept for testing.
 
     A prompt is held out where the hash of its text or turns, as a number in [0, 1), is below the share: neither its
-    other columns nor the stage nor a seed play a part. At least one prompt is held out and one is not; with a share of
-    0 none is. It is another hash than that of a data file's `held_out`, so that the two can be combined.
+    other columns nor the stage nor a seed play a part. System turns do not count, and a user's turn alone falls where
+    its text does, so the same question is on one side whatever form a file gives it. At least one prompt is held out
+    and one is not; with a share of 0 none is. It is another hash than that of a data file's `held_out`, so that the two
+    can be combined.
 
     Args:
         prompts: each once, or more often.
@@ -74,5 +76,7 @@ def refuse_all_held_out(num_train: int, num_held_out: int, name: str, what: str)
 
 
 def _place(prompt: Prompt) -> float:
-    asked = [prompt.text, [message.parts for message in prompt.messages]]
+    turns = [turn for turn in prompt.messages if turn.role != "system"] or prompt.messages
+    alone = len(turns) == 1 and turns[0].role == "user"
+    asked = [turns[0].content, []] if alone else [prompt.text, [turn.parts for turn in turns]]
     return int(content_id("held-out", asked).rpartition("-")[2][:DIGITS], 16) / 16**DIGITS

@@ -61,6 +61,7 @@ EXPORTS = (
         "judgment",
         _judgment,
         parquet=False,
+        csv=False,
         keeps=EVERYTHING,
     ),
     Export(
@@ -69,6 +70,7 @@ EXPORTS = (
         "preference",
         _preference,
         parquet=False,
+        csv=False,
         keeps=EVERYTHING,
         judgments=True,
     ),
@@ -78,6 +80,7 @@ EXPORTS = (
         "completion",
         _completion,
         parquet=False,
+        csv=False,
         keeps=EVERYTHING,
     ),
 )

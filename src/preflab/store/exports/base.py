@@ -28,6 +28,7 @@ class AsIs(dict[str, Any]):
 
 EXPORT_VERSION = 1
 SUFFIXES = (".jsonl", ".parquet", ".csv")
+CELLS = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ class Export:
     """Refuses prompts that the format cannot hold."""
     parquet: bool = True
     """False where nested objects differ from row to row."""
+    csv: bool = True
+    """False where an import could not tell objects and numbers from texts in cells: preflab's archive."""
     model: str | None = None
     """Only completions of this model, for formats of completions."""
     latest: bool = False
@@ -128,9 +131,7 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
     Raises:
         PreflabError: an unknown kind of file, rows that Parquet cannot hold, a full disk.
     """
-    if path.suffix not in SUFFIXES or (path.suffix == ".parquet" and not export.parquet):
-        known = [suffix for suffix in SUFFIXES if export.parquet or suffix != ".parquet"]
-        raise PreflabError(f"{path}: cannot be written as {export.name}", f"a file ending in {' or '.join(known)}")
+    _check_kind(path, export)
     rows = [{name: _sorted(value) for name, value in row.items()} for row in rows]
     data = _parquet(path, rows) if path.suffix == ".parquet" else {".jsonl": _jsonl, ".csv": _csv}[path.suffix](rows)
     manifest = {
@@ -149,6 +150,26 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
     text = json.dumps(manifest, indent=1, ensure_ascii=False) + "\n"
     write_files({path: data, manifest_of(path): text.encode()})
     return manifest
+
+
+def _check_kind(path: Path, export: Export) -> None:
+    """Refuses a kind of file that the format cannot be written as.
+
+    Raises:
+        PreflabError: which kinds it can be.
+    """
+    unfit = {".parquet": not export.parquet, ".csv": not export.csv}
+    known = [suffix for suffix in SUFFIXES if not unfit.get(suffix)]
+    if path.suffix in known:
+        return
+    cells = (
+        "; an import cannot read its objects and numbers from cells" if path.suffix in CELLS and not export.csv else ""
+    )
+    raise PreflabError(
+        f"{path}: cannot be written as {export.name}{cells}",
+        f"a file ending in {' or '.join(known)}",
+        f"name it {path.with_suffix(known[0]).name}",
+    )
 
 
 def manifest_of(path: Path) -> Path:

@@ -24,8 +24,8 @@ from preflab.store.formats.columns import (
     peek,
     rename_option,
 )
-from preflab.store.formats.judging import judging, scores_another, verdicts
-from preflab.store.formats.other_names import answers, plain_name
+from preflab.store.formats.judging import is_ambiguous, judging, scores_another, verdicts
+from preflab.store.formats.other_names import BESIDE_PROMPT, answers, plain_name
 from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
@@ -35,14 +35,18 @@ MEANINGS: Mapping[str, str] = {
     r"context|history|post|user|ask.*|text|x",
     "completion": r"completions?|responses?|answers?|outputs?|repl(?:y|ies)|summary|target|generations?|assistant|"
     r"predictions?|candidates|continuations?|demonstrations?|"
-    r"[a-z0-9_]+_(?:response|reply|completion|generation|output|answer|text|solution|content|message)|y",
+    r"[a-z0-9_]+_(?:response|reply|completion|generation|output|answer|text|solution|content|message|"
+    r"code|story|essay|article|poem|post|attempt)|text|content|code|story|essay|article|poem|post|email|letter|"
+    r"translation|paraphrase|rewrite|attempts?|y",
     "chosen": r"(?:chosen|preferred|better|accepted|pos(?:itive)?|good|win(?:ner|s|ning)?|best|correct|right).*|y_?w",
     "rejected": r"(?:rejected|dispreferred|non_?preferred|worse|refused|neg(?:ative)?|bad|"
     r"los(?:er|e|ing)|worst|wrong|incorrect).*|y_?l",
-    "score": r".*(?:score|rating|reward|grade|quality|likert|stars).*|(?:up)?votes?",
+    "score": r".*(?:score|rating|reward|grade|quality|likert|stars|judge|eval).*|(?:up)?votes?|"
+    r"(?:.+_)?(?:values?|confidence|points?|marks?|win_?rate|advantages?|utility|elo|acceptability|sentiment|likes|"
+    r"karma|satisfaction|agreement|[a-z]+ness)",
     "label": r"(?!.*(?:incorrect|unsafe|unhelpful|dishonest|invalid|inaccurate|irrelevant|unresolved|dislike|harmful))"
     r".*(?:label|good|thumbs?|accept|correct|liked|approved|pass|safe|binary|helpful(?!ness)|harmless(?!ness)|honest|"
-    r"feedback|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
+    r"feedback|agree|selected|keep|ok|won|win|success|solved|resolved|best|valid|useful|relevant|accurate|factual|truthful).*",
     "completions": r"completions|responses|answers|outputs|generations|candidates|replies",
     "ranks": r".*rank(?:s|ing|ings)?|orders?|positions?",
     "response_a": rf"{TEXT}(?:[ajx]|0|1|left|first|one)|a|left|first",
@@ -109,11 +113,13 @@ def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
     judged = [fit for fit in fits if fit.format.name not in PLAIN]
     telling = [fit for fit in judged if fit.columns & told]
     whole = [fit for fit in telling if not fit.missing] or ([] if told or several else plain)
-    if whole:
-        best = max(whole, key=lambda fit: len(fit.columns))
-        return _said(best), f"if that is what it is: {_options(best)}"
     or_else = max(plain, key=lambda fit: len(fit.columns), default=None)
     instead = f"where there is nothing to learn from it: {_options(or_else)}" if or_else else ""
+    if whole:
+        best = max(whole, key=lambda fit: len(fit.columns))
+        do = f"if that is what it is: {_options(best)}"
+        # a column of an ambiguous name may be no judgment
+        return _said(best), f"{do}; {instead}" if told and instead and all(map(is_ambiguous, told)) else do
     near = [fit for fit in telling or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
     if near:
         best = max(near, key=lambda fit: len(fit.columns))
@@ -175,6 +181,8 @@ def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
     pattern = MEANINGS.get(wanted, "")
     usual = PROMPTS if wanted == "prompt" else ()
     fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
+    if wanted == "completion":  # an answer before the passage that it is about
+        fitting.sort(key=lambda name: BESIDE_PROMPT.fullmatch(plain_name(name)) is not None)
     fitting.sort(key=lambda name: BEFORE_EDITING.fullmatch(plain_name(name)) is not None)
     named = next((name for name in fitting if re.fullmatch(pattern, plain_name(name))), None)
     if named is not None:

@@ -36,6 +36,8 @@ from preflab.store.formats.turns_in_text import refuse_unread
 from preflab.words import count
 
 Spans = tuple[Span, ...]
+OLDER_TOOLS = ("functions", "available_tools")
+"""Columns that hold what `tools` does, each function with or without its type around it."""
 BETWEEN = "\n\n"
 """Between an instruction and what it is about."""
 
@@ -201,15 +203,11 @@ def template_of(row: Row) -> Row:
     """The columns that the chat template reads; what is empty is left out.
 
     Raises:
-        BadRow: `tools` that are no list of objects, `chat_template_kwargs` that are none, or another value than true or
-            false for `continue_final_message`.
+        BadRow: `tools` that are no list of objects or differ from an older column of them, `chat_template_kwargs` that
+            are no object, or another value than true or false for `continue_final_message`.
     """
     found: Row = {}
-    tools = _json_in(row.get(TOOLS), TOOLS)
-    tools = [tools] if isinstance(tools, dict) and tools else tools
-    if not blank(tools):
-        if not isinstance(tools, list) or not all(isinstance(each, dict) for each in tools):
-            raise BadRow(f"the column {TOOLS!r} holds {kind_of(tools)}", "a list of JSON schemas, one per function")
+    if not blank(tools := _tools_of(row)):
         found[TOOLS] = tools
     arguments = _json_in(row.get(TEMPLATE), TEMPLATE)
     if not blank(arguments):
@@ -223,6 +221,40 @@ def template_of(row: Row) -> Row:
         if str(goes_on).lower() == "true":
             found[CONTINUE] = True
     return found
+
+
+def _tools_of(row: Row) -> Any:
+    """The tools of a row: its `tools`, or those of an older column in the same form."""
+    tools = _json_in(row.get(TOOLS), TOOLS)
+    tools = [tools] if isinstance(tools, dict) and tools else tools
+    if not blank(tools) and (not isinstance(tools, list) or not all(isinstance(each, dict) for each in tools)):
+        raise BadRow(f"the column {TOOLS!r} holds {kind_of(tools)}", "a list of JSON schemas, one per function")
+    for name in OLDER_TOOLS:
+        listed = object_in(held) if isinstance(held := peek(row, name), str) else held
+        if not isinstance(listed, list) or not listed or not all(_is_tool(each) for each in listed):
+            continue  # functions of another kind, which stay a column
+        older = [_as_tool(each) for each in listed]
+        read_as(row, name, TOOLS)
+        if not blank(tools) and [_as_tool(each) for each in tools] != older:
+            raise BadRow(f"{name!r} and {TOOLS!r} hold different functions", "one of them, or the same in both")
+        tools = tools or older
+    return tools
+
+
+def _is_tool(value: Any) -> bool:
+    """Whether a value describes a function, as OpenAI's `tools` or its older `functions` do."""
+    inner = value.get("function", value) if isinstance(value, dict) else None
+    if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
+        return False
+    return isinstance(inner.get("parameters"), dict) or isinstance(inner.get("description"), str)
+
+
+def _as_tool(value: Row) -> Row:
+    """A function's description in the form of `tools`."""
+    if isinstance(value.get("function"), dict):
+        return {"type": "function", **value}
+    function = {key: held for key, held in value.items() if (key, held) != ("type", "function")}
+    return {"type": "function", "function": function}
 
 
 def _json_in(value: Any, name: str) -> Any:

@@ -15,18 +15,18 @@ from pathlib import Path
 from preflab.errors import PreflabError
 from preflab.store.formats import FORMATS
 from preflab.store.formats.advice import advised, respelt, wrapped
-from preflab.store.formats.answered import has_answer
 from preflab.store.formats.asked import refuse_unread_turns
 from preflab.store.formats.base import Format, renamed
-from preflab.store.formats.columns import has
-from preflab.store.formats.judging import judging, verdicts
-from preflab.store.formats.prompts import PLAIN
+from preflab.store.formats.columns import COMPLETIONS, PROMPTS, has
+from preflab.store.formats.prompts import PLAIN, told_of
 from preflab.store.formats.rated import RATINGS, UNPAIRED
-from preflab.store.formats.reading import BadRow, Row, numbered_rows, suffix_of
+from preflab.store.formats.reading import BadRow, Numbered, Row, numbered_rows, suffix_of, unit_of
 from preflab.store.formats.refused import Reason, reason_to_refuse
 from preflab.words import plural
 
 FIRST_ROWS = 20
+OF_TEXTS = (*PROMPTS, *COMPLETIONS, "chosen", "rejected", "text")
+"""Columns that hold one text in a row."""
 ENOUGH = 0.5
 """More than this share of the readable first rows must look alike; the others are bad rows, and named as such later."""
 
@@ -50,7 +50,8 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
             like several formats.
     """
     path = Path(path)
-    rows = [row for _, row in islice(numbered_rows(path, split), FIRST_ROWS)]
+    numbered = list(islice(numbered_rows(path, split), FIRST_ROWS))
+    rows = [row for _, row in numbered]
     if not rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
     readable = _readable(path, rows, rename or {})
@@ -59,6 +60,7 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
     known = _counted({name: number for name, number in names.items() if name})
     best, number = known.most_common(1)[0] if known else ("", 0)
     if number <= ENOUGH * len(readable):
+        _refuse_null(path, numbered, rename or {})
         raise _unknown(path, rows, readable, known)
     return Guess(best, number / len(readable), len(readable))
 
@@ -96,10 +98,50 @@ def _refuse(path: Path, rows: list[Row]) -> None:
     Raises:
         PreflabError: which, and what to do.
     """
-    reasons = Counter(reason for row in rows if (reason := reason_to_refuse(row) or _two_kinds(row)))
+    reasons = Counter(
+        reason for row in rows if (reason := reason_to_refuse(row) or _by_columns(row) or _two_kinds(row))
+    )
     reason, number = reasons.most_common(1)[0] if reasons else (None, 0)
     if reason is not None and number > ENOUGH * len(rows):
         raise PreflabError(f"{path}: {reason.found}", reason.expected, reason.do)
+
+
+def _by_columns(row: Row) -> Reason | None:
+    """Why a row is refused that is a whole table: one list a column, or one object from row numbers to cells."""
+    held = list(row.values())
+    listed = all(isinstance(each, list) for each in held) and len({len(each) for each in held}) == 1
+    numbered = all(isinstance(each, dict) and each for each in held) and all(
+        each.keys() == held[0].keys() for each in held
+    )
+    if len(row) < 2 or not (listed or (numbered and all(str(key).isdigit() for key in held[0]))):
+        return None
+    texts = [list(row[name]) if listed else list(row[name].values()) for name in OF_TEXTS if name in row]
+    if not any(each and all(isinstance(cell, str) for cell in each) for each in texts):
+        return None
+    return Reason(
+        f"a table by columns: {', '.join(row)} each hold {'a list' if listed else 'an object'} of all rows' values",
+        "one object per row",
+        'write one object a line, as `df.to_json("rows.jsonl", orient="records", lines=True)` does',
+    )
+
+
+def _refuse_null(path: Path, numbered: list[Numbered], rename: Mapping[str, str]) -> None:
+    """Refuses rows that would fit a format if it were not for a null in a column of texts.
+
+    Raises:
+        PreflabError: the first such row, by its line.
+    """
+    for line, row in numbered:
+        if isinstance(row, BadRow):
+            continue
+        row = renamed(row, rename)
+        nulls = [name for name in OF_TEXTS if name in row and row[name] is None]
+        if nulls and not looks_like(row) and looks_like({**row, nulls[0]: "text"}):
+            raise PreflabError(
+                f"{path}, {unit_of(path)} {line}: the column {nulls[0]!r} holds null",
+                f"something in {nulls[0]!r}",
+                "mend the rows in which it is null, or take them out",
+            )
 
 
 def _two_kinds(row: Row) -> Reason | None:
@@ -137,9 +179,7 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
     if turns := _unread_turns(row):
         return PreflabError(f"{path}: {turns.found}", turns.expected, "write the file again")
     seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
-    told = [*judging(row), *(verdicts(row) if has_answer(row) else [])]
-    told = list(dict.fromkeys(told))
-    if told:
+    if told := told_of(row):
         seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
     formats = FORMATS.values()
     advice = respelt(row, formats) or advised(row, formats) or wrapped(row) or _one_format()

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from preflab.store.formats.columns import ASPECTS, NOTHING, WORDS, blank, has, number, peek
+from preflab.store.formats.columns import ANSWERS, ASPECTS, NOTHING, WORDS, blank, has, number, peek
 from preflab.store.formats.other_names import plain_name
 from preflab.store.formats.reading import Row
 
@@ -23,21 +23,48 @@ VERDICTS = {
     "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
     "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable", "won", "win", "success",
     "successful", "solved", "resolved", "best", "pass", "valid", "useful", "relevant", "accurate", "factual",
-    "truthful",
+    "truthful", "faithful", "grounded", "appropriate", "satisfied", "satisfactory", "agree", "selected", "keep", "ok",
+    "okay", "right",
 }  # fmt: skip
 """Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
 FAULTS = {
     "toxic", "offensive", "hateful", "biased", "flagged", "hallucinated", "lost", "worst", "fail", "failed", "invalid",
+    "hallucination", "hallucinates", "misleading", "inaccurate", "disagree", "dissatisfied",
 }  # fmt: skip
 """Words that condemn a completion where the column holds true, yes or 1; false is no judgment of it (WildChat)."""
-OPINIONS = {"feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislikes"}
+OPINIONS = {
+    "feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislike", "dislikes",
+    "advantage", "advantages", "utility", "elo", "acceptability", "sentiment", "judge", "judges", "upvote", "downvote",
+    "downvotes", "karma", "satisfaction", "usefulness", "appropriateness", "naturalness", "engagingness",
+    "groundedness", "plausibility", "harmfulness", "penalty", "winrate", "agreement", "mos", "nps", "csat",
+}  # fmt: skip
 """Words that tell of a judgment of a completion where the column holds numbers, or true and false."""
+OF_RECORDS = {
+    "id", "ids", "idx", "index", "uid", "time", "timestamp", "date", "at", "ms", "seconds", "duration", "latency",
+    "token", "tokens", "length", "len", "size", "seed", "version", "cost", "temperature", "model",
+}  # fmt: skip
+"""Last words of columns that hold no judgment, whatever comes before: `judge_id`, `eval_tokens`."""
+AMBIGUOUS = re.compile(
+    r"(?:(?:human|user|expert|annotator|labeler|judge|critic|model|llm|ai|gpt\d*|answer|response|completion|output|"
+    r"overall|final|q|state|action)_)?(?:values?|confidence|points?|marks?|win_rate)"
+)
+"""Columns that judge a completion, or describe it: one number there is taken for a judgment, as nobody can tell."""
+OF_JUDGES = re.compile(r"(?:.+_)?judge[sd]?_(?:output|response|result|decision|answer|label|text|opinion|reply)s?")
+"""Columns of what a judge said, whatever text they hold."""
 YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
 """A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
 GRADED = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "quality", "likert"}
 """Last words of columns that judge a completion whatever text they hold: `high`, `good`, `-`."""
 OF_A_PROMPT = re.compile(r"(?:input|prompt|instruction|question|query)_[a-z]+")
+ABOUT_THE_TASK = {"input", "prompt", "instruction", "question", "query", "problem", "task", "test", "tests"}
+"""Words of columns that say something of what was asked: `problem_is_valid` (NuminaMath 1.5)."""
+ABOUT_A_REFERENCE = {"solution", "reference", "gold", "golden", "truth", "expected"}
+"""Words of columns that say of a reference answer that it is right, which makes no judgment of it."""
+REFERENCES = tuple(sorted(ANSWERS - {"label", "test", "tests", "test_cases", "reward_model"}))
+"""Columns of answers that may be references, or completions that somebody judged."""
+ALSO_OF_TASKS = {"sentiment", "agreement", "plausibility"}
+"""Opinions that are as often about the question as about its answer."""
 """A column that grades what was asked, such as Magpie's `input_quality`."""
 SIGNS = re.compile("[👍👎✅❌✔✓✗✘★☆⭐]+")
 """Signs that judge a completion in a column of any name, without the variants of an emoji."""
@@ -56,6 +83,8 @@ THUMBED = {
 CONDEMNED = {
     "bad", "wrong", "incorrect", "reject", "rejected", "refused", "fail", "failed", "harmful", "unsafe", "unhelpful",
     "unacceptable", "dislike", "disliked", "negative", "down", "lose", "lost", "loss", "poor", "dispreferred",
+    "disagree", "disagreed", "stronglydisagree", "verynegative", "verybad", "verypoor", "unsatisfactory",
+    "unsatisfied", "dissatisfied", "inaccurate", "invalid", "useless", "worse", "worst", "terrible",
 }  # fmt: skip
 """Values that say of a completion that it is not to be learned."""
 STATUS = {"status", "result", "outcome", "review"}
@@ -98,7 +127,44 @@ def verdicts(row: Row) -> list[str]:
 @lru_cache(maxsize=256)
 def _verdicts(names: tuple[str, ...]) -> frozenset[str]:
     telling = VERDICTS | FAULTS | OPINIONS | WEAK | STRONG | STATUS | GRADED | {"harm"}
-    return frozenset(name for name in names if _is_aspect(name) or _words(name) & telling)
+    return frozenset(name for name in names if _is_aspect(name) or _words(name) & telling or _may_judge(name))
+
+
+def _may_judge(name: str) -> bool:
+    plain = plain_name(name)
+    return AMBIGUOUS.fullmatch(plain) is not None or OF_JUDGES.fullmatch(plain) is not None
+
+
+def is_ambiguous(name: str) -> bool:
+    """Whether a column may as well describe a completion as judge it: `value`, `confidence`, `points`."""
+    return AMBIGUOUS.fullmatch(plain_name(name)) is not None
+
+
+def verdicts_on_answers(row: Row) -> list[str]:
+    """The columns that say of an answer whether it is good, where it stands under the name of a reference.
+
+    Names that end in another word are none (`correct_option`, `pass_rate`), nor are those about the question.
+    """
+    if not any(has(row, name) for name in REFERENCES):
+        return []
+    found = [name for name in verdicts(row) if name not in ANSWERS and not _words(name) & ABOUT_THE_TASK]
+    return [name for name in found if _is_on_an_answer(name, peek(row, name), row)]
+
+
+def _is_on_an_answer(name: str, value: Any, row: Row) -> bool:
+    last, said = _last_word(name), str(value).strip().lower()
+    if last in VERDICTS | FAULTS and said in YES + NO:
+        is_an_index = not isinstance(value, bool) and number(value) is not None and _has_choices(row)
+        praised = (said in YES) == (last in VERDICTS)
+        return not is_an_index and not (praised and _words(name) & ABOUT_A_REFERENCE)
+    if isinstance(value, str) and (_is_sign(value) or (re.sub(r"[\s_-]", "", said) in THUMBED | CONDEMNED)):
+        return not _words(name) & {*ALSO_OF_TASKS, "label", "labels"}
+    return bool({last} & OPINIONS - ALSO_OF_TASKS) or OF_JUDGES.fullmatch(plain_name(name)) is not None
+
+
+def _has_choices(row: Row) -> bool:
+    """Whether the question is multiple choice, so that a number may name the right one."""
+    return any(isinstance(peek(row, name), list | dict) for name in ("choices", "options"))
 
 
 def _is_aspect(name: str) -> bool:
@@ -116,10 +182,16 @@ def _condemns_or_praises(name: str, value: Any) -> bool:
     plain = isinstance(value, bool | int | float | str)
     if plain and ((words & VERDICTS and said in YES + NO) or (words & FAULTS and said in YES)):
         return True
-    if (words & OPINIONS or _is_aspect(name)) and _measures(value):
+    if _is_aspect(name) and _measures(value):
+        return True
+    if words & OPINIONS and _last_word(name) not in OF_RECORDS and _measures(value):
+        return True
+    if is_ambiguous(name) and number(value) is not None:
         return True
     if not isinstance(value, str):
         return False
+    if OF_JUDGES.fullmatch(plain_name(name)):
+        return bool(said) and said not in NOTHING
     if _last_word(name) in GRADED:
         return bool(said) and said not in NOTHING and OF_A_PROMPT.fullmatch(plain_name(name)) is None
     one_word = re.sub(r"[\s_-]", "", said)

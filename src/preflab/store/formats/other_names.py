@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from preflab.store.formats.columns import COMPLETIONS, CONVERSATIONS, blank, peek
+from preflab.store.formats.columns import ANSWERS, COMPLETIONS, CONVERSATIONS, PROMPTS, blank, has, number, peek
 from preflab.store.formats.reading import Row
 
+ASKING = tuple(name for name in PROMPTS if name != "input")
+"""Names of prompts; `input` alone may be what an instruction is about."""
 BY = (
     r"model|llm|bot|chatbot|assistant|ai|gpt\d*|chatgpt|claude|gemini|llama|sampled|generated|predicted|human|person|"
     r"expert|crowd"
@@ -22,8 +24,14 @@ REPLY = re.compile(
     rf"|{TO_CHECK}[a-z0-9_]+_(?:response|reply|completion|generation)"
     r"|(?:response|reply|completion|output|generation)_(?:text|content|message)"
     r"|reply|replies|generations?|predictions?|continuations?|demonstrations?|candidates|outputs|assistant"
+    r"|(?!last|first|max|num|n_|previous)(?:[a-z0-9_]+_)?attempts?"
 )
 """Other names of completions; they are not read under these, and make a row more than a prompt."""
+BESIDE_PROMPT = re.compile(
+    r"text|content|code|story|summary|essay|article|poem|post|email|letter|translation|paraphrase|rewrite|"
+    r"(?:generated|synthetic|model|llm|gpt\d*)_(?:code|story|summary|content|essay|article|poem|post)"
+)
+"""Names of what was written to a prompt; without one beside them they are texts, or what a question is about."""
 MISSPELT = {*COMPLETIONS, *CONVERSATIONS, "completions", "responses"}
 """Names that are read in small letters alone."""
 ANSWER = re.compile(
@@ -42,7 +50,30 @@ def plain_name(name: str) -> str:
 def replies(row: Row) -> list[str]:
     """The columns that hold completions under names that are not read."""
     named = [name for name in row if _is_reply(name) and (name != "outputs" or "inputs" not in row)]
-    return [name for name in named if isinstance(peek(row, name), str | list) and not blank(peek(row, name))]
+    held = [name for name in named if isinstance(peek(row, name), str | list) and not blank(peek(row, name))]
+    return [name for name in held if number(peek(row, name)) is None or not _is_written(name)] + _written(row)
+
+
+def _is_written(name: str) -> bool:
+    """Whether a column may hold a number in a table's cell that is no completion: `attempt` counts them, too."""
+    return plain_name(name).endswith(("attempt", "attempts"))
+
+
+def _written(row: Row) -> list[str]:
+    """The columns of what was written to a prompt.
+
+    With a reference answer in the row they are what the question is about (a passage, a solution in code).
+    """
+    if not any(has(row, name) for name in ASKING) or any(has(row, name) for name in ANSWERS - {"label"}):
+        return []
+    return [name for name in row if BESIDE_PROMPT.fullmatch(plain_name(name)) and _is_prose(name, peek(row, name))]
+
+
+def _is_prose(name: str, value: object) -> bool:
+    """Whether a column holds a text; of a code, more than one word, as `en` and `E17` are codes as well."""
+    if not isinstance(value, str) or not value.strip() or number(value) is not None:
+        return False
+    return plain_name(name) != "code" or len(value.split()) > 1
 
 
 @lru_cache(maxsize=512)

@@ -24,8 +24,8 @@ from preflab.store.formats.columns import (
 )
 from preflab.store.formats.fields import imported, text
 from preflab.store.formats.imported import Imported
-from preflab.store.formats.judging import judging, verdicts
-from preflab.store.formats.other_names import answers, replies
+from preflab.store.formats.judging import judging, verdicts, verdicts_on_answers
+from preflab.store.formats.other_names import ASKING, answers, replies
 from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker, listed_in
 from preflab.words import count
@@ -39,7 +39,6 @@ SEVERAL = ("completions", "responses", "generations", "answers")
 ANSWERS_OF_TALKS = "answers at the end of conversations"
 BESIDE_TEXT = (*sorted(ANSWERS), "summary", "summaries", "translation", "highlights", "code")
 """Columns that make a text one half of an example: what is to be said to it stands in them."""
-ASKING = tuple(name for name in PROMPTS if name != "input")
 
 
 def _prompt(row: Row, source: str) -> Parsed:
@@ -105,7 +104,7 @@ def _text(row: Row, source: str) -> Parsed:
 
 def _is_prompt(row: Row) -> bool:
     """A question or a conversation that waits for the assistant; nothing was answered and nothing judged."""
-    if judging(row) or _is_answered(row):
+    if judging(row) or verdicts_on_answers(row) or _is_answered(row):
         return False
     talk = talk_of(row)
     if talk and last_speaker(peek(row, talk)) == "assistant":
@@ -142,9 +141,14 @@ def _is_text(row: Row) -> bool:
     return has(row, "text") and not judged and not beside and not any(has(row, name) for name in ("prompt", "role"))
 
 
+def told_of(row: Row) -> list[str]:
+    """The columns that tell of a judgment: of a completion, or of an answer under the name of a reference."""
+    said = verdicts(row) if has_answer(row) else verdicts_on_answers(row)
+    return list(dict.fromkeys([*judging(row), *said]))
+
+
 def _judged(row: Row) -> str:
-    said = verdicts(row)
-    told = list(dict.fromkeys([*judging(row), *(said if said and has_answer(row) else [])]))
+    told = told_of(row)
     return f"{' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment" if told else ""
 
 
