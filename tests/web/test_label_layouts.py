@@ -102,6 +102,48 @@ def test_the_numeric_pad_gives_ranks(task: Any) -> None:
     assert chosen(task) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "code", "rank"),
+    [
+        ("Dead", "Digit5", "5"),
+        ("Dead", "KeyF", "F"),
+        ("Unidentified", "Digit2", "2"),
+        ("Unidentified", "Numpad3", "3"),
+        ("Unidentified", "KeyF", "F"),
+    ],
+)
+def test_a_key_without_a_character_works_by_place(task: Any, key: str, code: str, rank: str) -> None:
+    reset(task)
+    press(task, "й" if key == "Dead" else "r", "KeyR")  # among Latin letters a dead key is a mark: Bépo's ^ is no y
+    assert press(task, key, code)
+    assert chosen(task) == [rank]
+
+
+@pytest.mark.parametrize("code", ["Digit2", "KeyF"])
+def test_a_key_of_an_input_method_is_left_alone(task: Any, code: str) -> None:
+    for key, more in (("Process", {}), ("Dead", {"isComposing": True}), ("Unidentified", {"keyCode": 229})):
+        reset(task)
+        assert not press(task, key, code, **more)
+        assert chosen(task) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "code"), [("²", "Backquote"), ("º", "Backquote"), ("ª", "Backquote"), ("①", "IntlYen")]
+)
+def test_superscripts_and_ordinals_are_no_digits_or_letters(task: Any, key: str, code: str) -> None:
+    reset(task, "C")
+    for shifted in (False, True):
+        assert not press(task, key, code, shiftKey=shifted)
+    assert chosen(task) == []
+    assert task.evaluate("document.activeElement.closest('[data-card]').dataset.card") == "C"
+
+
+def test_full_width_letters_are_letters(task: Any) -> None:
+    reset(task)
+    assert press(task, "ｆ", "Convert")
+    assert chosen(task) == ["F"]
+
+
 @pytest.mark.parametrize("layout", LETTERS)
 def test_letters_work_by_place_where_they_are_not_latin(task: Any, layout: str) -> None:
     typed = LETTERS[layout]
@@ -157,12 +199,14 @@ def test_what_a_latin_key_types_wins_over_its_place(task: Any, layout: str, key:
         ("colemak", "p", "KeyR"),
         ("us", "!", "Digit1"),
         ("german", "Dead", "Equal"),
+        ("bépo", "Dead", "KeyY"),
+        ("us international", "Dead", "Digit6"),
     ],
 )
 def test_a_latin_key_that_means_nothing_does_nothing(task: Any, layout: str, key: str, code: str) -> None:
     reset(task)
     press(task, "r", "KeyR")  # a person who types Latin letters
-    assert not press(task, key, code, shiftKey=key == "!"), layout
+    assert not press(task, key, code, shiftKey=code.startswith("Digit")), layout
     assert chosen(task) == []
     assert task.locator("dialog[open]").count() == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -63,6 +64,38 @@ TEX = [
 ]
 
 
+TABLES = [
+    # a row of a table with the columns a and b → its cells
+    (r"| $|x|$ | $a\|b$ |", ["$|x|$", r"$a\|b$"]),
+    (r"$|x|$ | \(|y|\)", ["$|x|$", r"\(|y|\)"]),
+    (r"| $$|x|$$ | \[P(A|B)\] |", ["$$|x|$$", r"\[P(A|B)\]"]),
+    (r"| $P(A | B)$ | so $\|v\|$ and $|w|$ |", ["$P(A | B)$", r"so $\|v\|$ and $|w|$"]),
+    (r"| $\{x | x > 0\}$ | 2 |", [r"$\{x | x > 0\}$", "2"]),
+    ("| $5 | $6 |", ["$5", "$6"]),
+    ("| $5 | $|x|$ |", ["$5", "$|x|$"]),
+    ("| $x | y$ |", ["$x", "y$"]),
+    ("|$x|y$|", ["$x", "y$"]),
+    ("| 5$ | 6$ |", ["5$", "6$"]),
+    ("| $$ | $$ |", ["$$", "$$"]),
+    ("| `$x` | `y$` |", ["`$x`", "`y$`"]),
+    (r"| \$x | y\$ |", ["$x", "y$"]),
+    ("| $|x|$ |", ["$|x|$", ""]),
+    ("| $|x|$ |  |", ["$|x|$", ""]),
+    ("|  | $|x|$ |", ["", "$|x|$"]),
+    (r"| one \| two | `a \| b` |", ["one | two", "`a | b`"]),
+    ("| one | two | three | four |", ["one", "two | three | four"]),
+    ("| one | two | $|x|$ | |", ["one", "two | $|x|$"]),
+    ("one", ["one", ""]),
+]
+
+
+def cells(html: str) -> list[str]:
+    """The words of a table's cells, formulas and code as they were written."""
+    found = re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", html, re.S)
+    formula = re.compile(r'<span class="math[^>]*title="([^"]*)">.*?</math></span>', re.S)
+    return [unescape(re.sub("</?code>", "`", formula.sub(r"\1", cell))) for cell in found]
+
+
 def sources(html: str) -> list[str]:
     """The sources of the formulas shown."""
     plain = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#34;": '"', "&amp;": "&"}
@@ -93,6 +126,33 @@ def test_formulas_are_shown_and_their_sources_are_kept(text: str, expected: list
     html = str(rendered(text, content))
     assert html.count("<math") == len(expected)
     assert sources(html) == expected
+
+
+@pytest.mark.parametrize(("row", "expected"), TABLES)
+@pytest.mark.parametrize("around", ["{}", "> {}", "- {}", "words\n\n{}\n\nmore"])
+def test_formulas_keep_their_pipes_and_no_text_of_a_row_is_lost(row: str, expected: list[str], around: str) -> None:
+    before, _, after = around.partition("{}")
+    more = {"> ": "> ", "- ": "  "}.get(before, "")
+    html = markdown_html(before + f"\n{more}".join(["| a | b |", "|---|:-:|", row, "| c | d |"]) + after)
+    assert cells(html) == ["a", "b", *expected, "c", "d"]
+
+
+@pytest.mark.parametrize("header", [r"| $|x|$ | $P(A|B)$ |", r"$|x|$ | $P(A|B)$"])
+def test_formulas_in_the_header_of_a_table_keep_their_pipes(header: str) -> None:
+    assert cells(markdown_html(f"words:\n\n{header}\n--|--\n1 | 2")) == ["$|x|$", "$P(A|B)$", "1", "2"]
+    assert cells(markdown_html("| $x | y$ |\n|--|--|\n| $5 | $6 |")) == ["$x", "y$", "$5", "$6"]
+    assert cells(markdown_html("| $x | $|y|$ | z$ |\n|--|--|--|")) == ["$x", "$|y|$", "z$"]
+
+
+def test_spaced_pipes_end_cells_before_others_do() -> None:
+    table = "| a | b | c |\n|--|--|--|\n| $P(A|B)$ | $x | y$ |"
+    assert cells(markdown_html(table))[3:] == ["$P(A|B)$", "$x", "y$"]
+
+
+def test_pipes_outside_tables_stay() -> None:
+    html = markdown_html("one | $|x|$ | two\n\n$a\\|b$\n---\n\nend")
+    assert "<table" not in html
+    assert sources(html) == ["$|x|$", r"$a\|b$"]
 
 
 @pytest.mark.parametrize("content", ["plain", "code"])
@@ -224,6 +284,11 @@ def test_deep_formulas_end_soon_and_never_end_the_process(name: str) -> None:
         "`" * 60_000,
         "".join("`" * n + " $$\n" for n in range(1, 340)),
         "| $a\\|b$ " * 6_000,
+        "| $a|b$ " * 6_000 + "\n" + "|--" * 2_000,
+        "|--\n" + "| $a|b$ " * 6_000,
+        "| $a|b$ |\n|--|\n" * 4_000,
+        "- $a|b$\n  --|--\n" * 4_000,
+        "|a\n|-\n|$\\|$`$|$|$\n\n" * 3_500,
         "> " * 30_000,
         "> $$\n" * 12_000,
         "$$\n" + "- a\n" * 15_000 + "$$",

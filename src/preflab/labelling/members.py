@@ -1,6 +1,10 @@
 """Who judges in a campaign: people let in or taken off one by one, and what the campaign says of everybody else.
 
 Both change at any time and hold from the next request on. A submission of somebody who was taken off is still kept.
+
+A later round of a campaign goes to the same people. Whoever is let into a campaign or taken off it is let into its
+later rounds or taken off them too, except for a round where a lead decided about this person by itself. The option
+`open_to` does not follow: a later round takes it over when it is made, and keeps it.
 """
 
 from __future__ import annotations
@@ -154,6 +158,8 @@ def let_in(ws: Workspace, campaign_id: str, labeler_ids: Sequence[str], by: str 
 def take_off(ws: Workspace, campaign_id: str, labeler_id: str, by: str = "", *, settles: bool = False) -> None:
     """End somebody's judging in a campaign, whatever else would let them in; what they began can still be sent in.
 
+    It ends in the campaign's later rounds too, but for those where a lead decided about this person by itself.
+
     Args:
         ws: the workspace.
         campaign_id: where.
@@ -170,7 +176,7 @@ def take_off(ws: Workspace, campaign_id: str, labeler_id: str, by: str = "", *, 
         role = _check_labeler(connection, labeler_id)
         if settles and role != "adjudicator":
             raise Invalid("somebody who is no adjudicator", "an adjudicator", "change the role first, under People")
-        _decide(connection, campaign_id, labeler_id, "settles" if settles else "out", by)
+        _decide_for_rounds(connection, campaign_id, labeler_id, "settles" if settles else "out", by)
 
 
 def join(connection: Connection, campaign_id: str, labeler_id: str, by: str) -> bool:
@@ -178,11 +184,7 @@ def join(connection: Connection, campaign_id: str, labeler_id: str, by: str) -> 
 
     Where a lead decided otherwise in a later round, that stays. Returns whether it is new to the campaign itself.
     """
-    changed = _decide(connection, campaign_id, labeler_id, "in", by)
-    for later in _later_rounds(connection, campaign_id):
-        if place_of(connection, later, labeler_id) is None:
-            _decide(connection, later, labeler_id, "in", by)
-    return changed
+    return _decide_for_rounds(connection, campaign_id, labeler_id, "in", by)
 
 
 def join_by_invite(connection: Connection, campaign_id: str, account: Account, made_at: str, by: str) -> Joined:
@@ -192,9 +194,7 @@ def join_by_invite(connection: Connection, campaign_id: str, account: Account, m
     """
     if judges_in(connection, campaign_id, account):
         return "in already"
-    mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == account.labeler_id)
-    decided = connection.execute(select(MEMBERS.c.at).where(*mine)).scalar()
-    if decided is not None and decided > made_at:
+    if _decided_at(connection, campaign_id, account.labeler_id) > made_at:
         return "taken off"
     join(connection, campaign_id, account.labeler_id, by)
     return "joined"
@@ -222,13 +222,34 @@ def follow(connection: Connection, campaign_id: str, earlier: str, by: str) -> N
     note_event(connection, by, "people taken over", campaign_id, None, {"from": earlier, "num_people": len(new)})
 
 
-def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Place, by: str) -> bool:
+def _decide_for_rounds(connection: Connection, campaign_id: str, labeler_id: str, place: Place, by: str) -> bool:
+    """Decide about a person in a campaign and in its later rounds; returns whether it is new to the campaign itself.
+
+    A later round follows where nothing was decided, or where its decision was taken over from this campaign: then both
+    have one moment, whether they were made at once or copied by `follow`.
+    """
+    before = _decided_at(connection, campaign_id, labeler_id)
+    changed = _decide(connection, campaign_id, labeler_id, place, by, stamp(utc_now()))
+    at = _decided_at(connection, campaign_id, labeler_id)
+    for later in _later_rounds(connection, campaign_id):
+        if _decided_at(connection, later, labeler_id) in ("", before):
+            _decide(connection, later, labeler_id, place, by, at)
+    return changed
+
+
+def _decided_at(connection: Connection, campaign_id: str, labeler_id: str) -> str:
+    """When it was decided about a person in a campaign; "" for never."""
+    mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
+    return connection.execute(select(MEMBERS.c.at).where(*mine)).scalar() or ""
+
+
+def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Place, by: str, at: str) -> bool:
     """Write what was decided, and an event where it changes something."""
     before = place_of(connection, campaign_id, labeler_id)
     if before == place:
         return False
     mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
-    values = {"place": place, "at": stamp(utc_now())}
+    values = {"place": place, "at": at}
     if before is None:
         keys = {"campaign_id": campaign_id, "labeler_id": labeler_id}
         connection.execute(insert(MEMBERS).values(**keys, **values))

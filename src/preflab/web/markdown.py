@@ -1,7 +1,8 @@
 """Markdown as HTML that can do nothing: CommonMark with tables, struck words and TeX, without HTML and images.
 
 Differences from CommonMark, all so that a text is seen as it was written: line breaks stay (but in documents), `<br>`
-is one, TeX is never read as Markdown, and a list is set in the direction of its words.
+is one, TeX is never read as Markdown, also within tables, a table's last column takes the surplus cells of a row, and a
+list is set in the direction of its words.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import lru_cache, partial
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
+from markdown_it.rules_block.table import escapedSplit, getLine, table
 from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
@@ -33,8 +35,11 @@ SIGN = re.compile(r"[`$\\]")
 ROOM = {4: "wide", 6: "wider"}
 """Digits of a list's last number → the class that makes room for them; its usual margin holds three."""
 STRONG = {"L": "ltr", "R": "rtl", "AL": "rtl"}
-STAND_INS = [chr(point) for point in range(0xFDD0, 0xFDF0)]
-"""Noncharacters: one that a text does not hold stands for an escaped pipe within TeX while tables are cut up."""
+HIDDEN = "\0"
+"""Stands for a pipe of a formula while a line of a table is split. No text holds it: the parser replaces it before."""
+DELIMITERS = re.compile(r"[-:|\s]+")
+"""The second line of a table."""
+SPACED_PIPE = re.compile(r"\s\|\s")
 MARKS = re.compile(
     r"^[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++)*+(?P<fence>`{3,}+|~{3,}+)[^\n]*+$"
     r"|(?P<ticks>`++)|\\[^(\[]|(?P<math>\$\$|\\\(|\\\[)",
@@ -64,7 +69,7 @@ def _parser(*, breaks: bool) -> MarkdownIt:
     parser.enable(["table", "strikethrough"])
     parser.disable("image")  # an image elsewhere would tell its owner who reads this, and when
     parser.core.ruler.after("normalize", "tex", _look_for_tex)
-    parser.core.ruler.push("pipes", _put_pipes_back)
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
     parser.block.ruler.before("lheading", "tex", _tex_paragraph, {"alt": []})
     parser.inline.ruler.before("escape", "tex", _tex)
     parser.inline.ruler.before("autolink", "br", _line_break)
@@ -105,14 +110,9 @@ def _formula(_: object, tokens: Sequence[Token], index: int, *__: object) -> str
 
 
 def _look_for_tex(state: StateCore) -> None:
-    """Notes which lines lie within a formula, and hides pipes that a table would take out of one."""
+    """Notes which lines lie within a formula."""
     if "\n" in state.src:
         state.env["within"] = set(_lines_within(state.src))
-    if r"\|" in state.src and ("$" in state.src or r"\(" in state.src):
-        stand_in = next((each for each in STAND_INS if each not in state.src), None)
-        if stand_in:
-            state.env["pipe"] = stand_in
-            state.src = "\n".join(_without_pipes(line, stand_in) for line in state.src.split("\n"))
 
 
 def _lines_within(text: str) -> Iterator[int]:
@@ -151,42 +151,92 @@ def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:
     return found.end() if found else match.end()
 
 
-def _without_pipes(line: str, stand_in: str) -> str:
-    if r"\|" not in line:
-        return line
-    parts, place, copied, dead = [], 0, 0, set[int]()
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
+    """A table by markdown-it's rule, whose cells are then split again so that neither TeX nor text is lost.
+
+    The rule sees the header without the pipes of formulas, as it counts the header's cells to tell a table.
+    """
+    if start + 2 > end or not DELIMITERS.fullmatch(delimiters := getLine(state, start + 1)):
+        return False
+    num_columns = sum(bool(cell.strip()) for cell in delimiters.split("|"))
+    source, begin, stop = state.src, state.bMarks[start] + state.tShift[start], state.eMarks[start]
+    header = _hide_pipes(source[begin:stop], num_columns)
+    num_tokens = len(state.tokens)
+    state.src = source[:begin] + header + source[stop:]
+    try:
+        is_table = table(state, start, end, silent)
+    finally:
+        state.src = source
+    if is_table and not silent:
+        _fill_cells(state, num_tokens, num_columns)
+    return is_table
+
+
+def _fill_cells(state: StateBlock, first_token: int, num_columns: int) -> None:
+    cells: Iterator[str] = iter(())
+    for token in state.tokens[first_token:]:
+        if token.type == "tr_open" and token.map:
+            cells = iter(_cells(getLine(state, token.map[0]), num_columns))
+        elif token.type == "inline":
+            token.content = next(cells, "")
+
+
+def _cells(line: str, num_columns: int) -> list[str]:
+    """The cells of a table's line; what exceeds the columns is joined to the last cell."""
+    cells = [cell.replace(HIDDEN, "|").strip() for cell in _split(_hide_pipes(line, num_columns))]
+    surplus = [cell for cell in cells[num_columns - 1 :] if cell]
+    return [*cells[: num_columns - 1], " | ".join(surplus)]
+
+
+def _split(line: str) -> list[str]:
+    cells = escapedSplit(line.strip())
+    begin, end = not cells[0], len(cells) - (not cells[-1])
+    return cells[begin:end]
+
+
+def _hide_pipes(line: str, num_columns: int) -> str:
+    """A table's line with HIDDEN for the pipes of formulas, so that they end no cell.
+
+    Two amounts of money may look like a formula (`$x | y$`). Where cells are missing, the pipes of a formula end cells
+    after all, unless that makes too many; first those of a formula whose pipes have spaces around them.
+    """
+    formulas = [(begin, end) for begin, end in _formulas(line) if "|" in line[begin:end]]
+    num_missing = num_columns - len(_split(_hidden(line, formulas)))
+    for formula in sorted(formulas, key=lambda place: not SPACED_PIPE.search(line, *place)):
+        num_pipes = len(escapedSplit(line[slice(*formula)])) - 1
+        if num_missing <= 0:
+            break
+        if 0 < num_pipes <= num_missing:
+            formulas.remove(formula)
+            num_missing -= num_pipes
+    return _hidden(line, formulas)
+
+
+def _hidden(line: str, places: Sequence[tuple[int, int]]) -> str:
+    parts, copied = [], 0
+    for begin, end in places:
+        parts += [line[copied:begin], line[begin:end].replace("|", HIDDEN)]
+        copied = end
+    return "".join([*parts, line[copied:]])
+
+
+def _formulas(line: str) -> Iterator[tuple[int, int]]:
+    """Where the formulas of one line begin and end; none is looked for within code."""
+    place, dead = 0, set[int]()
     while (place := _next_sign(line, place)) < len(line):
         if line[place] == "`":
             ticks = re.compile("(?P<ticks>`+)").match(line, place)
             place = _end_of_code(line, ticks, dead) if ticks else place + 1
         elif found := formula_at(line, place):
-            parts += [line[copied:place], line[place : found.end].replace(r"\|", "\\" + stand_in)]
-            place = copied = found.end
+            yield place, found.end
+            place = found.end
         else:
             place += 2 if line[place] == "\\" else 1
-    return "".join([*parts, line[copied:]])
 
 
 def _next_sign(line: str, place: int) -> int:
     match = SIGN.search(line, place)
     return match.start() if match else len(line)
-
-
-def _put_pipes_back(state: StateCore) -> None:
-    stand_in = state.env.get("pipe")
-    if not stand_in:
-        return
-    for token in _all(state.tokens):
-        token.content = token.content.replace(stand_in, "|")
-        for name, value in token.attrs.items():
-            if isinstance(value, str):
-                token.attrs[name] = value.replace(stand_in, "|")
-
-
-def _all(tokens: Sequence[Token]) -> Iterator[Token]:
-    for token in tokens:
-        yield token
-        yield from _all(token.children or [])
 
 
 def _tex_paragraph(state: StateBlock, start: int, end: int, _: bool) -> bool:
