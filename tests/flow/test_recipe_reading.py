@@ -213,7 +213,11 @@ WHOLE = {
     "a key that is no name": ("stages:\n  1: {kind: grow}", "the key 1 is not a name", "YAML"),
     "a name with a dot": ("stages:\n  a.b: {kind: grow}", "stages: the name `a.b`", "letters"),
     "not YAML": ("stages: {a: [}", "line 2", "YAML"),
-    "not finite": ("stages: {a: {kind: grow, nested: {width: .inf}}}", ".inf is not a finite number", "YAML"),
+    "not finite": (
+        "stages: {a: {kind: grow, nested: {width: .inf}}}",
+        ".inf is not a finite number",
+        "a finite number",
+    ),
     "missing data": ("data: {d: {path: none.jsonl}}\nstages: {a: {kind: grow}}", "data.d.path: no such file", "a file"),
     "data named like a stage": (
         "data: {a: {path: x}}\nstages: {a: {kind: grow}}",
@@ -225,6 +229,16 @@ WHOLE = {
         "stages: {abc: {kind: grow}}\nrounds: {repeat: [abd]}",
         "rounds.repeat: no stage `abd`",
         "near it: abc",
+    ),
+    "rounds to base sixty": (
+        "stages: {a: {kind: grow}}\nrounds: {num: 1:40}",
+        "rounds.num: the text `1:40`",
+        "a whole number",
+    ),
+    "half a character": (
+        'data: {d: {path: x}}\nstages: {a: {kind: grow, model: "\\ud83d"}}',
+        "line 3: half a character",
+        "whole characters",
     ),
     "rounds of nothing": ("stages: {a: {kind: grow}}\nrounds: {num: 2}", "rounds.num: 2", "rounds.repeat"),
 }
