@@ -296,6 +296,32 @@ def test_set_refuses_what_is_not_there(write_recipe: Writer, override: str, foun
     assert expected in error.expected
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=" + "9" * 6000,
+        "rounds=" + "[" * 5000,
+        "x" * 2000 + "=1",
+        f"stages.a.{'x' * 2000}=1",
+        f"stages.{'x' * 2000}.y=1",
+        "stages.a.num_steps." + "x" * 2000 + "=1",
+        "stages.a.parts." + "9" * 5000 + "=1",
+        "stages.a.num_steps=" + "9" * 5000 + ".0e5",
+    ],
+    ids=lambda override: override[:20],
+)
+def test_long_values_are_cut_where_they_are_refused(write_recipe: Writer, override: str) -> None:
+    error = refused(write_recipe("stages:\n  a: {kind: grow, num_steps: 3, parts: [{}]}\n"), override)
+    assert "…" in error.found
+    assert all(len(line) < 500 for line in str(error).splitlines())
+
+
+def test_long_names_are_refused_with_their_beginning(write_recipe: Writer) -> None:
+    error = refused(write_recipe(f"stages:\n  {'x' * 1000}: {{kind: grow}}\n"))
+    assert "of 1,000 characters" in error.found
+    assert len(error.found) < 300
+
+
 def test_a_hub_id_and_a_folder_are_allowed_where_a_model_is_wanted(write_recipe: Writer, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     path = write_recipe("stages:\n  one: {kind: grow, model: org/name}\n  two: {kind: grow, model: mine}\n")
