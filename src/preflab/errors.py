@@ -28,6 +28,11 @@ class PreflabError(Exception):
         return "\n".join(line for line in (self.found, self.expected, self.do) if line)
 
 
+def cut(text: str, most: int = 80) -> str:
+    """A text for an error; of a long one its beginning and `…`."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def nearest(word: str, known: list[str]) -> str:
     """The known words nearest to a misspelt one, for an error's second line ("" when none is near)."""
     from difflib import get_close_matches

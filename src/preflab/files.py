@@ -56,12 +56,20 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 beside.unlink(missing_ok=True)
 
 
+KERNEL = ("/proc", "/sys")
+"""Folders whose files the kernel makes up while they are read."""
+
+
 def check_regular(path: Path) -> None:
     """Refuse what is neither a file nor a folder: a pipe waits for ever, a device never ends.
+
+    The kernel's own files (`/proc`, `/sys`) call themselves regular; some of them wait too, others fail when read.
 
     Raises:
         PreflabError: there is something of that kind; a path where nothing is stays for who opens it.
     """
+    if path.is_file() and any(path.resolve().is_relative_to(folder) for folder in KERNEL):
+        raise PreflabError(f"{path}: a file of the kernel", "a file on a disk", "write its content to a file first")
     if not path.exists() or path.is_file() or path.is_dir():
         return
     kinds = {"a pipe": path.is_fifo(), "a socket": path.is_socket()}
@@ -85,10 +93,19 @@ def keep_private(path: Path) -> None:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        PreflabError: it cannot be read to its end, or is no regular file.
+    """
     check_regular(path)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise PreflabError(
+                f"{path}: could not be read ({error.strerror or error})", "a file that can be read", "check its disk"
+            ) from error
 
 
 def canonical_hash(content: Any) -> str:

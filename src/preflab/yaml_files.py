@@ -1,4 +1,4 @@
-"""YAML, read strictly: a key written twice is refused, `1e-4` is a number, dates stay text.
+"""YAML, read strictly: a key written twice is refused, `1e-4` is a number, dates and `1:40` stay text.
 
 What would unfold to far more than was written is refused before it does: aliases of aliases, levels without end.
 """
@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from preflab.errors import PreflabError
+from preflab.errors import PreflabError, cut
 from preflab.files import check_regular
+from preflab.storable import shown, unstorable_text
 
 MAX_DEPTH = 64
 """Levels inside one another; a recipe has six."""
@@ -26,7 +28,7 @@ MAX_DIGITS = 100
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's numbers, no dates, no doubled or merged keys, and an end to its levels."""
+    """SafeLoader with JSON's types alone, no base sixty, no doubled or merged keys, and an end to its levels."""
 
     depth = 0
 
@@ -41,51 +43,130 @@ class _Loader(yaml.SafeLoader):
             self.depth -= 1
 
 
-def _error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
-    return yaml.constructor.ConstructorError(None, None, problem, mark)
+class _Refused(yaml.constructor.ConstructorError):
+    """What is no YAML for us, with what is expected in its place and what to do."""
 
+    def __init__(self, problem: str, mark: yaml.Mark, expected: str, do: str) -> None:
+        super().__init__(None, None, problem, mark)
+        self.expected = expected
+        self.do = do
+
+
+EXPECTED, MEND = "YAML, each key once", "mend it; text with ? : , or { belongs in quotes"
+
+
+def _error(problem: str, mark: yaml.Mark, expected: str = EXPECTED, do: str = MEND) -> yaml.MarkedYAMLError:
+    return _Refused(problem, mark, expected, do)
+
+
+CORE = ("null", "bool", "int", "float", "str", "seq", "map")
+"""The types of YAML's core schema, which are those of JSON. Sets, dates and bytes have no place in a recipe."""
+TAG = "tag:yaml.org,2002:"
+NUMBERS = {
+    "int": re.compile(r"[-+]?(0b_*[01][01_]*|0x_*[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)$"),
+    "float": re.compile(
+        r"([-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
+    ),
+}
+"""How a number is written: as in YAML 1.1, but `1:40` is none (base sixty), and `1e-4` is one."""
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in pairs if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in pairs if tag.removeprefix(TAG) in ("null", "bool", "merge")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+for _name, _pattern in NUMBERS.items():
+    _Loader.add_implicit_resolver(TAG + _name, _pattern, list("-+.0123456789"))
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+def _mapping(loader: _Loader, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _not_a("map", "a mapping", node)
     found: dict[Any, yaml.Mark] = {}
     for key_node, _ in node.value:
-        if key_node.tag == "tag:yaml.org,2002:merge":
+        if key_node.tag == TAG + "merge":
             problem = "`<<` merges the keys of another mapping, which is not read: write them out"
             raise _error(problem, key_node.start_mark)
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
-            raise _error(f"the key {key!r} is not a name", key_node.start_mark)
+            raise _error(f"the key {shown(key)} is not a name", key_node.start_mark)
         if key in found:
             first = found[key].line + 1
-            raise _error(f"`{key}` stands here and in line {first} already", key_node.start_mark)
+            raise _error(f"`{cut(key)}` stands here and in line {first} already", key_node.start_mark)
         found[key] = key_node.start_mark
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+def _not_a(name: str, what: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    """The error of a value that is not what the tag before it says."""
+    found = f"`{cut(node.value)}`" if isinstance(node, yaml.ScalarNode) else "a list"
+    return _error(f"`!!{name}` stands before {found}", node.start_mark, f"{what} after it", f"leave out `!!{name}`")
+
+
+def _null(loader: _Loader, node: yaml.ScalarNode) -> None:
+    if str(loader.construct_scalar(node)).lower() not in ("", "~", "null"):
+        raise _not_a("null", "nothing, `~` or `null`", node)
+
+
+def _bool(loader: _Loader, node: yaml.ScalarNode) -> bool:
+    value = loader.bool_values.get(str(loader.construct_scalar(node)).lower())
+    if value is None:
+        raise _not_a("bool", "`true` or `false`", node)
+    return bool(value)
+
+
 def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
-    value = float(yaml.SafeLoader.construct_yaml_float(loader, node))
+    text = str(loader.construct_scalar(node))
+    if not any(pattern.match(text) for pattern in NUMBERS.values()):
+        raise _not_a("float", "a number", node)
+    try:
+        value = float(yaml.SafeLoader.construct_yaml_float(loader, node))
+    except ValueError:  # 0x1F, which is a whole number only
+        raise _not_a("float", "a number with a point", node) from None
     if not math.isfinite(value):
-        raise _error(f"{node.value} is not a finite number", node.start_mark)
+        raise _error(f"{cut(text)} is not a finite number", node.start_mark, "a finite number", "mend the number")
     return value
 
 
 def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
-    if len(node.value) > MAX_DIGITS:
-        raise _error(f"a whole number of {len(node.value):,} characters", node.start_mark)
+    text = str(loader.construct_scalar(node))
+    if len(text) > MAX_DIGITS:
+        problem = f"a whole number of {len(text):,} characters"
+        raise _error(problem, node.start_mark, f"at most {MAX_DIGITS} characters", "mend the number")
+    if not NUMBERS["int"].match(text):
+        raise _not_a("int", "a whole number", node)
     return int(yaml.SafeLoader.construct_yaml_int(loader, node))
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_constructor("tag:yaml.org,2002:float", _number)
-_Loader.add_constructor("tag:yaml.org,2002:int", _whole_number)
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    """A text; two halves of a character that were escaped one by one, as JSON does, are one character."""
+    text = str(loader.construct_scalar(node))
+    with suppress(UnicodeDecodeError):
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16")
+    if wrong := unstorable_text(text):
+        raise _error(wrong, node.start_mark, "whole characters", "write the character itself")
+    return text
+
+
+def _unknown(loader: _Loader, node: yaml.Node) -> None:
+    written = str(node.tag)
+    tag = "!!" + written.removeprefix(TAG) if written.startswith(TAG) else written
+    raise _error(
+        f"the tag `{cut(tag)}`", node.start_mark, f"a value of YAML's own types: {', '.join(CORE)}", "leave out the tag"
+    )
+
+
+_Loader.yaml_constructors = {
+    TAG + "null": _null,
+    TAG + "bool": _bool,
+    TAG + "int": _whole_number,
+    TAG + "float": _number,
+    TAG + "str": _text,
+    TAG + "seq": yaml.SafeLoader.construct_yaml_seq,
+    TAG + "map": _mapping,
+    TAG + "merge": _text,  # `<<` as a value
+    None: _unknown,
+}
 
 
 def _check_size(node: yaml.Node) -> None:
@@ -137,21 +218,35 @@ def parse(text: str, where: str) -> Any:
     """YAML text as Python values; `where` names it in errors."""
     try:
         loader = _Loader(text)
-        node = loader.get_single_node()
+        node = _composed(loader)
         if node is None:
             return None
         _check_size(node)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}" if mark and "\n" in text.strip() else ""
+        own = (error.expected, error.do) if isinstance(error, _Refused) else (EXPECTED, MEND)
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        problem = cut(error.problem or "not YAML", 160)
+        raise PreflabError(f"{where}{_line(text, line)}: {problem}", *own) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        problem = f"the character U+{error.character:04X}"  # a number, as the text is a string
+        expected = "characters that YAML allows: no control characters, no halves of characters"
         raise PreflabError(
-            f"{where}{line}: {error.problem or 'not YAML'}",
-            "YAML, each key once",
-            "mend it; text with ? : , or { belongs in quotes",
+            f"{where}{_line(text, line)}: {problem}", expected, "leave it out, or write `\\x..`"
         ) from error
-    except yaml.YAMLError as error:
-        raise PreflabError(f"{where}: {str(error).splitlines()[0]}", "YAML", "mend it") from error
+
+
+def _composed(loader: _Loader) -> yaml.Node | None:
+    """The document's node."""
+    try:
+        return loader.get_single_node()
+    except (ValueError, OverflowError) as error:  # of `chr`: an escape such as \\UFFFFFFFF
+        raise _error(f"an escape that is no character ({error})", loader.get_mark(), "`\\U0010FFFF` at most") from error
+
+
+def _line(text: str, line: int | None) -> str:
+    return f", line {line}" if line and "\n" in text.strip() else ""
 
 
 def kind(value: Any) -> str:
@@ -161,8 +256,7 @@ def kind(value: Any) -> str:
     if isinstance(value, bool):
         return f"{str(value).lower()} (yes/no)"
     if isinstance(value, str):
-        shown = value if len(value) <= 40 else value[:37] + "…"
-        return f"the text `{shown}`"
+        return f"the text `{cut(value, 40)}`"
     if isinstance(value, int | float):
         return f"the number {value}"
     return "a list" if isinstance(value, list) else "a mapping"

@@ -16,6 +16,7 @@ from preflab.errors import PreflabError
 SAID: list[tuple[Exception, str, str]] = [
     (PreflabError("a", "b", "c"), "a", "c"),
     (OSError(errno.ENOSPC, "No space left on device"), "could not be written (No space left", "free some room"),
+    (OSError(errno.EIO, "Input/output error"), "could not be read or written (Input/output error)", "check the disk"),
     (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied", "mend it"),
     (MemoryError(), "the memory is full (MemoryError: no message)", "tokens_per_micro_batch"),
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -389,3 +390,18 @@ def test_without_the_network_the_folder_to_fetch_is_named(tmp_path: Path, monkey
     for path in ("someone/pairs.jsonl", "pairs", "a/b/c", tmp_path / "someone" / "pairs", "data/promts"):
         with pytest.raises(PreflabError, match="there is no such file"):
             read_file(path)
+
+
+def test_a_pipe_among_the_files_of_a_folder_is_named(tmp_path: Path) -> None:
+    lines(tmp_path / "train.jsonl")
+    os.mkfifo(tmp_path / "more.jsonl")
+    with pytest.raises(PreflabError, match=r"more\.jsonl: a pipe, not a file"):
+        list(numbered_rows(tmp_path))
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="the system has no /proc")
+def test_files_of_the_kernel_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "link.jsonl").symlink_to("/proc/self/mem")
+    for path in (Path("/proc/kmsg"), Path("/proc/self/mem"), tmp_path / "link.jsonl"):
+        with pytest.raises(PreflabError, match=f"{path.name}: a file of the kernel"):
+            list(numbered_rows(path))

@@ -11,6 +11,9 @@ from pydantic import ValidationError
 from preflab.labelling.campaign_rows import checked_options, stored_options
 from preflab.labelling.errors import Invalid
 from preflab.labelling.options import CampaignOptions
+from preflab.settings.base import Settings
+from preflab.settings.feedback import MOST_LABELS, JudgeSettings, PanelSettings
+from preflab.settings.recipe import STAGE_SETTINGS, DeviceSettings, RoundsSettings
 from preflab.storable import LARGEST, MAX_DEPTH, unstorable
 
 
@@ -72,11 +75,26 @@ def test_no_option_of_a_campaign_takes_it(name: str, hostile: str) -> None:
         checked_options({"name": "c", name: HOSTILE[hostile]})
 
 
-def test_every_number_has_an_end() -> None:
-    """A number without a bound overflows somewhere: a date, a sum, a column of the database."""
-    for name, field in CampaignOptions.model_fields.items():
+@pytest.mark.parametrize("options", [CampaignOptions, JudgeSettings, PanelSettings, RoundsSettings, DeviceSettings])
+def test_every_number_has_an_end(options: type[Settings]) -> None:
+    """A number without a bound overflows somewhere: a date, a sum, a column of the database, the memory."""
+    for name, field in options.model_fields.items():
         if field.annotation in (int, float):
             assert any(hasattr(limit, "le") or hasattr(limit, "lt") for limit in field.metadata), name
+
+
+def test_completions_of_a_prompt_have_an_end() -> None:
+    """As many are listed before the first is written, after earlier stages have run."""
+    for stage in STAGE_SETTINGS.values():
+        for name, field in stage.model_fields.items():
+            if "num_completions" in name.replace("tilted_", "") and not name.endswith("per_step"):
+                assert any(hasattr(limit, "le") for limit in field.metadata), (stage, name)
+
+
+def test_a_recipe_wants_as_many_labels_as_a_campaign_can() -> None:
+    assert JudgeSettings(completions="c", overlap=MOST_LABELS).overlap == MOST_LABELS
+    with pytest.raises(ValidationError, match=f"less than or equal to {MOST_LABELS}"):
+        JudgeSettings(completions="c", overlap=10**15)
 
 
 def test_what_an_older_version_let_in_is_the_nearest_that_is_allowed() -> None:

@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "settings": {"errors", "records", "storable", "ways"},
     "files": {"errors"},
     "storable": set(),
-    "yaml_files": {"errors", "files"},
+    "yaml_files": {"errors", "files", "storable"},
     "seeds": set(),
     "progress": {"errors", "words"},
     "words": set(),

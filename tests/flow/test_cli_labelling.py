@@ -138,6 +138,8 @@ def test_ways_of_judging_from_the_command_line(here: Path, capsys: Captured) -> 
         (["show", "helpfull"], "there is no campaign 'helpfull'"),
         (["options", "helpful", "overlaps=3"], "there is no option `overlaps`"),
         (["options", "helpful", "overlap=0"], "overlap"),
+        (["options", "helpful", "overlap=1:40"], "overlap"),
+        (["options", "helpful", "overlap=!!int abc"], "`!!int` stands before `abc`"),
         (["create", "--name", "x"], "nothing to judge was named"),
         (["create", "c.jsonl", "--source", "all", "--name", "x"], "both a file and --source were named"),
         (["create", "c.jsonl", "--name", "x", "--instructions", "none.md"], "none.md: No such file"),

@@ -20,12 +20,12 @@ from preflab.labelling.campaigns import campaign_view, change_options, list_camp
 from preflab.labelling.errors import Invalid
 from preflab.labelling.exporting import export_campaign
 from preflab.labelling.needs import cost
-from preflab.labelling.options import MOST_LABELS
 from preflab.labelling.quality import campaign_quality
 from preflab.labelling.reading import campaign_reading, overlap_warning, reading_words
 from preflab.labelling.submissions import Submission, submit
 from preflab.recipe import Recipe, load_recipe
 from preflab.records import Completion, Prompt, RankingAnswer
+from preflab.settings.feedback import MOST_LABELS
 from preflab.stages import judge, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
 from preflab.stages.plan import plan

@@ -213,7 +213,11 @@ WHOLE = {
     "a key that is no name": ("stages:\n  1: {kind: grow}", "the key 1 is not a name", "YAML"),
     "a name with a dot": ("stages:\n  a.b: {kind: grow}", "stages: the name `a.b`", "letters"),
     "not YAML": ("stages: {a: [}", "line 2", "YAML"),
-    "not finite": ("stages: {a: {kind: grow, nested: {width: .inf}}}", ".inf is not a finite number", "YAML"),
+    "not finite": (
+        "stages: {a: {kind: grow, nested: {width: .inf}}}",
+        ".inf is not a finite number",
+        "a finite number",
+    ),
     "missing data": ("data: {d: {path: none.jsonl}}\nstages: {a: {kind: grow}}", "data.d.path: no such file", "a file"),
     "data named like a stage": (
         "data: {a: {path: x}}\nstages: {a: {kind: grow}}",
@@ -225,6 +229,16 @@ WHOLE = {
         "stages: {abc: {kind: grow}}\nrounds: {repeat: [abd]}",
         "rounds.repeat: no stage `abd`",
         "near it: abc",
+    ),
+    "rounds to base sixty": (
+        "stages: {a: {kind: grow}}\nrounds: {num: 1:40}",
+        "rounds.num: the text `1:40`",
+        "a whole number",
+    ),
+    "half a character": (
+        'data: {d: {path: x}}\nstages: {a: {kind: grow, model: "\\ud83d"}}',
+        "line 3: half a character",
+        "whole characters",
     ),
     "rounds of nothing": ("stages: {a: {kind: grow}}\nrounds: {num: 2}", "rounds.num: 2", "rounds.repeat"),
 }
@@ -280,6 +294,32 @@ def test_set_refuses_what_is_not_there(write_recipe: Writer, override: str, foun
     error = refused(write_recipe("stages:\n  a: {kind: grow, num_steps: 3, parts: [{}]}\n"), override)
     assert found in error.found
     assert expected in error.expected
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=" + "9" * 6000,
+        "rounds=" + "[" * 5000,
+        "x" * 2000 + "=1",
+        f"stages.a.{'x' * 2000}=1",
+        f"stages.{'x' * 2000}.y=1",
+        "stages.a.num_steps." + "x" * 2000 + "=1",
+        "stages.a.parts." + "9" * 5000 + "=1",
+        "stages.a.num_steps=" + "9" * 5000 + ".0e5",
+    ],
+    ids=lambda override: override[:20],
+)
+def test_long_values_are_cut_where_they_are_refused(write_recipe: Writer, override: str) -> None:
+    error = refused(write_recipe("stages:\n  a: {kind: grow, num_steps: 3, parts: [{}]}\n"), override)
+    assert "…" in error.found
+    assert all(len(line) < 500 for line in str(error).splitlines())
+
+
+def test_long_names_are_refused_with_their_beginning(write_recipe: Writer) -> None:
+    error = refused(write_recipe(f"stages:\n  {'x' * 1000}: {{kind: grow}}\n"))
+    assert "of 1,000 characters" in error.found
+    assert len(error.found) < 300
 
 
 def test_a_hub_id_and_a_folder_are_allowed_where_a_model_is_wanted(write_recipe: Writer, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preflab.errors import PreflabError, nearest
+from preflab.errors import PreflabError, cut, nearest
 from preflab.files import check_regular
 
 if TYPE_CHECKING:
@@ -44,22 +44,18 @@ def criteria_of(words: Sequence[str]) -> dict[str, Any]:
 
 def changes_of(words: Sequence[str]) -> dict[str, Any]:
     """`overlap=5` → {"overlap": 5}, the value written as in YAML."""
-    import yaml
-
     from preflab.labelling.options import CampaignOptions
+    from preflab.yaml_files import parse
 
     changes, known = {}, list(CampaignOptions.model_fields)
     for word in words:
         key, equals, value = word.partition("=")
         if not (key and equals):
-            raise PreflabError(f"{word}", "KEY=VALUE", "for example overlap=5")
+            raise PreflabError(cut(word), "KEY=VALUE", "for example overlap=5")
         if key not in known:
             near = nearest(key, known)
-            raise PreflabError(f"there is no option `{key}`", f"near it: {near}" if near else ", ".join(known))
-        try:
-            changes[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise PreflabError(f"{word}", "a value written as in YAML", "put it in quotes") from None
+            raise PreflabError(f"there is no option `{cut(key)}`", f"near it: {near}" if near else ", ".join(known))
+        changes[key] = parse(value, cut(word))
     return changes
 
 

@@ -36,7 +36,13 @@ def _of_system(error: OSError) -> PreflabError:
         return PreflabError(
             f"{error.filename}: {error.strerror}", "a file that can be read or written", "mend it and run again"
         )
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF):
+    if error.errno == errno.EIO:
+        return PreflabError(
+            f"something could not be read or written ({error.strerror})",
+            "files on a disk that works, and a place that takes what is printed",
+            "check the disk, or print elsewhere, and run the same command again",
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EBADF):
         return PreflabError(
             f"something could not be written ({error.strerror})",
             "a disk with room, and a place that takes what is printed",

@@ -8,15 +8,13 @@ from pydantic import model_validator
 
 from preflab.records import Content, Way
 from preflab.settings.base import setting
-from preflab.settings.feedback import ReadingSettings, check_criteria, usual_question
+from preflab.settings.feedback import MOST_LABELS, ReadingSettings, check_criteria, usual_question
 from preflab.ways.registry import USUAL
 
 FIXED = ("question", "polarity", "way", "criteria")
 """What stays as it is once the campaign has a judgment: a change would give old answers a new meaning."""
 OpenTo = Literal["everybody", "invited", "named"]
 
-MOST_LABELS = 1000
-"""Labels of one task."""
 A_WEEK = 7 * 24 * 60
 """Minutes; a task held for longer is a task that nobody else can do."""
 

@@ -10,10 +10,10 @@ from sqlalchemy import select
 
 from preflab.feedback.reading import Reading
 from preflab.labelling.campaigns import campaign_view
-from preflab.labelling.options import MOST_LABELS, CampaignOptions
+from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import TASK_STATES
 from preflab.records import Answer
-from preflab.settings.feedback import CONSENSUS, ReadingSettings
+from preflab.settings.feedback import CONSENSUS, MOST_LABELS, ReadingSettings
 from preflab.store.answers import answer_from_json
 from preflab.store.database import reading
 from preflab.store.workspace import Workspace

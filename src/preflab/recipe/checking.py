@@ -10,13 +10,14 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from preflab.errors import PreflabError, nearest
+from preflab.errors import PreflabError, cut, nearest
 from preflab.settings.base import Settings, StageSettings
 from preflab.settings.recipe import STAGE_SETTINGS, RecipeSettings
 from preflab.yaml_files import kind
 
 S = TypeVar("S", bound=Settings)
 Location = tuple[str | int, ...]
+MAX_NAME = 200
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*$")
 
 
@@ -39,9 +40,15 @@ def validated(raw: dict[str, Any], path: Path) -> RecipeSettings:
 def _check_names(raw: dict[str, Any], path: Path) -> None:
     for section in ("data", "labelers", "stages"):
         for name in raw[section] if isinstance(raw.get(section), dict) else ():
+            if len(name) > MAX_NAME:
+                raise PreflabError(
+                    f"{path}, {section}: the name `{cut(name)}` of {len(name):,} characters",
+                    f"at most {MAX_NAME}, as folders are named so",
+                    "choose a shorter name",
+                )
             if not NAME.match(name):
                 raise PreflabError(
-                    f"{path}, {section}: the name `{name}`", "letters, digits, - and _", "choose another name"
+                    f"{path}, {section}: the name `{cut(name)}`", "letters, digits, - and _", "choose another name"
                 )
 
 
@@ -129,7 +136,7 @@ def _plain(loc: Location, raw: Any) -> Location:
 
 
 def _dotted(loc: Location) -> str:
-    return ".".join(str(step) for step in loc)
+    return ".".join(cut(str(step)) for step in loc)
 
 
 def _topic(model: type[Settings], at: Location) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from preflab.errors import PreflabError, nearest
+from preflab.errors import PreflabError, cut, nearest
 from preflab.settings.recipe import RecipeSettings
 from preflab.yaml_files import kind, parse
 
@@ -21,12 +21,13 @@ def apply_overrides(raw: dict[str, Any], overrides: Sequence[str], path: Path) -
     for override in overrides:
         name, equals, text = override.partition("=")
         keys = name.strip().split(".")
+        shown = cut(override)
         if not equals or not all(keys):
             raise PreflabError(
-                f"--set {override}", "a dotted path, `=` and a value", "for example --set stages.ppo.kl_coef=0.1"
+                f"--set {shown}", "a dotted path, `=` and a value", "for example --set stages.ppo.kl_coef=0.1"
             )
-        _check_start(changed, keys, override, path)
-        _put(changed, keys, parse(text, f"--set {override}"), override)
+        _check_start(changed, keys, shown, path)
+        _put(changed, keys, parse(text, f"--set {shown}"), shown)
     return changed
 
 
@@ -48,7 +49,7 @@ def _check_start(raw: dict[str, Any], keys: list[str], override: str, path: Path
 
 def _unknown(word: str, what: str, known: list[str], override: str, path: Path) -> None:
     raise PreflabError(
-        f"--set {override}: {path} has no {what} `{word}`",
+        f"--set {override}: {path} has no {what} `{cut(word)}`",
         f"near it: {near}" if (near := nearest(word, known)) else f"known: {', '.join(known) or 'none'}",
         "mend the path before the `=`",
     )
@@ -71,7 +72,9 @@ def _put(raw: Any, keys: list[str], value: Any, override: str) -> None:
                 here = here.setdefault(key, {}) if here.get(key) is not None else _new(here, key)
         else:
             above = ".".join(keys[:depth])
-            raise PreflabError(f"--set {override}: {above} is {kind(here)}", "a section or a list", "shorten the path")
+            raise PreflabError(
+                f"--set {override}: {cut(above)} is {kind(here)}", "a section or a list", "shorten the path"
+            )
 
 
 def _new(here: dict[str, Any], key: str) -> Any:
@@ -80,6 +83,6 @@ def _new(here: dict[str, Any], key: str) -> Any:
 
 
 def _index(key: str, items: list[Any], override: str) -> int:
-    if key.isdigit() and int(key) < len(items):
+    if key.isdecimal() and len(key) < 10 and int(key) < len(items):  # Python reads no more than 4,300 digits
         return int(key)
-    raise PreflabError(f"--set {override}: `{key}`", f"a position from 0 to {len(items) - 1}", "mend the path")
+    raise PreflabError(f"--set {override}: `{cut(key)}`", f"a position from 0 to {len(items) - 1}", "mend the path")

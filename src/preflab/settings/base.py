@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from preflab.storable import unstorable
 
+MOST_COMPLETIONS = 100_000
+"""Completions of one prompt; best-of-n is studied up to 60,000 of them."""
+
 Refers = Literal[
     "model",
     "reward",

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from preflab.settings.base import StageSettings, setting
+from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.ppo import RewardSource
 from preflab.settings.sampling import DecodingSettings
 
@@ -29,7 +29,10 @@ class BestOfNSettings(DecodingSettings, StageSettings):
         ..., "Terms of the reward that chooses, summed.", "required", min_length=1
     )
     num_completions: int = setting(
-        16, "Completions per prompt (n).", "choice: at most log 16 − 15/16 = 1.8 nats from the model"
+        16,
+        "Completions per prompt (n).",
+        "choice: at most log 16 − 15/16 = 1.8 nats from the model",
+        le=MOST_COMPLETIONS,
     )
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from preflab.settings.base import StageSettings, setting
+from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.sampling import DecodingSettings
 
 
@@ -43,7 +43,7 @@ class EvaluateSettings(StageSettings):
         "choice",
         refers="function",
     )
-    num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1)
+    num_completions: int = setting(1, "Completions per prompt and model.", "choice", ge=1, le=MOST_COMPLETIONS)
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out"] = setting(
         "refuse",
@@ -66,6 +66,7 @@ class EvaluateSettings(StageSettings):
         "Completions of the reference per prompt; a KL beyond the logarithm of an eighth of it cannot be estimated.",
         "choice: reaches about 2 nats",
         ge=8,
+        le=MOST_COMPLETIONS,
     )
 
 

@@ -11,6 +11,13 @@ from preflab.records import Content, Way
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.ways.registry import USUAL, names_in_words, way_named
 
+MOST_LABELS = 1000
+"""Labels of one task."""
+MOST_LABELERS = 10_000
+"""Labelers on a simulated panel, each of whom is kept in memory."""
+WIDEST = 1e9
+"""Utilities and their noise are no larger, so that sums of them stay finite."""
+
 
 class PanelSettings(Settings):
     """A panel of simulated labelers with a known utility and known vices (always called simulated)."""
@@ -19,24 +26,33 @@ class PanelSettings(Settings):
     utility: str = setting(
         ..., "`module:function` giving a text's true utility, None for F.", "required", refers="function"
     )
-    num: int = setting(5, "Labelers on the panel.", "choice: a small team", ge=1)
-    careless: int = setting(0, "How many of them answer at random.", "choice: none", ge=0)
-    reversed: int = setting(0, "How many read the scale backwards.", "choice: none", ge=0)
+    num: int = setting(5, "Labelers on the panel.", "choice: a small team", ge=1, le=MOST_LABELERS)
+    careless: int = setting(0, "How many of them answer at random.", "choice: none", ge=0, le=MOST_LABELERS)
+    reversed: int = setting(0, "How many read the scale backwards.", "choice: none", ge=0, le=MOST_LABELERS)
     length_bias: float = setting(
         0.0,
         "Utility each of them adds per standard deviation of length.",
         "choice: none; AlpacaFarm found people prefer the longer text in 64 %",
+        ge=-WIDEST,
+        le=WIDEST,
     )
-    flattery_bias: float = setting(0.0, "Utility each of them adds per flattering word.", "choice: none")
+    flattery_bias: float = setting(
+        0.0, "Utility each of them adds per flattering word.", "choice: none", ge=-WIDEST, le=WIDEST
+    )
     flattering_words: tuple[str, ...] = setting((), "The words that flatter, lower case.", "choice: none")
     noise: float = setting(
         1.0,
         "Standard deviation of the noise added to a perceived utility.",
         "choice: strict agreement near 0.72, Ouyang et al. 2022",
         ge=0,
+        le=WIDEST,
     )
     tie_width: float = setting(
-        0.35, "Perceived utilities nearer than this are called a tie.", "measured: 14 to 15 % ties in simulation", ge=0
+        0.35,
+        "Perceived utilities nearer than this are called a tie.",
+        "measured: 14 to 15 % ties in simulation",
+        ge=0,
+        le=WIDEST,
     )
 
     scale_offset: float = setting(
@@ -44,6 +60,7 @@ class PanelSettings(Settings):
         "Of scores: standard deviation, over labelers, of how many points each one gives above the others.",
         "choice: none; people's scales differ",
         ge=0,
+        le=WIDEST,
         counts="if_set",
     )
     scale_spread: float = setting(
@@ -51,6 +68,7 @@ class PanelSettings(Settings):
         "Of scores: standard deviation, over labelers, of the logarithm of how widely each one uses the scale.",
         "choice: none; people's scales differ",
         ge=0,
+        le=10,  # a factor of 22,000
         counts="if_set",
     )
 
@@ -98,7 +116,9 @@ class JudgeSettings(StageSettings):
     labelers: str = setting(
         "people", "A panel of the recipe, or `people`.", "choice: people are the point", refers="labelers"
     )
-    overlap: int = setting(3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 pair accuracy", ge=1)
+    overlap: int = setting(
+        3, "Labels wanted per task.", "measured: 3 labels 0.816, 5 labels 0.857 pair accuracy", ge=1, le=MOST_LABELS
+    )
     question: str = setting(
         "", "What the labelers are asked; empty: the usual question of the way of judging.", "choice", max_length=2000
     )

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import model_validator
 
-from preflab.settings.base import StageSettings, setting
+from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.ppo import RewardSource, StopSettings
 from preflab.settings.sampling import DecodingSettings
@@ -51,7 +51,10 @@ class GrpoSettings(StageSettings):
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_prompts_per_step: int = setting(16, "Prompts (groups) per rollout batch.", "choice: fits two cores", ge=1)
     num_completions_per_prompt: int = setting(
-        4, "Completions per prompt (K), compared with one another.", "Ahmadian et al. 2024 (RLOO): 2 and 4"
+        4,
+        "Completions per prompt (K), compared with one another.",
+        "Ahmadian et al. 2024 (RLOO): 2 and 4",
+        le=MOST_COMPLETIONS,
     )
     num_resamples: int = setting(
         0,

@@ -171,7 +171,7 @@ class TinySettings(StageSettings):
     makes: ClassVar[str] = "model"
     kind: Literal["tiny"] = "tiny"
     text: str = setting(..., "A data name whose `text` column is learned.", "required", refers="data")
-    num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1)
+    num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1, le=1000)
     hidden_size: int = setting(128, "Width.", "choice: about a million parameters", ge=8)
     num_heads: int = setting(4, "Attention heads.", "choice: 32 per head", ge=1)
     context: int = setting(96, "Longest sequence, tokens.", "choice: short answers", ge=8)

@@ -48,7 +48,7 @@ class OnlineDpoSettings(StageSettings):
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_prompts_per_step: int = setting(32, "Prompts (groups) per rollout batch.", "choice: fits two cores", ge=1)
     num_completions_per_prompt: int = setting(
-        2, "Completions per prompt (K); all K(K − 1)/2 pairs are learned from.", f"{GUO}: 2"
+        2, "Completions per prompt (K); all K(K − 1)/2 pairs are learned from.", f"{GUO}: 2", le=1000
     )
     num_epochs: int = setting(1, "Passes over each rollout batch.", f"{GUO}: one update", ge=1)
     num_minibatches: int = setting(1, "Optimiser steps per pass.", f"{GUO}: one update", ge=1)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from preflab.settings.ai import JudgeSource
-from preflab.settings.base import Settings, StageSettings, setting
+from preflab.settings.base import MOST_COMPLETIONS, Settings, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.sampling import DecodingSettings
 
@@ -149,7 +149,9 @@ class PpoSettings(StageSettings):
 
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_completions_per_step: int = setting(64, "Completions per rollout batch.", "choice: fits two cores", ge=1)
-    num_completions_per_prompt: int = setting(1, "Completions of one prompt in a batch.", HUANG, ge=1)
+    num_completions_per_prompt: int = setting(
+        1, "Completions of one prompt in a batch.", HUANG, ge=1, le=MOST_COMPLETIONS
+    )
     num_epochs: int = setting(4, "Passes over each rollout batch.", HUANG, ge=1)
     num_minibatches: int = setting(1, "Optimiser steps per pass.", HUANG, ge=1)
     decoding: DecodingSettings = setting(

@@ -104,7 +104,7 @@ class DataSettings(Settings):
 class DeviceSettings(Settings):
     """What the stages compute on and in which precision."""
 
-    threads: int = setting(1, "Processor threads torch uses.", "choice: equal results run after run", ge=1)
+    threads: int = setting(1, "Processor threads torch uses.", "choice: equal results run after run", ge=1, le=4096)
     precision: Literal["float32", "bfloat16", "float16", "auto"] = setting(
         "float32",
         "What is computed in; `auto`: bfloat16 on a GPU that has it, else float32. What learns has float32 weights "

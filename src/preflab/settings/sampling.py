@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from preflab.settings.base import Settings, StageSettings, setting
+from preflab.settings.base import MOST_COMPLETIONS, Settings, StageSettings, setting
 
 
 class DecodingSettings(Settings):
@@ -54,7 +54,7 @@ class SampleSettings(DecodingSettings, StageSettings):
         ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
     )
     num_completions: int = setting(
-        4, "Completions per prompt (K).", "Ouyang et al. 2022, section 3.5: K from 4 to 9", ge=1
+        4, "Completions per prompt (K).", "Ouyang et al. 2022, section 3.5: K from 4 to 9", ge=1, le=MOST_COMPLETIONS
     )
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(

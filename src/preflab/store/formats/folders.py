@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from preflab.errors import PreflabError, nearest
+from preflab.files import check_regular
 from preflab.store.formats.reading import SUFFIXES, Numbered, file_rows, suffix_of
 
 SHARD = re.compile(r"(?P<split>.+?)[-_.](?:part[-_.]?)?\d{3,}(?:-of-\d{3,}(?:-[0-9a-f]{16})?)?$")
@@ -82,7 +83,10 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         inside = file.relative_to(folder)
-        if file.is_file() and _has_rows(file) and not any(part.startswith(".") for part in inside.parts):
+        if not _has_rows(file) or any(part.startswith(".") for part in inside.parts):
+            continue
+        check_regular(file)  # a pipe among them would be left out without a word
+        if file.is_file():
             found.setdefault(_split_of(inside), []).append(file)
     return {name: found[name] for name in _usual_first(list(found))}
 

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from preflab import __version__
-from preflab.labelling.options import MOST_LABELS
+from preflab.settings.feedback import MOST_LABELS
 from preflab.web.rendering import instructions, isolated, rendered, rendered_completion, rendered_prompt
 from preflab.words import count, plural, rounded
 
