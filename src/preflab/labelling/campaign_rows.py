@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, RowMapping, and_, bindparam, select, update
@@ -20,9 +20,11 @@ from preflab.storable import shown, unstorable
 from preflab.store.rows import BY_NAME
 
 CampaignState = Literal["open", "paused", "closed"]
+STATES: tuple[CampaignState, ...] = get_args(CampaignState)
 OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note")
 """Options that the `Campaign` record has too."""
-COLUMNS = ("campaign_id", "state", "revision", "guideline_version", "num_tasks", "num_done", "num_labels")
+NUMBERS = ("revision", "guideline_version", "num_tasks", "num_done", "num_labels")
+COLUMNS = ("campaign_id", "state", *NUMBERS)
 RECORD_COLUMNS = tuple(column.name for column in CAMPAIGNS.c)
 
 # Statements that every request needs are put together once.
@@ -62,6 +64,7 @@ def running(connection: Connection, campaign_id: str) -> Running:
 
     Raises:
         NotFound: no campaign, or one that was imported and never opened here.
+        Invalid: its row holds what no version writes.
     """
     return _running(connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first(), campaign_id)
 
@@ -71,6 +74,7 @@ def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tu
 
     Raises:
         NotFound: no campaign, or one that was imported and never opened here.
+        Invalid: its row holds what no version writes.
     """
     about = {"of_campaign": campaign_id, "of_labeler": labeler_id}
     row = connection.execute(RUNNING_FOR, about).mappings().first()
@@ -81,26 +85,47 @@ def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tu
 def _running(row: RowMapping | None, campaign_id: str) -> Running:
     if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
+    if row["state"] not in STATES:
+        raise Invalid(f"state: {shown(row['state'])}", f"one of {', '.join(STATES)}")
+    for name in NUMBERS:
+        if not isinstance(row[name], int):
+            raise Invalid(f"{name}: {shown(row[name])}", "a whole number")
     return Running(
-        record=BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS}),
+        record=_record(row),
         options=stored_options(row["settings"]),
         **{name: row[name] for name in COLUMNS},
     )
 
 
-def stored_options(values: Mapping[str, Any]) -> CampaignOptions:
-    """The options of a row; a number that an older version let in and this one does not is the nearest allowed one."""
+def _record(row: RowMapping) -> Campaign:
+    try:
+        found: Campaign = BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Invalid(f"the record of the campaign: {shown(str(error))}", "a record that preflab wrote") from None
+    return found
+
+
+def stored_options(values: Any) -> CampaignOptions:
+    """The options of a row; a number that an older version let in and this one does not is the nearest allowed one.
+
+    Raises:
+        Invalid: options that no version let in; the first one that is wrong, named.
+    """
     return _options_of(json.dumps(values))
 
 
 @lru_cache(maxsize=256)
 def _options_of(settings: str) -> CampaignOptions:
     """Every request needs the options of its campaign several times, and they hardly ever change."""
-    within = {
-        name: min(max(value, LEAST.get(name, value)), MOST.get(name, value)) if _is_number(value) else value
-        for name, value in json.loads(settings).items()
-    }
-    return checked_options(within)
+    values = json.loads(settings)
+    if not isinstance(values, dict):
+        raise Invalid(f"settings: {shown(values)}", "an object of options")
+    return checked_options({name: _nearest(name, value) for name, value in values.items()})
+
+
+def _nearest(name: str, value: Any) -> Any:
+    """The allowed number nearest to one that an older version let in."""
+    return min(max(value, LEAST.get(name, value)), MOST.get(name, value)) if _is_number(value) else value
 
 
 def _is_number(value: Any) -> bool:
@@ -126,6 +151,8 @@ def checked_options(values: Any) -> CampaignOptions:
     Raises:
         Invalid: the first option that is wrong, named.
     """
+    if not isinstance(values, Mapping):
+        raise Invalid(f"options: {shown(values)}", "an object of options")
     if "labelers" in values:
         raise Invalid(
             "labelers: no option of campaigns", "open_to: everybody, invited or named", "let people in by name"

@@ -44,6 +44,15 @@ OF_SQLITE = {
 }
 """SQLite's own counters and statistics. SQLite runs the SQL of a row whatever kind and name the row states, so the SQL
 has to be the known one too."""
+TYPES = {
+    "TEXT": ("text", "null"),
+    "INTEGER": ("integer", "null"),
+    "BIGINT": ("integer", "null"),
+    "BOOLEAN": ("integer", "null"),
+    "DOUBLE": ("real", "integer", "null"),
+    "BLOB": ("blob", "null"),
+}
+"""Declared type → the types of its values, by SQLite's names."""
 SQL_WORD = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|\w+|[^\w\s]""")
 EXPECTED = "a file that `preflab backup` wrote"
 OLDER = "use an older backup"
@@ -56,7 +65,8 @@ def check_backup(file: Path) -> str:
 
     Raises:
         PreflabError: it is damaged, no preflab database, of a newer preflab, or has other tables, columns or triggers
-            than its version has; a row names another one that is not there, or holds no JSON where JSON belongs.
+            than its version has; a row names another one that is not there, or holds a value of another type than
+            its column's.
     """
     if not file.is_file():
         raise PreflabError(f"{file}: there is no such file", EXPECTED)
@@ -68,6 +78,7 @@ def check_backup(file: Path) -> str:
             made = _made(connection)
             orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
             no_json = _no_json(connection, made)
+            mistyped = _mistyped(connection, made)
     except sqlite3.DatabaseError as error:
         raise PreflabError(f"{file}: {error}", EXPECTED, OLDER) from None
     if verdict != "ok":
@@ -82,6 +93,8 @@ def check_backup(file: Path) -> str:
         raise PreflabError(f"{file}: {found}", EXPECTED, OLDER)
     if no_json is not None:
         raise PreflabError(f"{file}: {no_json} holds something that is not JSON", EXPECTED, OLDER)
+    if mistyped is not None:
+        raise PreflabError(f"{file}: {mistyped}", EXPECTED, OLDER)
     return version
 
 
@@ -167,6 +180,18 @@ def _no_json(connection: sqlite3.Connection, made: Made) -> str | None:
             wrong = f'SELECT 1 FROM "{table}" WHERE "{column}" IS NOT NULL AND NOT json_valid("{column}") LIMIT 1'
             if declared == "JSON" and '"' not in table + column and connection.execute(wrong).fetchone():
                 return f"{column} of {table}"
+    return None
+
+
+def _mistyped(connection: sqlite3.Connection, made: Made) -> str | None:
+    """The first value of another type than its column's: SQLite stores any value in any column."""
+    for kind, table in sorted(made):
+        found = [column for column in _columns(connection, table) if column[1] in TYPES] if kind == "table" else []
+        for name, declared, *_ in found:
+            column, types = _quoted(name), ", ".join(f"'{each}'" for each in TYPES[declared])
+            query = f"SELECT rowid, typeof({column}) FROM {_quoted(table)} WHERE typeof({column}) NOT IN ({types})"
+            if row := connection.execute(f"{query} LIMIT 1").fetchone():
+                return f"row {row[0]} of {table} holds {name} as {row[1]}, expected {TYPES[declared][0]}"
     return None
 
 
