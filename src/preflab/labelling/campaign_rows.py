@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy import Connection, RowMapping, and_, bindparam, select, update
 
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
@@ -24,6 +27,8 @@ STATES: tuple[CampaignState, ...] = get_args(CampaignState)
 OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note")
 """Options that the `Campaign` record has too."""
 NUMBERS = ("revision", "guideline_version", "num_tasks", "num_done", "num_labels")
+AGREEING = ("criterion", "scale_ends", "criteria")
+"""Options that have to agree with others: an error that names several of them is about the first of these."""
 COLUMNS = ("campaign_id", "state", *NUMBERS)
 RECORD_COLUMNS = tuple(column.name for column in CAMPAIGNS.c)
 
@@ -124,8 +129,10 @@ def _options_of(settings: str) -> CampaignOptions:
 
 
 def _nearest(name: str, value: Any) -> Any:
-    """The allowed number nearest to one that an older version let in."""
-    return min(max(value, LEAST.get(name, value)), MOST.get(name, value)) if _is_number(value) else value
+    """The allowed number nearest to one that an older version let in; none let in what breaks an exclusive bound."""
+    if not _is_number(value) or value <= ABOVE.get(name, -math.inf):
+        return value
+    return min(max(value, LEAST.get(name, value)), MOST.get(name, value))
 
 
 def _is_number(value: Any) -> bool:
@@ -142,7 +149,8 @@ def _bounds(sign: str) -> dict[str, float]:
     return found
 
 
-LEAST, MOST = _bounds("ge"), _bounds("le")
+LEAST, MOST, ABOVE = _bounds("ge"), _bounds("le"), _bounds("gt")
+SWITCHES = tuple(name for name, field in CampaignOptions.model_fields.items() if field.annotation is bool)
 
 
 def checked_options(values: Any) -> CampaignOptions:
@@ -159,12 +167,33 @@ def checked_options(values: Any) -> CampaignOptions:
         )
     if wrong := unstorable(values):
         raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
+    for name, value in values.items():
+        if isinstance(value, bool) and name in CampaignOptions.model_fields and name not in SWITCHES:
+            raise Invalid(f"{name}: {shown(value)}", "a value that is neither true nor false")
     try:
         return CampaignOptions.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "options"
-        raise Invalid(f"{where}: {shown(first['input'])}", first["msg"].removeprefix("Value error, ")) from None
+        raise _named(error.errors(include_url=False)[0], values) from None
+
+
+def _named(first: ErrorDetails, values: Mapping[str, Any]) -> Invalid:
+    """The first of pydantic's findings, by its field; options that do not agree have none, but are said by name."""
+    expected = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        named = [name for name in (*AGREEING, *CampaignOptions.model_fields) if re.search(rf"\b{name}\b", expected)]
+        where = named[0] if named else "options"
+        return Invalid(f"{where}: {shown(values[where])}" if where in values else f"{where}: not given", expected)
+    if _is_not_finite(first["input"]):
+        expected = "a finite number"
+    return Invalid(f"{'.'.join(str(part) for part in first['loc'])}: {shown(first['input'])}", expected)
+
+
+def _is_not_finite(value: Any) -> bool:
+    """Whether it is a text such as "nan" or "-inf", or such a number."""
+    try:
+        return isinstance(value, str | float) and not math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def write_options(connection: Connection, campaign_id: str, options: CampaignOptions, revision: int) -> None:

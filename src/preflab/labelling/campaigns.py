@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, get_args
@@ -32,6 +32,7 @@ from preflab.labelling.tables import (
     GUIDELINE_READS,
     GUIDELINES,
     JUDGMENTS,
+    LABELERS,
 )
 from preflab.labelling.tasks import make_tasks, open_tasks, recount_tasks, settle_tasks, tasks_of
 from preflab.records import Answer, Campaign, random_id
@@ -230,6 +231,7 @@ def change_options(
         now = options.model_dump(mode="json")
         changed = [name for name in now if now[name] != before[name]]
         _refuse_new_meaning(connection, campaign_id, changed)
+        _refuse_unknown_labelers(connection, set(options.confirmed_reversed) - set(found.options.confirmed_reversed))
         if "name" in changed:
             refuse_taken_name(connection, options.name, campaign_id)
         if not changed:
@@ -380,3 +382,9 @@ def _refuse_new_meaning(connection: Connection, campaign_id: str, changed: Seque
             "options that leave the meaning of given answers alone",
             "make a new campaign",
         )
+
+
+def _refuse_unknown_labelers(connection: Connection, labeler_ids: Set[str]) -> None:
+    known = set(connection.execute(select(LABELERS.c.id).where(LABELERS.c.id.in_(labeler_ids))).scalars())
+    if unknown := sorted(labeler_ids - known):
+        raise Invalid(f"confirmed_reversed: no labeler {unknown[0]!r:.80}", "ids of labelers of this workspace")
