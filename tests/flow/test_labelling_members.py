@@ -346,6 +346,23 @@ def test_a_revoked_person_is_let_in_again_under_the_same_name(ws: Workspace) -> 
             act(ws, ann.id)
 
 
+@pytest.mark.parametrize("name", ["two\nlines", "a\x07bell", "a\u2028line"])
+def test_a_campaign_has_a_name_of_one_line(ws: Workspace, name: str) -> None:
+    campaign = make_campaign(ws, 1)
+    with pytest.raises(Invalid, match="one line without control characters"):
+        create_campaign(ws, CampaignOptions(name=name), [])
+    with pytest.raises(Invalid, match="one line without control characters"):
+        change_options(ws, campaign.id, 1, {"name": name})
+
+
+def test_nobody_unknown_is_confirmed_as_reversed(ws: Workspace) -> None:
+    campaign = make_campaign(ws, 1)
+    (who,) = put_labelers(ws, 1)
+    with pytest.raises(Invalid, match="confirmed_reversed: no labeler 'nobody'"):
+        change_options(ws, campaign.id, 1, {"confirmed_reversed": [who, "nobody"]})
+    assert change_options(ws, campaign.id, 1, {"confirmed_reversed": [who]}).confirmed_reversed == (who,)
+
+
 def test_two_campaigns_never_get_one_name(ws: Workspace) -> None:
     first = make_campaign(ws, 1, name="Kindness")
     second = make_campaign(ws, 1, name="other")

@@ -85,6 +85,28 @@ def replace_image(backup: Path, make: Callable[[Path], Any]) -> None:
     make(path)
 
 
+def forged(backup: Path, *statements: str) -> None:
+    """Rows of the schema changed behind SQLite's back, as a file from somebody else may have them."""
+    changed(backup, "PRAGMA writable_schema=ON", *statements)
+
+
+def with_words(backup: Path, table: str, old: str, new: str) -> None:
+    """The CREATE TABLE of a table in other words."""
+    forged(backup, f"UPDATE sqlite_master SET sql = replace(sql, '{old}', '{new}') WHERE name = '{table}'")
+    with closing(sqlite3.connect(backup)) as connection:
+        (sql,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        assert new.replace("''", "'") in sql
+
+
+EVIL = "CREATE TRIGGER sqlite_stat{} AFTER INSERT ON events BEGIN DELETE FROM accounts; END"
+
+
+def with_hidden_trigger(backup: Path, number: int, kind: str) -> None:
+    """A trigger that calls itself one of SQLite's tables of statistics."""
+    row = f"('{kind}', 'sqlite_stat{number}', 'events', 0, '{EVIL.format(number)}')"
+    forged(backup, f"INSERT INTO sqlite_master VALUES {row}")
+
+
 FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a table is missing": (lambda b: changed(b, "DROP TABLE submissions"), "table submissions is not there"),
     "a column is missing": (lambda b: changed(b, "ALTER TABLE turns DROP COLUMN active_ms"), "table turns is other"),
@@ -102,6 +124,28 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
             "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN SELECT 1; END",
         ),
         "trigger events_refuse_update is other",
+    ),
+    "a trigger by a name of SQLite's": (
+        lambda b: with_hidden_trigger(b, 9, "trigger"), "trigger sqlite_stat9 is not preflab's",
+    ),
+    "a trigger by the kind and name of SQLite's": (
+        lambda b: with_hidden_trigger(b, 1, "table"), "sqlite_stat1",
+    ),
+    "a check more": (
+        lambda b: with_words(b, "events", "at TEXT NOT NULL", "at TEXT NOT NULL CHECK (length(at) > 99)"),
+        "table events is other",
+    ),
+    "another default": (
+        lambda b: with_words(b, "accounts", "everywhere BOOLEAN DEFAULT 1", "everywhere BOOLEAN DEFAULT 0"),
+        "table accounts is other",
+    ),
+    "a default more": (
+        lambda b: with_words(b, "accounts", "role TEXT NOT NULL", "role TEXT DEFAULT ''lead'' NOT NULL"),
+        "table accounts is other",
+    ),
+    "a generated column": (
+        lambda b: with_words(b, "devices", "seen_at TEXT NOT NULL", "seen_at TEXT AS (token_hash) NOT NULL"),
+        "table devices is other",
     ),
     "no trigger": (lambda b: changed(b, "DROP TRIGGER events_refuse_delete"), "events_refuse_delete is not there"),
     "a view": (lambda b: changed(b, "CREATE VIEW v AS SELECT * FROM accounts"), "view v is not preflab's"),
@@ -135,6 +179,12 @@ def test_a_false_backup_changes_nothing(backup: Path, tmp_path: Path, name: str)
     with pytest.raises(PreflabError):
         restore(backup, tmp_path / "new")
     assert not (tmp_path / "new" / DATABASE).exists()
+
+
+def test_a_backup_with_statistics_of_sqlite_comes_back(backup: Path, tmp_path: Path) -> None:
+    changed(backup, "ANALYZE")
+    restore(backup, tmp_path / "w")
+    assert texts(tmp_path / "w") == NEW
 
 
 def test_all_of_it_comes_back(backup: Path, tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ def restore(
     first.
     """
     from preflab.labelling.address import refuse_served, sole
+    from preflab.labelling.row_checks import wrong_row
     from preflab.stages.runs import locked
     from preflab.store.opening import is_there, opened
     from preflab.store.restore import check_first
@@ -195,10 +196,10 @@ def restore(
     with speaking(as_json) as speaker:
         folder = workspace_folder_of(recipe, set_ or [], workspace)
         if not is_there(folder):
-            check_first(file)  # a refused backup leaves no trace of a workspace
+            check_first(file, wrong_row)  # a refused backup leaves no trace of a workspace
         refuse_served(folder)
         with locked(folder / "runs"), sole(folder):
-            former, num_images = put_back(file, folder)
+            former, num_images = put_back(file, folder, wrong_row)
         with opened(folder) as store:
             counts = store.counts()
         speaker.say(f"back: {_held(counts)}")

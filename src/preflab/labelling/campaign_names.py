@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from itertools import count
 
 from sqlalchemy import Connection, select
@@ -17,10 +18,12 @@ def refuse_taken_name(connection: Connection, name: str, campaign_id: str = "") 
     """Refuse a name for a new campaign, or for this one, that another one has, upper and lower case being the same.
 
     Raises:
-        Invalid: another campaign is called so, or there is nothing to be seen in it.
+        Invalid: another campaign is called so, there is nothing to be seen in it, or it has control characters.
     """
     if not any(letter.isprintable() and not letter.isspace() for letter in name):
         raise Invalid(f"name: {name!r:.80}", "a name that can be read")
+    if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
+        raise Invalid(f"name: {name!r:.80}", "one line without control characters")
     for other, taken in _names(connection):
         if other != campaign_id and _same(taken, name):
             raise Invalid(
@@ -55,7 +58,21 @@ def _names(connection: Connection) -> list[tuple[str, str]]:
 
 
 def _same(one: str, other: str) -> bool:
-    return name_key(one) == name_key(other)
+    return _key(one) == _key(other)
+
+
+def _key(name: str) -> str:
+    """A name as it is compared: as names of accounts are, and without what cannot be seen."""
+    return name_key("".join(letter for letter in name if not _is_invisible(letter)))
+
+
+def _is_invisible(letter: str) -> bool:
+    """Format characters such as the zero-width space, and those that only choose how the letter before is drawn."""
+    return (
+        unicodedata.category(letter) == "Cf"
+        or letter == "\u034f"
+        or "VARIATION SELECTOR" in unicodedata.name(letter, "")
+    )
 
 
 def campaign_names(ws: Workspace) -> dict[str, str]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from sqlalchemy import Connection, RowMapping, and_, bindparam, select, update
 
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
@@ -20,9 +23,13 @@ from preflab.storable import shown, unstorable
 from preflab.store.rows import BY_NAME
 
 CampaignState = Literal["open", "paused", "closed"]
+STATES: tuple[CampaignState, ...] = get_args(CampaignState)
 OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note")
 """Options that the `Campaign` record has too."""
-COLUMNS = ("campaign_id", "state", "revision", "guideline_version", "num_tasks", "num_done", "num_labels")
+NUMBERS = ("revision", "guideline_version", "num_tasks", "num_done", "num_labels")
+AGREEING = ("criterion", "scale_ends", "criteria")
+"""Options that have to agree with others: an error that names several of them is about the first of these."""
+COLUMNS = ("campaign_id", "state", *NUMBERS)
 RECORD_COLUMNS = tuple(column.name for column in CAMPAIGNS.c)
 
 # Statements that every request needs are put together once.
@@ -62,6 +69,7 @@ def running(connection: Connection, campaign_id: str) -> Running:
 
     Raises:
         NotFound: no campaign, or one that was imported and never opened here.
+        Invalid: its row holds what no version writes.
     """
     return _running(connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first(), campaign_id)
 
@@ -71,6 +79,7 @@ def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tu
 
     Raises:
         NotFound: no campaign, or one that was imported and never opened here.
+        Invalid: its row holds what no version writes.
     """
     about = {"of_campaign": campaign_id, "of_labeler": labeler_id}
     row = connection.execute(RUNNING_FOR, about).mappings().first()
@@ -81,26 +90,49 @@ def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tu
 def _running(row: RowMapping | None, campaign_id: str) -> Running:
     if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
+    if row["state"] not in STATES:
+        raise Invalid(f"state: {shown(row['state'])}", f"one of {', '.join(STATES)}")
+    for name in NUMBERS:
+        if not isinstance(row[name], int):
+            raise Invalid(f"{name}: {shown(row[name])}", "a whole number")
     return Running(
-        record=BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS}),
+        record=_record(row),
         options=stored_options(row["settings"]),
         **{name: row[name] for name in COLUMNS},
     )
 
 
-def stored_options(values: Mapping[str, Any]) -> CampaignOptions:
-    """The options of a row; a number that an older version let in and this one does not is the nearest allowed one."""
+def _record(row: RowMapping) -> Campaign:
+    try:
+        found: Campaign = BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise Invalid(f"the record of the campaign: {shown(str(error))}", "a record that preflab wrote") from None
+    return found
+
+
+def stored_options(values: Any) -> CampaignOptions:
+    """The options of a row; a number that an older version let in and this one does not is the nearest allowed one.
+
+    Raises:
+        Invalid: options that no version let in; the first one that is wrong, named.
+    """
     return _options_of(json.dumps(values))
 
 
 @lru_cache(maxsize=256)
 def _options_of(settings: str) -> CampaignOptions:
     """Every request needs the options of its campaign several times, and they hardly ever change."""
-    within = {
-        name: min(max(value, LEAST.get(name, value)), MOST.get(name, value)) if _is_number(value) else value
-        for name, value in json.loads(settings).items()
-    }
-    return checked_options(within)
+    values = json.loads(settings)
+    if not isinstance(values, dict):
+        raise Invalid(f"settings: {shown(values)}", "an object of options")
+    return checked_options({name: _nearest(name, value) for name, value in values.items()})
+
+
+def _nearest(name: str, value: Any) -> Any:
+    """The allowed number nearest to one that an older version let in; none let in what breaks an exclusive bound."""
+    if not _is_number(value) or value <= ABOVE.get(name, -math.inf):
+        return value
+    return min(max(value, LEAST.get(name, value)), MOST.get(name, value))
 
 
 def _is_number(value: Any) -> bool:
@@ -117,7 +149,8 @@ def _bounds(sign: str) -> dict[str, float]:
     return found
 
 
-LEAST, MOST = _bounds("ge"), _bounds("le")
+LEAST, MOST, ABOVE = _bounds("ge"), _bounds("le"), _bounds("gt")
+SWITCHES = tuple(name for name, field in CampaignOptions.model_fields.items() if field.annotation is bool)
 
 
 def checked_options(values: Any) -> CampaignOptions:
@@ -126,18 +159,41 @@ def checked_options(values: Any) -> CampaignOptions:
     Raises:
         Invalid: the first option that is wrong, named.
     """
+    if not isinstance(values, Mapping):
+        raise Invalid(f"options: {shown(values)}", "an object of options")
     if "labelers" in values:
         raise Invalid(
             "labelers: no option of campaigns", "open_to: everybody, invited or named", "let people in by name"
         )
     if wrong := unstorable(values):
         raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
+    for name, value in values.items():
+        if isinstance(value, bool) and name in CampaignOptions.model_fields and name not in SWITCHES:
+            raise Invalid(f"{name}: {shown(value)}", "a value that is neither true nor false")
     try:
         return CampaignOptions.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "options"
-        raise Invalid(f"{where}: {shown(first['input'])}", first["msg"].removeprefix("Value error, ")) from None
+        raise _named(error.errors(include_url=False)[0], values) from None
+
+
+def _named(first: ErrorDetails, values: Mapping[str, Any]) -> Invalid:
+    """The first of pydantic's findings, by its field; options that do not agree have none, but are said by name."""
+    expected = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        named = [name for name in (*AGREEING, *CampaignOptions.model_fields) if re.search(rf"\b{name}\b", expected)]
+        where = named[0] if named else "options"
+        return Invalid(f"{where}: {shown(values[where])}" if where in values else f"{where}: not given", expected)
+    if _is_not_finite(first["input"]):
+        expected = "a finite number"
+    return Invalid(f"{'.'.join(str(part) for part in first['loc'])}: {shown(first['input'])}", expected)
+
+
+def _is_not_finite(value: Any) -> bool:
+    """Whether it is a text such as "nan" or "-inf", or such a number."""
+    try:
+        return isinstance(value, str | float) and not math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def write_options(connection: Connection, campaign_id: str, options: CampaignOptions, revision: int) -> None:

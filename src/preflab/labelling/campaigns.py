@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, get_args
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -30,6 +32,7 @@ from preflab.labelling.tables import (
     GUIDELINE_READS,
     GUIDELINES,
     JUDGMENTS,
+    LABELERS,
 )
 from preflab.labelling.tasks import make_tasks, open_tasks, recount_tasks, settle_tasks, tasks_of
 from preflab.records import Answer, Campaign, random_id
@@ -37,6 +40,8 @@ from preflab.store.database import reading, writing
 from preflab.store.rows import BY_NAME
 from preflab.store.workspace import Workspace
 from preflab.store.writing import put_records
+
+log = logging.getLogger("preflab.labelling")
 
 # Statements that every request needs are put together once.
 RECORD = select(CAMPAIGNS).where(CAMPAIGNS.c.id == bindparam("of_campaign"))
@@ -77,6 +82,17 @@ class CampaignView:
     """Labels that count, those of gold tasks included."""
     is_in: bool = False
     """Whether the one it is shown to may judge in it; False where nobody was named."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A campaign whose row holds what no version writes."""
+
+    campaign_id: str
+    name: str
+    found: str
+    """The field and what it holds."""
+    expected: str
 
 
 def create_campaign(
@@ -146,11 +162,9 @@ def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) ->
 
 
 def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[CampaignView]:
-    """All campaigns, newest first; with a labeler, those this labeler may see."""
+    """All campaigns that can be read, newest first; with a labeler, those this labeler may see."""
     with reading(ws.engine) as connection:
-        order = (CAMPAIGN_STATES.c.created_at.desc(), CAMPAIGN_STATES.c.campaign_id)
-        ids = connection.execute(select(CAMPAIGN_STATES.c.campaign_id).order_by(*order)).scalars().all()
-        found = [running(connection, campaign_id) for campaign_id in ids]
+        found = [each for each in _all_running(connection) if isinstance(each, Running)]
         if labeler_id is None:
             return [_view(connection, each) for each in found]
         reach = reach_of(connection, labeler_id)
@@ -159,6 +173,33 @@ def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[Campaig
             for each in found
             if may_judge(each.options.open_to, everywhere=reach.everywhere, place=reach.places.get(each.campaign_id))
         ]
+
+
+def unreadable_campaigns(ws: Workspace) -> list[Unreadable]:
+    """The campaigns that `list_campaigns` leaves out, since their rows hold what no version writes."""
+    with reading(ws.engine) as connection:
+        return [each for each in _all_running(connection) if isinstance(each, Unreadable)]
+
+
+def _all_running(connection: Connection) -> Iterator[Running | Unreadable]:
+    """Every campaign, newest first: one that cannot be read must not keep people from the others."""
+    query = (
+        select(CAMPAIGN_STATES.c.campaign_id, CAMPAIGNS.c.name)
+        .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
+        .order_by(CAMPAIGN_STATES.c.created_at.desc(), CAMPAIGN_STATES.c.campaign_id)
+    )
+    for campaign_id, name in connection.execute(query).all():
+        try:
+            yield running(connection, campaign_id)
+        except Invalid as error:
+            _warn_of(campaign_id, name, error.found)
+            yield Unreadable(campaign_id, name, error.found, error.expected)
+
+
+@lru_cache(maxsize=256)
+def _warn_of(campaign_id: str, name: str, found: str) -> None:
+    """Logged once, not with every page that lists campaigns."""
+    log.warning("the campaign %r, id %s, cannot be read and is left out: %s", name, campaign_id, found)
 
 
 def set_state(ws: Workspace, campaign_id: str, state: CampaignState, by: str = "") -> None:
@@ -190,6 +231,7 @@ def change_options(
         now = options.model_dump(mode="json")
         changed = [name for name in now if now[name] != before[name]]
         _refuse_new_meaning(connection, campaign_id, changed)
+        _refuse_unknown_labelers(connection, set(options.confirmed_reversed) - set(found.options.confirmed_reversed))
         if "name" in changed:
             refuse_taken_name(connection, options.name, campaign_id)
         if not changed:
@@ -340,3 +382,9 @@ def _refuse_new_meaning(connection: Connection, campaign_id: str, changed: Seque
             "options that leave the meaning of given answers alone",
             "make a new campaign",
         )
+
+
+def _refuse_unknown_labelers(connection: Connection, labeler_ids: Set[str]) -> None:
+    known = set(connection.execute(select(LABELERS.c.id).where(LABELERS.c.id.in_(labeler_ids))).scalars())
+    if unknown := sorted(labeler_ids - known):
+        raise Invalid(f"confirmed_reversed: no labeler {unknown[0]!r:.80}", "ids of labelers of this workspace")

@@ -25,7 +25,7 @@ from preflab.store.workspace import Workspace
 
 TRIES, TRIES_SECONDS = 50, 15 * 60
 """Tries of links that are not open from one address within so many seconds; they never close one that is open."""
-MAX_HOURS = 24 * 90
+MAX_HOURS, A_MINUTE = 24 * 90, 1 / 60
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def create_invite(
     """
     if role not in get_args(AccountRole):
         raise Invalid(f"role: {role!r:.80}", ", ".join(get_args(AccountRole)))
-    if not 0 < hours <= MAX_HOURS:
-        raise Invalid(f"hours: {hours}", f"more than 0, at most {MAX_HOURS}")
+    if not A_MINUTE <= hours <= MAX_HOURS:
+        raise Invalid(f"hours: {hours}", f"at least a minute (1/60), at most {MAX_HOURS}")
     secret, now = secrets.token_urlsafe(32), utc_now()
     row = {
         "id": random_id("invite"),

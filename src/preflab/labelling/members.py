@@ -279,7 +279,11 @@ def _stored(connection: Connection, campaign_id: str) -> OpenTo | None:
     """The campaign's option; None of one that was imported and never opened."""
     query = select(CAMPAIGN_STATES.c.settings).where(CAMPAIGN_STATES.c.campaign_id == campaign_id)
     settings = connection.execute(query).scalar()
-    found: OpenTo | None = None if settings is None else settings.get("open_to", "invited")
+    if settings is None:
+        return None
+    if not isinstance(settings, dict):
+        raise Invalid(f"settings: {settings!r:.80}", "an object of options")
+    found: OpenTo = settings.get("open_to", "invited")
     return found
 
 

@@ -42,7 +42,12 @@ class CampaignOptions(ReadingSettings):
         0.5, "Above this share of ties a labeler is reminded that ties are rare; never blocked.", "choice", ge=0, le=1
     )
     lease_minutes: float = setting(
-        30.0, "A task not worked on for so long goes to somebody else.", "choice: a long coffee", gt=0, le=A_WEEK
+        30.0,
+        "A task not worked on for so long goes to somebody else.",
+        "choice: a long coffee",
+        gt=0,
+        ge=1 / 60,
+        le=A_WEEK,
     )
     order: Literal["nearest_done", "worth_asking"] = setting(
         "nearest_done",

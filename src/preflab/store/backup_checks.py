@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import stat
@@ -9,16 +10,50 @@ import tempfile
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from preflab.errors import PreflabError
 from preflab.store.images import IMAGE_NAME
 from preflab.store.migrate import known_versions, tables_of_version
 
-Columns = tuple[tuple[str, str, int, int], ...]
-References = tuple[tuple[str, str, str], ...]
-Made = dict[tuple[str, str], object]
-"""Kind and name of a table, trigger, view or index → its columns, or the words that made it."""
+Column = tuple[str, str, int, str | None, int, int]
+"""Name, kind, whether it must be there, default, place in the key, whether it is generated."""
 
+Reference = tuple[str, str, str]
+"""Table, column, column there."""
+
+
+class Table(NamedTuple):
+    """What a table consists of; the order of its columns, spaces and quotes do not count."""
+
+    columns: tuple[Column, ...]
+    references: tuple[Reference, ...]
+    words: tuple[str, ...]
+    """The words of its CREATE TABLE, sorted: a migrated table has its columns at other places than a new one."""
+
+
+Made = dict[tuple[str, str], object]
+"""Kind and name of a table, trigger, view or index → its columns and words, or the words that made it."""
+
+OF_SQLITE = {
+    "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
+    "sqlite_stat1": "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
+    "sqlite_stat2": "CREATE TABLE sqlite_stat2(tbl,idx,sampleno,sample)",
+    "sqlite_stat3": "CREATE TABLE sqlite_stat3(tbl,idx,neq,nlt,ndlt,sample)",
+    "sqlite_stat4": "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+}
+"""SQLite's own counters and statistics. SQLite runs the SQL of a row whatever kind and name the row states, so the SQL
+has to be the known one too."""
+TYPES = {
+    "TEXT": ("text", "null"),
+    "INTEGER": ("integer", "null"),
+    "BIGINT": ("integer", "null"),
+    "BOOLEAN": ("integer", "null"),
+    "DOUBLE": ("real", "integer", "null"),
+    "BLOB": ("blob", "null"),
+}
+"""Declared type → the types of its values, by SQLite's names."""
+SQL_WORD = re.compile(r"""'(?:[^']|'')*'|"((?:[^"]|"")*)"|`([^`]*)`|\[([^\]]*)\]|\w+|[^\w\s]""")
 EXPECTED = "a file that `preflab backup` wrote"
 OLDER = "use an older backup"
 SPARE = 16 * 2**20
@@ -30,7 +65,8 @@ def check_backup(file: Path) -> str:
 
     Raises:
         PreflabError: it is damaged, no preflab database, of a newer preflab, or has other tables, columns or triggers
-            than its version has; a row names another one that is not there, or holds no JSON where JSON belongs.
+            than its version has; a row names another one that is not there, or holds a value of another type than
+            its column's.
     """
     if not file.is_file():
         raise PreflabError(f"{file}: there is no such file", EXPECTED)
@@ -42,6 +78,7 @@ def check_backup(file: Path) -> str:
             made = _made(connection)
             orphan = connection.execute("PRAGMA foreign_key_check").fetchone()
             no_json = _no_json(connection, made)
+            mistyped = _mistyped(connection, made)
     except sqlite3.DatabaseError as error:
         raise PreflabError(f"{file}: {error}", EXPECTED, OLDER) from None
     if verdict != "ok":
@@ -56,6 +93,8 @@ def check_backup(file: Path) -> str:
         raise PreflabError(f"{file}: {found}", EXPECTED, OLDER)
     if no_json is not None:
         raise PreflabError(f"{file}: {no_json} holds something that is not JSON", EXPECTED, OLDER)
+    if mistyped is not None:
+        raise PreflabError(f"{file}: {mistyped}", EXPECTED, OLDER)
     return version
 
 
@@ -111,13 +150,25 @@ def _check_tables(file: Path, version: str, made: Made) -> None:
 
 
 def _made(connection: sqlite3.Connection) -> Made:
-    """What a database consists of; SQLite's own statistics and counters are left out."""
+    """What a database consists of; SQLite's own statistics, counters and indexes of keys are left out."""
     found: Made = {}
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
-        if name.startswith(("sqlite_stat", "sqlite_sequence", "sqlite_autoindex")):
+        is_automatic = kind == "index" and name.startswith("sqlite_autoindex_") and sql is None
+        if is_automatic or (kind == "table" and sql is not None and OF_SQLITE.get(name) == sql):
             continue
-        found[(kind, name)] = _columns(connection, name) if kind == "table" else " ".join(str(sql).split())
+        made = _table(connection, name, sql) if kind == "table" else " ".join(str(sql).split())
+        # A second object by the same name would hide behind the first.
+        found[(kind, name)] = (found[(kind, name)], made) if (kind, name) in found else made
     return found
+
+
+def _table(connection: sqlite3.Connection, name: str, sql: str | None) -> Table:
+    words = (
+        next((group for group in word.groups() if group is not None), word[0]) for word in SQL_WORD.finditer(sql or "")
+    )
+    rows = connection.execute(f"PRAGMA foreign_key_list({_quoted(name)})").fetchall()
+    references = tuple(sorted((row[2], row[3], row[4] or "") for row in rows))
+    return Table(_columns(connection, name), references, tuple(sorted(words)))
 
 
 def _no_json(connection: sqlite3.Connection, made: Made) -> str | None:
@@ -125,19 +176,30 @@ def _no_json(connection: sqlite3.Connection, made: Made) -> str | None:
     for kind, table in sorted(made):
         if kind != "table":
             continue
-        for column, declared, *_ in _columns(connection, table)[0]:
+        for column, declared, *_ in _columns(connection, table):
             wrong = f'SELECT 1 FROM "{table}" WHERE "{column}" IS NOT NULL AND NOT json_valid("{column}") LIMIT 1'
             if declared == "JSON" and '"' not in table + column and connection.execute(wrong).fetchone():
                 return f"{column} of {table}"
     return None
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> tuple[Columns, References]:
-    """Name, kind, whether it must be there, place in the key of every column; what columns refer to."""
-    quoted = '"' + table.replace('"', '""') + '"'
-    columns = connection.execute(f"PRAGMA table_xinfo({quoted})").fetchall()
-    refers = connection.execute(f"PRAGMA foreign_key_list({quoted})").fetchall()
-    return (
-        tuple(sorted((row[1], row[2], row[3], row[5]) for row in columns)),
-        tuple(sorted((row[2], row[3], row[4] or "") for row in refers)),
-    )
+def _mistyped(connection: sqlite3.Connection, made: Made) -> str | None:
+    """The first value of another type than its column's: SQLite stores any value in any column."""
+    for kind, table in sorted(made):
+        found = [column for column in _columns(connection, table) if column[1] in TYPES] if kind == "table" else []
+        for name, declared, *_ in found:
+            column, types = _quoted(name), ", ".join(f"'{each}'" for each in TYPES[declared])
+            query = f"SELECT rowid, typeof({column}) FROM {_quoted(table)} WHERE typeof({column}) NOT IN ({types})"
+            if row := connection.execute(f"{query} LIMIT 1").fetchone():
+                return f"row {row[0]} of {table} holds {name} as {row[1]}, expected {TYPES[declared][0]}"
+    return None
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> tuple[Column, ...]:
+    """The columns of a table, sorted by name."""
+    rows = connection.execute(f"PRAGMA table_xinfo({_quoted(table)})").fetchall()
+    return tuple(sorted((tuple(row[1:7]) for row in rows), key=lambda column: str(column[0])))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,30 +37,46 @@ class Restored(NamedTuple):
     """Images that came back."""
 
 
-def check_first(backup_file: Path | str) -> tuple[str, list[Path]]:
+WrongRow = Callable[[Path], str | None]
+"""A database with the tables of this version → what is wrong with its rows, in words; None: nothing."""
+
+
+def check_first(backup_file: Path | str, wrong_row: WrongRow | None = None) -> tuple[str, list[Path]]:
     """The version of a backup's tables, and the images beside it; nothing is changed.
 
     Raises:
-        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none.
+        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none; a row
+            of the tables of this version is wrong.
     """
     backup = Path(backup_file)
-    return check_backup(backup), check_images(images_of_backup(backup))
+    version, images = check_backup(backup), check_images(images_of_backup(backup))
+    if version == SCHEMA_VERSION:
+        _check_rows(backup, backup, wrong_row)
+    return version, images
 
 
-def restore(backup_file: Path | str, workspace_folder: Path | str) -> Restored:
+def _check_rows(file: Path, backup: Path, wrong_row: WrongRow | None) -> None:
+    """Refuse the backup for a row of the file, which is the backup or its copy."""
+    found = wrong_row(file) if wrong_row is not None else None
+    if found is not None:
+        raise PreflabError(f"{backup}: {found}", EXPECTED, OLDER)
+
+
+def restore(backup_file: Path | str, workspace_folder: Path | str, wrong_row: WrongRow | None = None) -> Restored:
     """Put a backup (a file that `Workspace.backup` wrote) and the images beside it in a workspace's place.
 
     Args:
         backup_file: the backup; of an older version, its copy is brought up to date.
         workspace_folder: the workspace; the folder is made where it is missing.
+        wrong_row: checks the rows before anything is replaced; the labelling app's is `labelling.row_checks.wrong_row`.
 
     Raises:
-        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none; the
-            workspace is in use; a full disk. Then everything is as it was.
+        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none; a row
+            is wrong; the workspace is in use; a full disk. Then everything is as it was.
     """
     backup, folder = Path(backup_file), Path(workspace_folder)
     target, partial, waiting = folder / DATABASE, folder / f"{DATABASE}.partial", folder / f"{FOLDER}.partial"
-    version, images = check_first(backup)
+    version, images = check_first(backup, wrong_row)
     missing = [image for image in images if not (folder / FOLDER / image.name).is_file()]
     check_room(folder, [2 * backup.stat().st_size, *(image.stat().st_size for image in missing)])
     moved: list[Path] = []
@@ -69,6 +86,8 @@ def restore(backup_file: Path | str, workspace_folder: Path | str) -> Restored:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / "runs").mkdir(exist_ok=True)
             _copy(backup, partial, version)
+            if version != SCHEMA_VERSION:
+                _check_rows(partial, backup, wrong_row)
             for image in missing:
                 copy_image(image, waiting / image.name)
             _join(waiting, folder / FOLDER, moved)

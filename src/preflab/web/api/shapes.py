@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from preflab.labelling.accounts import Account
 from preflab.labelling.assignment import Turn
@@ -25,9 +25,16 @@ ANSWER = (
 
 
 class Shape(BaseModel):
-    """A body: unknown keys are refused."""
+    """A body: unknown keys are refused, and so are true and false where a number belongs."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError(f"{value}, expected a number")
+        return value
 
 
 class Problem(Shape):
@@ -315,7 +322,7 @@ class InviteIn(Shape):
     campaign_ids: list[str] = Field(
         default=[], description="what it opens; empty: all campaigns, also those made later"
     )
-    hours: float = Field(72, gt=0, le=24 * 90)
+    hours: float = Field(72, ge=1 / 60, le=24 * 90, allow_inf_nan=False)
 
 
 class InviteShape(Shape):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from preflab.feedback.asking import consensus_accuracy
 from preflab.labelling.adjudication import disagreements, queue
-from preflab.labelling.campaigns import CampaignView, list_campaigns
+from preflab.labelling.campaigns import CampaignView, list_campaigns, unreadable_campaigns
 from preflab.labelling.members import people_of
 from preflab.labelling.needs import (
     Progress,
@@ -52,7 +52,8 @@ def campaigns(request: Request, ws: Workspaced, me: Lead) -> Response:
     """All campaigns, the open ones first."""
     order = {"open": 0, "paused": 1, "closed": 2}
     views = sorted(list_campaigns(ws), key=lambda view: (order[view.state], view.campaign.name.lower()))
-    return lead_page(request, "campaigns.html.j2", cards=[_card(ws, view) for view in views])
+    cards = [_card(ws, view) for view in views]
+    return lead_page(request, "campaigns.html.j2", cards=cards, unreadable=unreadable_campaigns(ws))
 
 
 @router.get("/c/{campaign_id}")
