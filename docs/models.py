@@ -23,7 +23,7 @@ HEAD = """# Models
 <!-- Written by docs/models.py, which tries every architecture; run it with `make models`. -->
 
 What was tried on a tiny random model of every architecture, float32 on a CPU, with the versions in `constraints.txt`.
-A model of your own is measured by `preflab check`.
+A model of your own is measured by `preflab check`. Chat templates have [a table of their own](published-templates.md).
 
 | column | what it says |
 | --- | --- |

@@ -78,8 +78,9 @@ def cells(family: Family) -> tuple[str, ...]:
     renderer = Renderer(tokenizer, configured_ids(family, tokenizer))
     said = {row.name: row.measured for row in check_turns(renderer)}
     rendered = [_rendered(renderer, *TRIED[name]) for name in CONVERSATIONS]
-    texts = said["turns letter for letter"].removesuffix(" texts")
-    sentences = (said["turn end"], said["generation prompt"], *rendered, _several(renderer))
+    texts = said.get("turns letter for letter", "none").removesuffix(" texts")
+    prompt = said.get("generation prompt", "not tried")
+    sentences = (said["turn end"], prompt, *rendered, _several(renderer))
     return family.name, *(TAG.sub(r"`\1`", sentence) for sentence in sentences), texts
 
 
