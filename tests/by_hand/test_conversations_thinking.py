@@ -147,3 +147,16 @@ def test_cut_thinking_ends_where_it_was_cut_in_the_templates_form() -> None:
     for family, text in ((MAGISTRAL, "[THINK]hm"), (HARMONY, "<|channel|>analysis<|message|>hm")):
         renderer = renderer_of(family)
         assert written(renderer, renderer.sequence(ASKED, cut).completion_ids) == text
+
+
+def test_thinking_in_the_words_keeps_the_line_break_that_the_template_puts_before_thinking() -> None:
+    """In the manner of GLM: every turn begins with a line break and a pair of tags, which words of their own double."""
+    always = "\n<think>{{ m.reasoning_content or '' }}</think>\n{{ m.content }}"
+    user, rest = "<|user|>{{ m.content }}", "{% else %}<|assistant|>" + always + "<|end|>{% endif %}{% endfor %}"
+    template = "{% for m in messages %}{% if m.role == 'user' %}" + user + rest
+    template += "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    renderer = renderer_of(Family("t", template, ("<|user|>", "<|assistant|>", "<|end|>"), "<|end|>", "", "", ""))
+    beside = Completion.make(ASKED.id, "", "m", spans=spans_of_turns((THINKS,)))
+    inside = Completion.make(ASKED.id, "<think>hm</think>\nmonday", "m")
+    found = [written(renderer, renderer.sequence(ASKED, each).completion_ids) for each in (beside, inside)]
+    assert found == ["\n<think>hm</think>\nmonday<|end|>"] * 2

@@ -48,6 +48,11 @@ class ThinkingForm:
         """Whether marks stand on both sides of the thinking."""
         return bool(self.opening.strip() and self.closing.strip())
 
+    @property
+    def lead(self) -> str:
+        """White space between the generation prompt and the mark that opens thinking."""
+        return self.opening[: len(self.opening) - len(self.opening.lstrip())]
+
     def written(self, thought: str, words: str) -> str:
         """Thinking and words in this form."""
         return f"{self.opening}{thought}{self.closing}{words}"

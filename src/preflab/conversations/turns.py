@@ -247,6 +247,8 @@ class Turns(Edges):
         else:
             found = THOUGHT.match(words)
             fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
+            if self.form and not opener:
+                words = self.form.lead + words
         if turn.tool_calls or self.frame.closed or not fits:
             self._refuse_form(prompt, turn)
         return self.after_opener(words) + self.frame.rest
