@@ -5,9 +5,7 @@ The table is written by `make models`, which takes long; what it measures is tes
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +14,7 @@ import pytest
 from architecture_table import ARCHITECTURES, GROUPS
 from architecture_trials import AGREE, ROUNDS
 from architectures import architecture, small_config
+from docs_scripts import docs_script
 
 REFUSED = "refused: "
 
@@ -23,13 +22,7 @@ REFUSED = "refused: "
 @pytest.fixture(scope="module")
 def script(repository: Path) -> ModuleType:
     """docs/models.py as a module."""
-    spec = importlib.util.spec_from_file_location("docs_models", repository / "docs" / "models.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return docs_script(repository, "models")
 
 
 @pytest.fixture(scope="module")

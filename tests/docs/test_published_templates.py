@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from chat_templates import BY_NAME
+from docs_scripts import docs_script
 
 
 @pytest.fixture(scope="module")
 def script(repository: Path) -> ModuleType:
     """docs/published_templates.py as a module."""
-    spec = importlib.util.spec_from_file_location("docs_published", repository / "docs" / "published_templates.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script(repository, "published_templates")
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3", "gemma", "phi"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
@@ -10,16 +9,13 @@ from types import ModuleType
 import pytest
 from typer.main import get_command
 
+from docs_scripts import docs_script
+
 
 @pytest.fixture(scope="module")
 def generator(repository: Path) -> ModuleType:
     """docs/generate.py as a module."""
-    spec = importlib.util.spec_from_file_location("docs_generate", repository / "docs" / "generate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return docs_script(repository, "generate")
 
 
 def test_reference_pages_are_current(generator: ModuleType) -> None:

@@ -27,7 +27,7 @@ AccountRole = Literal["lead", "adjudicator", "labeler", "ai"]
 AccountState = Literal["active", "revoked", "erased"]
 NAME_LENGTH = 200
 REACH_CHANGED, ALL_CAMPAIGNS = "reach changed", "all campaigns"
-"""What the audit log calls it, and what of it: a choice between all campaigns and single ones."""
+"""Words of the audit log: the event, and the key in it that is true where an account reaches all campaigns."""
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def _named(first: ErrorDetails, values: Mapping[str, Any]) -> Invalid:
 
 
 def _is_not_finite(value: Any) -> bool:
-    """Whether it is a text such as "nan" or "-inf", or such a number."""
+    """Whether a value is NaN or infinite, as a number or written as a text."""
     try:
         return isinstance(value, str | float) and not math.isfinite(float(value))
     except ValueError:

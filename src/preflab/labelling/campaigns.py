@@ -164,13 +164,13 @@ def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) ->
 def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[CampaignView]:
     """All campaigns that can be read, newest first; with a labeler, those this labeler may see."""
     with reading(ws.engine) as connection:
-        found = [each for each in _all_running(connection) if isinstance(each, Running)]
+        readable = [each for each in _all_running(connection) if isinstance(each, Running)]
         if labeler_id is None:
-            return [_view(connection, each) for each in found]
+            return [_view(connection, each) for each in readable]
         reach = reach_of(connection, labeler_id)
         return [
             _view(connection, each, is_in=True)
-            for each in found
+            for each in readable
             if may_judge(each.options.open_to, everywhere=reach.everywhere, place=reach.places.get(each.campaign_id))
         ]
 

@@ -1,4 +1,4 @@
-"""What the rows of a backup must hold so that the app can work with them; `restore` asks before it swaps."""
+"""Checks the rows of a backup: whether the labelling app can work with them. `restore` asks before it swaps."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ SHAPES = {
 
 
 def wrong_row(file: Path) -> str | None:
-    """The first row of a database, with the tables of this version, that the app could not work with; None: there is
-    none. Names the table, the row and the field.
+    """Returns the table, row and field of the first row that the app could not work with; None where there is none.
+
+    Args:
+        file: a database with the tables of this version.
     """
     with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         return next(_wrong(connection), None)

@@ -117,11 +117,11 @@ def split_share(row: Mapping[str, Any]) -> float:
 
 
 def _beginning(turns: Sequence[Mapping[str, Any]]) -> Any:
-    """The turns up to the user's first one without system turns; of a user's turn alone its content."""
-    said = [{key: turn.get(key) for key in ("role", "content")} for turn in turns]
-    said = [turn for turn in said if turn["role"] != "system"] or said  # system turns alone still differ
-    first = next((place for place, turn in enumerate(said) if turn["role"] == "user"), len(said))
-    return said[0]["content"] if said and first == 0 else said[: first + 1]
+    """Returns the turns up to the user's first one, without system turns; where that one is the first, its content."""
+    bare = [{key: turn.get(key) for key in ("role", "content")} for turn in turns]
+    spoken = [turn for turn in bare if turn["role"] != "system"] or bare  # system turns alone still differ
+    first = next((place for place, turn in enumerate(spoken) if turn["role"] == "user"), len(spoken))
+    return spoken[0]["content"] if spoken and first == 0 else spoken[: first + 1]
 
 
 def prompt_share(prompt: Prompt) -> float:

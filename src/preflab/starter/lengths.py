@@ -72,7 +72,7 @@ class Lengths:
         return frozenset(name for name, length in self.row_tokens.items() if length > most)
 
     def left_out(self, data: DataLook, kind: Kind, tokens: int | None) -> tuple[int, str]:
-        """How many of the data's rows are longer than that and left out as the stages do it, and what the rows are.
+        """Returns how many rows with more than `tokens` tokens the stages leave out, and what such a row is called.
 
         A comparison goes with all its completions, and so do the verdicts on a prompt. Where a rating model learns,
         only the long completion goes.

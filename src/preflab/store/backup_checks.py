@@ -24,7 +24,7 @@ Reference = tuple[str, str, str]
 
 
 class Table(NamedTuple):
-    """What a table consists of; the order of its columns, spaces and quotes do not count."""
+    """A table as two databases are compared by it: the order of columns, spaces and quotes do not count."""
 
     columns: tuple[Column, ...]
     references: tuple[Reference, ...]
@@ -150,7 +150,7 @@ def _check_tables(file: Path, version: str, made: Made) -> None:
 
 
 def _made(connection: sqlite3.Connection) -> Made:
-    """What a database consists of; SQLite's own statistics, counters and indexes of keys are left out."""
+    """Returns the schema of a database without SQLite's own statistics, counters and indexes of keys."""
     found: Made = {}
     for kind, name, sql in connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
         is_automatic = kind == "index" and name.startswith("sqlite_autoindex_") and sql is None
@@ -186,8 +186,8 @@ def _no_json(connection: sqlite3.Connection, made: Made) -> str | None:
 def _mistyped(connection: sqlite3.Connection, made: Made) -> str | None:
     """The first value of another type than its column's: SQLite stores any value in any column."""
     for kind, table in sorted(made):
-        found = [column for column in _columns(connection, table) if column[1] in TYPES] if kind == "table" else []
-        for name, declared, *_ in found:
+        typed = [column for column in _columns(connection, table) if column[1] in TYPES] if kind == "table" else []
+        for name, declared, *_ in typed:
             column, types = _quoted(name), ", ".join(f"'{each}'" for each in TYPES[declared])
             query = f"SELECT rowid, typeof({column}) FROM {_quoted(table)} WHERE typeof({column}) NOT IN ({types})"
             if row := connection.execute(f"{query} LIMIT 1").fetchone():

@@ -62,7 +62,7 @@ class Turns:
         self.waiting: deque[Callable[[], None]] = deque()
 
     def join(self, loop: asyncio.AbstractEventLoop, go_on: Callable[[], None]) -> None:
-        """Have it called once, after those that came before."""
+        """Call `go_on` once, in a later turn of the loop, after those that joined before it."""
         self.waiting.append(go_on)
         if len(self.waiting) == 1:
             loop.call_soon(self._one, loop)

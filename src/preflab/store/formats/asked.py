@@ -242,7 +242,7 @@ def _tools_of(row: Row) -> Any:
 
 
 def _is_tool(value: Any) -> bool:
-    """Whether a value describes a function, as OpenAI's `tools` or its older `functions` do."""
+    """Whether a value describes a function in the form of OpenAI's `tools`, or of its older `functions`."""
     inner = value.get("function", value) if isinstance(value, dict) else None
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
         return False
