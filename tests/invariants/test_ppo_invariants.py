@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
-from preflab.models.trunk import Trunk
+from preflab.models.trunk import Role, Trunk
 from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
 from preflab.policy.ppo_setup import ppo_optimiser
 from preflab.policy.ppo_statistics import LearningBatch
@@ -155,6 +157,28 @@ def test_a_cut_completion_is_continued_by_the_value_after_its_last_token(tmp_pat
     after[::2] = 0
     # lam = 0: the last delta alone, no reward, half of the value to come less the value now.
     assert torch.allclose(found, 0.5 * after - rollouts.values[:, -1], atol=1e-5)
+
+
+def test_a_cut_completion_that_fills_the_context_is_continued_by_the_value_of_its_last_state(tmp_path: Path) -> None:
+    """Eight learned positions, a prompt of one token and completions of seven: there is no place for a ninth token."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=4, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=None)
+    roles: tuple[Role, ...] = ("policy", "reference", "value")
+    trunk = Trunk(GPT2LMHeadModel(config), SimpleNamespace(pad_token_id=0), lora=None, roles=roles, zero_value=False)
+    run = tiny_ppo(
+        tmp_path, trunk, reward, bootstrap_truncated=True, lam=0.0, gamma=0.5, decoding={"max_new_tokens": 7}
+    )
+    rollouts = collect(run, 0)
+    rewards_to_go = advantages(run, rollouts, torch.zeros(len(rollouts)), kl_coef=0.0).returns[:, -1]
+    with torch.no_grad():
+        for row, sequence in enumerate(rollouts.sequences):
+            ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
+            last_state = trunk.models["value"](input_ids=ids).last_hidden_state[0, -1]
+            after = trunk.head("value")(last_state).item()
+            assert abs(after) > 1e-3
+            # lam = 0: the last return is the reward, 0, and half of the value to come.
+            assert rewards_to_go[row].item() == pytest.approx(0.5 * after, abs=1e-5)
+    assert train_ppo(run).num_steps == 2
 
 
 def test_prompts_come_in_a_new_order_each_pass_and_stay_together(tmp_path: Path) -> None:

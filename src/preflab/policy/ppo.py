@@ -54,7 +54,6 @@ from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarm
-from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.batches import TokenBatch, collate, token_budget_batches
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
@@ -203,6 +202,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
                 (rollouts.values, said["value"].values),
             ):
                 target[part, : source.shape[1]] = source.cpu()
+            rollouts.last_values[part] = said["value"].last_values.cpu()
     if first is not None:
         rollouts.take_trainers_logps()
     rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
@@ -230,7 +230,7 @@ def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) 
         sums = sum_over_processes(run.accelerator, moment_sums(rewards, mask))
         rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
         scale = float(whitening_scale(sums))
-    bootstrap = _last_values(run, rollouts) if settings.bootstrap_truncated else None
+    bootstrap = rollouts.last_values.masked_fill(rollouts.finished, 0.0) if settings.bootstrap_truncated else None
     raw, returns = gae(
         rewards, rollouts.values, mask, gamma=settings.gamma, lam=settings.lam, bootstrap_values=bootstrap
     )
@@ -384,15 +384,3 @@ def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch,
     tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
     width = tokens.completion_mask.shape[1]
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)
-
-
-def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
-    """(B,) value of the state after the last token of truncated completions, 0 for finished ones."""
-    last = torch.zeros(len(rollouts))
-    for row in (~rollouts.finished).nonzero()[:, 0].tolist():
-        sequence = rollouts.sequences[row]
-        longer = TokenSequence(sequence.prompt_ids, (*sequence.completion_ids, run.trunk.pad_id))
-        with torch.no_grad():
-            said = run.trunk(collate([longer], run.trunk.pad_id).to(run.trunk.device), ("value",))
-        last[row] = said["value"].values[0, -1].cpu()
-    return last
