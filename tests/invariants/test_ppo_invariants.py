@@ -229,23 +229,6 @@ def test_a_run_that_stopped_stays_stopped_when_it_is_called_again(stop: dict[str
     assert read_jsonl(tmp_path / "metrics.jsonl") == rows
 
 
-@pytest.mark.parametrize("whiten_advantages", [True, False])
-def test_a_kl_loss_is_scaled_as_whitening_scales_the_rewards(whiten_advantages: bool, tmp_path: Path) -> None:
-    """Rewards 3 and −1 in turn: mean 1, standard deviation 2, so whitened ones are half as large as the settings say.
-
-    With values of 0 and one token each the advantages are the whitened rewards 2 and 0 (1 ± 1), of deviation 1.
-    """
-    run = tiny_ppo(
-        tmp_path, tiny_trunk(lora=LORA), reward, kl_treatment="sequence_loss", num_epochs=1, num_minibatches=1,
-        whiten_rewards=True, whiten_advantages=whiten_advantages, decoding={"max_new_tokens": 1},
-    )  # fmt: skip
-    rollouts = collect(run, 0)
-    rollouts.values.zero_()
-    batch = advantages(run, rollouts, torch.tensor([3.0, -1.0] * 8), kl_coef=0.1)
-    assert batch.raw_advantages[:2, 0].tolist() == pytest.approx([2, 0], abs=1e-6)
-    assert batch.advantage_scale == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize("treatment", ["sequence_loss", "exact"])
 def test_the_terms_of_the_loss_have_the_weights_and_signs_of_the_settings(treatment: str, tmp_path: Path) -> None:
     """policy − entropy_coef · entropy + kl_coef · advantage_scale · KL, and value_coef · value error."""

@@ -24,7 +24,14 @@ import torch
 from torch import Tensor
 
 from preflab.files import keep_rows
-from preflab.maths.advantages import gae, moment_sums, scores_at_last_token, whiten, whitening_scale
+from preflab.maths.advantages import (
+    gae,
+    moment_sums,
+    scale_to_unit_variance,
+    scores_at_last_token,
+    whiten,
+    whitening_scale,
+)
 from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k1, sequence_kl_loss
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
@@ -228,7 +235,10 @@ def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) 
     scale = 1.0
     if settings.whiten_rewards:
         sums = sum_over_processes(run.accelerator, moment_sums(rewards, mask))
-        rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
+        if settings.whiten_rewards == "published":
+            rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
+        else:
+            rewards = scale_to_unit_variance(rewards, mask, sums=sums)
         scale = float(whitening_scale(sums))
     bootstrap = rollouts.last_values.masked_fill(rollouts.finished, 0.0) if settings.bootstrap_truncated else None
     raw, returns = gae(
