@@ -277,6 +277,12 @@ def test_the_adaptive_coefficient_counts_the_completions_of_a_step(tmp_path: Pat
     assert second["kl/coef"] == pytest.approx(0.1 * (1 - 0.2 * 16 / 50))
 
 
+def test_the_adaptive_coefficient_waits_while_the_policy_is_frozen(tmp_path: Path) -> None:
+    """Two steps of critic warm-up, then KL 0 once more (the policy is still the reference): error −0.2, 16 of 50."""
+    _, rows = trained(tmp_path, num_steps=4, num_critic_warmup_steps=2, kl_coef=0.1, kl_target=1.0, kl_horizon=50)
+    assert [row["kl/coef"] for row in rows] == pytest.approx([0.1, 0.1, 0.1, 0.1 * (1 - 0.2 * 16 / 50)], abs=1e-12)
+
+
 def test_the_value_role_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
     settings = {"optimiser": {"learning_rate": 1e-3}, "value_learning_rate": 5e-3}
     trunk = tiny_trunk(lora=LORA)

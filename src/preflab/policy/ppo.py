@@ -155,7 +155,8 @@ def train_ppo(run: PpoRun) -> PpoResult:
                 "time/step": time.perf_counter() - started,
             }
             values["tokens/s"] = values["num/tokens"] / values["time/step"]
-            controller.update(values["kl/exact"], settings.num_completions_per_step)
+            if step >= settings.num_critic_warmup_steps:  # before, kl_coef could not change the frozen policy
+                controller.update(values["kl/exact"], settings.num_completions_per_step)
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
