@@ -97,6 +97,15 @@ def test_whiten() -> None:
     torch.testing.assert_close(adv.whiten(X, MASK, shift_mean=False), shifted_back)
 
 
+def test_scaling_to_unit_variance_takes_no_mean_off() -> None:
+    root = math.sqrt(8)
+    expected = rows([1 / root, 3 / root, 5 / root], [7 / root, 9 / root, 0])
+    torch.testing.assert_close(adv.scale_to_unit_variance(X, MASK), expected)
+    # Of the whole batch's sums, here those of ±2 in equal numbers: mean 0, variance 4, half of each number.
+    sums = torch.tensor([10.0, 0.0, 40.0], dtype=torch.float64)
+    torch.testing.assert_close(adv.scale_to_unit_variance(X, MASK, sums=sums), torch.where(MASK, X / 2, 0))
+
+
 def test_moment_sums_of_parts_add_up() -> None:
     first, second = adv.moment_sums(X[:1], MASK[:1]), adv.moment_sums(X[1:], MASK[1:])
     # Counts 3 and 2; sums 9 and 16; squares 1 + 9 + 25 and 49 + 81.
@@ -112,7 +121,20 @@ def test_the_scale_of_whitening() -> None:
     sums = adv.moment_sums(X, MASK)
     assert adv.variance_of_sums(sums).item() == pytest.approx(8)
     assert adv.whitening_scale(sums).item() == pytest.approx(1 / math.sqrt(8))
+    assert adv.mean_of_sums(sums).item() == 5
     assert adv.variance_of_sums(torch.zeros(2, 3)).tolist() == [0, 0]
+
+
+def test_whitening_an_empty_mask_gives_zeros_by_finite_numbers() -> None:
+    """No token: mean 0, variance 0, factor 1/√1e-8 = 10,000; numbers and gradients are 0, also beside NaN."""
+    nothing = torch.zeros_like(MASK)
+    sums = adv.moment_sums(X, nothing)
+    assert sums.tolist() == [0, 0, 0]
+    assert adv.mean_of_sums(sums).item() == 0
+    assert adv.whitening_scale(sums).item() == pytest.approx(1e4)
+    for whitened in (adv.whiten(X, nothing), adv.whiten(X, nothing, shift_mean=False)):
+        assert whitened.tolist() == [[0] * 3] * 2
+    assert adv.scale_to_unit_variance(X, nothing).tolist() == [[0] * 3] * 2
 
 
 def test_whitening_equal_numbers_gives_zeros() -> None:

@@ -31,6 +31,27 @@ def test_schedules(schedule: str, factors: list[float | None]) -> None:
             assert learning_rate_factor(step, 10, settings) == pytest.approx(expected), step
 
 
+@pytest.mark.parametrize(
+    ("share", "num_steps", "num_warmup"),
+    [
+        (0.29, 100, 29),  # 28.999999999999996 in floating point
+        (0.57, 100, 57),  # 56.99999999999999
+        (0.07, 100, 7),  # 7.000000000000001
+        (0.1, 30, 3),
+        (1 / 3, 3, 1),
+        (0.1, 29, 2),  # 2.9: down
+        (0.02, 149, 2),  # 2.98
+        (0.333333, 3, 0),  # 0.999999
+        (0.0, 10, 0),
+    ],
+)
+def test_warm_up_takes_its_share_of_the_steps(share: float, num_steps: int, num_warmup: int) -> None:
+    settings = OptimiserSettings(schedule="constant", warmup_share=share)
+    below_peak = [learning_rate_factor(step, num_steps, settings) for step in range(num_warmup)]
+    assert below_peak == pytest.approx([(step + 1) / (num_warmup + 1) for step in range(num_warmup)])
+    assert learning_rate_factor(num_warmup, num_steps, settings) == 1.0
+
+
 def test_every_group_follows_its_own_peak() -> None:
     one, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
     settings = OptimiserSettings(adam_eps=1e-3, adam_beta1=0.5, adam_beta2=0.75, weight_decay=0.25)

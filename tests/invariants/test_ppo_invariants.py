@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
-from preflab.models.trunk import Trunk
+from preflab.models.trunk import Role, Trunk
 from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
 from preflab.policy.ppo_setup import ppo_optimiser
 from preflab.policy.ppo_statistics import LearningBatch
@@ -157,6 +159,28 @@ def test_a_cut_completion_is_continued_by_the_value_after_its_last_token(tmp_pat
     assert torch.allclose(found, 0.5 * after - rollouts.values[:, -1], atol=1e-5)
 
 
+def test_a_cut_completion_that_fills_the_context_is_continued_by_the_value_of_its_last_state(tmp_path: Path) -> None:
+    """Eight learned positions, a prompt of one token and completions of seven: there is no place for a ninth token."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=4, n_positions=8, n_embd=16, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=None)
+    roles: tuple[Role, ...] = ("policy", "reference", "value")
+    trunk = Trunk(GPT2LMHeadModel(config), SimpleNamespace(pad_token_id=0), lora=None, roles=roles, zero_value=False)
+    run = tiny_ppo(
+        tmp_path, trunk, reward, bootstrap_truncated=True, lam=0.0, gamma=0.5, decoding={"max_new_tokens": 7}
+    )
+    rollouts = collect(run, 0)
+    rewards_to_go = advantages(run, rollouts, torch.zeros(len(rollouts)), kl_coef=0.0).returns[:, -1]
+    with torch.no_grad():
+        for row, sequence in enumerate(rollouts.sequences):
+            ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
+            last_state = trunk.models["value"](input_ids=ids).last_hidden_state[0, -1]
+            after = trunk.head("value")(last_state).item()
+            assert abs(after) > 1e-3
+            # lam = 0: the last return is the reward, 0, and half of the value to come.
+            assert rewards_to_go[row].item() == pytest.approx(0.5 * after, abs=1e-5)
+    assert train_ppo(run).num_steps == 2
+
+
 def test_prompts_come_in_a_new_order_each_pass_and_stay_together(tmp_path: Path) -> None:
     prompts = [(Prompt.make(text=letter), (3,)) for letter in "abcde"]
     run = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), reward, num_completions_per_step=10, num_completions_per_prompt=2)
@@ -205,23 +229,6 @@ def test_a_run_that_stopped_stays_stopped_when_it_is_called_again(stop: dict[str
     assert read_jsonl(tmp_path / "metrics.jsonl") == rows
 
 
-@pytest.mark.parametrize("whiten_advantages", [True, False])
-def test_a_kl_loss_is_scaled_as_whitening_scales_the_rewards(whiten_advantages: bool, tmp_path: Path) -> None:
-    """Rewards 3 and −1 in turn: mean 1, standard deviation 2, so whitened ones are half as large as the settings say.
-
-    With values of 0 and one token each the advantages are the whitened rewards 2 and 0 (1 ± 1), of deviation 1.
-    """
-    run = tiny_ppo(
-        tmp_path, tiny_trunk(lora=LORA), reward, kl_treatment="sequence_loss", num_epochs=1, num_minibatches=1,
-        whiten_rewards=True, whiten_advantages=whiten_advantages, decoding={"max_new_tokens": 1},
-    )  # fmt: skip
-    rollouts = collect(run, 0)
-    rollouts.values.zero_()
-    batch = advantages(run, rollouts, torch.tensor([3.0, -1.0] * 8), kl_coef=0.1)
-    assert batch.raw_advantages[:2, 0].tolist() == pytest.approx([2, 0], abs=1e-6)
-    assert batch.advantage_scale == pytest.approx(0.5)
-
-
 @pytest.mark.parametrize("treatment", ["sequence_loss", "exact"])
 def test_the_terms_of_the_loss_have_the_weights_and_signs_of_the_settings(treatment: str, tmp_path: Path) -> None:
     """policy − entropy_coef · entropy + kl_coef · advantage_scale · KL, and value_coef · value error."""
@@ -268,6 +275,12 @@ def test_the_adaptive_coefficient_counts_the_completions_of_a_step(tmp_path: Pat
     # The first step's KL is 0, so the error is clipped to −0.2; 16 completions of a horizon of 50.
     assert first["kl/coef"] == 0.1
     assert second["kl/coef"] == pytest.approx(0.1 * (1 - 0.2 * 16 / 50))
+
+
+def test_the_adaptive_coefficient_waits_while_the_policy_is_frozen(tmp_path: Path) -> None:
+    """Two steps of critic warm-up, then KL 0 once more (the policy is still the reference): error −0.2, 16 of 50."""
+    _, rows = trained(tmp_path, num_steps=4, num_critic_warmup_steps=2, kl_coef=0.1, kl_target=1.0, kl_horizon=50)
+    assert [row["kl/coef"] for row in rows] == pytest.approx([0.1, 0.1, 0.1, 0.1 * (1 - 0.2 * 16 / 50)], abs=1e-12)
 
 
 def test_the_value_role_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:

@@ -92,6 +92,8 @@ def test_rows_by_hand() -> None:
     assert batch.token_rows.tolist() == [0, 0, 0, 1]
     # 7 is predicted from 6, 8 from 7, 9 from 6, 3 from 4.
     assert batch.state_index[batch.completion_mask].tolist() == [1, 2, 1, 0]
+    rows, places = batch.last_places
+    assert list(zip(rows.tolist(), places.tolist(), strict=True)) == [(0, 3), (0, 4), (1, 1)], "of 8, 9 and 3"
     sees = batch.model_inputs(torch.float32)["attention_mask"][0, 0] == 0
     assert sees.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
 

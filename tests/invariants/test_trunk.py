@@ -91,7 +91,7 @@ def test_padding_and_batch_change_nothing(lora: LoraSettings | None) -> None:
     alone = trunk(collate([Sequence((3,), (1,))], 0), roles, entropy=True, exact_kl=True)
 
     def row(output: RoleOutput, number: int) -> list[float]:
-        parts = [getattr(output, name) for name in ("logps", "entropy", "kl", "values", "rewards")]
+        parts = [getattr(output, name) for name in ("logps", "entropy", "kl", "values", "last_values", "rewards")]
         return [(p[number] if p.dim() == 1 else p[number, 0]).item() for p in parts if p is not None]
 
     for role in roles:

@@ -71,15 +71,33 @@ def moment_sums(x: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([mask.sum().double(), kept.sum(), kept.square().sum()])
 
 
+def mean_of_sums(sums: Tensor) -> Tensor:
+    """Mean Σ x / count from `moment_sums`; (..., 3) → (...), 0 without a count."""
+    return sums[..., 1] / sums[..., 0].clamp(min=1)
+
+
 def variance_of_sums(sums: Tensor) -> Tensor:
     """Population variance Σ x² / count − (Σ x / count)² from `moment_sums`; (..., 3) → (...), 0 without a count."""
     count = sums[..., 0].clamp(min=1)
-    return (sums[..., 2] / count - (sums[..., 1] / count).square()).clamp(min=0)
+    return (sums[..., 2] / count - mean_of_sums(sums).square()).clamp(min=0)
 
 
 def whitening_scale(sums: Tensor) -> Tensor:
-    """1 / √(variance + 1e-8): what `whiten` multiplies with, and what a loss beside whitened numbers must be too."""
+    """1 / √(variance + 1e-8): the factor that `whiten` and `scale_to_unit_variance` apply.
+
+    Multiply any loss added to a whitened term by it. `sums` (..., 3) from `moment_sums` → (...).
+    """
     return torch.rsqrt(variance_of_sums(sums) + VARIANCE_FLOOR)
+
+
+def scale_to_unit_variance(x: Tensor, mask: Tensor, *, sums: Tensor | None = None) -> Tensor:
+    """x / √(variance + 1e-8) over the valid tokens of the whole batch, with no mean subtracted.
+
+    The factor is the same for every token, so the rewards of a completion add up to its score times the factor however
+    long it is. `sums` as in `whiten`. Same shape, 0 at masked places.
+    """
+    sums = moment_sums(x, mask) if sums is None else sums
+    return zero_masked(x * whitening_scale(sums).to(x.dtype), mask)
 
 
 def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | None = None) -> Tensor:
@@ -87,13 +105,15 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | N
     shift_mean.
 
     The variance is the population's. `sums` are the `moment_sums` of the whole batch where x is a part of it; None
-    stands for those of x. Same shape, 0 at masked places. For advantages shift_mean is True, for rewards False (a
-    reward shifted to mean 0 would pay for length differently). Source: Ziegler et al. 2019, code; Huang et al. 2024.
+    stands for those of x. Same shape, 0 at masked places. For advantages shift_mean is True. With shift_mean False it
+    is the published whitening of rewards, which moves every token's reward by mean · (1 − 1 / √variance): the sum over
+    a completion then depends on its length, and `scale_to_unit_variance` has no such term. Source: Ziegler et al. 2019,
+    code; Huang et al. 2024.
     """
     sums = moment_sums(x, mask) if sums is None else sums
-    mean = sums[1] / sums[0].clamp(min=1)
-    whitened = (x - mean.to(x.dtype)) * whitening_scale(sums).to(x.dtype)
-    return zero_masked(whitened if shift_mean else whitened + mean.to(x.dtype), mask)
+    mean = mean_of_sums(sums).to(x.dtype)
+    whitened = (x - mean) * whitening_scale(sums).to(x.dtype)
+    return zero_masked(whitened if shift_mean else whitened + mean, mask)
 
 
 def group_relative(rewards: Tensor, *, divide_by_std: bool, std_floor: float = STD_FLOOR) -> Tensor:

@@ -25,14 +25,7 @@ from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token
 from preflab.models.dropout import switch_dropout_off
 from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
-from preflab.models.logit_path import (
-    decoder_of,
-    freeze_towers,
-    head_of,
-    plain_statistics,
-    state_width,
-    why_not_chunked,
-)
+from preflab.models.logit_path import decoder_of, freeze_towers, head_of, plain_statistics, state_width, why_not_chunked
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
@@ -58,6 +51,8 @@ class RoleOutput:
     """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
     values: Tensor | None = None
     """(B, T) value of the state before each completion token."""
+    last_values: Tensor | None = None
+    """(B,) value of the state after the last token."""
     rewards: Tensor | None = None
     """(B,) normalised reward of the whole sequence."""
     loss: Tensor | None = None
@@ -262,8 +257,10 @@ class Trunk(nn.Module):
             )
             outputs |= self._language(batch, "policy" in roles, with_reference, found, policy_states)
         if "value" in roles:
-            hidden = self._hidden(batch, "value")[batch.token_rows, batch.state_index[batch.completion_mask]].float()
-            outputs["value"] = RoleOutput(values=_spread(self.head("value")(hidden), batch.completion_mask))
+            hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
+            before_tokens = hidden[batch.token_rows, batch.state_index[mask]].float()
+            last_values = head(hidden[batch.last_places].float())
+            outputs["value"] = RoleOutput(values=_spread(head(before_tokens), mask), last_values=last_values)
         if "reward" in roles:
             outputs["reward"] = RoleOutput(rewards=self.head("reward")(self.pooled(batch)))
         return outputs
@@ -276,7 +273,7 @@ class Trunk(nn.Module):
         if self.pooling == "mean":
             mask = batch.attention_mask[:, :, None]
             return torch.where(mask, hidden, 0.0).sum(1) / batch.lengths[:, None]
-        return hidden[torch.arange(len(batch.lengths), device=hidden.device), batch.lengths - 1]
+        return hidden[batch.last_places]
 
     def _language(
         self,

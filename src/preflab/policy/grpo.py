@@ -34,6 +34,7 @@ from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_referen
 from preflab.policy.ppo_setup import (
     alarms_of,
     first_micro_batches,
+    held_out_values,
     kl_controller,
     measures_held_out,
     minibatches,
@@ -74,8 +75,8 @@ class GrpoRun:
     seed: int
     name: str = "grpo"
     """The stage's name, for the progress bar."""
-    held_out: Callable[[], tuple[float, float]] | None = None
-    """The held-out criterion of the policy as it is now: its mean and its standard error."""
+    held_out: Callable[[], tuple[float, float | None]] | None = None
+    """The held-out criterion of the policy as it is now: its mean, and its standard error where there is one."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
     """Optimiser steps the policy has taken: its version, written on what it samples."""
@@ -156,7 +157,7 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
-                values["score/held_out"], values["score/held_out_error"] = run.held_out()
+                values |= held_out_values(*run.held_out())
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())

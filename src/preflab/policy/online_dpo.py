@@ -34,6 +34,7 @@ from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_referen
 from preflab.policy.ppo_setup import (
     alarms_of,
     first_micro_batches,
+    held_out_values,
     measures_held_out,
     minibatches,
     stop_reason,
@@ -73,8 +74,8 @@ class OnlineDpoRun:
     seed: int
     name: str = "online_dpo"
     """The stage's name, for the progress bar."""
-    held_out: Callable[[], tuple[float, float]] | None = None
-    """The held-out criterion of the policy as it is now: its mean and its standard error."""
+    held_out: Callable[[], tuple[float, float | None]] | None = None
+    """The held-out criterion of the policy as it is now: its mean, and its standard error where there is one."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
     """Optimiser steps the policy has taken: its version, written on what it samples."""
@@ -154,7 +155,7 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
-                values["score/held_out"], values["score/held_out_error"] = run.held_out()
+                values |= held_out_values(*run.held_out())
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())

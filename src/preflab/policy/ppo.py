@@ -24,7 +24,14 @@ import torch
 from torch import Tensor
 
 from preflab.files import keep_rows
-from preflab.maths.advantages import gae, moment_sums, scores_at_last_token, whiten, whitening_scale
+from preflab.maths.advantages import (
+    gae,
+    moment_sums,
+    scale_to_unit_variance,
+    scores_at_last_token,
+    whiten,
+    whitening_scale,
+)
 from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k1, sequence_kl_loss
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
@@ -34,6 +41,7 @@ from preflab.policy.groups import score_rollouts
 from preflab.policy.ppo_setup import (
     alarms_of,
     first_micro_batches,
+    held_out_values,
     kl_controller,
     measures_held_out,
     minibatches,
@@ -54,7 +62,6 @@ from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarm
-from preflab.training.batches import Sequence as TokenSequence
 from preflab.training.batches import TokenBatch, collate, token_budget_batches
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
@@ -85,8 +92,8 @@ class PpoRun:
     seed: int
     name: str = "ppo"
     """The stage's name, for the progress bar."""
-    held_out: Callable[[], tuple[float, float]] | None = None
-    """The held-out criterion of the policy as it is now: its mean and its standard error."""
+    held_out: Callable[[], tuple[float, float | None]] | None = None
+    """The held-out criterion of the policy as it is now: its mean, and its standard error where there is one."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
     """Optimiser steps the policy has taken: its version, written on what it samples."""
@@ -149,11 +156,12 @@ def train_ppo(run: PpoRun) -> PpoResult:
                 "time/step": time.perf_counter() - started,
             }
             values["tokens/s"] = values["num/tokens"] / values["time/step"]
-            controller.update(values["kl/exact"], settings.num_completions_per_step)
+            if step >= settings.num_critic_warmup_steps:  # before, kl_coef could not change the frozen policy
+                controller.update(values["kl/exact"], settings.num_completions_per_step)
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
-                values["score/held_out"], values["score/held_out_error"] = run.held_out()
+                values |= held_out_values(*run.held_out())
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
@@ -203,6 +211,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
                 (rollouts.values, said["value"].values),
             ):
                 target[part, : source.shape[1]] = source.cpu()
+            rollouts.last_values[part] = said["value"].last_values.cpu()
     if first is not None:
         rollouts.take_trainers_logps()
     rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
@@ -228,9 +237,12 @@ def advantages(run: PpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) 
     scale = 1.0
     if settings.whiten_rewards:
         sums = sum_over_processes(run.accelerator, moment_sums(rewards, mask))
-        rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
+        if settings.whiten_rewards == "published":
+            rewards = whiten(rewards, mask, shift_mean=False, sums=sums)
+        else:
+            rewards = scale_to_unit_variance(rewards, mask, sums=sums)
         scale = float(whitening_scale(sums))
-    bootstrap = _last_values(run, rollouts) if settings.bootstrap_truncated else None
+    bootstrap = rollouts.last_values.masked_fill(rollouts.finished, 0.0) if settings.bootstrap_truncated else None
     raw, returns = gae(
         rewards, rollouts.values, mask, gamma=settings.gamma, lam=settings.lam, bootstrap_values=bootstrap
     )
@@ -384,15 +396,3 @@ def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch,
     tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
     width = tokens.completion_mask.shape[1]
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)
-
-
-def _last_values(run: PpoRun, rollouts: Rollouts) -> Tensor:
-    """(B,) value of the state after the last token of truncated completions, 0 for finished ones."""
-    last = torch.zeros(len(rollouts))
-    for row in (~rollouts.finished).nonzero()[:, 0].tolist():
-        sequence = rollouts.sequences[row]
-        longer = TokenSequence(sequence.prompt_ids, (*sequence.completion_ids, run.trunk.pad_id))
-        with torch.no_grad():
-            said = run.trunk(collate([longer], run.trunk.pad_id).to(run.trunk.device), ("value",))
-        last[row] = said["value"].values[0, -1].cpu()
-    return last

@@ -117,6 +117,11 @@ def measures_held_out(settings: WithStop, num_done: int) -> bool:
     return settings.stop.criterion is not None and num_done % settings.stop.every == 0
 
 
+def held_out_values(mean: float, error: float | None) -> dict[str, float]:
+    """The metrics of one measurement of the held-out criterion; without a standard error there is no key for it."""
+    return {"score/held_out": mean} | ({} if error is None else {"score/held_out_error": error})
+
+
 def stopped_before(settings: WithStop, rows: list[dict[str, float]], num_done: int) -> str | None:
     """Why the run that left this checkpoint had stopped, so that it stays stopped when it is called again."""
     last = next((row for row in rows if row["step"] == num_done - 1), None)

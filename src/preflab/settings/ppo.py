@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from preflab.settings.ai import JudgeSource
 from preflab.settings.base import MOST_COMPLETIONS, Settings, StageSettings, setting
@@ -194,7 +194,12 @@ class PpoSettings(StageSettings):
     value_learning_rate: float | None = setting(None, "Learning rate of the value role; None: the policy's.", "choice")
     entropy_coef: float = setting(0.0, "Weight of the entropy bonus.", "Huang et al. 2024: none", ge=0)
     whiten_advantages: bool = setting(True, "Advantages get mean 0 and variance 1 over the batch.", HUANG)
-    whiten_rewards: bool = setting(False, "Rewards get variance 1 over the batch, their mean kept.", HUANG)
+    whiten_rewards: Literal[False, "scale", "published"] = setting(
+        False,
+        "Rewards of tokens get variance 1 over the batch. scale: divided by the standard deviation; published: their "
+        "mean is taken off before and added back after at every token, so that the sum depends on the length.",
+        HUANG,
+    )
     missing_eos_penalty: float = setting(
         0.0,
         "Subtracted from the score of a completion cut by the length limit.",
@@ -211,6 +216,16 @@ class PpoSettings(StageSettings):
     num_kept_rollouts: int = setting(4, "Rollouts per step kept for reading.", "choice", ge=0)
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
+
+    @field_validator("whiten_rewards", mode="before")
+    @classmethod
+    def _named_whitening(cls, value: Any) -> Any:
+        if value is True:
+            raise ValueError(
+                "true is no longer taken: write scale (rewards divided by their standard deviation) or published (as "
+                "true was: the mean is added back at every token, so that a completion's sum depends on its length)"
+            )
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> PpoSettings:

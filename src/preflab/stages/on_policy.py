@@ -15,6 +15,8 @@ from preflab.stages.base import StageContext, StageResult
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from preflab.conversations.fitting import FittingPrompts
     from preflab.conversations.renderer import Renderer
     from preflab.models.trunk import Role, Trunk
@@ -138,7 +140,9 @@ def _held_out_prompts(ctx: StageContext, trunk: Trunk, writing: Writing) -> list
     return prompts_to_learn_from(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts).prompts
 
 
-def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Callable[[], tuple[float, float]] | None:
+def held_out_criterion(
+    ctx: StageContext, trunk: Trunk, writing: Writing
+) -> Callable[[], tuple[float, float | None]] | None:
     """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.seeds import derive_seed
@@ -151,16 +155,21 @@ def held_out_criterion(ctx: StageContext, trunk: Trunk, writing: Writing) -> Cal
     chosen = _held_out_prompts(ctx, trunk, writing)
     requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
-    def measure() -> tuple[float, float]:
+    def measure() -> tuple[float, float | None]:
         sampled = writing.engine.sample(requests, settings.decoding)
         items = [
             ScoringItem(prompt, writing.decode(one.token_ids, prompt), ids, one.token_ids, one.finish_reason)
             for (prompt, ids), one in zip(chosen, sampled, strict=True)
         ]
-        total = scorer.score(items).total
-        return float(total.mean()), float(total.std(correction=0)) / len(total) ** 0.5
+        return mean_and_error(scorer.score(items).total)
 
     return measure
+
+
+def mean_and_error(scores: Tensor) -> tuple[float, float | None]:
+    """Mean of (N,) scores and its standard error √(Σ (score − mean)² / (N − 1)) / √N; None for a single score."""
+    num = len(scores)
+    return float(scores.mean()), float(scores.std(correction=1)) / num**0.5 if num > 1 else None
 
 
 def save_roles(trunk: Trunk, folder: Path, base: str, roles: Sequence[str]) -> None:

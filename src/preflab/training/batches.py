@@ -57,6 +57,11 @@ class TokenBatch:
         return (self.prompt_lengths[:, None] - 1 + places).clamp(max=self.input_ids.shape[1] - 1)
 
     @property
+    def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) row and (B,) position in L of each sequence's last token."""
+        return torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1
+
+    @property
     def token_rows(self) -> torch.Tensor:
         """(N,) row of each completion token."""
         return self.completion_mask.nonzero()[:, 0]

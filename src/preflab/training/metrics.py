@@ -124,7 +124,9 @@ GLOSSARY: dict[str, Metric] = {
     "score/held_out": Metric(
         "held-out criterion on held-out prompts", "criterion", "rises with the reward", "falls: reward hacking"
     ),
-    "score/held_out_error": Metric("standard error of score/held_out over its prompts", "criterion", "small", ""),
+    "score/held_out_error": Metric(
+        "standard error of score/held_out over its prompts; not written for a single one", "criterion", "small", ""
+    ),
     "kl/exact": Metric(
         "exact KL(policy ‖ reference), summed over a completion, mean over completions",
         "nats",

@@ -11,6 +11,9 @@ from torch import nn
 from preflab.errors import PreflabError
 from preflab.settings.learning import OptimiserSettings
 
+NUM_EXACT_DIGITS = 9
+"""Decimals at which a share of the steps is taken for a whole number."""
+
 
 def make_optimiser(
     groups: Sequence[tuple[list[nn.Parameter], float]], settings: OptimiserSettings
@@ -41,10 +44,12 @@ def make_optimiser(
 def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings) -> float:
     """Share of the peak learning rate at a step (counted from 0) of `num_steps`.
 
-    Rises linearly over warmup_share · num_steps steps, then is 1 (constant), 1 − x (linear) or ½(1 + cos πx) (cosine),
-    x the share of the remaining steps that are done. The first step after the warm-up runs at the peak.
+    Rises linearly over the whole steps in warmup_share · num_steps, then is 1 (constant), 1 − x (linear) or
+    ½(1 + cos πx) (cosine), x the share of the remaining steps that are done. The first step after the warm-up runs at
+    the peak.
     """
-    num_warmup = int(settings.warmup_share * num_steps)
+    # Rounded first: 0.29 · 100 is 28.999999999999996 in floating point and means 29 steps.
+    num_warmup = math.floor(round(settings.warmup_share * num_steps, NUM_EXACT_DIGITS))
     if step < num_warmup:
         return (step + 1) / (num_warmup + 1)
     done = (step - num_warmup) / max(1, num_steps - num_warmup)

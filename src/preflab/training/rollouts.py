@@ -40,6 +40,8 @@ class Rollouts:
     """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
     values: Tensor
     """(B, T) old values."""
+    last_values: Tensor
+    """(B,) old value of the state after the last token."""
     states: list[Tensor | None]
     """Of each row (tokens, H), the sampler's last hidden state before each token; None where it keeps none."""
 
@@ -64,6 +66,7 @@ class Rollouts:
             ref_logps=zeros.clone(),
             exact_kl=zeros.clone(),
             values=zeros.clone(),
+            last_values=torch.zeros(len(sampled)),
             states=[one.states for one in sampled],
         )
 

@@ -47,6 +47,13 @@ class SharedBatch(TokenBatch):
         before[:, 0] = self.prompt_lengths - 1
         return before.clamp(max=self.input_ids.shape[1] - 1)
 
+    @property
+    def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) row and (B,) place of each sequence's last token: the prompt's where the completion is empty."""
+        num_tokens = self.lengths - self.prompt_lengths
+        ends = torch.where(num_tokens > 0, self.starts + num_tokens, self.prompt_lengths)
+        return self.rows, ends - 1
+
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
         """What a decoder is called with: tokens, positions, and who sees whom, (R, 1, L, L), added to attention."""
         same = self.segments[:, :, None] == self.segments[:, None, :]

@@ -1,0 +1,71 @@
+"""A stand-in for a trunk whose log-probabilities, entropies, KLs and values are numbers that a test writes down.
+
+Completion number r has the prompt (r,), so that a batch says which rows of the written numbers it is about. The numbers
+are parameters: their gradients are those of a loss by what a role says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from preflab.models.chunked import TokenLoss, TokenStatistics
+from preflab.models.trunk import RoleOutput
+from preflab.records import Prompt
+from preflab.training.batches import TokenBatch
+from preflab.training.protocols import SampledCompletion
+from preflab.training.rollouts import Rollouts
+
+Rows = Sequence[Sequence[float]]
+
+
+class PaperTrunk(nn.Module):
+    """Policy and value role by tables of rows of one length, (B, T)."""
+
+    pad_id = 0
+    device = torch.device("cpu")
+
+    def __init__(self, logps: Rows) -> None:
+        super().__init__()
+        table = torch.tensor(logps)
+        self.logps = nn.Parameter(table)
+        self.entropy = nn.Parameter(torch.ones_like(table))
+        self.kl = nn.Parameter(torch.zeros_like(table))
+        self.values = nn.Parameter(torch.zeros_like(table))
+
+    def forward(
+        self,
+        batch: TokenBatch,
+        roles: tuple[str, ...],
+        *,
+        temperature: float = 1.0,
+        entropy: bool = False,
+        entropy_gradient: bool = True,
+        exact_kl: bool = False,
+        loss: TokenLoss | None = None,
+    ) -> dict[str, RoleOutput]:
+        """As a real trunk answers: an entropy for logging has no gradient, a token loss is taken at once."""
+        rows, mask = batch.input_ids[:, 0], batch.completion_mask
+        width = mask.shape[1]
+
+        def cut(table: Tensor) -> Tensor:
+            return torch.where(mask, table[rows, :width], 0.0)
+
+        if roles == ("value",):
+            return {"value": RoleOutput(values=cut(self.values))}
+        entropies = cut(self.entropy if entropy_gradient else self.entropy.detach())
+        logps, kl = cut(self.logps), cut(self.kl)
+        total = None
+        if loss is not None:
+            statistics = TokenStatistics(logps[mask], entropies[mask], kl[mask], torch.zeros_like(logps[mask]))
+            total = loss(statistics, slice(0, int(mask.sum())))
+        return {"policy": RoleOutput(logps=logps, entropy=entropies, kl=kl, loss=total)}
+
+
+def rollouts_on_paper(old_logps: Rows) -> Rollouts:
+    """Completions of these lengths that ended themselves, with log π_old of their tokens; one row each."""
+    sampled = [SampledCompletion(tuple(range(len(row))), tuple(row), "stop") for row in old_logps]
+    prompts, prompt_ids = [Prompt.make(text="a")] * len(sampled), [(row,) for row in range(len(sampled))]
+    return Rollouts.start(prompts, prompt_ids, sampled, ["a"] * len(sampled))
