@@ -17,7 +17,7 @@ from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, Campaign, Completion, Judgment, Prompt
 from preflab.settings.feedback import PanelSettings, usual_question
 from preflab.store.answers import answer_from_json, answer_to_json, failed_of
-from preflab.store.formats.judged import best_first
+from preflab.store.formats.judgment_records import best_first
 from preflab.ways.base import Way
 from preflab.ways.form import Asked, hint_line
 

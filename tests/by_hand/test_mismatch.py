@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from preflab.policy.ppo_statistics import mismatch_statistics
+from preflab.policy.step_statistics import mismatch_statistics
 from preflab.training.processes import make_accelerator
 from preflab.training.protocols import SampledCompletion
 from preflab.training.rollouts import Rollouts

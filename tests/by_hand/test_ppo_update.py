@@ -11,7 +11,7 @@ import torch
 
 from paper_trunk import PaperTrunk, Rows, rollouts_on_paper
 from preflab.policy.ppo import PpoRun, advantages, policy_loss, update
-from preflab.policy.ppo_statistics import LearningBatch, add_statistics, step_statistics
+from preflab.policy.step_statistics import LearningBatch, add_statistics, step_statistics
 from preflab.settings.ppo import PpoSettings
 from preflab.training.processes import make_accelerator
 from preflab.training.rollouts import Rollouts

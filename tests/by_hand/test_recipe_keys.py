@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from preflab.pipeline.content_hashes import ContentHashes
+from preflab.pipeline.keys import key_content, stage_key
+from preflab.pipeline.planning import plan
+from preflab.pipeline.runs import FreshCounts
 from preflab.recipe import load_recipe
 from preflab.stages import stage_module
-from preflab.stages.content_hashes import ContentHashes
 from preflab.stages.data import split_share
-from preflab.stages.keys import key_content, stage_key
-from preflab.stages.plan import plan
-from preflab.stages.runs import FreshCounts
 
 RECIPE = """
 recipe: 1

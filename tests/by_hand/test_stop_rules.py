@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from preflab.policy.ppo_setup import held_out_values, measures_held_out, stop_reason, stopped_before
+from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.settings.ppo import StopSettings
 from preflab.stages.on_policy import mean_and_error
 

@@ -12,7 +12,7 @@ from preflab.errors import PreflabError
 from preflab.records import Message, Span, ToolCall
 from preflab.store.formats import read_file
 from preflab.store.formats.base import Imported
-from preflab.store.formats.reading import BadRow
+from preflab.store.formats.json_rows import BadRow
 from preflab.store.formats.turns import conversation
 
 Row = dict[str, Any]

@@ -86,6 +86,59 @@ def test_no_import_cycles() -> None:
         visit(module, ())
 
 
+def test_no_module_reaches_itself_by_any_import() -> None:
+    """Imports within functions and for types count too: a circle that is hidden in a function is still one."""
+    graph = {module: {imported(name) for name in ours(module)} - {module, ""} for module in MODULES}
+    assert not (circles := in_circles(graph)), f"these import one another, directly or by others: {circles}"
+
+
+def imported(name: str) -> str:
+    """The module that a dotted name lies in: `preflab.maths.kl.k1` is in `preflab.maths.kl`; "" for none."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def in_circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The sets of two or more modules that reach one another (Tarjan's strongly connected components)."""
+    order: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    circles: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = lowest[module] = len(order)
+        stack.append(module)
+        for other in sorted(graph[module]):
+            if other not in order:
+                visit(other)
+            if other in stack:
+                lowest[module] = min(lowest[module], lowest[other])
+        if lowest[module] == order[module]:
+            at = stack.index(module)
+            together = sorted(stack[at:])
+            del stack[at:]
+            if len(together) > 1:
+                circles.append(together)
+
+    for module in sorted(graph):
+        if module not in order:
+            visit(module)
+    return circles
+
+
+def test_circles_are_noticed() -> None:
+    """a ⇄ b is a circle, c → a is none, and d → e → f → d is one of three."""
+    graph = {"a": {"b"}, "b": {"a"}, "c": {"a"}, "d": {"e"}, "e": {"f"}, "f": {"d"}}
+    assert in_circles(graph) == [["a", "b"], ["d", "e", "f"]]
+
+
+def test_no_two_files_are_called_judged() -> None:
+    """Three rooms had a `judged.py` that did different things; each is now called what it does."""
+    judged = [module for module in MODULES if module.rpartition(".")[2] == "judged"]
+    assert len(judged) <= 1, f"call these what they do: {judged}"
+
+
 # Third-party packages a room may use, where that is limited at all.
 THIRD_PARTY = {
     "maths": {"torch"},

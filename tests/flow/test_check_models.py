@@ -12,8 +12,9 @@ import torch
 
 from chat_templates import BY_NAME, FALCON, GEMMA, byte_tokenizer
 from preflab.conversations.renderer import Renderer
-from preflab.models.check import CheckRow, check_facts, check_model
+from preflab.models.check import check_facts, check_model
 from preflab.models.check_numbers import check_numbers
+from preflab.models.check_rows import CheckRow
 from preflab.models.check_turns import check_turns
 from preflab.models.facts import model_facts
 from preflab.models.tiny import build_tokenizer

@@ -24,7 +24,7 @@ from preflab.rewards.implicit import load_implicit
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.sources import PolicySide, make_scorer
 from preflab.settings.dpo import DpoSettings, VerdictSettings
-from preflab.settings.ppo import RewardSource
+from preflab.settings.rewards import RewardSource
 from preflab.stages.preference_data import PreferenceData
 from preflab.stages.preference_groups import find_groups, verdicts_of
 from preflab.training.protocols import ScoringItem

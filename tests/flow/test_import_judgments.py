@@ -303,6 +303,6 @@ def test_limits_of_rows_and_of_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(PreflabError, match="more than 4 rows"):
         read_file(file)
     assert len(read_file(file, limit_rows=4).prompts) == 4
-    monkeypatch.setattr("preflab.store.formats.reading.ROW_BYTES", 10)
+    monkeypatch.setattr("preflab.store.formats.json_lines.ROW_BYTES", 10)
     with pytest.raises(PreflabError, match="a line of more than"):
         read_file(file)

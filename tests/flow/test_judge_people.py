@@ -23,6 +23,8 @@ from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Submission, submit
 from preflab.labelling.tables import LATER_ROUNDS, MEMBERS
 from preflab.labelling.turns import Turn
+from preflab.pipeline.keys import key_content
+from preflab.pipeline.planning import plan
 from preflab.recipe import load_recipe
 from preflab.records import (
     Answer,
@@ -36,8 +38,6 @@ from preflab.records import (
 from preflab.settings.feedback import JudgeSettings
 from preflab.stages import judge, people, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
-from preflab.stages.keys import key_content
-from preflab.stages.plan import plan
 from preflab.store.database import writing
 from preflab.store.snapshots import read_snapshot
 from preflab.store.transfer import import_into

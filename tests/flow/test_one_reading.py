@@ -23,12 +23,12 @@ from preflab.labelling.needs import cost
 from preflab.labelling.quality import campaign_quality
 from preflab.labelling.reading import campaign_reading, overlap_warning, reading_words
 from preflab.labelling.submissions import Submission, submit
+from preflab.pipeline.planning import plan
 from preflab.recipe import Recipe, load_recipe
 from preflab.records import Completion, Prompt, RankingAnswer
 from preflab.settings.feedback import MOST_LABELS
 from preflab.stages import judge, preferences
 from preflab.stages.base import StageContext, StageOutput, StageResult
-from preflab.stages.plan import plan
 from preflab.stages.preferences import check
 from preflab.store.snapshots import read_snapshot
 from preflab.store.workspace import Workspace

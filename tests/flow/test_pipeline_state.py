@@ -16,6 +16,7 @@ import pytest
 import toy_stages
 from preflab import pipeline
 from preflab.errors import PreflabError
+from preflab.pipeline import running
 from preflab.recipe import load_recipe
 from toy_stages import Writer
 
@@ -275,7 +276,7 @@ def test_a_killed_run_leaves_no_lock_and_goes_on(chain: Path, tmp_path: Path, re
 
 
 def test_two_runs_in_one_workspace_are_refused(chain: Path, tmp_path: Path) -> None:
-    from preflab.stages.runs import locked
+    from preflab.pipeline.runs import locked
 
     with locked(tmp_path / "runs"), pytest.raises(PreflabError, match=f"process {os.getpid()} on .* is running"):
         ran(chain)
@@ -362,14 +363,14 @@ def test_what_is_said_of_a_model_is_said_once_per_run(
     chain: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every stage that opens it would say so again."""
-    call = pipeline._Runner._call
+    call = running._Runner._call
 
     def says(runner: Any, ctx: Any) -> Any:
         for name in ("Mamba", "Mamba", "Jamba"):
             logging.getLogger("preflab.models.trunk").warning("%s: no adapter on mixer.dt_proj", name)
         return call(runner, ctx)
 
-    monkeypatch.setattr(pipeline._Runner, "_call", says)
+    monkeypatch.setattr(running._Runner, "_call", says)
     expected = [f"{name}: no adapter on mixer.dt_proj" for name in ("Mamba", "Jamba")]
     for num_runs in (1, 2):
         pipeline.run(load_recipe(chain, [f"seed={num_runs}"]))

@@ -103,7 +103,7 @@ def test_the_judge_asks_by_principle(lines: dict[str, Line], folder: Path) -> No
 def test_another_constitution_is_another_result(folder: Path, lines: dict[str, Line]) -> None:
     text = CONSTITUTION.replace("say it kindly .", "say it softly .")
     (folder / "other.yaml").write_text(text)
-    from preflab.stages.plan import plan
+    from preflab.pipeline.planning import plan
 
     recipe = load_recipe(folder / "recipe.yaml", ["stages.base.context=200", "stages.revised.constitution=other.yaml"])
     steps = plan(recipe, folder / "runs")

@@ -17,7 +17,7 @@ from preflab.rewards.score import RewardModelScorer as Alone
 from preflab.rewards.score import base_hash, load_reward_model, save_reward_model
 from preflab.rewards.sources import make_scorer
 from preflab.settings.learning import LoraSettings
-from preflab.settings.ppo import RewardSource
+from preflab.settings.rewards import RewardSource
 from preflab.training.protocols import ScoringItem
 
 

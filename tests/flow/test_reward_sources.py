@@ -18,7 +18,7 @@ from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import base_hash, save_reward_model
 from preflab.rewards.sources import PolicySide, make_scorer
 from preflab.settings.learning import LoraSettings
-from preflab.settings.ppo import RewardSource
+from preflab.settings.rewards import RewardSource
 from preflab.training.protocols import ScoringItem
 
 WORDS = "you are kind rude and very"

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import delete, text, update
 
 from preflab.errors import PreflabError
+from preflab.pipeline.runs import locked
 from preflab.records import (
     Campaign,
     Completion,
@@ -34,7 +35,6 @@ from preflab.records import (
     Task,
     ThumbsAnswer,
 )
-from preflab.stages.runs import locked
 from preflab.store.database import reading, writing
 from preflab.store.restore import restore
 from preflab.store.rows import Record

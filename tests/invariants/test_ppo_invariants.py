@@ -12,9 +12,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Role, Trunk
+from preflab.policy.on_policy_setup import ppo_optimiser
 from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
-from preflab.policy.ppo_setup import ppo_optimiser
-from preflab.policy.ppo_statistics import LearningBatch
+from preflab.policy.step_statistics import LearningBatch
 from preflab.records import Prompt
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings

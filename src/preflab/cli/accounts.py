@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from preflab.cli.campaigns import BY
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
+    BY,
     DEFAULT_RECIPE,
     JsonOption,
     RecipeOption,
@@ -111,7 +111,7 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Add an account; most people are better invited with `preflab campaign invite`."""
-    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.accounts import create_account
     from preflab.labelling.members import let_in
     from preflab.store.opening import opened

@@ -10,6 +10,7 @@ import typer
 
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
+    BY,
     DEFAULT_RECIPE,
     JsonOption,
     RecipeOption,
@@ -24,7 +25,6 @@ from preflab.words import count
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
 
-BY = "command line"
 SCORED_TOGETHER = 512
 """Completions between two updates of the progress bar; never changes a score."""
 
@@ -50,7 +50,7 @@ def prioritise(
 
     With --priorities, ask first what a file says instead; among tasks of one priority the order stays as it is.
     """
-    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.campaign_inputs import campaign_named
     from preflab.cli.models import model_place
     from preflab.labelling.prioritise import prioritise as put_in_order
     from preflab.store.opening import opened
@@ -98,7 +98,7 @@ def _scores(
     """Completion → its score by each reward model."""
     from preflab.progress import progress
     from preflab.rewards.sources import make_scorer
-    from preflab.settings.ppo import RewardSource
+    from preflab.settings.rewards import RewardSource
     from preflab.store.image_texts import refuse_images
     from preflab.training.protocols import ScoringItem
 

@@ -1,4 +1,4 @@
-"""What is typed for a campaign → what `labelling` takes: texts, criteria, options, and the completions of a file."""
+"""What is typed for a campaign → what `labelling` takes: its name, texts, criteria, options, completions of a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,33 @@ from preflab.files import check_regular
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from preflab.labelling.campaigns import CampaignView
     from preflab.labelling.options import CampaignOptions
     from preflab.labelling.upload import Uploaded
     from preflab.store.workspace import Workspace
+
+
+def campaign_named(store: Workspace, name: str) -> CampaignView:
+    """The campaign of this name or id.
+
+    Raises:
+        PreflabError: none, or several of the name.
+    """
+    from preflab.labelling.campaigns import list_campaigns
+
+    views = list_campaigns(store)
+    found = [view for view in views if name in (view.campaign.id, view.campaign.name)]
+    if len(found) == 1:
+        return found[0]
+    near = nearest(name, [view.campaign.name for view in views])
+    if found:
+        ids = ", ".join(view.campaign.id for view in found)
+        raise PreflabError(f"{len(found)} campaigns are called {name!r}", f"one of the ids {ids}", "name it by its id")
+    raise PreflabError(
+        f"there is no campaign {name!r}",
+        f"near it: {near}" if near else "the name or id of a campaign",
+        "`preflab campaign list` shows them",
+    )
 
 
 def text_of(path: Path) -> str:

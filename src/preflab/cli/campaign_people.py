@@ -8,6 +8,7 @@ import typer
 
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
+    BY,
     DEFAULT_RECIPE,
     JsonOption,
     RecipeOption,
@@ -21,7 +22,6 @@ from preflab.cli.speaking import (
 if TYPE_CHECKING:
     from preflab.labelling.members import Member
 
-BY = "command line"
 CampaignArgument = Annotated[str, typer.Argument(help="The campaign's name or id.")]
 PeopleArgument = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names or ids of accounts.")]
 
@@ -39,7 +39,7 @@ def invite(
     as_json: JsonOption = False,
 ) -> None:
     """Print a link that lets one person into a campaign, with a new account or the one they have; it works once."""
-    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.address import address
     from preflab.labelling.invites import create_invite
     from preflab.store.opening import opened
@@ -63,7 +63,7 @@ def people(
     as_json: JsonOption = False,
 ) -> None:
     """List everybody with an account, and whether they may judge in a campaign."""
-    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.members import people_of
     from preflab.store.opening import opened
 
@@ -98,7 +98,7 @@ def add(
 ) -> None:
     """Let people who have an account judge in a campaign, and in its later rounds."""
     from preflab.cli.accounts import account_named
-    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.members import let_in
     from preflab.store.opening import opened
 
@@ -122,7 +122,7 @@ def remove(
 ) -> None:
     """Take people off a campaign; what they judged stays, and what they began can still be sent in."""
     from preflab.cli.accounts import account_named
-    from preflab.cli.campaigns import campaign_named
+    from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.members import take_off
     from preflab.store.opening import opened
 

@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from preflab.cli.asking import prioritise
-from preflab.cli.campaign_inputs import changes_of, criteria_of, groups_in_workspace, groups_of_file, rows_of, text_of
+from preflab.cli.campaign_inputs import (
+    campaign_named,
+    changes_of,
+    criteria_of,
+    groups_in_workspace,
+    groups_of_file,
+    rows_of,
+    text_of,
+)
 from preflab.cli.campaign_people import add, invite, people, remove
 from preflab.cli.labelling import workspace_folder_of
 from preflab.cli.speaking import (
+    BY,
     DEFAULT_RECIPE,
     JsonOption,
     RecipeOption,
@@ -24,7 +33,7 @@ from preflab.cli.speaking import (
     short_help,
     speaking,
 )
-from preflab.errors import PreflabError, nearest
+from preflab.errors import PreflabError
 from preflab.ways.registry import USUAL, names_in_words
 from preflab.words import count, hours_text, interval_text, money, percent, plural
 
@@ -35,8 +44,6 @@ if TYPE_CHECKING:
     from preflab.labelling.campaigns import CampaignView
     from preflab.store.workspace import Workspace
 
-BY = "command line"
-"""Who the audit log names for what a command does."""
 CampaignArgument = Annotated[str, typer.Argument(help="The campaign's name or id.")]
 
 
@@ -61,29 +68,6 @@ def add_to(app: typer.Typer) -> None:
     for name, function in commands.items():
         group.command(name, help=function.__doc__, short_help=short_help(function.__doc__))(function)
     app.add_typer(group, name="campaign")
-
-
-def campaign_named(store: Workspace, name: str) -> CampaignView:
-    """The campaign of this name or id.
-
-    Raises:
-        PreflabError: none, or several of the name.
-    """
-    from preflab.labelling.campaigns import list_campaigns
-
-    views = list_campaigns(store)
-    found = [view for view in views if name in (view.campaign.id, view.campaign.name)]
-    if len(found) == 1:
-        return found[0]
-    near = nearest(name, [view.campaign.name for view in views])
-    if found:
-        ids = ", ".join(view.campaign.id for view in found)
-        raise PreflabError(f"{len(found)} campaigns are called {name!r}", f"one of the ids {ids}", "name it by its id")
-    raise PreflabError(
-        f"there is no campaign {name!r}",
-        f"near it: {near}" if near else "the name or id of a campaign",
-        "`preflab campaign list` shows them",
-    )
 
 
 def create(

@@ -188,7 +188,7 @@ def restore(
     """
     from preflab.labelling.address import refuse_served, sole
     from preflab.labelling.row_checks import wrong_row
-    from preflab.stages.runs import locked
+    from preflab.pipeline.runs import locked
     from preflab.store.opening import is_there, opened
     from preflab.store.restore import check_first
     from preflab.store.restore import restore as put_back

@@ -27,7 +27,7 @@ from preflab.errors import PreflabError, nearest
 from preflab.words import count
 
 if TYPE_CHECKING:
-    from preflab.models.check import CheckRow
+    from preflab.models.check_rows import CheckRow
     from preflab.records import Message, Prompt
 
 ModelArgument = Annotated[str, typer.Argument(help="A stage of the recipe, a folder, or a Hub id.", metavar="MODEL")]

@@ -103,8 +103,9 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
     from preflab.store.formats.answered import answered
     from preflab.store.formats.columns import Seen, has, unread
     from preflab.store.formats.fields import imported
+    from preflab.store.formats.json_rows import BadRow
     from preflab.store.formats.pairs import SIDES
-    from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
+    from preflab.store.formats.reading import numbered_rows, unit_of
     from preflab.store.image_texts import refuse_images
 
     rows = []
@@ -132,7 +133,7 @@ def _scores(
 ) -> list[float]:
     from preflab.progress import progress
     from preflab.rewards.sources import make_scorer
-    from preflab.settings.ppo import RewardSource
+    from preflab.settings.rewards import RewardSource
     from preflab.training.protocols import ScoringItem
 
     if ":" in by and not by.startswith("package:"):

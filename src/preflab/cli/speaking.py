@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from preflab.pipeline import Line
 
 DEFAULT_RECIPE = Path("recipe.yaml")
+BY = "command line"
+"""Who the audit log names for what a command does."""
 
 RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe file.")]
 SetOption = Annotated[

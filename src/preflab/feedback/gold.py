@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from preflab.feedback.pairs import failed, pair_votes
 from preflab.records import Answer, Judgment
-
-if TYPE_CHECKING:
-    from preflab.feedback.agreement import Counts
 
 
 def gold_score(judgment: Judgment, expected: Answer, criterion: str | None = None) -> tuple[float, float]:
@@ -32,7 +28,9 @@ def gold_score(judgment: Judgment, expected: Answer, criterion: str | None = Non
     return points + sum(marks), float(len(decided) + len(marks))
 
 
-def gold_counts(judgments: Iterable[Judgment], gold: Mapping[str, Answer], criterion: str | None = None) -> Counts:
+def gold_counts(
+    judgments: Iterable[Judgment], gold: Mapping[str, Answer], criterion: str | None = None
+) -> dict[str, tuple[float, float]]:
     """Gold task → (points, most points) of one labeler's judgments."""
     return {
         judgment.task_id: gold_score(judgment, gold[judgment.task_id], criterion)

@@ -16,7 +16,8 @@ from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, Completion, Prompt
 from preflab.store.formats.asked import completion_of, spans_of
 from preflab.store.formats.fields import column, imported, kind_of, prompt_of
-from preflab.store.formats.reading import BadRow, Row, numbered_rows, unit_of
+from preflab.store.formats.json_rows import BadRow, Row
+from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.ways.registry import way_named
 
 MODEL = "gold"

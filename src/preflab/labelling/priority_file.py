@@ -15,7 +15,8 @@ from pathlib import Path
 
 from preflab.labelling.errors import Invalid
 from preflab.store.formats.fields import column, kind_of, prompt_of
-from preflab.store.formats.reading import BadRow, Row, numbered_rows, unit_of
+from preflab.store.formats.json_rows import BadRow, Row
+from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.store.workspace import Workspace
 
 

@@ -26,7 +26,8 @@ from preflab.labelling.options import CampaignOptions
 from preflab.records import Completion, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
 from preflab.store.formats.fields import imported, kind_of, others, prompt_of
-from preflab.store.formats.reading import STRICT, BadRow, Numbered, Row, numbered_rows, unit_of
+from preflab.store.formats.json_rows import STRICT, BadRow, Numbered, Row
+from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.words import count
 
 Found = TypeVar("Found")

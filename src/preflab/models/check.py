@@ -6,25 +6,16 @@ Each row says what was looked at, whether it holds, what was measured, what is a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preflab.conversations.renderer import Renderer
+from preflab.models.check_numbers import check_numbers
+from preflab.models.check_rows import CheckRow
+from preflab.models.check_turns import check_turns
 from preflab.models.facts import ModelFacts, model_facts
 from preflab.models.loading import load_causal_lm, load_tokenizer
 from preflab.models.vocabulary import ADVICE, FITS
-
-
-@dataclass(frozen=True)
-class CheckRow:
-    """One line of the table."""
-
-    name: str
-    holds: bool
-    measured: str
-    allowed: str
-    advice: str = ""
-    """What to do where it does not hold; what to know where it does."""
 
 
 def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str = "float32") -> list[CheckRow]:
@@ -40,10 +31,6 @@ def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str =
     Raises:
         PreflabError: the model cannot be loaded at all.
     """
-    from preflab.conversations.renderer import Renderer
-    from preflab.models.check_numbers import check_numbers
-    from preflab.models.check_turns import check_turns
-
     tokenizer = load_tokenizer(ref)
     model = load_causal_lm(ref, dtype=dtype)
     facts = model_facts(model, tokenizer)

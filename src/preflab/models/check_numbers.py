@@ -19,8 +19,8 @@ from torch import Tensor
 
 from preflab.models.adapters import adapter_parameters
 from preflab.models.causality import UNFIT, first_line
-from preflab.models.check import CheckRow
 from preflab.models.check_limits import Limits
+from preflab.models.check_rows import CheckRow, measured_row
 from preflab.models.facts import ModelFacts
 from preflab.models.logit_path import plain_statistics
 from preflab.models.merge import MERGED, merge_error, merged_language_model
@@ -158,7 +158,9 @@ def _decode_path(subject: Subject) -> CheckRow:
 def _repeatable(subject: Subject) -> CheckRow:
     with torch.no_grad():
         first, second = (_logps(subject, subject.batch()) for _ in range(2))
-    return _row("the same twice", _largest(first - second), 0.0, "nats", "dropout or another randomness is still on")
+    return measured_row(
+        "the same twice", _largest(first - second), 0.0, "nats", "dropout or another randomness is still on"
+    )
 
 
 def _padding_amount(subject: Subject) -> CheckRow:
@@ -166,7 +168,7 @@ def _padding_amount(subject: Subject) -> CheckRow:
         together = _logps(subject, subject.batch())
         alone = [_logps(subject, subject.batch(slice(row, row + 1)))[0] for row in range(len(subject.requests))]
     measured = max(_largest(one - all_[: len(one)]) for one, all_ in zip(alone, together, strict=True))
-    return _row(
+    return measured_row(
         "padding amount", measured, subject.allowed.nats, "nats", "the model looks beyond a token: it is not causal"
     )
 
@@ -189,7 +191,7 @@ def _padding_side(subject: Subject) -> CheckRow:
     if measured > subject.allowed.nats and path.endswith(UNPADDED):
         advice = f"preflab does not pad it ({path}); elsewhere, do not pad it on the left"
         return CheckRow("padding side", True, f"{measured:.1e} nats", "any: it is decoded unpadded", advice)
-    return _row("padding side", measured, subject.allowed.nats, "nats", "do not pad it on the left")
+    return measured_row("padding side", measured, subject.allowed.nats, "nats", "do not pad it on the left")
 
 
 def _batch_composition(subject: Subject) -> CheckRow:
@@ -215,15 +217,19 @@ def _first_ratio(subject: Subject) -> CheckRow:
     sampled = torch.tensor([completion.logps for completion in subject.completions], device=trained.device)
     if subject.trunk.in_half_precision:  # the trainer's own pass is π_old there; the sampler has to be near it
         mean, allowed = (trained - sampled).abs().mean().item(), Rounding.of(half=True, exact=False).mismatch
-        return _row("first ratio is 1", mean, allowed, "nats per token, mean", "sampler and trainer disagree")
+        return measured_row("first ratio is 1", mean, allowed, "nats per token, mean", "sampler and trainer disagree")
     measured = _largest((trained - sampled).exp() - 1)
-    return _row("first ratio is 1", measured, subject.allowed.nats, "away from 1", "sampler and trainer disagree")
+    return measured_row(
+        "first ratio is 1", measured, subject.allowed.nats, "away from 1", "sampler and trainer disagree"
+    )
 
 
 def _first_kl(subject: Subject) -> CheckRow:
     with torch.no_grad():
         kl = subject.trunk(subject.batch(), ("policy",), exact_kl=True)["policy"].kl
-    return _row("first KL is 0", _largest(kl), 1e-6, "nats", "a fresh adapter changes the model: do not train it so")
+    return measured_row(
+        "first KL is 0", _largest(kl), 1e-6, "nats", "a fresh adapter changes the model: do not train it so"
+    )
 
 
 def _chunked(subject: Subject) -> CheckRow:
@@ -265,7 +271,9 @@ def _split(subject: Subject) -> CheckRow:
     whole = _gradients(subject, _logps(subject, subject.batch()).sum() / num)
     parts = [_gradients(subject, _logps(subject, subject.batch(slice(i, i + 1))).sum() / num) for i in range(num_rows)]
     measured = _largest(torch.stack(parts).sum(0) - whole) / max(_largest(whole), 1e-30)
-    return _row("micro-batch split", measured, subject.allowed.share, "of the gradient", "rows are not independent")
+    return measured_row(
+        "micro-batch split", measured, subject.allowed.share, "of the gradient", "rows are not independent"
+    )
 
 
 @torch.no_grad()
@@ -280,7 +288,9 @@ def _saved_head(subject: Subject) -> CheckRow:
             parameter.zero_()
         load_role(trunk, "value", Path(folder) / "value")
     after = trunk(subject.batch(), ("value",))["value"].values
-    return _row("head saved and loaded", _largest(after - before), 0.0, "", "a saved run would not continue as it was")
+    return measured_row(
+        "head saved and loaded", _largest(after - before), 0.0, "", "a saved run would not continue as it was"
+    )
 
 
 @torch.no_grad()
@@ -300,7 +310,7 @@ def _merged(subject: Subject) -> CheckRow:
     base = logits["reference"] if exact else torch.zeros_like(merged)
     measured, allowed = merge_error(merged, logits["policy"], base), MERGED if exact else subject.allowed.share
     unit = "of its effect" if exact else "of the largest logit"
-    return _row("adapter merged", measured, allowed, unit, "export would change the model")
+    return measured_row("adapter merged", measured, allowed, unit, "export would change the model")
 
 
 def _adapters(subject: Subject) -> CheckRow:
@@ -334,10 +344,3 @@ def _gradients(subject: Subject, loss: Tensor) -> Tensor:
 
 def _largest(tensor: Tensor) -> float:
     return tensor.detach().abs().max().item()
-
-
-def _row(name: str, measured: float, allowed: float, unit: str, advice: str) -> CheckRow:
-    holds = measured <= allowed
-    return CheckRow(
-        name, holds, f"{measured:.1e} {unit}".strip(), f"{allowed:.0e}" if allowed else "0", "" if holds else advice
-    )

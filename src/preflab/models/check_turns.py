@@ -10,7 +10,7 @@ from preflab.conversations.template import TOOL
 from preflab.conversations.thinking import NO_THINKING, THINKING_TAGS
 from preflab.conversations.turn_ends import Frame
 from preflab.errors import PreflabError
-from preflab.models.check import CheckRow
+from preflab.models.check_rows import CheckRow
 from preflab.records import Completion, Message, Prompt, ToolCall, spans_of_turns
 
 WORDS = (

@@ -29,19 +29,11 @@ from preflab.maths.masks import masked_mean, zero_masked
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
 from preflab.models.trunk import Trunk
-from preflab.policy.group_statistics import group_statistics, keep_group_rollouts
 from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts, with_rows
-from preflab.policy.ppo_setup import (
-    alarms_of,
-    first_micro_batches,
-    held_out_values,
-    kl_controller,
-    measures_held_out,
-    minibatches,
-    stop_reason,
-    stopped_before,
-)
-from preflab.policy.ppo_statistics import add_statistics, reduced, step_statistics
+from preflab.policy.kept_rollouts import keep_rollouts
+from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, kl_controller, minibatches
+from preflab.policy.step_statistics import add_statistics, group_statistics, reduced, step_statistics
+from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.policy.variants import KL_LOSSES, VARIANTS, Variant
 from preflab.progress import progress
 from preflab.settings.grpo import GrpoSettings
@@ -161,7 +153,7 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
-                keep_group_rollouts(
+                keep_rollouts(
                     run.folder / "rollouts.jsonl",
                     settings.num_kept_rollouts,
                     step,

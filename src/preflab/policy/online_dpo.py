@@ -29,18 +29,11 @@ from preflab.maths.bradley_terry import preference_probability
 from preflab.maths.dpo import Pairs, Side, dpo_loss
 from preflab.maths.masks import masked_mean, zero_masked
 from preflab.models.trunk import Trunk
-from preflab.policy.group_statistics import group_statistics, keep_group_rollouts
 from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts
-from preflab.policy.ppo_setup import (
-    alarms_of,
-    first_micro_batches,
-    held_out_values,
-    measures_held_out,
-    minibatches,
-    stop_reason,
-    stopped_before,
-)
-from preflab.policy.ppo_statistics import add_statistics, reduced, step_statistics
+from preflab.policy.kept_rollouts import keep_rollouts
+from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, minibatches
+from preflab.policy.step_statistics import add_statistics, group_statistics, reduced, step_statistics
+from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.online_dpo import OnlineDpoSettings
@@ -160,7 +153,7 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
                 kept = run.folder / "rollouts.jsonl"
-                keep_group_rollouts(kept, settings.num_kept_rollouts, step, rollouts, against_group, scores, run.decode)
+                keep_rollouts(kept, settings.num_kept_rollouts, step, rollouts, against_group, scores, run.decode)
             accelerator.log(values, step=step)
             reason = stop_reason(settings, values)
             last = reason is not None or state.step == settings.num_steps

@@ -38,25 +38,16 @@ from preflab.maths.masks import masked_mean
 from preflab.models.chunked import TokenStatistics
 from preflab.models.trunk import Role, Trunk
 from preflab.policy.groups import score_rollouts
-from preflab.policy.ppo_setup import (
-    alarms_of,
-    first_micro_batches,
-    held_out_values,
-    kl_controller,
-    measures_held_out,
-    minibatches,
-    ppo_optimiser,
-    stop_reason,
-    stopped_before,
-)
-from preflab.policy.ppo_statistics import (
+from preflab.policy.kept_rollouts import keep_rollouts
+from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, kl_controller, minibatches, ppo_optimiser
+from preflab.policy.step_statistics import (
     LearningBatch,
     add_statistics,
-    keep_rollouts,
     reduced,
     rollout_statistics,
     step_statistics,
 )
+from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.progress import progress
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
@@ -166,7 +157,14 @@ def train_ppo(run: PpoRun) -> PpoResult:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
                 keep_rollouts(
-                    run.folder / "rollouts.jsonl", settings.num_kept_rollouts, step, rollouts, batch, scores, run.decode
+                    run.folder / "rollouts.jsonl",
+                    settings.num_kept_rollouts,
+                    step,
+                    rollouts,
+                    batch.advantages,
+                    scores,
+                    run.decode,
+                    with_values=True,
                 )
             accelerator.log(values, step=step)
             reason = stop_reason(settings, values)

@@ -29,7 +29,7 @@ from preflab.rewards.score import (
     same_tokenizer,
     shares_base,
 )
-from preflab.settings.ppo import RewardSource
+from preflab.settings.rewards import RewardSource
 from preflab.training.protocols import Scorer
 
 

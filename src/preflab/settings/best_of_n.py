@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import model_validator
 
 from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
-from preflab.settings.ppo import RewardSource
+from preflab.settings.rewards import RewardSource
 from preflab.settings.sampling import DecodingSettings
 
 

@@ -8,8 +8,9 @@ from pydantic import model_validator
 
 from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
-from preflab.settings.ppo import RewardSource, StopSettings
+from preflab.settings.rewards import RewardSource
 from preflab.settings.sampling import DecodingSettings
+from preflab.settings.stopping import StopSettings
 
 SHAO = "Shao et al. 2024 (arXiv 2402.03300)"
 YU = "Yu et al. 2025 (arXiv 2503.14476)"

@@ -9,8 +9,9 @@ from pydantic import field_validator, model_validator
 from preflab.settings.base import StageSettings, setting
 from preflab.settings.grpo import check_group_settings
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
-from preflab.settings.ppo import RewardSource, StopSettings
+from preflab.settings.rewards import RewardSource
 from preflab.settings.sampling import DecodingSettings
+from preflab.settings.stopping import StopSettings
 
 GUO = "Guo et al. 2024 (arXiv 2402.04792)"
 

@@ -6,117 +6,13 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
-from preflab.settings.ai import JudgeSource
-from preflab.settings.base import MOST_COMPLETIONS, Settings, StageSettings, setting
+from preflab.settings.base import MOST_COMPLETIONS, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
+from preflab.settings.rewards import RewardSource
 from preflab.settings.sampling import DecodingSettings
+from preflab.settings.stopping import StopSettings
 
 HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
-
-
-SOURCES = ("model", "ensemble", "function", "implicit", "judge")
-READ_BY = {
-    "criteria": "judge",
-    "scale_ends": "judge",
-    "calibration": "judge",
-    "combine": "ensemble",
-    "std_coef": "ensemble",
-    "reference": "ensemble",
-    "timeout_s": "function",
-    "class_label": "model",
-    "class_output": "model",
-}
-"""Settings that one source of a reward alone reads."""
-
-
-class RewardSource(Settings):
-    """One term of the reward: a reward model, an ensemble, a classifier, a function or an AI judge, with its weight."""
-
-    model: str | None = setting(
-        None,
-        "A stage that makes a reward model, a folder or a Hub id of a classifier.",
-        "one of the sources",
-        refers="reward",
-    )
-    ensemble: tuple[str, ...] = setting(
-        (), "Several reward models, by stage or folder, that score as one.", "one of the sources", refers="reward"
-    )
-    function: str | None = setting(
-        None,
-        "`module:function` of (prompt, completion, columns) giving a number.",
-        "one of the sources",
-        refers="function",
-    )
-    implicit: str | None = setting(
-        None,
-        "A stage `dpo` or its model folder: β log π/π_ref of its policy is the reward.",
-        "one of the sources; Rafailov et al. 2023, section 4",
-        refers="model",
-    )
-    judge: JudgeSource | None = setting(None, "An AI judge that gives points per criterion.", "one of the sources")
-    criteria: dict[str, float] = setting({}, "For a judge: criterion → its weight.", "required for judges")
-    scale_ends: dict[str, tuple[str, str]] = setting(
-        {}, "For a judge: criterion → what 1 and 5 mean.", "choice: not at all, fully"
-    )
-    calibration: str | None = setting(
-        None,
-        "For a judge: an ai_judge stage whose lines put its points on people's scale.",
-        "choice: none",
-        refers="judgments",
-    )
-    combine: Literal["mean", "minimum", "mean_minus_std"] = setting(
-        "mean_minus_std",
-        "For an ensemble: how its members become one score.",
-        "Coste et al. 2023 (arXiv 2310.02743): disagreement is held against a completion",
-    )
-    std_coef: float = setting(1.0, "For `mean_minus_std`: what a spread of 1 costs.", "choice", ge=0)
-    reference: str | None = setting(
-        None,
-        "For an ensemble: a sample stage whose mean score per prompt is taken off each member.",
-        "required for ensembles",
-        refers="completions",
-    )
-    timeout_s: float | None = setting(
-        None, "For a function: seconds a call may take before the run stops with an error.", "choice: none", gt=0
-    )
-    class_label: str | None = setting(
-        None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
-    )
-    class_output: Literal["logit", "probability"] = setting(
-        "logit", "For a classifier: logit or softmax probability.", "choice: the logit of the wanted class is unbounded"
-    )
-    weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
-    name: str | None = setting(None, "Its name in the metrics; None: the last part of its source.", "choice")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> RewardSource:
-        if sum(bool(getattr(self, name)) for name in SOURCES) != 1:
-            raise ValueError("a reward is a `model`, `ensemble`, `function`, `implicit` or `judge`: give one of them")
-        given = next(name for name in SOURCES if getattr(self, name))
-        fields = type(self).model_fields
-        unread = [n for n, source in READ_BY.items() if source != given and getattr(self, n) != fields[n].default]
-        if unread:
-            raise ValueError(f"{unread[0]} is for a reward by `{READ_BY[unread[0]]}`: nothing would read it here")
-        if (self.judge is None) != (not self.criteria):
-            raise ValueError("a judge needs `criteria`, such as {helpfulness: 1.0}, and nothing else takes them")
-        if self.ensemble and (len(self.ensemble) < 2 or self.reference is None):
-            raise ValueError("an ensemble needs at least two members and a `reference` of completions")
-        return self
-
-
-class StopSettings(Settings):
-    """When a run ends before `num_steps`."""
-
-    criterion: str | None = setting(
-        None,
-        "`module:function` scoring held-out completions; the mean is the criterion.",
-        "choice: none",
-        refers="function",
-    )
-    threshold: float | None = setting(None, "Stop once the held-out criterion reaches this.", "choice: none")
-    every: int = setting(10, "Steps between two measurements of the criterion.", "choice", ge=1)
-    num_prompts: int = setting(64, "Held-out prompts it is measured on.", "choice", ge=1)
-    max_kl: float | None = setting(None, "Stop once the mean KL per completion exceeds this, nats.", "choice: none")
 
 
 class PpoSettings(StageSettings):

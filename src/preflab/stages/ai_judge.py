@@ -41,7 +41,7 @@ from preflab.seeds import derive_seed
 from preflab.settings.ai import AiJudgeSettings
 from preflab.stages.base import StageContext, StageResult
 from preflab.stages.judge import groups_of
-from preflab.stages.judged import JUDGMENTS, listed_judgments
+from preflab.stages.listed_judgments import JUDGMENTS, listed_judgments
 from preflab.words import count, interval_text, number, percent
 
 if TYPE_CHECKING:

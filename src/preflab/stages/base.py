@@ -78,6 +78,8 @@ class StageContext:
     """Those and everything before them."""
     device: DeviceSettings
     open_workspace: Callable[[], Workspace]
+    is_main_process: bool = True
+    """False in the processes of a launch that only train along: they write nothing and tell nobody anything."""
     num_done: int | None = None
     """The resumable setting's value of the last finished call (60 steps of 100); None on a first one."""
     num_read: dict[str, int] = field(default_factory=dict)

@@ -74,7 +74,8 @@ def read_rows(
     Raises:
         PreflabError: no such file, no row, or one that cannot be read (unless `skip_bad`), by its line.
     """
-    from preflab.store.formats.reading import BadRow, numbered_rows, unit_of
+    from preflab.store.formats.json_rows import BadRow
+    from preflab.store.formats.reading import numbered_rows, unit_of
 
     rows, unit = [], unit_of(path)
     for number, row in islice(numbered_rows(path, split), limit):
@@ -144,7 +145,7 @@ def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
         PreflabError: no prompt, or an empty one, by its line.
     """
     from preflab.store.formats.fields import prompt_of as parsed
-    from preflab.store.formats.reading import BadRow
+    from preflab.store.formats.json_rows import BadRow
 
     columns = {name: value for name, value in row.items() if name != "prompt" and name not in without}
     try:

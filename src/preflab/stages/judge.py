@@ -22,7 +22,7 @@ from preflab.records import Campaign, Completion, Judgment, Labeler, Task, Way, 
 from preflab.seeds import derive_seed
 from preflab.settings.feedback import JudgeSettings, PanelSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.judged import JUDGMENTS
+from preflab.stages.listed_judgments import JUDGMENTS
 from preflab.stages.readings import told_of
 from preflab.ways.registry import way_named
 from preflab.words import count, plural

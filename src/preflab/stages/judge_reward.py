@@ -10,8 +10,8 @@ from preflab.stages.base import StageContext
 
 if TYPE_CHECKING:
     from preflab.labelers.ai import Judge
-    from preflab.rewards.judged import JudgeScorer
-    from preflab.settings.ppo import RewardSource
+    from preflab.rewards.judge_scorer import JudgeScorer
+    from preflab.settings.rewards import RewardSource
 
 
 def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
@@ -21,7 +21,7 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
     from preflab.labelers.questions import THINKING_CLOSED
     from preflab.labelers.sources import make_judge
     from preflab.progress import say
-    from preflab.rewards.judged import JudgeScorer
+    from preflab.rewards.judge_scorer import JudgeScorer
 
     assert source.judge is not None
     judge = make_judge(source.judge, ctx.model_folder, dtype=ctx.precision)

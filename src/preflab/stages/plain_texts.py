@@ -5,25 +5,41 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from preflab import progress
 from preflab.errors import PreflabError
+from preflab.recipe import Recipe
 from preflab.recipe.references import references
-from preflab.stages.processes import Processes
 from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.records import Prompt
-    from preflab.stages.base import StageContext
 
 AS_TURNS = "`as_turns: true` under data.{} makes each a user's turn"
 WRITTEN_AS_TURNS = 'write each as [{{"role": "user", "content": "…"}}] in {} to make it a user\'s turn'
 """For stages whose rows `as_turns` does not reach."""
 
 
+class PromptReader(Protocol):
+    """A stage that reads prompts: as much of `stages.base.StageContext` as is asked here."""
+
+    spoken_of: set[str]
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def settings(self) -> Any: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def is_main_process(self) -> bool: ...
+    def model_folder(self, ref: str) -> Path | str:
+        """The folder of a model named by the stage, or its Hub id."""
+
+
 def say_plain_texts(
-    ctx: StageContext, name: str, prompts: Sequence[Prompt], *, completed: bool = False, cure: str = AS_TURNS
+    ctx: PromptReader, name: str, prompts: Sequence[Prompt], *, completed: bool = False, cure: str = AS_TURNS
 ) -> None:
     """Says once for a stage and its data how many prompts are no turns, although a model of the stage has a template.
 
@@ -38,7 +54,7 @@ def say_plain_texts(
     """
     base = name.partition(".")[0]
     settings = ctx.recipe.data.get(base)
-    if settings is None or base in ctx.spoken_of or not Processes().main:
+    if settings is None or base in ctx.spoken_of or not ctx.is_main_process:
         return
     if cure == AS_TURNS and "as_turns" in settings.model_fields_set:
         return
@@ -55,7 +71,7 @@ def say_plain_texts(
         )
 
 
-def _with_template(ctx: StageContext) -> list[str]:
+def _with_template(ctx: PromptReader) -> list[str]:
     """The stage's own models, not references or judges, that have a chat template, as the recipe names them."""
     named = [
         word

@@ -121,7 +121,7 @@ def stage_reading(
     A campaign of the app is told what the recipe says anew.
     """
     from preflab.feedback.reading import Reading
-    from preflab.stages.judged import ordered_by
+    from preflab.stages.listed_judgments import ordered_by
     from preflab.ways.registry import way_named
 
     settings: PreferencesSettings = ctx.settings
@@ -140,7 +140,7 @@ def stage_reading(
 def archive_reading(judgments: Sequence[Judgment]) -> Reading:
     """How judgments of a file are read: as the stage `preferences` reads them by default."""
     from preflab.feedback.reading import Reading
-    from preflab.stages.judged import ordered_by
+    from preflab.stages.listed_judgments import ordered_by
 
     return Reading.of(ReadingSettings(), criterion=ordered_by(judgments, None))
 

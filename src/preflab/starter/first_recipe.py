@@ -95,7 +95,7 @@ def make_first_recipe(wanted: Wanted, recipe: Path) -> FirstRecipe:
     given = Given(kind, _from(recipe, wanted.model), NAMES[data.sort], data, lengths, limit, split, fit, pace, weights)
     refuse_unlearnable(data, parts, verdicts_of(given) if data.sort == "ratings" and kind == "dpo" else None)
     refuse_no_room(kind, read, split, lengths, fit)
-    said = sentences(given, model, machine, wanted)
+    said = sentences(given, model, machine, kind_asked=bool(wanted.kind))
     text = recipe_text(
         given, [sentence for _, sentence in said], _data_settings(given, wanted, recipe), machine.num_threads
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from preflab.starter.choices import SHARES, WANTED_HELD_OUT, Split
 from preflab.starter.criteria import said_of_criteria, worth_more
@@ -15,19 +14,16 @@ from preflab.starter.model_look import ModelLook
 from preflab.starter.stages_of import Given
 from preflab.words import count, duration, listed, number
 
-if TYPE_CHECKING:
-    from preflab.starter.first_recipe import Wanted
-
 Said = tuple[str, str]
 
 
-def sentences(given: Given, model: ModelLook, machine: Machine, wanted: Wanted) -> list[Said]:
-    """(what it is about, the sentence), in the order of reading."""
+def sentences(given: Given, model: ModelLook, machine: Machine, *, kind_asked: bool) -> list[Said]:
+    """(what it is about, the sentence), in the order of reading; `kind_asked`: the kind was named by the user."""
     return [
         *_data(given),
         *_model(given, model),
         *_lengths(given),
-        *_kind(given, wanted),
+        *_kind(given, kind_asked),
         *_memory(given, machine),
         *_run(given),
     ]
@@ -128,10 +124,10 @@ def _spread(spread: Spread) -> str:
     return f"median {spread.median:,}, 95\u00a0% up to {spread.most_of:,}, longest {spread.longest:,}"
 
 
-def _kind(given: Given, wanted: Wanted) -> Iterator[Said]:
+def _kind(given: Given, asked: bool) -> Iterator[Said]:
     usual = USUAL[given.data.sort]
-    why = "as you asked" if wanted.kind else "what such data are usually for; --kind chooses another"
-    yield "kind", f"Kind {given.kind}: {why}." if given.kind == usual or wanted.kind else f"Kind {given.kind}."
+    why = "as you asked" if asked else "what such data are usually for; --kind chooses another"
+    yield "kind", f"Kind {given.kind}: {why}." if given.kind == usual or asked else f"Kind {given.kind}."
     if about_criteria := said_of_criteria(given.data, given.kind):
         yield "kind", about_criteria
     if same := _constant(given):

@@ -18,7 +18,7 @@ from preflab.store.exports.left_out import count_left_out
 from preflab.store.formats import format_named
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.imported import Imported
-from preflab.store.formats.reading import Problem
+from preflab.store.formats.json_rows import Problem
 from preflab.store.incoming import placed
 from preflab.store.workspace import Workspace
 

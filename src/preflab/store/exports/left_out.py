@@ -14,7 +14,7 @@ from preflab.store.exports.base import Export, Material
 from preflab.store.exports.pairs import SIDE_SCORES
 from preflab.store.formats import FORMATS
 from preflab.store.formats.columns import OF_TEMPLATE
-from preflab.store.formats.judged import fails
+from preflab.store.formats.judgment_records import fails
 from preflab.store.formats.prompts import UNLEARNED
 
 Record = Prompt | Completion | Preference | Judgment

@@ -23,7 +23,7 @@ from preflab.store.exports.words import (
     template_of,
     turns_of,
 )
-from preflab.store.formats.judged import best_first, fails
+from preflab.store.formats.judgment_records import best_first, fails
 
 SURPLUS, DECISIONS = "surplus judgments", "decisions of adjudicators"
 NOT_TWO = "judgments of one completion"

@@ -24,9 +24,9 @@ from preflab.store.formats.columns import (
     peek,
     rename_option,
 )
+from preflab.store.formats.json_rows import Row
 from preflab.store.formats.judging import is_ambiguous, judging, scores_another, verdicts
 from preflab.store.formats.other_names import BESIDE_PROMPT, answers, plain_name
-from preflab.store.formats.reading import Row
 from preflab.store.formats.turns import is_conversation, is_turn
 
 TEXT = r"(?:response|answer|completion|output|reply|text|generation|option|summary|candidate|human_ref)s?_?"

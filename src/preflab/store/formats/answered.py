@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from preflab.records import FinishReason, Prompt
 from preflab.store.formats.asked import Spans, Words, asked, asked_of_turns, check_completion, spans_of, words_of
 from preflab.store.formats.columns import COMPLETIONS, CONVERSATIONS, PROMPTS, column, first, has, peek, read_as
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.turns import Turns, conversation, is_conversation, last_speaker
 
 UNLEARNED_AFTER = "turns after the last one that is learned"

@@ -17,7 +17,7 @@ from preflab.store import objects
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import peek
 from preflab.store.formats.fields import column, kind_of
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.rows import Record
 
 LISTED: dict[type, str] = {Completion: "spans", Preference: "pairs", Judgment: "shown_order"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.store.formats.columns import Seen, peek
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.turns import kind_of
 
 ENDING = ".responses"

@@ -30,7 +30,7 @@ from preflab.store.formats.columns import (
     read_as,
     rename_option,
 )
-from preflab.store.formats.reading import STRICT, BadRow, Row, object_in
+from preflab.store.formats.json_rows import STRICT, BadRow, Row, object_in
 from preflab.store.formats.turns import Conversation, Turns, conversation, is_turn, kind_of, listed_in
 from preflab.store.formats.turns_in_text import refuse_unread
 from preflab.words import count

@@ -22,16 +22,8 @@ from preflab.store.formats.asked import refuse_pictures, refuse_unread_turns
 from preflab.store.formats.columns import OF_CONVERSATION, Seen, with_defaults
 from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
-from preflab.store.formats.reading import (
-    BadRow,
-    Numbered,
-    Problem,
-    Row,
-    num_lines,
-    numbered_rows,
-    object_in,
-    unit_of,
-)
+from preflab.store.formats.json_rows import BadRow, Numbered, Problem, Row, object_in
+from preflab.store.formats.reading import num_lines, numbered_rows, unit_of
 from preflab.store.formats.tables import Cells
 from preflab.store.rows import Record
 from preflab.words import count

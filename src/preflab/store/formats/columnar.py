@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import Numbered, kind_of_bytes, plain_row
+from preflab.store.formats.file_kinds import kind_of_bytes
+from preflab.store.formats.json_rows import Numbered, plain_row
 
 BATCH = 1000
 """Rows read at a time."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from preflab.errors import nearest
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 
 PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
 """What a prompt is called; the first one there is taken."""

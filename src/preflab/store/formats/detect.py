@@ -13,15 +13,17 @@ from itertools import islice
 from pathlib import Path
 
 from preflab.errors import PreflabError
-from preflab.store.formats import FORMATS
 from preflab.store.formats.advice import advised, respelt, wrapped
 from preflab.store.formats.asked import refuse_unread_turns
 from preflab.store.formats.base import Format, renamed
 from preflab.store.formats.columns import COMPLETIONS, PROMPTS, has
+from preflab.store.formats.file_kinds import suffix_of
+from preflab.store.formats.json_rows import BadRow, Numbered, Row
 from preflab.store.formats.prompts import PLAIN, told_of
 from preflab.store.formats.rated import RATINGS, UNPAIRED
-from preflab.store.formats.reading import BadRow, Numbered, Row, numbered_rows, suffix_of, unit_of
+from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.store.formats.refused import Reason, reason_to_refuse
+from preflab.store.formats.registry import FORMATS
 from preflab.words import plural
 
 FIRST_ROWS = 20

@@ -10,7 +10,7 @@ from preflab.records import Completion, FinishReason, PairOutcome, Preference, P
 from preflab.store.formats.asked import Spans, asked
 from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
 from preflab.store.formats.columns import column as column
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.turns import kind_of as kind_of
 from preflab.store.formats.turns_in_text import refuse_unread
 

@@ -1,4 +1,4 @@
-"""Rows of a folder: what `save_to_disk` wrote, or files as they lie on the Hub; several splits are read by name.
+"""Files of a folder that hold rows: what `save_to_disk` wrote, or files as on the Hub; several splits go by name.
 
 The split of a file is said by its name, as the Hub understands it: `train-00000-of-00002.parquet` and `train.jsonl` are
 `train`, `data/` is left out, any other folder goes before (`main/train`). A file that names no split is one by its own
@@ -8,12 +8,11 @@ name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from preflab.errors import PreflabError, nearest
 from preflab.files import check_regular
-from preflab.store.formats.reading import SUFFIXES, Numbered, file_rows, suffix_of
+from preflab.store.formats.file_kinds import SUFFIXES, suffix_of
 
 SHARD = re.compile(r"(?P<split>.+?)[-_.](?:part[-_.]?)?\d{3,}(?:-of-\d{3,}(?:-[0-9a-f]{16})?)?$")
 """`train-00000-of-00002`, the same with a hash at its end, `train-00001`, `train_part_003`."""
@@ -24,22 +23,12 @@ SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 """What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` leave beside the rows."""
 
 
-def folder_rows(folder: Path, split: str | None) -> Iterator[Numbered]:
-    """The rows of a folder's split; where there are several files, their rows are counted through.
+def chosen_files(folder: Path, split: str | None) -> list[Path]:
+    """The files of the split, in order.
 
     Raises:
         PreflabError: no rows in it, or a split that is not there or must be named.
     """
-    files = chosen_files(folder, split)
-    line = 0
-    for file in files:
-        for numbered in file_rows(file):
-            line += 1
-            yield Numbered(line, numbered.row)
-
-
-def chosen_files(folder: Path, split: str | None) -> list[Path]:
-    """The files of the split, in order."""
     found = splits_of(folder)
     if not found:
         raise PreflabError(

@@ -9,8 +9,8 @@ from preflab.store.formats.asked import Words, asked_of_turns
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, first, peek
 from preflab.store.formats.fields import text
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.pairs import counted, pair_of
-from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.trl import refuse_turns_of_others
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"

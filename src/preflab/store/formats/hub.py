@@ -8,7 +8,7 @@ from typing import Any
 
 from preflab.errors import PreflabError
 from preflab.store.formats.folders import chosen_split
-from preflab.store.formats.reading import Numbered, plain_row
+from preflab.store.formats.json_rows import Numbered, plain_row
 
 
 def is_hub_id(path: PurePath) -> bool:

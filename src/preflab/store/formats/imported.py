@@ -9,7 +9,7 @@ from typing import Any
 
 from preflab.records import Campaign, Completion, Judgment, Labeler, Preference, Prompt, Task
 from preflab.store.formats.columns import Seen, blank
-from preflab.store.formats.reading import Problem
+from preflab.store.formats.json_rows import Problem
 from preflab.store.rows import Record
 from preflab.words import count
 

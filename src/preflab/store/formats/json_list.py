@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import ROW_BYTES, STRICT, BadRow, Numbered, checked_row, opened
+from preflab.store.formats.file_kinds import opened
+from preflab.store.formats.json_rows import ROW_BYTES, STRICT, BadRow, Numbered, checked_row
 
 PIECE = 2**20
 """Characters read at a time."""

@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from preflab.store.formats.columns import ANSWERS, ASPECTS, NOTHING, WORDS, blank, has, number, peek
+from preflab.store.formats.json_rows import Row
 from preflab.store.formats.other_names import plain_name
-from preflab.store.formats.reading import Row
 
 STRONG = {
     "chosen", "rejected", "winner", "winners", "loser", "preferred", "dispreferred", "preference", "preferences",

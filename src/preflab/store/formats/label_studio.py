@@ -17,9 +17,9 @@ from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import column, peek
 from preflab.store.formats.fields import kind_of
-from preflab.store.formats.judged import Judged, completions_of, records_of
+from preflab.store.formats.json_rows import BadRow, Row
+from preflab.store.formats.judgment_records import Judged, completions_of, records_of
 from preflab.store.formats.label_studio_min import is_minimal, task_of
-from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import last_speaker
 from preflab.words import count
 

@@ -13,7 +13,7 @@ from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.formats.base import Finished, Format, Parsed
 from preflab.store.formats.columns import blank, has, is_true, number, peek
 from preflab.store.formats.fields import imported, kind_of, pairs_of_ranks, ranks_of_scores
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.rows import Record
 
 ROLES = {"prompter": "user", "assistant": "assistant"}

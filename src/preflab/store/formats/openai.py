@@ -15,9 +15,9 @@ from preflab.store.formats.columns import (
     unread,
     with_defaults,
 )
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.pairs import counted as counted_pairs
 from preflab.store.formats.pairs import pair_of, with_prompt
-from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, kind_of
 
 SIDES = {"preferred_output": "chosen", "non_preferred_output": "rejected"}

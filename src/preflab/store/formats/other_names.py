@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from preflab.store.formats.columns import ANSWERS, COMPLETIONS, CONVERSATIONS, PROMPTS, blank, has, number, peek
-from preflab.store.formats.reading import Row
+from preflab.store.formats.json_rows import Row
 
 ASKING = tuple(name for name in PROMPTS if name != "input")
 """Names of prompts; `input` alone may be what an instruction is about."""

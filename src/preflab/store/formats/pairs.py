@@ -11,7 +11,7 @@ from preflab.store.formats.asked import Asked, Words, asked_of_turns, check_comp
 from preflab.store.formats.base import Parsed
 from preflab.store.formats.columns import CONVERSATIONS, column, has, is_true, peek, rename_option, score_of, unread
 from preflab.store.formats.fields import imported, one_pair
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.turns import Turns
 
 SIDES = ("chosen", "rejected")

@@ -10,8 +10,8 @@ from preflab.store.formats.asked import Words, asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, column, first, has, number, peek, unread
 from preflab.store.formats.fields import imported, pairs_of_ranks, ranks_of_scores
-from preflab.store.formats.judged import completions_of
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
+from preflab.store.formats.judgment_records import completions_of
 from preflab.store.formats.trl import is_lists
 from preflab.store.formats.turns import kind_of, rows_of_columns
 from preflab.words import count

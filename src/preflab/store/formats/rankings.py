@@ -16,8 +16,8 @@ from preflab.store.formats.asked import Words, asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, column, first, has
 from preflab.store.formats.fields import kind_of
-from preflab.store.formats.judged import NOBODY, Judged, completions_of, rank_of, records_of
-from preflab.store.formats.reading import STRICT, BadRow, Row
+from preflab.store.formats.json_rows import STRICT, BadRow, Row
+from preflab.store.formats.judgment_records import NOBODY, Judged, completions_of, rank_of, records_of
 from preflab.words import count
 
 NAME = "rankings"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from preflab.store.formats.columns import PICTURES, blank, has, peek
-from preflab.store.formats.reading import Row
+from preflab.store.formats.json_rows import Row
 
 
 @dataclass(frozen=True)

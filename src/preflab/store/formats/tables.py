@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from preflab.errors import PreflabError
-from preflab.store.formats.reading import ROW_BYTES, BadRow, Numbered, Row, kind_of_bytes, opened, suffix_of
+from preflab.store.formats.file_kinds import kind_of_bytes, opened, suffix_of
+from preflab.store.formats.json_rows import ROW_BYTES, BadRow, Numbered, Row
 from preflab.words import count
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}

@@ -10,8 +10,8 @@ from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import CONVERSATIONS, PROMPTS, SYSTEM, blank, first, has, peek, read_as
 from preflab.store.formats.fields import text
 from preflab.store.formats.imported import Imported
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.pairs import EQUAL, TWO, counted, from_dialogues, pair_of, with_prompt
-from preflab.store.formats.reading import BadRow, Row
 from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker
 
 MODEL = "trl"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflab.records import Message, Role, ToolCall
-from preflab.store.formats.reading import STRICT, BadRow, Row
+from preflab.store.formats.json_rows import STRICT, BadRow, Row
 from preflab.store.formats.turns_in_text import object_of, refuse_unread
 
 Turns = tuple[Message, ...]

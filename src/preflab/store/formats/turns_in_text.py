@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from preflab.store.formats.reading import STRICT, BadRow, plain
+from preflab.store.formats.json_rows import STRICT, BadRow, plain
 
 BEGINS = re.compile(r"\s*(?P<list>\[)?\s*\{\s*(?P<quote>['\"])\w+['\"]\s*:")
 """How a turn or a list of turns begins in a text."""

@@ -13,7 +13,7 @@ from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, first, number, peek, score_of
 from preflab.store.formats.fields import column, imported, kind_of, pairs_of_ranks, ranks_of_scores
-from preflab.store.formats.reading import BadRow, Row
+from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.turns import is_turn, rows_of_columns
 
 Entry = dict[str, Any]

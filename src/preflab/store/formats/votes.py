@@ -14,8 +14,8 @@ from preflab.store.formats.asked import Words, asked, asked_of_turns, completion
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, blank, column, first, has, number, peek
 from preflab.store.formats.fields import imported, kind_of, text
+from preflab.store.formats.json_rows import STRICT, BadRow, Row
 from preflab.store.formats.pairs import split_dialogues
-from preflab.store.formats.reading import STRICT, BadRow, Row
 from preflab.store.formats.turns import Conversation, conversation, is_conversation
 from preflab.words import count
 

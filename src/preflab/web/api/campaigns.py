@@ -26,7 +26,7 @@ from preflab.labelling.exporting import export_campaign, plain_name
 from preflab.labelling.quality import campaign_quality
 from preflab.labelling.reading import overlap_warning
 from preflab.labelling.upload import groups_of_rows
-from preflab.store.formats.reading import Numbered
+from preflab.store.formats.json_rows import Numbered
 from preflab.store.objects import to_object
 from preflab.store.workspace import Workspace
 from preflab.ways.registry import WAYS

@@ -1,6 +1,6 @@
-"""The stages of a recipe: in which order, what is done, what is stale, where a person is awaited.
+"""One pass over the stages of a recipe: does what is missing or stale, skips what is done, and says how it stands.
 
-A stage lives in `runs/<name>-<key12>/`. Its key is what makes its result (`stages.keys`), so a changed setting means
+A stage lives in `runs/<name>-<key12>/`. Its key is what makes its result (`pipeline.keys`), so a changed setting means
 another folder and nothing is overwritten. The keys of the stages that read it also take in its resumable settings:
 raising `num_steps` continues in the same folder, and what was learned from the shorter run becomes stale.
 New judgments never make a finished stage stale; `fresh` or the next round takes them in.
@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from preflab.errors import PreflabError, nearest
 from preflab.files import cut_files, rows_in, write_text
+from preflab.pipeline.content_hashes import ContentHashes
+from preflab.pipeline.keys import data_read
+from preflab.pipeline.planning import Step, before, output, plan, state_of
+from preflab.pipeline.processes import Processes
+from preflab.pipeline.runs import FreshCounts, locked, now, versions
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module
 from preflab.stages.base import StageContext, StageResult, computed_precision
-from preflab.stages.content_hashes import ContentHashes
-from preflab.stages.keys import data_read
-from preflab.stages.plan import Step, before, output, plan, state_of
-from preflab.stages.processes import Processes
-from preflab.stages.runs import FreshCounts, locked, now, read_manifest, versions, write_manifest
+from preflab.stages.manifest import read_manifest, write_manifest
 
 if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
@@ -272,6 +273,7 @@ class _Runner:
             upstream={name: output(self.steps[name]) for name in before(self.steps, [step.name])[:-1]},
             device=self.recipe.device,
             open_workspace=self._open,
+            is_main_process=self.processes.main,
             num_done=done[0] if done else None,
         )
 

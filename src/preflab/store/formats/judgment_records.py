@@ -25,7 +25,7 @@ from preflab.records import (
 )
 from preflab.store.formats.asked import Spans
 from preflab.store.formats.fields import imported
-from preflab.store.formats.reading import BadRow
+from preflab.store.formats.json_rows import BadRow
 from preflab.store.rows import Record
 
 NOBODY = "nobody named"

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preflab.files import canonical_hash
+from preflab.pipeline.content_hashes import ContentHashes
+from preflab.pipeline.function_files import function_files
 from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE, references
 from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
 from preflab.stages.base import computed_precision
-from preflab.stages.content_hashes import ContentHashes
 from preflab.stages.data import SPLIT_RULE
-from preflab.stages.function_files import function_files
 
 
 def stage_key(

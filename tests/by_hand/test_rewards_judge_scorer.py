@@ -9,9 +9,9 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.records import Prompt
-from preflab.rewards.judged import JudgeScorer
+from preflab.rewards.judge_scorer import JudgeScorer
 from preflab.settings.ai import EndpointSettings, JudgeSource
-from preflab.settings.ppo import RewardSource
+from preflab.settings.rewards import RewardSource
 from preflab.training.protocols import ScoringItem
 
 POINTS = {"tone": {"a": 5.0, "b": 1.0}, "facts": {"a": 2.0, "b": 4.0}}

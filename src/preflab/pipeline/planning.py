@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from preflab.errors import PreflabError
 from preflab.files import canonical_hash
+from preflab.pipeline.content_hashes import ContentHashes
+from preflab.pipeline.keys import stage_key
+from preflab.pipeline.runs import FreshCounts
 from preflab.recipe import Recipe
 from preflab.stages import resumable, stage_module
 from preflab.stages.base import StageOutput
-from preflab.stages.content_hashes import ContentHashes
-from preflab.stages.keys import stage_key
+from preflab.stages.manifest import read_manifest
 from preflab.stages.readings import changed_by_leads
-from preflab.stages.runs import FreshCounts, read_manifest
 
 State = Literal["done", "waiting", "interrupted", "missing"]
 

@@ -1,0 +1,36 @@
+"""The manifest of a run folder: which stage and key it holds, and how far it came."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from preflab.errors import PreflabError
+from preflab.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a run folder; {} when the stage has not begun.
+
+    Raises:
+        PreflabError: it was cut short, or is something else; the stage is named.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    stage = folder.name.rpartition("-")[0]
+    wrong = "the manifest of a stage", f"restore it, or do the stage again: --fresh {stage}"
+    try:
+        manifest = read_json(path)
+    except PreflabError as error:
+        raise PreflabError(f"stage {stage}: {error.found}", *wrong) from error
+    if not isinstance(manifest, dict) or not {"key", "state", "settings"} <= manifest.keys():
+        raise PreflabError(f"stage {stage}: {path} holds something else", *wrong)
+    return manifest
+
+
+def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
+    """Writes it whole or not at all."""
+    write_json(folder / MANIFEST, manifest)
