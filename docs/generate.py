@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+LOSSES_PAGE = "../algorithms/dpo.md"
 NOTE = "<!-- Written by docs/generate.py; change the code, then run `make docs`. -->\n"
 
 
@@ -206,15 +207,18 @@ def api_page() -> str:
 
 # Formats
 
-BEGIN, END = "<!-- formats: begin -->\n", "<!-- formats: end -->\n"
-
 
 def formats_page() -> str:
     """The page of formats, with its tables read off the formats themselves; the rest of it is written by hand."""
-    page = (REFERENCE / "formats.md").read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return "".join([before, BEGIN, _format_tables(), END, after])
+    return _with_tables("formats.md", "formats", _format_tables())
+
+
+def _with_tables(name: str, what: str, tables: str) -> str:
+    """A page written by hand, with the text between `<!-- what: begin -->` and `<!-- what: end -->` replaced."""
+    begin, end = f"<!-- {what}: begin -->\n", f"<!-- {what}: end -->\n"
+    before, _, rest = _read(name).partition(begin)
+    _, _, after = rest.partition(end)
+    return "".join([before, begin, tables, end, after])
 
 
 def _format_tables() -> str:
@@ -245,6 +249,27 @@ def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str,
     becomes = read.becomes if read else "–"
     reads = "yes" if read else f"as `{written.read_as}`"
     return f"`{name}`", columns, reads, written.holds if written else "–", becomes
+
+
+# Preference losses
+
+
+def losses_page() -> str:
+    """The page of DPO, with its table of losses read off their rows; the rest of it is written by hand."""
+    from preflab.settings.preference_losses import LOSSES
+
+    head = ("kind", "reward of a completion", "loss", "reference", "ends at")
+    return _with_tables(
+        LOSSES_PAGE, "losses", "\n".join([NOTE, table(head, [_loss_row(*row) for row in LOSSES.items()]), ""])
+    )
+
+
+def _loss_row(kind: str, loss: Any) -> tuple[str, str, str, str, str]:
+    from preflab.maths.dpo import IMPLICIT
+
+    row = loss.row
+    reward = f"{row.scale} · " * (row.scale is not None) + IMPLICIT[row.reward].formula
+    return f"`{kind}`", reward, row.formula, "yes" if row.reads_reference else "no", row.ends_at
 
 
 # The tree
@@ -297,13 +322,15 @@ PAGES: dict[str, Callable[[], str]] = {
     "formats.md": formats_page,
     "tree.md": tree_page,
     "chat-templates.md": chat_templates_page,
+    LOSSES_PAGE: losses_page,
 }
+"""Path from docs/reference → the page."""
 
 
 def stale() -> list[str]:
     """Pages that are missing or not what the code says, and generated ones that nothing writes any more."""
     written = {page.name for page in REFERENCE.glob("*.md") if NOTE in page.read_text(encoding="utf-8")}
-    differing = {name for name, make in PAGES.items() if name not in written or _read(name) != make()}
+    differing = {name for name, make in PAGES.items() if not (REFERENCE / name).is_file() or _read(name) != make()}
     return sorted(differing | (written - PAGES.keys()))
 
 
@@ -315,7 +342,8 @@ def main() -> int:
     """Writes the pages, or with --check says which are stale."""
     if "--check" in sys.argv[1:]:
         for name in stale():
-            print(f"docs/reference/{name} is not what the code says: run `make docs`")
+            page = (REFERENCE / name).resolve().relative_to(REFERENCE.parent)
+            print(f"docs/{page} is not what the code says: run `make docs`")
         return 1 if stale() else 0
     REFERENCE.mkdir(exist_ok=True)
     for name, make in PAGES.items():

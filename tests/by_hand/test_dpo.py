@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from preflab.maths import dpo
+from preflab.settings.preference_losses import LOSSES as ROWS
 
 LN2, LN3, LN4, LN9 = math.log(2), math.log(3), math.log(4), math.log(9)
 
@@ -184,16 +185,12 @@ def test_kto_counts_gains_from_the_kl_without_a_gradient() -> None:
     assert mismatched.grad is None
 
 
-LOSSES: dict[str, tuple[Any, dict[str, float]]] = {
-    "dpo": (dpo.dpo_loss, {"beta": 0.3}),
-    "cdpo": (dpo.cdpo_loss, {"beta": 0.3, "flip_rate": 0.2}),
-    "robust": (dpo.robust_loss, {"beta": 0.3, "flip_rate": 0.2}),
-    "ipo": (dpo.ipo_loss, {"tau": 0.3}),
-    "hinge": (dpo.hinge_loss, {"beta": 0.3}),
-    "simpo": (dpo.simpo_loss, {"beta": 2.0, "margin": 0.5}),
-    "orpo": (dpo.orpo_loss, {"odds_weight": 0.1}),
-    "nll": (dpo.chosen_nll_loss, {}),
+LOSSES: dict[str, tuple[Any, dict[str, Any]]] = {
+    kind: (getattr(dpo, loss.row.function), loss().hyperparameters)
+    for kind, loss in ROWS.items()
+    if loss.row.learns_from == "pairs"
 }
+"""Every loss of pairs with its default settings."""
 
 
 @pytest.mark.parametrize("name", LOSSES)

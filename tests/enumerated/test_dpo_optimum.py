@@ -14,6 +14,7 @@ from torch import Tensor
 
 from enumerated.world import World
 from preflab.maths import dpo
+from preflab.settings.preference_losses import LOSSES, LossSettings
 
 BETA, TAU, FLIPS = 0.5, 0.25, 0.2
 Loss = Callable[[dpo.Pairs], Tensor]
@@ -248,7 +249,16 @@ def test_kto_ends_where_its_page_says(world: World) -> None:
     assert log_ratios[~good].max() < -1.5
 
 
+def of_row(loss: LossSettings) -> Loss:
+    """A loss with its default settings."""
+    function = getattr(dpo, loss.row.function)
+    if loss.row.learns_from == "pairs":
+        return lambda p: function(p, **loss.hyperparameters)
+    return lambda p: function(dpo.Verdicts(p.chosen, p.labels, p.weights), **loss.hyperparameters, kl=0.1)
+
+
 EVERY: dict[str, Loss] = {
+    **{kind: of_row(loss()) for kind, loss in LOSSES.items()},
     "dpo": lambda p: dpo.dpo_loss(p, beta=BETA),
     "dpo with margin": lambda p: dpo.dpo_loss(p, beta=BETA, margin=0.3),
     "dpo, length-normalised": lambda p: dpo.dpo_loss(p, beta=BETA, length_normalised=True),
@@ -259,9 +269,9 @@ EVERY: dict[str, Loss] = {
     "hinge": lambda p: dpo.hinge_loss(p, beta=BETA),
     "simpo": lambda p: dpo.simpo_loss(p, beta=2.0, margin=0.5),
     "orpo": lambda p: dpo.orpo_loss(p, odds_weight=1.0),
-    "nll": dpo.chosen_nll_loss,
     "kto": lambda p: dpo.kto_loss(dpo.Verdicts(p.chosen, p.labels, p.weights), beta=BETA, kl=0.1),
 }
+"""Every row of the table, most with settings that bend them more, and the variants of some."""
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)

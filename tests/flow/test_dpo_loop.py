@@ -20,6 +20,7 @@ from preflab.policy.dpo_logps import ReferenceCache
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.learning import LoraSettings
+from preflab.settings.preference_losses import LOSSES
 from preflab.training.alarms import chosen_becomes_unlikely
 from preflab.training.batches import Sequence
 from preflab.training.metrics import is_time
@@ -27,16 +28,9 @@ from preflab.training.tensor_files import read_tensors, write_tensors
 from tiny_worlds import tiny_llama, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
-EVERY_PAIR_LOSS = [
-    {"kind": "dpo"},
+EVERY_LOSS: list[dict[str, Any]] = [
     {"kind": "dpo", "margin": 0.1, "length_normalised": True},
-    {"kind": "cdpo"},
-    {"kind": "robust"},
-    {"kind": "ipo"},
-    {"kind": "hinge"},
-    {"kind": "simpo"},
-    {"kind": "orpo"},
-    {"kind": "nll"},
+    *({"kind": kind} for kind in LOSSES),
 ]
 
 
@@ -124,9 +118,7 @@ def gradient(
     return metrics, torch.cat([p.grad.flatten() for _, p in trunk.parameters_of("policy")])
 
 
-@pytest.mark.parametrize(
-    "loss", [*EVERY_PAIR_LOSS, {"kind": "kto"}], ids=lambda loss: "-".join(map(str, loss.values()))
-)
+@pytest.mark.parametrize("loss", EVERY_LOSS, ids=lambda loss: "-".join(map(str, loss.values())))
 def test_micro_batches_change_nothing(loss: dict[str, Any], tmp_path: Path) -> None:
     """In one piece, group by group, with groups that are themselves cut into slices, with shared rows and without."""
     metrics, whole = gradient(tmp_path, [loss], 10_000)
@@ -201,9 +193,7 @@ def test_it_starts_at_the_reference(lora: LoraSettings | None, tmp_path: Path) -
     assert row["implicit/margin"] == pytest.approx(0, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "loss", [*EVERY_PAIR_LOSS, {"kind": "kto"}], ids=lambda loss: "-".join(map(str, loss.values()))
-)
+@pytest.mark.parametrize("loss", EVERY_LOSS, ids=lambda loss: "-".join(map(str, loss.values())))
 def test_every_loss_teaches_the_order(loss: dict[str, Any], tmp_path: Path) -> None:
     run = dpo_run(tmp_path, policy_and_reference(None), losses=[loss], num_steps=40, optimiser={"learning_rate": 3e-3})
     train_dpo(run)

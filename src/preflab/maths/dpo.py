@@ -223,13 +223,23 @@ def log_odds(side: Side) -> Tensor:
     return logp - torch.where(logp > -math.log(2), torch.log(-torch.expm1(logp)), torch.log1p(-torch.exp(logp)))
 
 
-IMPLICIT: dict[str, Callable[[Side], Tensor]] = {
-    "log_ratio": log_ratios,
-    "mean_log_ratio": mean_log_ratios,
-    "mean_logp": mean_logps,
-    "log_odds": log_odds,
+class Quantity(NamedTuple):
+    """What a policy says of a completion, as far as its losses look at it."""
+
+    value: Callable[[Side], Tensor]
+    """(N,) of N completions."""
+    formula: str
+    """With r for the log-ratio and π for the policy's probability of the whole completion."""
+    reads_reference: bool
+
+
+IMPLICIT: dict[str, Quantity] = {
+    "log_ratio": Quantity(log_ratios, "r", reads_reference=True),
+    "mean_log_ratio": Quantity(mean_log_ratios, "r / tokens", reads_reference=True),
+    "mean_logp": Quantity(mean_logps, "log π / tokens", reads_reference=False),
+    "log_odds": Quantity(log_odds, "log odds of the mean probability", reads_reference=False),
 }
-"""What a policy trained with one of these losses says of a completion: times a scale it is an implicit reward."""
+"""Quantities that, times a scale, are the implicit reward of a policy trained with one of these losses."""
 
 
 def _bradley_terry(d: Tensor, pairs: Pairs, margin: float, denominator: Denominator) -> Tensor:

@@ -8,7 +8,7 @@ The steps of the loop, numbered as on its page in docs/algorithms/dpo.md:
     4 update      one step of AdamW
     5 log         metrics, held-out groups, samples with their KL, alarms, a checkpoint
 
-Which losses there are is the business of `dpo_losses`; this file knows none by name.
+Which losses there are is the business of `preflab.settings.preference_losses`; this file knows none by name.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from preflab.settings.preference_losses import CURVES
 from preflab.words import Form, intervals, number, percent, points
 
 
@@ -46,7 +47,6 @@ def _loss(kind: str, role: str = "policy", called: str = "") -> Quantity:
     return Quantity(f"loss/{kind}", called or f"{kind} loss", role, from_zero=False, said=called)
 
 
-PREFERENCE_LOSSES = ("dpo", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "kto")
 QUANTITIES = (
     _score("judge/", "{} (judge)", "gold"),
     _share("fail/", "F by {}", "gold"),
@@ -71,7 +71,7 @@ QUANTITIES = (
     _loss("nll", called="loss"),
     _loss("bradley_terry", "reward", "loss"),
     _loss("rating", "reward", "loss"),
-    *(_loss(kind) for kind in PREFERENCE_LOSSES),
+    *(_loss(kind) for kind in CURVES),
     _score("accuracy/implicit", "accuracy on the pairs of the step", "policy"),
     _score("accuracy/train", "accuracy on the pairs of the step", "reward"),
     _score("held_out/accuracy", "accuracy on held-out pairs", "policy"),

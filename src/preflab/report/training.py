@@ -8,9 +8,10 @@ from math import isfinite
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Note, Section, Table, numbers
 from preflab.report.charts import Line, Rule, line_chart
 from preflab.report.courses import Course, course, course_sentence
-from preflab.report.measures import PREFERENCE_LOSSES, Quantity, quantity
+from preflab.report.measures import Quantity, quantity
 from preflab.report.runs import POLICIES, Page, Run, placed
 from preflab.report.scales import log_range, thinned
+from preflab.settings.preference_losses import CURVES
 from preflab.training.metrics import GLOSSARY, is_time
 from preflab.words import column, count, listed, number, shortened, three_digits
 
@@ -20,7 +21,7 @@ POLICY_CURVES = (
     "kl/coef",
 )  # fmt: skip
 LOSS_CURVES = (
-    "loss/nll", "loss/bradley_terry", "loss/rating", *(f"loss/{kind}" for kind in PREFERENCE_LOSSES),
+    "loss/nll", "loss/bradley_terry", "loss/rating", *(f"loss/{kind}" for kind in CURVES),
     "accuracy/implicit", "held_out/accuracy", "logratio/chosen", "logratio/rejected", "kl/exact", "accuracy/train",
     "score/margin",
 )  # fmt: skip

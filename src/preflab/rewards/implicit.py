@@ -29,7 +29,6 @@ from preflab.training.batches import collate, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 
 CARD = "implicit_reward.json"
-WITHOUT_REFERENCE = frozenset({"mean_logp", "log_odds"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def load_implicit(
     """
     card = ImplicitCard.read(folder)
     own, model = load_tokenizer(folder), load_causal_lm(folder, dtype=dtype)
-    reference = None if card.of in WITHOUT_REFERENCE else _reference(folder, card, dtype)
+    reference = _reference(folder, card, dtype) if IMPLICIT[card.of].reads_reference else None
     roles: tuple[Role, ...] = ("policy",) if reference is None else ("policy", "reference")
     trunk = Trunk(model, own, lora=None, roles=roles, reference=reference)
     trunk.freeze("policy")
@@ -124,7 +123,7 @@ class ImplicitScorer:
         roles: tuple[Role, ...] = ("policy", "reference") if "reference" in self.trunk.models else ("policy",)
         said = {role: output.logps.sum(1) for role, output in self.trunk(batch, roles).items()}
         side = Side(said["policy"], said.get("reference", said["policy"]), batch.completion_mask.sum(1))
-        return self.card.scale * IMPLICIT[self.card.of](side)
+        return self.card.scale * IMPLICIT[self.card.of].value(side)
 
     def sequence(self, item: ScoringItem) -> TokenSequence:
         """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""

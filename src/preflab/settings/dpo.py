@@ -1,120 +1,15 @@
-"""Settings of DPO and its relatives: which losses, on what data, how the run is watched."""
+"""Settings of the stage `dpo`: which losses, on what data, how the run is watched."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from preflab.settings.base import Settings, StageSettings, setting
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
+from preflab.settings.preference_losses import DpoLoss, PreferenceLoss
 from preflab.settings.sampling import DecodingSettings
-
-RAFAILOV = "Rafailov et al. 2023, section 6: 0.1"
-
-
-class DpoLoss(Settings):
-    """Direct preference optimisation: −log σ(beta · h − margin), h the difference of log-ratios."""
-
-    kind: Literal["dpo"] = "dpo"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
-    margin: float = setting(0.0, "What beta · h has to exceed.", "choice: none, as in Rafailov et al. 2023", ge=0)
-    length_normalised: bool = setting(
-        False, "Log-ratios per token.", "choice: off; Lambert et al. 2024 (Tülu 3): on, with beta 5"
-    )
-
-
-class ConservativeLoss(Settings):
-    """Conservative DPO: labels smoothed by the rate at which they are thought to be flipped."""
-
-    kind: Literal["cdpo"] = "cdpo"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
-    flip_rate: float = setting(
-        0.1, "Share of labels thought to be flipped.", "Mitchell 2023: 0.1 as example", ge=0, lt=0.5
-    )
-
-
-class RobustLoss(Settings):
-    """Robust DPO: unbiased where a known share of labels was flipped at random."""
-
-    kind: Literal["robust"] = "robust"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
-    flip_rate: float = setting(
-        0.1,
-        "Share of labels known to be flipped.",
-        "choice: a tenth; best estimated from labelers' agreement",
-        ge=0,
-        lt=0.5,
-    )
-
-
-class IpoLoss(Settings):
-    """Identity preference optimisation: (h − 1/(2 tau))²."""
-
-    kind: Literal["ipo"] = "ipo"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    tau: float = setting(
-        0.1,
-        "A certain label asks for h = 1/(2 tau) nats.",
-        "choice: as DPO's beta; Azar et al. 2023 try 0.1 to 1",
-        gt=0,
-    )
-    length_normalised: bool = setting(
-        False, "Log-ratios per token.", "choice: off, as in the paper's equation; TRL 1.16 has it on"
-    )
-
-
-class HingeLoss(Settings):
-    """max(0, 1 − beta · h)."""
-
-    kind: Literal["hinge"] = "hinge"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(0.1, "Reward units per nat of log-ratio.", "choice: as DPO", gt=0)
-
-
-class SimpoLoss(Settings):
-    """SimPO: −log σ(beta · difference of mean log-probabilities − margin); no reference."""
-
-    kind: Literal["simpo"] = "simpo"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(2.0, "Reward units per nat per token.", "Meng et al. 2024: 2.0 to 2.5", gt=0)
-    margin: float = setting(1.0, "What the difference has to exceed (γ).", "Meng et al. 2024: 0.5 to 1.6", ge=0)
-
-
-class OrpoLoss(Settings):
-    """ORPO: likelihood of the chosen + odds_weight · −log σ(difference of log odds); no reference."""
-
-    kind: Literal["orpo"] = "orpo"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    odds_weight: float = setting(0.1, "Weight of the odds ratio (λ).", "Hong et al. 2024: 0.1", ge=0)
-
-
-class NllLoss(Settings):
-    """Mean negative log-probability of the chosen completion, which holds it up beside another loss."""
-
-    kind: Literal["nll"] = "nll"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "Pang et al. 2024, eq. 1: 1")
-
-
-class KtoLoss(Settings):
-    """KTO on single completions with thumbs or Likert scores; no pairs."""
-
-    kind: Literal["kto"] = "kto"
-    weight: float = setting(1.0, "Factor of this loss in the sum.", "choice")
-    beta: float = setting(0.1, "Reward units per nat of log-ratio.", "Ethayarajh et al. 2024: 0.1", gt=0)
-    desirable_weight: float = setting(1.0, "Weight of good completions.", "Ethayarajh et al. 2024: 1", ge=0)
-    undesirable_weight: float = setting(1.0, "Weight of bad completions.", "Ethayarajh et al. 2024: 1", ge=0)
-
-
-PreferenceLoss = Annotated[
-    DpoLoss | ConservativeLoss | RobustLoss | IpoLoss | HingeLoss | SimpoLoss | OrpoLoss | NllLoss | KtoLoss,
-    Field(discriminator="kind"),
-]
-OF_PAIRS = frozenset({"dpo", "cdpo", "robust", "ipo", "hinge", "simpo", "orpo", "nll"})
-"""Kinds of losses that learn from pairs; `kto` learns from single completions."""
 
 
 class VerdictSettings(Settings):
@@ -214,12 +109,12 @@ class DpoSettings(StageSettings):
     @property
     def learns_pairs(self) -> bool:
         """Whether one of the losses asks for pairs."""
-        return any(loss.kind in OF_PAIRS for loss in self.losses)
+        return any(loss.row.learns_from == "pairs" for loss in self.losses)
 
     @property
     def learns_verdicts(self) -> bool:
         """Whether one of the losses asks for single completions called good or bad."""
-        return any(loss.kind not in OF_PAIRS for loss in self.losses)
+        return any(loss.row.learns_from == "verdicts" for loss in self.losses)
 
     @model_validator(mode="after")
     def _each_once(self) -> DpoSettings:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from preflab.errors import PreflabError, nearest
 from preflab.files import append_jsonl, keep_rows, read_jsonl
+from preflab.settings.preference_losses import CURVES
 
 
 class Metric(NamedTuple):
@@ -48,9 +49,7 @@ GLOSSARY: dict[str, Metric] = {
         "below 1",
         "stays at 1: knows the mean",
     ),
-    "loss/dpo": Metric(
-        "−log σ(β · difference of log-ratios) against the labels", "nats", "below ln 2 = 0.69", "stays at 0.69"
-    ),
+    **{f"loss/{kind}": Metric(*curve) for kind, curve in CURVES.items()},
     "accuracy/implicit": Metric(
         "share of pairs that the implicit reward (DPO: β log π/π_ref) puts in the order of their labels, ties half",
         "",
@@ -63,19 +62,6 @@ GLOSSARY: dict[str, Metric] = {
         "0.1 to 0.9",
         "near 0: the reward is small against its unit; 1: labels are drawn, or the reward is large",
     ),
-    "loss/cdpo": Metric(
-        "conservative DPO on smoothed labels", "nats", "falls from ln 2 = 0.69", "stays: learns nothing"
-    ),
-    "loss/robust": Metric(
-        "robust DPO; may fall below 0", "nats", "falls from ln 2 = 0.69", "far below 0: flip_rate is set too high"
-    ),
-    "loss/ipo": Metric("IPO: (h − 1/(2τ))²", "nats²", "falls from 1/(4τ²)", "rises: too fast"),
-    "loss/hinge": Metric("max(0, 1 − β h)", "", "falls from 1", "0: nothing more to learn from these pairs"),
-    "loss/simpo": Metric(
-        "SimPO: −log σ(β · difference of mean log-probabilities − γ)", "nats", "falls", "near 0: memorises"
-    ),
-    "loss/orpo": Metric("ORPO: likelihood of the chosen and the odds ratio", "nats", "falls", "rises: too fast"),
-    "loss/kto": Metric("KTO: 1 − σ(± β (log-ratio − z₀))", "", "falls from 0.5", "stays at 0.5: learns nothing"),
     "implicit/margin": Metric(
         "implicit reward of chosen minus rejected", "reward", "grows slowly", "explodes: overfitting, raise beta"
     ),
