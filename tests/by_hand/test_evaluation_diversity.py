@@ -111,3 +111,19 @@ def test_differences_are_second_minus_first() -> None:
     other = Sheet("x", ("p", "q", "p", "q"), before.texts, before.num_tokens)
     with pytest.raises(ValueError, match="same prompts"):
         differences(before, other)
+
+
+def test_differences_in_variety_and_entropy_by_hand() -> None:
+    prompts = ("p", "q", "r")
+    before = Sheet("sft", prompts, ("a b", "a b", "c d"), num_tokens=(1, 1, 2), sum_logps=(-1.0, -2.0, -3.0))
+    after = Sheet("ppo", prompts, ("a b", "c d", "e f"), num_tokens=(2, 2, 2), sum_logps=(-4.0, -4.0, -4.0))
+    differs = differences(before, after)
+    # Words: 4 different of 6, then 6 of 6; bigrams: 2 of 3, then 3 of 3. Both gain 1/3. With p, q or r left out the
+    # gains are 0, 0 and 1/2, so SE^2 = 2/3 (1/36 + 1/36 + 4/36) = 1/9.
+    for name in ("distinct/1", "distinct/2"):
+        assert differs[name].value == pytest.approx(1 / 3)
+        assert differs[name].high == pytest.approx(1 / 3 + 1.959964 / 3, abs=1e-6)
+    # 6 nats over 4 tokens, then 12 over 6.
+    assert differs["entropy/token"].value == pytest.approx(2 - 1.5)
+    without = Sheet("x", prompts, before.texts, before.num_tokens)
+    assert "entropy/token" not in differences(before, without)

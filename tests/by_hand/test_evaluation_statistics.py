@@ -59,6 +59,23 @@ def test_percentile_width_is_that_of_the_normal_approximation() -> None:
     assert (found.high - found.low) / 2 == pytest.approx(0.098, rel=0.1)
 
 
+def test_bca_moves_the_ends_by_bias_and_acceleration() -> None:
+    """One 10 among four 0: a resample's mean is 2k with k ~ Binomial(5, 1/5): P(k > 2) 0.0579, P(k > 3) 0.0067.
+
+    P(mean < 2) + P(mean = 2) / 2 = 0.3277 + 0.2048, so z0 = 0.0815. Left out one at a time: 2.5 four times and 0, so
+    a = (4 (−1/2)^3 + 2^3) / (6 · 5^1.5) = 7.5 / 67.08 = 0.1118. The ends: Φ(0.0815 − 1.8785 / 1.2100) = 0.0706 and
+    Φ(0.0815 + 2.0415 / 0.7718) = 0.9968, where k is 0 and 4; the plain 97.5 % has k = 3.
+    """
+    rows = [0.0, 0.0, 0.0, 0.0, 10.0]
+    plain = bootstrap_mean(rows, method="percentile", num_resamples=20_000)
+    assert (plain.low, plain.high) == (0.0, 6.0)
+    corrected = bootstrap_mean(rows, method="bca", num_resamples=20_000)
+    assert (corrected.low, corrected.high) == (0.0, 8.0)
+    mirrored = bootstrap_mean([10.0, 10.0, 10.0, 10.0, 0.0], num_resamples=20_000)
+    assert (mirrored.low, mirrored.high) == (2.0, 10.0)
+    assert bootstrap_mean(rows, num_resamples=20_000) == corrected
+
+
 def test_equal_seeds_give_equal_intervals() -> None:
     rows = np.random.default_rng(4).normal(size=50)
     assert bootstrap_mean(rows, seed=5) == bootstrap_mean(rows, seed=5)
@@ -138,3 +155,12 @@ def test_frontier_orders_by_distance_and_takes_the_root() -> None:
     assert (points[0].distance.value, points[0].distance.high) == (0.0, 0.5)
     assert (points[1].distance.low, points[1].distance.value, points[1].distance.high) == (1.0, 2.0, 3.0)
     assert list(points[1].worth) == ["judge/gold"]
+
+
+def test_frontier_keeps_ends_that_are_not_defined() -> None:
+    unknown = {"kl/exact": Interval(4.0, math.nan, math.nan, 1, "fewer than two prompts")}
+    distance = frontier({"one": unknown}, [])[0].distance
+    assert distance.value == 2.0
+    assert math.isnan(distance.low)
+    assert math.isnan(distance.high)
+    assert (distance.num, distance.note) == (1, "fewer than two prompts")

@@ -200,3 +200,29 @@ def test_published_figures_are_in_order_and_sourced() -> None:
     assert shares == sorted(shares)
     assert (shares[0], round(shares[-1], 2)) == (HUMAN_LOW, HUMAN_HIGH)
     assert all(figure.source and figure.between for figure in PUBLISHED)
+
+
+def test_intervals_over_tasks_end_at_the_quantiles_of_the_level() -> None:
+    """Five tasks, hits in four: a resample's share is 1 − k/5 with k ~ Binomial(5, 1/5).
+
+    P(k > 2) = 0.058 and P(k > 3) = 0.007, so the 2.5 % end is at k = 3 (the 10 % end would be at k = 2); the other
+    end, P(k = 0) = 0.33, is 1. With hits in one of five it is the other way round.
+    """
+    four = estimate(np.array([[1.0, 1.0]] * 4 + [[0.0, 1.0]]), ratio)
+    assert (four.value, four.low, four.high) == pytest.approx((0.8, 0.4, 1.0))
+    one = estimate(np.array([[0.0, 1.0]] * 4 + [[1.0, 1.0]]), ratio)
+    assert (one.value, one.low, one.high) == pytest.approx((0.2, 0.0, 0.6))
+
+
+def test_fleiss_draws_tasks_and_not_units() -> None:
+    counts = [[2, 0], [2, 0], [1, 1], [1, 1]]
+    by_unit = fleiss_kappa(counts)
+    by_task = fleiss_kappa(counts, ["t", "t", "u", "u"])
+    # Both units of t agree, those of u do not: P̄ = 1/2, p = (6/8, 2/8), P_e = 5/8, kappa = (1/2 − 5/8) / (3/8).
+    assert by_unit.value == pytest.approx(-1 / 3)
+    assert by_task.value == pytest.approx(-1 / 3)
+    assert (by_unit.num_tasks, by_task.num_tasks) == (4, 2)
+    # Resamples of two tasks: tt is undefined, tu (two of the three left) −1/3, uu −1.
+    assert (by_task.low, by_task.high) == pytest.approx((-1.0, -1 / 3))
+    # Of four units three may agree: P̄ = 3/4, p = (7/8, 1/8), P_e = 25/32, kappa = (3/4 − 25/32) / (7/32) = −1/7.
+    assert by_unit.high == pytest.approx(-1 / 7)
