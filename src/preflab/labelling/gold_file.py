@@ -74,8 +74,8 @@ def _task(row: Row, options: CampaignOptions, where: str) -> tuple[Prompt, list[
     values = column(row, "completions")
     if not isinstance(values, list) or not values:
         raise BadRow(f"the column 'completions' holds {kind_of(values)}", "a list of texts")
-    said = [completion_of(value, "completions") for value in values]
-    prompt = prompt_of(row, "prompt", where, chat=any(words.turns for words in said))
-    found = [imported(prompt, spans_of(words), MODEL, index) for index, words in enumerate(said)]
-    given = {name: row[name] for name in way_named(options.way).fields if name in row}
-    return prompt, found, checked_answer(options, len(found), given)
+    contents = [completion_of(value, "completions") for value in values]
+    prompt = prompt_of(row, "prompt", where, chat=any(words.turns for words in contents))
+    completions = [imported(prompt, spans_of(words), MODEL, index) for index, words in enumerate(contents)]
+    fields = {name: row[name] for name in way_named(options.way).fields if name in row}
+    return prompt, completions, checked_answer(options, len(completions), fields)

@@ -43,8 +43,8 @@ def change_words(event: Event, called: Callable[[str], str]) -> str:
     """What changed, the changed keys alone: `role: labeler → adjudicator`."""
     old, new = event.old or {}, event.new or {}
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key) and key not in SAME]
-    said = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
-    return "; ".join(filter(None, said))
+    changes = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
+    return "; ".join(filter(None, changes))
 
 
 def _change(key: str, before: Any, after: Any, called: Callable[[str], str]) -> str:
