@@ -56,14 +56,14 @@ def read_gold(path: Path, options: CampaignOptions) -> Gold:
         try:
             if isinstance(numbered.row, BadRow):
                 raise numbered.row
-            prompt, found, answer = _task(numbered.row, options, where)
+            prompt, options_of_task, answer = _task(numbered.row, options, where)
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "mend it; nothing was loaded") from None
         except Invalid as wrong:
             raise Invalid(f"{where}: {wrong.found}", wrong.expected, "mend it; nothing was loaded") from None
         prompts[prompt.id] = prompt
-        completions |= {completion.id: completion for completion in found}
-        groups.append(tuple(completion.id for completion in found))
+        completions |= {completion.id: completion for completion in options_of_task}
+        groups.append(tuple(completion.id for completion in options_of_task))
         answers.append(answer)
     if not groups:
         raise Invalid(f"{path}: no rows", "at least one task with its answer", "see whether it is the right file")

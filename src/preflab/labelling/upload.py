@@ -86,15 +86,15 @@ def groups_of_rows(
     for numbered in rows:
         where = f"{name}, {unit} {numbered.line}"
         try:
-            prompt, said, models, columns = _parsed(numbered.row, where)
-            said = [words if words.turns else Words(named(words.text)) for words in said]
+            prompt, contents, models, columns = _parsed(numbered.row, where)
+            contents = [words if words.turns else Words(named(words.text)) for words in contents]
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; mend it") from None
         except PreflabError as error:
             raise Invalid(f"{where}: {error.found}", error.expected, "nothing was loaded; mend it") from None
         prompts.setdefault(prompt.id, prompt)
         known = completions.setdefault(prompt.id, {})
-        for words, model in zip(said, models, strict=True):
+        for words, model in zip(contents, models, strict=True):
             completion = imported(prompt, spans_of(words), model or PurePath(name).stem, len(known), columns)
             known[completion.id] = completion
     _check(prompts, completions, name, least)

@@ -136,8 +136,8 @@ def _lines_within(text: str) -> Iterator[int]:
 def _end_of_fence(text: str, match: re.Match[str]) -> int:
     fence = match["fence"]
     closing = re.compile(rf"^[ \t>]*+{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", re.M)
-    found = closing.search(text, match.end())
-    return found.end() if found else len(text)
+    closing_line = closing.search(text, match.end())
+    return closing_line.end() if closing_line else len(text)
 
 
 def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:

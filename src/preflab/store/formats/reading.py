@@ -279,8 +279,8 @@ def _json_row(data: bytes) -> Row:
         byte = f"byte {error.start + 1} is 0x{data[error.start]:02x}"
         raise BadRow(f"not UTF-8 ({kind_of_bytes(data) or byte})", "text in UTF-8") from None
     except json.JSONDecodeError as error:
-        said = kind_of_bytes(data) or f"{error.msg}, column {error.colno}"
-        raise BadRow(f"not JSON ({said})", "one JSON object per line") from None
+        reason = kind_of_bytes(data) or f"{error.msg}, column {error.colno}"
+        raise BadRow(f"not JSON ({reason})", "one JSON object per line") from None
     except RecursionError:
         raise BadRow("JSON nested too deeply", "one JSON object per line") from None
     return checked_row(row, text)
@@ -338,12 +338,12 @@ NUMBERS: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _float
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> Row:
     """An object of these keys; of a key that stands there twice, the first value would be lost without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    row = dict(pairs)
+    if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise BadRow(f"the key {twice!r:.40} twice in one object", "each key once")
-    return found
+    return row
 
 
 STRICT: dict[str, Any] = {**NUMBERS, "object_pairs_hook": _each_key_once}

@@ -30,12 +30,12 @@ ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 @router.get("")
 def audit(request: Request, ws: Workspaced, me: Lead, before: Before = None, about: str | None = None) -> Response:
     """The newest events first, a hundred at a time."""
-    found = events(ws, PER_PAGE + 1, before, about)
-    shown, called = found[:PER_PAGE], partial(name_of, _names(ws))
+    page_rows = events(ws, PER_PAGE + 1, before, about)
+    shown, called = page_rows[:PER_PAGE], partial(name_of, _names(ws))
     rows = [(event, change_words(event, called)) for event in shown]
     return lead_page(
         request, "audit.html.j2", events=rows, called=called, about=about,
-        older=shown[-1].id if len(found) > PER_PAGE else None, newer=before is not None,
+        older=shown[-1].id if len(page_rows) > PER_PAGE else None, newer=before is not None,
     )  # fmt: skip
 
 

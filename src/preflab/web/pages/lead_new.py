@@ -153,7 +153,8 @@ def _page(
     usual = {
         "name": "", "question": "", "polarity": "1", "way": USUAL, "criteria": "",
         "open_to": "invited",
-        "content": "plain", "overlap": "3", "instructions": "", "source": "file" if not known_sources else known_sources[0].id,
+        "content": "plain", "overlap": "3", "instructions": "",
+        "source": known_sources[0].id if known_sources else "file",
     }  # fmt: skip
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
     hint = "These are instructions to begin with; make them yours." if drafted else ""
