@@ -73,9 +73,11 @@ def check_regular(path: Path) -> None:
     if not path.exists() or path.is_file() or path.is_dir():
         return
     kinds = {"a pipe": path.is_fifo(), "a socket": path.is_socket()}
-    found = next((kind for kind, true in kinds.items() if true), "a device")
+    kind_of_file = next((kind for kind, true in kinds.items() if true), "a device")
     raise PreflabError(
-        f"{path}: {found}, not a file", "a file, which can be read more than once", "write its content to a file first"
+        f"{path}: {kind_of_file}, not a file",
+        "a file, which can be read more than once",
+        "write its content to a file first",
     )
 
 

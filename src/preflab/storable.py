@@ -39,15 +39,15 @@ def unstorable(value: Any, where: str = "") -> Unstorable | None:
     while waiting:
         value, where, depth = waiting.pop()
         if isinstance(value, str):
-            found = _text(value, where)
+            problem = _text(value, where)
         elif isinstance(value, Mapping | list | tuple):
-            found = _keys(value, where, depth)
-            if found is None:
+            problem = _keys(value, where, depth)
+            if problem is None:
                 waiting.extend(reversed(_inside(value, where, depth + 1)))
         else:
-            found = _number(value, where)
-        if found is not None:
-            return found
+            problem = _number(value, where)
+        if problem is not None:
+            return problem
     return None
 
 

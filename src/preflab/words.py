@@ -147,9 +147,9 @@ def interval_text(found: Found | None, form: Form = number, decimals: int | None
         return "–"
     value, low, high = found["value"], found.get("low"), found.get("high")
     if low is None or high is None:
-        said = found.get("note") not in ("", None, "no variation")
+        with_note = found.get("note") not in ("", None, "no variation")
         text = _written(value, form, decimals)
-        return f"{text} ({found['note']})" if said else text
+        return f"{text} ({found['note']})" if with_note else text
     if low == high == value:
         return _written(value, form, decimals)
     factor, unit = _unit(form)
@@ -169,16 +169,16 @@ def best_value(found: Found, form: Form = number) -> str:
 
 def intervals(figures: Sequence[Found | None], form: Form = number) -> list[str]:
     """Several figures that stand together, all with the decimals that the narrowest interval bears."""
-    known = [found for found in figures if found and found.get("value") is not None]
-    borne = [decimals for found in known if (decimals := _borne(found, form)) is not None]
+    known = [figure for figure in figures if figure and figure.get("value") is not None]
+    borne = [decimals for figure in known if (decimals := _borne(figure, form)) is not None]
     if not borne:
-        written = iter(column([found["value"] for found in known], form))
-        texts = {id(found): next(written) for found in known}
-        return [_noted(found, texts[id(found)]) if found and id(found) in texts else "–" for found in figures]
+        written = iter(column([figure["value"] for figure in known], form))
+        texts = {id(figure): next(written) for figure in known}
+        return [_noted(figure, texts[id(figure)]) if figure and id(figure) in texts else "–" for figure in figures]
     factor, _ = _unit(form)
-    largest = max(abs(factor * part) for found in known for part in _parts(found))
+    largest = max(abs(factor * part) for figure in known for part in _parts(figure))
     decimals = min(max(borne), _room(largest))
-    return [interval_text(found, form, decimals) for found in figures]
+    return [interval_text(figure, form, decimals) for figure in figures]
 
 
 def column(values: Sequence[float | None], form: Form = number) -> list[str]:
@@ -274,10 +274,10 @@ def difference_sentence(found: Found, who: str, than: str, what: str, form: Form
         >>> difference_sentence({"value": 0.5, "low": 0.25, "high": 0.75}, "ppo", "sft", "gold (judge)")
         'ppo scores 0.50 higher than sft on gold (judge), 95\\xa0% interval 0.25 to 0.75'
     """
-    said = difference_text(found, form)
+    text = difference_text(found, form)
     if excludes_zero(found):
         ends = interval_text(found, form).partition("(")[2].rstrip(")")
-        return f"{who} scores {said} than {than} on {what}, 95\u00a0% interval {ends}"
-    if said.startswith("no difference found"):
-        return f"no difference found between {who} and {than} on {what}{said.removeprefix('no difference found')}"
-    return f"{who} and {than} on {what}: {said}"
+        return f"{who} scores {text} than {than} on {what}, 95\u00a0% interval {ends}"
+    if text.startswith("no difference found"):
+        return f"no difference found between {who} and {than} on {what}{text.removeprefix('no difference found')}"
+    return f"{who} and {than} on {what}: {text}"

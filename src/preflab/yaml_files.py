@@ -82,7 +82,7 @@ for _name, _pattern in NUMBERS.items():
 def _mapping(loader: _Loader, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
     if not isinstance(node, yaml.MappingNode):
         raise _not_a("map", "a mapping", node)
-    found: dict[Any, yaml.Mark] = {}
+    marks: dict[Any, yaml.Mark] = {}
     for key_node, _ in node.value:
         if key_node.tag == TAG + "merge":
             problem = "`<<` merges the keys of another mapping, which is not read: write them out"
@@ -90,17 +90,17 @@ def _mapping(loader: _Loader, node: yaml.Node, deep: bool = False) -> dict[Any, 
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise _error(f"the key {shown(key)} is not a name", key_node.start_mark)
-        if key in found:
-            first = found[key].line + 1
+        if key in marks:
+            first = marks[key].line + 1
             raise _error(f"`{cut(key)}` stands here and in line {first} already", key_node.start_mark)
-        found[key] = key_node.start_mark
+        marks[key] = key_node.start_mark
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
 def _not_a(name: str, what: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     """The error of a value that is not what the tag before it says."""
-    found = f"`{cut(node.value)}`" if isinstance(node, yaml.ScalarNode) else "a list"
-    return _error(f"`!!{name}` stands before {found}", node.start_mark, f"{what} after it", f"leave out `!!{name}`")
+    value = f"`{cut(node.value)}`" if isinstance(node, yaml.ScalarNode) else "a list"
+    return _error(f"`!!{name}` stands before {value}", node.start_mark, f"{what} after it", f"leave out `!!{name}`")
 
 
 def _null(loader: _Loader, node: yaml.ScalarNode) -> None:
@@ -181,10 +181,12 @@ def _check_size(node: yaml.Node) -> None:
         sizes[id(node)] = 0  # not counted yet
         parts = node.value if isinstance(node, yaml.CollectionNode) else ()
         inside = [part for pair in parts for part in pair] if isinstance(node, yaml.MappingNode) else parts
-        sizes[id(node)] = found = 1 + sum(map(size, inside))
-        if found > MAX_VALUES:
-            raise _error(f"{found:,} values once its aliases are unfolded, more than {MAX_VALUES:,}", node.start_mark)
-        return found
+        sizes[id(node)] = size_here = 1 + sum(map(size, inside))
+        if size_here > MAX_VALUES:
+            raise _error(
+                f"{size_here:,} values once its aliases are unfolded, more than {MAX_VALUES:,}", node.start_mark
+            )
+        return size_here
 
     size(node)
 
@@ -224,10 +226,10 @@ def parse(text: str, where: str) -> Any:
         _check_size(node)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
-        own = (error.expected, error.do) if isinstance(error, _Refused) else (EXPECTED, MEND)
+        cure = (error.expected, error.do) if isinstance(error, _Refused) else (EXPECTED, MEND)
         line = error.problem_mark.line + 1 if error.problem_mark else None
         problem = cut(error.problem or "not YAML", 160)
-        raise PreflabError(f"{where}{_line(text, line)}: {problem}", *own) from error
+        raise PreflabError(f"{where}{_line(text, line)}: {problem}", *cure) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problem = f"the character U+{error.character:04X}"  # a number, as the text is a string

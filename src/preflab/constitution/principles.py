@@ -139,9 +139,9 @@ def checked(raw: Any, source: str) -> Constitution:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(_step(step) for step in first["loc"])
-        said = str(first["msg"]).removeprefix("Value error, ")
+        problem = str(first["msg"]).removeprefix("Value error, ")
         raise PreflabError(
-            f"{source}{', ' + place if place else ''}: {said}",
+            f"{source}{', ' + place if place else ''}: {problem}",
             "principles with name, critique, revision and comparison, and a layout",
             "see docs/how-to/constitution.md, or begin with `preflab constitution show`",
         ) from error

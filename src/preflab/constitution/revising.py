@@ -84,19 +84,19 @@ def revise(
         seed: of the principles drawn.
     """
     answers = write("answer", prompts)
-    found = [Revised(prompt, one.text, one.finish_reason) for prompt, one in zip(prompts, answers, strict=True)]
+    revised = [Revised(prompt, one.text, one.finish_reason) for prompt, one in zip(prompts, answers, strict=True)]
     examples = constitution.examples[:num_examples]
     for number in range(1, num_rounds + 1):
-        drawn, critiques = _criticise(constitution, examples, found, write, number, seed)
+        drawn, critiques = _criticise(constitution, examples, revised, write, number, seed)
         asked = [
             revision_request(constitution.layout, examples, one, principle, critique)
-            for one, principle, critique in zip(found, drawn, critiques, strict=True)
+            for one, principle, critique in zip(revised, drawn, critiques, strict=True)
         ]
         revisions = write(f"revision {number}", asked)
-        for one, principle, critique, revision in zip(found, drawn, critiques, revisions, strict=True):
+        for one, principle, critique, revision in zip(revised, drawn, critiques, revisions, strict=True):
             text, ended = revision.text.strip(), revision.finish_reason
             one.steps.append(Step(principle.name, critique.strip(), text, ended))
-    return found
+    return revised
 
 
 def criticised(
@@ -109,8 +109,8 @@ def criticised(
     seed: int = 0,
 ) -> list[tuple[Principle, str]]:
     """Given answers and what a drawn principle finds wrong with each of them; nothing is revised."""
-    found = [Revised(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    drawn, critiques = _criticise(constitution, constitution.examples[:num_examples], found, write, 1, seed)
+    revised = [Revised(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    drawn, critiques = _criticise(constitution, constitution.examples[:num_examples], revised, write, 1, seed)
     return [(principle, critique.strip()) for principle, critique in zip(drawn, critiques, strict=True)]
 
 

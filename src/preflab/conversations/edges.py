@@ -66,8 +66,8 @@ class Edges:
         if lead is None:
             return None
         before = self.joining.continued("a", lead) if lead.strip() else ()
-        own = self.joining.continued("a", begun if lead.strip() else lead + begun)
-        return (*before, *own, *(self.close_ids if ended else ()))
+        ids = self.joining.continued("a", begun if lead.strip() else lead + begun)
+        return (*before, *ids, *(self.close_ids if ended else ()))
 
     def closed(self, ids: Ids) -> Ids:
         """Sampled tokens with the close of the template's turns instead of the stop token they end with.
@@ -141,5 +141,5 @@ class Edges:
     @property
     def marks(self) -> list[str]:
         """The texts of the tokens that end turns."""
-        found = [self.joining.tokenizer.convert_ids_to_tokens(token) for token in self.stops]
-        return [mark for mark in found if mark]
+        marks = [self.joining.tokenizer.convert_ids_to_tokens(token) for token in self.stops]
+        return [mark for mark in marks if mark]

@@ -88,8 +88,8 @@ class Joining:
 
     def _last_mark(self, text: str) -> int:
         """Where the last special token of a text begins: what stands before it changes no token after it."""
-        found = self._ends_with_mark.match(text) if self._ends_with_mark else None
-        return found.start(1) if found else 0
+        match = self._ends_with_mark.match(text) if self._ends_with_mark else None
+        return match.start(1) if match else 0
 
     @cached_property
     def _ends_with_mark(self) -> re.Pattern[str] | None:

@@ -180,19 +180,19 @@ def _shape(turn: Message) -> tuple[Any, ...]:
 
 
 def _parts(turns: Sequence[Message], tools: list[Any]) -> list[Part]:
-    found = [Part("tool", place) for place, tool in enumerate(tools) if _function(tool).get("name")]
+    parts = [Part("tool", place) for place, tool in enumerate(tools) if _function(tool).get("name")]
     for place, turn in enumerate(turns):
         if turn.reasoning.strip():
-            found.append(Part("thinking", place))
+            parts.append(Part("thinking", place))
         if turn.content.strip():
-            found.append(Part("words", place))
+            parts.append(Part("words", place))
         if turn.name and turn.role != "tool":
-            found.append(Part("name", place))
+            parts.append(Part("name", place))
         for number, call in enumerate(turn.tool_calls):
-            found.append(Part("call", place, number))
+            parts.append(Part("call", place, number))
             if _has_arguments(call):
-                found.append(Part("arguments", place, number))
-    return found
+                parts.append(Part("arguments", place, number))
+    return parts
 
 
 def _has_arguments(call: ToolCall) -> bool:

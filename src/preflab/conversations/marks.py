@@ -44,8 +44,8 @@ class Marks:
 
     def held(self, text: str, kept: Collection[str] = ()) -> str | None:
         """The first special token that the tokenizer would make of a text, those `kept` left out."""
-        found = self._pattern.finditer(text) if self._pattern else ()
-        return next((mark[0] for mark in found if mark[0] not in kept), None)
+        matches = self._pattern.finditer(text) if self._pattern else ()
+        return next((mark[0] for mark in matches if mark[0] not in kept), None)
 
     def pieces(self, text: str) -> list[str]:
         """What stands before, between and after the special tokens of a text, and in odd places those tokens.
@@ -64,8 +64,8 @@ class Marks:
     def letters(self, text: str) -> list[int]:
         """Tokens of a text in which every spelling is text."""
         text = without_breaks(text)
-        found: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return found
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return ids
 
     @property
     def _special(self) -> list[Any]:

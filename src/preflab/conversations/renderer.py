@@ -46,8 +46,8 @@ class Renderer:
     def __init__(self, tokenizer: Any, stops: Seq[int] = (), instead: Seq[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.template, self.joining = Template(tokenizer), Joining(tokenizer)
-        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        self.configured = tuple(sorted({*stops, *own}))
+        eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self.configured = tuple(sorted({*stops, *eos}))
         self.instead = tuple(instead)
         self._losses = Losses(self.template)
         self._spelling = Spelling(self.template, self.joining.marks, lambda: self.stop_token_ids)

@@ -163,14 +163,14 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_arguments(of: Any, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-    given = [*args, *named.values()]
-    if any(isinstance(each, int) and abs(each) > MOST for each in given):
+    arguments = [*args, *named.values()]
+    if any(isinstance(each, int) and abs(each) > MOST for each in arguments):
         raise EndlessTemplate(f"hands a number beyond {MOST:,} to {name or 'a function'}")
-    texts = [len(each) for each in given if isinstance(each, str)]
+    texts = [len(each) for each in arguments if isinstance(each, str)]
     if name == "replace" and isinstance(of, str) and texts:
         _check_size(len(of) + (len(of) + 1) * max(texts))
     elif name == "join":
-        lists = [each for each in (of, *given) if isinstance(each, list | tuple)]
+        lists = [each for each in (of, *arguments) if isinstance(each, list | tuple)]
         between = max([*texts, len(of) if isinstance(of, str) else 0])
         parts = [part for each in lists for part in each]
         _check_size(between * len(parts) + sum(len(part) for part in parts if isinstance(part, str)))

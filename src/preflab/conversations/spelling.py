@@ -133,8 +133,8 @@ class Spelling:
         """Special tokens that the template writes in a turn that calls a tool, and in no other; not the turn's end."""
         answering, calling = self._written(ANSWER), self._written(CALLING)
         ends = set(self.marks.tokenizer.convert_ids_to_tokens(list(self.stops())))
-        found = (mark for mark in self.marks.texts if mark in calling and mark not in answering)
-        return frozenset(mark for mark in found if mark not in ends)
+        marks = (mark for mark in self.marks.texts if mark in calling and mark not in answering)
+        return frozenset(mark for mark in marks if mark not in ends)
 
     def _written(self, turn: Message, *, tools: bool = True) -> str:
         asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL] if tools else None})

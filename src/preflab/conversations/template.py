@@ -46,8 +46,8 @@ class Template:
     @property
     def source(self) -> str:
         """All of the template's text; of several named ones, all of them."""
-        found = getattr(self.tokenizer, "chat_template", None) or ""
-        return "\n".join(found.values()) if isinstance(found, dict) else str(found)
+        template = getattr(self.tokenizer, "chat_template", None) or ""
+        return "\n".join(template.values()) if isinstance(template, dict) else str(template)
 
     def text(self, turns: Sequence[Message], prompt: Prompt, *, opened: bool) -> str:
         """What the template writes for some turns.
@@ -71,8 +71,8 @@ class Template:
         except PreflabError:
             raise
         except FAILURES as error:
-            found = f"{where(prompt)}: the chat template refuses the conversation ({one_line(error)})"
-            raise PreflabError(found, *self._cure(turns, prompt, opened)) from error
+            problem = f"{where(prompt)}: the chat template refuses the conversation ({one_line(error)})"
+            raise PreflabError(problem, *self._cure(turns, prompt, opened)) from error
 
     def _cure(self, turns: Sequence[Message], prompt: Prompt, opened: bool) -> tuple[str, str]:
         """Returns what the template accepts and how to change the turns, found by leaving out one part at a time."""
@@ -122,16 +122,16 @@ class Template:
         return self._fields(turn)
 
     def _fields(self, turn: Message) -> dict[str, Any]:
-        found: dict[str, Any] = {"role": turn.role, "content": self._content(turn)}
+        fields: dict[str, Any] = {"role": turn.role, "content": self._content(turn)}
         if turn.reasoning:
-            found |= dict.fromkeys(THINKING_KEYS, turn.reasoning)
+            fields |= dict.fromkeys(THINKING_KEYS, turn.reasoning)
         if turn.tool_calls:
-            found["tool_calls"] = [self._call(call) for call in turn.tool_calls]
+            fields["tool_calls"] = [self._call(call) for call in turn.tool_calls]
         if turn.name:
-            found["name"] = turn.name
+            fields["name"] = turn.name
         if turn.tool_call_id:
-            found["tool_call_id"] = turn.tool_call_id
-        return found
+            fields["tool_call_id"] = turn.tool_call_id
+        return fields
 
     def _content(self, turn: Message) -> Any:
         """A turn's words, as the parts that the template asks for."""
@@ -167,8 +167,8 @@ class Template:
     def _wants_parts(self) -> bool:
         """True for templates that go through a turn's content part by part and would spell a text letter by letter."""
         shapes: tuple[Any, ...] = (MARK, [{"type": "text", "text": MARK}])
-        found = [self._tried([{"role": "user", "content": shape}]) for shape in shapes]
-        plain, parts = (written is not None and MARK in written for written in found)
+        renderings = [self._tried([{"role": "user", "content": shape}]) for shape in shapes]
+        plain, parts = (written is not None and MARK in written for written in renderings)
         return parts and not plain
 
     @cached_property
@@ -266,5 +266,5 @@ def where(prompt: Prompt) -> str:
 
 def one_line(error: Exception) -> str:
     """An error's first line, or its kind where it says nothing."""
-    said = str(error).strip()
-    return said.splitlines()[0] if said else type(error).__name__
+    message = str(error).strip()
+    return message.splitlines()[0] if message else type(error).__name__

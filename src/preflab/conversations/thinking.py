@@ -61,8 +61,8 @@ class ThinkingForm:
         """A turn whose thinking stands beside its words, where it stood in them in this form."""
         if turn.reasoning or not turn.content.startswith(self.opening):
             return turn
-        thought, found, words = turn.content[len(self.opening) :].partition(self.closing)
-        return replace(turn, content=words, reasoning=thought) if found else turn
+        thought, closing, words = turn.content[len(self.opening) :].partition(self.closing)
+        return replace(turn, content=words, reasoning=thought) if closing else turn
 
     def stands_in_words(self, write: Write, before: Sequence[Message]) -> bool:
         """Whether the template writes the same where thinking stands in the words in this form, not beside them."""
@@ -82,9 +82,9 @@ def find_form(write: Write, before: Sequence[Message], calls: tuple[ToolCall, ..
     if prefix is None or whole is None:
         return None
     text = continuation(prefix, whole)
-    opening, found, rest = (text or "").partition(MARKED.reasoning)
+    opening, mark, rest = (text or "").partition(MARKED.reasoning)
     closing, has_words, _ = rest.partition(MARKED.content)
-    return ThinkingForm(thinking_of(prefix)[0] + opening, closing) if found and has_words else None
+    return ThinkingForm(thinking_of(prefix)[0] + opening, closing) if mark and has_words else None
 
 
 def thinking_of(prefix: str) -> tuple[str, bool]:

@@ -69,8 +69,8 @@ def find_frame(template: Template, joining: Joining, stops: Sequence[int], examp
         PreflabError: the template does not write what the assistant says.
     """
     asked, prefix, whole = _tried(template) if example is None else _written(template, example)
-    start, found, rest = whole.rpartition(MARK)
-    if not found:
+    start, mark, rest = whole.rpartition(MARK)
+    if not mark:
         raise PreflabError(
             "the chat template does not write the assistant's turns",
             "a template that writes every turn of a conversation",

@@ -159,11 +159,11 @@ class Turns(Edges):
             Unstable: the template writes earlier turns anew, and that is refused.
         """
         turns = [span.message or Message(span.role, span.text) for span in spans]
-        for place, said, do in ((-1, "ends", "take the last turns off"), (0, "begins", "let the prompt end with them")):
+        for place, edge, do in ((-1, "ends", "take the last turns off"), (0, "begins", "let the prompt end with them")):
             if turns[place].role != "assistant":
                 raise PreflabError(
-                    f"{where(prompt)}: a completion that {said} with the {turns[place].role}'s turn",
-                    f"a completion that {said} with the assistant's turn",
+                    f"{where(prompt)}: a completion that {edge} with the {turns[place].role}'s turn",
+                    f"a completion that {edge} with the assistant's turn",
                     do,
                 )
         before, now = [*prompt.messages], self
@@ -185,8 +185,8 @@ class Turns(Edges):
                     so_far += between
                 text = now.text(prompt, before, opened, turn)
                 is_open = not ended and number == len(spans) - 1
-                ids += (own := now._tokens(prompt, so_far, text, turn, not is_open))
-                mask += [span.by_policy] * len(own)
+                ids += (turn_ids := now._tokens(prompt, so_far, text, turn, not is_open))
+                mask += [span.by_policy] * len(turn_ids)
                 so_far += now.until_end(text)
             before.append(turn)
         return tuple(ids), tuple(mask)
@@ -202,10 +202,10 @@ class Turns(Edges):
         marked = [*before]
         marked[place] = ending_with_mark(marked[place])
         alone = self.template.text(marked[: place + 1], prompt, opened=False).rpartition(MARK)[2]
-        _, found, after = opens(marked)[0].rpartition(MARK)
+        _, mark, after = opens(marked)[0].rpartition(MARK)
         ends = (self.until_end(self.with_end(alone, marked[place])), self.until_end(alone))
         end = next((end for end in ends if after.startswith(end)), None)
-        if not found or end is None:
+        if not mark or end is None:
             raise _unstable(prompt)
         return after[len(end) :]
 
@@ -245,8 +245,8 @@ class Turns(Edges):
         if turn.reasoning and self.form:
             words, fits = self.form.written(turn.reasoning.strip(), words), True
         else:
-            found = THOUGHT.match(words)
-            fits = found is not None and (found[1] == opener.strip() if opener else self.frame.lead is not None)
+            thought = THOUGHT.match(words)
+            fits = thought is not None and (thought[1] == opener.strip() if opener else self.frame.lead is not None)
             if self.form and not opener:
                 words = self.form.lead + words
         if turn.tool_calls or self.frame.closed or not fits:
@@ -256,18 +256,18 @@ class Turns(Edges):
     def _refuse_form(self, prompt: Prompt, turn: Message) -> None:
         thinks = bool(turn.reasoning or THOUGHT.match(turn.content))
         if self.frame.closed and thinks:
-            found = "the generation prompt of the chat template closes thinking, and the completion thinks"
+            problem = "the generation prompt of the chat template closes thinking, and the completion thinks"
         elif self._is_unclosed(turn):
-            found = "the completion opens thinking and does not close it"
+            problem = "the completion opens thinking and does not close it"
         elif thinks:
-            found = "the chat template does not write the completion's thinking"
+            problem = "the chat template does not write the completion's thinking"
         elif self.frame.opener:
             opener = self.frame.opener.strip()
-            found = f"the chat template opens {opener} before the assistant speaks, and the completion does not think"
+            problem = f"the chat template opens {opener} before the assistant speaks, and the completion does not think"
         else:
-            found = "the chat template goes on from its generation prompt in another way than its own turns do"
+            problem = "the chat template goes on from its generation prompt in another way than its own turns do"
         raise PreflabError(
-            f"{where(prompt)}: {found}",
+            f"{where(prompt)}: {problem}",
             "completions in the form that the model's own turns have",
             "put thinking where the model thinks and none where it does not, or switch it in the template (a column "
             'chat_template_kwargs such as {"enable_thinking": false}); else leave the row out',

@@ -53,10 +53,10 @@ def demonstrations(seed: int, num: int) -> list[Row]:
 def prompts(seed: int, num: int) -> list[Row]:
     """Distinct questions, in random order."""
     rng = random.Random(f"prompts {seed}")
-    found: dict[str, None] = {}
-    while len(found) < num:
-        found[question(rng)[0]] = None
-    return [{"prompt": text} for text in found]
+    texts: dict[str, None] = {}
+    while len(texts) < num:
+        texts[question(rng)[0]] = None
+    return [{"prompt": text} for text in texts]
 
 
 def write_demo_data(

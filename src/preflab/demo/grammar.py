@@ -210,8 +210,8 @@ def vocabulary() -> list[str]:
     """Every word and mark the grammar can write, sorted."""
     templates = [text for topic in TOPICS for text in (*topic.questions, *topic.full, *topic.short)]
     templates += [text for group in COURTESY.values() for text in group] + [*FLATTERY, *RUDE]
-    found = {word for text in templates for word in words(re.sub(r"{\w+}", " ", text))}
-    return sorted(found | {word for kind in SLOTS.values() for word in kind})
+    known = {word for text in templates for word in words(re.sub(r"{\w+}", " ", text))}
+    return sorted(known | {word for kind in SLOTS.values() for word in kind})
 
 
 def fill(template: str, rng: random.Random) -> str:

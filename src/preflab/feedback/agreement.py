@@ -124,12 +124,12 @@ def leave_one_out(votes: Iterable[Vote]) -> dict[str, Counts]:
 def _labeler(
     name: str, judgments: Sequence[Judgment], votes: Sequence[Vote], others: Counts, seed: int
 ) -> LabelerAgreement:
-    own = [judgment for judgment in judgments if judgment.labeler_id == name]
+    judged = [judgment for judgment in judgments if judgment.labeler_id == name]
     return LabelerAgreement(
-        num_tasks=len({judgment.task_id for judgment in own}),
+        num_tasks=len({judgment.task_id for judgment in judged}),
         with_others=share(others, seed),
         ties=share(tie_counts([vote for vote in votes if vote.labeler == name]), seed),
-        fails=share(fail_counts(own), seed),
+        fails=share(fail_counts(judged), seed),
     )
 
 

@@ -38,9 +38,9 @@ def krippendorff_alpha(
     if not len(ratings):
         return Estimate(None, None, None, 0, NOTHING)
     table = np.array(ratings, dtype=float, ndmin=2)
-    given = ~np.isnan(table)
-    kept = given.sum(axis=1) >= 2
-    values = np.unique(table[kept][given[kept]])
+    rated = ~np.isnan(table)
+    kept = rated.sum(axis=1) >= 2
+    values = np.unique(table[kept][rated[kept]])
     coincidences = _coincidences(table[kept], values)
     units = None if tasks is None else [task for task, keep in zip(tasks, kept, strict=True) if keep]
     return estimate(summed_by(coincidences, units), lambda sums: _alpha(sums, values, DISTANCES[level]), seed)

@@ -27,14 +27,14 @@ def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Esti
     | any but scores | those of pairs: `pair_alpha` (ordinal over worse, tie, better), `pair_fleiss` |
     | any | `fail_alpha`, nominal, of the F marks |
     """
-    found = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal", seed)}
+    estimates = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal", seed)}
     for holds, measure in BY_CONTENT:
-        own = [judgment for judgment in judgments if holds(judgment.answer)]
-        if own:
-            found |= measure(own, seed)
+        holding = [judgment for judgment in judgments if holds(judgment.answer)]
+        if holding:
+            estimates |= measure(holding, seed)
     if not any(judgment.answer.criteria for judgment in judgments):
-        found |= _pairs(judgments, seed)
-    return found
+        estimates |= _pairs(judgments, seed)
+    return estimates
 
 
 def _ranking(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
@@ -46,12 +46,12 @@ def _ranking(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
 
 
 def _by_criteria(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:
-    found: dict[str, Estimate] = {}
+    estimates: dict[str, Estimate] = {}
     for name in sorted({name for judgment in judgments for name in judgment.answer.criteria}):
         ratings = _ratings((judgment, judgment.answer.ratings.get(name, ())) for judgment in judgments)
-        found[f"alpha_ordinal:{name}"] = _alpha(ratings, "ordinal", seed)
-        found[f"alpha_interval:{name}"] = _alpha(ratings, "interval", seed)
-    return found
+        estimates[f"alpha_ordinal:{name}"] = _alpha(ratings, "ordinal", seed)
+        estimates[f"alpha_interval:{name}"] = _alpha(ratings, "interval", seed)
+    return estimates
 
 
 def _verdicts(judgments: Sequence[Judgment], seed: int) -> dict[str, Estimate]:

@@ -95,14 +95,14 @@ def task_consensus(
     dropped = reading.failed(judgments)
     votes = [vote for vote in reading.votes(judgments) if names[vote.first] != names[vote.second]]
     outcomes = vote_sums(votes, weights, dropped)
-    found = order_of(outcomes, dropped, reading.order)
-    settled = settle(outcomes, found)
+    order = order_of(outcomes, dropped, reading.order)
+    settled = settle(outcomes, order)
     pairs = weighted(decide(settled, decision, reading.criterion))
     parents = [*judgments, decision] if decision and any(p.state in ("decided", "closed") for p in pairs) else judgments
     preference = Preference.make(
         judgments[0].prompt_id,
         ids,
-        consensus_ranks(pairs, found, dropped),
+        consensus_ranks(pairs, order, dropped),
         pairs=tuple(pair.outcome for pair in pairs),
         judgment_ids=tuple(sorted(judgment.id for judgment in parents)),
         scores=mean_scores(rated, weights),
@@ -110,7 +110,7 @@ def task_consensus(
         source="+".join(sorted({SOURCES[judgment.labeler_kind] for judgment in judgments})),
     )
     num_open = sum(pair.state == "open" for pair in settled)
-    return Consensus(judgments[0].task_id, preference, tuple(pairs), found.method, found.num_orders, num_open)
+    return Consensus(judgments[0].task_id, preference, tuple(pairs), order.method, order.num_orders, num_open)
 
 
 def consensus_of(

@@ -21,9 +21,9 @@ def gold_score(judgment: Judgment, expected: Answer, criterion: str | None = Non
         criterion: which Likert criterion.
     """
     right = replace(judgment, answer=expected)
-    own = {(vote.first, vote.second): vote.outcome for vote in pair_votes(judgment, criterion)}
+    votes = {(vote.first, vote.second): vote.outcome for vote in pair_votes(judgment, criterion)}
     decided = [vote for vote in pair_votes(right, criterion) if vote.outcome]
-    points = sum(0.5 + 0.5 * own.get((vote.first, vote.second), 0) * vote.outcome for vote in decided)
+    points = sum(0.5 + 0.5 * votes.get((vote.first, vote.second), 0) * vote.outcome for vote in decided)
     marks = [mine for mine, wanted in zip(failed(judgment), failed(right), strict=True) if wanted]
     return points + sum(marks), float(len(decided) + len(marks))
 

@@ -91,7 +91,7 @@ def _with_enough_tasks(votes: Sequence[Vote]) -> list[str]:
     tasks: dict[str, set[str]] = defaultdict(set)
     for vote in votes:
         tasks[vote.labeler].add(vote.task)
-    return sorted(name for name, own in tasks.items() if len(own) >= MIN_TASKS)
+    return sorted(name for name, task_ids in tasks.items() if len(task_ids) >= MIN_TASKS)
 
 
 def _couples(votes: Sequence[Vote], names: Sequence[str]) -> _Couples:
@@ -126,8 +126,8 @@ def _split(couples: _Couples, num: int, seed: int) -> np.ndarray:
     ends = [_climb(excess, rng.choice([-1.0, 1.0], size=len(excess))) for _ in range(NUM_STARTS)]
     best = max(ends, key=lambda sides: float(sides @ excess @ sides))
     same = best[:, None] == best
-    own = (agreed * same).sum(axis=1) / np.maximum((both * same).sum(axis=1), 1)
-    return np.where(own >= MIN_OWN, best, 0.0)
+    within = (agreed * same).sum(axis=1) / np.maximum((both * same).sum(axis=1), 1)
+    return np.where(within >= MIN_OWN, best, 0.0)
 
 
 def _climb(excess: np.ndarray, sides: np.ndarray) -> np.ndarray:

@@ -54,8 +54,8 @@ def mean_tau_b(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
         tasks: each task's rankings.
         seed: of the resamples.
     """
-    found = [[tau_b(a, b) for a, b in combinations(rankings, 2)] for rankings in tasks]
-    return _mean(found, seed)
+    taus = [[tau_b(a, b) for a, b in combinations(rankings, 2)] for rankings in tasks]
+    return _mean(taus, seed)
 
 
 def mean_w(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:

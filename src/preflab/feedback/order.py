@@ -33,8 +33,8 @@ def best_order(margins: np.ndarray) -> Order:
     """Kemeny's order, exact up to nine completions; Copeland's beyond, and `method` says so."""
     if len(margins) > MAX_COMPLETIONS:
         return copeland(margins)
-    found = kemeny(margins)
-    return Order("kemeny", found.agreed, found.num_orders)
+    order = kemeny(margins)
+    return Order("kemeny", order.agreed, order.num_orders)
 
 
 def copeland(margins: np.ndarray) -> Order:

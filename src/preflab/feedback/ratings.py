@@ -81,18 +81,18 @@ def _fit(
 ) -> OwnScale:
     places = np.array([items[r.item] for r in rows], dtype=int)
     values = np.array([r.value for r in rows])
-    own = np.array([levelled(r.value, scale, centre) for r in rows])
+    levels = np.array([levelled(r.value, scale, centre) for r in rows])
     others = counts[places] - 1
     known = others > 0
     if not known.any():
         return scale._replace(offset=0.0, spread=1.0)
-    worth = (sums[places][known] - own[known]) / others[known] - centre
-    given = values[known] - centre
+    worth = (sums[places][known] - levels[known]) / others[known] - centre
+    centred = values[known] - centre
     num = int(known.sum())
     # The prior: PRIOR_RATINGS observations of typical spread, at offset 0, used like everybody does.
     prior = PRIOR_RATINGS * (float(np.var(worth)) or 1.0)
-    spread = float(np.clip(np.sqrt((num * np.var(given) + prior) / (num * np.var(worth) + prior)), *SPREADS))
-    offset = float(given.sum() - spread * worth.sum()) / (num + PRIOR_RATINGS)
+    spread = float(np.clip(np.sqrt((num * np.var(centred) + prior) / (num * np.var(worth) + prior)), *SPREADS))
+    offset = float(centred.sum() - spread * worth.sum()) / (num + PRIOR_RATINGS)
     return OwnScale(offset, spread, len(rows))
 
 
@@ -153,13 +153,13 @@ class _Scale(NamedTuple):
 
 
 def _levelled(judgment: Judgment, scales: Mapping[ScaleName, _Scale]) -> Judgment:
-    given, kind = judgment.answer.ratings, type(judgment.answer)
-    if not given:
+    ratings, kind = judgment.answer.ratings, type(judgment.answer)
+    if not ratings:
         return judgment
     scores = {
         name: tuple(scales[kind, name].levelled(value, judgment.labeler_id) for value in values)
         if (kind, name) in scales
         else values
-        for name, values in given.items()
+        for name, values in ratings.items()
     }
     return replace(judgment, answer=judgment.answer.with_ratings(scores))

@@ -115,11 +115,11 @@ class Reading:
 
     def odds(self, judgments: Iterable[Judgment]) -> dict[str, Reliability]:
         """Labeler → reliability as the votes count: the mean of all for each where everybody has one vote."""
-        found = self.reliabilities(judgments)
-        if self.weighs or not found:
-            return found
-        mean = float(np.mean([each.accuracy for each in found.values()]))
-        return {name: Reliability(mean, each.num_votes) for name, each in found.items()}
+        reliabilities = self.reliabilities(judgments)
+        if self.weighs or not reliabilities:
+            return reliabilities
+        mean = float(np.mean([each.accuracy for each in reliabilities.values()]))
+        return {name: Reliability(mean, each.num_votes) for name, each in reliabilities.items()}
 
     def estimates(self, judgments: Iterable[Judgment]) -> tuple[dict[str, Reliability], frozenset[str]]:
         """Labeler with a vote → reliability before it is shrunk, and those of whom it cannot be told at all.

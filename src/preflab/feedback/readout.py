@@ -51,25 +51,25 @@ def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: i
         seed: of the bootstraps.
     """
     votes = reading.votes(judgments)
-    found, weights, others = reading.reliabilities(judgments), reading.weights(judgments), leave_one_out(votes)
+    reliabilities, weights, others = reading.reliabilities(judgments), reading.weights(judgments), leave_one_out(votes)
     called = standings(judgments, reading, seed)
     cast = _by_labeler(votes)
     table = [
         LabelerReadout(
             labeler_id=name,
-            num_tasks=len(own),
-            num_votes=found[name].num_votes,
-            reliability=found[name].accuracy,
+            num_tasks=len(judged),
+            num_votes=reliabilities[name].num_votes,
+            reliability=reliabilities[name].accuracy,
             weight=weights[name],
             with_others=share(others.get(name, {}), seed),
-            gold=share(gold_counts(own, reading.gold, reading.criterion), seed),
+            gold=share(gold_counts(judged, reading.gold, reading.criterion), seed),
             ties=share(tie_counts(cast.get(name, [])), seed),
-            fails=share(fail_counts(own), seed),
-            first_shown=share(first_shown_counts(own, reading), seed),
-            median_seconds=median_seconds(own),
+            fails=share(fail_counts(judged), seed),
+            first_shown=share(first_shown_counts(judged, reading), seed),
+            median_seconds=median_seconds(judged),
             standing=called[name],
         )
-        for name, own in _judgments_by_labeler(judgments).items()
+        for name, judged in _judgments_by_labeler(judgments).items()
     ]
     place = {name: place for place, name in enumerate(reading.least_reliable_first(judgments))}
     return sorted(table, key=lambda row: place[row.labeler_id])
@@ -86,11 +86,11 @@ def standings(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int
     estimates, untold = reading.estimates(judgments)
     apart = {name for group in find_groups(reading.votes(judgments), seed) for name in group.members}
     called = {}
-    for name, own in _judgments_by_labeler(judgments).items():
+    for name, judged in _judgments_by_labeler(judgments).items():
         estimate = estimates.get(name, Reliability(PRIOR_MEAN, 0))
-        num_gold = sum(judgment.task_id in reading.gold for judgment in own)
+        num_gold = sum(judgment.task_id in reading.gold for judgment in judged)
         called[name] = standing(
-            estimate.accuracy, len(own), estimate.num_votes, num_gold=num_gold, in_group=name in apart,
+            estimate.accuracy, len(judged), estimate.num_votes, num_gold=num_gold, in_group=name in apart,
             untold=name in untold,
         )  # fmt: skip
     return called
@@ -120,14 +120,14 @@ def median_seconds(judgments: Iterable[Judgment]) -> float | None:
 
 
 def _by_labeler(votes: Iterable[Vote]) -> dict[str, list[Vote]]:
-    found: dict[str, list[Vote]] = defaultdict(list)
+    by_labeler: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
-        found[vote.labeler].append(vote)
-    return found
+        by_labeler[vote.labeler].append(vote)
+    return by_labeler
 
 
 def _judgments_by_labeler(judgments: Iterable[Judgment]) -> dict[str, list[Judgment]]:
-    found: dict[str, list[Judgment]] = defaultdict(list)
+    by_labeler: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in judgments:
-        found[judgment.labeler_id].append(judgment)
-    return dict(sorted(found.items()))
+        by_labeler[judgment.labeler_id].append(judgment)
+    return dict(sorted(by_labeler.items()))

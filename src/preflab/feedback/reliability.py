@@ -85,12 +85,12 @@ def one_coin_em(
         log_odds = np.where(gold != 0, gold, log_odds)
         named_winner = 1 / (1 + np.exp(-outcomes * log_odds[pairs]))
         right = np.bincount(labelers, named_winner, minlength=len(names))
-        found = (mean * strength + right / together) / (strength + num_votes / together)
-        accuracy = np.clip(found, CLIP, 1 - CLIP)
+        accuracies = (mean * strength + right / together) / (strength + num_votes / together)
+        accuracy = np.clip(accuracies, CLIP, 1 - CLIP)
     return {name: Reliability(float(accuracy[i]), int(num_votes[i])) for name, i in names.items()}
 
 
 def relative_weights(reliabilities: Mapping[str, Reliability]) -> dict[str, float]:
     """Weights scaled so that the most reliable labeler weighs 1 (all 0 if nobody is better than chance)."""
-    top = max((found.weight for found in reliabilities.values()), default=0.0)
-    return {name: found.weight / top if top > 0 else 0.0 for name, found in reliabilities.items()}
+    top = max((reliability.weight for reliability in reliabilities.values()), default=0.0)
+    return {name: reliability.weight / top if top > 0 else 0.0 for name, reliability in reliabilities.items()}

@@ -27,9 +27,9 @@ def mean_scores(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> 
 
     mean = Σ_l w_l s_l / Σ_l w_l over the labelers who gave one; None where none of them weighs anything.
     """
-    given = [(weights[judgment.labeler_id], judgment.answer.ratings) for judgment in judgments]
-    names = sorted({name for _, scores in given for name in scores})
-    return {name: _means([(weight, scores[name]) for weight, scores in given if name in scores]) for name in names}
+    weighted = [(weights[judgment.labeler_id], judgment.answer.ratings) for judgment in judgments]
+    names = sorted({name for _, scores in weighted for name in scores})
+    return {name: _means([(weight, scores[name]) for weight, scores in weighted if name in scores]) for name in names}
 
 
 def thumbs_share(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> tuple[float | None, ...]:

@@ -66,10 +66,10 @@ def order_of(outcomes: Sequence[PairOutcome], dropped: Sequence[bool], rule: Ord
     margins = np.zeros((len(dropped), len(dropped)))
     for outcome in outcomes:
         margins[outcome.first, outcome.second], margins[outcome.second, outcome.first] = outcome.margin, -outcome.margin
-    found = rule(margins[np.ix_(left, left)])
+    order = rule(margins[np.ix_(left, left)])
     above = np.zeros(margins.shape, dtype=bool)
-    above[np.ix_(left, left)] = found.above
-    return replace(found, above=above)
+    above[np.ix_(left, left)] = order.above
+    return replace(order, above=above)
 
 
 def settle(outcomes: Iterable[PairOutcome], order: Order) -> list[SettledPair]:
@@ -84,9 +84,9 @@ def decide(pairs: Iterable[SettledPair], decision: Judgment | None, criterion: s
     """
     if decision is None:
         return list(pairs)
-    said = {(vote.first, vote.second): vote.outcome for vote in pair_votes(decision, criterion)}
+    decided = {(vote.first, vote.second): vote.outcome for vote in pair_votes(decision, criterion)}
     marks = failed(decision)
-    return [_decided(pair, said, marks) if pair.state == "open" else pair for pair in pairs]
+    return [_decided(pair, decided, marks) if pair.state == "open" else pair for pair in pairs]
 
 
 def weighted(pairs: Sequence[SettledPair]) -> list[SettledPair]:

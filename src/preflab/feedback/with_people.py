@@ -35,24 +35,24 @@ def agreement_with_people(ai: Sequence[Judgment], people: Sequence[Judgment], se
 
 def mean_ratings(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:
     """Criterion → completion → mean of people's points, their own scales levelled first."""
-    given: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_criterion: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for judgment in level_ratings(judgments):
         for name in judgment.answer.criteria:
             for completion_id, value in zip(judgment.completion_ids, judgment.answer.ratings[name], strict=True):
                 if value is not None:
-                    given[name][completion_id].append(float(value))
-    return {name: {i: sum(v) / len(v) for i, v in found.items()} for name, found in given.items()}
+                    by_criterion[name][completion_id].append(float(value))
+    return {name: {i: sum(v) / len(v) for i, v in by_index.items()} for name, by_index in by_criterion.items()}
 
 
 def _outcomes(judgments: Sequence[Judgment]) -> Mapping[Pair, list[int]]:
     """Pair → outcomes: +1 the first is preferred, −1 the second, 0 a tie; of ratings by their first criterion."""
-    found: dict[Pair, list[int]] = defaultdict(list)
+    outcomes: dict[Pair, list[int]] = defaultdict(list)
     for judgment in judgments:
         criterion = next(iter(judgment.answer.criteria), None)
         for vote in pair_votes(judgment, criterion):
             first, second = judgment.completion_ids[vote.first], judgment.completion_ids[vote.second]
             if first < second:
-                found[first, second].append(vote.outcome)
+                outcomes[first, second].append(vote.outcome)
             else:
-                found[second, first].append(-vote.outcome)
-    return found
+                outcomes[second, first].append(-vote.outcome)
+    return outcomes

@@ -109,8 +109,8 @@ class EndpointJudge:
             for i in unread
         ]
         for i, second in zip(unread, self.endpoint.ask_many(again), strict=True):
-            said = f"{reasons(replies[i].text) or replies[i].text.strip()}\n{second.text.strip()}"
-            replies[i] = Reply(said, second.finish_reason, 0, 0, 0.0)
+            text = f"{reasons(replies[i].text) or replies[i].text.strip()}\n{second.text.strip()}"
+            replies[i] = Reply(text, second.finish_reason, 0, 0, 0.0)
         self.num_asked += len(replies)
         self.num_unread += sum(not readable(reply.text) for reply in replies)
         if self.num_asked >= 5 and self.num_unread > MAX_UNREAD * self.num_asked:
@@ -139,24 +139,24 @@ def judge_pairs(
     pairs = list(combinations(range(len(texts)), 2))
     there = [PairAsked(question, prompt, texts[i], texts[j]) for i, j in pairs]
     back = [PairAsked(question, prompt, texts[j], texts[i]) for i, j in pairs]
-    said = judge.compare([*there, *back], on_done)
-    found = []
-    for (i, j), one, other in zip(pairs, said[: len(pairs)], said[len(pairs) :], strict=True):
+    replies = judge.compare([*there, *back], on_done)
+    choices = []
+    for (i, j), one, other in zip(pairs, replies[: len(pairs)], replies[len(pairs) :], strict=True):
         if one.choice is not None and other.choice is not None:
             why = "\n---\n".join(text for text in (one.reasons, other.reasons) if text)
-            found.append((i, j, both_orders(one.choice, other.choice), why))
-    return found
+            choices.append((i, j, both_orders(one.choice, other.choice), why))
+    return choices
 
 
 def judge_ranking(
     judge: Judge, question: str, prompt: str, texts: Sequence[str], on_done: Callable[[int], None] | None = None
 ) -> tuple[tuple[int, ...], str] | None:
     """Ranks of the completions and the reasons; None where a pair could not be read: nothing is made up."""
-    found = judge_pairs(judge, question, prompt, texts, on_done)
-    if len(found) < len(texts) * (len(texts) - 1) // 2:
+    choices = judge_pairs(judge, question, prompt, texts, on_done)
+    if len(choices) < len(texts) * (len(texts) - 1) // 2:
         return None
-    ranks = ranks_of_choices(len(texts), [(i, j, choice) for i, j, choice, _ in found])
-    return ranks, "\n\n".join(f"{i + 1} against {j + 1}: {choice}\n{why}".strip() for i, j, choice, why in found)
+    ranks = ranks_of_choices(len(texts), [(i, j, choice) for i, j, choice, _ in choices])
+    return ranks, "\n\n".join(f"{i + 1} against {j + 1}: {choice}\n{why}".strip() for i, j, choice, why in choices)
 
 
 def judge_ratings(
@@ -169,8 +169,8 @@ def judge_ratings(
 ) -> tuple[dict[str, tuple[float | None, ...]], str]:
     """Criterion → points of each completion (None: unreadable), each criterion asked by itself; and the reasons."""
     asked = [RatingAsked(name, prompt, text, ends(name)) for name in criteria for text in texts]
-    said = judge.rate(asked, on_done)
+    replies = judge.rate(asked, on_done)
     num = len(texts)
-    scores = {name: tuple(one.score for one in said[c * num : (c + 1) * num]) for c, name in enumerate(criteria)}
-    why = "\n\n".join(f"{a.criterion}: {one.reasons}" for a, one in zip(asked, said, strict=True) if one.reasons)
+    scores = {name: tuple(one.score for one in replies[c * num : (c + 1) * num]) for c, name in enumerate(criteria)}
+    why = "\n\n".join(f"{a.criterion}: {one.reasons}" for a, one in zip(asked, replies, strict=True) if one.reasons)
     return scores, why

@@ -188,8 +188,8 @@ def _seconds(text: str) -> float:
 def _said(answer: httpx.Response) -> str:
     """What the server says of an error, shortened to one line."""
     try:
-        said = answer.json()
-        text = str(said["error"]["message"] if isinstance(said.get("error"), dict) else said)
+        body = answer.json()
+        text = str(body["error"]["message"] if isinstance(body.get("error"), dict) else body)
     except (ValueError, KeyError, AttributeError):
         text = answer.text
     return " ".join(text.split())[:200] or "(nothing said)"

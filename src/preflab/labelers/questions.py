@@ -110,14 +110,14 @@ def read_verdict(text: str) -> Choice | None:
         >>> read_verdict("B is shorter.\\nVERDICT: A")
         'first'
     """
-    found = re.fullmatch(r"\**VERDICT:\s*\**\s*(A|B|TIE)\s*\.?\**", _last_line(text))
-    return VERDICTS[found[1]] if found else None
+    match = re.fullmatch(r"\**VERDICT:\s*\**\s*(A|B|TIE)\s*\.?\**", _last_line(text))
+    return VERDICTS[match[1]] if match else None
 
 
 def read_score(text: str) -> int | None:
     """The points of the last line, None where it is not exactly a score from 1 to 5 (a 10 is not a 1)."""
-    found = re.fullmatch(r"\**SCORE:\s*\**\s*([1-5])(?:\s*/\s*5)?\s*\.?\**", _last_line(text))
-    return int(found[1]) if found else None
+    match = re.fullmatch(r"\**SCORE:\s*\**\s*([1-5])(?:\s*/\s*5)?\s*\.?\**", _last_line(text))
+    return int(match[1]) if match else None
 
 
 def reasons(text: str) -> str:

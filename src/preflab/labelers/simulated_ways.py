@@ -100,11 +100,11 @@ class Eyes:
         """Scores from 1 to `top`, its middle for the average; criteria differ by a little noise of their own."""
         view, middle, width = self.view, (top + 1) / 2, (top - 1) / 4
         extra = self.rng.normal(size=len(view.z)) * 0.25 if own_noise else np.zeros(len(view.z))
-        given = [
+        scores = [
             None if z is None else int(min(top, max(1, round(middle + view.offset + view.spread * width * (z + more)))))
             for z, more in zip(view.z, extra.tolist(), strict=True)
         ]
-        return tuple(s if s is None or self.polarity > 0 else top + 1 - s for s in given)
+        return tuple(s if s is None or self.polarity > 0 else top + 1 - s for s in scores)
 
     def ranks_by_scores(self) -> Ranks:
         """The ranking that goes with the scores given before it."""

@@ -51,8 +51,8 @@ def make_judge(
 def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:
     """What an AI labeler's record says of it: model, address, wording, sampling."""
     if source.endpoint is not None:
-        said = source.endpoint.model_dump(mode="json", include={"base_url", "model", "temperature", "max_tokens"})
-        return {"question_version": VERSION, "asked": "endpoint", **said}
+        settings = source.endpoint.model_dump(mode="json", include={"base_url", "model", "temperature", "max_tokens"})
+        return {"question_version": VERSION, "asked": "endpoint", **settings}
     from preflab.labelers.local import LocalJudge
     from preflab.models.facts import weights_hash
 

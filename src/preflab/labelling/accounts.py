@@ -206,9 +206,9 @@ def account(ws: Workspace, account_id: str) -> Account:
 
 def has_lead_password(ws: Workspace) -> bool:
     """Whether some active lead has a password, without which the app is not served to others than this machine."""
-    found = (ACCOUNTS.c.role == "lead", ACCOUNTS.c.state == "active", ACCOUNTS.c.password_hash.is_not(None))
+    conditions = (ACCOUNTS.c.role == "lead", ACCOUNTS.c.state == "active", ACCOUNTS.c.password_hash.is_not(None))
     with reading(ws.engine) as connection:
-        return connection.execute(select(ACCOUNTS.c.id).where(*found).limit(1)).first() is not None
+        return connection.execute(select(ACCOUNTS.c.id).where(*conditions).limit(1)).first() is not None
 
 
 def account_from(row: Any) -> Account:

@@ -132,9 +132,9 @@ def queue(ws: Workspace, campaign_id: str) -> Queue:
     """
     complete, made = _complete_tasks(ws, campaign_id), _decisions(ws, campaign_id)
     waiting = [
-        OpenTask(task, found.preference.prompt_id, len(found.preference.judgment_ids), open_pairs(found))
-        for task, found in campaign_consensus(ws, campaign_id).items()
-        if found.unresolved and task in complete and task not in made
+        OpenTask(task, consensus.preference.prompt_id, len(consensus.preference.judgment_ids), open_pairs(consensus))
+        for task, consensus in campaign_consensus(ws, campaign_id).items()
+        if consensus.unresolved and task in complete and task not in made
     ]
     decided = [Decision(j.id, j.task_id, j.prompt_id, j.labeler_id, j.created_at, j.note) for j in made.values()]
     return Queue(
@@ -153,11 +153,11 @@ def disagreements(ws: Workspace, campaign_id: str, limit: int = 50) -> list[Disa
     notes: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in labels_of(ws, campaign_id).counted:
         notes[judgment.task_id].append(judgment)
-    found = [
+    split = [
         disagreement(task, consensus.preference, notes[task])
         for task, consensus in campaign_consensus(ws, campaign_id).items()
     ]
-    worth = [each for each in found if each.weight_against > 0 or each.num_flagged]
+    worth = [each for each in split if each.weight_against > 0 or each.num_flagged]
     return sorted(worth, key=lambda each: (-each.num_flagged, -each.weight_against, each.task_id))[:limit]
 
 
@@ -184,13 +184,13 @@ def case_of(ws: Workspace, task_id: str) -> Case:
     """
     task = ws.tasks([task_id])[0]
     labels = labels_of(ws, task.campaign_id)
-    given = sorted((each for each in labels.counted if each.task_id == task_id), key=lambda each: each.id)
+    judgments = sorted((each for each in labels.counted if each.task_id == task_id), key=lambda each: each.id)
     return Case(
         task=task,
         prompt=ws.prompts([task.prompt_id])[0],
         completions=tuple(ws.completions(task.completion_ids)),
         shown_order=drawn_order(task),
-        opinions=tuple(Opinion(n, each.answer, each.note, each.flagged) for n, each in enumerate(given, start=1)),
+        opinions=tuple(Opinion(n, each.answer, each.note, each.flagged) for n, each in enumerate(judgments, start=1)),
         consensus=campaign_consensus(ws, task.campaign_id).get(task_id),
         complete=task_id in _complete_tasks(ws, task.campaign_id),
         decision=_decisions(ws, task.campaign_id).get(task_id),
@@ -255,8 +255,8 @@ def _consensus(ws: Workspace, campaign_id: str, read: Reading) -> dict[str, Cons
     labels = labels_of(ws, campaign_id)
     ids = sorted({completion for judgment in read.asked(labels.counted) for completion in judgment.completion_ids})
     texts = {each.id: each.text for each in ws.completions(ids)}
-    found = consensus_of([*labels.counted, *labels.decisions], read, texts=texts)
-    return {consensus.task_id: consensus for consensus in found}
+    by_task = consensus_of([*labels.counted, *labels.decisions], read, texts=texts)
+    return {consensus.task_id: consensus for consensus in by_task}
 
 
 def _decisions(ws: Workspace, campaign_id: str) -> dict[str, Judgment]:

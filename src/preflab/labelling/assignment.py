@@ -139,8 +139,8 @@ def waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
 
 def _held(connection: Connection, campaign: Running, labeler_id: str, now: datetime) -> str | None:
     """The task this labeler is at; else one whose lease ran out and that is still free."""
-    own = {"of_labeler": labeler_id, "of_campaign": campaign.campaign_id}
-    row = connection.execute(HELD, own).mappings().first() or connection.execute(LAPSED, own).mappings().first()
+    values = {"of_labeler": labeler_id, "of_campaign": campaign.campaign_id}
+    row = connection.execute(HELD, values).mappings().first() or connection.execute(LAPSED, values).mappings().first()
     if row is None:
         return None
     renew(connection, row, now, campaign.options.lease_minutes)
@@ -171,8 +171,8 @@ def _next_counted(connection: Connection, campaign: Running, labeler_id: str) ->
 
 def _next_in_line(connection: Connection, campaign: Running, labeler_id: str) -> RowMapping | None:
     """For those who do not count: every task once, done or not, by its place; first what lies behind the last one."""
-    own = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
-    last = connection.execute(select(func.max(T.position)).where(*own)).scalar()
+    conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
+    last = connection.execute(select(func.max(T.position)).where(*conditions)).scalar()
     query = select(TASK_STATES).where(S.campaign_id == campaign.campaign_id).order_by(S.position).limit(1)
     behind = connection.execute(query.where(S.position > (-1 if last is None else last))).mappings().first()
     return behind or connection.execute(query.where(_unseen_by(labeler_id))).mappings().first()
@@ -187,8 +187,8 @@ def _gold_is_due(connection: Connection, campaign: Running, labeler_id: str) -> 
     """Drawn from the hash of labeler and number of tasks so far: the wanted share, and not every tenth."""
     if campaign.options.gold_share == 0:
         return False
-    own = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
-    num = connection.execute(select(func.count()).select_from(TURNS).where(*own)).scalar_one()
+    conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
+    num = connection.execute(select(func.count()).select_from(TURNS).where(*conditions)).scalar_one()
     drawn = hashlib.sha256(f"gold\n{campaign.campaign_id}\n{labeler_id}\n{num}".encode()).digest()
     return int.from_bytes(drawn[:8], "big") / 2**64 < campaign.options.gold_share
 
@@ -198,8 +198,8 @@ def _open_tasks(campaign_id: str | BindParameter[str]) -> Select[Any]:
 
 
 def _own_lapsed(campaign_id: str, labeler_id: str) -> Select[Any]:
-    own = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state == "lapsed")
-    return select(T.task_id).join(TASK_STATES, S.task_id == T.task_id).where(*own, S.state == "open")
+    conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state == "lapsed")
+    return select(T.task_id).join(TASK_STATES, S.task_id == T.task_id).where(*conditions, S.state == "open")
 
 
 def _unseen_by(labeler_id: str | BindParameter[str]) -> ColumnElement[bool]:
@@ -208,8 +208,8 @@ def _unseen_by(labeler_id: str | BindParameter[str]) -> ColumnElement[bool]:
     Asked row by row through the key of the turns: as an anti-join, PostgreSQL without fresh statistics compares every
     task with all turns of the labeler.
     """
-    own = select(T.task_id).where(T.labeler_id == labeler_id, T.task_id == S.task_id).limit(1)
-    return own.correlate(TASK_STATES).scalar_subquery().is_(None)
+    seen = select(T.task_id).where(T.labeler_id == labeler_id, T.task_id == S.task_id).limit(1)
+    return seen.correlate(TASK_STATES).scalar_subquery().is_(None)
 
 
 # The two statements that every labeler waits for, put together once.

@@ -85,5 +85,5 @@ def handle_of(ws: Workspace, campaign_id: str) -> str:
     """What commands call the campaign: its name, or its id where an older preflab has let another one be called so."""
     with reading(ws.engine) as connection:
         names = _names(connection)
-    own = next((name for id_, name in names if id_ == campaign_id), campaign_id)
-    return own if sum(name == own for _, name in names) == 1 else campaign_id
+    name_of_campaign = next((name for id_, name in names if id_ == campaign_id), campaign_id)
+    return name_of_campaign if sum(name == name_of_campaign for _, name in names) == 1 else campaign_id

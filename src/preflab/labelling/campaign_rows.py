@@ -83,8 +83,8 @@ def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tu
     """
     about = {"of_campaign": campaign_id, "of_labeler": labeler_id}
     row = connection.execute(RUNNING_FOR, about).mappings().first()
-    found = _running(row, campaign_id)
-    return found, row["place"] if row is not None else None
+    campaign = _running(row, campaign_id)
+    return campaign, row["place"] if row is not None else None
 
 
 def _running(row: RowMapping | None, campaign_id: str) -> Running:
@@ -104,10 +104,10 @@ def _running(row: RowMapping | None, campaign_id: str) -> Running:
 
 def _record(row: RowMapping) -> Campaign:
     try:
-        found: Campaign = BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS})
+        campaign: Campaign = BY_NAME["campaign"].from_row({name: row[name] for name in RECORD_COLUMNS})
     except (TypeError, ValueError, AttributeError) as error:
         raise Invalid(f"the record of the campaign: {shown(str(error))}", "a record that preflab wrote") from None
-    return found
+    return campaign
 
 
 def stored_options(values: Any) -> CampaignOptions:
@@ -141,12 +141,12 @@ def _is_number(value: Any) -> bool:
 
 def _bounds(sign: str) -> dict[str, float]:
     """Option → its bound, of those that have one."""
-    found = {}
+    bounds = {}
     for name, field in CampaignOptions.model_fields.items():
         for limit in field.metadata:
             if (bound := getattr(limit, sign, None)) is not None:
-                found[name] = bound
-    return found
+                bounds[name] = bound
+    return bounds
 
 
 LEAST, MOST, ABOVE = _bounds("ge"), _bounds("le"), _bounds("gt")
@@ -249,10 +249,10 @@ def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> 
         NotAllowed: an account that has ended, or a campaign for others.
         NotFound: no such labeler.
     """
-    found = standing(connection, campaign, labeler_id)
-    if not found.is_in:
+    kind = standing(connection, campaign, labeler_id)
+    if not kind.is_in:
         raise NotAllowed("this campaign is for other labelers", "one of your campaigns", "ask the lead to let you in")
-    return found.kind
+    return kind.kind
 
 
 def counts(options: CampaignOptions, kind: LabelerKind) -> bool:

@@ -156,9 +156,9 @@ def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) ->
     with reading(ws.engine) as connection:
         if me is None:
             return _view(connection, running(connection, campaign_id))
-        found, place = running_for(connection, campaign_id, me.labeler_id)
-        is_in = may_judge(found.options.open_to, everywhere=me.everywhere, place=place)
-        return _view(connection, found, is_in=is_in)
+        campaign, place = running_for(connection, campaign_id, me.labeler_id)
+        is_in = may_judge(campaign.options.open_to, everywhere=me.everywhere, place=place)
+        return _view(connection, campaign, is_in=is_in)
 
 
 def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[CampaignView]:
@@ -223,15 +223,15 @@ def change_options(
         Invalid: an unknown option, a wrong value, a name that is taken, or one of `FIXED` after the first judgment.
     """
     with writing(ws.engine) as connection:
-        found = running(connection, campaign_id)
-        if revision != found.revision:
-            raise Stale(found.revision, "the campaign's options", many=True)
-        before = found.options.model_dump(mode="json")
+        campaign = running(connection, campaign_id)
+        if revision != campaign.revision:
+            raise Stale(campaign.revision, "the campaign's options", many=True)
+        before = campaign.options.model_dump(mode="json")
         options = checked_options(before | dict(changes))
         now = options.model_dump(mode="json")
         changed = [name for name in now if now[name] != before[name]]
         _refuse_new_meaning(connection, campaign_id, changed)
-        _refuse_unknown_labelers(connection, set(options.confirmed_reversed) - set(found.options.confirmed_reversed))
+        _refuse_unknown_labelers(connection, set(options.confirmed_reversed) - set(campaign.options.confirmed_reversed))
         if "name" in changed:
             refuse_taken_name(connection, options.name, campaign_id)
         if not changed:
@@ -308,8 +308,8 @@ def _taken_up(connection: Connection, campaign_id: str, options: CampaignOptions
     record = _record(connection, campaign_id)
     for name in FIXED:
         if getattr(record, name) != getattr(options, name):
-            found = f"{name}: {getattr(options, name)!r}, the campaign has {getattr(record, name)!r}"
-            raise Invalid(found, "the options it was made with", "make a new campaign for another question")
+            difference = f"{name}: {getattr(options, name)!r}, the campaign has {getattr(record, name)!r}"
+            raise Invalid(difference, "the options it was made with", "make a new campaign for another question")
     mine = CAMPAIGN_STATES.c.campaign_id == campaign_id
     if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(mine)).first() is not None:
         return running(connection, campaign_id).options
@@ -346,8 +346,8 @@ def _record(connection: Connection, campaign_id: str) -> Campaign:
     row = connection.execute(RECORD, {"of_campaign": campaign_id}).mappings().first()
     if row is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign")
-    found: Campaign = BY_NAME["campaign"].from_row(dict(row))
-    return found
+    campaign: Campaign = BY_NAME["campaign"].from_row(dict(row))
+    return campaign
 
 
 def _view(connection: Connection, found: Running, *, is_in: bool = False) -> CampaignView:

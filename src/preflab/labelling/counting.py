@@ -53,12 +53,12 @@ def kept(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Found
     state = (num_judgments(ws, campaign_id), *also)
     now = time.monotonic()
     with _lock:
-        found = _kept.get(key)
-        if found and (
-            found.state == state or (found.state[1:] == state[1:] and now - found.at < PATIENCE * found.took)
+        cached = _kept.get(key)
+        if cached and (
+            cached.state == state or (cached.state[1:] == state[1:] and now - cached.at < PATIENCE * cached.took)
         ):
             _kept.move_to_end(key)
-            value: Found = found.value
+            value: Found = cached.value
             return value
     with _lock:
         computing = _computing.setdefault(key, RLock())
@@ -69,9 +69,9 @@ def kept(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Found
 def _computed(key: Key, state: tuple[object, ...], asked: float, compute: Callable[[], Found]) -> Found:
     """Compute and keep, unless another thread has done it since it was asked for."""
     with _lock:
-        found = _kept.get(key)
-    if found and found.at >= asked and found.state == state:
-        done: Found = found.value
+        cached = _kept.get(key)
+    if cached and cached.at >= asked and cached.state == state:
+        done: Found = cached.value
         return done
     started = time.monotonic()
     value = compute()

@@ -57,8 +57,8 @@ def export_campaign(
         try:
             manifest = write_labels(ws, campaign_id, export, path, settings)
         except PreflabError as error:
-            found = error.found.replace(f"{path}: ", "").replace(str(path), name)
-            raise Invalid(found, error.expected, error.do) from error
+            problem = error.found.replace(f"{path}: ", "").replace(str(path), name)
+            raise Invalid(problem, error.expected, error.do) from error
         return _archive([path, manifest_of(path)]), manifest
 
 
@@ -79,7 +79,7 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
     if export.of == "judgment":
         chosen = Selection(campaign=campaign_id)
         return dict(export_from(ws, path, export.name, selection=chosen, settings=settings).manifest)
-    preferences = [found.preference for found in campaign_consensus(ws, campaign_id).values()]
+    preferences = [consensus.preference for consensus in campaign_consensus(ws, campaign_id).values()]
     material = _material(ws, export, preferences, settings)
     preferences = without_images(ws, export, preferences, material)
     export.check(material.prompts.values())
@@ -98,8 +98,8 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
 def _unusual(read: Reading) -> dict[str, Any]:
     """How the campaign was read, where it is not as usual; gold tasks are never written and are left out here."""
     names = [each.name for each in fields(Reading) if each.name != "gold"]
-    found = {name: getattr(read, name) for name in names if getattr(read, name) != getattr(USUAL, name)}
-    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in found.items()}
+    unusual = {name: getattr(read, name) for name in names if getattr(read, name) != getattr(USUAL, name)}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in unusual.items()}
 
 
 def _material(ws: Workspace, export: Export, preferences: list[Preference], settings: Settings) -> Material:

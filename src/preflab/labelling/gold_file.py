@@ -57,14 +57,14 @@ def read_gold(path: Path, options: CampaignOptions) -> Gold:
         try:
             if isinstance(numbered.row, BadRow):
                 raise numbered.row
-            prompt, found, answer = _task(numbered.row, options, where)
+            prompt, options_of_task, answer = _task(numbered.row, options, where)
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "mend it; nothing was loaded") from None
         except Invalid as wrong:
             raise Invalid(f"{where}: {wrong.found}", wrong.expected, "mend it; nothing was loaded") from None
         prompts[prompt.id] = prompt
-        completions |= {completion.id: completion for completion in found}
-        groups.append(tuple(completion.id for completion in found))
+        completions |= {completion.id: completion for completion in options_of_task}
+        groups.append(tuple(completion.id for completion in options_of_task))
         answers.append(answer)
     if not groups:
         raise Invalid(f"{path}: no rows", "at least one task with its answer", "see whether it is the right file")
@@ -75,8 +75,8 @@ def _task(row: Row, options: CampaignOptions, where: str) -> tuple[Prompt, list[
     values = column(row, "completions")
     if not isinstance(values, list) or not values:
         raise BadRow(f"the column 'completions' holds {kind_of(values)}", "a list of texts")
-    said = [completion_of(value, "completions") for value in values]
-    prompt = prompt_of(row, "prompt", where, chat=any(words.turns for words in said))
-    found = [imported(prompt, spans_of(words), MODEL, index) for index, words in enumerate(said)]
-    given = {name: row[name] for name in way_named(options.way).fields if name in row}
-    return prompt, found, checked_answer(options, len(found), given)
+    contents = [completion_of(value, "completions") for value in values]
+    prompt = prompt_of(row, "prompt", where, chat=any(words.turns for words in contents))
+    completions = [imported(prompt, spans_of(words), MODEL, index) for index, words in enumerate(contents)]
+    fields = {name: row[name] for name in way_named(options.way).fields if name in row}
+    return prompt, completions, checked_answer(options, len(completions), fields)

@@ -124,9 +124,13 @@ def join_invite(ws: Workspace, token: str, account: Account) -> tuple[str, ...]:
             a person whom a lead has taken off, or kept to named campaigns, since it was made.
     """
     with writing(ws.engine) as connection:
-        own = _row(connection, token)
-        row = own if own is not None and own["used_by"] == account.id else _open_invite(connection, token)
-        if row is own:
+        invitation = _row(connection, token)
+        row = (
+            invitation
+            if invitation is not None and invitation["used_by"] == account.id
+            else _open_invite(connection, token)
+        )
+        if row is invitation:
             return tuple(row["campaign_ids"])
         refuse_other_kind(row["role"], account)
         by = row["created_by"]

@@ -97,13 +97,13 @@ def renew(connection: Connection, turn: Any, now: datetime, minutes: float) -> N
     """Prolong a lease, or take a lapsed one up again while its task has a free place; else nothing."""
     if turn["state"] not in ("held", "lapsed"):
         return
-    own = (TURNS.c.labeler_id == turn["labeler_id"], TURNS.c.task_id == turn["task_id"])
+    conditions = (TURNS.c.labeler_id == turn["labeler_id"], TURNS.c.task_id == turn["task_id"])
     if turn["state"] == "lapsed":
         if turn["counts"] and not _is_free(connection, turn["task_id"]):
             return
         if turn["counts"]:
             _take_place(connection, turn["task_id"])
-    connection.execute(update(TURNS).where(*own).values(state="held", expires_at=after(now, minutes=minutes)))
+    connection.execute(update(TURNS).where(*conditions).values(state="held", expires_at=after(now, minutes=minutes)))
 
 
 def release(connection: Connection, turn: Any) -> None:

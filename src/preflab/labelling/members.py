@@ -106,8 +106,8 @@ def place_in(ws: Workspace, campaign_id: str, labeler_id: str) -> Place | None:
 
 def place_of(connection: Connection, campaign_id: str, labeler_id: str) -> Place | None:
     """`place_in` inside the caller's transaction."""
-    found: Place | None = connection.execute(PLACE, {"of_campaign": campaign_id, "of_labeler": labeler_id}).scalar()
-    return found
+    place: Place | None = connection.execute(PLACE, {"of_campaign": campaign_id, "of_labeler": labeler_id}).scalar()
+    return place
 
 
 def people_of(ws: Workspace, campaign_id: str) -> list[Member]:
@@ -261,18 +261,18 @@ def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Pl
 
 def _later_rounds(connection: Connection, campaign_id: str) -> list[str]:
     """The campaigns that follow this one, directly or through others."""
-    found = [campaign_id]
-    for each in found:
+    rounds = [campaign_id]
+    for each in rounds:
         following = select(LATER_ROUNDS.c.campaign_id).where(LATER_ROUNDS.c.follows == each)
-        found += [later for later in connection.execute(following).scalars() if later not in found]
-    return found[1:]
+        rounds += [later for later in connection.execute(following).scalars() if later not in rounds]
+    return rounds[1:]
 
 
 def _open_to(connection: Connection, campaign_id: str) -> OpenTo:
-    found = _stored(connection, campaign_id)
-    if found is None:
+    stored = _stored(connection, campaign_id)
+    if stored is None:
         raise NotFound(f"no campaign {campaign_id}", "the id of a campaign that was opened for labelling")
-    return found
+    return stored
 
 
 def _stored(connection: Connection, campaign_id: str) -> OpenTo | None:
@@ -283,8 +283,8 @@ def _stored(connection: Connection, campaign_id: str) -> OpenTo | None:
         return None
     if not isinstance(settings, dict):
         raise Invalid(f"settings: {settings!r:.80}", "an object of options")
-    found: OpenTo = settings.get("open_to", "invited")
-    return found
+    open_to: OpenTo = settings.get("open_to", "invited")
+    return open_to
 
 
 def _check_labeler(connection: Connection, labeler_id: str) -> str:

@@ -168,7 +168,7 @@ def labels_needed(
     if accuracy is not None:
         strict = campaign_quality(ws, campaign_id).agreement.strict.value
         return _need_for_accuracy(ws, campaign_id, strict, accuracy)
-    preferences = {task: found.preference for task, found in campaign_consensus(ws, campaign_id).items()}
+    preferences = {task: consensus.preference for task, consensus in campaign_consensus(ws, campaign_id).items()}
     counted = labels_of(ws, campaign_id).counted
     return need_for_pairs(preferences, counted, num_pairs or 0, progress(ws, campaign_id))
 
@@ -213,8 +213,8 @@ def num_decided(preferences: Iterable[Preference]) -> int:
 
 def moment(text: str) -> datetime:
     """An ISO 8601 time; UTC where it names no zone."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _rates(decided: Mapping[str, int], labels: Mapping[str, int]) -> Counts:

@@ -27,8 +27,8 @@ def hashed(password: str) -> str:
         Invalid: too short, or absurdly long.
     """
     if not PASSWORD_LENGTH <= len(password) <= MAX_LENGTH:
-        found = f"a password of {count(len(password), 'character')}"
-        raise Invalid(found, f"{PASSWORD_LENGTH} to {MAX_LENGTH} characters")
+        length = f"a password of {count(len(password), 'character')}"
+        raise Invalid(length, f"{PASSWORD_LENGTH} to {MAX_LENGTH} characters")
     with AT_ONCE:
         return HASHER.hash(password)
 

@@ -37,10 +37,10 @@ def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None =
     reliabilities, judged = read.odds(labels), by_task(labels)
     worths: dict[str, float] = {}
     for task in ws.tasks(campaign_id=campaign_id):
-        own = judged.get(task.id, [])
+        task_scores = judged.get(task.id, [])
         worths[task.id] = worth_asking(
-            len(task.completion_ids), read.votes(own), reliabilities, _scores_of(task, scores),
-            dropped=_dropped(own, read),
+            len(task.completion_ids), read.votes(task_scores), reliabilities, _scores_of(task, scores),
+            dropped=_dropped(task_scores, read),
         )  # fmt: skip
     set_worth(ws, campaign_id, worths, by)
     if view.options.order != "worth_asking":

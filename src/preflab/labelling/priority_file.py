@@ -54,10 +54,10 @@ def _tasks_by_prompt(ws: Workspace, campaign_id: str) -> dict[str, list[str]]:
     """Prompt as it is shown → its tasks; side by side a prompt has several."""
     tasks = ws.tasks(campaign_id=campaign_id)
     shown = {prompt.id: prompt.shown for prompt in ws.prompts(sorted({task.prompt_id for task in tasks}))}
-    found: dict[str, list[str]] = defaultdict(list)
+    by_prompt: dict[str, list[str]] = defaultdict(list)
     for task in tasks:
-        found[shown[task.prompt_id]].append(task.id)
-    return found
+        by_prompt[shown[task.prompt_id]].append(task.id)
+    return by_prompt
 
 
 def _priority(row: Row) -> float:

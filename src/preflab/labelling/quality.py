@@ -163,15 +163,15 @@ def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estim
 def ai_judges(ws: Workspace, campaign_id: str) -> list[AiJudge]:
     """The AI judges whose labels do not count, each beside the people, by name."""
     labels = labels_of(ws, campaign_id)
-    given: dict[str, list[Judgment]] = defaultdict(list)
+    by_judge: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in labels.ai:
-        given[judgment.labeler_id].append(judgment)
-    names = {each.id: each.name for each in ws.labelers(sorted(given))} if given else {}
-    found = [
-        AiJudge(names[labeler_id], len(own), agreement_with_people(own, labels.counted)[1])
-        for labeler_id, own in given.items()
+        by_judge[judgment.labeler_id].append(judgment)
+    names = {each.id: each.name for each in ws.labelers(sorted(by_judge))} if by_judge else {}
+    judges = [
+        AiJudge(names[labeler_id], len(judgments_of), agreement_with_people(judgments_of, labels.counted)[1])
+        for labeler_id, judgments_of in by_judge.items()
     ]
-    return sorted(found, key=lambda each: each.name)
+    return sorted(judges, key=lambda each: each.name)
 
 
 def quality_of(
@@ -221,9 +221,9 @@ def over_time(judgments: Sequence[Judgment], votes: Sequence[Vote]) -> list[Agre
     edges = [round(len(tasks) * place / num) for place in range(num + 1)]
     points = []
     for start, end in pairwise(edges):
-        found = share({task: counts[task] for task in tasks[start:end] if task in counts})
-        if found.value is not None:
-            points.append(AgreementPoint(start + 1, end, last[tasks[end - 1]], found))
+        agreement = share({task: counts[task] for task in tasks[start:end] if task in counts})
+        if agreement.value is not None:
+            points.append(AgreementPoint(start + 1, end, last[tasks[end - 1]], agreement))
     return points
 
 

@@ -90,14 +90,14 @@ def forget_tries(connection: Connection, kind: str, key: str) -> None:
 def place_of_address(address: str) -> str:
     """What tries are counted by: an IPv4 address; of IPv6 the network of a customer, who has 2⁶⁴ addresses in it."""
     try:
-        found = ip_address(address)
+        address_read = ip_address(address)
     except ValueError:
         return address
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(IPv6Network((int(found), 64), strict=False))
-    return str(found)
+    if isinstance(address_read, IPv6Address):
+        if address_read.ipv4_mapped is not None:
+            return str(address_read.ipv4_mapped)
+        return str(IPv6Network((int(address_read), 64), strict=False))
+    return str(address_read)
 
 
 def _forgetting(connection: Connection) -> datetime:

@@ -54,16 +54,16 @@ def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
 
 def reading_words(settings: ReadingSettings) -> str:
     """How answers are read, in one line: `one labeler, one vote; F from 50 % of a task’s labels`."""
-    said = [CONSENSUS[settings.consensus], f"F from {100 * settings.fail_share:g}\u00a0% of a task’s labels"]
+    phrases = [CONSENSUS[settings.consensus], f"F from {100 * settings.fail_share:g}\u00a0% of a task’s labels"]
     if settings.criterion is not None:
-        said.append(f"ordered by {settings.criterion}")
+        phrases.append(f"ordered by {settings.criterion}")
     if not settings.level_scores:
-        said.append("scores as they were given")
+        phrases.append("scores as they were given")
     if settings.pairs_by == "completion":
-        said.append("equal texts judged as two")
+        phrases.append("equal texts judged as two")
     if settings.order_rule != "kemeny":
-        said.append("Copeland’s order")
-    return "; ".join(said)
+        phrases.append("Copeland’s order")
+    return "; ".join(phrases)
 
 
 def overlap_warning(overlap: int) -> str:

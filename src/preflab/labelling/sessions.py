@@ -136,10 +136,10 @@ def revoke_token(ws: Workspace, account_id: str, token_id: str, by: str = "") ->
     Raises:
         NotFound: the account has no such token.
     """
-    own = (TOKENS.c.id == token_id, TOKENS.c.account_id == account_id)
+    conditions = (TOKENS.c.id == token_id, TOKENS.c.account_id == account_id)
     with writing(ws.engine) as connection:
-        if connection.execute(select(TOKENS.c.id).where(*own)).first() is None:
+        if connection.execute(select(TOKENS.c.id).where(*conditions)).first() is None:
             raise NotFound(f"no token {token_id}", "the id of a token of this account")
-        still = (*own, TOKENS.c.revoked_at.is_(None))
+        still = (*conditions, TOKENS.c.revoked_at.is_(None))
         connection.execute(update(TOKENS).where(*still).values(revoked_at=stamp(utc_now())))
         note_event(connection, by, "token revoked", account_id, None, {"token_id": token_id})

@@ -40,9 +40,9 @@ def sources(ws: Workspace) -> list[Source]:
     for model, prompt_id, num in rows:
         every[prompt_id] += num
         by_model[model].append(num)
-    found = [_source(f"model:{model}", model, nums) for model, nums in sorted(by_model.items())]
+    listed = [_source(f"model:{model}", model, nums) for model, nums in sorted(by_model.items())]
     together = _source(ALL, "all that is here", list(every.values()))
-    offered = [together, *found] if len(by_model) > 1 else found
+    offered = [together, *listed] if len(by_model) > 1 else listed
     return [source for source in offered if source.num_prompts]
 
 
@@ -56,14 +56,16 @@ def groups_of_source(ws: Workspace, source: str) -> list[list[str]]:
     groups: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
     for completion in ws.completions(model=model):
         groups[completion.prompt_id].append((completion.model, completion.index, completion.id))
-    found = [[each for *_, each in sorted(group)] for _, group in sorted(groups.items()) if len(group) >= SHORTEST]
-    if not found:
+    long_enough = [
+        [each for *_, each in sorted(group)] for _, group in sorted(groups.items()) if len(group) >= SHORTEST
+    ]
+    if not long_enough:
         raise Invalid(
             f"{source!r:.80}: no prompt with two completions",
             "completions that can be compared",
             "upload a file instead",
         )
-    return found
+    return long_enough
 
 
 def _source(source: str, name: str, nums: list[int]) -> Source:

@@ -191,8 +191,8 @@ def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
 def history(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 100, offset: int = 0) -> list[Done]:
     """One's own submitted and skipped tasks, the newest first."""
     columns = (T.task_id, T.state, T.closed_at.label("at"), T.revision, T.surplus, T.skip_reason, T.active_ms)
-    own = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
-    query = select(*columns).where(*own).order_by(T.closed_at.desc(), T.task_id).limit(limit).offset(offset)
+    conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
+    query = select(*columns).where(*conditions).order_by(T.closed_at.desc(), T.task_id).limit(limit).offset(offset)
     with reading(ws.engine) as connection:
         return [Done(**row) for row in connection.execute(query).mappings()]
 
@@ -200,9 +200,9 @@ def history(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 100, 
 def own_progress(ws: Workspace, campaign_id: str, labeler_id: str) -> OwnProgress:
     """How a labeler is getting on, from the labeler's own submissions alone."""
     columns = (T.state, T.active_ms, T.num_pairs, T.num_ties, T.as_shown)
-    own = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
+    conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
     with reading(ws.engine) as connection:
-        rows = connection.execute(select(*columns).where(*own)).all()
+        rows = connection.execute(select(*columns).where(*conditions)).all()
     done = [row for row in rows if row.state == "submitted"]
     times = [row.active_ms for row in done if row.active_ms > 0]
     num_pairs = sum(row.num_pairs for row in done)
@@ -226,10 +226,10 @@ def suspicious(turn: Turn, answer: Answer, active_ms: int) -> str | None:
 
 def as_shown(answer: Answer, shown_order: tuple[int, ...]) -> bool:
     """Whether a ranking of at least three goes strictly down the page."""
-    given = answer.ranks_given
-    if given is None or len(shown_order) < 3:
+    ranks_given = answer.ranks_given
+    if ranks_given is None or len(shown_order) < 3:
         return False
-    ranks = [given[i] for i in shown_order]
+    ranks = [ranks_given[i] for i in shown_order]
     return all(a is not None and b is not None and a < b for a, b in pairwise(ranks))
 
 
@@ -292,8 +292,8 @@ def _judgment(
 
 def _next_revision(connection: Connection, turn: RowMapping) -> int:
     """One more than the last, decisions of the same person included."""
-    own = {"of_task": turn["task_id"], "of_labeler": turn["labeler_id"]}
-    return int(connection.execute(LAST_REVISION, own).scalar_one()) + 1
+    values = {"of_task": turn["task_id"], "of_labeler": turn["labeler_id"]}
+    return int(connection.execute(LAST_REVISION, values).scalar_one()) + 1
 
 
 def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, who: Standing) -> bool:

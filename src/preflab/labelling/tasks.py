@@ -87,8 +87,8 @@ def open_tasks(
 
 def tasks_of(connection: Connection, campaign_id: str) -> list[Task]:
     """All tasks of a campaign, by id."""
-    found: list[Task] = read_where(connection, BY_NAME["task"], {"campaign_id": campaign_id})
-    return found
+    tasks: list[Task] = read_where(connection, BY_NAME["task"], {"campaign_id": campaign_id})
+    return tasks
 
 
 def set_priority(ws: Workspace, campaign_id: str, priorities: Mapping[str, float], by: str = "") -> None:
@@ -230,8 +230,8 @@ def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequenc
     if not latest:
         return
     campaign_id = connection.execute(select(TASKS.c.campaign_id).where(TASKS.c.id == latest[0]["task_id"])).scalar_one()
-    own = select(TURNS.c.task_id, TURNS.c.labeler_id).where(TURNS.c.campaign_id == campaign_id)
-    known = {tuple(row) for row in connection.execute(own)}
+    turns = select(TURNS.c.task_id, TURNS.c.labeler_id).where(TURNS.c.campaign_id == campaign_id)
+    known = {tuple(row) for row in connection.execute(turns)}
     rows = [
         {
             "labeler_id": row["labeler_id"],

@@ -144,8 +144,8 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
 
 def own_median(connection: Connection, campaign_id: str, labeler_id: str) -> int | None:
     """The labeler's median active time over the latest submissions, milliseconds."""
-    own = {"of_labeler": labeler_id, "of_campaign": campaign_id}
-    times = [time for time in connection.execute(OWN_TIMES, own).scalars() if time > 0]
+    values = {"of_labeler": labeler_id, "of_campaign": campaign_id}
+    times = [time for time in connection.execute(OWN_TIMES, values).scalars() if time > 0]
     return round(median(times)) if times else None
 
 
@@ -157,8 +157,8 @@ def _readable(draft: Any) -> Mapping[str, Any] | None:
 def _judgment(connection: Connection, judgment_id: str | None) -> Judgment | None:
     if judgment_id is None:
         return None
-    found: Judgment = read_ids(connection, BY_NAME["judgment"], [judgment_id])[0]
-    return found
+    judgment: Judgment = read_ids(connection, BY_NAME["judgment"], [judgment_id])[0]
+    return judgment
 
 
 def _blind(completion: Completion) -> Completion:

@@ -87,15 +87,15 @@ def groups_of_rows(
     for numbered in rows:
         where = f"{name}, {unit} {numbered.line}"
         try:
-            prompt, said, models, columns = _parsed(numbered.row, where)
-            said = [words if words.turns else Words(named(words.text)) for words in said]
+            prompt, contents, models, columns = _parsed(numbered.row, where)
+            contents = [words if words.turns else Words(named(words.text)) for words in contents]
         except BadRow as bad:
             raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; mend it") from None
         except PreflabError as error:
             raise Invalid(f"{where}: {error.found}", error.expected, "nothing was loaded; mend it") from None
         prompts.setdefault(prompt.id, prompt)
         known = completions.setdefault(prompt.id, {})
-        for words, model in zip(said, models, strict=True):
+        for words, model in zip(contents, models, strict=True):
             completion = imported(prompt, spans_of(words), model or PurePath(name).stem, len(known), columns)
             known[completion.id] = completion
     _check(prompts, completions, name, least)
@@ -128,17 +128,17 @@ def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[Words], Sequenc
         words = _said(row["completion"], "completion")
         return _asked(row, where, [words]), [words], [str(row.get("model") or "")], columns
     if "completions" in row:
-        said, models = _listed(row)
+        completions, models = _listed(row)
         rest = others(row, "prompt", "completions", "models")
     elif numbered := sorted((int(m[1]), name) for name in row if (m := NUMBERED.fullmatch(name))):
         names = [name for _, name in numbered]
-        said = [_said(row[name], name) for name in _filled(row, names)]
-        models, rest = [""] * len(said), others(row, "prompt", *names)
+        completions = [_said(row[name], name) for name in _filled(row, names)]
+        models, rest = [""] * len(completions), others(row, "prompt", *names)
     else:
         raise BadRow(
             f"only the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion"
         )
-    return _asked(row, where, said, rest), said, models, {}
+    return _asked(row, where, completions, rest), completions, models, {}
 
 
 def _filled(row: Row, names: list[str]) -> list[str]:
@@ -159,8 +159,8 @@ def _said(value: object, name: str) -> Words:
         BadRow: there is nothing in it.
     """
     if _is_blank(value):
-        found = "null" if value is None else "an empty completion"
-        raise BadRow(f"{name}: {found}", "a completion with something in it; leave the place out where there is none")
+        content = "null" if value is None else "an empty completion"
+        raise BadRow(f"{name}: {content}", "a completion with something in it; leave the place out where there is none")
     return completion_of(value, name.partition("[")[0])
 
 
@@ -171,13 +171,13 @@ def _asked(row: Row, where: str, said: Sequence[Words], columns: Row | None = No
 
 def _listed(row: Row) -> tuple[list[Words], Sequence[str]]:
     """The column `completions`: a list, or (in CSV) a list written as JSON; `models` beside it names who wrote them."""
-    said = [_said(each, f"completions[{place}]") for place, each in enumerate(_list(row, "completions"))]
+    completions = [_said(each, f"completions[{place}]") for place, each in enumerate(_list(row, "completions"))]
     if row.get("models") is None:
-        return said, [""] * len(said)
+        return completions, [""] * len(completions)
     names = _list(row, "models")
-    if len(names) != len(said):
-        raise BadRow(count(len(names), "model"), f"one for each of {count(len(said), 'completion')}")
-    return said, [str(each) for each in names]
+    if len(names) != len(completions):
+        raise BadRow(count(len(names), "model"), f"one for each of {count(len(completions), 'completion')}")
+    return completions, [str(each) for each in names]
 
 
 def _list(row: Row, name: str) -> list[object]:
@@ -200,10 +200,10 @@ def _check(
             f"{name}: no rows", "at least one prompt with its completions", "see whether it is the right file"
         )
     for prompt_id, known in completions.items():
-        found = len(known)
-        if not least <= found <= MAX_COMPLETIONS:
+        num_known = len(known)
+        if not least <= num_known <= MAX_COMPLETIONS:
             raise Invalid(
-                f"{prompts[prompt_id].source}: {count(found, 'completion')} of one prompt",
+                f"{prompts[prompt_id].source}: {count(num_known, 'completion')} of one prompt",
                 f"{least} to {MAX_COMPLETIONS} for each prompt",
                 "nothing was loaded; mend the file, or judge by thumbs or scores where one is enough",
             )  # fmt: skip

@@ -255,5 +255,5 @@ def _recipe(lineage: Lineage) -> list[str]:
         settings = json.dumps(dict(lineage.run.settings), indent=2, ensure_ascii=False)
         return [fenced(settings, "json")]
     text = shown_recipe(path.read_text(encoding="utf-8"), names)
-    said = "Every setting with its value; folders and addresses of the machine it ran on are left out."
-    return [said, f"<details>\n<summary>recipe.yaml</summary>\n\n{fenced(text, 'yaml')}\n\n</details>"]
+    sentence = "Every setting with its value; folders and addresses of the machine it ran on are left out."
+    return [sentence, f"<details>\n<summary>recipe.yaml</summary>\n\n{fenced(text, 'yaml')}\n\n</details>"]

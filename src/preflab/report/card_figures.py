@@ -19,20 +19,20 @@ SPLITS = {"held_out": "held-out pairs", "test": "other pairs"}
 
 def measured_lines(lineage: Lineage) -> list[str]:
     """Paragraphs and tables; one sentence where nothing was measured."""
-    found = list(_reward_model(lineage.run))
+    lines = list(_reward_model(lineage.run))
     for run in lineage.after:
-        found += _evaluation(lineage.run, run) if run.kind == "evaluate" else _probe(lineage.run, run)
-    return found or [NOTHING]
+        lines += _evaluation(lineage.run, run) if run.kind == "evaluate" else _probe(lineage.run, run)
+    return lines or [NOTHING]
 
 
 def training_rewards(run: Run) -> set[str]:
     """Names of the measures that this model was trained to raise: `reward/rm`, or the function of a judge."""
-    found = set()
+    names = set()
     for reward in run.settings.get("rewards") or []:
         models = [reward.get("model"), reward.get("implicit"), *(reward.get("ensemble") or [])]
-        found |= {f"reward/{name}" for name in models if name}
-        found |= {str(reward["function"])} if reward.get("function") else set()
-    return found
+        names |= {f"reward/{name}" for name in models if name}
+        names |= {str(reward["function"])} if reward.get("function") else set()
+    return names
 
 
 def own_judges(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
@@ -42,24 +42,24 @@ def own_judges(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def _evaluation(run: Run, measuring: Run) -> Iterator[str]:
-    found = measuring.evaluation
-    figures = {model["name"]: model["figures"] for model in found.get("models", [])}
+    evaluation = measuring.evaluation
+    figures = {model["name"]: model["figures"] for model in evaluation.get("models", [])}
     if run.name not in figures:
         return
-    prompts = found.get("prompts", {})
-    reference = plain(str(found.get("reference")))
+    prompts = evaluation.get("prompts", {})
+    reference = plain(str(evaluation.get("reference")))
     yield (
         f"`{measuring.name}`: {count(prompts.get('num', 0), 'prompt')} ({prompts.get('name')}), "
         f"{count(prompts.get('num_completions', 1), 'completion')} each, equal seeds for every model; means with "
         f"95\u00a0% intervals over prompts, differences paired over prompts. KL is measured to {reference}."
     )
-    baseline = str(found.get("baseline"))
+    baseline = str(evaluation.get("baseline"))
     compared: dict[str, Any] = next(
-        (each["differences"] for each in found.get("comparisons", []) if each["model"] == run.name), {}
+        (each["differences"] for each in evaluation.get("comparisons", []) if each["model"] == run.name), {}
     )
     others = [baseline] if baseline != run.name and baseline in figures else []
-    yield _figures(run, found, [*others, run.name], figures, compared)
-    for note in found.get("notes", []):
+    yield _figures(run, evaluation, [*others, run.name], figures, compared)
+    for note in evaluation.get("notes", []):
         yield f"{plain(note)}."
 
 

@@ -18,14 +18,14 @@ UNMEASURED = (
 def limit_lines(lineage: Lineage) -> list[str]:
     """One sentence or two per limit."""
     run = lineage.run
-    found = list(dict.fromkeys(line for each in (*lineage.before, run) for line in _labels(each)))
-    found += _measured(lineage)
-    found.append("One training seed: the intervals are over prompts and say nothing of training again.")
+    lines = list(dict.fromkeys(line for each in (*lineage.before, run) for line in _labels(each)))
+    lines += _measured(lineage)
+    lines.append("One training seed: the intervals are over prompts and say nothing of training again.")
     if not any(each.kind == "probe" for each in lineage.after) and run.kind not in ("reward", "rating"):
-        found.append("Sycophancy and over-refusal were not probed.")
+        lines.append("Sycophancy and over-refusal were not probed.")
     if lineage.missing:
-        found.append(f"Parts of its history are gone: {', '.join(lineage.missing)}.")
-    return [*found, UNMEASURED]
+        lines.append(f"Parts of its history are gone: {', '.join(lineage.missing)}.")
+    return [*lines, UNMEASURED]
 
 
 def _labels(run: Run) -> Iterator[str]:

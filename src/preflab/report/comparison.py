@@ -26,9 +26,9 @@ def comparison_section(page: Page) -> Section | None:
     """Every evaluation among the runs; None when there is none."""
     blocks: list[Block] = []
     for run in page.of_kind("evaluate"):
-        found = run.evaluation
-        if found.get("models"):
-            blocks += _evaluation(page, run, found)
+        evaluation = run.evaluation
+        if evaluation.get("models"):
+            blocks += _evaluation(page, run, evaluation)
     return Section("comparison", "Before and after", blocks) if blocks else None
 
 

@@ -88,14 +88,14 @@ def _revised(row: dict[str, Any]) -> Sample:
 
 def _judge(page: Page, run: Run) -> Table:
     """How much an AI judged, how often it could not decide, whether people agree with it, and what it cost."""
-    found = run.json("ai_judge.json")
-    judge, usage, people = found.get("judge") or {}, found.get("usage") or {}, found.get("people") or {}
+    readings = run.json("ai_judge.json")
+    judge, usage, people = readings.get("judge") or {}, readings.get("usage") or {}, readings.get("people") or {}
     rows = [
         ("asked", " ".join(filter(None, [ASKED.get(judge.get("asked", ""), ""), str(judge.get("model") or "")]))),
         ("wording, by its hash", str(judge.get("question_version", "–"))),
-        ("tasks judged", f"{number(found['num_judged'])} of {number(found['num_tasks'])}"),
-        ("tasks that could not be read", number(found["num_unread"])),
-        ("pairs called equal", percent(found.get("ties"))),
+        ("tasks judged", f"{number(readings['num_judged'])} of {number(readings['num_tasks'])}"),
+        ("tasks that could not be read", number(readings["num_unread"])),
+        ("pairs called equal", percent(readings.get("ties"))),
     ]
     if people:
         rows.append((f"agrees with {people['stage']}", interval_text(people["agreement"], percent)))

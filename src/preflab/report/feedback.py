@@ -29,9 +29,9 @@ def feedback_section(page: Page) -> Section | None:
     """Agreement and preferences of every stage that made some; None when no labels stand behind the report."""
     blocks: list[Block] = []
     for run in page.everything:
-        found = run.json("agreement.json") if run.kind == "preferences" else {}
-        if found:
-            blocks += _preferences(page, run, found)
+        agreement = run.json("agreement.json") if run.kind == "preferences" else {}
+        if agreement:
+            blocks += _preferences(page, run, agreement)
     if not blocks:
         return None
     simulated = any(run.json("agreement.json").get("simulated") for run in page.everything)
@@ -59,9 +59,9 @@ def _agreement(found: dict[str, Any], who: str) -> Figure | None:
     if share.get("value") is None:
         return None
     rows = [(row["name"], row["agreement_with_others"]) for row in found["labelers"]]
-    said = best_value(share, percent)
+    figure = best_value(share, percent)
     texts = [interval_text(share, percent), *intervals([entry for _, entry in rows], percent)]
-    bars = [Bar("any two", share["value"], "gold", or_nan(share["low"]), or_nan(share["high"]), said)]
+    bars = [Bar("any two", share["value"], "gold", or_nan(share["low"]), or_nan(share["high"]), figure)]
     bars += [
         Bar(name, entry["value"], "reference", or_nan(entry["low"]), or_nan(entry["high"]), text.partition(" (")[0])
         for (name, entry), text in zip(rows, texts[1:], strict=True)
@@ -69,7 +69,7 @@ def _agreement(found: dict[str, Any], who: str) -> Figure | None:
     ]
     value = share["value"]
     where = "within" if HUMAN_LOW <= value <= HUMAN_HIGH else "above" if value > HUMAN_HIGH else "below"
-    title = f"Any two {who} agree on {said} of the pairs both decide, {where} what is published of people"
+    title = f"Any two {who} agree on {figure} of the pairs both decide, {where} what is published of people"
     caption = (
         f"Green: agreement between any two, over {number(share['num'])} couples of votes in "
         f"{count(share['num_tasks'], 'task')}; grey: each one with the majority of the others. "

@@ -73,10 +73,10 @@ def _course_title(what: str, series: dict[str, tuple[list[float], list[float]]])
     """How each course went in the order of training, and how far out it came."""
     parts = []
     for name, (xs, ys) in series.items():
-        found = course(xs, ys)
-        if found is not None:
+        direction = course(xs, ys)
+        if direction is not None:
             far = f"out to √KL {number(max(xs))}"
-            parts.append(f"{f'{name} ' if len(series) > 1 else ''}{went(found, 'at √KL {}')}, {far}")
+            parts.append(f"{f'{name} ' if len(series) > 1 else ''}{went(direction, 'at √KL {}')}, {far}")
     if not parts:
         return f"{what[0].upper()}{what[1:]} against √KL"
     return f"{what[0].upper()}{what[1:]}{':' if len(series) > 1 else ''} {'; '.join(parts)}"

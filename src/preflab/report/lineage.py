@@ -71,8 +71,8 @@ def _measuring(run: Run) -> Iterator[Run]:
 
 
 def _inputs(run: Run) -> dict[str, str]:
-    found: dict[str, Any] = run.manifest.get("inputs") or {}
-    return {name: str(key) for name, key in found.items()}
+    inputs: dict[str, Any] = run.manifest.get("inputs") or {}
+    return {name: str(key) for name, key in inputs.items()}
 
 
 def _finished(run: Run | None) -> str:

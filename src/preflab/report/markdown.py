@@ -24,6 +24,6 @@ def _cell(text: str) -> str:
 
 def fenced(text: str, language: str = "") -> str:
     """A block of code, between fences that are longer than any within."""
-    longest = max((len(found) for found in re.findall(r"`+", text)), default=0)
+    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

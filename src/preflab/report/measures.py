@@ -96,8 +96,8 @@ def quantity(name: str) -> Quantity:
 
 def measure_name(measure: str) -> str:
     """`judge/gold` → gold (judge); `kl/exact` → KL to the reference, nats per completion."""
-    found = quantity(measure)
-    return found.called.replace("{}", measure.removeprefix(found.name)) if found.name.endswith("/") else found.called
+    known = quantity(measure)
+    return known.called.replace("{}", measure.removeprefix(known.name)) if known.name.endswith("/") else known.called
 
 
 def is_share(measure: str) -> bool:
@@ -113,8 +113,8 @@ def measure_title(measure: str) -> str:
 
 def measure_order(measure: str) -> tuple[int, str]:
     """The place in the table, what is not there last; those that begin alike by their names."""
-    found = quantity(measure)
-    return QUANTITIES.index(found) if found in QUANTITIES else len(QUANTITIES), measure
+    known = quantity(measure)
+    return QUANTITIES.index(known) if known in QUANTITIES else len(QUANTITIES), measure
 
 
 def measured(evaluation: Mapping[str, Any]) -> list[str]:
@@ -140,5 +140,5 @@ def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 def leading(names: Iterable[str]) -> str | None:
     """The measure a verdict rests on: the first judge, or else the first reward model."""
     known = list(names)
-    found = [name for prefix in ("judge/", "reward/") for name in known if name.startswith(prefix)]
-    return found[0] if found else None
+    candidates = [name for prefix in ("judge/", "reward/") for name in known if name.startswith(prefix)]
+    return candidates[0] if candidates else None

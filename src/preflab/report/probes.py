@@ -82,8 +82,8 @@ def _bars(page: Page, run: Run, part: dict[str, Any], measure: str) -> Figure | 
 
 def _title(what: str, values: Mapping[str, str]) -> str:
     first, *_, last = [*values, ""] if len(values) == 1 else values
-    said = f"{first} {what}: {values[first]}"
-    return f"{said}; {last}: {values[last]}" if last else said
+    title = f"{first} {what}: {values[first]}"
+    return f"{title}; {last}: {values[last]}" if last else title
 
 
 def _sycophancy(page: Page, run: Run, part: dict[str, Any], baseline: str) -> Table:

@@ -88,6 +88,6 @@ def _versions(page: Page) -> Table:
     names = dict.fromkeys(name for run in page.everything for name in (run.manifest.get("versions") or {}))
     rows = []
     for name in names:
-        found = sorted({str((run.manifest.get("versions") or {}).get(name, "–")) for run in page.everything})
-        rows.append([Cell(name), Cell(", ".join(found), code=True)])
+        versions = sorted({str((run.manifest.get("versions") or {}).get(name, "–")) for run in page.everything})
+        rows.append([Cell(name), Cell(", ".join(versions), code=True)])
     return Table(["software", "version"], rows)

@@ -68,10 +68,10 @@ def _accuracy(run: Run, found: dict[str, Any], what: str) -> Figure:
         where = f"but those are {count(found['num_pairs'], 'pair')}: too few to say how good it is"
     title = f"{run.name} is right on {best_value(accuracy, percent)} of {what}, {where}"
     beyond = found.get("beyond_length") or {}
-    said = f"{best_value(beyond, points)} beyond what length alone gives" if beyond else ""
-    said += " (interval excludes 0)" if excludes_zero(beyond) else " (interval includes 0)" if beyond else ""
+    gain = f"{best_value(beyond, points)} beyond what length alone gives" if beyond else ""
+    gain += " (interval excludes 0)" if excludes_zero(beyond) else " (interval includes 0)" if beyond else ""
     caption = (
-        f"{_n(found)}; ties of scores count half; 95\u00a0% intervals over prompts. {said}. "
+        f"{_n(found)}; ties of scores count half; 95\u00a0% intervals over prompts. {gain}. "
         f"Log-loss {number(found.get('log_loss'))} (ln 2 = 0.693 knows nothing). "
         "A reward model cannot be expected above the agreement of those who labelled."
     )

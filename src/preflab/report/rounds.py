@@ -35,12 +35,12 @@ def rounds_section(page: Page) -> Section | None:
 
 def rounds_of(page: Page) -> dict[int, Round]:
     """Number of the round → what it made; plain names are those of round 1."""
-    found: dict[int, Round] = {}
+    rounds: dict[int, Round] = {}
     for run in page.everything:
         kind = run.kind if run.kind in LEARNED else "policy"
         if run.kind not in OTHERS:
-            found.setdefault(int(run.name.partition("@")[2] or 1), {})[kind] = run
-    return dict(sorted(found.items()))
+            rounds.setdefault(int(run.name.partition("@")[2] or 1), {})[kind] = run
+    return dict(sorted(rounds.items()))
 
 
 def _rows(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[str]]]:
@@ -81,8 +81,8 @@ def _count(found: Mapping[str, Any], name: str) -> str:
 
 def _accuracies(rounds: Sequence[Round]) -> list[str]:
     reports = [one["reward"].json("reward_report.json") if "reward" in one else {} for one in rounds]
-    found = [(report.get("held_out") or {}).get("accuracy") for report in reports]
-    return _where_known(intervals(found, percent), found)
+    accuracies = [(report.get("held_out") or {}).get("accuracy") for report in reports]
+    return _where_known(intervals(accuracies, percent), accuracies)
 
 
 def _course(one: Round, metric: str) -> str:

@@ -99,7 +99,10 @@ class Run:
         rows = read_jsonl(self.folder / "samples.jsonl")
         short = self._short_names
         return [
-            {**row, "completions": {short.get(name, name): said for name, said in row["completions"].items()}}
+            {
+                **row,
+                "completions": {short.get(name, name): completion for name, completion in row["completions"].items()},
+            }
             for row in rows
         ]
 

@@ -51,9 +51,9 @@ def _before_after(page: Page, run: Run) -> list[Block]:
 
 def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
     """The first judge and by how much the second model beats the first on each prompt (F counts as a great loss)."""
-    found = run.evaluation
-    names = [model["name"] for model in found.get("models", [])]
-    judges = list(found.get("judges", {}))
+    evaluation = run.evaluation
+    names = [model["name"] for model in evaluation.get("models", [])]
+    judges = list(evaluation.get("judges", {}))
     if len(names) < 2 or not judges:
         return "", []
 

@@ -39,9 +39,9 @@ def training_section(page: Page) -> Section | None:
     policies = [run for run in page.of_kind(*POLICIES) if run.metrics]
     others = [run for run in page.runs if run.metrics and run.kind not in POLICIES]
     blocks: list[Block] = [
-        Note(f"{said}; what follows is of the rows that are left.", "alarm", f"{run.name}: rows are missing")
+        Note(f"{sentence}; what follows is of the rows that are left.", "alarm", f"{run.name}: rows are missing")
         for run in page.runs
-        for said in run.cut
+        for sentence in run.cut
     ]
     if policies:
         blocks.append(Grid([_figure(page, policies, metric) for metric in POLICY_CURVES if _drawn(policies, metric)]))
@@ -109,12 +109,12 @@ def _edge_words(series: Series, budgets: Sequence[float]) -> str:
     values = [y for _, ys in series.values() for y in ys if isfinite(y)]
     low, _ = log_range([*values, *budgets])
     below = [y for y in values if y < low]
-    said = f" The axis is logarithmic: the budget is passed more than {FAR:.0f} times over."
+    sentence = f" The axis is logarithmic: the budget is passed more than {FAR:.0f} times over."
     if not below:
-        return said
+        return sentence
     none = sum(y <= 0 for y in below)
     those = f" ({none:,} of them 0 or below)" if none else ""
-    return f"{said} Drawn on its lower edge: {count(len(below), 'point')} below {number(low)}{those}."
+    return f"{sentence} Drawn on its lower edge: {count(len(below), 'point')} below {number(low)}{those}."
 
 
 def _per_step(runs: Sequence[Run]) -> str:
@@ -123,8 +123,8 @@ def _per_step(runs: Sequence[Run]) -> str:
 
 
 def _budget(run: Run, what: Quantity) -> float | None:
-    found = run.settings.get(what.budget) if what.budget else None
-    return float(found) if found else None
+    budget = run.settings.get(what.budget) if what.budget else None
+    return float(budget) if budget else None
 
 
 def _budgets(runs: Sequence[Run], what: Quantity) -> list[float]:
@@ -144,10 +144,14 @@ def _rules(runs: Sequence[Run], what: Quantity) -> list[Rule]:
 
 def _title(runs: Sequence[Run], what: Quantity, series: Series, unit: str, before: str) -> str:
     courses = {run.name: course(*series[run.name]) for run in runs}
-    if what.budget and (said := _about_budget(runs, what, series)):
-        return before + said
-    if what.name == "reward/mean" and len(runs) == 1 and (said := _beside_held_out(runs[0], courses[runs[0].name])):
-        return said
+    if what.budget and (budget_title := _about_budget(runs, what, series)):
+        return before + budget_title
+    if (
+        what.name == "reward/mean"
+        and len(runs) == 1
+        and (budget_title := _beside_held_out(runs[0], courses[runs[0].name]))
+    ):
+        return budget_title
     name = what.said if what.said and not before else what.called
     if len(runs) == 1:
         return before + course_sentence(name, courses[runs[0].name], unit)

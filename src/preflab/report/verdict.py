@@ -30,16 +30,16 @@ def first_screen(page: Page) -> list[Answer]:
 
 def evaluations(page: Page) -> list[tuple[Run, dict[str, Any]]]:
     """The evaluations that compare something."""
-    found = [(run, run.evaluation) for run in page.of_kind("evaluate")]
-    return [(run, entry) for run, entry in found if entry.get("comparisons")]
+    evaluated = [(run, run.evaluation) for run in page.of_kind("evaluate")]
+    return [(run, entry) for run, entry in evaluated if entry.get("comparisons")]
 
 
 def _worked(page: Page) -> Answer:
     question = "Did it work?"
-    found = evaluations(page)
-    if not found:
+    evaluated = evaluations(page)
+    if not evaluated:
         return _not_compared(page, question)
-    evaluation = found[0][1]
+    evaluation = evaluated[0][1]
     first, *others = evaluation["comparisons"]
     name = leading(first["differences"])
     if name is None:
@@ -47,12 +47,12 @@ def _worked(page: Page) -> Answer:
     difference = first["differences"][name]
     details = [line for entry in (first, *others) for line in _details(entry, evaluation, with_lead=entry is not first)]
     if _trained_on(page, first["model"], evaluation, name) and excludes_zero(difference) and difference["value"] > 0:
-        said = _headline(first, name, difference).removeprefix("Yes: ").rstrip(".")
+        sentence = _headline(first, name, difference).removeprefix("Yes: ").rstrip(".")
         lacking = "whether it is better takes a judge that it was not trained on"
-        return Answer(question, f"Not known: {said}. That is the reward it was trained on; {lacking}.", details)
+        return Answer(question, f"Not known: {sentence}. That is the reward it was trained on; {lacking}.", details)
     if doubt := _doubt(page, name):
-        said = _headline(first, name, difference).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
-        return Answer(question, f"Not known: {said}. But {doubt}.", details)
+        sentence = _headline(first, name, difference).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
+        return Answer(question, f"Not known: {sentence}. But {doubt}.", details)
     return Answer(question, _headline(first, name, difference), details, _role(difference))
 
 
@@ -86,27 +86,27 @@ def _role(difference: dict[str, Any]) -> str:
 
 def _headline(entry: dict[str, Any], name: str, difference: dict[str, Any]) -> str:
     who, before, form = entry["model"], entry["baseline"], quantity(name).difference
-    said = difference_sentence(difference, who, before, measure_name(name), form)
+    sentence = difference_sentence(difference, who, before, measure_name(name), form)
     if excludes_zero(difference):
-        return f"{'Yes' if difference['value'] > 0 else 'No'}: {said}."
-    return f"{said[0].upper()}{said[1:]}." if said.startswith("no difference found") else f"{said}."
+        return f"{'Yes' if difference['value'] > 0 else 'No'}: {sentence}."
+    return f"{sentence[0].upper()}{sentence[1:]}." if sentence.startswith("no difference found") else f"{sentence}."
 
 
 def _details(entry: dict[str, Any], evaluation: dict[str, Any], with_lead: bool) -> list[str]:
     differences = entry["differences"]
-    said = []
+    sentences = []
     if with_lead and (name := leading(differences)):
-        said.append(f"{measure_name(name)} {difference_text(differences[name], quantity(name).difference)}")
+        sentences.append(f"{measure_name(name)} {difference_text(differences[name], quantity(name).difference)}")
     rewards = [name for name in differences if name.startswith("reward/")]
-    said += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
+    sentences += [f"{measure_name(name)} {difference_text(differences[name])}" for name in rewards[:1]]
     texts, who, before = figure_texts(evaluation), entry["model"], entry["baseline"]
     if (kl := texts.get("kl/exact", {}).get(who, "–")) != "–":
-        said.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
+        sentences.append(f"{_value(kl)} nats from {evaluation.get('reference')}")
     for name in [name for name in differences if name.startswith(("label/", "fail/"))]:
         if excludes_zero(differences[name]) and name in texts:
             change = f"{_value(texts[name][before])} → {_value(texts[name][who])}"
-            said.append(f"{measure_name(name)} {change}")
-    lines = [f"{entry['model']}: {listed(said)}."] if said else []
+            sentences.append(f"{measure_name(name)} {change}")
+    lines = [f"{entry['model']}: {listed(sentences)}."] if sentences else []
     if hack := _hacking(differences, entry):
         lines.append(hack)
     return lines
@@ -127,7 +127,7 @@ def _hacking(differences: dict[str, Any], entry: dict[str, Any]) -> str:
 
 
 def _not_compared(page: Page, question: str) -> Answer:
-    said = [f"{run.name}: {run.manifest['summary']}" for run in page.runs if run.manifest.get("summary")]
+    summaries = [f"{run.name}: {run.manifest['summary']}" for run in page.runs if run.manifest.get("summary")]
     rewards = [(run, run.json("reward_report.json")) for run in page.of_kind("reward")]
     if rewards and not page.of_kind(*POLICIES):
         run, report = rewards[0]
@@ -138,17 +138,17 @@ def _not_compared(page: Page, question: str) -> Answer:
                 question,
                 f"{run.name} orders {interval_text(accuracy, percent)} of held-out pairs as the labelers did"
                 + (f": {doubt}." if doubt else "."),
-                said,
+                summaries,
             )  # fmt: skip
     return Answer(
         question, "Not measured yet: this report has no evaluation of one model against another.",
-        [*said, "Add a stage of kind evaluate to the recipe and name it in the report’s `of`."],
+        [*summaries, "Add a stage of kind evaluate to the recipe and name it in the report’s `of`."],
     )  # fmt: skip
 
 
 def _sure(page: Page) -> Answer:
     question = "How sure are we?"
-    found = evaluations(page)
+    evaluated = evaluations(page)
     details = [SEEDS] if page.of_kind(*POLICIES, "sft", "reward") else []
     alarms = sum(len(run.alarms) for run in page.runs)
     watched = any(run.metrics for run in page.of_kind(*WATCHED))
@@ -161,9 +161,9 @@ def _sure(page: Page) -> Answer:
         run.json("agreement.json").get("simulated") for run in page.everything
     ):
         details.append("The labelers were simulated: agreement and labels are the program’s own, not people’s.")
-    if not found:
+    if not evaluated:
         return Answer(question, "No comparison, so no interval.", details)
-    evaluation = found[0][1]
+    evaluation = evaluated[0][1]
     first = evaluation["comparisons"][0]
     name = leading(first["differences"])
     prompts = evaluation.get("prompts", {})
@@ -189,5 +189,5 @@ def _cost(page: Page) -> Answer:
         return Answer("What did it cost?", "No times were recorded.")
     longest, most = max(timed, key=lambda pair: pair[1])
     stages = count(len(timed), "stage")
-    said = f"{duration(total)} of computing in {stages}; {longest.name} took longest, {duration(most)}."
-    return Answer("What did it cost?", said, details)
+    sentence = f"{duration(total)} of computing in {stages}; {longest.name} took longest, {duration(most)}."
+    return Answer("What did it cost?", sentence, details)

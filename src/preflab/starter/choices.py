@@ -151,8 +151,8 @@ def _ways(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> I
             loads = _loads(
                 kind, lengths, lora=lora, half=half, tokens=max(tokens, limit), rows=rows, checked=checkpointing
             )
-            found = [estimate(model, load, accelerator=bool(machine.accelerator)) for load in loads]
-            heaviest = max(found, key=lambda each: each.total)
+            fits = [estimate(model, load, accelerator=bool(machine.accelerator)) for load in loads]
+            heaviest = max(fits, key=lambda each: each.total)
             if not lora and heaviest.total > USED / 2 * machine.free:
                 continue  # full fine-tuning where there is plenty of room, adapters everywhere else
             cut = None if limit == min(longest, context) else limit

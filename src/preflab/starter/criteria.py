@@ -89,8 +89,8 @@ def _refuse(data: DataLook, kind: Kind) -> NoReturn:
 
 def _meant(names: Sequence[str]) -> str:
     """`toxicity (more is worse) and length (more is not better)`."""
-    said = {"worse": "more of it is worse", "neither": "more of it is not better", "better": "more of it is better"}
-    return listed([f"{name} ({said[more_is(name)]})" for name in names])
+    meanings = {"worse": "more of it is worse", "neither": "more of it is not better", "better": "more of it is better"}
+    return listed([f"{name} ({meanings[more_is(name)]})" for name in names])
 
 
 def _instead(names: Sequence[str], kind: Kind) -> str:

@@ -93,13 +93,13 @@ class DataLook:
 
         prompts = {prompt.id: prompt for prompt in self.prompts}
         asked = {completion.prompt_id for completion in self.judged} or set(prompts)
-        found = {
+        places = {
             prompt.id: prompt_share(prompt)
             for prompt in self.prompts
             if prompt.id in asked and (prompt.text or prompt.messages)
         }
-        texts = [each for each in self.judged if each.prompt_id not in found]
-        return found | {each.id: demonstration_share(prompts[each.prompt_id], each) for each in texts}
+        texts = [each for each in self.judged if each.prompt_id not in places]
+        return places | {each.id: demonstration_share(prompts[each.prompt_id], each) for each in texts}
 
 
 def look_at_data(
@@ -208,11 +208,11 @@ def _sort(read: Imported, preferences: Sequence[Preference], scales: Mapping[str
 
 def _scales(preferences: Sequence[Preference]) -> dict[str, Scale]:
     """Criterion → its scores' range."""
-    given: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for preference in preferences:
         for name, scores in preference.scores.items():
-            given.setdefault(name, []).extend(score for score in scores if score is not None)
-    return {name: _scale(sorted(scores)) for name, scores in given.items() if scores}
+            values.setdefault(name, []).extend(score for score in scores if score is not None)
+    return {name: _scale(sorted(scores)) for name, scores in values.items() if scores}
 
 
 def _scale(scores: Sequence[float]) -> Scale:

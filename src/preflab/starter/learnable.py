@@ -63,15 +63,15 @@ def parts_of(kind: Kind, data: DataLook, split: Split, lengths: Lengths, fit: Fi
     prompts = {prompt.id: prompt for prompt in data.prompts}
     names = ["train"] + ["held_out"] * (split.judge_apart and data.sort != "thumbs" and kind not in ("reward", "sft"))
     too_long = lengths.longer_than(fit.max_tokens)
-    found = []
+    parts = []
     for name in names:
         own = [
             preference
             for preference in data.preferences
             if in_split(prompt_share(prompts[preference.prompt_id]), name, split.share)
         ]
-        found.append(Part(name, tuple(_taught(own, data)), too_long))
-    return found
+        parts.append(Part(name, tuple(_taught(own, data)), too_long))
+    return parts
 
 
 def _taught(preferences: Sequence[Preference], data: DataLook) -> Iterator[Preference]:

@@ -130,8 +130,8 @@ def thinned(prompts: Sequence[Prompt]) -> list[Prompt]:
 def _lengths(renderer: Renderer, prompt: Prompt, completions: Sequence[Completion]) -> tuple[int, list[int]]:
     """Tokens of a prompt, and of each of its completions."""
     if not (prompt.text or prompt.messages):  # a text to learn from, of the empty prompt
-        own = [len(renderer.joining.ids(completion.text)) + 1 for completion in completions]
-        return 1, own
+        completion_lengths = [len(renderer.joining.ids(completion.text)) + 1 for completion in completions]
+        return 1, completion_lengths
     sequences = [renderer.sequence(prompt, completion) for completion in completions]
     return len(renderer.prompt_ids(prompt)), [len(each.completion_ids) for each in sequences]
 

@@ -71,10 +71,10 @@ def free_memory() -> int:
 def _forgettable(stat: Path) -> int:
     """Bytes of files in memory that nothing needs at the moment."""
     try:
-        found = dict(line.split() for line in stat.read_text(encoding="ascii").splitlines())
+        fields = dict(line.split() for line in stat.read_text(encoding="ascii").splitlines())
     except (OSError, ValueError):
         return 0
-    return int(found.get("inactive_file", found.get("total_inactive_file", 0)))
+    return int(fields.get("inactive_file", fields.get("total_inactive_file", 0)))
 
 
 def _available() -> int:

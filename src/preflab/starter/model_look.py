@@ -196,7 +196,7 @@ def _header(file: Path) -> dict[str, Any]:
         if not 0 < size < HEADER_BYTES:
             raise wrong
         try:
-            found: dict[str, Any] = json.loads(opened.read(size))
+            header: dict[str, Any] = json.loads(opened.read(size))
         except ValueError as error:
             raise wrong from error
-    return found
+    return header

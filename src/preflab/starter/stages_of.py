@@ -199,10 +199,10 @@ def _main_criterion(data: DataLook) -> tuple[str, Scale]:
 
 def _limits(given: Given) -> dict[str, Any]:
     """What happens to rows that are too long, where there are any or nobody knows."""
-    found: dict[str, Any] = {"max_tokens": given.fit.max_tokens} if given.fit.max_tokens else {}
+    limits: dict[str, Any] = {"max_tokens": given.fit.max_tokens} if given.fit.max_tokens else {}
     if given.fit.max_tokens or given.lengths.num_too_long or not given.lengths.whole:
-        found["too_long"] = "leave_out"
-    return found
+        limits["too_long"] = "leave_out"
+    return limits
 
 
 def _per_step(given: Given, most: int) -> int:
@@ -211,8 +211,8 @@ def _per_step(given: Given, most: int) -> int:
 
 
 def _optimiser(given: Given) -> dict[str, Any]:
-    found: dict[str, Any] = {"tokens_per_micro_batch": given.fit.tokens}
-    return found | ({"gradient_checkpointing": True} if given.fit.checkpointing else {})
+    optimiser: dict[str, Any] = {"tokens_per_micro_batch": given.fit.tokens}
+    return optimiser | ({"gradient_checkpointing": True} if given.fit.checkpointing else {})
 
 
 def _epochs(given: Given) -> int:

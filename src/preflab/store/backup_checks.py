@@ -108,14 +108,14 @@ def check_images(folder: Path) -> list[Path]:
         return []
     if not stat.S_ISDIR(folder.lstat().st_mode):
         raise PreflabError(f"{folder}: not a folder", "the images that `preflab backup` wrote", "take the link away")
-    found = sorted(folder.iterdir())
-    for path in found:
+    files = sorted(folder.iterdir())
+    for path in files:
         if not stat.S_ISREG(path.lstat().st_mode):
             what = "a link" if path.is_symlink() else "not a plain file"
             raise PreflabError(
                 f"{path}: {what}", "the images that `preflab backup` wrote, plain files", "take it out of the folder"
             )
-    return [path for path in found if IMAGE_NAME.fullmatch(path.name)]
+    return [path for path in files if IMAGE_NAME.fullmatch(path.name)]
 
 
 def check_room(folder: Path, sizes: Iterable[int]) -> None:
@@ -136,9 +136,9 @@ def check_room(folder: Path, sizes: Iterable[int]) -> None:
 def _check_tables(file: Path, version: str, made: Made) -> None:
     """Tables, columns, triggers, views and indexes are those of the version."""
     with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder) / "own.db"
-        tables_of_version(own, version)
-        with closing(sqlite3.connect(own)) as connection:
+        fresh = Path(folder) / "own.db"
+        tables_of_version(fresh, version)
+        with closing(sqlite3.connect(fresh)) as connection:
             ours = _made(connection)
     for kind, name in sorted(ours.keys() | made.keys()):
         if ours.get((kind, name)) == made.get((kind, name)):

@@ -51,12 +51,14 @@ def refuse_images(texts: Sequence[str], name: str) -> None:
     Raises:
         PreflabError: how many are images, and the first.
     """
-    found = images_among(texts)
-    if found:
-        first = texts[found[0]].strip()
+    images = images_among(texts)
+    if images:
+        first = texts[images[0]].strip()
         shown = first if len(first) <= 40 else f"{first[:16]}…{first[-12:]}"
         raise PreflabError(
-            f"{name}: {len(found):,} of {count(len(texts), 'completion')} are images (the first: {shown})", EXPECTED, DO
+            f"{name}: {len(images):,} of {count(len(texts), 'completion')} are images (the first: {shown})",
+            EXPECTED,
+            DO,
         )
 
 

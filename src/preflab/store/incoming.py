@@ -49,8 +49,8 @@ def placed(workspace: Workspace, found: Imported) -> list[Record]:
         if any(task_of[i] in kept for i in preference.judgment_ids)
     ]
     tasks = [task for task in found.tasks if task.id in kept]
-    own = {task.campaign_id for task in tasks}
-    campaigns = [campaign for campaign in found.campaigns if campaign.id in own]
+    campaign_ids = {task.campaign_id for task in tasks}
+    campaigns = [campaign for campaign in found.campaigns if campaign.id in campaign_ids]
     used = {i for task in tasks for i in task.completion_ids}
     completions = [completion for completion in found.completions if completion.id in used]
     asked = {completion.prompt_id for completion in completions}
@@ -62,11 +62,11 @@ def placed(workspace: Workspace, found: Imported) -> list[Record]:
 def _pseudonyms(folder: Path, labelers: Sequence[Labeler]) -> dict[str, Labeler]:
     """Provisional id → the labeler as it is stored."""
     key = _key(folder)
-    found = {}
+    pseudonyms = {}
     for labeler in labelers:
         code = hmac.new(key, labeler.id.encode(), hashlib.sha256).hexdigest()
-        found[labeler.id] = Labeler(f"labeler-{code[:24]}", f"labeler {code[:4]}", labeler.kind)
-    return found
+        pseudonyms[labeler.id] = Labeler(f"labeler-{code[:24]}", f"labeler {code[:4]}", labeler.kind)
+    return pseudonyms
 
 
 def _key(folder: Path) -> bytes:
@@ -86,8 +86,8 @@ Home = tuple[Task, Campaign, tuple[int, ...]]
 def _homes(workspace: Workspace, found: Imported) -> dict[str, Home]:
     """Task of the file → the one task of people in this workspace with the same prompt, completions and way."""
     campaigns = {campaign.id: campaign for campaign in workspace.campaigns()}
-    own = {campaign.id for campaign in found.campaigns}
-    tasks = [task for task in workspace.tasks() if task.campaign_id not in own]
+    campaign_ids = {campaign.id for campaign in found.campaigns}
+    tasks = [task for task in workspace.tasks() if task.campaign_id not in campaign_ids]
     if not tasks:
         return {}
     known = {c.id: c for c in workspace.completions(sorted({i for task in tasks for i in task.completion_ids}))}
@@ -147,14 +147,14 @@ def _moved(judgment: Judgment, labelers: Mapping[str, Labeler], homes: Mapping[s
 
 def _after_those_known(workspace: Workspace, judgments: Sequence[Judgment]) -> list[Judgment]:
     """With ids and revisions of their own: answers imported before keep theirs, other answers are the next edits."""
-    given: dict[Key, list[Judgment]] = defaultdict(list)
+    by_key: dict[Key, list[Judgment]] = defaultdict(list)
     for judgment in judgments:
-        given[judgment.task_id, judgment.labeler_id].append(judgment)
+        by_key[judgment.task_id, judgment.labeler_id].append(judgment)
     stored: dict[Key, list[Judgment]] = defaultdict(list)
     for campaign_id in sorted({judgment.campaign_id for judgment in judgments}):
         for judgment in workspace.judgments(campaign_id=campaign_id, all_revisions=True):
             stored[judgment.task_id, judgment.labeler_id].append(judgment)
-    numbered = {key: _numbered(new, sorted(stored[key], key=lambda j: j.revision)) for key, new in given.items()}
+    numbered = {key: _numbered(new, sorted(stored[key], key=lambda j: j.revision)) for key, new in by_key.items()}
     return [numbered[judgment.task_id, judgment.labeler_id].pop(0) for judgment in judgments]
 
 

@@ -25,10 +25,10 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 def existing_ids(connection: Connection, table: Table, ids: Sequence[str]) -> set[str]:
     """Those of the ids that the table holds."""
-    found: set[str] = set()
+    existing: set[str] = set()
     for part in chunks(ids, CHUNK):
-        found.update(connection.execute(select(table.c.id).where(table.c.id.in_(part))).scalars())
-    return found
+        existing.update(connection.execute(select(table.c.id).where(table.c.id.in_(part))).scalars())
+    return existing
 
 
 def read_ids(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[Any]:
@@ -37,11 +37,11 @@ def read_ids(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[Any
     Raises:
         PreflabError: ids that are not there, named.
     """
-    found: dict[str, Any] = {}
+    by_id: dict[str, Any] = {}
     for part in chunks(list(dict.fromkeys(ids)), CHUNK):
         records = _records(connection, kind, select(kind.table).where(kind.table.c.id.in_(part)))
-        found.update((record.id, record) for record in records)
-    missing = [record_id for record_id in dict.fromkeys(ids) if record_id not in found]
+        by_id.update((record.id, record) for record in records)
+    missing = [record_id for record_id in dict.fromkeys(ids) if record_id not in by_id]
     if missing:
         near = nearest(missing[0], _some_ids(connection, kind.table))
         raise PreflabError(
@@ -50,7 +50,7 @@ def read_ids(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[Any
             f"ids near {missing[0]}: {near}" if near else f"ids of stored {kind.name}s",
             "import or sample them first, or open the workspace they are in",
         )
-    return [found[record_id] for record_id in ids]
+    return [by_id[record_id] for record_id in ids]
 
 
 def read_where(connection: Connection, kind: Kind, conditions: Mapping[str, Any]) -> list[Any]:

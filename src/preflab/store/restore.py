@@ -57,9 +57,9 @@ def check_first(backup_file: Path | str, wrong_row: WrongRow | None = None) -> t
 
 def _check_rows(file: Path, backup: Path, wrong_row: WrongRow | None) -> None:
     """Refuse the backup for a row of the file, which is the backup or its copy."""
-    found = wrong_row(file) if wrong_row is not None else None
-    if found is not None:
-        raise PreflabError(f"{backup}: {found}", EXPECTED, OLDER)
+    wrong = wrong_row(file) if wrong_row is not None else None
+    if wrong is not None:
+        raise PreflabError(f"{backup}: {wrong}", EXPECTED, OLDER)
 
 
 def restore(backup_file: Path | str, workspace_folder: Path | str, wrong_row: WrongRow | None = None) -> Restored:

@@ -103,8 +103,8 @@ def import_into(
     split: str | None = None,
 ) -> ImportSummary:
     """`read_import`, then `store_import`: all records of a file, or nothing."""
-    found = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename, split=split)
-    return store_import(workspace, found)
+    read = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename, split=split)
+    return store_import(workspace, read)
 
 
 @dataclass(frozen=True)
@@ -159,25 +159,25 @@ def store_import(workspace: Workspace, read: Read) -> ImportSummary:
     Raises:
         PreflabError: records that clash with stored ones, a full disk.
     """
-    found = read.imported
-    records = placed(workspace, found)
+    imported = read.imported
+    records = placed(workspace, imported)
     with progress("store", len(records)) as bar:
         new = workspace.put(records, bar.advance)
     kinds = [type(record).__name__.lower() for record in records]
     return ImportSummary(
-        path=found.path,
-        format=found.format,
+        path=imported.path,
+        format=imported.format,
         guess=read.guess,
-        num_rows=found.num_rows,
+        num_rows=imported.num_rows,
         new={kind: number for kind, number in new.items() if number},
         known={kind: kinds.count(kind) - new[kind] for kind in dict.fromkeys(kinds) if kinds.count(kind) > new[kind]},
-        problems=tuple(found.problems),
-        left_out=found.left_out,
-        demonstrations=tuple(found.demonstrations),
-        unit=found.unit,
-        columns=found.columns.to_json(),
-        repeats=found.repeats,
-        said=tuple(found.lines()),
+        problems=tuple(imported.problems),
+        left_out=imported.left_out,
+        demonstrations=tuple(imported.demonstrations),
+        unit=imported.unit,
+        columns=imported.columns.to_json(),
+        repeats=imported.repeats,
+        said=tuple(imported.lines()),
     )
 
 
@@ -232,10 +232,10 @@ def summary_of(path: Path, manifest: Mapping[str, Any]) -> ExportSummary:
 
 
 def _check_selection(export: Export, selection: Selection) -> None:
-    given = {name for name, value in asdict(selection).items() if value is not None}
-    if "ids" in given and len(given) > 1:
+    selected = {name for name, value in asdict(selection).items() if value is not None}
+    if "ids" in selected and len(selected) > 1:
         raise PreflabError("a selection by ids and by something else", "ids, or conditions")
-    wrong = sorted(given - ALLOWED[export.of])
+    wrong = sorted(selected - ALLOWED[export.of])
     if wrong:
         raise PreflabError(
             f"a selection by {', '.join(wrong)} for {export.name}",
@@ -280,14 +280,14 @@ def _campaign_id(workspace: Workspace, selection: Selection) -> str | None:
     if selection.campaign is None:
         return None
     campaigns = workspace.campaigns()
-    found = [c.id for c in campaigns if selection.campaign in (c.id, c.name)]
-    if len(found) != 1:
+    matching = [c.id for c in campaigns if selection.campaign in (c.id, c.name)]
+    if len(matching) != 1:
         near = nearest(selection.campaign, [c.name for c in campaigns])
         raise PreflabError(
-            f"{len(found)} campaigns are called {selection.campaign!r}",
+            f"{len(matching)} campaigns are called {selection.campaign!r}",
             "the name or the id of one campaign" + (f"; near it: {near}" if near else ""),
         )
-    return found[0]
+    return matching[0]
 
 
 def _of_campaign(workspace: Workspace, preferences: list[Any], campaign_id: str | None) -> list[Any]:

@@ -119,10 +119,10 @@ def _refuse_foreign_completions(connection: Connection, kind: Kind, links: Table
         .where(and_(completions.c.prompt_id != kind.table.c.prompt_id, links.c.parent_id.in_(ids)))
         .limit(1)
     )
-    found = connection.execute(query).first()
-    if found:
+    foreign = connection.execute(query).first()
+    if foreign:
         raise PreflabError(
-            f"the {kind.name} {found[0]} has the completion {found[1]} of another prompt",
+            f"the {kind.name} {foreign[0]} has the completion {foreign[1]} of another prompt",
             "completions of the prompt that is judged",
         )
 

@@ -274,8 +274,8 @@ class Way(ABC, Generic[A]):
 
 def votes_of_levels(levels: Sequence[float | None]) -> list[Outcome]:
     """Votes on every pair from a level per completion, higher = preferred; None takes no part."""
-    given = [(i, level) for i, level in enumerate(levels) if level is not None]
-    return [(i, j, (a > b) - (a < b)) for (i, a), (j, b) in combinations(given, 2)]
+    levelled = [(i, level) for i, level in enumerate(levels) if level is not None]
+    return [(i, j, (a > b) - (a < b)) for (i, a), (j, b) in combinations(levelled, 2)]
 
 
 def one_against_all(chosen: int, num: int, outcome: int) -> list[Outcome]:

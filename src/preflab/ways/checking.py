@@ -35,10 +35,10 @@ def checked_ranks(rules: Rules, num: int, json: Json) -> Ranks:
 
 def checked_failed(rules: Rules, num: int, json: Json) -> tuple[bool, ...]:
     """`failed`, which may be left out; () where nothing is marked."""
-    given = json.get("failed")
-    if given is None or given == []:
+    failed = json.get("failed")
+    if failed is None or failed == []:
         return ()
-    marks = checked_list("failed", given, num)
+    marks = checked_list("failed", failed, num)
     for i, mark in enumerate(marks):
         if not isinstance(mark, bool):
             raise WrongAnswer(f"failed[{i}]: {mark!r:.80}", "true or false")

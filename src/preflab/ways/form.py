@@ -66,10 +66,10 @@ class Asked:
 
     def by_task(self, values: Sequence[Any]) -> list[Any]:
         """Values by place → values in the task's order: `result[shown_order[place]] = values[place]`."""
-        found: list[Any] = [None] * self.num
+        by_place: list[Any] = [None] * self.num
         for place, index in enumerate(self.shown_order):
-            found[index] = values[place]
-        return found
+            by_place[index] = values[place]
+        return by_place
 
     def by_place(self, values: Sequence[Any]) -> list[Any]:
         """Values in the task's order → values by place."""
@@ -127,8 +127,8 @@ F_HINT = "F is for nonsense, irrelevant or unreadable."
 def hint_line(hint: str, asked: Asked) -> str:
     """What to do, in a line under the question; `{first}` of the hint says what rank 1 is."""
     first = "1 is best." if asked.for_better else "1 is what the question asks for most."
-    said = hint.format(first=first)
-    return f"{said} {F_HINT}" if asked.allow_fail else said
+    sentence = hint.format(first=first)
+    return f"{sentence} {F_HINT}" if asked.allow_fail else sentence
 
 
 def failed_fields(failed: Sequence[bool], asked: Asked) -> dict[str, str]:

@@ -73,12 +73,12 @@ class LikertAnswer(Answer):
 
     def words(self, letters: Letters) -> str:
         """`kind: A 4, B –; true: A 3, B 5 · F: B`."""
-        said = "; ".join(
+        sentence = "; ".join(
             f"{criterion}: "
             + ", ".join(f"{letters[i]} {'–' if value is None else value}" for i, value in enumerate(values))
             for criterion, values in self.scores.items()
         )
-        return failed_words(said, self.failed, letters)
+        return failed_words(sentence, self.failed, letters)
 
     @property
     def ratings(self) -> Scores:

@@ -38,14 +38,14 @@ def turned_scores(scores: Scores, top: int) -> dict[str, tuple[int | None, ...]]
 
 def score_groups(asked: Asked, criteria: Sequence[str], top: int, step: int | None = None) -> list[Group]:
     """A scale for every criterion under every completion."""
-    found = []
+    groups = []
     for place in range(asked.num):
         for which, criterion in enumerate(criteria):
             low, high = asked.scale_ends.get(criterion, ENDS_OF_SCORES.get(criterion, PLAIN_ENDS))
             title = criterion[:1].upper() + criterion[1:] if step is None else "Score on its own"
             name = f"score_{place}_{which}"
-            found.append(Group(name, title, "a score", _scale(top, low, high), place, low, high, step=step))
-    return found
+            groups.append(Group(name, title, "a score", _scale(top, low, high), place, low, high, step=step))
+    return groups
 
 
 def scores_json(asked: Asked, fields: Fields, criteria: Sequence[str]) -> dict[str, list[int | None]]:

@@ -94,12 +94,12 @@ class SideBySideAnswer(Answer):
     def words(self, letters: Letters) -> str:
         """`A is better · F: B`."""
         if self.best is not None:
-            said = f"{letters[self.best]} is best"
+            sentence = f"{letters[self.best]} is best"
         elif self.choice is None:
-            said = "no choice"
+            sentence = "no choice"
         else:
-            said = "equal" if self.choice == "equal" else f"{letters[CHOSEN[self.choice]]} is better"
-        return failed_words(said, self.failed, letters)
+            sentence = "equal" if self.choice == "equal" else f"{letters[CHOSEN[self.choice]]} is better"
+        return failed_words(sentence, self.failed, letters)
 
 
 class SideBySide(Way[SideBySideAnswer]):

@@ -64,8 +64,10 @@ class ThumbsAnswer(Answer):
 
     def words(self, letters: Letters) -> str:
         """`A up, B down · F: C`."""
-        said = {True: "up", False: "down", None: "–"}
-        return failed_words(", ".join(f"{letters[i]} {said[up]}" for i, up in enumerate(self.up)), self.failed, letters)
+        names = {True: "up", False: "down", None: "–"}
+        return failed_words(
+            ", ".join(f"{letters[i]} {names[up]}" for i, up in enumerate(self.up)), self.failed, letters
+        )
 
     @property
     def verdicts(self) -> tuple[bool | None, ...]:
@@ -97,11 +99,11 @@ class Thumbs(Way[ThumbsAnswer]):
     def check(self, rules: Rules, num: int, json: Json) -> ThumbsAnswer:
         """`{"up": [true, null], "failed": [false, true]}`."""
         failed = checked_failed(rules, num, json)
-        given = checked_list("up", json.get("up"), num)
-        for i, up in enumerate(given):
+        thumbs = checked_list("up", json.get("up"), num)
+        for i, up in enumerate(thumbs):
             if not isinstance(up, bool) and not (up is None and failed and failed[i]):
                 raise WrongAnswer(f"up[{i}]: {up!r:.80}", "true or false; null only where it is F")
-        return ThumbsAnswer(tuple(given), failed)
+        return ThumbsAnswer(tuple(thumbs), failed)
 
     def groups(self, asked: Asked) -> list[Group]:
         """Good or bad under each completion."""
@@ -116,8 +118,8 @@ class Thumbs(Way[ThumbsAnswer]):
     def to_form(self, answer: ThumbsAnswer, asked: Asked) -> dict[str, str]:
         """Thumbs and boxes for each place."""
         shown = enumerate(asked.by_place(answer.up))
-        given = {f"up_{place}": "up" if up else "down" for place, up in shown if up is not None}
-        return given | failed_fields(answer.failed, asked)
+        thumbs = {f"up_{place}": "up" if up else "down" for place, up in shown if up is not None}
+        return thumbs | failed_fields(answer.failed, asked)
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> ThumbsAnswer:
         """Up where it is better than the average."""

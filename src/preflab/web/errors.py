@@ -122,8 +122,8 @@ async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    found = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else str(first["msg"])
-    return answer(request, 422, found, "a request as /api/docs describes it", "", {"kind": "invalid"})
+    fault = f"{where}: {first['msg'].removeprefix('Value error, ')}" if where else str(first["msg"])
+    return answer(request, 422, fault, "a request as /api/docs describes it", "", {"kind": "invalid"})
 
 
 async def _plain_http(request: Request, error: Exception) -> Response:

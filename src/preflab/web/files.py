@@ -34,9 +34,9 @@ async def icon() -> Response:
 @router.get("/image/{name}")
 def image(name: str, ws: Workspaced, me: Me) -> Response:
     """An image to judge, only by its content's name and only of a kind that cannot hold scripts."""
-    found = read_image(ws.path, name)
-    if found is None:
+    picture = read_image(ws.path, name)
+    if picture is None:
         raise HTTPException(404)
-    data, content_type = found
+    data, content_type = picture
     headers = {"Cache-Control": "private, max-age=86400", "Content-Disposition": "inline"}
     return Response(data, media_type=content_type, headers=headers)

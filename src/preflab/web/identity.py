@@ -32,14 +32,14 @@ class WrongRole(Exception):
 
 async def workspace(request: Request) -> Workspace:
     """The workspace that is served."""
-    found: Workspace = request.app.state.workspace
-    return found
+    ws: Workspace = request.app.state.workspace
+    return ws
 
 
 async def web_settings(request: Request) -> WebSettings:
     """How the app is reached."""
-    found: WebSettings = request.app.state.settings
-    return found
+    settings: WebSettings = request.app.state.settings
+    return settings
 
 
 def bearer(request: Request) -> str | None:
@@ -54,12 +54,12 @@ def who(request: Request) -> Account | None:
     settings: WebSettings = request.app.state.settings
     token = bearer(request)
     if token is not None:
-        found = account_of_token(ws, token)
+        account = account_of_token(ws, token)
     else:
         cookie = request.cookies.get(settings.cookie)
-        found = account_of_session(ws, cookie) if cookie else None
-    request.state.me = found
-    return found
+        account = account_of_session(ws, cookie) if cookie else None
+    request.state.me = account
+    return account
 
 
 async def who_sends(request: Request) -> Account | None:

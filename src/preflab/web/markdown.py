@@ -83,13 +83,13 @@ def _tex(state: StateInline, silent: bool) -> bool:
     """A formula: one token, so that nothing in it is Markdown."""
     if state.src[state.pos] not in "$\\":
         return False
-    found = formula_at(state.src, state.pos)
-    if found is None or found.end > state.posMax:
+    formula = formula_at(state.src, state.pos)
+    if formula is None or formula.end > state.posMax:
         return False
     if not silent:
         token = state.push("formula", "math", 0)
-        token.content, token.markup = found.tex, found.opening
-    state.pos = found.end
+        token.content, token.markup = formula.tex, formula.opening
+    state.pos = formula.end
     return True
 
 
@@ -125,19 +125,19 @@ def _lines_within(text: str) -> Iterator[int]:
             place = _end_of_fence(text, match)
         elif match["ticks"]:
             place = _end_of_code(text, match, dead)
-        elif match["math"] and (found := formula_at(text, match.start())):
+        elif match["math"] and (formula := formula_at(text, match.start())):
             line += text.count("\n", seen, match.start())
-            within = text.count("\n", match.start(), found.end)
+            within = text.count("\n", match.start(), formula.end)
             yield from range(line + 1, line + within + 1)
-            line, seen = line + within, found.end
-            place = found.end
+            line, seen = line + within, formula.end
+            place = formula.end
 
 
 def _end_of_fence(text: str, match: re.Match[str]) -> int:
     fence = match["fence"]
     closing = re.compile(rf"^[ \t>]*+{re.escape(fence[0])}{{{len(fence)},}}[ \t]*$", re.M)
-    found = closing.search(text, match.end())
-    return found.end() if found else len(text)
+    closing_line = closing.search(text, match.end())
+    return closing_line.end() if closing_line else len(text)
 
 
 def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:
@@ -145,10 +145,10 @@ def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:
     length = len(match["ticks"])
     if length in dead:
         return match.end()
-    found = re.compile(rf"(?<!`)`{{{length}}}(?!`)").search(text, match.end())
-    if found is None:
+    closing = re.compile(rf"(?<!`)`{{{length}}}(?!`)").search(text, match.end())
+    if closing is None:
         dead.add(length)
-    return found.end() if found else match.end()
+    return closing.end() if closing else match.end()
 
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
@@ -227,9 +227,9 @@ def _formulas(line: str) -> Iterator[tuple[int, int]]:
         if line[place] == "`":
             ticks = re.compile("(?P<ticks>`+)").match(line, place)
             place = _end_of_code(line, ticks, dead) if ticks else place + 1
-        elif found := formula_at(line, place):
-            yield place, found.end
-            place = found.end
+        elif formula := formula_at(line, place):
+            yield place, formula.end
+            place = formula.end
         else:
             place += 2 if line[place] == "\\" else 1
 

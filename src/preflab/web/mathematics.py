@@ -236,22 +236,22 @@ def _checked(node: Element, depth: int = 0) -> Element:
     """
     if node.tag not in MATHML | WITHIN_TEXT or depth > DEEPEST:
         raise Unfit(node.tag)
-    found = Element(node.tag)
-    found.text, found.tail = node.text, node.tail
+    clean = Element(node.tag)
+    clean.text, clean.tail = node.text, node.tail
     classes: list[str] = []
     for name, value in node.attrib.items():
         if name == "style":
-            classes += _looks(found, value)
+            classes += _looks(clean, value)
         elif name == "class":
             classes += [_known(KEPT_CLASSES, each) for each in value.split()]
         elif name != "id":  # where a label points to; links to it are not shown
             if name not in ATTRIBUTES or not ATTRIBUTES[name].fullmatch(value):
                 raise Unfit(f"{name}={value}")
-            found.set(name, value)
+            clean.set(name, value)
     if classes:
-        found.set("class", " ".join(classes))
-    found.extend([_checked(child, depth + 1) for child in node])
-    return found
+        clean.set("class", " ".join(classes))
+    clean.extend([_checked(child, depth + 1) for child in node])
+    return clean
 
 
 def _looks(node: Element, style: str) -> list[str]:

@@ -144,8 +144,8 @@ def known_host(host: str, settings: WebSettings) -> bool:
     known = {"localhost", settings.host.lower()}
     known |= {split_address(origin).hostname or "" for origin in (*settings.trusted_origins, settings.public_url)}
     if settings.is_public:
-        own = socket.gethostname().lower()
-        known |= {own, f"{own}.local"}
+        hostname = socket.gethostname().lower()
+        known |= {hostname, f"{hostname}.local"}
     return name in known - {""}
 
 
@@ -232,8 +232,8 @@ class Guard:
         request = Request(scope)
         as_json = scope["path"].startswith("/api/") or "application/json" in request.headers.get("accept", "")
         if why.status in (413, 422) and "text/html" in request.headers.get("accept", "") and not as_json:
-            said = {"status": why.status, "found": why.found, "expected": why.expected, "do": why.do}
-            response: Response = page(request, "error.html.j2", code=why.status, **said)
+            problem = {"status": why.status, "found": why.found, "expected": why.expected, "do": why.do}
+            response: Response = page(request, "error.html.j2", code=why.status, **problem)
         else:
             more = {"kind": why.kind}
             response = bare_answer(why.status, why.found, why.expected, why.do, as_json=as_json, extra=more)
@@ -269,14 +269,14 @@ async def _whole_body(receive: Receive, limit: int) -> list[Message] | None:
 
     The last one ends the body, or says that the sender hung up: what was cut off must not pass for the whole.
     """
-    found: list[Message] = []
+    messages: list[Message] = []
     left = limit
-    while not found or found[-1].get("more_body", False):
-        found.append(await receive())
-        left -= len(found[-1].get("body", b""))
+    while not messages or messages[-1].get("more_body", False):
+        messages.append(await receive())
+        left -= len(messages[-1].get("body", b""))
         if left < 0:
             return None
-    return found
+    return messages
 
 
 def _again(messages: list[Message], receive: Receive) -> Receive:

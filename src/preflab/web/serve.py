@@ -35,9 +35,9 @@ def serve(ws: Workspace, settings: WebSettings, on_ready: Callable[[WebSettings]
     Raises:
         PreflabError: a public address before a lead has a password, or an address that cannot be listened on.
     """
-    with listening(ws, settings) as (server, listener, found):
+    with listening(ws, settings) as (server, listener, bound):
         if on_ready is not None:
-            on_ready(found)
+            on_ready(bound)
         gc.freeze()  # what the program is made of lives as long as it; looking through it held every answer for 0.2 s
         server.run(sockets=[listener])
 
@@ -51,14 +51,14 @@ def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Se
     """
     check_bind(ws, settings)
     with _listen(settings) as listener:
-        found = replace(settings, port=listener.getsockname()[1])
-        own = {"most": most_connections(), "turns": Turns()}
+        bound = replace(settings, port=listener.getsockname()[1])
+        limits = {"most": most_connections(), "turns": Turns()}
         config = uvicorn.Config(
-            create_app(ws, found), workers=1, log_level="warning", access_log=False, server_header=False,
+            create_app(ws, bound), workers=1, log_level="warning", access_log=False, server_header=False,
             proxy_headers=bool(settings.public_url), timeout_graceful_shutdown=5, lifespan="on",
-            timeout_keep_alive=KEEP_ALIVE, http=type("Patience", (Patience,), own),
+            timeout_keep_alive=KEEP_ALIVE, http=type("Patience", (Patience,), limits),
         )  # fmt: skip
-        yield uvicorn.Server(config), listener, found
+        yield uvicorn.Server(config), listener, bound
 
 
 def check_bind(ws: Workspace, settings: WebSettings) -> None:

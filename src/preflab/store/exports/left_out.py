@@ -108,8 +108,8 @@ def count_left_out(export: Export, records: Sequence[Record], material: Material
     keeps = set(export.keeps) | (set() if material.settings.strict else set(export.beside))
     for name, (words, parts) in PARTS.items():
         if name not in keeps:
-            found = {key for record in records for key in parts(record, material)}
-            material.leave_out(words, sum(key[-1] not in export.columns for key in found))
+            present = {key for record in records for key in parts(record, material)}
+            material.leave_out(words, sum(key[-1] not in export.columns for key in present))
 
 
 def _completions(record: Record, material: Material) -> list[Completion]:

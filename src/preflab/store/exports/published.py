@@ -53,8 +53,8 @@ def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
 
 
 def _are_ratings(row: Sequence[float | None]) -> bool:
-    given = [score for score in row if score is not None]
-    return bool(given) and min(given) >= LEAST and max(given) <= TOP
+    rated = [score for score in row if score is not None]
+    return bool(rated) and min(rated) >= LEAST and max(rated) <= TOP
 
 
 def _count_changes(
@@ -65,28 +65,30 @@ def _count_changes(
     beyond = [row for name, row in preference.scores.items() if name not in kept]
     to.leave_out(BEYOND, sum(score is not None for row in beyond for score in row))
     means = [_mean([row[place] for row in scores.values()]) for place in range(len(preference.ranks))]
-    own = overall or (None,) * len(means)
-    to.change(MEAN_AS_OVERALL, sum(o is None and mean is not None for o, mean in zip(own, means, strict=True)))
-    levels = [level for level in (means if scores else own) if level is not None]
+    overall_scores = overall or (None,) * len(means)
+    to.change(
+        MEAN_AS_OVERALL, sum(o is None and mean is not None for o, mean in zip(overall_scores, means, strict=True))
+    )
+    levels = [level for level in (means if scores else overall_scores) if level is not None]
     to.change(OTHER_RANKS, len(levels) < len(means) or preference.ranks != ranks_of_scores(levels))
 
 
 def _mean(scores: Sequence[float | None]) -> float | None:
-    given = [score for score in scores if score is not None]
-    return sum(given) / len(given) if given else None
+    rated = [score for score in scores if score is not None]
+    return sum(rated) / len(rated) if rated else None
 
 
 def _rated(
     given: Mapping[str, float | None], completion: Completion, text: str | None, overall: Sequence[float | None]
 ) -> Row:
-    own = next(iter(overall), None)
+    overall_score = next(iter(overall), None)
     return {
         "model": completion.model,
         "principle": completion.columns.get("principle"),
         "custom_system_prompt": completion.columns.get("custom_system_prompt"),
         "response": text,
         "annotations": {name: {"Rating": _rating(score), "Rationale": ""} for name, score in given.items()},
-        "overall_score": _mean(list(given.values())) if own is None else own,
+        "overall_score": _mean(list(given.values())) if overall_score is None else overall_score,
     }
 
 
@@ -151,10 +153,10 @@ def _openai_messages(preference: Preference, material: Material) -> Iterator[Row
         material.drop(GO_ON)
         return
     for completion in best_completions(preference, material):
-        said = in_turns(completion, material, openai=True)
-        if said is not None:
+        turns = in_turns(completion, material, openai=True)
+        if turns is not None:
             material.change(MADE_TURNS, not prompt.messages)
-            yield {"messages": [*turns_of(prompt, openai=True), *said]} | template_of(prompt)
+            yield {"messages": [*turns_of(prompt, openai=True), *turns]} | template_of(prompt)
 
 
 EXPORTS = (

@@ -108,9 +108,9 @@ def _transcript(prompt: Prompt, words: str) -> str | None:
 def _best(preference: Preference, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     for completion in best_completions(preference, material):
-        said = said_to(prompt, completion, material)
-        if said is not None:
-            row: Row = {"prompt": asked_for(prompt), "completion": said}
+        turns = said_to(prompt, completion, material)
+        if turns is not None:
+            row: Row = {"prompt": asked_for(prompt), "completion": turns}
             yield row | template_of(prompt) | origin(preference, completion, material)
 
 
@@ -144,18 +144,18 @@ def _prompt(prompt: Prompt, material: Material) -> Iterator[Row]:
 
 def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
     prompt = material.prompts[completion.prompt_id]
-    said = said_to(prompt, completion, material)
-    if said is None:
+    turns = said_to(prompt, completion, material)
+    if turns is None:
         return
     columns = {name: value for name, value in completion.columns.items() if name != UNLEARNED}
     if completion.finish_reason != "imported":
         columns[FINISH_REASON] = completion.finish_reason
-    row: Row = {"text": said}
+    row: Row = {"text": turns}
     if prompt.messages:
         unlearned = completion.columns.get(UNLEARNED) or ()
-        row = {"prompt": turns_of(prompt, unlearned=unlearned), "completion": said}
+        row = {"prompt": turns_of(prompt, unlearned=unlearned), "completion": turns}
     elif prompt.text:
-        row = {"prompt": prompt.text, "completion": said}
+        row = {"prompt": prompt.text, "completion": turns}
     yield row | template_of(prompt) | _kept(columns, material)
 
 

@@ -33,11 +33,11 @@ def _scores_beside(preference: Preference, index: int, material: Material) -> Ro
     if material.settings.strict:
         return {}
     judged = bool(preference.thumbs) and preference.thumbs[index] is not None
-    given = {name: row[index] for name, row in sorted(preference.scores.items()) if row[index] is not None}
+    scores = {name: row[index] for name, row in sorted(preference.scores.items()) if row[index] is not None}
     if not judged:
-        material.change(SCORES_AS_LABEL, len(given))
+        material.change(SCORES_AS_LABEL, len(scores))
         return {}
-    return {_column(name): score for name, score in given.items()}
+    return {_column(name): score for name, score in scores.items()}
 
 
 def _is_good(preference: Preference, index: int, material: Material) -> bool | None:
@@ -49,8 +49,8 @@ def _is_good(preference: Preference, index: int, material: Material) -> bool | N
         material.change(ROUNDED, share not in (0, 0.5, 1))
     else:
         names = [settings.criterion] if settings.criterion else list(preference.scores)
-        given = [preference.scores[name][index] for name in names if name in preference.scores]
-        scores = [score for score in given if score is not None]
+        thumbs = [preference.scores[name][index] for name in names if name in preference.scores]
+        scores = [score for score in thumbs if score is not None]
         if not scores:
             material.drop(NO_VERDICT)
             return None
@@ -78,10 +78,10 @@ def _column(criterion: str) -> str:
 
 def _row(preference: Preference, completion: Completion, verdict: Row, usual: str, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
-    said = said_to(prompt, completion, material)
-    if said is None:
+    turns = said_to(prompt, completion, material)
+    if turns is None:
         return
-    row: Row = {"prompt": asked_for(prompt), "completion": said, **verdict, **template_of(prompt)}
+    row: Row = {"prompt": asked_for(prompt), "completion": turns, **verdict, **template_of(prompt)}
     yield (
         row
         if material.settings.strict

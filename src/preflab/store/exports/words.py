@@ -44,8 +44,8 @@ def turn_of(message: Message, *, openai: bool = False, learned: bool = True) -> 
 
 def _call(call: Any, openai: bool) -> Row:
     arguments = call.arguments if openai else as_is(json.loads(call.arguments))
-    found = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
-    return {"id": call.id, **found} if call.id else found
+    call_row = {"type": "function", "function": {"name": call.name, "arguments": arguments}}
+    return {"id": call.id, **call_row} if call.id else call_row
 
 
 def as_is(value: Any) -> Any:

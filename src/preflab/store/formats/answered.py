@@ -47,18 +47,18 @@ def answered(row: Row, source: str, kept: Callable[[Row], Row] = nothing) -> Ans
         BadRow: one of them is missing or cannot be used.
     """
     finish_reason, talk = finish_reason_of(row), talk_of(row)
-    found = _of_talk(row, talk, source, kept) if talk else _of_columns(row, source, kept)
-    cut_here = UNLEARNED_AFTER not in found.left_out  # else it is said of a turn that is left out
-    return replace(found, finish_reason=finish_reason if cut_here else "imported")
+    answer = _of_talk(row, talk, source, kept) if talk else _of_columns(row, source, kept)
+    cut_here = UNLEARNED_AFTER not in answer.left_out  # else it is said of a turn that is left out
+    return replace(answer, finish_reason=finish_reason if cut_here else "imported")
 
 
 def finish_reason_of(row: Row) -> FinishReason:
     """`stop` or `length` where the column `finish_reason` says so; any other value stays a column of the row."""
-    said = peek(row, FINISH_REASON)
-    if said not in ("stop", "length"):
+    reason = peek(row, FINISH_REASON)
+    if reason not in ("stop", "length"):
         return "imported"
     row.get(FINISH_REASON)  # read
-    return "length" if said == "length" else "stop"
+    return "length" if reason == "length" else "stop"
 
 
 def _of_columns(row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
@@ -100,24 +100,24 @@ def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> An
     Raises:
         BadRow: it does not end with the assistant's turn, or none is learned.
     """
-    found = conversation(read_as(row, name, CONVERSATIONS[0]), name)
-    if len(found.turns) < 2:
+    words = conversation(read_as(row, name, CONVERSATIONS[0]), name)
+    if len(words.turns) < 2:
         raise BadRow(f"one turn alone in {name!r}", "the turns that were answered before the answer")
-    if found.turns[-1].role != "assistant":
+    if words.turns[-1].role != "assistant":
         raise BadRow(
             f"a conversation in {name!r} that does not end with the assistant's turn",
             "the answer to learn as last turn; cut the turns after it, or read the file as prompts",
         )
-    if not any(found.learned):
+    if not any(words.learned):
         raise BadRow(NOTHING_LEARNED, "at least one turn to learn")
-    last = max(n for n, learned in enumerate(found.learned) if learned)
-    question = asked_of_turns(row, found.turns[:last], name)
-    _check_own_prompt(row, found.turns[:last])
+    last = max(n for n, learned in enumerate(words.learned) if learned)
+    question = asked_of_turns(row, words.turns[:last], name)
+    _check_own_prompt(row, words.turns[:last])
     prompt = question.prompt(source, kept(row))
     shift = len(prompt.messages) - last  # a system turn from a column of its own
-    unlearned = [n + shift for n in range(last) if found.turns[n].role == "assistant" and not found.learned[n]]
-    left_out = [*found.left_out, *[UNLEARNED_AFTER] * (last < len(found.turns) - 1)]
-    spans = spans_of(Words("", found.turns[last : last + 1], (True,)))
+    unlearned = [n + shift for n in range(last) if words.turns[n].role == "assistant" and not words.learned[n]]
+    left_out = [*words.left_out, *[UNLEARNED_AFTER] * (last < len(words.turns) - 1)]
+    spans = spans_of(Words("", words.turns[last : last + 1], (True,)))
     return Answered(prompt, spans, tuple(unlearned), tuple(left_out))
 
 
@@ -125,9 +125,9 @@ def _check_own_prompt(row: Row, turns: Turns) -> None:
     """Refuses a column `prompt` that says something else than the conversation."""
     if not has(row, PROMPTS[0]):
         return
-    own = words_of(row[PROMPTS[0]], PROMPTS[0])
-    said = own.turns[-1].content if own.turns else own.text
-    if not any(turn.role in ("system", "user") and turn.content.strip() == said.strip() for turn in turns):
+    asked = words_of(row[PROMPTS[0]], PROMPTS[0])
+    words = asked.turns[-1].content if asked.turns else asked.text
+    if not any(turn.role in ("system", "user") and turn.content.strip() == words.strip() for turn in turns):
         raise BadRow(
             "the column 'prompt' does not stand in the conversation", "the same in both, or no column 'prompt'"
         )

@@ -61,8 +61,8 @@ def _row(row: Row, source: str) -> Parsed:
 
 def _chat(row: Row) -> str | None:
     """The only field that is a conversation waiting for the assistant; chat fields have names of their own."""
-    found = [name for name in row if last_speaker(peek(row, name)) in ("user", "tool")]
-    return found[0] if len(found) == 1 else None
+    names = [name for name in row if last_speaker(peek(row, name)) in ("user", "tool")]
+    return names[0] if len(names) == 1 else None
 
 
 def _questions(row: Row) -> list[str]:
@@ -78,9 +78,9 @@ def _refuse_no_lists(row: Row) -> None:
 def _completion_fields(row: Row) -> list[str]:
     """The fields that rankings name, in the row's order; without a ranking those whose names say so."""
     named = {value for question in _questions(row) for value in _ranked_values(row[question + ENDING])}
-    found = [name for name in row if name in named and _is_words(peek(row, name))]
-    if found:
-        return found
+    fields = [name for name in row if name in named and _is_words(peek(row, name))]
+    if fields:
+        return fields
     plain = [name for name in row if "." not in name and name not in NOT_FIELDS and _is_words(peek(row, name))]
     return [name for name in plain if name.lower().startswith(COMPLETION_WORDS)]
 

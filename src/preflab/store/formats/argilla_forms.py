@@ -49,9 +49,9 @@ def flattened(row: Row) -> Row:
     columns = {name: value for name, value in row.items() if name not in old}
     for question in old:
         columns |= _columns(question, row[question])
-    found = Seen(columns)
-    found.read = row.read if isinstance(row, Seen) else {}
-    return found
+    flat = Seen(columns)
+    flat.read = row.read if isinstance(row, Seen) else {}
+    return flat
 
 
 def _is_nested(row: Row) -> bool:

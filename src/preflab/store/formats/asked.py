@@ -159,13 +159,13 @@ def _with_what_it_is_about(row: Row, words: Words) -> Words:
         if not isinstance(value, str) or words.turns:
             raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text, beside an instruction that is text")
         words = Words(f"{words.text}{BETWEEN}{value}")
-    history = object_in(said) if isinstance(said := row.get("history"), str) else said
+    history = object_in(turns) if isinstance(turns := row.get("history"), str) else turns
     if blank(history):
         return words
     if not isinstance(history, list) or not all(_is_two(each) for each in history) or words.turns:
         raise BadRow(f"the column 'history' holds {kind_of(history)}", "a list of [question, answer], before a text")
-    said = [{"role": role, "content": each[n]} for each in history for n, role in enumerate(("user", "assistant"))]
-    before = conversation(said, "history")
+    turns = [{"role": role, "content": each[n]} for each in history for n, role in enumerate(("user", "assistant"))]
+    before = conversation(turns, "history")
     return Words("", (*before.turns, Message("user", words.text)), (*before.learned, False))
 
 
@@ -185,18 +185,18 @@ def _after_system(row: Row, words: Words, name: str) -> Words:
             row.get(each)  # read, and nothing in it
     if there is None:
         return words
-    said = read_as(row, there, SYSTEM[0])
-    if not isinstance(said, str):
-        raise BadRow(f"the column {there!r} holds {kind_of(said)}", "text: the system's turn")
-    if not said.strip():
+    system = read_as(row, there, SYSTEM[0])
+    if not isinstance(system, str):
+        raise BadRow(f"the column {there!r} holds {kind_of(system)}", "text: the system's turn")
+    if not system.strip():
         return words
     turns = words.turns or (Message("user", words.text),)
     if turns[0].role == "system":
-        if turns[0].content.strip() != said.strip() and not is_default(row, there):
+        if turns[0].content.strip() != system.strip() and not is_default(row, there):
             raise BadRow(f"{name} begins with another system turn than the column {there!r}", "one system turn")
         return words
     learned = words.learned or (False,) * len(turns)
-    return Words("", (Message("system", said), *turns), (False, *learned), words.left_out)
+    return Words("", (Message("system", system), *turns), (False, *learned), words.left_out)
 
 
 def template_of(row: Row) -> Row:
@@ -206,21 +206,21 @@ def template_of(row: Row) -> Row:
         BadRow: `tools` that are no list of objects or differ from an older column of them, `chat_template_kwargs` that
             are no object, or another value than true or false for `continue_final_message`.
     """
-    found: Row = {}
+    columns: Row = {}
     if not blank(tools := _tools_of(row)):
-        found[TOOLS] = tools
+        columns[TOOLS] = tools
     arguments = _json_in(row.get(TEMPLATE), TEMPLATE)
     if not blank(arguments):
         if not isinstance(arguments, dict):
             raise BadRow(f"the column {TEMPLATE!r} holds {kind_of(arguments)}", "an object of the template's arguments")
-        found[TEMPLATE] = arguments
+        columns[TEMPLATE] = arguments
     goes_on = row.get(CONTINUE)
     if not blank(goes_on):
         if str(goes_on).lower() not in ("true", "false"):
             raise BadRow(f"the column {CONTINUE!r} holds {goes_on!r:.40}", "true or false")
         if str(goes_on).lower() == "true":
-            found[CONTINUE] = True
-    return found
+            columns[CONTINUE] = True
+    return columns
 
 
 def _tools_of(row: Row) -> Any:

@@ -151,21 +151,21 @@ def read_as(
         PreflabError: no such file, no rows, a column to rename that is in no row, or (unless `skip_bad`) bad rows: the
             first by line, and how many.
     """
-    found = Imported(format.name, path, unit=unit_of(path))
-    reading = _Reading(format, found, dict(rename or {}), dict(defaults or {}), guessed)
+    imported = Imported(format.name, path, unit=unit_of(path))
+    reading = _Reading(format, imported, dict(rename or {}), dict(defaults or {}), guessed)
     for numbered in islice(_counted(path, split), limit_rows):
-        found.num_rows += 1
-        if found.num_rows > MAX_ROWS:
+        imported.num_rows += 1
+        if imported.num_rows > MAX_ROWS:
             raise PreflabError(f"{path}: more than {count(MAX_ROWS, 'row')}", "fewer", "split the file, or use --limit")
         try:
             reading.take(numbered)
         except BadRow as bad:
-            found.problems.append(Problem(numbered.line, bad.found, bad.expected))
-    if not found.num_rows:
+            imported.problems.append(Problem(numbered.line, bad.found, bad.expected))
+    if not imported.num_rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
     reading.refuse_unknown_renames()
-    if found.problems and not skip_bad:
-        raise problems_in_words(found)
+    if imported.problems and not skip_bad:
+        raise problems_in_words(imported)
     return reading.finished(split)
 
 
@@ -268,19 +268,21 @@ class _Reading:
 
     def finished(self, split: str | None) -> Imported:
         """All records in order, and what is to be said of the file."""
-        found = self.found
+        imported = self.found
         made = self.format.finish(self.items)
         made = made if isinstance(made, Finished) else Finished(made)
         for record in made.records:
             self.unique.setdefault(record.id, record)
-        found.sort_out(list(self.unique.values()))
+        imported.sort_out(list(self.unique.values()))
         self.left_out.update(made.left_out)
-        found.left_out = dict(sorted(self.left_out.items()))
-        found.notes += how_it_was_read(found.path, split)
+        imported.left_out = dict(sorted(self.left_out.items()))
+        imported.notes += how_it_was_read(imported.path, split)
         if self.num_apostrophes:
-            found.notes.append(f"an apostrophe before a formula was taken from {count(self.num_apostrophes, 'cell')}")
-        found.notes += self.format.notes(found)
-        return found
+            imported.notes.append(
+                f"an apostrophe before a formula was taken from {count(self.num_apostrophes, 'cell')}"
+            )
+        imported.notes += self.format.notes(imported)
+        return imported
 
 
 def renamed(row: Row, rename: Mapping[str, str]) -> Row:

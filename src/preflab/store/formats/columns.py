@@ -145,10 +145,10 @@ def number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return parsed if math.isfinite(parsed) else None
 
 
 def is_true(value: Any) -> bool:
@@ -164,8 +164,8 @@ def score_of(value: Any, what: str) -> float | None:
     """
     if blank(value) or (isinstance(value, str) and value.strip().lower() in NOTHING):
         return None
-    found = number(value)
-    if found is None:
+    score = number(value)
+    if score is None:
         point = ", with a point before decimals" if isinstance(value, str) and number(value.replace(",", ".")) else ""
         raise BadRow(f"the {what} {value!r:.40}", f"a number{point}, or null where there is none")
-    return found
+    return score

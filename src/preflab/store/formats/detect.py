@@ -69,19 +69,19 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
 
 def looks_like(row: Row) -> str:
     """The format that a row has the columns of; "" for none."""
-    found = [format for format in FORMATS.values() if format.looks_like(format.unfolded(row))]
-    return found[0].name if found else ""
+    fitting = [format for format in FORMATS.values() if format.looks_like(format.unfolded(row))]
+    return fitting[0].name if fitting else ""
 
 
 def _readable(path: Path, rows: list[Row | BadRow], rename: Mapping[str, str]) -> list[Row]:
-    found = []
+    readable = []
     for row in rows:
         if isinstance(row, dict):
             try:
-                found.append(renamed(row, rename))
+                readable.append(renamed(row, rename))
             except BadRow as bad:
                 raise PreflabError(f"{path}: {bad.found}", bad.expected) from bad
-    return found
+    return readable
 
 
 def _counted(names: Mapping[str, int]) -> Counter[str]:

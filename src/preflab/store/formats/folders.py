@@ -29,15 +29,15 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
     Raises:
         PreflabError: no rows in it, or a split that is not there or must be named.
     """
-    found = splits_of(folder)
-    if not found:
+    splits = splits_of(folder)
+    if not splits:
         raise PreflabError(
             f"{folder}: a folder without rows",
             f"files ending in {', '.join(SUFFIXES)}",
             "name a file, or such a folder",
         )
-    name = chosen_split(str(folder), list(found), split)
-    return _same_kind(folder, name, found[name])
+    name = chosen_split(str(folder), list(splits), split)
+    return _same_kind(folder, name, splits[name])
 
 
 def chosen_split(place: str, names: list[str], split: str | None) -> str:
@@ -69,15 +69,15 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
         return {name: _saved(folder / name) for name in _usual_first(names)}
     if (folder / SAVED).is_file():
         return {folder.name or "rows": _saved(folder)}
-    found: dict[str, list[Path]] = {}
+    splits: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         inside = file.relative_to(folder)
         if not _has_rows(file) or any(part.startswith(".") for part in inside.parts):
             continue
         check_regular(file)  # a pipe among them would be left out without a word
         if file.is_file():
-            found.setdefault(_split_of(inside), []).append(file)
-    return {name: found[name] for name in _usual_first(list(found))}
+            splits.setdefault(_split_of(inside), []).append(file)
+    return {name: splits[name] for name in _usual_first(list(splits))}
 
 
 def _saved(folder: Path) -> list[Path]:

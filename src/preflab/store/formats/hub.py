@@ -32,9 +32,9 @@ def hub_rows(path: PurePath, split: str | None) -> Iterator[Numbered]:
     Raises:
         PreflabError: it cannot be fetched, or a split that is not there or must be named.
     """
-    found = _fetched(path)
-    name = chosen_split(hub_id(path), list(found), split)
-    for line, row in enumerate(found[name], 1):
+    fetched = _fetched(path)
+    name = chosen_split(hub_id(path), list(fetched), split)
+    for line, row in enumerate(fetched[name], 1):
         yield Numbered(line, plain_row(row))
 
 
@@ -47,9 +47,9 @@ def _fetched(path: PurePath) -> Any:
     try:
         return datasets.load_dataset(owner_and_name, config or None)
     except (DatasetsError, OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
-        said = " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
+        reason = " ".join(str(error).strip().splitlines()[:2]) or type(error).__name__
         raise PreflabError(
-            f"{hub_id(path)}: nothing lies at this path, and as a data set of the Hub it cannot be fetched ({said})",
+            f"{hub_id(path)}: nothing lies at this path, and as a data set of the Hub it cannot be fetched ({reason})",
             "a file, a folder, or a data set of the Hub (its `data/*.parquet`) where the network is allowed",
             f"where there is a network, run `hf download {owner_and_name} --repo-type dataset --local-dir "
             f"{owner_and_name}`, and lay that folder here, as {Path(owner_and_name).absolute()}",

@@ -63,13 +63,15 @@ class Columns:
 
     def lines(self) -> list[str]:
         """One line for each kind of columns there is."""
-        found = self.to_json()
-        used = [name if name == canonical else f"{name} (as {canonical})" for name, canonical in found["used"].items()]
+        columns = self.to_json()
+        used = [
+            name if name == canonical else f"{name} (as {canonical})" for name, canonical in columns["used"].items()
+        ]
         parts = {
             "columns used": used,
-            "kept with the records": found["kept"],
-            "left out": found["left_out"],
-            "empty": found["empty"],
+            "kept with the records": columns["kept"],
+            "left out": columns["left_out"],
+            "empty": columns["empty"],
         }
         return [f"{kind}: {', '.join(names)}" for kind, names in parts.items() if names]
 
@@ -132,10 +134,10 @@ class Imported:
 
     def lines(self) -> list[str]:
         """What is worth saying once per file: columns, equal rows, what was concluded and what was left out."""
-        said = [*self.columns.lines(), *self.notes]
+        lines = [*self.columns.lines(), *self.notes]
         if self.repeats:
-            said.append(repeats_in_words(self.repeats, self.unit))
-        return said + [f"left out of the rows taken: {number:,} {reason}" for reason, number in self.left_out.items()]
+            lines.append(repeats_in_words(self.repeats, self.unit))
+        return lines + [f"left out of the rows taken: {number:,} {reason}" for reason, number in self.left_out.items()]
 
 
 def repeats_in_words(repeats: Mapping[int, int], unit: str) -> str:

@@ -82,9 +82,9 @@ class _Window:
                 "mend the file, or write one JSON object per line",
             )
         if isinstance(error, RecursionError) or not self.more():
-            said = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise PreflabError(
-                f"{self.path}, item {number}: not JSON ({said})", "a list of objects: [{…}, {…}]", "mend the item"
+                f"{self.path}, item {number}: not JSON ({reason})", "a list of objects: [{…}, {…}]", "mend the item"
             ) from None
 
 
@@ -92,9 +92,9 @@ def _items(window: _Window) -> Iterator[tuple[Any, str]]:
     window.next()
     window.at += 1  # the opening bracket
     number = 0
-    while (found := window.next()) != "]":
+    while (begin := window.next()) != "]":
         if number:
-            _expect(window, found, ",", number)
+            _expect(window, begin, ",", number)
             window.at += 1
             window.next()
         number += 1

@@ -147,17 +147,17 @@ def verdicts_on_answers(row: Row) -> list[str]:
     """
     if not any(has(row, name) for name in REFERENCES):
         return []
-    found = [name for name in verdicts(row) if name not in ANSWERS and not _words(name) & ABOUT_THE_TASK]
-    return [name for name in found if _is_on_an_answer(name, peek(row, name), row)]
+    names = [name for name in verdicts(row) if name not in ANSWERS and not _words(name) & ABOUT_THE_TASK]
+    return [name for name in names if _is_on_an_answer(name, peek(row, name), row)]
 
 
 def _is_on_an_answer(name: str, value: Any, row: Row) -> bool:
-    last, said = _last_word(name), str(value).strip().lower()
-    if last in VERDICTS | FAULTS and said in YES + NO:
+    last, word = _last_word(name), str(value).strip().lower()
+    if last in VERDICTS | FAULTS and word in YES + NO:
         is_an_index = not isinstance(value, bool) and number(value) is not None and _has_choices(row)
-        praised = (said in YES) == (last in VERDICTS)
+        praised = (word in YES) == (last in VERDICTS)
         return not is_an_index and not (praised and _words(name) & ABOUT_A_REFERENCE)
-    if isinstance(value, str) and (_is_sign(value) or (re.sub(r"[\s_-]", "", said) in THUMBED | CONDEMNED)):
+    if isinstance(value, str) and (_is_sign(value) or (re.sub(r"[\s_-]", "", word) in THUMBED | CONDEMNED)):
         return not _words(name) & {*ALSO_OF_TASKS, "label", "labels"}
     return bool({last} & OPINIONS - ALSO_OF_TASKS) or OF_JUDGES.fullmatch(plain_name(name)) is not None
 
@@ -178,9 +178,9 @@ def _is_sign(value: str) -> bool:
 
 def _condemns_or_praises(name: str, value: Any) -> bool:
     words = _words(name)
-    said = str(value).strip().lower()
+    word = str(value).strip().lower()
     plain = isinstance(value, bool | int | float | str)
-    if plain and ((words & VERDICTS and said in YES + NO) or (words & FAULTS and said in YES)):
+    if plain and ((words & VERDICTS and word in YES + NO) or (words & FAULTS and word in YES)):
         return True
     if _is_aspect(name) and _measures(value):
         return True
@@ -191,10 +191,10 @@ def _condemns_or_praises(name: str, value: Any) -> bool:
     if not isinstance(value, str):
         return False
     if OF_JUDGES.fullmatch(plain_name(name)):
-        return bool(said) and said not in NOTHING
+        return bool(word) and word not in NOTHING
     if _last_word(name) in GRADED:
-        return bool(said) and said not in NOTHING and OF_A_PROMPT.fullmatch(plain_name(name)) is None
-    one_word = re.sub(r"[\s_-]", "", said)
+        return bool(word) and word not in NOTHING and OF_A_PROMPT.fullmatch(plain_name(name)) is None
+    one_word = re.sub(r"[\s_-]", "", word)
     measured = MEASURED.fullmatch(value.strip()) is not None and bool(words & (WEAK | OPINIONS) - {"label", "labels"})
     return measured or one_word in THUMBED | CONDEMNED
 

@@ -53,11 +53,11 @@ class Judged:
 def completions_of(prompt: Prompt, texts: Sequence[str | Spans], models: Sequence[str]) -> list[Completion]:
     """The completions of a row; equal ones of one model are told apart by their number."""
     seen: Counter[tuple[str | Spans, str]] = Counter()
-    found = []
+    completions = []
     for words, model in zip(texts, models, strict=True):
-        found.append(imported(prompt, words, model, index=seen[words, model]))
+        completions.append(imported(prompt, words, model, index=seen[words, model]))
         seen[words, model] += 1
-    return found
+    return completions
 
 
 def in_order(judged: Judged) -> Judged:
@@ -96,8 +96,10 @@ def records_of(items: Sequence[Judged]) -> list[Record]:
         judgment = _judgment(judged, campaign, task, labeler, revisions[task.id, labeler.id])
         campaigns[campaign.id], tasks[task.id], labelers[labeler.id] = campaign, task, labeler
         judgments[task.id].append(judgment)
-    preferences = [_counted(tasks[task_id], found, campaigns) for task_id, found in judgments.items()]
-    every = [judgment for found in judgments.values() for judgment in found]
+    preferences = [
+        _counted(tasks[task_id], judgments_of_task, campaigns) for task_id, judgments_of_task in judgments.items()
+    ]
+    every = [judgment for judgments_of_task in judgments.values() for judgment in judgments_of_task]
     return [*campaigns.values(), *labelers.values(), *tasks.values(), *every, *preferences]
 
 
@@ -181,12 +183,12 @@ def best_first(judgment: Judgment) -> tuple[int | None, ...]:
         return ranks
     num = len(judgment.completion_ids)
     gone = fails(judgment.answer, num)
-    found = [
+    indices = [
         None if level is None or gone[i] else level * judgment.polarity
         for i, level in enumerate(judgment.answer.levels(num))
     ]
-    order = sorted({level for level in found if level is not None}, reverse=True)
-    return tuple(None if level is None else 1 + order.index(level) for level in found)
+    order = sorted({level for level in indices if level is not None}, reverse=True)
+    return tuple(None if level is None else 1 + order.index(level) for level in indices)
 
 
 def _number(value: bool | None) -> float | None:

@@ -58,13 +58,13 @@ def _row(row: Row, source: str) -> Parsed:
 
 def _texts(data: Row, prompt: str) -> dict[str, Any]:
     """Name or id → text (or turns), of everything in the task that may be a completion."""
-    found: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     for name, value in data.items():
         if name != prompt and (isinstance(value, str) or last_speaker(value) == "assistant"):
-            found[name] = value
+            texts[name] = value
         elif isinstance(value, list) and value and all(isinstance(each, dict) and "id" in each for each in value):
-            found |= {str(each["id"]): _item_text(each) for each in value}
-    return found
+            texts |= {str(each["id"]): _item_text(each) for each in value}
+    return texts
 
 
 def _item_text(item: Row) -> str:

@@ -51,41 +51,41 @@ def pair_of(row: Row, prompt: Prompt, chosen: Words, rejected: Words, source: st
     models = [_model(row, side) or model for side in SIDES]
     known = {name: value for name, value in unread(row).items() if name not in CONVERSATIONS}  # the same turns again
     first, second = (imported(prompt, spans, name, columns=known) for spans, name in zip(sides, models, strict=True))
-    said = Said(prompt, first, second, tuple(scores.items()), source, is_tie(row))
+    pair = Said(prompt, first, second, tuple(scores.items()), source, is_tie(row))
     left_out = (*chosen.left_out, *rejected.left_out)
-    content = ("pair", prompt.id, first.id, second.id, said.scores, said.tie)
-    return Parsed((prompt, first, second), content=content, items=(said,), left_out=left_out)
+    content = ("pair", prompt.id, first.id, second.id, pair.scores, pair.tie)
+    return Parsed((prompt, first, second), content=content, items=(pair,), left_out=left_out)
 
 
 def is_tie(row: Row) -> bool:
     """Whether a row of chosen and rejected says that neither is better."""
     words = [peek(row, name) for name in SAYS_TIE]
-    said = any(isinstance(word, str) and word.strip().lower() in TIES for word in words)
-    return said or any(is_true(peek(row, name)) for name in ("tie", "is_tie"))
+    tie = any(isinstance(word, str) and word.strip().lower() in TIES for word in words)
+    return tie or any(is_true(peek(row, name)) for name in ("tie", "is_tie"))
 
 
 def counted(pairs: list[Said]) -> Sequence[Preference]:
     """One group per pair; rows that say the same are votes for it, and ties count beside them."""
-    found: dict[tuple[str, str, object], list[Said]] = {}
-    for said in pairs:
-        found.setdefault((said.chosen.id, said.rejected.id, said.scores), []).append(said)
-    return [_group(votes) for votes in found.values()]
+    groups: dict[tuple[str, str, object], list[Said]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.chosen.id, pair.rejected.id, pair.scores), []).append(pair)
+    return [_group(votes) for votes in groups.values()]
 
 
 def _group(votes: list[Said]) -> Preference:
-    said, num_tie = votes[0], sum(each.tie for each in votes)
-    pair = (said.prompt, said.chosen, said.rejected, said.source)
-    return one_pair(*pair, float(len(votes) - num_tie), float(num_tie), scores=dict(said.scores))
+    first_vote, num_tie = votes[0], sum(each.tie for each in votes)
+    pair = (first_vote.prompt, first_vote.chosen, first_vote.rejected, first_vote.source)
+    return one_pair(*pair, float(len(votes) - num_tie), float(num_tie), scores=dict(first_vote.scores))
 
 
 def side_scores(row: Row) -> dict[str, tuple[float | None, float | None]]:
     """Criterion → the scores of chosen and rejected."""
-    given: dict[str, dict[str, float | None]] = {}
+    by_criterion: dict[str, dict[str, float | None]] = {}
     for name in row:
-        found = SCORED.fullmatch(name) or SCORED_FIRST.fullmatch(name)
-        if found:
-            given.setdefault(found["name"], {})[found["side"]] = score_of(row[name], name)
-    both = {name: (sides.get("chosen"), sides.get("rejected")) for name, sides in sorted(given.items())}
+        match = SCORED.fullmatch(name) or SCORED_FIRST.fullmatch(name)
+        if match:
+            by_criterion.setdefault(match["name"], {})[match["side"]] = score_of(row[name], name)
+    both = {name: (sides.get("chosen"), sides.get("rejected")) for name, sides in sorted(by_criterion.items())}
     return {name: sides for name, sides in both.items() if sides != (None, None)}
 
 

@@ -71,26 +71,30 @@ def _question(row: Row) -> tuple[Asked, tuple[str, ...]]:
 
 def _stands_in(words: object, talk: object) -> bool:
     """Whether a prompt's text is a turn of the row's conversation, which then says what comes before it."""
-    said = [str(turn.get("content", turn.get("value"))).strip() for turn in listed_in(talk) if isinstance(turn, dict)]
-    return isinstance(words, str) and words.strip() in said
+    contents = [
+        str(turn.get("content", turn.get("value"))).strip() for turn in listed_in(talk) if isinstance(turn, dict)
+    ]
+    return isinstance(words, str) and words.strip() in contents
 
 
 def _demonstration(row: Row, source: str) -> Parsed:
     """Prompt and completion; a conversation's last turn that is learned is the completion."""
-    found = answered(row, source)
-    if not "".join(span.text for span in found.spans).strip():
+    answer = answered(row, source)
+    if not "".join(span.text for span in answer.spans).strip():
         raise BadRow("an empty completion", "a completion to learn from")
-    if not any(span.by_policy for span in found.spans):
+    if not any(span.by_policy for span in answer.spans):
         raise BadRow(NOTHING_LEARNED, "at least one turn to learn")
     columns = unread(row)
-    if found.unlearned:
-        columns[UNLEARNED] = list(found.unlearned)
-    completion = imported(found.prompt, found.spans, DEMONSTRATION, columns=columns, finish_reason=found.finish_reason)
+    if answer.unlearned:
+        columns[UNLEARNED] = list(answer.unlearned)
+    completion = imported(
+        answer.prompt, answer.spans, DEMONSTRATION, columns=columns, finish_reason=answer.finish_reason
+    )
     return Parsed(
-        (found.prompt, completion),
+        (answer.prompt, completion),
         content=("demonstration", completion.id),
         demonstrations=(completion.id,),
-        left_out=found.left_out,
+        left_out=answer.left_out,
     )
 
 
@@ -143,8 +147,8 @@ def _is_text(row: Row) -> bool:
 
 def told_of(row: Row) -> list[str]:
     """The columns that tell of a judgment: of a completion, or of an answer under the name of a reference."""
-    said = verdicts(row) if has_answer(row) else verdicts_on_answers(row)
-    return list(dict.fromkeys([*judging(row), *said]))
+    verdict_names = verdicts(row) if has_answer(row) else verdicts_on_answers(row)
+    return list(dict.fromkeys([*judging(row), *verdict_names]))
 
 
 def _judged(row: Row) -> str:
@@ -172,15 +176,15 @@ def _is_no_text(row: Row) -> str:
 
 def _notes(found: Imported) -> list[str]:
     """Which columns may be what is checked, and prompts that stand there under several columns."""
-    said = []
+    notes = []
     kept = [name for name in found.columns.to_json()["kept"] if name.lower() in ANSWERS]
     if kept:
-        said.append(f"answers for reward functions, with each prompt: {', '.join(kept)}")
+        notes.append(f"answers for reward functions, with each prompt: {', '.join(kept)}")
     shown = Counter((prompt.text, prompt.messages) for prompt in found.prompts)
     num = sum(number > 1 for number in shown.values())
     if num:
-        said.append(f"{count(num, 'prompt')} more than once, with other columns: each is a prompt of its own")
-    return said
+        notes.append(f"{count(num, 'prompt')} more than once, with other columns: each is a prompt of its own")
+    return notes
 
 
 PROMPTS_ALONE = Format(

@@ -54,8 +54,8 @@ def _lists(row: Row) -> tuple[list[Words], list[int | None]]:
     texts, ranks = (_listed(row, name) for name in ("completions", "ranks"))
     if len(texts) != len(ranks):
         raise BadRow(f"{count(len(texts), 'completion')} and {count(len(ranks), 'rank')}", "one rank per completion")
-    said = [completion_of(value, "completions") for value in texts]
-    return said, [rank_of(value, f"completion {place}") for place, value in enumerate(ranks, 1)]
+    contents = [completion_of(value, "completions") for value in texts]
+    return contents, [rank_of(value, f"completion {place}") for place, value in enumerate(ranks, 1)]
 
 
 def _listed(row: Row, name: str) -> list[Any]:
@@ -74,7 +74,7 @@ def _cells(row: Row) -> tuple[list[Words], list[int | None]]:
     """completion_1, rank_1, …; a place where both cells are empty is not there."""
     texts: list[Words] = []
     ranks: list[int | None] = []
-    numbers = sorted((found[1] for name in row if (found := NUMBERED.match(name))), key=int)
+    numbers = sorted((match[1] for name in row if (match := NUMBERED.match(name))), key=int)
     for number in numbers:
         words, rank = row[f"completion_{number}"], column(row, f"rank_{number}")
         if words in ("", None) and rank in ("", None):

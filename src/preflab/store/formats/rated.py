@@ -84,15 +84,15 @@ def _rating(row: Row, source: str) -> Parsed:
 def _judged(row: Row, source: str, model: str, up: bool | None) -> Parsed:
     scores = {_criterion(name): score_of(row[name], name) for name in criteria(row)}
     scores |= _object(row)
-    found = answered(row, source)
+    answer = answered(row, source)
     known = {name: value for name, value in scores.items() if value is not None}
     if up is None and not known:
         return Parsed((), left_out=(UNRATED,))
     completion = imported(
-        found.prompt, found.spans, _model(row) or model, columns=unread(row), finish_reason=found.finish_reason
+        answer.prompt, answer.spans, _model(row) or model, columns=unread(row), finish_reason=answer.finish_reason
     )
-    verdict = Verdict(found.prompt.id, completion.id, up, known)
-    return Parsed((found.prompt, completion), items=(verdict,), left_out=found.left_out)
+    verdict = Verdict(answer.prompt.id, completion.id, up, known)
+    return Parsed((answer.prompt, completion), items=(verdict,), left_out=answer.left_out)
 
 
 def criteria(row: Row) -> list[str]:
@@ -109,8 +109,8 @@ def _fits(name: str, value: Any) -> bool:
 
 
 def _criterion(name: str) -> str:
-    own = name.removeprefix(PREFIX)
-    return own if own and own != name else name.replace("-", "_")
+    short = name.removeprefix(PREFIX)
+    return short if short and short != name else name.replace("-", "_")
 
 
 def _object(row: Row) -> dict[str, float | None]:
@@ -128,10 +128,12 @@ def _model(row: Row) -> str:
 
 def _listed(row: Row, source: str, texts: str, scores: str) -> Parsed:
     """Several completions, and for each of them a number or an object of numbers."""
-    values, given = (_list(row, name, canonical) for name, canonical in ((texts, "completions"), (scores, "scores")))
-    if isinstance(given, dict):
-        return _by_criterion(row, source, values, given)
-    return _by_criterion(row, source, values, _columns(given, scores))
+    values, listed_scores = (
+        _list(row, name, canonical) for name, canonical in ((texts, "completions"), (scores, "scores"))
+    )
+    if isinstance(listed_scores, dict):
+        return _by_criterion(row, source, values, listed_scores)
+    return _by_criterion(row, source, values, _columns(listed_scores, scores))
 
 
 def _columns(given: list[Any], name: str) -> dict[str, list[Any]]:
@@ -145,18 +147,18 @@ def _columns(given: list[Any], name: str) -> dict[str, list[Any]]:
 def _by_criterion(row: Row, source: str, values: list[Any], given: Mapping[str, list[Any]]) -> Parsed:
     for name, each in given.items():
         if not isinstance(each, list) or len(each) != len(values):
-            found = f"{count(len(values), 'completion')} and another number of scores for {name!r}"
-            raise BadRow(found, "one score for each")
+            counts = f"{count(len(values), 'completion')} and another number of scores for {name!r}"
+            raise BadRow(counts, "one score for each")
     words = [completion_of(value, "completions") for value in values]
     question = asked(row)
     models = _models(row, len(values))
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     columns = unread(row)
     verdicts, completions = [], []
-    for place, said in enumerate(words):
+    for place, content in enumerate(words):
         scores = {name: score_of(column[place], f"score for {name}") for name, column in given.items()}
         known = {name: value for name, value in scores.items() if value is not None}
-        completion = imported(prompt, spans_of(said), models[place], columns=columns)
+        completion = imported(prompt, spans_of(content), models[place], columns=columns)
         if known:
             completions.append(completion)
             verdicts.append(Verdict(prompt.id, completion.id, None, known))

@@ -85,10 +85,10 @@ def _ones(place: int) -> tuple[float, float]:
 
 def _helpsteer3(row: Row, source: str) -> Parsed:
     """From -3 (the first is much better) to 3; 0 is a tie. The strength is the pair's weight."""
-    said = first(row, STRENGTHS) or STRENGTHS[0]
-    strength = number(column(row, said))
+    strength_name = first(row, STRENGTHS) or STRENGTHS[0]
+    strength = number(column(row, strength_name))
     if strength is None or abs(strength) > STRONGEST:
-        raise BadRow(f"the {said} {row[said]!r:.40}", "a number from -3 to 3")
+        raise BadRow(f"the {strength_name} {row[strength_name]!r:.40}", "a number from -3 to 3")
     question = asked(row, ("context",) if has(row, "context") else ("prompt",))
     sides = next((names for names in NUMBERED if has(row, *names)), NUMBERED[0])
     models = ("helpsteer3", "helpsteer3")
@@ -106,8 +106,8 @@ def _shp(row: Row, source: str) -> Parsed:
     scores = tuple(score_of(row.get(f"score_{side}"), f"score_{side}") for side in "AB")
     question = asked(row, ("history",))
     prompt, one, other, left_out = two_sided(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
-    given = {"score": (scores[0], scores[1])} if not all(each is None for each in scores) else {}
-    group = decided(prompt, (one, other), 1 if label == 1 else -1, "shp", scores=given)
+    by_criterion = {"score": (scores[0], scores[1])} if not all(each is None for each in scores) else {}
+    group = decided(prompt, (one, other), 1 if label == 1 else -1, "shp", scores=by_criterion)
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 

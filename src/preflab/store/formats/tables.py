@@ -77,9 +77,9 @@ def delimiter_of(path: Path) -> str:
     csv.field_size_limit(CELL)
     try:
         with _text(path) as lines:
-            said = excels_own(lines)
-            if said is not None:
-                return said
+            declared = excels_own(lines)
+            if declared is not None:
+                return declared
             sample = list(islice(lines, 200))
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from error
@@ -104,11 +104,11 @@ def said_of_table(path: Path) -> list[str]:
     """What was concluded: a delimiter other than the file's ending says, and names of columns without their spaces."""
     delimiter = delimiter_of(path)
     usual = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
-    said = [] if delimiter == usual else [f"the cells are separated by {DELIMITERS[delimiter]}"]
+    notes = [] if delimiter == usual else [f"the cells are separated by {DELIMITERS[delimiter]}"]
     spaced = [name for name in _header(path, delimiter) if name != name.strip()]
     if spaced:
-        said.append(f"spaces around the names of columns were taken away: {', '.join(map(repr, spaced))}")
-    return said
+        notes.append(f"spaces around the names of columns were taken away: {', '.join(map(repr, spaced))}")
+    return notes
 
 
 def refuse_table(path: Path) -> None:
@@ -201,5 +201,5 @@ def _without_apostrophe(cell: str) -> str:
 
 def _not_utf8(path: Path, error: UnicodeDecodeError) -> PreflabError:
     with opened(path) as file:
-        said = kind_of_bytes(file.read(32)) or error.reason
-    return PreflabError(f"{path}: not UTF-8 ({said})", "text in UTF-8", "save it as UTF-8")
+        kind = kind_of_bytes(file.read(32)) or error.reason
+    return PreflabError(f"{path}: not UTF-8 ({kind})", "text in UTF-8", "save it as UTF-8")

@@ -98,11 +98,11 @@ def listed_in(value: Any) -> Any:
         return rows_of_columns(value) if any(isinstance(value.get(key), list) for key in SPEAKER) else value
     if not isinstance(value, str):
         return value
-    found = object_of(value)
-    if isinstance(found, dict):
-        return [found] if is_turn(found) and any(key in found for key in (*SAID, "tool_calls")) else value
-    whole = isinstance(found, list) and bool(found) and all(is_turn(each) or _is_exchange(each) for each in found)
-    return found if whole else value
+    parsed = object_of(value)
+    if isinstance(parsed, dict):
+        return [parsed] if is_turn(parsed) and any(key in parsed for key in (*SAID, "tool_calls")) else value
+    whole = isinstance(parsed, list) and bool(parsed) and all(is_turn(each) or _is_exchange(each) for each in parsed)
+    return parsed if whole else value
 
 
 def rows_of_columns(value: Any) -> Any:
@@ -154,8 +154,8 @@ def _exchanges(value: list[Any], name: str) -> list[Row]:
 
 
 def _speaker(value: Row) -> str:
-    said = value.get("role")
-    return str(said if isinstance(said, str) else value.get("from")).strip().lower()
+    role = value.get("role")
+    return str(role if isinstance(role, str) else value.get("from")).strip().lower()
 
 
 def _turn(value: Any, where: str) -> Message:
@@ -171,8 +171,8 @@ def _turn(value: Any, where: str) -> Message:
         return Message("assistant", "", tool_calls=_calls_in_words(words, where))
     calls = _calls(value, where)
     content, thought = _content(words, where, may_be_null=bool(calls))
-    given = [value[key] for key in REASONING if isinstance(value.get(key), str) and value[key]]
-    reasoning = thought or (given[0] if given else "")
+    thoughts = [value[key] for key in REASONING if isinstance(value.get(key), str) and value[key]]
+    reasoning = thought or (thoughts[0] if thoughts else "")
     if not content.strip() and role != "system" and not (role == "assistant" and calls):
         raise BadRow(f"{where} has no content", "words in every turn, or calls of tools in the assistant's")
     if role != "assistant" and (calls or reasoning):
@@ -221,11 +221,11 @@ def _part_text(part: Any, kind: str) -> str | None:
     if isinstance(part, str):
         return part
     key = "text" if kind in TEXTS else kind if kind in THOUGHTS else ""
-    found = part.get(key) if isinstance(part, dict) and key else None
-    if isinstance(found, list):  # thinking that is itself a list of parts of text
-        inner = [_part_text(each, "text") for each in found]
+    text = part.get(key) if isinstance(part, dict) and key else None
+    if isinstance(text, list):  # thinking that is itself a list of parts of text
+        inner = [_part_text(each, "text") for each in text]
         return None if any(each is None for each in inner) else "".join(each or "" for each in inner)
-    return found if isinstance(found, str) else None
+    return text if isinstance(text, str) else None
 
 
 def _calls(value: Row, where: str) -> tuple[ToolCall, ...]:
@@ -243,8 +243,8 @@ def _calls(value: Row, where: str) -> tuple[ToolCall, ...]:
 def _calls_in_words(words: Any, where: str) -> tuple[ToolCall, ...]:
     """The call, or the list of calls, that a turn's text is."""
     wanted = '{"name": "…", "arguments": {…}}'
-    found = _parsed(words, f"{where} calls a tool by words that are no JSON", wanted)
-    return tuple(_call(each, where) for each in (found if isinstance(found, list) else [found]))
+    parsed = _parsed(words, f"{where} calls a tool by words that are no JSON", wanted)
+    return tuple(_call(each, where) for each in (parsed if isinstance(parsed, list) else [parsed]))
 
 
 def _parsed(text: Any, found: str, expected: str) -> Any:

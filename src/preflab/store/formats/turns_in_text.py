@@ -32,20 +32,20 @@ def object_of(text: str) -> Any:
     if begin is None:
         return None
     try:
-        found = json.loads(text, **STRICT) if begin["quote"] == '"' else _python(text)
+        parsed = json.loads(text, **STRICT) if begin["quote"] == '"' else _python(text)
         if "\\u" in text:
-            json.dumps(found, ensure_ascii=False).encode()  # half of a character cannot be stored
+            json.dumps(parsed, ensure_ascii=False).encode()  # half of a character cannot be stored
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
-    return found
+    return parsed
 
 
 def _python(text: str) -> Any:
     if len(text) > LONGEST or SPOKEN.search(text) is None:
         return None
-    found = plain(ast.literal_eval(text.strip()), "turns")
-    json.dumps(found)  # keys that JSON does not have
-    return found
+    parsed = plain(ast.literal_eval(text.strip()), "turns")
+    json.dumps(parsed)  # keys that JSON does not have
+    return parsed
 
 
 def begins_like_turns(text: str) -> bool:

@@ -59,7 +59,7 @@ def _level(ratings: dict[str, float], entry: Entry, by_aspects: bool) -> float |
     """What ranks a completion: its mean rating, or its one score where no completion of the row has ratings."""
     if by_aspects:
         return sum(ratings.values()) / len(ratings) if ratings else None
-    return next((found for name in OVERALL if (found := number(entry.get(name))) is not None), None)
+    return next((level for name in OVERALL if (level := number(entry.get(name))) is not None), None)
 
 
 def _text(entry: Entry, place: int) -> Any:
@@ -71,19 +71,19 @@ def _text(entry: Entry, place: int) -> Any:
 
 def _ratings(entry: Entry, place: int) -> dict[str, float]:
     """Aspect → rating; the aspects' hyphens as underscores; aspects rated N/A left out."""
-    found = {}
+    ratings = {}
     for aspect, note in (entry.get("annotations") or {}).items():
         rating = note.get("Rating") if isinstance(note, dict) else None
         if rating not in (None, "N/A"):
-            found[aspect.replace("-", "_")] = _number(rating, f"{aspect} of completion {place}", 1, 5)
-    return found
+            ratings[aspect.replace("-", "_")] = _number(rating, f"{aspect} of completion {place}", 1, 5)
+    return ratings
 
 
 def _number(value: Any, what: str, low: float, high: float) -> float:
-    found = number(value)
-    if found is None or not low <= found <= high:
+    rating = number(value)
+    if rating is None or not low <= rating <= high:
         raise BadRow(f"the rating {value!r} for {what}", f"a number from {low} to {high}, or N/A")
-    return found
+    return rating
 
 
 def _scores(ratings: list[dict[str, float]], entries: list[Entry]) -> dict[str, tuple[float | None, ...]]:

@@ -113,10 +113,10 @@ WINNERS: dict[str, Outcome] = {
 
 
 def _winner(row: Row) -> Outcome:
-    said = column(row, "winner")
-    outcome = WINNERS.get(said.strip().lower()) if isinstance(said, str) else None
+    winner = column(row, "winner")
+    outcome = WINNERS.get(winner.strip().lower()) if isinstance(winner, str) else None
     if outcome is None:
-        raise BadRow(f"the winner {said!r:.40}", f"one of {', '.join(WINNERS)}")
+        raise BadRow(f"the winner {winner!r:.40}", f"one of {', '.join(WINNERS)}")
     return outcome
 
 

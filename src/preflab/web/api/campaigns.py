@@ -127,9 +127,9 @@ def _groups(ws: Workspace, body: CampaignIn, least: int) -> list[list[str]]:
     if body.groups:
         return body.groups
     numbered = (Numbered(number, row) for number, row in enumerate(body.rows))
-    found = groups_of_rows(numbered, "rows", "row", least=least)
-    ws.put([*found.prompts, *found.completions])
-    return [list(group) for group in found.groups]
+    groups = groups_of_rows(numbered, "rows", "row", least=least)
+    ws.put([*groups.prompts, *groups.completions])
+    return [list(group) for group in groups.groups]
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> StreamingResponse:

@@ -64,8 +64,8 @@ def name_of(schema: dict[str, Any]) -> str:
 
 
 def _success(operation: dict[str, Any]) -> dict[str, Any]:
-    found = [each for code, each in operation["responses"].items() if code.startswith("2")]
-    return found[0] if found else {}
+    successes = [each for code, each in operation["responses"].items() if code.startswith("2")]
+    return successes[0] if successes else {}
 
 
 def _content(part: dict[str, Any]) -> dict[str, Any]:

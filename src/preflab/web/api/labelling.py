@@ -63,20 +63,20 @@ def next_task(ws: Workspaced, me: Me, campaign_id: str) -> NextShape:
     """The next task, held for a while; the one held already, if there is one."""
     my_campaign(ws, me, campaign_id)
     unread = must_read(ws, campaign_id, me.labeler_id)
-    found = next_turn(ws, campaign_id, me.labeler_id)
+    turn = next_turn(ws, campaign_id, me.labeler_id)
     version = unread.version if unread else None
-    if found is None:
+    if turn is None:
         why = waiting(ws, campaign_id, me.labeler_id)
         return NextShape(turn=None, reason=why.reason, num_left=why.num_left, must_read=version)
-    return NextShape(turn=TurnShape.of(found), must_read=version)
+    return NextShape(turn=TurnShape.of(turn), must_read=version)
 
 
 @router.get("/campaigns/{campaign_id}/done")
 def done(ws: Workspaced, me: Me, campaign_id: str, limit: int = 50) -> list[DoneShape]:
     """What one has submitted, the latest first."""
     my_campaign(ws, me, campaign_id)
-    found = history(ws, campaign_id, me.labeler_id, min(max(limit, 1), 1000))
-    return [DoneShape(task_id=each.task_id, revision=each.revision, at=str(each.at)) for each in found]
+    judged = history(ws, campaign_id, me.labeler_id, min(max(limit, 1), 1000))
+    return [DoneShape(task_id=each.task_id, revision=each.revision, at=str(each.at)) for each in judged]
 
 
 @router.get("/campaigns/{campaign_id}/progress")

@@ -48,13 +48,15 @@ def home(request: Request, ws: Workspaced, stored: bool = False) -> Response:
 
 def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:
     num_done = own_progress(ws, view.campaign.id, me.labeler_id).num_done
-    own = f"/c/{view.campaign.id}"
-    said = f"{count(view.num_tasks, 'task')}, you judged {num_done or 'none yet'}."
+    address = f"/c/{view.campaign.id}"
+    sentence = f"{count(view.num_tasks, 'task')}, you judged {num_done or 'none yet'}."
     if view.state != "open":
-        return Mine(view.campaign, f"{view.state.capitalize()}. {said}", "What you judged", f"{own}/done", False)
+        return Mine(
+            view.campaign, f"{view.state.capitalize()}. {sentence}", "What you judged", f"{address}/done", False
+        )
     if not num_done:
-        return Mine(view.campaign, said, "Start", own, True)
+        return Mine(view.campaign, sentence, "Start", address, True)
     if num_done >= view.num_tasks:
-        said = f"You have judged all of the {count(view.num_tasks, 'task')}."
-        return Mine(view.campaign, said, "What you judged", f"{own}/done", False)
-    return Mine(view.campaign, said, "Go on", own, True, f"{own}/done")
+        sentence = f"You have judged all of the {count(view.num_tasks, 'task')}."
+        return Mine(view.campaign, sentence, "What you judged", f"{address}/done", False)
+    return Mine(view.campaign, sentence, "Go on", address, True, f"{address}/done")

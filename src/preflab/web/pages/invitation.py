@@ -49,8 +49,8 @@ def _first_page(ws: Workspace, account: Account) -> str:
     """Where a new account begins: a lead with the campaigns, a labeler of one campaign in the midst of it."""
     if account.role == "lead":
         return "/lead"
-    found = my_campaigns(ws, account)
-    return f"/c/{found[0].campaign.id}" if len(found) == 1 else "/"
+    campaigns = my_campaigns(ws, account)
+    return f"/c/{campaigns[0].campaign.id}" if len(campaigns) == 1 else "/"
 
 
 def _page(

@@ -40,14 +40,14 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     seen = my_campaign(ws, me, campaign_id)
     if must_read(ws, campaign_id, me.labeler_id) is not None:
         return RedirectResponse(f"/c/{campaign_id}/instructions", 303)
-    found = next_turn(ws, campaign_id, me.labeler_id)
-    if found is not None:
-        return shown(request, ws, found, seen)
-    own = own_progress(ws, campaign_id, me.labeler_id)
-    said = no_task(waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
+    turn = next_turn(ws, campaign_id, me.labeler_id)
+    if turn is not None:
+        return shown(request, ws, turn, seen)
+    mine = own_progress(ws, campaign_id, me.labeler_id)
+    reason = no_task(waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
     return page(
-        request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, said=said,
-        progress=in_words(own, seen.num_tasks), num_done=own.num_done,
+        request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, said=reason,
+        progress=in_words(mine, seen.num_tasks), num_done=mine.num_done,
     )  # fmt: skip
 
 
@@ -64,28 +64,28 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
 
     The task was shown to this person: it is taken even if the campaign is for others by now.
     """
-    found = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
+    turn = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
     seen = campaign_view(ws, campaign_id, me)
     sent = dict(fields)
     try:
-        answer = answered(found, sent)
-        doubt = suspicious(found, answer, number(sent, "active_ms")) if "confirmed" not in sent else None
+        answer = answered(turn, sent)
+        doubt = suspicious(turn, answer, number(sent, "active_ms")) if "confirmed" not in sent else None
         if doubt:
-            return to_confirm(request, ws, found, seen, sent, doubt)
-        submit(ws, submission(found, answer, sent))
+            return to_confirm(request, ws, turn, seen, sent, doubt)
+        submit(ws, submission(turn, answer, sent))
     except PreflabError as error:
         if wants_json(request):
             raise
-        return not_stored(request, ws, found, seen, sent, error)
+        return not_stored(request, ws, turn, seen, sent, error)
     return onwards(request, after_submitting(seen, sent))
 
 
 @router.post("/c/{campaign_id}/t/{task_id}/skip")
 def skip_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, fields: Fields) -> Response:
     """Leave a task to others, with a reason."""
-    found = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
+    turn = of_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
     reason = ": ".join(part for part in (fields.get("reason", ""), fields.get("more", "").strip()) if part)
-    skip(ws, found.task.id, me.labeler_id, reason[:1000])
+    skip(ws, turn.task.id, me.labeler_id, reason[:1000])
     return onwards(request, f"/c/{campaign_id}" if campaign_view(ws, campaign_id, me).is_in else "/")
 
 
@@ -116,11 +116,11 @@ def done(request: Request, ws: Workspaced, me: Me, campaign_id: str, stored: boo
     rows = history(ws, campaign_id, me.labeler_id, SHOWN_DONE)
     tasks = ws.tasks([row.task_id for row in rows])
     prompts = ws.prompts([task.prompt_id for task in tasks])
-    own = own_progress(ws, campaign_id, me.labeler_id)
+    mine = own_progress(ws, campaign_id, me.labeler_id)
     return page(
         request, "label/done.html.j2", campaign=seen.campaign, options=seen.options,
-        rows=done_rows(rows, tasks, prompts), progress=in_words(own, seen.num_tasks),
-        more=len(rows) == SHOWN_DONE, stored=stored, rest=own.num_done < seen.num_tasks and seen.state == "open",
+        rows=done_rows(rows, tasks, prompts), progress=in_words(mine, seen.num_tasks),
+        more=len(rows) == SHOWN_DONE, stored=stored, rest=mine.num_done < seen.num_tasks and seen.state == "open",
     )  # fmt: skip
 
 
@@ -139,19 +139,19 @@ def after_submitting(seen: CampaignView, sent: Mapping[str, str]) -> str:
     """Where one goes from an answer: to the next task, or back to where one came from."""
     if not seen.is_in:
         return "/?stored=1"
-    own = f"/c/{seen.campaign.id}"
-    return f"{own}/done?stored=1" if sent.get("back") == "done" else own
+    address = f"/c/{seen.campaign.id}"
+    return f"{address}/done?stored=1" if sent.get("back") == "done" else address
 
 
 def shown(
     request: Request, ws: Workspace, found: Turn, seen: CampaignView, *, code: int = 200, **said: Any
 ) -> Response:
     """The labelling page of a turn."""
-    own = own_progress(ws, found.campaign.id, found.labeler_id)
+    mine = own_progress(ws, found.campaign.id, found.labeler_id)
     last = history(ws, found.campaign.id, found.labeler_id, 1)
     if found.draft_unreadable:
         said.setdefault("status", "A draft of yours could not be read and is left out.")
-    view = task_view(found, seen, own, last_done=last[0].task_id if last else "", **said)
+    view = task_view(found, seen, mine, last_done=last[0].task_id if last else "", **said)
     return page(request, "label/task.html.j2", code=code, view=view)
 
 

@@ -119,8 +119,8 @@ def cards_of(turn: Turn, asked: Asked, groups: list[Group]) -> tuple[Card, ...]:
     first: dict[str, str] = {}
     cards = []
     for place, (letter, completion) in enumerate(zip(asked.letters, shown, strict=True)):
-        own = tuple(group for group in groups if group.place == place)
-        cards.append(Card(letter, place, completion, own, first.get(completion.text, "")))
+        placed = tuple(group for group in groups if group.place == place)
+        cards.append(Card(letter, place, completion, placed, first.get(completion.text, "")))
         first.setdefault(completion.text, letter)
     return tuple(cards)
 
@@ -131,12 +131,12 @@ def filled(turn: Turn, asked: Asked) -> dict[str, str]:
         return {str(name): str(value) for name, value in turn.draft["fields"].items()}
     if turn.answer is None:
         return {}
-    given = way_named(asked.way).to_form(turn.answer, asked)
+    values = way_named(asked.way).to_form(turn.answer, asked)
     if turn.note:
-        given["note"] = turn.note
+        values["note"] = turn.note
     if turn.flagged:
-        given["flagged"] = "1"
-    return given
+        values["flagged"] = "1"
+    return values
 
 
 def hidden_fields(turn: Turn, fields: Mapping[str, str], draft: Mapping[str, Any], back: str) -> dict[str, str]:

@@ -21,14 +21,14 @@ def in_words(own: OwnProgress, num_tasks: int) -> tuple[str, ...]:
     """One's own pace, quietly: `You have judged 12 of 40`, `about 38 s each`, `21 % ties`."""
     if not own.num_done:
         return ()
-    said = [f"You have judged {own.num_done} of {max(num_tasks, own.num_done)}"]
+    sentences = [f"You have judged {own.num_done} of {max(num_tasks, own.num_done)}"]
     if own.median_seconds:
-        said.append(f"about {duration(own.median_seconds)} each")
+        sentences.append(f"about {duration(own.median_seconds)} each")
     if own.tie_rate is not None:
-        said.append(f"{whole_percent(own.tie_rate)} ties")
+        sentences.append(f"{whole_percent(own.tie_rate)} ties")
     if own.num_skipped:
-        said.append(f"{own.num_skipped} skipped")
-    return tuple(said)
+        sentences.append(f"{own.num_skipped} skipped")
+    return tuple(sentences)
 
 
 def duration(seconds: float) -> str:

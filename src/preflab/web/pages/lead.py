@@ -83,25 +83,25 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pair
 @router.get("/c/{campaign_id}/agreement")
 def agreement(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
     """Every number of agreement that fits the way of judging, beside what is published of people."""
-    quality, found = campaign_quality(ws, campaign_id), campaign_coefficients(ws, campaign_id)
+    quality, coefficients = campaign_quality(ws, campaign_id), campaign_coefficients(ws, campaign_id)
     return campaign_page(
         request, ws, view_of(ws, campaign_id), "agreement.html.j2", quality=quality, share=words.share_text,
-        coefficients=coefficients_table(found), published=published_table(quality.agreement.strict),
+        coefficients=coefficients_table(coefficients), published=published_table(quality.agreement.strict),
     )  # fmt: skip
 
 
 def _card(ws: Workspace, view: CampaignView) -> Card:
-    found = progress(ws, view.campaign.id)
-    said = words.trust_sentence(campaign_quality(ws, view.campaign.id))
-    return Card(view, found, said, len(queue(ws, view.campaign.id).open))
+    state = progress(ws, view.campaign.id)
+    trust = words.trust_sentence(campaign_quality(ws, view.campaign.id))
+    return Card(view, state, trust, len(queue(ws, view.campaign.id).open))
 
 
 def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> list[Answer]:
     """The three questions of the first screen."""
     campaign_id, now = view.campaign.id, datetime.now(UTC)
-    found, pace, waiting = progress(ws, campaign_id), campaign_pace(ws, campaign_id, now), queue(ws, campaign_id)
-    when, spent = enough_at(found.num_left, pace, now), cost(ws, campaign_id)
-    enough = words.enough_sentence(found, pace, when, now, view.state)
+    state, pace, waiting = progress(ws, campaign_id), campaign_pace(ws, campaign_id, now), queue(ws, campaign_id)
+    when, spent = enough_at(state.num_left, pace, now), cost(ws, campaign_id)
+    enough = words.enough_sentence(state, pace, when, now, view.state)
     return [
         Answer(
             "Can I trust what is coming in?",
@@ -109,7 +109,7 @@ def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> lis
             [*words.trust_details(quality), f"Answers are read by: {reading_words(view.options)}."],
             words.trust_role(quality),
         ),
-        Answer("When will it be enough?", enough, words.enough_details(found, waiting, pace)),
+        Answer("When will it be enough?", enough, words.enough_details(state, waiting, pace)),
         Answer("What has it cost so far?", words.cost_sentence(spent), words.cost_details(spent)),
     ]
 

@@ -51,21 +51,21 @@ def campaigns(request: Request, ws: Workspaced, me: Adjudicator) -> Response:
 @router.get("/adjudicate")
 def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, done: str = "") -> Response:
     """The queue, and what was decided."""
-    view, found = to_adjudicate(ws, me, campaign_id), queue(ws, campaign_id)
-    ids = [each.prompt_id for each in found.open] + [each.prompt_id for each in found.decided]
+    view, line = to_adjudicate(ws, me, campaign_id), queue(ws, campaign_id)
+    ids = [each.prompt_id for each in line.open] + [each.prompt_id for each in line.decided]
     return campaign_page(
-        request, ws, view, "queue.html.j2", queue=found, prompts=prompts_of(ws, ids),
-        said="Decided. That was the last one." if done and not found.open else "",
+        request, ws, view, "queue.html.j2", queue=line, prompts=prompts_of(ws, ids),
+        said="Decided. That was the last one." if done and not line.open else "",
     )  # fmt: skip
 
 
 @router.get("/disagreements")
 def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str) -> Response:
     """Tasks on which labelers of weight differ."""
-    view, found = to_adjudicate(ws, me, campaign_id), disagreements(ws, campaign_id)
+    view, split = to_adjudicate(ws, me, campaign_id), disagreements(ws, campaign_id)
     return campaign_page(
-        request, ws, view, "disagreements.html.j2", disagreements=found,
-        prompts=prompts_of(ws, [each.prompt_id for each in found]),
+        request, ws, view, "disagreements.html.j2", disagreements=split,
+        prompts=prompts_of(ws, [each.prompt_id for each in split]),
     )  # fmt: skip
 
 
@@ -154,5 +154,5 @@ def pair_words(pair: PairOutcome, letters: Mapping[int, str]) -> str:
         one, other, num_for, num_against = other, one, num_against, num_for
     if not (num_for or num_against or pair.num_tie):
         return f"{one} or {other}: no vote on it weighs anything"
-    said = f"{one} or {other}: weighed votes {num_for:.2f} to {num_against:.2f}"
-    return said + (f", {pair.num_tie:.2f} for a tie" if pair.num_tie else "")
+    words = f"{one} or {other}: weighed votes {num_for:.2f} to {num_against:.2f}"
+    return words + (f", {pair.num_tie:.2f} for a tie" if pair.num_tie else "")

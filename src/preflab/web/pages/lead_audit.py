@@ -30,12 +30,12 @@ ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 @router.get("")
 def audit(request: Request, ws: Workspaced, me: Lead, before: Before = None, about: str | None = None) -> Response:
     """The newest events first, a hundred at a time."""
-    found = events(ws, PER_PAGE + 1, before, about)
-    shown, called = found[:PER_PAGE], partial(name_of, _names(ws))
+    page_rows = events(ws, PER_PAGE + 1, before, about)
+    shown, called = page_rows[:PER_PAGE], partial(name_of, _names(ws))
     rows = [(event, change_words(event, called)) for event in shown]
     return lead_page(
         request, "audit.html.j2", events=rows, called=called, about=about,
-        older=shown[-1].id if len(found) > PER_PAGE else None, newer=before is not None,
+        older=shown[-1].id if len(page_rows) > PER_PAGE else None, newer=before is not None,
     )  # fmt: skip
 
 
@@ -43,8 +43,8 @@ def change_words(event: Event, called: Callable[[str], str]) -> str:
     """What changed, the changed keys alone: `role: labeler → adjudicator`."""
     old, new = event.old or {}, event.new or {}
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key) and key not in SAME]
-    said = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
-    return "; ".join(filter(None, said))
+    changes = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
+    return "; ".join(filter(None, changes))
 
 
 def _change(key: str, before: Any, after: Any, called: Callable[[str], str]) -> str:

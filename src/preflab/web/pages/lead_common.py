@@ -112,12 +112,12 @@ def whole(name: str, value: str) -> int:
         Invalid: it is none, or longer than the database can hold.
     """
     try:
-        found = int(value.strip())
+        number = int(value.strip())
     except ValueError:
         raise Invalid(f"{name}: {value!r:.40}", "a whole number") from None
-    if not -(2**63) <= found < 2**63:
+    if not -(2**63) <= number < 2**63:
         raise Invalid(f"{name}: {value!r:.40}", "a whole number of at most 18 digits")
-    return found
+    return number
 
 
 def decimal(name: str, value: str) -> float:
@@ -127,9 +127,9 @@ def decimal(name: str, value: str) -> float:
         Invalid: it is none, or not finite.
     """
     try:
-        found = float(value.strip().replace(",", "."))
+        number = float(value.strip().replace(",", "."))
     except ValueError:
         raise Invalid(f"{name}: {value!r:.40}", "a number") from None
-    if found != found or found in (float("inf"), float("-inf")):
+    if number != number or number in (float("inf"), float("-inf")):
         raise Invalid(f"{name}: {value!r:.40}", "a finite number")
-    return found
+    return number

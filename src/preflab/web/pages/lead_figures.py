@@ -110,10 +110,10 @@ def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreem
 def coefficients_table(coefficients: Mapping[str, Estimate]) -> Table:
     """Every other number of agreement that fits the way of judging, with its interval, or why there is none."""
     rows = []
-    for name, found in coefficients.items():
+    for name, coefficient in coefficients.items():
         called, chance = coefficient_words(name)
-        value = found.note if found.value is None else interval_text(asdict(found))
-        rows.append([Cell(called), *numbers(value, f"{found.num_tasks:,}"), Cell(chance)])
+        value = coefficient.note if coefficient.value is None else interval_text(asdict(coefficient))
+        rows.append([Cell(called), *numbers(value, f"{coefficient.num_tasks:,}"), Cell(chance)])
     head = ["measure", "value (95\u00a0% interval)", "tasks", "for comparison"]
     return Table(head, rows, "Other measures of agreement", "Intervals over tasks. 1 is full agreement.")
 

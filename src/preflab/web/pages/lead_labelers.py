@@ -33,13 +33,13 @@ def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Re
 def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str) -> Response:
     """One labeler beside the others."""
     quality = campaign_quality(ws, campaign_id)
-    found, view = _labeler(quality.labelers, labeler_id), view_of(ws, campaign_id)
+    quality_row, view = _labeler(quality.labelers, labeler_id), view_of(ws, campaign_id)
     return campaign_page(
-        request, ws, view, "labeler.html.j2", labeler=found, others=quality,
+        request, ws, view, "labeler.html.j2", labeler=quality_row, others=quality,
         turns=labeler_turns(ws, campaign_id, labeler_id), notes=labeler_notes(ws, campaign_id, labeler_id),
         share=words.share_text, value=words.share_value,
-        advice=_advice(found.standing, weighs=view.options.consensus != "majority"),
-        standing=words.STANDINGS[found.standing], is_odd=words.is_odd,
+        advice=_advice(quality_row.standing, weighs=view.options.consensus != "majority"),
+        standing=words.STANDINGS[quality_row.standing], is_odd=words.is_odd,
     )  # fmt: skip
 
 
@@ -56,9 +56,9 @@ def confirm_reversed(ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str
 
 
 def _labeler(labelers: tuple[LabelerQuality, ...], labeler_id: str) -> LabelerQuality:
-    for found in labelers:
-        if found.labeler_id == labeler_id:
-            return found
+    for labeler in labelers:
+        if labeler.labeler_id == labeler_id:
+            return labeler
     raise NotFound("there is no such labeler in this campaign", "a labeler with a judgment", "go back to the labelers")
 
 

@@ -90,9 +90,9 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
 def _groups(ws: Workspace, form: Sent, options: CampaignOptions) -> list[list[str]]:
     """The completions judged together, one list per task; a file that was chosen is meant, whatever else is ticked."""
     if "file" in form.files:
-        found = uploaded_groups(*form.files["file"], WAYS[options.way].least)
-        ws.put([*found.prompts, *found.completions])
-        return [list(group) for group in found.groups]
+        groups = uploaded_groups(*form.files["file"], WAYS[options.way].least)
+        ws.put([*groups.prompts, *groups.completions])
+        return [list(group) for group in groups.groups]
     if form.fields.get("source", "file") == "file":
         raise Invalid("no file", "a file of prompts and completions", "choose one, or completions of this workspace")
     return groups_of_source(ws, form.fields["source"])
@@ -123,8 +123,8 @@ def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = first["msg"].removeprefix("Value error, ")
-        raise Invalid(f"{where}: {said}".removeprefix(": "), "see the words beside the field") from None
+        fault = first["msg"].removeprefix("Value error, ")
+        raise Invalid(f"{where}: {fault}".removeprefix(": "), "see the words beside the field") from None
 
 
 def _criteria(text: str) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
@@ -149,17 +149,18 @@ def _page(
     problem: PreflabError | None = None,
     drafted: bool = False,
 ) -> Response:
-    found: list[Source] = sources(ws)
+    known_sources: list[Source] = sources(ws)
     usual = {
         "name": "", "question": "", "polarity": "1", "way": USUAL, "criteria": "",
         "open_to": "invited",
-        "content": "plain", "overlap": "3", "instructions": "", "source": "file" if not found else found[0].id,
+        "content": "plain", "overlap": "3", "instructions": "",
+        "source": known_sources[0].id if known_sources else "file",
     }  # fmt: skip
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
-    said = "These are instructions to begin with; make them yours." if drafted else ""
+    hint = "These are instructions to begin with; make them yours." if drafted else ""
     return lead_page(
-        request, "new.html.j2", problem=problem, said=said, value={**usual, **typed}, ticked=ticks,
-        ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=found,
+        request, "new.html.j2", problem=problem, said=hint, value={**usual, **typed}, ticked=ticks,
+        ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=known_sources,
         open_to=OPEN_TO,
         limit=request.app.state.settings.max_body,
     )  # fmt: skip

@@ -157,11 +157,11 @@ STATES = ("active", "revoked", "erased")
 
 
 def _erase_page(request: Request, ws: Workspace, account_id: str, problem: PreflabError | None) -> Response:
-    found = next((each for each in accounts(ws) if each.id == account_id), None)
-    if found is None or found.state == "erased":
+    account = next((each for each in accounts(ws) if each.id == account_id), None)
+    if account is None or account.state == "erased":
         raise Invalid("there is no such person", "somebody with a name to erase", "go back to the people")
     return lead_page(
-        request, "erase.html.j2", problem=problem, person=found, pseudonym=_pseudonyms(ws)[found.labeler_id]
+        request, "erase.html.j2", problem=problem, person=account, pseudonym=_pseudonyms(ws)[account.labeler_id]
     )
 
 
@@ -179,14 +179,14 @@ def _opened(fields: ImmutableMultiDict[str, str]) -> tuple[str, ...]:
 def _finds(ws: Workspace, people: Sequence[Account]) -> dict[str, str]:
     """Labeler → the campaigns they were let into by name, in a few words."""
     names = campaign_names(ws)
-    found = reaches(ws, [each.labeler_id for each in people if each.state != "erased"])
-    return {labeler_id: _named(reach, names) for labeler_id, reach in found.items()}
+    reach_of = reaches(ws, [each.labeler_id for each in people if each.state != "erased"])
+    return {labeler_id: _named(reach, names) for labeler_id, reach in reach_of.items()}
 
 
 def _named(reach: Reach, names: Mapping[str, str]) -> str:
-    own = sorted(names[each] for each, place in reach.places.items() if place == "in" and each in names)
-    more = f" and {len(own) - SHOWN} more" if len(own) > SHOWN else ""
-    return ", ".join(own[:SHOWN]) + more
+    joined = sorted(names[each] for each, place in reach.places.items() if place == "in" and each in names)
+    more = f" and {len(joined) - SHOWN} more" if len(joined) > SHOWN else ""
+    return ", ".join(joined[:SHOWN]) + more
 
 
 def _pseudonyms(ws: Workspace) -> dict[str, str]:

@@ -50,14 +50,16 @@ def trust_sentence(quality: CampaignQuality) -> str:
     if share.value is None or share.num_tasks < 10:
         return f"Too early to say: {common_words(quality.agreement)}."
     low, high = ends(share)
-    said = f"Any two labelers agree on {share_value(share)} of the pairs both decide"
+    sentence = f"Any two labelers agree on {share_value(share)} of the pairs both decide"
     if high < HUMAN_LOW:
-        return f"{said}, less than is published of people."
+        return f"{sentence}, less than is published of people."
     if low > HUMAN_HIGH:
-        return f"{said}, more than is published of people."
+        return f"{sentence}, more than is published of people."
     if not HUMAN_LOW <= share.value <= HUMAN_HIGH:
-        return f"{said}, at the {'lower' if share.value < HUMAN_LOW else 'upper'} end of what is published of people."
-    return f"{said}, as is usual among people."
+        return (
+            f"{sentence}, at the {'lower' if share.value < HUMAN_LOW else 'upper'} end of what is published of people."
+        )
+    return f"{sentence}, as is usual among people."
 
 
 def common_words(agreement: CampaignAgreement) -> str:
@@ -65,10 +67,10 @@ def common_words(agreement: CampaignAgreement) -> str:
     num, strict = agreement.num_common, agreement.strict.num_tasks
     if not num:
         return "no task has been judged by two labelers"
-    said = f"{count(num, 'task')} with two labels or more so far"
+    sentence = f"{count(num, 'task')} with two labels or more so far"
     if strict == num:
-        return said
-    return f"{said}, on {strict or 'none'} of them two labelers both decide a pair"
+        return sentence
+    return f"{sentence}, on {strict or 'none'} of them two labelers both decide a pair"
 
 
 def trust_role(quality: CampaignQuality) -> str:
@@ -81,7 +83,7 @@ def trust_role(quality: CampaignQuality) -> str:
 
 def trust_details(quality: CampaignQuality) -> list[str]:
     """What supports the sentence."""
-    share, found = quality.agreement.strict, quality.labelers
+    share, labelers = quality.agreement.strict, quality.labelers
     lines = []
     if share.value is not None:
         interval = "no interval yet" if share.low is None else "95\u00a0% interval"
@@ -91,14 +93,14 @@ def trust_details(quality: CampaignQuality) -> list[str]:
     ties, fails = quality.agreement.ties, quality.agreement.fails
     if ties.value is not None:
         lines.append(f"Ties: {share_value(ties)} of votes. F: {share_value(fails)} of completions shown.")
-    odd = [labeler for labeler in found if is_odd(labeler)]
+    odd = [labeler for labeler in labelers if is_odd(labeler)]
     if odd:
         lines.append("To look at: " + listed([f"{each.name} ({each.standing})" for each in odd]) + ".")
     if quality.groups:
         lines.append(
             f"{count(len(quality.groups[0].members), 'labeler')} agree among themselves more than with the others."
         )
-    early, untold = (sum(labeler.standing == silent for labeler in found) for silent in SILENT)
+    early, untold = (sum(labeler.standing == silent for labeler in labelers) for silent in SILENT)
     if early:
         lines.append(f"Too few tasks yet to say anything of {count(early, 'labeler')}.")
     elif untold:
@@ -209,10 +211,10 @@ def need_sentence(num_pairs: int, need: Need) -> str:
     if need.labels == 0:
         return f"{wanted} are there already."
     rate = interval_text(asdict(need.rate))
-    said = f"{wanted} need about {count(need.labels, 'more label')}, at {rate} preferences a label so far"
+    sentence = f"{wanted} need about {count(need.labels, 'more label')}, at {rate} preferences a label so far"
     if need.num_tasks:
-        return f"{said}; this campaign has fewer to give, so that is about {count(need.num_tasks, 'further task')}."
-    return f"{said}."
+        return f"{sentence}; this campaign has fewer to give, so that is about {count(need.num_tasks, 'further task')}."
+    return f"{sentence}."
 
 
 def standing_words(labelers: Sequence[LabelerQuality]) -> str:

@@ -28,8 +28,8 @@ def finders_sentence(people: Sequence[Member], open_to: OpenTo) -> str:
     if not names:
         return "No labeler finds it yet."
     more = len(names) - SHOWN
-    said = [*names[:SHOWN], f"{more} more"] if more > 0 else names
-    return f"{listed(said)} {plural(len(names), 'finds', 'find')} it on their first page. {LATER[open_to]}"
+    phrases = [*names[:SHOWN], f"{more} more"] if more > 0 else names
+    return f"{listed(phrases)} {plural(len(names), 'finds', 'find')} it on their first page. {LATER[open_to]}"
 
 
 def why_sentence(member: Member, open_to: OpenTo) -> str:
