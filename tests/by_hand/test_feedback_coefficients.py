@@ -233,3 +233,10 @@ def test_shares_of_nothing_are_undefined_and_intervals_are_95_per_cent_of_1000_r
     assert shares[0] == 0.5
     assert np.isnan(shares).tolist() == [False, True, True]
     assert (NUM_RESAMPLES, LEVEL) == (1000, 0.95)
+
+
+def test_published_figures_are_those_of_the_papers() -> None:
+    assert [(figure.share, figure.plus_minus) for figure in PUBLISHED] == [
+        (0.63, None), (0.657, None), (0.726, 0.015), (0.73, 0.04), (0.77, 0.02), (0.773, 0.013),
+    ]  # fmt: skip
+    assert (HUMAN_LOW, HUMAN_HIGH) == (0.63, 0.77)
