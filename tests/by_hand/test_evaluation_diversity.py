@@ -43,6 +43,16 @@ def test_left_out_by_hand() -> None:
     assert rest == pytest.approx([2 / 5, 3 / 5, 3 / 4])
 
 
+def test_left_out_where_little_is_left() -> None:
+    # All n-grams are p's: without p none are left, which counts 0; without q nothing changes.
+    value, rest = distinct_n_left_out(["aba", ""], 2, ["p", "q"])
+    assert (value, rest.tolist()) == (1.0, [0.0, 1.0])
+    assert distinct_n_left_out(["ab"], 2, ["p"])[0] == 1.0
+    value, rest = distinct_n_left_out(["a", ""], 2, ["p", "q"])
+    assert math.isnan(value)
+    assert np.isnan(rest).tolist() == [True, True]
+
+
 def test_left_out_equals_counting_again() -> None:
     generator = np.random.default_rng(0)
     texts = [tuple(generator.integers(0, 4, size=generator.integers(0, 7)).tolist()) for _ in range(12)]
@@ -58,6 +68,8 @@ def test_distinct_interval_and_difference() -> None:
     found = distinct_difference(varied, same, 2, [0, 1, 2, 3])
     assert found.value < -0.8
     assert found.excludes_zero
+    # Two sets that vary alike do not differ, whichever prompt is left out.
+    assert distinct_difference(same, same, 2, [0, 1, 2, 3]).note == "no variation"
     # Prompts in which nothing differs: no interval can be had.
     assert distinct_interval(["ab", "cd", "ef"], 2, [0, 1, 2]).note == "no variation"
 
@@ -65,6 +77,8 @@ def test_distinct_interval_and_difference() -> None:
 def test_repeats_within_a_completion() -> None:
     assert repeated_share("ababab", 2) == pytest.approx(1 - 2 / 5)
     assert repeated_share("abc", 2) == 0
+    # By default 3-grams: aba bab aba bab.
+    assert repeated_share("ababab") == pytest.approx(1 / 2)
     assert repeated_share("", 2) == 0
     assert type_token_ratio("aab") == pytest.approx(2 / 3)
     assert math.isnan(type_token_ratio(""))

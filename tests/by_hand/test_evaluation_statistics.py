@@ -164,3 +164,83 @@ def test_frontier_keeps_ends_that_are_not_defined() -> None:
     assert math.isnan(distance.low)
     assert math.isnan(distance.high)
     assert (distance.num, distance.note) == (1, "fewer than two prompts")
+
+
+def test_defaults_are_95_per_cent_by_2000_resamples_and_bca() -> None:
+    generator = np.random.default_rng(8)
+    one, other = generator.exponential(size=30), generator.exponential(size=30)
+    said = {"level": 0.95, "num_resamples": 2000, "seed": 0, "method": "bca"}
+    assert bootstrap_mean(one) == bootstrap_mean(one, **said)  # type: ignore[arg-type]
+    assert paired_difference(one, other) == paired_difference(one, other, **said)  # type: ignore[arg-type]
+    for name, value in {"level": 0.9, "num_resamples": 500, "seed": 1, "method": "percentile"}.items():
+        assert bootstrap_mean(one, **{name: value}) != bootstrap_mean(one)  # type: ignore[arg-type]
+        assert paired_difference(one, other, **{name: value}) != paired_difference(one, other)  # type: ignore[arg-type]
+    # 1 of 4 at 90 %: z = 1.644854; the variance between prompts, by n − 1, makes 3 of the 4.
+    z = 1.644854
+    centre, scale = 1 / 4 + z * z / 6, 1 + z * z / 3
+    half = z * math.sqrt(1 / 16 + z * z / 36)
+    ninety = proportion([1, 0, 0, 0], level=0.9)
+    assert (ninety.low, ninety.high) == pytest.approx(((centre - half) / scale, (centre + half) / scale), abs=1e-6)
+    # SE 1, from two values 1 apart from their mean: (1/2) (1 + 1) = 1.
+    assert jackknife(0.0, [-1.0, 1.0], level=0.9).high == pytest.approx(z, abs=1e-6)
+    assert jackknife(0.0, [-1.0, 1.0]).low == pytest.approx(-1.959964, abs=1e-6)
+
+
+def test_a_paired_difference_weighs_each_side_by_its_tokens() -> None:
+    # 4 nats over 2 tokens and 8 over 4: 12 / 6 = 2. 3 over 1 and 3 over 1: 3.
+    found = paired_difference([4.0, 8.0], [3.0, 3.0], weights=([2, 4], [1, 1]))
+    assert found.value == pytest.approx(1.0)
+    # A prompt whose weight is 0 on one side is left out of both: 8 / 4 = 2 against 5.
+    found = paired_difference([0.0, 8.0], [3.0, 5.0], weights=([0, 4], [1, 1]))
+    assert (found.value, found.num) == (3.0, 1)
+
+
+def test_prompts_without_a_value_keep_their_place() -> None:
+    # The last prompt has no value on one side, nor the first on the other: only q is compared.
+    found = paired_difference([1.0, 2.0, math.nan], [math.nan, 5.0, 7.0], ["p", "q", "r"])
+    assert (found.value, found.num) == (3.0, 1)
+    # Two rows of p of which one has no value: p's mean is 4, q's 2.
+    assert bootstrap_mean([4.0, math.nan, 2.0], ["p", "p", "q"]).value == pytest.approx(3.0)
+    assert bootstrap_mean([4.0, math.nan, 2.0], ["p", "p", "q"]).num == 2
+
+
+def test_without_rows_there_is_nothing() -> None:
+    for found in (bootstrap_mean([]), bootstrap_mean([math.nan]), proportion([]), paired_difference([1.0], [math.nan])):
+        assert math.isnan(found.value)
+        assert (found.num, found.note, found.defined) == (0, "fewer than two prompts", False)
+    assert jackknife(1.0, [1.0]).note == "fewer than two prompts"
+    assert jackknife(1.0, [1.0]).num == 1
+    assert jackknife(1.0, [2.0, 2.0, 2.0]).note == "no variation"
+    assert bootstrap_mean([2.0]).num == 1
+
+
+def test_what_is_resampled_in_pieces_is_resampled_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(4).normal(size=50)
+    whole = bootstrap_mean(rows, num_resamples=101)
+    monkeypatch.setattr("preflab.evaluation.statistics.CHUNK", 500)
+    pieces = bootstrap_mean(rows, num_resamples=101)
+    assert (pieces.low, pieces.high) == pytest.approx((whole.low, whole.high))
+
+
+def test_an_interval_at_zero_finds_nothing() -> None:
+    assert not Interval(0.5, 0.0, 1.0, 9).excludes_zero
+    assert not Interval(-0.5, -1.0, 0.0, 9).excludes_zero
+    assert Interval(-0.5, -1.0, -0.1, 9).excludes_zero
+    assert not Interval(0.5, math.nan, 1.0, 9).defined
+    assert not Interval(0.5, 0.0, math.nan, 9).defined
+    assert sentence(Interval(-0.5, -0.9, -0.1, 4), "gold").startswith("gold is 0.50 lower")
+    assert "undefined" in sentence(Interval(0.5, math.nan, math.nan, 1), "gold")
+
+
+def test_a_proportion_of_unlike_prompts_has_the_n_of_its_design_effect() -> None:
+    # Prompt p: 2 of 2, q: 0 of 2, r: 1 of 2. Share 1/2 of 6, binomial variance 1/24; between prompts
+    # (1 + 1 + 0) / 36 · 3/2 = 1/12: design effect 2, so n is 3.
+    found = proportion([1, 1, 0, 0, 1, 0], ["p", "p", "q", "q", "r", "r"])
+    assert (found.low, found.high) == pytest.approx(wilson(0.5, 3))
+    # Prompts that are more alike than chance: the effect is at least 1, n is 4.
+    found = proportion([1, 0, 0, 1], ["p", "p", "q", "q"])
+    assert (found.low, found.high) == pytest.approx(wilson(0.5, 4))
+    assert found.num == 2
+    # All succeed: n is the number of prompts, 2.
+    found = proportion([1, 1, 1, 1], ["p", "p", "q", "q"])
+    assert (found.low, found.high) == (pytest.approx(wilson(1.0, 2)[0]), 1.0)

@@ -86,3 +86,37 @@ def test_best_of_n() -> None:
     assert best_of_n_value([1.0, 3.0, 5.0, 5.0], 1, ["p", "p", "q", "q"]) == pytest.approx(3.5)
     with pytest.raises(ValueError, match="at least 3"):
         best_of_n_value([1.0, 2.0], 3)
+
+
+def test_large_rewards_per_price_do_not_overflow() -> None:
+    # exp(±2000) is beyond any float; all weight is on the one good sample: KL = log 2.
+    point = tilt([0.0, 4000.0], 2.0)
+    assert (point.value, point.kl, point.effective) == pytest.approx((4000.0, LN2, 1.0))
+    point = tilt([0.0, -4000.0], 2.0)
+    assert (point.value, point.kl, point.effective) == pytest.approx((0.0, LN2, 1.0))
+
+
+def test_the_curve_begins_at_thirty_deviations_and_ends_at_a_hundredth() -> None:
+    # Rewards 0 and 2: deviation 1. Two samples, of which any tilt leaves more than one: the curve goes to its end.
+    curve = tilted_curve([0.0, 2.0], min_effective=1.0, num_points=3)
+    assert [point.beta for point in curve] == pytest.approx([math.inf, 30.0, math.sqrt(0.3), 0.01])
+    assert len(tilted_curve([0.0, 2.0], min_effective=1.0)) == 61
+    # By default eight samples have to carry it: of ten samples with one good, w = 1/k each of the others.
+    assert all(point.effective >= 8.0 for point in tilted_curve([0.0] * 9 + [1.0]))
+    assert tilt([0.0] * 9 + [1.0], tilted_curve([0.0] * 9 + [1.0])[-1].beta / 1.2).effective < 8.0
+
+
+def test_exactly_the_least_number_of_samples_is_enough() -> None:
+    # Within each prompt the rewards are equal, so that two samples carry the weight at any price.
+    curve = tilted_curve([0.0, 0.0, 2.0, 2.0], ["p", "p", "q", "q"], min_effective=2.0)
+    assert len(curve) == 61
+    assert {point.kl for point in curve} == {0.0}
+
+
+def test_nats_are_read_between_points_by_straight_lines() -> None:
+    # At the end of the curve its last KL; half-way in value half-way in KL.
+    curve = tilted_curve([0.0, 2.0], min_effective=1.0, num_points=3)
+    low, high = curve[0], curve[1]
+    assert nats_needed([high, low], (low.value + high.value) / 2) == pytest.approx(high.kl / 2)
+    assert nats_needed(curve, curve[-1].value) == pytest.approx(curve[-1].kl)
+    assert nats_needed([], 0.0) is None

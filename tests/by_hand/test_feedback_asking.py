@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log, log2, pi
+from math import comb, log, log2, pi
 
 import numpy as np
 import pytest
@@ -76,3 +76,19 @@ def test_labels_for_a_target() -> None:
     assert labels_for_accuracy(2 / 3, 0.8) == 3
     assert labels_for_accuracy(2 / 3, 0.999) is None
     assert labels_for_accuracy(0.5, 0.6) is None
+
+
+def test_fifteen_labels_are_the_most_that_are_planned() -> None:
+    """On uniformly hard pairs the number k of n votes for the right side is uniform, and p given k is a Beta:
+
+    accuracy(n) = 2 / (n + 1) Σ_{k > n/2} P(Binomial(n + 1, 1/2) <= k).
+    """
+
+    def accuracy(n: int) -> float:
+        shares = [sum(comb(n + 1, i) for i in range(k + 1)) / 2 ** (n + 1) for k in range((n + 1) // 2, n + 1)]
+        return 2 / (n + 1) * sum(shares)
+
+    assert accuracy(3) == pytest.approx(13 / 16)
+    for n in (5, 13, 15):
+        assert labels_for_accuracy(2 / 3, accuracy(n)) == n
+    assert labels_for_accuracy(2 / 3, accuracy(17)) is None

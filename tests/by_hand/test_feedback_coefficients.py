@@ -11,7 +11,7 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.feedback.alpha import krippendorff_alpha
-from preflab.feedback.bootstrap import NO_VARIATION, NOTHING, Estimate, estimate, ratio
+from preflab.feedback.bootstrap import LEVEL, NO_VARIATION, NOTHING, NUM_RESAMPLES, Estimate, estimate, ratio
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
 from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
@@ -226,3 +226,17 @@ def test_fleiss_draws_tasks_and_not_units() -> None:
     assert (by_task.low, by_task.high) == pytest.approx((-1.0, -1 / 3))
     # Of four units three may agree: P̄ = 3/4, p = (7/8, 1/8), P_e = 25/32, kappa = (3/4 − 25/32) / (7/32) = −1/7.
     assert by_unit.high == pytest.approx(-1 / 7)
+
+
+def test_shares_of_nothing_are_undefined_and_intervals_are_95_per_cent_of_1000_resamples() -> None:
+    shares = ratio(np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]]))
+    assert shares[0] == 0.5
+    assert np.isnan(shares).tolist() == [False, True, True]
+    assert (NUM_RESAMPLES, LEVEL) == (1000, 0.95)
+
+
+def test_published_figures_are_those_of_the_papers() -> None:
+    assert [(figure.share, figure.plus_minus) for figure in PUBLISHED] == [
+        (0.63, None), (0.657, None), (0.726, 0.015), (0.73, 0.04), (0.77, 0.02), (0.773, 0.013),
+    ]  # fmt: skip
+    assert (HUMAN_LOW, HUMAN_HIGH) == (0.63, 0.77)

@@ -11,7 +11,7 @@ from preflab.feedback.consensus import Consensus, consensus_of, counted, decisio
 from preflab.feedback.pairs import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.settling import vote_sums
-from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer
+from preflab.records import Answer, Judgment, LikertAnswer, PairOutcome, RankingAnswer, SideBySideAnswer
 
 Ranks = tuple[int | None, ...]
 
@@ -182,6 +182,21 @@ def test_k_may_differ_by_task(num: int) -> None:
         assert found.preference.ranks == tuple(range(k, 0, -1))
         assert len(found.preference.chosen_rejected()) == k * (k - 1) // 2
         assert sum(pair.weight for pair in found.preference.pairs) == pytest.approx(1.0)
+
+
+def test_vote_sums_by_hand() -> None:
+    # Ann for, bob against, cid and dan tied on (0, 1); completion 2 is an F, so (0, 2) is left out. A pair weighs
+    # nothing before it is settled.
+    votes = [
+        Vote("ann", "t", 0, 1, 1),
+        Vote("bob", "t", 0, 1, -1),
+        Vote("cid", "t", 0, 1, 0),
+        Vote("dan", "t", 0, 1, 0),
+    ]
+    weights = {"ann": 4.0, "bob": 2.0, "cid": 1.0, "dan": 0.5}
+    outcomes = vote_sums([*votes, Vote("ann", "t", 0, 2, 1)], weights, (False, False, True))
+    assert outcomes == [PairOutcome(0, 1, 4.0, 2.0, 1.5, weight=0.0)]
+    assert vote_sums([Vote("ann", "t", 2, 3, 1)], weights, (False, False, True, False)) == []
 
 
 def test_a_hair_of_reliability_decides_nothing() -> None:

@@ -10,7 +10,7 @@ from preflab.feedback.consensus import consensus_of
 from preflab.feedback.pairs import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.reliability import Reliability, one_coin_em, relative_weights
-from preflab.feedback.shrinkage import checks, prior_of, shrunk, untold
+from preflab.feedback.shrinkage import Prior, checks, prior_of, shrunk, untold
 from preflab.feedback.standing import IN_LINE, TOO_FEW, UNTOLD, standing
 from preflab.records import Judgment, RankingAnswer
 
@@ -217,3 +217,18 @@ def test_labelers_believed_equal_are_put_in_order_by_what_was_estimated() -> Non
     assert prior_of(votes(table)).strength == inf
     assert USUAL.least_reliable_first(judged(table))[0] == "d"
     assert USUAL.least_reliable_first(judged({"b": "++++", "a": "+---"})) == ["a", "b"]  # two: by name alone
+
+
+def test_a_prior_of_nothing_is_the_usual_mean_without_spread() -> None:
+    assert Prior() == Prior(0.7, inf, 1.0, frozenset())
+
+
+def test_odds_are_each_labelers_own_or_the_mean_of_all() -> None:
+    weighed = USUAL.odds(judged(REVERSED))
+    assert weighed == USUAL.reliabilities(judged(REVERSED))
+    assert weighed["r"].accuracy < weighed["a"].accuracy
+    even = Reading(consensus="majority").odds(judged(REVERSED))
+    mean = sum(weighed[name].accuracy for name in "abcr") / 4
+    assert {name: each.accuracy for name, each in even.items()} == pytest.approx(dict.fromkeys("abcr", mean))
+    assert {name: each.num_votes for name, each in even.items()} == {n: each.num_votes for n, each in weighed.items()}
+    assert Reading(consensus="majority").odds([]) == {}

@@ -34,7 +34,8 @@ SYMMETRIC = {"min", "max", "minimum", "maximum", "hypot", "isclose", "allclose",
 """Calls whose first two arguments may be exchanged without effect."""
 TEXT_CALLS = {
     "PreflabError", "warn", "warning", "info", "debug", "print", "number", "percent", "whole_percent", "count",
-    "plural", "interval_text", "isinstance", "cast", "TypeVar", "bar", "track", "describe", "Metric",
+    "plural", "interval_text", "isinstance", "cast", "TypeVar", "bar", "track", "describe", "Metric", "progress",
+    "advance", "on_done",
 }  # fmt: skip
 """Calls that make messages, show progress or speak about types."""
 QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
@@ -157,8 +158,8 @@ def _cannot_change_a_number(node: ast.AST) -> bool:
             return name in QUIET_KEYWORDS
         case ast.Assign(targets=[ast.Name(id=name)]):
             return name in ("__slots__", "__all__")
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-            return True
+        case ast.If(test=test):
+            return "on_done" in ast.unparse(test) or ast.unparse(test) == "TYPE_CHECKING"
     return False
 
 
