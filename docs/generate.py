@@ -15,6 +15,7 @@ from typing import Any
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 LOSSES_PAGE = "../algorithms/dpo.md"
+REWARDS_PAGE = "../how-to/reward-function.md"
 NOTE = "<!-- Written by docs/generate.py; change the code, then run `make docs`. -->\n"
 
 
@@ -272,6 +273,30 @@ def _loss_row(kind: str, loss: Any) -> tuple[str, str, str, str, str]:
     return f"`{kind}`", reward, row.formula, "yes" if row.reads_reference else "no", row.ends_at
 
 
+# Rewards
+
+
+def rewards_page() -> str:
+    """The page of reward functions, with its table of the library read off it; the rest of it is written by hand."""
+    from preflab.rewards import library
+
+    functions = {name: function for name, function in vars(library).items() if inspect.isfunction(function)}
+    rows = [_reward_row(name, function) for name, function in functions.items() if _is_reward(function, library)]
+    return _with_tables(
+        REWARDS_PAGE, "rewards", "\n".join([NOTE, table(("reward", "what it gives", "columns"), rows), ""])
+    )
+
+
+def _is_reward(function: Any, library: Any) -> bool:
+    mine = function.__module__ == library.__name__ and not function.__name__.startswith("_")
+    return mine and inspect.get_annotations(function)["return"] == "float"
+
+
+def _reward_row(name: str, function: Any) -> tuple[str, str, str]:
+    columns = [f"`{each}`" for each in inspect.signature(function).parameters if each not in ("prompt", "completion")]
+    return f"`{name}`", first_sentence(function.__doc__), ", ".join(columns)
+
+
 # The tree
 
 
@@ -323,6 +348,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "tree.md": tree_page,
     "chat-templates.md": chat_templates_page,
     LOSSES_PAGE: losses_page,
+    REWARDS_PAGE: rewards_page,
 }
 """Path from docs/reference → the page."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +48,23 @@ CASES: list[tuple[Callable[..., float], tuple[Any, ...], float]] = [
     (library.keywords, ("x",), 0),
     (library.keywords, ("thank you", "thank you"), 1),
 ]
+
+
+REWARDS = [
+    name
+    for name, value in vars(library).items()
+    if inspect.isfunction(value)
+    and value.__module__ == library.__name__
+    and inspect.get_annotations(value)["return"] == "float"
+]
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_example_gives_the_number_it_shows(name: str) -> None:
+    (example,) = doctest.DocTestFinder(recurse=False).find(getattr(library, name), name, globs=vars(library).copy())
+    assert example.examples, f"{name}: show in its docstring, under `Example:`, a completion and the number it is worth"
+    lines: list[str] = []
+    assert doctest.DocTestRunner().run(example, out=lines.append).failed == 0, "".join(lines)
 
 
 @pytest.mark.parametrize(("reward", "given", "expected"), CASES)

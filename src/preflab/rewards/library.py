@@ -1,7 +1,8 @@
-"""Rewards that need no training: name one as `preflab.rewards.library:has_answer`, or start your own from it.
+"""Rewards that need no training: name one as `preflab.rewards.library:exact_answer`, or start your own from it.
 
 Each takes one completion and whatever columns of the prompt it asks for; a column of a prompt such as `answer` or
-`pattern` comes in by its name. All of them give a number a person can predict with pencil and paper.
+`pattern` comes in by its name. All of them give a number a person can predict with pencil and paper, and show one in
+an example that a test runs.
 """
 
 from __future__ import annotations
@@ -15,12 +16,22 @@ NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?|[-+]?\.
 
 
 def num_words(completion: str) -> float:
-    """Words in the completion."""
+    """Words in the completion.
+
+    Example:
+        >>> num_words("one two  three")
+        3.0
+    """
     return float(len(completion.split()))
 
 
 def length_in_range(completion: str, min_words: int = 0, max_words: int | None = None) -> float:
-    """1 between `min_words` and `max_words` words, and less by 1/10 for each word too few or too many, 0 at least."""
+    """1 between `min_words` and `max_words` words, and less by 1/10 for each word too few or too many, 0 at least.
+
+    Example:
+        >>> length_in_range("three words more", max_words=2)
+        0.9
+    """
     num = len(completion.split())
     missing = max(0, int(min_words) - num)
     surplus = max(0, num - int(max_words)) if max_words is not None else 0
@@ -28,7 +39,12 @@ def length_in_range(completion: str, min_words: int = 0, max_words: int | None =
 
 
 def matches(completion: str, pattern: str) -> float:
-    """1 where the regular expression of the column `pattern` is found anywhere, else 0."""
+    """1 where the regular expression of the column `pattern` is found anywhere, else 0.
+
+    Example:
+        >>> matches("call 555-12", "[0-9]{3}-[0-9]{2}"), matches("no number", "[0-9]")
+        (1.0, 0.0)
+    """
     return float(re.search(pattern, completion, flags=re.DOTALL) is not None)
 
 
@@ -44,7 +60,12 @@ def xml_format(completion: str, tags: Sequence[str] = ("think", "answer")) -> fl
 
 
 def xml_tags(completion: str, tags: Sequence[str] = ("think", "answer")) -> float:
-    """Share of opening and closing tags that stand in the completion exactly once: a slope towards `xml_format`."""
+    """Share of opening and closing tags that stand in the completion exactly once: a slope towards `xml_format`.
+
+    Example:
+        >>> xml_tags("<think>2 + 2</think> <answer>4")
+        0.75
+    """
     marks = [mark for tag in tags for mark in (f"<{tag}>", f"</{tag}>")]
     return sum(completion.count(mark) == 1 for mark in marks) / max(1, len(marks))
 
@@ -61,7 +82,12 @@ def answer_of(completion: str) -> str:
 
 
 def exact_answer(completion: str, answer: str) -> float:
-    """1 where the answer is the column `answer`, upper and lower case and spaces aside, else 0."""
+    """1 where the answer is the column `answer`, upper and lower case and spaces aside, else 0.
+
+    Example:
+        >>> exact_answer("so #### 42", "42"), exact_answer("the moon, or Mars", "the moon")
+        (1.0, 0.0)
+    """
     return float(_plain(answer_of(completion)) == _plain(str(answer)))
 
 
@@ -70,6 +96,10 @@ def numeric_answer(completion: str, answer: str | float, tolerance: float = 0.0)
 
     Raises:
         ValueError: the column `answer` holds no number.
+
+    Example:
+        >>> numeric_answer("a half is 1/2", 0.5), numeric_answer("between 3 and 4", 3)
+        (1.0, 0.0)
     """
     wanted = _numbers(str(answer))
     if not wanted:
@@ -79,14 +109,24 @@ def numeric_answer(completion: str, answer: str | float, tolerance: float = 0.0)
 
 
 def repetition(completion: str, ngram: int = 3) -> float:
-    """Minus the share of n-grams of words that stood earlier in the completion: 0 is best, −1 worst."""
+    """Minus the share of n-grams of words that stood earlier in the completion: 0 is best, −1 worst.
+
+    Example:
+        >>> repetition("a b a b a b")  # four 3-grams, two of them again
+        -0.5
+    """
     words = completion.lower().split()
     grams = [tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)]
     return -(1.0 - len(set(grams)) / len(grams)) if grams else 0.0
 
 
 def keywords(completion: str, wanted: Sequence[str] = (), unwanted: Sequence[str] = ()) -> float:
-    """Share of the column `wanted` that occurs, less the share of `unwanted` that does; whole words, any case."""
+    """Share of the column `wanted` that occurs, less the share of `unwanted` that does; whole words, any case.
+
+    Example:
+        >>> keywords("Please wait", wanted=["please", "thank you"], unwanted=["stupid"])
+        0.5
+    """
     text = completion.lower()
 
     def share(words: Sequence[str]) -> float:
