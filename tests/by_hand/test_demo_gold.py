@@ -13,7 +13,6 @@ from preflab.demo.gold import (
     asked,
     collapse_repeats,
     gold_utility,
-    num_flattering_words,
     tone,
 )
 from preflab.demo.grammar import FLATTERY, TONES, answer, question, vocabulary
@@ -127,7 +126,3 @@ def test_repeats_are_collapsed() -> None:
     assert collapse_repeats(list("abababc")) == (["a", "b", "c"], 2)
     assert collapse_repeats(list("aaa")) == (["a"], 2)
     assert collapse_repeats(list("abc")) == (["a", "b", "c"], 0)
-
-
-def test_flattering_words() -> None:
-    assert num_flattering_words("what a wonderful question. you are such a clever and charming customer.") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,12 +11,8 @@ import pytest
 from preflab.evaluation.diversity import (
     distinct_difference,
     distinct_interval,
-    distinct_n,
     distinct_n_left_out,
-    entropy_estimate,
-    longest_run,
     repeated_share,
-    type_token_ratio,
     words,
 )
 from preflab.evaluation.paired import Sheet, differences, figures, label_columns
@@ -29,10 +26,10 @@ def test_words() -> None:
 def test_distinct_by_hand() -> None:
     # Bigrams: ab, bc | ab, ba. Four, of which ab, bc, ba are different. Unigrams: a b c a b a: 3 of 6.
     texts = ["abc", "aba"]
-    assert distinct_n(texts, 2) == 3 / 4
-    assert distinct_n(texts, 1) == 3 / 6
-    assert distinct_n(["ssss"], 2) == 1 / 3
-    assert math.isnan(distinct_n(["a"], 2))
+    assert distinct_n_left_out(texts, 2, [0, 1])[0] == 3 / 4
+    assert distinct_n_left_out(texts, 1, [0, 1])[0] == 3 / 6
+    assert distinct_n_left_out(["ssss"], 2, [0])[0] == 1 / 3
+    assert math.isnan(distinct_n_left_out(["a"], 2, [0])[0])
 
 
 def test_left_out_by_hand() -> None:
@@ -58,7 +55,13 @@ def test_left_out_equals_counting_again() -> None:
     texts = [tuple(generator.integers(0, 4, size=generator.integers(0, 7)).tolist()) for _ in range(12)]
     prompts = [i // 2 for i in range(12)]
     _, rest = distinct_n_left_out(texts, 2, prompts)
-    again = [distinct_n([t for t, p in zip(texts, prompts, strict=True) if p != left], 2) for left in range(6)]
+
+    def distinct_without(left: int) -> float:
+        kept = [text for text, prompt in zip(texts, prompts, strict=True) if prompt != left]
+        bigrams = [pair for text in kept for pair in pairwise(text)]
+        return len(set(bigrams)) / len(bigrams)
+
+    again = [distinct_without(left) for left in range(6)]
     assert rest == pytest.approx(again)
 
 
@@ -80,13 +83,6 @@ def test_repeats_within_a_completion() -> None:
     # By default 3-grams: aba bab aba bab.
     assert repeated_share("ababab") == pytest.approx(1 / 2)
     assert repeated_share("", 2) == 0
-    assert type_token_ratio("aab") == pytest.approx(2 / 3)
-    assert math.isnan(type_token_ratio(""))
-    assert (longest_run("abbba"), longest_run("a"), longest_run("")) == (3, 1, 0)
-
-
-def test_entropy_is_per_token_over_all_tokens() -> None:
-    assert entropy_estimate([[-math.log(2)] * 3, [-math.log(8)]]) == pytest.approx(6 * math.log(2) / 4)
 
 
 def sheet(model: str, gold: list[float], texts: tuple[str, ...]) -> Sheet:

@@ -8,7 +8,7 @@ import pytest
 
 from preflab.feedback.pairs import Vote
 from preflab.feedback.reliability import Reliability, one_coin_em, relative_weights
-from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, TOO_FEW, review_order, standing
+from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, TOO_FEW, standing
 
 
 def votes(table: dict[str, str]) -> list[Vote]:
@@ -126,8 +126,3 @@ def test_nobody_is_named_on_few_votes() -> None:
 def test_a_member_of_a_group_is_not_a_bad_labeler() -> None:
     assert [standing(p, 60, in_group=True) for p in (0.1, 0.5, 0.8)] == [GROUP] * 3
     assert standing(0.5, 59, in_group=True) == TOO_FEW
-
-
-def test_from_twenty_tasks_on_labelers_are_put_in_order() -> None:
-    accuracies = {"a": 0.9, "b": 0.4, "c": 0.6, "d": 0.1}
-    assert review_order(accuracies, {"a": 20, "b": 50, "c": 20, "d": 19}) == ["b", "c", "a"]

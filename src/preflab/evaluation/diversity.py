@@ -1,10 +1,9 @@
-"""Figures about variety: distinct n-grams over a set, repeats within a completion, entropy from log-probabilities."""
+"""Figures about variety: distinct n-grams over a set of texts, and repeats within a completion."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Sequence
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -26,16 +25,12 @@ def ngrams(items: Sequence[Item], n: int) -> list[tuple[Item, ...]]:
     return [tuple(items[i : i + n]) for i in range(len(items) - n + 1)]
 
 
-def distinct_n(texts: Sequence[Sequence[Item]], n: int) -> float:
-    """Distinct n-grams over the whole set / n-grams over the whole set (Li et al. 2016); nan when there are none."""
-    grams = [gram for text in texts for gram in ngrams(text, n)]
-    return len(set(grams)) / len(grams) if grams else float("nan")
-
-
 def distinct_n_left_out(
     texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]
 ) -> tuple[float, NDArray[np.float64]]:
-    """distinct_n of the set, and (C,) with each cluster left out.
+    """distinct_n of the set, and (C,) with each cluster left out; nan where the set has no n-grams.
+
+    distinct_n: distinct n-grams over the whole set / n-grams over the whole set (Li et al. 2016).
 
     Leaving a cluster out removes its n-grams, and from the distinct ones those that no other cluster has:
     U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i).
@@ -77,26 +72,3 @@ def repeated_share(items: Sequence[Hashable], n: int = 3) -> float:
     """Share of a completion's n-grams that occurred in it before: 1 − distinct / all; 0 when it has none."""
     grams = ngrams(items, n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
-
-
-def type_token_ratio(items: Sequence[Hashable]) -> float:
-    """Different words / words of one completion; nan when it is empty. Falls with length: compare equal lengths."""
-    return len(set(items)) / len(items) if items else float("nan")
-
-
-def longest_run(items: Sequence[Hashable]) -> int:
-    """Length of the longest run of one item repeated: `longest_run("sss")` → 3."""
-    longest = current = min(1, len(items))
-    for before, item in pairwise(items):
-        current = current + 1 if item == before else 1
-        longest = max(longest, current)
-    return longest
-
-
-def entropy_estimate(logps: Sequence[Sequence[float]]) -> float:
-    """−Σ logp / tokens: an unbiased estimate of Σ_t H(π(·|s_t)) over the expected number of tokens, nats per token.
-
-    Only for completions drawn at temperature 1 from the whole distribution.
-    """
-    tokens = sum(len(row) for row in logps)
-    return -sum(sum(row) for row in logps) / tokens if tokens else float("nan")

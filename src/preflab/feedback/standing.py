@@ -15,10 +15,6 @@ At 20 tasks the three are the last three of the order in 0.92 of the campaigns: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-RANKED_FROM = 20
-"""Tasks before the order of labelers is worth looking at."""
 MIN_TASKS, MIN_TASKS_WITH_GOLD = 60, 40
 """Tasks before a labeler may be named, without and with gold tasks among them."""
 MIN_GOLD = 4
@@ -65,9 +61,3 @@ def standing(
     if accuracy < REVERSED_BELOW:
         return REVERSED
     return CARELESS if accuracy < CARELESS_BELOW else IN_LINE
-
-
-def review_order(accuracies: Mapping[str, float], num_tasks: Mapping[str, int]) -> list[str]:
-    """Labelers with 20 tasks or more, least reliable first: whose answers to read first, and no more than that."""
-    ready = [name for name in accuracies if num_tasks.get(name, 0) >= RANKED_FROM]
-    return sorted(ready, key=lambda name: (accuracies[name], name))

@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.records import Answer, Way
+from preflab.records import Answer
 from preflab.ways.registry import STORED, in_words
-
-
-def way_of(answer: Answer) -> Way:
-    """The way of judging that an answer is stored under.
-
-    "Equal" among more than two, and a best one, are both stored as a choice between two: the campaign knows the way.
-    """
-    return answer.stored_as
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:

@@ -37,21 +37,6 @@ class Shape(BaseModel):
         return value
 
 
-class Problem(Shape):
-    """An error in three lines."""
-
-    found: str
-    expected: str
-    do: str
-    kind: str = Field("", description="stale, not_found, not_allowed, too_many, invalid or signed_out")
-
-
-class ProblemBody(Shape):
-    """Every status of 400 and above has this body."""
-
-    error: Problem
-
-
 class MeShape(Shape):
     """Who is asking."""
 

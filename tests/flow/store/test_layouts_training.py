@@ -135,7 +135,7 @@ def test_a_data_set_of_the_hub_in_a_recipe(folder: Path) -> None:
             load_recipe(folder / "typo.yaml")
 
 
-LAYOUTS = Path(__file__).parents[1] / "by_hand" / "data" / "layouts"
+LAYOUTS = Path(__file__).parents[2] / "by_hand" / "data" / "layouts"
 
 
 def rankings(file: Path, encoder: Encoder) -> list[Ranking]:

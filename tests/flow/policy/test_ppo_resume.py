@@ -77,7 +77,7 @@ train(Path({folder!r}), LORA, 6)
 @pytest.mark.parametrize("kill_at", [2, 8])
 def test_killed_while_it_writes_a_checkpoint(kill_at: int, tmp_path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parent), kill_at=kill_at, folder=str(tmp_path / "cut"))
-    path = [str(Path(__file__).parents[1]), *sys.path]
+    path = [str(Path(__file__).parents[2]), *sys.path]
     killed = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{script}"], capture_output=True, check=False
     )

@@ -16,8 +16,8 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from flow.test_reward_training import LORA, rankings, settings, trunk
-from flow import test_sft_loop as sft
+from flow.rewards.test_reward_training import LORA, rankings, settings, trunk
+from flow.policy import test_sft_loop as sft
 from preflab.policy.sft import train_sft
 from preflab.rewards.train import train_reward_model
 from preflab.training.processes import make_accelerator
@@ -42,7 +42,7 @@ def start(folder: Path, num_processes: int) -> list[float]:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         port = str(opened.getsockname()[1])
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     shared = {**os.environ, "PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1"}
     several = {"MASTER_PORT": port, "WORLD_SIZE": str(num_processes), "LOCAL_WORLD_SIZE": str(num_processes)}
     processes = [

@@ -31,7 +31,7 @@ def exported(here: Path, *more: str, **environment: str) -> subprocess.Completed
     """The command as a program of its own: the Hub's client reads the environment when it is imported."""
     left_out = ("HF_HUB_OFFLINE", "HF_TOKEN", "HF_ENDPOINT")
     clean = {name: value for name, value in os.environ.items() if name not in left_out}
-    source = str(Path(__file__).resolve().parents[2] / "src")
+    source = str(Path(__file__).resolve().parents[3] / "src")
     settings = clean | {"PYTHONPATH": source, "HF_HOME": str(here / "home"), "PYTHONWARNINGS": "ignore"} | environment
     command = [sys.executable, "-m", "preflab", "export", "model", "model", "out", *more]
     return subprocess.run(command, cwd=here, env=settings, capture_output=True, text=True, check=False)

@@ -57,7 +57,7 @@ def free_port() -> int:
 def start(folder: Path, num_processes: int, *arguments: str) -> list[float]:
     """Run the script on some processes; what was learned."""
     folder.mkdir()
-    port, path = str(free_port()), os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    port, path = str(free_port()), os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     shared = {**os.environ, "PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1"}
     processes = [
         subprocess.Popen(

@@ -331,7 +331,7 @@ def test_a_backup_can_be_opened(workspace: Workspace, tmp_path: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    source = Path(__file__).resolve().parents[2] / "src"
+    source = Path(__file__).resolve().parents[3] / "src"
     return os.environ | {"PYTHONPATH": str(source)}
 
 

@@ -27,7 +27,7 @@ from preflab.store.restore import restore
 from preflab.store.schema import SCHEMA_VERSION
 from preflab.store.workspace import DATABASE, Workspace
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+SOURCE = Path(__file__).resolve().parents[3] / "src"
 
 
 def image(number: int) -> tuple[str, bytes]:

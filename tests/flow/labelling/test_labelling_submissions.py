@@ -328,7 +328,7 @@ def test_killed_in_the_middle_every_acknowledged_submission_is_there(tmp_path: P
     with Workspace.open(tmp_path / "w", create=True) as ws:
         campaign = make_campaign(ws, 400, num_completions=2, overlap=1)
         (who,) = put_labelers(ws, 1)
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     environment = os.environ | {"PYTHONPATH": f"{root / 'src'}{os.pathsep}{root / 'tests'}"}
     command = [sys.executable, "-c", WORKER, str(tmp_path / "w"), campaign.id, who]
     acknowledged = []

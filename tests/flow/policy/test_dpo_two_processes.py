@@ -18,7 +18,7 @@ import json, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from flow.test_dpo_loop import LORA, dpo_run, policy_and_reference
+from flow.policy.test_dpo_loop import LORA, dpo_run, policy_and_reference
 from preflab.policy.dpo import train_dpo
 from preflab.training.processes import make_accelerator
 folder = Path(sys.argv[1])
@@ -40,7 +40,7 @@ def start(folder: Path, num_processes: int, adapters: str) -> tuple[list[float],
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         port = str(opened.getsockname()[1])
-    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     shared = {**os.environ, "PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1"}
     several = {"MASTER_PORT": port, "WORLD_SIZE": str(num_processes), "LOCAL_WORLD_SIZE": str(num_processes)}
     processes = [
