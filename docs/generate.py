@@ -288,6 +288,17 @@ def chat_templates_page() -> str:
     return "\n".join(["# Chat templates\n", NOTE, HEAD + table(COLUMNS, rows())])
 
 
+# Memory
+
+
+def memory_page() -> str:
+    """Which models fit into which memory."""
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from memory_table import page_tables
+
+    return "\n".join(["# Memory\n", NOTE, page_tables()])
+
+
 # Python
 
 IN_PYTHON = ("load", "sample", "judge", "train", "train_reward", "evaluate")
@@ -354,6 +365,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "formats.md": formats_page,
     "tree.md": tree_page,
     "chat-templates.md": chat_templates_page,
+    "memory.md": memory_page,
     "python.md": python_page,
 }
 
@@ -378,6 +390,9 @@ def main() -> int:
     REFERENCE.mkdir(exist_ok=True)
     for name, make in PAGES.items():
         (REFERENCE / name).write_text(make(), encoding="utf-8")
+    from memory_table import write_readme  # its folder was added for the page of the same table
+
+    write_readme()
     return 0
 
 
