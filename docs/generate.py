@@ -356,6 +356,20 @@ def _property_rows(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
             yield f"`{each.name}`", f"`{returns}`", first_sentence(ast.get_docstring(each))
 
 
+# Glossary
+
+
+def glossary_page() -> str:
+    """Terms; then ways of judging, kinds of stages and losses with the sentence that the code has for each."""
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from glossary import sections
+
+    parts = ["# Glossary\n", NOTE, "Curves of a run are in [metrics](metrics.md), records in [records](records.md).\n"]
+    for heading, rows in sections().items():
+        parts += [f"## {heading}\n", table(("name", "meaning"), rows)]
+    return "\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "settings.md": settings_page,
@@ -367,6 +381,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "chat-templates.md": chat_templates_page,
     "memory.md": memory_page,
     "python.md": python_page,
+    "glossary.md": glossary_page,
 }
 
 
