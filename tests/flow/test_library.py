@@ -137,6 +137,7 @@ def test_unknown_kinds_and_settings_are_refused(model: preflab.Model, tmp_path: 
     with pytest.raises(PreflabError, match="no kind of training 'dop'") as refused:
         preflab.train("dop", model, PROMPTS, folder=tmp_path)
     assert "near it: dpo" in refused.value.expected
+    assert not list(tmp_path.iterdir())
     with pytest.raises(PreflabError, match="num_epoch"):
         preflab.train("sft", model, [{"prompt": "a", "completion": "b"}], folder=tmp_path, num_epoch=2)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):

@@ -83,6 +83,7 @@ def _run_stage(
     settings: Mapping[str, Any],
 ) -> tuple[Path, str]:
     """Run a recipe of one stage; the folder of what it made, and the precision it computed in."""
+    learned_from = _data_setting(kind, makes)
     if isinstance(model, Model):
         ref, precision = place_of(model.path), precision or model.precision
     else:
@@ -94,7 +95,7 @@ def _run_stage(
         "seed": seed,
         "device": {"threads": torch.get_num_threads(), "precision": used},
         "data": {"data": {"path": str(_data_file(kind, data, folder)), "as_turns": has_template}},
-        "stages": {kind: {"kind": kind, "model": str(ref), _data_setting(kind, makes): "data", **_plain(settings)}},
+        "stages": {kind: {"kind": kind, "model": str(ref), learned_from: "data", **_plain(settings)}},
     }
     path = folder.absolute() / f"train-{kind}.yaml"
     write_text(path, "# Written by preflab.train.\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
