@@ -338,6 +338,88 @@ def chat_templates_page() -> str:
     return "\n".join(["# Chat templates\n", NOTE, HEAD + table(COLUMNS, rows())])
 
 
+# Memory
+
+
+def memory_page() -> str:
+    """Which models fit into which memory."""
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from memory_table import page_tables
+
+    return "\n".join(["# Memory\n", NOTE, page_tables()])
+
+
+# Python
+
+IN_PYTHON = ("load", "sample", "judge", "train", "train_reward", "evaluate")
+"""The functions in the order in which they are used; the classes follow."""
+
+
+def python_page() -> str:
+    """What `import preflab` offers: every function and class with its whole docstring."""
+    import preflab
+    from preflab import library
+
+    parts = ["# Python\n", NOTE, inspect.cleandoc(library.__doc__ or "") + "\n"]
+    for name in (*IN_PYTHON, *sorted(set(preflab.__all__) - set(IN_PYTHON))):
+        thing = getattr(preflab, name)
+        parts.append(f"## {name}\n")
+        if inspect.isfunction(thing):
+            parts.append(f"```python\n{_signature(name, thing)}\n```\n")
+            parts.append(_docstring(thing))
+            continue
+        parts.append(inspect.cleandoc(thing.__doc__ or "") + "\n")
+        (node,) = ast.parse(inspect.getsource(thing)).body
+        parts.append(table(("field", "type", "meaning"), [*_record_rows(node), *_property_rows(node)]))  # type: ignore[arg-type]
+    return "\n".join(parts)
+
+
+def _signature(name: str, function: Any) -> str:
+    """The head of a function as the source has it."""
+    lines = inspect.getsource(function).splitlines()
+    last = next(place for place, line in enumerate(lines) if line.endswith(":"))
+    return "\n".join(lines[: last + 1]).removesuffix(":").replace(f"def {name}", f"preflab.{name}", 1)
+
+
+SECTIONS = {"Args:": "Arguments", "Returns:": "Returns", "Raises:": "Raises"}
+
+
+def _docstring(function: Any) -> str:
+    """A docstring as Markdown: its sections as lists."""
+    lines, section = [], False
+    for line in inspect.cleandoc(function.__doc__ or "").splitlines():
+        if line in SECTIONS:
+            lines += [f"**{SECTIONS[line]}**", ""]
+            section = True
+        elif section and line.startswith("    ") and not line.startswith("     "):
+            name, _, meaning = line.strip().partition(": ")
+            lines.append(f"- `{name}`: {meaning}")
+        else:
+            lines.append(f"  {line.strip()}" if section and line.strip() else line)
+    return "\n".join(lines) + "\n"
+
+
+def _property_rows(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
+    for each in node.body:
+        if isinstance(each, ast.FunctionDef) and each.decorator_list and not each.name.startswith("_"):
+            returns = ast.unparse(each.returns) if each.returns else ""
+            yield f"`{each.name}`", f"`{returns}`", first_sentence(ast.get_docstring(each))
+
+
+# Glossary
+
+
+def glossary_page() -> str:
+    """Terms; then ways of judging, kinds of stages and losses with the sentence that the code has for each."""
+    sys.path.append(str(Path(__file__).resolve().parent))
+    from glossary import sections
+
+    parts = ["# Glossary\n", NOTE, "Curves of a run are in [metrics](metrics.md), records in [records](records.md).\n"]
+    for heading, rows in sections().items():
+        parts += [f"## {heading}\n", table(("name", "meaning"), rows)]
+    return "\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "commands.md": commands_page,
     "settings.md": settings_page,
@@ -349,6 +431,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "chat-templates.md": chat_templates_page,
     LOSSES_PAGE: losses_page,
     REWARDS_PAGE: rewards_page,
+    "memory.md": memory_page,
+    "python.md": python_page,
+    "glossary.md": glossary_page,
 }
 """Path from docs/reference → the page."""
 
@@ -374,6 +459,9 @@ def main() -> int:
     REFERENCE.mkdir(exist_ok=True)
     for name, make in PAGES.items():
         (REFERENCE / name).write_text(make(), encoding="utf-8")
+    from memory_table import write_readme  # its folder was added for the page of the same table
+
+    write_readme()
     return 0
 
 

@@ -23,7 +23,7 @@ ROOMS = {
     "demo",
 }  # fmt: skip
 MAY_IMPORT = {
-    "preflab": set(),
+    "preflab": {"library"},  # imported when one of its names is used
     "errors": set(),
     "maths": set(),
     "messages": set(),
@@ -43,6 +43,7 @@ MAY_IMPORT = {
     "stages": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe"},
     "starter": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages"},
     "pipeline": LEAVES | FOUNDATION | ROOMS | {"labelling", "recipe", "stages"},
+    "library": LEAVES | FOUNDATION | ROOMS | {"recipe", "stages", "pipeline"},
 }
 ANYTHING = {"cli", "web", "__main__"}  # the outer edge
 

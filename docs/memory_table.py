@@ -1,0 +1,142 @@
+"""What docs/generate.py writes of memory: docs/reference/memory.md and the table in the README, by init's estimate."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from preflab.starter.choices import USED
+from preflab.starter.machine import GIB
+from preflab.starter.memory import RANK, Load, estimate
+from preflab.starter.model_look import ModelLook
+from preflab.starter.sizes import feed_forward_width, linear_width, state_width
+from preflab.words import percent
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+BEGIN, END = "<!-- memory: begin -->\n", "<!-- memory: end -->\n"
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "0.5B": ("qwen2", {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "vocab_size": 151936,
+                       "num_attention_heads": 14, "num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "1.5B": ("qwen2", {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "vocab_size": 151936,
+                       "num_attention_heads": 12, "num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "3B": ("llama", {"hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28, "vocab_size": 128256,
+                     "num_attention_heads": 24, "num_key_value_heads": 8, "tie_word_embeddings": True}),
+    "8B": ("llama", {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "vocab_size": 128256,
+                     "num_attention_heads": 32, "num_key_value_heads": 8, "tie_word_embeddings": False}),
+    "14B": ("qwen2", {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 48, "vocab_size": 152064,
+                      "num_attention_heads": 40, "num_key_value_heads": 8, "tie_word_embeddings": False}),
+    "32B": ("qwen2", {"hidden_size": 5120, "intermediate_size": 27648, "num_hidden_layers": 64, "vocab_size": 152064,
+                      "num_attention_heads": 40, "num_key_value_heads": 8, "tie_word_embeddings": False}),
+}  # fmt: skip
+"""Name → model type and sizes of published models: Qwen 2.5 and Llama 3."""
+MEMORIES = (16, 24, 48, 80, 141)
+"""GiB of memory that the README's table asks about."""
+TOKENS, ROWS, ROW_TOKENS = 4096, 64, 1024
+COLUMNS = ("SFT, LoRA", "DPO, LoRA", "PPO, LoRA", "SFT, full", "DPO, full", "PPO, full")
+
+
+def load_of(column: str) -> Load:
+    """What the stage of a column has in memory; a full DPO keeps its reference, a full PPO also a reward model."""
+    kind, learns = column.lower().split(", ")
+    lora = learns == "lora"
+    roles, models = {"sft": (1, 0), "dpo": (1, 1), "ppo": (2, 2)}[kind]
+    rows, row_tokens = (0, 0) if kind == "sft" else (ROWS, ROW_TOKENS)
+    return Load(kind, roles, 0 if lora else models, lora, True, TOKENS, True, rows, row_tokens)
+
+
+@functools.cache
+def look(name: str) -> ModelLook:
+    """A model of `MODELS` as `init` would see it, made without weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    kind, sizes = MODELS[name]
+    config = AutoConfig.for_model(kind, **sizes)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    text, head = config.get_text_config(), model.get_output_embeddings()
+    nothing: Any = None
+    return ModelLook(
+        ref=name, architecture=kind, causal=True,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_head_parameters=head.weight.numel(), linear_width=linear_width(model, head), dtype="bfloat16",
+        num_layers=text.num_hidden_layers, hidden_size=text.hidden_size,
+        intermediate_size=feed_forward_width(text), state_width=state_width(text), vocabulary=text.vocab_size,
+        context=None, has_template=False, stops=(), renderer=nothing,
+    )  # fmt: skip
+
+
+@functools.cache
+def needed(name: str, column: str) -> float:
+    """GiB that the stage of a column takes at its peak."""
+    return estimate(look(name), load_of(column), accelerator=True).total / GIB
+
+
+def largest(memory: float, column: str) -> str:
+    """The largest of the models whose stage takes at most `USED` of a memory in GiB; – where none does."""
+    fitting = [name for name in MODELS if needed(name, column) <= USED * memory]
+    return fitting[-1] if fitting else "–"
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    return "".join("| " + " | ".join(line) + " |\n" for line in (head, tuple("---" for _ in head), *rows))
+
+
+def readme_table() -> str:
+    """Memory → the largest model that fits, by stage."""
+    rows = [(f"{memory} GiB", *(largest(memory, column) for column in COLUMNS)) for memory in MEMORIES]
+    return table(("memory", *COLUMNS), rows)
+
+
+def page_tables() -> str:
+    """The page without its head: what every stage needs, then what fits."""
+    rows = [(name, *(f"{needed(name, column):.1f}" for column in COLUMNS)) for name in MODELS]
+    shapes = [
+        (name, kind, f"{look(name).num_parameters / 1e9:.2f}", *(f"{sizes[key]:,}" for key in SHAPE))
+        for name, (kind, sizes) in MODELS.items()
+    ]
+    head = ("model", "type", "parameters, billion", "layers", "hidden", "feed-forward", "vocabulary")
+    return "\n".join(
+        [
+            HEAD,
+            "## GiB at the peak of a stage\n",
+            table(("model", *COLUMNS), rows),
+            "## The largest model that fits\n",
+            f"At most {percent(USED)} of the memory is counted on, as `preflab init` does.\n",
+            readme_table(),
+            "## The models\n",
+            table(head, shapes),
+        ]
+    )
+
+
+SHAPE = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+HEAD = f"""The estimate is that of `preflab init` (`src/preflab/starter/memory.py`), for one GPU and bfloat16:
+micro-batches of {TOKENS:,} tokens, activation checkpointing, adapters of rank {RANK}. DPO (for its samples) and PPO
+decode {ROWS} rows of {ROW_TOKENS:,} tokens side by side.
+
+- With LoRA all roles are adapters on one base in bfloat16. The peak of the larger models is the end of the stage, where
+  the adapters are added into a float32 copy of the model: 4 bytes per parameter.
+- With full fine-tuning what learns takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
+  gradient. DPO keeps its reference; PPO has a value model that learns too, a reference and a reward model.
+- A stage `evaluate` has no part in the table. It holds the reference, the model that writes and a reward model: 6 bytes
+  per parameter in bfloat16.
+
+How far the estimate is off was measured [on a processor](../experiments/memory-estimate.md). On GPUs and at these sizes
+it was not. `preflab init --model MODEL --data FILE --memory GIB` makes the same estimate for your model and your
+lengths.
+"""
+
+
+def write_readme() -> None:
+    """Puts the table into the README, between its marks."""
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_table(text: str) -> str:
+    """A text with the table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return "".join([before, BEGIN, readme_table(), END, after])

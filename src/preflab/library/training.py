@@ -1,0 +1,156 @@
+"""Training from Python: a recipe of one stage is written and run, so there is one implementation of every loop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from preflab import pipeline
+from preflab.errors import PreflabError, nearest
+from preflab.files import write_text
+from preflab.library.models import Model, RewardModel, place_of
+from preflab.models.loading import load_tokenizer
+from preflab.models.precision import resolved
+from preflab.recipe import load_recipe
+from preflab.records import Prompt
+from preflab.settings.recipe import STAGE_SETTINGS
+from preflab.store.exports.words import asked_for
+
+DATA = ("data", "demonstrations", "preferences")
+"""What the setting refers to that names a stage's data."""
+
+
+def train(
+    kind: str,
+    model: Model | Path | str,
+    data: Path | str | Sequence[Any],
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    precision: str | None = None,
+    **settings: Any,
+) -> Model:
+    """The model that a training stage makes of a model and data: `sft`, `dpo`, `ppo`, `grpo` or `online_dpo`.
+
+    The stage runs as in a recipe: called again with the same arguments it goes on from its checkpoint, or returns at
+    once when it is done. Global seeds and threads are set, as `preflab run` sets them.
+
+    Args:
+        kind: the kind of stage.
+        model: the start.
+        data: a file that a recipe could name, or its rows: demonstrations for `sft`; pairs, rankings (from `judge`)
+            or thumbs for `dpo`; prompts for the others.
+        folder: a workspace: the run lies in `runs/`, the recipe in `train-KIND.yaml`, the rows in `train-KIND.jsonl`.
+        seed: of the stage.
+        precision: as for `load`; None: the model's.
+        settings: of the stage, by their names in docs/reference/settings.md. Groups are dictionaries
+            (`optimiser={"learning_rate": 1e-4}`, `lora=None` for full fine-tuning); `rewards` may hold reward models.
+
+    Raises:
+        PreflabError: an unknown kind or setting, data that cannot be read, or what the stage refuses.
+    """
+    made = _run_stage(kind, "model", model, data, Path(folder), seed, precision, settings)
+    return Model(*made)
+
+
+def train_reward(
+    model: Model | Path | str,
+    data: Path | str | Sequence[Any],
+    *,
+    folder: Path | str,
+    seed: int = 0,
+    precision: str | None = None,
+    **settings: Any,
+) -> RewardModel:
+    """The reward model that stage `reward` learns from pairs or rankings; arguments and errors as of `train`."""
+    path, used = _run_stage("reward", "reward", model, data, Path(folder), seed, precision, settings)
+    return RewardModel(path, used)
+
+
+def _run_stage(
+    kind: str,
+    makes: str,
+    model: Model | Path | str,
+    data: Path | str | Sequence[Any],
+    folder: Path,
+    seed: int,
+    precision: str | None,
+    settings: Mapping[str, Any],
+) -> tuple[Path, str]:
+    """Run a recipe of one stage; the folder of what it made, and the precision it computed in."""
+    learned_from = _data_setting(kind, makes)
+    if isinstance(model, Model):
+        ref, precision = place_of(model.path), precision or model.precision
+    else:
+        ref = place_of(model)
+    used = resolved(precision or "float32")
+    has_template = getattr(load_tokenizer(ref, writes=False), "chat_template", None) is not None
+    recipe = {
+        "recipe": 1,
+        "seed": seed,
+        "device": {"threads": torch.get_num_threads(), "precision": used},
+        "data": {"data": {"path": str(_data_file(kind, data, folder)), "as_turns": has_template}},
+        "stages": {kind: {"kind": kind, "model": str(ref), learned_from: "data", **_plain(settings)}},
+    }
+    path = folder.absolute() / f"train-{kind}.yaml"
+    write_text(path, "# Written by preflab.train.\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+    line = pipeline.run(load_recipe(path))[-1]
+    return line.folder / makes, used
+
+
+def _data_setting(kind: str, makes: str) -> str:
+    """The setting of a kind of stage that names its data."""
+    fields = {
+        each: [
+            name
+            for name, field in model.model_fields.items()
+            if field.is_required() and _refers(field.json_schema_extra) in DATA
+        ]
+        for each, model in STAGE_SETTINGS.items()
+        if model.makes == makes and "model" in model.model_fields
+    }
+    known = {each: names[0] for each, names in fields.items() if names}
+    if kind not in known:
+        near = nearest(kind, list(known))
+        raise PreflabError(
+            f"no kind of training {kind!r}",
+            f"one of {', '.join(known)}" + (f"; near it: {near}" if near else ""),
+            "name one of them; a reward model is trained by train_reward",
+        )
+    return known[kind]
+
+
+def _refers(extra: object) -> object:
+    """What a setting names, as `settings.base.setting` keeps it."""
+    return extra.get("refers") if isinstance(extra, dict) else None
+
+
+def _data_file(kind: str, data: Path | str | Sequence[Any], folder: Path) -> Path | str:
+    """The file of the data: the one named, or one written from the rows."""
+    if isinstance(data, str | Path):
+        return Path(data).absolute() if Path(data).exists() else str(data)
+    rows = [row if isinstance(row, Mapping) else _as_row(row) for row in data]
+    path = folder.absolute() / f"train-{kind}.jsonl"
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
+
+
+def _as_row(asked: Any) -> dict[str, Any]:
+    """The row of a prompt."""
+    if isinstance(asked, Prompt):
+        return {**asked.columns, "prompt": asked_for(asked)}
+    return {"prompt": asked}
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as a recipe holds them; reward models by their folders."""
+    rewards = settings.get("rewards")
+    if rewards is None:
+        return dict(settings)
+    named = [{"model": str(each.path)} if isinstance(each, RewardModel) else each for each in rewards]
+    return {**settings, "rewards": named}

@@ -1,0 +1,52 @@
+"""The table of memory: one cell by hand, what fits follows from it, and the README holds the table of the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from docs_scripts import docs_script
+
+GIB = 2**30
+
+
+@pytest.fixture(scope="module")
+def script(repository: Path) -> ModuleType:
+    """docs/memory_table.py as a module."""
+    return docs_script(repository, "memory_table")
+
+
+def test_adapters_on_eight_billion_by_hand(script: ModuleType) -> None:
+    """A layer of Llama 3 8B has 2 · 4096² + 2 · 4096 · 1024 + 3 · 4096 · 14336 weights and two norms of 4096.
+
+    Adapters: queries and output 2 · 8192, keys and values 2 · 5120, feed-forward 3 · 18432 in and out per layer.
+    The peak is writing, 4 bytes per parameter, beside the base in 2 bytes, the adapters in 4 and their moments in 8.
+    """
+    layer = 2 * 4096**2 + 2 * 4096 * 1024 + 3 * 4096 * 14336 + 2 * 4096
+    parameters = 32 * layer + 2 * 128256 * 4096 + 4096
+    assert parameters == 8_030_261_248
+    adapter = 16 * 32 * (2 * 8192 + 2 * 5120 + 3 * 18432)
+    expected = 500 * 2**20 + 2 * parameters + 4 * adapter + 8 * adapter + 4 * parameters
+    assert script.needed("8B", "SFT, LoRA") == pytest.approx(expected / GIB, rel=1e-9)
+
+
+def test_full_fine_tuning_takes_eighteen_bytes_by_hand(script: ModuleType) -> None:
+    """4 + 2 for the weights, 8 moments, 4 gradients; a DPO's reference 2 more; PPO twice 18, reference and reward 2."""
+    parameters, context = 8_030_261_248, 500 * 2**20
+    for column, num_bytes in {"SFT, full": 18, "DPO, full": 20, "PPO, full": 40}.items():
+        assert script.needed("8B", column) == pytest.approx((context + num_bytes * parameters) / GIB, rel=1e-9)
+
+
+def test_what_fits_leaves_a_reserve(script: ModuleType) -> None:
+    """8B with LoRA needs 45.8 GiB: of 53 GiB 85 % are 45.05, of 54 GiB 45.9."""
+    assert script.largest(53, "SFT, LoRA") == "3B"
+    assert script.largest(54, "SFT, LoRA") == "8B"
+    assert script.largest(1, "SFT, LoRA") == "–"
+
+
+def test_readme_holds_the_table(script: ModuleType, repository: Path) -> None:
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    assert text.count(script.BEGIN) == text.count(script.END) == 1
+    assert script.with_table(text) == text, "run `make docs`"
