@@ -27,7 +27,7 @@ from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import Sequence, TokenBatch, collate
-from preflab.training.protocols import SampleRequest, is_exact
+from preflab.training.protocols import SampleRequest
 from preflab.training.shared_prompts import collate_shared
 from tiny_models import LIKE_LLAMA, SIZES, tiny_model
 from tiny_worlds import tiny_llama, tiny_trunk
@@ -191,7 +191,7 @@ def test_sampler_in_half_precision_is_near_the_trainer_and_does_not_stand_for_it
         trunk = made("llama", precision, lora)
         sampler = engine(trunk)
         sampled = sampler.sample(requests, DecodingSettings(max_new_tokens=20))
-        assert is_exact(sampler) == (precision == "float32")
+        assert sampler.exact == (precision == "float32")
         assert all((one.states is not None) == (precision == "float32") for one in sampled)
         assert sampler._pass is not None
         assert sampler._pass.pads, "the cache is used: models are compared in the type of their weights"
@@ -203,10 +203,6 @@ def test_sampler_in_half_precision_is_near_the_trainer_and_does_not_stand_for_it
         assert computing_dtype(trunk.language_model("policy")) == (
             torch.bfloat16 if precision != "float32" and lora else torch.float32
         )
-
-
-def test_an_engine_that_says_nothing_is_not_exact() -> None:
-    assert not is_exact(SimpleNamespace(sample=None))  # type: ignore[arg-type]
 
 
 def test_a_learning_weight_is_rounded_once_for_all_tokens_of_a_call() -> None:

@@ -179,7 +179,9 @@ def test_a_cache_that_outgrows_its_room_keeps_what_it_holds(monkeypatch: pytest.
 
 def test_every_completion_is_told_of_once_and_carries_the_policy_version() -> None:
     model, told = tiny_model("llama"), []
-    found = engine(model, policy_version=lambda: 17).sample(REQUESTS, DECODING, on_done=told.append)
+    sampler = engine(model)
+    sampler.sync(17)
+    found = sampler.sample(REQUESTS, DECODING, on_done=told.append)
     assert sum(told) == len(REQUESTS)
     assert {c.policy_version for c in found} == {17}
     assert engine(model).sample([], DECODING) == []

@@ -279,10 +279,11 @@ class Talker:
         self, place: Path | str, temperature: float, max_new_tokens: int, seed: int, precision: str = "float32"
     ) -> None:
         from preflab.conversations.renderer import Renderer
+        from preflab.models.facts import context_length
         from preflab.models.loading import load_causal_lm, load_tokenizer
         from preflab.models.precision import resolved
         from preflab.recipe.checking import checked
-        from preflab.sampling.engine import TransformersEngine
+        from preflab.sampling.engines import EngineSource, make_engine
         from preflab.settings.sampling import DecodingSettings
 
         wanted = {"temperature": temperature, "max_new_tokens": max_new_tokens}
@@ -291,12 +292,8 @@ class Talker:
         tokenizer = load_tokenizer(place)
         language_model = load_causal_lm(place, dtype=resolved(precision))
         self.renderer = Renderer.of(language_model, tokenizer)
-        self.engine: Any = TransformersEngine(
-            language_model,
-            pad_id=tokenizer.pad_token_id,
-            stop_token_ids=self.renderer.stop_token_ids,
-            tokenizer=tokenizer,
-        )
+        self.engine = make_engine(EngineSource(language_model, tokenizer, self.renderer.stop_token_ids))
+        self.context_length = context_length(language_model.config)
         self.messages: list[Message] = []
 
     def answer(self, said: str) -> str:
@@ -316,9 +313,7 @@ class Talker:
 
     def _decoding(self, num_asked: int) -> Any:
         """The decoding settings, with no more tokens than the context has room for after the prompt's."""
-        from preflab.models.facts import context_length
-
-        context = context_length(self.engine.model.config)
+        context = self.context_length
         room = self.decoding.max_new_tokens if context is None else context - num_asked
         if room < 1:
             raise PreflabError(

@@ -18,6 +18,7 @@ from preflab.recipe import Recipe
 from preflab.recipe.references import PEOPLE, references
 from preflab.settings.base import Settings
 from preflab.settings.learning import RunSettings
+from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import computed_precision
 from preflab.stages.data import SPLIT_RULE
 
@@ -55,6 +56,7 @@ def stage_key(
             "version": version,
             **({"changed": dict(changed)} if changed else {}),
             **_precision(recipe, settings),
+            **_engine(recipe, settings),
         }
     )
 
@@ -68,6 +70,13 @@ def _precision(recipe: Recipe, settings: Settings) -> dict[str, str]:
     precision = computed_precision(recipe.device)
     learns = precision != "float32" and "optimiser" in type(settings).model_fields
     return {"dtype": precision} | ({"learning_weights": "float32"} if learns else {})
+
+
+def _engine(recipe: Recipe, settings: Settings) -> dict[str, str]:
+    """The engine of a stage that samples, unless it is preflab's own, which was there before there was a choice."""
+    samples = isinstance(settings, DecodingSettings) or "decoding" in type(settings).model_fields
+    default = type(recipe.device).model_fields["engine"].default
+    return {"engine": recipe.device.engine} if samples and recipe.device.engine != default else {}
 
 
 def data_read(recipe: Recipe, num_read: Mapping[str, int], hashes: ContentHashes) -> dict[str, dict[str, Any]]:

@@ -137,7 +137,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
             values["tokens/s"] = num_tokens / seconds
             last = state.step == run.num_steps
             if last or state.step % settings.watch.every == 0:
-                values |= look_at_held_out(run, held_out) | look_at_samples(run)
+                values |= look_at_held_out(run, held_out) | look_at_samples(run, state.step)
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
@@ -272,14 +272,16 @@ def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
     return {new: found[old] for old, new in names.items() if old in found}
 
 
-def look_at_samples(run: DpoRun) -> dict[str, float]:
+def look_at_samples(run: DpoRun, num_updates: int) -> dict[str, float]:
     """KL to the reference, entropy and length of completions for held-out prompts, the same seeds every time."""
     if run.sampler is None or not run.sample_prompts:
         return {}
     decoding = run.settings.watch.decoding
     rows = own_share(len(run.sample_prompts), run.accelerator)
     requests = [SampleRequest(run.sample_prompts[row], derive_seed(run.seed, "watch", row)) for row in rows]
+    run.sampler.sync(num_updates)
     sampled = run.sampler.sample(requests, decoding)
+    run.sampler.release()
     sequences = [TokenSequence(r.prompt_ids, one.token_ids) for r, one in zip(requests, sampled, strict=True)]
     budget = run.settings.optimiser.tokens_per_micro_batch
     return sample_statistics(run.trunk, sequences, sampled, budget, decoding.temperature, run.accelerator)

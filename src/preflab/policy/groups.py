@@ -76,7 +76,7 @@ def ask_policy_and_reference(
         rollouts: with the sampler's part filled in.
         temperature: the sampling temperature.
         tokens_per_batch: tokens in one forward pass.
-        exact: whether the sampler's log-probabilities are π_old (`protocols.is_exact`); else the policy's here are.
+        exact: whether the sampler's log-probabilities are π_old (`Sampler.exact`); else the policy's here are.
         parts: the rows of each forward pass; None: batches of `tokens_per_batch`.
     """
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):

@@ -43,7 +43,7 @@ from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, Scorer, is_exact
+from preflab.training.protocols import Decode, Sampler, Scorer
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from preflab.words import count
@@ -67,11 +67,12 @@ class GrpoRun:
     seed: int
     name: str = "grpo"
     """The stage's name, for the progress bar."""
-    held_out: Callable[[], tuple[float, float | None]] | None = None
-    """The held-out criterion of the policy as it is now: its mean, and its standard error where there is one."""
+    held_out: Callable[[int], tuple[float, float | None]] | None = None
+    """The held-out criterion of the policy as it is now, given its version: its mean, and its standard error where
+    there is one."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
-    """Optimiser steps the policy has taken: its version, written on what it samples."""
+    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
 
     @property
     def variant(self) -> Variant:
@@ -125,6 +126,7 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
             # 2 score
             scores, terms = score(run, rollouts)
             rollouts, scores, terms, num_resampled = resample(run, step, rollouts, scores, terms)
+            run.sampler.release()
             scored = time.perf_counter()
             # 3 advantages
             gained = advantages(run, rollouts, scores, controller.kl_coef)
@@ -149,7 +151,7 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
-                values |= held_out_values(*run.held_out())
+                values |= held_out_values(*run.held_out(run.num_updates))
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
@@ -179,6 +181,7 @@ def collect(run: GrpoRun, step: int) -> Rollouts:
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
     chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    run.sampler.sync(run.num_updates)
     rollouts = run.source.draw(chosen, *((step, group) for group in groups))
     return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step))
 
@@ -320,6 +323,6 @@ def _asked(run: GrpoRun, rollouts: Rollouts, parts: list[list[int]] | None = Non
         rollouts,
         temperature=settings.decoding.temperature,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
-        exact=is_exact(run.sampler),
+        exact=run.sampler.exact,
         parts=parts,
     )

@@ -16,7 +16,7 @@ from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarms, Rounding
 from preflab.training.optimiser import make_optimiser
 from preflab.training.order import micro_batches_of_pass
-from preflab.training.protocols import Sampler, is_exact
+from preflab.training.protocols import Sampler
 
 
 class WithKl(Protocol):
@@ -80,14 +80,14 @@ def first_micro_batches(run: OnPolicyRun, lengths: Sequence[int], step: int) -> 
 
     In half precision rounding depends on what shares a batch, so π_old comes from the very batches that are learned.
     """
-    if is_exact(run.sampler):
+    if run.sampler.exact:
         return None
     return [part for parts in minibatches(run, lengths, step, 0) for part in parts]
 
 
 def alarms_of(run: OnPolicyRun, num_done: int, *, kl_setting: str = "kl_coef") -> Alarms:
     """The alarms of a run after `num_done` steps, with the limits of its precision; `kl_setting` weighs its KL."""
-    rounding = Rounding.of(half=run.trunk.in_half_precision, exact=is_exact(run.sampler))
+    rounding = Rounding.of(half=run.trunk.in_half_precision, exact=run.sampler.exact)
     return Alarms(
         run.folder / "alarms.jsonl",
         kl_budget=run.settings.kl_budget,

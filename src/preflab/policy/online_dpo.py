@@ -43,7 +43,7 @@ from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, Scorer, is_exact
+from preflab.training.protocols import Decode, Sampler, Scorer
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from preflab.words import count
@@ -67,11 +67,12 @@ class OnlineDpoRun:
     seed: int
     name: str = "online_dpo"
     """The stage's name, for the progress bar."""
-    held_out: Callable[[], tuple[float, float | None]] | None = None
-    """The held-out criterion of the policy as it is now: its mean, and its standard error where there is one."""
+    held_out: Callable[[int], tuple[float, float | None]] | None = None
+    """The held-out criterion of the policy as it is now, given its version: its mean, and its standard error where
+    there is one."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
-    """Optimiser steps the policy has taken: its version, written on what it samples."""
+    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
 
     @property
     def source(self) -> GroupSource:
@@ -124,6 +125,7 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
             collected = time.perf_counter()
             # 2 score
             scores, terms = score(run, rollouts)
+            run.sampler.release()
             scored = time.perf_counter()
             # 3 label
             labels = label(run, scores, step)
@@ -148,7 +150,7 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
-                values |= held_out_values(*run.held_out())
+                values |= held_out_values(*run.held_out(run.num_updates))
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
@@ -168,6 +170,7 @@ def collect(run: OnlineDpoRun, step: int) -> Rollouts:
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
     chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    run.sampler.sync(run.num_updates)
     rollouts = run.source.draw(chosen, *((step, group) for group in groups))
     first = first_micro_batches(run, _group_lengths(run, rollouts), step)
     return ask_policy_and_reference(
@@ -175,7 +178,7 @@ def collect(run: OnlineDpoRun, step: int) -> Rollouts:
         rollouts,
         temperature=settings.decoding.temperature,
         tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
-        exact=is_exact(run.sampler),
+        exact=run.sampler.exact,
         parts=None if first is None else [_rows_of(run, part) for part in first],
     )
 

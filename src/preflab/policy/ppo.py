@@ -83,11 +83,12 @@ class PpoRun:
     seed: int
     name: str = "ppo"
     """The stage's name, for the progress bar."""
-    held_out: Callable[[], tuple[float, float | None]] | None = None
-    """The held-out criterion of the policy as it is now: its mean, and its standard error where there is one."""
+    held_out: Callable[[int], tuple[float, float | None]] | None = None
+    """The held-out criterion of the policy as it is now, given its version: its mean, and its standard error where
+    there is one."""
     accelerator: Any = field(default_factory=make_accelerator)
     num_updates: int = 0
-    """Optimiser steps the policy has taken: its version, written on what it samples."""
+    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def train_ppo(run: PpoRun) -> PpoResult:
             collected = time.perf_counter()
             # 2 score
             scores, terms = score(run, rollouts)
+            run.sampler.release()
             scored = time.perf_counter()
             # 3 advantages
             batch = advantages(run, rollouts, scores, controller.kl_coef)
@@ -152,7 +154,7 @@ def train_ppo(run: PpoRun) -> PpoResult:
             state.step += 1
             run.num_updates += per_step
             if measures_held_out(settings, state.step) and run.held_out is not None:
-                values |= held_out_values(*run.held_out())
+                values |= held_out_values(*run.held_out(run.num_updates))
             if accelerator.is_main_process:
                 metrics.write(step, values)
                 fired += alarms.check(metrics.rows())
@@ -190,6 +192,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
         SampleRequest(ids, derive_seed(run.seed, "rollout", step, row))
         for row, (_, ids) in zip(rows, chosen, strict=True)
     ]
+    run.sampler.sync(run.num_updates)
     sampled = run.sampler.sample(requests, settings.decoding)
     texts = [run.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, chosen, strict=True)]
     rollouts = Rollouts.start([p for p, _ in chosen], [ids for _, ids in chosen], sampled, texts)

@@ -48,7 +48,6 @@ class TransformersEngine:
         stop_token_ids: Sequence[int],
         tokenizer: PreTrainedTokenizerBase | None = None,
         role: Callable[[], AbstractContextManager[object]] = nullcontext,
-        policy_version: Callable[[], int] | int = 0,
         keep_states: bool = False,
     ) -> None:
         """
@@ -59,7 +58,6 @@ class TransformersEngine:
             tokenizer: its ids are the ones drawn from, and its text is what stop strings are looked for in; None: every
                 row of the embedding is an id, and there are no stop strings.
             role: a context in which the model is the one to sample from (`trunk.role("policy")`).
-            policy_version: written on every completion.
             keep_states: whether completions carry the states their tokens were drawn from, in float32 and as long as
                 those of one call fit in `MAX_STATES`.
 
@@ -70,7 +68,7 @@ class TransformersEngine:
         self.row_lengths = RowLengths([model])
         self.model, self.pad_id, self.tokenizer = model, pad_id, tokenizer
         self.stop_token_ids = tuple(stop_token_ids)
-        self.role, self.policy_version, self.keep_states = role, policy_version, keep_states
+        self.role, self.keep_states, self.version = role, keep_states, 0
         self._pass: Pass | None = None
 
     @property
@@ -78,6 +76,13 @@ class TransformersEngine:
         """Whether its log-probabilities are those of the trainer's pass but for rounding of float32."""
         with self.role():
             return computing_dtype(self.model) == torch.float32
+
+    def sync(self, version: int) -> None:
+        """Note the version; there are no weights to copy, since it decodes with the very module that learns."""
+        self.version = version
+
+    def release(self) -> None:
+        """Do nothing: each call of `sample` frees its own cache."""
 
     def sample(
         self,
@@ -92,7 +97,6 @@ class TransformersEngine:
             PreflabError: a prompt is empty, or with max_new_tokens longer than the model's context.
         """
         self._refuse_what_does_not_fit(requests, decoding)
-        version = self.policy_version() if callable(self.policy_version) else self.policy_version
         stop_ids = decoding.stop_token_ids or self.stop_token_ids
         table = stop_table(stop_ids, self.model.config.get_text_config().vocab_size, self.model.device)
         strings = StopStrings(self.tokenizer, decoding.stop_strings)
@@ -104,7 +108,7 @@ class TransformersEngine:
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
                 with self._watching(rows, len(requests)):
                     _decode(forward, rows, decoding, self.vocabulary, on_done)
-                found.update(zip(batch, rows.completions(version), strict=True))
+                found.update(zip(batch, rows.completions(self.version), strict=True))
             forward.release()
         return [found[i] for i in range(len(requests))]
 

@@ -22,6 +22,9 @@ from preflab.settings.probe import ProbeSettings
 from preflab.settings.rating import RatingSettings
 from preflab.settings.sampling import SampleSettings
 
+EngineName = Literal["transformers"]
+"""Engines of `sampling.engines.ENGINES`."""
+
 STAGE_SETTINGS: dict[str, type[StageSettings]] = {
     "tiny": TinySettings,
     "sft": SftSettings,
@@ -110,6 +113,11 @@ class DeviceSettings(Settings):
         "What is computed in; `auto`: bfloat16 on a GPU that has it, else float32. What learns has float32 weights "
         "in each. The old name `dtype` is still read.",
         "choice: the same numbers on any machine",
+    )
+    engine: EngineName = setting(
+        "transformers",
+        "What writes completions; `transformers`: preflab's own decode loop over the model that learns.",
+        "choice: no second copy of the weights",
     )
 
 

@@ -38,7 +38,7 @@ def run(ctx: StageContext) -> StageResult:
     missing = [prompt for prompt in prompts if prompt.id not in done]
     said, further = "", {}
     if missing:
-        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision)
+        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision, ctx.device.engine)
         fitting = writer.fit(prompts)
         missing = [prompt for prompt in fitting if prompt.id not in done]
         said, further = writer.long.said, {**writer.long.figures, **writer.fix_longest()}

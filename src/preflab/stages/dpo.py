@@ -12,7 +12,6 @@ What the reference says of the data is kept in `runs/.reference/`, for every run
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import shutil
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Trunk
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
-    from preflab.sampling.engine import TransformersEngine
+    from preflab.training.protocols import Sampler
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +72,7 @@ def run(ctx: StageContext) -> StageResult:
         folder=ctx.folder,
         seed=ctx.seed,
         name=ctx.name,
-        sampler=_engine(base),
+        sampler=_engine(ctx, base),
         sample_prompts=watched,
         longest_row=_longest_row(base, settings),
         accelerator=accelerator,
@@ -166,18 +165,11 @@ def _passes(ctx: StageContext) -> str:
     return f"{ctx.precision} by autocast, {'float32' if ctx.settings.lora is None else ctx.precision} weights"
 
 
-def _engine(base: _Base) -> TransformersEngine:
+def _engine(ctx: StageContext, base: _Base) -> Sampler:
     """Writes with the policy role."""
-    from preflab.sampling.engine import TransformersEngine
+    from preflab.sampling.engines import EngineSource, make_engine
 
-    trunk = base.trunk
-    return TransformersEngine(
-        trunk.language_model("policy"),
-        pad_id=trunk.pad_id,
-        stop_token_ids=base.encoder.renderer.stop_token_ids,
-        tokenizer=trunk.tokenizer,
-        role=functools.partial(trunk.role, "policy"),
-    )
+    return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), ctx.device.engine)
 
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:

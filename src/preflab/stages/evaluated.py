@@ -26,7 +26,7 @@ from preflab.records import Completion, Prompt
 from preflab.rewards.functions import RewardFunction, load_function
 from preflab.rewards.lengths import fix_longest
 from preflab.rewards.score import RewardModelScorer, load_reward_model, same_tokenizer
-from preflab.sampling.engine import TransformersEngine
+from preflab.sampling.engines import EngineSource, make_engine
 from preflab.sampling.requests import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
@@ -72,17 +72,13 @@ class Loaded:
         fitting = fitting_prompts(
             renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=facts.context_length
         )
-        engine = TransformersEngine(
-            self.model,
-            pad_id=self.tokenizer.pad_token_id,
-            stop_token_ids=renderer.stop_token_ids,
-            tokenizer=self.tokenizer,
-        )
+        engine = make_engine(EngineSource(self.model, self.tokenizer, renderer.stop_token_ids), ctx.device.engine)
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
         seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]
         requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]
         with ctx.progress(name, len(requests)) as bar:
             sampled = engine.sample(requests, decoding, on_done=bar.advance)
+        engine.release()
         completions = [
             Completion.make(
                 prompt.id, renderer.text(prompt, one.token_ids), self.weights, seed, index,

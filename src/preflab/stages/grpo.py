@@ -57,7 +57,6 @@ def run(ctx: StageContext) -> StageResult:
         held_out=held_out_criterion(ctx, trunk, writing),
         accelerator=accelerator,
     )
-    writing.engine.policy_version = lambda: grpo.num_updates
     result = train_grpo(grpo)
     finish_policy(ctx, trunk, trunk_hash, accelerator)
     further = {"algorithm": settings.algorithm, **lengths}

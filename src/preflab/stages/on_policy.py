@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from preflab.models.trunk import Role, Trunk
     from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
-    from preflab.sampling.engine import TransformersEngine
-    from preflab.training.protocols import Decode, ScoringItem
+    from preflab.training.protocols import Decode, Sampler, ScoringItem
     from preflab.training.too_long import LongRows
 
 
@@ -53,7 +52,7 @@ def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> 
 class Writing:
     """How a policy writes."""
 
-    engine: TransformersEngine
+    engine: Sampler
     decode: Decode
     renderer: Renderer
 
@@ -61,19 +60,12 @@ class Writing:
 def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
     """The engine that samples from the trunk's policy role, with its stop tokens."""
     from preflab.conversations.renderer import Renderer
-    from preflab.sampling.engine import TransformersEngine
+    from preflab.sampling.engines import EngineSource, make_engine
 
     policy = trunk.language_model("policy")
     renderer = Renderer.of(policy, trunk.tokenizer, ctx.settings.decoding.stop_token_ids)
-    engine = TransformersEngine(
-        policy,
-        pad_id=trunk.pad_id,
-        stop_token_ids=renderer.stop_token_ids,
-        tokenizer=trunk.tokenizer,
-        role=functools.partial(trunk.role, "policy"),
-        keep_states=trunk.plain_because is None,
-    )
-    return Writing(engine, renderer.decode, renderer)
+    source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
+    return Writing(make_engine(source, ctx.device.engine), renderer.decode, renderer)
 
 
 def policy_scorer(
@@ -142,7 +134,7 @@ def _held_out_prompts(ctx: StageContext, trunk: Trunk, writing: Writing) -> list
 
 def held_out_criterion(
     ctx: StageContext, trunk: Trunk, writing: Writing
-) -> Callable[[], tuple[float, float | None]] | None:
+) -> Callable[[int], tuple[float, float | None]] | None:
     """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.seeds import derive_seed
@@ -155,8 +147,10 @@ def held_out_criterion(
     chosen = _held_out_prompts(ctx, trunk, writing)
     requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
 
-    def measure() -> tuple[float, float | None]:
+    def measure(version: int) -> tuple[float, float | None]:
+        writing.engine.sync(version)
         sampled = writing.engine.sample(requests, settings.decoding)
+        writing.engine.release()
         items = [
             ScoringItem(prompt, writing.decode(one.token_ids, prompt), ids, one.token_ids, one.finish_reason)
             for (prompt, ids), one in zip(chosen, sampled, strict=True)

@@ -51,7 +51,6 @@ def run(ctx: StageContext) -> StageResult:
         held_out=held_out_criterion(ctx, trunk, writing),
         accelerator=accelerator,
     )
-    writing.engine.policy_version = lambda: online.num_updates
     result = train_online_dpo(online)
     finish_policy(ctx, trunk, trunk_hash, accelerator)
     return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, **lengths)

@@ -63,7 +63,6 @@ def run(ctx: StageContext) -> StageResult:
         held_out=held_out_criterion(ctx, trunk, writing),
         accelerator=accelerator,
     )
-    writing.engine.policy_version = lambda: ppo.num_updates
     result = train_ppo(ppo)
     finish_policy(ctx, trunk, trunk_hash, accelerator, ("policy", "value"))
     further = {"value_started_from": value_start, **lengths}

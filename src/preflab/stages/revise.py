@@ -97,7 +97,7 @@ def _writer(ctx: StageContext) -> Writer:
     settings: ReviseSettings = ctx.settings
     decoding = {name: getattr(settings, name) for name in DecodingSettings.model_fields}
     one_each = SampleSettings(model=settings.model, prompts=settings.prompts, num_completions=1, **decoding)
-    return Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.precision)
+    return Writer.load(ctx.model_folder(settings.model), one_each, ctx.seed, ctx.precision, ctx.device.engine)
 
 
 def _row(one: Revised) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from preflab.words import count
 
 if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
+    from preflab.models.rotary import RowLengths
     from preflab.records import Completion, Prompt
-    from preflab.sampling.engine import TransformersEngine
+    from preflab.settings.recipe import EngineName
+    from preflab.training.protocols import Sampler
     from preflab.training.too_long import LongRows
 
 VERSION = 2
@@ -40,7 +42,7 @@ def run(ctx: StageContext) -> StageResult:
     missing = [prompt for prompt in prompts if prompt.id not in done]
     said, figures = "", {}
     if missing:
-        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision)
+        writer = Writer.load(ctx.model_folder(settings.model), settings, ctx.seed, ctx.precision, ctx.device.engine)
         missing = [prompt for prompt in writer.fit(prompts) if prompt.id not in done]
         lengths = writer.fix_longest()
         num = settings.num_completions
@@ -62,7 +64,8 @@ def run(ctx: StageContext) -> StageResult:
 class Writer:
     """A loaded model that turns prompts into completion records."""
 
-    engine: TransformersEngine
+    engine: Sampler
+    row_lengths: RowLengths
     renderer: Renderer
     model_id: str
     context_length: int | None
@@ -75,22 +78,30 @@ class Writer:
     """Completions whose text lacks special tokens that were sampled."""
 
     @classmethod
-    def load(cls, ref: Path | str, settings: SampleSettings | BestOfNSettings, seed: int, dtype: str) -> Writer:
+    def load(
+        cls,
+        ref: Path | str,
+        settings: SampleSettings | BestOfNSettings,
+        seed: int,
+        dtype: str,
+        engine: EngineName = "transformers",
+    ) -> Writer:
         """The writer of a model folder or Hub id."""
         from preflab.conversations.renderer import Renderer
         from preflab.models.facts import model_facts, weights_hash
         from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
-        from preflab.sampling.engine import TransformersEngine
+        from preflab.models.rotary import RowLengths
+        from preflab.sampling.engines import EngineSource, make_engine
         from preflab.training.too_long import LongRows
 
         tokenizer = load_tokenizer(ref)
         model = load_causal_lm(ref, dtype=dtype).to(best_device())
         renderer = Renderer.of(model, tokenizer, settings.stop_token_ids)
         context, stops = model_facts(model, tokenizer).context_length, renderer.stop_token_ids
-        engine = TransformersEngine(model, pad_id=tokenizer.pad_token_id, stop_token_ids=stops, tokenizer=tokenizer)
+        sampler = make_engine(EngineSource(model, tokenizer, stops), engine)
         model_id = weights_hash(ref if Path(ref).is_dir() else model)
         long = LongRows(context or 2**31, settings.too_long, room=settings.max_new_tokens)
-        return cls(engine, renderer, model_id, context, settings, seed, long)
+        return cls(sampler, RowLengths([model]), renderer, model_id, context, settings, seed, long)
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """The prompts that leave room for their completions; the others are refused, cut or left out, as settings say.
@@ -115,7 +126,7 @@ class Writer:
         """Fix rotary frequencies that depend on the length for all prompts that fit; see `fix_row_lengths`."""
         from preflab.stages.row_lengths import fix_row_lengths
 
-        return fix_row_lengths(self.engine.row_lengths, self.ids.values(), self.settings.max_new_tokens)
+        return fix_row_lengths(self.row_lengths, self.ids.values(), self.settings.max_new_tokens)
 
     @property
     def said_of_marks(self) -> str:

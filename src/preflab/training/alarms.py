@@ -47,7 +47,7 @@ class Rounding:
 
         Args:
             half: the trainer computes in 16 bits.
-            exact: sampler and trainer compute the same thing in float32 (`protocols.is_exact`).
+            exact: sampler and trainer compute the same thing in float32 (`Sampler.exact`).
         """
         return cls(ratio=0.5 if half else cls.ratio, mismatch=cls.mismatch if exact else 0.1)
 

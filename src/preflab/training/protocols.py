@@ -37,7 +37,8 @@ class SampledCompletion:
     policy_version: int = 0
     """Optimiser steps the policy had taken when it wrote this."""
     states: torch.Tensor | None = field(default=None, compare=False, repr=False)
-    """(tokens, H) last hidden state before each token, from an engine that keeps them: a pass of the policy less."""
+    """(tokens, H) last hidden state before each token, from an engine that decodes with the learning module: a pass
+    of the policy less."""
 
 
 class Decode(Protocol):
@@ -51,9 +52,25 @@ class Decode(Protocol):
 class Sampler(Protocol):
     """Token ids in, token ids out; nothing is decoded and re-encoded.
 
-    One may say `exact`: that its log-probabilities are those of the trainer's pass but for rounding of float32. What
-    does not say so is taken to compute in another way, and the trainer's pass gives π_old.
+    A new engine holds the weights as they are when it is made. A loop calls `sync` before it collects, and `release`
+    once the rollouts are complete. Both are collective calls: every process makes them.
     """
+
+    @property
+    def exact(self) -> bool:
+        """Whether its log-probabilities may serve as log π_old: those of the trainer's pass up to float32 rounding.
+
+        Where they may not, the trainer's own pass over the rollouts gives π_old.
+        """
+        ...
+
+    def sync(self, version: int) -> None:
+        """Write with the policy's weights as they are now, and note `version` on every completion from here on.
+
+        Args:
+            version: optimiser steps the policy has taken.
+        """
+        ...
 
     def sample(
         self,
@@ -65,10 +82,9 @@ class Sampler(Protocol):
         """One completion per request, in the order of the requests; `on_done(n)` is told of n more finished ones."""
         ...
 
-
-def is_exact(sampler: Sampler) -> bool:
-    """Whether a sampler's log-probabilities may stand for the trainer's (see `Sampler`)."""
-    return bool(getattr(sampler, "exact", False))
+    def release(self) -> None:
+        """Free what it holds of the device beside the learning model; the next `sync` takes it again."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,12 @@ class Lagging:
         """As the engine says of itself."""
         return self.engine.exact
 
+    def sync(self, version: int) -> None:
+        """Not followed: which weights it writes with is decided by `lag`."""
+
+    def release(self) -> None:
+        """Nothing is freed."""
+
     def sample(self, requests: Sequence[SampleRequest], decoding: Any, **_: Any) -> list[SampledCompletion]:
         """Completions of the weights of `lag` calls before."""
         self.former.append([p.detach().clone() for _, p in self.trunk.parameters_of("policy")])
@@ -113,10 +119,18 @@ def test_stale_weights_are_seen_in_float32_too(lora: LoraSettings | None, tmp_pa
 
 
 class Foreign:
-    """An engine that computes the same with errors of its own and does not say how."""
+    """An engine that computes the same with errors of its own."""
+
+    exact = False
 
     def __init__(self, trunk: Trunk) -> None:
         self.engine = tiny_engine(trunk)
+
+    def sync(self, version: int) -> None:
+        """The engine inside decodes with the module that learns."""
+
+    def release(self) -> None:
+        """Nothing is freed."""
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Any, **_: Any) -> list[SampledCompletion]:
         """What the engine writes, its log-probabilities off by 0.01 up and down, without states."""

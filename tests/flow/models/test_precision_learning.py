@@ -212,8 +212,16 @@ def test_a_pretrained_model_moves_as_far_as_in_float32(
 class Stored:
     """A sampler that gives what was sampled before."""
 
+    exact = False
+
     def __init__(self, sampled: Sequence[SampledCompletion]) -> None:
         self.sampled = list(sampled)
+
+    def sync(self, version: int) -> None:
+        """What was sampled stays what it is."""
+
+    def release(self) -> None:
+        """Nothing is freed."""
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Any, **_: Any) -> list[SampledCompletion]:
         """As many as are asked for, in order."""
@@ -228,6 +236,14 @@ class Keeping:
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
+
+    def sync(self, version: int) -> None:
+        """As the engine."""
+        self.engine.sync(version)
+
+    def release(self) -> None:
+        """As the engine."""
+        self.engine.release()
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Any, **_: Any) -> list[SampledCompletion]:
         """What the engine samples."""
