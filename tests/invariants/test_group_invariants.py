@@ -300,7 +300,7 @@ def test_it_stops_and_stays_stopped(stop: dict[str, object], tmp_path: Path) -> 
         prompts = "p" if "criterion" in stop else None
         changes = {"num_steps": num_steps, "kl_coef": 0.0, "stop": stop, "held_out_prompts": prompts}
         again = tiny_grpo(tmp_path, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
-        again.held_out = lambda: (0.6, 0.1)
+        again.held_out = lambda version: (0.6, 0.1)
         return train_grpo(again)
 
     first = run(50)

@@ -205,7 +205,7 @@ def test_it_stops_at_a_kl_limit_and_at_a_held_out_threshold(tmp_path: Path) -> N
     stop = {"criterion": "a:b", "threshold": 0.5, "every": 2}
     run = tiny_ppo(tmp_path / "held", tiny_trunk(lora=LORA), reward, num_steps=9, stop=stop, held_out_prompts="p")
     measured = iter([0.1, 0.6, 0.9])
-    run.held_out = lambda: (next(measured), 0.1)
+    run.held_out = lambda version: (next(measured), 0.1)
     result = train_ppo(run)
     assert result.num_steps == 4
     assert "threshold 0.5" in result.stopped_because
@@ -217,7 +217,7 @@ def test_a_run_that_stopped_stays_stopped_when_it_is_called_again(stop: dict[str
         prompts = "p" if "criterion" in stop else None
         changes = {"num_steps": num_steps, "kl_coef": 0.0, "stop": stop, "held_out_prompts": prompts}
         again = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), reward, **changes)
-        again.held_out = lambda: (0.6, 0.1)
+        again.held_out = lambda version: (0.6, 0.1)
         return train_ppo(again)
 
     first = run(50)
