@@ -113,7 +113,8 @@ def test_davidson_learns_its_tie_parameter() -> None:
 def test_rao_kupper() -> None:
     # Strengths 4 and 1, θ = 2: a 4/(4 + 2), b 1/(1 + 8), tie the rest: 1 − 6/9 − 1/9.
     found = bt.rao_kupper_probabilities(doubles(LN4), doubles(0), LN2)
-    torch.testing.assert_close(found, doubles(6 / 9, 2 / 9, 1 / 9).unsqueeze(0))
+    # In float64 throughout, the threshold too.
+    torch.testing.assert_close(found, doubles(6 / 9, 2 / 9, 1 / 9).unsqueeze(0), rtol=1e-12, atol=0)
 
 
 def test_rao_kupper_loss() -> None:

@@ -83,6 +83,7 @@ def test_operators_make_exactly_these_changes(source: str, changes: set[str]) ->
         "x = f'{a - 1}'",
         "x = 'a' + b",
         "x = number(a, 2)",
+        "check_same_shape(x=a, y=b)",
         "bar.advance(1, loss=a + b)",
         "if on_done is not None:\n    on_done(1)",
         "def f(*, seed=0): ...",

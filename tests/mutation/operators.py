@@ -35,9 +35,9 @@ SYMMETRIC = {"min", "max", "minimum", "maximum", "hypot", "isclose", "allclose",
 TEXT_CALLS = {
     "PreflabError", "warn", "warning", "info", "debug", "print", "number", "percent", "whole_percent", "count",
     "plural", "interval_text", "isinstance", "cast", "TypeVar", "bar", "track", "describe", "Metric", "progress",
-    "advance", "on_done",
+    "advance", "on_done", "check_same_shape",
 }  # fmt: skip
-"""Calls that make messages, show progress or speak about types."""
+"""Calls that make messages, show progress, or check types and shapes."""
 QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
 """Keywords that change no number: checks, places, text."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
