@@ -1,0 +1,134 @@
+"""Updates of the GRPO family and of Online DPO by hand: clip sides, denominators, figures of pairs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paper_trunk import PaperTrunk, rollouts_on_paper
+from preflab.maths.reductions import StepCounts
+from preflab.policy import grpo, online_dpo
+from preflab.settings.grpo import GrpoSettings
+from preflab.settings.online_dpo import OnlineDpoSettings
+from preflab.training.processes import make_accelerator
+
+NOTHING: Any = None
+NAMES: dict[str, object] = {"model": "m", "prompts": "p", "rewards": [{"function": "a:b"}]}
+
+
+def grpo_run(trunk: PaperTrunk, **changes: object) -> grpo.GrpoRun:
+    """A run on groups of two that is asked for single parts of a step."""
+    sizes = {"num_prompts_per_step": len(trunk.logps) // 2, "num_completions_per_prompt": 2}
+    settings = GrpoSettings.model_validate({**NAMES, **sizes, **changes})
+    accelerator: Any = make_accelerator(cpu=True)
+    place: Any = trunk
+    return grpo.GrpoRun(place, settings, [], NOTHING, NOTHING, NOTHING, Path(), seed=0, accelerator=accelerator)
+
+
+def online_dpo_run(trunk: PaperTrunk, num: int = 2, **changes: object) -> online_dpo.OnlineDpoRun:
+    """A run on groups of `num` that is asked for single parts of a step."""
+    sizes = {"num_prompts_per_step": len(trunk.logps) // num, "num_completions_per_prompt": num}
+    settings = OnlineDpoSettings.model_validate({**NAMES, **sizes, "beta": 1.0, **changes})
+    accelerator: Any = make_accelerator(cpu=True)
+    place: Any = trunk
+    return online_dpo.OnlineDpoRun(
+        place, settings, [], NOTHING, NOTHING, NOTHING, Path(), seed=0, accelerator=accelerator
+    )
+
+
+@pytest.mark.parametrize(
+    ("clip", "terms"),
+    [
+        # Ratios 1.3, 1.6 with A = 1 and 0.85, 0.75 with A = −1. DAPO's own sides: 0.8 and 1.28.
+        ({}, [-1.28, -1.28, 0.85, 0.8]),
+        ({"clip_low": 0.1, "clip_high": 0.5}, [-1.3, -1.5, 0.9, 0.9]),
+        ({"clip_low": 0.1}, [-1.28, -1.28, 0.9, 0.9]),
+        ({"clip_high": 0.5}, [-1.3, -1.5, 0.85, 0.8]),
+    ],
+)
+def test_clip_sides_are_those_of_the_settings_or_the_algorithm(clip: dict[str, float], terms: list[float]) -> None:
+    trunk = PaperTrunk([[math.log(ratio)] for ratio in (1.3, 1.6, 0.85, 0.75)])
+    run = grpo_run(trunk, algorithm="dapo", **clip)
+    gained = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
+    loss, _ = grpo.policy_loss(
+        run, trunk, rollouts_on_paper([[0.0]] * 4), gained, [0, 1, 2, 3], StepCounts(4, 4, 9), 0.0
+    )
+    assert loss.item() == pytest.approx(sum(terms) / 4)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "slope"),
+    [
+        ("grpo", 1 / (2 * 2)),  # the mean over 2 tokens, then over the 2 completions of a minibatch
+        ("gspo", 1 / (2 * 2)),
+        ("dapo", 1 / 4),  # the mean over the 4 tokens of a minibatch
+        ("rloo", 1 / 2),  # the sum over tokens, the mean over completions
+        ("dr_grpo", 1 / (5 * 2)),  # over max_new_tokens, whatever was written
+    ],
+)
+@pytest.mark.parametrize("tokens_per_micro_batch", [4096, 3])
+def test_update_divides_by_the_counts_of_its_own_minibatch(
+    algorithm: str, slope: float, tokens_per_micro_batch: int
+) -> None:
+    """Four completions of two tokens, up to five allowed, in two minibatches; advantages 1 and ratios 1."""
+    trunk = PaperTrunk([[-1.0, -1.0]] * 4)
+    optimiser = {"max_grad_norm": 1e6, "tokens_per_micro_batch": tokens_per_micro_batch}
+    run = grpo_run(trunk, algorithm=algorithm, num_minibatches=2, decoding={"max_new_tokens": 5}, optimiser=optimiser)
+    descent = torch.optim.SGD([trunk.logps], lr=1.0)
+    rollouts = rollouts_on_paper([[-1.0, -1.0]] * 4)
+    statistics = grpo.update(run, trunk, descent, rollouts, torch.ones(4, 2), step=0, kl_coef=0.0)
+    torch.testing.assert_close(trunk.logps, torch.full((4, 2), -1 + slope))
+    assert statistics["loss/policy"] == pytest.approx(-4 * slope), "4 tokens of each minibatch, averaged over the two"
+    assert statistics["num/updates"] == 2
+
+
+def softplus(x: float) -> float:
+    """−log σ(−x), written out."""
+    return math.log(1 + math.exp(x))
+
+
+def test_online_dpo_figures_of_pairs_by_hand() -> None:
+    """Three groups of two; log-ratios of first − second 1, −1 and 0, labels 0.75, 1 and 0.
+
+    Right, wrong and undecided: accuracy (1 + 0 + ½)/3. Certainty |2 · label − 1|: (½ + 1 + 1)/3.
+    """
+    trunk = PaperTrunk([[-1.0], [-2.0], [-2.0], [-1.0], [-1.0], [-1.0]])
+    rollouts = rollouts_on_paper([[-1.0], [-2.0], [-2.0], [-1.0], [-1.0], [-1.0]])
+    rollouts.ref_logps = torch.full((6, 1), -3.0)
+    labels = torch.tensor([[0.75], [1.0], [0.0]])
+    run = online_dpo_run(trunk)
+    loss, statistics = online_dpo.pair_loss(run, trunk, rollouts, labels, [0, 1, 2], 3, 6)
+    loss.backward()
+    assert statistics["accuracy/implicit"] == pytest.approx(0.5)
+    assert statistics["label/certainty"] == pytest.approx(2.5 / 3)
+    # −q log σ(h) − (1 − q) log σ(−h).
+    expected = (0.75 * softplus(-1) + 0.25 * softplus(1) + softplus(1) + softplus(0)) / 3
+    assert loss.item() == pytest.approx(expected)
+    # Slope of the first one's log-probability: (σ(h) − q)/3; the second's is its negative.
+    sigma = 1 / (1 + math.exp(-1))
+    slopes = [(sigma - 0.75) / 3, (1 - sigma - 1) / 3, 0.5 / 3]
+    assert trunk.logps.grad is not None
+    assert trunk.logps.grad[::2, 0].tolist() == pytest.approx(slopes)
+    assert trunk.logps.grad[1::2, 0].tolist() == pytest.approx([-slope for slope in slopes])
+
+
+def test_online_dpo_divides_by_the_pairs_of_its_own_minibatch() -> None:
+    """Two groups of three, a minibatch each: three pairs of equal completions, all labelled for the first of the pair.
+
+    Each pair's slope is (½ − 1)/3 on its first and as much up on its second. Completion 0 is first in two pairs,
+    completion 1 first in one and second in one, completion 2 second in two.
+    """
+    trunk = PaperTrunk([[-1.0]] * 6)
+    rollouts = rollouts_on_paper([[-1.0]] * 6)
+    rollouts.ref_logps = torch.full((6, 1), -1.0)
+    run = online_dpo_run(trunk, num=3, num_minibatches=2, optimiser={"max_grad_norm": 1e6})
+    descent = torch.optim.SGD([trunk.logps], lr=1.0)
+    statistics = online_dpo.update(run, trunk, descent, rollouts, torch.ones(2, 3), step=0)
+    assert trunk.logps.flatten().tolist() == pytest.approx([-1 + 1 / 3, -1, -1 - 1 / 3] * 2)
+    assert statistics["loss/dpo"] == pytest.approx(math.log(2)), "a mean over both updates"
+    assert statistics["accuracy/implicit"] == pytest.approx(0.5), "equal log-ratios decide nothing"
+    assert statistics["label/certainty"] == pytest.approx(1.0)

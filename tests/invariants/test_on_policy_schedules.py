@@ -1,0 +1,121 @@
+"""Coefficient and learning rate of the loops, step by step: what is logged, what is learned with, what moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from preflab.files import read_jsonl
+from preflab.policy import grpo as grpo_loop
+from preflab.policy.grpo import GrpoRun, train_grpo
+from preflab.policy.online_dpo import train_online_dpo
+from preflab.policy.ppo import train_ppo
+from preflab.settings.learning import LoraSettings
+from preflab.training.rollouts import Rollouts
+from tiny_groups import tiny_grpo, tiny_online_dpo
+from tiny_worlds import tiny_ppo, tiny_trunk
+
+Train = Callable[..., list[dict[str, float]]]
+LORA = LoraSettings(rank=2, alpha=4)
+FAST = {"learning_rate": 5e-2, "schedule": "constant"}
+FAR = {"kl_coef": 1.0, "kl_target": 1000.0, "kl_horizon": 16}
+"""The KL stays far below the target: with 16 completions a step, kl_coef is multiplied by 1 − 0.2 · 16/16 each time."""
+
+
+def reward(ids: tuple[int, ...]) -> float:
+    """Likes token 1."""
+    return float(ids.count(1))
+
+
+def one_prompt() -> tuple[float, None]:
+    """A held-out criterion of one prompt: there is no standard error."""
+    return 0.25, None
+
+
+def ppo(folder: Path, **changes: Any) -> list[dict[str, float]]:
+    """The metrics of a run with values of 0, whose whole loss is that of the policy."""
+    fixed = {"value_coef": 0.0, "whiten_advantages": False, "lam": 1.0}
+    run = tiny_ppo(folder, tiny_trunk(lora=LORA), reward, **{**fixed, **changes})
+    run.held_out = one_prompt
+    train_ppo(run)
+    return read_jsonl(folder / "metrics.jsonl")
+
+
+def grpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
+    """The metrics of a run of the GRPO family."""
+    run = tiny_grpo(folder, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
+    run.held_out = one_prompt
+    train_grpo(run)
+    return read_jsonl(folder / "metrics.jsonl")
+
+
+def online_dpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
+    """The metrics of a run of Online DPO."""
+    run = tiny_online_dpo(folder, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
+    run.held_out = one_prompt
+    train_online_dpo(run)
+    return read_jsonl(folder / "metrics.jsonl")
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_learning_rate_starts_at_the_peak_and_ends_one_step_above_zero(train: Train, tmp_path: Path) -> None:
+    rows = train(tmp_path, num_steps=4, optimiser={"learning_rate": 4e-3, "schedule": "linear"})
+    assert [row["learning_rate"] for row in rows] == pytest.approx([4e-3, 3e-3, 2e-3, 1e-3])
+
+
+def test_ppo_takes_the_adapted_coefficient_off_the_reward(tmp_path: Path) -> None:
+    """One token each and values of 0: the mean advantage is the mean reward less kl_coef · the mean log-ratio."""
+    rows = ppo(tmp_path, num_steps=4, optimiser=FAST, decoding={"max_new_tokens": 1}, **FAR)
+    assert [row["kl/coef"] for row in rows] == pytest.approx([1, 0.8, 0.64, 0.512])
+    for row in rows:
+        expected = row["reward/mean"] - row["kl/coef"] * row["kl/k1"]
+        assert row["advantage/mean"] == pytest.approx(expected, abs=1e-4)
+    assert abs(rows[-1]["kl/k1"]) > 0.02, "so that another coefficient would show"
+
+
+def test_grpo_takes_the_adapted_coefficient_off_the_reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Advantages against a group have mean 0 whatever the coefficient, so the one that is handed on is noted."""
+    handed_on: list[float] = []
+    advantages = grpo_loop.advantages
+
+    def noted(run: GrpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float) -> Tensor:
+        handed_on.append(kl_coef)
+        return advantages(run, rollouts, scores, kl_coef)
+
+    monkeypatch.setattr(grpo_loop, "advantages", noted)
+    grpo(tmp_path, num_steps=3, **FAR)
+    assert handed_on == pytest.approx([1, 0.8, 0.64])
+
+
+@pytest.mark.parametrize(("train", "treatment"), [(ppo, "exact"), (grpo, "exact"), (grpo, "token_k3")])
+def test_kl_loss_has_the_adapted_coefficient(train: Train, treatment: str, tmp_path: Path) -> None:
+    rows = train(tmp_path, num_steps=4, optimiser=FAST, kl_treatment=treatment, **FAR)
+    assert [row["kl/coef"] for row in rows] == pytest.approx([1, 0.8, 0.64, 0.512])
+    for row in rows:
+        expected = row["loss/policy"] + row["kl/coef"] * row["loss/kl"]
+        assert row["loss/total"] == pytest.approx(expected, abs=1e-5)
+    assert rows[-1]["loss/kl"] > 1e-3, "so that another coefficient would show"
+
+
+@pytest.mark.parametrize("train", [ppo, grpo])
+def test_coefficient_is_moved_by_the_exact_kl(train: Train, tmp_path: Path) -> None:
+    """A target 1.1 times the second step's exact KL: error 1/1.1 − 1 = −1/11, not clipped, with 16 of 16 completions.
+
+    The first step's KL is 0, so the coefficient goes 1, 0.8, 0.8 · 10/11. The estimate by k1 is another number.
+    """
+    changes = {"num_steps": 3, "optimiser": FAST}
+    second = train(tmp_path / "first", **changes, **FAR)[1]
+    assert abs(second["kl/k1"] / second["kl/exact"] - 1) > 0.01
+    rows = train(tmp_path / "second", **changes, **{**FAR, "kl_target": 1.1 * second["kl/exact"]})
+    assert [row["kl/coef"] for row in rows] == pytest.approx([1, 0.8, 0.8 * 10 / 11], rel=1e-4)
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_held_out_criterion_of_one_prompt_is_logged_without_an_error(train: Train, tmp_path: Path) -> None:
+    rows = train(tmp_path, num_steps=2, stop={"criterion": "a:b", "every": 2}, held_out_prompts="p")
+    assert [row.get("score/held_out") for row in rows] == [None, 0.25]
+    assert not any("score/held_out_error" in row for row in rows)
