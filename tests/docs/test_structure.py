@@ -141,6 +141,21 @@ def test_no_two_files_are_called_judged() -> None:
     assert len(judged) <= 1, f"call these what they do: {judged}"
 
 
+LOADERS = {"preflab.models.loading.load_causal_lm", "preflab.models.loading.load_encoder"}
+
+
+def test_models_are_opened_by_one_way_in() -> None:
+    wrong = [module for module in MODULES if room(module) != "models" and LOADERS & ours(module)]
+    assert not wrong, f"open models by models.language_model, so that another family needs no edit here: {wrong}"
+
+
+def test_engines_are_made_by_one_function() -> None:
+    engine = "preflab.sampling.engine.TransformersEngine"
+    wrong = [module for module in MODULES if room(module) != "sampling" and engine in ours(module)]
+    allowed = {"preflab.cli.models"}  # `preflab check` measures preflab's own engine, whatever a recipe names
+    assert set(wrong) == allowed, f"make engines by sampling.engines.make_engine: {wrong}"
+
+
 # Third-party packages a room may use, where that is limited at all.
 THIRD_PARTY = {
     "maths": {"torch"},

@@ -278,9 +278,7 @@ class Talker:
     def __init__(
         self, place: Path | str, temperature: float, max_new_tokens: int, seed: int, precision: str = "float32"
     ) -> None:
-        from preflab.conversations.renderer import Renderer
-        from preflab.models.facts import context_length
-        from preflab.models.loading import load_causal_lm, load_tokenizer
+        from preflab.models.language_model import open_language_model
         from preflab.models.precision import resolved
         from preflab.recipe.checking import checked
         from preflab.sampling.engines import EngineSource, make_engine
@@ -289,11 +287,10 @@ class Talker:
         wanted = {"temperature": temperature, "max_new_tokens": max_new_tokens}
         self.decoding = checked(DecodingSettings, wanted, Path("chat"), ())
         self.place, self.seed = place, seed
-        tokenizer = load_tokenizer(place)
-        language_model = load_causal_lm(place, dtype=resolved(precision))
-        self.renderer = Renderer.of(language_model, tokenizer)
-        self.engine = make_engine(EngineSource(language_model, tokenizer, self.renderer.stop_token_ids))
-        self.context_length = context_length(language_model.config)
+        opened = open_language_model(place, dtype=resolved(precision))
+        self.renderer = opened.renderer()
+        self.engine = make_engine(EngineSource(opened.model, opened.tokenizer, self.renderer.stop_token_ids))
+        self.context_length = opened.context_length
         self.messages: list[Message] = []
 
     def answer(self, said: str) -> str:

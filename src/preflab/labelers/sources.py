@@ -40,12 +40,11 @@ def make_judge(
     if source.endpoint is not None:
         return EndpointJudge(make_endpoint(source.endpoint))
     from preflab.labelers.local import LocalJudge
-    from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
-    from preflab.models.packages import resolve_package
+    from preflab.models.language_model import open_language_model
+    from preflab.models.loading import best_device
 
-    folder = resolve_package(resolve(str(source.model)))
-    model = load_causal_lm(folder, dtype=dtype).to(best_device())
-    return LocalJudge(model, load_tokenizer(folder), tie_width=source.tie_width, wording=wording)
+    opened = open_language_model(resolve(str(source.model)), dtype=dtype, device=best_device())
+    return LocalJudge(opened.model, opened.tokenizer, tie_width=source.tie_width, wording=wording)
 
 
 def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from preflab.conversations.renderer import Renderer
 from preflab.models.check_numbers import check_numbers
 from preflab.models.check_rows import CheckRow
 from preflab.models.check_turns import check_turns
-from preflab.models.facts import ModelFacts, model_facts
-from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.facts import ModelFacts
+from preflab.models.language_model import open_language_model
 from preflab.models.vocabulary import ADVICE, FITS
 
 
@@ -31,13 +30,12 @@ def check_model(ref: Path | str, sampler_of: Callable[..., Any], *, dtype: str =
     Raises:
         PreflabError: the model cannot be loaded at all.
     """
-    tokenizer = load_tokenizer(ref)
-    model = load_causal_lm(ref, dtype=dtype)
-    facts = model_facts(model, tokenizer)
-    rows = [*check_facts(facts), *check_turns(Renderer.of(model, tokenizer))]
+    opened = open_language_model(ref, dtype=dtype)
+    facts = opened.facts
+    rows = [*check_facts(facts), *check_turns(opened.renderer())]
     if facts.num_token_ids > facts.vocabulary_size:
         return rows
-    return [*rows, *check_numbers(model, tokenizer, facts, sampler_of)]
+    return [*rows, *check_numbers(opened.model, opened.tokenizer, facts, sampler_of)]
 
 
 def check_facts(facts: ModelFacts) -> list[CheckRow]:

@@ -18,9 +18,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_json
 from preflab.maths.dpo import IMPLICIT, Side
-from preflab.models.facts import model_facts, stop_token_ids
-from preflab.models.identity import base_hash
-from preflab.models.loading import load_causal_lm, load_tokenizer
+from preflab.models.language_model import LanguageModel, open_language_model
 from preflab.models.trunk import Role, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import same_tokenizer
@@ -78,14 +76,14 @@ def load_implicit(
         PreflabError: no such card, or the reference is not there any more, or has other weights.
     """
     card = ImplicitCard.read(folder)
-    own, model = load_tokenizer(folder), load_causal_lm(folder, dtype=dtype)
-    reference = _reference(folder, card, dtype) if IMPLICIT[card.of].reads_reference else None
+    opened = open_language_model(folder, dtype=dtype)
+    reference = _reference(folder, card, opened) if IMPLICIT[card.of].reads_reference else None
     roles: tuple[Role, ...] = ("policy",) if reference is None else ("policy", "reference")
-    trunk = Trunk(model, own, lora=None, roles=roles, reference=reference)
+    facts, longest = opened.facts, opened.most_tokens()
+    trunk = opened.trunk(roles, reference=reference)
     trunk.freeze("policy")
-    longest = model_facts(model, own).context_length or 2**31
-    takes_tokens = tokenizer is not None and same_tokenizer(own, tokenizer)
-    encoder = Encoder(own, True, longest, stop_token_ids(model, own))
+    takes_tokens = tokenizer is not None and same_tokenizer(opened.tokenizer, tokenizer)
+    encoder = Encoder(opened.tokenizer, True, longest, facts.stop_token_ids)
     return ImplicitScorer(trunk, encoder, card, name, takes_tokens, tokens_per_batch)
 
 
@@ -132,15 +130,15 @@ class ImplicitScorer:
         return self.encoder.of_policy(item.prompt, item.completion)
 
 
-def _reference(folder: Path, card: ImplicitCard, dtype: str) -> Any:
+def _reference(folder: Path, card: ImplicitCard, opened: LanguageModel) -> LanguageModel:
     beside = (folder / card.reference).resolve()
     ref = beside if beside.is_dir() else card.reference
-    model = load_causal_lm(ref, dtype=dtype)
-    found = base_hash(ref, model)
-    if found != card.reference_hash:
+    reference = opened.another(ref)
+    weights = reference.base_hash()
+    if weights != card.reference_hash:
         raise PreflabError(
-            f"{folder}: the reference at {card.reference} has the weights {found}",
+            f"{folder}: the reference at {card.reference} has the weights {weights}",
             f"{card.reference_hash}, those that log-ratios were taken to",
             "put that model back, or run the stage again",
         )
-    return model
+    return reference

@@ -18,10 +18,9 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapter_targets import AdapterTargets, read_targets
 from preflab.models.bodies import make_body, name_body
-from preflab.models.identity import base_hash
 from preflab.models.kinds import check_reads, kind_of, names_language_model
-from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config, torch_dtype
-from preflab.models.packages import resolve_package
+from preflab.models.language_model import open_reader
+from preflab.models.loading import load_tokenizer, read_config, torch_dtype
 from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Pooling, Trunk
 from preflab.rewards.rankings import Encoder
@@ -191,11 +190,10 @@ def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, An
         model = make_body(card.body, read_config(folder), torch_dtype(dtype), weights)
         return model, load_tokenizer(folder, writes=False)
     beside = (folder / card.base).resolve()
-    ref = resolve_package(beside if beside.is_dir() else card.base)
-    load = load_causal_lm if card.causal else load_encoder
-    model = load(ref, dtype=dtype)
-    _check_base(folder, card, base_hash(ref, model))
-    return model, load_tokenizer(ref, writes=False)
+    ref = beside if beside.is_dir() else card.base
+    opened = open_reader(ref, dtype=dtype, causal=card.causal)
+    _check_base(folder, card, opened.base_hash())
+    return opened.model, opened.tokenizer
 
 
 def _check_base(folder: Path, card: RewardModelCard, found: str) -> None:

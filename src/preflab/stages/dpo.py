@@ -28,7 +28,7 @@ from preflab.stages.preference_groups import FoundGroups, find_groups
 from preflab.words import count, three_digits
 
 if TYPE_CHECKING:
-    from preflab.models.trunk import Trunk
+    from preflab.models.trunk import Role, Trunk
     from preflab.policy.dpo_groups import Group
     from preflab.rewards.rankings import Encoder
     from preflab.training.protocols import Sampler
@@ -113,31 +113,25 @@ class _Base:
     @classmethod
     def load(cls, ctx: StageContext) -> _Base:
         """The policy's trunk; with full fine-tuning a reference is kept only where it is asked during the run."""
-        from preflab.models.facts import model_facts, stop_token_ids
-        from preflab.models.identity import base_hash
-        from preflab.models.loading import load_causal_lm, load_tokenizer
+        from preflab.models.language_model import open_language_model
         from preflab.models.precision import weights_dtype
-        from preflab.models.trunk import Role, Trunk
         from preflab.rewards.rankings import Encoder
 
         settings: DpoSettings = ctx.settings
         start = ctx.model_folder(settings.model)
-        dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
-        tokenizer, model = load_tokenizer(start), load_causal_lm(start, dtype=dtype)
-        start_hash = base_hash(start, model)
+        opened = open_language_model(start, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
+        start_hash = opened.base_hash()
         reference, reference_hash, other = start, start_hash, None
         if settings.reference is not None and settings.reference != settings.model:
             reference = ctx.model_folder(settings.reference)
-            other = load_causal_lm(reference, dtype=dtype)
-            reference_hash = base_hash(reference, other)
+            other = opened.another(reference)
+            reference_hash = other.base_hash()
         kept = other is not None or settings.watch.num_samples > 0
         roles: tuple[Role, ...] = ("policy", "reference") if kept else ("policy",)
-        limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
-        trunk = Trunk(
-            model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other, compute=ctx.precision
-        )
-        encoder = Encoder(tokenizer, True, 2**31, stop_token_ids(model, tokenizer))
-        return cls(trunk, start_hash, reference, reference_hash, min(limits, default=2**31), encoder)
+        facts, max_tokens = opened.facts, opened.most_tokens(settings.max_tokens)
+        trunk = opened.trunk(roles, lora=settings.lora, seed=ctx.seed, reference=other, compute=ctx.precision)
+        encoder = Encoder(opened.tokenizer, True, 2**31, facts.stop_token_ids)
+        return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
     def save(self, ctx: StageContext) -> None:
         """The policy role, and how to read it as a reward; a reference on this machine is named from there."""

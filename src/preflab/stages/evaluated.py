@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preflab.conversations.fitting import fitting_prompts
-from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError, nearest
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
 from preflab.evaluation.texts import Judge, checked_labels, fail_column
-from preflab.models.facts import model_facts, weights_hash
-from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
-from preflab.models.packages import resolve_package
+from preflab.models.facts import weights_hash
+from preflab.models.language_model import LanguageModel, open_language_model
+from preflab.models.loading import best_device
 from preflab.models.rotary import RowLengths
-from preflab.models.trunk import Trunk
 from preflab.records import Completion, Prompt
 from preflab.rewards.functions import RewardFunction, load_function
 from preflab.rewards.lengths import fix_longest
@@ -45,34 +43,30 @@ NO_KL = "{}: no KL, its tokenizer is not that of the reference"
 class Loaded:
     """A language model, ready to write."""
 
-    folder: Path | str
-    model: Any
-    tokenizer: Any
+    opened: LanguageModel
     weights: str
 
     @classmethod
     def of(cls, ctx: StageContext, ref: str) -> Loaded:
         """The model a setting names."""
-        folder = resolve_package(ctx.model_folder(ref))
-        model = load_causal_lm(folder, dtype=ctx.precision).to(best_device())
-        return cls(folder, model, load_tokenizer(folder), weights_hash(model))
+        opened = open_language_model(ctx.model_folder(ref), dtype=ctx.precision, device=best_device())
+        return cls(opened, weights_hash(opened.model))
 
     def fix_longest(self, prompts: Sequence[Prompt], max_new_tokens: int) -> dict[str, float]:
         """Fix rotary frequencies that depend on the length for all prompts of the stage; see `fix_row_lengths`."""
-        renderer = Renderer.of(self.model, self.tokenizer)
+        renderer = self.opened.renderer()
         ids = (renderer.prompt_ids(prompt) for prompt in prompts)
-        return fix_row_lengths(RowLengths([self.model]), ids, max_new_tokens)
+        return fix_row_lengths(RowLengths([self.opened.model]), ids, max_new_tokens)
 
     def write(
         self, ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
     ) -> tuple[list[Completion], list[TokenSequence]]:
         """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
-        facts = model_facts(self.model, self.tokenizer)
-        renderer = Renderer.of(self.model, self.tokenizer, decoding.stop_token_ids)
+        opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
         fitting = fitting_prompts(
-            renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=facts.context_length
+            renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=opened.context_length
         )
-        engine = make_engine(EngineSource(self.model, self.tokenizer, renderer.stop_token_ids), ctx.device.engine)
+        engine = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), ctx.device.engine)
         wanted = [(prompt, tokens, index) for prompt, tokens in fitting.prompts for index in range(num)]
         seeds = [request_seed(ctx.seed, prompt.id, index) for prompt, _, index in wanted]
         requests = [SampleRequest(tokens, seed) for (_, tokens, _), seed in zip(wanted, seeds, strict=True)]
@@ -176,7 +170,8 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
         if one.kl is None:
             notes.append(NO_KL.format(name))
         one.rewards = {
-            reward: _reward(ctx, reward, loaded.tokenizer, asked, completions, sequences) for reward in settings.rewards
+            reward: _reward(ctx, reward, loaded.opened.tokenizer, asked, completions, sequences)
+            for reward in settings.rewards
         }
         written[name] = one
     for name in settings.completions:
@@ -255,9 +250,9 @@ def _kl(ctx: StageContext, loaded: Loaded, reference: Loaded, sequences: list[To
     """(N,) exact KL of each completion to the reference; 0 for the reference itself, None where it has no meaning."""
     if loaded.weights == reference.weights:
         return np.zeros(len(sequences))
-    if not same_tokenizer(loaded.tokenizer, reference.tokenizer):
+    if not same_tokenizer(loaded.opened.tokenizer, reference.opened.tokenizer):
         return None
-    trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",), reference=reference.model)
+    trunk = loaded.opened.trunk(("policy",), reference=reference.opened)
     with ctx.progress("exact KL", len(sequences)) as bar:
         return sequence_kl(trunk, sequences, temperature=ctx.settings.decoding.temperature or 1.0, on_done=bar.advance)
 

@@ -28,23 +28,16 @@ if TYPE_CHECKING:
 
 def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
     """The policy's trunk with its roles and its reference, and the hash of its base weights."""
-    from preflab.models.identity import base_hash
-    from preflab.models.loading import load_causal_lm, load_tokenizer
+    from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
-    from preflab.models.trunk import Trunk
 
     settings = ctx.settings
-    tokenizer = load_tokenizer(base)
-    dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
-    model = load_causal_lm(base, dtype=dtype)
+    opened = open_language_model(base, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
     named = settings.reference
-    other = None
-    if named is not None and named != settings.model:
-        other = load_causal_lm(ctx.model_folder(named), dtype=dtype)
-    trunk_hash = base_hash(base, model)
-    trunk = Trunk(
-        model, tokenizer, lora=settings.lora, roles=roles, seed=ctx.seed, reference=other, compute=ctx.precision
-    )
+    has_other = named is not None and named != settings.model
+    other = opened.another(ctx.model_folder(named)) if has_other else None
+    trunk_hash = opened.base_hash()
+    trunk = opened.trunk(roles, lora=settings.lora, seed=ctx.seed, reference=other, compute=ctx.precision)
     return trunk, trunk_hash
 
 

@@ -125,14 +125,12 @@ def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
 
 def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     """Four log-probabilities per question: right and wrong answer, without and with the opinion."""
-    from preflab.conversations.renderer import Renderer
     from preflab.evaluation.likelihood import completion_logps
     from preflab.evaluation.sycophancy import Margins
-    from preflab.models.trunk import Trunk
     from preflab.stages.row_lengths import fix_row_lengths
     from preflab.training.batches import Sequence as TokenSequence
 
-    renderer = Renderer.of(loaded.model, loaded.tokenizer)
+    renderer = loaded.opened.renderer()
     columns: list[list[TokenSequence]] = [[], [], [], []]
     for row in rows:
         plain = _prompt(row)
@@ -141,7 +139,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
         for column, (prompt, answer) in zip(columns, pairs, strict=True):
             ids = renderer.answer_ids(prompt, answer)
             column.append(TokenSequence(renderer.prompt_ids(prompt), ids))
-    trunk = Trunk(loaded.model, loaded.tokenizer, lora=None, roles=("policy",))
+    trunk = loaded.opened.trunk(("policy",))
     sequences = [sequence for column in columns for sequence in column]
     fix_row_lengths(trunk.row_lengths, sequences)
     found = completion_logps(trunk, sequences)
@@ -151,9 +149,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
 
 def _closes_thinking(loaded: Loaded, rows: Sequence[Row]) -> bool:
     """Whether the model's chat template opens thinking, which is closed before the answers that are compared."""
-    from preflab.conversations.renderer import Renderer
-
-    renderer = Renderer.of(loaded.model, loaded.tokenizer)
+    renderer = loaded.opened.renderer()
     return any(renderer.opens_thinking(_prompt(row)) for row in rows)
 
 

@@ -33,12 +33,9 @@ class RewardBase:
     @classmethod
     def load(cls, ctx: StageContext) -> RewardBase:
         """A decoder or an encoder, with a fresh reward role."""
-        from preflab.models.facts import model_facts, stop_token_ids
-        from preflab.models.identity import base_hash
-        from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
+        from preflab.models.language_model import open_reader
         from preflab.models.packages import resolve_package
         from preflab.models.precision import weights_dtype
-        from preflab.models.trunk import Trunk
         from preflab.rewards.rankings import Encoder
         from preflab.rewards.score import is_decoder
 
@@ -46,18 +43,13 @@ class RewardBase:
         named = ctx.model_folder(settings.model)
         folder = resolve_package(named)
         causal = is_decoder(folder)
-        tokenizer = load_tokenizer(folder, writes=causal)
-        load = load_causal_lm if causal else load_encoder
-        model = load(folder, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
-        limits = [n for n in (settings.max_tokens, model_facts(model, tokenizer).context_length) if n is not None]
-        weights = base_hash(folder, model)
+        dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
+        opened = open_reader(folder, dtype=dtype, causal=causal, writes=causal)
+        max_tokens, stops = opened.most_tokens(settings.max_tokens), opened.facts.stop_token_ids if causal else ()
+        weights = opened.base_hash()
         pooling = settings.pooling or ("last" if causal else "mean")
-        trunk = Trunk(
-            model, tokenizer, lora=settings.lora, roles=("reward",), seed=ctx.seed, pooling=pooling,
-            compute=ctx.precision,
-        )  # fmt: skip
-        stops = stop_token_ids(model, tokenizer) if causal else ()
-        return cls(named, weights, trunk, Encoder(tokenizer, causal, min(limits, default=2**31), stops))
+        trunk = opened.trunk(("reward",), lora=settings.lora, seed=ctx.seed, pooling=pooling, compute=ctx.precision)
+        return cls(named, weights, trunk, Encoder(opened.tokenizer, causal, max_tokens, stops))
 
     @property
     def uncut(self) -> Encoder:

@@ -87,21 +87,20 @@ class Writer:
         engine: EngineName = "transformers",
     ) -> Writer:
         """The writer of a model folder or Hub id."""
-        from preflab.conversations.renderer import Renderer
-        from preflab.models.facts import model_facts, weights_hash
-        from preflab.models.loading import best_device, load_causal_lm, load_tokenizer
+        from preflab.models.facts import weights_hash
+        from preflab.models.language_model import open_language_model
+        from preflab.models.loading import best_device
         from preflab.models.rotary import RowLengths
         from preflab.sampling.engines import EngineSource, make_engine
         from preflab.training.too_long import LongRows
 
-        tokenizer = load_tokenizer(ref)
-        model = load_causal_lm(ref, dtype=dtype).to(best_device())
-        renderer = Renderer.of(model, tokenizer, settings.stop_token_ids)
-        context, stops = model_facts(model, tokenizer).context_length, renderer.stop_token_ids
-        sampler = make_engine(EngineSource(model, tokenizer, stops), engine)
-        model_id = weights_hash(ref if Path(ref).is_dir() else model)
-        long = LongRows(context or 2**31, settings.too_long, room=settings.max_new_tokens)
-        return cls(sampler, RowLengths([model]), renderer, model_id, context, settings, seed, long)
+        opened = open_language_model(ref, dtype=dtype, device=best_device())
+        renderer = opened.renderer(settings.stop_token_ids)
+        sampler = make_engine(EngineSource(opened.model, opened.tokenizer, renderer.stop_token_ids), engine)
+        model_id = weights_hash(ref if Path(ref).is_dir() else opened.model)
+        long = LongRows(opened.most_tokens(), settings.too_long, room=settings.max_new_tokens)
+        lengths = RowLengths([opened.model])
+        return cls(sampler, lengths, renderer, model_id, opened.context_length, settings, seed, long)
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """The prompts that leave room for their completions; the others are refused, cut or left out, as settings say.

@@ -18,11 +18,8 @@ distributed = True
 
 def run(ctx: StageContext) -> StageResult:
     """Fine-tune the model on demonstrations; leave it, adapters merged, in `model/`."""
-    from preflab.conversations.renderer import Renderer
-    from preflab.models.facts import model_facts
-    from preflab.models.loading import load_causal_lm, load_tokenizer
+    from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
-    from preflab.models.trunk import Trunk
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
     from preflab.stages.learning import accelerator_for, finish_model
     from preflab.stages.row_lengths import fix_row_lengths
@@ -31,15 +28,11 @@ def run(ctx: StageContext) -> StageResult:
 
     settings: SftSettings = ctx.settings
     demonstrations = [Demonstration(*pair) for pair in ctx.demonstrations(settings.data)]
-    folder = ctx.model_folder(settings.model)
-    tokenizer = load_tokenizer(folder)
-    model = load_causal_lm(folder, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
-    context = model_facts(model, tokenizer).context_length
-    limits = [limit for limit in (settings.max_tokens, context) if limit is not None]
-    long = LongRows(min(limits, default=2**31), settings.too_long)
-    renderer = Renderer.of(model, tokenizer)
-    sequences = encode_demonstrations(renderer, demonstrations, long, learn=settings.learn)
-    trunk = Trunk(model, tokenizer, lora=settings.lora, roles=("policy",), seed=ctx.seed, compute=ctx.precision)
+    dtype = weights_dtype(ctx.precision, learns=settings.lora is None)
+    opened = open_language_model(ctx.model_folder(settings.model), dtype=dtype)
+    long = LongRows(opened.most_tokens(settings.max_tokens), settings.too_long)
+    sequences = encode_demonstrations(opened.renderer(), demonstrations, long, learn=settings.learn)
+    trunk = opened.trunk(("policy",), lora=settings.lora, seed=ctx.seed, compute=ctx.precision)
     lengths = fix_row_lengths(trunk.row_lengths, sequences)
     accelerator = accelerator_for(ctx, settings.run)
     metrics = train_sft(

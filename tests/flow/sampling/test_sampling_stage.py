@@ -15,6 +15,7 @@ from preflab.files import read_json
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.progress import progress
 from preflab.records import Prompt
+from preflab.settings.recipe import DeviceSettings
 from preflab.settings.sampling import SampleSettings
 from preflab.stages import sample
 from preflab.store.workspace import Workspace
@@ -48,6 +49,7 @@ def context(folder: Path, model: Path, workspace: Workspace, texts: list[str] = 
         seed=11,
         folder=folder,
         precision="float32",
+        device=DeviceSettings(),
         workspace=workspace,
         progress=progress,
         model_folder=lambda ref: model,
