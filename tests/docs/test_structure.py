@@ -89,8 +89,11 @@ def test_no_import_cycles() -> None:
 
 
 def test_no_module_reaches_itself_by_any_import() -> None:
-    """Imports within functions and for types count too: a circle that is hidden in a function is still one."""
-    graph = {module: {imported(name) for name in ours(module)} - {module, ""} for module in MODULES}
+    """Imports within functions and for types count too: a circle that is hidden in a function is still one.
+
+    The root does not count: rooms read its version, and it names the library's functions for type checkers.
+    """
+    graph = {module: {imported(name) for name in ours(module)} - {module, "", "preflab"} for module in MODULES}
     assert not (circles := in_circles(graph)), f"these import one another, directly or by others: {circles}"
 
 
