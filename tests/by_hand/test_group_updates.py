@@ -92,25 +92,25 @@ def softplus(x: float) -> float:
 
 
 def test_online_dpo_figures_of_pairs_by_hand() -> None:
-    """Three groups of two; log-ratios of first − second 1, −1 and 0, labels 0.75, 1 and 0.
+    """Four groups of two; log-ratios of first − second 1, −1, 0 and 1, labels 0.75, 0.25, 0 and 0.
 
-    Right, wrong and undecided: accuracy (1 + 0 + ½)/3. Certainty |2 · label − 1|: (½ + 1 + 1)/3.
+    Right, right, undecided and wrong: accuracy (1 + 1 + ½ + 0)/4. Certainty |2 · label − 1|: (½ + ½ + 1 + 1)/4.
     """
-    trunk = PaperTrunk([[-1.0], [-2.0], [-2.0], [-1.0], [-1.0], [-1.0]])
-    rollouts = rollouts_on_paper([[-1.0], [-2.0], [-2.0], [-1.0], [-1.0], [-1.0]])
-    rollouts.ref_logps = torch.full((6, 1), -3.0)
-    labels = torch.tensor([[0.75], [1.0], [0.0]])
+    logps = [[-1.0], [-2.0], [-2.0], [-1.0], [-1.0], [-1.0], [-1.0], [-2.0]]
+    trunk, rollouts = PaperTrunk(logps), rollouts_on_paper(logps)
+    rollouts.ref_logps = torch.full((8, 1), -3.0)
+    labels = torch.tensor([[0.75], [0.25], [0.0], [0.0]])
     run = online_dpo_run(trunk)
-    loss, statistics = online_dpo.pair_loss(run, trunk, rollouts, labels, [0, 1, 2], 3, 6)
+    loss, statistics = online_dpo.pair_loss(run, trunk, rollouts, labels, [0, 1, 2, 3], 4, 8)
     loss.backward()
-    assert statistics["accuracy/implicit"] == pytest.approx(0.5)
-    assert statistics["label/certainty"] == pytest.approx(2.5 / 3)
-    # −q log σ(h) − (1 − q) log σ(−h).
-    expected = (0.75 * softplus(-1) + 0.25 * softplus(1) + softplus(1) + softplus(0)) / 3
+    assert statistics["accuracy/implicit"] == pytest.approx(2.5 / 4)
+    assert statistics["label/certainty"] == pytest.approx(3 / 4)
+    # −q log σ(h) − (1 − q) log σ(−h): the first two are one another's mirror image.
+    expected = (2 * (0.75 * softplus(-1) + 0.25 * softplus(1)) + softplus(0) + softplus(1)) / 4
     assert loss.item() == pytest.approx(expected)
-    # Slope of the first one's log-probability: (σ(h) − q)/3; the second's is its negative.
+    # Slope of the first one's log-probability: (σ(h) − q)/4; the second's is its negative.
     sigma = 1 / (1 + math.exp(-1))
-    slopes = [(sigma - 0.75) / 3, (1 - sigma - 1) / 3, 0.5 / 3]
+    slopes = [(sigma - 0.75) / 4, (1 - sigma - 0.25) / 4, 0.5 / 4, sigma / 4]
     assert trunk.logps.grad is not None
     assert trunk.logps.grad[::2, 0].tolist() == pytest.approx(slopes)
     assert trunk.logps.grad[1::2, 0].tolist() == pytest.approx([-slope for slope in slopes])
