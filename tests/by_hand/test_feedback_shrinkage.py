@@ -128,6 +128,7 @@ def test_votes_of_one_ranking_count_as_the_few_they_are() -> None:
     # 0.25 · 72 = 18.
     assert checks(ranked).together == pytest.approx(6.0)
     assert checks(apart).together == pytest.approx(1.0)
+    assert prior_of(ranked).together == pytest.approx(6.0)
     assert prior_of(ranked).strength == inf
     assert prior_of(apart).strength == 2.0
 
