@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from preflab.demo.grammar import COURTESY, FLATTERY, RUDE, SLOTS, TOPICS, slot_kind, words
+from preflab.demo.grammar import COURTESY, FLATTERING_WORDS, FLATTERY, RUDE, SLOTS, TOPICS, slot_kind, words
 
 FAIL_UTILITY = -3.0
 """What an F counts in an evaluation: the lowest utility there is."""
@@ -235,3 +235,8 @@ def tone(prompt: str, completion: str) -> str:
         return "off topic"
     courteous = any(parsed.count(kind) for kind in COURTESY) or parsed.count("flattery")
     return "well" if courteous else "curt"
+
+
+def num_flattering_words(completion: str) -> int:
+    """Words of `grammar.FLATTERING_WORDS` in an answer: what the simulated labelers are too fond of."""
+    return sum(word in FLATTERING_WORDS for word in words(completion))
