@@ -141,10 +141,10 @@ def test_metrics_of_a_step_are_means_over_its_updates() -> None:
     ):
         add_statistics(first, statistics)
     assert first == {"loss/policy": 3.0, "ratio/max_deviation": 0.25}
-    second = {"loss/policy": 5.0, "ratio/max_deviation": 0.5}
-    assert step_statistics([first, second]) == {
+    second, third = ({"loss/policy": loss, "ratio/max_deviation": size} for loss, size in ((5.0, 0.5), (4.0, 0.125)))
+    assert step_statistics([first, second, third]) == {
         "loss/policy": 4.0,
         "ratio/max_deviation": 0.5,
         "ratio/first_deviation": 0.25,
-        "num/updates": 2,
+        "num/updates": 3,
     }
