@@ -23,7 +23,7 @@ export TOKENIZERS_PARALLELISM := false
 # Nothing here may reach for the network once it is installed.
 OFFLINE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 DO_NOT_TRACK=1 WANDB_MODE=disabled
 
-.PHONY: help install demo test slow every test-all check format docs models bench clean
+.PHONY: help install demo test slow every test-all mutants check format docs models bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ every: $(STAMP)  ## the slow tests on every architecture, which take an hour
 
 test-all: $(STAMP)  ## all tests
 	$(PYTEST) -m 'slow or every or not slow' $(ARGS)
+
+# PYTHONPATH: this checkout's modules, the tool's among them, whatever is installed.
+mutants: $(STAMP)  ## changes the source in 150 small ways and counts what the tests notice; ARGS="--num 150 --seed 0"
+	$(OFFLINE) PYTHONPATH=src:tests $(BIN)/python -m mutation $(ARGS)
 
 check: $(STAMP)  ## lint, format and types, without changing a file
 	$(BIN)/ruff check .
