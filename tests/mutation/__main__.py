@@ -20,7 +20,7 @@ from pathlib import Path
 from mutation.processes import Ended, Job, run_jobs
 from mutation.pytest_runs import try_change
 from mutation.sources import Change, changes, known_changes
-from mutation.test_map import importers_of, tests_of, watched_tests
+from mutation.watching import importers_of, tests_of, watched_tests
 
 ALLOWED_SHARE = 0.03
 """Of the changes made, how many may survive."""

@@ -26,7 +26,8 @@ from mutation.sources import Change, source_files
 from source_tree import imports
 
 FILES = (
-    "by_hand/test_*.py", "enumerated/test_*.py", "invariants/test_*.py", "docs/test_*_page*.py", "flow/*/test_*_loop.py",
+    "by_hand/test_*.py", "enumerated/test_*.py", "invariants/test_*.py", "docs/test_*_page*.py",
+    "flow/*/test_*_loop.py",
     "flow/*/test_held_out.py", "flow/*/test_reward_training.py", "flow/*/test_reward_details.py",
     "flow/*/test_reward_ensemble.py", "flow/*/test_reward_sources.py", "flow/*/test_feedback_groups.py",
     "flow/*/test_consensus_simulated.py", "flow/*/test_precision_alarms.py", "flow/*/test_*_resume.py",
