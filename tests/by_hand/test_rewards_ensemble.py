@@ -37,6 +37,7 @@ def test_combinations() -> None:
     assert combined(scores, "mean").tolist() == [2.0, 2.0]
     assert combined(scores, "minimum").tolist() == [1.0, 2.0]
     assert combined(scores, "mean_minus_std", 0.5).tolist() == [1.5, 2.0]
+    assert combined(scores, "mean_minus_std").tolist() == [1.0, 2.0]
 
 
 def test_what_a_member_says_of_reference_completions_is_taken_off_per_prompt() -> None:

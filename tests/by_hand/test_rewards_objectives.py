@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from math import exp, log
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +13,8 @@ from torch import Tensor
 from preflab.records import PairOutcome, Preference
 from preflab.rewards.objectives import Nuisance, bradley_terry_nll, davidson_nll, plackett_luce_nll
 from preflab.rewards.rankings import LabelledPair, Ranking, hard_pairs_and_ties, soft_pairs_and_ties
-from preflab.rewards.train import Denominators, ranking_loss, spread_within
+from preflab.rewards.train import Denominators, add_nuisance, ranking_loss, spread_within
+from preflab.settings.learning import RewardSettings
 from preflab.training.batches import Sequence
 
 
@@ -101,3 +104,33 @@ def test_ties_are_what_somebody_called_one() -> None:
 def test_a_named_fail_takes_the_last_rank() -> None:
     made = ranking((LabelledPair(0, 2, 1.0, 1.0),), (1, 2, None), (5, 6, 7)).trained()
     assert (made.ranks, made.lengths) == ((1, 3), (5, 7))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "length_control", "learned"),
+    [
+        ("davidson", False, {"log_nu": 0.0}),
+        ("davidson", True, {"log_nu": 0.0, "length_slope": 0.0}),
+        ("bradley_terry", True, {"length_slope": 0.0}),
+        ("plackett_luce", True, {"length_slope": 0.0}),
+    ],
+)
+def test_only_davidsons_likelihood_learns_how_often_ties_come(
+    likelihood: Any, length_control: bool, learned: dict[str, float]
+) -> None:
+    head: Any = SimpleNamespace(nuisance=None)
+    trunk: Any = SimpleNamespace(head=lambda role: head)
+    settings = RewardSettings(model="m", preferences="p", likelihood=likelihood, length_control=length_control)
+    rankings: Any = [SimpleNamespace(lengths=[1.0, 3.0])]
+    nuisance = add_nuisance(trunk, rankings, settings)
+    assert nuisance is not None
+    assert nuisance is head.nuisance
+    assert nuisance.figures() == learned
+    assert float(nuisance.length_scale) == 1.0  # √((1 + 1)/2) about the mean 2
+
+
+def test_bradley_terry_without_length_control_learns_scores_alone() -> None:
+    head: Any = SimpleNamespace(nuisance=None)
+    trunk: Any = SimpleNamespace(head=lambda role: head)
+    assert add_nuisance(trunk, [], RewardSettings(model="m", preferences="p")) is None
+    assert head.nuisance is None

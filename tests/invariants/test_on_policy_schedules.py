@@ -16,6 +16,7 @@ from preflab.policy.online_dpo import train_online_dpo
 from preflab.policy.ppo import train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.training.rollouts import Rollouts
+from preflab.training.state import RunState
 from tiny_groups import tiny_grpo, tiny_online_dpo
 from tiny_worlds import tiny_ppo, tiny_trunk
 
@@ -119,3 +120,13 @@ def test_held_out_criterion_of_one_prompt_is_logged_without_an_error(train: Trai
     rows = train(tmp_path, num_steps=2, stop={"criterion": "a:b", "every": 2}, held_out_prompts="p")
     assert [row.get("score/held_out") for row in rows] == [None, 0.25]
     assert not any("score/held_out_error" in row for row in rows)
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_checkpoint_is_written_every_so_many_steps_and_after_the_last(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    train(tmp_path, num_steps=5, run={"save_every": 2})
+    assert saved == [2, 4, 5]
