@@ -77,9 +77,9 @@ def run_command(argv: Sequence[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # a bare `preflab` or `preflab train`: its message is the help
             print(error.format_message(), file=sys.stderr)
             return 2
-        found, _, hint = error.format_message().partition(". ")
+        problem, _, hint = error.format_message().partition(". ")
         command = getattr(getattr(error, "ctx", None), "command_path", "preflab")
-        print_error(PreflabError(found.rstrip("."), hint, f"`{command} --help` lists what there is"))
+        print_error(PreflabError(problem.rstrip("."), hint, f"`{command} --help` lists what there is"))
     except Exception as error:
         if debug:
             raise

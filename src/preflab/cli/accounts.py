@@ -59,9 +59,9 @@ def account_named(store: Workspace, name: str) -> Account:
     from preflab.labelling.accounts import accounts, name_key
 
     every = accounts(store)
-    found = [a for a in every if a.id == name or (a.name and name_key(a.name) == name_key(name))]
-    if found:
-        return found[0]
+    matching = [a for a in every if a.id == name or (a.name and name_key(a.name) == name_key(name))]
+    if matching:
+        return matching[0]
     near = nearest(name, [account.name for account in every if account.name])
     raise PreflabError(
         f"there is no account {name!r}",

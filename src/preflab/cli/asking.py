@@ -87,9 +87,9 @@ def _set_from(store: Workspace, campaign_id: str, file: Path) -> int:
     from preflab.labelling.priority_file import read_priorities
     from preflab.labelling.tasks import set_priority
 
-    found = read_priorities(store, campaign_id, file)
-    set_priority(store, campaign_id, found, BY)
-    return len(found)
+    priorities = read_priorities(store, campaign_id, file)
+    set_priority(store, campaign_id, priorities, BY)
+    return len(priorities)
 
 
 def _scores(

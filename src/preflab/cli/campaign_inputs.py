@@ -27,13 +27,15 @@ def campaign_named(store: Workspace, name: str) -> CampaignView:
     from preflab.labelling.campaigns import list_campaigns
 
     views = list_campaigns(store)
-    found = [view for view in views if name in (view.campaign.id, view.campaign.name)]
-    if len(found) == 1:
-        return found[0]
+    matching = [view for view in views if name in (view.campaign.id, view.campaign.name)]
+    if len(matching) == 1:
+        return matching[0]
     near = nearest(name, [view.campaign.name for view in views])
-    if found:
-        ids = ", ".join(view.campaign.id for view in found)
-        raise PreflabError(f"{len(found)} campaigns are called {name!r}", f"one of the ids {ids}", "name it by its id")
+    if matching:
+        ids = ", ".join(view.campaign.id for view in matching)
+        raise PreflabError(
+            f"{len(matching)} campaigns are called {name!r}", f"one of the ids {ids}", "name it by its id"
+        )
     raise PreflabError(
         f"there is no campaign {name!r}",
         f"near it: {near}" if near else "the name or id of a campaign",
@@ -47,8 +49,8 @@ def text_of(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
-        raise PreflabError(f"{path}: {said}", "a Markdown file in UTF-8", "mend the path, or leave it out") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PreflabError(f"{path}: {reason}", "a Markdown file in UTF-8", "mend the path, or leave it out") from error
 
 
 def criteria_of(words: Sequence[str]) -> dict[str, Any]:

@@ -229,8 +229,13 @@ def show(
             speaker.say(line)
         if warning := overlap_warning(view.options.overlap):
             speaker.say(warning)
-        found = {"agreement": strict.value, "num_open_tasks": len(waiting), "hours": spent.hours, "money": spent.money}
-        speaker.last(None, command("campaign", "invite", handle), **_as_json(view), link=link, **found)
+        figures = {
+            "agreement": strict.value,
+            "num_open_tasks": len(waiting),
+            "hours": spent.hours,
+            "money": spent.money,
+        }
+        speaker.last(None, command("campaign", "invite", handle), **_as_json(view), link=link, **figures)
 
 
 def _awaiting(waiting: Sequence[OpenTask]) -> str:
@@ -278,11 +283,13 @@ def instructions(
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
-            found = view.guideline
+            guideline = view.guideline
             if file is not None:
-                found = new_guideline(store, view.campaign.id, text_of(file), BY)
-        speaker.say(found.text.rstrip() if file is None else f"version {found.version} is shown before the next task")
-        speaker.last(None, command("campaign", "show", campaign), version=found.version, text=found.text)
+                guideline = new_guideline(store, view.campaign.id, text_of(file), BY)
+        speaker.say(
+            guideline.text.rstrip() if file is None else f"version {guideline.version} is shown before the next task"
+        )
+        speaker.last(None, command("campaign", "show", campaign), version=guideline.version, text=guideline.text)
 
 
 def pause(

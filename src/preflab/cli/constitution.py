@@ -164,12 +164,13 @@ def prefer(
 def _principles(path: Path | None, examples: int) -> Constitution:
     from preflab.constitution.principles import read_constitution
 
-    found = read_constitution(path)
-    if examples > len(found.examples):
+    constitution = read_constitution(path)
+    if examples > len(constitution.examples):
         raise PreflabError(
-            f"--examples {examples}, and the constitution has {len(found.examples)}", "at most as many as there are"
+            f"--examples {examples}, and the constitution has {len(constitution.examples)}",
+            "at most as many as there are",
         )
-    return found
+    return constitution
 
 
 def _rows(file: Path, columns: Sequence[str]) -> list[Row]:

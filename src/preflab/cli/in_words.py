@@ -53,15 +53,15 @@ def _of_system(error: OSError) -> PreflabError:
 
 def _out_of_memory(error: Exception) -> bool:
     """Python's own, or one of torch's: of a GPU, or of the allocator of the processor."""
-    said = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, MemoryError) or any(
-        words in said for words in ("out of memory", "can't allocate memory", "not enough memory")
+        words in message for words in ("out of memory", "can't allocate memory", "not enough memory")
     )
 
 
 def _first_line(error: Exception) -> str:
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0] if said else 'no message'}"
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
 
 
 def _unforeseen(error: Exception, what: str) -> PreflabError:

@@ -159,8 +159,8 @@ def _stages(recipe: Path) -> dict[str, Any]:
     """The stages of a recipe that may still be in the making, as they stand there."""
     from preflab.yaml_files import read_yaml
 
-    found = read_yaml(recipe).get("stages")
-    return found if isinstance(found, dict) else {}
+    stages = read_yaml(recipe).get("stages")
+    return stages if isinstance(stages, dict) else {}
 
 
 def _no_stage(ref: str, recipe: Path) -> PreflabError:
@@ -253,10 +253,10 @@ def chat(
         place = model_place(model, recipe, set_ or [], workspace)
         talker = Talker(place, temperature, max_new_tokens, seed, precision or "float32")
         turns = []
-        for said in [prompt] if prompt is not None else _lines():
-            answer = talker.answer(said)
+        for line in [prompt] if prompt is not None else _lines():
+            answer = talker.answer(line)
             speaker.say(answer)
-            turns.append({"prompt": said, "completion": answer})
+            turns.append({"prompt": line, "completion": answer})
         speaker.content["turns"] = turns
         speaker.content |= {"result": str(talker.place), "next": None}
 

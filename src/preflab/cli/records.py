@@ -143,18 +143,20 @@ def _count_anew(store: Workspace, read: Read) -> None:
 def _said_of(done: ImportSummary) -> list[str]:
     """What came in, kind by kind, and what was left out, reason by reason with its lines."""
     guessed = f" (guessed from the first {done.guess.num_rows})" if done.guess else ""
-    said = [f"{count(done.num_rows, 'row')} of {shown_path(done.path)}, read as {done.format}{guessed}"]
-    said += padded([(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])])
-    said += [f"  {line}" for line in done.said]
+    lines_said = [f"{count(done.num_rows, 'row')} of {shown_path(done.path)}, read as {done.format}{guessed}"]
+    lines_said += padded(
+        [(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])]
+    )
+    lines_said += [f"  {line}" for line in done.said]
     reasons: dict[str, list[int]] = {}
     for problem in done.problems:
         reasons.setdefault(problem.found, []).append(problem.line)
     if reasons:
-        said.append(f"{count(len(done.problems), 'row')} left out:")
-    said += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
+        lines_said.append(f"{count(len(done.problems), 'row')} left out:")
+    lines_said += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
     if len(reasons) > SHOWN:
-        said.append(f"  and for {count(len(reasons) - SHOWN, 'more reason')}; --json lists every row")
-    return said
+        lines_said.append(f"  and for {count(len(reasons) - SHOWN, 'more reason')}; --json lists every row")
+    return lines_said
 
 
 def _new_and_known(done: ImportSummary, kind: str) -> str:
@@ -179,13 +181,13 @@ def renames(column: list[str] | None) -> dict[str, str]:
     Raises:
         PreflabError: one of them is not OLD=NEW.
     """
-    found = {}
+    renamed = {}
     for text in column or []:
         old, equals, new = text.partition("=")
         if not (old and equals and new):
             raise PreflabError(f"--column {text}", "OLD=NEW", "for example --column question=prompt")
-        found[old] = new
-    return found
+        renamed[old] = new
+    return renamed
 
 
 def _export_command(of: str, usual: str) -> Callable[..., None]:

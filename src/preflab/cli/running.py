@@ -62,11 +62,11 @@ AgainOption = Annotated[bool, typer.Option("--again", help="Do the stage again a
 def add_to(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     app.command("run", help=run.__doc__, short_help="Run a recipe: what is missing or stale.")(run)
-    for kind, said in COMMANDS.items():
-        app.command(kind.replace("_", "-"), help=said, short_help=_short(said))(_stage_command(kind))
+    for kind, about in COMMANDS.items():
+        app.command(kind.replace("_", "-"), help=about, short_help=_short(about))(_stage_command(kind))
     train = typer.Typer(help="Train a stage of the recipe.", no_args_is_help=True)
-    for kind, said in TRAIN.items():
-        train.command(kind.replace("_", "-"), help=said)(_stage_command(kind))
+    for kind, about in TRAIN.items():
+        train.command(kind.replace("_", "-"), help=about)(_stage_command(kind))
     app.add_typer(train, name="train")
 
 
@@ -166,23 +166,23 @@ def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
     Raises:
         PreflabError: there is none, or there are several and none was named.
     """
-    found = [name for name in recipe.stages if recipe.kind(name) == kind]
-    if named in found:
+    names = [name for name in recipe.stages if recipe.kind(name) == kind]
+    if named in names:
         return str(named)
     if named is not None:
         raise PreflabError(
             f"{recipe.path.name} has no stage `{named}` of kind {kind}",
-            f"known: {', '.join(found) or 'none'}",
+            f"known: {', '.join(names) or 'none'}",
             "mend the name after --stage",
         )
-    if len(found) != 1:
+    if len(names) != 1:
         raise PreflabError(
-            f"{recipe.path.name} has {count(len(found), 'stage') if found else 'no stages'} of kind {kind}"
-            + (f": {', '.join(found)}" if found else ""),
+            f"{recipe.path.name} has {count(len(names), 'stage') if names else 'no stages'} of kind {kind}"
+            + (f": {', '.join(names)}" if names else ""),
             "one, or the name of the one that is meant",
-            "add --stage NAME" if found else f"`preflab init --show {kind}` lists the settings of such a stage",
+            "add --stage NAME" if names else f"`preflab init --show {kind}` lists the settings of such a stage",
         )
-    return found[0]
+    return names[0]
 
 
 def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) -> None:
@@ -213,8 +213,8 @@ def _ask_people(line: Line, recipe: Path) -> str:
     invite = command("campaign", "invite", str(figures.get("campaign", line.name)), recipe=recipe)
     if not num:
         return f"start {label}, invite people with {invite}"
-    found = f"{count(num, 'labeler finds', 'labelers find')} it there already"
-    return f"start {label}; {found}, {invite} invites others"
+    finders = f"{count(num, 'labeler finds', 'labelers find')} it there already"
+    return f"start {label}; {finders}, {invite} invites others"
 
 
 def report_page(line: Line) -> Path:

@@ -88,8 +88,8 @@ def score(
             speaker.say(f"the column `{REWARD}` that was there is called `{kept}` now")
         mean = sum(values) / len(values)
         spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
-        found = f"mean reward {number(mean, 4)}, standard deviation {number(spread, 4)}"
-        speaker.say(f"{count(len(values), 'completion')}: {found}")
+        summary = f"mean reward {number(mean, 4)}, standard deviation {number(spread, 4)}"
+        speaker.say(f"{count(len(values), 'completion')}: {summary}")
         best = f"look at {shown_path(target)}"
         speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread, kept_as=kept)
 
@@ -117,11 +117,11 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
                 raise row
             if all(has(row, side) for side in SIDES):
                 raise BadRow("chosen and rejected: two completions", "one completion per row, as `completion`")
-            found = answered(Seen(row), where, unread)
+            answer = answered(Seen(row), where, unread)
         except BadRow as bad:
             raise PreflabError(f"{where}: {bad.found}", bad.expected, "mend or delete the row") from bad
-        completion = imported(found.prompt, found.spans, "scored", finish_reason=found.finish_reason)
-        rows.append(ToScore(row, found.prompt, completion))
+        completion = imported(answer.prompt, answer.spans, "scored", finish_reason=answer.finish_reason)
+        rows.append(ToScore(row, answer.prompt, completion))
     refuse_images([each.completion.text for each in rows], shown_path(file))
     if not rows:
         raise PreflabError(f"{file}: no rows", "at least one row", "fill the file")

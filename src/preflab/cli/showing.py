@@ -56,20 +56,20 @@ def _fields(model: Any, prefix: str, default: Any) -> Iterator[tuple[str, Any, A
     for name, field in model.model_fields.items():
         if name == "kind":
             continue
-        own = getattr(default, name) if default is not None else field.default
+        value = getattr(default, name) if default is not None else field.default
         found = list(_settings_in(field.annotation))
         inner = found[0] if found else None
         if inner is None or not inner.model_fields or inner.__name__ == "StageSettings":
-            yield f"{prefix}{name}", field, own
+            yield f"{prefix}{name}", field, value
         elif "tuple" in str(field.annotation) or "dict" in str(field.annotation):
-            yield f"{prefix}{name}", field, own
+            yield f"{prefix}{name}", field, value
             for member in found:  # several where each entry says its kind
                 of = f"kind: {member.model_fields['kind'].default}" if len(found) > 1 else ""
                 yield from _fields(member, f"{prefix}{name}[{of}].", None)
         else:
-            if own is None or (default is None and field.is_required()):
-                yield f"{prefix}{name}", field, own
-            yield from _fields(inner, f"{prefix}{name}.", own if isinstance(own, inner) else None)
+            if value is None or (default is None and field.is_required()):
+                yield f"{prefix}{name}", field, value
+            yield from _fields(inner, f"{prefix}{name}.", value if isinstance(value, inner) else None)
 
 
 def _row(name: str, field: Any, default: Any) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
             figures |= run.manifest["figures"]
             for entry in run.evaluation["comparisons"]:
                 for name in (name for name in entry["differences"] if name.startswith(("judge/", "reward/", "kl/"))):
-                    found, form = entry["differences"][name], quantity(name).difference
-                    texts = interval_text(found, form), difference_text(found, form)
+                    difference, form = entry["differences"][name], quantity(name).difference
+                    texts = interval_text(difference, form), difference_text(difference, form)
                     rows.append((entry["model"], measure_name(name), *texts))
     speaker.content["figures"] = figures
     if rows:

@@ -30,8 +30,8 @@ def until_answered(
 
     with opened(folder, create=True) as store:
         while waiting := [line for line in lines if line.state == "waiting"]:
-            said = "; ".join(f"{line.name}: {line.summary}" for line in waiting)
-            print(f"waiting for people. {said}. {_where(waiting)}Ctrl-C stops waiting", file=sys.stderr, flush=True)
+            summary = "; ".join(f"{line.name}: {line.summary}" for line in waiting)
+            print(f"waiting for people. {summary}. {_where(waiting)}Ctrl-C stops waiting", file=sys.stderr, flush=True)
             _until_news(store, waiting, pause)
             lines = again()
     return lines

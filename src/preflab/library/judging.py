@@ -58,9 +58,9 @@ def judge(answers: Sequence[Answers], by: Judge) -> list[dict[str, Any]]:
         )
     scores, rows, start = _scores(answers, by), [], 0
     for each in answers:
-        own, start = scores[start : start + len(each.completions)], start + len(each.completions)
+        scores_of, start = scores[start : start + len(each.completions)], start + len(each.completions)
         row = {"prompt": asked_for(each.prompt), **template_of(each.prompt), "completions": each.texts}
-        rows.append({**row, "ranks": list(ranks_of_scores(own)), "scores": own, "labeler": _name(by)})
+        rows.append({**row, "ranks": list(ranks_of_scores(scores_of)), "scores": scores_of, "labeler": _name(by)})
     return rows
 
 

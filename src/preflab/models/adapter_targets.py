@@ -151,10 +151,10 @@ def _matching(endings: Iterable[str], names: Iterable[str]) -> list[str]:
 
 def _weights_without_layer(model: Any, prefix: str) -> dict[str, nn.Parameter]:
     """Experts' weights (E, out, in), and the matrices (out, in) of routers that are no linear layer, by full name."""
-    own = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    found = {}
+    layers = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    weights = {}
     for name, module in bare_modules(model, prefix):
-        if isinstance(module, own):
+        if isinstance(module, layers):
             continue
         for leaf, parameter in module.named_parameters(recurse=False):
             full = f"{name}.{leaf}"
@@ -162,8 +162,8 @@ def _weights_without_layer(model: Any, prefix: str) -> dict[str, nn.Parameter]:
             router = parameter.dim() == 2 and leaf == "weight" and "router" in type(module).__name__.lower()
             stacked = parameter.dim() == 2 and "expert" in full and "bias" not in leaf and min(parameter.shape) > 1
             if experts or router or stacked:
-                found[full] = parameter
-    return found
+                weights[full] = parameter
+    return weights
 
 
 def _converted_by_peft(model: Any, wanted: str | set[str], rank: int = 1, alpha: float = 1.0) -> Any:

@@ -47,10 +47,10 @@ class Limits:
         context = context_length(model.config) or MOST
         num_weights = sum(parameter.numel() for parameter in model.parameters())
         longest = min(context, max(LEAST, min(MOST, int(WORK / max(1, num_weights)))))
-        found = [limit for limit in _limits(model) if limit.length + 1 < context]
+        limits = [limit for limit in _limits(model) if limit.length + 1 < context]
         return cls(
-            tuple(limit for limit in found if limit.length + room <= longest),
-            tuple(limit for limit in found if limit.length + room > longest),
+            tuple(limit for limit in limits if limit.length + room <= longest),
+            tuple(limit for limit in limits if limit.length + room > longest),
             longest,
         )
 

@@ -85,19 +85,19 @@ def _turn_end(renderer: Renderer, frame: Frame) -> CheckRow:
 
 
 def _generation_prompt(frame: Frame) -> CheckRow:
-    said, advice = "the header alone", ""
+    measured, advice = "the header alone", ""
     if frame.opener:
-        said = f"opens {frame.opener.strip()}"
+        measured = f"opens {frame.opener.strip()}"
     elif frame.closed:
-        said = "closes thinking"
+        measured = "closes thinking"
     if frame.header:
-        said = "none"
+        measured = "none"
         advice = f"the template has none: {frame.header.strip()!r} is put before the assistant speaks"
     elif frame.lead is None:
         advice = "completions have to think as the model does; others are refused by line"
     elif frame.lead.strip():
         advice = f"the template writes {frame.lead!r} before an answer without thinking, which is learned with it"
-    return CheckRow("generation prompt", True, said, "thinking opened once", advice)
+    return CheckRow("generation prompt", True, measured, "thinking opened once", advice)
 
 
 def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
@@ -115,11 +115,13 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
     num_equal = len(CONVERSATIONS) - len(refused) - sum(map(len, different.values()))
     expected = frame.end_id is None or frame.closed or bool(frame.opener)
     holds = ONE not in refused and (expected or not any(ONE in names for names in different.values()))
-    said = [f"{', '.join(names)}: {why}" for why, names in different.items()]
+    differences = [f"{', '.join(names)}: {why}" for why, names in different.items()]
     if refused:
-        said.append("rows with these are refused: " + ", ".join(f"{name} ({why})" for name, why in refused.items()))
+        differences.append(
+            "rows with these are refused: " + ", ".join(f"{name} ({why})" for name, why in refused.items())
+        )
     measured = f"{num_equal} of {len(CONVERSATIONS)}" + (f", {len(refused)} refused" if refused else "")
-    return CheckRow("turns as the template's", holds, measured, "equal, or said", "; ".join(said))
+    return CheckRow("turns as the template's", holds, measured, "equal, or said", "; ".join(differences))
 
 
 def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
@@ -131,15 +133,17 @@ def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
     answer = replace(answer, content=_answer(renderer, answer.content)) if answer.content else answer
     completion = Completion.make(prompt.id, "", "", spans=spans_of_turns((answer,)))
     sequence = renderer.sequence(prompt, completion)
-    own = renderer.joining.ids(renderer.template.text((*prompt.messages, answer), prompt, opened=False))
+    rendered = renderer.joining.ids(renderer.template.text((*prompt.messages, answer), prompt, opened=False))
     bos = renderer.tokenizer.bos_token_id
-    while bos is not None and own[:2] == (bos, bos):
-        own = own[1:]
+    while bos is not None and rendered[:2] == (bos, bos):
+        rendered = rendered[1:]
     ids = (*sequence.prompt_ids, *sequence.completion_ids)
-    if own[: len(ids)] == ids:
+    if rendered[: len(ids)] == ids:
         return ""
     return (
-        "its end is added" if own == ids[:-1] else "the template writes the turns before it in another way afterwards"
+        "its end is added"
+        if rendered == ids[:-1]
+        else "the template writes the turns before it in another way afterwards"
     )
 
 
@@ -192,8 +196,8 @@ def _changed_by_text(renderer: Renderer, prompt: Prompt, sampled: tuple[int, ...
 def _letters(name: str, prompt: Prompt, renderer: Renderer, advice: str) -> CheckRow:
     """Words → tokens → words."""
     changed = [words for words in WORDS if not _comes_back(renderer, prompt, words)]
-    said = f"{advice}: {', '.join(map(repr, changed))}" if changed else ""
-    return CheckRow(name, True, f"{len(WORDS) - len(changed)} of {len(WORDS)} texts", "or said", said)
+    note = f"{advice}: {', '.join(map(repr, changed))}" if changed else ""
+    return CheckRow(name, True, f"{len(WORDS) - len(changed)} of {len(WORDS)} texts", "or said", note)
 
 
 def _comes_back(renderer: Renderer, prompt: Prompt, words: str) -> bool:
@@ -218,6 +222,6 @@ def _date(renderer: Renderer) -> CheckRow:
 
 def short(error: PreflabError) -> str:
     """What a refusal found, without the row; of what a template raises, its own words."""
-    found = error.found.partition(": ")[2] or error.found
-    raised = RAISED.fullmatch(found)
-    return raised[1] if raised else found.removeprefix("the model's chat template ").removeprefix("the chat template ")
+    reason = error.found.partition(": ")[2] or error.found
+    raised = RAISED.fullmatch(reason)
+    return raised[1] if raised else reason.removeprefix("the model's chat template ").removeprefix("the chat template ")

@@ -157,8 +157,8 @@ class _ChunkedHead(torch.autograd.Function):
             for column, output in zip(outputs, chunk[:4], strict=True):
                 column.append(output)
             if keep_gradients:
-                found = token_gradients(chunk, tools.policy.weight, targets[part], wanted)
-                for column, value in zip(kept, found, strict=True):
+                gradients = token_gradients(chunk, tools.policy.weight, targets[part], wanted)
+                for column, value in zip(kept, gradients, strict=True):
                     column.append(value)
         ctx.kept = tuple(torch.cat(column) for column in kept if column)
         saved = () if keep_gradients else (hidden, weight, bias, targets, reference)
@@ -219,8 +219,8 @@ class _ChunkedLoss(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         gradients: _Gradients = ctx.gradients
         del ctx.gradients  # they are scaled in place: a second backward pass would scale them again
-        found = (gradients.hidden, gradients.weight, gradients.bias)
-        return (*(None if one is None else one.mul_(upstream) for one in found), *(None,) * 4)
+        filled = (gradients.hidden, gradients.weight, gradients.bias)
+        return (*(None if one is None else one.mul_(upstream) for one in filled), *(None,) * 4)
 
 
 def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tuple[Tensor, list[Tensor]]:
@@ -228,8 +228,8 @@ def _with_upstream(loss: TokenLoss, chunk: TokenStatistics, part: slice) -> tupl
     with torch.enable_grad():
         leaves = [column.detach().requires_grad_() for column in chunk[:3]]
         value = loss(TokenStatistics(leaves[0], leaves[1], leaves[2], chunk.ref_logps), part)
-        found = torch.autograd.grad(value, leaves, allow_unused=True)
-    upstream = [torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, found, strict=True)]
+        slopes = torch.autograd.grad(value, leaves, allow_unused=True)
+    upstream = [torch.zeros_like(leaf) if one is None else one for leaf, one in zip(leaves, slopes, strict=True)]
     return value.detach(), upstream
 
 

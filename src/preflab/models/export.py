@@ -82,8 +82,8 @@ def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
             with trunk.role("reference"):
                 effect = expected - trunk.language_model("reference")(input_ids=batch, use_cache=False).logits
         opened = load_causal_lm(beside, dtype=expected.dtype).to(trunk.device)
-        found = opened(input_ids=batch, use_cache=False).logits
-        return _compared(found, expected, out, effect)
+        logits = opened(input_ids=batch, use_cache=False).logits
+        return _compared(logits, expected, out, effect)
 
 
 def export_reward(trunk: Trunk, out: Path) -> float:

@@ -60,9 +60,9 @@ def _summed(layer: Any, x: Tensor, adapter: str | None, half: torch.dtype) -> Te
         added, scaling = rows.new_zeros((), dtype=half).expand(rows.shape[0], weight.shape[1]), 1.0
     else:
         down, up = layer.lora_A[adapter], layer.lora_B[adapter]
-        given = rows if torch.is_autocast_enabled(x.device.type) else rows.to(down.weight.dtype)
-        added, scaling = up(down(layer.lora_dropout[adapter](given))).to(half), layer.scaling[adapter]
-    found = torch.addmm(added, rows.to(half), weight.to(half), beta=scaling)
+        rows_given = rows if torch.is_autocast_enabled(x.device.type) else rows.to(down.weight.dtype)
+        added, scaling = up(down(layer.lora_dropout[adapter](rows_given))).to(half), layer.scaling[adapter]
+    summed = torch.addmm(added, rows.to(half), weight.to(half), beta=scaling)
     if base.bias is not None:
-        found = (found + base.bias).to(half)
-    return found.view(*x.shape[:-1], -1)
+        summed = (summed + base.bias).to(half)
+    return summed.view(*x.shape[:-1], -1)

@@ -77,17 +77,17 @@ def _refuse_other(api: Any, repo_id: str, private: bool) -> None:
     from huggingface_hub.errors import RepositoryNotFoundError
 
     try:
-        found = api.model_info(repo_id)
+        info = api.model_info(repo_id)
     except RepositoryNotFoundError:
         return
-    files = sorted(each.rfilename for each in found.siblings or [] if each.rfilename not in MAY_BE_THERE)
+    files = sorted(each.rfilename for each in info.siblings or [] if each.rfilename not in MAY_BE_THERE)
     if files:
         raise PreflabError(
             f"{repo_id} has {count(len(files), 'file')} already (the first: {files[0]})",
             "a new or empty repository",
             f"name another, or export without --to-hub and push with `hf upload {repo_id} FOLDER`",
         )
-    if private and not found.private:
+    if private and not info.private:
         raise PreflabError(
             f"{repo_id} is public", "a private repository", "make it private on the Hub, or name another"
         )

@@ -108,5 +108,5 @@ def _class_names(opener: str, config: Any) -> set[str]:
     import transformers
 
     auto = getattr(transformers, opener, None)  # the last one came with transformers 5.1
-    found = auto._model_mapping.get(type(config), ()) if auto else ()
-    return {each.__name__ for each in (found if isinstance(found, tuple | list) else (found,))}
+    classes = auto._model_mapping.get(type(config), ()) if auto else ()
+    return {each.__name__ for each in (classes if isinstance(classes, tuple | list) else (classes,))}

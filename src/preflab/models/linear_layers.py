@@ -82,12 +82,12 @@ def _is_linear_map(module: nn.Module) -> bool:
     x = torch.linspace(-1.0, 1.0, 2 * module.in_features, dtype=module.weight.dtype, device=module.weight.device)
     x = x.view(1, 2, module.in_features)
     try:
-        found = module(x)
+        output = module(x)
     except (TypeError, ValueError, RuntimeError, IndexError):
         return False
     expected = nn.functional.linear(x, module.weight, module.bias)
-    same = isinstance(found, torch.Tensor) and found.shape == expected.shape
-    return same and torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
+    same = isinstance(output, torch.Tensor) and output.shape == expected.shape
+    return same and torch.allclose(output, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().max()))
 
 
 def _without_effect(model: Any, linear: dict[str, Any]) -> dict[str, str]:
@@ -125,11 +125,13 @@ def _ask_for_gradients(model: Any, linear: dict[str, Any], num_tokens: int) -> t
     try:
         total = _last_states(model, num_tokens).float().sum()
         wanted = list(zeros.values())
-        found = torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
+        gradients = (
+            torch.autograd.grad(total, wanted, allow_unused=True) if total.requires_grad else [None] * len(wanted)
+        )
     finally:
         for hook in hooks:
             hook.remove()
-    return {name for name, gradient in zip(zeros, found, strict=True) if gradient is not None}, called
+    return {name for name, gradient in zip(zeros, gradients, strict=True) if gradient is not None}, called
 
 
 def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:

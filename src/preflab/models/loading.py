@@ -207,8 +207,8 @@ def no_folder(ref: Path | str, hub_says: str = "") -> PreflabError:
     """The error for a path that leads nowhere; it names the folders near it, and what the Hub says if it was asked."""
     near = _near_folders(Path(ref))
     do = "look at the path" + (f"; near it: {', '.join(near)}" if near else "")
-    found = f"{ref}: there is no such folder" + (f", and the Hub did not give it ({hub_says})" if hub_says else "")
-    return PreflabError(found, "a model folder or a Hub id", do)
+    problem = f"{ref}: there is no such folder" + (f", and the Hub did not give it ({hub_says})" if hub_says else "")
+    return PreflabError(problem, "a model folder or a Hub id", do)
 
 
 def looks_local(ref: Path | str) -> bool:
@@ -251,15 +251,15 @@ def _check_weights(folder: Path) -> None:
     """Weights are there, every shard of them, and no file is cut short."""
     from safetensors import SafetensorError, safe_open
 
-    found = [name for name in WEIGHTS if (folder / name).is_file()]
-    if not found:
+    files = [name for name in WEIGHTS if (folder / name).is_file()]
+    if not files:
         raise PreflabError(
             f"{folder}: config.json, but no weights",
             "model.safetensors, or its shards with their index" + _hint(folder),
             "copy the weights into the folder",
         )
     num_tensors = 0
-    for name in _shards(folder, found[0]):
+    for name in _shards(folder, files[0]):
         if not (folder / name).is_file():
             raise PreflabError(f"{folder}: the shard {name} is missing", "all shards of the index", "copy it there")
         if name.endswith(".safetensors"):
@@ -276,8 +276,8 @@ def _check_layers(folder: Path, num_tensors: int) -> None:
     """Building a million layers would take hours; a few may have more layers than tensors, where all share theirs."""
     config = read_json(folder / "config.json")
     parts = [config, *(part for part in config.values() if isinstance(part, dict))] if isinstance(config, dict) else []
-    said = [part.get(key) for part in parts for key in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")]
-    most = max((num for num in said if isinstance(num, int)), default=0)
+    counts = [part.get(key) for part in parts for key in ("num_hidden_layers", "n_layer", "num_layers", "n_layers")]
+    most = max((num for num in counts if isinstance(num, int)), default=0)
     if num_tensors and most > max(num_tensors, MOST_LAYERS):
         raise PreflabError(
             f"{folder}: config.json says {most:,} layers, and the weights hold {num_tensors:,} tensors",
@@ -335,8 +335,8 @@ def _readable(ref: Path | str, what: str) -> Iterator[None]:
             raise no_folder(ref, "" if HF_HUB_OFFLINE else first_line) from error
         if not Path(ref).is_dir():
             raise _not_given(ref, first_line, what) from error
-        found = f"{ref}: cannot be loaded as {what} ({first_line})"
-        raise PreflabError(found, what, "look at its config.json and its files") from error
+        problem = f"{ref}: cannot be loaded as {what} ({first_line})"
+        raise PreflabError(problem, what, "look at its config.json and its files") from error
 
 
 @contextmanager

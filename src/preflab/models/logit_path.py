@@ -38,14 +38,14 @@ def why_not_chunked(model: Any) -> str | None:
             return f"its configuration sets {key} = {getattr(config, key)}"
     ids = torch.arange(8, device=model.device).remainder(config.vocab_size)[None] + 0
     with torch.no_grad():
-        own = model(input_ids=ids, use_cache=False).logits.float()
+        logits = model(input_ids=ids, use_cache=False).logits.float()
         hidden = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
         head = head_of(model)
         ours = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
-    if ours.shape != own.shape:
-        return f"its logits have shape {tuple(own.shape)}, its head gives {tuple(ours.shape)}"
-    scale = max(1.0, own.abs().max().item())
-    difference = (ours - own).abs().max().item()
+    if ours.shape != logits.shape:
+        return f"its logits have shape {tuple(logits.shape)}, its head gives {tuple(ours.shape)}"
+    scale = max(1.0, logits.abs().max().item())
+    difference = (ours - logits).abs().max().item()
     return None if difference <= TOLERANCE * scale else f"its logits differ from its head's by {difference:.1e}"
 
 
@@ -55,11 +55,11 @@ def decoder_of(model: Any) -> Any:
     `get_decoder` of some classes gives the model itself, a text model with its head, or a layer of that name; the
     headless model is then one of the parts.
     """
-    found = model.get_decoder()
-    if _gives_states(found):
-        return found
-    inside = found if found is not model and hasattr(found, "get_output_embeddings") else model
-    return next((part for part in inside.children() if _gives_states(part)), found)
+    decoder = model.get_decoder()
+    if _gives_states(decoder):
+        return decoder
+    inside = decoder if decoder is not model and hasattr(decoder, "get_output_embeddings") else model
+    return next((part for part in inside.children() if _gives_states(part)), decoder)
 
 
 def text_prefix(model: Any) -> str:

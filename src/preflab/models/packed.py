@@ -52,8 +52,8 @@ def packed_linear(module: nn.Module | None, num_rows: int) -> Iterator[None]:
     def forward(x: Tensor) -> Tensor:
         if x.dtype != torch.float32:
             return nn.functional.linear(x, weight, bias)
-        found = product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-        return found if bias is None else found.add_(bias)
+        product_rows = product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+        return product_rows if bias is None else product_rows.add_(bias)
 
     module.forward = forward  # type: ignore[method-assign,assignment]
     try:
@@ -73,7 +73,7 @@ def _works() -> bool:
         return False
     x, weight = torch.arange(12.0).view(3, 4), torch.arange(8.0).view(2, 4)
     try:
-        found = _multiply(torch.ops.mkldnn._reorder_linear_weight(weight, 3), x)
+        product_here = _multiply(torch.ops.mkldnn._reorder_linear_weight(weight, 3), x)
     except (AttributeError, RuntimeError, TypeError):
         return False
-    return torch.equal(found, x @ weight.T)
+    return torch.equal(product_here, x @ weight.T)

@@ -26,7 +26,7 @@ def _sums_in_float32(device: str, dtype: torch.dtype) -> bool:
     """Whether torch has a product of this type with a float32 result on a kind of device, and it is right."""
     x = torch.arange(16.0, device=device).view(4, 4).to(dtype)
     try:
-        found = torch.mm(x, x, out_dtype=torch.float32)
+        summed = torch.mm(x, x, out_dtype=torch.float32)
     except (RuntimeError, TypeError):
         return False
-    return found.dtype == torch.float32 and torch.equal(found, x.float() @ x.float())
+    return summed.dtype == torch.float32 and torch.equal(summed, x.float() @ x.float())

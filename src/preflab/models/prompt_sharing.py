@@ -39,10 +39,10 @@ def why_not_shared(model: Any) -> str | None:
     ]
     with torch.no_grad():
         try:
-            own, ours = _states(model, collate(sequences, 0)), _states(model, collate_shared(sequences, 0, 100))
+            plain, ours = _states(model, collate(sequences, 0)), _states(model, collate_shared(sequences, 0, 100))
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
             return f"it does not take such rows ({str(error).splitlines()[0][:80]})"
-    difference = ((ours - own).abs().max() / own.abs().max().clamp(min=1e-6)).item()
+    difference = ((ours - plain).abs().max() / plain.abs().max().clamp(min=1e-6)).item()
     tolerance = TOLERANCE.get(model.dtype, 1e-4)
     return None if difference <= tolerance else f"its states differ by {difference:.1e} of their size"
 
@@ -50,5 +50,5 @@ def why_not_shared(model: Any) -> str | None:
 def _states(model: Any, batch: Any) -> torch.Tensor:
     """(N, H) states before the completion tokens."""
     batch = batch.to(model.device)
-    found = decoder_of(model)(**batch.model_inputs(model.dtype), use_cache=False).last_hidden_state
-    return found[batch.token_rows, batch.state_index[batch.completion_mask]].float()
+    states = decoder_of(model)(**batch.model_inputs(model.dtype), use_cache=False).last_hidden_state
+    return states[batch.token_rows, batch.state_index[batch.completion_mask]].float()

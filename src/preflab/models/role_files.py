@@ -90,8 +90,8 @@ def init_value_from_reward(trunk: Trunk, source: Trunk) -> bool:
 
 def _copy_full(trunk: Trunk, source: Trunk) -> bool:
     theirs = source.models["reward"] if source.lora is None else decoder_of(merged_language_model(source, "reward"))
-    own, state = trunk.models["value"].state_dict(), theirs.state_dict()
-    if own.keys() != state.keys() or any(own[name].shape != state[name].shape for name in own):
+    ours, state = trunk.models["value"].state_dict(), theirs.state_dict()
+    if ours.keys() != state.keys() or any(ours[name].shape != state[name].shape for name in ours):
         return False
     trunk.models["value"].load_state_dict(state)
     trunk.head("value").fold_in(source.head("reward"))

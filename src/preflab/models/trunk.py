@@ -248,14 +248,14 @@ class Trunk(nn.Module):
         outputs: dict[str, RoleOutput] = {}
         with_reference = exact_kl or "reference" in roles
         if "policy" in roles or with_reference:
-            found = functools.partial(
+            statistics = functools.partial(
                 self._statistics,
                 temperature=temperature,
                 entropy=entropy,
                 entropy_gradient=entropy_gradient,
                 loss=loss if "policy" in roles else None,
             )
-            outputs |= self._language(batch, "policy" in roles, with_reference, found, policy_states)
+            outputs |= self._language(batch, "policy" in roles, with_reference, statistics, policy_states)
         if "value" in roles:
             hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
             before_tokens = hidden[batch.token_rows, batch.state_index[mask]].float()
@@ -292,18 +292,18 @@ class Trunk(nn.Module):
             with torch.no_grad():
                 reference = self._token_states(batch, "reference")
         if not with_policy:
-            _, found = statistics(reference, targets, "reference", None)
-            return {"reference": RoleOutput(logps=_spread(found.logps, mask), entropy=_spread(found.entropy, mask))}
+            _, stats = statistics(reference, targets, "reference", None)
+            return {"reference": RoleOutput(logps=_spread(stats.logps, mask), entropy=_spread(stats.entropy, mask))}
         known = None if self.plain_because else known
         states = self._token_states(batch, "policy") if known is None else known.to(targets.device)
-        loss, found = statistics(states, targets, "policy", reference)
+        loss, stats = statistics(states, targets, "policy", reference)
         policy = RoleOutput(
-            logps=_spread(found.logps, mask),
-            entropy=_spread(found.entropy, mask),
-            kl=_spread(found.kl, mask) if with_reference else None,
+            logps=_spread(stats.logps, mask),
+            entropy=_spread(stats.entropy, mask),
+            kl=_spread(stats.kl, mask) if with_reference else None,
             loss=loss,
         )
-        reference_said = {"reference": RoleOutput(logps=_spread(found.ref_logps, mask))} if with_reference else {}
+        reference_said = {"reference": RoleOutput(logps=_spread(stats.ref_logps, mask))} if with_reference else {}
         return {"policy": policy, **reference_said}
 
     def _statistics(

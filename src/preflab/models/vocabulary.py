@@ -83,12 +83,12 @@ def fitting_vocabulary(model: Any, tokenizer: Any) -> Vocabulary | None:
     """
     vocabulary, num_rows = Vocabulary.of(tokenizer), num_embedding_rows(model)
     if vocabulary is not None and vocabulary.num_ids > num_rows:
-        found = f"the tokenizer does not fit the embedding: {vocabulary.num_ids} tokens, {num_rows} rows"
-        raise PreflabError(found, FITS, ADVICE)
+        problem = f"the tokenizer does not fit the embedding: {vocabulary.num_ids} tokens, {num_rows} rows"
+        raise PreflabError(problem, FITS, ADVICE)
     return vocabulary
 
 
 def num_embedding_rows(model: Any) -> int:
     """V, as the configuration says it, or else the rows of the embedding itself."""
-    said = getattr(model.config.get_text_config(), "vocab_size", None)
-    return int(said if said is not None else model.get_input_embeddings().weight.shape[0])
+    size = getattr(model.config.get_text_config(), "vocab_size", None)
+    return int(size if size is not None else model.get_input_embeddings().weight.shape[0])

@@ -33,9 +33,9 @@ class ContentHashes:
         signs = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_dev, stat.st_ino]
         if name in self.known and self.known[name][:-1] == signs:
             return str(self.known[name][-1])
-        found = file_hash(path)
-        self.known[name], self.changed = [*signs, found], True
-        return found
+        hashed = file_hash(path)
+        self.known[name], self.changed = [*signs, hashed], True
+        return hashed
 
     def save(self) -> None:
         """Keeps the hashes for the next time."""
@@ -48,8 +48,8 @@ def _kept(cache: Path) -> dict[str, list[Any]]:
     if not cache.exists():
         return {}
     try:
-        found = read_json(cache)
+        stored = read_json(cache)
     except PreflabError:
         return {}
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = stored.items() if isinstance(stored, dict) else ()
     return {name: entry for name, entry in entries if isinstance(entry, list) and entry}

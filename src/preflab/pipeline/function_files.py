@@ -56,8 +56,8 @@ def _refuse_two(recipe: Recipe, function: str, folder: Path, file: Path) -> None
     if top in sys.stdlib_module_names:
         other = "a module of Python's own"
     else:
-        own = {Path.cwd().resolve(), recipe.folder.resolve()}
-        places = [place for place in sys.path if Path(place or ".").resolve() not in own]
+        folders = {Path.cwd().resolve(), recipe.folder.resolve()}
+        places = [place for place in sys.path if Path(place or ".").resolve() not in folders]
         spec = importlib.machinery.PathFinder.find_spec(top, places)
         origin = Path(spec.origin) if spec is not None and spec.origin else None
         if origin is None or origin.parent == folder / top or origin.samefile(file):
@@ -72,16 +72,16 @@ def _refuse_two(recipe: Recipe, function: str, folder: Path, file: Path) -> None
 
 def _imported(folder: Path, module: str, file: Path) -> list[Path]:
     """Modules below the folder that a module needs, in the order in which they are met."""
-    found: dict[Path, None] = {file: None}
+    files: dict[Path, None] = {file: None}
     waiting = [(module, file)]
     while waiting:
         name, source = waiting.pop(0)
         for other in _names(name, source):
             place = _module_file(folder, other)
-            if place is not None and place not in found:
-                found[place] = None
+            if place is not None and place not in files:
+                files[place] = None
                 waiting.append((other, place))
-    return list(found)[1:]
+    return list(files)[1:]
 
 
 def _names(module: str, file: Path) -> Iterator[str]:

@@ -81,12 +81,12 @@ def _engine(recipe: Recipe, settings: Settings) -> dict[str, str]:
 
 def data_read(recipe: Recipe, num_read: Mapping[str, int], hashes: ContentHashes) -> dict[str, dict[str, Any]]:
     """For a stage's manifest: name of the data → its file's name, the file's SHA-256, how many rows were read of it."""
-    found: dict[str, dict[str, Any]] = {}
+    counts: dict[str, dict[str, Any]] = {}
     for name, num in num_read.items():
         place = recipe.data_path(name.partition(".")[0])
         there = {"file": place.name, "sha256": hashes.of(place)} if place.exists() else {"data_set": place.as_posix()}
-        found[name] = {**there, "num": num}
-    return found
+        counts[name] = {**there, "num": num}
+    return counts
 
 
 def key_content(settings: Settings) -> dict[str, Any]:

@@ -129,12 +129,12 @@ def _functions_found(recipe: Recipe) -> Iterator[None]:
 @contextmanager
 def _models_described_once() -> Iterator[None]:
     """Every stage opens its model anew; what there is to say of it is said by the first."""
-    said: set[str] = set()
+    texts_seen: set[str] = set()
 
     def is_new(record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        known = text in said
-        said.add(text)
+        known = text in texts_seen
+        texts_seen.add(text)
         return not known
 
     loggers = [

@@ -23,13 +23,13 @@ def now() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of Python, preflab and what a result depends on most, read without importing anything."""
-    found = {"python": platform.python_version(), "preflab": __version__}
+    known = {"python": platform.python_version(), "preflab": __version__}
     for name in ("torch", "transformers", "peft"):
         try:
-            found[name] = metadata.version(name)
+            known[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            known[name] = "not installed"
+    return known
 
 
 class FreshCounts:

@@ -237,15 +237,15 @@ def _loss(
     run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float
 ) -> tuple[Tensor, dict[str, Tensor], Learned]:
     """The loss of some groups of a step, each of its terms, and what they were made of."""
-    given = Learned(*learned(logps, groups), weights, kl)
-    return *summed(run.settings.losses, given), given
+    learned_values = Learned(*learned(logps, groups), weights, kl)
+    return *summed(run.settings.losses, learned_values), learned_values
 
 
 @torch.no_grad()
 def _sums(run: DpoRun, logps: Tensor, groups: Sequence[Group], weights: Weights, kl: float) -> Sums:
-    total, terms, given = _loss(run, logps, groups, weights, kl)
+    total, terms, learned_values = _loss(run, logps, groups, weights, kl)
     losses = {"loss/total": float(total), **{name: float(value) for name, value in terms.items()}}
-    return {**losses, **statistics(given, implicit_reward(run.settings.losses))}
+    return {**losses, **statistics(learned_values, implicit_reward(run.settings.losses))}
 
 
 def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
@@ -261,7 +261,7 @@ def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
     sequences = [sequence for group in groups for sequence in group.sequences]
     budget = run.settings.optimiser.tokens_per_micro_batch
     logps = all_logps(run.trunk, sequences, "policy", budget, run.accelerator)
-    found = _metrics(run, _sums(run, logps, groups, weights, kl), kl)
+    metrics = _metrics(run, _sums(run, logps, groups, weights, kl), kl)
     names = {
         "loss/total": "held_out/loss",
         "accuracy/implicit": "held_out/accuracy",
@@ -269,7 +269,7 @@ def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
         "logratio/chosen": "held_out/logratio_chosen",
         "logratio/rejected": "held_out/logratio_rejected",
     }
-    return {new: found[old] for old, new in names.items() if old in found}
+    return {new: metrics[old] for old, new in names.items() if old in metrics}
 
 
 def look_at_samples(run: DpoRun, num_updates: int) -> dict[str, float]:

@@ -33,13 +33,13 @@ def sequence_logps(model: Any, batch: TokenBatch, role: Role, device: Any) -> Te
 @torch.no_grad()
 def all_logps(trunk: Trunk, sequences: Seq[Sequence], role: Role, tokens_per_batch: int, accelerator: Any) -> Tensor:
     """(N,) float32 on the CPU of any number of sequences, in micro-batches shared among the processes."""
-    found = torch.zeros(len(sequences))
+    logps = torch.zeros(len(sequences))
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_batch)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         if factor:
             batch = collate([sequences[i] for i in indices], trunk.pad_id)
-            found[indices] = sequence_logps(trunk, batch, role, trunk.device).float().cpu()
-    return sum_over_processes(accelerator, found)
+            logps[indices] = sequence_logps(trunk, batch, role, trunk.device).float().cpu()
+    return sum_over_processes(accelerator, logps)
 
 
 class ReferenceCache:

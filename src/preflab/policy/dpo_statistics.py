@@ -80,10 +80,10 @@ def sample_statistics(
     for part in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
         batch = collate([sequences[i] for i in part], trunk.pad_id).to(trunk.device)
         with torch.no_grad():
-            said = trunk(batch, ("policy", "reference"), temperature=temperature, entropy=True, exact_kl=True)
-        policy, num = said["policy"], batch.completion_mask.sum(1)
+            outputs = trunk(batch, ("policy", "reference"), temperature=temperature, entropy=True, exact_kl=True)
+        policy, num = outputs["policy"], batch.completion_mask.sum(1)
         columns[0, part] = policy.kl.sum(1).float().cpu()
-        columns[1, part] = (policy.logps - said["reference"].logps).sum(1).float().cpu()
+        columns[1, part] = (policy.logps - outputs["reference"].logps).sum(1).float().cpu()
         columns[2, part] = (policy.entropy.sum(1) / num).float().cpu()
         columns[3, part] = num.float().cpu()
     columns[4] = torch.tensor([float(one.finish_reason == "stop") for one in sampled])

@@ -82,11 +82,11 @@ def ask_policy_and_reference(
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
         tokens = collate([rollouts.sequences[i] for i in part], trunk.pad_id).to(trunk.device)
         states = rollouts.states_of(part) if exact else None
-        said = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
+        outputs = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
         for target, source in (
-            (rollouts.trainer_logps, said["policy"].logps),
-            (rollouts.ref_logps, said["reference"].logps),
-            (rollouts.exact_kl, said["policy"].kl),
+            (rollouts.trainer_logps, outputs["policy"].logps),
+            (rollouts.ref_logps, outputs["reference"].logps),
+            (rollouts.exact_kl, outputs["policy"].kl),
         ):
             target[part, : source.shape[1]] = source.cpu()
     if not exact:

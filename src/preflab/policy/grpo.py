@@ -199,12 +199,12 @@ def resample(
     Source: Yu et al. 2025 (DAPO), "Dynamic Sampling".
     """
     num, num_resampled = run.settings.num_completions_per_prompt, 0
-    own = own_share(run.settings.num_prompts_per_step, run.accelerator)
+    share = own_share(run.settings.num_prompts_per_step, run.accelerator)
     for attempt in range(1, run.settings.num_resamples + 1):
         equal = without_spread(scores.view(-1, num)).nonzero().flatten().tolist()
         if not equal:
             break
-        moments = [(step, own[group], attempt) for group in equal]
+        moments = [(step, share[group], attempt) for group in equal]
         chosen = [run.source.any_prompt(*moment) for moment in moments]
         new = _asked(run, run.source.draw(chosen, *moments))
         new_scores, new_terms = score(run, new)
@@ -248,12 +248,12 @@ def update(
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
-    found: list[dict[str, float]] = []
+    reduced_sums: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
         for parts in minibatches(run, rollouts.lengths, step, epoch):
             rows = [row for part in parts for row in part]
-            own = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
-            num_sequences, num_tokens = sum_over_processes(accelerator, own).tolist()
+            counts_here = torch.tensor([len(rows), int(rollouts.completion_mask[rows].sum())])
+            num_sequences, num_tokens = sum_over_processes(accelerator, counts_here).tolist()
             counts = StepCounts(num_sequences, num_tokens, settings.decoding.max_new_tokens)
             sums: dict[str, float] = {}
             give_back()
@@ -266,8 +266,8 @@ def update(
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
             optimiser.step()
             optimiser.zero_grad()
-            found.append(reduced(accelerator, sums))
-    return step_statistics(found)
+            reduced_sums.append(reduced(accelerator, sums))
+    return step_statistics(reduced_sums)
 
 
 def policy_loss(
@@ -281,7 +281,7 @@ def policy_loss(
     def of(tensor: Tensor) -> Tensor:
         return tensor[rows, : mask.shape[1]].to(run.trunk.device)
 
-    said = trunk(
+    outputs = trunk(
         tokens,
         ("policy",),
         temperature=settings.decoding.temperature,
@@ -291,7 +291,7 @@ def policy_loss(
     )["policy"]
     weights = variant.reduction(mask, counts)
     policy = clipped_ratio_loss(
-        said.logps,
+        outputs.logps,
         of(rollouts.old_logps),
         of(gained),
         mask,
@@ -306,12 +306,12 @@ def policy_loss(
         "clip/policy": policy.clip_fraction.item(),
         "ratio/approx_kl": policy.approx_kl.item(),
         "ratio/max_deviation": policy.max_ratio_deviation.item(),
-        "entropy/mean": masked_mean(said.entropy, mask, counts.num_tokens).item(),
+        "entropy/mean": masked_mean(outputs.entropy, mask, counts.num_tokens).item(),
     }
     kl_loss = KL_LOSSES.get(settings.kl_treatment)
     if kl_loss is None:
         return policy.loss, statistics
-    kl = kl_loss(said, of(rollouts.ref_logps), mask, weights)
+    kl = kl_loss(outputs, of(rollouts.ref_logps), mask, weights)
     return policy.loss + kl_coef * kl, {**statistics, "loss/kl": kl.item()}
 
 

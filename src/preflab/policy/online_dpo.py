@@ -215,13 +215,13 @@ def update(
     """
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
-    found: list[dict[str, float]] = []
+    reduced_sums: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
         for parts in minibatches(run, _group_lengths(run, rollouts), step, epoch):
             groups = [group for part in parts for group in part]
             rows = _rows_of(run, groups)
-            own = torch.tensor([labels[groups].numel(), int(rollouts.completion_mask[rows].sum())])
-            num_pairs, num_tokens = sum_over_processes(accelerator, own).tolist()
+            counts_here = torch.tensor([labels[groups].numel(), int(rollouts.completion_mask[rows].sum())])
+            num_pairs, num_tokens = sum_over_processes(accelerator, counts_here).tolist()
             sums: dict[str, float] = {}
             give_back()
             for number, part in enumerate(parts):
@@ -233,8 +233,8 @@ def update(
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
             optimiser.step()
             optimiser.zero_grad()
-            found.append(reduced(accelerator, sums))
-    return step_statistics(found)
+            reduced_sums.append(reduced(accelerator, sums))
+    return step_statistics(reduced_sums)
 
 
 def pair_loss(
@@ -255,10 +255,10 @@ def pair_loss(
     def of(tensor: Tensor) -> Tensor:
         return tensor[rows, : mask.shape[1]].to(run.trunk.device)
 
-    said = trunk(tokens, ("policy",), temperature=settings.decoding.temperature, entropy=True, entropy_gradient=False)[
-        "policy"
-    ]
-    logps, ref_logps = said.logps.sum(1).view(-1, num), of(rollouts.ref_logps).sum(1).view(-1, num)
+    outputs = trunk(
+        tokens, ("policy",), temperature=settings.decoding.temperature, entropy=True, entropy_gradient=False
+    )["policy"]
+    logps, ref_logps = outputs.logps.sum(1).view(-1, num), of(rollouts.ref_logps).sum(1).view(-1, num)
     lengths = mask.sum(1).view(-1, num)
     first, second = (
         Side(logps[:, side].flatten(), ref_logps[:, side].flatten(), lengths[:, side].flatten()) for side in run.places
@@ -269,13 +269,13 @@ def pair_loss(
     )
     with torch.no_grad():
         right = ((first.log_ratios - second.log_ratios).sign() * (wanted - 0.5).sign() + 1) / 2
-        ratio = zero_masked(said.logps - of(rollouts.old_logps), mask).exp()
+        ratio = zero_masked(outputs.logps - of(rollouts.old_logps), mask).exp()
     return loss, {
         "loss/dpo": loss.item(),
         "accuracy/implicit": right.sum().item() / num_pairs,
         "label/certainty": (2 * wanted - 1).abs().sum().item() / num_pairs,
         "ratio/max_deviation": (ratio - 1).abs().max().item(),
-        "entropy/mean": masked_mean(said.entropy, mask, num_tokens).item(),
+        "entropy/mean": masked_mean(outputs.entropy, mask, num_tokens).item(),
     }
 
 

@@ -202,17 +202,17 @@ def collect(run: PpoRun, step: int) -> Rollouts:
         for part in first or token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
             tokens = collate([rollouts.sequences[i] for i in part], run.trunk.pad_id).to(run.trunk.device)
             states = rollouts.states_of(part) if first is None else None
-            said = run.trunk(
+            outputs = run.trunk(
                 tokens, roles, temperature=settings.decoding.temperature, exact_kl=True, policy_states=states
             )
             for target, source in (
-                (rollouts.trainer_logps, said["policy"].logps),
-                (rollouts.ref_logps, said["reference"].logps),
-                (rollouts.exact_kl, said["policy"].kl),
-                (rollouts.values, said["value"].values),
+                (rollouts.trainer_logps, outputs["policy"].logps),
+                (rollouts.ref_logps, outputs["reference"].logps),
+                (rollouts.exact_kl, outputs["policy"].kl),
+                (rollouts.values, outputs["value"].values),
             ):
                 target[part, : source.shape[1]] = source.cpu()
-            rollouts.last_values[part] = said["value"].last_values.cpu()
+            rollouts.last_values[part] = outputs["value"].last_values.cpu()
     if first is not None:
         rollouts.take_trainers_logps()
     rollouts.states[:] = [None] * len(rollouts)  # not needed again, and large
@@ -264,7 +264,7 @@ def update(
     settings, accelerator = run.settings, run.accelerator
     learning = [p for group in optimiser.param_groups for p in group["params"]]
     losses = (value_loss,) if step < settings.num_critic_warmup_steps else (policy_loss, value_loss)
-    found: list[dict[str, float]] = []
+    reduced_sums: list[dict[str, float]] = []
     for epoch in range(settings.num_epochs):
         for parts in minibatches(run, rollouts.lengths, step, epoch):
             rows = [row for part in parts for row in part]
@@ -281,8 +281,8 @@ def update(
             sums["grad/norm"] = clip_gradients(learning, settings.optimiser.max_grad_norm)
             optimiser.step()
             optimiser.zero_grad()
-            found.append(reduced(accelerator, sums))
-    return step_statistics(found)
+            reduced_sums.append(reduced(accelerator, sums))
+    return step_statistics(reduced_sums)
 
 
 def policy_loss(
@@ -305,13 +305,13 @@ def policy_loss(
     old_logps, weights = of(rollouts.old_logps)[mask], of(batch.advantages)[mask]
     seen: list[dict[str, Tensor]] = []
 
-    def taken_at_once(said: TokenStatistics, part: slice) -> Tensor:
-        loss, found = token_losses(settings, said, old_logps[part], weights[part], num_tokens, kl_weight)
-        seen.append(found)
+    def taken_at_once(outputs: TokenStatistics, part: slice) -> Tensor:
+        loss, part_statistics = token_losses(settings, outputs, old_logps[part], weights[part], num_tokens, kl_weight)
+        seen.append(part_statistics)
         return loss
 
     of_sequences = settings.kl_treatment == "sequence_loss"  # the KL of a completion needs all of its tokens together
-    said = trunk(
+    outputs = trunk(
         tokens,
         ("policy",),
         temperature=settings.decoding.temperature,
@@ -320,15 +320,15 @@ def policy_loss(
         exact_kl=settings.kl_treatment == "exact",
         loss=None if of_sequences else taken_at_once,
     )["policy"]
-    loss = said.loss
+    loss = outputs.loss
     if of_sequences:
         nothing = torch.zeros_like(old_logps)
-        loss = taken_at_once(TokenStatistics(said.logps[mask], said.entropy[mask], nothing, nothing), slice(None))
-        kl = sequence_kl_loss(said.logps, of(rollouts.ref_logps), mask, num_tokens)
+        loss = taken_at_once(TokenStatistics(outputs.logps[mask], outputs.entropy[mask], nothing, nothing), slice(None))
+        kl = sequence_kl_loss(outputs.logps, of(rollouts.ref_logps), mask, num_tokens)
         loss, seen[0]["loss/kl"] = loss + kl_weight * kl, kl
     statistics: dict[str, float] = {}
-    for found in seen:
-        add_statistics(statistics, {name: value.item() for name, value in found.items()})
+    for part_statistics in seen:
+        add_statistics(statistics, {name: value.item() for name, value in part_statistics.items()})
     return loss, statistics
 
 

@@ -107,9 +107,9 @@ def encode_demonstrations(
 def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
     """Every turn of the assistant that follows another turn, learned; one that is continued from where it goes on."""
     turns, earlier = row.conversation, [place for place in row.earlier if place > 0]
-    own = [n for n in range(len(row.prompt.messages), len(turns)) if turns[n].role == "assistant"]
+    places = [n for n in range(len(row.prompt.messages), len(turns)) if turns[n].role == "assistant"]
     unlearned = row.completion.columns.get(UNLEARNED) or ()
-    if len(earlier) + len(own) < 2:
+    if len(earlier) + len(places) < 2:
         return [renderer.sequence(row.prompt, row.completion)]
     if row.prompt.messages[-1].role == "assistant":
         learned = [_sequence_of_turn(renderer, row, place) for place in earlier if place not in unlearned]
@@ -118,7 +118,7 @@ def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
     flags += [span.by_policy and span.role == "assistant" for span in row.completion.spans]
     ended = row.completion.finish_reason != "length"
     try:
-        return [renderer.dialogue(row.prompt, turns, (earlier + own)[0], flags, ended=ended)]
+        return [renderer.dialogue(row.prompt, turns, (earlier + places)[0], flags, ended=ended)]
     except Unstable:
         last = len(turns) - 1
         return [

@@ -86,9 +86,9 @@ class Recipe:
 
     def stage_seed(self, name: str) -> int:
         """The stage's own seed, or one from SHA-256 of the recipe's seed and the stage's name, below 2^31."""
-        own = self.stages[name].seed
-        if own is not None:
-            return own
+        seed = self.stages[name].seed
+        if seed is not None:
+            return seed
         return int(hashlib.sha256(f"{self.seed}/{name}".encode()).hexdigest()[:8], 16) >> 1
 
     def kind(self, name: str) -> str:

@@ -82,8 +82,8 @@ def complaint(
     model: type[Settings], raw: dict[str, Any], error: ValidationError, path: Path, at: Location
 ) -> Exception:
     """The first of pydantic's findings as our error; a misspelt key before the required one it leaves missing."""
-    found = error.errors(include_url=False)
-    first = next((each for each in found if each["type"] == "extra_forbidden"), found[0])
+    errors = error.errors(include_url=False)
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     where = f"{path}, {_dotted(at + _plain(first['loc'], raw))}"
     show = f"`preflab init --show {_topic(model, at)}` lists them all with their defaults"
     if first["type"] == "extra_forbidden":
@@ -100,7 +100,7 @@ def complaint(
         return PreflabError(f"{where} is missing", field.description or "it has no default", show)
     if first["type"] == "value_error":  # settings that do not fit together, in their own words
         return PreflabError(f"{where}: {str(first['msg']).removeprefix('Value error, ')}", "settings that agree", show)
-    expected = " or ".join(dict.fromkeys(_expected(e) for e in found if _same_place(e, first, raw)))
+    expected = " or ".join(dict.fromkeys(_expected(e) for e in errors if _same_place(e, first, raw)))
     return PreflabError(
         f"{where}: {kind(first['input'])}", f"expected {expected}", _example(model, first["loc"], raw) + show
     )

@@ -37,15 +37,15 @@ def with_new_paths(overrides: Sequence[str]) -> list[str]:
     Raises:
         PreflabError: a setting is overridden under both names, with two values.
     """
-    found = list(overrides)
+    renamed = list(overrides)
     for (section, old), new in RENAMED.items():
-        values = {name: [o.partition("=")[2] for o in found if _path(o) == [section, name]] for name in (old, new)}
+        values = {name: [o.partition("=")[2] for o in renamed if _path(o) == [section, name]] for name in (old, new)}
         if values[old] and values[new]:
             _check_agreement(values[old][-1], values[new][-1], f"--set {section}", old, new)
         if values[old]:
-            found = [f"{section}.{new}={o.partition('=')[2]}" if _path(o) == [section, old] else o for o in found]
+            renamed = [f"{section}.{new}={o.partition('=')[2]}" if _path(o) == [section, old] else o for o in renamed]
             logger.warning("--set %s.%s is called %s.%s now and read as that", section, old, section, new)
-    return found
+    return renamed
 
 
 def _path(override: str) -> list[str]:

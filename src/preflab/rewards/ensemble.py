@@ -64,7 +64,7 @@ class Baselines:
         places: dict[str, list[int]] = defaultdict(list)
         for i, item in enumerate(reference):
             places[item.prompt.id].append(i)
-        means = {prompt: scores[:, found].mean(1) for prompt, found in places.items()}
+        means = {prompt: scores[:, columns].mean(1) for prompt, columns in places.items()}
         return cls(means, torch.stack(list(means.values())).mean(0))
 
     def __call__(self, items: Sequence[ScoringItem]) -> Tensor:

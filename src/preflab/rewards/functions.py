@@ -61,9 +61,9 @@ class RewardFunction:
 
     def called(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
         """What the function gives for each completion, a number or not (the class of a text is a name)."""
-        given = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
+        arguments = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
         call = self._all_at_once if self.batched else self._each
-        return call(given, prompts, completions)
+        return call(arguments, prompts, completions)
 
     def _texts(self, prompts: Sequence[str], completions: Sequence[str]) -> dict[str, list[Any]]:
         names = BATCHED if self.batched else ONE_BY_ONE
@@ -94,11 +94,11 @@ class RewardFunction:
                 raise self._raised(error, prompt, completion) from error
         if not any(map(inspect.isawaitable, values)):
             return values
-        found = _gathered(values)
-        for value, prompt, completion in zip(found, prompts, completions, strict=True):
+        gathered = _gathered(values)
+        for value, prompt, completion in zip(gathered, prompts, completions, strict=True):
             if isinstance(value, CAUGHT):
                 raise self._raised(value, prompt, completion) from value
-        return found
+        return gathered
 
     def _all_at_once(
         self, given: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]

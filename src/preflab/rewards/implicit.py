@@ -119,8 +119,8 @@ class ImplicitScorer:
     def _rewards(self, sequences: Sequence[TokenSequence]) -> torch.Tensor:
         batch = collate(sequences, self.trunk.pad_id).to(self.trunk.device)
         roles: tuple[Role, ...] = ("policy", "reference") if "reference" in self.trunk.models else ("policy",)
-        said = {role: output.logps.sum(1) for role, output in self.trunk(batch, roles).items()}
-        side = Side(said["policy"], said.get("reference", said["policy"]), batch.completion_mask.sum(1))
+        logps = {role: output.logps.sum(1) for role, output in self.trunk(batch, roles).items()}
+        side = Side(logps["policy"], logps.get("reference", logps["policy"]), batch.completion_mask.sum(1))
         return self.card.scale * IMPLICIT[self.card.of].value(side)
 
     def sequence(self, item: ScoringItem) -> TokenSequence:

@@ -38,7 +38,7 @@ def rating_quality(
         knows nothing; explained_interval: the same with its interval, the training mean's error taken as given, null
         where that is 0; tau: mean Kendall tau-b within prompts with interval, null where no prompt has two that differ.
     """
-    found = {}
+    quality = {}
     for c, (name, scale) in enumerate(zip(criteria, scales, strict=True)):
         given = [
             (row, scale.mean + scale.std * scores[i][c]) for i, row in enumerate(rows) if row.ratings[c] is not None
@@ -49,7 +49,7 @@ def rating_quality(
         errors_of_mean = (truth - scale.mean) ** 2
         of_mean = float(errors_of_mean.mean()) if len(truth) else float("nan")
         taus = _taus(prompts, truth, [predicted for _, predicted in given])
-        found[name] = {
+        quality[name] = {
             "num": len(given),
             "squared_error": dict(interval(errors, prompts)) if given else None,
             "rmse": float(errors.mean() ** 0.5) if given else float("nan"),
@@ -60,7 +60,7 @@ def rating_quality(
             ),
             "tau": dict(interval(np.array(list(taus.values())), list(taus))) if taus else None,
         }
-    return found
+    return quality
 
 
 def overall_groups(
@@ -74,7 +74,7 @@ def overall_groups(
     for i, row in enumerate(rows):
         if all(rating is not None for rating in row.ratings):
             places[row.prompt_id].append(i)
-    return [_group(prompt, rows, found, scales, criteria, scores) for prompt, found in places.items()]
+    return [_group(prompt, rows, rated, scales, criteria, scores) for prompt, rated in places.items()]
 
 
 def _group(
@@ -113,8 +113,8 @@ def _taus(
     for i, prompt in enumerate(prompts):
         places[prompt].append(i)
     taus = {}
-    for prompt, found in places.items():
-        if len({float(truth[i]) for i in found}) > 1:
-            tau = float(kendalltau([truth[i] for i in found], [predicted[i] for i in found]).statistic)
+    for prompt, rated in places.items():
+        if len({float(truth[i]) for i in rated}) > 1:
+            tau = float(kendalltau([truth[i] for i in rated], [predicted[i] for i in rated]).statistic)
             taus[prompt] = 0.0 if np.isnan(tau) else tau  # one score for all of them orders nothing
     return taus

@@ -56,27 +56,27 @@ def criteria_of(preferences: Iterable[Preference], wanted: Mapping[str, float]) 
     Raises:
         PreflabError: no ratings at all, or a wanted criterion nobody rated.
     """
-    found = sorted(
+    names = sorted(
         {
             name
             for preference in preferences
-            for name, given in preference.scores.items()
-            if any(value is not None for value in given)
+            for name, values in preference.scores.items()
+            if any(value is not None for value in values)
         }
     )
-    if not found:
+    if not names:
         raise PreflabError(
             "preferences without ratings",
             "scores per completion (Likert answers of a campaign, or an imported file with ratings)",
             "use a stage of kind `reward` for rankings and pairs",
         )
     for name in wanted:
-        if name not in found:
+        if name not in names:
             raise PreflabError(
                 f"criterion {name!r}: nobody rated it",
-                f"one of {', '.join(found)}" + (f"; near it: {near}" if (near := nearest(name, found)) else ""),
+                f"one of {', '.join(names)}" + (f"; near it: {near}" if (near := nearest(name, names)) else ""),
             )
-    return dict(wanted) or dict.fromkeys(found, 1.0)
+    return dict(wanted) or dict.fromkeys(names, 1.0)
 
 
 def make_rated(

@@ -37,8 +37,8 @@ def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
 
     scores (N, C); targets (N, C) with NaN where nobody rated.
     """
-    given = ~targets.isnan()
-    errors = torch.where(given, scores - torch.where(given, targets, 0.0), 0.0)
+    rated = ~targets.isnan()
+    errors = torch.where(rated, scores - torch.where(rated, targets, 0.0), 0.0)
     return errors.square().sum() / denominator
 
 

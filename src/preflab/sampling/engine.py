@@ -100,7 +100,7 @@ class TransformersEngine:
         stop_ids = decoding.stop_token_ids or self.stop_token_ids
         table = stop_table(stop_ids, self.model.config.get_text_config().vocab_size, self.model.device)
         strings = StopStrings(self.tokenizer, decoding.stop_strings)
-        found: dict[int, SampledCompletion] = {}
+        by_request: dict[int, SampledCompletion] = {}
         head = packed_linear(self.model.get_output_embeddings(), min(len(requests), decoding.max_batch_rows))
         with _decoding(self.model), self.role(), without_gradients(self.model), head:
             forward = self._fitting_pass()
@@ -108,9 +108,9 @@ class TransformersEngine:
                 rows = _Rows([requests[i] for i in batch], decoding, table, strings)
                 with self._watching(rows, len(requests)):
                     _decode(forward, rows, decoding, self.vocabulary, on_done)
-                found.update(zip(batch, rows.completions(self.version), strict=True))
+                by_request.update(zip(batch, rows.completions(self.version), strict=True))
             forward.release()
-        return [found[i] for i in range(len(requests))]
+        return [by_request[i] for i in range(len(requests))]
 
     @property
     def decode_path(self) -> str:

@@ -73,11 +73,11 @@ def reproduces(way: CachedPass | OwnCachePass, model: PreTrainedModel) -> bool:
     rows = [(*prompts[b % 2], *ids[b][longest - NUM_STEPS :]) for b in range(4)]
     try:
         with _padded_with(way, ids[3][0]):
-            found = _written(way, prompts, rows, model.device)
+            written = _written(way, prompts, rows, model.device)
     except UNFIT as error:
         logger.info("%s cannot be fed with %s: %s", type(model).__name__, type(way).__name__, error)
         return False
-    return _close(found, _expected(model, prompts, rows), exact=model.dtype == torch.float32)
+    return _close(written, _expected(model, prompts, rows), exact=model.dtype == torch.float32)
 
 
 def _random_ids(model: Any, longest: int) -> list[list[int]]:
@@ -119,18 +119,18 @@ def _written(
 ) -> list[list[torch.Tensor]]:
     """Logits (V,) of each row by step, for as long as it is there."""
     live = list(range(4))
-    found: list[list[torch.Tensor]] = [[] for _ in live]
+    written: list[list[torch.Tensor]] = [[] for _ in live]
     logits = way.start(prompts, torch.tensor([b % 2 for b in live], device=device))
     for t in range(NUM_STEPS):
         for place, row in enumerate(live):
-            found[row].append(logits[place].float())
+            written[row].append(logits[place].float())
         if t % 2 and len(live) > 2:  # the last row takes the place of the second
             live = [live[0], live[-1], *live[2:-1]]
             places = torch.tensor([len(live)], device=device), torch.tensor([1], device=device)
             way.move_rows(*places, len(live))
         tokens = [rows[row][len(prompts[row % 2]) + t] for row in live]
         logits = way.step(torch.tensor(tokens, device=device))
-    return found
+    return written
 
 
 def _expected(model: Any, prompts: list[tuple[int, ...]], rows: list[tuple[int, ...]]) -> list[torch.Tensor]:

@@ -31,14 +31,14 @@ def limited_time_steps(model: nn.Module) -> Iterator[None]:
 
 def _limited_layers(model: nn.Module) -> list[Any]:
     """Layers whose limits bind and whose projection ends with dt, one number per head."""
-    found = []
+    layers = []
     for layer in model.modules():
         limits = getattr(layer, "time_step_limit", None)
         if limits is None or tuple(limits) == (0.0, math.inf):
             continue
         if hasattr(layer, "dt_bias") and hasattr(layer, "in_proj") and hasattr(layer, "num_heads"):
-            found.append(layer)
-    return found
+            layers.append(layer)
+    return layers
 
 
 def _clamping(layer: Any) -> Callable[..., Tensor]:

@@ -347,20 +347,20 @@ def _scores(
 def _result(report: Mapping[str, Any]) -> StageResult:
     from preflab.labelers.questions import THINKING_CLOSED
 
-    said = [f"{count(report['num_judged'], 'task')} judged by an AI"]
+    sentences = [f"{count(report['num_judged'], 'task')} judged by an AI"]
     figures: dict[str, float | str] = {"num_tasks": report["num_tasks"], "num_judgments": report["num_judged"]}
     if report["num_unread"]:
-        said.append(f"{report['num_unread']} could not be read")
+        sentences.append(f"{report['num_unread']} could not be read")
         figures["num_unread"] = report["num_unread"]
     if report["judge"].get("asked") == THINKING_CLOSED:
-        said.append("its thinking closed before each label")
+        sentences.append("its thinking closed before each label")
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]
         doubt = chance_said(share, "the pairs that both judged")
-        said.append(f"agrees with people in {interval_text(share, percent)}" + (f", {doubt}" if doubt else ""))
+        sentences.append(f"agrees with people in {interval_text(share, percent)}" + (f", {doubt}" if doubt else ""))
         figures["agreement_with_people"] = share["value"]
     if report["usage"] and report["usage"]["cost"]:
-        said.append(f"cost {number(report['usage']['cost'])}")
+        sentences.append(f"cost {number(report['usage']['cost'])}")
         figures["cost"] = report["usage"]["cost"]
-    return StageResult(", ".join(said), figures)
+    return StageResult(", ".join(sentences), figures)

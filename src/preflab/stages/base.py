@@ -122,23 +122,23 @@ class StageContext:
         from preflab.files import read_json
         from preflab.store.image_texts import refuse_images
 
-        found = self.workspace.completions(read_json(self.upstream[stage].folder / "completions.json"))
-        refuse_images([completion.text for completion in found], stage)
-        return found
+        completions = self.workspace.completions(read_json(self.upstream[stage].folder / "completions.json"))
+        refuse_images([completion.text for completion in completions], stage)
+        return completions
 
     def demonstrations(self, name: str) -> list[tuple[Prompt, Completion]]:
         """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates."""
         if name in self.upstream:
             return demonstrations_in(self.upstream[name].folder / "demonstrations.jsonl", "demonstrations")
-        found = self.counted(name, read_demonstrations(self.recipe, name))
-        say_plain_texts(self, name, [prompt for prompt, _ in found], completed=True)
-        return found
+        demonstrations = self.counted(name, read_demonstrations(self.recipe, name))
+        say_plain_texts(self, name, [prompt for prompt, _ in demonstrations], completed=True)
+        return demonstrations
 
     def prompts(self, name: str) -> list[Prompt]:
         """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""
-        found = self.counted(name, read_prompts(self.recipe, name))
-        say_plain_texts(self, name, found)
-        return found
+        prompts = self.counted(name, read_prompts(self.recipe, name))
+        say_plain_texts(self, name, prompts)
+        return prompts
 
     def counted(self, name: str, records: Records) -> Records:
         """The records that were read of the recipe's data, their number noted for the manifest."""

@@ -52,8 +52,8 @@ def run(ctx: StageContext) -> StageResult:
                 rewards = _rewards(writer, scorer, chunk, completions, num)
                 ctx.workspace.put([*chunk, *completions])
                 for number, prompt in enumerate(chunk):
-                    own = completions[number * num : (number + 1) * num]
-                    done[prompt.id] = _row(prompt, own, rewards[number * num : (number + 1) * num])
+                    group = completions[number * num : (number + 1) * num]
+                    done[prompt.id] = _row(prompt, group, rewards[number * num : (number + 1) * num])
                     append_jsonl(ctx.folder / "chosen.jsonl", done[prompt.id])
     prompts = [prompt for prompt in prompts if prompt.id in done]
     rows = [done[prompt.id] for prompt in prompts]
@@ -126,5 +126,5 @@ def _result(ctx: StageContext, rows: Sequence[dict[str, Any]]) -> StageResult:
         "kl_bound": last.kl_bound,
     }
     reward = f"reward {three_digits(first.reward)} → {three_digits(last.reward)}"
-    said = f"best of {last.n}: {reward}, at most {three_digits(last.kl_bound)} nats"
-    return StageResult(said, figures)
+    summary = f"best of {last.n}: {reward}, at most {three_digits(last.kl_bound)} nats"
+    return StageResult(summary, figures)

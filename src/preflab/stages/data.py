@@ -215,14 +215,14 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
     base = name.partition(".")[0]
     read = read_records(recipe, base)
     pairs = demonstrations_of(read, guessed=recipe.data[base].format is None)
-    found = [pair for pair in pairs if _falls_into(recipe, name, demonstration_share(*pair))]
-    if not found:
+    falling = [pair for pair in pairs if _falls_into(recipe, name, demonstration_share(*pair))]
+    if not falling:
         raise PreflabError(
             f"{name}: no demonstrations among {len(pairs)} of {read.path.name}",
             "at least one row",
             "add rows, or choose another share for `held_out`",
         )
-    return found
+    return falling
 
 
 def demonstrations_in(path: Path, format: str | None = None, **how: Any) -> list[tuple[Prompt, Completion]]:
@@ -298,11 +298,11 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
         PreflabError: an empty prompt, by line (unless `skip_bad`); or none at all.
     """
     read = read_records(recipe, name.partition(".")[0], for_prompts=True)
-    found = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]
-    if not found:
+    falling = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]
+    if not falling:
         raise PreflabError(
             f"{name}: no prompts among {count(read.num_rows, 'row')} of {read.path.name}",
             "at least one row with a `prompt` column",
             "add rows, or choose another share for `held_out`",
         )
-    return found
+    return falling

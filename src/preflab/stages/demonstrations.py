@@ -18,8 +18,8 @@ def demonstration_row(prompt: Prompt, completion: Completion) -> dict[str, Any]:
     from preflab.store.exports.words import asked_for, template_of, text_of, turns_said
 
     text = text_of(completion)
-    said = turns_said(completion) if text is None else text
-    row = {**prompt.columns, **template_of(prompt), "prompt": asked_for(prompt), "completion": said}
+    content = turns_said(completion) if text is None else text
+    row = {**prompt.columns, **template_of(prompt), "prompt": asked_for(prompt), "completion": content}
     return {**row, "finish_reason": completion.finish_reason}
 
 

@@ -52,16 +52,16 @@ def run(ctx: StageContext) -> StageResult:
     settings: DpoSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
     base = _Base.load(ctx)
-    found = find_groups(data, base.encoder, settings, max_tokens=base.max_tokens)
+    groups = find_groups(data, base.encoder, settings, max_tokens=base.max_tokens)
     accelerator = accelerator_for(ctx, settings.run)
-    watched = _sample_prompts(found.held_out, settings, base.max_tokens)
-    lengths = _fix_longest(base.trunk, found, watched, settings)
+    watched = _sample_prompts(groups.held_out, settings, base.max_tokens)
+    lengths = _fix_longest(base.trunk, groups, watched, settings)
     dpo = DpoRun(
         trunk=base.trunk,
         settings=settings,
-        groups=found.train,
-        held_out=found.held_out,
-        num_steps=settings.num_epochs * steps_per_epoch(len(found.train), settings.num_groups_per_step),
+        groups=groups.train,
+        held_out=groups.held_out,
+        num_steps=settings.num_epochs * steps_per_epoch(len(groups.train), settings.num_groups_per_step),
         cache=ReferenceCache(
             ctx.folder.parent / CACHE,
             base.reference_hash,
@@ -84,7 +84,7 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return _result(ctx, found, lengths)
+    return _result(ctx, groups, lengths)
 
 
 def _fix_longest(

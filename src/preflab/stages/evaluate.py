@@ -57,12 +57,12 @@ def run(ctx: StageContext) -> StageResult:
     written, notes = write_all(ctx, prompts)
     notes += left_out
     sheets = {name: one.sheet() for name, one in written.items()}
-    found = {name: figures(sheet, seed=ctx.seed) for name, sheet in sheets.items()}
+    measured = {name: figures(sheet, seed=ctx.seed) for name, sheet in sheets.items()}
     baseline = settings.models[0]
     compared = {name: differences(sheets[baseline], sheets[name], seed=ctx.seed) for name in sheets if name != baseline}
-    report = _evaluation(ctx, prompts, written, found, compared, notes)
+    report = _evaluation(ctx, prompts, written, measured, compared, notes)
     report["tilted"] = _tilted(ctx, prompts, sheets) if settings.tilted_optimum else None
-    _store(ctx, prompts, written, found, compared)
+    _store(ctx, prompts, written, measured, compared)
     rows = [_sample_row(prompt, index, written) for index, prompt in enumerate(prompts)]
     write_text(ctx.folder / "samples.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     write_json(ctx.folder / "evaluation.json", report)
@@ -211,30 +211,32 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
 
 def _result(ctx: StageContext, report: dict[str, Any], differences: dict[str, dict[str, Interval]]) -> StageResult:
     """The first judge (or reward) of every comparison, in the words of the report's first screen."""
-    said: list[str] = []
+    sentences: list[str] = []
     figures: dict[str, float | str] = {}
     short = short_names([model["name"] for model in report["models"]])
     baseline = short.get(report["baseline"], report["baseline"])
     for model, measures in differences.items():
         if name := leading(measures):
             difference, form = measures[name].to_json(), quantity(name).difference
-            said.append(difference_sentence(difference, short.get(model, model), baseline, measure_name(name), form))
+            sentences.append(
+                difference_sentence(difference, short.get(model, model), baseline, measure_name(name), form)
+            )
         figures |= {f"{model} {name}": measures[name].value for name in measures if name.startswith(KEPT)}
-    if not said:
+    if not sentences:
         num = f"{count(len(report['models']), 'model')} on {count(report['prompts']['num'], 'prompt')}"
         return StageResult(num, figures)
-    return StageResult("; ".join([*said, *_doubts(ctx, differences)]), figures)
+    return StageResult("; ".join([*sentences, *_doubts(ctx, differences)]), figures)
 
 
 def _doubts(ctx: StageContext, differences: dict[str, dict[str, Interval]]) -> list[str]:
     """What keeps a reward model's verdict from counting: it does not tell the better of two itself."""
     measures = dict.fromkeys(name for each in differences.values() if (name := leading(each)))
     names = [name.removeprefix("reward/") for name in measures if name.startswith("reward/")]
-    said = []
+    doubts = []
     for name in (name for name in names if name in ctx.inputs):
         path = ctx.inputs[name].folder / "reward_report.json"
         held_out = (read_json(path).get("held_out") if path.is_file() else None) or {}
         if "accuracy" in held_out:
             doubt = chance_said(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
-            said += [f"{name} is {doubt}"] if doubt else []
-    return said
+            doubts += [f"{name} is {doubt}"] if doubt else []
+    return doubts

@@ -31,8 +31,8 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
 
     def rate(criterion: str, asked: Sequence[tuple[str, str]]) -> list[float | None]:
         ends = source.scale_ends.get(criterion)
-        said = judge.rate([RatingAsked(criterion, prompt, text, ends) for prompt, text in asked])
-        return [one.score for one in said]
+        replies = judge.rate([RatingAsked(criterion, prompt, text, ends) for prompt, text in asked])
+        return [one.score for one in replies]
 
     return JudgeScorer(rate, source.criteria, _lines(ctx, source), source.name or "judge")
 

@@ -53,8 +53,8 @@ def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Seq
     accelerator.end_training()
     first, last = metrics[0]["loss/nll"], metrics[-1]["loss/nll"]
     figures = {"loss_first": first, "loss_last": last, "num_steps": len(metrics)}
-    said = f"loss {three_digits(first)} → {three_digits(last)}{said_of_loss(metrics)}"
-    return StageResult(said, figures)
+    summary = f"loss {three_digits(first)} → {three_digits(last)}{said_of_loss(metrics)}"
+    return StageResult(summary, figures)
 
 
 def save_language_model(ctx: StageContext, trunk: Trunk) -> None:

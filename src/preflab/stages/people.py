@@ -125,9 +125,9 @@ def _instructions(ctx: StageContext) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        said = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise PreflabError(
-            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {said}", "a Markdown file in UTF-8"
+            f"{ctx.recipe.path.name}, stages.{ctx.name}.instructions: {path}: {reason}", "a Markdown file in UTF-8"
         ) from error
 
 
@@ -162,12 +162,12 @@ def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, A
     from preflab.labelling.campaign_names import campaign_names
 
     known, own = campaign_names(ctx.workspace), _same_stage(options_of(ctx).model_dump(mode="json"))
-    found = None
+    earlier = None
     for each in takewhile(lambda other: other is not entry, ledger.values()):
         of_recipe = each.get("recipe", ctx.recipe.path.name) == ctx.recipe.path.name
         if of_recipe and each["campaign_id"] in known and _same_stage(each["said"]) == own:
-            found = str(each["campaign_id"])
-    return found
+            earlier = str(each["campaign_id"])
+    return earlier
 
 
 def _same_stage(said: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -208,8 +208,8 @@ def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any
 def _warn_of_overlap(options: CampaignOptions) -> None:
     from preflab.labelling.reading import overlap_warning
 
-    if said := overlap_warning(options.overlap):
-        logger.warning("campaign %s: %s", options.name, said)
+    if warning := overlap_warning(options.overlap):
+        logger.warning("campaign %s: %s", options.name, warning)
 
 
 def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
@@ -231,8 +231,8 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
     """The campaign's labels, and people's judgments of the same completions that were made elsewhere."""
     wanted = {frozenset(group) for group in groups}
     tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
-    found, gold = judged_by_people(ctx, campaign.id, tasks), gold_labels(ctx, campaign.id)
-    return People(campaign, tasks, found, _unresolved(ctx, campaign.id, tasks, found, gold), gold)
+    judged, gold = judged_by_people(ctx, campaign.id, tasks), gold_labels(ctx, campaign.id)
+    return People(campaign, tasks, judged, _unresolved(ctx, campaign.id, tasks, judged, gold), gold)
 
 
 def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
@@ -241,8 +241,10 @@ def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
     from preflab.labelling.reading import gold_answers
 
     answers = gold_answers(ctx.workspace, campaign_id)
-    given = ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True) if answers else []
-    return GoldLabels(tuple(j for j in latest(given) if j.task_id in answers and j.labeler_kind == "person"), answers)
+    judgments = ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True) if answers else []
+    return GoldLabels(
+        tuple(j for j in latest(judgments) if j.task_id in answers and j.labeler_kind == "person"), answers
+    )
 
 
 def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
@@ -254,15 +256,15 @@ def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task])
     from preflab.labelling.campaigns import campaign_view, list_campaigns
 
     by_completions = {frozenset(task.completion_ids): task for task in tasks}
-    found: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
+    by_task: dict[str, dict[str, Judgment]] = {task.id: {} for task in tasks}
     asked_here = {view.campaign.id for view in list_campaigns(ctx.workspace)}
     kinds = {"person", "ai"} if campaign_view(ctx.workspace, campaign_id).options.count_ai else {"person"}
     judgments = [j for j in ctx.workspace.judgments(all_revisions=True) if j.labeler_kind in kinds]
     for judgment in sorted(latest(judgments), key=lambda j: j.campaign_id == campaign_id):
         task = by_completions.get(frozenset(judgment.completion_ids))
         if task is not None and fits(judgment, ctx.settings, imported=judgment.campaign_id not in asked_here):
-            found[task.id][judgment.labeler_id] = judgment
-    return found
+            by_task[task.id][judgment.labeler_id] = judgment
+    return by_task
 
 
 def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool:

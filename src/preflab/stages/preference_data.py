@@ -53,11 +53,11 @@ def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
     """
     from preflab.store.image_texts import refuse_images
 
-    found = _from_stage(ctx, name) if name in ctx.inputs else _from_file(ctx, name)
-    refuse_images([completion.text for completion in found.judged], name)
-    if not found.preferences:
+    data = _from_stage(ctx, name) if name in ctx.inputs else _from_file(ctx, name)
+    refuse_images([completion.text for completion in data.judged], name)
+    if not data.preferences:
         raise PreflabError(f"{name}: no preferences", "at least one ranking or pair", "look at where they come from")
-    return found
+    return data
 
 
 def _from_stage(ctx: StageContext, name: str) -> PreferenceData:
@@ -90,9 +90,9 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
         "num_rows": read.num_rows,
         "left_out": [{read.unit: problem.line, "found": problem.found} for problem in read.problems],
     }
-    found = PreferenceData(name, ctx.counted(name, tuple(kept)), prompts, completions, origin)
-    say_plain_texts(ctx, name, list({prompt.id: prompt for prompt in found.asked}.values()), completed=True)
-    return found
+    data = PreferenceData(name, ctx.counted(name, tuple(kept)), prompts, completions, origin)
+    say_plain_texts(ctx, name, list({prompt.id: prompt for prompt in data.asked}.values()), completed=True)
+    return data
 
 
 def agreed_preferences(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:

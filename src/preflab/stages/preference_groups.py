@@ -143,10 +143,10 @@ def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: in
             "completions that were called good or bad one by one",
             "collect thumbs or Likert scores, or learn from pairs with `losses: [{kind: dpo}]`",
         )
-    said = [verdict.up for group in groups for verdict in group.verdicts]
-    if settings.learns_verdicts and (min(said) >= 0.5 or max(said) <= 0.5):
+    thumbs = [verdict.up for group in groups for verdict in group.verdicts]
+    if settings.learns_verdicts and (min(thumbs) >= 0.5 or max(thumbs) <= 0.5):
         raise PreflabError(
-            f"{num} with {count(len(said), 'verdict')}, none of them {'bad' if min(said) >= 0.5 else 'good'}",
+            f"{num} with {count(len(thumbs), 'verdict')}, none of them {'bad' if min(thumbs) >= 0.5 else 'good'}",
             "completions that were called good and others that were called bad",
             "collect both, or lower verdicts.good_from or raise verdicts.bad_to; of good ones alone stage sft learns",
         )

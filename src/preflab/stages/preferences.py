@@ -51,16 +51,16 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.store.image_texts import refuse_image_campaign, refuse_images
 
     settings: PreferencesSettings = ctx.settings
-    given, listed = listed_judgments(ctx, settings.judgments)
+    judgments_read, listed = listed_judgments(ctx, settings.judgments)
     refuse_image_campaign(ctx.workspace.campaigns([listed["campaign_id"]])[0])
     on_gold, gold = listed_gold(ctx, listed)
-    reading, said = stage_reading(ctx, given, listed["campaign_id"], gold)
-    judgments = counted(given)
+    reading, reading_words = stage_reading(ctx, judgments_read, listed["campaign_id"], gold)
+    judgments = counted(judgments_read)
     _refuse_none(judgments, "judgments", ctx.name)
     completions = ctx.workspace.completions(sorted({i for judgment in judgments for i in judgment.completion_ids}))
     texts = {completion.id: completion.text for completion in completions}
     refuse_images(list(texts.values()), settings.judgments)
-    agreed = consensus_of([*given, *on_gold], reading, texts=texts)
+    agreed = consensus_of([*judgments_read, *on_gold], reading, texts=texts)
     preferences = [consensus.preference for consensus in agreed]
     pairs = pair_counts(agreed)
     if not any(preference.scores or preference.thumbs for preference in preferences):
@@ -76,7 +76,7 @@ def run(ctx: StageContext) -> StageResult:
     table = _labelers(ctx, found, [*judgments, *on_gold], reading)
     measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
     write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
-    return StageResult(_summary(found, pairs) + said, _figures(found, pairs))
+    return StageResult(_summary(found, pairs) + reading_words, _figures(found, pairs))
 
 
 def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]:
@@ -137,20 +137,20 @@ def labeler_table(
     """One row per labeler, the most reliable first; `truth` holds a simulated labeler's known habit and vices."""
     rows = []
     for labeler in labelers:
-        own, reliable = found.labelers[labeler.id], reliability[labeler.id]
+        agreement_of, reliable = found.labelers[labeler.id], reliability[labeler.id]
         rows.append(
             {
                 "id": labeler.id,
                 "name": labeler.name,
                 "kind": labeler.kind,
-                "num_tasks": own.num_tasks,
+                "num_tasks": agreement_of.num_tasks,
                 "num_votes": reliable.num_votes,
                 "reliability": reliable.accuracy,
                 "weight": weights[labeler.id],
                 "standing": called[labeler.id],
-                "agreement_with_others": asdict(own.with_others),
-                "ties": asdict(own.ties),
-                "fails": asdict(own.fails),
+                "agreement_with_others": asdict(agreement_of.with_others),
+                "ties": asdict(agreement_of.ties),
+                "fails": asdict(agreement_of.fails),
                 "truth": dict(labeler.settings) if labeler.kind == "simulated" else {},
             }
         )

@@ -142,9 +142,9 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     trunk = loaded.opened.trunk(("policy",))
     sequences = [sequence for column in columns for sequence in column]
     fix_row_lengths(trunk.row_lengths, sequences)
-    found = completion_logps(trunk, sequences)
+    logps = completion_logps(trunk, sequences)
     num = len(rows)
-    return Margins.of(*(found[i * num : (i + 1) * num] for i in range(4)))
+    return Margins.of(*(logps[i * num : (i + 1) * num] for i in range(4)))
 
 
 def _closes_thinking(loaded: Loaded, rows: Sequence[Row]) -> bool:
@@ -161,9 +161,9 @@ def _sycophancy(
     questions = [_prompt(row).id for row in rows]
     baseline = ctx.settings.models[0]
     models = []
-    for name, found in margins.items():
-        figures = sycophancy(found, questions, ctx.seed)
-        difference = None if name == baseline else shift_difference(margins[baseline], found, questions, ctx.seed)
+    for name, margin in margins.items():
+        figures = sycophancy(margin, questions, ctx.seed)
+        difference = None if name == baseline else shift_difference(margins[baseline], margin, questions, ctx.seed)
         models.append(
             {
                 "name": name,
@@ -207,7 +207,7 @@ def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list
 
 def _result(report: dict[str, Any]) -> StageResult:
     """`swayed 12 % → 31 %; refuses 4 % → 9 % of safe prompts`, first and last model."""
-    said: list[str] = []
+    sentences: list[str] = []
     figures: dict[str, float | str] = {}
     for part, measure, words in (
         ("sycophancy", "swayed", "swayed {}"),
@@ -217,8 +217,8 @@ def _result(report: dict[str, Any]) -> StageResult:
             models = report[part]["models"]
             figures |= {f"{model['name']} {measure}": model["figures"][measure]["value"] for model in models}
             shares = dict.fromkeys(best_value(model["figures"][measure], percent) for model in (models[0], models[-1]))
-            said.append(words.format(" → ".join(shares)))
+            sentences.append(words.format(" → ".join(shares)))
     closed = (report["sycophancy"] or {}).get("thinking_closed")
     if closed:
-        said.append(f"thinking of {', '.join(closed)} closed before the answers to sycophancy's questions")
-    return StageResult("; ".join(said), figures)
+        sentences.append(f"thinking of {', '.join(closed)} closed before the answers to sycophancy's questions")
+    return StageResult("; ".join(sentences), figures)

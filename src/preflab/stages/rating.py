@@ -70,7 +70,7 @@ def run(ctx: StageContext) -> StageResult:
     scores = {name: rating_scores(base.trunk, rows, budget) for name, rows in parts.items()}
     weights = list(criteria.values())
     base.trunk.heads["reward"] = heads.combined(weights)
-    raw = {name: _combined(found, weights) for name, found in scores.items()}
+    raw = {name: _combined(by_criterion, weights) for name, by_criterion in scores.items()}
     reference = reference_scores(ctx, base, samples, [raw["train"], raw["held_out"]])
     normalise(base.trunk, reference)
     origin = {"train": data.origin, "test": other.origin if other else None}
@@ -82,8 +82,8 @@ def run(ctx: StageContext) -> StageResult:
         shutil.rmtree(ctx.folder / CHECKPOINT, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    said = long.said + said_of_loss(read_jsonl(ctx.folder / "metrics.jsonl"))
-    return _result(report, {**long.figures, **lengths}, said)
+    summary = long.said + said_of_loss(read_jsonl(ctx.folder / "metrics.jsonl"))
+    return _result(report, {**long.figures, **lengths}, summary)
 
 
 def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float], long: LongRows) -> list[Rated]:

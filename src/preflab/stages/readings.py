@@ -48,8 +48,8 @@ def readers(recipe: Recipe, judge: str) -> list[str]:
 
 def asked_reading(recipe: Recipe, judge: str) -> dict[str, Any]:
     """How the recipe's preferences stages read what a `judge` stage gathers; {} where none does, or several differ."""
-    found = [values_of(recipe.stages[name]) for name in readers(recipe, judge)]
-    return found[0] if found and all(each == found[0] for each in found) else {}
+    readings = [values_of(recipe.stages[name]) for name in readers(recipe, judge)]
+    return readings[0] if readings and all(each == readings[0] for each in readings) else {}
 
 
 def values_of(settings: Any) -> dict[str, Any]:
@@ -97,9 +97,9 @@ def changed_by_leads(recipe: Recipe, name: str, keys: Mapping[str, str], runs: P
     options = _options(entry, runs.parent) if entry else None
     if options is None:
         return {}
-    found = in_force(recipe, name, options, entry["said"])
+    reading = in_force(recipe, name, options, entry["said"])
     turned = sorted(options.confirmed_reversed)
-    return differing(found, settings) | ({REVERSED: turned} if turned else {})
+    return differing(reading, settings) | ({REVERSED: turned} if turned else {})
 
 
 def differing(found: Mapping[str, Any], settings: Any) -> dict[str, Any]:
@@ -129,10 +129,10 @@ def stage_reading(
         criterion = ordered_by(judgments, settings.criterion)
         return Reading.of(settings, criterion=criterion, gold=gold), ""
     options = tell_reading(ctx, campaign_id)
-    found = values_of(options) if asked_reading(ctx.recipe, settings.judgments) else values_of(settings)
-    read = settings.model_copy(update=found)
+    values = values_of(options) if asked_reading(ctx.recipe, settings.judgments) else values_of(settings)
+    read = settings.model_copy(update=values)
     criterion = (read.criterion or options.criteria[0]) if way_named(options.way).by_criteria else None
-    changed = differing(found, settings) | ({REVERSED: True} if options.confirmed_reversed else {})
+    changed = differing(values, settings) | ({REVERSED: True} if options.confirmed_reversed else {})
     made = Reading.of(read, criterion=criterion, confirmed_reversed=options.confirmed_reversed, gold=gold)
     return made, said_of(changed, len(options.confirmed_reversed))
 
@@ -196,8 +196,8 @@ def _entry(recipe: Recipe, judge: str, keys: Mapping[str, str], runs: Path) -> d
         return {}
     settings = recipe.stages[judge]
     assert isinstance(settings, JudgeSettings)
-    found: dict[str, Any] = read_json(path).get(ledger_name(judge, settings, keys[settings.completions]), {})
-    return found
+    entry: dict[str, Any] = read_json(path).get(ledger_name(judge, settings, keys[settings.completions]), {})
+    return entry
 
 
 def _options(entry: Mapping[str, Any], folder: Path) -> CampaignOptions | None:

@@ -49,11 +49,11 @@ def _owner(workspace: Path) -> str:
     """The file name of the recipe that wrote `report.html` last; "" where that is not known."""
     if not (workspace / PAGE).is_file():
         return ""
-    found: list[tuple[str, str]] = []
+    owners: list[tuple[str, str]] = []
     for folder in (path.parent for path in (workspace / "runs").glob("*/manifest.json")):
         manifest: Mapping[str, Any] = read_manifest(folder)
         resolved = folder / "recipe.resolved.yaml"
         if manifest.get("kind") == "report" and Path(str(manifest.get("link"))).name == PAGE and resolved.is_file():
             first, _, _ = resolved.read_text(encoding="utf-8").partition("\n")
-            found.append((str(manifest.get("finished")), first.removeprefix("# ").partition(WRITTEN_OUT)[0]))
-    return max(found, default=("", ""))[1]
+            owners.append((str(manifest.get("finished")), first.removeprefix("# ").partition(WRITTEN_OUT)[0]))
+    return max(owners, default=("", ""))[1]

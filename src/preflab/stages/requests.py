@@ -37,8 +37,8 @@ def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
         ]
         writer.fit(asked)
         distinct = list({p.id: p for p in asked}.values())
-        own = replace(writer, seed=derive_seed(seed, "revise", what))
-        texts = {c.prompt_id: Written(c.text, c.finish_reason) for c in own.write(distinct, on_done)}
+        seeded = replace(writer, seed=derive_seed(seed, "revise", what))
+        texts = {c.prompt_id: Written(c.text, c.finish_reason) for c in seeded.write(distinct, on_done)}
         on_done(len(asked) - len(distinct))
         return [texts[p.id] for p in asked]
 

@@ -149,5 +149,5 @@ def _result(rows: Sequence[dict[str, Any]], constitution: Constitution) -> Stage
     drawn = Counter(step["principle"] for row in rows for step in row["steps"])
     figures: dict[str, float | str] = {"num_prompts": len(rows), "num_changed": changed, "num_empty": empty}
     figures |= {f"drawn/{principle.name}": drawn[principle.name] for principle in constitution.principles}
-    said = f"{changed:,} of {count(len(rows), 'answer')} revised by {count(len(drawn), 'principle')}"
-    return StageResult(said + (f", {count(empty, 'revision')} empty" if empty else ""), figures)
+    summary = f"{changed:,} of {count(len(rows), 'answer')} revised by {count(len(drawn), 'principle')}"
+    return StageResult(summary + (f", {count(empty, 'revision')} empty" if empty else ""), figures)

@@ -79,9 +79,9 @@ def run(ctx: StageContext) -> StageResult:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     num_equal = sum(map(_num_equal, [*rankings, *tested]))
-    said = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
+    left_out = f"; {count(num_equal, 'pair')} whose completions are the same to the model left out" if num_equal else ""
     figures = {**long.figures, **lengths, "num_equal_pairs": float(num_equal)}
-    return _result(report, figures, said + long.said + said_of_loss(rows))
+    return _result(report, figures, left_out + long.said + said_of_loss(rows))
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
@@ -140,7 +140,7 @@ def _report(
         ]
         for name, rankings in parts.items()
     }
-    own = [*groups["train"], *groups["held_out"]]
+    every = [*groups["train"], *groups["held_out"]]
     return {
         "model": ctx.settings.model,
         "base": base.weights_hash,
@@ -158,7 +158,7 @@ def _report(
         "train": pair_quality(groups["train"], interval),
         "held_out": pair_quality(groups["held_out"], interval),
         "test": pair_quality(groups["test"], interval) if groups["test"] else None,
-        "fails": fail_scores(own, normalised),
+        "fails": fail_scores(every, normalised),
         "by_rank": scores_by_rank(groups["held_out"], normalised),
     }
 

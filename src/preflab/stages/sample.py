@@ -110,16 +110,16 @@ class Writer:
         """
         from preflab.conversations.fitting import fitting_prompts
 
-        found = fitting_prompts(
+        fitting = fitting_prompts(
             self.renderer,
             prompts,
             max_new_tokens=self.settings.max_new_tokens,
             context_length=self.context_length,
             too_long=self.settings.too_long,
         )
-        self.long = found.long
-        self.ids |= {prompt.id: ids for prompt, ids in found.prompts}
-        return [prompt for prompt, _ in found.prompts]
+        self.long = fitting.long
+        self.ids |= {prompt.id: ids for prompt, ids in fitting.prompts}
+        return [prompt for prompt, _ in fitting.prompts]
 
     def fix_longest(self) -> dict[str, float]:
         """Fix rotary frequencies that depend on the length for all prompts that fit; see `fix_row_lengths`."""

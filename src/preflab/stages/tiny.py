@@ -79,10 +79,10 @@ def _text(row: Row) -> str:
 def _refuse_conversations(rows: Sequence[Row]) -> None:
     from preflab.store.formats.columns import OF_CONVERSATION
 
-    found = sorted(rows[0].defaulted.intersection(OF_CONVERSATION))
-    if found:
+    columns = sorted(rows[0].defaulted.intersection(OF_CONVERSATION))
+    if columns:
         raise PreflabError(
-            f"{rows[0].source}: a default for `{found[0]}`, and texts are no conversations",
+            f"{rows[0].source}: a default for `{columns[0]}`, and texts are no conversations",
             "texts as they are to be learned",
             "take it out of `defaults`",
         )

@@ -86,9 +86,9 @@ class Alarms:
         fired = {row["alarm"] for row in read_jsonl(self.path)}
         new = []
         for name, rule in self.rules.items():
-            found = rule(rows) if name not in fired else None
-            if found:
-                message, setting = found
+            reason = rule(rows) if name not in fired else None
+            if reason:
+                message, setting = reason
                 new.append(Alarm(rows[-1]["step"], name, message, setting.replace("kl_coef", self.kl_setting)))
                 append_jsonl(self.path, asdict(new[-1]))
         return new
@@ -107,8 +107,8 @@ def entropy_collapse(rows: Rows) -> tuple[str, str] | None:
     first, now = _first(rows, "entropy/mean"), rows[-1].get("entropy/mean")
     if first is None or now is None or now >= 0.3 * first:
         return None
-    said = f"entropy fell from {number(first)} to {number(now)} nats per token"
-    return f"{said}: the policy says one thing only", "kl_coef"
+    sentence = f"entropy fell from {number(first)} to {number(now)} nats per token"
+    return f"{sentence}: the policy says one thing only", "kl_coef"
 
 
 def length_drift(rows: Rows) -> tuple[str, str] | None:
@@ -154,8 +154,8 @@ def first_ratio(rows: Rows, limit: float) -> tuple[str, str] | None:
     deviation = rows[-1].get("ratio/first_deviation")
     if deviation is None or deviation <= limit:
         return None
-    said = f"the first ratio is off by {number(deviation, 2)}, rounding explains {number(limit)}"
-    return said, "decoding or device.precision"
+    sentence = f"the first ratio is off by {number(deviation, 2)}, rounding explains {number(limit)}"
+    return sentence, "decoding or device.precision"
 
 
 def stale_sampler(rows: Rows, limit: float) -> tuple[str, str] | None:
@@ -192,11 +192,11 @@ def chosen_becomes_unlikely(rows: Rows) -> tuple[str, str] | None:
 
     DPO only asks that the rejected ones fall further. What it then raises was in nobody's data.
     """
-    found = [row["logratio/chosen"] for row in rows[-NUM_FIRST:] if "logratio/chosen" in row]
-    if len(found) < NUM_FIRST or sum(found) / NUM_FIRST > -math.log(2):
+    log_ratios = [row["logratio/chosen"] for row in rows[-NUM_FIRST:] if "logratio/chosen" in row]
+    if len(log_ratios) < NUM_FIRST or sum(log_ratios) / NUM_FIRST > -math.log(2):
         return None
     return (
-        f"log π/π_ref of the chosen completions is {number(sum(found) / NUM_FIRST)} nats on the last {NUM_FIRST} "
+        f"log π/π_ref of the chosen completions is {number(sum(log_ratios) / NUM_FIRST)} nats on the last {NUM_FIRST} "
         "steps: they become unlikely together with the rejected ones",
         "losses: add {kind: nll, weight: 0.2}, raise beta, or lower optimiser.learning_rate",
     )

@@ -40,7 +40,7 @@ def _resident() -> int:
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
     try:
-        found = ctypes.CDLL(None).malloc_trim
+        trim = ctypes.CDLL(None).malloc_trim
     except (OSError, AttributeError):
         return None
-    return found if Path("/proc/self/statm").exists() else None
+    return trim if Path("/proc/self/statm").exists() else None

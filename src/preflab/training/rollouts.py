@@ -83,8 +83,8 @@ class Rollouts:
 
     def states_of(self, rows: Seq[int]) -> Tensor | None:
         """(N, H) states before the tokens of these rows, row after row; None where one of them has none."""
-        found = [state for state in (self.states[row] for row in rows) if state is not None]
-        return torch.cat(found) if len(found) == len(rows) else None
+        states = [state for state in (self.states[row] for row in rows) if state is not None]
+        return torch.cat(states) if len(states) == len(rows) else None
 
     @property
     def lengths(self) -> list[int]:

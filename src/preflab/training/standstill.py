@@ -80,8 +80,8 @@ def _latest(rows: Rows, name: str) -> float | None:
 
 def said_of_alarms(alarms: Rows, last: Mapping[str, Any]) -> str:
     """What a stage's line adds where its policy hardly moved, of the alarm that fired at its last step."""
-    found = [each for each in alarms if each["alarm"] == HARDLY_MOVED and each["step"] == last["step"]]
-    return "".join(f"; {each['message']}; {each['setting']}" for each in found)
+    standing = [each for each in alarms if each["alarm"] == HARDLY_MOVED and each["step"] == last["step"]]
+    return "".join(f"; {each['message']}; {each['setting']}" for each in standing)
 
 
 def said_of_loss(rows: Rows) -> str:

@@ -72,10 +72,10 @@ class RunState:
             PreflabError: the checkpoint is corrupted, belongs to another model, or has done more than `num_steps`;
                 nothing half-loads.
         """
-        found = checkpoints(folder)
-        if not found:
+        folders = checkpoints(folder)
+        if not folders:
             return False
-        place = found[-1]
+        place = folders[-1]
         card = read_json(place / "state.json")
         if num_steps is not None and card["step"] > num_steps:
             raise PreflabError(
@@ -110,8 +110,8 @@ def checkpoints(folder: Path) -> list[Path]:
 
 def saved_step(folder: Path) -> int:
     """The step of the newest checkpoint; 0 when there is none."""
-    found = checkpoints(folder)
-    return int(found[-1].name.removeprefix("step-")) if found else 0
+    folders = checkpoints(folder)
+    return int(folders[-1].name.removeprefix("step-")) if folders else 0
 
 
 def _learning_state(model: nn.Module) -> dict[str, Tensor]:
@@ -122,9 +122,9 @@ def _learning_state(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _fill_model(model: nn.Module, saved: dict[str, Tensor]) -> None:
-    own = model.state_dict()
+    state = model.state_dict()
     for name, tensor in saved.items():
-        own[name].copy_(tensor)
+        state[name].copy_(tensor)
 
 
 def _optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
