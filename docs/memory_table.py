@@ -120,8 +120,9 @@ decode {ROWS} rows of {ROW_TOKENS:,} tokens side by side.
 - With LoRA all roles are adapters on one base in bfloat16. The peak of the larger models is the end of the stage, where
   the adapters are added into a float32 copy of the model: 4 bytes per parameter.
 - With full fine-tuning what learns takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
-  gradient. DPO keeps its reference; PPO has a value model that learns too, a reference and a reward model.
-- A stage `evaluate` has no part in the table. It holds the reference, the model that writes and a reward model: 6 bytes
+  gradient. DPO keeps its reference unless `watch.num_samples` is 0; PPO has a value model that learns too, a reference
+  and a reward model.
+- The table leaves out the stage `evaluate`. It holds the reference, the model that writes and a reward model: 6 bytes
   per parameter in bfloat16.
 
 How far the estimate is off was measured [on a processor](../experiments/memory-estimate.md). On GPUs and at these sizes

@@ -63,8 +63,9 @@ def export_model(
 ) -> None:
     """Write a model as a plain Hugging Face folder: adapters merged, a reward model as a sequence classifier.
 
-    What is written is opened again and compared with what it was made of. A model card, README.md, says how the model
-    was made, from which data, what was measured and what was not; --to-hub pushes the folder, with your token.
+    An adapter or a reward model is opened again and compared; a model that is whole is copied. A model card, README.md,
+    says how it was made, from which data, what was measured and what was not; --to-hub pushes the folder, with your
+    token.
     """
     with speaking(as_json) as speaker:
         target = checked_target(to_hub, private)
@@ -74,7 +75,10 @@ def export_model(
         if not place.exists():
             raise _no_stage(model, recipe)
         difference = _export(place, folder, base)
-        speaker.say(f"largest difference from what it was made of: {difference:.1e}")
+        if difference is None:
+            speaker.say("copied as it is: its adapters were merged when the stage finished")
+        else:
+            speaker.say(f"largest difference from what it was made of: {difference:.1e}")
         opener = _opener(folder)
         brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
         opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
@@ -85,8 +89,8 @@ def export_model(
         speaker.last(folder, f"open it with {opened}", opener=opener, difference=difference, pushed=address)
 
 
-def _export(place: Path, folder: Path, base: str | None) -> float:
-    """Writes the folder; returns the largest difference from what it was made of."""
+def _export(place: Path, folder: Path, base: str | None) -> float | None:
+    """Write the folder; returns the largest difference from what it was made of, None for a copy."""
     from preflab.files import new_folder, read_json
 
     if (place / "reward_model.json").is_file():
@@ -110,7 +114,7 @@ def _export(place: Path, folder: Path, base: str | None) -> float:
     with new_folder(folder) as beside:
         # Read as a reward, a policy needs its reference, whose place is known in the workspace alone.
         shutil.copytree(place, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("implicit_reward.json"))
-    return 0.0
+    return None
 
 
 def _opener(folder: Path) -> str:

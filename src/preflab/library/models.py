@@ -99,7 +99,7 @@ def sample(
     Args:
         model: from `load` or `train`.
         prompts: texts, conversations, or rows with `prompt` and further columns.
-        num_completions: K.
+        num_completions: completions per prompt (K).
         max_new_tokens: longest completion in tokens.
         temperature: divides the logits; 0 takes the likeliest token.
         seed: of all draws.
