@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.records import Campaign, Completion, Judgment, Labeler, LikertAnswer, Prompt
-from preflab.store.formats.judged import Judged, completions_of, records_of
+from preflab.store.formats.judgment_records import Judged, completions_of, records_of
 from preflab.store.objects import to_object
 
 CRITERIA = ("coherence", "consistency", "fluency", "relevance")

@@ -32,7 +32,7 @@ def reward(ids: tuple[int, ...]) -> float:
     return float(ids.count(1))
 
 
-def one_prompt() -> tuple[float, None]:
+def one_prompt(version: int) -> tuple[float, None]:
     """A held-out criterion of one prompt: there is no standard error."""
     return 0.25, None
 

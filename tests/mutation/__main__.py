@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def finished(place: int, ended: Ended) -> None:
         nonlocal done
         done += 1
+        if ended.raised:
+            raise SystemExit(f"the tool failed on {chosen[place]}:\n{ended.output}")
         noticed_by = STOPPED if ended.result is None else ended.result
         if not noticed_by:
             survivors.append(chosen[place])

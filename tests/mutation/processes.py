@@ -24,6 +24,10 @@ WAITING_FACTOR = 6
 """Wall-clock seconds allowed per second of processor time: a job that only waits ends too."""
 
 
+RAISED = "raised"
+"""The file that a job leaves whose own work raised an error."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What runs in a process of its own; what it returns must be JSON."""
@@ -39,9 +43,11 @@ class Ended:
     """What came of a job."""
 
     result: Any
-    """None of a job that died or was stopped."""
+    """None of a job that died, was stopped, or raised an error."""
     output: str
     """The end of what it printed."""
+    raised: bool = False
+    """It raised an error itself."""
 
 
 @dataclass
@@ -95,6 +101,7 @@ def _start(job: Job, folder: Path) -> int:
         code = 0
     except BaseException:
         traceback.print_exc(file=os.fdopen(1, "w", closefd=False))
+        (folder / RAISED).touch()
         raise
     finally:
         os._exit(code)
@@ -105,9 +112,10 @@ def _collect(pid: int, folder: Path) -> Ended:
     _stop(pid)
     path, printed = folder / "result.json", folder / "output.txt"
     result = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    raised = (folder / RAISED).exists()
     output = printed.read_text(encoding="utf-8", errors="replace")[-2000:] if printed.is_file() else ""
     shutil.rmtree(folder, ignore_errors=True)
-    return Ended(result, output)
+    return Ended(result, output, raised)
 
 
 def _stop(pid: int) -> None:

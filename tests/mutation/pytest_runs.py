@@ -17,8 +17,8 @@ import pytest
 from mutation.operators import changed_tree
 from mutation.sources import Change, source_text
 
-NO_TESTS = 5
-"""pytest's exit status where nothing was collected."""
+FAULTS = {3: "pytest failed inside", 4: "pytest was called wrongly", 5: "no test was collected"}
+"""pytest's exit statuses that say nothing of a change."""
 
 
 class ChangedModule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -75,6 +75,6 @@ def try_change(root: Path, change: Change, names: Sequence[str], folder: Path) -
     sys.meta_path.insert(0, ChangedModule(module, path, code))
     first = FirstFailure()
     status = run_pytest(root, names, folder, first)
-    if status == NO_TESTS:
-        raise RuntimeError("no test was collected")
+    if status in FAULTS and not first.name:
+        raise RuntimeError(FAULTS[status])
     return first.name or ("" if status == 0 else f"pytest ended with status {status}")

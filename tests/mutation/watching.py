@@ -150,8 +150,9 @@ def _reaches(names: set[str], subjects: set[str], helpers: dict[str, set[str]]) 
 def fingerprint(root: Path, file: str) -> str:
     """Of everything that what a test file runs depends on: the package, the modules of `tests/`, the file."""
     digest = hashlib.sha256()
-    sources = sorted((root / "src" / "preflab").rglob("*.py")) + sorted((root / "tests").glob("*.py"))
-    for path in [*sources, root / file]:
+    tests = root / "tests"
+    modules = [*tests.glob("*.py"), *(path for path in (tests / "enumerated").glob("*.py") if "test_" not in path.name)]
+    for path in [*sorted((root / "src" / "preflab").rglob("*.py")), *sorted(modules), root / file]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -172,10 +173,11 @@ def watched_tests(root: Path, num_processes: int, *, say: Any = print) -> list[W
 
     def finished(place: int, ended: Ended) -> None:
         file = missing[place]
-        if ended.result is None:
+        if ended.result is None:  # not stored, so that the next run tries it again
             say(f"{file}: left out, a test takes too long or ends the process\n{ended.output}")
+            return
         say(f"watched {file}")
-        fresh[file] = {"fingerprint": prints[file], **(ended.result or {"failed": [], "tests": {}})}
+        fresh[file] = {"fingerprint": prints[file], **ended.result}
         store.parent.mkdir(parents=True, exist_ok=True)
         store.write_text(json.dumps(fresh), encoding="utf-8")
 

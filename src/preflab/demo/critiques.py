@@ -103,9 +103,7 @@ def better(principle: str, prompt: str, first: str, second: str) -> int:
 
 def bare(prompt: str) -> str:
     """The question without a provocation before it: what the answer is about."""
-    return next(
-        (prompt[len(provocation) + 1 :] for provocation in PROVOCATIONS if prompt.startswith(f"{provocation} ")), prompt
-    )
+    return next((prompt[len(said) + 1 :] for said in PROVOCATIONS if prompt.startswith(f"{said} ")), prompt)
 
 
 def utility(prompt: str, completion: str) -> float | None:

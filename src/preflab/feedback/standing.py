@@ -1,8 +1,9 @@
 """What may be said of a labeler to the team's lead: a reason to look, never a verdict, and nothing blocks anyone.
 
-A flag needs enough tasks and enough votes; until then labelers are only put in order (`review_order`), least
-reliable first. Measured with 12 labelers, K = 4, three labels per task, two of the twelve random and one reversed
-(`benchmarks/consensus.py`): the share of campaigns in which exactly the three were named, each by its right name.
+A flag needs enough tasks and enough votes. Until then labelers are only put in order, least reliable first
+(`Reading.least_reliable_first`). Measured with 12 labelers, K = 4, three labels per task, two of the twelve random and
+one reversed (`benchmarks/consensus.py`): the share of campaigns in which exactly the three were named, each by its
+right name.
 
 | tasks each | gold tasks | exactly named |
 | --- | --- | --- |

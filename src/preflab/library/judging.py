@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from preflab.rewards.functions import FunctionScorer, reward_function
 from preflab.store.exports.words import asked_for, template_of
 from preflab.store.formats.fields import ranks_of_scores
 from preflab.training.protocols import Scorer, ScoringItem
+from preflab.words import interval_text
 
 Judge = Callable[..., Any] | RewardModel
 """A function of `(prompt, completion)` or of `(prompts, completions)` that gives numbers, or a reward model."""
@@ -23,7 +24,10 @@ Judge = Callable[..., Any] | RewardModel
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `evaluate` measured. Its text is one sentence per model on the difference in the judge's score."""
+    """What `evaluate` measured. Its text is one sentence per model on the difference in the judge's score.
+
+    Of a single model it is the score itself.
+    """
 
     figures: Mapping[str, Mapping[str, Interval]]
     """Model → measure → its mean over the prompts with a 95 % interval. The judge's measure is `judge/score`."""
@@ -32,8 +36,10 @@ class Comparison:
 
     def __str__(self) -> str:
         first = next(iter(self.figures))
-        measures = [(name, found["judge/score"]) for name, found in self.differences.items()]
-        return "\n".join(sentence(interval, f"score of {name} beside {first}") for name, interval in measures)
+        if not self.differences:
+            return f"score of {first}: {interval_text(asdict(self.figures[first]['judge/score']))}"
+        scores = [(name, measures["judge/score"]) for name, measures in self.differences.items()]
+        return "\n".join(sentence(interval, f"score of {name} beside {first}") for name, interval in scores)
 
 
 def judge(answers: Sequence[Answers], by: Judge) -> list[dict[str, Any]]:
@@ -76,8 +82,9 @@ def evaluate(
 ) -> Comparison:
     """The judge's score, length and diversity of every model on the same prompts, and differences with their intervals.
 
-    All models draw with the same seeds. Intervals are over prompts: differences are paired by prompt. Take a judge
-    that was not the training reward, and prompts that no model has learned from.
+    All models with a chat template draw with the same seeds, and so do all without one. Intervals are over prompts:
+    differences are paired by prompt. Take a judge that was not the training reward, and prompts that
+    no model has learned from.
 
     Args:
         models: name → model; the others are compared with the first.

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from preflab.errors import PreflabError
 from preflab.models.loading import best_device
 from preflab.models.precision import resolved
 from preflab.records import Completion, Message, Prompt
@@ -105,9 +106,12 @@ def sample(
         seed: of all draws.
 
     Raises:
-        PreflabError: a prompt is empty or leaves no room for its completion in the model's context.
+        PreflabError: one text in the place of a list, or a prompt that is empty or leaves no room for its completion in
+            the model's context.
         ValueError: a number outside its limits.
     """
+    if isinstance(prompts, str):
+        raise PreflabError("one text for prompts", "a list of prompts", f"write [{prompts[:40]!r}]")
     settings = SampleSettings(
         model=str(model.path),
         prompts="prompts",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -136,7 +137,13 @@ def _data_file(kind: str, data: Path | str | Sequence[Any], folder: Path) -> Pat
         return Path(data).absolute() if Path(data).exists() else str(data)
     rows = [row if isinstance(row, Mapping) else _as_row(row) for row in data]
     path = folder.absolute() / f"train-{kind}.jsonl"
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    try:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    except TypeError as error:
+        raise PreflabError(
+            f"a row of the data: {error}", "texts, numbers, lists and objects", "mend the row"
+        ) from error
+    write_text(path, text)
     return path
 
 
@@ -150,7 +157,27 @@ def _as_row(asked: Any) -> dict[str, Any]:
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings as a recipe holds them; reward models by their folders."""
     rewards = settings.get("rewards")
-    if rewards is None:
-        return dict(settings)
-    named = [{"model": str(each.path)} if isinstance(each, RewardModel) else each for each in rewards]
-    return {**settings, "rewards": named}
+    named = [{"model": each} if isinstance(each, RewardModel) else each for each in rewards or ()]
+    changed = {} if rewards is None else {"rewards": named}
+    return {name: _as_yaml(value, name) for name, value in {**settings, **changed}.items()}
+
+
+def _as_yaml(value: Any, name: str) -> Any:
+    """A setting's value as a recipe can hold it: models and folders by their place, NumPy's numbers as Python's."""
+    if isinstance(value, Model | RewardModel):
+        return str(place_of(value.path))
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Mapping):
+        return {str(key): _as_yaml(each, f"{name}.{key}") for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_yaml(each, name) for each in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise PreflabError(
+        f"{name}: {type(value).__name__} {value!r:.60}",
+        "what a recipe can hold: texts, numbers, lists, groups of settings, models",
+        'name a function as {"function": "module:function"}' if callable(value) else "give such a value",
+    )

@@ -55,6 +55,7 @@ def run(ctx: StageContext) -> StageResult:
                     group = completions[number * num : (number + 1) * num]
                     done[prompt.id] = _row(prompt, group, rewards[number * num : (number + 1) * num])
                     append_jsonl(ctx.folder / "chosen.jsonl", done[prompt.id])
+        writer.engine.release()
     prompts = [prompt for prompt in prompts if prompt.id in done]
     rows = [done[prompt.id] for prompt in prompts]
     kept = [row["kept"] for row in rows]

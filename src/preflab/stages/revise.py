@@ -62,6 +62,7 @@ def run(ctx: StageContext) -> StageResult:
             ):
                 done[one.prompt.id] = _row(one)
                 append_jsonl(ctx.folder / REVISIONS, done[one.prompt.id])
+    writer.engine.release()
     rows = [done[prompt.id] for prompt in prompts]
     _leave(ctx, prompts, rows, writer.model_id)
     return _result(rows, constitution)

@@ -54,6 +54,7 @@ def run(ctx: StageContext) -> StageResult:
                     row = _row(prompt, [c for c in completions if c.prompt_id == prompt.id])
                     append_jsonl(ctx.folder / "sampled.jsonl", row)
                     done[prompt.id] = row
+        writer.engine.release()
         said, figures = writer.long.said + writer.said_of_marks, {**writer.long.figures, **lengths}
     rows = [done[prompt.id] for prompt in prompts if prompt.id in done]
     write_json(ctx.folder / "completions.json", [i for row in rows for i in row["completions"]])

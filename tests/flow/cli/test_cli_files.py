@@ -208,7 +208,7 @@ def test_chat_answers_and_equal_seeds_give_equal_answers(
 def test_a_model_is_exported_and_opens(stories_model: Path, here: Path, capsys: Captured) -> None:
     assert run_command(["export", "model", str(stories_model), "mine", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
-    assert (content["opener"], content["difference"]) == ("AutoModelForCausalLM", 0.0)
+    assert (content["opener"], content["difference"]) == ("AutoModelForCausalLM", None)
     assert (here / "mine" / "config.json").read_bytes() == (stories_model / "config.json").read_bytes()
     assert "there is something already" in refusal(capsys, "export", "model", str(stories_model), "mine")[0]
     assert "no model in it" in refusal(capsys, "export", "model", ".", "other")[0]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import preflab
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
+from preflab.library.training import _plain
 from starter_world import save_model
 
 PROMPTS = [f"Where is {number:02d}?" for number in range(12)]
@@ -142,3 +144,40 @@ def test_unknown_kinds_and_settings_are_refused(model: preflab.Model, tmp_path: 
         preflab.train("sft", model, [{"prompt": "a", "completion": "b"}], folder=tmp_path, num_epoch=2)
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
         _ = preflab.lod  # type: ignore[attr-defined]
+
+
+def test_what_a_recipe_cannot_hold_is_refused_by_name(model: preflab.Model, tmp_path: Path) -> None:
+    rows = [{"prompt": "Where?", "chosen": "Here.", "rejected": "No."}]
+    with pytest.raises(PreflabError, match="rewards: function") as refused:
+        preflab.train("ppo", model, ["Where?"], folder=tmp_path / "a", rewards=[len_of])
+    assert "module:function" in refused.value.do
+    with pytest.raises(PreflabError, match="seeds_of: bytes"):
+        preflab.train("dpo", model, rows, folder=tmp_path / "b", seeds_of=b"1")
+    with pytest.raises(PreflabError, match="a row of the data"):
+        preflab.train("dpo", model, [{**rows[0], "raw": b"1"}], folder=tmp_path / "c")
+    assert not list(tmp_path.rglob("*.yaml"))
+
+
+def len_of(prompt: str, completion: str) -> float:
+    return float(len(completion))
+
+
+def test_models_folders_and_numpy_numbers_are_written_into_the_recipe(model: preflab.Model, tmp_path: Path) -> None:
+    written = _plain({"reference": model, "place": Path("b"), "optimiser": {"learning_rate": np.float64(1e-4)}})
+    assert written == {
+        "reference": str(model.path.absolute() if isinstance(model.path, Path) else model.path),
+        "place": str(Path.cwd() / "b"),
+        "optimiser": {"learning_rate": 1e-4},
+    }
+    assert type(written["optimiser"]["learning_rate"]) is float
+
+
+def test_one_text_is_no_list_of_prompts(base: preflab.Model) -> None:
+    with pytest.raises(PreflabError, match="one text for prompts"):
+        preflab.sample(base, "Where?")
+
+
+def test_figure_of_a_single_model_is_its_score(base: preflab.Model) -> None:
+    result = preflab.evaluate({"before": base}, ["a", "b", "c"], len_of, max_new_tokens=4)
+    assert str(result).startswith("score of before: ")
+    assert not result.differences
