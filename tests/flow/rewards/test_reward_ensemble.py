@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from preflab.errors import PreflabError
+from preflab.models.identity import base_hash
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.rewards.ensemble import EnsembleScorer, ExchangedMember
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import RewardModelScorer as Alone
-from preflab.rewards.score import base_hash, load_reward_model, save_reward_model
+from preflab.rewards.score import load_reward_model, save_reward_model
 from preflab.rewards.sources import make_scorer
 from preflab.settings.learning import LoraSettings
 from preflab.settings.rewards import RewardSource

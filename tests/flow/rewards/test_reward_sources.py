@@ -10,12 +10,13 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from preflab.errors import PreflabError
+from preflab.models.identity import base_hash
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer, class_index
 from preflab.rewards.rankings import Encoder
-from preflab.rewards.score import base_hash, save_reward_model
+from preflab.rewards.score import save_reward_model
 from preflab.rewards.sources import PolicySide, make_scorer
 from preflab.settings.learning import LoraSettings
 from preflab.settings.rewards import RewardSource
