@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from mutation.operators import changed_tree, places
+from mutation.processes import Ended, Job, run_jobs
+from mutation.pytest_runs import try_change
+from mutation.sources import changes, known_changes
 
 AVERAGE = '''
 """A toy."""
@@ -141,6 +144,30 @@ def test_changes_of_a_toy_are_noticed_where_a_test_would_fail_and_no_file_is_tou
     assert ran.returncode == 1
     after = {file: file.read_bytes() for file in toy.rglob("*") if file.is_file() and "build" not in file.parts}
     assert after == before
+
+
+def test_a_fault_of_the_tool_is_no_notice(tmp_path: Path) -> None:
+    """A job that raises an error is told apart from one that dies, which a change may bring about."""
+    ended: dict[int, Ended] = {}
+    jobs = [Job(lambda folder: 1 / 0, 5), Job(lambda folder: os.kill(os.getpid(), 9), 5), Job(lambda folder: "x", 5)]
+    run_jobs(jobs, 2, ended.__setitem__)
+    assert [(ended[i].result, ended[i].raised) for i in range(3)] == [(None, True), (None, False), ("x", False)]
+    assert "ZeroDivisionError" in ended[0].output
+
+
+def test_a_name_that_is_no_test_ends_the_run(toy: Path, tmp_path: Path) -> None:
+    change = next(iter(changes(toy, "")))
+    ended: dict[int, Ended] = {}
+    job = Job(lambda folder: try_change(toy, change, ["tests/by_hand/test_toy.py::test_of_nobody"], folder), 30)
+    run_jobs([job], 1, ended.__setitem__)
+    assert ended[0].raised
+    assert "pytest was called wrongly" in ended[0].output
+
+
+def test_every_known_change_is_still_one_that_is_made(repository: Path) -> None:
+    """An entry whose line was rewritten would excuse nothing and say something untrue."""
+    made = {change.name for change in changes(repository, "")}
+    assert not [name for name in known_changes(repository) if name not in made]
 
 
 def test_known_changes_are_left_out_and_counted(toy: Path) -> None:

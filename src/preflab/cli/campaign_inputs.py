@@ -1,4 +1,4 @@
-"""What is typed for a campaign → what `labelling` takes: its name, texts, criteria, options, completions of a file."""
+"""Turns the arguments of campaign commands (name, texts, criteria, options, a file) into records of `labelling`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RECIPE = Path("recipe.yaml")
 BY = "command line"
-"""Who the audit log names for what a command does."""
+"""The name under which the audit log records changes made by commands."""
 
 RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe file.")]
 SetOption = Annotated[

@@ -24,9 +24,9 @@ Judge = Callable[..., Any] | RewardModel
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `evaluate` measured. Its text is one sentence per model on the difference in the judge's score.
+    """The figures that `evaluate` measured.
 
-    Of a single model it is the score itself.
+    Its text is one sentence per further model, about the difference in the judge's score; of a single model, its score.
     """
 
     figures: Mapping[str, Mapping[str, Interval]]
@@ -83,8 +83,8 @@ def evaluate(
     """The judge's score, length and diversity of every model on the same prompts, and differences with their intervals.
 
     All models with a chat template draw with the same seeds, and so do all without one. Intervals are over prompts:
-    differences are paired by prompt. Take a judge that was not the training reward, and prompts that
-    no model has learned from.
+    differences are paired by prompt. Take a judge that was not the training reward, and prompts that no model has
+    learned from.
 
     Args:
         models: name → model; the others are compared with the first.
@@ -117,7 +117,10 @@ def evaluate(
 
 
 def _sheet(name: str, prompt_ids: Sequence[str], answers: Sequence[Answers], scores: Sequence[float]) -> Sheet:
-    """What one model wrote, row by row; a prompt is the same one for models with and without a template."""
+    """One row per completion of a model.
+
+    Rows carry the prompt's id from before templating, so that models with and without a chat template are paired.
+    """
     completions = [completion for each in answers for completion in each.completions]
     return Sheet(
         name,

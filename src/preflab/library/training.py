@@ -23,7 +23,7 @@ from preflab.settings.recipe import STAGE_SETTINGS
 from preflab.store.exports.words import asked_for
 
 DATA = ("data", "demonstrations", "preferences")
-"""What the setting refers to that names a stage's data."""
+"""The kinds of reference that a stage's data setting can be."""
 
 
 def train(
@@ -127,7 +127,7 @@ def _data_setting(kind: str, makes: str) -> str:
 
 
 def _refers(extra: object) -> object:
-    """What a setting names, as `settings.base.setting` keeps it."""
+    """The kind of thing that a setting refers to; `settings.base.setting` stores it in the field's schema."""
     return extra.get("refers") if isinstance(extra, dict) else None
 
 

@@ -224,7 +224,7 @@ def log_odds(side: Side) -> Tensor:
 
 
 class Quantity(NamedTuple):
-    """What a policy says of a completion, as far as its losses look at it."""
+    """A number per completion that preference losses compare, such as the log-ratio."""
 
     value: Callable[[Side], Tensor]
     """(N,) of N completions."""

@@ -14,7 +14,7 @@ class CheckRow:
     measured: str
     allowed: str
     advice: str = ""
-    """What to do where it does not hold; what to know where it does."""
+    """Advice for a row that fails; a remark for a row that holds."""
 
 
 def measured_row(name: str, measured: float, allowed: float, unit: str, advice: str) -> CheckRow:

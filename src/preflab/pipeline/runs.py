@@ -1,4 +1,4 @@
-"""What concerns a workspace's run folders as a whole: one run at a time, stages asked for anew, versions and times."""
+"""The run folders of a workspace: the lock that allows one run at a time, counts of `--fresh`, versions and times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an on-policy run is set up with: optimiser, minibatches, KL controller, alarms."""
+"""Builds the optimiser, minibatches, KL controller and alarms of an on-policy run."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ class EngineSource:
     trunk: Trunk | None = None
     """The trunk whose policy role `model` is; None: a model that stands alone."""
     keep_states: bool = False
-    """Whether completions carry the states their tokens were drawn from, of an engine that decodes with `model`."""
+    """Whether completions carry the hidden states that their tokens were drawn from. Only an engine that decodes with
+    `model` itself can keep them."""
 
     @classmethod
     def of_trunk(cls, trunk: Trunk, stop_token_ids: tuple[int, ...], *, keep_states: bool = False) -> EngineSource:

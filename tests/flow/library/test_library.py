@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import preflab
+from preflab import library
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.library.training import _plain
@@ -170,6 +171,10 @@ def test_models_folders_and_numpy_numbers_are_written_into_the_recipe(model: pre
         "optimiser": {"learning_rate": 1e-4},
     }
     assert type(written["optimiser"]["learning_rate"]) is float
+
+
+def test_package_and_library_name_the_same_functions() -> None:
+    assert preflab.__all__ == library.__all__
 
 
 def test_one_text_is_no_list_of_prompts(base: preflab.Model) -> None:
