@@ -164,6 +164,13 @@ def test_a_name_that_is_no_test_ends_the_run(toy: Path, tmp_path: Path) -> None:
     assert "pytest was called wrongly" in ended[0].output
 
 
+def test_a_place_without_changes_is_named_before_anything_runs(toy: Path) -> None:
+    ran = run_tool(toy, "--only", "nothing")
+    assert ran.returncode == 1
+    assert "no file in which changes are made has 'nothing' in its path" in ran.stderr
+    assert "watch" not in ran.stdout + ran.stderr
+
+
 def test_every_known_change_is_still_one_that_is_made(repository: Path) -> None:
     """An entry whose line was rewritten would excuse nothing and say something untrue."""
     made = {change.name for change in changes(repository, "")}

@@ -53,6 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))  # so that processes and folders are cleared away
     started = time.monotonic()
     chosen, num_known = sample(root, options.num, options.seed, options.only)
+    if not chosen and options.num > 0:
+        raise SystemExit(
+            f"no file in which changes are made has {options.only!r} in its path, such as feedback/kappa.py"
+        )
     preload(root)
     tests, importers = watched_tests(root, options.jobs, say=_say), importers_of(root)
     survivors: list[Change] = []
