@@ -27,7 +27,7 @@ def test_worth_is_the_mean_over_prompts_with_its_error() -> None:
 
 
 def test_one_prompt_has_no_error() -> None:
-    assert [one.error for one in worth_for_every_n(torch.tensor([[2.0, 4.0, 1.0]]))] == [0, 0, 0]
+    assert [one.error for one in worth_for_every_n(torch.tensor([[2.0, 4.0, 1.0]]))] == [None, None, None]
 
 
 def test_a_judge_may_fall_where_the_reward_rises() -> None:

@@ -24,8 +24,8 @@ class Worth:
     """At most this far from the model that wrote them, nats per completion."""
     reward: float
     """Mean over prompts of the unbiased estimate of the expected highest reward."""
-    error: float
-    """Its standard error over prompts; 0 for one prompt."""
+    error: float | None
+    """Its standard error over prompts; None for one prompt, from which no spread can be told."""
 
 
 def keep_best(rewards: Sequence[float]) -> int:
@@ -41,8 +41,8 @@ def worth_for_every_n(rewards: Tensor, values: Tensor | None = None) -> list[Wor
     """
     estimates = expected_best_of(rewards, values)
     num_prompts = len(estimates)
-    errors = estimates.std(0) / num_prompts**0.5 if num_prompts > 1 else torch.zeros_like(estimates[0])
+    errors = (estimates.std(0) / num_prompts**0.5).tolist() if num_prompts > 1 else [None] * estimates.shape[1]
     return [
         Worth(n, best_of_n_kl_bound(n), mean, error)
-        for n, (mean, error) in enumerate(zip(estimates.mean(0).tolist(), errors.tolist(), strict=True), 1)
+        for n, (mean, error) in enumerate(zip(estimates.mean(0).tolist(), errors, strict=True), 1)
     ]
