@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from preflab.maths.best_of_n import best_of_n_kl_bound, expected_best_of
