@@ -14,6 +14,7 @@ from preflab.policy import grpo as grpo_loop
 from preflab.policy.grpo import GrpoRun, train_grpo
 from preflab.policy.online_dpo import train_online_dpo
 from preflab.policy.ppo import train_ppo
+from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
@@ -130,3 +131,25 @@ def test_checkpoint_is_written_every_so_many_steps_and_after_the_last(
     monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
     train(tmp_path, num_steps=5, run={"save_every": 2})
     assert saved == [2, 4, 5]
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_tokens_per_second_are_tokens_by_seconds(train: Train, tmp_path: Path) -> None:
+    (row,) = train(tmp_path, num_steps=1)
+    assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
+    assert row["time/step"] >= row["time/collect"] + row["time/score"] + row["time/update"] - 1e-3
+    assert min(row["time/collect"], row["time/score"], row["time/update"]) >= 0
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_sampler_is_synchronised_to_the_number_of_optimiser_steps(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two passes of two minibatches are four optimiser steps per step: versions 0 and 4."""
+    versions: list[int] = []
+    sync = TransformersEngine.sync
+    monkeypatch.setattr(
+        TransformersEngine, "sync", lambda engine, version: (versions.append(version), sync(engine, version))[1]
+    )
+    train(tmp_path, num_steps=2, num_epochs=2, num_minibatches=2)
+    assert versions == [0, 4]
