@@ -15,11 +15,11 @@ from preflab.rewards.objectives import Nuisance, bradley_terry_nll, davidson_nll
 from preflab.rewards.rankings import LabelledPair, Ranking, hard_pairs_and_ties, soft_pairs_and_ties
 from preflab.rewards.train import Denominators, add_nuisance, ranking_loss, spread_within
 from preflab.settings.learning import RewardSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 
 def ranking(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...], lengths: tuple[int, ...]) -> Ranking:
-    return Ranking("p", (Sequence((1,), (2,)),) * len(ranks), pairs, ranks, lengths)
+    return Ranking("p", (TokenSequence((1,), (2,)),) * len(ranks), pairs, ranks, lengths)
 
 
 def logs(*strengths: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from math import log
 from typing import Any
 
@@ -21,17 +21,17 @@ from preflab.rewards.rankings import (
     with_fails,
 )
 from preflab.rewards.train import Denominators, pair_statistics, ranking_loss, step_figures, whole_ranking_batches
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 
-def preference(pairs: Seq[tuple[int, int, float, float, float, float]], ranks: Seq[int | None]) -> Preference:
+def preference(pairs: Sequence[tuple[int, int, float, float, float, float]], ranks: Sequence[int | None]) -> Preference:
     ids = tuple(f"completion-{i}" for i in range(len(ranks)))
     return Preference.make("prompt-1", ids, tuple(ranks), pairs=tuple(PairOutcome(*pair) for pair in pairs))
 
 
-def ranking(pairs: Seq[LabelledPair], lengths: Seq[int], prompt: str = "p") -> Ranking:
+def ranking(pairs: Sequence[LabelledPair], lengths: Sequence[int], prompt: str = "p") -> Ranking:
     """Completions of the given numbers of tokens, one prompt token each included."""
-    sequences = tuple(Sequence((1,), (2,) * (length - 1)) for length in lengths)
+    sequences = tuple(TokenSequence((1,), (2,) * (length - 1)) for length in lengths)
     return Ranking(prompt, sequences, tuple(pairs), (1,) * len(lengths), tuple(lengths))
 
 
@@ -104,13 +104,13 @@ def test_micro_batches_take_whole_rankings_within_the_budget() -> None:
 
 def test_long_sequences_lose_their_beginning_but_not_their_first_token() -> None:
     encoder = Encoder(None, causal=True, max_tokens=5)
-    assert encoder.fitted(Sequence((1, 2, 3), (4, 5))) == Sequence((1, 2, 3), (4, 5))
+    assert encoder.fitted(TokenSequence((1, 2, 3), (4, 5))) == TokenSequence((1, 2, 3), (4, 5))
     # seven tokens: 1 stays, 2 and 3 go
-    assert encoder.fitted(Sequence((1, 2, 3, 4), (5, 6, 7))) == Sequence((1, 4), (5, 6, 7))
+    assert encoder.fitted(TokenSequence((1, 2, 3, 4), (5, 6, 7))) == TokenSequence((1, 4), (5, 6, 7))
     # the completion alone is too long: its end stays, and the marks of what the policy wrote with it
-    assert encoder.fitted(Sequence((1, 2), (3, 4, 5, 6, 7, 8))) == Sequence((1,), (5, 6, 7, 8))
-    marked = Sequence((1, 2), (3, 4, 5, 6, 7, 8), (True, True, True, False, True, True))
-    assert encoder.fitted(marked) == Sequence((1,), (5, 6, 7, 8), (True, False, True, True))
+    assert encoder.fitted(TokenSequence((1, 2), (3, 4, 5, 6, 7, 8))) == TokenSequence((1,), (5, 6, 7, 8))
+    marked = TokenSequence((1, 2), (3, 4, 5, 6, 7, 8), (True, True, True, False, True, True))
+    assert encoder.fitted(marked) == TokenSequence((1,), (5, 6, 7, 8), (True, False, True, True))
 
 
 def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:
@@ -121,7 +121,7 @@ def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:
     prompt = Prompt.make("ask me :")
     # Two tokenizations of one text: the sampled one wins, also without an end token after a cut.
 
-    def encoded(text: str, **other: Any) -> Sequence:
+    def encoded(text: str, **other: Any) -> TokenSequence:
         return encoder(prompt, Completion.make(prompt.id, text, "m", **other))
 
     assert encoded("yes no", finish_reason="length", token_ids=(yes, no)).completion_ids == (yes, no)

@@ -16,7 +16,7 @@ from preflab.records import Preference
 from preflab.rewards.rating_report import overall_groups, rating_quality
 from preflab.rewards.ratings import Rated, Scale, criteria_of, scales_of
 from preflab.rewards.regression import rating_loss, targets_of
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 
 NAN = float("nan")
 

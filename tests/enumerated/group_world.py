@@ -15,7 +15,7 @@ from enumerated.world import World
 from preflab.maths.dpo import Pairs, Side, dpo_loss
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.policy.grpo import advantages
 from preflab.policy.variants import KL_LOSSES, VARIANTS
 

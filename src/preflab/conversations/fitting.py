@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.conversations.joining import Ids
 from preflab.conversations.renderer import Renderer
 from preflab.conversations.template import where
 from preflab.records import Prompt
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.training.too_long import LongRows, TooLong
 
 
@@ -23,7 +23,7 @@ class FittingPrompts:
 
 def fitting_prompts(
     renderer: Renderer,
-    prompts: Seq[Prompt],
+    prompts: Sequence[Prompt],
     *,
     max_new_tokens: int,
     context_length: int | None,
@@ -38,7 +38,7 @@ def fitting_prompts(
     long = LongRows(context_length or 2**31, too_long, room=max_new_tokens)
     found = []
     for prompt in prompts:
-        fitting = long.fitted([Sequence(renderer.prompt_ids(prompt), ())], where(prompt))
+        fitting = long.fitted([TokenSequence(renderer.prompt_ids(prompt), ())], where(prompt))
         if fitting is not None:
             found.append((prompt, fitting[0].prompt_ids))
     long.check(len(found))

@@ -9,7 +9,7 @@ text (`marks`), but for a BOS that a plain prompt begins with and an end that a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ from preflab.conversations.turns import Opens, Turns
 from preflab.errors import PreflabError
 from preflab.models.facts import stop_token_ids
 from preflab.records import Completion, Message, Prompt, Span
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 
 MOST_TEXTS = 4096
 """Prompts whose text is kept."""
@@ -43,7 +43,7 @@ class Renderer:
         instead: tokens that a recipe names as stops; the sampler then stops at these alone.
     """
 
-    def __init__(self, tokenizer: Any, stops: Seq[int] = (), instead: Seq[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, stops: Sequence[int] = (), instead: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.template, self.joining = Template(tokenizer), Joining(tokenizer)
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -55,7 +55,7 @@ class Renderer:
         self._openings: dict[str, tuple[str, Turns]] = {}
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, instead: Seq[int] = ()) -> Renderer:
+    def of(cls, model: Any, tokenizer: Any, instead: Sequence[int] = ()) -> Renderer:
         """The renderer of a loaded model."""
         return cls(tokenizer, stop_token_ids(model, tokenizer), instead)
 
@@ -170,7 +170,7 @@ class Renderer:
         return bool(prompt.messages and self.frame and self.turns_after(prompt).frame.opener)
 
     def dialogue(
-        self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool], *, ended: bool = True
+        self, prompt: Prompt, turns: Sequence[Message], first: int, learned: Sequence[bool], *, ended: bool = True
     ) -> TokenSequence:
         """A whole conversation in one sequence, of which the marked turns are learned, from the turn `first` on.
 
@@ -193,13 +193,13 @@ class Renderer:
             return self.turns_after(prompt).continuing(spelled, prefix, turn, ended=ended)
         return self.turns_after(prompt).ids(spelled, spelled.messages, prefix, turn, ended=ended)
 
-    def _spans(self, prompt: Prompt, spans: Seq[Span]) -> list[Span]:
+    def _spans(self, prompt: Prompt, spans: Sequence[Span]) -> list[Span]:
         """Stretches of a completion as whole turns, what they spell as text."""
         turns = [span.message or Message(span.role, span.text) for span in spans]
         turns = [self._spelling.turn(prompt, turn) for turn in turns]
         return [Span.of_turn(turn, by_policy=span.by_policy) for span, turn in zip(spans, turns, strict=True)]
 
-    def decode(self, ids: Seq[int], prompt: Prompt | None = None) -> str:
+    def decode(self, ids: Sequence[int], prompt: Prompt | None = None) -> str:
         """`text` of a completion of a prompt; without a prompt, the text of some tokens by themselves."""
         return decode(self.tokenizer, ids) if prompt is None else self.text(prompt, ids)
 
@@ -225,7 +225,7 @@ class Renderer:
             return (*ids[:-1], self.end_id)
         return self.turns_after(prompt).closed(ids)
 
-    def text(self, prompt: Prompt, ids: Seq[int]) -> str:
+    def text(self, prompt: Prompt, ids: Sequence[int]) -> str:
         """The words of a sampled completion, without its end and without what the template writes around them.
 
         Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`). Tags of thinking that
@@ -238,7 +238,7 @@ class Renderer:
             ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant"
         )
 
-    def loses_marks(self, ids: Seq[int]) -> bool:
+    def loses_marks(self, ids: Sequence[int]) -> bool:
         """Whether `text` leaves out special tokens within the words of a turn: they would not come back from text."""
         if self.frame is None:
             return False
@@ -287,7 +287,7 @@ class Renderer:
     def _opens(self, prompt: Prompt) -> Opens:
         """What opens the assistant's turns after turns of a conversation that begins with a prompt."""
 
-        def opening(before: Seq[Message]) -> tuple[str, Turns]:
+        def opening(before: Sequence[Message]) -> tuple[str, Turns]:
             text = self.template.text(before, prompt, opened=True)
             turns = self._turns(replace(prompt, messages=tuple(before)), text)
             return text + turns.frame.header, turns

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from preflab.models.trunk import Trunk
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 
 TOKENS_PER_BATCH = 4096
 """Tokens in one forward pass; never changes the result."""
@@ -36,7 +35,7 @@ def sequence_kl(
     """
     found = np.zeros(len(sequences))
     for rows in token_budget_batches([len(sequence) for sequence in sequences], TOKENS_PER_BATCH):
-        batch = collate([sequences[row] for row in rows], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([sequences[row] for row in rows])
         said = trunk(batch, ("policy", "reference"), temperature=temperature, exact_kl=True)["policy"].kl
         found[rows] = torch.where(batch.completion_mask, said, 0.0).cpu().double().sum(1).numpy()
         if on_done is not None:

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from preflab.models.trunk import Trunk
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 
 TOKENS_PER_BATCH = 4096
 """Tokens in one forward pass; never changes the result."""
@@ -21,7 +20,7 @@ def completion_logps(trunk: Trunk, sequences: Sequence[TokenSequence]) -> NDArra
     """(N,) nats: Σ_t log π(token_t | what stands before it), by the trunk's policy."""
     found = np.zeros(len(sequences))
     for rows in token_budget_batches([len(sequence) for sequence in sequences], TOKENS_PER_BATCH):
-        batch = collate([sequences[row] for row in rows], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([sequences[row] for row in rows])
         logps = trunk(batch, ("policy",))["policy"].logps
         assert logps is not None
         found[rows] = torch.where(batch.completion_mask, logps, 0.0).cpu().double().sum(1).numpy()

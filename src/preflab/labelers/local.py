@@ -25,8 +25,7 @@ from preflab.labelers.questions import OWN_WORDING, THINKING_CLOSED, Wording, la
 from preflab.models.facts import context_length
 from preflab.models.trunk import Trunk
 from preflab.records import Message, Prompt
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 
 POINTS = ("1", "2", "3", "4", "5")
 
@@ -131,7 +130,7 @@ class LocalJudge:
             )
         found = np.zeros(len(rows))
         for places in token_budget_batches([len(row) for row in rows], self.tokens_per_batch):
-            batch = collate([rows[i] for i in places], self.trunk.pad_id).to(self.trunk.device)
+            batch = self.trunk.collate([rows[i] for i in places])
             with torch.no_grad():
                 logps = self.trunk(batch, ("policy",))["policy"].logps
             assert logps is not None

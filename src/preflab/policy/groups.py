@@ -16,7 +16,7 @@ from preflab.models.trunk import Trunk
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import token_budget_batches
 from preflab.training.order import row_at
 from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
@@ -80,7 +80,7 @@ def ask_policy_and_reference(
         parts: the rows of each forward pass; None: batches of `tokens_per_batch`.
     """
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
-        tokens = collate([rollouts.sequences[i] for i in part], trunk.pad_id).to(trunk.device)
+        tokens = trunk.collate([rollouts.sequences[i] for i in part])
         states = rollouts.states_of(part) if exact else None
         outputs = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
         for target, source in (

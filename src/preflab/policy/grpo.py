@@ -38,7 +38,6 @@ from preflab.policy.variants import KL_LOSSES, VARIANTS, Variant
 from preflab.progress import progress
 from preflab.settings.grpo import GrpoSettings
 from preflab.training.alarms import Alarm
-from preflab.training.batches import collate
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
@@ -275,7 +274,7 @@ def policy_loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The variant's clipped loss + kl_coef · KL of treatments that have one, both with the variant's token weights."""
     settings, variant = run.settings, run.variant
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
 
     def of(tensor: Tensor) -> Tensor:

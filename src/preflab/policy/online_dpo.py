@@ -38,7 +38,6 @@ from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.training.alarms import Alarm
-from preflab.training.batches import collate
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
@@ -249,7 +248,7 @@ def pair_loss(
     """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion goes through the model once."""
     settings, num = run.settings, run.settings.num_completions_per_prompt
     rows = _rows_of(run, groups)
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
 
     def of(tensor: Tensor) -> Tensor:

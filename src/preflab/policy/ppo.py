@@ -53,7 +53,7 @@ from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarm
-from preflab.training.batches import TokenBatch, collate, token_budget_batches
+from preflab.training.batches import TokenBatch, token_budget_batches
 from preflab.training.memory import give_back
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
@@ -200,7 +200,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     first = first_micro_batches(run, rollouts.lengths, step)
     with torch.no_grad():
         for part in first or token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
-            tokens = collate([rollouts.sequences[i] for i in part], run.trunk.pad_id).to(run.trunk.device)
+            tokens = run.trunk.collate([rollouts.sequences[i] for i in part])
             states = rollouts.states_of(part) if first is None else None
             outputs = run.trunk(
                 tokens, roles, temperature=settings.decoding.temperature, exact_kl=True, policy_states=states
@@ -394,6 +394,6 @@ def value_loss(
 
 def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch, Callable[[Tensor], Tensor]]:
     """Some rollouts as a token batch, and a cut of (B, T) tensors to the same rows and width."""
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     width = tokens.completion_mask.shape[1]
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)

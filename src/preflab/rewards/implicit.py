@@ -22,8 +22,7 @@ from preflab.models.language_model import LanguageModel, open_language_model
 from preflab.models.trunk import Role, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import same_tokenizer
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 
 CARD = "implicit_reward.json"
@@ -117,7 +116,7 @@ class ImplicitScorer:
         return Scores(total, {self.name: total})
 
     def _rewards(self, sequences: Sequence[TokenSequence]) -> torch.Tensor:
-        batch = collate(sequences, self.trunk.pad_id).to(self.trunk.device)
+        batch = self.trunk.collate(sequences)
         roles: tuple[Role, ...] = ("policy", "reference") if "reference" in self.trunk.models else ("policy",)
         logps = {role: output.logps.sum(1) for role, output in self.trunk(batch, roles).items()}
         side = Side(logps["policy"], logps.get("reference", logps["policy"]), batch.completion_mask.sum(1))

@@ -13,7 +13,7 @@ from typing import Any
 from preflab.conversations.marks import as_text
 from preflab.conversations.renderer import Renderer
 from preflab.records import Completion, Preference, Prompt
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Ranking:
     """One preference group, tokenized."""
 
     prompt_id: str
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[TokenSequence, ...]
     """One per completion, F included: they are scored for the report even when no pair names them."""
     pairs: tuple[LabelledPair, ...]
     ranks: tuple[int | None, ...]
@@ -90,23 +90,23 @@ class Encoder:
         """What turns conversations into the decoder's tokens."""
         return Renderer(self.tokenizer, self.stops)
 
-    def __call__(self, prompt: Prompt, completion: Completion) -> Sequence:
+    def __call__(self, prompt: Prompt, completion: Completion) -> TokenSequence:
         """The sequence of a completion; tokens sampled with this tokenizer are taken as they are."""
         if not self.causal:
             return self._framed(prompt, completion.text)
         return self.fitted(self.renderer.sequence(prompt, completion))
 
-    def of_policy(self, prompt: Prompt, completion: Completion) -> Sequence:
+    def of_policy(self, prompt: Prompt, completion: Completion) -> TokenSequence:
         """The sequence of what a policy wrote; words that the chat template would refuse stand as they are."""
         if not self.causal:
             return self._framed(prompt, completion.text)
         return self.fitted(self.renderer.scored(prompt, completion))
 
-    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
+    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> TokenSequence:
         """The sequence of a completion that was sampled with this tokenizer, its end as text would have it."""
-        return self.fitted(Sequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
+        return self.fitted(TokenSequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
 
-    def fitted(self, sequence: Sequence) -> Sequence:
+    def fitted(self, sequence: TokenSequence) -> TokenSequence:
         """The sequence within `max_tokens`: the first token and the last ones; at least one counts as prompt."""
         surplus = len(sequence) - self.max_tokens
         if surplus <= 0:
@@ -115,13 +115,13 @@ class Encoder:
         kept = (prompt + completion)[:1] + (prompt + completion)[1 + surplus :]
         num_prompt = max(1, len(prompt) - surplus)
         num_left = len(kept) - num_prompt
-        return Sequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
+        return TokenSequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
 
-    def _framed(self, prompt: Prompt, text: str) -> Sequence:
+    def _framed(self, prompt: Prompt, text: str) -> TokenSequence:
         encoding = as_text(self.tokenizer, prompt.shown, text, verbose=False)
         ids = tuple(encoding["input_ids"])
         num_prompt = next((i for i, part in enumerate(encoding.sequence_ids(0)) if part == 1), len(ids) - 1)
-        return self.fitted(Sequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
+        return self.fitted(TokenSequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
 
 
 def make_rankings(

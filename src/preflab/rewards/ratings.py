@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from preflab.errors import PreflabError, nearest
 from preflab.records import Completion, Preference, Prompt
 from preflab.rewards.rankings import Encoder
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.words import count
 
 
@@ -21,7 +20,7 @@ class Scale:
     std: float
 
     @classmethod
-    def of(cls, criterion: str, ratings: Seq[float]) -> Scale:
+    def of(cls, criterion: str, ratings: Sequence[float]) -> Scale:
         """That of the training ratings.
 
         Raises:
@@ -43,7 +42,7 @@ class Rated:
     """One completion with its mean rating per criterion."""
 
     prompt_id: str
-    sequence: Sequence
+    sequence: TokenSequence
     ratings: tuple[float | None, ...]
     """In the order of the criteria; None = nobody gave one."""
     length: int
@@ -84,7 +83,7 @@ def make_rated(
     prompts: Mapping[str, Prompt],
     completions: Mapping[str, Completion],
     encoder: Encoder,
-    criteria: Seq[str],
+    criteria: Sequence[str],
 ) -> list[Rated]:
     """Every completion with at least one rating; one that stands in several groups comes once per group."""
     rows = []
@@ -99,7 +98,7 @@ def make_rated(
     return rows
 
 
-def scales_of(rows: Seq[Rated], criteria: Seq[str]) -> list[Scale]:
+def scales_of(rows: Sequence[Rated], criteria: Sequence[str]) -> list[Scale]:
     """The scale of every criterion on these rows."""
     columns = [[r.ratings[c] for r in rows] for c in range(len(criteria))]
     return [

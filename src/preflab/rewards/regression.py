@@ -12,7 +12,7 @@ arXiv 2406.08673).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +24,7 @@ from preflab.models.trunk import Trunk
 from preflab.progress import progress
 from preflab.rewards.ratings import Rated, Scale
 from preflab.settings.rating import RatingSettings
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import Collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
@@ -42,7 +42,7 @@ def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
     return errors.square().sum() / denominator
 
 
-def targets_of(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
+def targets_of(rows: Sequence[Rated], scales: Sequence[Scale]) -> Tensor:
     """(N, C) ratings on their scales, NaN where there is none."""
     return torch.tensor(
         [
@@ -57,8 +57,8 @@ def targets_of(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
 
 def train_on_ratings(
     trunk: Trunk,
-    rows: Seq[Rated],
-    scales: Seq[Scale],
+    rows: Sequence[Rated],
+    scales: Sequence[Scale],
     settings: RatingSettings,
     *,
     num_steps: int,
@@ -106,7 +106,7 @@ def train_on_ratings(
             # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
-            loss = accumulate(model, [rows[i] for i in chosen], targets[chosen], settings, trunk.pad_id, accelerator)
+            loss = accumulate(model, [rows[i] for i in chosen], targets[chosen], settings, trunk.collate, accelerator)
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
             optimiser.step()
 
@@ -124,14 +124,14 @@ def train_on_ratings(
 
 
 def accumulate(
-    model: Any, rows: Seq[Rated], targets: Tensor, settings: RatingSettings, pad_id: int, accelerator: Any
+    model: Any, rows: Sequence[Rated], targets: Tensor, settings: RatingSettings, collate: Collate, accelerator: Any
 ) -> float:
     """Leave the gradient of one optimiser step in the parameters; returns its loss over all processes."""
     denominator = float((~targets.isnan()).sum())
     batches = token_budget_batches([len(r.sequence) for r in rows], settings.optimiser.tokens_per_micro_batch)
     total = torch.zeros((), device=accelerator.device)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
-        batch = collate([rows[i].sequence for i in indices], pad_id).to(accelerator.device)
+        batch = collate([rows[i].sequence for i in indices])
         scores = model(batch, ("reward",))["reward"].rewards
         loss = rating_loss(scores, targets[indices].to(accelerator.device), denominator)
         accelerator.backward(factor * loss)
@@ -140,11 +140,11 @@ def accumulate(
 
 
 @torch.no_grad()
-def rating_scores(trunk: Trunk, rows: Seq[Rated], tokens_per_batch: int) -> Tensor:
+def rating_scores(trunk: Trunk, rows: Sequence[Rated], tokens_per_batch: int) -> Tensor:
     """(N, C) scores of rows by the criteria's heads, on the CPU."""
     scores = torch.zeros(len(rows), cast(CriteriaHead, trunk.heads["reward"]).num_criteria)
     for indices in token_budget_batches([len(r.sequence) for r in rows], tokens_per_batch):
-        batch = collate([rows[i].sequence for i in indices], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([rows[i].sequence for i in indices])
         rewards = trunk(batch, ("reward",))["reward"].rewards
         assert rewards is not None
         scores[indices] = rewards.float().cpu()

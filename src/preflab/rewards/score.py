@@ -18,6 +18,7 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapter_targets import AdapterTargets, read_targets
 from preflab.models.bodies import make_body, name_body
+from preflab.models.families import WRITERS
 from preflab.models.kinds import check_reads, kind_of, names_language_model
 from preflab.models.language_model import open_reader
 from preflab.models.loading import load_tokenizer, read_config, torch_dtype
@@ -25,8 +26,7 @@ from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Pooling, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 from preflab.training.tensor_files import tensor_names
 
@@ -180,7 +180,7 @@ def is_decoder(ref: Path | str) -> bool:
     """
     config = read_config(ref)
     check_reads(ref, config)
-    return kind_of(config) == "decoder" and names_language_model(config)
+    return kind_of(config) in WRITERS and names_language_model(config)
 
 
 def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, Any]:
@@ -210,7 +210,7 @@ def reward_scores(trunk: Trunk, sequences: Sequence[TokenSequence], tokens_per_b
     """Normalised rewards (B,) float32 of sequences, in micro-batches of a token budget, on the CPU."""
     scores = torch.zeros(len(sequences))
     for indices in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
-        batch = collate([sequences[i] for i in indices], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([sequences[i] for i in indices])
         rewards = trunk(batch, ("reward",))["reward"].rewards
         scores[indices] = rewards.float().cpu()
     return scores

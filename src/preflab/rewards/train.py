@@ -14,8 +14,7 @@ The steps are those of docs/algorithms/reward-model.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_
 from preflab.rewards.rankings import Ranking
 from preflab.rewards.score import reward_scores
 from preflab.settings.learning import RewardSettings
-from preflab.training.batches import Sequence, collate, token_budget_batches, whole_group_batches
+from preflab.training.batches import Collate, TokenSequence, token_budget_batches, whole_group_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
@@ -49,14 +48,14 @@ class Denominators:
     completions: int
 
     @classmethod
-    def of(cls, rankings: Seq[Ranking]) -> Denominators:
+    def of(cls, rankings: Sequence[Ranking]) -> Denominators:
         """Those of one optimiser step."""
         return cls(sum(r.weight for r in rankings), sum(len(r.sequences) for r in rankings))
 
 
 def ranking_loss(
     scores: Tensor,
-    rankings: Seq[Ranking],
+    rankings: Sequence[Ranking],
     step: Denominators,
     score_l2: float = 0.0,
     *,
@@ -72,24 +71,23 @@ def ranking_loss(
     return loss + score_l2 * scores.square().sum() / step.completions
 
 
-def whole_ranking_batches(rankings: Seq[Ranking], tokens_per_batch: int) -> list[list[int]]:
+def whole_ranking_batches(rankings: Sequence[Ranking], tokens_per_batch: int) -> list[list[int]]:
     """Index lists of rankings within the budget, each whole, by `whole_group_batches`."""
     sizes = [(len(ranking.sequences), max(len(s) for s in ranking.sequences)) for ranking in rankings]
     return whole_group_batches(sizes, tokens_per_batch)
 
 
-def raw_scores(model: Any, sequences: Seq[Sequence], pad_id: int, device: torch.device | str) -> Tensor:
+def raw_scores(model: Any, sequences: Sequence[TokenSequence], collate: Collate) -> Tensor:
     """(N,) scores as the head gives them; in training gain is 1 and offset 0."""
-    batch = collate(sequences, pad_id).to(device)
-    return model(batch, ("reward",))["reward"].rewards
+    return model(collate(sequences), ("reward",))["reward"].rewards
 
 
 def accumulate(
     model: Any,
-    rankings: Seq[Ranking],
+    rankings: Sequence[Ranking],
     settings: RewardSettings,
     *,
-    pad_id: int,
+    collate: Collate,
     accelerator: Any,
     nuisance: Nuisance | None = None,
 ) -> dict[str, float]:
@@ -113,7 +111,7 @@ def accumulate(
         slices = token_budget_batches([len(s) for s in sequences], budget)
         if len(part) > 1 or len(slices) == 1 or accelerator.num_processes > 1:
             slices = [list(range(len(sequences)))]
-        scores, loss = _backward(model, part, sequences, slices, loss_of, factor, pad_id, accelerator)
+        scores, loss = _backward(model, part, sequences, slices, loss_of, factor, collate, accelerator)
         if factor:
             sums += torch.cat([loss.double()[None], pair_statistics(scores, part)])
     return step_figures(sum_over_processes(accelerator, sums))
@@ -122,21 +120,21 @@ def accumulate(
 def _backward(
     model: Any,
     rankings: list[Ranking],
-    sequences: list[Sequence],
+    sequences: list[TokenSequence],
     slices: list[list[int]],
     loss_of: Callable[[Tensor, list[Ranking]], Tensor],
     factor: float,
-    pad_id: int,
+    collate: Collate,
     accelerator: Any,
 ) -> tuple[Tensor, Tensor]:
     """Backward of one micro-batch, or of one large ranking in slices; its scores and loss, detached."""
     if len(slices) == 1:
-        scores = raw_scores(model, sequences, pad_id, accelerator.device)
+        scores = raw_scores(model, sequences, collate)
         loss = loss_of(scores, rankings)
         accelerator.backward(factor * loss)
         return scores.detach(), loss.detach()
     with torch.no_grad():
-        parts = [raw_scores(model, [sequences[i] for i in s], pad_id, accelerator.device) for s in slices]
+        parts = [raw_scores(model, [sequences[i] for i in s], collate) for s in slices]
     scores = torch.empty(len(sequences), device=accelerator.device)
     for places, values in zip(slices, parts, strict=True):
         scores[places] = values
@@ -146,12 +144,12 @@ def _backward(
     wanted = scores.grad
     assert wanted is not None
     for places in slices:
-        again = raw_scores(model, [sequences[i] for i in places], pad_id, accelerator.device)
+        again = raw_scores(model, [sequences[i] for i in places], collate)
         accelerator.backward((wanted[places] * again).sum())
     return scores.detach(), loss.detach()
 
 
-def pair_statistics(scores: Tensor, rankings: Seq[Ranking]) -> Tensor:
+def pair_statistics(scores: Tensor, rankings: Sequence[Ranking]) -> Tensor:
     """(8,) sums that add up over micro-batches and processes.
 
     Σ weight · nll, Σ weight, pairs in the right order (ties half), decided pairs, Σ margin, Σ score, Σ score²,
@@ -181,7 +179,7 @@ def step_figures(sums: Tensor) -> dict[str, float]:
 
 def train_reward_model(
     trunk: Trunk,
-    rankings: Seq[Ranking],
+    rankings: Sequence[Ranking],
     settings: RewardSettings,
     *,
     num_steps: int,
@@ -240,7 +238,7 @@ def train_reward_model(
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
             figures = accumulate(
-                model, batch, settings, pad_id=trunk.pad_id, accelerator=accelerator, nuisance=nuisance
+                model, batch, settings, collate=trunk.collate, accelerator=accelerator, nuisance=nuisance
             )
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
             optimiser.step()
@@ -260,7 +258,7 @@ def train_reward_model(
     return log.rows()
 
 
-def add_nuisance(trunk: Trunk, rankings: Seq[Ranking], settings: RewardSettings) -> Nuisance | None:
+def add_nuisance(trunk: Trunk, rankings: Sequence[Ranking], settings: RewardSettings) -> Nuisance | None:
     """Put what is learned beside the scores under the reward head, where checkpoints find it; None: nothing is."""
     learns_ties = settings.likelihood == "davidson"
     if not (learns_ties or settings.length_control):
@@ -271,7 +269,7 @@ def add_nuisance(trunk: Trunk, rankings: Seq[Ranking], settings: RewardSettings)
     return nuisance
 
 
-def spread_within(groups: Seq[Seq[float]]) -> float:
+def spread_within(groups: Sequence[Sequence[float]]) -> float:
     """Standard deviation of all values about the mean of their own group; 1 where nothing differs."""
     squares = [(value - sum(group) / len(group)) ** 2 for group in groups for value in group]
     return (sum(squares) / len(squares)) ** 0.5 or 1.0
@@ -304,7 +302,7 @@ def normalise(trunk: Trunk, raw: Tensor) -> None:
     head.offset.fill_(-float(raw.double().mean()) / std)
 
 
-def score_rankings(trunk: Trunk, rankings: Seq[Ranking], tokens_per_batch: int) -> list[Tensor]:
+def score_rankings(trunk: Trunk, rankings: Sequence[Ranking], tokens_per_batch: int) -> list[Tensor]:
     """Scores (K,) of every ranking's completions as the head gives them now (raw before `normalise`)."""
     sequences = [s for ranking in rankings for s in ranking.sequences]
     scores = reward_scores(trunk, sequences, tokens_per_batch)

@@ -31,7 +31,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext
 from preflab.stages.row_lengths import fix_row_lengths
 from preflab.stages.stored import stored_completions
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
 

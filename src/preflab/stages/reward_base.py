@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from preflab.models.trunk import Trunk
     from preflab.rewards.rankings import Encoder
-    from preflab.training.batches import Sequence as TokenSequence
+    from preflab.training.batches import TokenSequence
     from preflab.training.too_long import LongRows, TooLong
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
+from preflab.models.families import WRITERS
 from preflab.models.hub_ids import is_fetched
 from preflab.models.kinds import check_reads, kind_of, names_language_model, opener_of
 from preflab.models.loading import HUB_ID, load_tokenizer, looks_local, no_folder, read_config
@@ -87,7 +88,7 @@ def look_at_model(ref: str) -> ModelLook:
     config = read_config(place)
     check_reads(ref, config)
     tokenizer = load_tokenizer(place, writes=False)
-    causal = kind_of(config) == "decoder" and names_language_model(config)
+    causal = kind_of(config) in WRITERS and names_language_model(config)
     model = _skeleton(config, ref, causal)
     text = config.get_text_config()
     renderer = Renderer.of(_WithGeneration(config, _generation(place)), tokenizer)

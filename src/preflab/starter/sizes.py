@@ -17,7 +17,7 @@ def linear_width(model: Any, head: Any) -> int:
     from transformers.pytorch_utils import Conv1D
 
     from preflab.models.linear_layers import bare_modules
-    from preflab.models.logit_path import text_prefix
+    from preflab.models.text_model import text_prefix
 
     total = 0
     for _, module in bare_modules(model, text_prefix(model)):

@@ -16,10 +16,10 @@ from preflab.rewards.ratings import Rated, scales_of
 from preflab.rewards.regression import train_on_ratings
 from preflab.settings.learning import OptimiserSettings, RunSettings
 from preflab.settings.rating import RatingSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 WORDS = "one two three four five six seven eight"
-ROWS = [Rated(f"p{i}", Sequence((1, 4 + i), (5, 6 + i)), (float(i), float(i % 2)), 5) for i in range(5)]
+ROWS = [Rated(f"p{i}", TokenSequence((1, 4 + i), (5, 6 + i)), (float(i), float(i % 2)), 5) for i in range(5)]
 SCALES = scales_of(ROWS, ["help", "harm"])
 PEAK = 3e-3
 
