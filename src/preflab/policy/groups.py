@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from preflab.models.trunk import Trunk
+from preflab.policy.on_policy_run import OnPolicyRun, PromptIds
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
@@ -20,8 +22,6 @@ from preflab.training.batches import token_budget_batches
 from preflab.training.order import row_at
 from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
-
-PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class GroupSource:
         sampled = self.sampler.sample(requests, self.decoding)
         texts = [self.decode(one.token_ids, prompt) for one, (prompt, _) in zip(sampled, rows, strict=True)]
         return Rollouts.start([prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts)
+
+
+def group_source(run: OnPolicyRun[Any]) -> GroupSource:
+    """Where the groups of a run come from."""
+    settings = run.settings
+    num = settings.num_completions_per_prompt
+    return GroupSource(run.prompts, run.sampler, run.decode, settings.decoding, num, run.seed)
 
 
 @torch.no_grad()
