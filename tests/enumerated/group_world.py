@@ -50,7 +50,7 @@ class GroupWorld:
             part[rows] for part in (rollout.logps, rollout.ref_logps, rollout.exact_kl, rollout.mask)
         )
         run: Any = SimpleNamespace(
-            settings=SimpleNamespace(num_completions_per_prompt=self.num, kl_treatment=treatment), variant=variant
+            settings=SimpleNamespace(num_completions_per_prompt=self.num, kl_treatment=treatment, algorithm=algorithm)
         )
         rollouts: Any = SimpleNamespace(
             old_logps=logps.detach(), ref_logps=ref_logps, exact_kl=kl.detach(), completion_mask=mask
