@@ -403,5 +403,5 @@ def test_a_pipe_among_the_files_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_files_of_the_kernel_are_refused_before_they_are_read(tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to("/proc/self/mem")
     for path in (Path("/proc/kmsg"), Path("/proc/self/mem"), tmp_path / "link.jsonl"):
-        with pytest.raises(PreflabError, match=f"{path.name}: a file of the kernel"):
+        with pytest.raises(PreflabError, match=f"{path.name}: a virtual file of the kernel"):
             list(numbered_rows(path))

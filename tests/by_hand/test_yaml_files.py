@@ -12,12 +12,15 @@ from preflab.yaml_files import MAX_DEPTH, parse, read_yaml
 
 ALIASES = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
 REFUSED = {
-    "aliases of aliases": (ALIASES, "line 6: 211,111 values once its aliases are unfolded"),
-    "an alias inside itself": ("a: 1\nb: &b [1, *b]", "line 2: an alias stands inside what it names"),
+    "aliases of aliases": (ALIASES, "line 6: 211,111 values once its aliases are expanded"),
+    "an alias inside itself": ("a: 1\nb: &b [1, *b]", "line 2: an alias is inside the value that it names"),
     "brackets": ("a: " + "[" * 5000, f"more than {MAX_DEPTH} levels"),
     "dashes": ("- " * 3000 + "1", f"more than {MAX_DEPTH} levels"),
     "mappings": ("{a: " * 3000, f"more than {MAX_DEPTH} levels"),
-    "a merge": ("a: &a {b: 1}\nc:\n  <<: *a", "line 3: `<<` merges the keys of another mapping, which is not read"),
+    "a merge": (
+        "a: &a {b: 1}\nc:\n  <<: *a",
+        "line 3: `<<` merges the keys of another mapping, which is not supported",
+    ),
     "digits": ("a: 1\nb: " + "1" * 5000, "line 2: a whole number of 5,000 characters"),
     "digits of base 2": ("a: 0b" + "1" * 50_000, "a whole number of 50,002 characters"),
 }
