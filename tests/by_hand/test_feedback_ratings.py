@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from preflab.feedback.ratings import OwnScale, Rating, level_ratings, levelled, own_scales
+from preflab.feedback.ratings import OwnScale, Rating, level_rating, level_ratings, own_scales
 from preflab.records import Judgment, LikertAnswer, ThumbsAnswer
 
 WORTH = {f"item {n}": 1 + n % 5 for n in range(200)}
@@ -14,7 +14,7 @@ WORTH = {f"item {n}": 1 + n % 5 for n in range(200)}
 
 def test_levelling_by_hand() -> None:
     # Centre 3: a 5 of somebody who adds 1 and goes twice as far is 3 + (5 − 3 − 1) / 2.
-    assert levelled(5.0, OwnScale(1.0, 2.0, 9), 3.0) == pytest.approx(3.5)
+    assert level_rating(5.0, OwnScale(1.0, 2.0, 9), 3.0) == pytest.approx(3.5)
 
 
 def test_planted_offsets_are_found() -> None:
@@ -58,7 +58,7 @@ def test_narrow_scales_beside_a_wide_one_stay_finite() -> None:
     ratings += [Rating("c", f"low {i}", 2.0 * (i % 2)) for i in range(50)]
     found, centre = own_scales(ratings), sum(r.value for r in ratings) / len(ratings)
     low = {
-        name: [levelled(r.value, found[name], centre) for r in ratings if r.labeler == name and "low" in r.item]
+        name: [level_rating(r.value, found[name], centre) for r in ratings if r.labeler == name and "low" in r.item]
         for name in "abc"
     }
     means = {name: sum(values) / len(values) for name, values in low.items()}

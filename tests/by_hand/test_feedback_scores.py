@@ -10,7 +10,7 @@ import pytest
 from preflab.feedback.consensus import consensus_of, task_consensus
 from preflab.feedback.ratings import level_ratings
 from preflab.feedback.reading import Reading
-from preflab.feedback.scores import mean_scores, thumbs_share, upright
+from preflab.feedback.scores import mean_scores, orient_scores, thumbs_share
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
 
 
@@ -46,14 +46,14 @@ def test_thumbs_are_weighed_too() -> None:
 
 def test_a_confirmed_reversal_and_a_question_for_the_worse_one_turn_scores_round() -> None:
     # On 1 to 5 a 5 becomes a 1; on 1 to 7 a 6 becomes a 2; both at once is as it was.
-    (turned,) = upright([likert("rev", 5, None)], {"rev"})
+    (turned,) = orient_scores([likert("rev", 5, None)], {"rev"})
     assert turned.answer == LikertAnswer({"kind": (1, None)})
-    (worse,) = upright([judged("ann", RankingAnswer((1, 2), scores={"overall": (6, 1)}), polarity=-1)])
+    (worse,) = orient_scores([judged("ann", RankingAnswer((1, 2), scores={"overall": (6, 1)}), polarity=-1)])
     assert worse.answer == RankingAnswer((1, 2), scores={"overall": (2, 7)})
-    (thumbs,) = upright([judged("ann", ThumbsAnswer((True, None)), polarity=-1)])
+    (thumbs,) = orient_scores([judged("ann", ThumbsAnswer((True, None)), polarity=-1)])
     assert thumbs.answer == ThumbsAnswer((False, None))
     both = likert("rev", 5, 1, polarity=-1)
-    assert upright([both], {"rev"}) == [both]
+    assert orient_scores([both], {"rev"}) == [both]
 
 
 def test_the_consensus_holds_scores_of_which_more_is_better() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.feedback.kemeny import kemeny
-from preflab.feedback.order import best_order, ranks_of
+from preflab.feedback.order import best_order, ranks_from_relation
 
 
 def listed(margins: np.ndarray) -> tuple[int, list[tuple[int, ...]]]:
@@ -52,7 +52,7 @@ def test_without_votes_every_order_is_best(num: int) -> None:
     found = kemeny(np.zeros((num, num)))
     assert (found.score, found.num_orders) == (0, factorial(num))
     assert found.differ == list(combinations(range(num), 2))
-    assert ranks_of(found.agreed) == [1] * num
+    assert ranks_from_relation(found.agreed) == [1] * num
 
 
 @pytest.mark.parametrize("num", range(2, 10))
@@ -64,14 +64,14 @@ def test_a_unanimous_order_is_found_alone(num: int) -> None:
     found = kemeny(margins)
     assert (found.num_orders, found.differ) == (1, [])
     assert found.score == pytest.approx(num * (num - 1) / 6)
-    assert [ranks_of(found.agreed)[i] for i in order] == list(range(1, num + 1))
+    assert [ranks_from_relation(found.agreed)[i] for i in order] == list(range(1, num + 1))
 
 
 def test_the_weakest_link_of_a_circle_gives_way() -> None:
     # a > b by 3, b > c by 2, c > a by 1: abc keeps 3 + 2 − 1 = 4, bca 2 + 1 − 3 = 0, cab 1 + 3 − 2 = 2.
     found = kemeny(np.array([[0, 3, -1], [-3, 0, 2], [1, -2, 0]]))
     assert (found.score, found.num_orders) == (4, 1)
-    assert ranks_of(found.agreed) == [1, 2, 3]
+    assert ranks_from_relation(found.agreed) == [1, 2, 3]
 
 
 def test_an_even_circle_has_three_best_orders() -> None:
@@ -79,7 +79,7 @@ def test_an_even_circle_has_three_best_orders() -> None:
     found = kemeny(np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0]]))
     assert (found.score, found.num_orders) == (1, 3)
     assert found.above.tolist() == [[0, 2, 1], [1, 0, 2], [2, 1, 0]]
-    assert ranks_of(found.agreed) == [1, 1, 1]
+    assert ranks_from_relation(found.agreed) == [1, 1, 1]
 
 
 def test_weights_that_cancel_in_decimals_cancel_here() -> None:
@@ -90,10 +90,10 @@ def test_weights_that_cancel_in_decimals_cancel_here() -> None:
 def test_ranks_claim_no_more_than_is_settled() -> None:
     above = np.zeros((3, 3), dtype=bool)
     above[0, 1] = True  # a over b; c stands apart from both, so nothing separates the three
-    assert ranks_of(above) == [1, 1, 1]
+    assert ranks_from_relation(above) == [1, 1, 1]
     above[0, 2] = True
-    assert ranks_of(above) == [1, 2, 2]
-    assert ranks_of(np.zeros((0, 0), dtype=bool)) == []
+    assert ranks_from_relation(above) == [1, 2, 2]
+    assert ranks_from_relation(np.zeros((0, 0), dtype=bool)) == []
 
 
 def test_ten_completions_go_to_copeland_and_it_says_so() -> None:

@@ -10,7 +10,7 @@ import pytest
 from preflab.feedback.consensus import consensus_of
 from preflab.feedback.pairs import Vote
 from preflab.feedback.reading import USUAL, Reading
-from preflab.feedback.shrinkage import untold
+from preflab.feedback.shrinkage import find_unidentified
 from preflab.records import Judgment, RankingAnswer
 
 RANKS = {1: (1, 2), -1: (2, 1), 0: (1, 1)}
@@ -42,9 +42,9 @@ def test_untold_are_those_the_equations_of_agreement_leave_free(num: int) -> Non
         links = [link for link, there in zip(every_link, chosen, strict=True) if there]
         votes = [Vote(str(one), f"own {one}", 0, 1, 1) for one in range(num)]
         votes += [Vote(str(one), f"{link}", 0, 1, 1) for link in links for one in link]
-        assert untold(votes) == {str(one) for one in free_directions(num, links, [])}, links
+        assert find_unidentified(votes) == {str(one) for one in free_directions(num, links, [])}, links
         known = {("own 0", 0, 1): 1}
-        assert untold(votes, known) == {str(one) for one in free_directions(num, links, [0])}, links
+        assert find_unidentified(votes, known) == {str(one) for one in free_directions(num, links, [0])}, links
 
 
 def test_two_labelers_whatever_they_say_weigh_the_same_and_leave_every_even_split_open() -> None:
