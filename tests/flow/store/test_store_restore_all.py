@@ -108,9 +108,9 @@ def with_hidden_trigger(backup: Path, number: int, kind: str) -> None:
 
 
 FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "a table is missing": (lambda b: changed(b, "DROP TABLE submissions"), "table submissions is not there"),
-    "a column is missing": (lambda b: changed(b, "ALTER TABLE turns DROP COLUMN active_ms"), "table turns is other"),
-    "a column more": (lambda b: changed(b, "ALTER TABLE turns ADD COLUMN x TEXT"), "table turns is other"),
+    "a table is missing": (lambda b: changed(b, "DROP TABLE submissions"), "table submissions is missing"),
+    "a column is missing": (lambda b: changed(b, "ALTER TABLE turns DROP COLUMN active_ms"), "table turns differs"),
+    "a column more": (lambda b: changed(b, "ALTER TABLE turns ADD COLUMN x TEXT"), "table turns differs"),
     "a false version": (lambda b: changed(b, "UPDATE alembic_version SET version_num = '0001'"), "not preflab's"),
     "two versions": (lambda b: changed(b, "INSERT INTO alembic_version VALUES ('0001')"), "2 versions"),
     "no version": (lambda b: changed(b, "DELETE FROM alembic_version"), "0 versions"),
@@ -123,7 +123,7 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
             b, "DROP TRIGGER events_refuse_update",
             "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN SELECT 1; END",
         ),
-        "trigger events_refuse_update is other",
+        "trigger events_refuse_update differs",
     ),
     "a trigger by a name of SQLite's": (
         lambda b: with_hidden_trigger(b, 9, "trigger"), "trigger sqlite_stat9 is not preflab's",
@@ -133,28 +133,28 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a check more": (
         lambda b: with_words(b, "events", "at TEXT NOT NULL", "at TEXT NOT NULL CHECK (length(at) > 99)"),
-        "table events is other",
+        "table events differs",
     ),
     "another default": (
         lambda b: with_words(b, "accounts", "everywhere BOOLEAN DEFAULT 1", "everywhere BOOLEAN DEFAULT 0"),
-        "table accounts is other",
+        "table accounts differs",
     ),
     "a default more": (
         lambda b: with_words(b, "accounts", "role TEXT NOT NULL", "role TEXT DEFAULT ''lead'' NOT NULL"),
-        "table accounts is other",
+        "table accounts differs",
     ),
     "a generated column": (
         lambda b: with_words(b, "devices", "seen_at TEXT NOT NULL", "seen_at TEXT AS (token_hash) NOT NULL"),
-        "table devices is other",
+        "table devices differs",
     ),
-    "no trigger": (lambda b: changed(b, "DROP TRIGGER events_refuse_delete"), "events_refuse_delete is not there"),
+    "no trigger": (lambda b: changed(b, "DROP TRIGGER events_refuse_delete"), "events_refuse_delete is missing"),
     "a view": (lambda b: changed(b, "CREATE VIEW v AS SELECT * FROM accounts"), "view v is not preflab's"),
     "a table of others": (lambda b: changed(b, "CREATE TABLE t (a)"), "table t is not preflab's"),
     "a row without its parent": (
-        lambda b: changed(b, "PRAGMA foreign_keys=OFF", "DELETE FROM prompts"), "that is not there",
+        lambda b: changed(b, "PRAGMA foreign_keys=OFF", "DELETE FROM prompts"), "refers to a missing row",
     ),
     "settings that are no JSON": (
-        lambda b: changed(b, "UPDATE prompts SET columns = 'not json'"), "columns of prompts holds something",
+        lambda b: changed(b, "UPDATE prompts SET columns = 'not json'"), "columns of prompts holds a value",
     ),
     "a link among the images": (lambda b: replace_image(b, lambda p: p.symlink_to("/etc/passwd")), "a link"),
     "a link to an image": (
@@ -230,7 +230,7 @@ def test_a_row_that_cannot_be_brought_up_to_date_is_refused(tmp_path: Path, sett
         old, "PRAGMA journal_mode=DELETE",
         f"INSERT INTO campaigns VALUES {campaign}", f"INSERT INTO campaign_states VALUES {state_row}",
     )  # fmt: skip
-    with pytest.raises(PreflabError, match="a row that version 0002 never wrote"):
+    with pytest.raises(PreflabError, match="a row that version 0002 cannot have written"):
         restore(old, tmp_path / "w")
     assert not (tmp_path / "w" / DATABASE).exists()
 

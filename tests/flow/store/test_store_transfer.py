@@ -301,7 +301,7 @@ def test_judgments_have_every_field_of_a_submission(workspace: Workspace, tmp_pa
     assert by_id[JUDGMENTS[0].id]["answer"] == {"way": "ranking", "ranks": [None, 1]}
     assert by_id[JUDGMENTS[2].id]["failed"] is None
     with Workspace.open(tmp_path / "new", create=True) as new:
-        with pytest.raises(PreflabError, match="that is not there"):
+        with pytest.raises(PreflabError, match="refers to a missing"):
             import_into(new, tmp_path / "j.jsonl", "judgments")
         new.put(record for record in ALL if not isinstance(record, Judgment | Preference))
         assert import_into(new, tmp_path / "j.jsonl", "judgments").new == {"judgment": 4}

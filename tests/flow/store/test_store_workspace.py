@@ -150,9 +150,9 @@ def test_postgresql_keeps_the_same_promises(tmp_path: Path, postgres_url: str) -
         check_round_trip(workspace)
         check_append_only(workspace)
         workspace.put([judgment(RankingAnswer((1, 2)), revision=2)])
-        with pytest.raises(PreflabError, match="revision 2 is there already"):
+        with pytest.raises(PreflabError, match="revision 2 is stored already"):
             workspace.put([replace(judgment(RankingAnswer((1, 1)), revision=2), id="judgment-other")])
-        with pytest.raises(PreflabError, match="prompt that is not there"):
+        with pytest.raises(PreflabError, match="refers to a missing prompt"):
             workspace.put([Completion.make("prompt-none", "x", MODEL)])
     with Workspace.open(tmp_path / "p", url=postgres_url) as again:
         assert [j.revision for j in again.judgments()] == [2]
@@ -181,7 +181,7 @@ def test_the_latest_revision_counts_and_all_are_kept(workspace: Workspace) -> No
     assert [(j.labeler_id, j.revision) for j in workspace.judgments()] == [("labeler-1", 2), ("labeler-2", 1)]
     assert len(workspace.judgments(campaign_id=CAMPAIGN.id, all_revisions=True)) == 3
     assert workspace.judgments(campaign_id="campaign-none") == []
-    with pytest.raises(PreflabError, match="by labeler labeler-1 with revision 2 is there already"):
+    with pytest.raises(PreflabError, match="by labeler labeler-1 with revision 2 is stored already"):
         workspace.put([replace(second, id="judgment-new")])
 
 
@@ -206,7 +206,7 @@ def test_what_is_outside_the_content_may_differ_and_the_first_stays(workspace: W
 
 
 def test_missing_parents_and_foreign_completions_are_named(workspace: Workspace) -> None:
-    with pytest.raises(PreflabError, match=f"prompt that is not there: {CHAT.id}"):
+    with pytest.raises(PreflabError, match=f"refers to a missing prompt: {CHAT.id}"):
         workspace.put([PLAIN, GOOD])
     assert workspace.prompts() == [], "nothing half-loads"
     foreign = Completion.make(PLAIN.id, "x", MODEL)

@@ -91,7 +91,7 @@ BUILDERS: dict[type, Callable[[Row], Any]] = {
 def _checked(record: type[Named], data: Any) -> Named:
     name = record.__name__.lower()
     built: Named = _built(BUILDERS[record], data, f"a {name}")
-    if objects.remade(built).id != built.id:
+    if objects.remake(built).id != built.id:
         raise BadRow(f"the {name} {built.id} has other content than its id says", "an archive as it was exported")
     return built
 

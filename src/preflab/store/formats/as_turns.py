@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from preflab.records import Completion, Message, Preference, Prompt, Span
 from preflab.store.formats.imported import Imported
-from preflab.store.objects import remade
+from preflab.store.objects import remake
 
 Named = TypeVar("Named", Completion, Preference)
 
@@ -53,4 +53,4 @@ def _said(completion: Completion, prompt: Prompt) -> Completion:
 
 def _remade(record: Named) -> Named:
     """The record with the id that its new content gives it."""
-    return cast(Named, remade(record))
+    return cast(Named, remake(record))
