@@ -139,12 +139,12 @@ def test_rows_inside_an_object_are_pointed_at(tmp_path: Path, wrapped: dict[str,
     with pytest.raises(PreflabError) as caught:
         read_file(tmp_path / "p.json")
     name = "data" if "data" in wrapped else "rows"
-    assert caught.value.do == f"if the rows are what {name!r} holds, write that list to a file of its own"
+    assert caught.value.do == f"if {name!r} holds the rows, write that list to a file of its own"
 
 
 def test_a_delimiter_that_two_could_be(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prompt;chosen|rejected\na;b|c\n")
-    with pytest.raises(PreflabError, match="semicolons and bars both cut the header into 2 columns"):
+    with pytest.raises(PreflabError, match="semicolons and bars both split the header into 2 columns"):
         read_file(tmp_path / "p.csv")
     (tmp_path / "one.csv").write_text("prompt\nHello; you | there\n")
     assert [p.text for p in read_file(tmp_path / "one.csv").prompts] == ["Hello; you | there"]
@@ -154,7 +154,7 @@ def test_a_delimiter_that_two_could_be(tmp_path: Path) -> None:
 
 def test_a_header_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prompt,chosen,chosen\na,b,c\n")
-    with pytest.raises(PreflabError, match="the column 'chosen' stands in the header twice"):
+    with pytest.raises(PreflabError, match="the column 'chosen' is twice in the header"):
         read_file(tmp_path / "p.csv")
     (tmp_path / "q.csv").write_text("prompt,topic\na,b\nprompt,topic\nc,d\n")
     with pytest.raises(PreflabError, match="line 3: the header again"):
@@ -340,7 +340,7 @@ def test_splits_are_said_by_the_names_of_files(tmp_path: Path, files: list[str],
 def test_a_split_in_two_kinds_of_files_is_refused(tmp_path: Path) -> None:
     lines(tmp_path / "train.jsonl")
     parquet(tmp_path / "train.parquet", ROWS)
-    with pytest.raises(PreflabError, match=r"train lies there as \.jsonl and as \.parquet"):
+    with pytest.raises(PreflabError, match=r"the split train has files of the kinds \.jsonl and \.parquet"):
         read_file(tmp_path)
     with pytest.raises(PreflabError, match="a file has no splits"):
         read_file(tmp_path / "train.jsonl", split="train")
@@ -383,7 +383,7 @@ def test_without_the_network_the_folder_to_fetch_is_named(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PreflabError) as caught:
         read_file("someone/no-such-data-set")
-    assert "nothing lies at this path" in caught.value.found
+    assert "no such path" in caught.value.found
     assert "hf download someone/no-such-data-set --repo-type dataset" in caught.value.do
     assert str(tmp_path / "someone" / "no-such-data-set") in caught.value.do
     (tmp_path / "data").mkdir()

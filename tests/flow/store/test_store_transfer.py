@@ -311,7 +311,7 @@ def test_an_edited_archive_is_refused(workspace: Workspace, tmp_path: Path) -> N
     export_from(workspace, tmp_path / "c.jsonl", "completions")
     edited = (tmp_path / "c.jsonl").read_text().replace(" Gone.", " Changed.")
     (tmp_path / "c.jsonl").write_text(edited)
-    with pytest.raises(PreflabError, match="other content than its id says"):
+    with pytest.raises(PreflabError, match="does not match its content"):
         import_into(workspace, tmp_path / "c.jsonl")
     (tmp_path / "c.jsonl").write_text(edited.replace('"spans":', '"no_spans":'))
     with pytest.raises(PreflabError, match="no column 'spans'"):
