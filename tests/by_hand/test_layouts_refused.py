@@ -398,7 +398,7 @@ def test_renames_that_do_nothing_or_too_much_are_refused(tmp_path: Path) -> None
     file = written(tmp_path, [{"prompt": "a", "question": "b", "completion": "c"}])
     with pytest.raises(PreflabError, match="no column 'ask' to rename to 'prompt'"):
         read_file(file, "prompts", rename={"ask": "prompt"})
-    with pytest.raises(PreflabError, match="the columns 'question' and 'prompt'"):
+    with pytest.raises(PreflabError, match="a column 'question' to rename to 'prompt', and a column 'prompt'"):
         read_file(file, rename={"question": "prompt"})
     swapped = read_file(file, rename={"question": "prompt", "prompt": "asked"})
     assert demonstrations(swapped) == [("b", "c")]
