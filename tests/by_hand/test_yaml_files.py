@@ -27,7 +27,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_has_no_end_is_refused(name: str) -> None:
+def test_yaml_refuses_expanding_and_nested_values(name: str) -> None:
     text, found = REFUSED[name]
     with pytest.raises(PreflabError) as error:
         parse(text, "f.yaml")
@@ -64,7 +64,7 @@ NO_VALUES = {
 
 
 @pytest.mark.parametrize("written", NO_VALUES, ids=lambda written: ascii(written)[:30])
-def test_what_is_no_value_is_refused_by_its_line(written: str) -> None:
+def test_yaml_refuses_invalid_values_by_line(written: str) -> None:
     found, expected = NO_VALUES[written]
     with pytest.raises(PreflabError) as error:
         parse(f"a: 1\nb: {written}\n", "f.yaml")
@@ -75,12 +75,12 @@ def test_what_is_no_value_is_refused_by_its_line(written: str) -> None:
     assert len(error.value.found) < 200
 
 
-def test_numbers_to_base_sixty_and_dates_are_texts() -> None:
+def test_yaml_base_60_numbers_and_dates_are_texts() -> None:
     for text in ("1:40", "-1:40", "1:40.5", "190:20:30", "1:59" + ":59" * 3000 + ".5", "2001-01-01", "=", "0x_"):
         assert parse(f"a: {text}", "f.yaml") == {"a": text}
 
 
-def test_numbers_of_every_form_are_numbers() -> None:
+def test_yaml_numbers_of_every_form() -> None:
     written = {
         "1e-4": 1e-4,
         "-.5": -0.5,
@@ -96,11 +96,11 @@ def test_numbers_of_every_form_are_numbers() -> None:
         assert (value, type(value)) == (number, type(number))
 
 
-def test_a_character_escaped_in_halves_is_one_character() -> None:
+def test_yaml_joins_escaped_surrogates() -> None:
     assert parse(r'a: "\ud83d\ude00 b"', "f.yaml") == {"a": "😀 b"}
 
 
-def test_what_is_near_the_limits_is_read() -> None:
+def test_yaml_reads_values_near_the_limits() -> None:
     deep = "[" * (MAX_DEPTH - 2) + "1" + "]" * (MAX_DEPTH - 2)
     assert str(parse(f"a: {deep}", "f.yaml")["a"]) == deep
     assert parse("a: &x [1, 2]\nb: *x\nc: *x", "f.yaml") == {"a": [1, 2], "b": [1, 2], "c": [1, 2]}
@@ -108,7 +108,7 @@ def test_what_is_near_the_limits_is_read() -> None:
     assert parse("", "f.yaml") is None
 
 
-def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+def test_yaml_refuses_paths_that_are_not_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, what in ((tmp_path / "pipe", "a pipe"), (Path("/dev/zero"), "a device")):
         with pytest.raises(PreflabError, match=f"{what}, not a file"):
