@@ -29,12 +29,12 @@ class PreflabError(Exception):
 
 
 def cut(text: str, most: int = 80) -> str:
-    """A text for an error; of a long one its beginning and `…`."""
+    """The text shortened to `most` characters, the last one a `…`; a shorter text unchanged."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """The known words nearest to a misspelt one, for an error's second line ("" when none is near)."""
+    """Up to three known words that resemble a misspelt one, for an error's second line; "" when none does."""
     from difflib import get_close_matches
 
     return ", ".join(get_close_matches(word, known, n=3, cutoff=0.6))

@@ -1,6 +1,6 @@
-"""Writing files so that a crash leaves the old one or the new one, never half of one.
+"""Atomic writing: a crash leaves either the old file or the new one, never half of one.
 
-The one place for it: text, JSON, JSON lines and whole folders are written beside their place and renamed.
+Text, JSON and whole folders are written under a temporary name in the same folder, and then renamed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         PreflabError: the disk is full or the folder cannot be written; the former file is untouched.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with readable_disk_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("w", encoding="utf-8") as file:
+            with temporary.open("w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(temporary, path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
-    """Write several files that belong together: all are written beside their places before the first is renamed.
+    """Write several files that belong together: all are written under temporary names before the first is renamed.
 
     Raises:
-        PreflabError: the disk is full or a folder cannot be written; none of the new files is left then.
+        PreflabError: the disk is full or a folder cannot be written; temporary files are removed then.
     """
     waiting = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in files}
     with readable_disk_errors(next(iter(files))):
@@ -49,27 +49,30 @@ def write_files(files: Mapping[Path, bytes]) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 waiting[path].write_bytes(content)
                 _sync_file(waiting[path])
-            for path, beside in waiting.items():
-                os.replace(beside, path)
+            for path, temporary in waiting.items():
+                os.replace(temporary, path)
         finally:
-            for beside in waiting.values():
-                beside.unlink(missing_ok=True)
+            for temporary in waiting.values():
+                temporary.unlink(missing_ok=True)
 
 
 KERNEL = ("/proc", "/sys")
-"""Folders whose files the kernel makes up while they are read."""
+"""Folders of virtual files, which the kernel generates when they are read."""
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is neither a file nor a folder: a pipe waits for ever, a device never ends.
+    """Refuse pipes, sockets and devices, which may block for ever or never end when read.
 
-    The kernel's own files (`/proc`, `/sys`) call themselves regular; some of them wait too, others fail when read.
+    Virtual files of the kernel (`/proc`, `/sys`) are refused too: they count as regular files, but some block and some
+    fail when read. A missing path is accepted: opening it gives the error.
 
     Raises:
-        PreflabError: there is something of that kind; a path where nothing is stays for who opens it.
+        PreflabError: the path is neither a file on a disk nor a folder.
     """
     if path.is_file() and any(path.resolve().is_relative_to(folder) for folder in KERNEL):
-        raise PreflabError(f"{path}: a file of the kernel", "a file on a disk", "write its content to a file first")
+        raise PreflabError(
+            f"{path}: a virtual file of the kernel", "a file on a disk", "write its content to a file first"
+        )
     if not path.exists() or path.is_file() or path.is_dir():
         return
     kinds = {"a pipe": path.is_fifo(), "a socket": path.is_socket()}
@@ -82,10 +85,10 @@ def check_regular(path: Path) -> None:
 
 
 def keep_private(path: Path) -> None:
-    """Let nobody but its owner read a file, which is made where it is missing.
+    """Make a file readable by its owner alone (mode 0600); create it empty if it is missing.
 
-    What SQLite puts beside it is as private. A file of somebody else, or on a disk that cannot be written, stays as it
-    is.
+    SQLite gives the files that it puts beside its database the same mode. The mode stays as it is where it cannot be
+    changed: a file of another user, or a read-only disk.
     """
     with readable_disk_errors(path):
         os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
@@ -122,7 +125,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
+    """The content of a JSON file.
 
     Raises:
         PreflabError: the file is missing or is not JSON.
@@ -136,7 +139,7 @@ def read_json(path: Path) -> Any:
 
 
 def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
-    """Append one row to a JSON-lines file; a torn last line, left by a run that was killed, makes room for it."""
+    """Append one row to a JSON-lines file; an incomplete last line, left by a killed run, is removed first."""
     with readable_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_torn_line(path)
@@ -145,7 +148,7 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Cut a file back to the end of its last whole line."""
+    """Remove an incomplete last line from a file."""
     if not path.exists() or path.stat().st_size == 0:
         return
     with path.open("rb+") as file:
@@ -156,29 +159,34 @@ def _cut_torn_line(path: Path) -> None:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All whole rows of a JSON-lines file that preflab wrote; [] when there is none; a torn last line is left out."""
+    """The rows of a JSON-lines file that preflab wrote, without an incomplete last line; [] when there is no file."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8").split("\n")[:-1]
     return [json.loads(line) for line in lines]
 
 
-def rows_in(folder: Path) -> dict[str, int]:
-    """Name of each JSON-lines file in a folder → its whole rows."""
-    return {path.name: _num_rows(path) for path in sorted(folder.glob("*.jsonl"))}
+def count_rows(folder: Path) -> dict[str, int]:
+    """Name of each JSON-lines file in a folder → the number of its complete rows."""
+    return {path.name: _count_lines(path) for path in sorted(folder.glob("*.jsonl"))}
 
 
-def cut_files(folder: Path, rows: Mapping[str, int]) -> list[str]:
-    """What lacks in the files of a folder that had so many rows: `metrics cut: 30 of 60 rows`."""
-    there = {name: _num_rows(folder / name) for name in rows}
+def describe_cut_files(folder: Path, rows: Mapping[str, int]) -> list[str]:
+    """One phrase for each file of a folder that has lost rows: `metrics cut: 30 of 60 rows`.
+
+    Args:
+        folder: of the files.
+        rows: name of each file → the rows that it had (`count_rows`).
+    """
+    rows_now = {name: _count_lines(folder / name) for name in rows}
     return [
-        f"{name.removesuffix('.jsonl')} cut: {there[name]:,} of {num:,} rows"
+        f"{name.removesuffix('.jsonl')} cut: {rows_now[name]:,} of {num:,} rows"
         for name, num in rows.items()
-        if there[name] < num
+        if rows_now[name] < num
     ]
 
 
-def _num_rows(path: Path) -> int:
+def _count_lines(path: Path) -> int:
     if not path.is_file():
         return 0
     with path.open("rb") as file:
@@ -186,7 +194,7 @@ def _num_rows(path: Path) -> int:
 
 
 def keep_rows(path: Path, num_steps: int) -> None:
-    """Cut a metrics file back to rows of steps before `num_steps`, so that a resumed run does not repeat any."""
+    """Keep the rows of a metrics file whose step is below `num_steps`, so that a resumed run repeats none."""
     rows = [row for row in read_jsonl(path) if row["step"] < num_steps]
     if path.exists():
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -194,26 +202,26 @@ def keep_rows(path: Path, num_steps: int) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill beside `folder`; it takes its place when the block ends well, and vanishes when it does not.
+    """Yield a temporary folder that replaces `folder` when the block succeeds and is removed when it raises.
 
     Raises:
         PreflabError: the disk is full or the folder cannot be written; the former folder is untouched.
     """
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     with readable_disk_errors(folder):
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         try:
-            yield beside
-            _sync(beside)
-            _take_place(beside, folder)
+            yield temporary
+            _sync(temporary)
+            _take_place(temporary, folder)
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
 def readable_disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into an error that says what to do."""
+    """Turn an operating-system error in writing to `path` into a `PreflabError` that says what to do."""
     try:
         yield
     except OSError as error:
@@ -222,19 +230,19 @@ def readable_disk_errors(path: Path) -> Iterator[None]:
         raise PreflabError(
             f"{path}: could not be written ({error.strerror or error})",
             "a disk with room and a folder that may be written to",
-            "free some room and run the same command again: what was there before is untouched",
+            "free some room and run the same command again; the former content is untouched",
         ) from error
 
 
-def _take_place(beside: Path, folder: Path) -> None:
-    """Rename a folder over another one; the former is put aside first and comes back if the rename fails."""
+def _take_place(temporary: Path, folder: Path) -> None:
+    """Rename `temporary` to `folder`; a former `folder` is renamed first, and restored if the rename fails."""
     if not folder.exists():
-        os.replace(beside, folder)
+        os.replace(temporary, folder)
         return
     former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
     os.replace(folder, former)
     try:
-        os.replace(beside, folder)
+        os.replace(temporary, folder)
     except OSError:
         os.replace(former, folder)
         raise
@@ -248,7 +256,7 @@ def _sync(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder be on the disk, where its file system knows how to."""
+    """Flush the entries of a folder to the disk, where the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -34,12 +34,12 @@ class Message:
     content: str
     """Text; "" only in an assistant's turn that calls tools."""
     reasoning: str = ""
-    """What the assistant thought before it answered (`reasoning_content`), where that is told apart from the answer."""
+    """The assistant's thinking before its answer (`reasoning_content`), where the data hold it separately."""
     tool_calls: tuple[ToolCall, ...] = ()
     name: str = ""
-    """Who speaks, or which tool answers."""
+    """The speaker's name, or the name of the tool that answers."""
     tool_call_id: str = ""
-    """Of a tool's turn: the call that it answers."""
+    """In a tool's turn: the id of the call that it answers."""
 
     @property
     def parts(self) -> list[Any]:
@@ -51,12 +51,12 @@ class Message:
             "name": self.name,
             "tool_call_id": self.tool_call_id,
         }
-        given = {key: value for key, value in others.items() if value}
-        return [self.role, self.content, *([given] if given else [])]
+        set_fields = {key: value for key, value in others.items() if value}
+        return [self.role, self.content, *([set_fields] if set_fields else [])]
 
     @classmethod
     def from_parts(cls, parts: Sequence[Any]) -> Message:
-        """The turn that `parts` describes."""
+        """The turn that a list from `parts` describes."""
         others = dict(parts[2]) if len(parts) > 2 else {}
         calls = tuple(ToolCall(*call) for call in others.pop("tool_calls", ()))
         return cls(parts[0], parts[1], tool_calls=calls, **others)
@@ -70,5 +70,5 @@ class Message:
 
 
 def shown_turns(turns: Sequence[Message]) -> str:
-    """Turns one below the other, each with who speaks."""
+    """The turns as one text, separated by blank lines, each after its role: `user: Where is my parcel?`."""
     return "\n\n".join(f"{turn.role}: {turn.shown}" for turn in turns)

@@ -1,4 +1,4 @@
-"""The one place for progress: bars in a terminal, plain lines elsewhere, nothing when a machine reads.
+"""Progress output: bars in a terminal, plain lines elsewhere, nothing in silent mode (for output read by programs).
 
     with progress("ppo", total=60) as bar:
         bar.advance(1, reward=0.42, kl=1.3)
@@ -26,7 +26,7 @@ _drawn: Any = None
 
 @contextmanager
 def mode_for(wanted: Mode) -> Iterator[None]:
-    """Shows progress in this way inside the block; `auto` draws bars when stderr is a terminal."""
+    """Set how progress is shown inside the block; `auto` draws bars when stderr is a terminal, else prints lines."""
     global _mode
     former, _mode = _mode, wanted
     try:
@@ -36,26 +36,26 @@ def mode_for(wanted: Mode) -> Iterator[None]:
 
 
 def mode() -> Mode:
-    """How progress is shown: what was set, or what stderr allows."""
+    """The mode in force: the one set by `mode_for`; for `auto`, bars if stderr is a terminal, else lines."""
     if _mode != "auto":
         return _mode
     return "bars" if sys.stderr.isatty() else "lines"
 
 
 def clock(seconds: float) -> str:
-    """Seconds as minutes: 41 → `0:41`, 3700 → `1:01:40`."""
-    minutes, rest = divmod(round(seconds), 60)
+    """Seconds as minutes or hours: 41 → `0:41`, 3700 → `1:01:40`."""
+    minutes, whole_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{whole_seconds:02d}" if hours else f"{minutes}:{whole_seconds:02d}"
 
 
 def figure(value: float | str) -> str:
-    """A number in three or four figures, a word as it is."""
+    """A number with three significant digits; a string unchanged."""
     return value if isinstance(value, str) else number(value)
 
 
 class Bar:
-    """One thing under way: how much is done, how fast, how long it will take, and the figures that matter."""
+    """The progress of one task: steps done, rate, time left, and the figures shown beside it."""
 
     def __init__(self, name: str, total: int | None, done: int = 0) -> None:
         self.name, self.total, self.done = name, total, done
@@ -65,7 +65,7 @@ class Bar:
         self._task: Any = None
 
     def advance(self, num: int = 1, **figures: float | str) -> None:
-        """`num` more are done; the figures given replace those shown beside the bar."""
+        """Count `num` more steps as done; `figures` replace those of the same name beside the bar."""
         self.done += num
         self.figures |= figures
         if self._task is not None:
@@ -75,12 +75,12 @@ class Bar:
 
     @property
     def rate(self) -> float:
-        """Steps per second since the start; 0 before the first one."""
+        """Steps per second since the start; 0 before the first step."""
         return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
 
     @property
     def left(self) -> float | None:
-        """Seconds to go at this rate; None when the total or the rate is not known."""
+        """Seconds left at the current rate; None while the total or the rate is unknown."""
         return (self.total - self.done) / self.rate if self.total is not None and self.rate > 0 else None
 
     def shown_figures(self) -> str:
@@ -104,7 +104,7 @@ class Bar:
 
 @contextmanager
 def progress(name: str, total: int | None = None, done: int = 0) -> Iterator[Bar]:
-    """A bar for `total` things of which `done` are finished already (after a resume); bars may be nested."""
+    """Show a bar for `total` steps, of which `done` are finished already (after a resume); bars may be nested."""
     bar = Bar(name, total, done)
     _open.append(bar)
     try:
@@ -117,7 +117,7 @@ def progress(name: str, total: int | None = None, done: int = 0) -> Iterator[Bar
 
 
 def say(line: str) -> None:
-    """A line beside the bars, for what is worth knowing and no result; nothing when a machine reads."""
+    """Print a message that is not a result to stderr, above any bars; print nothing in silent mode."""
     if mode() == "silent":
         return
     if _drawn is not None:

@@ -1,8 +1,8 @@
-"""The nouns of preflab: what passes between the rooms, each record naming the records it came from.
+"""The records that preflab's packages exchange; each names the records it came from.
 
 Frozen dataclasses without torch and without SQLAlchemy; `store/` maps them to tables.
-Prompts, completions and snapshots are named by the hash of their content (`content_id`), labelers, campaigns,
-tasks and judgments by random ids (`random_id`): a hashed address could be guessed, and erasure would fail.
+The id of a prompt, completion or snapshot is the hash of its content (`content_id`). Labelers, campaigns, tasks and
+judgments have random ids (`random_id`): the hash of an address could be guessed and would outlive its erasure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Content = Literal["plain", "markdown", "code", "chat", "image"]
 
 
 def content_id(kind: str, content: Any) -> str:
-    """The id of something named by its content: kind, a dash, and 24 hex digits of SHA-256 over canonical JSON.
+    """An id made from content: the kind, a dash, and 24 hex digits of SHA-256 over canonical JSON.
 
     Example:
         >>> content_id("prompt", {"text": "Hi"}) == content_id("prompt", {"text": "Hi"})
@@ -44,7 +44,7 @@ def content_id(kind: str, content: Any) -> str:
 
 
 def random_id(kind: str) -> str:
-    """The id of something that must not be guessable from its content."""
+    """A random id, for records whose id must not be guessable from their content."""
     return f"{kind}-{uuid.uuid4().hex[:24]}"
 
 
@@ -52,9 +52,9 @@ def random_id(kind: str) -> str:
 class Prompt:
     """What the model is asked: plain text, or a conversation that ends with the user's or a tool's turn.
 
-    Three columns of a conversation are the chat template's business (`conversations`): `tools`, the functions that may
+    Three columns of a conversation are passed to the chat template (`conversations`): `tools`, the functions that may
     be called; `chat_template_kwargs`, further arguments of the template; and `continue_final_message`, true where the
-    completion continues the assistant's turn that the prompt ends with.
+    prompt ends with an assistant's turn that the completion continues.
 
     Example: `Prompt.make(text="Q: where is my parcel? A:", columns={"topic": "parcel"})`
     """
@@ -68,7 +68,7 @@ class Prompt:
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Every other column of the source row (JSON values); reward functions receive them."""
     source: str = ""
-    """Where it came from: file name and line, or data set and row. Not part of the id."""
+    """The origin: file name and line, or data set and row. Not part of the id."""
 
     @classmethod
     def make(
@@ -78,50 +78,50 @@ class Prompt:
         columns: Mapping[str, Any] | None = None,
         source: str = "",
     ) -> Prompt:
-        """A prompt with the id that its content gives it."""
+        """A prompt whose id is the hash of its text, messages and columns."""
         content = {"text": text, "messages": [m.parts for m in messages], "columns": dict(columns or {})}
         return cls(content_id("prompt", content), text, messages, dict(columns or {}), source)
 
     @property
     def shown(self) -> str:
-        """The prompt as a person reads it: its text, or its turns one below the other."""
+        """The prompt as a person reads it: its text, or its turns separated by blank lines."""
         return self.text or shown_turns(self.messages)
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a completion: written by the policy (learned from) or not (a tool's answer, a user's turn)."""
+    """A part of a completion: written by the policy (learned from) or not (a tool's answer, a user's turn)."""
 
     text: str
     by_policy: bool = True
     role: Role = "assistant"
     message: Message | None = None
-    """The turn that the stretch is, where a plain text cannot hold it; `text` is then the turn as it is shown."""
+    """The turn behind the span, where plain text cannot hold it; `text` is then the turn as people read it."""
 
     @classmethod
     def of_turn(cls, message: Message, *, by_policy: bool | None = None) -> Span:
-        """A whole turn; the policy writes the assistant's turns unless `by_policy` says otherwise."""
+        """A whole turn as a span; `by_policy` None: true for the assistant's turns alone."""
         written = message.role == "assistant" if by_policy is None else by_policy
         return cls(message.shown, written, message.role, message)
 
     @property
     def parts(self) -> list[Any]:
-        """The stretch as JSON: [text, by_policy, role], and the turn's parts where it is one."""
+        """The span as JSON: [text, by_policy, role], and the parts of its turn where it has one."""
         return [self.text, self.by_policy, self.role, *([self.message.parts] if self.message else [])]
 
     @classmethod
     def from_parts(cls, parts: Sequence[Any]) -> Span:
-        """The stretch that `parts` describes."""
+        """The span that a list from `parts` describes."""
         text, by_policy, role, *turn = parts
         return cls(text, by_policy, role, Message.from_parts(turn[0]) if turn else None)
 
 
 def spans_of_turns(turns: Sequence[Message], learned: Sequence[bool] | None = None) -> tuple[Span, ...]:
-    """A completion's turns as spans; one plain turn of the assistant is its text.
+    """A completion's turns as spans; a single plain turn of the assistant becomes a span of text without a turn.
 
     Args:
         turns: the conversation after the prompt, oldest first.
-        learned: whether the policy's words of each turn are learned; None: those of every assistant's turn.
+        learned: for each turn, whether it is learned from; None: every turn of the assistant is.
     """
     flags = learned or [turn.role == "assistant" for turn in turns]
     if len(turns) == 1 and turns[0] == Message("assistant", turns[0].content) and flags[0]:
@@ -146,9 +146,9 @@ class Completion:
     index: int = 0
     """Which of the K completions of this prompt, from 0."""
     finish_reason: FinishReason = "stop"
-    """`stop`: it ended itself; `length`: cut by the length limit; `imported`: not known."""
+    """`stop`: the model ended it; `length`: cut at the length limit; `imported`: not known."""
     token_ids: tuple[int, ...] = ()
-    """The sampled tokens, the stop token included; () when imported as text."""
+    """The sampled tokens including the stop token; () when imported as text."""
     logps: tuple[float, ...] = ()
     """Log-probability of each token under the sampling temperature, nats; () when not known."""
     temperature: float = 1.0
@@ -156,7 +156,7 @@ class Completion:
 
     @classmethod
     def make(cls, prompt_id: str, text: str, model: str, seed: int = 0, index: int = 0, **other: Any) -> Completion:
-        """A completion of one span, with the id that its content gives it."""
+        """A completion of one span (or of `spans`), whose id is the hash of its content."""
         spans = other.pop("spans", (Span(text),))
         content = {
             "prompt": prompt_id,
@@ -170,22 +170,22 @@ class Completion:
 
     @property
     def turns(self) -> tuple[Message, ...]:
-        """The turns of a completion that a text cannot hold (calls of tools, thinking, several turns); else ()."""
+        """The turns, where plain text cannot hold the completion (tool calls, thinking, several turns); else ()."""
         return tuple(span.message for span in self.spans if span.message is not None)
 
     @property
     def text(self) -> str:
-        """All spans as one text; several turns one below the other, each with who speaks."""
+        """All spans as one text; several turns are separated by blank lines, each after its role."""
         return shown_turns(self.turns) if len(self.turns) > 1 else "".join(span.text for span in self.spans)
 
 
 @dataclass(frozen=True)
 class Labeler:
-    """One who judges: a person, an AI judge or a simulated labeler. The same kind of thing everywhere."""
+    """One who judges: a person, an AI judge or a simulated labeler, all handled alike."""
 
     id: str
     name: str
-    """A pseudonym; nothing that identifies a person."""
+    """A pseudonym; it must not identify a person."""
     kind: LabelerKind
     settings: Mapping[str, Any] = field(default_factory=dict)
     """For `ai` and `simulated`: model or utility, prompt version, vices, seed."""
@@ -193,13 +193,13 @@ class Labeler:
 
 @dataclass(frozen=True)
 class Campaign:
-    """A question put to labelers about completions."""
+    """A question about completions that labelers are asked."""
 
     id: str
     name: str
     way: Way
     question: str = "Which completion is better?"
-    """Each way of judging has a usual one (`ways`)."""
+    """Each way of judging has its own default question (`ways`)."""
     polarity: int = 1
     """+1: the preferred completion is the better one; -1: the question asked for the worse one."""
     instructions: str = ""
@@ -208,11 +208,11 @@ class Campaign:
     """Labels wanted per task."""
     criteria: tuple[str, ...] = ()
     content: Content = "plain"
-    """What the completions are, which decides how they are shown."""
+    """The format of the completions, which decides how they are shown."""
     scale_ends: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    """Criterion → the words at the ends of its scale: `{"kind": ("rude", "warm")}`."""
+    """Criterion → the words at the low and the high end of its scale: `{"kind": ("rude", "warm")}`."""
     ask_note: bool = False
-    """Whether labelers are asked to say why."""
+    """Whether labelers are asked for a note with their reasons."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Judgment:
-    """One act of one labeler: what was shown, what was answered, how long it took. Append-only."""
+    """One answer of one labeler to one task: what was shown, the answer, the time it took. Append-only."""
 
     id: str
     campaign_id: str
@@ -243,26 +243,26 @@ class Judgment:
     labeler_id: str
     labeler_kind: LabelerKind
     revision: int = 1
-    """An edit is a new judgment with the next revision; nothing is overwritten."""
+    """An edit is stored as a new judgment with the next revision; nothing is overwritten."""
     guideline_version: int = 1
     active_ms: int = 0
-    """Time spent on it, milliseconds; 0 for those who are not people."""
+    """Time spent working on it, milliseconds; 0 for AI and simulated labelers."""
     created_at: str = ""
     """ISO 8601, UTC."""
     note: str = ""
     flagged: bool = False
     surplus: bool = False
-    """Submitted after the quota was met: kept, marked, not counted."""
+    """True if submitted after the quota was met: stored, but not counted."""
     schema_version: int = 1
     decides: bool = False
-    """An adjudicator's decision: settles what the labelers left open, and counts as no label."""
+    """True for an adjudicator's decision: it settles the pairs that the labelers left open, and is not a label."""
     shown_ms: int = 0
-    """Time from the first showing to the submission, milliseconds, pauses included; 0 when not known."""
+    """Time from first display to submission, milliseconds, pauses included; 0 when not known."""
 
 
 @dataclass(frozen=True)
 class PairOutcome:
-    """What the labelers said of two completions of one preference group (indices into `completion_ids`)."""
+    """The labelers' votes on two completions of one preference group (indices into `completion_ids`)."""
 
     first: int
     second: int
@@ -275,24 +275,24 @@ class PairOutcome:
 
     @property
     def margin(self) -> float:
-        """num_for − num_against: positive when `first` is preferred, 0 when nothing is decided."""
+        """num_for − num_against: positive when `first` is preferred, 0 when undecided."""
         return self.num_for - self.num_against
 
     @property
     def learned(self) -> bool:
-        """Whether it is a training pair: it has a margin, and a weight (an unresolved pair weighs 0)."""
+        """Whether it is a training pair: its margin is not 0 and its weight is positive (unresolved pairs have 0)."""
         return self.margin != 0 and self.weight > 0
 
 
 @dataclass(frozen=True)
 class Preference:
-    """What is learned from the judgments of one task: one group, never split between train and test."""
+    """The consensus of one task's judgments, which training uses: one group, never split between train and test."""
 
     id: str
     prompt_id: str
     completion_ids: tuple[str, ...]
     ranks: tuple[int | None, ...]
-    """Consensus ranks from 1, equal = tie, None = F."""
+    """Consensus ranks from 1; equal ranks are a tie, None is F (failed: nonsense, irrelevant, unreadable)."""
     pairs: tuple[PairOutcome, ...]
     judgment_ids: tuple[str, ...] = ()
     """The parents."""
@@ -307,7 +307,7 @@ class Preference:
     def make(
         cls, prompt_id: str, completion_ids: tuple[str, ...], ranks: tuple[int | None, ...], **other: Any
     ) -> Preference:
-        """A preference with the id that its content gives it."""
+        """A preference whose id is the hash of its content."""
         pairs = other.pop("pairs", ())
         content = {
             "prompt": prompt_id,
@@ -321,7 +321,7 @@ class Preference:
         return cls(content_id("preference", content), prompt_id, completion_ids, ranks, pairs, **other)
 
     def chosen_rejected(self) -> list[tuple[int, int, float]]:
-        """The trainer's view: (chosen index, rejected index, weight) for every pair that is learned from."""
+        """(chosen index, rejected index, weight) of every training pair."""
         return [
             (pair.first, pair.second, pair.weight) if pair.margin > 0 else (pair.second, pair.first, pair.weight)
             for pair in self.pairs
@@ -331,7 +331,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One number about one model on one set of prompts, with its interval and the records behind it."""
+    """One measured value of one model on one set of prompts, with its interval and its parent records."""
 
     id: str
     measure: str
@@ -343,6 +343,6 @@ class Evaluation:
     """Prompts behind the value."""
     unit: str = ""
     baseline: str = ""
-    """The model it is paired with, when the value is a difference."""
+    """The model compared with, when the value is a difference."""
     completion_ids: tuple[str, ...] = ()
     """The parents."""

@@ -1,7 +1,7 @@
-"""What JSON, SQLite and PostgreSQL can all hold: values from outside are looked at before anything is stored.
+"""Checks that JSON, SQLite and PostgreSQL can all hold a value; values from outside are checked before storing.
 
-Python holds more than a database does: halves of characters, NaN, numbers of any length, objects nested without end.
-Each is refused where it comes in, named by its field, instead of failing in the middle of a request or a run.
+Python accepts values that a database does not: lone surrogates, NaN, integers of any length, objects nested without
+limit. They are refused on input, with the name of the field, instead of failing in the middle of a request or a run.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 MAX_DEPTH = 64
-"""Levels of lists and objects in one another. Tools' JSON schemas have about ten."""
+"""Levels of nested lists and objects. The JSON schema of a tool has about ten."""
 
 LARGEST = 2**63 - 1
-"""The largest whole number of a database."""
+"""The largest whole number that a database stores (64 bits, signed)."""
 
 PATH_LENGTH = 120
+"""Characters after which the path of a field is not extended any further."""
 
 
 class Unstorable(NamedTuple):
     """A value that cannot be stored."""
 
     where: str
-    """Its field, such as `rows[3].prompt`."""
+    """The path of its field, such as `rows[3].prompt`."""
     found: str
     expected: str
 
@@ -32,27 +33,27 @@ def unstorable(value: Any, where: str = "") -> Unstorable | None:
     """The first value in lists and objects that cannot be stored, or None.
 
     Args:
-        value: as JSON gives it; other objects than those of JSON are left alone.
-        where: what the value is called in the answer.
+        value: as JSON gives it; objects of types that JSON does not have are not checked.
+        where: the name of the value, with which the reported path begins.
     """
     waiting: list[tuple[Any, str, int]] = [(value, where, 1)]
     while waiting:
         value, where, depth = waiting.pop()
         if isinstance(value, str):
-            problem = _text(value, where)
+            problem = _check_text(value, where)
         elif isinstance(value, Mapping | list | tuple):
-            problem = _keys(value, where, depth)
+            problem = _check_keys(value, where, depth)
             if problem is None:
-                waiting.extend(reversed(_inside(value, where, depth + 1)))
+                waiting.extend(reversed(_entries(value, where, depth + 1)))
         else:
-            problem = _number(value, where)
+            problem = _check_number(value, where)
         if problem is not None:
             return problem
     return None
 
 
 def shown(value: Any, most: int = 80) -> str:
-    """The beginning of a value as Python writes it, of any value; Python refuses to write very long numbers."""
+    """The first `most` characters of `repr(value)`; the type alone where Python refuses to write a very long number."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
@@ -61,7 +62,7 @@ def shown(value: Any, most: int = 80) -> str:
 
 
 def unstorable_text(text: str) -> str:
-    """What is wrong with a text, in words; "" for one that can be stored."""
+    """The reason why a text cannot be stored, in words; "" for a text that can be stored."""
     if "\0" in text:
         return "a NUL character"
     try:
@@ -71,12 +72,12 @@ def unstorable_text(text: str) -> str:
     return ""
 
 
-def _text(text: str, where: str) -> Unstorable | None:
+def _check_text(text: str, where: str) -> Unstorable | None:
     wrong = unstorable_text(text)
     return Unstorable(where, wrong, "whole characters") if wrong else None
 
 
-def _number(value: Any, where: str) -> Unstorable | None:
+def _check_number(value: Any, where: str) -> Unstorable | None:
     if isinstance(value, float) and not math.isfinite(value):
         return Unstorable(where, f"the number {value}", "a finite number")
     if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
@@ -84,7 +85,7 @@ def _number(value: Any, where: str) -> Unstorable | None:
     return None
 
 
-def _keys(value: Any, where: str, depth: int) -> Unstorable | None:
+def _check_keys(value: Any, where: str, depth: int) -> Unstorable | None:
     if depth > MAX_DEPTH:
         return Unstorable(where, "lists or objects nested too deeply", f"at most {MAX_DEPTH} levels")
     if isinstance(value, Mapping):
@@ -95,8 +96,8 @@ def _keys(value: Any, where: str, depth: int) -> Unstorable | None:
     return None
 
 
-def _inside(value: Any, where: str, depth: int) -> list[tuple[Any, str, int]]:
-    """The entries of a list or an object, with their paths; a long path keeps its beginning."""
+def _entries(value: Any, where: str, depth: int) -> list[tuple[Any, str, int]]:
+    """The entries of a list or an object as (entry, path, depth); a path beyond `PATH_LENGTH` is not extended."""
     named = value.items() if isinstance(value, Mapping) else enumerate(value)
     if len(where) > PATH_LENGTH:
         return [(each, where, depth) for _, each in named]

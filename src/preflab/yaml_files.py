@@ -1,6 +1,6 @@
-"""YAML, read strictly: a key written twice is refused, `1e-4` is a number, dates and `1:40` stay text.
+"""Strict reading of YAML: duplicate keys are refused, `1e-4` is a number, dates and `1:40` stay text.
 
-What would unfold to far more than was written is refused before it does: aliases of aliases, levels without end.
+A file that would expand to far more than it contains (aliases of aliases, deep nesting) is refused before it expands.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from preflab.files import check_regular
 from preflab.storable import shown, unstorable_text
 
 MAX_DEPTH = 64
-"""Levels inside one another; a recipe has six."""
+"""Levels of nesting; a recipe has six."""
 
 MAX_VALUES = 100_000
-"""Values of a file, each alias counted as all it stands for."""
+"""Values in a file, each alias counted as everything that it expands to."""
 
 MAX_DIGITS = 100
 """Characters of a whole number."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with JSON's types alone, no base sixty, no doubled or merged keys, and an end to its levels."""
+    """SafeLoader limited to the types of JSON: no base-60 numbers, no duplicate or merged keys, limited nesting."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """A value and all it holds."""
+        """Compose a value with everything inside it; refuse nesting beyond `MAX_DEPTH`."""
         if self.depth >= MAX_DEPTH:
-            raise _error(f"more than {MAX_DEPTH} levels inside one another", self.peek_event().start_mark)
+            raise _error(f"more than {MAX_DEPTH} levels of nesting", self.peek_event().start_mark)
         self.depth += 1
         try:
             return super().compose_node(parent, index)
@@ -44,7 +44,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Refused(yaml.constructor.ConstructorError):
-    """What is no YAML for us, with what is expected in its place and what to do."""
+    """YAML that preflab refuses, with what is expected instead and what to do."""
 
     def __init__(self, problem: str, mark: yaml.Mark, expected: str, do: str) -> None:
         super().__init__(None, None, problem, mark)
@@ -52,7 +52,7 @@ class _Refused(yaml.constructor.ConstructorError):
         self.do = do
 
 
-EXPECTED, MEND = "YAML, each key once", "mend it; text with ? : , or { belongs in quotes"
+EXPECTED, MEND = "YAML, each key once", "mend it; put text with ? : , or { in quotes"
 
 
 def _error(problem: str, mark: yaml.Mark, expected: str = EXPECTED, do: str = MEND) -> yaml.MarkedYAMLError:
@@ -69,7 +69,7 @@ NUMBERS = {
         r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
     ),
 }
-"""How a number is written: as in YAML 1.1, but `1:40` is none (base sixty), and `1e-4` is one."""
+"""How numbers are written: as in YAML 1.1, except that `1:40` (base 60) is text and `1e-4` is a number."""
 
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in pairs if tag.removeprefix(TAG) in ("null", "bool", "merge")]
@@ -85,20 +85,20 @@ def _mapping(loader: _Loader, node: yaml.Node, deep: bool = False) -> dict[Any, 
     marks: dict[Any, yaml.Mark] = {}
     for key_node, _ in node.value:
         if key_node.tag == TAG + "merge":
-            problem = "`<<` merges the keys of another mapping, which is not read: write them out"
+            problem = "`<<` merges the keys of another mapping, which is not supported: write the keys out"
             raise _error(problem, key_node.start_mark)
         key = loader.construct_object(key_node, deep=True)
         if not isinstance(key, str):
             raise _error(f"the key {shown(key)} is not a name", key_node.start_mark)
         if key in marks:
             first = marks[key].line + 1
-            raise _error(f"`{cut(key)}` stands here and in line {first} already", key_node.start_mark)
+            raise _error(f"the key `{cut(key)}` is already in line {first}", key_node.start_mark)
         marks[key] = key_node.start_mark
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
 def _not_a(name: str, what: str, node: yaml.Node) -> yaml.MarkedYAMLError:
-    """The error of a value that is not what the tag before it says."""
+    """The error for a value that does not have the type its tag names."""
     value = f"`{cut(node.value)}`" if isinstance(node, yaml.ScalarNode) else "a list"
     return _error(f"`!!{name}` stands before {value}", node.start_mark, f"{what} after it", f"leave out `!!{name}`")
 
@@ -139,7 +139,7 @@ def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
 
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    """A text; two halves of a character that were escaped one by one, as JSON does, are one character."""
+    """A text; two escaped surrogates, as JSON writes one character, are joined into that character."""
     text = str(loader.construct_scalar(node))
     with suppress(UnicodeDecodeError):
         text = text.encode("utf-16", "surrogatepass").decode("utf-16")
@@ -170,13 +170,13 @@ _Loader.yaml_constructors = {
 
 
 def _check_size(node: yaml.Node) -> None:
-    """Refuse a value that holds itself, or too many once every alias stands for what it names."""
+    """Refuse a value that contains itself, or more than `MAX_VALUES` values once aliases are expanded."""
     sizes: dict[int, int] = {}
 
     def size(node: yaml.Node) -> int:
         if id(node) in sizes:
             if not sizes[id(node)]:
-                raise _error("an alias stands inside what it names", node.start_mark)
+                raise _error("an alias is inside the value that it names", node.start_mark)
             return sizes[id(node)]
         sizes[id(node)] = 0  # not counted yet
         parts = node.value if isinstance(node, yaml.CollectionNode) else ()
@@ -184,7 +184,7 @@ def _check_size(node: yaml.Node) -> None:
         sizes[id(node)] = size_here = 1 + sum(map(size, inside))
         if size_here > MAX_VALUES:
             raise _error(
-                f"{size_here:,} values once its aliases are unfolded, more than {MAX_VALUES:,}", node.start_mark
+                f"{size_here:,} values once its aliases are expanded, more than {MAX_VALUES:,}", node.start_mark
             )
         return size_here
 
@@ -195,7 +195,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        PreflabError: no such file, not YAML (with its line), a doubled key, or something else than a mapping.
+        PreflabError: no such file, not YAML (with the line), a duplicate key, or a value that is not a mapping.
     """
     try:
         check_regular(path)
@@ -220,7 +220,7 @@ def parse(text: str, where: str) -> Any:
     """YAML text as Python values; `where` names it in errors."""
     try:
         loader = _Loader(text)
-        node = _composed(loader)
+        node = _compose(loader)
         if node is None:
             return None
         _check_size(node)
@@ -233,14 +233,14 @@ def parse(text: str, where: str) -> Any:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problem = f"the character U+{error.character:04X}"  # a number, as the text is a string
-        expected = "characters that YAML allows: no control characters, no halves of characters"
+        expected = "characters that YAML allows: no control characters, no lone surrogates"
         raise PreflabError(
             f"{where}{_line(text, line)}: {problem}", expected, "leave it out, or write `\\x..`"
         ) from error
 
 
-def _composed(loader: _Loader) -> yaml.Node | None:
-    """The document's node."""
+def _compose(loader: _Loader) -> yaml.Node | None:
+    """The root node of the document; None for an empty one."""
     try:
         return loader.get_single_node()
     except (ValueError, OverflowError) as error:  # of `chr`: an escape such as \\UFFFFFFFF
@@ -252,7 +252,7 @@ def _line(text: str, line: int | None) -> str:
 
 
 def kind(value: Any) -> str:
-    """What a YAML value is, in words."""
+    """A YAML value in words, for errors."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

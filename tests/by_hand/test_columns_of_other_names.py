@@ -182,9 +182,9 @@ def test_spaces_around_the_names_of_a_table_are_taken_away_and_said(tmp_path: Pa
     file.write_text("prompt, completion\na,b\n")
     found = read_file(file)
     assert demonstrations(found) == [("a", "b")]
-    assert found.notes == ["spaces around the names of columns were taken away: ' completion'"]
+    assert found.notes == ["spaces around the names of columns were removed: ' completion'"]
     file.write_text("prompt,prompt \na,b\n")
-    assert "the column 'prompt' stands in the header twice" in refusal(file).found
+    assert "the column 'prompt' is twice in the header" in refusal(file).found
     file.write_text('prompt, "completion"\na,b\n')
     assert 'a quotation mark after a space in the header: "completion"' in refusal(file).found
 

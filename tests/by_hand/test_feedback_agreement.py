@@ -39,13 +39,13 @@ def test_leave_one_out_by_hand() -> None:
     assert leave_one_out(found)["cid"] == {"t": (2.0, 2.0)}
 
 
-def test_without_a_majority_of_the_others_nothing_is_counted() -> None:
+def test_leave_one_out_skips_pairs_without_a_majority() -> None:
     found = votes(ranking("ann", (1, 2)), ranking("bob", (1, 2)), ranking("cid", (2, 1)))
     assert leave_one_out(found)["cid"] == {"t": (0.0, 1.0)}
     assert "ann" not in leave_one_out(found)
 
 
-def test_rates_of_ties_and_fails() -> None:
+def test_tie_and_fail_counts_by_hand() -> None:
     judgments = [ranking("ann", (1, 1, 2, None)), ranking("bob", (1, 2, 3, 4), task="u")]
     found = agreement(judgments)
     assert found.ties.value == pytest.approx(1 / 9)  # ann votes on 3 pairs, bob on 6
@@ -56,13 +56,13 @@ def test_rates_of_ties_and_fails() -> None:
     assert (found.num_judgments, found.num_tasks) == (2, 2)
 
 
-def test_nothing_to_count_is_undefined() -> None:
+def test_share_of_no_counts_is_undefined() -> None:
     found = agreement([ranking("ann", (1, 2))])
     assert found.strict == Share(None, None, None, 0, 0)
     assert found.labelers["ann"].with_others.value is None
 
 
-def test_the_share_is_over_votes_and_the_interval_over_tasks() -> None:
+def test_share_is_over_votes_and_its_interval_over_tasks() -> None:
     counts: Any = {"a": (1.0, 1.0), "b": (0.0, 3.0)}
     found = share(counts)
     assert found.value == pytest.approx(1 / 4)

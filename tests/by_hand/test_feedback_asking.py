@@ -23,20 +23,20 @@ def votes(*outcomes: int) -> list[Vote]:
     return [Vote(name, "t", 0, 1, outcome) for name, outcome in zip(RELIABLE, outcomes, strict=False)]
 
 
-def test_an_unasked_pair_is_worth_what_a_voter_can_tell() -> None:
+def test_worth_asking_of_a_pair_without_votes() -> None:
     # H(½) − H(0.7): the first voter is right with the prior 0.7. Three pairs of three completions.
     assert worth_asking(2, [], {}) == pytest.approx(1 - bits(0.7))
     assert worth_asking(3, [], {}) == pytest.approx(3 * (1 - bits(0.7)))
     assert worth_asking(3, [], {}, dropped=[2]) == pytest.approx(1 - bits(0.7))
 
 
-def test_one_vote_by_hand() -> None:
+def test_worth_asking_after_one_vote_by_hand() -> None:
     # P = ¾ after one vote of 0.75; the next says first with ¾·¾ + ¼·¼ = 5/8, then P = 9/10, else ¼·¾ / (3/8) = ½.
     expected = bits(3 / 4) - (5 / 8 * bits(9 / 10) + 3 / 8 * 1)
     assert worth_asking(2, votes(1), RELIABLE) == pytest.approx(expected)
 
 
-def test_close_pairs_first_and_ties_last() -> None:
+def test_worth_asking_is_highest_for_close_pairs_and_0_for_ties() -> None:
     order = [votes(1, -1), votes(1, -1, 1), votes(1, 1), votes(1, 1, 1), votes(0, 0, 0)]
     worths = [worth_asking(2, found, RELIABLE) for found in order]
     assert worths == sorted(worths, reverse=True)
@@ -45,7 +45,7 @@ def test_close_pairs_first_and_ties_last() -> None:
     assert worth_asking(2, votes(0, 1, -1), RELIABLE) == pytest.approx(2 / 3 * (1 - bits(0.75)))
 
 
-def test_reward_models_that_are_sure_and_differ() -> None:
+def test_worth_asking_is_high_where_confident_reward_models_disagree() -> None:
     sure = log(9)  # σ = 0.9
     assert model_disagreement(np.array([[sure, 0.0], [0.0, sure]]), [(0, 1)]) == pytest.approx(1 - bits(0.9))
     assert model_disagreement(np.array([[0.0, 0.0], [0.0, 0.0]]), [(0, 1)]) == pytest.approx(0.0)
@@ -55,7 +55,7 @@ def test_reward_models_that_are_sure_and_differ() -> None:
     assert worth_asking(2, [], {}, scores=[[sure, 0.0], [0.0, sure]]) == pytest.approx(plain + 1 - bits(0.9))
 
 
-def test_the_consensus_of_labelers_whose_pairs_are_uniformly_hard() -> None:
+def test_consensus_accuracy_for_uniform_difficulty() -> None:
     # Agreement 2/3 is Beta(1, 1): E max(p, 1 − p) = 3/4; three: 2 ∫_½^1 (3p² − 2p³) dp = 2 (7/8 − 15/32) = 13/16.
     assert consensus_accuracy(2 / 3, 1) == pytest.approx(3 / 4)
     assert consensus_accuracy(2 / 3, 2) == pytest.approx(3 / 4)
@@ -64,21 +64,21 @@ def test_the_consensus_of_labelers_whose_pairs_are_uniformly_hard() -> None:
     assert consensus_accuracy(3 / 4, 1) == pytest.approx(1 / 2 + 1 / pi)
 
 
-def test_the_ends_of_agreement() -> None:
+def test_consensus_accuracy_at_no_and_full_agreement() -> None:
     assert [consensus_accuracy(agreement, 3) for agreement in (0.3, 0.5, 1.0)] == [0.5, 0.5, 1.0]
     rising = [consensus_accuracy(0.72, num) for num in range(1, 16, 2)]
     assert rising == sorted(rising)
     assert rising[-1] < 1
 
 
-def test_labels_for_a_target() -> None:
+def test_labels_for_accuracy_by_hand() -> None:
     assert labels_for_accuracy(2 / 3, 0.75) == 1
     assert labels_for_accuracy(2 / 3, 0.8) == 3
     assert labels_for_accuracy(2 / 3, 0.999) is None
     assert labels_for_accuracy(0.5, 0.6) is None
 
 
-def test_fifteen_labels_are_the_most_that_are_planned() -> None:
+def test_labels_for_accuracy_stops_at_fifteen() -> None:
     """On uniformly hard pairs the number k of n votes for the right side is uniform, and p given k is a Beta:
 
     accuracy(n) = 2 / (n + 1) Σ_{k > n/2} P(Binomial(n + 1, 1/2) <= k).

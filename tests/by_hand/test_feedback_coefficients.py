@@ -55,13 +55,13 @@ def test_alpha_of_two_observers_and_five_values() -> None:
     assert krippendorff_alpha(units(codes), "nominal").value == pytest.approx(0.692, abs=5e-4)
 
 
-def test_alpha_ends() -> None:
+def test_alpha_of_full_agreement_and_systematic_disagreement() -> None:
     assert krippendorff_alpha([[1, 1], [2, 2], [5, 5]], "interval").value == pytest.approx(1.0)
     # Two units that always differ: o(1,2) = 4, n = 4, so 1 − 3 · 4 / (2 · 2 · 2) = −0.5.
     assert krippendorff_alpha([[1, 2], [2, 1]], "nominal").value == pytest.approx(-0.5)
 
 
-def test_without_variation_nothing_is_said() -> None:
+def test_coefficients_without_variation_are_undefined() -> None:
     constant = Estimate(None, None, None, 3, NO_VARIATION)
     assert krippendorff_alpha([[4, 4], [4, 4], [4, 4]], "ordinal") == constant
     assert cohen_kappa("aaa", "aaa") == constant
@@ -70,7 +70,7 @@ def test_without_variation_nothing_is_said() -> None:
     assert mean_w([[(1, 1), (1, 1)]]) == Estimate(None, None, None, 1, NO_VARIATION)
 
 
-def test_with_nothing_to_compare_nothing_is_said() -> None:
+def test_coefficients_with_nothing_to_compare_are_undefined() -> None:
     nothing = Estimate(None, None, None, 0, NOTHING)
     assert krippendorff_alpha([[4, N], [N, 4]], "interval") == nothing
     assert krippendorff_alpha([], "interval") == nothing
@@ -162,7 +162,7 @@ def test_w_by_chance_is_one_over_m() -> None:
     assert np.mean([tau for tau in taus if tau is not None]) == pytest.approx(0.0)
 
 
-def test_means_over_tasks() -> None:
+def test_tau_b_and_w_means_over_tasks() -> None:
     tasks = [[(1, 2), (1, 2), (2, 1)], [(1, 2), (1, 2)]]
     # Couples: 1, −1, −1 and 1: mean 0.
     assert mean_tau_b(tasks).value == pytest.approx(0.0)
@@ -170,7 +170,7 @@ def test_means_over_tasks() -> None:
     assert mean_w(tasks).value == pytest.approx((1 / 9 + 1) / 2)
 
 
-def test_an_interval_is_over_tasks() -> None:
+def test_coefficient_intervals_resample_tasks() -> None:
     # Two tasks, one all hits, one none: resamples give 0, 1/2 or 1.
     assert estimate(np.array([[5.0, 5.0], [0.0, 5.0]]), ratio) == Estimate(0.5, 0.0, 1.0, 2)
     # The same ten votes as ten tasks: a narrower interval.
@@ -228,7 +228,7 @@ def test_fleiss_draws_tasks_and_not_units() -> None:
     assert by_unit.high == pytest.approx(-1 / 7)
 
 
-def test_shares_of_nothing_are_undefined_and_intervals_are_95_per_cent_of_1000_resamples() -> None:
+def test_ratio_without_trials_is_nan_and_intervals_have_1000_resamples() -> None:
     shares = ratio(np.array([[1.0, 2.0], [0.0, 0.0], [3.0, 0.0]]))
     assert shares[0] == 0.5
     assert np.isnan(shares).tolist() == [False, True, True]

@@ -33,7 +33,7 @@ def preference(rankings: Sequence[tuple[str, Ranks]], weights: dict[str, float] 
     return task_consensus(judgments, weights, Reading(fail_share=other.pop("share", 0.5)), **other).preference
 
 
-def test_a_single_ranking_is_its_own_consensus() -> None:
+def test_consensus_of_a_single_ranking() -> None:
     found = preference([("ann", (2, 1, 3))])
     assert found.ranks == (2, 1, 3)
     assert found.pairs == (
@@ -44,13 +44,13 @@ def test_a_single_ranking_is_its_own_consensus() -> None:
     assert found.source == "human"
 
 
-def test_weights_decide_against_numbers() -> None:
+def test_consensus_weights_outvote_numbers() -> None:
     found = preference([("ann", (1, 2)), ("bob", (2, 1)), ("cid", (2, 1))], {"ann": 1.0, "bob": 0.4, "cid": 0.5})
     assert found.pairs == (PairOutcome(0, 1, 1.0, 0.9, 0, 1.0),)
     assert found.ranks == (1, 2)
 
 
-def test_no_margin_no_pair() -> None:
+def test_consensus_pair_without_margin_is_not_learned() -> None:
     found = preference([("ann", (1, 2, 3)), ("bob", (2, 1, 3))])
     assert found.pairs == (
         PairOutcome(0, 1, 1, 1, 0, 0.0), PairOutcome(0, 2, 2, 0, 0, 0.5), PairOutcome(1, 2, 2, 0, 0, 0.5),
@@ -59,56 +59,56 @@ def test_no_margin_no_pair() -> None:
     assert found.chosen_rejected() == [(0, 2, 0.5), (1, 2, 0.5)]
 
 
-def test_equal_weights_cancel_exactly() -> None:
+def test_consensus_of_equal_weights_has_margin_0() -> None:
     # 0.1 + 0.2 against 0.3 differs from it in floating point; the pair is unresolved all the same.
     found = preference([("ann", (1, 2)), ("bob", (1, 2)), ("cid", (2, 1))], {"ann": 0.1, "bob": 0.2, "cid": 0.3})
     assert found.chosen_rejected() == []
     assert found.ranks == (1, 1)
 
 
-def test_a_tie_votes_for_nobody() -> None:
+def test_consensus_tie_has_no_effect_on_the_margin() -> None:
     found = preference([("ann", (1, 1)), ("bob", (1, 1)), ("cid", (2, 1))])
     assert found.pairs == (PairOutcome(0, 1, 0, 1, 2, 1.0),)
 
 
-def test_one_labelers_f_leaves_only_that_labelers_pairs_out() -> None:
+def test_consensus_f_of_one_labeler_drops_only_that_labelers_votes() -> None:
     found = preference([("ann", (None, 1, 2)), ("bob", (1, 2, 3)), ("cid", (1, 2, 3))])
     assert found.ranks == (1, 2, 3)
     assert [(p.first, p.second, p.num_for) for p in found.pairs] == [(0, 1, 2), (0, 2, 2), (1, 2, 3)]
 
 
-def test_half_of_the_labelers_drop_a_completion() -> None:
+def test_consensus_f_of_half_of_the_labelers_drops_a_completion() -> None:
     half = [("ann", (None, 1, 2)), ("bob", (1, 2, 3))]
     assert preference(half).ranks == (None, 1, 2)
     assert [(p.first, p.second) for p in preference(half).pairs] == [(1, 2)]
     assert preference(half, share=0.6).ranks == (1, 2, 3)
 
 
-def test_all_f_makes_no_pair_and_stays_on_record() -> None:
+def test_consensus_of_all_f_has_no_pair_but_a_preference() -> None:
     found = preference([("ann", (None, None))])
     assert found.ranks == (None, None)
     assert found.pairs == ()
 
 
-def test_equal_texts_make_no_pair() -> None:
+def test_consensus_has_no_pair_of_equal_texts() -> None:
     found = preference([("ann", (1, 2, 3))], texts={"a": "yes", "b": "yes", "c": "no"})
     assert [(p.first, p.second, p.weight) for p in found.pairs] == [(0, 2, 0.5), (1, 2, 0.5)]
     assert found.ranks == (1, 1, 3)
 
 
-def test_a_cycle_is_a_tie_when_its_margins_are_equal() -> None:
+def test_consensus_of_an_even_cycle_is_a_tie() -> None:
     assert copeland_order(np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0]])) == [1, 1, 1]
     # Won 1, lost 1 each; sums of margins 2, −1, −1.
     assert copeland_order(np.array([[0, 3, -1], [-3, 0, 2], [1, -2, 0]])) == [1, 2, 2]
 
 
-def test_the_latest_revision_counts_and_surplus_does_not() -> None:
+def test_counted_keeps_latest_revisions_without_surplus() -> None:
     first, second = ranking("ann", (1, 2)), ranking("ann", (2, 1), revision=2)
     surplus = ranking("bob", (1, 2), surplus=True)
     assert counted([second, first, surplus]) == [second]
 
 
-def test_majority_and_reliability_differ_where_a_labeler_is_reversed() -> None:
+def test_consensus_by_majority_and_by_reliability_with_a_reversed_labeler() -> None:
     # Ten tasks where ann, bob and cid agree and rev does not; then one that only ann and two reversed ones judged.
     judgments = []
     for task in range(10):
@@ -123,12 +123,12 @@ def test_majority_and_reliability_differ_where_a_labeler_is_reversed() -> None:
     assert by_task["one_coin_em"].pairs[0].num_against == 0.0
 
 
-def test_mixed_kinds_are_named() -> None:
+def test_consensus_source_names_all_kinds_of_labelers() -> None:
     judgments = [ranking("ann", (1, 2)), ranking("gpt", (1, 2), labeler_kind="ai")]
     assert task_consensus(judgments, {"ann": 1.0, "gpt": 1.0}).preference.source == "ai+human"
 
 
-def test_scores_and_thumbs_are_kept() -> None:
+def test_consensus_keeps_scores_and_thumbs() -> None:
     likert = [
         ranking("ann", (1, 1), answer=LikertAnswer({"helpful": (4, None)})),
         ranking("bob", (1, 1), answer=LikertAnswer({"helpful": (1, None)})),

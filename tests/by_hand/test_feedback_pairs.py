@@ -27,13 +27,13 @@ def outcomes(answer: Answer, num: int, **other: Any) -> dict[tuple[int, int], in
     return {(vote.first, vote.second): vote.outcome for vote in votes}
 
 
-def test_the_example_of_the_specification() -> None:
+def test_ranking_pairs_of_the_documented_example() -> None:
     a, b, c = 0, 1, 2
     assert ranking_pairs((2, 1, 3)) == [(b, a), (b, c), (a, c)]
 
 
 @pytest.mark.parametrize("num", range(2, 10))
-def test_a_ranking_of_k_gives_all_k_choose_2_pairs(num: int) -> None:
+def test_ranking_pairs_of_k_are_k_choose_2(num: int) -> None:
     order = [(7 * i + 3) % 11 % num for i in range(num)]
     ranks = [1 + sorted(order).index(value) for value in order]
     if len(set(ranks)) < num:
@@ -69,47 +69,47 @@ def test_every_answer_that_can_be_given(num: int) -> None:
         ((5, 9, 7), [(0, 2), (0, 1), (2, 1)]),  # only the order of the numbers counts
     ],
 )
-def test_ties_and_f_give_no_pair(ranks: tuple[int | None, ...], expected: list[tuple[int, int]]) -> None:
+def test_ranking_pairs_skip_ties_and_f(ranks: tuple[int | None, ...], expected: list[tuple[int, int]]) -> None:
     assert ranking_pairs(ranks) == expected
 
 
-def test_votes_of_a_ranking_keep_ties_and_leave_f_out() -> None:
+def test_pair_votes_of_a_ranking_keep_ties_and_drop_f() -> None:
     answer = RankingAnswer((2, 1, 2, None))
     assert outcomes(answer, 4) == {(0, 1): -1, (0, 2): 0, (1, 2): 1}
     assert failed(judgment(answer, 4)) == (False, False, False, True)
 
 
-def test_a_question_for_the_worst_turns_every_vote_and_no_f() -> None:
+def test_pair_votes_are_inverted_by_negative_polarity_but_f_is_not() -> None:
     answer = RankingAnswer((2, 1, 2, None))
     assert outcomes(answer, 4, polarity=-1) == {(0, 1): 1, (0, 2): 0, (1, 2): -1}
     assert failed(judgment(answer, 4, polarity=-1)) == (False, False, False, True)
 
 
 @pytest.mark.parametrize(("choice", "outcome"), [("first", 1), ("second", -1), ("equal", 0)])
-def test_side_by_side(choice: Any, outcome: int) -> None:
+def test_pair_votes_of_side_by_side(choice: Any, outcome: int) -> None:
     assert outcomes(SideBySideAnswer(choice), 2) == {(0, 1): outcome}
     assert outcomes(SideBySideAnswer(choice), 2, polarity=-1) == {(0, 1): -outcome}
 
 
-def test_the_best_of_four_gives_three_pairs() -> None:
+def test_pair_votes_of_best_of_four() -> None:
     assert outcomes(SideBySideAnswer(None, best=2), 4) == {(0, 2): -1, (1, 2): -1, (2, 3): 1}
     assert outcomes(SideBySideAnswer(None), 4) == {}
 
 
-def test_likert_by_criterion() -> None:
+def test_pair_votes_of_likert_by_criterion() -> None:
     answer = LikertAnswer({"helpful": (4, 2, None), "honest": (3, 3, 5)})
     assert outcomes(answer, 3, criterion="helpful") == {(0, 1): 1}
     assert outcomes(answer, 3, criterion="honest") == {(0, 1): 0, (0, 2): -1, (1, 2): -1}
     assert outcomes(LikertAnswer({"helpful": (1, 5)}), 2) == {(0, 1): -1}
 
 
-def test_thumbs() -> None:
+def test_pair_votes_of_thumbs() -> None:
     answer = ThumbsAnswer((True, False, None, True))
     assert outcomes(answer, 4) == {(0, 1): 1, (0, 3): 0, (1, 3): -1}
     assert outcomes(answer, 4, polarity=-1) == {(0, 1): -1, (0, 3): 0, (1, 3): 1}
 
 
-def test_a_vote_names_labeler_and_task() -> None:
+def test_pair_votes_name_labeler_and_task() -> None:
     assert pair_votes(judgment(RankingAnswer((1, 2)), 2)) == [Vote("ann", "t", 0, 1, 1)]
 
 
@@ -125,6 +125,6 @@ def test_a_vote_names_labeler_and_task() -> None:
         (ThumbsAnswer((True,)), 2),
     ],
 )
-def test_an_answer_that_does_not_fit_is_refused(answer: Answer, num: int) -> None:
+def test_pair_votes_refuse_an_answer_of_wrong_length(answer: Answer, num: int) -> None:
     with pytest.raises(PreflabError, match="judgment j"):
         pair_votes(judgment(answer, num))

@@ -6,18 +6,18 @@ import random
 
 import pytest
 
-from preflab.feedback.ratings import OwnScale, Rating, level_ratings, levelled, own_scales
+from preflab.feedback.ratings import OwnScale, Rating, level_rating, level_ratings, own_scales
 from preflab.records import Judgment, LikertAnswer, ThumbsAnswer
 
 WORTH = {f"item {n}": 1 + n % 5 for n in range(200)}
 
 
-def test_levelling_by_hand() -> None:
+def test_level_rating_by_hand() -> None:
     # Centre 3: a 5 of somebody who adds 1 and goes twice as far is 3 + (5 − 3 − 1) / 2.
-    assert levelled(5.0, OwnScale(1.0, 2.0, 9), 3.0) == pytest.approx(3.5)
+    assert level_rating(5.0, OwnScale(1.0, 2.0, 9), 3.0) == pytest.approx(3.5)
 
 
-def test_planted_offsets_are_found() -> None:
+def test_own_scales_find_planted_offsets() -> None:
     # Worth 1 to 5, mean 3; labelers add −1, 0, +1. With 200 ratings each the prior of 4 takes 2 % off.
     ratings = [
         Rating(name, item, worth + add)
@@ -29,7 +29,7 @@ def test_planted_offsets_are_found() -> None:
     assert [round(found[name].spread, 1) for name in "abc"] == [1.0, 1.0, 1.0]
 
 
-def test_a_planted_spread_is_found() -> None:
+def test_own_scales_find_a_planted_spread() -> None:
     # c goes half as far from the middle as a and b.
     ratings = [
         Rating(n, item, 3 + s * (worth - 3))
@@ -40,7 +40,7 @@ def test_a_planted_spread_is_found() -> None:
     assert found["c"].spread / found["a"].spread == pytest.approx(0.5, abs=0.03)
 
 
-def test_who_rated_better_things_is_not_taken_for_lenient() -> None:
+def test_own_scales_do_not_take_better_items_for_leniency() -> None:
     # a rates everything; b only the good half, c only the bad half; nobody adds anything.
     good = [(item, worth) for item, worth in WORTH.items() if worth >= 3]
     bad = [(item, worth) for item, worth in WORTH.items() if worth < 3]
@@ -50,7 +50,7 @@ def test_who_rated_better_things_is_not_taken_for_lenient() -> None:
     assert all(abs(scale.offset) < 0.05 for scale in found.values())
 
 
-def test_narrow_scales_beside_a_wide_one_stay_finite() -> None:
+def test_own_scales_stay_finite_for_narrow_and_wide_scales() -> None:
     # a and b say 9 of half of the items and 1 or 1.1 of the others, where c says 0 or 2: the same mean, give or take
     # 0.05, and a spread so wide that its limit is reached. Nobody can be far off on a scale from 0 to 9.
     ratings = [Rating(name, f"high {i}", 9.0) for name in "ab" for i in range(50)]
@@ -58,7 +58,7 @@ def test_narrow_scales_beside_a_wide_one_stay_finite() -> None:
     ratings += [Rating("c", f"low {i}", 2.0 * (i % 2)) for i in range(50)]
     found, centre = own_scales(ratings), sum(r.value for r in ratings) / len(ratings)
     low = {
-        name: [levelled(r.value, found[name], centre) for r in ratings if r.labeler == name and "low" in r.item]
+        name: [level_rating(r.value, found[name], centre) for r in ratings if r.labeler == name and "low" in r.item]
         for name in "abc"
     }
     means = {name: sum(values) / len(values) for name, values in low.items()}
@@ -67,7 +67,7 @@ def test_narrow_scales_beside_a_wide_one_stay_finite() -> None:
     assert sum(scale.spread * scale.num for scale in found.values()) == pytest.approx(250.0)
 
 
-def test_few_ratings_and_lonely_ones_move_nobody() -> None:
+def test_own_scales_of_few_or_unshared_ratings_stay_at_the_prior() -> None:
     ratings = [Rating(name, item, worth) for name in ("a", "b") for item, worth in WORTH.items()]
     found = own_scales([*ratings, Rating("new", "item 0", 5.0), Rating("alone", "seen by nobody else", 5.0)])
     # new gave 5 for a worth of 1: 4 too much, once, against a prior of four ratings: at most 4/5
@@ -92,7 +92,7 @@ def judgment(labeler: str, answer: LikertAnswer | ThumbsAnswer, completions: tup
     )
 
 
-def test_judgments_are_levelled_and_their_order_within_a_labeler_kept() -> None:
+def test_level_ratings_keep_the_order_within_a_labeler() -> None:
     rng = random.Random(0)
     judgments = []
     for pair in [(f"x{n}", f"y{n}") for n in range(60)]:
@@ -108,6 +108,6 @@ def test_judgments_are_levelled_and_their_order_within_a_labeler_kept() -> None:
     assert [j.id for j in found] == [j.id for j in [*judgments, thumbs]]
 
 
-def test_what_nobody_gave_stays_nothing() -> None:
+def test_level_ratings_keep_missing_scores() -> None:
     found = level_ratings([judgment("a", LikertAnswer({"help": (4, None)}), ("x", "y"))])
     assert found[0].answer.scores["help"][1] is None  # type: ignore[union-attr]

@@ -33,31 +33,31 @@ def judged(answer: Answer, num: int, task: str = "t", labeler: str = "ann", **ot
         ((None, 1, 2), 2.0),  # so is no vote
     ],
 )
-def test_points_on_a_gold_ranking(given: tuple[int | None, ...], points: float) -> None:
+def test_gold_score_of_a_ranking(given: tuple[int | None, ...], points: float) -> None:
     assert gold_score(judged(RankingAnswer(given), 3), RankingAnswer((1, 2, 3))) == (points, 3.0)
 
 
-def test_an_expected_f_is_a_point_and_an_expected_tie_none() -> None:
+def test_gold_score_counts_expected_f_but_no_expected_tie() -> None:
     expected = RankingAnswer((1, 1, None))
     assert gold_score(judged(RankingAnswer((1, 2, None)), 3), expected) == (1.0, 1.0)
     assert gold_score(judged(RankingAnswer((1, 1, 1)), 3), expected) == (0.0, 1.0)
 
 
-def test_gold_answers_the_question_that_was_asked() -> None:
+def test_gold_score_compares_answers_to_the_same_question() -> None:
     # Asked for the worse one, "first" is right if the gold answer says "first".
     judgment = judged(SideBySideAnswer("first"), 2, polarity=-1)
     assert gold_score(judgment, SideBySideAnswer("first")) == (1.0, 1.0)
     assert known_outcomes([judgment], {"t": SideBySideAnswer("first")}) == {("t", 0, 1): -1}
 
 
-def test_gold_counts_are_of_gold_tasks_alone() -> None:
+def test_gold_counts_only_gold_tasks() -> None:
     judgments = [judged(SideBySideAnswer("first"), 2, task) for task in "xyz"]
     found = gold_counts(judgments, {"x": SideBySideAnswer("first"), "y": SideBySideAnswer("second")})
     assert found == {"x": (1.0, 1.0), "y": (0.0, 1.0)}
     assert gold_counts(judgments, {}) == {}
 
 
-def test_the_first_shown_wins() -> None:
+def test_first_shown_counts_by_hand() -> None:
     # Shown b, a, c; ranked b, a, c: all three pairs go to the one shown earlier.
     as_shown = judged(RankingAnswer((2, 1, 3)), 3, shown_order=(1, 0, 2))
     assert first_shown_counts([as_shown]) == {"t": (3.0, 3.0)}
@@ -68,14 +68,14 @@ def test_the_first_shown_wins() -> None:
     assert first_shown_counts([replace(as_shown, polarity=-1)]) == {"t": (3.0, 3.0)}
 
 
-def test_time_is_the_median_of_what_was_measured() -> None:
+def test_median_seconds_ignores_unmeasured_times() -> None:
     times = [0, 4000, 10_000, 5000]
     judgments = [judged(RankingAnswer((1, 2)), 2, str(i), active_ms=ms) for i, ms in enumerate(times)]
     assert median_seconds(judgments) == 5.0
     assert median_seconds(judgments[:1]) is None
 
 
-def test_the_read_out_of_a_small_campaign() -> None:
+def test_readouts_of_a_small_campaign() -> None:
     judgments = [
         judged(RankingAnswer((2, 1) if name == "rev" else (1, 2)), 2, f"{task}", name, active_ms=1000 * (task + 1))
         for task in range(5)
@@ -99,7 +99,7 @@ def test_the_read_out_of_a_small_campaign() -> None:
     assert turned["rev"].weight == pytest.approx(1.0)
 
 
-def test_the_coefficients_fit_the_way() -> None:
+def test_coefficients_depend_on_the_way_of_judging() -> None:
     def names(*answers: Answer) -> set[str]:
         return set(coefficients([judged(answer, 2, labeler=str(i)) for i, answer in enumerate(answers)]))
 

@@ -40,7 +40,7 @@ def states(found: Consensus) -> dict[tuple[int, int], str]:
 CIRCLE = [(1, 2, 3), (3, 1, 2), (2, 3, 1)]  # abc, bca, cab
 
 
-def test_an_even_circle_is_open_altogether() -> None:
+def test_settle_leaves_an_even_cycle_open() -> None:
     found = consensus(CIRCLE)
     # ab: abc and cab for, bca against: margin 1. Three best orders, and they differ on every pair.
     assert found.num_orders == 3
@@ -50,7 +50,7 @@ def test_an_even_circle_is_open_altogether() -> None:
     assert [pair.outcome.margin for pair in found.pairs] == [1, -1, 1]  # the votes stay on record
 
 
-def test_a_margin_that_contradicts_the_order_is_open() -> None:
+def test_settle_leaves_a_margin_against_the_order_open() -> None:
     # Weights 3, 2, 2 on abc, bca, cab: a over b by 3 − 2 + 2, b over c by 3 + 2 − 2, c over a by −3 + 2 + 2 = 1.
     # abc scores 3 + 3 − 1 = 5, bca and cab 1: the order is abc, and (a, c) goes the other way.
     found = consensus(CIRCLE, [3.0, 2.0, 2.0])
@@ -60,7 +60,7 @@ def test_a_margin_that_contradicts_the_order_is_open() -> None:
     assert found.preference.chosen_rejected() == [(0, 1, 0.5), (1, 2, 0.5)]
 
 
-def test_an_even_split_is_open_and_a_common_tie_is_not() -> None:
+def test_settle_even_split_is_open_and_majority_tie_is_tied() -> None:
     assert states(consensus([(1, 2), (2, 1)])) == {(0, 1): "open"}
     assert states(consensus([(1, 2), (2, 1), (1, 1)])) == {(0, 1): "open"}
     assert states(consensus([(1, 1), (1, 1), (1, 1)])) == {(0, 1): "tied"}
@@ -70,7 +70,7 @@ def test_an_even_split_is_open_and_a_common_tie_is_not() -> None:
     assert states(consensus([(1, 2), (2, 1), (1, 1), (1, 1)])) == {(0, 1): "open"}
 
 
-def test_an_even_split_between_two_that_others_separate_is_implied() -> None:
+def test_settle_even_split_decided_by_other_pairs_is_implied() -> None:
     found = consensus([(1, 2, 3), (1, 2, 3), (2, 3, 1), (3, 1, 2)])
     # abc twice, cab, bca. ab 3 − 1 = 2, bc 3 − 1 = 2, ac 2 − 2 = 0. abc alone scores 4: a over c, said by no vote.
     assert states(found) == {(0, 1): "settled", (0, 2): "implied", (1, 2): "settled"}
@@ -78,13 +78,13 @@ def test_an_even_split_between_two_that_others_separate_is_implied() -> None:
     assert found.preference.chosen_rejected() == [(0, 1, 0.5), (1, 2, 0.5)]
 
 
-def test_labelers_who_weigh_nothing_leave_everything_open() -> None:
+def test_settle_without_weights_leaves_all_open() -> None:
     found = consensus([(1, 2)], [0.0])
     assert found.unresolved == ((0, 1),)
     assert found.preference.ranks == (1, 1)
 
 
-def test_pairs_nobody_was_asked_about_wait_for_nobody() -> None:
+def test_settle_ignores_pairs_without_votes() -> None:
     best = judged("ann", SideBySideAnswer(None, best=1), num=4)
     found = task_consensus([best], {"ann": 1.0})
     assert states(found) == {(0, 1): "settled", (1, 2): "settled", (1, 3): "settled"}
@@ -96,7 +96,7 @@ def decision(answer: Answer | Ranks, num: int = 0, **other: Any) -> Judgment:
     return judged("lead", answer, num, decides=True, **other)
 
 
-def test_a_decision_settles_what_was_open_and_only_that() -> None:
+def test_decide_changes_only_open_pairs() -> None:
     # b and c are open; the adjudicator turns everything round, and only b and c listen.
     split = [(1, 2, 3), (1, 3, 2)]
     assert states(consensus(split)) == {(0, 1): "settled", (0, 2): "settled", (1, 2): "open"}
@@ -109,18 +109,18 @@ def test_a_decision_settles_what_was_open_and_only_that() -> None:
     assert "t/lead/1" in found.preference.judgment_ids
 
 
-def test_a_decision_where_nothing_is_open_changes_nothing() -> None:
+def test_decide_without_open_pairs_changes_nothing() -> None:
     plain = consensus([(1, 2), (1, 2), (2, 1)])
     assert consensus([(1, 2), (1, 2), (2, 1)], decision=decision((2, 1))) == plain
 
 
-def test_a_decision_breaks_a_circle() -> None:
+def test_decide_breaks_a_cycle() -> None:
     found = consensus(CIRCLE, decision=decision((2, 1, 3)))
     assert set(states(found).values()) == {"decided"}
     assert found.preference.ranks == (2, 1, 3)
 
 
-def test_a_tie_or_an_f_of_the_adjudicator_closes_the_pair() -> None:
+def test_decide_tie_or_f_closes_the_pair() -> None:
     for ranks in ((1, 1), (None, 1)):
         found = consensus([(1, 2), (2, 1)], decision=decision(ranks))
         assert states(found) == {(0, 1): "closed"}
@@ -129,14 +129,14 @@ def test_a_tie_or_an_f_of_the_adjudicator_closes_the_pair() -> None:
         assert found.preference.chosen_rejected() == []
 
 
-def test_what_the_adjudicator_leaves_out_stays_open() -> None:
+def test_decide_leaves_unanswered_pairs_open() -> None:
     found = consensus(CIRCLE, decision=decision(SideBySideAnswer(None, best=0), num=3))
     assert states(found) == {(0, 1): "decided", (0, 2): "decided", (1, 2): "open"}
     assert found.unresolved == ((1, 2),)
     assert found.preference.ranks == (1, 2, 2)
 
 
-def test_decisions_are_no_labels_and_the_latest_counts() -> None:
+def test_decisions_are_not_labels_and_the_latest_counts() -> None:
     labels = [judged("ann", (1, 2)), judged("bob", (2, 1))]
     first = decision((1, 2), created_at="2026-01-01T10:00:00+00:00")
     second = decision((2, 1), created_at="2026-01-01T11:00:00+00:00", revision=2)
@@ -146,7 +146,7 @@ def test_decisions_are_no_labels_and_the_latest_counts() -> None:
     assert [found.preference.ranks for found in consensus_of(everything)] == [(2, 1)]
 
 
-def test_a_confirmed_reversal_is_turned_round_and_an_unconfirmed_one_weighs_nothing() -> None:
+def test_consensus_inverts_a_confirmed_reversal() -> None:
     judgments = [
         judged(name, (1, 2) if name in ("ann", "bob", "cid") else (2, 1), task_id=f"{task}")
         for task in range(12)
@@ -161,7 +161,7 @@ def test_a_confirmed_reversal_is_turned_round_and_an_unconfirmed_one_weighs_noth
     assert consensus_of(judgments, turned)[-1].preference.ranks == (1, 2)
 
 
-def test_likert_by_criterion_gives_one_consensus_each() -> None:
+def test_consensus_by_each_likert_criterion() -> None:
     judgments = [
         judged("ann", LikertAnswer({"helpful": (5, 1), "honest": (1, 5)}), num=2),
         judged("bob", LikertAnswer({"helpful": (4, 3), "honest": (2, 2)}), num=2),
@@ -173,7 +173,7 @@ def test_likert_by_criterion_gives_one_consensus_each() -> None:
 
 
 @pytest.mark.parametrize("num", range(2, 10))
-def test_k_may_differ_by_task(num: int) -> None:
+def test_consensus_with_different_k_per_task(num: int) -> None:
     judgments = [
         judged(name, tuple(range(k, 0, -1)), task_id=f"t{k}") for k in (2, num) for name in ("ann", "bob", "cid")
     ]
@@ -199,7 +199,7 @@ def test_vote_sums_by_hand() -> None:
     assert vote_sums([Vote("ann", "t", 2, 3, 1)], weights, (False, False, True, False)) == []
 
 
-def test_a_hair_of_reliability_decides_nothing() -> None:
+def test_vote_sums_treat_tiny_differences_as_even() -> None:
     # One against one at 1 and 0.9999 is an even split; at 1 and 0.98 it is not, nor are 51 against 50 at equal weight.
     def sums(weights: dict[str, float]) -> tuple[float, float]:
         votes = [Vote(name, "t", 0, 1, 1 if name.startswith("a") else -1) for name in weights]

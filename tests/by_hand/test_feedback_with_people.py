@@ -17,7 +17,7 @@ def judgment(
     )
 
 
-def test_every_strict_vote_of_a_person_counts() -> None:
+def test_agreement_with_people_counts_every_strict_vote() -> None:
     ai = [
         judgment("ai", "ai", ("a", "b", "c"), RankingAnswer((1, 2, 2))),  # a > b, a > c, b = c
         judgment("ai", "ai", ("d", "e"), RankingAnswer((1, 2)), "q"),
@@ -33,14 +33,14 @@ def test_every_strict_vote_of_a_person_counts() -> None:
     assert (share.value, share.num) == (pytest.approx(1 / 3), 3)
 
 
-def test_nothing_in_common_is_not_chance() -> None:
+def test_agreement_with_people_without_common_pairs_is_undefined() -> None:
     ai = [judgment("ai", "ai", ("a", "b"), RankingAnswer((1, 2)))]
     people = [judgment("one", "person", ("x", "y"), RankingAnswer((1, 2)))]
     num_both, share = agreement_with_people(ai, people)
     assert (num_both, share.value) == (0, None)
 
 
-def test_mean_ratings_by_completion() -> None:
+def test_mean_ratings_of_people_by_completion() -> None:
     people = [
         judgment("one", "person", ("a", "b"), LikertAnswer({"help": (4, 2)})),
         judgment("two", "person", ("a", "b"), LikertAnswer({"help": (4, None)})),

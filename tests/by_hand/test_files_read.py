@@ -75,7 +75,7 @@ def test_delimiters_are_found_and_said(tmp_path: Path, name: str, delimiter: str
     assert found.prompts[1].source.endswith("line 4"), "the first row has two lines"
 
 
-def test_excels_own_first_line_names_the_delimiter(tmp_path: Path) -> None:
+def test_delimiter_declared_by_excels_first_line(tmp_path: Path) -> None:
     found = read_file(table(tmp_path / "p.csv", ";", first="sep=;\n"))
     assert groups(found) == EXPECTED
     assert [p.source for p in found.prompts] == ["p.csv, line 3", "p.csv, line 5"]
@@ -134,17 +134,17 @@ def test_a_file_of_another_kind_than_its_name_says(tmp_path: Path, name: str, da
 
 
 @pytest.mark.parametrize("wrapped", [{"data": ROWS, "version": 1}, {"features": [], "rows": [{"row": ROWS[0]}]}])
-def test_rows_inside_an_object_are_pointed_at(tmp_path: Path, wrapped: dict[str, Any]) -> None:
+def test_rows_inside_an_object_are_refused_with_advice(tmp_path: Path, wrapped: dict[str, Any]) -> None:
     (tmp_path / "p.json").write_text(json.dumps(wrapped), encoding="utf-8")
     with pytest.raises(PreflabError) as caught:
         read_file(tmp_path / "p.json")
     name = "data" if "data" in wrapped else "rows"
-    assert caught.value.do == f"if the rows are what {name!r} holds, write that list to a file of its own"
+    assert caught.value.do == f"if {name!r} holds the rows, write that list to a file of its own"
 
 
-def test_a_delimiter_that_two_could_be(tmp_path: Path) -> None:
+def test_an_ambiguous_delimiter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prompt;chosen|rejected\na;b|c\n")
-    with pytest.raises(PreflabError, match="semicolons and bars both cut the header into 2 columns"):
+    with pytest.raises(PreflabError, match="semicolons and bars both split the header into 2 columns"):
         read_file(tmp_path / "p.csv")
     (tmp_path / "one.csv").write_text("prompt\nHello; you | there\n")
     assert [p.text for p in read_file(tmp_path / "one.csv").prompts] == ["Hello; you | there"]
@@ -154,7 +154,7 @@ def test_a_delimiter_that_two_could_be(tmp_path: Path) -> None:
 
 def test_a_header_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("prompt,chosen,chosen\na,b,c\n")
-    with pytest.raises(PreflabError, match="the column 'chosen' stands in the header twice"):
+    with pytest.raises(PreflabError, match="the column 'chosen' is twice in the header"):
         read_file(tmp_path / "p.csv")
     (tmp_path / "q.csv").write_text("prompt,topic\na,b\nprompt,topic\nc,d\n")
     with pytest.raises(PreflabError, match="line 3: the header again"):
@@ -196,7 +196,7 @@ def test_a_key_twice_in_the_json_of_a_cell_is_refused(tmp_path: Path) -> None:
         read_file(file)
 
 
-def test_an_apostrophe_before_a_formula_is_a_spreadsheets(tmp_path: Path) -> None:
+def test_an_apostrophe_before_a_formula_is_removed(tmp_path: Path) -> None:
     rows = [{"prompt": "'=1+1"}, {"prompt": "''-2"}, {"prompt": "'quoted'"}, {"prompt": "''twice''"}]
     found = read_file(table(tmp_path / "p.csv", ",", rows))
     assert [p.text for p in found.prompts] == ["=1+1", "'-2", "'quoted'", "''twice''"]
@@ -207,7 +207,7 @@ def test_an_apostrophe_before_a_formula_is_a_spreadsheets(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "text", ["=1", "\n=1", " \r\n +1", "\u3000-1", "＝1", "\n＠SUM", "'＝1", "''\n=1", "\tx", "\nx", "'x"]
 )
-def test_what_a_spreadsheet_would_calculate_goes_out_harmless_and_comes_back(tmp_path: Path, text: str) -> None:
+def test_formulas_in_cells_are_escaped_and_restored(tmp_path: Path, text: str) -> None:
     with Workspace.open(tmp_path / "ws", create=True) as workspace:
         workspace.put([Prompt.make(text=text, columns={"topic": text})])
         export_from(workspace, tmp_path / "p.csv", "prompts")
@@ -287,7 +287,7 @@ def parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
-def test_a_folder_as_it_lies_on_the_hub(tmp_path: Path) -> None:
+def test_splits_of_a_folder_in_the_hubs_layout(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     parquet(folder / "data" / "train-00000-of-00002.parquet", ROWS[:1])
     parquet(folder / "data" / "train-00001-of-00002.parquet", ROWS[1:])
@@ -325,7 +325,7 @@ def test_a_folder_as_it_lies_on_the_hub(tmp_path: Path) -> None:
          ["train"]),
     ],
 )  # fmt: skip
-def test_splits_are_said_by_the_names_of_files(tmp_path: Path, files: list[str], names: list[str]) -> None:
+def test_splits_follow_from_the_names_of_files(tmp_path: Path, files: list[str], names: list[str]) -> None:
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         table(tmp_path / name, ",") if name.endswith(".csv") else lines(tmp_path / name)
@@ -340,7 +340,7 @@ def test_splits_are_said_by_the_names_of_files(tmp_path: Path, files: list[str],
 def test_a_split_in_two_kinds_of_files_is_refused(tmp_path: Path) -> None:
     lines(tmp_path / "train.jsonl")
     parquet(tmp_path / "train.parquet", ROWS)
-    with pytest.raises(PreflabError, match=r"train lies there as \.jsonl and as \.parquet"):
+    with pytest.raises(PreflabError, match=r"the split train has files of the kinds \.jsonl and \.parquet"):
         read_file(tmp_path)
     with pytest.raises(PreflabError, match="a file has no splits"):
         read_file(tmp_path / "train.jsonl", split="train")
@@ -379,11 +379,13 @@ def test_a_data_set_of_the_hub_is_fetched_by_its_id(tmp_path: Path, monkeypatch:
         read_file("hub:someone/pairs")
 
 
-def test_without_the_network_the_folder_to_fetch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_data_set_without_a_network_names_the_folder_to_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PreflabError) as caught:
         read_file("someone/no-such-data-set")
-    assert "nothing lies at this path" in caught.value.found
+    assert "no such path" in caught.value.found
     assert "hf download someone/no-such-data-set --repo-type dataset" in caught.value.do
     assert str(tmp_path / "someone" / "no-such-data-set") in caught.value.do
     (tmp_path / "data").mkdir()
@@ -400,8 +402,8 @@ def test_a_pipe_among_the_files_of_a_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="the system has no /proc")
-def test_files_of_the_kernel_are_refused_before_they_are_read(tmp_path: Path) -> None:
+def test_virtual_files_of_the_kernel_are_refused_before_reading(tmp_path: Path) -> None:
     (tmp_path / "link.jsonl").symlink_to("/proc/self/mem")
     for path in (Path("/proc/kmsg"), Path("/proc/self/mem"), tmp_path / "link.jsonl"):
-        with pytest.raises(PreflabError, match=f"{path.name}: a file of the kernel"):
+        with pytest.raises(PreflabError, match=f"{path.name}: a virtual file of the kernel"):
             list(numbered_rows(path))

@@ -106,8 +106,8 @@ OASST = {"message_id": "1", "text": "Hi", "role": "prompter", "replies": [
 @pytest.mark.parametrize(
     ("row", "format", "found"),
     [
-        ({"text": "Hi Yo"}, "text", "a default for `system`, which text has no place for"),
-        ({"message_tree_id": "t", "tree_state": "ready", "prompt": OASST}, "oasst", "which oasst has no place for"),
+        ({"text": "Hi Yo"}, "text", "a default for `system`, which text does not read"),
+        ({"message_tree_id": "t", "tree_state": "ready", "prompt": OASST}, "oasst", "which oasst does not read"),
         ({"chosen": "\n\nHuman: Hi\n\nAssistant: Yo", "rejected": "\n\nHuman: Hi\n\nAssistant: No"}, "hh-rlhf",
          "a system turn or tools beside whole texts"),
     ],

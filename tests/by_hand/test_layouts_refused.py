@@ -284,7 +284,7 @@ def test_a_table_by_columns_is_refused_by_its_layout(tmp_path: Path, table: Row)
     error = refusal(tmp_path, table)
     assert f"a table by columns: {', '.join(table)} each hold" in error.found
     assert error.expected == "one object per row"
-    assert "write one object a line" in error.do
+    assert "write one object per line" in error.do
 
 
 @pytest.mark.parametrize(
@@ -350,14 +350,14 @@ def test_rows_without_their_score_count_as_those_beside_them(tmp_path: Path) -> 
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "turn 2 of 'messages' has null"),
         ({"messages": [USER, {"role": "assistant", "content": ""}]}, "turn 2 of 'messages' has no content"),
         ({"messages": [{"role": "narrator", "content": "x"}, HERE]}, "the role 'narrator' in turn 1"),
-        ({"prompt": "Who?", "messages": [USER, HERE]}, "the column 'prompt' does not stand in the conversation"),
+        ({"prompt": "Who?", "messages": [USER, HERE]}, "the text of the column 'prompt' is not in the conversation"),
         (
             {"prompt": "Who?", "chosen": [USER, HERE], "rejected": [USER, GONE]},
-            "the column 'prompt' does not stand in the dialogues",
+            "the column 'prompt' is not in the dialogues",
         ),
         (
             {"chosen": [USER, HERE], "rejected": [USER, HERE, USER, GONE]},
-            "one conversation goes on where the other ends",
+            "one conversation continues where the other ends",
         ),
         (
             {"chosen": [USER, HERE, USER, HERE], "rejected": [USER, HERE, {**USER, "content": "Who?"}, HERE]},
@@ -396,9 +396,9 @@ def test_a_conversation_that_ends_with_the_user_is_no_demonstration(tmp_path: Pa
 
 def test_renames_that_do_nothing_or_too_much_are_refused(tmp_path: Path) -> None:
     file = written(tmp_path, [{"prompt": "a", "question": "b", "completion": "c"}])
-    with pytest.raises(PreflabError, match="no column 'ask' to be called 'prompt'"):
+    with pytest.raises(PreflabError, match="no column 'ask' to rename to 'prompt'"):
         read_file(file, "prompts", rename={"ask": "prompt"})
-    with pytest.raises(PreflabError, match="the columns 'question' and 'prompt'"):
+    with pytest.raises(PreflabError, match="a column 'question' to rename to 'prompt', and a column 'prompt'"):
         read_file(file, rename={"question": "prompt"})
     swapped = read_file(file, rename={"question": "prompt", "prompt": "asked"})
     assert demonstrations(swapped) == [("b", "c")]

@@ -13,7 +13,7 @@ ANSWER = Message("tool", "sunny", name="weather", tool_call_id="c1")
 THOUGHT = Message("assistant", "Sunny.", reasoning="The tool says so.")
 
 
-def test_a_plain_turn_is_the_two_items_it_always_was() -> None:
+def test_parts_of_a_plain_turn_are_two_items() -> None:
     assert Message("user", "Hi").parts == ["user", "Hi"]
     prompt = Prompt.make(messages=(Message("user", "Hi"),))
     # written out: ids of stored prompts must not move
@@ -24,7 +24,7 @@ def test_a_plain_turn_is_the_two_items_it_always_was() -> None:
 
 
 @pytest.mark.parametrize("message", [CALL, ANSWER, THOUGHT, Message("system", "")])
-def test_what_a_turn_holds_survives_json(message: Message) -> None:
+def test_parts_of_a_turn_survive_json(message: Message) -> None:
     assert Message.from_parts(json.loads(json.dumps(message.parts))) == message
     span = Span.of_turn(message, by_policy=False)
     assert Span.from_parts(json.loads(json.dumps(span.parts))) == span

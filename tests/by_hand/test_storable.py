@@ -38,7 +38,7 @@ def nested(levels: int) -> Any:
         ({"a": {"\udc00": 1}}, "a", "half a character"),
     ],
 )
-def test_the_field_is_named(value: Any, where: str, found: str) -> None:
+def test_unstorable_names_the_field(value: Any, where: str, found: str) -> None:
     wrong = unstorable(value)
     assert wrong is not None
     assert wrong.where.startswith(where)
@@ -49,11 +49,11 @@ def test_the_field_is_named(value: Any, where: str, found: str) -> None:
 @pytest.mark.parametrize(
     "value", [None, True, 0, LARGEST, -LARGEST, 1e308, "", "𝄞 à\n", [], {}, {"a": [1, {"b": None}]}, nested(MAX_DEPTH)]
 )
-def test_what_json_has_is_let_through(value: Any) -> None:
+def test_unstorable_accepts_json_values(value: Any) -> None:
     assert unstorable(value) is None
 
 
-def test_a_wide_value_is_looked_at_to_its_end() -> None:
+def test_unstorable_checks_wide_values_completely() -> None:
     assert unstorable([[0] * 1000] * 1000) is None
     wrong = unstorable({"rows": [{"prompt": "P"}] * 5000 + [{"prompt": "\ud800"}]})
     assert wrong is not None
@@ -68,7 +68,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("name", CampaignOptions.model_fields)
-def test_no_option_of_a_campaign_takes_it(name: str, hostile: str) -> None:
+def test_campaign_options_refuse_unstorable_values(name: str, hostile: str) -> None:
     if (name, hostile) in {("polarity", "minus one")}:  # an option's own value
         return
     with pytest.raises(Invalid, match=name):
@@ -76,14 +76,14 @@ def test_no_option_of_a_campaign_takes_it(name: str, hostile: str) -> None:
 
 
 @pytest.mark.parametrize("options", [CampaignOptions, JudgeSettings, PanelSettings, RoundsSettings, DeviceSettings])
-def test_every_number_has_an_end(options: type[Settings]) -> None:
+def test_campaign_options_bound_every_number(options: type[Settings]) -> None:
     """A number without a bound overflows somewhere: a date, a sum, a column of the database, the memory."""
     for name, field in options.model_fields.items():
         if field.annotation in (int, float):
             assert any(hasattr(limit, "le") or hasattr(limit, "lt") for limit in field.metadata), name
 
 
-def test_completions_of_a_prompt_have_an_end() -> None:
+def test_completions_per_prompt_are_bounded() -> None:
     """As many are listed before the first is written, after earlier stages have run."""
     for stage in STAGE_SETTINGS.values():
         for name, field in stage.model_fields.items():

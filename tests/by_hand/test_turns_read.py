@@ -86,10 +86,10 @@ def test_every_form_of_a_call_is_the_same_call(turn: Row) -> None:
     ("turn", "said"),
     [
         ({"role": "assistant", "tool_calls": [{"function": {"arguments": {}}}]}, "a call without a name"),
-        ({"role": "assistant", "tool_calls": [{**FUNCTION, "arguments": "Rome"}]}, "arguments that are no JSON"),
+        ({"role": "assistant", "tool_calls": [{**FUNCTION, "arguments": "Rome"}]}, "arguments that are not JSON"),
         ({"role": "assistant", "tool_calls": [{**FUNCTION, "arguments": "[1]"}]}, "arguments that are a list"),
         ({"role": "assistant", "tool_calls": 3}, "a number as tool_calls"),
-        ({"from": "function_call", "value": "weather(Rome)"}, "calls a tool by words that are no JSON"),
+        ({"from": "function_call", "value": "weather(Rome)"}, "calls a tool by text that is not JSON"),
         ({"role": "user", "content": "x", "tool_calls": [FUNCTION]}, "is the user's and has tool_calls"),
         ({"role": "user", "content": "x", "reasoning_content": "y"}, "is the user's and has thinking"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "a part of type 'image_url'"),

@@ -38,7 +38,7 @@ def test_counted_nouns(num: int, text: str) -> None:
     assert count(num, "row") == text
 
 
-def test_plurals_of_their_own() -> None:
+def test_count_with_irregular_plurals() -> None:
     assert count(1, "person", "people") == "1 person"
     assert count(3, "person", "people") == "3 people"
     assert (plural(1, "awaits", "await"), plural(2, "awaits", "await")) == ("awaits", "await")
@@ -47,11 +47,11 @@ def test_plurals_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(1, "1 hour"), (0.996, "1 hour"), (1.5, "1.5 hours"), (0.2, "0.2 hours"), (54, "54 hours")]
 )
-def test_an_amount_is_one_where_it_is_written_as_one(value: float, text: str) -> None:
+def test_amount_is_singular_if_written_as_1(value: float, text: str) -> None:
     assert amount(value, "hour") == text
 
 
-def test_hours_and_money() -> None:
+def test_hours_text_and_money() -> None:
     assert hours_text(1.0) == "1 hour"
     assert hours_text(1 / 60) == "1 minute"
     assert hours_text(0.05) == "3 minutes"
@@ -59,7 +59,7 @@ def test_hours_and_money() -> None:
     assert money(1234.5, "EUR") == "1,234 EUR"
 
 
-def test_one_minus_and_one_per_cent() -> None:
+def test_minus_and_per_cent_signs() -> None:
     assert number(-0.83) == "−0.83"
     assert rounded(-0.004, 2) == "0.00", "a zero without a sign"
     assert signed(0.04, 3) == "+0.040"
@@ -83,7 +83,7 @@ def test_one_minus_and_one_per_cent() -> None:
         (0, "0.00"),
     ],
 )
-def test_measured_numbers_have_three_digits(value: float, text: str) -> None:
+def test_three_digits_of_measured_numbers(value: float, text: str) -> None:
     assert three_digits(value) == text
 
 
@@ -95,7 +95,7 @@ def test_a_column_of_numbers_has_one_precision() -> None:
     assert column([0.0, 0.0]) == ["0", "0"]
 
 
-def test_a_column_shows_no_zero_where_there_is_none() -> None:
+def test_a_column_does_not_show_small_numbers_as_0() -> None:
     # Most have three digits before the point, so no decimals; 0.0012 would be 0.
     assert column([0.0012, 250.0, 400.2]) == ["0.0012", "250", "400"]
 
@@ -122,14 +122,14 @@ def test_shares_have_a_decimal_only_where_the_interval_is_narrower_than_a_point(
     assert mixed == ["66.0\u00a0% (63.0 to 69.0\u00a0%)", "50.0\u00a0% (49.5 to 50.5\u00a0%)"]
 
 
-def test_figures_without_an_interval_say_why() -> None:
+def test_interval_text_without_an_interval_gives_the_note() -> None:
     assert interval_text(found(0.5, note="one prompt")) == "0.5 (one prompt)"
     assert interval_text(found(0.5, note="no variation")) == "0.5"
     assert intervals([found(0.5, note="one prompt"), None]) == ["0.500 (one prompt)", "–"]
     assert interval_text(None) == interval_text({"value": None}) == "–"
 
 
-def test_a_difference_is_one_sentence_everywhere() -> None:
+def test_difference_sentence_by_hand() -> None:
     up, none = found(1.09, 0.94, 1.24), found(0.01, -0.09, 0.11)
     said = difference_sentence(up, "ppo", "sft", "gold (judge)")
     assert said == "ppo scores 1.09 higher than sft on gold (judge), 95\u00a0% interval 0.94 to 1.24"

@@ -12,8 +12,8 @@ from source_tree import imports, modules, room
 MAKERS = {"preflab.labelling.reading", "preflab.stages.readings"}
 """Who makes a reading: of a campaign, and of a stage."""
 PARTS = {
-    "one_coin_em", "shrunk", "prior_of", "relative_weights", "task_consensus", "all_votes",
-    "known_outcomes", "vote_sums", "settle", "best_order", "copeland", "level_ratings", "mean_scores", "upright",
+    "one_coin_em", "shrink_reliabilities", "estimate_prior", "relative_weights", "task_consensus", "all_votes",
+    "known_outcomes", "vote_sums", "settle", "best_order", "copeland", "level_ratings", "mean_scores", "orient_scores",
 }  # fmt: skip
 """What a reading is made of, inside `feedback/`: called from elsewhere, it would be a reading put together by hand."""
 ASKED_BY_HAND = {"fail_share", "confirmed_reversed", "level_scores", "pairs_by", "order_rule"}

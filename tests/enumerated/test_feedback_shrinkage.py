@@ -10,7 +10,7 @@ import pytest
 from preflab.feedback.consensus import consensus_of
 from preflab.feedback.pairs import Vote
 from preflab.feedback.reading import USUAL, Reading
-from preflab.feedback.shrinkage import untold
+from preflab.feedback.shrinkage import find_unidentified
 from preflab.records import Judgment, RankingAnswer
 
 RANKS = {1: (1, 2), -1: (2, 1), 0: (1, 1)}
@@ -36,18 +36,18 @@ def free_directions(num: int, links: list[tuple[int, int]], fixed: list[int]) ->
 
 
 @pytest.mark.parametrize("num", [1, 2, 3, 4, 5])
-def test_untold_are_those_the_equations_of_agreement_leave_free(num: int) -> None:
+def test_find_unidentified_equals_the_free_directions_of_the_equations(num: int) -> None:
     every_link = list(combinations(range(num), 2))
     for chosen in product((False, True), repeat=len(every_link)):
         links = [link for link, there in zip(every_link, chosen, strict=True) if there]
         votes = [Vote(str(one), f"own {one}", 0, 1, 1) for one in range(num)]
         votes += [Vote(str(one), f"{link}", 0, 1, 1) for link in links for one in link]
-        assert untold(votes) == {str(one) for one in free_directions(num, links, [])}, links
+        assert find_unidentified(votes) == {str(one) for one in free_directions(num, links, [])}, links
         known = {("own 0", 0, 1): 1}
-        assert untold(votes, known) == {str(one) for one in free_directions(num, links, [0])}, links
+        assert find_unidentified(votes, known) == {str(one) for one in free_directions(num, links, [0])}, links
 
 
-def test_two_labelers_whatever_they_say_weigh_the_same_and_leave_every_even_split_open() -> None:
+def test_two_labelers_have_equal_weights_for_every_pattern_of_votes() -> None:
     """Every pair of answers on each of two tasks, and every answer of one of them on a task more."""
     for signs in product(product((1, -1, 0), repeat=2), repeat=2):
         for extra in (1, -1, 0):
@@ -60,7 +60,7 @@ def test_two_labelers_whatever_they_say_weigh_the_same_and_leave_every_even_spli
 
 
 @pytest.mark.parametrize("num_labelers", [3, 4])
-def test_where_nobody_differs_surely_majority_and_reliability_are_one(num_labelers: int) -> None:
+def test_majority_equals_reliability_without_significant_differences(num_labelers: int) -> None:
     """Every pattern of strict votes on two tasks: too few to tell anybody apart with 95 % confidence, but for the one
     labeler of four who is against all the others on both."""
     names = "abcd"[:num_labelers]

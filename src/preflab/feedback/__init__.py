@@ -1,1 +1,1 @@
-"""Judgments to preferences: pairs, labeler reliability, consensus, agreement, assignment. numpy, nothing heavier."""
+"""Turns judgments into preferences: pairs, labeler reliability, consensus, agreement, assignment. Without torch."""

@@ -1,7 +1,7 @@
-"""How far labelers agree, how often they tie and fail, and how each of them stands to the rest; with intervals.
+"""Agreement between labelers, rates of ties and F marks, and each labeler's agreement with the others; with intervals.
 
-Intervals are bootstrapped over tasks: the votes inside a task hang together, so the task is the unit. Published
-strict agreement between labelers lies at 63 to 77 % (Ouyang et al. 2022, section 3.4: 72.6 %); 70 % is not a fault.
+Intervals are bootstrapped over tasks, because the votes inside a task are correlated. Published strict agreement
+between labelers is 63 to 77 % (Ouyang et al. 2022, section 3.4: 72.6 %), so 70 % is normal.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ class Share:
     low: float | None
     high: float | None
     num: float
-    """What the share is of: votes, pairs of votes, marks."""
+    """The denominator: number of votes, of pairs of votes, or of marks."""
     num_tasks: int
 
 
 @dataclass(frozen=True)
 class LabelerAgreement:
-    """One labeler beside the others."""
+    """The agreement of one labeler with the others."""
 
     num_tasks: int
     with_others: Share
-    """Of the strict votes on pairs where the others have a majority: those that agree with it (leave one out)."""
+    """Share of the labeler's strict votes that agree with the majority of the others, where there is one."""
     ties: Share
-    """Votes that are ties."""
+    """Share of the votes that are ties."""
     fails: Share
-    """Completions marked F."""
+    """Share of the completions that are marked F."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The agreement of a campaign."""
+    """Agreement over a whole campaign and per labeler."""
 
     num_judgments: int
     num_tasks: int
     strict: Share
-    """Of two labelers' strict votes on one pair: those that agree, over all couples of labelers."""
+    """How often the strict votes of two labelers on one pair agree, over all couples of labelers."""
     ties: Share
     fails: Share
     labelers: Mapping[str, LabelerAgreement]
 
 
 Counts = dict[str, tuple[float, float]]
-"""Task → (hits, of how many)."""
+"""Task → (hits, trials)."""
 
 
 def share(counts: Counts, seed: int = 0) -> Share:
     """Σ hits / Σ trials over tasks, with a percentile bootstrap interval over tasks (1000 resamples, 95 %).
 
-    A resample without a trial is left out. With one task the interval is that one value, which is no interval.
+    Tasks without a trial are left out. With a single task both ends of the interval equal the value.
     """
     rows = np.array([counts[task] for task in sorted(counts) if counts[task][1] > 0], dtype=float).reshape(-1, 2)
     if not len(rows):
@@ -79,11 +79,11 @@ def share(counts: Counts, seed: int = 0) -> Share:
 
 
 def agreement(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int = 0) -> Agreement:
-    """Agreement, tie and F rates of judgments that count (see `consensus.counted`), and each labeler's own.
+    """Agreement, tie rate and F rate over all judgments, and the same for each labeler.
 
     Args:
-        judgments: one per labeler and task, gold tasks left out.
-        reading: how they are read; confirmed reversals are turned round.
+        judgments: those that count (see `consensus.counted`), one per labeler and task, without gold tasks.
+        reading: how the judgments are read; the votes of labelers with a confirmed reversal are inverted.
         seed: of the bootstrap.
     """
     votes = reading.votes(judgments)
@@ -95,33 +95,33 @@ def agreement(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int
         strict=share(strict_agreements(votes), seed),
         ties=share(tie_counts(votes), seed),
         fails=share(fail_counts(judgments), seed),
-        labelers={name: _labeler(name, judgments, votes, others.get(name, {}), seed) for name in names},
+        labelers={name: _measure_labeler(name, judgments, votes, others.get(name, {}), seed) for name in names},
     )
 
 
 def strict_agreements(votes: Iterable[Vote]) -> Counts:
-    """Task → (couples of labelers that agree, couples) over pairs on which both have a strict opinion."""
+    """Task → (couples of labelers that agree, couples) over pairs on which both have a strict vote."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for (task, _, _), outcomes in _by_pair(votes).items():
+    for (task, _, _), outcomes in _group_by_pair(votes).items():
         strict = [outcome for outcome in outcomes.values() if outcome != 0]
         counts[task][0] += sum(a == b for a, b in combinations(strict, 2))
         counts[task][1] += len(strict) * (len(strict) - 1) / 2
-    return _frozen(counts)
+    return _as_counts(counts)
 
 
 def leave_one_out(votes: Iterable[Vote]) -> dict[str, Counts]:
-    """Labeler → task → (strict votes that agree with the majority of the others, those where there is one)."""
+    """Labeler → task → (strict votes that agree with the majority of the others, strict votes with such a majority)."""
     counts: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0.0, 0.0]))
-    for (task, _, _), outcomes in _by_pair(votes).items():
+    for (task, _, _), outcomes in _group_by_pair(votes).items():
         total = sum(outcomes.values())
-        for name, own in outcomes.items():
-            if own != 0 and total != own:
-                counts[name][task][0] += own * (total - own) > 0
+        for name, outcome in outcomes.items():
+            if outcome != 0 and total != outcome:
+                counts[name][task][0] += outcome * (total - outcome) > 0
                 counts[name][task][1] += 1
-    return {name: _frozen(tasks) for name, tasks in counts.items()}
+    return {name: _as_counts(tasks) for name, tasks in counts.items()}
 
 
-def _labeler(
+def _measure_labeler(
     name: str, judgments: Sequence[Judgment], votes: Sequence[Vote], others: Counts, seed: int
 ) -> LabelerAgreement:
     judged = [judgment for judgment in judgments if judgment.labeler_id == name]
@@ -133,7 +133,7 @@ def _labeler(
     )
 
 
-def _by_pair(votes: Iterable[Vote]) -> dict[tuple[str, int, int], dict[str, int]]:
+def _group_by_pair(votes: Iterable[Vote]) -> dict[tuple[str, int, int], dict[str, int]]:
     """(task, first, second) → labeler → outcome."""
     table: dict[tuple[str, int, int], dict[str, int]] = defaultdict(dict)
     for vote in votes:
@@ -147,18 +147,18 @@ def tie_counts(votes: Iterable[Vote]) -> Counts:
     for vote in votes:
         counts[vote.task][0] += vote.outcome == 0
         counts[vote.task][1] += 1
-    return _frozen(counts)
+    return _as_counts(counts)
 
 
 def fail_counts(judgments: Iterable[Judgment]) -> Counts:
-    """Task → (completions marked F, completions judged), over its labelers."""
+    """Task → (completions marked F, completions judged), summed over its labelers."""
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for judgment in judgments:
         marks = failed(judgment)
         counts[judgment.task_id][0] += sum(marks)
         counts[judgment.task_id][1] += len(marks)
-    return _frozen(counts)
+    return _as_counts(counts)
 
 
-def _frozen(counts: Mapping[str, Sequence[float]]) -> Counts:
+def _as_counts(counts: Mapping[str, Sequence[float]]) -> Counts:
     return {task: (hits, trials) for task, (hits, trials) in counts.items()}

@@ -1,4 +1,4 @@
-"""Krippendorff's alpha: 1 where all agree, 0 where they agree as by chance, below 0 where they disagree on purpose.
+"""Krippendorff's alpha: 1 for full agreement, 0 for agreement by chance, below 0 for systematic disagreement.
 
 After Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", whose worked examples are tests.
 """
@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, summed_by
+from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, sum_by_task
 
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -26,28 +26,28 @@ def krippendorff_alpha(
         o[c, k]  = Σ_units n_uc · (n_uk − [c = k]) / (m_u − 1)        n_c = Σ_k o[c, k],  n = Σ_c n_c
         alpha    = 1 − (n − 1) · Σ o[c, k] · δ²(c, k) / Σ n_c · n_k · δ²(c, k)
 
-    n_uc labelers gave unit u the value c, m_u gave it any; units with fewer than two values say nothing.
+    n_uc labelers gave unit u the value c, and m_u gave it any value; units with fewer than two values are left out.
 
     Args:
-        ratings: (units, labelers), None or NaN where a labeler gave none.
+        ratings: (units, labelers), None or NaN where a labeler gave no value.
         level: `nominal` (δ² = 1 for different values), `ordinal` (squared number of ratings between them), `interval`
             (squared difference).
-        tasks: the task of each unit, where several units belong to one; the interval is over tasks.
+        tasks: the task of each unit; None: each unit is a task. The interval is over tasks.
         seed: of the resamples.
     """
     if not len(ratings):
         return Estimate(None, None, None, 0, NOTHING)
     table = np.array(ratings, dtype=float, ndmin=2)
     rated = ~np.isnan(table)
-    kept = rated.sum(axis=1) >= 2
-    values = np.unique(table[kept][rated[kept]])
-    coincidences = _coincidences(table[kept], values)
-    units = None if tasks is None else [task for task, keep in zip(tasks, kept, strict=True) if keep]
-    return estimate(summed_by(coincidences, units), lambda sums: _alpha(sums, values, DISTANCES[level]), seed)
+    comparable = rated.sum(axis=1) >= 2
+    values = np.unique(table[comparable][rated[comparable]])
+    coincidences = _count_coincidences(table[comparable], values)
+    task_of_unit = None if tasks is None else [task for task, keep in zip(tasks, comparable, strict=True) if keep]
+    return estimate(sum_by_task(coincidences, task_of_unit), lambda sums: _alpha(sums, values, DISTANCES[level]), seed)
 
 
-def _coincidences(table: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """(units, V · V): o[c, k] of each unit."""
+def _count_coincidences(table: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(units, V · V): o[c, k] of each unit, for a table (units, labelers) and values (V,)."""
     counts = (table[:, :, None] == values).sum(axis=1).astype(float)
     paired = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
     paired /= counts.sum(axis=1)[:, None, None] - 1
@@ -57,11 +57,12 @@ def _coincidences(table: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _alpha(
     sums: np.ndarray, values: np.ndarray, distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    together = sums.reshape(len(sums), len(values), len(values))
-    totals = together.sum(axis=2)
-    apart = distance(values, totals)
-    observed = (together * apart).sum(axis=(1, 2)) * (totals.sum(axis=1) - 1)
-    expected = (totals[:, :, None] * totals[:, None, :] * apart).sum(axis=(1, 2))
+    """Alpha (R,) of the coincidences (R, V · V) of R resamples; NaN where the expected disagreement is 0."""
+    coincidences = sums.reshape(len(sums), len(values), len(values))
+    totals = coincidences.sum(axis=2)
+    distances = distance(values, totals)
+    observed = (coincidences * distances).sum(axis=(1, 2)) * (totals.sum(axis=1) - 1)
+    expected = (totals[:, :, None] * totals[:, None, :] * distances).sum(axis=(1, 2))
     return np.where(expected > 0, 1 - observed / np.where(expected > 0, expected, 1), np.nan)
 
 
@@ -85,4 +86,4 @@ DISTANCES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "ordinal": _ordinal,
     "interval": _interval,
 }
-"""Level → δ² (R, V, V) of values (V,) and how often each was given (R, V)."""
+"""Level → function of the values (V,) and their frequencies (R, V) that returns δ² (R, V, V)."""

@@ -1,4 +1,4 @@
-"""What to ask next: the tasks of which one more label says most, and how many labels per task a target needs."""
+"""Which tasks to ask next, by the expected information of one more label, and how many labels a target needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.feedback.pairs import Vote
 from preflab.feedback.reliability import PRIOR_MEAN, Reliability
 
 MOST_LABELS = 15
-"""Labels per task beyond which more of them are no plan."""
+"""The largest number of labels per task that is ever recommended."""
 
 
 def worth_asking(
@@ -23,22 +23,23 @@ def worth_asking(
     scores: Sequence[Sequence[float]] | np.ndarray | None = None,
     dropped: Sequence[int] = (),
 ) -> float:
-    """How much one more label on a task may teach, in bits; tasks are asked in falling order of it.
+    """The information that one more label on a task may add, in bits; tasks with the most are asked first.
 
         worth = Σ_pairs (1 − tie share) · (H(P) − E H(P after one more vote))  +  Σ_pairs (H(mean P_m) − mean H(P_m))
 
-    P is the probability that the first of the pair is the better one, from the votes weighed by log-odds of
-    reliability; the next voter is right with the mean accuracy of those seen. Close pairs gain most, pairs that all
-    call equal nothing. The second sum, over reward models m with P_m = σ(score_m,i − score_m,j), is large where the
-    models are sure and differ (Houlsby et al. 2011), and 0 where they all doubt. P is exaggerated, as the votes of one
-    ranking hang together: it serves to order tasks and for nothing else.
+    P is the probability that the first of the pair is better, given the votes, each weighted by the log-odds of its
+    labeler's reliability. The next voter is assumed right with the mean accuracy of the voters so far. Undecided pairs
+    gain most; pairs that everybody calls a tie gain nothing. The second sum, over reward models m with
+    P_m = σ(score_m,i − score_m,j), is large where the models are confident and disagree (Houlsby et al. 2011), and 0
+    where they are all undecided. P is overconfident, because the votes of one ranking are correlated, so the result is
+    used to order tasks and for nothing else.
 
     Args:
         num_completions: K of the task.
-        votes: those on this task so far.
+        votes: on this task so far.
         reliabilities: labeler → reliability.
         scores: (models, K), each reward model's scores of the completions.
-        dropped: completions that are out (F).
+        dropped: indices of completions marked F.
     """
     seen = [reliabilities[vote.labeler].accuracy for vote in votes if vote.labeler in reliabilities]
     accuracy = min(max(float(np.mean(seen)) if seen else PRIOR_MEAN, 0.55), 0.95)
@@ -54,13 +55,14 @@ def model_disagreement(scores: np.ndarray, pairs: Sequence[tuple[int, int]]) -> 
 
 
 def consensus_accuracy(agreement: float, num_labels: int) -> float:
-    """How often the majority of n labels is what a very large panel of such labelers would say.
+    """The probability that the majority of n labels equals the majority of a very large panel of such labelers.
 
-    Pairs differ in difficulty: the share p of the panel on one side is taken to follow a symmetric Beta(a, a) whose
-    spread gives the measured agreement, E[p² + (1 − p)²] = (a + 1)/(2a + 1), so a = (1 − agreement)/(2·agreement − 1).
-    Then the accuracy is 2 Σ_i C(n, i) · E[p^i (1 − p)^(n−i); p > ½] over i > n/2, an even split counting half.
+    Pairs differ in difficulty: the share p of the panel on one side is assumed to follow a symmetric Beta(a, a) whose
+    spread reproduces the measured agreement, E[p² + (1 − p)²] = (a + 1)/(2a + 1), so
+    a = (1 − agreement)/(2·agreement − 1). The accuracy is 2 Σ_i C(n, i) · E[p^i (1 − p)^(n−i); p > ½] over i > n/2,
+    where an even split counts half.
 
-    It says how far labels agree with the panel, not with a truth the panel may miss.
+    It measures agreement with the panel, not with a truth that the panel may miss.
 
     Args:
         agreement: strict agreement of two labelers.
@@ -83,16 +85,16 @@ def consensus_accuracy(agreement: float, num_labels: int) -> float:
 
 
 def labels_for_accuracy(agreement: float, target: float) -> int | None:
-    """The smallest odd number of labels per task whose majority reaches the target; None beyond fifteen.
+    """The smallest odd number of labels per task whose majority reaches the target accuracy; None if above fifteen.
 
-    Odd, because an even number can split: a second label to a first gains nothing.
+    Even numbers are skipped: they can split evenly, so a second label adds nothing to the first.
     """
     reach = (num for num in range(1, MOST_LABELS + 1, 2) if consensus_accuracy(agreement, num) >= target - 1e-9)
     return next(reach, None)
 
 
 def _gain(votes: Sequence[Vote], reliabilities: Mapping[str, Reliability], accuracy: float) -> float:
-    """Bits that one more vote on a pair is expected to bring, less the share of those who call it a tie."""
+    """Expected information of one more vote on a pair in bits, times 1 − the share of its votes that are ties."""
     odds = sum(vote.outcome * reliabilities[vote.labeler].weight for vote in votes)
     now = float(expit(odds))
     says_first = accuracy * now + (1 - accuracy) * (1 - now)

@@ -1,4 +1,4 @@
-"""Who judges what: every task gets the wanted number of labelers, and every labeler about the same number of tasks."""
+"""Assigns labelers to tasks: the same number of labelers per task, and about the same number of tasks per labeler."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from preflab.words import count
 
 
 def assign(task_ids: Sequence[str], labeler_ids: Sequence[str], overlap: int, seed: int) -> list[tuple[str, ...]]:
-    """The labelers of each task: those with the least to do so far, drawn among equals.
+    """The labelers of each task: those with the fewest tasks so far, at random among equals.
 
-    Their numbers of tasks differ by at most 1, and who meets whom is mixed, which reliability needs.
+    Loads differ by at most 1 task. Labelers meet in changing combinations, which estimates of reliability need.
 
     Raises:
         PreflabError: fewer labelers than `overlap`.

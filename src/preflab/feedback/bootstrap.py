@@ -1,7 +1,7 @@
-"""Intervals by drawing tasks again: the votes inside a task hang together, so the task is the unit that is drawn.
+"""Bootstrap intervals that resample whole tasks, because the votes inside a task are correlated.
 
-Every coefficient here is a function of sums over tasks (coincidences, confusions, hits and trials), so a resample is a
-weighted sum of what was counted once per task.
+Every coefficient is a function of sums over tasks (coincidences, confusions, hits and trials), so a resample is a
+weighted sum of counts that are made once per task.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NOTHING = "undefined: nothing to compare"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A coefficient with its interval over tasks; all None where it is undefined, and `note` says why."""
+    """A coefficient with its interval over tasks; where it is undefined, all three are None and `note` says why."""
 
     value: float | None
     low: float | None
@@ -36,11 +36,11 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 def estimate(counts: np.ndarray, statistic: Statistic, seed: int = 0) -> Estimate:
     """statistic(Σ counts over tasks), with the 95 % percentile interval of 1000 resamples of the tasks.
 
-    Resamples where it is undefined are left out. With one task the interval is that one value, which is no interval.
+    Resamples where the statistic is undefined are left out. With a single task both ends equal the value.
 
     Args:
-        counts: (tasks, F), what each task adds to the sums; tasks without anything to compare left out.
-        statistic: of the sums.
+        counts: (tasks, F), the addends of each task; without tasks that have nothing to compare.
+        statistic: function of the sums.
         seed: of the resamples.
     """
     if not len(counts):
@@ -55,8 +55,8 @@ def estimate(counts: np.ndarray, statistic: Statistic, seed: int = 0) -> Estimat
     return Estimate(value, float(low), float(high), len(counts))
 
 
-def summed_by(rows: np.ndarray, tasks: Sequence[Hashable] | None) -> np.ndarray:
-    """Rows (N, F) added up by task, in order of first appearance; each row its own task when `tasks` is None."""
+def sum_by_task(rows: np.ndarray, tasks: Sequence[Hashable] | None) -> np.ndarray:
+    """Rows (N, F) summed by task, tasks in order of first appearance; unchanged when `tasks` is None."""
     if tasks is None:
         return rows
     places: dict[Hashable, int] = {}

@@ -1,4 +1,4 @@
-"""Every agreement number that fits a campaign's way of judging, from its judgments."""
+"""All agreement coefficients that apply to a campaign's way of judging, computed from its judgments."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Ratings = dict[tuple[str, int], dict[str, float]]
 
 
 def coefficients(judgments: Sequence[Judgment], seed: int = 0) -> dict[str, Estimate]:
-    """Name → coefficient, of judgments that count (one per labeler and task), all of one way.
+    """Name → coefficient, for judgments that count (one per labeler and task) and share one way of judging.
 
-    | answers hold | names |
+    | answers contain | names |
     | --- | --- |
-    | rankings | `tau_b`, `w`, and those of pairs |
+    | rankings | `tau_b`, `w`, and the two of pairs |
     | scores by criteria | `alpha_ordinal:NAME` and `alpha_interval:NAME` of each criterion |
-    | verdicts | `alpha`, nominal, of good and bad; and those of pairs |
-    | any but scores | those of pairs: `pair_alpha` (ordinal over worse, tie, better), `pair_fleiss` |
-    | any | `fail_alpha`, nominal, of the F marks |
+    | verdicts | `alpha` (nominal, good or bad), and the two of pairs |
+    | anything but scores | the two of pairs: `pair_alpha` (ordinal over worse, tie, better) and `pair_fleiss` |
+    | anything | `fail_alpha` (nominal, F marks) |
     """
     estimates = {"fail_alpha": _alpha(_fail_ratings(judgments), "nominal", seed)}
     for holds, measure in BY_CONTENT:
@@ -77,17 +77,17 @@ BY_CONTENT: Sequence[tuple[Callable[[Answer], bool], Measure]] = (
     (lambda answer: bool(answer.criteria), _by_criteria),
     (lambda answer: bool(answer.verdicts), _verdicts),
 )
-"""Pairs of a test whether an answer has a kind of content, and the function that measures agreement on it."""
+"""(test whether an answer has a kind of content, function that measures agreement on that content)."""
 
 
 def _fail_ratings(judgments: Sequence[Judgment]) -> Ratings:
     return _ratings((judgment, failed(judgment)) for judgment in judgments)
 
 
-def _ratings(given: Iterable[tuple[Judgment, Sequence[float | None]]]) -> Ratings:
-    """One row per completion of a task, one value per labeler who gave one."""
+def _ratings(judged_values: Iterable[tuple[Judgment, Sequence[float | None]]]) -> Ratings:
+    """One row per completion of a task, with one value for each labeler who gave one."""
     ratings: Ratings = defaultdict(dict)
-    for judgment, values in given:
+    for judgment, values in judged_values:
         for place, value in enumerate(values):
             if value is not None:
                 ratings[judgment.task_id, place][judgment.labeler_id] = float(value)
@@ -99,7 +99,7 @@ def _alpha(ratings: Ratings, level: Level, seed: int) -> Estimate:
 
 
 def _table(rows: Iterable[Mapping[str, float]]) -> list[list[float | None]]:
-    """Rows of equal length, as alpha wants them; who gave a value does not matter to it."""
-    listed = [list(row.values()) for row in rows]
-    width = max((len(values) for values in listed), default=0)
-    return [[*values, *[None] * (width - len(values))] for values in listed]
+    """The values of each row, padded with None to equal length; alpha ignores which labeler gave a value."""
+    values_by_row = [list(row.values()) for row in rows]
+    width = max((len(values) for values in values_by_row), default=0)
+    return [[*values, *[None] * (width - len(values))] for values in values_by_row]

@@ -1,8 +1,8 @@
-"""The judgments of one task to one preference: F decided, pairs weighed, an order found, the rest left open.
+"""Combines the judgments of one task into one preference: F marks, weighted pairs, ranks, and pairs left open.
 
-A pair's margin is the weight of those for it minus the weight of those against it. The order is Kemeny's. Pairs on
-which the best orders differ, or whose margin contradicts them, stay open: they give no training pair and wait for an
-adjudicator, and are never decided by a coin or by position.
+A pair's margin is the summed weight of its votes for minus that of its votes against. Completions are ordered by
+Kemeny's rule. Pairs on which the best orders differ, or whose margin contradicts them, stay open: they give no training
+pair and wait for an adjudicator, and are never decided at random or by position.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 from preflab.feedback.ratings import level_ratings
 from preflab.feedback.reading import USUAL, Reading
-from preflab.feedback.scores import mean_scores, thumbs_share, upright
+from preflab.feedback.scores import mean_scores, orient_scores, thumbs_share
 from preflab.feedback.settling import (
     SettledPair,
     consensus_ranks,
     decide,
-    order_of,
+    find_order,
     settle,
+    share_weight,
     vote_sums,
-    weighted,
 )
 from preflab.records import Judgment, Preference
 
@@ -30,27 +30,27 @@ SOURCES = {"person": "human", "ai": "ai", "simulated": "simulated"}
 
 @dataclass(frozen=True)
 class Consensus:
-    """What the labelers of one task agree on, and what they do not."""
+    """The preference of one task, and the state of each of its pairs."""
 
     task_id: str
     preference: Preference
     pairs: tuple[SettledPair, ...]
-    """Every pair somebody voted on, with its state."""
+    """Every pair with at least one vote."""
     method: str
-    """How the order was found: `kemeny`, or `copeland` for more than nine completions."""
+    """The rule that gave the order: `kemeny`, or `copeland` (chosen, or for more than nine completions)."""
     num_orders: int
-    """Best orders; more than one means that the votes do not choose between them."""
+    """Number of equally good best orders."""
     num_open: int
-    """Pairs that were open before an adjudicator spoke."""
+    """Pairs that were open before any adjudicator's decision."""
 
     @property
     def unresolved(self) -> tuple[tuple[int, int], ...]:
-        """The pairs an adjudicator is still wanted for, as indices into the preference's `completion_ids`."""
+        """The pairs that still need an adjudicator, as indices into the preference's `completion_ids`."""
         return tuple((pair.outcome.first, pair.outcome.second) for pair in self.pairs if pair.state == "open")
 
 
 def counted(judgments: Iterable[Judgment]) -> list[Judgment]:
-    """The judgments that count, sorted: each labeler's latest revision per task; no surplus, no decision."""
+    """The judgments that count: each labeler's latest revision per task, without surplus and decisions; sorted."""
     latest: dict[tuple[str, str], Judgment] = {}
     for judgment in judgments:
         key = (judgment.task_id, judgment.labeler_id)
@@ -61,11 +61,11 @@ def counted(judgments: Iterable[Judgment]) -> list[Judgment]:
 
 def decisions(judgments: Iterable[Judgment]) -> dict[str, Judgment]:
     """Task → the adjudicator's latest decision on it."""
-    made = sorted(
+    oldest_first = sorted(
         (judgment for judgment in judgments if judgment.decides),
         key=lambda judgment: (judgment.created_at, judgment.revision, judgment.id),
     )
-    return {judgment.task_id: judgment for judgment in made}
+    return {judgment.task_id: judgment for judgment in oldest_first}
 
 
 def task_consensus(
@@ -77,27 +77,27 @@ def task_consensus(
     decision: Judgment | None = None,
     rated: Sequence[Judgment] | None = None,
 ) -> Consensus:
-    """Ranks, pairs and what stays open, from the counted judgments of one task.
+    """The consensus of one task: ranks, pairs and open pairs from its counted judgments.
 
     Args:
         judgments: of one task, one per labeler, about the same completions.
         weights: labeler → weight.
-        reading: how they are read.
+        reading: how the judgments are read.
         texts: completion → text.
-        decision: an adjudicator's judgment of the same completions; it settles what is open, and nothing else.
-        rated: the same judgments with scores of which more is better, as they are to be averaged (levelled); None: as
-            they were given.
+        decision: an adjudicator's judgment of the same completions; it decides the open pairs alone.
+        rated: the same judgments, with scores oriented so that higher is better and levelled if wanted: their scores
+            are averaged. None: `judgments`, oriented but not levelled.
     """
     if rated is None:
-        rated = upright(judgments, reading.confirmed_reversed)
+        rated = orient_scores(judgments, reading.confirmed_reversed)
     ids = judgments[0].completion_ids
     names = reading.names(ids, texts)
     dropped = reading.failed(judgments)
     votes = [vote for vote in reading.votes(judgments) if names[vote.first] != names[vote.second]]
     outcomes = vote_sums(votes, weights, dropped)
-    order = order_of(outcomes, dropped, reading.order)
+    order = find_order(outcomes, dropped, reading.order)
     settled = settle(outcomes, order)
-    pairs = weighted(decide(settled, decision, reading.criterion))
+    pairs = share_weight(decide(settled, decision, reading.criterion))
     parents = [*judgments, decision] if decision and any(p.state in ("decided", "closed") for p in pairs) else judgments
     preference = Preference.make(
         judgments[0].prompt_id,
@@ -116,36 +116,36 @@ def task_consensus(
 def consensus_of(
     judgments: Iterable[Judgment], reading: Reading = USUAL, *, texts: Mapping[str, str] | None = None
 ) -> list[Consensus]:
-    """One consensus per task, by task id; labelers are weighed over all the judgments together.
+    """One consensus per task, sorted by task id; the weights of labelers come from all judgments together.
 
-    Adjudicators' decisions may be among the judgments: they settle the open pairs of their task. Judgments of gold
-    tasks tell how reliable their labelers are, and have no consensus.
+    The judgments may include adjudicators' decisions, which settle the open pairs of their task, and gold tasks, which
+    inform the weights but get no consensus.
 
     Args:
-        judgments: of any number of tasks, with all their revisions or the latest alone.
-        reading: how they are read.
+        judgments: of any number of tasks, with all their revisions or only the latest.
+        reading: how the judgments are read.
         texts: completion → text.
     """
     judgments = list(judgments)
-    labels, decided = counted(judgments), decisions(judgments)
+    labels, decision_of = counted(judgments), decisions(judgments)
     weights, asked = reading.weights(labels), reading.asked(labels)
-    upright_labels = upright(asked, reading.confirmed_reversed)
-    rated = by_task(level_ratings(upright_labels) if reading.level_scores else upright_labels)
+    oriented_labels = orient_scores(asked, reading.confirmed_reversed)
+    rated = by_task(level_ratings(oriented_labels) if reading.level_scores else oriented_labels)
     return [
-        task_consensus(found, weights, reading, texts=texts, decision=decided.get(task), rated=rated[task])
-        for task, found in by_task(asked).items()
+        task_consensus(of_task, weights, reading, texts=texts, decision=decision_of.get(task), rated=rated[task])
+        for task, of_task in by_task(asked).items()
     ]
 
 
 def preferences_of(
     judgments: Iterable[Judgment], reading: Reading = USUAL, *, texts: Mapping[str, str] | None = None
 ) -> list[Preference]:
-    """The preferences of `consensus_of`, one per task, by task id."""
+    """The preferences of `consensus_of`, one per task, sorted by task id."""
     return [consensus.preference for consensus in consensus_of(judgments, reading, texts=texts)]
 
 
 def by_task(judgments: Iterable[Judgment]) -> dict[str, list[Judgment]]:
-    """Task → its judgments, tasks sorted."""
+    """Task → its judgments, sorted by task id."""
     tasks: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in judgments:
         tasks[judgment.task_id].append(judgment)

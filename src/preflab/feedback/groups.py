@@ -1,17 +1,18 @@
-"""Labelers who agree among themselves but not with the others: people who differ, not bad labelers.
+"""Finds labelers who agree among themselves but not with the others: a difference in taste, not bad labelling.
 
-One split of the labelers into two sides is looked for, on half of the tasks, and judged on the other half, which had no
-part in finding it; then the halves change places. A group is shown when both halves confirm it. What is asked of it:
+The search fits one split of the labelers into two sides on half of the tasks and tests it on the other half; then the
+halves change places. A group is reported when both halves confirm it, which requires that
 
-- both sides agree among themselves more than across, with 95 % confidence, and
-- the smaller side has three members or more, who agree among themselves on 60 % of their strict votes or more.
+- each side agrees within itself more than the two sides agree with each other, with 95 % confidence, and
+- the smaller side has at least three members, who agree with one another on at least 60 % of their strict votes.
 
-A random clicker agrees with nobody and a single reversed labeler has nobody to agree with, so neither makes a group.
-Measured over 40 simulated campaigns each (12 labelers, 60 tasks per labeler, `benchmarks/consensus.py`): four of
-another taste are shown in 36, three in 23; up to four random, two reversed, or three bad labelers in none.
+A random clicker agrees with nobody, and a single reversed labeler has nobody to agree with, so neither makes a group.
+Measured on 40 simulated campaigns each (12 labelers, 60 tasks per labeler, `benchmarks/consensus.py`): four labelers
+with a different taste are reported in 36 campaigns, three in 23; up to four random, two reversed or three bad labelers
+in none.
 
-What it cannot do: find three groups at once, or tell three labelers who all read the scale backwards from three people
-of the opposite taste (across is then far below one half: talk to them).
+Limits: it cannot find three groups at once, and it cannot distinguish three labelers who read the scale backwards from
+three with the opposite taste. In that case agreement across the sides is far below one half: talk to them.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from preflab.feedback.agreement import Share, share
 from preflab.feedback.pairs import Vote
 
 MIN_TASKS = 40
-"""Tasks before a labeler takes part: 20 to find the group and 20 to judge it."""
+"""Tasks that a labeler needs to take part: 20 to find the group and 20 to test it."""
 MIN_MEMBERS = 3
 MIN_WITHIN, MIN_OWN = 0.6, 0.55
+"""Least agreement among the members of the smaller side, and of one labeler with their own side."""
 NUM_STARTS = 8
 LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class LabelerGroup:
-    """The smaller side of a split that held on tasks which had no part in finding it."""
+    """The smaller side of a split that was confirmed on held-out tasks."""
 
     members: tuple[str, ...]
     others: tuple[str, ...]
@@ -48,53 +50,53 @@ class LabelerGroup:
 
 @dataclass(frozen=True)
 class _Couples:
-    """Strict votes of two labelers on the same pair, one row each."""
+    """One row for every two labelers with strict votes on the same pair."""
 
     task: np.ndarray
     first: np.ndarray
     second: np.ndarray
     agree: np.ndarray
 
-    def of(self, tasks: np.ndarray) -> _Couples:
-        """Those of some tasks, the tasks numbered anew."""
+    def select_tasks(self, tasks: np.ndarray) -> _Couples:
+        """The rows of some tasks, with tasks renumbered from 0."""
         rows = np.flatnonzero(np.isin(self.task, tasks))
         numbers = np.searchsorted(np.sort(tasks), self.task[rows])
         return _Couples(numbers, self.first[rows], self.second[rows], self.agree[rows])
 
 
 def find_groups(votes: Iterable[Vote], seed: int = 0) -> list[LabelerGroup]:
-    """The group that stands apart, or none: [] or [group].
+    """The group found, as [group], or [] if there is none.
 
     Args:
         votes: of one campaign.
-        seed: of the halves, of the search and of the intervals.
+        seed: of the halves, the search and the intervals.
     """
     votes = list(votes)
-    names = _with_enough_tasks(votes)
+    names = _labelers_with_enough_tasks(votes)
     if len(names) < 2 * MIN_MEMBERS:
         return []
-    couples = _couples(votes, names)
+    couples = _build_couples(votes, names)
     order = np.random.default_rng(seed).permutation(np.unique(couples.task))
     if len(order) < MIN_TASKS:
         return []
-    halves = [couples.of(order[start::2]) for start in (0, 1)]
+    halves = [couples.select_tasks(order[start::2]) for start in (0, 1)]
     first, second = (_split(half, len(names), seed) for half in halves)
-    if not (_holds(first, halves[1], seed) and _holds(second, halves[0], seed)):
+    if not (_is_confirmed(first, halves[1], seed) and _is_confirmed(second, halves[0], seed)):
         return []
     if (first * second).sum() < 0:
         second = -second
     members, others = sorted((np.flatnonzero((first == side) & (second == side)) for side in (1, -1)), key=len)
-    return [_group(names, members, others, couples, seed)] if len(members) >= MIN_MEMBERS else []
+    return [_describe_group(names, members, others, couples, seed)] if len(members) >= MIN_MEMBERS else []
 
 
-def _with_enough_tasks(votes: Sequence[Vote]) -> list[str]:
+def _labelers_with_enough_tasks(votes: Sequence[Vote]) -> list[str]:
     tasks: dict[str, set[str]] = defaultdict(set)
     for vote in votes:
         tasks[vote.labeler].add(vote.task)
     return sorted(name for name, task_ids in tasks.items() if len(task_ids) >= MIN_TASKS)
 
 
-def _couples(votes: Sequence[Vote], names: Sequence[str]) -> _Couples:
+def _build_couples(votes: Sequence[Vote], names: Sequence[str]) -> _Couples:
     place = {name: i for i, name in enumerate(names)}
     tasks: dict[str, int] = {}
     pairs: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
@@ -112,10 +114,10 @@ def _couples(votes: Sequence[Vote], names: Sequence[str]) -> _Couples:
 
 
 def _split(couples: _Couples, num: int, seed: int) -> np.ndarray:
-    """The side of each labeler, (labelers,): 1, −1, or 0 for those who agree with neither.
+    """The side of each labeler, (labelers,): 1, −1, or 0 for labelers who agree with neither side.
 
-    Sides maximise Σ_{a,b} side_a · side_b · (agreed − mean agreement · both), moving one labeler at a time from random
-    starts. Who then agrees with the own side on less than 55 % of the strict votes is on no side.
+    The sides maximise Σ_{a,b} side_a · side_b · (agreed − mean agreement · both), found by moving one labeler at a time
+    from random starts. Labelers who then agree with their side on less than 55 % of their strict votes are set to 0.
     """
     agreed, both = np.zeros((num, num)), np.zeros((num, num))
     for a, b in ((couples.first, couples.second), (couples.second, couples.first)):
@@ -131,6 +133,7 @@ def _split(couples: _Couples, num: int, seed: int) -> np.ndarray:
 
 
 def _climb(excess: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Flip the side that gains most until no flip gains anything; returns `sides`, changed in place."""
     while True:
         gains = -sides * (excess @ sides)
         best = int(gains.argmax())
@@ -139,12 +142,12 @@ def _climb(excess: np.ndarray, sides: np.ndarray) -> np.ndarray:
         sides[best] = -sides[best]
 
 
-def _holds(sides: np.ndarray, couples: _Couples, seed: int) -> bool:
-    """Whether a split found elsewhere holds on these tasks."""
+def _is_confirmed(sides: np.ndarray, couples: _Couples, seed: int) -> bool:
+    """Whether a split found on other tasks is confirmed on these."""
     sizes = [int((sides == side).sum()) for side in (1, -1)]
     if min(sizes) < MIN_MEMBERS:
         return False
-    parts = _parts(couples, sides)
+    parts = _count_agreements(couples, sides)
     drawn = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), size=1000)
     sums = np.tensordot(np.vstack([np.ones(len(parts)), drawn]), parts, axes=1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -153,8 +156,8 @@ def _holds(sides: np.ndarray, couples: _Couples, seed: int) -> bool:
     return bool(shares[0, int(np.argmin(sizes))] >= MIN_WITHIN and np.quantile(gaps[1:], (1 - LEVEL) / 2) > 0)
 
 
-def _parts(couples: _Couples, sides: np.ndarray) -> np.ndarray:
-    """(tasks, 3, 2): agreed and both, within side 1, within side −1, across."""
+def _count_agreements(couples: _Couples, sides: np.ndarray) -> np.ndarray:
+    """(tasks, 3, 2): couples that agree and all couples, within side 1, within side −1, and across the sides."""
     a, b = sides[couples.first], sides[couples.second]
     num = int(couples.task.max(initial=-1)) + 1
     columns = [
@@ -165,10 +168,12 @@ def _parts(couples: _Couples, sides: np.ndarray) -> np.ndarray:
     return np.column_stack(columns).reshape(num, 3, 2)
 
 
-def _group(names: Sequence[str], members: np.ndarray, others: np.ndarray, couples: _Couples, seed: int) -> LabelerGroup:
+def _describe_group(
+    names: Sequence[str], members: np.ndarray, others: np.ndarray, couples: _Couples, seed: int
+) -> LabelerGroup:
     sides = np.zeros(len(names))
     sides[members], sides[others] = 1, -1
-    parts = _parts(couples, sides)
+    parts = _count_agreements(couples, sides)
     within, within_others, across = (
         share({f"{task:09d}": (float(part[row, 0]), float(part[row, 1])) for task, part in enumerate(parts)}, seed)
         for row in range(3)

@@ -1,4 +1,4 @@
-"""Kappa: agreement beyond chance, of two labelers (Cohen 1960) and of several who may change (Fleiss 1971)."""
+"""Kappa, agreement beyond chance: of two labelers (Cohen 1960), and of several who may vary by unit (Fleiss 1971)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from preflab.errors import PreflabError
-from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, summed_by
+from preflab.feedback.bootstrap import NOTHING, Estimate, estimate, sum_by_task
 
 
 def cohen_kappa(
@@ -16,9 +16,9 @@ def cohen_kappa(
     """kappa = (p_o − p_e) / (1 − p_e), with p_o the share of equal answers and p_e = Σ_c p_first(c) · p_second(c).
 
     Args:
-        first: one labeler's answers; None where there was none.
-        second: the other's, on the same units.
-        tasks: the task of each unit, where several units belong to one.
+        first: one labeler's answers; None where an answer is missing.
+        second: the other labeler's answers to the same units.
+        tasks: the task of each unit; None: each unit is a task.
         seed: of the resamples.
 
     Raises:
@@ -26,7 +26,9 @@ def cohen_kappa(
     """
     if len(first) != len(second):
         raise PreflabError(
-            f"{len(first)} and {len(second)} answers", "as many of the one as of the other", "align them"
+            f"{len(first)} and {len(second)} answers",
+            "the same number from both labelers",
+            "align them, with None for a missing answer",
         )
     both = [i for i, pair in enumerate(zip(first, second, strict=True)) if None not in pair]
     places: dict[Hashable, int] = {}
@@ -35,30 +37,30 @@ def cohen_kappa(
     num = len(places)
     confusions = np.eye(num * num)[rows * num + columns].reshape(len(both), num * num)
     units = None if tasks is None else [tasks[i] for i in both]
-    return estimate(summed_by(confusions, units), lambda sums: _cohen(sums, num), seed)
+    return estimate(sum_by_task(confusions, units), lambda sums: _cohen(sums, num), seed)
 
 
 def fleiss_kappa(counts: Sequence[Sequence[int]], tasks: Sequence[Hashable] | None = None, seed: int = 0) -> Estimate:
-    """kappa = (P̄ − P_e) / (1 − P_e), where which labelers judged a unit does not matter.
+    """kappa = (P̄ − P_e) / (1 − P_e); each unit may have been judged by different labelers.
 
         P_u = (Σ_c n_uc² − m_u) / (m_u · (m_u − 1)),  P_e = Σ_c p_c²,  p_c = Σ_u n_uc / Σ_u m_u
 
-    Fleiss has the same m for all units; where it differs, P̄ is the plain mean over units with two answers or more.
+    In Fleiss's paper m is the same for all units; where it differs, P̄ is the mean over units with two or more answers.
 
     Args:
-        counts: (units, categories), how many labelers gave each answer.
-        tasks: the task of each unit, where several units belong to one.
+        counts: (units, categories), the number of labelers who gave each answer.
+        tasks: the task of each unit; None: each unit is a task.
         seed: of the resamples.
     """
     if not len(counts):
         return Estimate(None, None, None, 0, NOTHING)
     table = np.array(counts, dtype=float, ndmin=2)
     num_answers = table.sum(axis=1)
-    kept = num_answers >= 2
-    table, num_answers = table[kept], num_answers[kept]
+    comparable = num_answers >= 2
+    table, num_answers = table[comparable], num_answers[comparable]
     agreed = ((table**2).sum(axis=1) - num_answers) / (num_answers * (num_answers - 1))
-    units = None if tasks is None else [task for task, keep in zip(tasks, kept, strict=True) if keep]
-    return estimate(summed_by(np.column_stack([agreed, np.ones(len(table)), table]), units), _fleiss, seed)
+    task_of_unit = None if tasks is None else [task for task, keep in zip(tasks, comparable, strict=True) if keep]
+    return estimate(sum_by_task(np.column_stack([agreed, np.ones(len(table)), table]), task_of_unit), _fleiss, seed)
 
 
 def _cohen(sums: np.ndarray, num: int) -> np.ndarray:
@@ -73,6 +75,6 @@ def _fleiss(sums: np.ndarray) -> np.ndarray:
 
 
 def _beyond_chance(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
-    """NaN where chance alone explains everything: one answer throughout."""
+    """(observed − expected) / (1 − expected); NaN where expected is 1 because all answers are the same."""
     varied = expected < 1 - 1e-12
     return np.where(varied, (observed - expected) / np.where(varied, 1 - expected, 1), np.nan)

@@ -1,6 +1,6 @@
 """Kendall's tau-b between two rankings and W among several, both corrected for ties.
 
-tau-b is 0 by chance. W is not: among m rankings it is about 1/m by chance, so 0.33 for three labelers means nothing.
+tau-b is 0 by chance. W of m random rankings is about 1/m, so 0.33 for three labelers is no agreement at all.
 Kendall 1945 (ties in tau); Kendall and Babington Smith 1939 (W).
 """
 
@@ -21,7 +21,7 @@ Ranks = Sequence[int | None]
 def tau_b(first: Ranks, second: Ranks) -> float | None:
     """tau_b = (concordant − discordant) / √((pairs − ties in first) · (pairs − ties in second)).
 
-    Completions that either marked F are left out; None where one of the two ties everything.
+    Completions that either labeler marked F are left out; None where one of the rankings ties everything.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     signs = [((a > c) - (a < c), (b > d) - (b < d)) for (a, b), (c, d) in combinations(both, 2)]
@@ -32,8 +32,9 @@ def tau_b(first: Ranks, second: Ranks) -> float | None:
 def kendall_w(rankings: Sequence[Ranks]) -> float | None:
     """W = (12 Σ_i R_i² − 3 m² n (n + 1)²) / (m² n (n² − 1) − m Σ_j T_j),  T_j = Σ over ties of ranking j of t³ − t.
 
-    R_i is the sum of the m labelers' ranks of completion i (tied ones take their mean rank), over the n completions
-    that nobody marked F. None with fewer than two rankings or two completions, or where all tie everything.
+    R_i is the sum of the m labelers' ranks of completion i (tied completions take their mean rank); i runs over the n
+    completions that nobody marked F. None with fewer than two rankings or completions, or if all rankings tie
+    everything.
     """
     table = np.array([[np.nan if rank is None else rank for rank in ranks] for ranks in rankings], dtype=float)
     if len(rankings) < 2:
@@ -48,7 +49,7 @@ def kendall_w(rankings: Sequence[Ranks]) -> float | None:
 
 
 def mean_tau_b(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
-    """The mean tau-b over all couples of labelers of all tasks.
+    """The mean tau-b over all couples of labelers in all tasks.
 
     Args:
         tasks: each task's rankings.
@@ -59,15 +60,15 @@ def mean_tau_b(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
 
 
 def mean_w(tasks: Iterable[Sequence[Ranks]], seed: int = 0) -> Estimate:
-    """The mean W over tasks with two rankings or more."""
+    """The mean W over tasks with at least two rankings."""
     return _mean([[kendall_w(rankings)] for rankings in tasks if len(rankings) > 1], seed)
 
 
-def _mean(found: Sequence[Sequence[float | None]], seed: int) -> Estimate:
-    """Mean of what is defined; says whether there was nothing to compare, or nothing that varied."""
-    defined = [[value for value in values if value is not None] for values in found]
+def _mean(values_by_task: Sequence[Sequence[float | None]], seed: int) -> Estimate:
+    """The mean of the values that are not None; without any, the note says whether data or variation is missing."""
+    defined = [[value for value in values if value is not None] for values in values_by_task]
     counts = np.array([[sum(values), len(values)] for values in defined if values], dtype=float).reshape(-1, 2)
     if not len(counts):
-        num = sum(bool(values) for values in found)
+        num = sum(bool(values) for values in values_by_task)
         return Estimate(None, None, None, num, NO_VARIATION if num else NOTHING)
     return estimate(counts, ratio, seed)

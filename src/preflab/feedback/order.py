@@ -1,4 +1,4 @@
-"""From margins to an order of one task's completions, and from what is settled of it to ranks with ties."""
+"""Orders the completions of one task by the margins of its pairs, and turns the settled pairs into ranks with ties."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ DECIMALS = 9
 
 @dataclass(frozen=True)
 class Order:
-    """What the margins say about the order."""
+    """The order that the margins give."""
 
     method: str
     """`kemeny` or `copeland`."""
     above: np.ndarray
-    """(K, K) bool: i stands above j, in every best order if there are several."""
+    """(K, K) bool: i is above j, in every best order if there are several."""
     num_orders: int = 1
-    """Best orders; 1 for Copeland, which has ties instead."""
+    """Number of best orders; 1 for Copeland, which has ties instead."""
 
 
 OrderRule = Callable[[np.ndarray], Order]
@@ -30,7 +30,7 @@ OrderRule = Callable[[np.ndarray], Order]
 
 
 def best_order(margins: np.ndarray) -> Order:
-    """Kemeny's order, exact up to nine completions; Copeland's beyond, and `method` says so."""
+    """Kemeny's order for up to nine completions (exact), Copeland's for more; `method` names the rule."""
     if len(margins) > MAX_COMPLETIONS:
         return copeland(margins)
     order = kemeny(margins)
@@ -38,13 +38,13 @@ def best_order(margins: np.ndarray) -> Order:
 
 
 def copeland(margins: np.ndarray) -> Order:
-    """Copeland's order: a rule without a search, for lists too long for Kemeny's."""
+    """Copeland's order, which needs no search: for lists too long for Kemeny's rule."""
     ranks = np.array(copeland_order(margins), dtype=int)
     return Order("copeland", ranks[:, None] < ranks[None, :])
 
 
 def copeland_order(margins: np.ndarray) -> list[int]:
-    """Ranks by pairs won minus pairs lost, then by the sum of margins; equal in both = tie.
+    """Ranks by pairs won minus pairs lost, then by the sum of margins; completions equal in both are tied.
 
     Args:
         margins: (K, K), antisymmetric; [i, j] > 0 puts i above j.
@@ -58,14 +58,14 @@ def copeland_order(margins: np.ndarray) -> list[int]:
     return [1 + sum(other > key for other in keys) for key in keys]
 
 
-def ranks_of(above: np.ndarray) -> list[int]:
-    """Ranks from 1 that claim no more than `above` does: equal = tied, not settled, or in a circle.
+def ranks_from_relation(above: np.ndarray) -> list[int]:
+    """Ranks from 1 that claim no more than `above` does; completions tied, unsettled or in a cycle share a rank.
 
-    A pair without a direction is taken as both ways. Whoever can be reached in both directions shares a rank, so a rank
-    is lower than another only where the relation says so, for each completion of the one against each of the other.
+    A pair without a direction counts as both directions. Completions that reach each other share a rank, so one rank is
+    better than another only if every completion of the one is above every completion of the other.
 
     Args:
-        above: (K, K) bool, i stands above j.
+        above: (K, K) bool, i is above j.
     """
     reaches = above | ~(above | above.T)
     for _ in range(max(1, len(above)).bit_length()):

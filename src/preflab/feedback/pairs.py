@@ -1,7 +1,7 @@
-"""One judgment, whatever the way of judging, as outcomes of pairs of completions.
+"""Turns a judgment of any way of judging into votes on pairs of completions.
 
-This is the form in which people, AI judges and simulated labelers are compared and weighed. An F, or an answer not
-given, makes no pair; a tie makes a vote of 0, which is counted but decides nothing.
+People, AI judges and simulated labelers are compared and weighted in this form. A completion marked F or left
+unanswered gives no vote; a tie is a vote of 0, which is counted but decides nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from preflab.ways.base import Outcome, WrongAnswer
 
 
 class Vote(NamedTuple):
-    """One labeler on one pair of a task: `outcome` is +1 if `first` is better, −1 if `second` is, 0 for a tie."""
+    """One labeler's vote on one pair: `outcome` is +1 if `first` is better, −1 if `second` is, 0 for a tie."""
 
     labeler: str
     task: str
@@ -27,7 +27,7 @@ class Vote(NamedTuple):
 
 
 def ranking_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
-    """All (winner, loser) pairs of one ranking, the best winner first; ties and F (None) give none.
+    """All (winner, loser) pairs of one ranking, sorted by the winner's rank; ties and F (None) give none.
 
     K ranked completions without ties give K(K−1)/2 pairs (Ouyang et al. 2022, section 3.5).
 
@@ -40,14 +40,14 @@ def ranking_pairs(ranks: Sequence[int | None]) -> list[tuple[int, int]]:
 
 
 def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:
-    """The judgment's votes on pairs, first < second, in order; its polarity decides which end is the better one.
+    """The judgment's votes on pairs with first < second, in order; polarity −1 inverts the outcomes.
 
-    Which pairs an answer votes on is the way of judging's own (`ways`): a ranking on every pair, the best of several on
+    The way of judging (`ways`) decides which pairs get a vote: a ranking votes on every pair, the best of several on
     K − 1 pairs, scores on every pair by one criterion.
 
     Args:
-        judgment: any way of judging.
-        criterion: which Likert criterion; None where there is only one.
+        judgment: of any way of judging.
+        criterion: the Likert criterion to use; None where there is only one.
 
     Raises:
         PreflabError: an answer that does not fit its completions.
@@ -63,7 +63,7 @@ def pair_votes(judgment: Judgment, criterion: str | None = None) -> list[Vote]:
 def all_votes(
     judgments: Iterable[Judgment], confirmed_reversed: Collection[str] = (), criterion: str | None = None
 ) -> list[Vote]:
-    """The votes of many judgments; those of labelers whose reversal a lead has confirmed are turned round."""
+    """The votes of many judgments; outcomes are inverted for labelers whose reversal a lead has confirmed."""
     return [
         vote._replace(outcome=-vote.outcome) if vote.labeler in confirmed_reversed else vote
         for judgment in judgments
@@ -80,15 +80,15 @@ def failed(judgment: Judgment) -> tuple[bool, ...]:
     try:
         return judgment.answer.marks(len(judgment.completion_ids))
     except WrongAnswer as wrong:
-        raise _misfit(judgment, wrong) from None
+        raise _misfit_error(judgment, wrong) from None
 
 
 def _outcomes(judgment: Judgment, criterion: str | None) -> list[Outcome]:
     try:
         return judgment.answer.votes(len(judgment.completion_ids), criterion)
     except WrongAnswer as wrong:
-        raise _misfit(judgment, wrong) from None
+        raise _misfit_error(judgment, wrong) from None
 
 
-def _misfit(judgment: Judgment, wrong: WrongAnswer) -> PreflabError:
+def _misfit_error(judgment: Judgment, wrong: WrongAnswer) -> PreflabError:
     return PreflabError(f"judgment {judgment.id}: {wrong.found}", wrong.expected, "mend or leave out this judgment")

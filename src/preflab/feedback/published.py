@@ -1,6 +1,7 @@
-"""What is published of how far people agree on which of two completions is better: the measure for a campaign's own.
+"""Published human–human agreement rates on which of two completions is better, to compare a campaign with.
 
-A campaign within the band is ordinary; a reward model cannot be expected to agree with people more than they do.
+Agreement within the published range is normal. A reward model cannot be expected to agree with people more often than
+they agree with one another.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class PublishedAgreement:
-    """One figure: a share of pairs, and its half-width where the source gives one."""
+    """One published rate: a share of pairs, and half the width of its interval where the source gives it."""
 
     share: float
     plus_minus: float | None
@@ -28,4 +29,4 @@ PUBLISHED = (
 )
 """Lowest first."""
 HUMAN_LOW, HUMAN_HIGH = 0.63, 0.77
-"""The band between them."""
+"""The range of the published rates."""

@@ -1,7 +1,7 @@
-"""How judgments are read, in one record: everything beside the judgments that decides what they come to.
+"""`Reading`: all options that decide which preferences follow from judgments, in one record.
 
-Consensus, adjudication, read-outs, exports and training are all given a `Reading` and never its parts, so that two of
-them cannot read one campaign in two ways. A campaign's is made by `labelling.reading`, a stage's by `stages.readings`.
+Consensus, adjudication, read-outs, exports and training take a `Reading` and never its parts, so they cannot interpret
+one campaign in different ways. `labelling.reading` makes it for a campaign, `stages.readings` for a stage.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from preflab.feedback.gold import known_outcomes
 from preflab.feedback.order import OrderRule, best_order, copeland
 from preflab.feedback.pairs import Vote, all_votes, failed
 from preflab.feedback.reliability import Known, Reliability, one_coin_em, relative_weights
-from preflab.feedback.shrinkage import prior_of, shrunk
+from preflab.feedback.shrinkage import estimate_prior, shrink_reliabilities
 from preflab.records import Answer, Judgment
 
 if TYPE_CHECKING:
@@ -27,24 +27,24 @@ ORDERS: Mapping[str, OrderRule] = {"kemeny": best_order, "copeland": copeland}
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read judgments. Two readings are equal where they read alike."""
+    """One way to interpret judgments; readings with equal options are equal."""
 
     consensus: Literal["one_coin_em", "majority"] = "one_coin_em"
-    """How labelers are weighed: by reliability, or one vote each."""
+    """How labelers are weighted: by reliability, or one vote each."""
     fail_share: float = 0.5
-    """A completion is F when at least this share of its labelers say so."""
+    """A completion is F when at least this share of its labelers mark it F."""
     criterion: str | None = None
-    """The Likert criterion that orders the completions; None where there is one at most."""
+    """The Likert criterion that orders the completions; None where there is at most one."""
     level_scores: bool = True
-    """Whether each labeler's own offset and spread are taken out of scores before they are averaged (R9)."""
+    """Whether each labeler's own offset and spread are removed from scores before averaging (R9)."""
     pairs_by: Literal["text", "completion"] = "text"
-    """Whether completions of one text make no pair. Texts that are not known count as different."""
+    """`text`: two completions with the same text make no pair (unknown texts count as different)."""
     order_rule: Literal["kemeny", "copeland"] = "kemeny"
     """How margins become an order."""
     confirmed_reversed: frozenset[str] = frozenset()
-    """Labelers whose votes are turned round, because a lead has confirmed that they read the scale backwards."""
+    """Labelers whose votes are inverted, because a lead has confirmed that they read the scale backwards."""
     gold: Mapping[str, Answer] = field(default_factory=dict)
-    """Task → the answer known to be right: such tasks tell who is reliable, and nothing else."""
+    """Task → the answer known to be right; these tasks only measure reliability and give no preference."""
 
     @classmethod
     def of(
@@ -55,7 +55,7 @@ class Reading:
         confirmed_reversed: Iterable[str] = (),
         gold: Mapping[str, Answer] | None = None,
     ) -> Reading:
-        """The reading that settings ask for, of judgments ordered by this criterion."""
+        """The reading with the options of `settings`."""
         return cls(
             consensus=settings.consensus,
             fail_share=settings.fail_share,
@@ -69,20 +69,20 @@ class Reading:
 
     @property
     def weighs(self) -> bool:
-        """Whether labelers are weighed by how reliable they are."""
+        """Whether labelers are weighted by reliability."""
         return self.consensus != "majority"
 
     @property
     def order(self) -> OrderRule:
-        """Margins → order."""
+        """The function from margins to an order."""
         return ORDERS[self.order_rule]
 
     def votes(self, judgments: Iterable[Judgment]) -> list[Vote]:
-        """The votes on pairs, turned round where a reversal is confirmed."""
+        """The votes on pairs, inverted for labelers with a confirmed reversal."""
         return all_votes(judgments, self.confirmed_reversed, self.criterion)
 
     def asked(self, judgments: Iterable[Judgment]) -> list[Judgment]:
-        """The judgments without those of gold tasks."""
+        """The judgments of tasks that are not gold tasks."""
         return [judgment for judgment in judgments if judgment.task_id not in self.gold]
 
     def known(self, judgments: Iterable[Judgment]) -> Known:
@@ -90,31 +90,31 @@ class Reading:
         return known_outcomes(judgments, self.gold, self.criterion)
 
     def failed(self, judgments: Sequence[Judgment]) -> list[bool]:
-        """Per completion of one task: whether enough of its labelers marked it F."""
+        """For each completion of one task: whether at least `fail_share` of the labelers marked it F."""
         marks = np.array([failed(judgment) for judgment in judgments], dtype=float)
         return [bool(share >= self.fail_share - 1e-9) for share in marks.mean(axis=0)]
 
     def names(self, completion_ids: Sequence[str], texts: Mapping[str, str] | None) -> list[str]:
-        """What the completions are told apart by: equal names make no pair."""
+        """A name for each completion, its text or its id (`pairs_by`); completions with equal names make no pair."""
         if self.pairs_by == "completion" or texts is None:
             return [f"id {place}" for place in range(len(completion_ids))]
         return [f"text {texts[i]}" if i in texts else f"id {i}" for i in completion_ids]
 
     def reliabilities(self, judgments: Iterable[Judgment]) -> dict[str, Reliability]:
-        """Labeler → reliability over judgments that count, shrunk as `shrinkage` does."""
+        """Labeler → reliability from judgments that count, shrunk to the campaign's prior (`shrinkage`)."""
         judgments = list(judgments)
         everyone = {judgment.labeler_id for judgment in judgments}
-        return shrunk(self.votes(judgments), everyone, known=self.known(judgments))
+        return shrink_reliabilities(self.votes(judgments), everyone, known=self.known(judgments))
 
     def weights(self, judgments: Iterable[Judgment]) -> dict[str, float]:
-        """Labeler → weight from 0 to 1 over judgments that count: by reliability, or 1 for each."""
+        """Labeler → weight from 0 to 1 from judgments that count: by reliability, or 1 for everyone."""
         judgments = list(judgments)
         if not self.weighs:
             return {judgment.labeler_id: 1.0 for judgment in judgments}
         return relative_weights(self.reliabilities(judgments))
 
     def odds(self, judgments: Iterable[Judgment]) -> dict[str, Reliability]:
-        """Labeler → reliability as the votes count: the mean of all for each where everybody has one vote."""
+        """Labeler → the reliability that votes are weighted by; with one vote each, everyone has the mean."""
         reliabilities = self.reliabilities(judgments)
         if self.weighs or not reliabilities:
             return reliabilities
@@ -122,27 +122,27 @@ class Reading:
         return {name: Reliability(mean, each.num_votes) for name, each in reliabilities.items()}
 
     def estimates(self, judgments: Iterable[Judgment]) -> tuple[dict[str, Reliability], frozenset[str]]:
-        """Labeler with a vote → reliability before it is shrunk, and those of whom it cannot be told at all.
+        """(labeler with a vote → reliability before shrinkage, labelers whose reliability cannot be identified).
 
-        Who stands out is judged by these (`standing`), which asks for many votes before it says a word.
+        `standing` flags labelers by these values; it requires many votes first, so it needs no shrinkage.
         """
         judgments = list(judgments)
         votes, known = self.votes(judgments), self.known(judgments)
         strict = [vote for vote in votes if vote.outcome]
-        return one_coin_em(votes, known=known), prior_of(strict, known=known).unknown
+        return one_coin_em(votes, known=known), estimate_prior(strict, known=known).unidentified
 
     def least_reliable_first(self, judgments: Iterable[Judgment]) -> list[str]:
-        """Labelers in the order in which to look at them; those believed equal by what was estimated of each."""
+        """All labelers by reliability, lowest first; equals are ordered by their reliability before shrinkage."""
         judgments = list(judgments)
-        estimates, untold = self.estimates(judgments)
+        estimates, unidentified = self.estimates(judgments)
 
-        def place(item: tuple[str, Reliability]) -> tuple[float, float, str]:
-            name, believed = item
-            told = name in estimates and name not in untold
-            return believed.accuracy, estimates[name].accuracy if told else believed.accuracy, name
+        def sort_key(item: tuple[str, Reliability]) -> tuple[float, float, str]:
+            name, shrunk = item
+            is_identified = name in estimates and name not in unidentified
+            return shrunk.accuracy, estimates[name].accuracy if is_identified else shrunk.accuracy, name
 
-        return [name for name, _ in sorted(self.reliabilities(judgments).items(), key=place)]
+        return [name for name, _ in sorted(self.reliabilities(judgments).items(), key=sort_key)]
 
 
 USUAL = Reading()
-"""How judgments are read where nobody said anything else."""
+"""The default reading."""

@@ -1,4 +1,4 @@
-"""One labeler beside the others: everything a lead reads before talking to them."""
+"""The figures about each labeler that a lead reads before talking to them."""
 
 from __future__ import annotations
 
@@ -19,41 +19,44 @@ from preflab.records import Judgment
 
 @dataclass(frozen=True)
 class LabelerReadout:
-    """What is known of one labeler."""
+    """The figures about one labeler."""
 
     labeler_id: str
     num_tasks: int
     num_votes: int
     """Strict votes on pairs."""
     reliability: float
-    """Estimated probability of naming the true winner of a pair (one-coin EM, shrunk to what is known)."""
+    """Estimated probability of naming the true winner of a pair (one-coin EM, shrunk to the campaign's prior)."""
     weight: float
     """Weight in the consensus, 0 to 1."""
     with_others: Share
-    """Of the strict votes on pairs where the others have a majority: those that agree with it (leave one out)."""
+    """Share of the strict votes that agree with the majority of the others, where there is one."""
     gold: Share
-    """Of the points to be had on gold tasks: those earned."""
+    """Points earned on gold tasks / points possible."""
     ties: Share
+    """Share of the votes that are ties."""
     fails: Share
+    """Share of the completions that are marked F."""
     first_shown: Share
-    """Of the strict votes: those for the completion shown earlier; ½ without a habit."""
+    """Share of the strict votes for the completion shown earlier; ½ without position bias."""
     median_seconds: float | None
-    """Active time per task; None where none was measured."""
+    """Median active time per task, seconds; None where no time was measured."""
     standing: str
+    """See `standing.standing`."""
 
 
 def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: int = 0) -> list[LabelerReadout]:
-    """Every labeler, least reliable first.
+    """The read-out of every labeler, least reliable first.
 
     Args:
-        judgments: those that count, one per labeler and task, those of gold tasks among them.
-        reading: how they are read.
+        judgments: those that count, one per labeler and task, including gold tasks.
+        reading: how the judgments are read.
         seed: of the bootstraps.
     """
     votes = reading.votes(judgments)
     reliabilities, weights, others = reading.reliabilities(judgments), reading.weights(judgments), leave_one_out(votes)
-    called = standings(judgments, reading, seed)
-    cast = _by_labeler(votes)
+    standing_of = standings(judgments, reading, seed)
+    cast = _votes_by_labeler(votes)
     table = [
         LabelerReadout(
             labeler_id=name,
@@ -67,7 +70,7 @@ def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: i
             fails=share(fail_counts(judged), seed),
             first_shown=share(first_shown_counts(judged, reading), seed),
             median_seconds=median_seconds(judged),
-            standing=called[name],
+            standing=standing_of[name],
         )
         for name, judged in _judgments_by_labeler(judgments).items()
     ]
@@ -76,30 +79,30 @@ def readouts(judgments: Sequence[Judgment], reading: Reading = USUAL, *, seed: i
 
 
 def standings(judgments: Sequence[Judgment], reading: Reading = USUAL, seed: int = 0) -> dict[str, str]:
-    """Labeler → what may be said of them (`standing.standing`), members of a group told apart from bad labelers.
+    """Labeler → standing (`standing.standing`); members of a group are not taken for bad labelers.
 
     Args:
-        judgments: those that count, those of gold tasks among them.
-        reading: how they are read.
+        judgments: those that count, including gold tasks.
+        reading: how the judgments are read.
         seed: of the search for groups.
     """
-    estimates, untold = reading.estimates(judgments)
-    apart = {name for group in find_groups(reading.votes(judgments), seed) for name in group.members}
-    called = {}
+    estimates, unidentified = reading.estimates(judgments)
+    in_group = {name for group in find_groups(reading.votes(judgments), seed) for name in group.members}
+    standing_of = {}
     for name, judged in _judgments_by_labeler(judgments).items():
         estimate = estimates.get(name, Reliability(PRIOR_MEAN, 0))
         num_gold = sum(judgment.task_id in reading.gold for judgment in judged)
-        called[name] = standing(
-            estimate.accuracy, len(judged), estimate.num_votes, num_gold=num_gold, in_group=name in apart,
-            untold=name in untold,
+        standing_of[name] = standing(
+            estimate.accuracy, len(judged), estimate.num_votes, num_gold=num_gold, in_group=name in in_group,
+            unidentified=name in unidentified,
         )  # fmt: skip
-    return called
+    return standing_of
 
 
 def first_shown_counts(judgments: Iterable[Judgment], reading: Reading = USUAL) -> Counts:
     """Task → (strict votes for the completion that was shown earlier, strict votes).
 
-    Votes are taken as they were clicked: neither a question for the worse one nor a reversed scale is turned round.
+    Votes count as they were clicked: neither a question for the worse completion nor a confirmed reversal inverts them.
     """
     clicks = replace(reading, confirmed_reversed=frozenset())
     counts: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -119,7 +122,7 @@ def median_seconds(judgments: Iterable[Judgment]) -> float | None:
     return float(median(times)) if times else None
 
 
-def _by_labeler(votes: Iterable[Vote]) -> dict[str, list[Vote]]:
+def _votes_by_labeler(votes: Iterable[Vote]) -> dict[str, list[Vote]]:
     by_labeler: dict[str, list[Vote]] = defaultdict(list)
     for vote in votes:
         by_labeler[vote.labeler].append(vote)

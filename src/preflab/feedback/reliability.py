@@ -1,14 +1,14 @@
-"""How far each labeler can be relied on: one-coin expectation–maximisation over the votes on pairs.
+"""Labeler reliability by one-coin expectation–maximisation over the votes on pairs.
 
-The model: every pair has a true winner, and labeler l names it with probability p_l, whatever the pair. A tie says
-nothing about p_l. What the model cannot do:
+The model: every pair has a true winner, and labeler l names it with probability p_l, which is the same for all pairs. A
+tie carries no information about p_l. Limits of the model:
 
 - Two labelers are not identified: if they disagree, the data do not say who is right.
-- It trusts the majority. If most of the weight is careless or reads the scale backwards, the solution turns round and
-  the good labelers come out as the bad ones.
-- The pairs of one ranking are taken as independent, which they are not: p_l ranks labelers, its distance from 0.5 is
-  exaggerated, and the posteriors of pairs are no probabilities. It is not used as one anywhere.
-- It needs many votes before it may name anyone: see `standing.py`.
+- It trusts the majority. If most labelers are careless or read the scale backwards, the solution flips and the good
+  labelers come out as the bad ones.
+- It treats the pairs of one ranking as independent, which they are not. So p_l ranks labelers, but its distance from
+  0.5 is exaggerated, and the posterior of a pair is not a calibrated probability and is never used as one.
+- It needs many votes before a labeler may be flagged: see `standing.py`.
 
 After Dawid and Skene 1979, with one parameter per labeler.
 """
@@ -23,10 +23,10 @@ import numpy as np
 from preflab.feedback.pairs import Vote
 
 PRIOR_MEAN, PRIOR_WEIGHT = 0.7, 2.0
-"""What is believed of a labeler nobody has seen, and how many votes that belief is worth."""
+"""Mean of the prior of a labeler's accuracy, and the prior's strength in votes."""
 CLIP = 0.02
 KNOWN_LOG_ODDS = 20.0
-"""How sure a gold pair is: odds of e^20."""
+"""Log-odds of the known winner of a gold pair."""
 NUM_ROUNDS = 50
 Known = Mapping[tuple[str, int, int], int]
 """(task, first, second) → the outcome that is known to be right: +1 or −1 (`gold.known_outcomes`)."""
@@ -34,16 +34,16 @@ Known = Mapping[tuple[str, int, int], int]
 
 @dataclass(frozen=True)
 class Reliability:
-    """What the votes say about one labeler."""
+    """One labeler's accuracy, as estimated from votes."""
 
     accuracy: float
     """Probability of naming the true winner of a pair, 0.02 to 0.98."""
     num_votes: int
-    """Votes it was estimated from, ties left out."""
+    """Number of votes behind the estimate, without ties."""
 
     @property
     def weight(self) -> float:
-        """max(0, log(p / (1 − p))): a careless labeler weighs about nothing, a reversed one exactly nothing."""
+        """max(0, log(p / (1 − p))): about 0 for a careless labeler, exactly 0 for a reversed one."""
         return max(0.0, float(np.log(self.accuracy / (1 - self.accuracy))))
 
 
@@ -54,21 +54,21 @@ def one_coin_em(
     known: Known | None = None,
     mean: float = PRIOR_MEAN,
     strength: float = PRIOR_WEIGHT,
-    together: float = 1.0,
+    overdispersion: float = 1.0,
 ) -> dict[str, Reliability]:
     """The accuracy of every labeler with at least one vote, by expectation–maximisation.
 
     E: log P(first wins) / P(second wins) = Σ_l v_l log(p_l / (1 − p_l)) over a pair’s votes v_l ∈ {+1, −1}.
     M: p_l = (m · s + Σ P(the winner l named) / φ) / (s + number of l’s votes / φ), clipped to [0.02, 0.98].
-    It starts at p_l = m for all, so the first E step is the plain majority. A gold pair keeps its known winner.
+    All p_l start at m, so the first E step is the plain majority. A gold pair keeps its known winner.
 
     Args:
-        votes: on pairs; ties say nothing.
-        num_rounds: of the two steps.
+        votes: on pairs; ties are ignored.
+        num_rounds: rounds of the two steps.
         known: outcomes of gold pairs.
-        mean: m, what is believed of a labeler nobody has seen.
-        strength: s, how many votes that belief is worth.
-        together: φ, how many votes say as much as one.
+        mean: m, the mean of the prior.
+        strength: s, the strength of the prior in votes.
+        overdispersion: φ, the number of correlated votes that carry the information of one independent vote.
     """
     votes, known = list(votes), known or {}
     names = {name: i for i, name in enumerate(sorted({vote.labeler for vote in votes}))}
@@ -85,7 +85,7 @@ def one_coin_em(
         log_odds = np.where(gold != 0, gold, log_odds)
         named_winner = 1 / (1 + np.exp(-outcomes * log_odds[pairs]))
         right = np.bincount(labelers, named_winner, minlength=len(names))
-        accuracies = (mean * strength + right / together) / (strength + num_votes / together)
+        accuracies = (mean * strength + right / overdispersion) / (strength + num_votes / overdispersion)
         accuracy = np.clip(accuracies, CLIP, 1 - CLIP)
     return {name: Reliability(float(accuracy[i]), int(num_votes[i])) for name, i in names.items()}
 

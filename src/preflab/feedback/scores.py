@@ -1,7 +1,7 @@
-"""What labelers gave each completion by itself: scores and thumbs of one task, averaged by reliability.
+"""Averages the scores and thumbs that labelers gave to single completions of one task, weighted by reliability.
 
-More is better in what comes out: answers to a question for the worse one, and those of a labeler of whom a lead has
-confirmed that they read the scale backwards, are turned round here, as `pairs.py` does for pairs.
+In the results higher is better: answers to a question for the worse completion, and answers of labelers with a
+confirmed reversal, are inverted here, as `pairs.py` does for pairs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import replace
 from preflab.records import Judgment
 
 
-def upright(judgments: Iterable[Judgment], confirmed_reversed: Collection[str] = ()) -> list[Judgment]:
-    """The same judgments with scores and thumbs of which more is better; ranks and choices are left as they are."""
+def orient_scores(judgments: Iterable[Judgment], confirmed_reversed: Collection[str] = ()) -> list[Judgment]:
+    """The judgments with scores and thumbs inverted where lower was better; ranks and choices are unchanged."""
     return [
         replace(judgment, answer=judgment.answer.turned())
         if (judgment.polarity < 0) != (judgment.labeler_id in confirmed_reversed)
@@ -23,9 +23,9 @@ def upright(judgments: Iterable[Judgment], confirmed_reversed: Collection[str] =
 
 
 def mean_scores(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> dict[str, tuple[float | None, ...]]:
-    """Criterion → mean score per completion of one task, {} where nobody was asked.
+    """Criterion → mean score per completion of one task; {} where no scores were asked for.
 
-    mean = Σ_l w_l s_l / Σ_l w_l over the labelers who gave one; None where none of them weighs anything.
+    mean = Σ_l w_l s_l / Σ_l w_l over the labelers who gave a score; None where their weights are all 0.
     """
     weighted = [(weights[judgment.labeler_id], judgment.answer.ratings) for judgment in judgments]
     names = sorted({name for _, scores in weighted for name in scores})
@@ -33,17 +33,18 @@ def mean_scores(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> 
 
 
 def thumbs_share(judgments: Sequence[Judgment], weights: Mapping[str, float]) -> tuple[float | None, ...]:
-    """Share of thumbs up per completion of one task, by weight as in `mean_scores`; () where nobody was asked."""
+    """Share of thumbs up per completion of one task, weighted as in `mean_scores`; () where none were asked for."""
     return _means([(weights[j.labeler_id], j.answer.verdicts) for j in judgments if j.answer.verdicts])
 
 
 def _means(rows: Sequence[tuple[float, Sequence[float | None]]]) -> tuple[float | None, ...]:
-    """Column means, by weight, over what is not None."""
+    """Weighted mean of each column over the values that are not None."""
     weights = [weight for weight, _ in rows]
     columns = zip(*(values for _, values in rows), strict=True)
     return tuple(_mean([(w, v) for w, v in zip(weights, column, strict=True) if v is not None]) for column in columns)
 
 
-def _mean(given: Sequence[tuple[float, float]]) -> float | None:
-    total = sum(weight for weight, _ in given)
-    return sum(weight * value for weight, value in given) / total if total > 0 else None
+def _mean(weighted: Sequence[tuple[float, float]]) -> float | None:
+    """Weighted mean of (weight, value) pairs; None where all weights are 0."""
+    total = sum(weight for weight, _ in weighted)
+    return sum(weight * value for weight, value in weighted) / total if total > 0 else None

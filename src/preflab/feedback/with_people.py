@@ -1,4 +1,4 @@
-"""How far an AI labeler agrees with people, on the completions both have judged."""
+"""Agreement of an AI labeler with people on completions that both have judged."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ Pair = tuple[str, str]
 
 
 def agreement_with_people(ai: Sequence[Judgment], people: Sequence[Judgment], seed: int = 0) -> tuple[int, Share]:
-    """(pairs both judged, share of people's strict votes that the AI's strict vote equals; prompts resampled).
+    """(pairs both judged, share of people's strict votes that equal the AI's strict vote; interval over prompts).
 
-    Ties of either side say nothing. Every person's vote counts, so the figure stands beside the agreement of two people
-    and cannot be expected above it.
+    Ties on either side are left out. Every person's vote counts by itself, so the share is comparable with the
+    agreement of two people and cannot be expected to exceed it.
     """
-    theirs = _outcomes(people)
+    outcomes_of_people = _outcomes(people)
     prompt_of = {i: judgment.prompt_id for judgment in ai for i in judgment.completion_ids}
     counts: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
     num_both = 0
-    for pair, mine in _outcomes(ai).items():
-        num_both += pair in theirs
-        decided = [outcome for outcome in theirs.get(pair, []) if outcome != 0]
-        if mine[0] != 0 and decided:
+    for pair, (ai_outcome, *_) in _outcomes(ai).items():
+        num_both += pair in outcomes_of_people
+        decided = [outcome for outcome in outcomes_of_people.get(pair, []) if outcome != 0]
+        if ai_outcome != 0 and decided:
             right, num = counts[prompt_of[pair[0]]]
-            counts[prompt_of[pair[0]]] = (right + sum(o == mine[0] for o in decided), num + len(decided))
+            counts[prompt_of[pair[0]]] = (right + sum(o == ai_outcome for o in decided), num + len(decided))
     return num_both, share(dict(counts), seed)
 
 
 def mean_ratings(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:
-    """Criterion → completion → mean of people's points, their own scales levelled first."""
+    """Criterion → completion → mean of people's levelled scores (`level_ratings`)."""
     by_criterion: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for judgment in level_ratings(judgments):
         for name in judgment.answer.criteria:
@@ -45,7 +45,7 @@ def mean_ratings(judgments: Sequence[Judgment]) -> dict[str, dict[str, float]]:
 
 
 def _outcomes(judgments: Sequence[Judgment]) -> Mapping[Pair, list[int]]:
-    """Pair → outcomes: +1 the first is preferred, −1 the second, 0 a tie; of ratings by their first criterion."""
+    """Pair → outcomes: +1 the first is preferred, −1 the second, 0 a tie; ratings count by their first criterion."""
     outcomes: dict[Pair, list[int]] = defaultdict(list)
     for judgment in judgments:
         criterion = next(iter(judgment.answer.criteria), None)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from preflab.errors import PreflabError, nearest
-from preflab.files import cut_files, rows_in, write_text
+from preflab.files import count_rows, describe_cut_files, write_text
 from preflab.pipeline.content_hashes import ContentHashes
 from preflab.pipeline.keys import data_read
 from preflab.pipeline.planning import Step, before, output, plan, state_of
@@ -176,7 +176,7 @@ def _line(step: Step, ran: bool) -> Line:
         step.name,
         step.kind,
         "waiting" if manifest["state"] == "waiting" else "done",
-        "; ".join([manifest["summary"], *cut_files(step.folder, manifest.get("rows", {}))]),
+        "; ".join([manifest["summary"], *describe_cut_files(step.folder, manifest.get("rows", {}))]),
         step.folder,
         manifest["seconds"],
         ran,
@@ -252,7 +252,7 @@ class _Runner:
                 "data": data_read(self.recipe, ctx.num_read, ContentHashes(self.folder / "runs")),
                 "link": result.link,
             }
-            | ({} if result.waiting else {"rows": rows_in(step.folder)}),
+            | ({} if result.waiting else {"rows": count_rows(step.folder)}),
         )
 
     def _call(self, ctx: StageContext) -> StageResult:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.files import cut_files, read_json, read_jsonl
+from preflab.files import describe_cut_files, read_json, read_jsonl
 from preflab.report.blocks import Link
 from preflab.report.names import renamed, short_names
 
@@ -71,7 +71,7 @@ class Run:
         """Which files of a finished stage have fewer rows than it left in them: `metrics cut: 30 of 60 rows`."""
         if self.manifest.get("state") != "done":
             return []
-        return cut_files(self.folder, self.manifest.get("rows") or {})
+        return describe_cut_files(self.folder, self.manifest.get("rows") or {})
 
     @cached_property
     def alarms(self) -> list[dict[str, Any]]:

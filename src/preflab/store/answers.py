@@ -1,4 +1,4 @@
-"""Answers of labelers ↔ JSON, for the database, the archive and the exports alike; each way of judging has its own."""
+"""Converts labelers' answers to JSON and back, for the database, the archive and the exports."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from preflab.ways.registry import STORED, in_words
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
-    """`{"way": "ranking", "ranks": [2, 1, null]}` and its like for the other ways; what is empty is left out."""
+    """The answer as JSON, without empty fields, e.g. `{"way": "ranking", "ranks": [2, 1, null]}`."""
     return {"way": answer.stored_as} | answer.to_json()
 
 
 def answer_from_json(data: dict[str, Any]) -> Answer:
-    """The answer that `answer_to_json` wrote.
+    """The answer that a value from `answer_to_json` describes.
 
     Raises:
-        PreflabError: an unknown way of judging, or a field missing.
+        PreflabError: an unknown way of judging, or a missing field.
     """
     try:
         way = data["way"]
@@ -27,10 +27,10 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
         return STORED[way].from_json(data)
     except (KeyError, TypeError, AttributeError) as error:
         raise PreflabError(
-            f"an answer that cannot be read: {data!r} ({error!r})", "what answer_to_json writes"
+            f"an answer that cannot be read: {data!r} ({error!r})", "an answer as `answer_to_json` writes it"
         ) from None
 
 
 def failed_of(answer: Answer) -> list[bool] | None:
-    """Which completions were marked F; None where no mark was given."""
+    """For each completion whether it was marked F; None where the answer has no marks."""
     return list(answer.failures) or None

@@ -1,4 +1,4 @@
-"""What every table is declared on: the names of its constraints and how Python's types are stored."""
+"""The declarative base of all tables: how constraints are named and how Python types are stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that a later migration can refer to it."""
+    """The base class of all tables; every constraint gets a name, so that a later migration can refer to it."""
 
     metadata = MetaData(
         naming_convention={

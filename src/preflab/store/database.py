@@ -1,9 +1,9 @@
-"""Engines and transactions: SQLite that survives a crash, PostgreSQL through the same code.
+"""Database engines and transactions for SQLite (crash-safe) and PostgreSQL, through the same code.
 
-Acknowledged means stored: WAL with `synchronous=FULL`. Writes are opened with BEGIN IMMEDIATE, because a deferred
-transaction that reads and then writes fails with "database is locked" when two people submit at once; PostgreSQL gets
-the same order of writes from an advisory lock that ends with the transaction. Within a process, writers queue for a
-lock of their own first: SQLite's waiting is a sleep of growing length, which lets the unlucky wait for long.
+A committed write survives a crash: SQLite runs in WAL mode with `synchronous=FULL`. Write transactions start with
+BEGIN IMMEDIATE, because a deferred transaction that reads and then writes fails with "database is locked" when two
+people submit at once. PostgreSQL serialises writers by an advisory lock that ends with the transaction. The writers of
+one process first queue for a Python lock, because SQLite waits by sleeping for growing times, which is unfair.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Stateme
 from preflab.errors import PreflabError
 
 LOCK_WAIT = 60.0
-"""Seconds a writer waits for another one."""
+"""Seconds that a writer waits for another one to finish."""
 POSTGRES_LOCK = 0x70726566
 """The advisory lock of preflab's writers: "pref" in ASCII."""
 POOL = {"pool_size": 16, "max_overflow": 32}
-"""Connections kept, and opened beyond that when more threads read at once."""
+"""Connections kept open, and further ones opened when more threads read at once."""
 SQLITE_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(LOCK_WAIT * 1000)}")
 
 _QUEUES: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
-"""Engine → what its writers in this process queue for."""
+"""Engine → the lock that serialises its writers in this process."""
 
 to_json = partial(json.dumps, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def from_json(text: str | bytes) -> Any:
-    """A stored value; None for one that is nested beyond reading, which older versions took as a draft."""
+    """The value of stored JSON; None if it is nested too deeply to parse (older versions stored such drafts)."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -49,7 +49,7 @@ AS_JSON: dict[str, Any] = {"json_serializer": to_json, "json_deserializer": from
 
 
 def sqlite_engine(file: Path) -> Engine:
-    """An engine on a SQLite file, which is switched to WAL once and stays so."""
+    """An engine for a SQLite file; see `switch_to_wal` for its journal mode."""
     url = URL.create("sqlite", database=str(file))
     engine = create_engine(url, **AS_JSON, connect_args={"timeout": LOCK_WAIT}, **POOL)
     event.listen(engine, "connect", _prepare_sqlite)
@@ -58,7 +58,7 @@ def sqlite_engine(file: Path) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.isolation_level = None  # `_begin_sqlite` sends BEGIN itself
     for pragma in SQLITE_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
@@ -69,7 +69,13 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def switch_to_wal(file: Path) -> None:
-    """Write-ahead logging, a property of the file; the switch itself does not wait for other openers, so we do."""
+    """Switch a SQLite file to write-ahead logging, permanently.
+
+    SQLite does not wait for other connections when it switches, so this function retries for `LOCK_WAIT` seconds.
+
+    Raises:
+        PreflabError: the file is locked, cannot be written, or is not a SQLite database.
+    """
     import sqlite3
 
     until = time.monotonic() + LOCK_WAIT
@@ -91,7 +97,11 @@ def switch_to_wal(file: Path) -> None:
 
 
 def engine_of_url(url: str) -> Engine:
-    """An engine for `postgresql://user@host/name` (psycopg 3); other databases are refused."""
+    """An engine for a URL such as `postgresql://user@host/name` (psycopg 3).
+
+    Raises:
+        PreflabError: another kind of database, a URL that cannot be read, or psycopg is not installed.
+    """
     expected = "a URL such as postgresql://user@host/name"
     try:
         parsed = make_url(url)
@@ -108,14 +118,14 @@ def engine_of_url(url: str) -> Engine:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees one consistent state."""
+    """Yield a connection in a read transaction."""
     with _errors_in_words(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that holds the one write lock from its first moment; all of it is stored, or nothing."""
+    """Yield a connection in a transaction that holds the write lock from its start; all of it is stored or nothing."""
     with (
         _turn_in_queue(engine),
         _errors_in_words(engine),
@@ -153,7 +163,7 @@ def _errors_in_words(engine: Engine) -> Iterator[None]:
 
 
 def _advice(error: BaseException) -> str:
-    """What to do about the commoner database errors."""
+    """What to do about a common database error; "" for other errors."""
     text = str(error).lower()
     for sign, advice in (
         ("full", "make room on the disk and run the command again; nothing was half-written"),
@@ -162,8 +172,8 @@ def _advice(error: BaseException) -> str:
         ("locked", "another program holds the database; end it or wait, and run the command again"),
         ("malformed", "restore the database from a backup"),
         ("not a database", "restore the database from a backup"),
-        ("connection", "see whether the database server runs and the URL is right"),
-        ("append-only", "put a new judgment with the next revision"),
+        ("connection", "check that the database server runs and that the URL is right"),
+        ("append-only", "store a new judgment with the next revision"),
     ):
         if sign in text:
             return advice

@@ -1,7 +1,7 @@
-"""Completions that are images: they are judged like any other, and nothing that reads text learns from them.
+"""Detects completions that are images, which people can judge but text models must not learn from.
 
-An image of the workspace is a completion whose text is the name of its file. A model here reads text alone, so it would
-learn to write file names: whatever trains, scores or evaluates refuses such completions.
+An image in the workspace is a completion whose text is the name of its file. Models here read text alone and would
+learn to write file names, so training, scoring and evaluation refuse such completions.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from preflab.words import count
 FILE_OR_LINK = re.compile(
     r"data:image/[\w.+-]+[;,]\S*|\S+( \S+){0,3}\.(png|jpe?g|gif|webp|bmp|tiff?|svg|avif|heic)(\?\S*)?", re.IGNORECASE
 )
-"""A text that is the path or address of an image, or an image written as text, and nothing else."""
+"""A text that consists of the path or URL of an image, or of a data URL."""
 LONGEST = 500
-"""Characters of a path or address."""
-EXPECTED = "completions that are texts: models here read and write text, and would learn the names of files"
+"""The most characters of a path or URL."""
+EXPECTED = "completions that are texts: models here read and write text, and would learn to write file names"
 DO = "train an image model elsewhere: `preflab export preferences FILE --format preferences` keeps labels about images"
 
 
 def images_among(texts: Sequence[str]) -> list[int]:
     """Indices of the texts that are images.
 
-    The name that the workspace gives an image, which is the hash of its bytes, is one wherever it stands. Other paths
-    and addresses of images count where every text is one, since a single text may well be a file's name.
+    A workspace's name for an image (the hash of its bytes) always counts. Other paths and URLs of images count only if
+    all texts are such, because a single text may legitimately be a file name.
     """
     stripped = [text.strip() for text in texts]
     named = [index for index, text in enumerate(stripped) if IMAGE_NAME.fullmatch(text)]
-    if named or not stripped or not all(map(_file_or_link, stripped)):
+    if named or not stripped or not all(map(_is_file_or_link, stripped)):
         return named
     return list(range(len(stripped)))
 
 
-def _file_or_link(text: str) -> bool:
+def _is_file_or_link(text: str) -> bool:
     return (len(text) <= LONGEST or text[:5].lower() == "data:") and FILE_OR_LINK.fullmatch(text) is not None
 
 
 def refuse_images(texts: Sequence[str], name: str) -> None:
-    """Nothing, where no text is an image.
+    """Raise an error if any of the texts is an image.
 
     Args:
-        texts: completions that something is about to learn from, to score or to compare as texts.
-        name: the data or stage they come from, for the error.
+        texts: completions about to be learned from, scored or compared as texts.
+        name: the data or stage that they come from, for the error.
 
     Raises:
-        PreflabError: how many are images, and the first.
+        PreflabError: some texts are images; the error gives their number and the first one.
     """
     images = images_among(texts)
     if images:
@@ -63,7 +63,7 @@ def refuse_images(texts: Sequence[str], name: str) -> None:
 
 
 def refuse_image_campaign(campaign: Campaign) -> None:
-    """Nothing, where the campaign is about texts.
+    """Raise an error if the campaign is about images.
 
     Raises:
         PreflabError: its labelers judged images.

@@ -1,7 +1,7 @@
-"""Images to judge: files of the workspace's folder `images/`, each named by the hash of its bytes.
+"""Stores images to judge in the workspace's folder `images/`, each under the hash of its bytes.
 
-A completion that is an image has the file's name as its text. What a file is, its first bytes say, never its name;
-SVG is not among the kinds, since it can hold scripts.
+The text of a completion that is an image is the file's name. The type of a file is determined by its first bytes, never
+by its name. SVG is not accepted, because it can contain scripts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ FOLDER = "images"
 IMAGE_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg|gif|webp)")
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 MAX_IMAGE = 20 * 1024 * 1024
-"""Bytes of one image."""
+"""The most bytes of one image."""
 PIECE = 2**20
-"""Bytes read at once where one is copied."""
+"""Bytes read at once when an image is copied."""
 
 
 def add_image(workspace: Path, file: Path) -> str:
-    """Copy an image into the workspace and return its name there, `<SHA-256>.<kind>`; the same one twice is one file.
+    """Copy an image into the workspace and return its name there, `<SHA-256>.<kind>`; equal images share one file.
 
     Raises:
-        PreflabError: no such file, too large, or not a PNG, JPEG, GIF or WebP by its first bytes.
+        PreflabError: the file is missing, too large, or not a PNG, JPEG, GIF or WebP by its first bytes.
     """
     check_regular(file)
     try:
@@ -49,12 +49,12 @@ def add_image(workspace: Path, file: Path) -> str:
 
 
 def image_named(workspace: Path, folder: Path, text: str) -> str:
-    """The name in the workspace of an image that a file names by its path, relative to `folder`; it is copied there.
+    """Copy the image at the path `text`, relative to `folder`, into the workspace and return its name there.
 
-    The name of an image that the workspace has is left as it is.
+    If `text` is the name of an image that the workspace already has, it is returned unchanged.
 
     Raises:
-        PreflabError: as `add_image`.
+        PreflabError: as for `add_image`.
     """
     text = text.strip()
     if IMAGE_NAME.fullmatch(text) and (workspace / FOLDER / text).is_file():
@@ -63,7 +63,7 @@ def image_named(workspace: Path, folder: Path, text: str) -> str:
 
 
 def copy_images(source: Path, target: Path) -> int:
-    """Copy the images of one folder into another, which keeps those it has; returns how many were copied.
+    """Copy the images of one folder into another, except those already there; returns the number copied.
 
     Raises:
         PreflabError: the disk is full, or a folder cannot be read or written.
@@ -76,17 +76,18 @@ def copy_images(source: Path, target: Path) -> int:
 
 
 def copy_image(source: Path, target: Path) -> None:
-    """Copy an image piece by piece, whole or not at all.
+    """Copy an image through a temporary file, so that the target is whole or missing.
 
     Raises:
-        PreflabError: it is a link or no plain file, its bytes are not those its name says, or the disk is full.
+        PreflabError: the source is a link or not a regular file, its bytes do not match the hash in the target's name,
+            or the disk is full.
     """
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     digest = hashlib.sha256()
     with readable_disk_errors(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _opened_plain(source) as read, beside.open("wb") as written:
+            with _open_regular(source) as read, temporary.open("wb") as written:
                 while piece := read.read(PIECE):
                     digest.update(piece)
                     written.write(piece)
@@ -94,16 +95,16 @@ def copy_image(source: Path, target: Path) -> None:
                 os.fsync(written.fileno())
             if not target.name.startswith(digest.hexdigest()):
                 raise PreflabError(
-                    f"{source}: its bytes are not those that its name says", "an image as it was stored",
-                    "the file was damaged or changed: take it out, or bring it back from elsewhere",
+                    f"{source}: its bytes do not match the hash in its name", "an image as it was stored",
+                    "the file was damaged or changed: remove it, or restore it from another copy",
                 )  # fmt: skip
-            os.replace(beside, target)
+            os.replace(temporary, target)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _opened_plain(source: Path) -> IO[bytes]:
-    """A plain file, open; a link is not followed, and a pipe is not waited for."""
+def _open_regular(source: Path) -> IO[bytes]:
+    """Open a regular file for reading, without following a link or blocking on a pipe."""
     expected = "an image, a plain file"
     try:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -116,12 +117,12 @@ def _opened_plain(source: Path) -> IO[bytes]:
 
 
 def images_of_backup(file: Path) -> Path:
-    """The folder beside a backup of the database that holds its images: `copy.db` has `copy.images`."""
+    """The folder beside a database backup that holds its images: `copy.images` for `copy.db`."""
     return file.with_name(f"{file.stem}.{FOLDER}")
 
 
 def read_image(workspace: Path, name: str) -> tuple[bytes, str] | None:
-    """Bytes and content type of an image of the workspace; None unless the bytes are what the name says."""
+    """Bytes and content type of an image of the workspace; None if it is missing or does not match its name."""
     if not IMAGE_NAME.fullmatch(name):
         return None
     try:

@@ -1,7 +1,7 @@
-"""The tables of campaigns as they run: people, what they hold, what was promised to them, and what happened.
+"""The tables of running campaigns: accounts, sessions, members, task states, leases, submissions and the event log.
 
-They lie beside the records of `schema.py`: a judgment is a record, the lease under which it was made is not.
-Moments are ISO 8601 text in UTC with milliseconds, so that they compare as text.
+The records of `schema.py` are separate: a judgment is a record, the lease under which it was made is not. Times are
+ISO 8601 text in UTC with milliseconds, so that they sort as text.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ NULLABLE_JSON = JSON(none_as_null=True)
 
 
 class AccountRow(Base):
-    """A person (or a program) who signs in; what names them can be erased, their labeler stays."""
+    """A person (or a program) who signs in; name and address can be erased, the labeler stays."""
 
     __tablename__ = "accounts"
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), unique=True)
     name: Mapped[str]
     name_key: Mapped[str | None] = mapped_column(Text, unique=True)
-    """The name as it is compared at sign-in; null once erased."""
+    """The normalised name, compared at sign-in; null once erased."""
     email: Mapped[str]
     password_hash: Mapped[str | None] = mapped_column(Text)
     role: Mapped[str]
     state: Mapped[str]
     created_at: Mapped[str]
     everywhere: Mapped[bool] = mapped_column(server_default=true())
-    """Let into all campaigns, also those made later, that are not for named people alone."""
+    """True: may enter all campaigns, including later ones, except those for named people."""
 
 
 class SessionRow(Base):
@@ -59,14 +59,14 @@ class ApiTokenRow(Base):
 
 
 class InviteRow(Base):
-    """A link that makes one account, or lets one that is there join, once."""
+    """An invitation link that works once: it creates an account, or lets an existing one join."""
 
     __tablename__ = "invites"
     token_hash: Mapped[str] = mapped_column(Text, primary_key=True)
     id: Mapped[str] = mapped_column(Text, unique=True)
     role: Mapped[str]
     campaign_ids: Mapped[list[Any]]
-    """What it opens; [] = all campaigns, also those made later."""
+    """The campaigns that it opens; [] = all campaigns, including later ones."""
     created_by: Mapped[str]
     created_at: Mapped[str]
     expires_at: Mapped[str]
@@ -76,9 +76,9 @@ class InviteRow(Base):
 
 
 class MemberRow(Base):
-    """A person and a campaign, where somebody decided it: let in by an invitation or a lead, or taken off by a lead.
+    """A decision about one person in one campaign: let in by an invitation or a lead, or removed by a lead.
 
-    Without a row the campaign's option `open_to` decides.
+    Without a row, the campaign's option `open_to` decides.
     """
 
     __tablename__ = "members"
@@ -87,11 +87,11 @@ class MemberRow(Base):
     place: Mapped[str]
     """`in`, `settles` (an adjudicator who does not judge) or `out`."""
     at: Mapped[str]
-    """When it was decided."""
+    """Time of the decision."""
 
 
 class LaterRoundRow(Base):
-    """A campaign that goes on with an earlier one: whoever joins the earlier one joins this one too."""
+    """A campaign that continues an earlier one: whoever joins the earlier one joins this one, too."""
 
     __tablename__ = "later_rounds"
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
@@ -108,7 +108,7 @@ class DeviceRow(Base):
 
 
 class AttemptRow(Base):
-    """One try at something that is limited; `key` is a hash, so no address is kept."""
+    """One attempt at a rate-limited action; `key` is a hash, so that no address is stored."""
 
     __tablename__ = "attempts"
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -126,13 +126,13 @@ class CampaignStateRow(Base):
     state: Mapped[str]
     settings: Mapped[dict[str, Any]]
     revision: Mapped[int]
-    """Goes up with every change of the options."""
+    """Incremented with every change of the options."""
     num_tasks: Mapped[int]
-    """Gold tasks left out."""
+    """Without gold tasks."""
     num_done: Mapped[int]
-    """Tasks that have the wanted labels."""
+    """Tasks with as many labels as wanted."""
     num_labels: Mapped[int]
-    """Labels that count."""
+    """Labels that count (without surplus)."""
     created_at: Mapped[str]
 
 
@@ -158,7 +158,7 @@ class GuidelineReadRow(Base):
 
 
 class TaskStateRow(Base):
-    """How far a task is, so that the next one is found by one index."""
+    """The progress of a task, with columns that let one index find the next task."""
 
     __tablename__ = "task_states"
     task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id"), primary_key=True)
@@ -168,19 +168,19 @@ class TaskStateRow(Base):
     priority: Mapped[float]
     """Higher first."""
     worth: Mapped[float]
-    """How much is learned by asking; higher first, where the campaign is ordered so."""
+    """Expected information of one more label, in bits; higher first, if the campaign orders tasks by it."""
     wanted: Mapped[int]
     num_done: Mapped[int]
-    """Labels that count: latest revisions, surplus left out."""
+    """Labels that count: latest revisions, without surplus."""
     num_held: Mapped[int]
-    """Leases of those whose labels count."""
+    """Current leases of labelers whose labels count."""
     state: Mapped[str]
-    """`open`, or `done`: it has the wanted labels."""
+    """`open`, or `done`: it has as many labels as wanted."""
     is_gold: Mapped[bool]
     gold: Mapped[dict[str, Any] | None] = mapped_column(NULLABLE_JSON)
     """The known answer of a gold task."""
     later: Mapped[float]
-    """−priority, and the two below, so that one ascending index gives the order."""
+    """−priority; this and the two columns below let one ascending index give the order."""
     dull: Mapped[float]
     """−worth."""
     missing: Mapped[int]
@@ -193,7 +193,7 @@ class TaskStateRow(Base):
 
 
 class TurnRow(Base):
-    """A task shown to a labeler: in which order, under which lease, with what draft, and what became of it."""
+    """A task shown to a labeler: order of the completions, lease, draft and outcome."""
 
     __tablename__ = "turns"
     labeler_id: Mapped[str] = mapped_column(ForeignKey("labelers.id"), primary_key=True)
@@ -204,7 +204,7 @@ class TurnRow(Base):
     state: Mapped[str]
     """`held`, `lapsed` (the lease ran out; the draft stays), `submitted` or `skipped`."""
     counts: Mapped[bool]
-    """Whether the labeler's lease takes a place of the quorum."""
+    """Whether the labeler's lease counts towards the wanted labels."""
     shown_order: Mapped[list[Any]]
     opened_at: Mapped[str]
     expires_at: Mapped[str | None] = mapped_column(Text)
@@ -213,17 +213,17 @@ class TurnRow(Base):
     draft_saved_at: Mapped[str | None] = mapped_column(Text)
     skip_reason: Mapped[str]
     revision: Mapped[int]
-    """Of the latest judgment; 0 = none yet."""
+    """Revision of the latest judgment; 0 = none yet."""
     judgment_id: Mapped[str | None] = mapped_column(ForeignKey("judgments.id"))
     surplus: Mapped[bool]
     closed_at: Mapped[str | None] = mapped_column(Text)
-    """When it was submitted (first or last revision) or skipped."""
+    """Time of the submission (first or last revision) or of the skip."""
     active_ms: Mapped[int] = mapped_column(BigInteger)
-    """Over all revisions."""
+    """Sum over all revisions."""
     num_pairs: Mapped[int]
     num_ties: Mapped[int]
     as_shown: Mapped[bool]
-    """The answer is a ranking exactly in the order shown."""
+    """Whether the answer ranks the completions exactly in the order shown."""
     __table_args__ = (
         Index("ix_turns_expires_at", "expires_at"),
         Index("ix_turns_task_id", "task_id"),
@@ -233,7 +233,7 @@ class TurnRow(Base):
 
 
 class SubmissionRow(Base):
-    """What was replied to a submission's key: the same key gets the same reply."""
+    """The reply to a submission, by its idempotency key: a repeated key gets the same reply."""
 
     __tablename__ = "submissions"
     key: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -245,7 +245,7 @@ class SubmissionRow(Base):
 
 
 class EventRow(Base):
-    """Who did what to what, and when: rows are only ever added (triggers refuse update and delete)."""
+    """The event log: who did what to what, and when. Append-only (triggers refuse update and delete)."""
 
     __tablename__ = "events"
     id: Mapped[int] = mapped_column(Integer, primary_key=True)

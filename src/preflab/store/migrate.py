@@ -1,6 +1,6 @@
-"""Brings a database to the tables this version of preflab knows, once, under the write lock.
+"""Migrates a database to the tables of this version of preflab, under the write lock.
 
-Alembic takes half a second to import, so it is imported only when there is something to do.
+Alembic takes half a second to import, so it is imported only if a migration has to run.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def bring_up_to_date(engine: Engine, file: Path | None) -> None:
-    """Run the migrations that are missing; a SQLite file that holds data is backed up first.
+    """Run the missing migrations; a SQLite file with data is backed up first.
 
     Args:
         engine: the database.
-        file: its SQLite file, None for PostgreSQL (whose backups are its owner's).
+        file: its SQLite file; None for PostgreSQL, which is not backed up here.
 
     Raises:
         PreflabError: the database was written by a newer preflab, or the disk is full.
@@ -33,7 +33,7 @@ def bring_up_to_date(engine: Engine, file: Path | None) -> None:
         if version_of(connection) == SCHEMA_VERSION:
             return
     with writing(engine) as connection:
-        version = version_of(connection)  # somebody else may have been first
+        version = version_of(connection)  # another process may have migrated in the meantime
         if version == SCHEMA_VERSION:
             return
         _refuse_newer(version, engine)
@@ -43,19 +43,19 @@ def bring_up_to_date(engine: Engine, file: Path | None) -> None:
 
 
 def version_of(connection: Connection) -> str:
-    """The newest migration that has run; "" for an empty database."""
+    """The version of the newest migration that has run; "" for an empty database."""
     if not inspect(connection).has_table("alembic_version"):
         return ""
     return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one())
 
 
 def known_versions() -> list[str]:
-    """The migrations that come with this preflab, oldest first."""
+    """The versions of all migrations in this preflab, oldest first."""
     return sorted(file.name.partition("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def tables_of_version(file: Path, version: str) -> None:
-    """Make an empty SQLite database with the tables of a version, to compare others with."""
+    """Create an empty SQLite database with the tables of a version, to compare others with."""
     engine = sqlite_engine(file)
     try:
         with writing(engine) as connection:
@@ -65,7 +65,7 @@ def tables_of_version(file: Path, version: str) -> None:
 
 
 def backup(file: Path, target: Path) -> None:
-    """Copy a SQLite database that may be in use: written beside, then renamed.
+    """Copy a SQLite database that may be in use, through a temporary file that is renamed.
 
     Raises:
         PreflabError: the copy could not be written.
@@ -86,7 +86,7 @@ def _refuse_newer(version: str, engine: Engine) -> None:
         raise PreflabError(
             f"the database {engine.url.database} has tables of version {version}",
             f"version {SCHEMA_VERSION} or older",
-            "use the preflab that wrote it, or a newer one",
+            "use the version of preflab that wrote it, or a newer one",
         )
 
 

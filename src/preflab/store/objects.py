@@ -1,7 +1,6 @@
-"""Records ↔ JSON objects with one key per field: what the archive's lines and the snapshots' rows are made of.
+"""Converts records to JSON objects with one key per field and back, for the archive's lines and the snapshots' rows.
 
-`to_object` is `dataclasses.asdict`, without the parts of turns and spans that say nothing; a judgment's answer gets its
-way of judging beside it.
+`to_object` is `dataclasses.asdict` without the empty fields of turns and spans; an answer names its way of judging.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Object = dict[str, Any]
 
 
 def to_object(record: Prompt | Completion | Preference | Campaign | Task | Labeler | Judgment) -> Object:
-    """The record's fields; tuples become lists when the object is written."""
+    """The record's fields as an object; tuples become lists once it is written as JSON."""
     if isinstance(record, Judgment):
         return asdict(record) | {"answer": answer_to_json(record.answer)}
     if isinstance(record, Prompt):
@@ -39,34 +38,34 @@ def to_object(record: Prompt | Completion | Preference | Campaign | Task | Label
 
 
 def message_object(message: Message) -> Object:
-    """Role and content of a turn, and the other fields that are set."""
+    """A turn as an object: role, content, and the other fields that are not empty."""
     return {name: value for name, value in asdict(message).items() if value or name in ("role", "content")}
 
 
 def span_object(span: Span) -> Object:
-    """Text, writer and role of a span, and its turn where it is one."""
+    """A span as an object: text, by_policy, role, and its turn if it has one."""
     plain = {"text": span.text, "by_policy": span.by_policy, "role": span.role}
     return plain | ({"message": message_object(span.message)} if span.message else {})
 
 
 def message_from(data: Object) -> Message:
-    """The turn of an object."""
+    """The turn that an object describes."""
     return Message(**data | {"tool_calls": tuple(ToolCall(**call) for call in data.get("tool_calls") or ())})
 
 
 def span_from(data: Object) -> Span:
-    """The span of an object."""
+    """The span that an object describes."""
     turn = data.get("message")
     return Span(**data | {"message": message_from(turn) if turn else None})
 
 
 def prompt_from(data: Object) -> Prompt:
-    """The prompt of an object."""
+    """The prompt that an object describes."""
     return Prompt(**data | {"messages": tuple(message_from(turn) for turn in data["messages"])})
 
 
 def completion_from(data: Object) -> Completion:
-    """The completion of an object."""
+    """The completion that an object describes."""
     return Completion(
         **data
         | {
@@ -78,7 +77,7 @@ def completion_from(data: Object) -> Completion:
 
 
 def preference_from(data: Object) -> Preference:
-    """The preference of an object."""
+    """The preference that an object describes."""
     return Preference(
         **data
         | {
@@ -93,13 +92,13 @@ def preference_from(data: Object) -> Preference:
 
 
 def campaign_from(data: Object) -> Campaign:
-    """The campaign of an object."""
+    """The campaign that an object describes."""
     ends = {criterion: (low, high) for criterion, (low, high) in data.get("scale_ends", {}).items()}
     return Campaign(**data | {"criteria": tuple(data["criteria"]), "scale_ends": ends})
 
 
 def judgment_from(data: Object) -> Judgment:
-    """The judgment of an object."""
+    """The judgment that an object describes."""
     return Judgment(
         **data
         | {
@@ -110,8 +109,8 @@ def judgment_from(data: Object) -> Judgment:
     )
 
 
-def remade(record: Prompt | Completion | Preference) -> Prompt | Completion | Preference:
-    """The same content once more, with the id that it gives: differs from `record.id` when somebody edited it."""
+def remake(record: Prompt | Completion | Preference) -> Prompt | Completion | Preference:
+    """A record of the same content with its id computed anew; the ids differ if the record was edited."""
     fields = {name: getattr(record, name) for name in record.__dataclass_fields__ if name != "id"}
     if isinstance(record, Completion):
         return Completion.make(text="", **fields)

@@ -1,4 +1,4 @@
-"""Records out of the database: by ids in the given order, by parent, judgments in their latest revision."""
+"""Reads records from the database: by id in the given order, by column, judgments in their latest revision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.store.schema import JudgmentRow
 from preflab.words import plural
 
 CHUNK = 500
-"""Ids per query; every database takes so many parameters."""
+"""Ids per query; every supported database takes this many parameters."""
 Item = TypeVar("Item")
 
 
@@ -24,7 +24,7 @@ def chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def existing_ids(connection: Connection, table: Table, ids: Sequence[str]) -> set[str]:
-    """Those of the ids that the table holds."""
+    """The subset of the ids that the table contains."""
     existing: set[str] = set()
     for part in chunks(ids, CHUNK):
         existing.update(connection.execute(select(table.c.id).where(table.c.id.in_(part))).scalars())
@@ -32,10 +32,10 @@ def existing_ids(connection: Connection, table: Table, ids: Sequence[str]) -> se
 
 
 def read_ids(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[Any]:
-    """The records of these ids, in this order.
+    """The records with these ids, in this order.
 
     Raises:
-        PreflabError: ids that are not there, named.
+        PreflabError: ids that are not in the table; the error names the first five.
     """
     by_id: dict[str, Any] = {}
     for part in chunks(list(dict.fromkeys(ids)), CHUNK):
@@ -54,21 +54,27 @@ def read_ids(connection: Connection, kind: Kind, ids: Sequence[str]) -> list[Any
 
 
 def read_where(connection: Connection, kind: Kind, conditions: Mapping[str, Any]) -> list[Any]:
-    """The records whose columns equal the given values (a list: one of them), sorted by id; None is no condition."""
+    """The records whose columns equal the given values, sorted by id.
+
+    Args:
+        connection: of the transaction.
+        kind: of the records.
+        conditions: column → value; a list: one of its values; None: no condition.
+    """
     query = select(kind.table).order_by(kind.table.c.id)
-    listed: tuple[str, list[Any]] | None = None
+    in_values: tuple[str, list[Any]] | None = None
     for name, value in conditions.items():
         if value is None:
             continue
         if isinstance(value, str | int | float):
             query = query.where(kind.table.c[name] == value)
-        elif listed is None:
-            listed = (name, sorted(set(value)))
+        elif in_values is None:
+            in_values = (name, sorted(set(value)))  # queried in chunks, below
         else:
             query = query.where(kind.table.c[name].in_(list(value)))
-    if listed is None:
+    if in_values is None:
         return _records(connection, kind, query)
-    name, values = listed
+    name, values = in_values
     records = []
     for part in chunks(values, CHUNK):
         records += _records(connection, kind, query.where(kind.table.c[name].in_(part)))
@@ -76,9 +82,9 @@ def read_where(connection: Connection, kind: Kind, conditions: Mapping[str, Any]
 
 
 def latest_revisions(connection: Connection, campaign_id: str | None) -> list[str]:
-    """Ids of the judgments that count: the last revision of each labeler on each task, by task, then labeler.
+    """Ids of the latest revision of each labeler on each task, sorted by task, then labeler.
 
-    What an adjudicator decides stands beside what the same person said as a labeler.
+    An adjudicator's decision and the same person's judgment as a labeler are both included.
     """
     table = JudgmentRow.__table__
     newest = (
@@ -100,7 +106,7 @@ def latest_revisions(connection: Connection, campaign_id: str | None) -> list[st
 
 
 def count(connection: Connection, table: Table) -> int:
-    """How many rows a table holds."""
+    """The number of rows of a table."""
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
@@ -115,6 +121,7 @@ def _records(connection: Connection, kind: Kind, query: Select[Any]) -> list[Any
 
 
 def _links(connection: Connection, table: Table, ids: Sequence[str]) -> dict[str, list[str]]:
+    """Id of each record → the ids in its list, in order."""
     links: dict[str, list[str]] = {}
     for part in chunks(ids, CHUNK):
         query = select(table.c.parent_id, table.c.child_id).where(table.c.parent_id.in_(part))

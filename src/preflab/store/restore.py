@@ -1,8 +1,8 @@
-"""A backup put in the place of a workspace's database; what was there is kept beside it.
+"""Replaces a workspace's database by a backup; the former database is kept beside it.
 
-All is checked and copied beside its place first: the database, brought to the tables of this version, and the images.
-Then the new images join the old ones, which changes nothing for the old database, and one rename puts the new database
-in the old one's place. Killed at any moment, the workspace has the one or the other, whole.
+First everything is checked and copied under temporary names: the database, migrated to this version, and the images.
+Then the new images are added to the old ones, which does not affect the old database, and one rename replaces the
+database. If the process is killed at any moment, the workspace has either database, whole.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ LOGS = ("-wal", "-shm", "-journal")
 
 
 class Restored(NamedTuple):
-    """What `restore` did."""
+    """The result of `restore`."""
 
     former: Path | None
-    """The file that the replaced database is kept in; None where there was none."""
+    """The file that holds the replaced database; None if there was none."""
     num_images: int
-    """Images that came back."""
+    """Number of images restored."""
 
 
 WrongRow = Callable[[Path], str | None]
-"""A database with the tables of this version → what is wrong with its rows, in words; None: nothing."""
+"""Function from a database file with the tables of this version to the first fault of a row, in words, or None."""
 
 
 def check_first(backup_file: Path | str, wrong_row: WrongRow | None = None) -> tuple[str, list[Path]]:
-    """The version of a backup's tables, and the images beside it; nothing is changed.
+    """Check a backup without changing anything; returns the version of its tables and the images beside it.
+
+    Rows are checked only if the backup has the tables of this version.
 
     Raises:
-        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none; a row
-            of the tables of this version is wrong.
+        PreflabError: the backup is damaged, is not a preflab database, comes from a newer preflab, or has an image
+            folder with other things than images; a row is wrong.
     """
     backup = Path(backup_file)
     version, images = check_backup(backup), check_images(images_of_backup(backup))
@@ -56,23 +58,24 @@ def check_first(backup_file: Path | str, wrong_row: WrongRow | None = None) -> t
 
 
 def _check_rows(file: Path, backup: Path, wrong_row: WrongRow | None) -> None:
-    """Refuse the backup for a row of the file, which is the backup or its copy."""
+    """Refuse the backup if a row of `file`, the backup itself or its migrated copy, is wrong."""
     wrong = wrong_row(file) if wrong_row is not None else None
     if wrong is not None:
         raise PreflabError(f"{backup}: {wrong}", EXPECTED, OLDER)
 
 
 def restore(backup_file: Path | str, workspace_folder: Path | str, wrong_row: WrongRow | None = None) -> Restored:
-    """Put a backup (a file that `Workspace.backup` wrote) and the images beside it in a workspace's place.
+    """Replace a workspace's database by a backup (a file from `Workspace.backup`) and add the images beside the backup.
 
     Args:
-        backup_file: the backup; of an older version, its copy is brought up to date.
-        workspace_folder: the workspace; the folder is made where it is missing.
+        backup_file: the backup; if it is of an older version, its copy is migrated.
+        workspace_folder: the workspace; the folder is created if it is missing.
         wrong_row: checks the rows before anything is replaced; the labelling app's is `labelling.row_checks.wrong_row`.
 
     Raises:
-        PreflabError: the backup is damaged, no preflab database, of a newer preflab, or has images that are none; a row
-            is wrong; the workspace is in use; a full disk. Then everything is as it was.
+        PreflabError: the backup is damaged, is not a preflab database, comes from a newer preflab, or has an image
+            folder with other things than images; a row is wrong; the workspace is in use; the disk is full. The
+            workspace is then unchanged.
     """
     backup, folder = Path(backup_file), Path(workspace_folder)
     target, partial, waiting = folder / DATABASE, folder / f"{DATABASE}.partial", folder / f"{FOLDER}.partial"
@@ -85,15 +88,15 @@ def restore(backup_file: Path | str, workspace_folder: Path | str, wrong_row: Wr
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             (folder / "runs").mkdir(exist_ok=True)
-            _copy(backup, partial, version)
+            _copy_database(backup, partial, version)
             if version != SCHEMA_VERSION:
                 _check_rows(partial, backup, wrong_row)
             for image in missing:
                 copy_image(image, waiting / image.name)
-            _join(waiting, folder / FOLDER, moved)
-            former = _swap(partial, target)
+            _move_images(waiting, folder / FOLDER, moved)
+            former = _replace_database(partial, target)
         except BaseException:
-            if partial.exists():  # else the new database is in its place, and these are its images
+            if partial.exists():  # if not, the new database is in place and needs these images
                 for path in moved:
                     path.unlink(missing_ok=True)
             raise
@@ -103,8 +106,8 @@ def restore(backup_file: Path | str, workspace_folder: Path | str, wrong_row: Wr
     return Restored(former, len(missing))
 
 
-def _copy(source: Path, target: Path, version: str) -> None:
-    """A copy with the tables of this version, on the disk when this returns."""
+def _copy_database(source: Path, target: Path, version: str) -> None:
+    """Copy a database, migrate the copy to this version and flush it to the disk."""
     keep_private(target)
     shutil.copyfile(source, target)
     if version != SCHEMA_VERSION:
@@ -115,7 +118,7 @@ def _copy(source: Path, target: Path, version: str) -> None:
             bring_up_to_date(engine, None)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise PreflabError(
-                f"{source}: a row that version {version} never wrote: {error}"[:300], EXPECTED, OLDER
+                f"{source}: a row that version {version} cannot have written: {error}"[:300], EXPECTED, OLDER
             ) from None
         finally:
             engine.dispose()
@@ -124,8 +127,8 @@ def _copy(source: Path, target: Path, version: str) -> None:
     check_backup(target)
 
 
-def _join(waiting: Path, folder: Path, moved: list[Path]) -> None:
-    """Put the copied images among those of the workspace; `moved` grows by where they are now."""
+def _move_images(waiting: Path, folder: Path, moved: list[Path]) -> None:
+    """Move the copied images into the workspace's folder and append their new paths to `moved`."""
     if waiting.is_dir():
         folder.mkdir(exist_ok=True)
         for image in sorted(waiting.iterdir()):
@@ -134,13 +137,13 @@ def _join(waiting: Path, folder: Path, moved: list[Path]) -> None:
         sync_folder(folder)
 
 
-def _swap(partial: Path, target: Path) -> Path | None:
-    """The one step that counts; if it fails, what was prepared for it goes away again."""
+def _replace_database(partial: Path, target: Path) -> Path | None:
+    """Rename `partial` to `target` and return the file with the former database; undone if it fails."""
     former: Path | None = None
     try:
         if target.exists():
-            _take_log_in(target)
-            former = _kept(target)
+            _merge_log(target)
+            former = _keep_former(target)
         os.replace(partial, target)
         sync_folder(target.parent)
     except BaseException:
@@ -151,50 +154,50 @@ def _swap(partial: Path, target: Path) -> Path | None:
     return former
 
 
-def _take_log_in(target: Path) -> None:
-    """All that was written to the database is in its file afterwards; refused while somebody has it open."""
+def _merge_log(target: Path) -> None:
+    """Merge the write-ahead log into the database file; refused while another process has the database open."""
     try:
         with closing(sqlite3.connect(target, timeout=1)) as connection:
-            connection.execute("PRAGMA journal_mode=DELETE")  # needs the file for itself
+            connection.execute("PRAGMA journal_mode=DELETE")  # needs exclusive access
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise PreflabError(
-                f"{target}: it is in use", "a workspace nobody has open", "end `preflab label`"
+                f"{target}: it is in use", "a workspace that no process has open", "end `preflab label`"
             ) from None
         raise PreflabError(f"{target}: {error}", "a database that can be set aside") from None
-    except sqlite3.DatabaseError:  # damaged, which is why one restores
+    except sqlite3.DatabaseError:  # a damaged database may well be the reason for the restore
         return
 
 
-def _kept(target: Path) -> Path:
-    """The database under a second name; of a damaged one, its log goes with it, since the new one must not read it."""
-    kept = target.with_name(f"{target.name}.replaced-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
-    _second_name(target, kept)
-    _move_logs(target, kept)
+def _keep_former(target: Path) -> Path:
+    """Give the database a second name and return it; a remaining log moves along, lest the new database reads it."""
+    former = target.with_name(f"{target.name}.replaced-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    _link_or_copy(target, former)
+    _move_logs(target, former)
     sync_folder(target.parent)
-    return kept
+    return former
 
 
 def _move_logs(source: Path, target: Path) -> None:
-    """What lies beside a database of this name goes beside one of another name."""
+    """Rename the log files of the database `source` to those of the database `target`."""
     for ending in LOGS:
         log = source.with_name(source.name + ending)
         if log.exists():
             log.replace(target.with_name(target.name + ending))
 
 
-def _second_name(target: Path, kept: Path) -> None:
+def _link_or_copy(target: Path, former: Path) -> None:
     try:
-        os.link(target, kept)
-    except OSError:  # a file system without links
-        keep_private(kept)
-        shutil.copyfile(target, kept)
-        with kept.open("rb+") as copied:
+        os.link(target, former)
+    except OSError:  # a file system without hard links
+        keep_private(former)
+        shutil.copyfile(target, former)
+        with former.open("rb+") as copied:
             os.fsync(copied.fileno())
 
 
 def _remove(partial: Path, waiting: Path) -> None:
-    """What this call, or one that was killed, left beside its place."""
+    """Remove the temporary files of this call, or of an earlier one that was killed."""
     with suppress(OSError):
         for ending in ("", *LOGS):
             partial.with_name(partial.name + ending).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Records ↔ rows of tables: for each kind of record its table, its lists, and the two conversions.
+"""Converts records to table rows and back: for each kind of record its table, link tables and the two conversions.
 
-`content` is what makes two records of one id the same; what lies outside it (a prompt's source, the rounding of a
-log-probability) may differ, and the first one stays.
+Two records with one id must have equal `content` fields; the other fields (a prompt's source, log-probabilities) may
+differ, and the first record is kept.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of record lies in the database."""
+    """How one kind of record is stored in the database."""
 
     record: type
     name: str
-    """The word of error messages and counts, e.g. `prompt`."""
+    """The noun in error messages and counts, e.g. `prompt`."""
     table: Table
     to_row: Callable[[Any], Row]
     from_row: Callable[[Mapping[str, Any]], Any]
     links: Mapping[str, tuple[Table, str]]
-    """Field that lists other records → its table, and the kind of those records."""
+    """Field with a list of record ids → (its link table, the kind of those records)."""
     parents: Mapping[str, str]
-    """Field that names one other record → the kind of that record."""
+    """Field with the id of one other record → the kind of that record."""
     content: tuple[str, ...]
-    """Fields that must be equal when the ids are."""
+    """Fields that must be equal if the ids are equal."""
 
 
 def _table(row: type[schema.Base]) -> Table:
@@ -180,7 +180,7 @@ def _evaluation(row: Mapping[str, Any]) -> Evaluation:
 
 
 def _plain_row(record: Any, leave_out: tuple[str, ...] = ()) -> Row:
-    """The fields as they are, lists of other records left out."""
+    """The record's fields by name, without those in `leave_out`."""
     return {f.name: getattr(record, f.name) for f in fields(record) if f.name not in leave_out}
 
 
@@ -227,7 +227,7 @@ KINDS: tuple[Kind, ...] = (
         _campaign,
         links={},
         parents={},
-        content=("way", "question", "polarity", "criteria"),  # what else there is may change while it runs
+        content=("way", "question", "polarity", "criteria"),  # other fields may change while it runs
     ),
     Kind(
         Task,

@@ -1,8 +1,9 @@
-"""The tables: one for each record of `preflab.records`, parents as foreign keys; `labelling_schema` has the rest.
+"""The tables of the records: one per class of `preflab.records`; `labelling_schema` has the other tables.
 
-Lists that name other records (a task's completions, a preference's judgments) are tables of their own, so that the
-database itself refuses a record without its parents. What is only ever read whole (spans, answers, columns) is JSON;
-token ids and log-probabilities are blobs of little-endian int32 and float64, which keep every bit.
+References to other records are foreign keys, and lists of them (a task's completions, a preference's judgments) are
+link tables, so the database itself refuses a record without its parents. Values that are always read whole (spans,
+answers, columns) are JSON. Token ids and log-probabilities are blobs of little-endian int32 and float64, which keep
+every bit.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from preflab.store.labelling_schema import TaskStateRow as TaskStateRow
 from preflab.store.labelling_schema import TurnRow as TurnRow
 
 SCHEMA_VERSION = "0003"
-"""The newest migration in migrations/versions; a test holds the two together."""
+"""The newest migration in migrations/versions; a test checks that they agree."""
 
 
 class PromptRow(Base):
@@ -100,7 +101,7 @@ class TaskRow(Base):
 
 
 class JudgmentRow(Base):
-    """`Judgment`: rows are only ever added (two triggers refuse update and delete)."""
+    """`Judgment`; append-only (two triggers refuse update and delete)."""
 
     __tablename__ = "judgments"
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -156,7 +157,7 @@ class EvaluationRow(Base):
 
 
 def _links(name: str, parent: str, child: str) -> Table:
-    """A list of other records: (parent, position) → child."""
+    """A link table, which stores a list of other records: (parent, position) → child."""
     return Table(
         name,
         Base.metadata,

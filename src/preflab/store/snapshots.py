@@ -1,7 +1,8 @@
-"""Frozen snapshots: what a training stage reads, as Parquet with a manifest, the same bytes for the same state.
+"""Frozen snapshots of the preferences that a training stage reads: Parquet files and a manifest.
 
-Labels that come in later do not change a snapshot, so a run can be repeated. It holds all a reward model needs without
-the database: prompts, completions with spans and tokens, ranks, pairs, weights, scores.
+The same records give the same bytes. Labels that arrive later do not change a snapshot, so a run can be repeated. A
+snapshot holds all that reward-model training needs without the database: prompts, completions with spans and tokens,
+ranks, pairs, weights and scores.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Manifest = dict[str, Any]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What `read_snapshot` gives: preferences sorted by id, prompts and completions by id, and the manifest."""
+    """A snapshot in memory: preferences sorted by id, id → prompt, id → completion, and the manifest."""
 
     preferences: tuple[Preference, ...]
     prompts: Mapping[str, Prompt]
@@ -46,20 +47,20 @@ def write_snapshot(
     *,
     query: Mapping[str, Any],
 ) -> Manifest:
-    """Freeze preferences with the prompts and completions they name; written beside and renamed.
+    """Write a snapshot of preferences with their prompts and completions, whole or not at all.
 
     Args:
-        folder: becomes the snapshot; an earlier snapshot there is replaced whole.
+        folder: of the snapshot; an earlier snapshot there is replaced.
         preferences: in any order; the files are sorted by id.
-        prompts: at least those that the preferences name.
-        completions: at least those that the preferences name.
-        query: what was asked of the database, kept in the manifest (JSON values).
+        prompts: at least those of the preferences and completions.
+        completions: at least those of the preferences.
+        query: the selection that gave the preferences, stored in the manifest (JSON values).
 
     Returns:
         the manifest: query, counts, content_hash, files (name → SHA-256), snapshot_version.
 
     Raises:
-        PreflabError: a preference names a prompt or completion that was not given, or the disk is full.
+        PreflabError: a prompt or completion of a preference is missing, or the disk is full.
     """
     records: dict[str, list[Any]] = {
         "prompts": sorted({p.id: p for p in prompts}.values(), key=lambda p: p.id),
@@ -90,10 +91,10 @@ def write_snapshot(
 
 
 def read_snapshot(folder: Path | str) -> Snapshot:
-    """Read a snapshot, refusing one whose files are not those its manifest names.
+    """Read a snapshot and check its files against the manifest.
 
     Raises:
-        PreflabError: no snapshot there, a file missing or changed, or a newer version's snapshot.
+        PreflabError: no snapshot there, a file is missing or changed, or the snapshot is of another version.
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
@@ -102,7 +103,7 @@ def read_snapshot(folder: Path | str) -> Snapshot:
     rows = {name.partition(".")[0]: pq.read_table(folder / name).to_pylist() for name in FILES}
     if _content_hash(rows) != manifest["content_hash"]:
         raise PreflabError(
-            f"{folder / MANIFEST}: the content hash is not that of the rows",
+            f"{folder / MANIFEST}: the content hash does not match the rows",
             str(manifest["content_hash"]),
             "take the snapshot again",
         )
@@ -115,7 +116,7 @@ def read_snapshot(folder: Path | str) -> Snapshot:
 
 
 def _content_hash(rows: Mapping[str, list[tables.Row]]) -> str:
-    """Hash over the rows as canonical JSON, so that it does not depend on how Parquet lays them out."""
+    """The hash of the rows as canonical JSON, which does not depend on Parquet's encoding."""
     digest = hashlib.sha256()
     for name in sorted(rows):
         digest.update(f"{name}\n".encode())

@@ -1,4 +1,4 @@
-"""Preferences, prompts and completions ↔ rows of Parquet tables, for snapshots; the schemas of those tables."""
+"""Converts prompts, completions and preferences to rows of Parquet tables and back, for snapshots; with the schemas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from preflab.store.rows import pair_list
 Row = dict[str, Any]
 
 SPAN = pa.struct([("text", pa.string()), ("by_policy", pa.bool_()), ("role", pa.string()), ("parts", pa.string())])
-"""`parts`: of turns with more than role and content, all of it as JSON (`Span.parts`, `Message.parts`); else null."""
+"""`parts`: the whole span as JSON (`Span.parts`) if it has a turn; else null. The `parts` of `messages` are alike."""
 PROMPTS = pa.schema(
     [
         ("id", pa.string()),
@@ -81,7 +81,7 @@ def prompt_rows(prompts: Sequence[Prompt]) -> list[Row]:
 
 
 def prompt_of(row: Row) -> Prompt:
-    """The prompt of a row of `prompt_rows`; a snapshot from before there were parts of turns has none."""
+    """The prompt of a row of `prompt_rows`; rows of older snapshots have no `parts`."""
     turns = [
         Message.from_parts(json.loads(m["parts"]) if m.get("parts") else (m["role"], m["content"]))
         for m in row["messages"]
@@ -122,13 +122,13 @@ def completion_of(row: Row) -> Completion:
     return completion_from(row | {"spans": spans, "seed": int(row["seed"]), "columns": json.loads(row["columns"])})
 
 
-def _parts(stretch: Message | Span, num_plain: int) -> str | None:
-    """The parts of a turn or a span as JSON where it has more than the `num_plain` that have columns of their own."""
-    return to_json(stretch.parts) if len(stretch.parts) > num_plain else None
+def _parts(item: Message | Span, num_plain: int) -> str | None:
+    """The parts of a turn or span as JSON; None if it has only the first `num_plain`, which have their own columns."""
+    return to_json(item.parts) if len(item.parts) > num_plain else None
 
 
 def preference_rows(preferences: Sequence[Preference]) -> list[Row]:
-    """One row per group: ranks (null for F), pairs, scores as JSON."""
+    """One row per preference: ranks (null for F), pairs, scores as JSON."""
     names = [field.name for field in PAIR]
     return [
         {

@@ -1,4 +1,4 @@
-"""Import into a workspace and export from one: what the commands `import` and `export` call."""
+"""Imports files into a workspace and exports records from it, for the commands `import` and `export`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from preflab.store.formats import format_named
 from preflab.store.formats.detect import Guess, detect
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.json_rows import Problem
-from preflab.store.incoming import placed
+from preflab.store.incoming import place_records
 from preflab.store.workspace import Workspace
 
 SUPERSEDED = "preferences learned from fewer of the same labels"
@@ -27,61 +27,62 @@ SUPERSEDED = "preferences learned from fewer of the same labels"
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import brought in."""
+    """The result of an import."""
 
     path: Path
     format: str
     guess: Guess | None
-    """How sure the guess of the format was; None when it was named."""
+    """The guess of the format with its certainty; None if the format was named."""
     num_rows: int
     new: Mapping[str, int]
-    """Kind of record → new ones."""
+    """Kind of record → number of new records."""
     known: Mapping[str, int]
-    """Kind of record → those that were there already."""
+    """Kind of record → number of records that were already stored."""
     problems: Sequence[Problem]
     """Rows left out (only with `skip_bad`), by line."""
     left_out: Mapping[str, int]
-    """Reason → how many parts of good rows could not become records."""
+    """Reason → number of parts of good rows that could not become records."""
     demonstrations: Sequence[str] = ()
+    """Ids of completions that are demonstrations."""
     unit: str = "line"
     columns: Mapping[str, Any] = field(default_factory=dict)
-    """What became of the file's columns: used (column → what as), kept, left_out, empty."""
+    """How the file's columns were treated: used (column → its use), kept, left_out, empty."""
     repeats: Mapping[int, int] = field(default_factory=dict)
-    """Line of a row that says what an earlier one says → the first such line."""
+    """Line of a row that repeats an earlier row → the line of the first such row."""
     said: Sequence[str] = ()
-    """Columns, equal rows, conclusions and what was left out, one line for each."""
+    """Lines for the user: columns, equal rows, assumptions and what was left out."""
 
 
 @dataclass(frozen=True)
 class ExportSummary:
-    """What an export wrote."""
+    """The result of an export."""
 
     path: Path
     format: str
     manifest_path: Path
     num_rows: int
     dropped: Mapping[str, int]
-    """Reason → how many were dropped."""
+    """Reason → number of records dropped."""
     changed: Mapping[str, int]
-    """What → how often something was written in another form than it has."""
+    """Change → number of values written in a changed form."""
     left_out: Mapping[str, int]
-    """Part of records → how many of them the format has no place for."""
+    """Part of records → number of them that the format cannot hold."""
     manifest: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which records an export takes; None everywhere: all of them."""
+    """Which records to export; all of them if every field is None."""
 
     ids: Sequence[str] | None = None
-    """Ids of the records the format starts from (`Export.of`)."""
+    """Ids of records of the kind that the format exports (`Export.of`)."""
     prompt_ids: Sequence[str] | None = None
     campaign: str | None = None
-    """Id or name; of judgments, and of preferences learned from them."""
+    """Id or name of a campaign; for judgments, and for preferences derived from them."""
     source: str | None = None
-    """Of preferences: their source; of prompts: the beginning of theirs, e.g. a file's name."""
+    """For preferences, their source; for prompts, the beginning of their source, e.g. a file name."""
     model: str | None = None
-    """Of completions."""
+    """For completions."""
 
 
 ALLOWED: Mapping[str, set[str]] = {
@@ -102,14 +103,14 @@ def import_into(
     rename: Mapping[str, str] | None = None,
     split: str | None = None,
 ) -> ImportSummary:
-    """`read_import`, then `store_import`: all records of a file, or nothing."""
+    """Read a file (`read_import`) and store all its records or none (`store_import`)."""
     read = read_import(path, format, skip_bad=skip_bad, limit_rows=limit_rows, rename=rename, split=split)
     return store_import(workspace, read)
 
 
 @dataclass(frozen=True)
 class Read:
-    """A file that was read and is not stored yet."""
+    """A file that has been read but not stored."""
 
     imported: Imported
     guess: Guess | None
@@ -124,18 +125,18 @@ def read_import(
     rename: Mapping[str, str] | None = None,
     split: str | None = None,
 ) -> Read:
-    """Read a file; no workspace is needed, and none is made for a file that is refused.
+    """Read a file without a workspace, so that none is created for a file that is refused.
 
     Args:
         path: a file, a folder, or the id of a data set on the Hub.
         format: one of `formats.FORMATS`; None: guessed from the first rows.
         skip_bad: leave bad rows out and report each by line, instead of refusing the file.
-        limit_rows: read only so many rows.
-        rename: column of the file → the name the format knows.
-        split: of a folder or data set with several.
+        limit_rows: the most rows to read.
+        rename: column of the file → the name that the format expects.
+        split: the split to read, if the folder or data set has several.
 
     Raises:
-        PreflabError: no such file, a format that cannot be guessed, bad rows (with `skip_bad`: nothing but those).
+        PreflabError: no such file, a format that cannot be guessed, bad rows (with `skip_bad`: no good row).
     """
     path = Path(path)
     guess = None if format else detect(path, rename=rename, split=split)
@@ -154,13 +155,13 @@ def read_import(
 
 
 def store_import(workspace: Workspace, read: Read) -> ImportSummary:
-    """Store what was read in one transaction: all of it, or nothing.
+    """Store the records of a file in one transaction, all or none.
 
     Raises:
         PreflabError: records that clash with stored ones, a full disk.
     """
     imported = read.imported
-    records = placed(workspace, imported)
+    records = place_records(workspace, imported)
     with progress("store", len(records)) as bar:
         new = workspace.put(records, bar.advance)
     kinds = [type(record).__name__.lower() for record in records]
@@ -189,10 +190,10 @@ def export_from(
     selection: Selection | None = None,
     settings: Settings | None = None,
 ) -> ExportSummary:
-    """Write records as a file with a manifest beside it; equal states and settings give equal bytes.
+    """Write records to a file with a manifest beside it; equal records and settings give equal bytes.
 
     Args:
-        workspace: where from.
+        workspace: with the records.
         path: the file, ending in .jsonl, .parquet or .csv.
         format: one of `exports.EXPORTS`.
         selection: which records; None: all.
@@ -204,9 +205,9 @@ def export_from(
     path, export = Path(path), export_named(format)
     selection, settings = selection or Selection(), settings or Settings()
     _check_selection(export, selection)
-    records = _selected(workspace, export, selection)
+    records = _select_records(workspace, export, selection)
     current = newest(records) if export.of == "preference" and selection.ids is None else records
-    material = _material(workspace, export, current, settings)
+    material = _gather_material(workspace, export, current, settings)
     material.drop(SUPERSEDED, len(records) - len(current))
     records = without_images(workspace, export, current, material)
     export.check(material.prompts.values())
@@ -214,10 +215,9 @@ def export_from(
     if not rows:
         dropped = "; ".join(f"{reason}: {number}" for reason, number in sorted(material.dropped.items()))
         raise PreflabError(
-            f"{path}: nothing to write as {format} out of {len(records)} {export.of}s"
-            + f" ({dropped})" * bool(dropped),
+            f"{path}: nothing to write as {format} from {len(records)} {export.of}s" + f" ({dropped})" * bool(dropped),
             f"{export.of}s that {format} can hold",
-            "import or make some first, or select others",
+            "import or create some first, or select others",
         )
     count_left_out(export, records, material)
     chosen = {name: value for name, value in asdict(selection).items() if value is not None}
@@ -226,7 +226,7 @@ def export_from(
 
 
 def summary_of(path: Path, manifest: Mapping[str, Any]) -> ExportSummary:
-    """What a manifest says."""
+    """The summary of an export, from its manifest."""
     counts = {name: manifest[name] for name in ("num_rows", "dropped", "changed", "left_out")}
     return ExportSummary(path, manifest["format"], manifest_of(path), manifest=manifest, **counts)
 
@@ -243,8 +243,8 @@ def _check_selection(export: Export, selection: Selection) -> None:
         )
 
 
-def _selected(workspace: Workspace, export: Export, selection: Selection) -> list[Any]:
-    """The records the export starts from, sorted by id; ids select alone."""
+def _select_records(workspace: Workspace, export: Export, selection: Selection) -> list[Any]:
+    """The selected records of the kind that the format exports, sorted by id."""
     ids, source = selection.ids, selection.source
     records: list[Any]
     if export.of == "prompt":
@@ -262,7 +262,10 @@ def _selected(workspace: Workspace, export: Export, selection: Selection) -> lis
 
 
 def newest(preferences: Sequence[Preference]) -> list[Preference]:
-    """Without those that were learned from a part of the judgments another one of the same completions rests on."""
+    """The preferences without superseded ones: those whose judgments are a proper subset of another preference's.
+
+    Only preferences over the same completions are compared.
+    """
     groups: dict[tuple[str, ...], list[Preference]] = defaultdict(list)
     for preference in preferences:
         groups[preference.completion_ids].append(preference)
@@ -297,8 +300,8 @@ def _of_campaign(workspace: Workspace, preferences: list[Any], campaign_id: str 
     return [preference for preference in preferences if inside & set(preference.judgment_ids)]
 
 
-def _material(workspace: Workspace, export: Export, records: list[Any], settings: Settings) -> Material:
-    """The records that the selected ones name."""
+def _gather_material(workspace: Workspace, export: Export, records: list[Any], settings: Settings) -> Material:
+    """The records that the selected ones refer to: prompts, completions, labelers, campaigns, judgments."""
     prompt_ids = sorted({record.id if export.of == "prompt" else record.prompt_id for record in records})
     behind = judgments_behind(workspace, export, records)
     completion_ids = sorted({c for record in (*records, *behind) for c in getattr(record, "completion_ids", ())})
@@ -315,6 +318,6 @@ def _material(workspace: Workspace, export: Export, records: list[Any], settings
 
 
 def judgments_behind(workspace: Workspace, export: Export, records: Sequence[Any]) -> list[Judgment]:
-    """The judgments that preferences were learned from, where the format writes them."""
+    """The parent judgments of preferences if the format writes them, else []."""
     ids = sorted({i for record in records for i in record.judgment_ids}) if export.judgments else []
     return workspace.judgments(ids, all_revisions=True) if ids else []

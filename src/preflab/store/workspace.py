@@ -1,4 +1,4 @@
-"""A workspace: a folder with one database of records, and `runs/` for what the stages produce."""
+"""`Workspace`: a folder with one database of records, and `runs/` for the outputs of stages."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ Ids = Sequence[str] | None
 class Workspace:
     """The records of one project; open it with `Workspace.open`.
 
-    Every read takes ids (the records come back in that order, a missing one is an error) or conditions (the records
-    come back sorted by id, so that equal states give equal files).
+    Every read takes ids (records are returned in that order, and a missing one is an error) or conditions (records are
+    returned sorted by id, so that equal states give equal files).
 
     Example:
         >>> import tempfile
@@ -42,15 +42,15 @@ class Workspace:
 
     @classmethod
     def open(cls, path: Path | str, *, create: bool = False, url: str | None = None) -> Workspace:
-        """Open the workspace in a folder; its tables are brought up to date, a database with data is backed up first.
+        """Open the workspace in a folder and migrate its tables to this version, after a backup of a SQLite file.
 
         Args:
             path: the folder.
-            create: make folder and database where they are missing.
+            create: create the folder and the database if they are missing.
             url: a PostgreSQL database instead of the folder's SQLite file, e.g. `postgresql://user@host/name`.
 
         Raises:
-            PreflabError: no workspace there, a file that is no database, a newer preflab's tables, a full disk.
+            PreflabError: no workspace there, a file that is not a database, tables of a newer preflab, a full disk.
         """
         path = Path(path)
         file = path / DATABASE
@@ -59,14 +59,14 @@ class Workspace:
             engine = engine_of_url(url)
             bring_up_to_date(engine, None)
         else:
-            keep_private(file)  # names, addresses and hashes of passwords are in it
+            keep_private(file)  # it holds names, addresses and password hashes
             switch_to_wal(file)
             engine = sqlite_engine(file)
             bring_up_to_date(engine, file)
         return cls(path, engine)
 
     def close(self) -> None:
-        """Give back the database connections."""
+        """Close the database connections."""
         self.engine.dispose()
 
     def __enter__(self) -> Workspace:
@@ -78,16 +78,16 @@ class Workspace:
         self.close()
 
     def put(self, records: Iterable[Record], on_done: Callable[[int], None] | None = None) -> dict[str, int]:
-        """Store records of any kinds in one transaction: all or nothing, parents first whatever their order.
+        """Store records of any kinds, in any order, in one transaction: all or none.
 
-        What is there already with the same content is left as it is, so putting twice is putting once.
-        `on_done(n)` is told of n more records that are dealt with; they are stored when the call returns.
+        Records that are stored already with the same content are left unchanged, so the call is idempotent.
+        `on_done(n)` is called after every n records processed; nothing is committed before `put` returns.
 
         Returns:
-            kind of record (`prompt`, `completion`, …) → number of new ones.
+            kind of record (`prompt`, `completion`, …) → number of new records.
 
         Raises:
-            PreflabError: an id that stands for other content, a missing parent, a revision given twice, a full disk.
+            PreflabError: an id that is stored with other content, a missing parent, a duplicate revision, a full disk.
         """
         with writing(self.engine) as connection:
             return put_records(connection, records, on_done)
@@ -115,7 +115,7 @@ class Workspace:
     def judgments(
         self, ids: Ids = None, *, campaign_id: str | None = None, all_revisions: bool = False
     ) -> list[Judgment]:
-        """Judgments by id, or by campaign: the latest revision of each labeler on each task unless all are wanted."""
+        """Judgments by id, or by campaign: each labeler's latest revision per task unless `all_revisions`."""
         if ids is not None or all_revisions:
             return self._read("judgment", ids, campaign_id=campaign_id)
         with reading(self.engine) as connection:
@@ -130,7 +130,7 @@ class Workspace:
         return self._read("evaluation", ids, model=model)
 
     def counts(self) -> dict[str, int]:
-        """Kind of record → how many there are, all revisions of judgments included."""
+        """Kind of record → number of records, including all revisions of judgments."""
         with reading(self.engine) as connection:
             return {kind.name: count(connection, kind.table) for kind in KINDS}
 
@@ -152,13 +152,13 @@ class Workspace:
 
 
 def _check_folder(path: Path, file: Path, *, create: bool, by_url: bool) -> None:
-    """The folder is there or is made; without `create` its database has to be there too."""
+    """Create the folder, or without `create` check that the folder and its database exist."""
     if create:
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # a folder that is there already stays as open as it is
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)  # an existing folder keeps its mode
             (path / "runs").mkdir(exist_ok=True)
         except OSError as error:
-            raise PreflabError(f"{path}: {error.strerror}", "a folder that can be made and written") from error
+            raise PreflabError(f"{path}: {error.strerror}", "a folder that can be created and written to") from error
     elif not path.is_dir():
         raise PreflabError(f"{path}: there is no such folder", "a workspace", "make one with `preflab init`")
     elif not by_url and not file.is_file():

@@ -1,4 +1,4 @@
-"""Records into the database: many at once, parents first, the same record twice is once."""
+"""Writes records to the database: many at once, parents first; storing the same record twice has no effect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def put_records(
         kind → number of records that were new.
 
     Raises:
-        PreflabError: an id that stands for something else already, or a parent that is not there.
+        PreflabError: an id that is stored with other content, or a missing parent.
     """
     by_kind: dict[str, dict[str, Any]] = {kind.name: {} for kind in KINDS}
     for record in records:
@@ -32,10 +32,13 @@ def put_records(
             raise PreflabError(f"a record of type {type(record).__name__}", f"one of {', '.join(BY_NAME)}")
         earlier = by_kind[kind.name].setdefault(record.id, record)
         _refuse_clash(kind, earlier, record)
-    return {kind.name: _put(connection, kind, by_kind[kind.name], on_done) for kind in KINDS}
+    return {kind.name: _put_kind(connection, kind, by_kind[kind.name], on_done) for kind in KINDS}
 
 
-def _put(connection: Connection, kind: Kind, records: Mapping[str, Any], on_done: Callable[[int], None] | None) -> int:
+def _put_kind(
+    connection: Connection, kind: Kind, records: Mapping[str, Any], on_done: Callable[[int], None] | None
+) -> int:
+    """Write the records of one kind that are not stored yet; returns their number."""
     known = read_ids(connection, kind, [*existing_ids(connection, kind.table, list(records))])
     for record in known:
         _refuse_clash(kind, record, records[record.id])
@@ -54,7 +57,7 @@ def _insert(connection: Connection, kind: Kind, records: Sequence[Any]) -> None:
     try:
         connection.execute(insert(kind.table), [kind.to_row(record) for record in records])
     except IntegrityError as error:
-        raise _integrity_in_words(connection, kind, records, error) from error
+        raise _describe_integrity_error(connection, kind, records, error) from error
     for field, (table, child) in kind.links.items():
         links = [
             {"parent_id": record.id, "position": position, "child_id": child_id}
@@ -67,20 +70,20 @@ def _insert(connection: Connection, kind: Kind, records: Sequence[Any]) -> None:
             _refuse_foreign_completions(connection, kind, table, [record.id for record in records])
 
 
-def _refuse_clash(kind: Kind, stored: Any, given: Any) -> None:
-    if stored is given or stored == given:
+def _refuse_clash(kind: Kind, stored: Any, new: Any) -> None:
+    if stored is new or stored == new:
         return
-    different = [name for name in kind.content if _plain(getattr(stored, name)) != _plain(getattr(given, name))]
+    different = [name for name in kind.content if _plain(getattr(stored, name)) != _plain(getattr(new, name))]
     if different:
         raise PreflabError(
-            f"the {kind.name} {given.id} is there already with another {different[0]}",
-            "one id for one content",
-            "edit by adding a new record; a judgment's edit is its next revision",
+            f"the {kind.name} {new.id} is stored already with another {different[0]}",
+            "the same content for the same id",
+            "add a new record instead of editing one; a judgment is edited by its next revision",
         )
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, so that what came back from JSON equals what went in."""
+    """The value with lists for tuples, so that a value read back from JSON equals the original."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -89,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 
 def _refuse_orphans(connection: Connection, kind: Kind, records: Sequence[Any]) -> None:
-    """Name the parent that is missing; the database's own message names only the table."""
+    """Refuse records with a missing parent and name it; the database's own message names only the table."""
     wanted: dict[str, dict[str, str]] = {}
     for record in records:
         for field, parent in kind.parents.items():
@@ -98,19 +101,19 @@ def _refuse_orphans(connection: Connection, kind: Kind, records: Sequence[Any]) 
             for parent_id in getattr(record, field):
                 wanted.setdefault(parent, {}).setdefault(parent_id, record.id)
     for parent, ids in wanted.items():
-        there = existing_ids(connection, BY_NAME[parent].table, list(ids))
-        missing = [parent_id for parent_id in ids if parent_id not in there]
+        stored = existing_ids(connection, BY_NAME[parent].table, list(ids))
+        missing = [parent_id for parent_id in ids if parent_id not in stored]
         if missing:
             raise PreflabError(
-                f"the {kind.name} {ids[missing[0]]} names a {parent} that is not there: {missing[0]}"
+                f"the {kind.name} {ids[missing[0]]} refers to a missing {parent}: {missing[0]}"
                 + (f" ({len(missing)} {parent}s are missing)" if len(missing) > 1 else ""),
-                "records whose parents are stored, or put together with them",
-                f"put the {parent}s first",
+                "records whose parents are stored already, or in the same call",
+                f"store the {parent}s first",
             )
 
 
 def _refuse_foreign_completions(connection: Connection, kind: Kind, links: Table, ids: list[str]) -> None:
-    """A group belongs to one prompt: its completions must be that prompt's."""
+    """Refuse records with completions of another prompt than their own."""
     completions = CompletionRow.__table__
     query = (
         select(links.c.parent_id, links.c.child_id)
@@ -127,14 +130,14 @@ def _refuse_foreign_completions(connection: Connection, kind: Kind, links: Table
         )
 
 
-def _integrity_in_words(
+def _describe_integrity_error(
     connection: Connection, kind: Kind, records: Sequence[Any], error: IntegrityError
 ) -> PreflabError:
     if kind.name != "judgment":
         return PreflabError(f"the database refuses a {kind.name}: {error.orig}")
     keys = [(j.task_id, j.labeler_id, j.revision) for j in records]
     twice = {key for key in keys if keys.count(key) > 1} or set(keys)
-    if connection.dialect.name == "sqlite":  # PostgreSQL answers nothing more after an error
+    if connection.dialect.name == "sqlite":  # PostgreSQL accepts no further query in a failed transaction
         table = JudgmentRow.__table__
         query = select(table.c.task_id, table.c.labeler_id, table.c.revision).where(
             table.c.task_id.in_([key[0] for key in keys])
@@ -142,7 +145,7 @@ def _integrity_in_words(
         twice = {tuple(row) for row in connection.execute(query)} & set(keys) or twice
     task, labeler, revision = sorted(twice)[0]
     return PreflabError(
-        f"a judgment of task {task} by labeler {labeler} with revision {revision} is there already",
+        f"a judgment of task {task} by labeler {labeler} with revision {revision} is stored already",
         "a new revision for an edit",
         f"give it revision {revision + 1}, or leave it out",
     )

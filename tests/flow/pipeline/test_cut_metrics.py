@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from preflab import pipeline
-from preflab.files import cut_files, rows_in
+from preflab.files import count_rows, describe_cut_files
 from preflab.recipe import load_recipe
 from preflab.report.page import build_report
 from report_runs import ppo_rows, write_run
@@ -47,7 +47,7 @@ def test_the_table_of_stages_names_it(write_recipe: Writer) -> None:
 def test_the_report_names_it(tmp_path: Path, rows: int, torn: bool) -> None:
     folder = write_run(tmp_path, "ppo", "ppo", seconds=9.0, summary="", lines={"metrics.jsonl": ROWS})
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps(manifest | {"rows": rows_in(folder)}))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"rows": count_rows(folder)}))
     cut(folder / "metrics.jsonl", rows, torn=torn)
     page = build_report([folder])
     assert ("cut:" in page) is (rows < 30)
@@ -58,4 +58,4 @@ def test_a_manifest_without_numbers_says_nothing(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "ppo", "ppo", seconds=9.0, summary="", lines={"metrics.jsonl": ROWS})
     cut(folder / "metrics.jsonl", 3)
     assert "cut:" not in build_report([folder])
-    assert cut_files(folder, {}) == []
+    assert describe_cut_files(folder, {}) == []

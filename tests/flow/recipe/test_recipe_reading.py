@@ -209,7 +209,11 @@ WHOLE = {
     "empty stages": ("stages: {}", "stages: a mapping", "at least 1"),
     "stages as a list": ("stages: [a]", "stages: a list", "a mapping"),
     "another version": ("stages: {a: {kind: grow}}\nseed: -1", "seed: the number -1", "a number from 0"),
-    "a doubled key": ("stages:\n  a: {kind: grow}\n  a: {kind: grow}", "line 4: `a` stands here and in line 3", "once"),
+    "a doubled key": (
+        "stages:\n  a: {kind: grow}\n  a: {kind: grow}",
+        "line 4: the key `a` is already in line 3",
+        "once",
+    ),
     "a key that is no name": ("stages:\n  1: {kind: grow}", "the key 1 is not a name", "YAML"),
     "a name with a dot": ("stages:\n  a.b: {kind: grow}", "stages: the name `a.b`", "letters"),
     "not YAML": ("stages: {a: [}", "line 2", "YAML"),

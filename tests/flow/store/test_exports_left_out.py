@@ -84,7 +84,7 @@ def exported(folder: Path, records: list[Any], format: str, **settings: Any) -> 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("format", sorted(name for name, each in EXPORTS.items() if each.of == "preference"))
-def test_what_does_not_come_back_is_counted_by_its_name(tmp_path: Path, format: str, part: str, strict: bool) -> None:
+def test_export_counts_the_parts_it_leaves_out_by_name(tmp_path: Path, format: str, part: str, strict: bool) -> None:
     completions, other = PARTS[part]
     preference = group(*completions, **other)
     if format == "preferences" and strict:

@@ -163,7 +163,7 @@ def test_argilla_as_lines_as_a_list_and_as_parquet(tmp_path: Path) -> None:
 
 def test_argilla_out_of_step_is_refused(tmp_path: Path) -> None:
     row = ARGILLA | {"order.responses.users": ["u1"]}
-    with pytest.raises(PreflabError, match=r"line 1: order.responses and order.responses.users are not in step"):
+    with pytest.raises(PreflabError, match=r"line 1: order.responses and order.responses.users have different lengths"):
         read_file(written(tmp_path / "a.jsonl", [row]))
 
 

@@ -37,7 +37,7 @@ def texts(path: Path) -> set[str]:
         return {prompt.text for prompt in ws.prompts()}
 
 
-def test_the_state_of_the_backup_comes_back_and_the_replaced_one_is_kept(folder: Path, tmp_path: Path) -> None:
+def test_restore_brings_back_the_backup_and_keeps_the_replaced_database(folder: Path, tmp_path: Path) -> None:
     kept = restore(tmp_path / "saved.db", folder).former
     with Workspace.open(folder) as ws:
         assert {prompt.text for prompt in ws.prompts()} == {"Question 0?", "Question 1?"}
@@ -53,13 +53,13 @@ def test_the_state_of_the_backup_comes_back_and_the_replaced_one_is_kept(folder:
     assert not list(folder.glob("*.partial"))
 
 
-def test_a_new_folder_is_made(folder: Path, tmp_path: Path) -> None:
+def test_restore_creates_a_missing_folder(folder: Path, tmp_path: Path) -> None:
     assert restore(tmp_path / "saved.db", tmp_path / "elsewhere" / "new").former is None
     assert texts(tmp_path / "elsewhere" / "new") == {"Question 0?", "Question 1?"}
     assert check_backup(tmp_path / "saved.db") == SCHEMA_VERSION
 
 
-def test_a_damaged_or_foreign_file_is_refused_and_nothing_changes(folder: Path, tmp_path: Path) -> None:
+def test_restore_refuses_a_damaged_or_foreign_file(folder: Path, tmp_path: Path) -> None:
     before = texts(folder)
     damaged = bytearray((tmp_path / "saved.db").read_bytes())
     page = len(damaged) // 2 // 4096 * 4096
@@ -86,7 +86,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_nothing_changes(folder: Path, 
     assert not list(folder.glob("*.partial"))
 
 
-def test_a_workspace_in_use_is_left_alone(folder: Path, tmp_path: Path) -> None:
+def test_restore_refuses_a_workspace_in_use(folder: Path, tmp_path: Path) -> None:
     with Workspace.open(folder) as ws:
         ws.prompts()
         with pytest.raises(PreflabError, match="in use"):
@@ -95,7 +95,7 @@ def test_a_workspace_in_use_is_left_alone(folder: Path, tmp_path: Path) -> None:
     assert len(texts(folder)) == 3
 
 
-def test_a_damaged_database_can_be_replaced(folder: Path, tmp_path: Path) -> None:
+def test_restore_replaces_a_damaged_database(folder: Path, tmp_path: Path) -> None:
     (folder / DATABASE).write_bytes(b"nothing but noise " * 1000)
     kept = restore(tmp_path / "saved.db", folder).former
     assert kept is not None

@@ -108,9 +108,9 @@ def with_hidden_trigger(backup: Path, number: int, kind: str) -> None:
 
 
 FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "a table is missing": (lambda b: changed(b, "DROP TABLE submissions"), "table submissions is not there"),
-    "a column is missing": (lambda b: changed(b, "ALTER TABLE turns DROP COLUMN active_ms"), "table turns is other"),
-    "a column more": (lambda b: changed(b, "ALTER TABLE turns ADD COLUMN x TEXT"), "table turns is other"),
+    "a table is missing": (lambda b: changed(b, "DROP TABLE submissions"), "table submissions is missing"),
+    "a column is missing": (lambda b: changed(b, "ALTER TABLE turns DROP COLUMN active_ms"), "table turns differs"),
+    "a column more": (lambda b: changed(b, "ALTER TABLE turns ADD COLUMN x TEXT"), "table turns differs"),
     "a false version": (lambda b: changed(b, "UPDATE alembic_version SET version_num = '0001'"), "not preflab's"),
     "two versions": (lambda b: changed(b, "INSERT INTO alembic_version VALUES ('0001')"), "2 versions"),
     "no version": (lambda b: changed(b, "DELETE FROM alembic_version"), "0 versions"),
@@ -123,7 +123,7 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
             b, "DROP TRIGGER events_refuse_update",
             "CREATE TRIGGER events_refuse_update BEFORE UPDATE ON events BEGIN SELECT 1; END",
         ),
-        "trigger events_refuse_update is other",
+        "trigger events_refuse_update differs",
     ),
     "a trigger by a name of SQLite's": (
         lambda b: with_hidden_trigger(b, 9, "trigger"), "trigger sqlite_stat9 is not preflab's",
@@ -133,28 +133,28 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a check more": (
         lambda b: with_words(b, "events", "at TEXT NOT NULL", "at TEXT NOT NULL CHECK (length(at) > 99)"),
-        "table events is other",
+        "table events differs",
     ),
     "another default": (
         lambda b: with_words(b, "accounts", "everywhere BOOLEAN DEFAULT 1", "everywhere BOOLEAN DEFAULT 0"),
-        "table accounts is other",
+        "table accounts differs",
     ),
     "a default more": (
         lambda b: with_words(b, "accounts", "role TEXT NOT NULL", "role TEXT DEFAULT ''lead'' NOT NULL"),
-        "table accounts is other",
+        "table accounts differs",
     ),
     "a generated column": (
         lambda b: with_words(b, "devices", "seen_at TEXT NOT NULL", "seen_at TEXT AS (token_hash) NOT NULL"),
-        "table devices is other",
+        "table devices differs",
     ),
-    "no trigger": (lambda b: changed(b, "DROP TRIGGER events_refuse_delete"), "events_refuse_delete is not there"),
+    "no trigger": (lambda b: changed(b, "DROP TRIGGER events_refuse_delete"), "events_refuse_delete is missing"),
     "a view": (lambda b: changed(b, "CREATE VIEW v AS SELECT * FROM accounts"), "view v is not preflab's"),
     "a table of others": (lambda b: changed(b, "CREATE TABLE t (a)"), "table t is not preflab's"),
     "a row without its parent": (
-        lambda b: changed(b, "PRAGMA foreign_keys=OFF", "DELETE FROM prompts"), "that is not there",
+        lambda b: changed(b, "PRAGMA foreign_keys=OFF", "DELETE FROM prompts"), "refers to a missing row",
     ),
     "settings that are no JSON": (
-        lambda b: changed(b, "UPDATE prompts SET columns = 'not json'"), "columns of prompts holds something",
+        lambda b: changed(b, "UPDATE prompts SET columns = 'not json'"), "columns of prompts holds a value",
     ),
     "a link among the images": (lambda b: replace_image(b, lambda p: p.symlink_to("/etc/passwd")), "a link"),
     "a link to an image": (
@@ -167,7 +167,7 @@ FALSE: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", FALSE)
-def test_a_false_backup_changes_nothing(backup: Path, tmp_path: Path, name: str) -> None:
+def test_restore_refuses_a_false_backup_and_changes_nothing(backup: Path, tmp_path: Path, name: str) -> None:
     spoil, said = FALSE[name]
     spoil(backup)
     before = state(tmp_path / "w")
@@ -181,13 +181,13 @@ def test_a_false_backup_changes_nothing(backup: Path, tmp_path: Path, name: str)
     assert not (tmp_path / "new" / DATABASE).exists()
 
 
-def test_a_backup_with_statistics_of_sqlite_comes_back(backup: Path, tmp_path: Path) -> None:
+def test_restore_accepts_statistics_of_sqlite(backup: Path, tmp_path: Path) -> None:
     changed(backup, "ANALYZE")
     restore(backup, tmp_path / "w")
     assert texts(tmp_path / "w") == NEW
 
 
-def test_all_of_it_comes_back(backup: Path, tmp_path: Path) -> None:
+def test_restore_brings_back_database_and_images(backup: Path, tmp_path: Path) -> None:
     found = restore(backup, tmp_path / "w")
     assert (texts(tmp_path / "w"), found.num_images) == (NEW, 2)
     assert {path.name for path in (tmp_path / "w" / FOLDER).iterdir()} == {image(number)[0] for number in (1, 2, 3)}
@@ -199,7 +199,7 @@ def test_all_of_it_comes_back(backup: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [each for each in known_versions() if each != SCHEMA_VERSION])
-def test_a_backup_of_an_older_version_is_brought_up_to_date_in_its_copy(tmp_path: Path, version: str) -> None:
+def test_restore_migrates_the_copy_of_an_older_backup(tmp_path: Path, version: str) -> None:
     old = tmp_path / "old.db"
     tables_of_version(old, version)
     row = "('prompt-1', 'of old', '[]', '{}', '')"
@@ -221,7 +221,7 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date_in_its_copy(tmp_path
 
 
 @pytest.mark.parametrize("settings", ['{"labelers": 3}', "[1]"])
-def test_a_row_that_cannot_be_brought_up_to_date_is_refused(tmp_path: Path, settings: str) -> None:
+def test_restore_refuses_a_row_that_cannot_be_migrated(tmp_path: Path, settings: str) -> None:
     old = tmp_path / "old.db"
     tables_of_version(old, "0002")
     campaign = "('c', 'n', 'ranking', 'q', 1, '', 1, 3, '[]', 'plain', '{}', 0)"
@@ -230,12 +230,12 @@ def test_a_row_that_cannot_be_brought_up_to_date_is_refused(tmp_path: Path, sett
         old, "PRAGMA journal_mode=DELETE",
         f"INSERT INTO campaigns VALUES {campaign}", f"INSERT INTO campaign_states VALUES {state_row}",
     )  # fmt: skip
-    with pytest.raises(PreflabError, match="a row that version 0002 never wrote"):
+    with pytest.raises(PreflabError, match="a row that version 0002 cannot have written"):
         restore(old, tmp_path / "w")
     assert not (tmp_path / "w" / DATABASE).exists()
 
 
-def test_what_the_disk_has_no_room_for_is_refused_first(
+def test_restore_checks_the_room_on_the_disk_first(
     backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -256,7 +256,7 @@ def refused(backup: Path, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("at", range(1, 12))
-def test_a_disk_that_fills_leaves_all_as_it_was(
+def test_restore_on_a_full_disk_changes_nothing(
     backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     """The n-th call that writes finds the disk full: the copy, an image, a rename, the swap."""
@@ -306,7 +306,7 @@ restore(sys.argv[1], sys.argv[2])
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_nothing_is_half_restored(backup: Path, tmp_path: Path) -> None:
+def test_restore_killed_at_any_moment_leaves_a_whole_workspace(backup: Path, tmp_path: Path) -> None:
     """Killed at each of its calls that write: the one database or the other, whole, and the next restore works."""
     ends = []
     for at in range(1, 60):
@@ -330,7 +330,7 @@ def test_killed_at_any_moment_nothing_is_half_restored(backup: Path, tmp_path: P
     assert len(ends) > 8
 
 
-def test_no_image_is_read_whole(backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restore_reads_images_piece_by_piece(backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object) -> bytes:
         raise AssertionError("a whole file in memory")
 
@@ -338,7 +338,7 @@ def test_no_image_is_read_whole(backup: Path, tmp_path: Path, monkeypatch: pytes
     assert restore(backup, tmp_path / "w").num_images == 2
 
 
-def test_what_a_killed_one_left_is_cleared(backup: Path, tmp_path: Path) -> None:
+def test_restore_clears_the_files_of_a_killed_one(backup: Path, tmp_path: Path) -> None:
     (tmp_path / "w" / f"{restoring.DATABASE}.partial").write_bytes(b"half of it")
     (tmp_path / "w" / f"{FOLDER}.partial").mkdir()
     (tmp_path / "w" / f"{FOLDER}.partial" / image(2)[0]).write_bytes(b"half of it")

@@ -49,7 +49,7 @@ def write(folder: Path, *, backwards: bool = False) -> dict[str, Any]:
     return write_snapshot(folder, PREFERENCES[::step], PROMPTS[::step], [*COMPLETIONS, SPANS][::step], query=QUERY)
 
 
-def test_what_was_frozen_reads_back_equal(tmp_path: Path) -> None:
+def test_snapshot_reads_back_equal(tmp_path: Path) -> None:
     manifest = write(tmp_path / "s")
     snapshot = read_snapshot(tmp_path / "s")
     assert snapshot.manifest == manifest
@@ -60,14 +60,14 @@ def test_what_was_frozen_reads_back_equal(tmp_path: Path) -> None:
     assert manifest["query"] == QUERY
 
 
-def test_equal_state_gives_equal_bytes(tmp_path: Path) -> None:
+def test_snapshot_of_equal_records_has_equal_bytes(tmp_path: Path) -> None:
     write(tmp_path / "s")
     write(tmp_path / "t", backwards=True)
     for name in [*FILES, "manifest.json"]:
         assert (tmp_path / "s" / name).read_bytes() == (tmp_path / "t" / name).read_bytes(), name
 
 
-def test_another_weight_gives_another_content_hash(tmp_path: Path) -> None:
+def test_snapshot_content_hash_depends_on_weights(tmp_path: Path) -> None:
     first = write(tmp_path / "s")["content_hash"]
     pair = replace(PREFERENCES[0].pairs[0], weight=0.25)
     changed = [replace(PREFERENCES[0], pairs=(pair,)), PREFERENCES[1]]
@@ -75,7 +75,7 @@ def test_another_weight_gives_another_content_hash(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
+def test_snapshot_with_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
     write(tmp_path / "s")
     data = bytearray((tmp_path / "s" / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -87,7 +87,7 @@ def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
         read_snapshot(tmp_path / "s")
 
 
-def test_a_manifest_that_was_changed_with_its_file_is_refused(tmp_path: Path) -> None:
+def test_snapshot_with_file_and_manifest_changed_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "s")
     write_snapshot(tmp_path / "t", PREFERENCES[:1], PROMPTS, COMPLETIONS, query=QUERY)
     shutil.copy(tmp_path / "t" / "preferences.parquet", tmp_path / "s")
@@ -100,14 +100,14 @@ def test_a_manifest_that_was_changed_with_its_file_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"snapshot_version": 99}', '{"no": 1}'])
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+def test_snapshot_with_an_invalid_manifest_is_refused(tmp_path: Path, content: str) -> None:
     write(tmp_path / "s")
     (tmp_path / "s" / "manifest.json").write_text(content)
     with pytest.raises(PreflabError):
         read_snapshot(tmp_path / "s")
 
 
-def test_a_preference_without_its_records_is_refused(tmp_path: Path) -> None:
+def test_snapshot_of_a_preference_without_its_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreflabError, match="names the completion"):
         write_snapshot(tmp_path / "s", PREFERENCES, PROMPTS, COMPLETIONS[:2], query={})
     with pytest.raises(PreflabError, match="names the prompt"):
@@ -122,7 +122,7 @@ def no_space(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("where", ["os.replace", "os.fsync", "pyarrow.parquet.write_table"])
-def test_a_full_disk_leaves_the_old_snapshot_and_no_partial_file(
+def test_snapshot_on_a_full_disk_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     manifest = write(tmp_path / "s")
@@ -136,9 +136,7 @@ def test_a_full_disk_leaves_the_old_snapshot_and_no_partial_file(
     assert read_snapshot(tmp_path / "s").manifest == manifest
 
 
-def test_a_second_rename_that_fails_brings_the_old_snapshot_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_snapshot_whose_rename_fails_restores_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = write(tmp_path / "s")
     real, calls = os.replace, []
 
@@ -154,7 +152,7 @@ def test_a_second_rename_that_fails_brings_the_old_snapshot_back(
     assert read_snapshot(tmp_path / "s").manifest == manifest
 
 
-def test_a_data_frame_library_can_read_it(tmp_path: Path) -> None:
+def test_snapshot_is_readable_by_a_data_frame_library(tmp_path: Path) -> None:
     write(tmp_path / "s")
     table = pq.read_table(tmp_path / "s" / "preferences.parquet")
     assert table.column("ranks").to_pylist() == [[1, 2, None]] * 2

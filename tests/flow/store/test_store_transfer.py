@@ -148,7 +148,7 @@ def unlabelled(record: Any) -> Any:
     return replace(record, source="") if isinstance(record, Prompt) else record
 
 
-def test_explicit_pairs_say_which_won_and_what_was_dropped(workspace: Workspace, tmp_path: Path) -> None:
+def test_export_of_explicit_pairs_and_what_it_drops(workspace: Workspace, tmp_path: Path) -> None:
     ids = Selection(ids=[RANKING.id])
     summary = export_from(workspace, tmp_path / "p.jsonl", "trl-explicit", selection=ids)
     first, second = rows(tmp_path / "p.jsonl")
@@ -166,7 +166,7 @@ def test_explicit_pairs_say_which_won_and_what_was_dropped(workspace: Workspace,
     assert [list(row) for row in rows(tmp_path / "s.jsonl")] == [["prompt", "chosen", "rejected"]] * 2
 
 
-def test_the_other_forms_of_a_pair(workspace: Workspace, tmp_path: Path) -> None:
+def test_export_of_other_forms_of_pairs(workspace: Workspace, tmp_path: Path) -> None:
     pair = Preference.make(CHAT.id, (TOOL.id, PLAIN.id), (2, 1), pairs=(PairOutcome(0, 1, 0.0, 1.0, 0.0),))
     workspace.put([pair])
     strict = Settings(strict=True)
@@ -193,7 +193,7 @@ def test_the_other_forms_of_a_pair(workspace: Workspace, tmp_path: Path) -> None
         written("trl-explicit", pair.id, RANKING.id)
 
 
-def test_labels_come_from_thumbs_and_scores_and_never_from_pairs(workspace: Workspace, tmp_path: Path) -> None:
+def test_export_labels_come_from_thumbs_and_scores_never_from_pairs(workspace: Workspace, tmp_path: Path) -> None:
     def labels(settings: Settings, *ids: str) -> tuple[list[tuple[str, bool]], dict[str, int]]:
         file = tmp_path / "u.jsonl"
         summary = export_from(workspace, file, "trl-unpaired", selection=Selection(ids=ids), settings=settings)
@@ -211,7 +211,9 @@ def test_labels_come_from_thumbs_and_scores_and_never_from_pairs(workspace: Work
 
 
 @pytest.mark.parametrize("format", sorted(EXPORTS))
-def test_equal_state_and_settings_give_equal_bytes(workspace: Workspace, tmp_path: Path, format: str) -> None:
+def test_export_of_equal_records_and_settings_has_equal_bytes(
+    workspace: Workspace, tmp_path: Path, format: str
+) -> None:
     with Workspace.open(tmp_path / "other", create=True) as other:
         other.put(reversed(ALL))
         ids = [RANKING.id] if EXPORTS[format].check.__name__ == "one_form" and format != "trl-unpaired" else None
@@ -301,7 +303,7 @@ def test_judgments_have_every_field_of_a_submission(workspace: Workspace, tmp_pa
     assert by_id[JUDGMENTS[0].id]["answer"] == {"way": "ranking", "ranks": [None, 1]}
     assert by_id[JUDGMENTS[2].id]["failed"] is None
     with Workspace.open(tmp_path / "new", create=True) as new:
-        with pytest.raises(PreflabError, match="that is not there"):
+        with pytest.raises(PreflabError, match="refers to a missing"):
             import_into(new, tmp_path / "j.jsonl", "judgments")
         new.put(record for record in ALL if not isinstance(record, Judgment | Preference))
         assert import_into(new, tmp_path / "j.jsonl", "judgments").new == {"judgment": 4}
@@ -311,7 +313,7 @@ def test_an_edited_archive_is_refused(workspace: Workspace, tmp_path: Path) -> N
     export_from(workspace, tmp_path / "c.jsonl", "completions")
     edited = (tmp_path / "c.jsonl").read_text().replace(" Gone.", " Changed.")
     (tmp_path / "c.jsonl").write_text(edited)
-    with pytest.raises(PreflabError, match="other content than its id says"):
+    with pytest.raises(PreflabError, match="does not match its content"):
         import_into(workspace, tmp_path / "c.jsonl")
     (tmp_path / "c.jsonl").write_text(edited.replace('"spans":', '"no_spans":'))
     with pytest.raises(PreflabError, match="no column 'spans'"):
@@ -388,7 +390,7 @@ def test_the_archive_is_written_as_json_lines_alone(workspace: Workspace, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["w"]
 
 
-def test_selections(workspace: Workspace, tmp_path: Path) -> None:
+def test_export_selections(workspace: Workspace, tmp_path: Path) -> None:
     def num(format: str, **chosen: Any) -> int:
         return export_from(workspace, tmp_path / "x.jsonl", format, selection=Selection(**chosen)).num_rows
 
@@ -427,7 +429,7 @@ def no_space(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("where", ["os.replace", "os.fsync", "pathlib.Path.write_bytes"])
-def test_a_full_disk_leaves_the_old_export_and_no_partial_file(
+def test_export_on_a_full_disk_leaves_the_old_one(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     file = tmp_path / "out" / "p.jsonl"

@@ -137,7 +137,7 @@ def check_append_only(workspace: Workspace) -> None:
     assert workspace.judgments() == [JUDGMENT]
 
 
-def test_every_record_comes_back_equal(workspace: Workspace) -> None:
+def test_workspace_returns_every_record_equal(workspace: Workspace) -> None:
     check_round_trip(workspace)
 
 
@@ -145,14 +145,14 @@ def test_judgments_are_append_only(workspace: Workspace) -> None:
     check_append_only(workspace)
 
 
-def test_postgresql_keeps_the_same_promises(tmp_path: Path, postgres_url: str) -> None:
+def test_workspace_on_postgresql_behaves_alike(tmp_path: Path, postgres_url: str) -> None:
     with Workspace.open(tmp_path / "p", create=True, url=postgres_url) as workspace:
         check_round_trip(workspace)
         check_append_only(workspace)
         workspace.put([judgment(RankingAnswer((1, 2)), revision=2)])
-        with pytest.raises(PreflabError, match="revision 2 is there already"):
+        with pytest.raises(PreflabError, match="revision 2 is stored already"):
             workspace.put([replace(judgment(RankingAnswer((1, 1)), revision=2), id="judgment-other")])
-        with pytest.raises(PreflabError, match="prompt that is not there"):
+        with pytest.raises(PreflabError, match="refers to a missing prompt"):
             workspace.put([Completion.make("prompt-none", "x", MODEL)])
     with Workspace.open(tmp_path / "p", url=postgres_url) as again:
         assert [j.revision for j in again.judgments()] == [2]
@@ -169,23 +169,23 @@ def test_postgresql_keeps_the_same_promises(tmp_path: Path, postgres_url: str) -
         ThumbsAnswer((True, False, None)),
     ],
 )
-def test_every_way_of_answering_comes_back_equal(workspace: Workspace, answer: object) -> None:
+def test_workspace_returns_every_kind_of_answer_equal(workspace: Workspace, answer: object) -> None:
     workspace.put([*ALL, judgment(answer, revision=2)])
     assert workspace.judgments()[0].answer == answer
 
 
-def test_the_latest_revision_counts_and_all_are_kept(workspace: Workspace) -> None:
+def test_judgments_are_latest_revisions_and_all_are_kept(workspace: Workspace) -> None:
     other = replace(LABELER, id="labeler-2")
     second = judgment(RankingAnswer((1, 1)), revision=2)
     workspace.put([*ALL, other, judgment(RankingAnswer((1, 2)), labeler="labeler-2"), second])
     assert [(j.labeler_id, j.revision) for j in workspace.judgments()] == [("labeler-1", 2), ("labeler-2", 1)]
     assert len(workspace.judgments(campaign_id=CAMPAIGN.id, all_revisions=True)) == 3
     assert workspace.judgments(campaign_id="campaign-none") == []
-    with pytest.raises(PreflabError, match="by labeler labeler-1 with revision 2 is there already"):
+    with pytest.raises(PreflabError, match="by labeler labeler-1 with revision 2 is stored already"):
         workspace.put([replace(second, id="judgment-new")])
 
 
-def test_one_id_for_two_contents_is_refused(workspace: Workspace) -> None:
+def test_put_refuses_one_id_for_two_contents(workspace: Workspace) -> None:
     workspace.put(ALL)
     with pytest.raises(PreflabError, match="another text"):
         workspace.put([replace(CHAT, text="other")])
@@ -196,7 +196,7 @@ def test_one_id_for_two_contents_is_refused(workspace: Workspace) -> None:
     assert len(workspace.labelers()) == 1
 
 
-def test_what_is_outside_the_content_may_differ_and_the_first_stays(workspace: Workspace) -> None:
+def test_put_keeps_the_first_of_fields_outside_the_content(workspace: Workspace) -> None:
     workspace.put([CHAT, GOOD])
     assert (
         sum(workspace.put([replace(CHAT, source="elsewhere"), replace(GOOD, logps=(-0.1, -0.2, -0.3))]).values()) == 0
@@ -205,8 +205,8 @@ def test_what_is_outside_the_content_may_differ_and_the_first_stays(workspace: W
     assert workspace.completions() == [GOOD]
 
 
-def test_missing_parents_and_foreign_completions_are_named(workspace: Workspace) -> None:
-    with pytest.raises(PreflabError, match=f"prompt that is not there: {CHAT.id}"):
+def test_put_names_missing_parents_and_foreign_completions(workspace: Workspace) -> None:
+    with pytest.raises(PreflabError, match=f"refers to a missing prompt: {CHAT.id}"):
         workspace.put([PLAIN, GOOD])
     assert workspace.prompts() == [], "nothing half-loads"
     foreign = Completion.make(PLAIN.id, "x", MODEL)
@@ -214,13 +214,13 @@ def test_missing_parents_and_foreign_completions_are_named(workspace: Workspace)
         workspace.put([PLAIN, CHAT, BAD, foreign, Preference.make(CHAT.id, (BAD.id, foreign.id), (1, 2))])
 
 
-def test_missing_ids_are_named(workspace: Workspace) -> None:
+def test_reading_names_missing_ids(workspace: Workspace) -> None:
     workspace.put([CHAT])
     with pytest.raises(PreflabError, match="2 prompt ids not in the workspace: prompt-x, prompt-y"):
         workspace.prompts([CHAT.id, "prompt-x", "prompt-y"])
 
 
-def test_nan_and_foreign_objects_are_refused(workspace: Workspace) -> None:
+def test_put_refuses_nan_and_foreign_objects(workspace: Workspace) -> None:
     with pytest.raises(PreflabError, match="cannot hold"):
         workspace.put([Prompt("prompt-nan", "x", columns={"a": float("nan")})])
     with pytest.raises(PreflabError, match="cannot hold"):
@@ -229,14 +229,14 @@ def test_nan_and_foreign_objects_are_refused(workspace: Workspace) -> None:
         workspace.put(["prompt"])  # type: ignore[list-item]
 
 
-def test_more_records_than_one_query_takes(workspace: Workspace) -> None:
+def test_workspace_reads_more_records_than_one_query_takes(workspace: Workspace) -> None:
     prompts = [Prompt.make(text=f"prompt number {n}") for n in range(1501)]
     assert workspace.put(prompts)["prompt"] == 1501
     assert workspace.prompts([p.id for p in prompts]) == prompts
     assert len(workspace.completions(prompt_ids=[p.id for p in prompts])) == 0
 
 
-def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
+def test_opening_a_workspace_says_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(PreflabError, match="no such folder"):
         Workspace.open(tmp_path / "none")
     with pytest.raises(PreflabError, match=f"no {DATABASE} in it"):
@@ -251,7 +251,7 @@ def test_opening_says_what_is_wrong(tmp_path: Path) -> None:
         Workspace.open(tmp_path / "file", create=True)
 
 
-def test_safe_settings_are_on(workspace: Workspace) -> None:
+def test_sqlite_settings_are_crash_safe(workspace: Workspace) -> None:
     with reading(workspace.engine) as connection:
         found = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar()
@@ -260,7 +260,7 @@ def test_safe_settings_are_on(workspace: Workspace) -> None:
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-def test_nobody_else_reads_the_database(tmp_path: Path) -> None:
+def test_database_file_is_private(tmp_path: Path) -> None:
     """Names, addresses and hashes of passwords are in it, and in the log beside it; an older, open one is closed."""
     folder = tmp_path / "new"
     former = os.umask(0o022)
@@ -280,7 +280,7 @@ def test_nobody_else_reads_the_database(tmp_path: Path) -> None:
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_nobody_else_enters_a_workspace_whose_lock_came_first(tmp_path: Path) -> None:
+def test_workspace_folder_is_private_if_its_lock_came_first(tmp_path: Path) -> None:
     """A run, `label` and `restore` lock the folder before there is a database in it."""
     former = os.umask(0o022)
     try:
@@ -302,7 +302,7 @@ def test_migrations_make_exactly_the_tables_of_the_schema(workspace: Workspace) 
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_a_second_opening_does_not_import_alembic(workspace: Workspace) -> None:
+def test_opening_a_migrated_workspace_does_not_import_alembic(workspace: Workspace) -> None:
     code = (
         f"import sys; from preflab.store.workspace import Workspace; Workspace.open({str(workspace.path)!r}).close(); "
         "print('alembic' in sys.modules, 'torch' in sys.modules)"
@@ -341,7 +341,7 @@ def _open_and_put(path: str, number: int) -> None:
             workspace.put([Prompt.make(text=f"{number}-{index}"), CHAT])
 
 
-def test_several_processes_make_and_fill_one_workspace(tmp_path: Path) -> None:
+def test_workspace_filled_by_several_processes(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     started = [context.Process(target=_open_and_put, args=(str(tmp_path / "w"), number)) for number in range(4)]
     for process in started:
@@ -364,7 +364,7 @@ for number in range(100000):
 """
 
 
-def test_killed_in_the_middle_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+def test_workspace_loses_nothing_acknowledged_when_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path / "w")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_environment()) as process:
         assert process.stdout is not None
@@ -377,7 +377,7 @@ def test_killed_in_the_middle_nothing_acknowledged_is_lost(tmp_path: Path) -> No
             assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
 
 
-def test_a_full_database_leaves_what_was_there(workspace: Workspace) -> None:
+def test_put_in_a_full_database_leaves_what_was_there(workspace: Workspace) -> None:
     workspace.put([CHAT])
     with writing(workspace.engine) as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 60")

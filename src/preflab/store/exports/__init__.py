@@ -16,14 +16,14 @@ EXPORTS: dict[str, Export] = {
         *archive.EXPORTS,
     )
 }
-"""Name → how it is written."""
+"""Name → export format."""
 
 
 def export_named(name: str) -> Export:
     """The export format of this name.
 
     Raises:
-        PreflabError: there is none.
+        PreflabError: no such format.
     """
     if name not in EXPORTS:
         near = nearest(name, list(EXPORTS))

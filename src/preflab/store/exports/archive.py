@@ -1,6 +1,6 @@
-"""preflab's own archive: judgments, preferences and completions, one per line, whole enough to be read anywhere.
+"""preflab's own archive: judgments, preferences or completions, one per line, readable without the workspace.
 
-A strict line holds ids alone where the others carry the records themselves.
+Each line contains the records that it refers to; in strict mode it contains only their ids.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def _completion(completion: Completion, material: Material) -> Iterator[Row]:
 
 
 def _preference(preference: Preference, material: Material) -> Iterator[Row]:
-    """A group with what it names: its prompt and completions, and the judgments that it was learned from."""
-    row = to_object(preference) | _carried(preference, material)
+    """A preference with its prompt, its completions and the judgments that it was derived from."""
+    row = to_object(preference) | _embed_records(preference, material)
     if not material.settings.strict and preference.judgment_ids:
         judgments = [material.judgments[each] for each in preference.judgment_ids]
         named = dict.fromkeys([*preference.completion_ids, *(i for each in judgments for i in each.completion_ids)])
@@ -34,11 +34,11 @@ def _preference(preference: Preference, material: Material) -> Iterator[Row]:
 
 
 def _judgment(judgment: Judgment, material: Material) -> Iterator[Row]:
-    yield _submission(judgment, material) | _carried(judgment, material)
+    yield _submission(judgment, material) | _embed_records(judgment, material)
 
 
 def _submission(judgment: Judgment, material: Material) -> Row:
-    """The fields of field-standard judgment rows, with the campaign and the labeler they name."""
+    """A judgment's fields with the names of its campaign and labeler; unless strict, with these two records."""
     campaign, labeler = material.campaigns[judgment.campaign_id], material.labelers[judgment.labeler_id]
     row = to_object(judgment)
     row |= {"project": campaign.name, "labeler": labeler.name, "failed": failed_of(judgment.answer)}
@@ -47,7 +47,8 @@ def _submission(judgment: Judgment, material: Material) -> Row:
     return row
 
 
-def _carried(group: Preference | Judgment, material: Material) -> dict[str, Any]:
+def _embed_records(group: Preference | Judgment, material: Material) -> dict[str, Any]:
+    """The prompt and the completions of a group as objects; {} in strict mode."""
     if material.settings.strict:
         return {}
     completions = [to_object(material.completions[each]) for each in group.completion_ids]

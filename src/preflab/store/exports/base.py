@@ -1,4 +1,4 @@
-"""What every export shares: records to rows, what was dropped and why, the file with its manifest beside it."""
+"""Shared by all exports: settings, looked-up records, counts of what is dropped, and the file with its manifest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 class AsIs(dict[str, Any]):
-    """An object whose keys keep their order: a schema, the arguments of a call."""
+    """An object whose keys keep their order when written: a JSON schema, the arguments of a call."""
 
 
 EXPORT_VERSION = 1
@@ -33,53 +33,53 @@ CELLS = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class Settings:
-    """What may be chosen about an export; all of it stands in the manifest."""
+    """The options of an export; all of them are written to the manifest."""
 
     strict: bool = False
-    """Only the columns the trainer knows; without it, columns that begin with `preflab_` say where a row is from."""
+    """Write only the columns that the trainer knows, without those that begin with `preflab_` and name the origin."""
     criterion: str | None = None
-    """Of labels from scores: which criterion counts; None: the mean of all."""
+    """For labels from scores: the criterion that counts; None: the mean of all."""
     good_from: float = 4.0
-    """Of labels from scores: at least this is good."""
+    """For labels from scores: a score of at least this is good."""
     bad_to: float = 2.0
-    """Of labels from scores: at most this is bad; between the two is dropped."""
+    """For labels from scores: a score of at most this is bad; scores between the two are dropped."""
     failed_as_rejected: bool = False
-    """Of pairs: every completion that is F is rejected in favour of every one that is not."""
+    """For pairs: add a pair of every completion that is not F (chosen) with every completion that is F (rejected)."""
     margin: bool = False
-    """Of pairs: a column `margin`, votes for minus votes against, which some reward trainers read."""
+    """For pairs: write a column `margin`, votes for minus votes against, which some reward trainers read."""
 
 
 @dataclass
 class Material:
-    """The records an export looks things up in, and the count of what it drops."""
+    """The records that an export looks up, and the counts of what it drops, changes and leaves out."""
 
     prompts: Mapping[str, Prompt]
     completions: Mapping[str, Completion]
     labelers: Mapping[str, Labeler] = field(default_factory=dict)
     campaigns: Mapping[str, Campaign] = field(default_factory=dict)
     judgments: Mapping[str, Judgment] = field(default_factory=dict)
-    """Those that preferences were learned from, for formats that write them."""
+    """The parent judgments of preferences, for formats that write them."""
     settings: Settings = field(default_factory=Settings)
     dropped: Counter[str] = field(default_factory=Counter)
     changed: Counter[str] = field(default_factory=Counter)
-    """What → how often something was written in another form than it has."""
+    """Change → number of values written in a changed form."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Part of records → how many of them the format has no place for."""
+    """Part of records → number of them that the format cannot hold."""
     made_of: Counter[str] = field(default_factory=Counter)
-    """Kind of record → how many were selected."""
+    """Kind of record → number of records selected."""
 
     def drop(self, reason: str, num: int = 1) -> None:
-        """Count something that does not get into the file."""
+        """Count items that are not written to the file."""
         if num:
             self.dropped[reason] += num
 
     def change(self, what: str, num: int = 1) -> None:
-        """Count something that gets into the file in another form."""
+        """Count items that are written in a changed form."""
         if num:
             self.changed[what] += num
 
     def leave_out(self, what: str, num: int = 1) -> None:
-        """Count parts of records that the format has no place for."""
+        """Count parts of records that the format cannot hold."""
         if num:
             self.left_out[what] += num
 
@@ -92,37 +92,37 @@ class Export:
     about: str
     """One line for the list of formats."""
     of: str
-    """The kind of record it starts from: `prompt`, `completion`, `preference` or `judgment`."""
+    """The kind of record exported: `prompt`, `completion`, `preference` or `judgment`."""
     rows: Callable[[Any, Material], Iterator[Row]]
-    """A record → its rows."""
+    """Function from a record to its rows."""
     check: Callable[[Iterable[Prompt]], None] = lambda prompts: None
-    """Refuses prompts that the format cannot hold."""
+    """Raises an error for prompts that the format cannot hold."""
     parquet: bool = True
-    """False where nested objects differ from row to row."""
+    """False if nested objects differ from row to row."""
     csv: bool = True
-    """False where an import could not tell objects and numbers from texts in cells: preflab's archive."""
+    """False if an import could not distinguish objects and numbers in cells from texts: preflab's archive."""
     model: str | None = None
     """Only completions of this model, for formats of completions."""
     latest: bool = False
-    """Of judgments: the last revision of each labeler on each task alone, surplus ones dropped."""
+    """For judgments: whether only each labeler's latest revision per task is written, without surplus."""
     read_as: str = ""
-    """The format of another name that reads it; "" for one of the same name."""
+    """Name of the import format that reads the file; "" if it has the same name."""
     holds: str = "texts and turns"
-    """What it can hold, for the table of formats; anything else is dropped and counted."""
+    """The contents it can hold, for the table of formats; other contents are dropped and counted."""
     units: Callable[[list[Any]], list[Any]] = lambda records: records
-    """Records → what a row is made of, for formats whose row holds several of them."""
+    """Groups the records for `rows`, for formats whose rows hold several records."""
     keeps: frozenset[str] = frozenset()
-    """Parts of records (`left_out.PARTS`) that come back from the file."""
+    """Parts of records (`left_out.PARTS`) that an import of the file restores."""
     beside: frozenset[str] = frozenset()
-    """The same, in columns that a strict export leaves away."""
+    """Further such parts, in columns that a strict export omits."""
     columns: tuple[str, ...] = ()
-    """Columns of prompts and completions that it keeps, where it keeps no others."""
+    """The columns of prompts and completions that it keeps, if it does not keep all."""
     judgments: bool = False
-    """Of preferences: whether the judgments that they were learned from are written with them."""
+    """For preferences: whether their parent judgments are written with them."""
 
 
 def write_rows(path: Path, rows: list[Row], *, export: Export, material: Material, chosen: Row) -> Row:
-    """Write rows as JSONL, Parquet or CSV and the manifest `<file>.manifest.json`, beside and renamed.
+    """Write rows as JSONL, Parquet or CSV, and the manifest `<file>.manifest.json`; both or neither.
 
     Returns:
         the manifest: format, file, sha256, num_rows, made_of (kind → count), dropped (reason → count), changed (what →
@@ -132,7 +132,7 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
         PreflabError: an unknown kind of file, rows that Parquet cannot hold, a full disk.
     """
     _check_kind(path, export)
-    rows = [{name: _sorted(value) for name, value in row.items()} for row in rows]
+    rows = [{name: _sort_keys(value) for name, value in row.items()} for row in rows]
     data = _parquet(path, rows) if path.suffix == ".parquet" else {".jsonl": _jsonl, ".csv": _csv}[path.suffix](rows)
     manifest = {
         "export_version": EXPORT_VERSION,
@@ -153,10 +153,10 @@ def write_rows(path: Path, rows: list[Row], *, export: Export, material: Materia
 
 
 def _check_kind(path: Path, export: Export) -> None:
-    """Refuses a kind of file that the format cannot be written as.
+    """Refuse a kind of file that the format cannot be written as.
 
     Raises:
-        PreflabError: which kinds it can be.
+        PreflabError: the kind is not possible; the error names the possible ones.
     """
     unfit = {".parquet": not export.parquet, ".csv": not export.csv}
     known = [suffix for suffix in SUFFIXES if not unfit.get(suffix)]
@@ -173,18 +173,18 @@ def _check_kind(path: Path, export: Export) -> None:
 
 
 def manifest_of(path: Path) -> Path:
-    """Where the manifest of an export lies."""
+    """The path of an export's manifest."""
     return path.with_name(f"{path.name}.manifest.json")
 
 
-def _sorted(value: Any) -> Any:
-    """Nested objects with their keys in order, so that equal records give equal bytes; `AsIs` is in order already."""
+def _sort_keys(value: Any) -> Any:
+    """The value with sorted keys in nested objects, so that equal records give equal bytes; `AsIs` is not sorted."""
     if isinstance(value, AsIs):
         return value
     if isinstance(value, dict):
-        return {name: _sorted(value[name]) for name in sorted(value)}
+        return {name: _sort_keys(value[name]) for name in sorted(value)}
     if isinstance(value, list | tuple):
-        return [_sorted(each) for each in value]
+        return [_sort_keys(each) for each in value]
     return value
 
 
@@ -193,20 +193,20 @@ def _jsonl(rows: list[Row]) -> bytes:
 
 
 def _csv(rows: list[Row]) -> bytes:
-    """A spreadsheet: lists and objects as JSON in their cells, formulas made harmless."""
+    """Rows as CSV: lists and objects are JSON in their cells, and formulas are escaped."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
     cells = [[_cell(name) for name in names], *([_cell(row.get(name)) for name in names] for row in rows)]
-    # a carriage return ends a row as well, and is not quoted by itself
+    # quote all cells if one has a carriage return, which ends a row too but does not make `csv` quote the cell
     returns = any("\r" in cell for row in cells for cell in row)
     csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerows(cells)
     return buffer.getvalue().encode()
 
 
 def _cell(value: Any) -> str:
-    """A cell's text; what a spreadsheet would take for a formula gets an apostrophe, also where it begins with one.
+    """The text of a cell; an apostrophe before text that a spreadsheet would execute as a formula.
 
-    `formats.tables` takes it away again.
+    A text that already begins with an apostrophe and a formula gets another one. `formats.tables` removes it on import.
     """
     if value is None:
         return ""
@@ -216,7 +216,7 @@ def _cell(value: Any) -> str:
 
 
 def _columnar(value: Any) -> Any:
-    """What differs from row to row, schemas and arguments, as JSON text: a column has one shape."""
+    """The value with schemas and arguments as JSON text, since all values of a Parquet column must have one type."""
     if isinstance(value, AsIs) or (isinstance(value, list) and value and all(isinstance(v, AsIs) for v in value)):
         return to_json(value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Exports for readers of texts leave out what was judged about images, count it, and refuse where nothing is left."""
+"""Leaves records about images out of exports for text models, counts them, and refuses if nothing else is left."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from preflab.store.image_texts import DO, EXPECTED, images_among
 from preflab.store.workspace import Workspace
 
 KEEP_IMAGES = ("judgments", "preferences", "completions", "rankings")
-"""Formats that hold an image as what it is, a file by its name: the archive, and rankings for people."""
+"""Formats that may contain images, as file names: the archive, and rankings for people."""
 ABOUT_IMAGES = "{} about images"
 
 
 def without_images(workspace: Workspace, export: Export, records: list[Any], material: Material) -> list[Any]:
-    """The records that a format of texts can hold; what is left out is counted in `material`.
+    """The records that are not about images, unless the format may contain images; the others are counted as dropped.
 
     Raises:
-        PreflabError: all of them are about images.
+        PreflabError: all records are about images.
     """
     if export.name in KEEP_IMAGES or export.of == "prompt" or not records:
         return records
-    out = about_images(workspace, records, material)
-    if len(out) == len(records):
+    image_ids = about_images(workspace, records, material)
+    if len(image_ids) == len(records):
         raise PreflabError(f"all {len(records):,} {export.of}s for {export.name} are about images", EXPECTED, DO)
-    material.drop(ABOUT_IMAGES.format(f"{export.of}s"), len(out))
-    return [record for record in records if record.id not in out]
+    material.drop(ABOUT_IMAGES.format(f"{export.of}s"), len(image_ids))
+    return [record for record in records if record.id not in image_ids]
 
 
 def about_images(
     workspace: Workspace, records: list[Preference] | list[Judgment] | list[Completion], material: Material
 ) -> set[str]:
-    """Ids of the records that are about images: by their campaign, or by the texts of their completions."""
+    """Ids of the records about images: of a campaign about images, or with a completion that is an image."""
     campaigns = sorted(campaign.id for campaign in workspace.campaigns() if campaign.content == "image")
     judged = {j.id for each in campaigns for j in workspace.judgments(campaign_id=each, all_revisions=True)}
     texts = {each.id: each.text for record in records for each in _completions(record, material)}

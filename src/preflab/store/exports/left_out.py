@@ -1,7 +1,7 @@
-"""What the records have and an export has no place for, counted by name: an import of the file would not bring it back.
+"""Counts the parts of records that an export format cannot hold, which an import of the file would not restore.
 
-A format says what it keeps (`Export.keeps`, and `Export.beside` for columns that a strict export leaves away); every
-other part of the records it starts from is counted here.
+A format states the parts that it keeps (`Export.keeps`, and `Export.beside` for columns that a strict export omits);
+every other part of the exported records is counted here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from preflab.store.formats.prompts import UNLEARNED
 
 Record = Prompt | Completion | Preference | Judgment
 Parts = Iterator[tuple[str, ...]]
-"""Keys of parts: each is counted once, however many records name it."""
+"""Keys of parts; each key is counted once, even if several records refer to it."""
 OWN_MODELS = {*FORMATS, "trl", "openai", "demonstration", "oasst-person"}
-"""Models that imports suppose where a file names none."""
+"""Model names that imports use if a file has none."""
 
 
 def _failed(record: Record, material: Material) -> Parts:
@@ -32,7 +32,7 @@ def _failed(record: Record, material: Material) -> Parts:
     else:
         return
     ids = record.completion_ids
-    yield from ((record.id, each) for each, gone in zip(ids, marks, strict=True) if gone)
+    yield from ((record.id, each) for each, failed in zip(ids, marks, strict=True) if failed)
 
 
 def _finish_reasons(record: Record, material: Material) -> Parts:
@@ -58,6 +58,7 @@ def _asked_columns(record: Record, material: Material) -> Parts:
 
 
 def _scores(record: Record, beside_a_pair: bool) -> Parts:
+    """The scores by the criteria in `SIDE_SCORES`, or by all others."""
     scores = record.scores if isinstance(record, Preference) else {}
     for name, row in scores.items():
         if (name in SIDE_SCORES) == beside_a_pair:
@@ -99,12 +100,12 @@ PARTS: dict[str, tuple[str, Callable[[Any, Material], Parts]]] = {
     "notes": ("notes of judgments", _notes),
     "answers": ("answers by scores or thumbs, written as ranks or pairs", _answers),
 }
-"""Name of a part → how the manifest calls it, and where a record has it."""
+"""Name of a part → (its name in the manifest, function that yields a record's keys of such parts)."""
 EVERYTHING = frozenset(PARTS)
 
 
 def count_left_out(export: Export, records: Sequence[Record], material: Material) -> None:
-    """Counts in `material.left_out` what the records have and the format does not keep."""
+    """Count in `material.left_out` the parts of the records that the format does not keep."""
     keeps = set(export.keeps) | (set() if material.settings.strict else set(export.beside))
     for name, (words, parts) in PARTS.items():
         if name not in keeps:

@@ -1,4 +1,4 @@
-"""The pairs of a preference that are decided, and what is written beside them."""
+"""The decided pairs and best completions of a preference, and the columns written beside them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ TIED, EQUAL, NO_PAIR = "tied pairs", "pairs of equal texts", "preferences withou
 UNRESOLVED = "pairs left to an adjudicator"
 NO_BEST = "preferences without a best completion"
 SIDE_SCORES = ("score", "rating", "reward")
-"""Criteria that are written beside a pair, `score_chosen` and `score_rejected`; others have no place there."""
+"""Criteria whose scores are written beside a pair, as `score_chosen` and `score_rejected`; others are left out."""
 
 PAIRS, BESIDE_PAIRS = frozenset({"pairs"}), frozenset({"models", "side_scores"})
-"""Parts of records that rows of pairs keep, and those that stand beside them."""
+"""Parts of records that rows of pairs keep, and those in columns that a strict export omits."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One decided pair, the preferred completion first."""
+    """One decided pair."""
 
     preference: Preference
     outcome: PairOutcome
@@ -32,7 +32,7 @@ class Pair:
 
 
 def decided_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
-    """The pairs of a group with a nonzero margin and two different texts; the others are counted as dropped."""
+    """The training pairs of a preference with two different completions; other pairs are counted as dropped."""
     num = 0
     for outcome in preference.pairs:
         if not outcome.learned:
@@ -53,7 +53,7 @@ def decided_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
 
 
 def _failed_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
-    """Every completion that is not F before every one that is; nobody voted on these pairs."""
+    """Pairs of every completion that is not F with every completion that is; they have no votes."""
     places = range(len(preference.ranks))
     for good in (i for i in places if preference.ranks[i] is not None):
         for bad in (i for i in places if preference.ranks[i] is None):
@@ -64,7 +64,7 @@ def _failed_pairs(preference: Preference, material: Material) -> Iterator[Pair]:
 
 
 def best_completions(preference: Preference, material: Material) -> Iterator[Completion]:
-    """Those ranked 1 that won a pair, each text once: what is worth imitating."""
+    """The completions with rank 1 that won a pair, each text once: demonstrations to imitate."""
     winners = {index for index, _, _ in preference.chosen_rejected()}
     best = [i for i in sorted(winners) if preference.ranks[i] == 1]
     if not best:
@@ -78,10 +78,7 @@ def best_completions(preference: Preference, material: Material) -> Iterator[Com
 
 
 def beside(pair: Pair, material: Material) -> Row:
-    """What is written beside a pair: who wrote the two, their scores, where it comes from; in strict mode none of it.
-
-    The margin stands there where it is wanted.
-    """
+    """The columns beside a pair: models, scores and origin unless strict, and the margin if wanted."""
     outcome = pair.outcome
     margin = {"margin": abs(outcome.margin)} if material.settings.margin else {}
     if material.settings.strict:
@@ -110,7 +107,7 @@ def _models(pair: Pair) -> Row:
 
 
 def _scores(pair: Pair) -> Row:
-    """The scores of the two by criteria that an import knows beside a pair."""
+    """The scores of both completions by the criteria in `SIDE_SCORES`, which an import reads."""
     places = {
         side: pair.preference.completion_ids.index(each.id)
         for side, each in {"chosen": pair.chosen, "rejected": pair.rejected}.items()
@@ -125,7 +122,7 @@ def _scores(pair: Pair) -> Row:
 
 
 def origin(preference: Preference, completion: Completion, material: Material) -> Row:
-    """Where a single completion comes from; nothing of it in strict mode."""
+    """The columns with the origin of a single completion; {} in strict mode."""
     if material.settings.strict:
         return {}
     columns = {"prompt_id": preference.prompt_id, "completion_id": completion.id, "source": preference.source}

@@ -1,4 +1,4 @@
-"""Preferences in the forms of well-known data sets: UltraFeedback, Open-Assistant; and OpenAI's.
+"""Exports preferences in the formats of UltraFeedback, Open-Assistant and OpenAI.
 
 Ratings come from Likert scores alone, ranks from the consensus.
 """
@@ -16,7 +16,7 @@ from preflab.store.formats.fields import ranks_of_scores
 
 NOT_RATED = "preferences without scores"
 LEAST, TOP, BEST, OVERALL = 1, 5, 10, "overall"
-"""UltraFeedback's worst and best rating, its best overall score, and the criterion that is the overall score."""
+"""UltraFeedback's lowest and highest rating, its highest overall score, and the name of the overall criterion."""
 BEYOND = "scores that are no ratings from 1 to 5"
 MEAN_AS_OVERALL = "overall scores written as the mean of the ratings"
 OTHER_RANKS = "preferences whose ranks the ratings do not give"
@@ -26,7 +26,7 @@ GO_ON = "completions that continue a turn of the prompt"
 
 
 def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
-    """Ratings from 1 to 5 per criterion, their mean as the overall score where there is none of its own."""
+    """UltraFeedback: ratings from 1 to 5 per criterion; their mean is the overall score if there is no other."""
     scores = {name: row for name, row in preference.scores.items() if name != OVERALL and _are_ratings(row)}
     overall = preference.scores.get(OVERALL, ())
     overall = overall if not scores or all(0 <= (score or 0) <= BEST for score in overall) else ()
@@ -35,18 +35,18 @@ def _ultrafeedback(preference: Preference, material: Material) -> Iterator[Row]:
         return
     prompt = material.prompts[preference.prompt_id]
     completions = [material.completions[each] for each in preference.completion_ids]
-    asked, texts = only_text(prompt, material), [plain_text(each, material) for each in completions]
-    if asked is None or None in texts:
+    instruction, texts = only_text(prompt, material), [plain_text(each, material) for each in completions]
+    if instruction is None or None in texts:
         return
     _count_changes(preference, scores, overall, material)
-    own: Row = {"source": preference.source, "correct_answers": [], "incorrect_answers": []}
+    defaults: Row = {"source": preference.source, "correct_answers": [], "incorrect_answers": []}
     yield {
-        **own,
-        **{name: prompt.columns[name] for name in own if name in prompt.columns},
-        "instruction": asked,
+        **defaults,
+        **{name: prompt.columns[name] for name in defaults if name in prompt.columns},
+        "instruction": instruction,
         "models": [completion.model for completion in completions],
         "completions": [
-            _rated({name: row[index] for name, row in scores.items()}, each, text, overall[index : index + 1])
+            _completion_row({name: row[index] for name, row in scores.items()}, each, text, overall[index : index + 1])
             for index, (each, text) in enumerate(zip(completions, texts, strict=True))
         ],
     }
@@ -60,9 +60,9 @@ def _are_ratings(row: Sequence[float | None]) -> bool:
 def _count_changes(
     preference: Preference, scores: Mapping[str, Sequence[float | None]], overall: Sequence[float | None], to: Material
 ) -> None:
-    """What an import reads otherwise than it was: scores without a place, overall scores, ranks of another origin."""
-    kept = {*scores, *([OVERALL] if overall else [])}
-    beyond = [row for name, row in preference.scores.items() if name not in kept]
+    """Count what an import will read differently: scores left out, means as overall scores, and other ranks."""
+    written = {*scores, *([OVERALL] if overall else [])}
+    beyond = [row for name, row in preference.scores.items() if name not in written]
     to.leave_out(BEYOND, sum(score is not None for row in beyond for score in row))
     means = [_mean([row[place] for row in scores.values()]) for place in range(len(preference.ranks))]
     overall_scores = overall or (None,) * len(means)
@@ -78,17 +78,18 @@ def _mean(scores: Sequence[float | None]) -> float | None:
     return sum(rated) / len(rated) if rated else None
 
 
-def _rated(
-    given: Mapping[str, float | None], completion: Completion, text: str | None, overall: Sequence[float | None]
+def _completion_row(
+    ratings: Mapping[str, float | None], completion: Completion, text: str | None, overall: Sequence[float | None]
 ) -> Row:
+    """One completion of an UltraFeedback row with its ratings."""
     overall_score = next(iter(overall), None)
     return {
         "model": completion.model,
         "principle": completion.columns.get("principle"),
         "custom_system_prompt": completion.columns.get("custom_system_prompt"),
         "response": text,
-        "annotations": {name: {"Rating": _rating(score), "Rationale": ""} for name, score in given.items()},
-        "overall_score": _mean(list(given.values())) if overall_score is None else overall_score,
+        "annotations": {name: {"Rating": _rating(score), "Rationale": ""} for name, score in ratings.items()},
+        "overall_score": _mean(list(ratings.values())) if overall_score is None else overall_score,
     }
 
 
@@ -97,7 +98,7 @@ def _rating(score: float | None) -> str:
 
 
 def _tree(preference: Preference, material: Material) -> Iterator[Row]:
-    """Open-Assistant: the conversation as a chain, the completions as its last message's ranked replies, 0 = best."""
+    """Open-Assistant: the prompt as a chain of messages, the completions as ranked replies to the last, 0 = best."""
     if sum(rank is not None for rank in preference.ranks) < 2:
         material.drop(NO_RANKS)
         return
@@ -120,13 +121,14 @@ def _tree(preference: Preference, material: Material) -> Iterator[Row]:
 
 
 def _fits_a_tree(prompt: Prompt) -> bool:
-    """Whether its turns are plain ones of the user's and the assistant's."""
+    """Whether the prompt has only plain turns of the user and the assistant, and no columns for the chat template."""
     plain = all(turn == Message(turn.role, turn.content) for turn in prompt.messages)
     roles = {turn.role for turn in prompt.messages} <= {"user", "assistant"}
     return plain and roles and not template_of(prompt)
 
 
 def _chain(prompt: Prompt, replies: list[Row]) -> Row:
+    """The first message of the prompt, with the next one as its reply, and so on; the last one has `replies`."""
     for number, message in reversed(list(enumerate(prompt.messages or (Message("user", prompt.text),)))):
         role = "assistant" if message.role == "assistant" else "prompter"
         replies = [_message(f"{prompt.id}-{number}", role, message.content, replies)]

@@ -1,7 +1,7 @@
-"""What trainers read: TRL's columns, HH-RLHF's transcripts, prompts, demonstrations.
+"""Exports in the formats that trainers read: TRL's columns, HH-RLHF's transcripts, prompts, demonstrations.
 
-Pairs come from decided pairs alone; good/bad labels from thumbs or scores alone, never from pairs: the better of two
-completions is not always good, nor the worse one bad.
+Pairs come from decided pairs alone. Good/bad labels come from thumbs or scores alone, never from pairs, because the
+better of two completions is not always good, nor the worse one bad.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _implicit(preference: Preference, material: Material) -> Iterator[Row]:
 
 
 def _not_inside_both(pair: Pair, sides: list[str | list[Row] | None]) -> str:
-    """Why the prompt could not be told from the completions again; "" where it can."""
+    """The reason why an import could not separate the prompt from the completions again; "" if it could."""
     if continues(pair.prompt):
         return GO_ON
     first = [side[0] for side in sides if side]
@@ -94,12 +94,12 @@ def _transcripts(preference: Preference, material: Material) -> Iterator[Row]:
         yield {"chosen": whole[0], "rejected": whole[1]} | beside(pair, material)
 
 
-def _transcript(prompt: Prompt, words: str) -> str | None:
-    """A prompt that is a transcript already is only continued; any other becomes one. None where it cannot."""
+def _transcript(prompt: Prompt, completion: str) -> str | None:
+    """Prompt and completion as a transcript (a prompt that is one is continued); None if it cannot be parsed back."""
     if not prompt.messages and prompt.text.endswith(ASSISTANT):
-        return None if ASSISTANT in words else prompt.text + words
+        return None if ASSISTANT in completion else prompt.text + completion
     heads = {"user": f"{HUMAN} ", "assistant": f"{ASSISTANT} "}
-    turns = (*(prompt.messages or (Message("user", prompt.text),)), Message("assistant", words))
+    turns = (*(prompt.messages or (Message("user", prompt.text),)), Message("assistant", completion))
     whole = "".join(heads.get(turn.role, "") + turn.content for turn in turns)
     plain = tuple(Message(turn.role, turn.content.strip()) for turn in turns)
     return whole if conversation(whole) == plain else None
@@ -117,16 +117,16 @@ def _best(preference: Preference, material: Material) -> Iterator[Row]:
 def _whole_text(preference: Preference, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     for completion in best_completions(preference, material):
-        said = said_to(prompt, completion, material)
-        if said is None:
+        answer = said_to(prompt, completion, material)
+        if answer is None:
             continue
-        if isinstance(said, str):
-            row: Row = {"text": prompt.text + said}
+        if isinstance(answer, str):
+            row: Row = {"text": prompt.text + answer}
         elif continues(prompt):
             *turns, last = turns_of(prompt)
-            row = {"messages": [*turns, {**last, "content": last["content"] + said[0]["content"]}, *said[1:]]}
+            row = {"messages": [*turns, {**last, "content": last["content"] + answer[0]["content"]}, *answer[1:]]}
         else:
-            row = {"messages": [*turns_of(prompt), *said]}
+            row = {"messages": [*turns_of(prompt), *answer]}
         columns = {name: value for name, value in template_of(prompt).items() if name != CONTINUE}
         yield row | columns | origin(preference, completion, material)
 
@@ -139,7 +139,7 @@ def _prompt(prompt: Prompt, material: Material) -> Iterator[Row]:
     if reads_as_turns(prompt.text):
         material.drop(LOOKS_LIKE_TURNS)
         return
-    yield {"prompt": asked} | template_of(prompt) | _kept(prompt.columns, material)
+    yield {"prompt": asked} | template_of(prompt) | _other_columns(prompt.columns, material)
 
 
 def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
@@ -156,11 +156,11 @@ def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
         row = {"prompt": turns_of(prompt, unlearned=unlearned), "completion": turns}
     elif prompt.text:
         row = {"prompt": prompt.text, "completion": turns}
-    yield row | template_of(prompt) | _kept(columns, material)
+    yield row | template_of(prompt) | _other_columns(columns, material)
 
 
-def _kept(columns: Mapping[str, Any], material: Material) -> Row:
-    """The other columns, by name; those that would be read as something else are counted."""
+def _other_columns(columns: Mapping[str, Any], material: Material) -> Row:
+    """The columns by name, {} in strict mode; those with names that the format uses itself are counted as dropped."""
     if material.settings.strict:
         return {}
     taken = {"prompt", "completion", "text", *SYSTEM, *PICTURES, *OF_TEMPLATE}
@@ -170,14 +170,14 @@ def _kept(columns: Mapping[str, Any], material: Material) -> Row:
 
 
 def one_form(prompts: Iterable[Prompt]) -> None:
-    """Refuse a mixture of texts and conversations, which no trainer reads from one file."""
+    """Refuse a mixture of text prompts and conversations, which no trainer reads from one file."""
     forms = {bool(prompt.messages) for prompt in prompts}
     if len(forms) > 1:
         raise PreflabError(
             "some prompts are text and some are conversations",
             "one of the two in a file",
-            "export them apart (--campaign), or in a format that makes a text one user's turn: trl-conversational for "
-            "pairs, openai-messages for demonstrations",
+            "export them separately (--campaign), or in a format that writes a text as one user's turn: "
+            "trl-conversational for pairs, openai-messages for demonstrations",
         )
 
 
@@ -244,7 +244,7 @@ EXPORTS = (
     ),
     Export(
         "demonstrations",
-        "prompt and completion, or text, of what was imported to learn from",
+        "prompt and completion, or text, of imported demonstrations",
         "completion",
         _demonstration,
         model=DEMONSTRATION,

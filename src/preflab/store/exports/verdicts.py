@@ -1,4 +1,4 @@
-"""Completions judged one by one, as rows: labels from thumbs or scores (KTO), and scores by criterion."""
+"""Exports one row per judged completion: labels from thumbs or scores (KTO), or scores by criterion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NO_SCORE = "completions without a score"
 ROUNDED = "shares of thumbs written as a label"
 SCORES_AS_LABEL = "scores written as a label"
 OWN_NAME = "score"
-"""The criterion that is a column by its own name."""
+"""The criterion whose column has no prefix."""
 
 
 def _unpaired(preference: Preference, material: Material) -> Iterator[Row]:
@@ -29,19 +29,19 @@ def _unpaired(preference: Preference, material: Material) -> Iterator[Row]:
 
 
 def _scores_beside(preference: Preference, index: int, material: Material) -> Row:
-    """The scores beside thumbs; where they gave the label, an import must not take them for something else."""
+    """The columns with scores, if the label comes from thumbs; if it comes from the scores, {} and they are counted."""
     if material.settings.strict:
         return {}
-    judged = bool(preference.thumbs) and preference.thumbs[index] is not None
+    has_thumb = bool(preference.thumbs) and preference.thumbs[index] is not None
     scores = {name: row[index] for name, row in sorted(preference.scores.items()) if row[index] is not None}
-    if not judged:
+    if not has_thumb:
         material.change(SCORES_AS_LABEL, len(scores))
         return {}
     return {_column(name): score for name, score in scores.items()}
 
 
 def _is_good(preference: Preference, index: int, material: Material) -> bool | None:
-    """Most thumbs up, else a mean score beyond a threshold; None (dropped) where neither says good or bad."""
+    """The majority of thumbs; without thumbs, the mean score against the thresholds; None (dropped) if undecided."""
     settings = material.settings
     share = preference.thumbs[index] if preference.thumbs else None
     if share is not None:
@@ -49,8 +49,8 @@ def _is_good(preference: Preference, index: int, material: Material) -> bool | N
         material.change(ROUNDED, share not in (0, 0.5, 1))
     else:
         names = [settings.criterion] if settings.criterion else list(preference.scores)
-        thumbs = [preference.scores[name][index] for name in names if name in preference.scores]
-        scores = [score for score in thumbs if score is not None]
+        all_scores = [preference.scores[name][index] for name in names if name in preference.scores]
+        scores = [score for score in all_scores if score is not None]
         if not scores:
             material.drop(NO_VERDICT)
             return None
@@ -62,7 +62,7 @@ def _is_good(preference: Preference, index: int, material: Material) -> bool | N
 
 
 def _ratings(preference: Preference, material: Material) -> Iterator[Row]:
-    """A row per completion: `score` for the criterion of that name, `score_<criterion>` for every other one."""
+    """One row per completion: `score` for the criterion of that name, `score_<criterion>` for every other one."""
     names = sorted(preference.scores)
     for index, completion_id in enumerate(preference.completion_ids):
         scores = {_column(name): preference.scores[name][index] for name in names}
@@ -76,7 +76,9 @@ def _column(criterion: str) -> str:
     return criterion if criterion == OWN_NAME else f"{PREFIX}{criterion}"
 
 
-def _row(preference: Preference, completion: Completion, verdict: Row, usual: str, material: Material) -> Iterator[Row]:
+def _row(
+    preference: Preference, completion: Completion, verdict: Row, default_model: str, material: Material
+) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     turns = said_to(prompt, completion, material)
     if turns is None:
@@ -85,13 +87,13 @@ def _row(preference: Preference, completion: Completion, verdict: Row, usual: st
     yield (
         row
         if material.settings.strict
-        else row | _of_completion(completion, usual) | origin(preference, completion, material)
+        else row | _model_and_end(completion, default_model) | origin(preference, completion, material)
     )
 
 
-def _of_completion(completion: Completion, usual: str) -> Row:
-    """Who wrote it, and how it ended, where that is not what an import supposes."""
-    model = {"model": completion.model} if completion.model != usual else {}
+def _model_and_end(completion: Completion, default_model: str) -> Row:
+    """The completion's model and finish reason, if they differ from the defaults of an import."""
+    model = {"model": completion.model} if completion.model != default_model else {}
     ended = {FINISH_REASON: completion.finish_reason} if completion.finish_reason != "imported" else {}
     return model | ended
 

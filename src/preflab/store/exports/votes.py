@@ -1,7 +1,7 @@
-"""Judgments as rows: Stiennon's comparisons, Chatbot Arena's battles, Argilla's records, plain rankings.
+"""Exports judgments: Stiennon's comparisons, Chatbot Arena's battles, Argilla's records, plain rankings.
 
-Comparisons and battles are one row per vote, so that who disagreed is not lost; a vote of "both bad" needs a mark F on
-both.
+Comparisons and battles have one row per vote, so that disagreement is not lost. "Both bad" is written if both
+completions are marked F.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ NOT_JUDGED = "completions without an answer, written as F"
 
 
 def _votes(judgment: Judgment, material: Material) -> Iterator[tuple[Completion, Completion, str]]:
-    """Every pair of a judgment in the task's order: `first`, `second`, `tie` or `both_bad`; one F alone gives none."""
+    """(first, second, outcome) of every pair: `first`, `second`, `tie` or `both_bad`; a pair with one F is dropped."""
     if not _counts(judgment, material):
         return
     if len(judgment.completion_ids) < 2:
         material.drop(NOT_TWO)
         return
-    ranks, gone = best_first(judgment), fails(judgment.answer, len(judgment.completion_ids))
+    ranks, failed = best_first(judgment), fails(judgment.answer, len(judgment.completion_ids))
     completions = [material.completions[each] for each in judgment.completion_ids]
     for i, j in combinations(range(len(ranks)), 2):
         one, other = ranks[i], ranks[j]
         if one is not None and other is not None:
             yield completions[i], completions[j], "first" if one < other else "second" if other < one else "tie"
-        elif gone[i] and gone[j]:
+        elif failed[i] and failed[j]:
             yield completions[i], completions[j], "both_bad"
         else:
             material.drop(FAILED)
 
 
 def _counts(judgment: Judgment, material: Material) -> bool:
-    """Whether it is one of the labels that were asked for."""
+    """Whether the judgment is a label that counts; surplus and decisions are counted as dropped."""
     for reason, wrong in ((SURPLUS, judgment.surplus), (DECISIONS, judgment.decides)):
         if wrong:
             material.drop(reason)
@@ -61,7 +61,7 @@ def _counts(judgment: Judgment, material: Material) -> bool:
 
 
 def _comparison(judgment: Judgment, material: Material) -> Iterator[Row]:
-    """Stiennon et al. 2020: choice 0 or 1; ties and conversations have no place in it."""
+    """Stiennon et al. 2020: choice 0 or 1; ties and conversations are dropped."""
     prompt = material.prompts[judgment.prompt_id]
     for first, second, outcome in _votes(judgment, material):
         if outcome not in ("first", "second"):
@@ -110,7 +110,7 @@ def _battle(judgment: Judgment, material: Material) -> Iterator[Row]:
 
 
 def by_task(judgments: list[Judgment]) -> list[list[Judgment]]:
-    """The judgments of each task together, those of a labeler in the order of their ids."""
+    """The judgments grouped by task, sorted by task and labeler."""
     tasks: dict[str, list[Judgment]] = {}
     for judgment in sorted(judgments, key=lambda j: (j.task_id, j.labeler_id)):
         tasks.setdefault(judgment.task_id, []).append(judgment)
@@ -118,7 +118,7 @@ def by_task(judgments: list[Judgment]) -> list[list[Judgment]]:
 
 
 def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
-    """One row per task: its fields, texts or turns, and the labelers' answers side by side."""
+    """One row per task: its fields (texts or turns), and the labelers' answers as lists."""
     counted = [judgment for judgment in judgments if _counts(judgment, material)]
     if not counted:
         return
@@ -132,11 +132,11 @@ def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
     row |= template_of(prompt)
     people = [material.labelers[judgment.labeler_id].name for judgment in counted]
     for question, responses in _questions(counted, fields, material).items():
-        given = [(who, said) for who, said in zip(people, responses, strict=True) if said is not None]
+        answers = [(user, answer) for user, answer in zip(people, responses, strict=True) if answer is not None]
         row |= {
-            f"{question}.responses": [said for _, said in given],
-            f"{question}.responses.users": [who for who, _ in given],
-            f"{question}.responses.status": ["submitted"] * len(given),
+            f"{question}.responses": [answer for _, answer in answers],
+            f"{question}.responses.users": [user for user, _ in answers],
+            f"{question}.responses.status": ["submitted"] * len(answers),
         }
     yield row
 
@@ -161,22 +161,22 @@ THUMBS = {True: "good", False: "bad", None: None}
 
 
 def _ranked(judgment: Judgment, fields: list[str]) -> list[Row] | None:
-    """Those ranked; Argilla has no mark F."""
+    """The ranked fields, best first, without those marked F (Argilla has no such mark); None for fewer than two."""
     ranks = best_first(judgment)
     entries = [{"value": field, "rank": rank} for field, rank in zip(fields, ranks, strict=True) if rank is not None]
     return sorted(entries, key=lambda entry: (entry["rank"], entry["value"])) if len(entries) > 1 else None
 
 
 def _ranking(judgment: Judgment, material: Material) -> Iterator[Row]:
-    """Plain rankings, F written as "F"."""
+    """Plain rankings; the rank of a completion marked F is "F"."""
     if not _counts(judgment, material):
         return
     if len(judgment.completion_ids) < 2:
         material.drop(NOT_TWO)
         return
     ranks, prompt = best_first(judgment), material.prompts[judgment.prompt_id]
-    gone = fails(judgment.answer, len(ranks))
-    material.change(NOT_JUDGED, sum(rank is None and not each for rank, each in zip(ranks, gone, strict=True)))
+    marks = fails(judgment.answer, len(ranks))
+    material.change(NOT_JUDGED, sum(rank is None and not failed for rank, failed in zip(ranks, marks, strict=True)))
     words = [said_to(prompt, material.completions[each], material) for each in judgment.completion_ids]
     if None in words:
         return
@@ -188,8 +188,8 @@ def _ranking(judgment: Judgment, material: Material) -> Iterator[Row]:
         "campaign": material.campaigns[judgment.campaign_id].name,
     }
     row |= template_of(prompt)
-    more = {"models": [material.completions[each].model for each in judgment.completion_ids], "note": judgment.note}
-    yield row if material.settings.strict else row | more | {"created_at": judgment.created_at}
+    columns = {"models": [material.completions[each].model for each in judgment.completion_ids], "note": judgment.note}
+    yield row if material.settings.strict else row | columns | {"created_at": judgment.created_at}
 
 
 EXPORTS = (

@@ -1,6 +1,7 @@
-"""Prompts and completions as trainers write them: a text, or turns with all they hold; the rest is dropped.
+"""Converts prompts and completions to the text or the turns that trainers read.
 
-Nothing is flattened: a completion of several turns, with calls of tools or thinking is written as turns, or counted.
+Turns are never flattened to text: a completion with several turns, tool calls or thinking is written as turns, or
+dropped and counted.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def turn_of(message: Message, *, openai: bool = False, learned: bool = True) -> 
 
     Args:
         message: the turn.
-        openai: calls as OpenAI has them, their arguments as text and content null beside them; otherwise as chat
-            templates read them, arguments as objects.
-        learned: whether the policy's words are learned; an assistant's turn that is not has weight 0.
+        openai: write tool calls as OpenAI does, with arguments as text and null for empty content; otherwise as chat
+            templates read them, with arguments as objects.
+        learned: whether the turn is learned from; an assistant's turn that is not gets weight 0.
     """
     turn: Row = {"role": message.role, "content": message.content}
     if message.tool_calls:
@@ -49,14 +50,14 @@ def _call(call: Any, openai: bool) -> Row:
 
 
 def as_is(value: Any) -> Any:
-    """Nested objects whose keys keep their order: that of a schema or of arguments is what a template renders."""
+    """The value with nested objects as `AsIs`: templates render schemas and arguments in the order of their keys."""
     if isinstance(value, dict):
         return AsIs({name: as_is(each) for name, each in value.items()})
     return [as_is(each) for each in value] if isinstance(value, list) else value
 
 
 def turns_of(prompt: Prompt, *, openai: bool = False, unlearned: Sequence[int] = ()) -> list[Row]:
-    """The prompt as turns; a text is one user's turn."""
+    """The prompt as turns; a text becomes one user's turn."""
     messages = prompt.messages or (Message("user", prompt.text),)
     return [turn_of(each, openai=openai, learned=place not in unlearned) for place, each in enumerate(messages)]
 
@@ -67,23 +68,23 @@ def template_of(prompt: Prompt) -> Row:
 
 
 def text_of(completion: Completion) -> str | None:
-    """The completion as a text; None where it is turns, or partly written by others."""
+    """The completion as a text; None if it has turns or parts that the policy did not write."""
     if any(span.message is not None or not span.by_policy or span.role != "assistant" for span in completion.spans):
         return None
     return "".join(span.text for span in completion.spans)
 
 
 def turns_said(completion: Completion, *, openai: bool = False) -> list[Row] | None:
-    """The completion as turns that begin and end with the assistant's; None where it cannot be written so."""
+    """The completion as turns that begin and end with the assistant's; None if that is impossible."""
     whole = text_of(completion)
     if whole is not None:
         return [turn_of(Message("assistant", whole))] if whole.strip() else None
-    told = [(span.message or Message(span.role, span.text), span) for span in completion.spans]
-    if any(_cannot_be_a_turn(message, span) for message, span in told) or _run_on(completion.spans):
+    turns = [(span.message or Message(span.role, span.text), span) for span in completion.spans]
+    if any(_cannot_be_a_turn(message, span) for message, span in turns) or _has_split_turn(completion.spans):
         return None
-    if told[0][0].role != "assistant" or told[-1][0].role != "assistant":
+    if turns[0][0].role != "assistant" or turns[-1][0].role != "assistant":
         return None
-    return [turn_of(message, openai=openai, learned=span.by_policy) for message, span in told]
+    return [turn_of(message, openai=openai, learned=span.by_policy) for message, span in turns]
 
 
 def _cannot_be_a_turn(message: Message, span: Span) -> bool:
@@ -91,18 +92,18 @@ def _cannot_be_a_turn(message: Message, span: Span) -> bool:
     return silent or (span.by_policy and message.role != "assistant")
 
 
-def _run_on(spans: Sequence[Span]) -> bool:
-    """Whether two stretches without a turn of their own follow one another in one role: parts of a turn."""
+def _has_split_turn(spans: Sequence[Span]) -> bool:
+    """Whether two neighbouring spans without turns have the same role, so that they are parts of one turn."""
     return any(a.message is None and b.message is None and a.role == b.role for a, b in pairwise(spans))
 
 
 def asked_for(prompt: Prompt) -> str | list[Row]:
-    """The prompt as a text or as turns."""
+    """The prompt as a text, or as turns if it is a conversation."""
     return turns_of(prompt) if prompt.messages else prompt.text
 
 
 def said_to(prompt: Prompt, completion: Completion, material: Material) -> str | list[Row] | None:
-    """The completion in the prompt's form, text or turns; what that cannot hold is counted, and None."""
+    """The completion in the prompt's form, text or turns; None, counted as dropped, if that is impossible."""
     if prompt.messages:
         return in_turns(completion, material)
     text = plain_text(completion, material)
@@ -113,7 +114,7 @@ def said_to(prompt: Prompt, completion: Completion, material: Material) -> str |
 
 
 def plain_text(completion: Completion, material: Material) -> str | None:
-    """The completion as a text; counted, and None, where it is none."""
+    """The completion as a text; None, counted as dropped, if it is not one."""
     text = text_of(completion)
     if text is None:
         material.drop(NOT_TEXT)
@@ -121,7 +122,7 @@ def plain_text(completion: Completion, material: Material) -> str | None:
 
 
 def in_turns(completion: Completion, material: Material, *, openai: bool = False) -> list[Row] | None:
-    """The completion as turns; counted, and None, where it cannot be written so."""
+    """The completion as turns; None, counted as dropped, if that is impossible."""
     turns = turns_said(completion, openai=openai)
     if turns is None:
         material.drop(NOT_TURNS)
@@ -129,7 +130,7 @@ def in_turns(completion: Completion, material: Material, *, openai: bool = False
 
 
 def only_text(prompt: Prompt, material: Material) -> str | None:
-    """The prompt as a text; counted, and None, where it is a conversation."""
+    """The prompt as a text; None, counted as dropped, if it is a conversation."""
     if prompt.messages:
         material.drop(CHATS)
         return None
@@ -137,10 +138,10 @@ def only_text(prompt: Prompt, material: Material) -> str | None:
 
 
 def reads_as_turns(text: str) -> bool:
-    """Whether an import would take the text for a conversation in a cell, be it one that it cannot read."""
+    """Whether an import would take the text for turns in a cell, readable or not."""
     return begins_like_turns(text) or listed_in(text) is not text
 
 
 def continues(prompt: Prompt) -> bool:
-    """Whether the completion goes on within the prompt's last turn."""
+    """Whether the completion continues the prompt's last turn."""
     return bool(prompt.columns.get(CONTINUE))

@@ -1,4 +1,4 @@
-"""Files of others → records: one module per format, and a file read without a workspace."""
+"""Reads files of other tools and data sets into records: one module per format; `read_file` needs no workspace."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def read_file(
     defaults: Mapping[str, Any] | None = None,
     split: str | None = None,
 ) -> Imported:
-    """Read records from a file without a workspace; the format is guessed from the first rows when not named.
+    """Read records from a file without a workspace.
 
     Args:
         path: a file, a folder, or the id of a data set on the Hub.
-        format: one of `FORMATS`; None: guessed.
-        limit_rows: read only so many rows.
+        format: one of `FORMATS`; None: guessed from the first rows.
+        limit_rows: the most rows to read.
         skip_bad: leave bad rows out and report each by line, instead of refusing the file.
-        rename: column of the file → the name the format knows.
-        defaults: column → the value of rows in which it is missing or empty.
-        split: of a folder or data set with several.
+        rename: column of the file → the name that the format expects.
+        defaults: column → the value for rows in which it is missing or empty.
+        split: the split to read, if the folder or data set has several.
 
     Raises:
         PreflabError: no such file, a format that cannot be guessed, or bad rows (unless `skip_bad`).

@@ -1,4 +1,4 @@
-"""What would make rows fit that fit nothing: the nearest format, and which column to call what."""
+"""Advice for rows that fit no format: the nearest format, and the columns to rename."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ MEANINGS: Mapping[str, str] = {
     "better_response_id": r".*(?:winner|preferred|better|safer|best|chosen|selected).*(?:id|idx|index)",
     "overall_preference": r"(?:overall|relative|mean|avg)_?preference|preference_?strength|strength|margin",
 }
-"""Column of a format → what others call the same; a bare 1 under `preferred` may be the first or the second."""
+"""Column of a format → pattern of the names that other files give it."""
 HOLDS: Mapping[str, Callable[[Any], bool]] = {
     "completions": lambda value: isinstance(value, list),
     "ranks": lambda value: isinstance(value, list),
@@ -69,28 +69,28 @@ HOLDS: Mapping[str, Callable[[Any], bool]] = {
     "score": lambda value: number(value) is not None,
     "label": lambda value: str(value).lower() in ("true", "false", "0", "1"),
 }
-"""Column of a format → what it must hold; the others hold texts or turns."""
+"""Column of a format → test of the values that it may hold; other columns must hold texts or turns."""
 MISSPELT = 0.85
-"""How alike two names are of which one is taken for the other misspelt."""
+"""Similarity (`difflib`) from which a name counts as a misspelling of another."""
 COLUMN = re.compile(r"""--column ((?:'[^']*'|"[^"]*"|[^ ;,)'"])+) ?""")
-"""A rename, quoted for a shell where it must be."""
+"""A `--column` option, its value quoted for a shell if necessary."""
 BEFORE_EDITING = re.compile(r"(?:orig(?:inal)?|draft|initial|unedited|old|before)_.*")
-"""A completion that somebody improved in another column."""
+"""Names of completions before editing; the edited version is in another column."""
 AS_LABEL = "a column label (true: good) or score (a number)"
 NAMES = {*WORDS, *OF_TEMPLATE, *LABELS, *OVERALL, *ASPECTS}
-"""Columns that formats read beside those that they need."""
+"""Columns that formats read in addition to those that they need."""
 SEVERAL = ("completions", "responses", "generations", "answers")
 PLAIN = ("demonstrations", "prompts")
 ADVISED = (
     "rankings", "comparisons", "pku-saferlhf", "helpsteer3", "trl-explicit", "trl-unpaired", "ratings",
     "demonstrations", "prompts",
 )  # fmt: skip
-"""Formats that are advised, the most telling first."""
+"""Formats that may be advised, the most specific first."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How far a row is from a format."""
+    """How well a row fits a format."""
 
     format: Format
     renames: Mapping[str, str]
@@ -99,38 +99,39 @@ class Fit:
 
     @property
     def columns(self) -> set[str]:
-        """The row's columns that the format has a place for."""
+        """The row's columns that the format would read."""
         return {*self.renames, *self.format.needs} - set(self.missing) - set(self.renames.values())
 
 
-def advised(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
-    """(what was expected, what to do) for a row that fits nothing; None where no format is near."""
+def advise_format(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
+    """(what was expected, what to do) for a row that fits no format; None if no format is near."""
     by_name = {format.name: format for format in formats}
-    told = {*judging(row), *verdicts(row)}
+    judged_by = {*judging(row), *verdicts(row)}
     several = len(answers(row)) > 1 or any(has(row, name) for name in SEVERAL)
     fits = [_fit(row, by_name[name]) for name in ADVISED]
     plain = [fit for fit in fits if fit.format.name in PLAIN and not fit.missing]
     judged = [fit for fit in fits if fit.format.name not in PLAIN]
-    telling = [fit for fit in judged if fit.columns & told]
-    whole = [fit for fit in telling if not fit.missing] or ([] if told or several else plain)
-    or_else = max(plain, key=lambda fit: len(fit.columns), default=None)
-    instead = f"where there is nothing to learn from it: {_options(or_else)}" if or_else else ""
+    using_judgment = [fit for fit in judged if fit.columns & judged_by]
+    whole = [fit for fit in using_judgment if not fit.missing] or ([] if judged_by or several else plain)
+    best_plain = max(plain, key=lambda fit: len(fit.columns), default=None)
+    instead = f"where there is nothing to learn from it: {_options(best_plain)}" if best_plain else ""
     if whole:
         best = max(whole, key=lambda fit: len(fit.columns))
         do = f"if that is what it is: {_options(best)}"
-        # a column of an ambiguous name may be no judgment
-        return _said(best), f"{do}; {instead}" if told and instead and all(map(is_ambiguous, told)) else do
-    near = [fit for fit in telling or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
+        # a column with an ambiguous name may not be a judgment at all
+        may_be_plain = judged_by and instead and all(map(is_ambiguous, judged_by))
+        return _expected(best), f"{do}; {instead}" if may_be_plain else do
+    near = [fit for fit in using_judgment or judged if len(fit.missing) == 1 and len(fit.columns) > 1]
     if near:
         best = max(near, key=lambda fit: len(fit.columns))
-        says = [name for name in row if name in told and best.missing[0] in ("label", "score")]
+        says = [name for name in row if name in judged_by and best.missing[0] in ("label", "score")]
         add = f"write what {says[0]} says as {AS_LABEL}" if says else "add it"
-        return f"{_said(best)}; {best.missing[0]} is missing", "; ".join([add, *[instead] * bool(instead)])
+        return f"{_expected(best)}; {best.missing[0]} is missing", "; ".join([add, *[instead] * bool(instead)])
     return ("columns of one format (docs/reference/formats.md)", instead) if instead else None
 
 
-def respelt(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
-    """(what was expected, what to do) for a row that fits once its names are in small letters, without spaces."""
+def advise_respelling(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
+    """(what was expected, what to do) for a row that fits a format once its names are written as formats write them."""
     formats = list(formats)
     known = {*NAMES, *(name for format in formats for name in format.needs)}
     renames = {name: plain for name in row if (plain := plain_name(name)) in known and plain not in row}
@@ -138,23 +139,23 @@ def respelt(row: Row, formats: Iterable[Format]) -> tuple[str, str] | None:
         return None
     written = {renames.get(name, name): peek(row, name) for name in row}
     fitting = next((format for format in formats if format.looks_like(written)), None)
-    return (_said(fit := Fit(fitting, renames, ())), f"if that is what it is: {_options(fit)}") if fitting else None
+    return (_expected(fit := Fit(fitting, renames, ())), f"if that is what it is: {_options(fit)}") if fitting else None
 
 
-def wrapped(row: Row) -> tuple[str, str] | None:
-    """(what was expected, what to do) for an object whose columns hold the rows; None for any other row."""
-    listed = [name for name, held in row.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
-    inside = [name for name in listed if not is_conversation(row[name])]
+def advise_unwrapping(row: Row) -> tuple[str, str] | None:
+    """(what was expected, what to do) for an object with a column that holds the rows; None for any other row."""
+    lists = [name for name, value in row.items() if isinstance(value, list) and value and isinstance(value[0], dict)]
+    inside = [name for name in lists if not is_conversation(row[name])]
     if not inside:
         return None
-    return "rows, one object each", f"if the rows are what {inside[0]!r} holds, write that list to a file of its own"
+    return "rows, one object each", f"if {inside[0]!r} holds the rows, write that list to a file of its own"
 
 
 def _options(fit: Fit) -> str:
     return "".join(f"{rename_option(old, new)} " for old, new in fit.renames.items()) + f"--format {fit.format.name}"
 
 
-def _said(fit: Fit) -> str:
+def _expected(fit: Fit) -> str:
     return f"the nearest format is {fit.format.name}: {', '.join(fit.format.needs)}"
 
 
@@ -175,13 +176,14 @@ def _fit(row: Row, format: Format) -> Fit:
 
 
 def _counterpart(wanted: str, row: Row, free: list[str]) -> str | None:
+    """The column among `free` that most likely holds what the format calls `wanted`."""
     fitting = [name for name in free if _holds(wanted, peek(row, name))]
     if wanted == "score":
         fitting = [name for name in fitting if not scores_another(name, row)]
     pattern = MEANINGS.get(wanted, "")
     usual = PROMPTS if wanted == "prompt" else ()
     fitting.sort(key=lambda name: usual.index(name) if name in usual else len(usual))
-    if wanted == "completion":  # an answer before the passage that it is about
+    if wanted == "completion":  # prefer an answer to the passage that it is about
         fitting.sort(key=lambda name: BESIDE_PROMPT.fullmatch(plain_name(name)) is not None)
     fitting.sort(key=lambda name: BEFORE_EDITING.fullmatch(plain_name(name)) is not None)
     named = next((name for name in fitting if re.fullmatch(pattern, plain_name(name))), None)
@@ -197,7 +199,7 @@ def _holds(wanted: str, value: Any) -> bool:
 
 
 def in_a_recipe(advice: str, data: str) -> str:
-    """Advice in options of `preflab import` as advice in settings of `data.<name>`."""
+    """Advice that names options of `preflab import`, rewritten with the settings of `data.<name>` in a recipe."""
     advice = advice.replace("--skip-bad", f"`skip_bad: true` in data.{data}").replace("; nothing was loaded", "")
     renames = [_in_yaml(option) for option in COLUMN.findall(advice)]
     if renames:

@@ -1,4 +1,4 @@
-"""Rows of one prompt and one completion: in two columns, or as a conversation that ends with the assistant's turn."""
+"""Reads rows with one prompt and one completion: two columns, or a conversation that ends with the assistant's turn."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from preflab.store.formats.turns import Turns, conversation, is_conversation, la
 
 UNLEARNED_AFTER = "turns after the last one that is learned"
 FINISH_REASON = "finish_reason"
-"""Column that says how the completion ended: `stop` by itself, `length` where the length limit cut it."""
+"""Column with the end of the completion: `stop`: the model ended it; `length`: cut at the length limit."""
 NOTHING_LEARNED = "every turn of the assistant's has weight 0"
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A prompt with what was said to it."""
+    """A prompt and its completion."""
 
     prompt: Prompt
     spans: Spans
     unlearned: tuple[int, ...] = ()
-    """Places of the prompt's assistant turns whose weight is 0."""
+    """Indices of the prompt's assistant turns with weight 0."""
     left_out: tuple[str, ...] = ()
     finish_reason: FinishReason = "imported"
-    """How the completion ended, where the row says so."""
+    """How the completion ended, if the row says so."""
 
 
-def nothing(row: Row) -> Row:
-    """No columns."""
+def no_columns(row: Row) -> Row:
+    """{}: no column belongs to the prompt."""
     return {}
 
 
-def answered(row: Row, source: str, kept: Callable[[Row], Row] = nothing) -> Answered:
-    """Prompt and completion of a row.
+def answered(row: Row, source: str, kept: Callable[[Row], Row] = no_columns) -> Answered:
+    """Read the prompt and the completion of a row.
 
     Args:
         row: with prompt and completion, or with a conversation.
         source: file and line.
-        kept: which columns belong to the prompt, asked when the others were read.
+        kept: function from the row to the columns that belong to the prompt; called after the others were read.
 
     Raises:
-        BadRow: one of them is missing or cannot be used.
+        BadRow: prompt or completion is missing or cannot be used.
     """
     finish_reason, talk = finish_reason_of(row), talk_of(row)
     answer = _of_talk(row, talk, source, kept) if talk else _of_columns(row, source, kept)
-    cut_here = UNLEARNED_AFTER not in answer.left_out  # else it is said of a turn that is left out
-    return replace(answer, finish_reason=finish_reason if cut_here else "imported")
+    is_last_turn = UNLEARNED_AFTER not in answer.left_out  # else the reason belongs to a turn that is left out
+    return replace(answer, finish_reason=finish_reason if is_last_turn else "imported")
 
 
 def finish_reason_of(row: Row) -> FinishReason:
-    """`stop` or `length` where the column `finish_reason` says so; any other value stays a column of the row."""
+    """`stop` or `length` from the column `finish_reason`; else `imported`, and the column stays unread."""
     reason = peek(row, FINISH_REASON)
     if reason not in ("stop", "length"):
         return "imported"
-    row.get(FINISH_REASON)  # read
+    row.get(FINISH_REASON)  # marks the column as read
     return "length" if reason == "length" else "stop"
 
 
@@ -77,14 +77,14 @@ def _of_columns(row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
 
 
 def talk_of(row: Row) -> str | None:
-    """The column of a whole conversation, where the row has no completion of its own."""
+    """The column with a whole conversation, if the row has no column with a completion."""
     if first(row, COMPLETIONS):
         return None
     return next((name for name in CONVERSATIONS if is_conversation(peek(row, name))), None)
 
 
 def has_answer(row: Row) -> bool:
-    """Whether a row has a prompt and one completion, be it empty."""
+    """Whether a row has a prompt and one completion, which may be empty."""
     talk = talk_of(row)
     if talk:
         return last_speaker(peek(row, talk)) == "assistant"
@@ -95,10 +95,10 @@ def has_answer(row: Row) -> bool:
 
 
 def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> Answered:
-    """The turns before the last one that is learned as prompt, and that one as completion.
+    """Prompt and completion from a conversation: the completion is the last learned turn, the prompt the turns before.
 
     Raises:
-        BadRow: it does not end with the assistant's turn, or none is learned.
+        BadRow: the conversation does not end with the assistant's turn, or no turn is learned.
     """
     words = conversation(read_as(row, name, CONVERSATIONS[0]), name)
     if len(words.turns) < 2:
@@ -114,7 +114,7 @@ def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> An
     question = asked_of_turns(row, words.turns[:last], name)
     _check_own_prompt(row, words.turns[:last])
     prompt = question.prompt(source, kept(row))
-    shift = len(prompt.messages) - last  # a system turn from a column of its own
+    shift = len(prompt.messages) - last  # 1 if a system turn was added from its own column
     unlearned = [n + shift for n in range(last) if words.turns[n].role == "assistant" and not words.learned[n]]
     left_out = [*words.left_out, *[UNLEARNED_AFTER] * (last < len(words.turns) - 1)]
     spans = spans_of(Words("", words.turns[last : last + 1], (True,)))
@@ -122,40 +122,40 @@ def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> An
 
 
 def _check_own_prompt(row: Row, turns: Turns) -> None:
-    """Refuses a column `prompt` that says something else than the conversation."""
+    """Refuse a column `prompt` whose text is not a turn of the conversation."""
     if not has(row, PROMPTS[0]):
         return
-    asked = words_of(row[PROMPTS[0]], PROMPTS[0])
-    words = asked.turns[-1].content if asked.turns else asked.text
-    if not any(turn.role in ("system", "user") and turn.content.strip() == words.strip() for turn in turns):
+    question = words_of(row[PROMPTS[0]], PROMPTS[0])
+    text = question.turns[-1].content if question.turns else question.text
+    if not any(turn.role in ("system", "user") and turn.content.strip() == text.strip() for turn in turns):
         raise BadRow(
-            "the column 'prompt' does not stand in the conversation", "the same in both, or no column 'prompt'"
+            "the text of the column 'prompt' is not in the conversation", "the same in both, or no column 'prompt'"
         )
 
 
-def _of_dialogue(own: Turns, words: Words, row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
-    """A completion that is the whole dialogue: what comes after the prompt's turns.
+def _of_dialogue(prompt_turns: Turns, words: Words, row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
+    """Prompt and completion where the completion's column holds the whole dialogue, which begins with the prompt.
 
     Raises:
         BadRow: the dialogue does not begin with the prompt.
     """
-    turns = words.turns
-    begin = len(own) if turns[: len(own)] == own else 0
-    if not begin and own[0].role == "system" and turns[: len(own) - 1] == own[1:]:
-        begin = len(own) - 1
+    turns, num = words.turns, len(prompt_turns)
+    begin = num if turns[:num] == prompt_turns else 0
+    if not begin and prompt_turns[0].role == "system" and turns[: num - 1] == prompt_turns[1:]:
+        begin = num - 1
     if not begin:
         raise BadRow(
             f"a completion that begins with the {turns[0].role}'s turn and not with the prompt",
             "the assistant's turns alone, or the prompt's turns before them",
         )
-    rest = Words("", turns[begin:], words.learned[begin:], words.left_out)
-    check_completion(rest.turns, COMPLETIONS[0])
-    prompt = asked_of_turns(row, own, PROMPTS[0]).prompt(source, kept(row))
-    return Answered(prompt, spans_of(rest), (), words.left_out)
+    completion = Words("", turns[begin:], words.learned[begin:], words.left_out)
+    check_completion(completion.turns, COMPLETIONS[0])
+    prompt = asked_of_turns(row, prompt_turns, PROMPTS[0]).prompt(source, kept(row))
+    return Answered(prompt, spans_of(completion), (), words.left_out)
 
 
 def _unlearned(words: Words, num_turns: int) -> tuple[int, ...]:
-    """Places of the prompt's assistant turns that are not learned, a system turn from another column counted in."""
+    """Indices, in a prompt of `num_turns` turns, of the assistant's turns that are not learned."""
     shift = num_turns - len(words.turns)
     pairs = enumerate(zip(words.turns, words.learned, strict=True))
     return tuple(n + shift for n, (turn, learned) in pairs if turn.role == "assistant" and not learned)

@@ -1,8 +1,8 @@
-"""preflab's own archive: completions, preferences and judgments, one per line, with the records they stand on.
+"""preflab's own archive: completions, preferences or judgments, one per line, with the records that they refer to.
 
-A line carries its prompt and completions whole, so that a file can be read anywhere; ids named by content are
-computed again, and a line that was edited by hand is refused. Lines of a strict export carry ids alone: they go into a
-workspace that holds what they name.
+A line contains its prompt and completions, so that a file can be read in any workspace. Content ids are computed anew,
+and a line that was edited by hand is refused. Lines of a strict export contain only ids: they can be imported only
+into a workspace that has those records.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.rows import Record
 
 LISTED: dict[type, str] = {Completion: "spans", Preference: "pairs", Judgment: "shown_order"}
-"""Record → one of its columns that holds a list."""
+"""Record → one of its columns with a list."""
 CAME_LATER = {"decides", "shown_ms"}
+"""Fields of judgments that older archives do not have."""
 Named = TypeVar("Named", Prompt, Completion, Preference)
 
 
 def _completion(row: Row, source: str) -> Parsed:
-    completion = _checked(Completion, _own(Completion, row))
+    completion = _check_id(Completion, _fields_of(Completion, row))
     return Parsed((*_parents(row), completion), content=completion.id)
 
 
 def _preference(row: Row, source: str) -> Parsed:
-    """A group, and the judgments that it was learned from where the line carries them."""
-    preference = _checked(Preference, _own(Preference, row))
+    """A preference, and its parent judgments if the line contains them."""
+    preference = _check_id(Preference, _fields_of(Preference, row))
     records = _parents(row)
     for each in row.get("judgments") or []:
         if not isinstance(each, dict):
@@ -49,22 +50,22 @@ def _judgment(row: Row, source: str) -> Parsed:
 
 
 def _submission(row: Row) -> list[Record]:
-    """The campaign, the labeler and the task of a judgment, where the line carries them, and the judgment."""
-    judgment = _built(objects.judgment_from, _own(Judgment, row), "a judgment")
+    """A judgment, after its campaign, labeler and task if the line contains them."""
+    judgment = _build(objects.judgment_from, _fields_of(Judgment, row), "a judgment")
     records: list[Record] = []
     if isinstance(row.get("campaign"), dict):
         settings = row.get("labeler_settings") or {}
         task = Task(judgment.task_id, judgment.campaign_id, judgment.prompt_id, judgment.completion_ids)
         labeler = Labeler(judgment.labeler_id, str(column(row, "labeler")), judgment.labeler_kind, settings)
-        records += [_built(objects.campaign_from, row["campaign"], "a campaign"), labeler, task]
+        records += [_build(objects.campaign_from, row["campaign"], "a campaign"), labeler, task]
     return [*records, judgment]
 
 
-def _own(record: type, row: Row) -> Row:
-    """The record's fields among the columns; an older archive has no column for what came later.
+def _fields_of(record: type, row: Row) -> Row:
+    """The record's fields among the columns; fields in `CAME_LATER` may be missing.
 
     Raises:
-        BadRow: cells of a table, in which objects and numbers are texts.
+        BadRow: cells of a table, where objects and numbers are texts.
     """
     if isinstance(peek(row, LISTED[record]), str):
         raise BadRow("an archive in cells, where objects and numbers are texts", "an archive exported as .jsonl")
@@ -73,11 +74,11 @@ def _own(record: type, row: Row) -> Row:
 
 
 def _parents(row: Row) -> list[Record]:
-    """The prompt and the completions that the line carries."""
+    """The prompt and the completions that the line contains."""
     records: list[Record] = []
     if row.get("prompt") is not None:
-        records.append(_checked(Prompt, row["prompt"]))
-    records += [_checked(Completion, each) for each in row.get("completions") or []]
+        records.append(_check_id(Prompt, row["prompt"]))
+    records += [_check_id(Completion, each) for each in row.get("completions") or []]
     return records
 
 
@@ -88,15 +89,16 @@ BUILDERS: dict[type, Callable[[Row], Any]] = {
 }
 
 
-def _checked(record: type[Named], data: Any) -> Named:
+def _check_id(record: type[Named], data: Any) -> Named:
+    """Build a record and check that its id is the hash of its content."""
     name = record.__name__.lower()
-    built: Named = _built(BUILDERS[record], data, f"a {name}")
-    if objects.remade(built).id != built.id:
-        raise BadRow(f"the {name} {built.id} has other content than its id says", "an archive as it was exported")
+    built: Named = _build(BUILDERS[record], data, f"a {name}")
+    if objects.remake(built).id != built.id:
+        raise BadRow(f"the id of the {name} {built.id} does not match its content", "an archive as it was exported")
     return built
 
 
-def _built(build: Callable[[Row], Any], data: Any, what: str) -> Any:
+def _build(build: Callable[[Row], Any], data: Any, what: str) -> Any:
     if not isinstance(data, dict):
         raise BadRow(f"{kind_of(data)} where {what} should be", "an object with its fields")
     try:

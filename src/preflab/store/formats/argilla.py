@@ -1,10 +1,10 @@
-"""Argilla's exports: rankings, ratings and labels of several users beside one another in a row.
+"""Argilla's exports: one row per record, with the rankings, ratings and labels of all users.
 
-A row holds its fields (`prompt`, `response-1`, …), and for every question three lists in step: `<question>.responses`,
-`<question>.responses.users`, `<question>.responses.status`; `argilla_forms` brings the other forms into this one.
-Submitted responses are read; drafts and discarded ones are counted as left out. A ranking's values name the fields that
-were ranked, with their ranks or best first. A rating or label is about the field its question's name contains, or about
-the row's only completion.
+A row has its fields (`prompt`, `response-1`, …) and three parallel lists per question: `<question>.responses`,
+`<question>.responses.users` and `<question>.responses.status`; `argilla_forms` converts the other forms to this one.
+Submitted responses are read; drafts and discarded ones are counted as left out. The values of a ranking name the ranked
+fields, with ranks or best first. A rating or label is about the field that the question's name contains, or about the
+row's only completion.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
-from preflab.store.formats.argilla_forms import ENDING, flattened, is_argilla, is_object
+from preflab.store.formats.argilla_forms import ENDING, flatten_record, is_argilla, is_object
 from preflab.store.formats.asked import asked, completion_of, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import peek
@@ -27,7 +27,7 @@ NAME = "argilla"
 PROMPTS = ("prompt", "instruction", "question", "input")
 NOT_FIELDS = ("id", "_server_id", "status", "inserted_at", "updated_at", "external_id", "vectors", *PROMPTS)
 COMPLETION_WORDS = ("completion", "response", "answer", "output", "generation", "text")
-"""A field is a completion when a ranking names it, or when its name begins like one of these."""
+"""A field is a completion if a ranking names it, or else if its name begins with one of these."""
 GOOD = {"good", "yes", "up", "positive", "accept", "true", "1", "👍", "chosen"}
 BAD = {"bad", "no", "down", "negative", "reject", "false", "0", "👎", "rejected"}
 EQUAL = {"tie", "equal", "same", "both", "draw"}
@@ -37,7 +37,7 @@ NO_JUDGMENT = "answers to questions that judge no completion"
 
 
 def _row(row: Row, source: str) -> Parsed:
-    row = flattened(row)
+    row = flatten_record(row)
     name = next((each for each in PROMPTS if row.get(each)), None) or _chat(row)
     if name is None:
         raise BadRow(
@@ -60,7 +60,7 @@ def _row(row: Row, source: str) -> Parsed:
 
 
 def _chat(row: Row) -> str | None:
-    """The only field that is a conversation waiting for the assistant; chat fields have names of their own."""
+    """The field with a conversation that waits for the assistant, if there is exactly one; its name is arbitrary."""
     names = [name for name in row if last_speaker(peek(row, name)) in ("user", "tool")]
     return names[0] if len(names) == 1 else None
 
@@ -76,7 +76,7 @@ def _refuse_no_lists(row: Row) -> None:
 
 
 def _completion_fields(row: Row) -> list[str]:
-    """The fields that rankings name, in the row's order; without a ranking those whose names say so."""
+    """The fields with completions, in the row's order: those that rankings name, else those named like completions."""
     named = {value for question in _questions(row) for value in _ranked_values(row[question + ENDING])}
     fields = [name for name in row if name in named and _is_words(peek(row, name))]
     if fields:
@@ -99,7 +99,7 @@ def _ranked_values(responses: Any) -> Iterator[str]:
 
 
 def _entries(response: Any) -> list[Any]:
-    """A ranking as a list of {value, rank}; Parquet may hold it as two lists."""
+    """The entries of a ranking, {value, rank} or names; Parquet may hold them as two lists. [] if it is no ranking."""
     if isinstance(response, dict) and isinstance(response.get("value"), list):
         return [
             {"value": value, "rank": rank}
@@ -111,7 +111,7 @@ def _entries(response: Any) -> list[Any]:
 def _answered(
     row: Row, question: str, prompt: Prompt, completions: dict[str, Completion], left_out: list[str]
 ) -> Iterator[Judged]:
-    """The submitted responses to one question."""
+    """The submitted responses to one question, as judgments."""
     responses = row[question + ENDING]
     if not responses:
         left_out.append(EMPTY)
@@ -135,17 +135,17 @@ def _beside(row: Row, question: str, part: str, responses: Any) -> Sequence[Any]
         return [None] * len(responses)
     if not isinstance(values, list) or len(values) != len(responses):
         raise BadRow(
-            f"{question}{ENDING} and {question}{ENDING}.{part} are not in step",
+            f"{question}{ENDING} and {question}{ENDING}.{part} have different lengths",
             "lists of the same length: one entry per user",
         )
     return values
 
 
 def _answer(question: str, response: Any, completions: dict[str, Completion]) -> tuple[tuple[str, ...], Answer] | None:
-    """What one response says, by its form; None for questions about something else."""
+    """(completion ids, answer) of one response; None if the question does not judge completions."""
     entries = _entries(response)
     if entries and all(isinstance(each, str) for each in entries):
-        if sorted(entries) != sorted(completions):  # labels, several of which may be given, are a list of names as well
+        if sorted(entries) != sorted(completions):  # a multi-label answer, which is a list of names as well
             return None
         entries = [{"value": value, "rank": rank} for rank, value in enumerate(entries, 1)]
     if entries:
@@ -173,7 +173,7 @@ def _ranking(question: str, entries: list[Any], completions: dict[str, Completio
 
 
 def _about(question: str, completions: dict[str, Completion]) -> Completion | None:
-    """The completion a rating or label is about."""
+    """The completion that a rating or label is about; None if it cannot be determined."""
     named = [name for name in completions if name.lower() in question.lower()]
     if named:
         return completions[max(named, key=len)]
@@ -189,7 +189,7 @@ def _rating(question: str, score: float, about: Completion) -> tuple[tuple[str, 
 def _label(
     label: str, about: Completion | None, completions: dict[str, Completion]
 ) -> tuple[tuple[str, ...], Answer] | None:
-    """Good or bad of one completion, which of two is better (a tie is an answer to the same task), or the best."""
+    """(completion ids, answer) of a label: good or bad, the better of two or a tie, or the best; None for others."""
     word, ids = label.strip().lower(), tuple(completion.id for completion in completions.values())
     if label in completions and len(ids) > 1:
         best = list(completions).index(label)

@@ -1,7 +1,7 @@
-"""The forms that Argilla writes records in, all brought into the flattened one.
+"""Converts the three forms of Argilla's records to the flattened one.
 
 Flattened: one column per field, and `<question>.responses`, `.responses.users`, `.responses.status`. Nested (the SDK's
-`to_json`): `fields` and `responses`, question → list of {value, user_id}. Argilla 1: a column per question that is a
+`to_json`): `fields`, and `responses` (question → list of {value, user_id}). Argilla 1: one column per question with a
 list of {user_id, value, status}, or an object of three lists.
 """
 
@@ -31,11 +31,11 @@ def is_argilla(row: Row) -> bool:
     return _is_nested(row) or bool(_old_questions(row))
 
 
-def flattened(row: Row) -> Row:
-    """The record in the flattened form; what was read of it is marked in the row.
+def flatten_record(row: Row) -> Row:
+    """The record in the flattened form; reading a column of it marks the column of `row` as read.
 
     Raises:
-        BadRow: responses that are in none of the forms.
+        BadRow: responses in none of the forms.
     """
     if _is_nested(row):
         columns: Row = {name: row[name] for name in OF_RECORD if name in row}
@@ -71,7 +71,7 @@ def _is_old(value: Any) -> bool:
 
 
 def _columns(question: str, responses: Any) -> Row:
-    """The three columns of a question."""
+    """The three columns of a question, from its responses in another form."""
     if responses is None:
         responses = []
     if isinstance(responses, dict):

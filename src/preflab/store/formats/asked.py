@@ -1,8 +1,8 @@
-"""What a row asks, and what is said to it: a text or turns, with the columns that the chat template reads.
+"""Reads the prompt and the completions of a row: text or turns, and the columns that the chat template reads.
 
-One rule for all formats. A `system` column is a system turn. A text is one user's turn as soon as the row is a
-conversation: by a system turn, by tools, or because a completion is given as turns. A text given as completion of a
-conversation is the assistant's turn.
+The rule is the same for all formats. A `system` column becomes a system turn. A row is a conversation if it has a
+system turn, tools, or a completion given as turns; then a text prompt becomes one user's turn, and a text completion
+the assistant's turn.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ from preflab.words import count
 
 Spans = tuple[Span, ...]
 OLDER_TOOLS = ("functions", "available_tools")
-"""Columns that hold what `tools` does, each function with or without its type around it."""
+"""Older columns for `tools`; a function may be with or without the object with its type around it."""
 BETWEEN = "\n\n"
-"""Between an instruction and what it is about."""
+"""Between an instruction and its input or context."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """A text, or turns."""
+    """A text (`turns` is empty), or turns."""
 
     text: str = ""
     turns: Turns = ()
     learned: tuple[bool, ...] = ()
-    """Of turns: whether each may be learned."""
+    """For each turn, whether it may be learned from."""
     left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a row asks, before it is known whether its completions are texts or turns."""
+    """The prompt of a row before it is known whether the completions are texts or turns."""
 
     words: Words
     name: str
@@ -65,74 +65,74 @@ class Asked:
 
     @property
     def chat(self) -> bool:
-        """Whether it is a conversation whatever the completions are."""
+        """Whether the prompt is a conversation even if the completions are texts."""
         return bool(self.words.turns or self.template)
 
     @property
     def turns(self) -> Turns:
-        """The conversation; a text is the user's turn."""
+        """The conversation; a text becomes a user's turn."""
         return self.words.turns or (Message("user", self.words.text),)
 
     def prompt(self, source: str, columns: Row | None = None, *, chat: bool = False) -> Prompt:
-        """The prompt.
+        """Build the prompt.
 
         Args:
             source: file and line.
-            columns: those that belong to the prompt, beside the template's.
-            chat: whether it is to be a conversation, because a completion is turns.
+            columns: that belong to the prompt, without the template's.
+            chat: whether the prompt must be a conversation because a completion has turns.
 
         Raises:
-            BadRow: it is empty, or ends with the assistant's turn without `continue_final_message`.
+            BadRow: the prompt is empty, or ends with the assistant's turn without `continue_final_message`.
         """
         if not self.chat and not chat:
             return Prompt.make(text=self.words.text, columns=columns, source=source)
         return self.with_turns(self.turns, source, columns)
 
     def with_turns(self, turns: Turns, source: str, columns: Row | None = None) -> Prompt:
-        """The prompt of these turns, with the template's columns; see `prompt` for the errors."""
+        """Build the prompt from these turns and the template's columns; see `prompt` for the errors."""
         check_prompt(turns, self.name, continued=bool(self.template.get(CONTINUE)))
         return Prompt.make(messages=turns, columns={**(columns or {}), **self.template}, source=source)
 
 
 def asked(row: Row, names: Sequence[str] = PROMPTS) -> Asked:
-    """The prompt of a row, under one of these names.
+    """Read the prompt of a row from the column with one of these names.
 
     Raises:
-        BadRow: none or several of them, an empty one, or columns of the template that cannot be read.
+        BadRow: none or several of these columns, an empty one, or columns of the template that cannot be read.
     """
-    name = _named(row, names)
+    name = _find_column(row, names)
     words = words_of(read_as(row, name, names[0]), name)
     if not words.turns and not words.text.strip():
         raise BadRow(f"an empty {name}", f"{'an' if name[0] in 'aeiou' else 'a'} {name} with something in it")
     if name == "instruction":
-        words = _with_what_it_is_about(row, words)
+        words = _add_context(row, words)
     return Asked(_after_system(row, words, name), name, template_of(row))
 
 
 def asked_of_turns(row: Row, turns: Turns, name: str) -> Asked:
-    """The prompt that these turns are, with the row's system turn and columns of the template."""
+    """The prompt of these turns, with the row's system turn and the template's columns."""
     return Asked(_after_system(row, Words(turns=turns), name), name, template_of(row))
 
 
-def _named(row: Row, names: Sequence[str]) -> str:
-    """The column that holds the prompt: the first name where it stands there, else the only other one."""
-    there = [name for name in names if has(row, name)]
-    if not there:
+def _find_column(row: Row, names: Sequence[str]) -> str:
+    """The column with the prompt: the first of the names if present, else the only other one."""
+    present = [name for name in names if has(row, name)]
+    if not present:
         column(row, next((name for name in names if name in row), names[0]))
         return next(name for name in names if name in row)
-    rivals = [name for name in there if not (there[0] == "instruction" and name in BESIDE_INSTRUCTION)]
-    if len(rivals) > 1 and there[0] != names[0]:
+    rivals = [name for name in present if not (present[0] == "instruction" and name in BESIDE_INSTRUCTION)]
+    if len(rivals) > 1 and present[0] != names[0]:
         raise BadRow(
             f"{' and '.join(rivals)} could both be the prompt", f"one of them ({rename_option(rivals[0], names[0])})"
         )
-    return there[0]
+    return present[0]
 
 
 def words_of(value: Any, name: str) -> Words:
-    """A value as text or turns; turns may stand in a cell, as JSON or as Python writes them.
+    """A value as text or turns; turns may also be a text in JSON or in Python's notation.
 
     Raises:
-        BadRow: it is neither, or a text of turns that cannot be read.
+        BadRow: the value is neither, or a text with turns that cannot be parsed.
     """
     value = listed_in(value)
     if isinstance(value, str):
@@ -146,11 +146,11 @@ def words_of(value: Any, name: str) -> Words:
     return Words("", read.turns, read.learned, read.left_out)
 
 
-def _with_what_it_is_about(row: Row, words: Words) -> Words:
-    """The instruction with its `input` or `context`, and the exchanges of `history` before it.
+def _add_context(row: Row, words: Words) -> Words:
+    """The instruction with its `input` or `context` after it, and the exchanges of `history` before it.
 
     Raises:
-        BadRow: one of them is no text, stands beside an instruction of turns, or is no list of exchanges.
+        BadRow: `input` or `context` is not a text, `history` is not a list of exchanges, or the instruction is turns.
     """
     for name in BESIDE_INSTRUCTION:
         value = row.get(name)
@@ -174,37 +174,37 @@ def _is_two(value: Any) -> bool:
 
 
 def _after_system(row: Row, words: Words, name: str) -> Words:
-    """The words after the system turn of a column of its own.
+    """The words with the system turn from its own column before them, if there is such a column.
 
     Raises:
-        BadRow: no text, or another one than the system turn that the conversation has (which a default gives way to).
+        BadRow: the column is not text, or differs from the system turn in the conversation (unless it is a default).
     """
-    there = next((each for each in SYSTEM if not blank(peek(row, each))), None)
+    system_name = next((each for each in SYSTEM if not blank(peek(row, each))), None)
     for each in SYSTEM:
         if blank(peek(row, each)):
-            row.get(each)  # read, and nothing in it
-    if there is None:
+            row.get(each)  # marks the empty column as read
+    if system_name is None:
         return words
-    system = read_as(row, there, SYSTEM[0])
+    system = read_as(row, system_name, SYSTEM[0])
     if not isinstance(system, str):
-        raise BadRow(f"the column {there!r} holds {kind_of(system)}", "text: the system's turn")
+        raise BadRow(f"the column {system_name!r} holds {kind_of(system)}", "text: the system's turn")
     if not system.strip():
         return words
     turns = words.turns or (Message("user", words.text),)
     if turns[0].role == "system":
-        if turns[0].content.strip() != system.strip() and not is_default(row, there):
-            raise BadRow(f"{name} begins with another system turn than the column {there!r}", "one system turn")
+        if turns[0].content.strip() != system.strip() and not is_default(row, system_name):
+            raise BadRow(f"{name} begins with another system turn than the column {system_name!r}", "one system turn")
         return words
     learned = words.learned or (False,) * len(turns)
     return Words("", (Message("system", system), *turns), (False, *learned), words.left_out)
 
 
 def template_of(row: Row) -> Row:
-    """The columns that the chat template reads; what is empty is left out.
+    """The columns that the chat template reads, without empty ones.
 
     Raises:
-        BadRow: `tools` that are no list of objects or differ from an older column of them, `chat_template_kwargs` that
-            are no object, or another value than true or false for `continue_final_message`.
+        BadRow: `tools` is not a list of objects or differs from an older column of tools, `chat_template_kwargs` is not
+            an object, or `continue_final_message` is neither true nor false.
     """
     columns: Row = {}
     if not blank(tools := _tools_of(row)):
@@ -224,7 +224,7 @@ def template_of(row: Row) -> Row:
 
 
 def _tools_of(row: Row) -> Any:
-    """The tools of a row: its `tools`, or those of an older column in the same form."""
+    """The tools of a row, from `tools` or from an older column converted to the same form."""
     tools = _json_in(row.get(TOOLS), TOOLS)
     tools = [tools] if isinstance(tools, dict) and tools else tools
     if not blank(tools) and (not isinstance(tools, list) or not all(isinstance(each, dict) for each in tools)):
@@ -232,7 +232,7 @@ def _tools_of(row: Row) -> Any:
     for name in OLDER_TOOLS:
         listed = object_in(held) if isinstance(held := peek(row, name), str) else held
         if not isinstance(listed, list) or not listed or not all(_is_tool(each) for each in listed):
-            continue  # functions of another kind, which stay a column
+            continue  # not tools; it stays an unread column
         older = [_as_tool(each) for each in listed]
         read_as(row, name, TOOLS)
         if not blank(tools) and [_as_tool(each) for each in tools] != older:
@@ -267,17 +267,17 @@ def _json_in(value: Any, name: str) -> Any:
 
 
 def refuse_pictures(row: Row) -> None:
-    """Refuses a row with images, sounds or films beside its texts; an empty column is none."""
+    """Refuse a row with images, sounds or films; empty columns are accepted."""
     for name in PICTURES:
         if name in row and not blank(row.get(name)):
             raise BadRow(
                 f"the column {name!r} holds something",
-                "texts alone: models here read no images or sounds, so what was said of them cannot be learned",
+                "texts alone: models here read no images or sounds, so completions about them cannot be learned",
             )
 
 
 def refuse_unread_turns(row: Row, names: Sequence[str] = CONVERSATIONS) -> None:
-    """Refuses a conversation in a text that cannot be read, which would be lost beside a prompt."""
+    """Refuse a text with turns that cannot be parsed, which would be lost if the row also has a prompt."""
     for name in names:
         value = peek(row, name)
         if isinstance(value, str) and listed_in(value) is value:
@@ -285,10 +285,11 @@ def refuse_unread_turns(row: Row, names: Sequence[str] = CONVERSATIONS) -> None:
 
 
 def check_prompt(turns: Turns, name: str, *, continued: bool = False) -> None:
-    """Refuses turns that ask nothing.
+    """Refuse turns that cannot be a prompt.
 
     Raises:
-        BadRow: they are empty, or end with the assistant's turn and are not to be continued (or the other way round).
+        BadRow: the turns are empty or end with the system's turn; they end with the assistant's turn although it is not
+            `continued`; or they end with another turn although it is.
     """
     if not turns or not (turns[-1].content.strip() or turns[-1].role == "assistant"):
         raise BadRow(f"an empty prompt in {name!r}", "a prompt with something in its last turn")
@@ -308,10 +309,10 @@ def check_prompt(turns: Turns, name: str, *, continued: bool = False) -> None:
 
 
 def completion_of(value: Any, name: str) -> Words:
-    """A completion: a text, or turns that begin and end with the assistant's.
+    """Read a completion: a text, or turns that begin and end with the assistant's.
 
     Raises:
-        BadRow: turns of another kind.
+        BadRow: other turns, or neither text nor turns.
     """
     words = words_of(value, name)
     if words.turns:
@@ -320,7 +321,7 @@ def completion_of(value: Any, name: str) -> Words:
 
 
 def check_completion(turns: Turns, name: str) -> None:
-    """Refuses turns that do not begin and end with the assistant's."""
+    """Refuse turns that do not begin and end with the assistant's."""
     if not turns or turns[0].role != "assistant":
         raise BadRow(
             f"the first of {count(len(turns), 'turn')} in {name!r} is not the assistant's",
@@ -331,5 +332,5 @@ def check_completion(turns: Turns, name: str) -> None:
 
 
 def spans_of(words: Words) -> Spans:
-    """The stretches of a completion."""
+    """The words of a completion as spans."""
     return spans_of_turns(words.turns, words.learned) if words.turns else (Span(words.text),)

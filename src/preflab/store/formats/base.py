@@ -1,6 +1,6 @@
-"""What every import format shares: rows to records, equal rows, what became of the columns, problems by line.
+"""Shared by all import formats: reading rows into records, repeated rows, the use of columns, problems by line.
 
-A format is a function from one row to records. Strict by default: any bad row stops the import and nothing is loaded;
+A format is a function from one row to records. By default any bad row stops the import and nothing is loaded;
 `skip_bad` leaves bad rows out and reports each.
 """
 
@@ -29,43 +29,43 @@ from preflab.store.rows import Record
 from preflab.words import count
 
 OURS = "preflab_"
-"""Columns whose names begin so were added by an export of preflab and are not read back."""
+"""Prefix of columns that an export of preflab added; they are not read back."""
 INDEX = re.compile(r"|__index_level_\d+__")
-"""Columns in which data frames number their rows: one without a name, and Parquet's."""
+"""Columns with the row numbers of data frames: one without a name, and Parquet's."""
 SHOWN = 8
-"""Problems whose lines an error names."""
+"""The most further problems, or files, that a message names."""
 MAX_ROWS = 5_000_000
-"""Rows a file may have; larger ones are brought in part by part."""
+"""The most rows of a file; larger files have to be split."""
 ROWS_PER_TICK = 500
 """Rows between two updates of the progress bar."""
 Repeats = Literal["once", "votes", "weight"]
-"""What a row is that stands there a second time: nothing new; one more vote; or a second example to learn from."""
+"""What a repeated row means: nothing (`once`), one more vote (`votes`), or one more example to learn (`weight`)."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What one row becomes."""
+    """The result of parsing one row."""
 
     records: tuple[Record, ...]
     key: Hashable = None
-    """What the file calls the row; two different rows may not have the same. None: it does not call it anything."""
+    """The row's id in the file, or None; two rows with different content may not have the same."""
     content: Hashable = None
-    """What the row says; None: all of it counts. Rows that say the same are counted as repeated."""
+    """Rows with equal content count as repeated; None: the whole row is its content."""
     items: tuple[Any, ...] = ()
-    """What the format's `finish` makes records of, when they span several rows."""
+    """Input of the format's `finish`, which makes records that depend on several rows."""
     demonstrations: tuple[str, ...] = ()
     """Ids of completions that are examples to learn from."""
     left_out: tuple[str, ...] = ()
-    """Parts of a good row that cannot become records, each by its reason."""
+    """One reason for each part of a good row that cannot become a record."""
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What came of the items of all rows."""
+    """The records made from the items of all rows."""
 
     records: Sequence[Record]
     left_out: Sequence[str] = ()
-    """Parts that cannot become records, each by its reason."""
+    """One reason for each part that cannot become a record."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +76,27 @@ class Format:
     about: str
     """One line for the list of formats."""
     parse: Callable[[Row, str], Parsed]
-    """A row and its source → records; raises BadRow."""
+    """Function from a row and its source to records; raises BadRow."""
     looks_like: Callable[[Row], bool]
     """True for a row that has this format's columns."""
     finish: Callable[[list[Any]], Sequence[Record] | Finished] = lambda items: ()
-    """The items of all rows → the records made of them."""
+    """Function from the items of all rows to records."""
     repeats: Repeats = "once"
-    notes: Callable[[Imported], Sequence[str]] = lambda found: ()
-    """What is to be said of a file that was read, beyond columns and counts."""
+    notes: Callable[[Imported], Sequence[str]] = lambda imported: ()
+    """Further lines for the user about a file that was read, in addition to columns and counts."""
     needs: tuple[str, ...] = ()
-    """Columns without which a row is not of this format, for the advice on rows that are of none."""
+    """Columns that every row of this format has, for the advice on rows that fit no format."""
     columns: str = ""
-    """The format's row of the table of formats: its columns."""
+    """The columns, for the table of formats in the documentation."""
     becomes: str = ""
-    """And what it becomes."""
+    """The records that rows become, for the same table."""
     refuses: Callable[[Row], str] = lambda row: ""
-    """Of a guessed format: why a row is none of it after all; "" where it may be."""
+    """For a guessed format: the reason why a row contradicts the guess, or ""."""
     holds_objects: Callable[[str], bool] = lambda name: False
-    """Whether a column holds objects or lists, which stand as JSON in the cells of a table."""
+    """Whether a column holds objects or lists, which are JSON text in the cells of a table."""
 
-    def unfolded(self, row: Row) -> Row:
-        """The row with the objects and lists that stand as JSON in its cells."""
+    def parse_cells(self, row: Row) -> Row:
+        """The row with JSON text parsed in the columns that hold objects and lists."""
         names = [name for name, value in row.items() if isinstance(value, str) and self.holds_objects(name)]
         return {**row, **{name: object_in(row[name]) for name in names}} if names else row
 
@@ -138,52 +138,54 @@ def read_as(
     """Read a file as one format.
 
     Args:
-        format: how its rows are to be understood.
+        format: of the rows.
         path: the file, the folder of a data set, or the id of one on the Hub.
-        limit_rows: read only so many rows.
+        limit_rows: the most rows to read.
         skip_bad: leave bad rows out and report them, instead of refusing the file.
-        rename: column of the file → the name the format knows it by.
-        defaults: column → the value of rows in which it is missing or empty.
-        split: of a folder or data set with several.
-        guessed: the format was guessed from the first rows, so that a later row may still speak against it.
+        rename: column of the file → the name that the format expects.
+        defaults: column → the value for rows in which it is missing or empty.
+        split: the split to read, if the folder or data set has several.
+        guessed: whether the format was guessed from the first rows, so that a later row may contradict it.
 
     Raises:
-        PreflabError: no such file, no rows, a column to rename that is in no row, or (unless `skip_bad`) bad rows: the
-            first by line, and how many.
+        PreflabError: no such file, no rows, a column to rename that no row has, or (unless `skip_bad`) bad rows; the
+            error describes the first one and counts the others.
     """
     imported = Imported(format.name, path, unit=unit_of(path))
     reading = _Reading(format, imported, dict(rename or {}), dict(defaults or {}), guessed)
-    for numbered in islice(_counted(path, split), limit_rows):
+    for numbered in islice(_rows_with_progress(path, split), limit_rows):
         imported.num_rows += 1
         if imported.num_rows > MAX_ROWS:
             raise PreflabError(f"{path}: more than {count(MAX_ROWS, 'row')}", "fewer", "split the file, or use --limit")
         try:
-            reading.take(numbered)
+            reading.add_row(numbered)
         except BadRow as bad:
             imported.problems.append(Problem(numbered.line, bad.found, bad.expected))
     if not imported.num_rows:
         raise PreflabError(f"{path}: no rows", "at least one row", "see whether it is the right file")
     reading.refuse_unknown_renames()
     if imported.problems and not skip_bad:
-        raise problems_in_words(imported)
-    return reading.finished(split)
+        raise describe_problems(imported)
+    return reading.finish(split)
 
 
 @dataclass
 class _Reading:
-    """A file under way."""
+    """The state of reading a file row by row."""
 
     format: Format
-    found: Imported
+    imported: Imported
     rename: dict[str, str]
     defaults: dict[str, Any]
     guessed: bool
-    lines: dict[int, int] = field(default_factory=dict)
-    """Hash of what a row says → the first line that says it."""
-    names: dict[Hashable, int] = field(default_factory=dict)
-    """What the file calls a row → its line."""
-    again: Counter[int] = field(default_factory=Counter)
+    content_lines: dict[int, int] = field(default_factory=dict)
+    """Hash of a row's content → the first line with it."""
+    key_lines: dict[Hashable, int] = field(default_factory=dict)
+    """A row's id in the file (`Parsed.key`) → its line."""
+    num_repeats: Counter[int] = field(default_factory=Counter)
+    """Hash of a row's content → the number of its repetitions."""
     unique: dict[str, Record] = field(default_factory=dict)
+    """Id → record."""
     items: list[Any] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     columns: set[str] = field(default_factory=set)
@@ -192,91 +194,92 @@ class _Reading:
 
     @cached_property
     def name(self) -> str:
-        """What the records' sources call the file; a data set of the Hub has its id."""
-        path = self.found.path
+        """The file's name in the sources of records; the id for a data set of the Hub."""
+        path = self.imported.path
         return path.name if path.exists() else hub_id(path)
 
-    def take(self, numbered: Numbered) -> None:
-        """One row's records.
+    def add_row(self, numbered: Numbered) -> None:
+        """Parse one row and add its records.
 
         Raises:
-            BadRow: it cannot be used.
+            BadRow: the row cannot be used.
         """
         if isinstance(numbered.row, BadRow):
             raise numbered.row
         self.columns.update(numbered.row)
-        self.found.columns.leave_out(name for name in numbered.row if _is_left_out(name))
-        row = with_defaults(self.format.unfolded(renamed(numbered.row, self.rename)), self.defaults)
+        self.imported.columns.leave_out(name for name in numbered.row if _is_left_out(name))
+        row = with_defaults(self.format.parse_cells(rename_columns(numbered.row, self.rename)), self.defaults)
         refuse_pictures(row)
         refuse_unread_turns(row)
-        against = self.format.refuses(row) if self.guessed else ""
-        if against:
-            raise BadRow(against, f"rows of {self.format.name}, or --format {self.format.name}")
-        source = f"{self.name}, {self.found.unit} {numbered.line}"
+        contradiction = self.format.refuses(row) if self.guessed else ""
+        if contradiction:
+            raise BadRow(contradiction, f"rows of {self.format.name}, or --format {self.format.name}")
+        source = f"{self.name}, {self.imported.unit} {numbered.line}"
         parsed = self.format.parse(row, source)
         if parsed.records:
             self._refuse_unread_defaults(row)
-        parsed = self._counted(parsed, row, numbered.line)
+        parsed = self._treat_repeat(parsed, row, numbered.line)
         for record in parsed.records:
             self.unique.setdefault(record.id, record)
         self.items += parsed.items
-        self.found.demonstrations += parsed.demonstrations
-        self.found.sources += [source] * len(parsed.demonstrations)
+        self.imported.demonstrations += parsed.demonstrations
+        self.imported.sources += [source] * len(parsed.demonstrations)
         self.left_out.update(parsed.left_out)
-        self.found.columns.add(row, parsed.records)
+        self.imported.columns.add(row, parsed.records)
         if isinstance(numbered.row, Cells):
             self.num_apostrophes += numbered.row.num_apostrophes
 
     def _refuse_unread_defaults(self, row: Seen) -> None:
-        """Refuses a default that makes a conversation of prompts where the format makes none of its rows."""
+        """Refuse a default for a conversation's column (system turn, tools, …) that the format did not read."""
         unread = sorted(name for name in row.defaulted if name in OF_CONVERSATION and name not in row.read)
         if unread:
             raise PreflabError(
-                f"{self.found.path}: a default for `{unread[0]}`, which {self.format.name} has no place for",
-                "defaults that the rows' prompts can take",
+                f"{self.imported.path}: a default for `{unread[0]}`, which {self.format.name} does not read",
+                "defaults for columns that the format reads",
                 "take it out of `defaults`, or write the rows with a column `prompt`",
             )
 
-    def _counted(self, parsed: Parsed, row: Row, line: int) -> Parsed:
-        """The row with what its repetition means: nothing new, a vote, or an example of its own."""
+    def _treat_repeat(self, parsed: Parsed, row: Row, line: int) -> Parsed:
+        """The row as its format treats it (`Format.repeats`) if it repeats an earlier one; else unchanged."""
         content = hash(parsed.content if parsed.content is not None else repr(list(row.items())))
-        earlier = self.lines.setdefault(content, line)
+        earlier = self.content_lines.setdefault(content, line)
         if earlier == line:
-            if parsed.key is not None and self.names.setdefault(parsed.key, line) != line:
+            if parsed.key is not None and self.key_lines.setdefault(parsed.key, line) != line:
                 raise BadRow(
-                    f"the same id as {self.found.unit} {self.names[parsed.key]}, and other content", "each id once"
+                    f"the same id as {self.imported.unit} {self.key_lines[parsed.key]}, and other content",
+                    "each id once",
                 )
             return parsed
-        self.found.repeats[line] = earlier
+        self.imported.repeats[line] = earlier
         if self.format.repeats == "once":
             return replace(parsed, items=(), demonstrations=(), left_out=())
         if self.format.repeats == "votes":
             return parsed
-        self.again[content] += 1
-        return _another(parsed, self.again[content])
+        self.num_repeats[content] += 1
+        return _duplicate_examples(parsed, self.num_repeats[content])
 
     def refuse_unknown_renames(self) -> None:
-        """Refuses a column to rename that no row has."""
+        """Refuse a column to rename that no row has."""
         for old, new in self.rename.items():
             if old not in self.columns and self.columns:
                 near = nearest(old, sorted(self.columns))
                 raise PreflabError(
-                    f"{self.found.path}: no column {old!r} to be called {new!r}",
+                    f"{self.imported.path}: no column {old!r} to rename to {new!r}",
                     f"one of {', '.join(sorted(self.columns))}",
                     f"near it: {near}" if near else "",
                 )
 
-    def finished(self, split: str | None) -> Imported:
-        """All records in order, and what is to be said of the file."""
-        imported = self.found
-        made = self.format.finish(self.items)
-        made = made if isinstance(made, Finished) else Finished(made)
-        for record in made.records:
+    def finish(self, split: str | None) -> Imported:
+        """The result, with all records in the order of their rows and the notes for the user."""
+        imported = self.imported
+        finished = self.format.finish(self.items)
+        finished = finished if isinstance(finished, Finished) else Finished(finished)
+        for record in finished.records:
             self.unique.setdefault(record.id, record)
-        imported.sort_out(list(self.unique.values()))
-        self.left_out.update(made.left_out)
+        imported.add_records(list(self.unique.values()))
+        self.left_out.update(finished.left_out)
         imported.left_out = dict(sorted(self.left_out.items()))
-        imported.notes += how_it_was_read(imported.path, split)
+        imported.notes += describe_source(imported.path, split)
         if self.num_apostrophes:
             imported.notes.append(
                 f"an apostrophe before a formula was taken from {count(self.num_apostrophes, 'cell')}"
@@ -285,11 +288,15 @@ class _Reading:
         return imported
 
 
-def renamed(row: Row, rename: Mapping[str, str]) -> Row:
-    """The row's columns under the names that the format knows; those of an export of ours are not read back."""
+def rename_columns(row: Row, rename: Mapping[str, str]) -> Row:
+    """The row with renamed columns, without row numbers and columns that an export of preflab added.
+
+    Raises:
+        BadRow: the row has both the old and the new name.
+    """
     for old, new in rename.items():
         if old in row and new in row and new not in rename:
-            raise BadRow(f"the columns {old!r} and {new!r}, which {old!r} is to be called", f"a row without {new!r}")
+            raise BadRow(f"a column {old!r} to rename to {new!r}, and a column {new!r}", f"a row without {new!r}")
     return {rename.get(name, name): value for name, value in row.items() if not _is_left_out(name)}
 
 
@@ -297,56 +304,56 @@ def _is_left_out(name: str) -> bool:
     return name.startswith(OURS) or INDEX.fullmatch(name) is not None
 
 
-def _another(parsed: Parsed, index: int) -> Parsed:
-    """The same with the examples as records of their own, told apart by their index."""
+def _duplicate_examples(parsed: Parsed, index: int) -> Parsed:
+    """The parsed row with its demonstrations as new records, which differ from the earlier ones by their index."""
     records: list[Record] = []
     ids: dict[str, str] = {}
     for record in parsed.records:
         if isinstance(record, Completion) and record.id in parsed.demonstrations:
             columns, spans = record.columns, record.spans
-            made = Completion.make(
+            duplicate = Completion.make(
                 record.prompt_id, "", record.model, index=index, spans=spans, columns=columns,
                 finish_reason=record.finish_reason,
             )  # fmt: skip
-            ids[record.id] = made.id
-            records.append(made)
+            ids[record.id] = duplicate.id
+            records.append(duplicate)
         else:
             records.append(record)
     return replace(parsed, records=tuple(records), demonstrations=tuple(ids[i] for i in parsed.demonstrations))
 
 
-def how_it_was_read(path: Path, split: str | None) -> list[str]:
-    """What was concluded about the file itself: its delimiter, or which of its files were read."""
-    from preflab.store.formats.folders import SAVED, chosen_files, splits_of
+def describe_source(path: Path, split: str | None) -> list[str]:
+    """Notes on how the file was read: its delimiter, or the files of the split."""
+    from preflab.store.formats.folders import SAVED, choose_files, splits_of
     from preflab.store.formats.reading import kind_of_path
-    from preflab.store.formats.tables import said_of_table
+    from preflab.store.formats.tables import describe_table
 
     kind = kind_of_path(path)
     if kind == "table":
-        return said_of_table(path)
+        return describe_table(path)
     if kind == "folder":
-        files = chosen_files(path, split)
+        files = choose_files(path, split)
         name = split or next(iter(splits_of(path)))
-        if (path / SAVED).is_file():  # a saved data set is one split, called as the folder is
+        if (path / SAVED).is_file():  # a saved data set is a single split with the folder's name
             return []
         return [f"the split {name}: {', '.join(file.relative_to(path).as_posix() for file in files[:SHOWN])}"]
     return []
 
 
-def problems_in_words(found: Imported) -> PreflabError:
-    """The one error for all bad rows of a file: the first in full, the next by line, and how many."""
-    first, *others = found.problems
-    named = ", ".join(str(problem.line) for problem in others[:SHOWN])
-    more = f"; {count(len(others), f'more bad {found.unit}')}: {named}{', …' * (len(others) > SHOWN)}" if others else ""
+def describe_problems(imported: Imported) -> PreflabError:
+    """One error for all bad rows of a file: the first in full, the number of others, and the lines of some."""
+    first, *others = imported.problems
+    unit, lines = imported.unit, ", ".join(str(problem.line) for problem in others[:SHOWN])
+    more = f"; {count(len(others), f'more bad {unit}')}: {lines}{', …' * (len(others) > SHOWN)}" if others else ""
     return PreflabError(
-        f"{found.path}, {found.unit} {first.line}: {first.found}{more}",
+        f"{imported.path}, {unit} {first.line}: {first.found}{more}",
         first.expected,
         "mend them, or leave bad rows out with --skip-bad; nothing was loaded",
     )
 
 
-def _counted(path: Path, split: str | None) -> Iterator[Numbered]:
-    """The rows of a file, with a bar that counts them."""
+def _rows_with_progress(path: Path, split: str | None) -> Iterator[Numbered]:
+    """The rows of a file, counted by a progress bar."""
     rows = numbered_rows(path, split)
     with progress(f"read {path.name}", num_lines(path)) as bar:
         for number, row in enumerate(rows, 1):

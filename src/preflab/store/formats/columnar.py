@@ -1,4 +1,4 @@
-"""Rows of Parquet and Arrow files."""
+"""Reads the rows of Parquet and Arrow files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
     """The rows of a Parquet file.
 
     Raises:
-        PreflabError: it is none.
+        PreflabError: it is not a Parquet file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -32,10 +32,10 @@ def parquet_rows(path: Path) -> Iterator[Numbered]:
 
 
 def arrow_rows(path: Path) -> Iterator[Numbered]:
-    """The rows of an Arrow file: a stream, as `datasets` writes it, or the file format.
+    """The rows of an Arrow file, in the stream format (as `datasets` writes it) or the file format.
 
     Raises:
-        PreflabError: it is neither.
+        PreflabError: it is not an Arrow file.
     """
     import pyarrow as pa
 
@@ -54,7 +54,7 @@ def arrow_rows(path: Path) -> Iterator[Numbered]:
 
 
 def _said(path: Path, error: Exception) -> str:
-    """What the file is where its first bytes tell, else what was wrong."""
+    """The kind of file if its first bytes identify it, else the error's text."""
     with path.open("rb") as file:
         return kind_of_bytes(file.read(32)) or str(error)
 

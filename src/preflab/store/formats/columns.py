@@ -1,4 +1,4 @@
-"""What columns are called in the files of others, and what they hold."""
+"""Names of columns in published files, and helpers that read a row's columns and record which were read."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from preflab.errors import nearest
 from preflab.store.formats.json_rows import BadRow, Row
 
 PROMPTS = ("prompt", "instruction", "question", "query", "problem", "input")
-"""What a prompt is called; the first one there is taken."""
+"""Names of the column with the prompt; the first one present is used."""
 BESIDE_INSTRUCTION = ("input", "context")
-"""What an instruction is about, where that stands in a column of its own."""
+"""Names of the column with the input or context of an instruction."""
 COMPLETIONS = ("completion", "response", "output", "generation")
 CONVERSATIONS = ("messages", "conversations", "conversation")
 SYSTEM = ("system", "system_prompt", "system_message")
 WORDS = frozenset((*PROMPTS, *BESIDE_INSTRUCTION, *COMPLETIONS, *CONVERSATIONS, *SYSTEM, "text"))
-"""Columns that hold words of a conversation."""
+"""Columns with texts or turns of a conversation."""
 TOOLS, TEMPLATE, CONTINUE = "tools", "chat_template_kwargs", "continue_final_message"
 OF_TEMPLATE = (TOOLS, TEMPLATE, CONTINUE)
-"""Columns of a conversation that the chat template reads; they belong to the prompt."""
+"""Columns that the chat template reads; they belong to the prompt."""
 OF_CONVERSATION = (*SYSTEM, *OF_TEMPLATE)
-"""Columns that make a conversation of a prompt."""
+"""Columns that make a prompt a conversation."""
 PICTURES = ("image", "images", "video", "videos", "audio", "audios")
 LABELS = ("label", "kto_tag")
-"""Columns that say of one completion whether it is good."""
+"""Columns that say whether a completion is good."""
 ANSWERS = {
     "answer", "answers", "solution", "ground_truth", "target", "reference", "expected", "expected_answer", "gold",
     "final_answer", "correct_answer", "label", "test", "tests", "test_cases", "reward_model",
 }  # fmt: skip
-"""Columns beside a prompt that reward functions check completions against."""
+"""Columns with reference answers or tests, which reward functions check completions against."""
 OVERALL = ("score", "rating", "reward", "grade", "quality", "overall", "overall_score", "overall_rating")
 ASPECTS = (
     "helpfulness", "correctness", "coherence", "complexity", "verbosity", "honesty", "truthfulness", "harmlessness",
@@ -43,30 +43,30 @@ ASPECTS = (
 """Criteria that published files rate completions by."""
 RATED = re.compile(r"(?:score|rating|reward)s?[_-].+|.+[_-](?:score|rating|reward)s?")
 NOTHING = ("n/a", "na", "nan", "none", "null")
-"""Words that stand where there is no score."""
+"""Words that mean "no score"."""
 
 
 class Seen(dict[str, Any]):
-    """A row that knows which of its columns were read, so that an import can say what became of each."""
+    """A row that records which of its columns were read, so that an import can report the use of each column."""
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
         super().__init__(columns)
         self.read: dict[str, str] = {}
-        """Column → what it was read as."""
+        """Column → the name that it was read as."""
         self.defaulted: frozenset[str] = frozenset()
-        """Columns that the row lacks, whose value is a default."""
+        """Columns that the row lacks and whose value is a default."""
 
     def __getitem__(self, name: str) -> Any:
         self.read.setdefault(name, name)
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The column's value; it counts as read."""
+        """The column's value; marks the column as read."""
         self.read.setdefault(name, name)
         return super().get(name, default)
 
     def read_as(self, name: str, canonical: str) -> Any:
-        """The column's value, read as what another name means."""
+        """The column's value; marks the column as read under another name."""
         self.read[name] = canonical
         return super().__getitem__(name)
 
@@ -74,7 +74,7 @@ class Seen(dict[str, Any]):
 def with_defaults(row: Row, defaults: Mapping[str, Any]) -> Seen:
     """The row with a default for every column that is missing or empty in it.
 
-    A default for the system's turn is not used where any column of `SYSTEM` holds something.
+    A default for the system's turn is not used if any column of `SYSTEM` has a value.
     """
     has_system = any(not blank(peek(row, name)) for name in SYSTEM)
     used = {
@@ -88,32 +88,36 @@ def with_defaults(row: Row, defaults: Mapping[str, Any]) -> Seen:
 
 
 def is_default(row: Row, name: str) -> bool:
-    """Whether a column's value is a default and not the row's own."""
+    """Whether a column's value is a default."""
     return name in getattr(row, "defaulted", ())
 
 
 def read_as(row: Row, name: str, canonical: str) -> Any:
-    """The value of a column that stands for another name."""
+    """The value of a column, marked as read under another name (`Seen.read_as`)."""
     return row.read_as(name, canonical) if isinstance(row, Seen) else row[name]
 
 
 def peek(row: Row, name: str) -> Any:
-    """The value of a column, which does not count as read; None where there is none."""
+    """The value of a column without marking it as read; None if there is no such column."""
     return dict.get(row, name)
 
 
 def has(row: Row, *names: str) -> bool:
-    """Whether all of the columns hold something."""
+    """Whether all of the columns are present and not null."""
     return all(peek(row, name) is not None for name in names)
 
 
 def first(row: Row, names: tuple[str, ...]) -> str | None:
-    """The first of these columns that holds something."""
+    """The first of these columns that is present and not null; None without any."""
     return next((name for name in names if has(row, name)), None)
 
 
 def column(row: Row, name: str) -> Any:
-    """The value of a column; a row without it is bad, and the nearest name is given."""
+    """The value of a column.
+
+    Raises:
+        BadRow: no such column; the error gives the nearest name.
+    """
     if name in row:
         return row[name]
     near = nearest(name, list(row))
@@ -125,23 +129,23 @@ def column(row: Row, name: str) -> Any:
 
 
 def rename_option(old: str, new: str) -> str:
-    """The option that renames a column, as a shell takes it."""
+    """The command-line option that renames a column, quoted for a shell."""
     return f"--column {shlex.quote(f'{old}={new}')}"
 
 
 def unread(row: Row) -> Row:
-    """The columns that nobody read: they stay with the record."""
+    """The columns that were not read, which are kept with the record."""
     known = row.read if isinstance(row, Seen) else {}
     return {name: value for name, value in row.items() if name not in known}
 
 
 def blank(value: Any) -> bool:
-    """Whether a value is the absence of one: null, an empty list or object, or an empty cell."""
+    """Whether a value counts as missing: null, an empty list or object, or an empty cell."""
     return value is None or (isinstance(value, str | list | dict) and not value)
 
 
 def number(value: Any) -> float | None:
-    """A finite number, also written as text; None where it is none. True and false are no numbers."""
+    """The value as a finite number, which may be written as text; None if it is not one. Booleans are not numbers."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -152,12 +156,12 @@ def number(value: Any) -> float | None:
 
 
 def is_true(value: Any) -> bool:
-    """Whether a value is true, also written as text or as 1."""
+    """Whether a value means true: true, 1, or one of them as text."""
     return str(value).strip().lower() in ("true", "1", "1.0")
 
 
 def score_of(value: Any, what: str) -> float | None:
-    """A score: a number, also written as text; None where there is none (null, an empty cell, N/A).
+    """A score: a number, which may be written as text; None if it is missing (null, an empty cell, N/A).
 
     Raises:
         BadRow: anything else.

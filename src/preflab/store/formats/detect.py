@@ -1,6 +1,6 @@
-"""Guesses a file's format from its first rows, and says how sure it is; what fits nothing, or two things, is refused.
+"""Guesses a file's format from its first rows, with a certainty; a file that fits no format, or two, is refused.
 
-A row is of the first format that fits it, the most particular ones first. Rows that tell of a judgment are never taken
+A row has the first format that fits it; the most specific formats are tried first. Rows with a judgment are never taken
 for prompts, demonstrations or texts.
 """
 
@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 from preflab.errors import PreflabError
-from preflab.store.formats.advice import advised, respelt, wrapped
+from preflab.store.formats.advice import advise_format, advise_respelling, advise_unwrapping
 from preflab.store.formats.asked import refuse_unread_turns
-from preflab.store.formats.base import Format, renamed
+from preflab.store.formats.base import Format, rename_columns
 from preflab.store.formats.columns import COMPLETIONS, PROMPTS, has
 from preflab.store.formats.file_kinds import suffix_of
 from preflab.store.formats.json_rows import BadRow, Numbered, Row
@@ -28,28 +28,28 @@ from preflab.words import plural
 
 FIRST_ROWS = 20
 OF_TEXTS = (*PROMPTS, *COMPLETIONS, "chosen", "rejected", "text")
-"""Columns that hold one text in a row."""
+"""Columns with one text per row."""
 ENOUGH = 0.5
-"""More than this share of the readable first rows must look alike; the others are bad rows, and named as such later."""
+"""More than this share of the readable first rows must have one format; the others are reported later as bad rows."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """What a file looks like."""
+    """A guessed format and its certainty."""
 
     format: str
     share: float
     """Share of the first rows that have this format's columns; 1.0: all of them."""
     num_rows: int
-    """Readable rows looked at."""
+    """Number of readable rows examined."""
 
 
 def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: str | None = None) -> Guess:
-    """The format that most of the first rows have.
+    """Guess the format of a file: the one that most of the first rows have.
 
     Raises:
-        PreflabError: no such file, no rows, rows of a layout that is not read, or rows that look like nothing known or
-            like several formats.
+        PreflabError: no such file, no rows, rows of a layout that is not supported, or rows that fit no format or
+            several.
     """
     path = Path(path)
     numbered = list(islice(numbered_rows(path, split), FIRST_ROWS))
@@ -59,7 +59,7 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
     readable = _readable(path, rows, rename or {})
     _refuse(path, readable)
     names = Counter(looks_like(row) for row in readable)
-    known = _counted({name: number for name, number in names.items() if name})
+    known = _count_formats({name: number for name, number in names.items() if name})
     best, number = known.most_common(1)[0] if known else ("", 0)
     if number <= ENOUGH * len(readable):
         _refuse_null(path, numbered, rename or {})
@@ -68,8 +68,8 @@ def detect(path: Path | str, *, rename: Mapping[str, str] | None = None, split: 
 
 
 def looks_like(row: Row) -> str:
-    """The format that a row has the columns of; "" for none."""
-    fitting = [format for format in FORMATS.values() if format.looks_like(format.unfolded(row))]
+    """The first format whose columns a row has; "" without any."""
+    fitting = [format for format in FORMATS.values() if format.looks_like(format.parse_cells(row))]
     return fitting[0].name if fitting else ""
 
 
@@ -78,14 +78,14 @@ def _readable(path: Path, rows: list[Row | BadRow], rename: Mapping[str, str]) -
     for row in rows:
         if isinstance(row, dict):
             try:
-                readable.append(renamed(row, rename))
+                readable.append(rename_columns(row, rename))
             except BadRow as bad:
                 raise PreflabError(f"{path}: {bad.found}", bad.expected) from bad
     return readable
 
 
-def _counted(names: Mapping[str, int]) -> Counter[str]:
-    """Format → rows; rows without their judgment (an empty score) count as the judged ones beside them."""
+def _count_formats(names: Mapping[str, int]) -> Counter[str]:
+    """Format → rows; if some rows are judged, unjudged rows (e.g. with an empty score) count as the same format."""
     judged = Counter({name: number for name, number in names.items() if name not in PLAIN})
     if not judged:
         return Counter(names)
@@ -95,10 +95,10 @@ def _counted(names: Mapping[str, int]) -> Counter[str]:
 
 
 def _refuse(path: Path, rows: list[Row]) -> None:
-    """Refuses rows most of which are of a known layout nobody reads here, or of two kinds of judgment at once.
+    """Refuse rows if most of them have a known but unsupported layout, or two kinds of judgment.
 
     Raises:
-        PreflabError: which, and what to do.
+        PreflabError: with the layout and what to do.
     """
     reasons = Counter(
         reason for row in rows if (reason := reason_to_refuse(row) or _by_columns(row) or _two_kinds(row))
@@ -109,45 +109,45 @@ def _refuse(path: Path, rows: list[Row]) -> None:
 
 
 def _by_columns(row: Row) -> Reason | None:
-    """Why a row is refused that is a whole table: one list a column, or one object from row numbers to cells."""
-    held = list(row.values())
-    listed = all(isinstance(each, list) for each in held) and len({len(each) for each in held}) == 1
-    numbered = all(isinstance(each, dict) and each for each in held) and all(
-        each.keys() == held[0].keys() for each in held
+    """The reason to refuse a row that is a whole table by columns: each a list, or an object row number → cell."""
+    values = list(row.values())
+    are_lists = all(isinstance(each, list) for each in values) and len({len(each) for each in values}) == 1
+    are_objects = all(isinstance(each, dict) and each for each in values) and all(
+        each.keys() == values[0].keys() for each in values
     )
-    if len(row) < 2 or not (listed or (numbered and all(str(key).isdigit() for key in held[0]))):
+    if len(row) < 2 or not (are_lists or (are_objects and all(str(key).isdigit() for key in values[0]))):
         return None
-    texts = [list(row[name]) if listed else list(row[name].values()) for name in OF_TEXTS if name in row]
+    texts = [list(row[name]) if are_lists else list(row[name].values()) for name in OF_TEXTS if name in row]
     if not any(each and all(isinstance(cell, str) for cell in each) for each in texts):
         return None
     return Reason(
-        f"a table by columns: {', '.join(row)} each hold {'a list' if listed else 'an object'} of all rows' values",
+        f"a table by columns: {', '.join(row)} each hold {'a list' if are_lists else 'an object'} of all rows' values",
         "one object per row",
-        'write one object a line, as `df.to_json("rows.jsonl", orient="records", lines=True)` does',
+        'write one object per line, as `df.to_json("rows.jsonl", orient="records", lines=True)` does',
     )
 
 
 def _refuse_null(path: Path, numbered: list[Numbered], rename: Mapping[str, str]) -> None:
-    """Refuses rows that would fit a format if it were not for a null in a column of texts.
+    """Refuse rows that would fit a format but for a null in a column of texts.
 
     Raises:
-        PreflabError: the first such row, by its line.
+        PreflabError: with the line of the first such row.
     """
     for line, row in numbered:
         if isinstance(row, BadRow):
             continue
-        row = renamed(row, rename)
+        row = rename_columns(row, rename)
         nulls = [name for name in OF_TEXTS if name in row and row[name] is None]
         if nulls and not looks_like(row) and looks_like({**row, nulls[0]: "text"}):
             raise PreflabError(
                 f"{path}, {unit_of(path)} {line}: the column {nulls[0]!r} holds null",
                 f"something in {nulls[0]!r}",
-                "mend the rows in which it is null, or take them out",
+                "mend the rows in which it is null, or remove them",
             )
 
 
 def _two_kinds(row: Row) -> Reason | None:
-    """Why a row is refused that fits its format and another one that tells of another kind of judgment."""
+    """The reason to refuse a row that fits a format and also one with another kind of judgment."""
     name = looks_like(row)
     judged = [f for f in FORMATS.values() if f.needs and f.name not in PLAIN and has(row, *f.needs)]
     rival = next((each for each in judged if name and not _may_be_both(FORMATS[name], each)), None)
@@ -161,7 +161,7 @@ def _two_kinds(row: Row) -> Reason | None:
 
 
 def _may_be_both(first: Format, second: Format) -> bool:
-    """Whether one is a special case of the other: all its columns, and more. A label may stand beside scores."""
+    """Whether one format needs all columns of the other, or they are a label and scores, which go together."""
     if {first.name, second.name} == {UNPAIRED.name, RATINGS.name}:
         return True
     return set(first.needs) >= set(second.needs) or set(second.needs) >= set(first.needs)
@@ -181,15 +181,15 @@ def _unknown(path: Path, rows: list[Row | BadRow], readable: list[Row], known: C
     if turns := _unread_turns(row):
         return PreflabError(f"{path}: {turns.found}", turns.expected, "write the file again")
     seen = f"no known format has the columns {', '.join(row) or 'of an empty row'}"
-    if told := told_of(row):
-        seen += f"; {' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment"
+    if judged_by := told_of(row):
+        seen += f"; {' and '.join(judged_by)} {'tells' if len(judged_by) == 1 else 'tell'} of a judgment"
     formats = FORMATS.values()
-    advice = respelt(row, formats) or advised(row, formats) or wrapped(row) or _one_format()
+    advice = advise_respelling(row, formats) or advise_format(row, formats) or advise_unwrapping(row) or _one_format()
     return PreflabError(f"{path}: {seen}", *advice)
 
 
 def _unread_turns(row: Row) -> BadRow | None:
-    """What is said of a column whose text is turns that cannot be read."""
+    """The error for the first column with turns in a text that cannot be parsed; None without any."""
     try:
         refuse_unread_turns(row, tuple(row))
     except BadRow as bad:
@@ -198,7 +198,7 @@ def _unread_turns(row: Row) -> BadRow | None:
 
 
 def _form_of_json(path: Path) -> str:
-    """What to do about rows that cannot be read."""
+    """The advice for rows that cannot be read."""
     written = "write the rows as one list [{…}, {…}], or each on its line" if suffix_of(path) == ".json" else ""
     return written or "mend the file"
 

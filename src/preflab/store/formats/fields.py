@@ -1,4 +1,4 @@
-"""The parts that rows of many formats have: columns, texts, prompts, completions, pairs, ranks."""
+"""Helpers shared by many formats: columns, texts, prompts, completions, pairs, ranks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from preflab.store.formats.turns_in_text import refuse_unread
 
 
 def text(row: Row, name: str, *, empty: bool = False) -> str:
-    """A column of text; blank text is bad unless `empty`, and so are turns that cannot be read."""
+    """The text in a column.
+
+    Raises:
+        BadRow: no such column, not a text, a blank text (unless `empty`), or turns in a text that cannot be parsed.
+    """
     value = column(row, name)
     if not isinstance(value, str):
         raise BadRow(f"the column {name!r} holds {kind_of(value)}", "text")
@@ -29,15 +33,15 @@ def text(row: Row, name: str, *, empty: bool = False) -> str:
 def prompt_of(row: Row, name: str, source: str, columns: Row | None = None, *, chat: bool = False) -> Prompt:
     """The prompt in a column: text, or a conversation whose last turn waits for the assistant.
 
-    The row's system turn and the template's columns belong to it, whatever `columns` says of them. `chat` makes a text
-    one user's turn.
+    The row's system turn and the template's columns always belong to it, even if they are not in `columns`. With `chat`
+    a text becomes one user's turn.
     """
     kept = {key: value for key, value in (columns or {}).items() if key not in (*SYSTEM, *OF_TEMPLATE)}
     return asked(row, (name,)).prompt(source, kept, chat=chat)
 
 
 def others(row: Row, *names: str) -> Row:
-    """The columns that the format does not know: they stay with the record."""
+    """The columns other than these names, which are kept with the record."""
     return {name: value for name, value in row.items() if name not in names}
 
 
@@ -49,7 +53,7 @@ def imported(
     columns: Row | None = None,
     finish_reason: FinishReason = "imported",
 ) -> Completion:
-    """A completion that came from a file, as a text or as spans; how it ended is not known unless said."""
+    """A completion from a file, given as a text or as spans."""
     spans = (Span(words),) if isinstance(words, str) else words
     known = columns or {}
     return Completion.make(prompt.id, "", model, index=index, finish_reason=finish_reason, columns=known, spans=spans)
@@ -64,14 +68,14 @@ def one_pair(
     ties: float = 0.0,
     **other: Any,
 ) -> Preference:
-    """What rows of chosen and rejected say: `votes` times that the first is better, `ties` times that neither is."""
+    """A preference over two completions: `votes` rows say that the first is better, `ties` rows that neither is."""
     pairs = (PairOutcome(0, 1, votes, 0.0, ties),)
     ranks = (1, 2) if votes else (1, 1)
     return Preference.make(prompt.id, (chosen.id, rejected.id), ranks, pairs=pairs, source=source, **other)
 
 
 def pairs_of_ranks(ranks: Sequence[int | None]) -> tuple[PairOutcome, ...]:
-    """All pairs of a ranking, ties included, F left out; the decided ones weigh 1 / their number."""
+    """All pairs of a ranking, with ties but without F; each has weight 1 / (number of decided pairs)."""
     ranked = [(index, rank) for index, rank in enumerate(ranks) if rank is not None]
     pairs = [(a, b, rank_a, rank_b) for (a, rank_a), (b, rank_b) in combinations(ranked, 2)]
     weight = 1.0 / max(1, sum(rank_a != rank_b for _, _, rank_a, rank_b in pairs))
@@ -82,6 +86,6 @@ def pairs_of_ranks(ranks: Sequence[int | None]) -> tuple[PairOutcome, ...]:
 
 
 def ranks_of_scores(scores: Sequence[float]) -> tuple[int, ...]:
-    """Ranks from 1 for the highest score; equal scores share a rank, and the next rank follows at once."""
+    """Ranks from 1 for the highest score; equal scores share a rank, and no rank is skipped."""
     order = sorted(set(scores), reverse=True)
     return tuple(order.index(score) + 1 for score in scores)

@@ -1,4 +1,4 @@
-"""What a file is by its name and its first bytes, and its bytes, also where it is gzipped."""
+"""Determines a file's kind from its name and first bytes, and opens text files, gzipped or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Any, Literal, cast
 from preflab.errors import PreflabError
 
 Kind = Literal["jsonl", "list", "table", "parquet", "arrow", "folder", "hub"]
-"""What a path holds: JSON lines, a JSON list, delimited cells, columns, or several files."""
+"""Kinds of sources: JSON lines, a JSON list, a delimited table, columnar files, a folder, a data set on the Hub."""
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
@@ -21,7 +21,7 @@ SUFFIXES: dict[str, Kind] = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-"""Ending of a file's name, without `.gz` → kind; a `.json` that opens with a bracket is a list."""
+"""Ending of a file's name, without `.gz` → kind; a `.json` that begins with a bracket is a list."""
 BEGINNINGS = {
     b"\xff\xfe": "UTF-16, as Excel's Unicode text: save it as UTF-8",
     b"\xfe\xff": "UTF-16: save it as UTF-8",
@@ -31,41 +31,41 @@ BEGINNINGS = {
     b"PAR1": "Parquet: end its name in .parquet",
     b"version https://git-lfs": "a pointer of Git LFS and not the file: fetch it with `git lfs pull` or `hf download`",
 }
-"""First bytes → what a file is, and what helps."""
+"""First bytes → the kind of file, and what to do."""
 UNNAMED = ("", ".txt")
-"""Endings that say nothing: the first character decides between JSON lines and a list."""
+"""Endings of no particular kind: the first character decides between JSON lines and a JSON list."""
 
 
 def suffix_of(path: Path) -> str:
-    """The ending of a file's name that says its kind, `.gz` not counted, in small letters."""
+    """The lower-case ending of a file's name, without a final `.gz`."""
     name = path.name.lower().removesuffix(".gz")
     return Path(name).suffix
 
 
 def is_gzipped(path: Path) -> bool:
-    """Whether the file's name says that it is gzipped."""
+    """Whether the file's name ends in `.gz`."""
     return path.name.lower().endswith(".gz")
 
 
 def kind_of_bytes(data: bytes) -> str:
-    """What the first bytes of a file are that is not what its name says; "" where that cannot be told."""
-    return next((said for begin, said in BEGINNINGS.items() if data.startswith(begin)), "")
+    """The kind of file and advice, by its first bytes (`BEGINNINGS`); "" if they are not known."""
+    return next((kind for begin, kind in BEGINNINGS.items() if data.startswith(begin)), "")
 
 
 def wide_text(data: bytes) -> str:
-    """What text is that has zeros between its letters and no mark at its beginning; "" for any other."""
+    """`UTF-16` or `UTF-32` for text without a byte-order mark but with many zero bytes; "" for any other."""
     if data.count(0) * 3 < len(data) or len(data) < 4:
         return ""
     return "UTF-32" if data.count(0) * 2 > len(data) + 1 else "UTF-16"
 
 
 def opened(path: Path) -> IO[bytes]:
-    """The bytes of a text file, unpacked where it is gzipped."""
+    """Open a text file as bytes, decompressed if it is gzipped."""
     return cast(IO[bytes], _Gzip(path) if is_gzipped(path) else path.open("rb"))
 
 
 class _Gzip(gzip.GzipFile):
-    """A gzipped file whose faults are said in words."""
+    """A gzipped file whose errors are raised as `PreflabError`."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)

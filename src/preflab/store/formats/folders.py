@@ -1,8 +1,8 @@
-"""Files of a folder that hold rows: what `save_to_disk` wrote, or files as on the Hub; several splits go by name.
+"""Finds the files with rows in a folder, by split: a folder from `save_to_disk`, or files as on the Hub.
 
-The split of a file is said by its name, as the Hub understands it: `train-00000-of-00002.parquet` and `train.jsonl` are
-`train`, `data/` is left out, any other folder goes before (`main/train`). A file that names no split is one by its own
-name.
+The split of a file follows from its name, as on the Hub: `train-00000-of-00002.parquet` and `train.jsonl` belong to
+`train`. A folder is a prefix of the split (`main/train`), except `data/`. A file that names no split is a split of its
+own name.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from preflab.store.formats.file_kinds import SUFFIXES, suffix_of
 SHARD = re.compile(r"(?P<split>.+?)[-_.](?:part[-_.]?)?\d{3,}(?:-of-\d{3,}(?:-[0-9a-f]{16})?)?$")
 """`train-00000-of-00002`, the same with a hash at its end, `train-00001`, `train_part_003`."""
 LEFT_OUT = ("data",)
-"""Folders whose names say nothing."""
+"""Folders that are not part of a split's name."""
 NOT_ROWS = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json"}
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
-"""What `Dataset.save_to_disk` and `DatasetDict.save_to_disk` leave beside the rows."""
+"""Files that `Dataset.save_to_disk` and `DatasetDict.save_to_disk` write beside the rows."""
 
 
-def chosen_files(folder: Path, split: str | None) -> list[Path]:
+def choose_files(folder: Path, split: str | None) -> list[Path]:
     """The files of the split, in order.
 
     Raises:
-        PreflabError: no rows in it, or a split that is not there or must be named.
+        PreflabError: a folder without rows, no such split, or several splits and none named.
     """
     splits = splits_of(folder)
     if not splits:
@@ -36,15 +36,15 @@ def chosen_files(folder: Path, split: str | None) -> list[Path]:
             f"files ending in {', '.join(SUFFIXES)}",
             "name a file, or such a folder",
         )
-    name = chosen_split(str(folder), list(splits), split)
-    return _same_kind(folder, name, splits[name])
+    name = choose_split(str(folder), list(splits), split)
+    return _check_same_kind(folder, name, splits[name])
 
 
-def chosen_split(place: str, names: list[str], split: str | None) -> str:
-    """The split that was named, or the only one.
+def choose_split(place: str, names: list[str], split: str | None) -> str:
+    """The named split, or the only one.
 
     Raises:
-        PreflabError: several and none named, or one that is not there.
+        PreflabError: several splits and none named, or no such split.
     """
     if split is None and len(names) == 1:
         return names[0]
@@ -66,22 +66,22 @@ def splits_of(folder: Path) -> dict[str, list[Path]]:
     """Split → its files, in order."""
     if (folder / SAVED_SPLITS).is_file():
         names = sorted(each.name for each in folder.iterdir() if (each / SAVED).is_file())
-        return {name: _saved(folder / name) for name in _usual_first(names)}
+        return {name: _saved_files(folder / name) for name in _train_first(names)}
     if (folder / SAVED).is_file():
-        return {folder.name or "rows": _saved(folder)}
+        return {folder.name or "rows": _saved_files(folder)}
     splits: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*")):
         inside = file.relative_to(folder)
         if not _has_rows(file) or any(part.startswith(".") for part in inside.parts):
             continue
-        check_regular(file)  # a pipe among them would be left out without a word
+        check_regular(file)  # a pipe among them would be left out silently
         if file.is_file():
             splits.setdefault(_split_of(inside), []).append(file)
-    return {name: splits[name] for name in _usual_first(list(splits))}
+    return {name: splits[name] for name in _train_first(list(splits))}
 
 
-def _saved(folder: Path) -> list[Path]:
-    """The files of a saved data set, as its state lists them."""
+def _saved_files(folder: Path) -> list[Path]:
+    """The files of a data set from `save_to_disk`, as its state file lists them."""
     import json
 
     try:
@@ -104,20 +104,20 @@ def _split_of(file: Path) -> str:
     name = shard["split"] if shard else stem
     folders = [part for part in file.parts[:-1] if part not in LEFT_OUT]
     if folders and (name.isdecimal() or name in ("data", "part", folders[-1])):
-        return "/".join(folders)  # train/0000.parquet, as the Hub converts them; train/data-00000-of-00001.arrow
+        return "/".join(folders)  # train/0000.parquet (the Hub's conversion), train/data-00000-of-00001.arrow
     return "/".join([*folders, name])
 
 
-def _usual_first(names: list[str]) -> list[str]:
-    """`train` first, the others by name."""
+def _train_first(names: list[str]) -> list[str]:
+    """The names sorted, with `train` first."""
     return sorted(names, key=lambda name: (not name.rpartition("/")[2].startswith("train"), name))
 
 
-def _same_kind(folder: Path, name: str, files: list[Path]) -> list[Path]:
+def _check_same_kind(folder: Path, name: str, files: list[Path]) -> list[Path]:
     suffixes = sorted({suffix_of(file) for file in files})
     if len(suffixes) > 1:
         raise PreflabError(
-            f"{folder}: {name} lies there as {' and as '.join(suffixes)}",
+            f"{folder}: the split {name} has files of the kinds {' and '.join(suffixes)}",
             "one kind of file for a split",
             f"name the file: {files[0]}",
         )

@@ -1,4 +1,4 @@
-"""Anthropic's HH-RLHF: two whole transcripts, the same up to the assistant's last turn."""
+"""Anthropic's HH-RLHF: two whole transcripts that differ only in the assistant's last turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, first, peek
 from preflab.store.formats.fields import text
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.pairs import counted, pair_of
+from preflab.store.formats.pairs import count_pairs, pair_of
 from preflab.store.formats.trl import refuse_turns_of_others
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
@@ -32,7 +32,7 @@ def _chat(row: Row, source: str) -> Parsed:
 
 
 def _split(row: Row) -> tuple[str, str, str]:
-    """(what both share up to the last `Assistant:`, the chosen end, the rejected end)."""
+    """(the common beginning up to the last `Assistant:`, the chosen last turn, the rejected last turn)."""
     chosen, rejected = text(row, "chosen"), text(row, "rejected")
     if chosen == rejected:
         raise BadRow("chosen and rejected are equal", "two different last turns")
@@ -50,7 +50,7 @@ def _split(row: Row) -> tuple[str, str, str]:
 
 
 def conversation(transcript: str) -> tuple[Message, ...]:
-    """The turns of a transcript; what stands before the first turn is the system's."""
+    """The turns of a transcript; text before the first turn becomes the system's turn."""
     before, *parts = TURN.split(transcript)
     roles = {"Human": "user", "Assistant": "assistant"}
     turns = [Message(roles[who], words.strip()) for who, words in zip(parts[::2], parts[1::2], strict=True)]  # type: ignore[arg-type]
@@ -74,7 +74,7 @@ HH_RLHF = Format(
     "chosen and rejected transcripts; the prompt keeps their wording (Human:, Assistant:)",
     _plain,
     _looks_like,
-    finish=counted,
+    finish=count_pairs,
     repeats="votes",
     needs=("chosen", "rejected"),
     columns="`chosen`, `rejected` transcripts",
@@ -85,7 +85,7 @@ HH_RLHF_CHAT = Format(
     "the same as turns, for models with a chat template",
     _chat,
     lambda row: False,
-    finish=counted,
+    finish=count_pairs,
     repeats="votes",
     columns="the same file, cut into turns",
     becomes="a group of two",

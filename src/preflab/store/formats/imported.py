@@ -1,4 +1,4 @@
-"""What came of reading a file: its records, what became of its columns and rows, and how that is said."""
+"""The result of reading a file: its records, the use of its columns, repeated rows, and lines for the user."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from preflab.store.rows import Record
 from preflab.words import count
 
 NAMED = 8
-"""Repeated rows that are named by line."""
+"""The most repeated rows that are named by line."""
 
 
 @dataclass
 class Columns:
-    """What became of a file's columns."""
+    """How the columns of a file were used, collected over its rows."""
 
     used: dict[str, str] = field(default_factory=dict)
-    """Column → what it was read as."""
+    """Column that the format read → the format's name for it."""
     kept: set[str] = field(default_factory=set)
-    """Those that stay with a prompt or a completion as they are."""
+    """Columns stored unchanged with a prompt or a completion."""
     seen: set[str] = field(default_factory=set)
-    """All that held something in some row."""
+    """Columns with a value in at least one row."""
     empty: set[str] = field(default_factory=set)
-    """All that held nothing in some row."""
+    """Columns without a value in at least one row."""
 
     def add(self, row: Seen, records: Iterable[Record]) -> None:
-        """One row, after it was read."""
+        """Add one row after it was parsed into these records."""
         for name, value in row.items():
             if blank(value):
                 self.empty.add(name)
@@ -44,16 +44,16 @@ class Columns:
                 self.kept.update(record.columns)
 
     def leave_out(self, names: Iterable[str]) -> None:
-        """Columns that no format is shown: those of an export of ours, and numbers of rows."""
+        """Add columns that are removed before parsing: those that an export of preflab added, and row numbers."""
         self.seen.update("preflab_…" if name.startswith("preflab_") else name or "(no name)" for name in names)
 
     @property
     def left_out(self) -> list[str]:
-        """Those that nobody read and no record has."""
+        """The columns with values that the format did not read and that no record keeps, sorted."""
         return sorted(self.seen - self.used.keys() - self.kept)
 
     def to_json(self) -> dict[str, Any]:
-        """Used (column → what as), kept, left out, and those that were empty in every row."""
+        """`used` (column → its name in the format), `kept`, `left_out`, and `empty` (without a value in any row)."""
         return {
             "used": {name: self.used[name] for name in sorted(self.used)},
             "kept": sorted((self.kept & self.seen) - self.used.keys()),
@@ -62,7 +62,7 @@ class Columns:
         }
 
     def lines(self) -> list[str]:
-        """One line for each kind of columns there is."""
+        """One line of text for each of these groups that is not empty."""
         columns = self.to_json()
         used = [
             name if name == canonical else f"{name} (as {canonical})" for name, canonical in columns["used"].items()
@@ -78,7 +78,7 @@ class Columns:
 
 @dataclass
 class Imported:
-    """The records of a file, in the order of its rows, each once."""
+    """The records of a file in the order of its rows, each once, with a report for the user."""
 
     format: str
     path: Path
@@ -90,21 +90,22 @@ class Imported:
     tasks: list[Task] = field(default_factory=list)
     judgments: list[Judgment] = field(default_factory=list)
     demonstrations: list[str] = field(default_factory=list)
-    """Ids of those completions that are examples to learn from, as often as they stand there."""
+    """Ids of the completions that are examples to learn from, one for each row."""
     sources: list[str] = field(default_factory=list)
-    """Where each of them stands."""
+    """File and line of each demonstration."""
     problems: list[Problem] = field(default_factory=list)
+    """Bad rows."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """Reason → how many parts of good rows could not become records, e.g. replies without a rank."""
+    """Reason → number of parts of good rows that could not become records, e.g. replies without a rank."""
     num_rows: int = 0
-    """Rows read, bad ones included."""
+    """Number of rows read, including bad ones."""
     unit: str = "line"
-    """What a problem's number counts: lines, or rows of Parquet."""
+    """The unit of line numbers: `line`, `item` of a JSON list, or `row` of Parquet."""
     columns: Columns = field(default_factory=Columns)
     repeats: dict[int, int] = field(default_factory=dict)
-    """Line of a row that says what an earlier one says → the first such line."""
+    """Line of a row that repeats an earlier row → the line of the first such row."""
     notes: list[str] = field(default_factory=list)
-    """What was concluded where names alone do not tell."""
+    """Assumptions made in reading, in words."""
 
     def records(self) -> list[Record]:
         """All records."""
@@ -118,8 +119,8 @@ class Imported:
             *self.preferences,
         ]
 
-    def sort_out(self, records: Sequence[Record]) -> None:
-        """Put every record into its list."""
+    def add_records(self, records: Sequence[Record]) -> None:
+        """Append every record to the list of its kind."""
         places: Mapping[type, list[Any]] = {
             Prompt: self.prompts,
             Completion: self.completions,
@@ -133,15 +134,15 @@ class Imported:
             places[type(record)].append(record)
 
     def lines(self) -> list[str]:
-        """What is worth saying once per file: columns, equal rows, what was concluded and what was left out."""
+        """The report for the user: columns, notes, repeated rows and what was left out."""
         lines = [*self.columns.lines(), *self.notes]
         if self.repeats:
-            lines.append(repeats_in_words(self.repeats, self.unit))
+            lines.append(describe_repeats(self.repeats, self.unit))
         return lines + [f"left out of the rows taken: {number:,} {reason}" for reason, number in self.left_out.items()]
 
 
-def repeats_in_words(repeats: Mapping[int, int], unit: str) -> str:
-    """`2 rows that stand there before: line 3 (as line 1), …`."""
+def describe_repeats(repeats: Mapping[int, int], unit: str) -> str:
+    """`2 rows equal to an earlier one: line 3 (as line 1), …`."""
     named = [f"{line} (as {unit} {earlier})" for line, earlier in list(repeats.items())[:NAMED]]
     more = ", …" * (len(repeats) > NAMED)
     return f"{count(len(repeats), 'row')} equal to an earlier one: {unit} {', '.join(named)}{more}"

@@ -1,4 +1,4 @@
-"""Rows of JSON lines: one object per line, also gzipped."""
+"""Reads JSON lines: one object per line; the file may be gzipped."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from preflab.store.formats.json_rows import DECODER, ROW_BYTES, BadRow, Numbered
 
 
 def json_lines(path: Path) -> Iterator[Numbered]:
-    """The objects of a file, each with its line, or with what is wrong with it.
+    """The objects of a file with their lines; a bad line gives a `BadRow`.
 
     Raises:
-        PreflabError: a line longer than a row may be, or one that begins a JSON list.
+        PreflabError: a line longer than `ROW_BYTES`, or a file that begins with a JSON list.
     """
     with opened(path) as lines:
         for line, data in enumerate(_short_lines(path, lines), 1):
@@ -27,7 +27,7 @@ def json_lines(path: Path) -> Iterator[Numbered]:
 
 
 def _short_lines(path: Path, lines: IO[bytes]) -> Iterator[bytes]:
-    """The lines, none longer than a row may be."""
+    """The lines; one longer than `ROW_BYTES` raises an error."""
     while data := lines.readline(ROW_BYTES + 1):
         if len(data) > ROW_BYTES:
             raise PreflabError(
@@ -43,7 +43,7 @@ def _refuse_list(path: Path, data: bytes) -> None:
         raise PreflabError(
             f"{path}, line 1: a JSON list",
             "JSONL: one JSON object per line",
-            "call the file .json, or write each item of the list on its line",
+            "name the file .json, or write each item of the list on its own line",
         )
 
 

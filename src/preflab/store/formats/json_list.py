@@ -1,4 +1,4 @@
-"""A JSON list as rows, one item at a time: what Label Studio and Argilla write as `.json`, also gzipped."""
+"""Reads a JSON list as rows, one item at a time: `.json` files of Label Studio and Argilla, which may be gzipped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SPACES = " \t\r\n"
 
 
 def json_list(path: Path) -> Iterator[Numbered]:
-    """The items of the list, each with its number from 1; of the whole file only one item is held.
+    """The items of the list with their numbers from 1; only one item is in memory at a time.
 
     Raises:
-        PreflabError: not UTF-8, or broken JSON: after that nothing can be told apart any more.
+        PreflabError: not UTF-8, or invalid JSON, after which further items cannot be located.
     """
     try:
         with io.TextIOWrapper(opened(path), encoding="utf-8-sig") as file:
@@ -39,20 +39,20 @@ def _row(value: Any, text: str) -> dict[str, Any] | BadRow:
 
 
 class _Window:
-    """The part of the file that is being read."""
+    """The part of the file that is in memory; `at` is the position in `text`."""
 
     def __init__(self, path: Path, file: IO[str]) -> None:
         self.path, self.file, self.text, self.at = path, file, "", 0
         self.decoder = json.JSONDecoder(**STRICT)
 
     def more(self) -> bool:
-        """Reads on; False at the end of the file."""
+        """Read the next piece of the file; False at its end."""
         piece = self.file.read(PIECE)
         self.text, self.at = self.text[self.at :] + piece, 0
         return bool(piece)
 
     def next(self) -> str:
-        """The next character that is no space, not yet taken; "" at the end."""
+        """The next character that is not a space, without consuming it; "" at the end."""
         while True:
             while self.at < len(self.text) and self.text[self.at] in SPACES:
                 self.at += 1
@@ -60,7 +60,7 @@ class _Window:
                 return self.text[self.at : self.at + 1]
 
     def value(self, number: int) -> tuple[Any, str]:
-        """The next value whole, with the text it was read from."""
+        """Consume the next value; returns it with its text."""
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.text, self.at)
@@ -70,7 +70,7 @@ class _Window:
             except BadRow as bad:
                 raise PreflabError(f"{self.path}, item {number}: {bad.found}", bad.expected, "mend the item") from None
             if end == len(self.text) and self.more():
-                continue  # a number may go on in the next piece
+                continue  # a number may continue in the next piece
             text, self.at = self.text[self.at : end], end
             return value, text
 

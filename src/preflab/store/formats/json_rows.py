@@ -1,4 +1,4 @@
-"""A row as JSON holds it, with its line; numbers, keys and characters that others could not hold are refused."""
+"""Rows as JSON objects with their lines; refuses numbers, keys and characters that other programs cannot store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 Row = dict[str, Any]
 ROW_BYTES = 64 * 2**20
-"""Bytes one row may have, so that a file without line ends cannot fill the memory."""
+"""The most bytes of a row, so that a file without line ends cannot fill the memory."""
 MAX_DIGITS = 1000
-"""Digits of a whole number; Python itself reads 4,300."""
+"""The most digits of a whole number; Python's own limit is 4,300."""
 
 
 class BadRow(ValueError):
-    """A row that cannot be used: what was found in it, and what was expected."""
+    """A row that cannot be used, with what was found in it and what was expected."""
 
     def __init__(self, found: str, expected: str) -> None:
         super().__init__(found)
@@ -29,23 +29,23 @@ class Problem:
     """A row that was left out, or that stopped an import."""
 
     line: int
-    """Line of the file, from 1; the number of the row in Parquet and data sets."""
+    """Line in the file, from 1; the number of the row or item in other files."""
     found: str
     expected: str
 
 
 class Numbered(NamedTuple):
-    """One row with its line: either its columns, or what is wrong with it."""
+    """One row with its line: its columns, or a `BadRow` that says what is wrong."""
 
     line: int
     row: Row | BadRow
 
 
 def checked_row(row: Any, text: str) -> Row:
-    """What was read from this text, if it is an object of whole characters.
+    """The value parsed from this text, checked to be an object without lone surrogates.
 
     Raises:
-        BadRow: it is not.
+        BadRow: it is not an object, or has a lone surrogate.
     """
     if not isinstance(row, dict):
         raise BadRow(f"a JSON {type(row).__name__}, not an object", "one JSON object per line")
@@ -55,7 +55,7 @@ def checked_row(row: Any, text: str) -> Row:
 
 
 def object_in(text: str) -> Any:
-    """The object or list that a text is as JSON; else the text."""
+    """The object or list that a text contains as JSON; any other text unchanged."""
     if text.lstrip()[:1] not in ("{", "["):
         return text
     try:
@@ -65,7 +65,7 @@ def object_in(text: str) -> Any:
 
 
 def _no_constant(name: str) -> None:
-    """Refuses NaN and infinity, which JSON does not have."""
+    """Refuse NaN and infinity, which JSON does not have."""
     raise BadRow(f"the number {name}", "finite numbers, or null")
 
 
@@ -83,27 +83,27 @@ def _int(text: str) -> int:
 
 
 NUMBERS: dict[str, Any] = {"parse_constant": _no_constant, "parse_float": _float, "parse_int": _int}
-"""For `json.loads`: numbers that no database or program after us could hold are refused by line."""
+"""Arguments of `json.loads` that refuse numbers which a database or another program could not store."""
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> Row:
-    """An object of these keys; of a key that stands there twice, the first value would be lost without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """The object with these keys; refuses a duplicate key, whose first value would be lost silently."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise BadRow(f"the key {twice!r:.40} twice in one object", "each key once")
-    return found
+    return row
 
 
 STRICT: dict[str, Any] = {**NUMBERS, "object_pairs_hook": _each_key_once}
-"""For `json.loads` of rows and of what stands as JSON in their cells."""
+"""Arguments of `json.loads` for rows, and for JSON in their cells."""
 DECODER = json.JSONDecoder(**STRICT)
-"""Made once: `json.loads` with arguments makes one for every row."""
+"""Shared by all rows, because `json.loads` with arguments would make a decoder for each."""
 
 
 def _refuse_half_characters(row: Row) -> None:
-    """JSON can escape half of a character beyond the basic plane, which no file or database can hold as text."""
+    """Refuse a lone surrogate: JSON can escape half of a character, which files and databases cannot store as text."""
     try:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -111,8 +111,9 @@ def _refuse_half_characters(row: Row) -> None:
 
 
 def plain_row(row: Row) -> Row | BadRow:
-    """A row of columns (Parquet, Arrow) as JSON has it; a null inside an object, which Arrow also writes for a key that
-    another row has, counts as no key.
+    """A row of a columnar file (Parquet, Arrow) as JSON values.
+
+    A key with null inside an object is removed: Arrow also writes it for keys that only other rows have.
     """
     try:
         return {name: plain(value, name) for name, value in row.items()}
@@ -121,10 +122,10 @@ def plain_row(row: Row) -> Row | BadRow:
 
 
 def plain(value: Any, column: str) -> Any:
-    """A value as JSON has it: dates as text, NaN (a missing number of a data frame) as null.
+    """A value as a JSON value: dates become text, NaN (a missing number in data frames) null.
 
     Raises:
-        BadRow: it holds what JSON does not have, such as bytes.
+        BadRow: it contains a value that JSON does not have, such as bytes.
     """
     if isinstance(value, dict):
         inner = {name: plain(each, column) for name, each in value.items()}

@@ -1,4 +1,4 @@
-"""Which columns of a row tell of a judgment, by their names and by what they hold."""
+"""Finds the columns of a row that hold a judgment, by their names and values."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ STRONG = {
     "judgments", "judgement", "judgements", "annotation", "annotations", "thumb", "thumbs", "upvotes", "kto",
     "comparison",
 }  # fmt: skip
-"""Words in a column's name that tell of a judgment whatever the column holds."""
+"""Words in a column's name that show a judgment, whatever its values are."""
 WEAK = {"score", "scores", "rating", "ratings", "reward", "rewards", "label", "labels", "grade", "quality", "likert"}
-"""Words that tell of a judgment where the column holds numbers or true and false."""
+"""Words that show a judgment if the column holds numbers or booleans."""
 VERDICTS = {
     "good", "bad", "correct", "incorrect", "wrong", "accept", "accepted", "acceptable", "liked", "approved", "passed",
     "harmful", "harmless", "helpful", "honest", "safe", "unsafe", "upvoted", "desirable", "won", "win", "success",
@@ -26,49 +26,50 @@ VERDICTS = {
     "truthful", "faithful", "grounded", "appropriate", "satisfied", "satisfactory", "agree", "selected", "keep", "ok",
     "okay", "right",
 }  # fmt: skip
-"""Words that tell of a judgment of a completion where the column holds true and false, yes and no, or 0 and 1."""
+"""Words that show a judgment of a completion if the column holds true or false, yes or no, or 0 or 1."""
 FAULTS = {
     "toxic", "offensive", "hateful", "biased", "flagged", "hallucinated", "lost", "worst", "fail", "failed", "invalid",
     "hallucination", "hallucinates", "misleading", "inaccurate", "disagree", "dissatisfied",
 }  # fmt: skip
-"""Words that condemn a completion where the column holds true, yes or 1; false is no judgment of it (WildChat)."""
+"""Words that condemn a completion if the column holds true, yes or 1; false is not a judgment (WildChat)."""
 OPINIONS = {
     "feedback", "reaction", "evaluation", "eval", "assessment", "star", "stars", "like", "likes", "dislike", "dislikes",
     "advantage", "advantages", "utility", "elo", "acceptability", "sentiment", "judge", "judges", "upvote", "downvote",
     "downvotes", "karma", "satisfaction", "usefulness", "appropriateness", "naturalness", "engagingness",
     "groundedness", "plausibility", "harmfulness", "penalty", "winrate", "agreement", "mos", "nps", "csat",
 }  # fmt: skip
-"""Words that tell of a judgment of a completion where the column holds numbers, or true and false."""
+"""Words that show a judgment of a completion if the column holds numbers or booleans."""
 OF_RECORDS = {
     "id", "ids", "idx", "index", "uid", "time", "timestamp", "date", "at", "ms", "seconds", "duration", "latency",
     "token", "tokens", "length", "len", "size", "seed", "version", "cost", "temperature", "model",
 }  # fmt: skip
-"""Last words of columns that hold no judgment, whatever comes before: `judge_id`, `eval_tokens`."""
+"""Last words of columns that hold no judgment, whatever precedes them: `judge_id`, `eval_tokens`."""
 AMBIGUOUS = re.compile(
     r"(?:(?:human|user|expert|annotator|labeler|judge|critic|model|llm|ai|gpt\d*|answer|response|completion|output|"
     r"overall|final|q|state|action)_)?(?:values?|confidence|points?|marks?|win_rate)"
 )
-"""Columns that judge a completion, or describe it: one number there is taken for a judgment, as nobody can tell."""
+"""Columns that may judge a completion or merely describe it; a number in them is taken for a judgment."""
 OF_JUDGES = re.compile(r"(?:.+_)?judge[sd]?_(?:output|response|result|decision|answer|label|text|opinion|reply)s?")
-"""Columns of what a judge said, whatever text they hold."""
+"""Columns with a judge's output, whatever text they hold."""
 YES, NO = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
 MEASURED = re.compile(r"[-+]?\d+(?:[.,]\d+)?\s*(?:%|(?:/|out of|of)\s*\d+|stars?|points?)?|[A-F][-+]?")
 """A score in words: `90%`, `4/5`, `4,5`, `4 out of 5`, `B+`."""
 GRADED = {"score", "scores", "rating", "ratings", "reward", "rewards", "grade", "grades", "quality", "likert"}
-"""Last words of columns that judge a completion whatever text they hold: `high`, `good`, `-`."""
+"""Last words of columns that judge a completion, whatever text they hold: `high`, `good`, `-`."""
 OF_A_PROMPT = re.compile(r"(?:input|prompt|instruction|question|query)_[a-z]+")
+"""Columns that grade the prompt, such as Magpie's `input_quality`."""
 ABOUT_THE_TASK = {"input", "prompt", "instruction", "question", "query", "problem", "task", "test", "tests"}
-"""Words of columns that say something of what was asked: `problem_is_valid` (NuminaMath 1.5)."""
+"""Words of columns about the prompt: `problem_is_valid` (NuminaMath 1.5)."""
 ABOUT_A_REFERENCE = {"solution", "reference", "gold", "golden", "truth", "expected"}
-"""Words of columns that say of a reference answer that it is right, which makes no judgment of it."""
+"""Words of columns about a reference answer; that a reference is right is not a judgment of a completion."""
 REFERENCES = tuple(sorted(ANSWERS - {"label", "test", "tests", "test_cases", "reward_model"}))
-"""Columns of answers that may be references, or completions that somebody judged."""
+"""Columns of answers, which may be references or judged completions."""
 ALSO_OF_TASKS = {"sentiment", "agreement", "plausibility"}
-"""Opinions that are as often about the question as about its answer."""
-"""A column that grades what was asked, such as Magpie's `input_quality`."""
+"""Words of `OPINIONS` that are as often about the prompt as about the completion."""
 SIGNS = re.compile("[👍👎✅❌✔✓✗✘★☆⭐]+")
-"""Signs that judge a completion in a column of any name, without the variants of an emoji."""
+"""Signs that judge a completion in a column of any name, once `VARIANTS` are removed."""
 VARIANTS = re.compile("[\U0001f3fb-\U0001f3ff\ufe0e\ufe0f\\s]")
+"""Skin tones, variation selectors and spaces."""
 THUMBED = {
     "thumbsup",
     "thumbsdown",
@@ -79,26 +80,26 @@ THUMBED = {
     "desirable",
     "undesirable",
 }
-"""Values that tell of a judgment of a completion."""
+"""Values that show a judgment of a completion."""
 CONDEMNED = {
     "bad", "wrong", "incorrect", "reject", "rejected", "refused", "fail", "failed", "harmful", "unsafe", "unhelpful",
     "unacceptable", "dislike", "disliked", "negative", "down", "lose", "lost", "loss", "poor", "dispreferred",
     "disagree", "disagreed", "stronglydisagree", "verynegative", "verybad", "verypoor", "unsatisfactory",
     "unsatisfied", "dissatisfied", "inaccurate", "invalid", "useless", "worse", "worst", "terrible",
 }  # fmt: skip
-"""Values that say of a completion that it is not to be learned."""
+"""Values that condemn a completion, which must then not be learned."""
 STATUS = {"status", "result", "outcome", "review"}
-"""Words of columns whose value may condemn a completion."""
+"""Words of columns with a value that may condemn a completion."""
 OPPOSITES = (
     ("good", "bad"), ("y_w", "y_l"), ("yw", "yl"), ("positive", "negative"), ("pos", "neg"), ("win", "lose"),
     ("accepted", "refused"), ("winning", "losing"), ("correct", "incorrect"), ("safe", "unsafe"), ("w", "l"),
     ("correct", "wrong"), ("right", "wrong"), ("best", "worst"),
 )  # fmt: skip
-"""Parts of two names that, between them, tell of a pair."""
+"""Opposite words: two columns whose names differ only by them are a pair of completions."""
 
 
 def judging(row: Row) -> list[str]:
-    """The columns that tell of a judgment, by their names and, where those say little, by what they hold."""
+    """The columns that hold a judgment, by their names and, if these are not conclusive, by their values."""
     suspects = _suspects(tuple(row))
     if not suspects:
         return []
@@ -108,13 +109,13 @@ def judging(row: Row) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _suspects(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that may tell of a judgment."""
+    """The names of columns that may hold a judgment."""
     opposed = {name for pair in _opposites(names) for name in pair}
     return tuple(name for name in names if name in opposed or _words(name) & (STRONG | WEAK))
 
 
 def verdicts(row: Row) -> list[str]:
-    """The columns that say of a completion beside them whether it is good, in other words than `label`."""
+    """The columns, other than `label`, that say whether the row's completion is good."""
     telling = _verdicts(tuple(row))
     return [
         name
@@ -136,14 +137,15 @@ def _may_judge(name: str) -> bool:
 
 
 def is_ambiguous(name: str) -> bool:
-    """Whether a column may as well describe a completion as judge it: `value`, `confidence`, `points`."""
+    """Whether a column may describe a completion instead of judging it: `value`, `confidence`, `points`."""
     return AMBIGUOUS.fullmatch(plain_name(name)) is not None
 
 
 def verdicts_on_answers(row: Row) -> list[str]:
-    """The columns that say of an answer whether it is good, where it stands under the name of a reference.
+    """The columns that say whether an answer is good, if the answer is in a column named like a reference.
 
-    Names that end in another word are none (`correct_option`, `pass_rate`), nor are those about the question.
+    Names whose last word is another one are not among them (`correct_option`, `pass_rate`), nor are names about the
+    question.
     """
     if not any(has(row, name) for name in REFERENCES):
         return []
@@ -163,12 +165,12 @@ def _is_on_an_answer(name: str, value: Any, row: Row) -> bool:
 
 
 def _has_choices(row: Row) -> bool:
-    """Whether the question is multiple choice, so that a number may name the right one."""
+    """Whether the question is multiple choice, so that a number may be the index of the right choice."""
     return any(isinstance(peek(row, name), list | dict) for name in ("choices", "options"))
 
 
 def _is_aspect(name: str) -> bool:
-    """Whether a column is called like a criterion, also in capitals."""
+    """Whether a column's name is a criterion, in whatever case."""
     return plain_name(name) in ASPECTS
 
 
@@ -200,12 +202,12 @@ def _condemns_or_praises(name: str, value: Any) -> bool:
 
 
 def is_measured(value: Any) -> bool:
-    """Whether a text is a score in words, which nobody here reads as a number."""
+    """Whether a text is a score such as `4/5` or `B+`, which is not read as a number."""
     return isinstance(value, str) and MEASURED.fullmatch(value.strip()) is not None
 
 
 def _opposed(row: Row) -> set[str]:
-    """Columns of texts or turns whose names differ by opposite words alone."""
+    """Columns of texts or turns whose names differ only by opposite words (`OPPOSITES`)."""
     pairs = _opposites(tuple(row))
     return {name for pair in pairs if all(isinstance(peek(row, each), str | list) for each in pair) for name in pair}
 
@@ -219,7 +221,7 @@ def _opposites(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def scores_another(name: str, row: Row) -> bool:
-    """Whether a score is that of a completion under another name: `orig_score` beside `orig_response`."""
+    """Whether a score belongs to a completion in another column: `orig_score` beside `orig_response`."""
     stem = re.fullmatch(r"(.+)_(?:score|rating|reward)", name)
     return stem is not None and any(
         f"{stem[1]}_{word}" in row for word in ("response", "answer", "completion", "output")
@@ -227,7 +229,7 @@ def scores_another(name: str, row: Row) -> bool:
 
 
 def tells_of_scores(name: str) -> bool:
-    """Whether a column's name says that it holds scores."""
+    """Whether a column's name shows that it holds scores."""
     return bool(_words(name) & {*WEAK, "stars"})
 
 

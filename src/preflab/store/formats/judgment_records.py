@@ -1,13 +1,14 @@
-"""Judgments made elsewhere, one at a time → tasks, labelers, judgments, and the preferences counted from them.
+"""Builds tasks, labelers, judgments and preferences from judgments that were made with other tools.
 
-Argilla, Label Studio and plain rankings differ in their columns alone. Every labeler's answer is kept as a judgment;
-beside them each task's votes are counted, one labeler one vote, so that a file can also be learned from directly.
+Argilla, Label Studio and plain rankings share this code; only their columns differ. Every labeler's answer becomes a
+judgment. Each task also gets a preference by counting votes, one per labeler, so that a file can be learned from
+directly.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -29,17 +30,17 @@ from preflab.store.formats.json_rows import BadRow
 from preflab.store.rows import Record
 
 NOBODY = "nobody named"
-"""The labeler of rows that name none: all of them count as one."""
+"""The labeler of all rows that name none; together they count as one labeler."""
 TOO_FEW = "tasks with fewer than two completions"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One labeler's answer about the completions of one prompt."""
+    """One labeler's answer about completions of one prompt."""
 
     format: str
     question: str
-    """What the export calls the question; tasks of one question make one campaign."""
+    """The question's name in the file; the tasks of one question form one campaign."""
     prompt_id: str
     completion_ids: tuple[str, ...]
     answer: Answer
@@ -51,7 +52,7 @@ class Judged:
 
 
 def completions_of(prompt: Prompt, texts: Sequence[str | Spans], models: Sequence[str]) -> list[Completion]:
-    """The completions of a row; equal ones of one model are told apart by their number."""
+    """The completions of a row; equal ones of one model get different indices."""
     seen: Counter[tuple[str | Spans, str]] = Counter()
     completions = []
     for words, model in zip(texts, models, strict=True):
@@ -61,14 +62,14 @@ def completions_of(prompt: Prompt, texts: Sequence[str | Spans], models: Sequenc
 
 
 def in_order(judged: Judged) -> Judged:
-    """The same with its completions by id, so that what was shown in another order is the same task."""
+    """The answer with its completions sorted by id, so that tasks shown in different orders are the same task."""
     order = sorted(range(len(judged.completion_ids)), key=lambda i: judged.completion_ids[i])
     ids = tuple(judged.completion_ids[i] for i in order)
     return replace(judged, completion_ids=ids, answer=judged.answer.reordered(order))
 
 
 def rank_of(value: object, what: str) -> int | None:
-    """A rank from 1 or F (`F`, `f`, null); numbers may stand as text.
+    """A rank from 1, which may be written as text; None for F (`F`, `f`, null).
 
     Raises:
         BadRow: anything else.
@@ -82,44 +83,47 @@ def rank_of(value: object, what: str) -> int | None:
 
 
 def records_of(items: Sequence[Judged]) -> list[Record]:
-    """Campaigns, tasks, labelers and judgments of all rows, and a preference per task; a second answer is an edit."""
+    """Campaigns, tasks, labelers and judgments of all rows, and one preference per task.
+
+    A labeler's second answer to a task is a further revision of the judgment.
+    """
     campaigns: dict[str, Campaign] = {}
     tasks: dict[str, Task] = {}
     labelers: dict[str, Labeler] = {}
     judgments: dict[str, list[Judgment]] = defaultdict(list)
     revisions: Counter[tuple[str, str]] = Counter()
     for judged in map(in_order, items):
-        campaign = _campaign(judged)
-        task = _task(judged, campaign)
-        labeler = _labeler(judged)
+        campaign = _make_campaign(judged)
+        task = _make_task(judged, campaign)
+        labeler = _make_labeler(judged)
         revisions[task.id, labeler.id] += 1
-        judgment = _judgment(judged, campaign, task, labeler, revisions[task.id, labeler.id])
+        judgment = _make_judgment(judged, campaign, task, labeler, revisions[task.id, labeler.id])
         campaigns[campaign.id], tasks[task.id], labelers[labeler.id] = campaign, task, labeler
         judgments[task.id].append(judgment)
     preferences = [
-        _counted(tasks[task_id], judgments_of_task, campaigns) for task_id, judgments_of_task in judgments.items()
+        _make_preference(tasks[task_id], judgments_of_task) for task_id, judgments_of_task in judgments.items()
     ]
     every = [judgment for judgments_of_task in judgments.values() for judgment in judgments_of_task]
     return [*campaigns.values(), *labelers.values(), *tasks.values(), *every, *preferences]
 
 
-def _campaign(judged: Judged) -> Campaign:
+def _make_campaign(judged: Judged) -> Campaign:
     way, criteria = judged.answer.way, judged.answer.criteria
     content = [judged.format, judged.question, way]
     return Campaign(content_id("campaign", [*content, criteria]), judged.question, way, criteria=criteria)
 
 
-def _task(judged: Judged, campaign: Campaign) -> Task:
+def _make_task(judged: Judged, campaign: Campaign) -> Task:
     content = {"campaign": campaign.id, "completions": list(judged.completion_ids)}
     return Task(content_id("task", content), campaign.id, judged.prompt_id, judged.completion_ids)
 
 
-def _labeler(judged: Judged) -> Labeler:
-    """Provisional: `store.incoming` gives another id and name before anything is stored."""
+def _make_labeler(judged: Judged) -> Labeler:
+    """A labeler with the name in the file; `store.incoming` replaces it by a pseudonym before anything is stored."""
     return Labeler(content_id("labeler", [judged.format, judged.labeler]), judged.labeler, "person")
 
 
-def _judgment(judged: Judged, campaign: Campaign, task: Task, labeler: Labeler, revision: int) -> Judgment:
+def _make_judgment(judged: Judged, campaign: Campaign, task: Task, labeler: Labeler, revision: int) -> Judgment:
     return Judgment(
         id=content_id("judgment", [task.id, labeler.id, revision]),
         campaign_id=campaign.id,
@@ -139,16 +143,20 @@ def _judgment(judged: Judged, campaign: Campaign, task: Task, labeler: Labeler, 
     )
 
 
-def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, Campaign]) -> Preference:
-    """One labeler, one vote: pairs counted, F by half of the labelers, ranks by pairs won minus pairs lost."""
+def _make_preference(task: Task, judgments: Sequence[Judgment]) -> Preference:
+    """The preference of a task with one vote per labeler.
+
+    A completion is F if half of the labelers mark it; ranks follow from pairs won minus pairs lost.
+    """
     latest = list({judgment.labeler_id: judgment for judgment in judgments}.values())
     num = len(task.completion_ids)
     votes = [judgment.answer.levels(num) for judgment in latest]
-    failing = [fails(judgment.answer, num) for judgment in latest]
-    gone = [sum(row[i] for row in failing) * 2 >= len(latest) for i in range(num)]
-    pairs = _pairs(votes, [i for i in range(num) if not gone[i]])
+    marks = [fails(judgment.answer, num) for judgment in latest]
+    failed = [sum(row[i] for row in marks) * 2 >= len(latest) for i in range(num)]
+    left = [i for i in range(num) if not failed[i]]
+    pairs = _count_pairs(votes, left)
     won = [sum(_sign(p.margin) * ((p.first == i) - (p.second == i)) for p in pairs) for i in range(num)]
-    ranks = tuple(None if gone[i] else 1 + sum(won[j] > won[i] for j in range(num) if not gone[j]) for i in range(num))
+    ranks = tuple(None if failed[i] else 1 + sum(won[j] > won[i] for j in left) for i in range(num))
     return Preference.make(
         task.prompt_id,
         task.completion_ids,
@@ -161,9 +169,10 @@ def _counted(task: Task, judgments: Sequence[Judgment], campaigns: Mapping[str, 
     )
 
 
-def _pairs(votes: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tuple[PairOutcome, ...]:
+def _count_pairs(votes: Sequence[Sequence[float | None]], indices: Sequence[int]) -> tuple[PairOutcome, ...]:
+    """The outcomes of all pairs of these completions with a vote, from each labeler's levels (higher is better)."""
     counts = {}
-    for i, j in combinations(kept, 2):
+    for i, j in combinations(indices, 2):
         signs = [_sign(a - b) for a, b in ((row[i], row[j]) for row in votes) if a is not None and b is not None]
         if signs:
             counts[i, j] = (float(signs.count(1)), float(signs.count(-1)), float(signs.count(0)))
@@ -172,23 +181,23 @@ def _pairs(votes: Sequence[Sequence[float | None]], kept: Sequence[int]) -> tupl
 
 
 def fails(answer: Answer, num: int) -> list[bool]:
-    """Which completions were marked F."""
+    """For each of `num` completions whether it was marked F."""
     return list(answer.failures) or [False] * num
 
 
 def best_first(judgment: Judgment) -> tuple[int | None, ...]:
-    """Ranks from 1 for the best, whatever the way of judging and the question's polarity; None for F or not judged."""
+    """Ranks from 1 for the best, for every way of judging and both polarities; None for F or not judged."""
     ranks = judgment.answer.ranks_given
     if ranks is not None and judgment.polarity > 0:
         return ranks
     num = len(judgment.completion_ids)
-    gone = fails(judgment.answer, num)
-    indices = [
-        None if level is None or gone[i] else level * judgment.polarity
+    failed = fails(judgment.answer, num)
+    levels = [
+        None if level is None or failed[i] else level * judgment.polarity
         for i, level in enumerate(judgment.answer.levels(num))
     ]
-    order = sorted({level for level in indices if level is not None}, reverse=True)
-    return tuple(None if level is None else 1 + order.index(level) for level in indices)
+    order = sorted({level for level in levels if level is not None}, reverse=True)
+    return tuple(None if level is None else 1 + order.index(level) for level in levels)
 
 
 def _number(value: bool | None) -> float | None:
@@ -205,6 +214,6 @@ def _means_by_criterion(answers: Sequence[Answer]) -> dict[str, tuple[float | No
 
 
 def _means(rows: Sequence[Sequence[float | None]]) -> tuple[float | None, ...]:
-    """Column means over what is not None; () of no rows."""
+    """The mean of each column over the values that are not None; () without rows."""
     columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
     return tuple(sum(column) / len(column) if column else None for column in columns)

@@ -1,9 +1,9 @@
 """Label Studio's JSON export: tasks with `data` and the annotations of several people.
 
-`pairwise` says left or right of the two texts of the task; `ranker` lists the ids of a list of items, best first, or
-deals them into buckets: one bucket after the other in the file's order, a bucket's items tied, a bucket called F
-(fail) for those that are not ranked. With a single bucket its own order is the ranking. `rating` and `choices` (thumbs)
-are about the text they point at. Cancelled annotations are counted as left out.
+`pairwise` chooses the left or the right one of two texts. `ranker` holds the ids of items, either as one list, best
+first, or in buckets: the buckets are ranked in the file's order, the items of a bucket are tied, and a bucket named F
+or fail holds items marked F. A single bucket is read like a list. `rating` and `choices` (thumbs) are about the text
+that they point at. Cancelled annotations are counted as left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from preflab.words import count
 NAME = "label-studio"
 FAIL = {"f", "fail", "failed", "unusable", "nonsense", "irrelevant"}
 UNSORTED = "_"
-"""The bucket of items that nobody moved."""
+"""The bucket of items that the labeler did not sort."""
 SIDES = (("text1", "text2"), ("answer1", "answer2"), ("response_a", "response_b"), ("left", "right"))
 ITEM_TEXT = ("body", "text", "html", "completion", "title")
 CANCELLED = "cancelled annotations"
@@ -45,19 +45,19 @@ def _row(row: Row, source: str) -> Parsed:
     texts = {each: completion_of(value, each) for each, value in _texts(data, name).items()}
     prompt = question.prompt(source, chat=any(each.turns for each in texts.values()))
     spans = [spans_of(each) for each in texts.values()]
-    made = dict(zip(texts, completions_of(prompt, spans, [NAME] * len(texts)), strict=True))
+    by_name = dict(zip(texts, completions_of(prompt, spans, [NAME] * len(texts)), strict=True))
     left_out: list[str] = []
-    judged = [each for note in annotations for each in _annotation(note, data, prompt, made, left_out)]
+    judged = [each for note in annotations for each in _annotation(note, data, prompt, by_name, left_out)]
     if is_minimal(row) and not judged and not left_out:
         left_out.append(OTHER)
     used = {i for each in judged for i in each.completion_ids}
-    completions = [completion for completion in made.values() if completion.id in used]
+    completions = [completion for completion in by_name.values() if completion.id in used]
     key = row.get("annotation_id") if is_minimal(row) else row.get("id")
     return Parsed((prompt, *completions), key=key, items=tuple(judged), left_out=tuple(left_out))
 
 
 def _texts(data: Row, prompt: str) -> dict[str, Any]:
-    """Name or id → text (or turns), of everything in the task that may be a completion."""
+    """Name or id → text (or turns) of everything in the task that may be a completion."""
     texts: dict[str, Any] = {}
     for name, value in data.items():
         if name != prompt and (isinstance(value, str) or last_speaker(value) == "assistant"):
@@ -75,7 +75,7 @@ def _item_text(item: Row) -> str:
 
 
 def _annotation(
-    note: Any, data: Row, prompt: Prompt, made: Mapping[str, Completion], left_out: list[str]
+    note: Any, data: Row, prompt: Prompt, completions: Mapping[str, Completion], left_out: list[str]
 ) -> Iterator[Judged]:
     if not isinstance(note, dict) or not isinstance(note.get("result"), list):
         raise BadRow("an annotation without a result", '{"completed_by": …, "result": […]}')
@@ -86,16 +86,16 @@ def _annotation(
         value = result.get("value") if isinstance(result, dict) else None
         if not isinstance(value, dict):
             raise BadRow("a result without a value", '{"from_name": …, "type": …, "value": {…}}')
-        found = _answer(result, value, data, made)
-        if found is None or isinstance(found, str):
-            left_out.append(found or OTHER)
+        parsed = _answer(result, value, data, completions)
+        if parsed is None or isinstance(parsed, str):
+            left_out.append(parsed or OTHER)
             continue
-        names, answer = found
+        names, answer = parsed
         yield Judged(
             NAME,
             str(result.get("from_name") or NAME),
             prompt.id,
-            tuple(made[name].id for name in names),
+            tuple(completions[name].id for name in names),
             answer,
             _person(note.get("completed_by")),
             created_at=str(note.get("created_at") or ""),
@@ -107,20 +107,22 @@ def _person(who: Any) -> str:
     return str(who.get("id") or who.get("email")) if isinstance(who, dict) else str(who or "nobody named")
 
 
-Found = tuple[Sequence[str], Answer] | str | None
-"""Names with the answer about them; why it is left out; None: it is about something else."""
+Result = tuple[Sequence[str], Answer] | str | None
+"""(names of completions, answer about them); the reason why it is left out; None: it judges no completion."""
 
 
-def _answer(result: Row, value: Row, data: Row, made: Mapping[str, Completion]) -> Found:
+def _answer(result: Row, value: Row, data: Row, completions: Mapping[str, Completion]) -> Result:
     if "selected" in value:
-        return _pairwise(result, value["selected"], data, made)
+        return _pairwise(result, value["selected"], data, completions)
     if "ranker" in value:
-        return _ranker(value["ranker"], made)
-    about = [name for name in _pointed_at(result) if name in made] or (list(made) if len(made) == 1 else [])
+        return _ranker(value["ranker"], completions)
+    about = [name for name in _pointed_at(result) if name in completions] or (
+        list(completions) if len(completions) == 1 else []
+    )
     if "rating" in value and len(about) == 1:
         return _rating(str(result.get("from_name")), value["rating"], about)
     if "choices" in value:
-        return _choice(result, value["choices"], about, data, made)
+        return _choice(result, value["choices"], about, data, completions)
     return None
 
 
@@ -129,32 +131,32 @@ def _pointed_at(result: Row) -> list[str]:
     return names.split(",") if isinstance(names, str) else [str(name) for name in names]
 
 
-def _pairwise(result: Row, selected: Any, data: Row, made: Mapping[str, Completion]) -> Found:
-    names = _two(result, data, made)
+def _pairwise(result: Row, selected: Any, data: Row, completions: Mapping[str, Completion]) -> Result:
+    names = _two(result, data, completions)
     if selected not in ("left", "right"):
         raise BadRow(f"the selected side {selected!r}", "left or right")
     return names, SideBySideAnswer("first" if selected == "left" else "second")
 
 
-def _two(result: Row, data: Row, made: Mapping[str, Completion]) -> Sequence[str]:
-    """The left and the right text: those pointed at, a usual couple of names, or the only two there are."""
+def _two(result: Row, data: Row, completions: Mapping[str, Completion]) -> Sequence[str]:
+    """The names of the left and the right text: those pointed at, a usual couple of names, or the only two texts."""
     pointed = _pointed_at(result)
-    plain = [name for name in made if name in data]
+    plain = [name for name in completions if name in data]
     for names in (pointed, *SIDES, plain):
-        if len(names) == 2 and all(name in made for name in names):
+        if len(names) == 2 and all(name in completions for name in names):
             return names
-    raise BadRow(f"which of {', '.join(plain) or 'no texts'} are left and right cannot be told", "two texts in data")
+    raise BadRow(f"which of {', '.join(plain) or 'no texts'} are left and right is not clear", "two texts in data")
 
 
-def _ranker(ranked: Any, made: Mapping[str, Completion]) -> Found:
+def _ranker(ranked: Any, completions: Mapping[str, Completion]) -> Result:
     buckets = {"ranked": ranked} if isinstance(ranked, list) else ranked
     if not isinstance(buckets, dict) or not all(isinstance(ids, list) for ids in buckets.values()):
         raise BadRow(f"a ranker's value that is {kind_of(ranked)}", "a list of ids, or buckets of ids")
     sorted_ids = {name: [str(each) for each in ids] for name, ids in buckets.items()}
     every = [each for ids in sorted_ids.values() for each in ids]
-    unknown = [each for each in every if each not in made]
+    unknown = [each for each in every if each not in completions]
     if unknown or len(set(every)) != len(every):
-        raise BadRow(f"the ranked items {', '.join(unknown or every)}", f"each of {', '.join(made)} once")
+        raise BadRow(f"the ranked items {', '.join(unknown or every)}", f"each of {', '.join(completions)} once")
     if sorted_ids.get(UNSORTED):
         return UNRANKED
     failed = [each for name, ids in sorted_ids.items() if name.strip().lower() in FAIL for each in ids]
@@ -169,15 +171,17 @@ def _ranker(ranked: Any, made: Mapping[str, Completion]) -> Found:
     return list(ranks), RankingAnswer(tuple(ranks.values()))
 
 
-def _rating(criterion: str, rating: Any, about: Sequence[str]) -> Found:
+def _rating(criterion: str, rating: Any, about: Sequence[str]) -> Result:
     if isinstance(rating, bool) or not isinstance(rating, int) or not 1 <= rating <= 5:
         raise BadRow(f"the rating {rating!r} of {criterion}", "whole numbers from 1 to 5")
     return about, LikertAnswer({criterion: (rating,)})
 
 
-def _choice(result: Row, choices: Any, about: Sequence[str], data: Row, made: Mapping[str, Completion]) -> Found:
+def _choice(
+    result: Row, choices: Any, about: Sequence[str], data: Row, completions: Mapping[str, Completion]
+) -> Result:
     word = str(choices[0]).strip().lower() if isinstance(choices, list) and len(choices) == 1 else ""
-    plain = [name for name in made if name in data]
+    plain = [name for name in completions if name in data]
     chosen = [place for place, name in enumerate(plain) if name.lower() == word]
     if len(chosen) == 1 and len(plain) > 1:  # a choice that names a text of the task
         best = chosen[0]
@@ -186,7 +190,7 @@ def _choice(result: Row, choices: Any, about: Sequence[str], data: Row, made: Ma
     if word in GOOD | BAD and len(about) == 1:
         return about, ThumbsAnswer((word in GOOD,))
     if word in EQUAL or word in ("left", "right"):
-        names = _two(result, data, made)
+        names = _two(result, data, completions)
         choice = "equal" if word in EQUAL else "first" if word == "left" else "second"
         return names, SideBySideAnswer(choice)  # type: ignore[arg-type]
     return None

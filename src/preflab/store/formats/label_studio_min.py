@@ -1,4 +1,4 @@
-"""Label Studio's JSON-MIN and CSV: one row per annotation, the results beside the task's fields."""
+"""Label Studio's JSON-MIN and CSV: one row per annotation, with the results among the task's fields."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SIDES = {"left", "right"}
 
 
 def is_minimal(row: Row) -> bool:
-    """Whether a row is an annotation in this form, which has no `data` and no `annotations`."""
-    there = all(not blank(peek(row, name)) for name in ("annotator", "annotation_id"))
-    return there and "annotations" not in row and "data" not in row
+    """Whether a row is an annotation in this form, which has neither `data` nor `annotations`."""
+    is_annotation = all(not blank(peek(row, name)) for name in ("annotator", "annotation_id"))
+    return is_annotation and "annotations" not in row and "data" not in row
 
 
 def task_of(row: Row) -> tuple[Row, list[Row]]:
-    """The row as the full export has it: the task's data, and its one annotation; `result` may be empty."""
-    fields = {name: _parsed(row[name]) for name in row if name not in OF_ANNOTATION}
-    results = {name: found for name, value in fields.items() if (found := _result(name, value, fields)) is not None}
+    """The row in the form of the full export: the task's data and a list of one annotation, maybe without results."""
+    fields = {name: _parse_cell(row[name]) for name in row if name not in OF_ANNOTATION}
+    results = {name: result for name, value in fields.items() if (result := _result(name, value, fields)) is not None}
     data = {name: value for name, value in fields.items() if name not in results}
     person = row.get("annotator")
     note = {
@@ -36,8 +36,8 @@ def task_of(row: Row) -> tuple[Row, list[Row]]:
     return data, [note]
 
 
-def _parsed(value: Any) -> Any:
-    """A cell's object or list."""
+def _parse_cell(value: Any) -> Any:
+    """The object or list in a cell; any other value unchanged."""
     if isinstance(value, str) and value.lstrip()[:1] in ("{", "["):
         try:
             return json.loads(value, **STRICT)
@@ -47,9 +47,9 @@ def _parsed(value: Any) -> Any:
 
 
 def _result(name: str, value: Any, fields: Row) -> Row | None:
-    """What a field says as a label; None where it is a field of the task."""
+    """A field as the value of a result; None if it is a field of the task."""
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
-        value = value[0]  # what is no choice stands in a list of its regions
+        value = value[0]  # results other than choices are in a list of regions
     if isinstance(value, dict):
         return value if any(key in value for key in RESULTS) else None
     if name in PROMPTS or name.lower().startswith((*COMPLETION_WORDS, *SIDES)):

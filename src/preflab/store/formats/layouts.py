@@ -1,4 +1,4 @@
-"""The layouts of well-known files and tools, each with the format that reads it: rows of the table of formats."""
+"""The layouts of well-known files and tools with the formats that read them, for the documentation's table."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Layout:
-    """How others lay out a file."""
+    """One layout of a file."""
 
     name: str
-    """A data set, a tool, or a way that is common."""
+    """A data set, a tool, or a common convention."""
     format: str
-    """The format that reads it; it is recognised as that."""
+    """The format that detects and reads it."""
     columns: str
     becomes: str
 
@@ -74,7 +74,7 @@ LAYOUTS = (
         "HelpSteer2 preferences",
         "helpsteer3",
         "`prompt`, `response_1`, `response_2`, `preference_strength` from -3 to 3",
-        "a pair that weighs its strength / 3",
+        "a pair with weight strength / 3",
     ),
     Layout("Nectar", "nectar", "`prompt`, `answers` of `answer`, `model`, `rank`", "a group of seven with its ranks"),
     Layout("RewardBench 2", "rewardbench2", "`chosen` of one, `rejected` of three", "a group of four in two ranks"),

@@ -38,7 +38,7 @@ def _tree(row: Row, source: str) -> Parsed:
 def _messages(
     message: Reply, before: tuple[Message, ...], left_out: list[str]
 ) -> Iterator[tuple[tuple[Message, ...], list[Reply]]]:
-    """Every message that assistants answered: the conversation down to it, and the answers; deleted ones left out."""
+    """(conversation down to a message, its replies by assistants) for every message; deleted messages are left out."""
     waiting = [(message, before)]
     while waiting:
         current, above = waiting.pop()
@@ -63,9 +63,9 @@ def _turn(message: Reply) -> Message:
 def _group(turns: tuple[Message, ...], replies: list[Reply], source: str, left_out: list[str]) -> list[Record]:
     if not replies:
         return []
-    here = [reply for reply in replies if not reply.get("deleted")]
-    ranked = [reply for reply in here if _rank(reply) is not None]
-    left_out += [UNRANKED] * (len(here) - len(ranked))
+    present = [reply for reply in replies if not reply.get("deleted")]
+    ranked = [reply for reply in present if _rank(reply) is not None]
+    left_out += [UNRANKED] * (len(present) - len(ranked))
     if len(ranked) < 2:
         left_out.append(SINGLE)
         return []
@@ -80,7 +80,7 @@ def _group(turns: tuple[Message, ...], replies: list[Reply], source: str, left_o
 def _rank(reply: Reply) -> int | None:
     rank = reply.get("rank")
     value = number(rank)
-    if value is not None and value.is_integer():  # a column with gaps holds 1.0 in Parquet, and texts in a table
+    if value is not None and value.is_integer():  # 1.0 in a Parquet column with gaps, "1" in a table
         rank = int(value)
     if not blank(rank) and (not isinstance(rank, int) or isinstance(rank, bool) or rank < 0):
         raise BadRow(f"the rank {rank!r} of message {reply.get('message_id')}", "0 for the best, 1, 2, … or null")
@@ -94,7 +94,7 @@ def _completion(prompt: Prompt, reply: Reply, index: int) -> Completion:
 
 
 def _message(row: Row, source: str) -> Parsed:
-    """One message of a flat file; the trees are built when all are read."""
+    """One message of a flat file; the trees are built once all messages are read."""
     _turn(row)
     _rank(row)
     known = ("message_id", "parent_id", "role", "text", "rank", "deleted", "synthetic", "model_name", "lang")
@@ -105,8 +105,8 @@ def _message(row: Row, source: str) -> Parsed:
     return Parsed((), key=message["message_id"], items=((message, source),))
 
 
-def _grown(messages: list[tuple[Reply, str]]) -> Finished:
-    """The groups of the trees that the messages make by their parents; what hangs on a missing one is left out."""
+def _build_trees(messages: list[tuple[Reply, str]]) -> Finished:
+    """The groups of the trees that the messages form by `parent_id`; descendants of a missing message are left out."""
     by_id = {message["message_id"]: {**message, "replies": []} for message, _ in messages}
     sources = {message["message_id"]: source for message, source in messages}
     left_out: list[str] = []
@@ -145,7 +145,7 @@ OASST_FLAT = Format(
     "the same trees, one message per row: message_id, parent_id, text, role, rank",
     _message,
     _is_flat,
-    finish=_grown,
+    finish=_build_trees,
     needs=("message_id", "parent_id", "text", "role", "rank"),
     columns="`message_id`, `parent_id`, `text`, `role`, `rank`",
     becomes="the same",

@@ -1,4 +1,4 @@
-"""OpenAI's preference rows: what was asked under `input`, the two answers beside it."""
+"""OpenAI's preference rows: the prompt in `input`, and the two answers in columns beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from preflab.store.formats.columns import (
     with_defaults,
 )
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.pairs import counted as counted_pairs
-from preflab.store.formats.pairs import pair_of, with_prompt
+from preflab.store.formats.pairs import count_pairs, pair_of, with_prompt
 from preflab.store.formats.turns import conversation, kind_of
 
 SIDES = {"preferred_output": "chosen", "non_preferred_output": "rejected"}
@@ -46,7 +45,7 @@ OPENAI = Format(
     "input.messages, preferred_output, non_preferred_output, as OpenAI's preference tuning reads them",
     _row,
     lambda row: isinstance(peek(row, "input"), dict) and has(row, *SIDES),
-    finish=counted_pairs,
+    finish=count_pairs,
     repeats="votes",
     needs=("input", *SIDES),
     holds_objects={"input"}.__contains__,

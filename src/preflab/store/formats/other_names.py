@@ -1,4 +1,4 @@
-"""Columns that hold completions under names that are not read."""
+"""Finds columns that hold completions under names that no format reads."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from preflab.store.formats.columns import ANSWERS, COMPLETIONS, CONVERSATIONS, P
 from preflab.store.formats.json_rows import Row
 
 ASKING = tuple(name for name in PROMPTS if name != "input")
-"""Names of prompts; `input` alone may be what an instruction is about."""
+"""Names of prompts without `input`, which may be the input of an instruction."""
 BY = (
     r"model|llm|bot|chatbot|assistant|ai|gpt\d*|chatgpt|claude|gemini|llama|sampled|generated|predicted|human|person|"
     r"expert|crowd"
 )
-"""Who wrote a completion, before the word for it."""
+"""Writers of a completion, before the word for it (`human_answer`)."""
 TO_CHECK = (
     r"(?!expected|reference|ref|gold|golden|target|correct|ground_truth|true|previous|tool|api|function|http|server)"
 )
-"""Before the words for a completion these make a column that completions are checked against, or one of a tool."""
+"""With these before the word for a completion, a column holds a reference answer or a tool's output instead."""
 REPLY = re.compile(
     rf"(?:{BY})_(?:response|reply|completion|output|generation|prediction|answer|text|solution)s?"
     rf"|{TO_CHECK}[a-z0-9_]+_(?:response|reply|completion|generation)"
@@ -26,43 +26,43 @@ REPLY = re.compile(
     r"|reply|replies|generations?|predictions?|continuations?|demonstrations?|candidates|outputs|assistant"
     r"|(?!last|first|max|num|n_|previous)(?:[a-z0-9_]+_)?attempts?"
 )
-"""Other names of completions; they are not read under these, and make a row more than a prompt."""
+"""Other names of completions. They are not read, but a row with one of them is not just a prompt."""
 BESIDE_PROMPT = re.compile(
     r"text|content|code|story|summary|essay|article|poem|post|email|letter|translation|paraphrase|rewrite|"
     r"(?:generated|synthetic|model|llm|gpt\d*)_(?:code|story|summary|content|essay|article|poem|post)"
 )
-"""Names of what was written to a prompt; without one beside them they are texts, or what a question is about."""
+"""Names of completions if the row has a prompt; without a prompt they are texts, or the passage of a question."""
 MISSPELT = {*COMPLETIONS, *CONVERSATIONS, "completions", "responses"}
-"""Names that are read in small letters alone."""
+"""Names that are only read in lower case."""
 ANSWER = re.compile(
     r"(?:response|answer|completion|output|reply|generation|conversation|candidate|summary|human_ref)s?"
     r"(?:[_-]?(?:\d{1,2}|[a-d])|[_-](?:[jkxy]|left|right|first|second|one|two))",
     re.IGNORECASE,
 )
-"""One of several completions: `response_a`, `answer1`, `candidate_left`."""
+"""Name of one of several completions: `response_a`, `answer1`, `candidate_left`."""
 
 
 def plain_name(name: str) -> str:
-    """A column's name as formats write theirs: ` Instruction Following` and `instructionFollowing` alike."""
+    """A column's name in lower case with underscores: `instruction_following` for ` Instruction Following`."""
     return re.sub(r"[\s-]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())).lower()
 
 
 def replies(row: Row) -> list[str]:
-    """The columns that hold completions under names that are not read."""
+    """The columns that hold completions under names that no format reads."""
     named = [name for name in row if _is_reply(name) and (name != "outputs" or "inputs" not in row)]
-    held = [name for name in named if isinstance(peek(row, name), str | list) and not blank(peek(row, name))]
-    return [name for name in held if number(peek(row, name)) is None or not _is_written(name)] + _written(row)
+    filled = [name for name in named if isinstance(peek(row, name), str | list) and not blank(peek(row, name))]
+    return [name for name in filled if number(peek(row, name)) is None or not _may_be_counter(name)] + _written(row)
 
 
-def _is_written(name: str) -> bool:
-    """Whether a column may hold a number in a table's cell that is no completion: `attempt` counts them, too."""
+def _may_be_counter(name: str) -> bool:
+    """Whether a number in the column may be a counter and not a completion: `attempt`."""
     return plain_name(name).endswith(("attempt", "attempts"))
 
 
 def _written(row: Row) -> list[str]:
-    """The columns of what was written to a prompt.
+    """The columns with texts that were written in reply to a prompt (`BESIDE_PROMPT`).
 
-    With a reference answer in the row they are what the question is about (a passage, a solution in code).
+    [] if the row has a reference answer: then they belong to the question (a passage, a solution in code).
     """
     if not any(has(row, name) for name in ASKING) or any(has(row, name) for name in ANSWERS - {"label"}):
         return []
@@ -70,7 +70,7 @@ def _written(row: Row) -> list[str]:
 
 
 def _is_prose(name: str, value: object) -> bool:
-    """Whether a column holds a text; of a code, more than one word, as `en` and `E17` are codes as well."""
+    """Whether a column holds a text; in a column `code` it needs several words, as `en` and `E17` are codes, too."""
     if not isinstance(value, str) or not value.strip() or number(value) is not None:
         return False
     return plain_name(name) != "code" or len(value.split()) > 1

@@ -1,4 +1,4 @@
-"""Chosen and rejected: what is the prompt, what the two completions, and what the row says of them beside that."""
+"""Reads rows of chosen and rejected: the prompt, the two completions, their scores and models, and ties."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from preflab.store.formats.turns import Turns
 SIDES = ("chosen", "rejected")
 SCORED = re.compile(r"(?P<name>score|rating|reward)s?[_-](?P<side>chosen|rejected)")
 SCORED_FIRST = re.compile(r"(?P<side>chosen|rejected)[_-](?P<name>score|rating|reward)s?")
-"""`score_chosen`, `chosen-rating`: a score of one side."""
+"""The score of one side: `score_chosen`, `chosen-rating`."""
 SAYS_TIE = ("status", "winner", "outcome", "result", "verdict", "preference", "label")
-"""Columns that may say that chosen and rejected are no better than one another: Argilla's Orca pairs have `status`."""
+"""Columns that may say that chosen and rejected are tied, such as `status` in Argilla's Orca pairs."""
 TIES = ("tie", "tied", "draw")
 MODELS = ("{}_model", "{}-model", "model_{}")
 EQUAL = "chosen and rejected are equal"
@@ -27,8 +27,8 @@ TWO = "two different completions"
 
 
 @dataclass(frozen=True)
-class Said:
-    """One row: the pair that it decides, as often as rows say it."""
+class PairRow:
+    """One row of chosen and rejected: one vote for the pair, or a tie."""
 
     prompt: Prompt
     chosen: Completion
@@ -39,47 +39,47 @@ class Said:
 
 
 def pair_of(row: Row, prompt: Prompt, chosen: Words, rejected: Words, source: str, model: str) -> Parsed:
-    """The records of one pair; columns that nobody read stay with both completions.
+    """The records of one row; columns that were not read are kept with both completions.
 
     Raises:
-        BadRow: two equal completions, or a score that is no number.
+        BadRow: two equal completions, or a score that is not a number.
     """
     sides = [spans_of(words) for words in (chosen, rejected)]
     if sides[0] == sides[1]:
         raise BadRow(EQUAL, TWO)
     scores = side_scores(row)
     models = [_model(row, side) or model for side in SIDES]
-    known = {name: value for name, value in unread(row).items() if name not in CONVERSATIONS}  # the same turns again
-    first, second = (imported(prompt, spans, name, columns=known) for spans, name in zip(sides, models, strict=True))
-    pair = Said(prompt, first, second, tuple(scores.items()), source, is_tie(row))
+    columns = {name: value for name, value in unread(row).items() if name not in CONVERSATIONS}  # they repeat the turns
+    first, second = (imported(prompt, spans, name, columns=columns) for spans, name in zip(sides, models, strict=True))
+    pair = PairRow(prompt, first, second, tuple(scores.items()), source, is_tie(row))
     left_out = (*chosen.left_out, *rejected.left_out)
     content = ("pair", prompt.id, first.id, second.id, pair.scores, pair.tie)
     return Parsed((prompt, first, second), content=content, items=(pair,), left_out=left_out)
 
 
 def is_tie(row: Row) -> bool:
-    """Whether a row of chosen and rejected says that neither is better."""
+    """Whether the row says that chosen and rejected are tied."""
     words = [peek(row, name) for name in SAYS_TIE]
     tie = any(isinstance(word, str) and word.strip().lower() in TIES for word in words)
     return tie or any(is_true(peek(row, name)) for name in ("tie", "is_tie"))
 
 
-def counted(pairs: list[Said]) -> Sequence[Preference]:
-    """One group per pair; rows that say the same are votes for it, and ties count beside them."""
-    groups: dict[tuple[str, str, object], list[Said]] = {}
+def count_pairs(pairs: list[PairRow]) -> Sequence[Preference]:
+    """One preference per pair: every row with the pair is a vote for it, or a tie."""
+    groups: dict[tuple[str, str, object], list[PairRow]] = {}
     for pair in pairs:
         groups.setdefault((pair.chosen.id, pair.rejected.id, pair.scores), []).append(pair)
     return [_group(votes) for votes in groups.values()]
 
 
-def _group(votes: list[Said]) -> Preference:
+def _group(votes: list[PairRow]) -> Preference:
     first_vote, num_tie = votes[0], sum(each.tie for each in votes)
     pair = (first_vote.prompt, first_vote.chosen, first_vote.rejected, first_vote.source)
     return one_pair(*pair, float(len(votes) - num_tie), float(num_tie), scores=dict(first_vote.scores))
 
 
 def side_scores(row: Row) -> dict[str, tuple[float | None, float | None]]:
-    """Criterion → the scores of chosen and rejected."""
+    """Criterion → (score of chosen, score of rejected)."""
     by_criterion: dict[str, dict[str, float | None]] = {}
     for name in row:
         match = SCORED.fullmatch(name) or SCORED_FIRST.fullmatch(name)
@@ -90,28 +90,28 @@ def side_scores(row: Row) -> dict[str, tuple[float | None, float | None]]:
 
 
 def _model(row: Row, side: str) -> str:
-    """Who wrote a side, where the row says so; "" where it does not."""
+    """The model that wrote a side, if the row names it; else ""."""
     names = [each.format(side) for each in MODELS]
-    there = next((name for name in names if has(row, name) and isinstance(dict.get(row, name), str)), None)
-    return str(row[there]) if there else ""
+    model_name = next((name for name in names if has(row, name) and isinstance(dict.get(row, name), str)), None)
+    return str(row[model_name]) if model_name else ""
 
 
 def with_prompt(row: Row, question: Asked, source: str) -> tuple[Prompt, Words, Words]:
-    """Prompt and completions of a row that has a prompt of its own.
+    """(prompt, chosen, rejected) of a row with a prompt in its own column.
 
-    Whole dialogues as completions repeat it: then they are the conversation, up to the first turn in which they differ.
+    If chosen and rejected are whole dialogues, they repeat the prompt: then the prompt is their common beginning.
 
     Raises:
-        BadRow: dialogues that the prompt does not stand in, or that differ in another turn than the assistant's.
+        BadRow: the prompt is not in the dialogues, or they first differ in a turn that is not the assistant's.
     """
     chosen, rejected = (words_of(column(row, side), side) for side in SIDES)
     whole = [words.turns and words.turns[0].role != "assistant" for words in (chosen, rejected)]
     if any(whole):
         if not all(whole):
             side = SIDES[whole.index(True)]
-            raise BadRow(f"{side} is a whole dialogue and the other side is none", "both in the same form")
+            raise BadRow(f"{side} is a whole dialogue and the other side is not", "both in the same form")
         shared, first, second = split_dialogues(chosen, rejected)
-        return question.with_turns(_repeated(question, shared), source), first, second
+        return question.with_turns(_check_repeated(question, shared), source), first, second
     for words, side in zip((chosen, rejected), SIDES, strict=True):
         if words.turns:
             check_completion(words.turns, side)
@@ -120,17 +120,18 @@ def with_prompt(row: Row, question: Asked, source: str) -> tuple[Prompt, Words, 
 
 
 def from_dialogues(row: Row, source: str) -> tuple[Prompt, Words, Words]:
-    """Prompt and completions of a row whose two dialogues hold the prompt."""
+    """(prompt, chosen, rejected) of a row with two whole dialogues, whose common beginning is the prompt."""
     chosen, rejected = (words_of(column(row, side), side) for side in SIDES)
     shared, first, second = split_dialogues(chosen, rejected)
     return asked_of_turns(row, shared, "chosen").prompt(source), first, second
 
 
 def split_dialogues(chosen: Words, rejected: Words, names: tuple[str, str] = SIDES) -> tuple[Turns, Words, Words]:
-    """What two dialogues share, and how each goes on from the first turn in which they differ.
+    """(common beginning, rest of the first, rest of the second) of two dialogues.
 
     Raises:
-        BadRow: they are equal, one goes on where the other ends, or they differ first in another's turn.
+        BadRow: they are equal, one continues where the other ends, or they first differ in a turn that is not the
+            assistant's.
     """
     if chosen.turns == rejected.turns:
         raise BadRow(f"{names[0]} and {names[1]} are equal", TWO)
@@ -138,41 +139,41 @@ def split_dialogues(chosen: Words, rejected: Words, names: tuple[str, str] = SID
     shorter = min(len(chosen.turns), len(rejected.turns))
     cut = next((n for n, (one, other) in enumerate(pairs) if one != other), shorter)
     if cut == shorter:
-        raise BadRow("one conversation goes on where the other ends", "two answers to the same turns")
+        raise BadRow("one conversation continues where the other ends", "two answers to the same turns")
     if {chosen.turns[cut].role, rejected.turns[cut].role} != {"assistant"}:
         raise BadRow(
             "the conversations differ before the assistant's turn", "conversations that differ in the assistant's turns"
         )
-    first, second = (_from(words, cut) for words in (chosen, rejected))
+    first, second = (_cut_before(words, cut) for words in (chosen, rejected))
     for words, name in zip((first, second), names, strict=True):
         check_completion(words.turns, name)
     return chosen.turns[:cut], first, second
 
 
-def _from(words: Words, cut: int) -> Words:
+def _cut_before(words: Words, cut: int) -> Words:
     return Words("", words.turns[cut:], words.learned[cut:], words.left_out)
 
 
-def _repeated(question: Asked, shared: Turns) -> Turns:
-    """The shared turns, after it was seen that the row's own prompt is among them.
+def _check_repeated(question: Asked, shared: Turns) -> Turns:
+    """Check that the dialogues' common turns hold the prompt; returns them, with its system turn if they lack one.
 
     Raises:
-        BadRow: it is not.
+        BadRow: the prompt is not among them.
     """
-    own = question.turns
-    system = [turn for turn in own if turn.role == "system"]
+    prompt_turns = question.turns
+    system = [turn for turn in prompt_turns if turn.role == "system"]
     if system and shared[:1] and shared[0].role != "system":
         shared = (*system, *shared)
-    without = tuple(turn for turn in own if turn.role != "system" or turn in shared)
-    if question.words.turns and _begins(shared, without):
+    expected = tuple(turn for turn in prompt_turns if turn.role != "system" or turn in shared)
+    if question.words.turns and _begins(shared, expected):
         return shared
-    asked = without[-1] if without else Message("user", "")
-    told = [turn for turn in shared if turn.role == "user" and turn.content.strip() == asked.content.strip()]
-    alone = len([turn for turn in without if turn.role != "system"]) == 1
-    if alone and told:
+    last = expected[-1] if expected else Message("user", "")
+    equal = [turn for turn in shared if turn.role == "user" and turn.content.strip() == last.content.strip()]
+    is_single = len([turn for turn in expected if turn.role != "system"]) == 1
+    if is_single and equal:
         return shared
     raise BadRow(
-        f"the column {question.name!r} does not stand in the dialogues of chosen and rejected",
+        f"the column {question.name!r} is not in the dialogues of chosen and rejected",
         f"the same prompt in all three, or no column {question.name!r} ({rename_option(question.name, 'other')})",
     )
 

@@ -1,4 +1,4 @@
-"""Prompts, demonstrations and plain texts, under the names that data sets give them."""
+"""Reads prompts, demonstrations and plain texts, under the column names that data sets use."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from preflab.words import count
 DEMONSTRATION = "demonstration"
 """The model of completions that people wrote as examples."""
 UNLEARNED = "unlearned_turns"
-"""Column of a demonstration: places of the prompt's assistant turns that are not to be learned."""
+"""Column of a demonstration: indices of the prompt's assistant turns that must not be learned."""
 SEVERAL = ("completions", "responses", "generations", "answers")
-"""Columns of several completions, which make a row more than a prompt."""
+"""Columns with several completions; a row with one of them is not just a prompt."""
 ANSWERS_OF_TALKS = "answers at the end of conversations"
 BESIDE_TEXT = (*sorted(ANSWERS), "summary", "summaries", "translation", "highlights", "code")
-"""Columns that make a text one half of an example: what is to be said to it stands in them."""
+"""Columns with the desired output for a text; a row with one of them is not just a text."""
 
 
 def _prompt(row: Row, source: str) -> Parsed:
@@ -48,7 +48,7 @@ def _prompt(row: Row, source: str) -> Parsed:
 
 
 def _is_answered_in_turns(row: Row) -> bool:
-    """Whether the row's completion is turns: its prompt is a conversation, as the demonstration's is."""
+    """Whether the row's completion is turns, so that its prompt is a conversation, as for demonstrations."""
     name = first(row, COMPLETIONS)
     value = listed_in(peek(row, name)) if name else None
     return is_turn(value) or is_conversation(value)
@@ -57,20 +57,20 @@ def _is_answered_in_turns(row: Row) -> bool:
 def _question(row: Row) -> tuple[Asked, tuple[str, ...]]:
     talk = next((name for name in CONVERSATIONS if is_conversation(peek(row, name))), None)
     name = first(row, ASKING)
-    if talk is None or (name and not _stands_in(peek(row, name), peek(row, talk))):
+    if talk is None or (name and not _is_turn_of(peek(row, name), peek(row, talk))):
         question = asked(row, ASKING)
         return question, question.words.left_out
-    found = conversation(read_as(row, talk, PROMPTS[0]), talk)
+    read = conversation(read_as(row, talk, PROMPTS[0]), talk)
     if name is None:
-        return asked_of_turns(row, found.turns, talk), found.left_out
+        return asked_of_turns(row, read.turns, talk), read.left_out
     read_as(row, name, PROMPTS[0])
-    answered_too = found.turns[-1].role == "assistant" and not _goes_on(row)
-    turns = found.turns[:-1] if answered_too else found.turns
-    return asked_of_turns(row, turns, talk), (*found.left_out, *[ANSWERS_OF_TALKS] * answered_too)
+    is_answered = read.turns[-1].role == "assistant" and not _is_continued(row)
+    turns = read.turns[:-1] if is_answered else read.turns
+    return asked_of_turns(row, turns, talk), (*read.left_out, *[ANSWERS_OF_TALKS] * is_answered)
 
 
-def _stands_in(words: object, talk: object) -> bool:
-    """Whether a prompt's text is a turn of the row's conversation, which then says what comes before it."""
+def _is_turn_of(words: object, talk: object) -> bool:
+    """Whether a prompt's text is a turn of the row's conversation; then the conversation is the prompt."""
     contents = [
         str(turn.get("content", turn.get("value"))).strip() for turn in listed_in(talk) if isinstance(turn, dict)
     ]
@@ -78,7 +78,7 @@ def _stands_in(words: object, talk: object) -> bool:
 
 
 def _demonstration(row: Row, source: str) -> Parsed:
-    """Prompt and completion; a conversation's last turn that is learned is the completion."""
+    """Prompt and completion; of a conversation the last learned turn is the completion."""
     answer = answered(row, source)
     if not "".join(span.text for span in answer.spans).strip():
         raise BadRow("an empty completion", "a completion to learn from")
@@ -99,7 +99,7 @@ def _demonstration(row: Row, source: str) -> Parsed:
 
 
 def _text(row: Row, source: str) -> Parsed:
-    """A text to learn from is a completion of the empty prompt."""
+    """A plain text becomes a completion of the empty prompt."""
     words = text(row, "text")
     prompt = Prompt.make(text="", source="the empty prompt of plain texts")
     completion = imported(prompt, words, DEMONSTRATION, columns=unread(row))
@@ -107,17 +107,17 @@ def _text(row: Row, source: str) -> Parsed:
 
 
 def _is_prompt(row: Row) -> bool:
-    """A question or a conversation that waits for the assistant; nothing was answered and nothing judged."""
+    """Whether a row is a question or a conversation that waits for the assistant, without an answer or a judgment."""
     if judging(row) or verdicts_on_answers(row) or _is_answered(row):
         return False
     talk = talk_of(row)
     if talk and last_speaker(peek(row, talk)) == "assistant":
-        return _goes_on(row) and first(row, ASKING) is None
+        return _is_continued(row) and first(row, ASKING) is None
     return first(row, ASKING) is not None or talk is not None
 
 
 def _is_answered(row: Row) -> bool:
-    """Whether there is a column of completions, be it empty, or one of several answers."""
+    """Whether there is a column of completions, even an empty one, or of one of several answers."""
     several = answers(row)
     return (
         any(name in row for name in COMPLETIONS)
@@ -129,13 +129,13 @@ def _is_answered(row: Row) -> bool:
 
 
 def _is_demonstration(row: Row) -> bool:
-    """A prompt with one answer that nobody judged."""
-    if _judged(row) or len(answers(row)) > 1:
+    """Whether a row is a prompt with one answer and no judgment."""
+    if _describe_judgment(row) or len(answers(row)) > 1:
         return False
-    return has_answer(row) and not (talk_of(row) and _goes_on(row))
+    return has_answer(row) and not (talk_of(row) and _is_continued(row))
 
 
-def _goes_on(row: Row) -> bool:
+def _is_continued(row: Row) -> bool:
     return str(peek(row, CONTINUE)).lower() == "true"
 
 
@@ -146,42 +146,43 @@ def _is_text(row: Row) -> bool:
 
 
 def told_of(row: Row) -> list[str]:
-    """The columns that tell of a judgment: of a completion, or of an answer under the name of a reference."""
+    """The columns with a judgment of a completion, or of an answer in a column named like a reference."""
     verdict_names = verdicts(row) if has_answer(row) else verdicts_on_answers(row)
     return list(dict.fromkeys([*judging(row), *verdict_names]))
 
 
-def _judged(row: Row) -> str:
-    told = told_of(row)
-    return f"{' and '.join(told)} {'tells' if len(told) == 1 else 'tell'} of a judgment" if told else ""
+def _describe_judgment(row: Row) -> str:
+    """Which columns hold a judgment, in words; "" without any."""
+    names = told_of(row)
+    return f"{' and '.join(names)} {'tells' if len(names) == 1 else 'tell'} of a judgment" if names else ""
 
 
-def _is_no_prompt(row: Row) -> str:
-    """Why a row of a file of prompts is more than one; "" where it is none."""
+def _refuse_as_prompt(row: Row) -> str:
+    """The reason why a row in a file of prompts is not just a prompt; "" if it is."""
     several = answers(row) if _is_answered(row) else []
     named = [*COMPLETIONS, *SEVERAL] if _is_answered(row) else []
-    held = dict.fromkeys([*(name for name in named if not blank(peek(row, name))), *replies(row), *several])
+    filled = dict.fromkeys([*(name for name in named if not blank(peek(row, name))), *replies(row), *several])
     talk = talk_of(row)
-    if talk and last_speaker(peek(row, talk)) == "assistant" and not _goes_on(row):
-        held[talk] = None
-    return _judged(row) or (f"a completion in {' and '.join(held)}, beside a prompt" if held else "")
+    if talk and last_speaker(peek(row, talk)) == "assistant" and not _is_continued(row):
+        filled[talk] = None
+    return _describe_judgment(row) or (f"a completion in {' and '.join(filled)}, beside a prompt" if filled else "")
 
 
-def _is_no_text(row: Row) -> str:
-    """Why a row of a file of texts is more than one; "" where it is none."""
-    return _judged(row) or (
+def _refuse_as_text(row: Row) -> str:
+    """The reason why a row in a file of texts is not just a text; "" if it is."""
+    return _describe_judgment(row) or (
         "" if _is_text(row) or not has(row, "text") else f"the columns {', '.join(row)}: more than a text"
     )
 
 
-def _notes(found: Imported) -> list[str]:
-    """Which columns may be what is checked, and prompts that stand there under several columns."""
+def _notes(imported: Imported) -> list[str]:
+    """Notes on columns with answers for reward functions, and on equal prompts with different columns."""
     notes = []
-    kept = [name for name in found.columns.to_json()["kept"] if name.lower() in ANSWERS]
-    if kept:
-        notes.append(f"answers for reward functions, with each prompt: {', '.join(kept)}")
-    shown = Counter((prompt.text, prompt.messages) for prompt in found.prompts)
-    num = sum(number > 1 for number in shown.values())
+    answer_columns = [name for name in imported.columns.to_json()["kept"] if name.lower() in ANSWERS]
+    if answer_columns:
+        notes.append(f"answers for reward functions, with each prompt: {', '.join(answer_columns)}")
+    words = Counter((prompt.text, prompt.messages) for prompt in imported.prompts)
+    num = sum(number > 1 for number in words.values())
     if num:
         notes.append(f"{count(num, 'prompt')} more than once, with other columns: each is a prompt of its own")
     return notes
@@ -194,7 +195,7 @@ PROMPTS_ALONE = Format(
     _is_prompt,
     notes=_notes,
     needs=("prompt",),
-    refuses=_is_no_prompt,
+    refuses=_refuse_as_prompt,
     columns="`prompt` or `messages`, any others",
     becomes="prompts with their columns; equal ones once",
 )
@@ -205,7 +206,7 @@ DEMONSTRATIONS = Format(
     _is_demonstration,
     repeats="weight",
     needs=("prompt", "completion"),
-    refuses=_judged,
+    refuses=_describe_judgment,
     columns="`prompt`, `completion`; or `messages`",
     becomes="completions to learn from; equal rows as often as they stand there",
 )
@@ -216,9 +217,9 @@ TEXT = Format(
     _is_text,
     repeats="weight",
     needs=("text",),
-    refuses=_is_no_text,
+    refuses=_refuse_as_text,
     columns="`text`",
     becomes="completions of the empty prompt",
 )
 PLAIN = (PROMPTS_ALONE.name, DEMONSTRATIONS.name, TEXT.name)
-"""Formats in which nothing is judged."""
+"""Formats without judgments."""

@@ -1,4 +1,4 @@
-"""Rankings that stand in one row and are nobody's judgment: Nectar's seven answers, RewardBench 2's right one."""
+"""Reads rows with a ranking but no labeler: Nectar's ranked answers, RewardBench 2's chosen and rejected lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from preflab.store.formats.turns import kind_of, rows_of_columns
 from preflab.words import count
 
 TEXTS = ("answer", "response", "completion", "output", "text", "content")
-"""Keys of an answer's text."""
+"""Keys that may hold an answer's text."""
 
 
 def _nectar(row: Row, source: str) -> Parsed:
@@ -46,7 +46,7 @@ def _answer(entry: Row, place: int) -> Words:
 
 
 def _rewardbench2(row: Row, source: str) -> Parsed:
-    """Lists of chosen and of rejected completions: every chosen one is before every rejected one."""
+    """Lists of chosen and of rejected completions: every chosen one ranks above every rejected one."""
     sides = [_listed(row, name) for name in ("chosen", "rejected")]
     ranks = [1] * len(sides[0]) + [2] * len(sides[1])
     words = sides[0] + sides[1]

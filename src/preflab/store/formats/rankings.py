@@ -1,8 +1,8 @@
-"""Plain rankings: a prompt, its completions, their ranks, who ranked; as JSON lines or as a spreadsheet.
+"""Plain rankings: a prompt, its completions, their ranks and the labeler, as JSON lines or as a spreadsheet.
 
 JSON lines hold lists, `{"prompt": "…", "completions": ["…", "…"], "ranks": [2, 1], "labeler": "one"}`. A spreadsheet
-holds `prompt, completion_1, rank_1, completion_2, rank_2, …, labeler`, or the two lists as JSON in a cell. Ranks are 1
-for the best, equal numbers for a tie, F for nonsense. K may differ from row to row.
+has the columns `prompt, completion_1, rank_1, completion_2, rank_2, …, labeler`, or the two lists as JSON in cells.
+Rank 1 is the best, equal ranks are a tie, F means failed. The number of completions may differ from row to row.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _row(row: Row, source: str) -> Parsed:
         raise BadRow(count(len(words), "completion"), "at least two to rank")
     models = _listed(row, "models") if row.get("models") else [str(row.get("model") or NAME)] * len(words)
     if len(models) != len(words):
-        raise BadRow("the column 'models' does not fit the completions", "one name per completion")
+        raise BadRow("the column 'models' has another length than the completions", "one name per completion")
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     completions = completions_of(prompt, [spans_of(each) for each in words], [str(model) for model in models])
     answer = RankingAnswer(tuple(ranks))
@@ -71,7 +71,7 @@ def _listed(row: Row, name: str) -> list[Any]:
 
 
 def _cells(row: Row) -> tuple[list[Words], list[int | None]]:
-    """completion_1, rank_1, …; a place where both cells are empty is not there."""
+    """Completions and ranks from the columns completion_1, rank_1, …; numbers with two empty cells are skipped."""
     texts: list[Words] = []
     ranks: list[int | None] = []
     numbers = sorted((match[1] for name in row if (match := NUMBERED.match(name))), key=int)

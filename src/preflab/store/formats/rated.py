@@ -1,7 +1,7 @@
-"""Completions judged one by one: labels (good or bad) and scores by criteria, one row or one list each.
+"""Reads completions judged one by one: labels (good or bad) and scores by criteria, in single rows or lists.
 
-Rows of one prompt are one group, wherever they stand. Neither labels nor scores say which of two is better, so nothing
-is ranked.
+All rows of one prompt form one group, wherever they are in the file. Labels and scores do not say which of two
+completions is better, so no ranks are made.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from preflab.words import count
 
 MODEL = "trl"
 NAME = "ratings"
-"""The source of groups that were rated, and the model of completions whose rows do not name one."""
+"""The source of rated groups, and the model of completions whose rows do not name one."""
 PREFIX = "score_"
-"""Before a criterion's name where the name alone would not tell that it is one."""
+"""Prefix that marks a column as a criterion."""
 LISTS = ("completions", "responses", "generations")
 SCORE_LISTS = ("scores", "ratings", "rewards")
 MODEL_LISTS = ("models", "generation_models")
 UNMISTAKABLE = ("score", "rating", "reward")
-"""Columns that hold a score or are wrong; of the other names, words may say something else."""
+"""Columns that must hold a score; text in columns with other names may mean something else."""
 UNRATED, UNLABELLED = "completions without a score", "completions without a label"
 GOOD = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one row says of one completion."""
+    """The label and the scores that one row gives to one completion."""
 
     prompt_id: str
     completion_id: str
@@ -63,7 +63,7 @@ class Verdict:
 
 
 def _unpaired(row: Row, source: str) -> Parsed:
-    """Label of a completion, and its scores where there are any."""
+    """The label of a completion, and its scores if there are any."""
     name = first(row, LABELS) or next((each for each in LABELS if each in row), LABELS[0])
     value = read_as(row, name, LABELS[0]) if name in row else column(row, name)
     if blank(value):
@@ -76,7 +76,7 @@ def _unpaired(row: Row, source: str) -> Parsed:
 
 
 def _rating(row: Row, source: str) -> Parsed:
-    """Scores of a completion, or of a list of them."""
+    """The scores of a completion, or of a list of completions."""
     names = _lists(row)
     return _listed(row, source, *names) if names else _judged(row, source, NAME, None)
 
@@ -96,11 +96,11 @@ def _judged(row: Row, source: str, model: str, up: bool | None) -> Parsed:
 
 
 def criteria(row: Row) -> list[str]:
-    """The columns of scores: named like one, and holding a number (also as text) or nothing."""
-    return [name for name in row if name not in LABELS and _named_like_one(name) and _fits(name, peek(row, name))]
+    """The columns of scores: by their names, if they hold a number (which may be text) or nothing."""
+    return [name for name in row if name not in LABELS and _is_score_name(name) and _fits(name, peek(row, name))]
 
 
-def _named_like_one(name: str) -> bool:
+def _is_score_name(name: str) -> bool:
     return name in OVERALL or name in ASPECTS or RATED.fullmatch(name) is not None
 
 
@@ -114,7 +114,7 @@ def _criterion(name: str) -> str:
 
 
 def _object(row: Row) -> dict[str, float | None]:
-    """The criteria of a column `scores` that is an object."""
+    """Criterion → score from a column `scores` that holds an object; {} without one."""
     name = next((each for each in SCORE_LISTS if isinstance(peek(row, each), dict)), None)
     if name is None:
         return {}
@@ -127,7 +127,7 @@ def _model(row: Row) -> str:
 
 
 def _listed(row: Row, source: str, texts: str, scores: str) -> Parsed:
-    """Several completions, and for each of them a number or an object of numbers."""
+    """Several completions with their scores: one number or one object of numbers for each, or a list per criterion."""
     values, listed_scores = (
         _list(row, name, canonical) for name, canonical in ((texts, "completions"), (scores, "scores"))
     )
@@ -136,16 +136,16 @@ def _listed(row: Row, source: str, texts: str, scores: str) -> Parsed:
     return _by_criterion(row, source, values, _columns(listed_scores, scores))
 
 
-def _columns(given: list[Any], name: str) -> dict[str, list[Any]]:
-    """Criterion → one score per completion."""
-    if given and all(isinstance(each, dict) for each in given):
-        names = dict.fromkeys(key for each in given for key in each)
-        return {key: [each.get(key) for each in given] for key in names}
-    return {name.removesuffix("s"): given}
+def _columns(scores: list[Any], name: str) -> dict[str, list[Any]]:
+    """Criterion → one score per completion, from a list of numbers or of objects in the column `name`."""
+    if scores and all(isinstance(each, dict) for each in scores):
+        names = dict.fromkeys(key for each in scores for key in each)
+        return {key: [each.get(key) for each in scores] for key in names}
+    return {name.removesuffix("s"): scores}
 
 
-def _by_criterion(row: Row, source: str, values: list[Any], given: Mapping[str, list[Any]]) -> Parsed:
-    for name, each in given.items():
+def _by_criterion(row: Row, source: str, values: list[Any], by_criterion: Mapping[str, list[Any]]) -> Parsed:
+    for name, each in by_criterion.items():
         if not isinstance(each, list) or len(each) != len(values):
             counts = f"{count(len(values), 'completion')} and another number of scores for {name!r}"
             raise BadRow(counts, "one score for each")
@@ -156,7 +156,7 @@ def _by_criterion(row: Row, source: str, values: list[Any], given: Mapping[str, 
     columns = unread(row)
     verdicts, completions = [], []
     for place, content in enumerate(words):
-        scores = {name: score_of(column[place], f"score for {name}") for name, column in given.items()}
+        scores = {name: score_of(column[place], f"score for {name}") for name, column in by_criterion.items()}
         known = {name: value for name, value in scores.items() if value is not None}
         completion = imported(prompt, spans_of(content), models[place], columns=columns)
         if known:
@@ -186,24 +186,25 @@ def _models(row: Row, num: int) -> list[str]:
     return [_model(row) or NAME] * num
 
 
-def grouped(verdicts: Sequence[Verdict], source: str) -> list[Preference]:
-    """One group per prompt: for each completion the share of its rows that say good, and its mean scores."""
+def group_verdicts(verdicts: Sequence[Verdict], source: str) -> list[Preference]:
+    """One preference per prompt, with each completion's share of good labels and mean scores."""
     groups: dict[str, dict[str, list[Verdict]]] = {}
     for verdict in verdicts:
         groups.setdefault(verdict.prompt_id, {}).setdefault(verdict.completion_id, []).append(verdict)
-    return [_group(prompt_id, said, source) for prompt_id, said in groups.items()]
+    return [_group(prompt_id, by_completion, source) for prompt_id, by_completion in groups.items()]
 
 
-def _group(prompt_id: str, said: Mapping[str, list[Verdict]], source: str) -> Preference:
-    names = sorted({name for verdicts in said.values() for each in verdicts for name in each.scores})
-    thumbs = [_mean([float(v.up) for v in verdicts if v.up is not None]) for verdicts in said.values()]
+def _group(prompt_id: str, by_completion: Mapping[str, list[Verdict]], source: str) -> Preference:
+    rows = by_completion.values()
+    names = sorted({name for verdicts in rows for each in verdicts for name in each.scores})
+    thumbs = [_mean([float(v.up) for v in verdicts if v.up is not None]) for verdicts in rows]
     return Preference.make(
         prompt_id,
-        tuple(said),
-        (1,) * len(said),
+        tuple(by_completion),
+        (1,) * len(by_completion),
         thumbs=tuple(thumbs) if any(each is not None for each in thumbs) else (),
         scores={
-            name: tuple(_mean([v.scores[name] for v in verdicts if name in v.scores]) for verdicts in said.values())
+            name: tuple(_mean([v.scores[name] for v in verdicts if name in v.scores]) for verdicts in rows)
             for name in names
         },
         source=source,
@@ -215,7 +216,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _lists(row: Row) -> tuple[str, str] | None:
-    """The columns of completions and of scores, where both are lists."""
+    """(column of completions, column of scores) if both are lists, else None."""
     texts = next((name for name in LISTS if _is_list(peek(row, name))), None)
     scores = next((name for name in SCORE_LISTS if _is_scores(peek(row, name))), None)
     return (texts, scores) if texts and scores and first(row, PROMPTS) else None
@@ -248,19 +249,19 @@ def _is_rating(row: Row) -> bool:
 
 
 def _is_score(name: str, value: Any) -> bool:
-    """A number; or, where the name leaves no doubt, a score in words, which is refused by its line."""
+    """Whether a value is a number, or in an unmistakable column a score such as `4/5`, which is refused by line."""
     return number(value) is not None or (name in UNMISTAKABLE and is_measured(value))
 
 
 def _says_more(row: Row) -> bool:
-    """Whether it tells of a judgment that is neither a label nor a score, or has several answers."""
+    """Whether a row has a judgment that is neither a label nor a score, or several answers."""
     ours = {*LABELS, *criteria(row), *SCORE_LISTS}
     about_others = any(scores_another(name, row) for name in criteria(row))
     return about_others or len(answers(row)) > 1 or any(name not in ours for name in judging(row))
 
 
-def _notes(found: Imported) -> list[str]:
-    names = sorted({name for group in found.preferences for name in group.scores})
+def _notes(imported: Imported) -> list[str]:
+    names = sorted({name for group in imported.preferences for name in group.scores})
     return [f"criteria: {', '.join(names)}"] if names else []
 
 
@@ -269,7 +270,7 @@ UNPAIRED = Format(
     "prompt, completion (or messages), label (true: good), as for KTO",
     _unpaired,
     _is_unpaired,
-    finish=lambda verdicts: grouped(verdicts, MODEL),
+    finish=lambda verdicts: group_verdicts(verdicts, MODEL),
     repeats="votes",
     notes=_notes,
     needs=("prompt", "completion", "label"),
@@ -281,7 +282,7 @@ RATINGS = Format(
     "prompt, completion (or messages), score, or several criteria; or lists: prompt, completions, scores",
     _rating,
     _is_rating,
-    finish=lambda verdicts: grouped(verdicts, NAME),
+    finish=lambda verdicts: group_verdicts(verdicts, NAME),
     repeats="votes",
     notes=_notes,
     needs=("prompt", "completion", "score"),

@@ -1,4 +1,4 @@
-"""Rows of a file, one at a time, each with its line: text files, Parquet, Arrow, folders with splits, Hub data sets."""
+"""Reads rows one at a time with their lines: text files, Parquet, Arrow, folders with splits, Hub data sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from preflab.store.formats.file_kinds import (
     suffix_of,
     wide_text,
 )
-from preflab.store.formats.folders import chosen_files
+from preflab.store.formats.folders import choose_files
 from preflab.store.formats.hub import hub_rows, is_hub_id
 from preflab.store.formats.json_lines import json_lines
 from preflab.store.formats.json_list import json_list
@@ -32,19 +32,19 @@ READERS: dict[Kind, Callable[[Path], Iterator[Numbered]]] = {
     "parquet": parquet_rows,
     "arrow": arrow_rows,
 }
-"""Kind of file → its rows."""
+"""Kind of file → function that yields its rows."""
 
 
 def numbered_rows(path: Path, split: str | None = None) -> Iterator[Numbered]:
     """The rows of a file, of a folder's split or of a Hub data set, without reading all of it at once.
 
     Args:
-        path: a file, a folder, or `owner/name` of a data set on the Hub where nothing lies at that path.
-        split: which split of a folder or data set; None: the only one.
+        path: a file, a folder, or `owner/name` of a data set on the Hub if there is no such path.
+        split: of a folder or data set; None: the only one.
 
     Raises:
-        PreflabError: no such file, a kind of file that is not read, a file broken as a whole, or a split that is not
-            there or must be named.
+        PreflabError: no such file, an unsupported kind of file, a file that cannot be read at all, no such split, or
+            several splits and none named.
     """
     kind = kind_of_path(path)
     if kind == "folder":
@@ -57,8 +57,8 @@ def numbered_rows(path: Path, split: str | None = None) -> Iterator[Numbered]:
 
 
 def _folder_rows(folder: Path, split: str | None) -> Iterator[Numbered]:
-    """The rows of a folder's split; where there are several files, their rows are counted through."""
-    files = chosen_files(folder, split)
+    """The rows of a folder's split, numbered consecutively over its files."""
+    files = choose_files(folder, split)
     line = 0
     for file in files:
         for numbered in file_rows(file):
@@ -70,7 +70,7 @@ def file_rows(path: Path) -> Iterator[Numbered]:
     """The rows of one file.
 
     Raises:
-        PreflabError: text in two or four bytes per character.
+        PreflabError: text in UTF-16 or UTF-32, or a delimited table that is named like JSON.
     """
     kind = kind_of_path(path)
     if kind in ("jsonl", "list", "table"):
@@ -86,17 +86,17 @@ def file_rows(path: Path) -> Iterator[Numbered]:
 
 
 def kind_of_path(path: Path) -> Kind:
-    """What a path holds.
+    """The kind of source at a path.
 
     Raises:
-        PreflabError: nothing, or a kind of file that is not read.
+        PreflabError: no such path, or an unsupported kind of file.
     """
     if path.is_dir():
         return "folder"
     if not path.exists():
         if is_hub_id(path):
             return "hub"
-        expected = "a file, a data set's folder, or `owner/name` of one on the Hub (where no folder `owner` lies here)"
+        expected = "a file, a data set's folder, or `owner/name` of one on the Hub (if there is no folder `owner` here)"
         raise PreflabError(f"{path}: there is no such file", expected, "mend the path")
     check_regular(path)
     suffix = suffix_of(path)
@@ -117,17 +117,17 @@ def _kind_of_json(path: Path, *, known: bool) -> Kind | None:
         begin = file.read(1024)
     first = begin.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     kinds: dict[bytes, Kind] = {b"[": "list", b"{": "jsonl"}
-    told = known or kind_of_bytes(begin) or wide_text(begin[:64])  # refused as what it is when it is read
-    return kinds.get(first, "jsonl" if told else None)
+    read_later = known or kind_of_bytes(begin) or wide_text(begin[:64])  # reading it gives the more exact error
+    return kinds.get(first, "jsonl" if read_later else None)
 
 
 def unit_of(path: Path) -> str:
-    """What the numbers count: `line`, `item` of a JSON list, or `row`."""
+    """The unit of a file's line numbers: `line`, `item` of a JSON list, or `row`."""
     return {"jsonl": "line", "table": "line", "list": "item"}.get(kind_of_path(path), "row")
 
 
 def num_lines(path: Path) -> int | None:
-    """Lines of a file, for a bar that says how much is left; None where counting them would take as long as reading."""
+    """The number of lines, for a progress bar; None if counting would take as long as reading."""
     if kind_of_path(path) not in ("jsonl", "table") or is_gzipped(path):
         return None
     with path.open("rb") as file:

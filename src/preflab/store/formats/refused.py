@@ -1,4 +1,4 @@
-"""Layouts that are known and not read: each is refused by its name, with the reason."""
+"""Layouts that are known but not supported; each is refused by name, with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from preflab.store.formats.json_rows import Row
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a row is not read."""
+    """The reason why a layout is not supported, as the lines of an error."""
 
     found: str
     expected: str
@@ -20,7 +20,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Refused:
-    """One layout that is not read."""
+    """One layout that is not supported."""
 
     name: str
     columns: str
@@ -58,7 +58,7 @@ REFUSED = (
         _has_pictures,
         Reason(
             "rows with images, sounds or films",
-            "texts alone: models here read no images or sounds, so what was said of them cannot be learned",
+            "texts alone: models here read no images or sounds, so completions about them cannot be learned",
             "leave those rows out; images are judged in a campaign (content: image)",
         ),
     ),
@@ -69,12 +69,12 @@ REFUSED = (
         Reason(
             "red-team attempts (transcript, rating): a rating of the whole attempt, where higher is worse",
             "judgments of completions",
-            "bring in their first turns as prompts: a file with the column `prompt`",
+            "write their first turns as prompts: a file with the column `prompt`",
         ),
     ),
 )
 
 
 def reason_to_refuse(row: Row) -> Reason | None:
-    """Why a row of a known layout is not read; None where it is of no such layout."""
+    """The reason to refuse a row of an unsupported layout; None for other rows."""
     return next((each.reason for each in REFUSED if each.fits(row)), None)

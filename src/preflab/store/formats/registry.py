@@ -53,14 +53,14 @@ FORMATS: dict[str, Format] = {
         TEXT,
     )
 }
-"""Name → format, the most particular first: the first one that fits a row is what it looks like."""
+"""Name → format, the most specific first: a row has the first format that fits it."""
 
 
 def format_named(name: str) -> Format:
     """The format of this name.
 
     Raises:
-        PreflabError: there is none.
+        PreflabError: no such format.
     """
     if name not in FORMATS:
         near = nearest(name, list(FORMATS))

@@ -1,7 +1,6 @@
-"""Comparisons of two completions side by side: who won, by a name, a number or a strength.
+"""Reads comparisons of two completions with one result per row: PKU-SafeRLHF, HelpSteer3, SHP, Stack Exchange.
 
-Chatbot Arena's battles and rows like them are votes, counted together (`votes`); PKU-SafeRLHF, HelpSteer3 and SHP say
-it once for every pair.
+Chatbot Arena's battles and similar rows are votes, of which several may be on one pair: see `votes`.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ TWO = "two different completions"
 NUMBERED = (("response1", "response2"), ("response_1", "response_2"))
 STRENGTHS = ("overall_preference", "preference_strength")
 J_AND_K = ("response_j", "response_k")
-"""Stack Exchange's better and worse answer; TRL's example of LLaMA learns from them as chosen and rejected."""
+"""Stack Exchange's better and worse answer; TRL's LLaMA example uses them as chosen and rejected."""
 STRONGEST = 3
-"""HelpSteer3's strongest preference; a pair of strength s weighs s/3."""
+"""HelpSteer3's strongest preference; a pair of strength s has weight s/3."""
 
 
-def two_sided(
+def read_sides(
     row: Row, question: Asked, names: tuple[str, str], source: str, models: tuple[str, str]
 ) -> tuple[Prompt, Completion, Completion, tuple[str, ...]]:
-    """Prompt and the two completions of a row; columns that nobody read stay with both.
+    """(prompt, first completion, second completion, reasons left out); unread columns are kept with both completions.
 
     Raises:
-        BadRow: the two are equal.
+        BadRow: the two completions are equal.
     """
     words = [completion_of(column(row, name), name) for name in names]
     spans = [spans_of(each) for each in words]
@@ -44,31 +43,31 @@ def two_sided(
     return prompt, one, other, left_out
 
 
-def decided(
+def make_preference(
     prompt: Prompt, both: tuple[Completion, Completion], margin: float, source: str, weight: float = 1.0, **other: Any
 ) -> Preference:
-    """One group: the first is better by a positive margin, the second by a negative one, 0 is a tie."""
+    """A preference over two completions: the first is better if the margin is positive; 0 is a tie."""
     ranks = (1, 2) if margin > 0 else (2, 1) if margin < 0 else (1, 1)
     pair = PairOutcome(0, 1, float(margin > 0), float(margin < 0), float(margin == 0), weight)
     return Preference.make(prompt.id, (both[0].id, both[1].id), ranks, pairs=(pair,), source=source, **other)
 
 
 def _pku(row: Row, source: str) -> Parsed:
-    """The better one; which one is safer, and whether each is safe, are criteria of 0 and 1."""
+    """A pair by the better response; `safer` and `safe` become criteria with scores 0 and 1."""
     better = _which(row, "better_response_id")
     scores = {}
     if has(row, "safer_response_id"):
         scores["safer"] = _ones(_which(row, "safer_response_id"))
-    told = [row.get(f"is_response_{n}_safe") for n in (0, 1)]
-    safe = [float(is_true(each)) for each in told if not blank(each)]
+    labels = [row.get(f"is_response_{n}_safe") for n in (0, 1)]
+    safe = [float(is_true(each)) for each in labels if not blank(each)]
     if len(safe) == 2:
         scores["safe"] = (safe[0], safe[1])
     models = tuple(str(row.get(f"response_{n}_source") or "pku-saferlhf") for n in (0, 1))
     question = asked(row)
-    prompt, one, other, left_out = two_sided(
+    prompt, one, other, left_out = read_sides(
         row, question, ("response_0", "response_1"), source, (models[0], models[1])
     )
-    group = decided(prompt, (one, other), 1 - 2 * better, "pku-saferlhf", scores=scores)
+    group = make_preference(prompt, (one, other), 1 - 2 * better, "pku-saferlhf", scores=scores)
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
@@ -84,7 +83,7 @@ def _ones(place: int) -> tuple[float, float]:
 
 
 def _helpsteer3(row: Row, source: str) -> Parsed:
-    """From -3 (the first is much better) to 3; 0 is a tie. The strength is the pair's weight."""
+    """A preference from -3 (the first is much better) to 3; 0 is a tie. Its strength / 3 is the pair's weight."""
     strength_name = first(row, STRENGTHS) or STRENGTHS[0]
     strength = number(column(row, strength_name))
     if strength is None or abs(strength) > STRONGEST:
@@ -92,30 +91,30 @@ def _helpsteer3(row: Row, source: str) -> Parsed:
     question = asked(row, ("context",) if has(row, "context") else ("prompt",))
     sides = next((names for names in NUMBERED if has(row, *names)), NUMBERED[0])
     models = ("helpsteer3", "helpsteer3")
-    prompt, one, other, left_out = two_sided(row, question, sides, source, models)
+    prompt, one, other, left_out = read_sides(row, question, sides, source, models)
     weight = abs(strength) / STRONGEST if strength else 1.0
-    group = decided(prompt, (one, other), -strength, "helpsteer3", weight)
+    group = make_preference(prompt, (one, other), -strength, "helpsteer3", weight)
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
 def _shp(row: Row, source: str) -> Parsed:
-    """`labels` 1: A has more upvotes than B; both scores are kept."""
+    """`labels` 1: A has more upvotes than B; the upvotes are kept as scores."""
     label = number(column(row, "labels"))
     if label not in (0, 1):
         raise BadRow(f"the label {row['labels']!r:.40}", "1 (A is preferred) or 0 (B)")
     scores = tuple(score_of(row.get(f"score_{side}"), f"score_{side}") for side in "AB")
     question = asked(row, ("history",))
-    prompt, one, other, left_out = two_sided(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
+    prompt, one, other, left_out = read_sides(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
     by_criterion = {"score": (scores[0], scores[1])} if not all(each is None for each in scores) else {}
-    group = decided(prompt, (one, other), 1 if label == 1 else -1, "shp", scores=by_criterion)
+    group = make_preference(prompt, (one, other), 1 if label == 1 else -1, "shp", scores=by_criterion)
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
 def _stack_exchange(row: Row, source: str) -> Parsed:
     """`response_j` has more votes than `response_k`."""
     question, models = asked(row, ("question", "prompt")), ("stack-exchange", "stack-exchange")
-    prompt, one, other, left_out = two_sided(row, question, J_AND_K, source, models)
-    group = decided(prompt, (one, other), 1, "stack-exchange-paired")
+    prompt, one, other, left_out = read_sides(row, question, J_AND_K, source, models)
+    group = make_preference(prompt, (one, other), 1, "stack-exchange-paired")
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)
 
 
@@ -144,7 +143,7 @@ HELPSTEER3 = Format(
     _is_helpsteer3,
     needs=("prompt", "response1", "response2", "overall_preference"),
     columns="`context`, `response1`, `response2`, `overall_preference`",
-    becomes="a pair that weighs its strength / 3; 0 is a tie",
+    becomes="a pair with weight strength / 3; 0 is a tie",
 )
 SHP = Format(
     "shp",

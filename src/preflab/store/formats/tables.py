@@ -1,7 +1,7 @@
-"""Rows of delimited files: CSV, TSV, and what spreadsheets call CSV elsewhere (semicolons, tabs, bars).
+"""Reads delimited files: CSV and TSV, with commas, semicolons, tabs or bars.
 
-The delimiter is the one that cuts the header into columns and every row into as many. Cells are texts; a conversation
-in a cell is JSON. An apostrophe that keeps a spreadsheet from calculating a cell is taken away again.
+The delimiter is the one that splits the header and all rows into the same number of columns. Cells are texts; a
+conversation in a cell is JSON. An apostrophe that keeps a spreadsheet from executing a cell as a formula is removed.
 """
 
 from __future__ import annotations
@@ -21,33 +21,32 @@ from preflab.words import count
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 CELL = ROW_BYTES
-"""Characters a cell may have; Python's own limit of 128 Ki is less than a long conversation."""
+"""The most characters of a cell; Python's default limit of 128 Ki is less than a long conversation."""
 TRIED = 20
-"""Rows that a delimiter is tried on."""
+"""Number of rows used to determine the delimiter."""
 FORMULA = "'*(?:[\t\r]|\\s*[=+\\-@＝＋－＠])"
-"""How a cell begins that a spreadsheet would calculate: full-width signs and line breaks before them count, too."""
+"""Beginning of a cell that a spreadsheet would execute, including full-width signs and white space before them."""
 KEPT_FROM_FORMULAS = re.compile("'" + FORMULA)
-"""A cell that an apostrophe keeps from being calculated; `exports.base` writes it, one more where there is one."""
+"""Beginning of a cell with a protecting apostrophe, which `exports.base` writes."""
 
 
 class Cells(dict[str, Any]):
     """The columns of a delimited row."""
 
     num_apostrophes: int = 0
-    """Cells that an apostrophe was taken from."""
+    """Number of cells from which an apostrophe was removed."""
 
 
 def table_rows(path: Path) -> Iterator[Numbered]:
     """The rows of a delimited file, each with the line it begins on.
 
     Raises:
-        PreflabError: no UTF-8, a broken quotation, a column that stands in the header twice, or a delimiter that cannot
-            be told.
+        PreflabError: not UTF-8, broken quoting, a column twice in the header, or an ambiguous delimiter.
     """
     delimiter = delimiter_of(path)
     try:
         with _text(path) as lines:
-            first = int(excels_own(lines) is not None)
+            first = int(read_declared_delimiter(lines) is not None)
             cells = csv.reader(lines, delimiter=delimiter, strict=True)
             header = [_without_apostrophe(name).strip() for name in next(cells, [])]
             _check_header(path, header)
@@ -63,28 +62,28 @@ def table_rows(path: Path) -> Iterator[Numbered]:
 
 
 LINE = 2**16
-"""Most characters of a line that is looked at."""
+"""The most characters of a line that are examined."""
 NAME = re.compile(r"[^\W\d][\w .:/-]{0,60}")
-"""Names of columns as people write them."""
+"""A plausible name of a column."""
 
 
 def delimiter_of(path: Path) -> str:
     """The delimiter of a file.
 
     Raises:
-        PreflabError: two of them cut the header and the first rows alike.
+        PreflabError: two delimiters split the header and the first rows into the same number of columns.
     """
     csv.field_size_limit(CELL)
     try:
         with _text(path) as lines:
-            declared = excels_own(lines)
+            declared = read_declared_delimiter(lines)
             if declared is not None:
                 return declared
             sample = list(islice(lines, 200))
     except UnicodeDecodeError as error:
         raise _not_utf8(path, error) from error
     usual = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
-    columns = {each: _columns(sample, each) for each in (usual, *(d for d in DELIMITERS if d != usual))}
+    columns = {each: _count_columns(sample, each) for each in (usual, *(d for d in DELIMITERS if d != usual))}
     fitting = {each: num for each, (num, even) in columns.items() if num > 1 and even}
     cutting = fitting or {each: num for each, (num, _) in columns.items() if num > 1}
     if not cutting:
@@ -93,34 +92,34 @@ def delimiter_of(path: Path) -> str:
     named = [each for each, num in cutting.items() if num == best]
     if len(named) > 1 and usual not in named:
         raise PreflabError(
-            f"{path}: {' and '.join(DELIMITERS[each] for each in named)} both cut the header into {best} columns",
+            f"{path}: {' and '.join(DELIMITERS[each] for each in named)} both split the header into {best} columns",
             "one delimiter",
             "save it as CSV with commas, or as JSONL",
         )
     return usual if usual in named else named[0]
 
 
-def said_of_table(path: Path) -> list[str]:
-    """What was concluded: a delimiter other than the file's ending says, and names of columns without their spaces."""
+def describe_table(path: Path) -> list[str]:
+    """Notes on how the table was read: an unusual delimiter, and spaces removed from names of columns."""
     delimiter = delimiter_of(path)
     usual = "\t" if suffix_of(path) in (".tsv", ".tab") else ","
     notes = [] if delimiter == usual else [f"the cells are separated by {DELIMITERS[delimiter]}"]
     spaced = [name for name in _header(path, delimiter) if name != name.strip()]
     if spaced:
-        notes.append(f"spaces around the names of columns were taken away: {', '.join(map(repr, spaced))}")
+        notes.append(f"spaces around the names of columns were removed: {', '.join(map(repr, spaced))}")
     return notes
 
 
 def refuse_table(path: Path) -> None:
-    """A file that is to hold JSON holds none.
+    """Refuse a file that is named like JSON but holds a delimited table.
 
     Raises:
-        PreflabError: its first lines are a header and a row of as many cells.
+        PreflabError: the first two lines are a header and a row with as many cells.
     """
     try:
         with _text(path) as lines:
             sample = [line for line in (lines.readline(LINE) for _ in range(TRIED)) if line.strip()]
-    except UnicodeDecodeError:  # said by line where the rows are read
+    except UnicodeDecodeError:  # reported with its line when the rows are read
         return
     if len(sample) < 2 or sample[0].lstrip()[0] in "{[":
         return
@@ -140,7 +139,7 @@ def refuse_table(path: Path) -> None:
 
 def _header(path: Path, delimiter: str) -> list[str]:
     with _text(path) as lines:
-        excels_own(lines)
+        read_declared_delimiter(lines)
         return next(csv.reader(lines, delimiter=delimiter), [])
 
 
@@ -148,8 +147,8 @@ def _text(path: Path) -> IO[str]:
     return io.TextIOWrapper(opened(path), encoding="utf-8-sig", newline="")
 
 
-def excels_own(lines: IO[str]) -> str | None:
-    """The delimiter that a first line such as `sep=;` names, which is read over; None where there is no such line."""
+def read_declared_delimiter(lines: IO[str]) -> str | None:
+    """Consume a first line such as `sep=;`, which Excel writes, and return its delimiter; None without such a line."""
     line = lines.readline().rstrip("\r\n")
     if line.lower().startswith("sep=") and line[4:] in DELIMITERS:
         return line[4:]
@@ -157,13 +156,13 @@ def excels_own(lines: IO[str]) -> str | None:
     return None
 
 
-def _columns(sample: list[str], delimiter: str) -> tuple[int, bool]:
-    """Columns of the header, and whether all of the first rows have as many."""
+def _count_columns(sample: list[str], delimiter: str) -> tuple[int, bool]:
+    """(number of columns in the header, whether all of the first rows have as many)."""
     try:
         rows = list(islice(csv.reader(sample, delimiter=delimiter), TRIED))
     except csv.Error:
         return 0, False
-    # the sample may end within a quoted cell, so its last row says nothing
+    # the sample may end within a quoted cell, so its last row is ignored
     whole = [row for row in rows[:-1] if row] if len(rows) > 2 else rows
     return (len(rows[0]) if rows else 0), all(len(row) == len(rows[0]) for row in whole if row)
 
@@ -172,7 +171,7 @@ def _check_header(path: Path, header: list[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1 and name})
     if twice:
         raise PreflabError(
-            f"{path}: the column {twice[0]!r} stands in the header twice", "each column once", "rename one of them"
+            f"{path}: the column {twice[0]!r} is twice in the header", "each column once", "rename one of them"
         )
 
     quoted = next((name for name in header if name.startswith('"')), None)
@@ -180,7 +179,7 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise PreflabError(
             f"{path}: a quotation mark after a space in the header: {quoted}",
             "quoted cells directly after the delimiter",
-            "take out the spaces after the delimiters",
+            "remove the spaces after the delimiters",
         )
 
 

@@ -1,4 +1,4 @@
-"""TRL's preference rows: prompt, chosen and rejected, and the prompt inside both."""
+"""TRL's preference rows: explicit (prompt, chosen, rejected), and implicit (the prompt inside chosen and rejected)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from preflab.store.formats.columns import CONVERSATIONS, PROMPTS, SYSTEM, blank,
 from preflab.store.formats.fields import text
 from preflab.store.formats.imported import Imported
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.pairs import EQUAL, TWO, counted, from_dialogues, pair_of, with_prompt
+from preflab.store.formats.pairs import EQUAL, TWO, count_pairs, from_dialogues, pair_of, with_prompt
 from preflab.store.formats.turns import conversation, is_conversation, is_turn, last_speaker
 
 MODEL = "trl"
@@ -28,7 +28,7 @@ def _explicit(row: Row, source: str) -> Parsed:
 
 
 def _talk(row: Row) -> str | None:
-    """The column of turns that the two completions answer, where no column is called a prompt (ShareGPT)."""
+    """The column of turns that the two completions answer, if no column is named like a prompt (ShareGPT)."""
     if first(row, PROMPTS):
         return None
     return next((name for name in CONVERSATIONS if last_speaker(peek(row, name)) in ("user", "tool")), None)
@@ -36,8 +36,8 @@ def _talk(row: Row) -> str | None:
 
 def _after_talk(row: Row, name: str) -> Asked:
     talk = conversation(read_as(row, name, "prompt"), name)
-    asks = asked_of_turns(row, talk.turns, name)
-    return replace(asks, words=replace(asks.words, left_out=talk.left_out))
+    question = asked_of_turns(row, talk.turns, name)
+    return replace(question, words=replace(question.words, left_out=talk.left_out))
 
 
 def _implicit(row: Row, source: str) -> Parsed:
@@ -60,13 +60,13 @@ def _implicit(row: Row, source: str) -> Parsed:
 
 
 def refuse_turns_of_others(row: Row) -> None:
-    """Refuses a system turn or tools beside whole texts, which have no turns."""
+    """Refuse a system turn or tools in a row of whole texts, which have no turns."""
     if template_of(row) or any(not blank(row.get(name)) for name in SYSTEM):
         raise BadRow("a system turn or tools beside whole texts", "chosen and rejected as turns")
 
 
 def shared_words(first: str, second: str) -> int:
-    """Length of the longest beginning that two texts share and that ends where a word ends."""
+    """Length of the longest common beginning of two texts that ends at the end of a word in both."""
     shorter = min(len(first), len(second))
     cut = next((index for index in range(shorter) if first[index] != second[index]), shorter)
     while cut and not all(len(whole) == cut or whole[cut].isspace() for whole in (first, second)):
@@ -80,7 +80,7 @@ def _is_explicit(row: Row) -> bool:
 
 
 def _has_sides(row: Row) -> bool:
-    """Whether there are two sides; one of them may be missing, which is then said by line."""
+    """Whether the row has both columns and a value in at least one; a missing value is reported by line later."""
     return {"chosen", "rejected"} <= row.keys() and (has(row, "chosen") or has(row, "rejected"))
 
 
@@ -94,11 +94,11 @@ def _is_implicit(row: Row) -> bool:
     return _has_sides(row) and first(row, PROMPTS) is None and not is_lists(row)
 
 
-def _notes(found: Imported) -> list[str]:
-    """Says so where every text repeats its prompt: then it is likely to be a whole text."""
-    prompts = {prompt.id: prompt.text for prompt in found.prompts}
-    texts = [(prompts[c.prompt_id], c.text) for c in found.completions]
-    if texts and all(asks and words.startswith(asks) for asks, words in texts):
+def _notes(imported: Imported) -> list[str]:
+    """A note if every completion begins with its prompt, since they are probably whole texts."""
+    prompts = {prompt.id: prompt.text for prompt in imported.prompts}
+    texts = [(prompts[c.prompt_id], c.text) for c in imported.completions]
+    if texts and all(prompt and completion.startswith(prompt) for prompt, completion in texts):
         return [
             f"{REPEATED}; where they are whole texts, rename the prompt (--column prompt=asked) and read trl-implicit"
         ]
@@ -110,7 +110,7 @@ EXPLICIT = Format(
     "prompt, chosen, rejected: texts, turns or whole dialogues",
     _explicit,
     _is_explicit,
-    finish=counted,
+    finish=count_pairs,
     repeats="votes",
     notes=_notes,
     needs=("prompt", "chosen", "rejected"),
@@ -122,7 +122,7 @@ IMPLICIT = Format(
     "chosen and rejected with the prompt at the beginning of both: texts, or turns",
     _implicit,
     _is_implicit,
-    finish=counted,
+    finish=count_pairs,
     repeats="votes",
     needs=("chosen", "rejected"),
     columns="`chosen`, `rejected` with the prompt in both",

@@ -1,8 +1,7 @@
-"""Conversations as they stand in files → turns: texts, parts of texts, calls of tools, thinking, weights.
+"""Converts conversations in files to turns: texts, parts of texts, tool calls, thinking, weights.
 
-Read are OpenAI's messages, TRL's and transformers' variants of them, ShareGPT's (`from`, `value`) and exchanges
-(`input`, `output`). What a turn cannot hold is refused (images, no content) or counted as left out (fields nobody here
-knows).
+It reads OpenAI's messages, TRL's and transformers' variants of them, ShareGPT's turns (`from`, `value`) and exchanges
+(`input`, `output`). Images and turns without content are refused; unknown fields are counted as left out.
 """
 
 from __future__ import annotations
@@ -37,21 +36,21 @@ ROLES: dict[str, Role] = {
     "tool_response": "tool",
     "observation": "tool",
 }
-"""What files call a role → what it is here."""
+"""Role in a file → role in preflab."""
 CALLING = "function_call"
-"""ShareGPT's role of a turn whose text is a call of a tool, as JSON; OpenAI's old field of one call."""
+"""ShareGPT's role of a turn whose text is a tool call in JSON; also OpenAI's old field for one call."""
 TEXTS = ("text", "input_text", "output_text")
 THOUGHTS = ("thinking", "reasoning")
-"""Types of content parts that are words, and of those that are thinking."""
+"""Types of content parts with text, and with thinking."""
 REASONING = ("reasoning_content", "reasoning", "thinking")
-"""Keys of a turn that hold what the assistant thought."""
+"""Keys of a turn with the assistant's thinking."""
 SAID, SPEAKER = ("content", "value"), ("role", "from")
-"""Keys of a turn that hold its words, and who speaks."""
+"""Keys of a turn with its text, and with its role."""
 LEARNED = ("weight", "train", "loss")
-"""Keys of a turn that say whether it is learned: 0 or 1, true or false."""
+"""Keys of a turn that say whether it is learned from: 0 or 1, false or true."""
 PICTURED = ("image", "image_url", "audio", "input_audio", "video")
 CALLED = ("tool_use", "tool_result", "function_call", "function_call_output")
-"""Types of parts that call tools or answer for them (Anthropic's messages, OpenAI's responses)."""
+"""Types of parts with tool calls or their results (Anthropic's messages, OpenAI's responses)."""
 KNOWN = {
     *SPEAKER, *SAID, "name", "tool_calls", CALLING, "tool_call_id", *LEARNED, *REASONING,
 }  # fmt: skip
@@ -60,20 +59,20 @@ EXCHANGE = ("input", "output")
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation, and what was seen beside it."""
+    """A conversation with the weights of its turns."""
 
     turns: Turns
     learned: tuple[bool, ...]
-    """Whether each turn may be learned: the assistant's, unless its weight is 0."""
+    """For each turn whether it may be learned from: the assistant's turns, unless the weight is 0."""
     left_out: tuple[str, ...] = ()
-    """What has no place in a turn, each by a reason."""
+    """One reason for each field that a turn cannot hold."""
 
 
 def conversation(value: Any, name: str) -> Conversation:
-    """A column's conversation: a list of turns, or of exchanges.
+    """Read the conversation in a column: a list of turns, or of exchanges.
 
     Raises:
-        BadRow: no list, an unknown role, a turn without content, content that is no text.
+        BadRow: not a list, an unknown role, a turn without content, or content that is not text.
     """
     value = listed_in(value)
     if isinstance(value, str):
@@ -91,9 +90,7 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def listed_in(value: Any) -> Any:
-    """A conversation or a turn that stands in a text, as JSON or as Python writes it, or as columns of its turns, as a
-    list; else the value.
-    """
+    """A list of turns, from a text (JSON or Python's notation) or an object of columns; other values unchanged."""
     if isinstance(value, dict):
         return rows_of_columns(value) if any(isinstance(value.get(key), list) for key in SPEAKER) else value
     if not isinstance(value, str):
@@ -106,7 +103,7 @@ def listed_in(value: Any) -> Any:
 
 
 def rows_of_columns(value: Any) -> Any:
-    """Lists of equal lengths in an object, which `datasets` makes of a list of objects, as that list again."""
+    """A list of objects, from an object of equally long lists (as `datasets` stores it); other values unchanged."""
     if not isinstance(value, dict) or not value or not all(isinstance(each, list) for each in value.values()):
         return value
     columns = list(value.values())
@@ -116,7 +113,7 @@ def rows_of_columns(value: Any) -> Any:
 
 
 def is_turn(value: Any) -> bool:
-    """Whether a value is one turn of a conversation, in any of the forms that are read."""
+    """Whether a value is one turn of a conversation, in any of the supported forms."""
     return isinstance(value, dict) and any(isinstance(value.get(key), str) for key in SPEAKER)
 
 
@@ -127,7 +124,7 @@ def is_conversation(value: Any) -> bool:
 
 
 def last_speaker(value: Any) -> Role | None:
-    """Who speaks last in a list of turns; None where that cannot be told."""
+    """The role of the last turn in a list of turns; None if there is none or its role is unknown."""
     value = listed_in(value)
     if not is_conversation(value) or not isinstance(value[-1], dict):
         return None
@@ -135,7 +132,7 @@ def last_speaker(value: Any) -> Role | None:
 
 
 def kind_of(value: Any) -> str:
-    """A value's kind in JSON's words."""
+    """The JSON type of a value, in words."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -145,12 +142,11 @@ def _is_exchange(value: Any) -> bool:
 
 
 def _exchanges(value: list[Any], name: str) -> list[Row]:
-    """`input` and `output` of every exchange as a turn of the user's and one of the assistant's."""
+    """The exchanges as turns: `input` is the user's, `output` the assistant's."""
     if not all(_is_exchange(each) for each in value):
         raise BadRow(f"the column {name!r} holds exchanges and other things", "input and output in every exchange")
-    roles = zip(("user", "assistant"), EXCHANGE, strict=True)
-    pairs = list(roles)
-    return [{"role": role, "content": each[key]} for each in value for role, key in pairs]
+    roles = list(zip(("user", "assistant"), EXCHANGE, strict=True))
+    return [{"role": role, "content": each[key]} for each in value for role, key in roles]
 
 
 def _speaker(value: Row) -> str:
@@ -164,11 +160,11 @@ def _turn(value: Any, where: str) -> Message:
     speaker = _speaker(value)
     role = ROLES.get(speaker)
     if role is None:
-        said = next((value[key] for key in SPEAKER if key in value), None)
-        raise BadRow(f"the role {said!r} in {where}", f"one of {', '.join(dict.fromkeys(ROLES.values()))}")
+        written = next((value[key] for key in SPEAKER if key in value), None)
+        raise BadRow(f"the role {written!r} in {where}", f"one of {', '.join(dict.fromkeys(ROLES.values()))}")
     words = next((value[key] for key in SAID if value.get(key) is not None), None)
     if speaker == CALLING:
-        return Message("assistant", "", tool_calls=_calls_in_words(words, where))
+        return Message("assistant", "", tool_calls=_calls_in_text(words, where))
     calls = _calls(value, where)
     content, thought = _content(words, where, may_be_null=bool(calls))
     thoughts = [value[key] for key in REASONING if isinstance(value.get(key), str) and value[key]]
@@ -184,7 +180,7 @@ def _turn(value: Any, where: str) -> Message:
 
 
 def _content(value: Any, where: str, *, may_be_null: bool) -> tuple[str, str]:
-    """(words, thinking) of a turn's content: a text, or a list of parts."""
+    """(text, thinking) of a turn's content, which is a text or a list of parts."""
     if isinstance(value, str):
         return value, ""
     if value is None and may_be_null:
@@ -209,7 +205,7 @@ def _instead_of(kind: str) -> str:
 
 
 def _part_kind(part: Any) -> str:
-    """The type of a part; a part of text that also holds an image is one."""
+    """The type of a part; a text part with an image counts as an image."""
     if not isinstance(part, dict):
         return "text"
     pictured = next((key for key in PICTURED if part.get(key) not in EMPTY), None)
@@ -217,22 +213,22 @@ def _part_kind(part: Any) -> str:
 
 
 def _part_text(part: Any, kind: str) -> str | None:
-    """The text of a part; None where it is none."""
+    """The text of a part; None if it is not text or thinking."""
     if isinstance(part, str):
         return part
     key = "text" if kind in TEXTS else kind if kind in THOUGHTS else ""
     text = part.get(key) if isinstance(part, dict) and key else None
-    if isinstance(text, list):  # thinking that is itself a list of parts of text
+    if isinstance(text, list):  # thinking may itself be a list of text parts
         inner = [_part_text(each, "text") for each in text]
         return None if any(each is None for each in inner) else "".join(each or "" for each in inner)
     return text if isinstance(text, str) else None
 
 
 def _calls(value: Row, where: str) -> tuple[ToolCall, ...]:
-    """The calls of tools, in OpenAI's form (`function` inside) or flat; the old `function_call` is one call."""
+    """The tool calls of a turn, in OpenAI's form (with `function` inside) or flat, and the old `function_call`."""
     listed = value.get("tool_calls") or []
     if isinstance(listed, str):
-        listed = _parsed(listed, f"{where} has text as tool_calls", "a list of calls")
+        listed = _parse_json(listed, f"{where} has text as tool_calls", "a list of calls")
     if isinstance(value.get(CALLING), dict):
         listed = [*listed, value[CALLING]]
     if not isinstance(listed, list):
@@ -240,14 +236,14 @@ def _calls(value: Row, where: str) -> tuple[ToolCall, ...]:
     return tuple(_call(each, where) for each in listed)
 
 
-def _calls_in_words(words: Any, where: str) -> tuple[ToolCall, ...]:
-    """The call, or the list of calls, that a turn's text is."""
-    wanted = '{"name": "…", "arguments": {…}}'
-    parsed = _parsed(words, f"{where} calls a tool by words that are no JSON", wanted)
+def _calls_in_text(text: Any, where: str) -> tuple[ToolCall, ...]:
+    """The tool calls that a turn's text contains as JSON: one call, or a list."""
+    expected = '{"name": "…", "arguments": {…}}'
+    parsed = _parse_json(text, f"{where} calls a tool by text that is not JSON", expected)
     return tuple(_call(each, where) for each in (parsed if isinstance(parsed, list) else [parsed]))
 
 
-def _parsed(text: Any, found: str, expected: str) -> Any:
+def _parse_json(text: Any, found: str, expected: str) -> Any:
     try:
         return json.loads(text, **STRICT)
     except (ValueError, TypeError, RecursionError):
@@ -260,7 +256,7 @@ def _call(value: Any, where: str) -> ToolCall:
         raise BadRow(f"a call without a name in {where}", '{"function": {"name": "…", "arguments": {…}}}')
     arguments = inner.get("arguments", inner.get("parameters"))
     if isinstance(arguments, str) and arguments.strip():
-        arguments = _parsed(arguments, f"arguments that are no JSON in {where}", '{"city": "Rome"}')
+        arguments = _parse_json(arguments, f"arguments that are not JSON in {where}", '{"city": "Rome"}')
     if arguments in (None, ""):
         arguments = {}
     if not isinstance(arguments, dict):
@@ -270,10 +266,10 @@ def _call(value: Any, where: str) -> ToolCall:
 
 
 def _is_learned(turn: Message, value: Row, name: str) -> bool:
-    """Whether the turn is the assistant's and not said to be left alone.
+    """Whether a turn is the assistant's and its weight is not 0.
 
     Raises:
-        BadRow: a weight that is neither 0 nor 1, or a weight of 1 in another's turn.
+        BadRow: a weight that is neither 0 nor 1, or a weight of 1 in a turn that is not the assistant's.
     """
     weights = [value[key] for key in LEARNED if value.get(key) is not None]
     assistant = turn.role == "assistant"

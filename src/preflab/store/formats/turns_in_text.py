@@ -1,4 +1,4 @@
-"""Turns that stand in a text: as JSON, or as Python writes a list. What cannot be read as turns is refused.
+"""Parses turns in a text, in JSON or in Python's notation; turns that cannot be parsed are refused.
 
 `DataFrame.to_csv` writes a column of turns as Python's `repr`, or as numpy prints an array, without commas.
 """
@@ -13,20 +13,20 @@ from typing import Any
 from preflab.store.formats.json_rows import STRICT, BadRow, plain
 
 BEGINS = re.compile(r"\s*(?P<list>\[)?\s*\{\s*(?P<quote>['\"])\w+['\"]\s*:")
-"""How a turn or a list of turns begins in a text."""
+"""The beginning of a text with a turn or a list of turns."""
 SPOKEN = re.compile(
     r"['\"](?:role|from)['\"]\s*:\s*['\"](?:system|developer|user|human|prompter|assistant|gpt|model|tool)['\"]"
 )
-"""Who speaks: what tells turns from other objects."""
+"""A role, which distinguishes turns from other objects."""
 LONGEST = 2**20
-"""Characters of a list in Python's form; its parser needs many times as much memory."""
+"""The most characters of a list in Python's notation, since its parser needs many times as much memory."""
 WRITE_JSON = 'turns as JSON; pandas writes them so with df.to_json(FILE, orient="records", lines=True)'
 
 
 def object_of(text: str) -> Any:
-    """The object or list that a text is, as JSON or in Python's form; None where it is neither.
+    """The object or list that a text contains in JSON or in Python's notation; None for any other text.
 
-    Python's form is read as literals alone: nothing is evaluated.
+    Python's notation is parsed as literals; no code is evaluated.
     """
     begin = BEGINS.match(text)
     if begin is None:
@@ -34,7 +34,7 @@ def object_of(text: str) -> Any:
     try:
         parsed = json.loads(text, **STRICT) if begin["quote"] == '"' else _python(text)
         if "\\u" in text:
-            json.dumps(parsed, ensure_ascii=False).encode()  # half of a character cannot be stored
+            json.dumps(parsed, ensure_ascii=False).encode()  # fails for a lone surrogate, which cannot be stored
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
     return parsed
@@ -44,21 +44,21 @@ def _python(text: str) -> Any:
     if len(text) > LONGEST or SPOKEN.search(text) is None:
         return None
     parsed = plain(ast.literal_eval(text.strip()), "turns")
-    json.dumps(parsed)  # keys that JSON does not have
+    json.dumps(parsed)  # fails for keys that JSON does not allow
     return parsed
 
 
 def begins_like_turns(text: str) -> bool:
-    """Whether a text begins like a list of turns, or a turn in Python's form, and names a speaker."""
+    """Whether a text begins like a list of turns, or a turn in Python's notation, and contains a role."""
     begin = BEGINS.match(text)
     return begin is not None and bool(begin["list"] or begin["quote"] == "'") and SPOKEN.search(text) is not None
 
 
 def refuse_unread(text: str, name: str) -> None:
-    """Refuses a text of turns that was not read as turns.
+    """Refuse a text that begins like turns, called for texts that could not be parsed as turns.
 
     Raises:
-        BadRow: it begins like turns.
+        BadRow: the text begins like turns.
     """
     if begins_like_turns(text):
         python = text.lstrip("[{ \t\r\n").startswith("'")

@@ -1,7 +1,7 @@
-"""UltraFeedback: one instruction, several models' completions, ratings 1 to 5 per aspect; or one score for each.
+"""UltraFeedback: an instruction and several models' completions, each with ratings 1 to 5 per aspect or one score.
 
-Ranks come from the mean of a completion's ratings. The file's overall score is kept as a score and not used for
-ranks: in the published file 10 stands in many places where 1 was meant. Where it is all there is, it ranks.
+Ranks come from the mean rating of each completion. The overall score is kept as a score but not used for ranks, because
+in the published file it is often 10 where 1 was meant; it is used only if a row has no ratings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ UNRATED = "completions without a rating"
 SINGLE = "instructions with fewer than two rated completions"
 OVERALL = ("overall_score", "overall-score", "score", "rating", "reward")
 TEXTS = ("response", "completion", "text", "content", "answer")
-"""Keys of a completion's text."""
+"""Keys that may hold a completion's text."""
 KEPT = ("source", "correct_answers", "incorrect_answers")
 
 
@@ -56,7 +56,7 @@ def _row(row: Row, source: str) -> Parsed:
 
 
 def _level(ratings: dict[str, float], entry: Entry, by_aspects: bool) -> float | None:
-    """What ranks a completion: its mean rating, or its one score where no completion of the row has ratings."""
+    """The value that ranks a completion: its mean rating, or its score if no completion of the row has ratings."""
     if by_aspects:
         return sum(ratings.values()) / len(ratings) if ratings else None
     return next((level for name in OVERALL if (level := number(entry.get(name))) is not None), None)
@@ -70,7 +70,7 @@ def _text(entry: Entry, place: int) -> Any:
 
 
 def _ratings(entry: Entry, place: int) -> dict[str, float]:
-    """Aspect → rating; the aspects' hyphens as underscores; aspects rated N/A left out."""
+    """Aspect (with underscores for hyphens) → rating, without aspects rated N/A."""
     ratings = {}
     for aspect, note in (entry.get("annotations") or {}).items():
         rating = note.get("Rating") if isinstance(note, dict) else None
@@ -96,7 +96,7 @@ def _scores(ratings: list[dict[str, float]], entries: list[Entry]) -> dict[str, 
 
 
 def _overall(value: Any, beside_aspects: bool) -> float | None:
-    """The overall score: from 0 to 10 in the published file, any number where it is all there is."""
+    """The overall score: from 0 to 10 if there are ratings per aspect, else any number."""
     return _number(value, "the whole", 0, 10) if beside_aspects and value is not None else score_of(value, "score")
 
 

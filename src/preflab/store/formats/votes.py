@@ -1,6 +1,6 @@
-"""Files of votes on two completions: Stiennon's summary comparisons and Chatbot Arena's battles.
+"""Reads votes on two completions: Stiennon's summary comparisons and Chatbot Arena's battles.
 
-Votes on the same two completions of one prompt are counted together into one group.
+All votes on the same two completions of one prompt are counted into one preference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from preflab.store.formats.turns import Conversation, conversation, is_conversat
 from preflab.words import count
 
 TURN = "turn"
-"""MT-bench: which exchange was judged; Chatbot Arena: how many there are."""
+"""MT-bench: the number of the judged exchange; Chatbot Arena: the number of exchanges."""
 Outcome = Literal["first", "second", "tie", "both_bad"]
 
 
@@ -36,7 +36,7 @@ class Vote:
 
 
 def _count(votes: list[Vote]) -> list[Preference]:
-    """One group per two completions; both are F when most votes call both bad."""
+    """One preference per two completions; both are F if more than half of the votes call both bad."""
     groups: dict[tuple[str, str, str, str], list[Outcome]] = {}
     for vote in votes:
         first, second, outcome = vote.first, vote.second, vote.outcome
@@ -82,7 +82,7 @@ def _stiennon(row: Row, source: str) -> Parsed:
 
 
 def _post(info: Any) -> str:
-    """The query of Stiennon et al. 2020, appendix B, for Reddit posts and for news articles."""
+    """The prompt text of Stiennon et al. 2020, appendix B, for a Reddit post or a news article."""
     if not isinstance(info, dict) or not (info.get("post") or info.get("article")):
         raise BadRow("no post and no article in 'info'", "info with a post (Reddit) or an article (news)")
     if info.get("article"):
@@ -109,7 +109,7 @@ WINNERS: dict[str, Outcome] = {
     "both_bad": "both_bad",
     "bothbad": "both_bad",
 }
-"""What a row calls the winner, in small letters; "both good" is a tie."""
+"""The row's value of `winner`, in lower case → outcome; "both good" is a tie."""
 
 
 def _winner(row: Row) -> Outcome:
@@ -129,22 +129,22 @@ def _arena(row: Row, source: str) -> Parsed:
 
 
 def _num_exchanges(row: Row) -> int | None:
-    """How many exchanges were judged: MT-bench's votes on turn 1 are about the first one alone.
+    """The number of exchanges judged, None if not stated: MT-bench's votes on turn 1 are about the first one alone.
 
     Raises:
-        BadRow: no whole number from 1.
+        BadRow: not a whole number from 1.
     """
-    said = row.get(TURN)
-    if blank(said):
+    turn = row.get(TURN)
+    if blank(turn):
         return None
-    num = number(said)
+    num = number(turn)
     if num is None or num < 1 or num != int(num):
-        raise BadRow(f"the turn {said!r:.40}", "1, 2, …: the number of the exchange that was judged, from 1")
+        raise BadRow(f"the turn {turn!r:.40}", "1, 2, …: the number of the exchange that was judged, from 1")
     return int(num)
 
 
 def _up_to(talk: Conversation, num: int | None) -> Conversation:
-    """The first `num` exchanges of a conversation; None: all of it."""
+    """The first `num` exchanges of a conversation; all of it if None."""
     asked_at = [n for n, turn in enumerate(talk.turns) if turn.role == "user"]
     if num is None or num >= len(asked_at):
         return talk
@@ -164,7 +164,7 @@ def _arena_rows(row: Row, source: str) -> Parsed:
 
 
 def _arena_wide(row: Row, source: str) -> Parsed:
-    """The 55k file: prompt and answers as JSON lists, the winner in three columns of 0 and 1."""
+    """A row of the 55k file: prompt and answers as JSON lists, the winner in three columns of 0 and 1."""
     columns: dict[str, Outcome] = {"winner_model_a": "first", "winner_model_b": "second", "winner_tie": "tie"}
     won = [outcome for name, outcome in columns.items() if str(column(row, name)) in ("1", "1.0", "True", "true")]
     if len(won) != 1:
@@ -180,7 +180,7 @@ def _arena_wide(row: Row, source: str) -> Parsed:
 
 
 def _listed(row: Row, name: str) -> list[str]:
-    """A JSON list of texts; as a list, or as text."""
+    """A list of texts, which may be written as JSON text."""
     value = column(row, name)
     try:
         listed = json.loads(value, **STRICT) if isinstance(value, str) else value
@@ -198,7 +198,7 @@ def _talk(asked_all: list[str], answers: list[str]) -> Conversation:
 
 
 def _battle(row: Row, source: str, first: Conversation, second: Conversation, outcome: Outcome) -> Parsed:
-    """Two conversations: what they share is the prompt, and each goes on from the first turn in which they differ."""
+    """A vote on two conversations: their common beginning is the prompt, the rest of each is a completion."""
     words = [Words("", side.turns, side.learned, side.left_out) for side in (first, second)]
     shared, one, other = split_dialogues(words[0], words[1], ("conversation_a", "conversation_b"))
     prompt = asked_of_turns(row, shared, "conversation_a").prompt(source)

@@ -1,4 +1,4 @@
-"""Campaigns as they run: people, leases, instructions, submissions and the audit log; what the records gained.
+"""Tables of running campaigns: people, leases, instructions, submissions and the audit log; new columns of records.
 
 Columns are added in place: a rebuilt `judgments` table would lose the triggers that keep it append-only.
 """

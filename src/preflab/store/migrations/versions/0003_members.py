@@ -1,8 +1,9 @@
-"""Who judges where becomes a relation; the lists in accounts and in campaigns' options go.
+"""Replaces the lists of campaigns in accounts, and of labelers in campaigns' options, by the table `members`.
 
-What the lists meant stays true. An account without a list was for all campaigns, one with a list for those alone; a
-campaign without a list was open to whom the accounts' lists let in, one with a list to those alone. Somebody whom a
-lead had chosen for a campaign outside their own list could not judge there in spite of it, and can from now on.
+The meaning of the lists is kept. An account without a list may enter all campaigns, one with a list only those on it. A
+campaign without a list is open to everybody whose account allows it, one with a list only to the labelers on it. One
+case changes: a labeler whom a lead chose for a campaign outside the labeler's own list could not judge there, and now
+can.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ def _fill() -> None:
 def _places(named: Mapping[str, Sequence[str]], limited: Sequence[Any]) -> dict[tuple[str, str], str]:
     """(campaign, labeler) → place.
 
-    In are those whom a campaign names, and those whose invitation opened one that names nobody. An adjudicator whose
-    invitation opened one that names others settled its open tasks without judging, and goes on so.
+    `in`: labelers that a campaign names, and those whose invitation opened a campaign that names nobody. `settles`:
+    adjudicators whose invitation opened a campaign that names others; they settle its open tasks without judging.
     """
     places = {(campaign_id, labeler_id): "in" for campaign_id, chosen in named.items() for labeler_id in chosen}
     for row in limited:
