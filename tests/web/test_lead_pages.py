@@ -13,7 +13,7 @@ import pytest
 from labelling_ways import answers_of
 from labelling_world import put_labelers, send
 from preflab.labelling.accounts import accounts, create_account
-from preflab.labelling.adjudication import case_of, queue
+from preflab.labelling.adjudication import read_case, queue
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import campaign_view, guidelines, list_campaigns
 from preflab.labelling.invites import create_invite, invites
@@ -147,7 +147,7 @@ def test_a_decision_is_read_by_the_place_on_the_page(ws: Workspace, people: Peop
         fields = re.findall(r'name="(rank-\d)" value="1"', adjudicator.get(path).text)
         assert fields == ["rank-0", "rank-1", "rank-2"]
         adjudicator.post(path, data={"rank-0": "3", "rank-1": "1", "rank-2": "2"})
-        case = case_of(ws, each.task_id)
+        case = read_case(ws, each.task_id)
         assert case.decision is not None
         assert isinstance(case.decision.answer, RankingAnswer)
         assert [case.decision.answer.ranks[index] for index in case.shown_order] == [3, 1, 2]

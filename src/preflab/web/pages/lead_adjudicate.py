@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
-from preflab.labelling.adjudication import Case, case_of, decide, disagreements, queue
+from preflab.labelling.adjudication import Case, read_case, decide, disagreements, queue
 from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.errors import NotFound
 from preflab.records import PairOutcome, RankingAnswer
@@ -93,7 +93,7 @@ def decided(
 
 
 def _case(ws: Workspace, campaign_id: str, task_id: str) -> Case:
-    case = case_of(ws, task_id)
+    case = read_case(ws, task_id)
     if case.task.campaign_id != campaign_id:
         raise NotFound("the task belongs to another campaign", "a task of this campaign", "go back to the queue")
     return case
