@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from preflab.labelers.ai import PairAsked, RatingAsked, JudgeAnswer, judge_pairs, judge_ranking, judge_ratings
+from preflab.labelers.ai import JudgeAnswer, PairAsked, RatingAsked, judge_pairs, judge_ranking, judge_ratings
 from preflab.labelers.calibration import calibrate
 from preflab.labelers.questions import (
     VERSION,
@@ -14,9 +14,9 @@ from preflab.labelers.questions import (
     pair_question,
     rank_by_choices,
     rating_question,
+    read_reasons,
     read_score,
     read_verdict,
-    read_reasons,
 )
 
 

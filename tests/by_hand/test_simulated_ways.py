@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from preflab.labelers.simulated import Known, known_of, panel
-from preflab.labelers.simulated_ways import simulate_answer, judge
+from preflab.labelers.simulated_ways import judge, simulate_answer
 from preflab.records import (
     Answer,
     Campaign,

@@ -91,7 +91,7 @@ def test_roles_never_rise_by_joining(ws: Workspace, people: People, only: Accoun
     browser, robot = client(ws, only), script(ws, only)
     page, reply = browser.get(f"/invite/{secret}"), browser.post(f"/invite/{secret}/join")
     if role == "lead":
-        assert "yours stays as it is" in said(page)
+        assert "cannot change the role of your account" in said(page)
         assert "/join" not in page.text
         assert (reply.status_code, invites(ws)[0].state) == (403, "open")
     else:

@@ -13,7 +13,7 @@ import pytest
 from labelling_ways import answers_of
 from labelling_world import put_labelers, send
 from preflab.labelling.accounts import accounts, create_account
-from preflab.labelling.adjudication import read_case, queue
+from preflab.labelling.adjudication import queue, read_case
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import campaign_view, guidelines, list_campaigns
 from preflab.labelling.invites import create_invite, invites

@@ -20,9 +20,9 @@ from preflab.labelers.questions import (
     pair_question,
     rank_by_choices,
     rating_question,
+    read_reasons,
     read_score,
     read_verdict,
-    read_reasons,
 )
 from preflab.words import count
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
-from preflab.labelers.ai import PairAsked, RatingAsked, JudgeAnswer
+from preflab.labelers.ai import JudgeAnswer, PairAsked, RatingAsked
 from preflab.labelers.questions import OWN_WORDING, THINKING_CLOSED, Wording, label_question, rating_question
 from preflab.models.facts import context_length
 from preflab.models.trunk import Trunk
@@ -84,7 +84,7 @@ class LocalJudge:
 
     @property
     def asked(self) -> str:
-        """How the model is asked, for records and reports: without a chat template, in a turn, or with thinking closed."""
+        """How the model is asked, for records and reports: as plain text, in a turn, or with thinking closed."""
         if not self.renderer.template.exists:
             return "likelihood"
         return THINKING_CLOSED if self.renderer.closes_thinking else "likelihood in a turn"

@@ -17,7 +17,7 @@ from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
 from preflab.labelling.leases import end_leases_of
 from preflab.labelling.passwords import PASSWORD_LENGTH as PASSWORD_LENGTH
-from preflab.labelling.passwords import hashed
+from preflab.labelling.passwords import hash_password
 from preflab.labelling.tables import ACCOUNTS, DEVICES, LABELERS, SESSIONS, TOKENS
 from preflab.records import LabelerKind, random_id
 from preflab.store.database import reading, writing
@@ -27,7 +27,7 @@ AccountRole = Literal["lead", "adjudicator", "labeler", "ai"]
 AccountState = Literal["active", "revoked", "erased"]
 NAME_LENGTH = 200
 REACH_CHANGED, ALL_CAMPAIGNS = "reach changed", "all campaigns"
-"""Texts of the audit log: the name of the event, and the key whose value says whether an account reaches all campaigns."""
+"""Texts of the audit log: the name of the event, and the key that says whether an account reaches all campaigns."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def create_account(
     Raises:
         Invalid: an unknown role, a name that is empty or taken, or a password that is too short.
     """
-    password_hash = None if password is None else hashed(password)
+    password_hash = None if password is None else hash_password(password)
     with writing(ws.engine) as connection:
         return add_account(connection, name, role, password_hash, email=email, by=by, everywhere=everywhere)
 
@@ -105,7 +105,7 @@ def set_password(ws: Workspace, account_id: str, password: str, by: str = "") ->
     Raises:
         Invalid: the password is too short.
     """
-    password_hash = hashed(password)
+    password_hash = hash_password(password)
     with writing(ws.engine) as connection:
         _existing(connection, account_id)
         _set(connection, account_id, password_hash=password_hash)

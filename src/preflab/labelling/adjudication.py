@@ -103,7 +103,7 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Case:
-    """One task as an adjudicator sees it: content, anonymous answers and open pairs, without names of models or people."""
+    """One task as an adjudicator sees it: content, anonymous answers, open pairs; no names of models or people."""
 
     task: Task
     prompt: Prompt
@@ -247,7 +247,7 @@ def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, 
 
 
 def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
-    """Task id → consensus of its labels under the campaign's reading, without gold tasks; cached until labels come in."""
+    """Task id → consensus of its labels under the campaign's reading, without gold tasks; cached."""
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
     return cached(ws, campaign_id, "consensus", lambda: _compute_consensus(ws, campaign_id, read), read, count_ai)
 

@@ -165,7 +165,7 @@ def _take_new(connection: Connection, campaign: Running, labeler_id: str, counte
 
 
 def _next_counted(connection: Connection, campaign: Running, labeler_id: str) -> RowMapping | None:
-    """The next free task in the campaign's order, or a gold task when one is due; None once only gold tasks are left."""
+    """The next free task in the campaign's order, or a gold task if one is due; None if only gold tasks are left."""
     query = NEXT_BY_WORTH if campaign.options.order == "worth_asking" else NEXT
     row = connection.execute(query, {"of_campaign": campaign.campaign_id, "of_labeler": labeler_id}).mappings().first()
     if row is not None and _gold_is_due(connection, campaign, labeler_id):

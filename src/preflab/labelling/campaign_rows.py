@@ -28,7 +28,7 @@ OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends"
 """Options that are also fields of the `Campaign` record."""
 NUMBERS = ("revision", "guideline_version", "num_tasks", "num_done", "num_labels")
 AGREEING = ("criterion", "scale_ends", "criteria")
-"""Options that must agree with other options; an error that names several options is reported for the first of these."""
+"""Options that must agree with others; an error that names several options is reported for the first of these."""
 COLUMNS = ("campaign_id", "state", *NUMBERS)
 RECORD_COLUMNS = tuple(column.name for column in CAMPAIGNS.c)
 

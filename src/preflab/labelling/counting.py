@@ -103,7 +103,7 @@ class Labels:
     surplus: tuple[Judgment, ...]
     """Latest revisions that came after the quota was met."""
     ai: tuple[Judgment, ...] = ()
-    """Latest revisions of AI judges that do not count; they are compared with people's labels, never mixed with them."""
+    """Latest revisions of AI judges that do not count; compared with people's labels, never mixed with them."""
 
 
 def labels_of(ws: Workspace, campaign_id: str) -> Labels:

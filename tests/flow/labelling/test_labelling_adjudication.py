@@ -12,7 +12,7 @@ import pytest
 
 from labelling_world import make_campaign, put_labelers, rows, send, workspace_on
 from preflab.labelling.accounts import Account, create_account
-from preflab.labelling.adjudication import campaign_consensus, read_case, decide, disagreements, queue
+from preflab.labelling.adjudication import campaign_consensus, decide, disagreements, queue, read_case
 from preflab.labelling.assignment import next_turn, turn
 from preflab.labelling.audit import events
 from preflab.labelling.campaigns import campaign_view

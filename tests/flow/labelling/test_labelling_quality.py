@@ -14,7 +14,7 @@ from preflab.feedback.reading import Reading
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import change_options
-from preflab.labelling.counting import PATIENCE, kept, labels_of, sort_labels
+from preflab.labelling.counting import PATIENCE, cached, labels_of, sort_labels
 from preflab.labelling.quality import (
     ai_judges,
     campaign_quality,
@@ -150,15 +150,15 @@ def test_what_was_computed_is_kept_until_judgments_come_in(ws: Workspace, monkey
     first, _ = put_labelers(ws, 2)
     calls: list[int] = []
     for _ in range(3):
-        kept(ws, campaign.id, "test", lambda: calls.append(1))
+        cached(ws, campaign.id, "test", lambda: calls.append(1))
     assert len(calls) == 1
     found = next_turn(ws, campaign.id, first)
     assert found is not None
     send(ws, found)
     monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 0.0)
-    kept(ws, campaign.id, "test", lambda: calls.append(1))
+    cached(ws, campaign.id, "test", lambda: calls.append(1))
     assert len(calls) == 2
-    kept(ws, campaign.id, "test", lambda: calls.append(1), "other options")
+    cached(ws, campaign.id, "test", lambda: calls.append(1), "other options")
     assert len(calls) == 3
     assert PATIENCE > 0
     assert len(labels_of(ws, campaign.id).counted) == 1

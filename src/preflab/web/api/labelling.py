@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, seen_turn, turn, waiting
+from preflab.labelling.assignment import next_turn, seen_turn, turn, why_waiting
 from preflab.labelling.campaigns import must_read, read_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
@@ -66,7 +66,7 @@ def next_task(ws: Workspaced, me: Me, campaign_id: str) -> NextShape:
     turn = next_turn(ws, campaign_id, me.labeler_id)
     version = unread.version if unread else None
     if turn is None:
-        why = waiting(ws, campaign_id, me.labeler_id)
+        why = why_waiting(ws, campaign_id, me.labeler_id)
         return NextShape(turn=None, reason=why.reason, num_left=why.num_left, must_read=version)
     return NextShape(turn=TurnShape.of(turn), must_read=version)
 

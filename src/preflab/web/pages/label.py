@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, seen_turn, turn, waiting
+from preflab.labelling.assignment import next_turn, seen_turn, turn, why_waiting
 from preflab.labelling.campaigns import CampaignView, campaign_view, must_read, read_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import NotYours, Stale
@@ -44,7 +44,7 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     if turn is not None:
         return shown(request, ws, turn, seen)
     mine = own_progress(ws, campaign_id, me.labeler_id)
-    reason = no_task(waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
+    reason = no_task(why_waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
     return page(
         request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, said=reason,
         progress=in_words(mine, seen.num_tasks), num_done=mine.num_done,

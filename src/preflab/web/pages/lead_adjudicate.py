@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
-from preflab.labelling.adjudication import Case, read_case, decide, disagreements, queue
+from preflab.labelling.adjudication import Case, decide, disagreements, queue, read_case
 from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.errors import NotFound
 from preflab.records import PairOutcome, RankingAnswer
