@@ -17,7 +17,7 @@ from preflab.labelling.submissions import Submission, history, own_progress, ski
 from preflab.labelling.turns import Turn
 from preflab.records import Answer
 from preflab.store.workspace import Workspace
-from preflab.ways.form import missing, missing_sentence
+from preflab.ways.form import missing_groups, missing_sentence
 from preflab.ways.registry import way_named
 from preflab.web.access import my_campaign
 from preflab.web.errors import sentence, status_of, wants_json
@@ -159,11 +159,11 @@ def answered(found: Turn, sent: Mapping[str, str]) -> Answer:
     """The answer a form holds.
 
     Raises:
-        PreflabError: something is missing, or is no answer of this way of judging.
+        PreflabError: an answer is missing, or is no answer of this way of judging.
     """
     asked = asked_of(found)
     way = way_named(asked.way)
-    open_groups = missing(asked, way.groups(asked), sent)
+    open_groups = missing_groups(asked, way.groups(asked), sent)
     if open_groups:
         raise PreflabError(missing_sentence(asked, open_groups))
     return checked_answer(found.options, asked.num, way.from_form(asked, sent))
