@@ -37,7 +37,8 @@ def test_the_api_describes_answers_as_before() -> None:
     assert ANSWER == (
         'By the campaign\'s way of judging: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, '
         '{"best": 1}, {"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": '
-        '{"overall": [6, 2]}}; all but rankings may add {"failed": [false, true]}. In the order of `completions` as they were sent to you.'
+        '{"overall": [6, 2]}}; all but rankings may add {"failed": [false, true]}. '
+        'In the order of `completions` as they were sent to you.'
     )
 
 

@@ -1,5 +1,6 @@
 // Shows all images of a task at their full size, side by side. A click, a tap, Enter or `z` opens the dialog, Escape
-// closes it. A click on an enlarged image fits it to the screen or restores its size. Without scripts, links open images.
+// closes it. A click on an enlarged image fits it to the screen or restores its size. Without scripts, each image is a
+// link to its file.
 
 import { isForOthers, meant } from "./label-layouts.js";
 

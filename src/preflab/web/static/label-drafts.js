@@ -11,7 +11,7 @@ const AGAIN_MS = [2_000, 5_000, 10_000, 30_000];
 export const draftKey = (labeler, task) => `preflab:draft:${labeler}:${task}`;
 
 export class Drafts {
-  /** `say(state, text)` shows the state to the person; `trouble(status, reply)` handles errors that a retry cannot fix. */
+  /** `say(state, text)` shows the state; `trouble(status, reply)` handles errors that a retry cannot fix. */
   constructor(form, time, say, trouble) {
     Object.assign(this, { form, time, say, trouble });
     this.key = draftKey(form.dataset.labeler, form.dataset.task);

@@ -1,7 +1,7 @@
-// Finds out which of the page's keys a key press means, on any keyboard layout: first by the character it types, then by
-// the digit that the character stands for in another script, then by the position of the key. Layouts with Latin letters
-// thus work by the printed letters, whatever their order; a digit row of & é " or a Cyrillic layout works by position.
-// Dead keys, and keys that the browser cannot name, work by position only.
+// Finds out which of the page's keys a key press means, on any keyboard layout. It tries the character that was typed,
+// then the digit that the character stands for in another script, then the position of the key. Layouts with Latin
+// letters thus work by the printed letters, whatever their order; a digit row of & é " or a Cyrillic layout works by
+// position. Dead keys, and keys that the browser cannot name, work by position only.
 
 const NAMED = /^[A-Z][A-Za-z0-9]+$/; // Enter, ArrowDown, Process: keys that type nothing
 // Keys of which only the position is known. A dead key (an accent) is a mark; some remote keyboards name no key at all.
@@ -12,8 +12,8 @@ const LETTER = /[\p{L}\p{M}]/u;
 const LATIN = /\p{Script=Latin}/u;
 const ALIKE = new Map([["؟", "?"], ["՞", "?"], ["፧", "?"], ["⸮", "?"]]); // question marks
 
-// Whether the last letter typed was Latin; null before the first. On a non-Latin layout a mark may be on the position of
-// a letter (a Hebrew keyboard types ' with the key W); on a Latin layout a mark is only a mark (Dvorak types , there).
+// Whether the last letter typed was Latin; null before the first. On a non-Latin layout a mark may be at the position
+// of a letter (a Hebrew keyboard types ' with the key W); on a Latin layout a mark is only a mark (Dvorak types , there).
 let latin = null;
 
 /** The value of a digit of any script, or "". Unicode orders the digits of a script from zero to nine. */

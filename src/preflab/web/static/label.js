@@ -1,5 +1,5 @@
-// The labelling page: connects the form, the keyboard, drafts, time and saving. The script of a way of judging (way-*.js)
-// calls `start` with the functions specific to that way.
+// The labelling page: connects the form, the keyboard, drafts, time and saving. The script of a way of judging
+// (way-*.js) calls `start` with the functions specific to that way.
 
 import { Drafts } from "./label-drafts.js";
 import { failedSoFar, missing, missingSentence, restore, showStep } from "./label-form.js";
@@ -17,7 +17,7 @@ const time = new ActiveTime(Number(form.elements.active_ms.value), Number(form.e
 const twoSteps = form.dataset.steps === "2";
 let leaving = false;
 
-/** Functions specific to the way of judging: `soFar` gives the answer so far in a line, `tidy` runs after each change. */
+/** Functions specific to the way of judging: `soFar` returns the answer so far in a line, `tidy` runs after a change. */
 let way = { soFar: failedSoFar, tidy: () => {} };
 
 const say = (state, text) => {
