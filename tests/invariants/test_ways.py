@@ -38,7 +38,7 @@ def test_the_api_describes_answers_as_before() -> None:
         'By the campaign\'s way of judging: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, '
         '{"best": 1}, {"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": '
         '{"overall": [6, 2]}}; all but rankings may add {"failed": [false, true]}. '
-        'In the order of `completions` as they were sent to you.'
+        "In the order of `completions` as they were sent to you."
     )
 
 

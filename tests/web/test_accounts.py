@@ -222,7 +222,7 @@ def test_an_invitation_says_what_for(ws: Workspace, people: People) -> None:
     assert "You are invited to judge" in (page := client(ws).get(f"/invite/{secret}").text)
     assert campaign.name in page
     _, secret = create_invite(ws, "lead", by=people.lead.id)
-    assert "makes a lead’s account" in client(ws).get(f"/invite/{secret}").text
+    assert "makes an account for a lead" in client(ws).get(f"/invite/{secret}").text
 
 
 @pytest.mark.parametrize("why", ["expired", "withdrawn", "not known"])
