@@ -128,8 +128,8 @@ def create_campaign(
     """
     campaign_id = campaign_id or random_id("campaign")
     with writing(ws.engine) as connection:
-        known = connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is not None
-        if known:
+        exists = connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is not None
+        if exists:
             options = _reuse_campaign(connection, campaign_id, options, by)
         else:
             if follows is not None:
@@ -141,9 +141,9 @@ def create_campaign(
         tasks = make_tasks(connection, campaign_id, options, groups)
         num_new = open_tasks(connection, campaign_id, options, tasks, gold or {})
         recount_tasks(connection, campaign_id)
-        if num_new or not known:
+        if num_new or not exists:
             new = {"num_tasks": num_new, "way": options.way, "overlap": options.overlap}
-            note_event(connection, by, "tasks added" if known else "campaign created", campaign_id, None, new)
+            note_event(connection, by, "tasks added" if exists else "campaign created", campaign_id, None, new)
         return _record(connection, campaign_id)
 
 
@@ -272,25 +272,25 @@ def read_guideline(ws: Workspace, campaign_id: str, labeler_id: str, version: in
     Raises:
         NotFound: no such version.
     """
-    mine = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
+    same_row = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
     with writing(ws.engine) as connection:
         if not 1 <= version <= running(connection, campaign_id).guideline_version:
             raise NotFound(f"no version {version} of the instructions", "the version that was shown")
-        read = connection.execute(select(GUIDELINE_READS.c.version).where(*mine)).scalar()
+        read = connection.execute(select(GUIDELINE_READS.c.version).where(*same_row)).scalar()
         values = {"version": max(version, read or 0), "at": stamp(utc_now())}
         if read is None:
             keys = {"campaign_id": campaign_id, "labeler_id": labeler_id}
             connection.execute(insert(GUIDELINE_READS).values(**keys, **values))
         elif version > read:
-            connection.execute(update(GUIDELINE_READS).where(*mine).values(**values))
+            connection.execute(update(GUIDELINE_READS).where(*same_row).values(**values))
 
 
 def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | None:
     """The instructions that the labeler must read first; None if the newest version was read, or is empty."""
     with reading(ws.engine) as connection:
         record = _record(connection, campaign_id)
-        mine = {"of_campaign": campaign_id, "of_labeler": labeler_id}
-        read = connection.execute(VERSION_READ, mine).scalar() or 0
+        keys = {"of_campaign": campaign_id, "of_labeler": labeler_id}
+        read = connection.execute(VERSION_READ, keys).scalar() or 0
         due = record.instructions.strip() and read < record.guideline_version
         return _guideline(connection, record) if due else None
 
@@ -310,8 +310,8 @@ def _reuse_campaign(connection: Connection, campaign_id: str, options: CampaignO
         if getattr(record, name) != getattr(options, name):
             difference = f"{name}: {getattr(options, name)!r}, but the campaign has {getattr(record, name)!r}"
             raise Invalid(difference, "the options it was made with", "make a new campaign for another question")
-    mine = CAMPAIGN_STATES.c.campaign_id == campaign_id
-    if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(mine)).first() is not None:
+    same_campaign = CAMPAIGN_STATES.c.campaign_id == campaign_id
+    if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(same_campaign)).first() is not None:
         return running(connection, campaign_id).options
     of_record = {name: getattr(record, name) for name in OF_THE_RECORD}
     options = checked_options(options.model_dump() | of_record)
@@ -385,6 +385,6 @@ def _refuse_new_meaning(connection: Connection, campaign_id: str, changed: Seque
 
 
 def _refuse_unknown_labelers(connection: Connection, labeler_ids: Set[str]) -> None:
-    known = set(connection.execute(select(LABELERS.c.id).where(LABELERS.c.id.in_(labeler_ids))).scalars())
-    if unknown := sorted(labeler_ids - known):
+    existing = set(connection.execute(select(LABELERS.c.id).where(LABELERS.c.id.in_(labeler_ids))).scalars())
+    if unknown := sorted(labeler_ids - existing):
         raise Invalid(f"confirmed_reversed: no labeler {unknown[0]!r:.80}", "ids of labelers of this workspace")

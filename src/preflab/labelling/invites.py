@@ -242,9 +242,9 @@ def _open_invite(connection: Connection, token: str) -> RowMapping:
 
 
 def _refuse_unknown_campaigns(connection: Connection, campaign_ids: Sequence[str]) -> None:
-    known = set(connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id.in_(campaign_ids))).scalars())
+    existing = set(connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id.in_(campaign_ids))).scalars())
     for campaign_id in campaign_ids:
-        if campaign_id not in known:
+        if campaign_id not in existing:
             raise NotFound(f"no campaign {campaign_id}", "the id of a campaign")
 
 

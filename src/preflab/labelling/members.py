@@ -119,14 +119,14 @@ def people_of(ws: Workspace, campaign_id: str) -> list[Member]:
     """
     with reading(ws.engine) as connection:
         open_to = _open_to(connection, campaign_id)
-        here = (MEMBERS.c.labeler_id == LABELERS.c.id) & (MEMBERS.c.campaign_id == campaign_id)
+        in_campaign = (MEMBERS.c.labeler_id == LABELERS.c.id) & (MEMBERS.c.campaign_id == campaign_id)
         columns = (LABELERS.c.id, LABELERS.c.kind, LABELERS.c.name.label("pseudonym"), MEMBERS.c.place)
         query = (
             select(*columns, ACCOUNTS.c.id.label("account_id"), ACCOUNTS.c.name, ACCOUNTS.c.role, ACCOUNTS.c.state)
             .add_columns(ACCOUNTS.c.everywhere)
             .select_from(LABELERS)
             .outerjoin(ACCOUNTS, ACCOUNTS.c.labeler_id == LABELERS.c.id)
-            .outerjoin(MEMBERS, here)
+            .outerjoin(MEMBERS, in_campaign)
             .where(MEMBERS.c.place.is_not(None) | (ACCOUNTS.c.state != "erased"))
         )
         rows = connection.execute(query).mappings().all()
@@ -240,8 +240,8 @@ def _decide_for_rounds(connection: Connection, campaign_id: str, labeler_id: str
 
 def _decided_at(connection: Connection, campaign_id: str, labeler_id: str) -> str:
     """The time of the decision about a person in a campaign; "" if there is none."""
-    mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
-    return connection.execute(select(MEMBERS.c.at).where(*mine)).scalar() or ""
+    same_row = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
+    return connection.execute(select(MEMBERS.c.at).where(*same_row)).scalar() or ""
 
 
 def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Place, by: str, at: str) -> bool:
@@ -249,13 +249,13 @@ def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Pl
     before = place_of(connection, campaign_id, labeler_id)
     if before == place:
         return False
-    mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
+    same_row = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
     values = {"place": place, "at": at}
     if before is None:
         keys = {"campaign_id": campaign_id, "labeler_id": labeler_id}
         connection.execute(insert(MEMBERS).values(**keys, **values))
     else:
-        connection.execute(update(MEMBERS).where(*mine).values(**values))
+        connection.execute(update(MEMBERS).where(*same_row).values(**values))
     note_event(connection, by, EVENTS[place], campaign_id, None, {"person": labeler_id})
     return True
 

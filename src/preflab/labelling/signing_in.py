@@ -80,13 +80,13 @@ def check_password(ws: Workspace, me: Account, password: str) -> None:
         forget_tries(connection, "password", me.id)
 
 
-def know_device(ws: Workspace, account_id: str, held: str = "") -> str:
+def know_device(ws: Workspace, account_id: str, old_secret: str = "") -> str:
     """Record that an account has signed in with a browser.
 
     Args:
         ws: the workspace.
         account_id: id of the account.
-        held: the secret that the browser sent; it is kept if this app made it, else a new one is made.
+        old_secret: the secret that the browser sent; it is kept if this app made it, else a new one is made.
 
     Returns:
         the secret for the browser's cookie.
@@ -94,9 +94,9 @@ def know_device(ws: Workspace, account_id: str, held: str = "") -> str:
     now = utc_now()
     with writing(ws.engine) as connection:
         connection.execute(delete(DEVICES).where(DEVICES.c.seen_at < stamp(now - DEVICE_AGE)))
-        of_device = select(DEVICES.c.account_id).where(DEVICES.c.token_hash == secret_hash(held))
-        accounts = set(connection.execute(of_device).scalars()) if held else set()
-        secret = held if accounts else secrets.token_urlsafe(32)
+        of_device = select(DEVICES.c.account_id).where(DEVICES.c.token_hash == secret_hash(old_secret))
+        accounts = set(connection.execute(of_device).scalars()) if old_secret else set()
+        secret = old_secret if accounts else secrets.token_urlsafe(32)
         same_row = (DEVICES.c.token_hash == secret_hash(secret), DEVICES.c.account_id == account_id)
         if account_id in accounts:
             connection.execute(update(DEVICES).where(*same_row).values(seen_at=stamp(now)))

@@ -71,13 +71,13 @@ def open_tasks(
         Invalid: a gold answer does not fit its task, or names a group that does not exist.
     """
     put_records(connection, tasks)
-    known = set(
+    existing = set(
         connection.execute(select(TASK_STATES.c.task_id).where(TASK_STATES.c.campaign_id == campaign_id)).scalars()
     )
-    place = len(known)
+    place = len(existing)
     rows = []
     for index, task in enumerate(tasks):
-        if task.id not in known:
+        if task.id not in existing:
             answer = _checked_gold(options, index, task, gold[index]) if index in gold else None
             rows.append(_state_row(task, place, options.overlap, answer))
             place += 1
@@ -124,8 +124,8 @@ def recount_tasks(connection: Connection, campaign_id: str) -> None:
     latest = _latest_labels(connection, campaign_id)
     _add_turns(connection, options, latest)
     labels = Counter(row["task_id"] for row in latest if not row["surplus"] and counts(options, row["labeler_kind"]))
-    mine = TASK_STATES.c.campaign_id == campaign_id
-    connection.execute(update(TASK_STATES).where(mine, TASK_STATES.c.num_done > 0).values(num_done=0))
+    in_campaign = TASK_STATES.c.campaign_id == campaign_id
+    connection.execute(update(TASK_STATES).where(in_campaign, TASK_STATES.c.num_done > 0).values(num_done=0))
     rows = [{"of_task": task_id, "labels": num} for task_id, num in labels.items()]
     set_labels = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
     for part in chunks(rows, CHUNK):
@@ -135,16 +135,18 @@ def recount_tasks(connection: Connection, campaign_id: str) -> None:
 
 def settle_tasks(connection: Connection, campaign_id: str, wanted: int | None = None) -> None:
     """Update the tasks' states and the campaign's counters to match the labels; `wanted` first sets a new overlap."""
-    columns, mine = TASK_STATES.c, TASK_STATES.c.campaign_id == campaign_id
+    columns, in_campaign = TASK_STATES.c, TASK_STATES.c.campaign_id == campaign_id
     if wanted is not None:
-        connection.execute(update(TASK_STATES).where(mine).values(wanted=wanted))
+        connection.execute(update(TASK_STATES).where(in_campaign).values(wanted=wanted))
     met = (columns.num_done >= columns.wanted) & ~columns.is_gold
     state = case((met, "done"), else_="open")
-    connection.execute(update(TASK_STATES).where(mine).values(state=state, missing=columns.wanted - columns.num_done))
+    connection.execute(
+        update(TASK_STATES).where(in_campaign).values(state=state, missing=columns.wanted - columns.num_done)
+    )
     done = case((columns.state == "done", 1), else_=0)
     plain = case((columns.is_gold, 0), else_=1)
     sums = (func.coalesce(func.sum(each), 0) for each in (plain, done, columns.num_done))
-    num_tasks, num_done, num_labels = connection.execute(select(*sums).where(mine)).one()
+    num_tasks, num_done, num_labels = connection.execute(select(*sums).where(in_campaign)).one()
     counters = {"num_tasks": int(num_tasks), "num_done": int(num_done), "num_labels": int(num_labels)}
     connection.execute(update(CAMPAIGN_STATES).where(CAMPAIGN_STATES.c.campaign_id == campaign_id).values(**counters))
 
@@ -194,10 +196,10 @@ def _state_row(task: Task, position: int, overlap: int, gold: Answer | None) -> 
 
 
 def _set_order(connection: Connection, campaign_id: str, values: Mapping[str, float], name: str, minus: str) -> None:
-    mine = TASK_STATES.c.campaign_id == campaign_id
-    known = set(connection.execute(select(TASK_STATES.c.task_id).where(mine)).scalars())
+    in_campaign = TASK_STATES.c.campaign_id == campaign_id
+    task_ids = set(connection.execute(select(TASK_STATES.c.task_id).where(in_campaign)).scalars())
     for task_id in values:
-        if task_id not in known:
+        if task_id not in task_ids:
             raise NotFound(f"no task {task_id} in this campaign", "ids of its tasks")
     rows = [{"of_task": task_id, "given": float(v), "negated": -float(v)} for task_id, v in values.items()]
     set_both = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
@@ -234,7 +236,7 @@ def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequenc
         return
     campaign_id = connection.execute(select(TASKS.c.campaign_id).where(TASKS.c.id == latest[0]["task_id"])).scalar_one()
     turns = select(TURNS.c.task_id, TURNS.c.labeler_id).where(TURNS.c.campaign_id == campaign_id)
-    known = {tuple(row) for row in connection.execute(turns)}
+    existing = {tuple(row) for row in connection.execute(turns)}
     rows = [
         {
             "labeler_id": row["labeler_id"],
@@ -257,7 +259,7 @@ def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequenc
             "as_shown": False,
         }
         for row in latest
-        if (row["task_id"], row["labeler_id"]) not in known
+        if (row["task_id"], row["labeler_id"]) not in existing
     ]
     for part in chunks(rows, CHUNK):
         connection.execute(insert(TURNS), list(part))

@@ -54,14 +54,14 @@ def answer(
     return page(request, "error.html.j2", status=status, found=found, expected=expected, do=do, code=status)
 
 
-def kind_of(error: PreflabError) -> str:
+def error_kind(error: PreflabError) -> str:
     """The kind of an error, such as `stale` or `not_found`; `invalid` if it has none."""
     return str(getattr(error, "kind", "invalid"))
 
 
 def status_of(error: PreflabError) -> int:
     """The HTTP status of an error."""
-    return STATUS.get(kind_of(error), 422)
+    return STATUS.get(error_kind(error), 422)
 
 
 def sentence(error: PreflabError) -> str:
@@ -81,7 +81,7 @@ async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, PreflabError)
     if error.__cause__ is not None and type(error.__cause__).__module__.startswith("sqlalchemy"):
         return _log_and_hide(request, error, 503, "the database did not answer as it should")
-    extra: dict[str, Any] = {"kind": kind_of(error)}
+    extra: dict[str, Any] = {"kind": error_kind(error)}
     if (revision := getattr(error, "current_revision", None)) is not None:
         extra["current_revision"] = revision
     found, expected, do = (_without_paths(request, line) for line in (error.found, error.expected, error.do))

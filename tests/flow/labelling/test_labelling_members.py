@@ -139,7 +139,7 @@ def test_people_who_cannot_be_let_in_are_refused_by_name(ws: Workspace) -> None:
         let_in(ws, campaign.id, ["labeler-none"])
     with pytest.raises(NotFound, match="campaign-none"):
         let_in(ws, "campaign-none", [ann.labeler_id])
-    with pytest.raises(Invalid, match="no adjudicator"):
+    with pytest.raises(Invalid, match="not an adjudicator"):
         take_off(ws, campaign.id, ann.labeler_id, settles=True)
     revoke(ws, ann.id)
     with pytest.raises(NotAllowed, match="has ended"):

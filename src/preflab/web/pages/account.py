@@ -82,7 +82,7 @@ def change_password(request: Request, ws: Workspaced, settings: Settled, me: Me,
         set_password(ws, me.id, new, by=me.id)
     except PreflabError as error:
         return with_wait(_profile(request, ws, me, status_of(error), problem=sentence(error)), error)
-    response = _profile(request, ws, me, said="The password is changed.")
+    response = _profile(request, ws, me, message="The password is changed.")
     remember(response, settings, open_session(ws, me.id))
     remember_device(response, settings, know_device(ws, me.id, device_of(request)))
     return response
@@ -112,9 +112,17 @@ def enter(request: Request, ws: Workspace, settings: WebSettings, account: Accou
 
 
 def _profile(
-    request: Request, ws: Workspace, me: Account, code: int = 200, *, said: str = "", problem: str = "", token: str = ""
+    request: Request,
+    ws: Workspace,
+    me: Account,
+    code: int = 200,
+    *,
+    message: str = "",
+    problem: str = "",
+    token: str = "",
 ) -> Response:
     return page(
-        request, "me.html.j2", code=code, said=said, problem=problem, token=token, rule=RULE, least=PASSWORD_LENGTH,
+        request, "me.html.j2", code=code, message=message, problem=problem, token=token, rule=RULE,
+        least=PASSWORD_LENGTH,
         tokens=[each for each in tokens(ws, me.id) if each.revoked_at is None],
     )  # fmt: skip

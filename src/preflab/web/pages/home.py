@@ -25,7 +25,7 @@ class Card:
     """A campaign on its labeler's first page."""
 
     campaign: Campaign
-    said: str
+    text: str
     action: str
     """The text of the button."""
     target: str

@@ -46,7 +46,7 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
     own = own_progress(ws, campaign_id, me.labeler_id)
     reason = no_task(why_waiting(ws, campaign_id, me.labeler_id), seen.options.lease_minutes)
     return page(
-        request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, said=reason,
+        request, "label/waiting.html.j2", campaign=seen.campaign, options=seen.options, reason=reason,
         progress=progress_words(own, seen.num_tasks), num_done=own.num_done,
     )  # fmt: skip
 

@@ -43,7 +43,8 @@ class Card:
 
     view: CampaignView
     progress: Progress
-    said: str
+    trust: str
+    """Whether its labels can be trusted, in a sentence."""
     num_open: int
 
 
@@ -65,7 +66,7 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pair
     return campaign_page(
         request, ws, view, "dashboard.html.j2",
         answers=_answers(ws, view, quality),
-        overlap_said=overlap_warning(view.options.overlap),
+        warning=overlap_warning(view.options.overlap),
         progress=progress(ws, campaign_id),
         figures=[figure for figure in _figures(ws, view, quality) if figure is not None],
         quality=quality,

@@ -55,7 +55,7 @@ def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: s
     ids = [each.prompt_id for each in line.open] + [each.prompt_id for each in line.decided]
     return campaign_page(
         request, ws, view, "queue.html.j2", queue=line, prompts=prompts_of(ws, ids),
-        said="Decided. That was the last one." if done and not line.open else "",
+        message="Decided. That was the last one." if done and not line.open else "",
     )  # fmt: skip
 
 

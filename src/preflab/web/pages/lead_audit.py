@@ -71,12 +71,12 @@ def _short(value: Any, called: Callable[[str], str]) -> str:
     return text if len(text) <= 160 else text[:159].rstrip() + "…"
 
 
-def name_of(names: Mapping[str, str], known: str) -> str:
+def name_of(names: Mapping[str, str], record_id: str) -> str:
     """The name that belongs to an id; without one, the kind of the id and its first six digits."""
-    if known in names:
-        return names[known]
-    kind, dash, digits = known.partition("-")
-    return f"{kind} {digits[:6]}" if dash and ID.fullmatch(known) else known
+    if record_id in names:
+        return names[record_id]
+    kind, dash, digits = record_id.partition("-")
+    return f"{kind} {digits[:6]}" if dash and ID.fullmatch(record_id) else record_id
 
 
 def _names(ws: Workspace) -> dict[str, str]:

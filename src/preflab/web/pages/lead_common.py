@@ -27,7 +27,7 @@ def lead_page(
     request: Request,
     template: str,
     *,
-    said: str = "",
+    message: str = "",
     problem: PreflabError | None = None,
     code: int = 200,
     **context: Any,
@@ -35,16 +35,16 @@ def lead_page(
     """Render a page for leads; with a problem, its status is 422."""
     code = UNPROCESSABLE if problem is not None and code == 200 else code
     shared = {"path_is": path_is, "shortly": shortly, "moment": moment, "plain": plain, "sentence": sentence}
-    return page(request, f"lead/{template}", code=code, said=said, problem=problem, **shared, **context)
+    return page(request, f"lead/{template}", code=code, message=message, problem=problem, **shared, **context)
 
 
 def campaign_page(
-    request: Request, ws: Workspace, view: CampaignView, template: str, *, said: str = "",
+    request: Request, ws: Workspace, view: CampaignView, template: str, *, message: str = "",
     problem: PreflabError | None = None, **context: Any,
 ) -> HTMLResponse:  # fmt: skip
     """Render a page of one campaign, with its tabs and the number of tasks that wait for an adjudicator."""
     num_open = len(queue(ws, view.campaign.id).open)
-    return lead_page(request, template, said=said, problem=problem, view=view, num_open=num_open, **context)
+    return lead_page(request, template, message=message, problem=problem, view=view, num_open=num_open, **context)
 
 
 def view_of(ws: Workspace, campaign_id: str) -> CampaignView:

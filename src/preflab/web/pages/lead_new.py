@@ -159,7 +159,7 @@ def _page(
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
     hint = "These are default instructions; edit them as you like." if drafted else ""
     return lead_page(
-        request, "new.html.j2", problem=problem, said=hint, value={**usual, **typed}, ticked=ticks,
+        request, "new.html.j2", problem=problem, message=hint, value={**usual, **typed}, ticked=ticks,
         ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=known_sources,
         open_to=OPEN_TO,
         limit=request.app.state.settings.max_body,

@@ -48,7 +48,7 @@ SHOWN = 3
 @router.get("")
 def people(request: Request, ws: Workspaced, me: Lead, said: str = "") -> Response:
     """All accounts, and the open invitations."""
-    return _page(request, ws, said=SAID.get(said, ""))
+    return _page(request, ws, message=MESSAGES.get(said, ""))
 
 
 @router.post("/invite")
@@ -130,7 +130,7 @@ def erase_person(request: Request, ws: Workspaced, me: Lead, account_id: str, fi
     return _back("erased")
 
 
-SAID = {
+MESSAGES = {
     "withdrawn": "The invitation is withdrawn; its link no longer works.",
     "role": "The role is changed. It applies from the next page they open.",
     "reinstated": "Let in again: name, password, campaigns and judgments are as they were.",
@@ -141,12 +141,13 @@ SAID = {
 
 
 def _page(
-    request: Request, ws: Workspace, *, said: str = "", problem: PreflabError | None = None, link: str = "",
+    request: Request, ws: Workspace, *, message: str = "", problem: PreflabError | None = None, link: str = "",
     typed: dict[str, str] | None = None, chosen: Sequence[str] = (),
 ) -> Response:  # fmt: skip
     people = sorted(accounts(ws), key=lambda each: (STATES.index(each.state), each.name.lower()))
     return lead_page(
-        request, "people.html.j2", said=said, problem=problem, people=people, link=link, roles=ROLES, lasting=LASTING,
+        request, "people.html.j2", message=message, problem=problem, people=people, link=link, roles=ROLES,
+        lasting=LASTING,
         invites=[each for each in invites(ws) if each.state == "open"], campaigns=list_campaigns(ws),
         typed={"role": "labeler", "hours": "168", "where": "all"} | (typed or {}), pseudonyms=_pseudonyms(ws),
         chosen=chosen, wheres=WHERES, reaches=REACHES, finds=_finds(ws, people), names=campaign_names(ws),
@@ -208,5 +209,6 @@ def _not_oneself(own_id: str, account_id: str, what: str) -> None:
         raise NotAllowed(f"you cannot {what}", "another person", "ask another lead, so that one always remains")
 
 
-def _back(said: str) -> Response:
-    return RedirectResponse(f"/lead/people?said={said}", 303)
+def _back(message_key: str) -> Response:
+    """Redirect to the page about people, which shows the message of this key."""
+    return RedirectResponse(f"/lead/people?said={message_key}", 303)

@@ -24,7 +24,7 @@ from preflab.web.pages.people_words import OPEN_TO, why_sentence
 
 router = APIRouter(prefix="/lead/c/{campaign_id}/settings", include_in_schema=False)
 
-SAID = {
+MESSAGES = {
     "options": "The settings are saved.",
     "state": "",
     "guideline": "The new version is published. Everybody must read it before their next task.",
@@ -38,7 +38,7 @@ MAX_TEXT = 40_000
 def settings(request: Request, ws: Workspaced, me: Lead, campaign_id: str, said: str = "") -> Response:
     """The form with the current settings."""
     view = view_of(ws, campaign_id)
-    return _page(request, ws, view, said=SAID.get(said, ""))
+    return _page(request, ws, view, message=MESSAGES.get(said, ""))
 
 
 @router.post("")
@@ -115,11 +115,11 @@ def ask_first(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> R
 
 
 def _page(
-    request: Request, ws: Workspace, view: CampaignView, *, said: str = "", problem: PreflabError | None = None,
+    request: Request, ws: Workspace, view: CampaignView, *, message: str = "", problem: PreflabError | None = None,
     typed: ImmutableMultiDict[str, str] | None = None, text: str | None = None, preview: bool = False,
 ) -> Response:  # fmt: skip
     return campaign_page(
-        request, ws, view, "settings.html.j2", said=said, problem=problem, people=people_of(ws, view.campaign.id),
+        request, ws, view, "settings.html.j2", message=message, problem=problem, people=people_of(ws, view.campaign.id),
         open_to=OPEN_TO, why=why_sentence,
         value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
         versions=guidelines(ws, view.campaign.id), contents=CONTENTS,
@@ -158,5 +158,6 @@ def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     return changes
 
 
-def _back(campaign_id: str, said: str, at: str = "") -> Response:
-    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={said}{at}", 303)
+def _back(campaign_id: str, message_key: str, at: str = "") -> Response:
+    """Redirect to the settings, which show the message of this key; `at` is a fragment such as `#people`."""
+    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={message_key}{at}", 303)
