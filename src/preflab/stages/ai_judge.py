@@ -58,14 +58,14 @@ FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl"
 
 def run(ctx: StageContext) -> StageResult:
     """Judge what is not judged yet, each judgment stored as it comes; then measure."""
-    from preflab.labelers.sources import described, make_judge
+    from preflab.labelers.sources import describe_judge, make_judge
 
     settings: AiJudgeSettings = ctx.settings
     completions = ctx.completions(settings.completions)
     campaign, tasks = _campaign(ctx, completions)
     constitution = _constitution(ctx.recipe, settings)
     judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording_of(constitution))
-    about = described(settings.judge, judge)
+    about = describe_judge(settings.judge, judge)
     labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
     ctx.workspace.put([campaign, *tasks, labeler])
     done = {j.task_id: j for j in ctx.workspace.judgments(campaign_id=campaign.id) if j.labeler_id == labeler.id}
@@ -236,7 +236,7 @@ def _usage_so_far(ctx: StageContext, judge: Judge) -> Usage | None:
         return None
     path = ctx.folder / USAGE
     if path.exists():
-        judge.endpoint.usage.go_on(read_json(path))
+        judge.endpoint.usage.restore(read_json(path))
     return judge.endpoint.usage
 
 
