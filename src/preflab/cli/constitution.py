@@ -69,12 +69,12 @@ def critique(
     as_json: JsonOption = False,
 ) -> None:
     """Criticise answers by drawn principles: rows with `prompt` and `completion` get `principle` and `critique`."""
-    from preflab.constitution.revising import criticised
+    from preflab.constitution.revising import criticise
 
     with speaking(as_json) as speaker:
         principles = _read_principles(constitution, examples)
         rows = _read_rows(file, ("prompt", "completion"))
-        drawn = criticised(
+        drawn = criticise(
             principles, _prompts(rows), [row["completion"] for row in rows], _load_writer(model, max_new_tokens, seed),
             num_examples=examples, seed=seed,
         )  # fmt: skip
