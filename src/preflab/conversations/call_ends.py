@@ -45,7 +45,7 @@ def find_call_ends(template: Template, joining: Joining, stops: Sequence[int]) -
 
 
 def end_of(close: Sequence[int], joining: Joining, stops: Sequence[int], *, any_special: bool) -> int | None:
-    """The first stop token in `close`; else, with `any_special`, its last token besides white space if it is special."""
+    """The first stop token in `close`; else, with `any_special`, its last token besides white space if special."""
     known = [token for token in close if token in stops]
     words = [token for token in close if joining.text([token], special=True).strip()]
     last = words[-1] if any_special and words and is_special(joining.tokenizer, words[-1]) else None

@@ -93,5 +93,5 @@ def without_breaks(text: str) -> str:
 
 
 def as_text(tokenizer: Any, *texts: str, **others: Any) -> Any:
-    """A tokenizer's encoding of one or two texts for models without chat; spellings of special tokens are plain text."""
+    """A tokenizer's encoding of one or two texts, for models without chat; special tokens' spellings stay text."""
     return tokenizer(*texts, split_special_tokens=True, **others)
