@@ -185,8 +185,8 @@ def api_page() -> str:
     parts = [
         "# The API\n",
         NOTE,
-        "The API takes and returns JSON under `/api/v1`, with a token from *your account* in `Authorization: Bearer …`. "
-        'An error has a status of 400 or above and the body `{"error": {"found": …, "expected": …, "do": …, "kind": '
+        "The API takes and returns JSON under `/api/v1`, with a token from *your account* in `Authorization: Bearer …`."
+        ' An error has a status of 400 or above and the body `{"error": {"found": …, "expected": …, "do": …, "kind": '
         "…}}`. The same description is at `/api/v1/openapi.json` for programs and at `/api/docs` for people.\n",
         table(("address", "what it does", "takes", "gives"), rows),
     ]
@@ -288,7 +288,7 @@ def rewards_page() -> str:
 
 
 def _is_reward(function: Any, library: Any) -> bool:
-        is_public = function.__module__ == library.__name__ and not function.__name__.startswith("_")
+    is_public = function.__module__ == library.__name__ and not function.__name__.startswith("_")
     return is_public and inspect.get_annotations(function)["return"] == "float"
 
 

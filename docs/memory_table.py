@@ -38,7 +38,7 @@ COLUMNS = ("SFT, LoRA", "DPO, LoRA", "PPO, LoRA", "SFT, full", "DPO, full", "PPO
 
 def load_of(column: str) -> Load:
     """The memory load of a column's stage; full DPO holds its reference, full PPO also a reward model."""
-        kind, trained = column.lower().split(", ")
+    kind, trained = column.lower().split(", ")
     lora = trained == "lora"
     roles, models = {"sft": (1, 0), "dpo": (1, 1), "ppo": (2, 2)}[kind]
     rows, row_tokens = (0, 0) if kind == "sft" else (ROWS, ROW_TOKENS)

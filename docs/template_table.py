@@ -37,7 +37,7 @@ tokenizer of bytes, which changes no text. Run it on your own model.
 | --- | --- |
 | turn end | the token that is learned at the end of a turn, and the tokens at which the sampler stops |
 | generation prompt | whether it opens or closes thinking |
-| system turn to result | `same`: the ids equal the template's own; otherwise the difference or the reason of a refusal |
+| system turn to result | `same`: the ids equal the template's own; otherwise the difference or the refusal's reason |
 | `learn: all` | whether all turns of a conversation are learned in one sequence, or each turn in its own sequence |
 | texts | how many of six answers decode to the same text, letter for letter |
 
