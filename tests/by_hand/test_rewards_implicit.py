@@ -34,10 +34,10 @@ class NumberedTrunk:
 class PlainEncoder:
     """Tokens as they are; a text is the token 9."""
 
-    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
+    def encode_sampled(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
         return Sequence(prompt_ids, completion_ids)
 
-    def of_policy(self, prompt: Prompt, completion: Any) -> Sequence:
+    def encode_written(self, prompt: Prompt, completion: Any) -> Sequence:
         return Sequence((1,), (9,))
 
 

@@ -30,7 +30,7 @@ from preflab.training.protocols import Scorer, Scores, ScoringItem
 Combine = Literal["mean", "minimum", "mean_minus_std"]
 
 
-def combined(scores: Tensor, how: Combine, std_coef: float = 1.0) -> Tensor:
+def combine_scores(scores: Tensor, how: Combine, std_coef: float = 1.0) -> Tensor:
     """(M, B) scores of M members → (B,) one score; the formulas of the module."""
     if how == "minimum":
         return scores.amin(0)
@@ -90,7 +90,7 @@ class EnsembleScorer:
         scores = torch.stack([member.score(items).total for member in self.members]) - self.baselines(items)
         details = {f"member_{number}": row for number, row in enumerate(scores, 1)}
         details["spread"] = scores.std(0, correction=0)
-        return Scores(combined(scores, self.how, self.std_coef), details=details)
+        return Scores(combine_scores(scores, self.how, self.std_coef), details=details)
 
 
 class ExchangedMember:

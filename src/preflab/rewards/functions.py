@@ -56,10 +56,10 @@ class RewardFunction:
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
         """One checked value per completion; float, or None where allowed."""
-        values = self.called(prompts, completions, **columns)
+        values = self.call_unchecked(prompts, completions, **columns)
         return [self._checked(value, *where) for value, *where in zip(values, prompts, completions, strict=True)]
 
-    def called(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
+    def call_unchecked(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
         """What the function gives for each completion, a number or not (the class of a text is a name)."""
         arguments = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
         call = self._all_at_once if self.batched else self._each
@@ -94,7 +94,7 @@ class RewardFunction:
                 raise self._raised(error, prompt, completion) from error
         if not any(map(inspect.isawaitable, values)):
             return values
-        gathered = _gathered(values)
+        gathered = _gather(values)
         for value, prompt, completion in zip(gathered, prompts, completions, strict=True):
             if isinstance(value, CAUGHT):
                 raise self._raised(value, prompt, completion) from value
@@ -108,7 +108,7 @@ class RewardFunction:
         try:
             values = self.function(**given)
             if inspect.isawaitable(values):
-                (values,) = _gathered([values])
+                (values,) = _gather([values])
                 if isinstance(values, CAUGHT):
                     raise values
         except CAUGHT as error:
@@ -211,12 +211,12 @@ class FunctionScorer:
         names = dict.fromkeys(name for item in items for name in item.prompt.columns)
         columns = {name: [item.prompt.columns.get(name) for item in items] for name in names}
         prompts, texts = [item.prompt.shown for item in items], [item.text for item in items]
-        values = within(self.timeout_s, self.function.name, lambda: self.function(prompts, texts, **columns))
+        values = call_within(self.timeout_s, self.function.name, lambda: self.function(prompts, texts, **columns))
         total = torch.tensor(values, dtype=torch.float32)
         return Scores(total, {self.function.name: total})
 
 
-def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> list[Any]:
+def call_within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> list[Any]:
     """What the call gives, if it does within the time; a call that takes longer is left to itself and said so.
 
     Raises:
@@ -237,18 +237,18 @@ def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> l
         pool.terminate()
 
 
-def _gathered(values: Sequence[Any]) -> list[Any]:
+def _gather(values: Sequence[Any]) -> list[Any]:
     """The results of coroutines that run side by side, in their order; what one raises stands in its place."""
 
     async def gather() -> list[Any]:
-        waiting = [value if inspect.isawaitable(value) else _given(value) for value in values]
+        waiting = [value if inspect.isawaitable(value) else _as_awaitable(value) for value in values]
         return list(await asyncio.gather(*waiting, return_exceptions=True))
 
     with ThreadPool(1) as pool:  # a thread of its own: the caller may be inside an event loop, as in a notebook
         return pool.apply(lambda: asyncio.run(gather()))
 
 
-async def _given(value: Any) -> Any:
+async def _as_awaitable(value: Any) -> Any:
     return value
 
 

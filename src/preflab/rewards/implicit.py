@@ -126,8 +126,8 @@ class ImplicitScorer:
     def sequence(self, item: ScoringItem) -> TokenSequence:
         """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
-        return self.encoder.of_policy(item.prompt, item.completion)
+            return self.encoder.encode_sampled(item.prompt, item.prompt_ids, item.completion_ids)
+        return self.encoder.encode_written(item.prompt, item.completion)
 
 
 def _reference(folder: Path, card: ImplicitCard, opened: LanguageModel) -> LanguageModel:

@@ -52,7 +52,7 @@ class Ranking:
             (p.first, p.second) if p.label > 0.5 else (p.second, p.first) for p in self.pairs if p.label != 0.5
         )
 
-    def trained(self) -> Ranking:
+    def drop_unpaired(self) -> Ranking:
         """The same ranking without the completions that no pair names: what training has to score.
 
         An F that is named (`fail_as_rejected`) takes the last rank.
@@ -94,19 +94,19 @@ class Encoder:
         """The sequence of a completion; tokens sampled with this tokenizer are taken as they are."""
         if not self.causal:
             return self._framed(prompt, completion.text)
-        return self.fitted(self.renderer.sequence(prompt, completion))
+        return self.truncate(self.renderer.sequence(prompt, completion))
 
-    def of_policy(self, prompt: Prompt, completion: Completion) -> Sequence:
+    def encode_written(self, prompt: Prompt, completion: Completion) -> Sequence:
         """The sequence of what a policy wrote; words that the chat template would refuse stand as they are."""
         if not self.causal:
             return self._framed(prompt, completion.text)
-        return self.fitted(self.renderer.scored(prompt, completion))
+        return self.truncate(self.renderer.scored(prompt, completion))
 
-    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
+    def encode_sampled(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
         """The sequence of a completion that was sampled with this tokenizer, its end as text would have it."""
-        return self.fitted(Sequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
+        return self.truncate(Sequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
 
-    def fitted(self, sequence: Sequence) -> Sequence:
+    def truncate(self, sequence: Sequence) -> Sequence:
         """The sequence within `max_tokens`: the first token and the last ones; at least one counts as prompt."""
         surplus = len(sequence) - self.max_tokens
         if surplus <= 0:
@@ -121,7 +121,7 @@ class Encoder:
         encoding = as_text(self.tokenizer, prompt.shown, text, verbose=False)
         ids = tuple(encoding["input_ids"])
         num_prompt = next((i for i, part in enumerate(encoding.sequence_ids(0)) if part == 1), len(ids) - 1)
-        return self.fitted(Sequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
+        return self.truncate(Sequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
 
 
 def make_rankings(
@@ -156,7 +156,7 @@ def make_rankings(
             Ranking(
                 prompt_id=preference.prompt_id,
                 sequences=tuple(encoder(prompt, completion) for completion in chosen),
-                pairs=with_fails(pairs, preference.ranks) if fail_as_rejected else pairs,
+                pairs=add_fail_pairs(pairs, preference.ranks) if fail_as_rejected else pairs,
                 ranks=preference.ranks,
                 lengths=tuple(len(c.text) for c in chosen),
             )
@@ -213,7 +213,7 @@ def soft_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
     )
 
 
-def with_fails(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...]) -> tuple[LabelledPair, ...]:
+def add_fail_pairs(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...]) -> tuple[LabelledPair, ...]:
     """Add (other, F) for every F; all pairs together weigh again what the ranking's pairs should: 1."""
     lost = [(i, j) for i, rank in enumerate(ranks) if rank is not None for j, f in enumerate(ranks) if f is None]
     if not lost:

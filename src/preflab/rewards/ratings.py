@@ -50,7 +50,7 @@ class Rated:
     """Characters."""
 
 
-def criteria_of(preferences: Iterable[Preference], wanted: Mapping[str, float]) -> dict[str, float]:
+def choose_criteria(preferences: Iterable[Preference], wanted: Mapping[str, float]) -> dict[str, float]:
     """Criterion → weight: the wanted ones, or all that were rated, weighing alike.
 
     Raises:
@@ -99,7 +99,7 @@ def make_rated(
     return rows
 
 
-def scales_of(rows: Seq[Rated], criteria: Seq[str]) -> list[Scale]:
+def fit_scales(rows: Seq[Rated], criteria: Seq[str]) -> list[Scale]:
     """The scale of every criterion on these rows."""
     columns = [[r.ratings[c] for r in rows] for c in range(len(criteria))]
     return [

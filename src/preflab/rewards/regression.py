@@ -42,7 +42,7 @@ def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
     return errors.square().sum() / denominator
 
 
-def targets_of(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
+def standardise_ratings(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
     """(N, C) ratings on their scales, NaN where there is none."""
     return torch.tensor(
         [
@@ -94,7 +94,7 @@ def train_on_ratings(
     state = RunState(trunk, optimiser)
     state.load(folder / "checkpoint")
     log = MetricsLog(folder / "metrics.jsonl", step=state.step)
-    targets = targets_of(rows, scales)
+    targets = standardise_ratings(rows, scales)
 
     with progress(name, total=num_steps, done=state.step) as bar:
         while state.step < num_steps:

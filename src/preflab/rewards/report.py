@@ -97,7 +97,11 @@ def calibration(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) 
     confidence = 1 / (1 + np.exp(-np.abs(table.margins)))
     right = wins(table.margins)
     return [
-        {"predicted": float(confidence[rows].mean()), "observed": _of(right, rows, table, interval), "num": len(rows)}
+        {
+            "predicted": float(confidence[rows].mean()),
+            "observed": _measure(right, rows, table, interval),
+            "num": len(rows),
+        }
         for rows in _equal_bins(confidence, num_bins)
     ]
 
@@ -112,7 +116,7 @@ def by_length(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) ->
         {
             "from": float(table.length_differences[rows].min()),
             "to": float(table.length_differences[rows].max()),
-            "accuracy": _of(right, rows, table, interval),
+            "accuracy": _measure(right, rows, table, interval),
             "num": len(rows),
         }
         for rows in _equal_bins(table.length_differences, num_bins)
@@ -157,7 +161,7 @@ def scores_by_rank(groups: Sequence[ScoredGroup], normalise: Callable[[float], f
     return [{"rank": rank, "mean": normalise(float(np.mean(scores[rank]))), "num": len(scores[rank])} for rank in order]
 
 
-def _of(values: Array, rows: NDArray[np.int64], table: PairTable, interval: Interval) -> dict[str, Any]:
+def _measure(values: Array, rows: NDArray[np.int64], table: PairTable, interval: Interval) -> dict[str, Any]:
     return dict(interval(values[rows], [table.prompts[i] for i in rows]))
 
 

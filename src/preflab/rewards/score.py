@@ -153,7 +153,7 @@ def shares_base(folder: Path, trunk_hash: str) -> bool:
     return card.lora is not None and card.causal and card.weights_hash == trunk_hash
 
 
-def lies_beside(folder: Path, trunk: Trunk) -> bool:
+def shares_experts(folder: Path, trunk: Trunk) -> bool:
     """Whether the adapter of a reward model is on the same weights of experts as those of a trunk, or one on none.
 
     Adapters on experts wrap their weights in one order, which all of a model must share.
@@ -253,8 +253,8 @@ class RewardModelScorer:
     def sequence(self, item: ScoringItem) -> TokenSequence:
         """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
-        return self.encoder.of_policy(item.prompt, item.completion)
+            return self.encoder.encode_sampled(item.prompt, item.prompt_ids, item.completion_ids)
+        return self.encoder.encode_written(item.prompt, item.completion)
 
 
 def same_tokenizer(one: Any, other: Any) -> bool:

@@ -24,10 +24,10 @@ from preflab.rewards.score import (
     CARD,
     RewardModelCard,
     RewardModelScorer,
-    lies_beside,
     load_reward_model,
     same_tokenizer,
     shares_base,
+    shares_experts,
 )
 from preflab.settings.rewards import RewardSource
 from preflab.training.protocols import Scorer
@@ -160,7 +160,7 @@ def _reward_model(
         and trunk.lora is not None
         and "reward" not in trunk.heads
         and shares_base(folder, policy.trunk_hash)
-        and lies_beside(folder, trunk)
+        and shares_experts(folder, trunk)
     )
     loaded, encoder = load_reward_model(
         folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""

@@ -208,7 +208,7 @@ def train_reward_model(
     Raises:
         PreflabError: no ranking has a decided pair.
     """
-    learned = [ranking.trained() for ranking in rankings if ranking.weight > 0]
+    learned = [ranking.drop_unpaired() for ranking in rankings if ranking.weight > 0]
     if not learned:
         raise PreflabError(
             f"{count(len(rankings), 'ranking')} without a single decided pair",
