@@ -71,7 +71,7 @@ def test_a_slow_function_is_not_waited_for_and_a_raising_one_says_so() -> None:
     def quick(completion: str) -> float:
         return float(len(completion))
 
-    with pytest.raises(PreflabError, match=r"slow gave nothing within 0\.05 s"):
+    with pytest.raises(PreflabError, match=r"slow returned nothing within 0\.05 s"):
         FunctionScorer(reward_function(slow, "slow"), timeout_s=0.05).score(items((HARD, "x")))
     with pytest.raises(PreflabError, match="broken raised ValueError: no"):
         FunctionScorer(reward_function(broken, "broken"), timeout_s=5).score(items((HARD, "x")))
