@@ -97,7 +97,7 @@ class Encoder:
         return self.truncate(self.renderer.sequence(prompt, completion))
 
     def encode_written(self, prompt: Prompt, completion: Completion) -> Sequence:
-        """The sequence of a policy's completion; text that the chat template would refuse is encoded as plain text."""
+        """The sequence of a policy's completion; text that the chat template would refuse or change stays unchanged."""
         if not self.causal:
             return self._framed(prompt, completion.text)
         return self.truncate(self.renderer.scored(prompt, completion))
