@@ -266,7 +266,7 @@ def test_a_reward_function_that_fails(here: Path, capsys: Captured, function: st
     assert said in found
     assert "prompt " in found
     assert "completion " in found
-    assert "not taken for 0" in do
+    assert "does not count as 0" in do
     assert states(here) == {"ppo": "running"}
     assert {path.name for path in here.glob("runs/ppo-*/*")} == {"manifest.json", "recipe.resolved.yaml"}
 
