@@ -152,7 +152,7 @@ def test_functions_are_found_in_the_current_directory(tmp_path: Path, monkeypatc
     assert "brevity" in error.value.expected
     with pytest.raises(PreflabError, match="nothing_of_that_name"):
         load_function("broken_of_this_folder:f")
-    with pytest.raises(PreflabError, match="names no function"):
+    with pytest.raises(PreflabError, match="does not name a function"):
         load_function("reward_of_this_folder")
 
 

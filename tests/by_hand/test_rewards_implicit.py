@@ -40,10 +40,12 @@ class NumberedTrunk:
 class PlainEncoder:
     """Tokens as they are; a text is the token 9."""
 
-    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> TokenSequence:
+    def encode_sampled(
+        self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]
+    ) -> TokenSequence:
         return TokenSequence(prompt_ids, completion_ids)
 
-    def of_policy(self, prompt: Prompt, completion: Any) -> TokenSequence:
+    def encode_written(self, prompt: Prompt, completion: Any) -> TokenSequence:
         return TokenSequence((1,), (9,))
 
 

@@ -102,7 +102,7 @@ def test_ties_are_what_somebody_called_one() -> None:
 
 
 def test_a_named_fail_takes_the_last_rank() -> None:
-    made = ranking((LabelledPair(0, 2, 1.0, 1.0),), (1, 2, None), (5, 6, 7)).trained()
+    made = ranking((LabelledPair(0, 2, 1.0, 1.0),), (1, 2, None), (5, 6, 7)).drop_unpaired()
     assert (made.ranks, made.lengths) == ((1, 3), (5, 7))
 
 

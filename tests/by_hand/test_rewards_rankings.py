@@ -15,10 +15,10 @@ from preflab.rewards.rankings import (
     Encoder,
     LabelledPair,
     Ranking,
+    add_fail_pairs,
     hard_pairs,
     make_rankings,
     soft_pairs,
-    with_fails,
 )
 from preflab.rewards.train import Denominators, pair_statistics, ranking_loss, step_figures, whole_ranking_batches
 from preflab.training.batches import TokenSequence
@@ -54,16 +54,16 @@ def test_soft_labels_are_shares_of_decided_votes() -> None:
 
 def test_fails_lose_against_all_others_and_the_ranking_still_weighs_one() -> None:
     pairs = (LabelledPair(0, 1, 1.0, 1.0),)
-    found = with_fails(pairs, (1, 2, None))
+    found = add_fail_pairs(pairs, (1, 2, None))
     # one old and two new pairs: a third each
     assert [(p.first, p.second, p.label) for p in found] == [(0, 1, 1.0), (0, 2, 1.0), (1, 2, 1.0)]
     assert [p.weight for p in found] == [pytest.approx(1 / 3)] * 3
-    assert with_fails(pairs, (1, 2)) == pairs
-    assert with_fails((), (None, None)) == ()
+    assert add_fail_pairs(pairs, (1, 2)) == pairs
+    assert add_fail_pairs((), (None, None)) == ()
 
 
 def test_completions_without_a_pair_are_not_trained_on() -> None:
-    kept = ranking([LabelledPair(2, 0, 1.0, 1.0)], [3, 4, 5]).trained()
+    kept = ranking([LabelledPair(2, 0, 1.0, 1.0)], [3, 4, 5]).drop_unpaired()
     assert [len(s) for s in kept.sequences] == [3, 5]
     assert kept.pairs == (LabelledPair(1, 0, 1.0, 1.0),)
 
@@ -104,13 +104,13 @@ def test_micro_batches_take_whole_rankings_within_the_budget() -> None:
 
 def test_long_sequences_lose_their_beginning_but_not_their_first_token() -> None:
     encoder = Encoder(None, causal=True, max_tokens=5)
-    assert encoder.fitted(TokenSequence((1, 2, 3), (4, 5))) == TokenSequence((1, 2, 3), (4, 5))
+    assert encoder.truncate(TokenSequence((1, 2, 3), (4, 5))) == TokenSequence((1, 2, 3), (4, 5))
     # seven tokens: 1 stays, 2 and 3 go
-    assert encoder.fitted(TokenSequence((1, 2, 3, 4), (5, 6, 7))) == TokenSequence((1, 4), (5, 6, 7))
+    assert encoder.truncate(TokenSequence((1, 2, 3, 4), (5, 6, 7))) == TokenSequence((1, 4), (5, 6, 7))
     # the completion alone is too long: its end stays, and the marks of what the policy wrote with it
-    assert encoder.fitted(TokenSequence((1, 2), (3, 4, 5, 6, 7, 8))) == TokenSequence((1,), (5, 6, 7, 8))
+    assert encoder.truncate(TokenSequence((1, 2), (3, 4, 5, 6, 7, 8))) == TokenSequence((1,), (5, 6, 7, 8))
     marked = TokenSequence((1, 2), (3, 4, 5, 6, 7, 8), (True, True, True, False, True, True))
-    assert encoder.fitted(marked) == TokenSequence((1,), (5, 6, 7, 8), (True, False, True, True))
+    assert encoder.truncate(marked) == TokenSequence((1,), (5, 6, 7, 8), (True, False, True, True))
 
 
 def test_sampled_tokens_are_kept_and_other_text_is_encoded() -> None:

@@ -14,8 +14,8 @@ from preflab.errors import PreflabError
 from preflab.models.heads import CriteriaHead, ScalarHead
 from preflab.records import Preference
 from preflab.rewards.rating_report import overall_groups, rating_quality
-from preflab.rewards.ratings import Rated, Scale, criteria_of, scales_of
-from preflab.rewards.regression import rating_loss, targets_of
+from preflab.rewards.ratings import Rated, Scale, choose_criteria, fit_scales
+from preflab.rewards.regression import rating_loss, standardise_ratings
 from preflab.training.batches import TokenSequence
 
 NAN = float("nan")
@@ -43,18 +43,18 @@ def test_loss_counts_what_was_rated_and_divides_by_the_whole_step() -> None:
 
 def test_scales_have_mean_0_and_variance_1_on_what_was_rated() -> None:
     rows = [rated("p", 1, 4), rated("p", 3, None), rated("q", 5, 2)]
-    scales = scales_of(rows, ["help", "harm"])
+    scales = fit_scales(rows, ["help", "harm"])
     # help: mean 3, variance (4 + 0 + 4) / 3; harm: mean 3, variance 1
     assert scales == [Scale(3.0, math.sqrt(8 / 3)), Scale(3.0, 1.0)]
-    targets = targets_of(rows, scales)
+    targets = standardise_ratings(rows, scales)
     assert targets[:, 1].tolist()[::2] == [1.0, -1.0]
     assert math.isnan(targets[1, 1])
     assert targets[0, 0].item() == pytest.approx(-2 / math.sqrt(8 / 3))
 
 
 def test_ratings_that_all_say_the_same_are_refused() -> None:
-    with pytest.raises(PreflabError, match="'help': 2 ratings that all say the same"):
-        scales_of([rated("p", 4), rated("q", 4)], ["help"])
+    with pytest.raises(PreflabError, match="'help': 2 ratings, all equal"):
+        fit_scales([rated("p", 4), rated("q", 4)], ["help"])
 
 
 def test_several_heads_become_one() -> None:
@@ -74,13 +74,13 @@ def preference(scores: Mapping[str, tuple[float | None, ...]]) -> Preference:
 
 def test_criteria_are_those_asked_for_or_all_that_were_rated() -> None:
     group = preference({"help": (1.0, 2.0), "never": (None, None), "brief": (3.0, None)})
-    assert criteria_of([group], {}) == {"brief": 1.0, "help": 1.0}
-    assert criteria_of([group], {"help": 2.0}) == {"help": 2.0}
+    assert choose_criteria([group], {}) == {"brief": 1.0, "help": 1.0}
+    assert choose_criteria([group], {"help": 2.0}) == {"help": 2.0}
     with pytest.raises(PreflabError, match="'halp': nobody rated it") as raised:
-        criteria_of([group], {"halp": 1.0})
+        choose_criteria([group], {"halp": 1.0})
     assert "help" in raised.value.expected
     with pytest.raises(PreflabError, match="preferences without ratings"):
-        criteria_of([preference({})], {})
+        choose_criteria([preference({})], {})
 
 
 def test_errors_are_in_the_ratings_own_units() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from preflab.maths.chance import chance_said
+from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import figure_texts, leading, measure_name, quantity
@@ -74,7 +74,7 @@ def _doubt(page: Page, name: str) -> str:
     held_out = (run.json("reward_report.json").get("held_out") if run else None) or {}
     if "accuracy" not in held_out:
         return ""
-    doubt = chance_said(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
+    doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
     return f"{measure_name(name)} is {doubt}" if doubt else ""
 
 
@@ -133,7 +133,7 @@ def _not_compared(page: Page, question: str) -> Answer:
         run, report = rewards[0]
         accuracy = (report.get("held_out") or {}).get("accuracy")
         if accuracy:
-            doubt = chance_said(accuracy, count(report["held_out"]["num_pairs"], "held-out pair"))
+            doubt = describe_chance(accuracy, count(report["held_out"]["num_pairs"], "held-out pair"))
             return Answer(
                 question,
                 f"{run.name} orders {interval_text(accuracy, percent)} of held-out pairs as the labelers did"

@@ -1,12 +1,11 @@
-"""A reward model learns ratings: mean squared error, one head per criterion on one trunk (R9).
+"""Trains a reward model on ratings by mean squared error, with one head per criterion on one trunk (R9).
 
     loss = Σ_completions Σ_criteria (score − target)² / (ratings of the whole step),   target = (rating − mean) / std
 
 Mean and spread are those of the training ratings, so a criterion rated from 3 to 5 counts as much as one rated from 1
-to 5. Each labeler's own offset and spread were removed where the labelers are still known: `feedback.ratings`. When
-training ends the heads become one, reward = Σ weight · score / Σ |weight|, and the model is a reward model like any
-other. Source: one output per attribute with mean squared error, as the reward model of HelpSteer2 (Wang et al. 2024,
-arXiv 2406.08673).
+to 5. `feedback.ratings` has removed each labeler's offset and spread before. When training ends the heads are combined
+into one, reward = Σ weight · score / Σ |weight|, and the model is used like any other reward model. Source: one output
+per attribute with mean squared error, as the reward model of HelpSteer2 (Wang et al. 2024, arXiv 2406.08673).
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from preflab.training.state import RunState
 
 
 def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
-    """Σ (scores − targets)² / denominator over the places where a target is given; 0-d.
+    """Σ (scores − targets)² / denominator over the entries that have a target; 0-d.
 
     scores (N, C); targets (N, C) with NaN where nobody rated.
     """
@@ -42,8 +41,8 @@ def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
     return errors.square().sum() / denominator
 
 
-def targets_of(rows: Sequence[Rated], scales: Sequence[Scale]) -> Tensor:
-    """(N, C) ratings on their scales, NaN where there is none."""
+def standardise_ratings(rows: Sequence[Rated], scales: Sequence[Scale]) -> Tensor:
+    """(N, C) standardised ratings, NaN where nobody rated."""
     return torch.tensor(
         [
             [
@@ -67,40 +66,40 @@ def train_on_ratings(
     accelerator: Any,
     name: str = "rating",
 ) -> CriteriaHead:
-    """Train the reward role of a trunk with a head per criterion; goes on from the folder's checkpoint.
+    """Train the reward role of a trunk with a head per criterion; resumes from the folder's checkpoint if there is one.
 
     Args:
-        trunk: a trunk with a role "reward"; its head is exchanged for one with C outputs.
+        trunk: a trunk with a role "reward"; its head is replaced by one with C outputs.
         rows: the training share.
         scales: one per criterion.
         settings: completions per step, optimiser, checkpoints.
-        num_steps: optimiser steps in all, those done before a restart included.
-        folder: metrics.jsonl and checkpoint/ lie here.
-        seed: of heads and of the order of the rows.
+        num_steps: optimiser steps in all, including steps before a restart.
+        folder: for metrics.jsonl and checkpoint/.
+        seed: for the heads and for the order of the rows.
         accelerator: see `training.processes`.
         name: shown beside the progress bar.
 
     Returns:
-        The heads; `CriteriaHead.combined` makes one of them.
+        The heads; `CriteriaHead.combined` combines them into one.
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
     heads = CriteriaHead.beside(trunk.head("reward"), len(scales), seed)
     trunk.heads["reward"] = heads
-    learning = [parameter for _, parameter in trunk.parameters_of("reward")]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    trainable = [parameter for _, parameter in trunk.parameters_of("reward")]
+    optimiser = make_optimiser([(trainable, settings.optimiser.learning_rate)], settings.optimiser)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
     state.load(folder / "checkpoint")
     log = MetricsLog(folder / "metrics.jsonl", step=state.step)
-    targets = targets_of(rows, scales)
+    targets = standardise_ratings(rows, scales)
 
     with progress(name, total=num_steps, done=state.step) as bar:
         while state.step < num_steps:
             started = time.perf_counter()
 
-            # 1 collect: the next completions, in an order that seed and step decide
+            # 1 collect: the next completions, in an order that depends on seed and step
             chosen = rows_of_step(state.step, len(rows), settings.num_completions_per_step, seed)
 
             # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
@@ -141,7 +140,7 @@ def accumulate(
 
 @torch.no_grad()
 def rating_scores(trunk: Trunk, rows: Sequence[Rated], tokens_per_batch: int) -> Tensor:
-    """(N, C) scores of rows by the criteria's heads, on the CPU."""
+    """(N, C) scores of the rows by each criterion's head, on the CPU."""
     scores = torch.zeros(len(rows), cast(CriteriaHead, trunk.heads["reward"]).num_criteria)
     for indices in token_budget_batches([len(r.sequence) for r in rows], tokens_per_batch):
         batch = trunk.collate([rows[i].sequence for i in indices])

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import append_jsonl, read_json, read_jsonl, write_json, write_text
-from preflab.maths.chance import chance_said
+from preflab.maths.chance import describe_chance
 from preflab.recipe import Recipe
 from preflab.records import (
     Answer,
@@ -357,7 +357,7 @@ def _result(report: Mapping[str, Any]) -> StageResult:
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]
-        doubt = chance_said(share, "the pairs that both judged")
+        doubt = describe_chance(share, "the pairs that both judged")
         sentences.append(f"agrees with people in {interval_text(share, percent)}" + (f", {doubt}" if doubt else ""))
         figures["agreement_with_people"] = share["value"]
     if report["usage"] and report["usage"]["cost"]:
