@@ -38,6 +38,11 @@ TEXT_CALLS = {
     "advance", "on_done", "check_same_shape",
 }  # fmt: skip
 """Calls that make messages, show progress, or check types and shapes."""
+DIMENSION_CALLS = {
+    "all", "amax", "amin", "any", "argmax", "argsort", "cummin", "cumsum", "flip", "gather", "log_softmax", "logsumexp",
+    "mean", "scatter_add", "size", "softmax", "sort", "squeeze", "std", "sum", "topk", "unsqueeze",
+}  # fmt: skip
+"""Calls whose -1 is a dimension."""
 QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
 """Keywords that change no number: checks, places, text."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
@@ -85,6 +90,8 @@ def _walk(node: ast.AST, ancestors: tuple[ast.AST, ...], function: str) -> Itera
             slot: Slot = (value, key) if isinstance(value, list) else (node, field)
             inside = _name_inside(child, function)
             for operator, new in _alternatives(child):
+                if operator == "dropped minus" and _is_dimension(child, node, field):
+                    continue
                 yield _place(slot, child, new, operator, (*ancestors, node), inside)
             yield from _walk(child, (*ancestors, node), inside)
 
@@ -134,6 +141,23 @@ def _name_inside(node: ast.AST, function: str) -> str:
             else f"{function}{node.name}."
         )
     return function
+
+
+def _is_dimension(child: ast.AST, node: ast.AST, field: str) -> bool:
+    """A -1 for the last dimension, as in `x.sum(-1)` or `x.shape[-1]`.
+
+    For (B, T), which nearly all tensors are, dimension 1 is the same; the change of -1 into 0 tests the dimension.
+    """
+    if ast.unparse(child) != "-1":
+        return False
+    match node:
+        case ast.Call(func=callee):
+            return _last_name(callee) in DIMENSION_CALLS
+        case ast.keyword(arg=name):
+            return name in ("dim", "axis")
+        case ast.Subscript(value=ast.Attribute(attr="shape")):
+            return field == "slice"
+    return False
 
 
 def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
