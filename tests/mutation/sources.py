@@ -16,8 +16,6 @@ SUBJECTS = (
     "training/*.py", "feedback/*.py", "evaluation/*.py",
 )  # fmt: skip
 """What is changed, below `src/preflab`: where numbers are computed."""
-TABLES = ("feedback/published.py",)
-"""Files that compute nothing: figures of papers, which a test could only repeat."""
 KNOWN = "tests/mutation/known.yaml"
 
 
@@ -51,7 +49,7 @@ def source_files(root: Path) -> list[str]:
     """The files that are changed, below `src/preflab`."""
     package = root / "src" / "preflab"
     files = {file for pattern in SUBJECTS for file in package.glob(pattern) if file.name != "__init__.py"}
-    return sorted({file.relative_to(package).as_posix() for file in files} - set(TABLES))
+    return sorted(file.relative_to(package).as_posix() for file in files)
 
 
 def source_text(root: Path, file: str) -> str:

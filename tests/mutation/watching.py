@@ -208,14 +208,11 @@ def tests_of(
     files = {change.file} | importers.get(change.file, set())
     changed = {f"{change.file}::{change.function}"} if change.function and not change.names else set()
     for name in change.names:
-        changed |= {reader for reader in reading.get(name, set()) if reader.partition("::")[0] in files}
-    near = [test for test in tests if any(name.partition("::")[0] in files for name in test.functions)]
+        changed |= {function for function in reading.get(name, set()) if function.partition("::")[0] in files}
+    readers = set().union(*(reading.get(name, set()) for name in change.names))
     running = [
-        test
-        for test in near
-        if not changed.isdisjoint(test.functions)
-        or any(test.name.partition("::")[0] in reading.get(name, set()) for name in change.names)
-    ] or near
+        test for test in tests if not changed.isdisjoint(test.functions) or test.name.partition("::")[0] in readers
+    ] or [test for test in tests if any(name.partition("::")[0] in files for name in test.functions)]
     chosen, left = [], BUDGET
     for test in sorted(running, key=lambda test: (math.ceil(test.seconds), len(test.functions), test.name)):
         left -= test.seconds + OVERHEAD
