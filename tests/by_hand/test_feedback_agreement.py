@@ -97,7 +97,6 @@ def test_everybody_may_judge_everything() -> None:
     assert assign(["t", "u"], ["ann", "bob"], 2, seed=0) == [("ann", "bob"), ("ann", "bob")]
 
 
-
 def test_assignment_is_even_and_repeatable() -> None:
     tasks, people = [f"t{i}" for i in range(40)], list("abcde")
     found = assign(tasks, people, 3, seed=1)

@@ -46,7 +46,6 @@ def test_next_voter_is_neither_infallible_nor_worse_than_chance(believed: float,
     assert worth_asking(2, votes(1), {"ann": Reliability(believed, 40)}) == pytest.approx(bits(now) - later)
 
 
-
 def test_close_pairs_first_and_ties_last() -> None:
     order = [votes(1, -1), votes(1, -1, 1), votes(1, 1), votes(1, 1, 1), votes(0, 0, 0)]
     worths = [worth_asking(2, found, RELIABLE) for found in order]

@@ -66,7 +66,6 @@ def test_alpha_does_not_depend_on_the_unit_of_the_scale() -> None:
     assert krippendorff_alpha([[0.1, 0.2], [0.2, 0.1]], "interval").value == pytest.approx(-0.5)
 
 
-
 def test_without_variation_nothing_is_said() -> None:
     constant = Estimate(None, None, None, 3, NO_VARIATION)
     assert krippendorff_alpha([[4, 4], [4, 4], [4, 4]], "ordinal") == constant
@@ -143,6 +142,7 @@ def test_tau_b_by_hand() -> None:
     assert tau_b((1, 2, 3), (2, 1, 3)) == pytest.approx(1 / 3)
     # A tie in the first: two concordant of 2 and 3 strict pairs: 2 / √6.
     assert tau_b((1, 1, 2), (1, 2, 3)) == pytest.approx(2 / sqrt(6))
+    assert tau_b((1, 2, 3), (1, 1, 2)) == pytest.approx(2 / sqrt(6))
     assert tau_b((1, N, 2), (1, 5, 2)) == 1.0
     assert tau_b((1, 1), (1, 2)) is None
     assert tau_b((N, 1), (1, 2)) is None
@@ -256,7 +256,6 @@ def test_interval_of_a_coefficient_is_of_a_thousand_resamples_of_tasks() -> None
         shares.append(hits / sum(num * (3 + i) for i, num in enumerate(times)))
     found = estimate(counts, ratio, seed=4)
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
-
 
 
 def test_published_figures_are_those_of_the_papers() -> None:

@@ -43,7 +43,7 @@ DIMENSION_CALLS = {
     "mean", "scatter_add", "size", "softmax", "sort", "squeeze", "std", "sum", "topk", "unsqueeze",
 }  # fmt: skip
 """Calls whose -1 is a dimension."""
-QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
+QUIET_KEYWORDS = {"strict", "verbose", "device", "encoding", "description", "total", "frozen"}
 """Keywords that change no number: checks, places, text."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
 
