@@ -75,7 +75,7 @@ def test_the_share_is_over_votes_and_the_interval_over_tasks() -> None:
 
 
 def test_interval_is_of_a_thousand_resamples_of_tasks() -> None:
-    """The same draw written out: 20 tasks of differing size, hits and trials added up, the 2.5 % and 97.5 % quantiles."""
+    """The same draw written out: 20 tasks of differing size, hits and trials added up, quantiles of 2.5 and 97.5 %."""
     counts = {f"{i:02d}": (float(i % 3), 3.0 + i) for i in range(20)}
     sums = [[0.0, 0.0] for _ in range(1000)]
     for row, tasks in enumerate(np.random.default_rng(4).integers(20, size=(1000, 20))):

@@ -103,7 +103,7 @@ def test_a_cycle_is_a_tie_when_its_margins_are_equal() -> None:
 
 
 def test_copeland_counts_wins_before_margins() -> None:
-    """a beats b and c by 1, b beats c by 9: a wins two, b one and loses one, c none; the margins of b are the largest."""
+    """a beats b and c by 1, b beats c by 9: a wins two, b wins one and loses one; the margins of b are the largest."""
     margins = np.array([[0, 1, 1], [-1, 0, 9], [-1, -9, 0]])
     assert copeland_order(margins) == [1, 2, 3]
     assert copeland(margins).above.tolist() == [[False, True, True], [False, False, True], [False, False, False]]

@@ -59,6 +59,7 @@ def results(source: str) -> list[tuple[str, str, str]]:
         ("x = a.sum(-1)", {"x = a.sum(-0)"}),
         ("x = a.cat(b, dim=-1)", {"x = a.cat(b, dim=-0)", "x = a.cat(b)"}),
         ("x = a.shape[-1]", {"x = a.shape[-0]"}),
+        ("def wrong(a) -> PreflabError:\n    return PreflabError(a[0])", set()),
         ("x = a[-1]", {"x = a[-0]", "x = a[1]"}),
         ("x = 0", {"x = 1"}),
         ("x = 1.0", {"x = 0"}),

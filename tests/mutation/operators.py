@@ -43,8 +43,8 @@ DIMENSION_CALLS = {
     "mean", "scatter_add", "size", "softmax", "sort", "squeeze", "std", "sum", "topk", "unsqueeze",
 }  # fmt: skip
 """Calls whose -1 is a dimension."""
-QUIET_KEYWORDS = {"strict", "verbose", "device", "encoding", "description", "total", "frozen"}
-"""Keywords that change no number: checks, places, text."""
+QUIET_KEYWORDS = {"strict", "verbose", "tokens_per_batch", "device", "encoding", "description", "total", "frozen"}
+"""Keywords that change no number: checks, places, text, how many rows go through a model at once."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
 
 
@@ -172,6 +172,8 @@ def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
 
 def _cannot_change_a_number(node: ast.AST) -> bool:
     match node:
+        case ast.FunctionDef(returns=ast.Name(id="PreflabError")):
+            return True
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Import() | ast.ImportFrom():
             return True
         case ast.Expr(value=ast.Constant()):
