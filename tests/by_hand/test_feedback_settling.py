@@ -115,6 +115,13 @@ def test_decision_that_calls_one_an_f_leaves_no_vote() -> None:
     assert found.preference.pairs == (PairOutcome(0, 1, 0, 0, 0, 0),)
 
 
+def test_decided_pair_holds_the_adjudicators_vote_alone() -> None:
+    split = [(1, 2), (2, 1)]
+    assert consensus(split, decision=decision((2, 1))).preference.pairs == (PairOutcome(0, 1, 0, 1, 0, 1),)
+    assert consensus(split, decision=decision((1, 2))).preference.pairs == (PairOutcome(0, 1, 1, 0, 0, 1),)
+    assert consensus(split, decision=decision((1, 1))).preference.pairs == (PairOutcome(0, 1, 0, 0, 1, 0),)
+
+
 def test_sides_a_hundredth_apart_are_not_even() -> None:
     votes = [Vote("ann", "t", 0, 1, 1), Vote("bob", "t", 0, 2, 1)]
     assert vote_sums(votes, {"ann": 0.01, "bob": 0.0099}, [False] * 3) == [
