@@ -12,9 +12,11 @@ from preflab.evaluation.frontier import frontier
 from preflab.evaluation.statistics import (
     Interval,
     bootstrap_mean,
+    cluster_totals,
     jackknife,
     paired_difference,
     proportion,
+    resample_counts,
     sentence,
     wilson,
 )
@@ -220,6 +222,20 @@ def test_what_is_resampled_in_pieces_is_resampled_the_same(monkeypatch: pytest.M
     monkeypatch.setattr("preflab.evaluation.statistics.CHUNK", 500)
     pieces = bootstrap_mean(rows, num_resamples=101)
     assert (pieces.low, pieces.high) == pytest.approx((whole.low, whole.high))
+
+
+@pytest.mark.parametrize("cells", [4_000_000, 30])
+def test_every_resample_draws_as_many_prompts_as_there_are(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preflab.evaluation.statistics.CHUNK", cells)
+    drawn = np.concatenate(list(resample_counts(3, 101, seed=0)))
+    assert drawn.shape == (101, 3)
+    assert set(drawn.sum(axis=1)) == {3.0}
+
+
+def test_rows_without_a_value_add_nothing_to_their_prompt() -> None:
+    for clusters, sums, totals in ((None, [0, 2, 3], [0, 1, 1]), (["p", "q", "q"], [0, 5], [0, 2])):
+        found = cluster_totals([math.nan, 2, 3], None, clusters)
+        assert (found[0].tolist(), found[1].tolist()) == (sums, totals)
 
 
 def test_an_interval_at_zero_finds_nothing() -> None:

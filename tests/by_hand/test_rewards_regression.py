@@ -132,6 +132,13 @@ def test_exact_ratings_of_the_mean_leave_nothing_to_explain() -> None:
     assert found["tau"] is None
 
 
+def test_small_errors_of_the_mean_are_explained_too() -> None:
+    """Rated 3½ where the mean is 3 and 3¼ is predicted: of an error of ¼ a quarter of it is left."""
+    found = rating_quality([rated("p", 3.5)], [[0.25]], ["help"], [Scale(3.0, 1.0)], mean)["help"]
+    assert (found["rmse"], found["rmse_of_mean"], found["explained"]) == (0.25, 0.5, 0.75)
+    assert found["explained_interval"] == {"value": 0.75, "num": 1}
+
+
 def test_tau_is_the_mean_over_prompts() -> None:
     """p: of three pairs two in the right order, (2 − 1) / 3; q: the wrong order, −1."""
     rows = [rated("p", 1), rated("p", 2), rated("p", 3), rated("q", 1), rated("q", 2)]
