@@ -142,11 +142,13 @@ def test_differences_in_variety_and_entropy_by_hand() -> None:
 def test_intervals_of_sheets_draw_from_the_seed() -> None:
     generator = np.random.default_rng(0)
     prompts = tuple(str(i) for i in range(30))
-    one, other = (
-        Sheet(name, prompts, ("a",) * 30, num_tokens=tuple(range(1, 31)), means={"judge/gold": generator.normal(size=30)},
-              sum_logps=tuple(generator.normal(size=30).tolist()))
-        for name in ("one", "other")
-    )  # fmt: skip
+    tokens = tuple(range(1, 31))
+
+    def drawn(name: str) -> Sheet:
+        logps, gold = generator.normal(size=(2, 30))
+        return Sheet(name, prompts, ("a",) * 30, tokens, tuple(logps.tolist()), {"judge/gold": gold})
+
+    one, other = drawn("one"), drawn("other")
     for name in ("judge/gold", "entropy/token"):
         assert figures(one, seed=1)[name] == figures(one, seed=1)[name] != figures(one)[name]
         assert differences(one, other, seed=1)[name] != differences(one, other)[name]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import replace
-from math import log
+from math import exp, log
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from transformers import BatchEncoding
 
 from preflab.models.tiny import build_tokenizer
 from preflab.records import Completion, PairOutcome, Preference, Prompt
+from preflab.rewards.objectives import Nuisance
 from preflab.rewards.rankings import (
     Encoder,
     LabelledPair,
@@ -22,8 +24,16 @@ from preflab.rewards.rankings import (
     soft_pairs,
     with_fails,
 )
-from preflab.rewards.train import Denominators, pair_statistics, ranking_loss, step_figures, whole_ranking_batches
-from preflab.training.batches import Sequence
+from preflab.rewards.train import (
+    Denominators,
+    accumulate,
+    pair_statistics,
+    ranking_loss,
+    step_figures,
+    whole_ranking_batches,
+)
+from preflab.settings.learning import OptimiserSettings, RewardSettings
+from preflab.training.batches import Sequence, TokenBatch
 
 
 def preference(pairs: Seq[tuple[int, int, float, float, float, float]], ranks: Seq[int | None]) -> Preference:
@@ -110,6 +120,68 @@ def test_figures_of_a_step_by_hand() -> None:
     # scores 1, 1, 4: mean 2, variance 2
     assert figures["score/std"] == pytest.approx(2**0.5)
     assert figures["loss/total"] == 7.0
+
+
+def test_margins_are_of_the_winner_and_spreads_may_be_small() -> None:
+    """a ≻ b by ½ and d ≻ c by 0.1: mean margin 0.3. Scores 0.5, 0, 0.3, 0.4: mean 0.3, variance 0.14 / 4."""
+    rankings = [ranking([LabelledPair(0, 1, 1.0, 1.0)], [2, 2]), ranking([LabelledPair(0, 1, 0.0, 1.0)], [2, 2])]
+    sums = pair_statistics(torch.tensor([0.5, 0.0, 0.3, 0.4]), rankings)
+    figures = step_figures(torch.cat([torch.zeros(1, dtype=torch.float64), sums]))
+    assert (figures["accuracy/train"], figures["score/margin"]) == pytest.approx((1, 0.3))
+    assert figures["score/std"] == pytest.approx(0.035**0.5)
+
+
+class LengthModel(torch.nn.Module):
+    """Scores a sequence by a learned factor, at first 1, times its last token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, batch: TokenBatch, roles: tuple[str, ...]) -> Any:
+        last = [ids[mask][-1] for ids, mask in zip(batch.completion_ids, batch.completion_mask, strict=True)]
+        return {"reward": SimpleNamespace(rewards=self.factor * torch.stack(last).float())}
+
+
+def step_of(rankings: Seq[Ranking], budget: int, **other: Any) -> tuple[LengthModel, dict[str, float]]:
+    """A model with the gradient of a step on one process, and the step's figures."""
+    model, nuisance = LengthModel(), other.pop("nuisance", None)
+    optimiser = OptimiserSettings(tokens_per_micro_batch=budget)
+    settings = RewardSettings(model="-", preferences="-", optimiser=optimiser, **other)
+    alone: Any = SimpleNamespace(device="cpu", process_index=0, num_processes=1, backward=lambda loss: loss.backward())
+    return model, accumulate(model, rankings, settings, pad_id=0, accelerator=alone, nuisance=nuisance)
+
+
+def scored(*last: int, pair: LabelledPair) -> Ranking:
+    """Completions of one token each beside a prompt token, which `LengthModel` scores as they are."""
+    sequences = tuple(Sequence((1,), (token,)) for token in last)
+    return Ranking("p", sequences, (pair,), (1,) * len(last), (1,) * len(last))
+
+
+@pytest.mark.parametrize("budget", [64, 4, 1])
+def test_step_takes_the_likelihood_and_what_it_learns_beside(budget: int) -> None:
+    """A tie of 2 and 0 with ν = 1: weights e, 1 and 1/e, of which the tie has 1; and a win of 2 over 0.
+
+    loss = ½ (ln s + ln s − 1) with s = e + 1 + 1/e. With d = 2 f the gradients of ln s are (e − 1/e) / s by the factor
+    and 1 / s by log ν, less 1 for each tie and by the factor for each win.
+    """
+    given = [scored(2, 0, pair=LabelledPair(0, 1, 0.5, 1.0, tie=1.0)), scored(2, 0, pair=LabelledPair(0, 1, 1.0, 1.0))]
+    nuisance = Nuisance(learns_ties=True, length_scale=None)
+    model, figures = step_of(given, budget, likelihood="davidson", nuisance=nuisance)
+    total = exp(1) + 1 + exp(-1)
+    assert figures["loss/total"] == pytest.approx(log(total) - 0.5)
+    assert model.factor.grad is not None
+    assert nuisance.log_nu is not None
+    assert nuisance.log_nu.grad is not None
+    assert model.factor.grad.item() == pytest.approx((exp(1) - exp(-1)) / total - 0.5, abs=1e-6)
+    assert nuisance.log_nu.grad.item() == pytest.approx(1 / total - 0.5, abs=1e-6)
+
+
+def test_figures_of_micro_batches_are_summed_in_double_precision() -> None:
+    """Squares of 4096 and 1 sum to 2²⁴ + 1, which single precision rounds to 2²⁴."""
+    given = [scored(4096, 0, pair=LabelledPair(0, 1, 1.0, 1.0)), scored(1, 0, pair=LabelledPair(0, 1, 1.0, 1.0))]
+    _, figures = step_of(given, 4)
+    assert figures["score/std"] == pytest.approx(((2**24 + 1) / 4 - (4097 / 4) ** 2) ** 0.5, rel=1e-10)
 
 
 def test_micro_batches_take_whole_rankings_within_the_budget() -> None:

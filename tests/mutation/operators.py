@@ -43,7 +43,17 @@ DIMENSION_CALLS = {
     "mean", "scatter_add", "size", "softmax", "sort", "squeeze", "std", "sum", "topk", "unsqueeze",
 }  # fmt: skip
 """Calls whose -1 is a dimension."""
-QUIET_KEYWORDS = {"strict", "verbose", "tokens_per_batch", "device", "encoding", "description", "total", "frozen"}
+QUIET_KEYWORDS = {
+    "strict",
+    "verbose",
+    "tokens_per_batch",
+    "set_to_none",
+    "device",
+    "encoding",
+    "description",
+    "total",
+    "frozen",
+}
 """Keywords that change no number: checks, places, text, how many rows go through a model at once."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
 
@@ -185,7 +195,11 @@ def _cannot_change_a_number(node: ast.AST) -> bool:
         case ast.Assign(targets=[ast.Name(id=name)]):
             return name in ("__slots__", "__all__")
         case ast.If(test=test):
-            return "on_done" in ast.unparse(test) or ast.unparse(test) == "TYPE_CHECKING"
+            return (
+                "on_done" in ast.unparse(test)
+                or "gradient_checkpointing" in ast.unparse(test)
+                or ast.unparse(test) == "TYPE_CHECKING"
+            )
     return False
 
 
