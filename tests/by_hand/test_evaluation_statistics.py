@@ -115,6 +115,16 @@ def test_no_variation_is_said_and_not_shown_as_certainty() -> None:
     assert paired_difference([1.0, 2.0], [2.0, 3.0]).note == "no variation"
 
 
+@pytest.mark.parametrize(
+    ("first", "apart", "note"),
+    [(1e6, 1e-7, "no variation"), (1e6, 1e-5, ""), (1e-3, 5e-13, "no variation"), (1e-3, 5e-12, "")],
+)
+def test_differences_within_rounding_are_no_variation(first: float, apart: float, note: str) -> None:
+    """A millionth of a millionth of the largest, at least of 1, may be rounding."""
+    assert bootstrap_mean([first, first + apart]).note == note
+
+
+
 def test_wilson_by_hand() -> None:
     # p = 1/2, n = 4, z = 1.959964: centre 1/2, half = z sqrt(1/16 + z^2/64) / (1 + z^2/4).
     z = 1.959964
