@@ -45,6 +45,14 @@ def test_davidson_with_a_tie_a_win_and_a_share() -> None:
     assert davidson_nll(logs(1, 2, 4), [mixed]).item() == pytest.approx(expected, abs=1e-7)
 
 
+def test_davidson_weighs_its_pairs_and_divides_by_nothing() -> None:
+    """Half the weight for a tie of 1 and 4, a quarter for the 4: ½ ln 3.5 − ¼ ln(2/3.5), weights that sum to ¾."""
+    pairs = (LabelledPair(0, 2, 0.5, 0.5, tie=1.0), LabelledPair(2, 0, 1.0, 0.25))
+    made = ranking(pairs, (1, None, 1), (1, 1, 1))
+    expected = 0.5 * log(3.5) - 0.25 * log(2 / 3.5)
+    assert davidson_nll(logs(1, 2, 4), [made]).item() == pytest.approx(expected, abs=1e-7)
+
+
 def test_davidson_learns_how_often_equals_tie() -> None:
     # Equal scores, a tie in half of the votes: at the optimum ν / (2 + ν) = ½, so log ν = ln 2.
     nuisance = Nuisance(learns_ties=True, length_scale=None)
