@@ -7,6 +7,7 @@ are parameters: their gradients are those of a loss by what a role says.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -69,3 +70,30 @@ def rollouts_on_paper(old_logps: Rows) -> Rollouts:
     sampled = [SampledCompletion(tuple(range(len(row))), tuple(row), "stop") for row in old_logps]
     prompts, prompt_ids = [Prompt.make(text="a")] * len(sampled), [(row,) for row in range(len(sampled))]
     return Rollouts.start(prompts, prompt_ids, sampled, ["a"] * len(sampled))
+
+
+class PaperAccelerator:
+    """A process of two, of which the other one holds the same numbers: sums double, gathered numbers differ by 1."""
+
+    num_processes = 2
+    device = torch.device("cpu")
+    is_main_process = True
+
+    def __init__(self, process_index: int = 0) -> None:
+        self.process_index = process_index
+
+    def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
+        """The sum over both processes, or their mean."""
+        return 2 * values if reduction == "sum" else values
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The numbers of this process, then the other's, larger by 1."""
+        return torch.cat([values, values + 1])
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of both processes' mean, which is that of each."""
+        loss.backward()
+
+    def no_sync(self, model: object) -> AbstractContextManager[None]:
+        """Nothing is shared before the last micro-batch, and nothing has to be kept from it."""
+        return nullcontext()

@@ -55,6 +55,8 @@ def results(source: str) -> list[tuple[str, str, str]]:
         ("x = a == b", {"x = a != b"}),
         ("x = a and b", {"x = a or b"}),
         ("x = -a", {"x = a"}),
+        ("x = a.sum(-1)", {"x = a.sum(-0)"}),
+        ("x = f(-1)", {"x = f(1)", "x = f(-0)"}),
         ("x = not a", {"x = a"}),
         ("x = 0", {"x = 1"}),
         ("x = 1.0", {"x = 0"}),

@@ -38,6 +38,13 @@ TEXT_CALLS = {
     "advance", "on_done", "check_same_shape",
 }  # fmt: skip
 """Calls that make messages, show progress, or check types and shapes."""
+OVER_A_DIMENSION = {
+    "sum", "mean", "std", "var", "prod", "any", "all", "max", "min", "amax", "amin", "argmax", "argmin", "median",
+    "quantile", "cumsum", "diff", "flip", "sort", "argsort", "topk", "gather", "scatter_add_", "softmax", "log_softmax",
+    "logsumexp", "unsqueeze", "squeeze", "unbind", "stack", "cat", "size",
+}  # fmt: skip
+"""Calls that take a dimension. The last one of a matrix is its dimension 1, so that −1 → 1 changes nothing there;
+whether the dimension counts is asked by −1 → 0."""
 QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
 """Keywords that change no number: checks, places, text."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
@@ -85,6 +92,8 @@ def _walk(node: ast.AST, ancestors: tuple[ast.AST, ...], function: str) -> Itera
             slot: Slot = (value, key) if isinstance(value, list) else (node, field)
             inside = _name_inside(child, function)
             for operator, new in _alternatives(child):
+                if operator == "dropped minus" and _is_last_dimension(child, node):
+                    continue
                 yield _place(slot, child, new, operator, (*ancestors, node), inside)
             yield from _walk(child, (*ancestors, node), inside)
 
@@ -161,6 +170,15 @@ def _cannot_change_a_number(node: ast.AST) -> bool:
         case ast.If(test=test):
             return "on_done" in ast.unparse(test) or ast.unparse(test) == "TYPE_CHECKING"
     return False
+
+
+def _is_last_dimension(node: ast.AST, parent: ast.AST) -> bool:
+    """Whether this is the −1 of `x.sum(-1)` or of `dim=-1`."""
+    if ast.unparse(node) != "-1":
+        return False
+    if isinstance(parent, ast.keyword):
+        return parent.arg == "dim"
+    return isinstance(parent, ast.Call) and _last_name(parent.func) in OVER_A_DIMENSION
 
 
 def _last_name(node: ast.AST) -> str:
