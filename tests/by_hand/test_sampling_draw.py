@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preflab.errors import PreflabError
-from preflab.sampling.draw import draw
+from preflab.sampling.draw import draw, kept_from
 from preflab.sampling.requests import request_seed, uniforms
 
 # Weights 1, 2, 5: probabilities 1/8, 2/8, 5/8, cumulative 0.125, 0.375, 1.
@@ -81,6 +81,15 @@ def test_truncation_of_a_single_row() -> None:
     # Of 2 and 5 the second begins at 2/7 = 0.286.
     assert drawn(LOGITS, [0.28], top_k=2)[0] == [1]
     assert drawn(LOGITS, [0.29], top_k=2)[0] == [2]
+
+
+def test_least_weight_kept_is_told_of_any_weights() -> None:
+    """Half of 8; of 1, 8 and 3 the two largest, whose share of 12 is 11/12; each row for itself."""
+    weights = torch.tensor([[1.0, 8.0, 3.0], [2.0, 2.0, 1.0]])
+    assert kept_from(weights, 0, 1.0, 0.5).tolist() == [[4.0], [1.0]]
+    assert kept_from(weights, 2, 1.0, 0.0).tolist() == [[3.0], [2.0]]
+    assert kept_from(weights, 0, 0.75, 0.125).tolist() == [[3.0], [2.0]]
+    assert kept_from(torch.tensor([[1.0, 2.0, 1.0]]), 0, 0.5, 0.0).tolist() == [[2.0]], "half of the sum by itself"
 
 
 def test_nucleus_of_a_whole_block_ends_with_its_last_token() -> None:
