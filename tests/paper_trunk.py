@@ -6,8 +6,8 @@ are parameters: their gradients are those of a loss by what a role says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,9 @@ class PaperAccelerator:
 
     def __init__(self, process_index: int = 0) -> None:
         self.process_index = process_index
+        self.shared: list[bool] = []
+        """Of each backward pass whether the processes share their gradients after it."""
+        self._alone = False
 
     def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
         """The sum over both processes, or their mean."""
@@ -92,8 +95,12 @@ class PaperAccelerator:
 
     def backward(self, loss: Tensor) -> None:
         """The gradient of both processes' mean, which is that of each."""
+        self.shared.append(not self._alone)
         loss.backward()
 
-    def no_sync(self, model: object) -> AbstractContextManager[None]:
-        """Nothing is shared before the last micro-batch, and nothing has to be kept from it."""
-        return nullcontext()
+    @contextmanager
+    def no_sync(self, model: object) -> Iterator[None]:
+        """Backward passes in here are not shared."""
+        self._alone = True
+        yield
+        self._alone = False

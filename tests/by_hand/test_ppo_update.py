@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from paper_trunk import PaperTrunk, Rows, rollouts_on_paper
+from paper_trunk import PaperAccelerator, PaperTrunk, Rows, rollouts_on_paper
 from preflab.policy.ppo import PpoRun, advantages, policy_loss, update
 from preflab.policy.step_statistics import LearningBatch, add_statistics, step_statistics
 from preflab.settings.ppo import PpoSettings
@@ -111,15 +111,19 @@ def test_entropy_bonus_has_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("tokens_per_micro_batch", [4096, 3])
-def test_update_divides_by_the_tokens_of_its_own_minibatch(tokens_per_micro_batch: int) -> None:
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_update_divides_by_the_tokens_of_its_own_minibatch(tokens_per_micro_batch: int, num_processes: int) -> None:
     """Four completions of two tokens in two minibatches: each token is one of 4, not of 8, also in micro-batches.
 
     Advantages 1 and ratios 1: the slope of each log-probability is −1/4. Values 0, returns 1, value_coef 0.2: −0.2/4.
+    A second process with the same numbers changes none; gradients are shared after the last micro-batch of each role.
     """
     trunk = PaperTrunk([[-1.0, -1.0]] * 4)
     rollouts = rollouts_on_paper([[-1.0, -1.0]] * 4)
     optimiser = {"max_grad_norm": 1e6, "tokens_per_micro_batch": tokens_per_micro_batch}
     run = run_on_paper(trunk, num_epochs=1, num_minibatches=2, value_coef=0.2, value_clip=None, optimiser=optimiser)
+    if num_processes == 2:
+        run.accelerator = PaperAccelerator()
     descent = torch.optim.SGD([trunk.logps, trunk.values], lr=1.0)
     batch = learning_batch(rollouts, [[1.0, 1.0]] * 4)
     statistics = update(run, trunk, descent, rollouts, batch, step=0, kl_coef=0.0)
@@ -130,6 +134,8 @@ def test_update_divides_by_the_tokens_of_its_own_minibatch(tokens_per_micro_batc
     assert statistics["loss/value"] == pytest.approx(0.5)
     assert statistics["loss/total"] == pytest.approx(-1 + 0.2 * 0.5)
     assert statistics["num/updates"] == 2
+    if num_processes == 2:
+        assert run.accelerator.shared == ([True] * 4 if tokens_per_micro_batch == 4096 else [False, True] * 4)
 
 
 def test_metrics_of_a_step_are_means_over_its_updates() -> None:
