@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
+from paper_trunk import PaperAccelerator
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.models.merge import merged_language_model
@@ -21,6 +22,7 @@ from preflab.policy.sft import Demonstration, accumulate, encode_demonstrations,
 from preflab.records import Completion, Prompt
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
 from preflab.training.batches import Sequence
+from preflab.training.state import RunState
 from preflab.training.too_long import LongRows
 
 WORDS = "one two three four five six"
@@ -97,6 +99,35 @@ def test_the_loss_counts_each_completion_token_once() -> None:
             total -= float(logps[t - 1, ids[0, t]].detach())
             count += 1
     assert gradients(made, 10_000)[0] == pytest.approx(total / count, abs=1e-5)
+
+
+@pytest.mark.parametrize("budget", [10_000, 13, 1])
+def test_gradients_of_two_processes_average_to_that_of_one(budget: int) -> None:
+    """Micro-batches in turn; where they do not divide evenly, one is repeated and counts nothing."""
+    made = trunk()
+    whole_loss, whole = gradients(made, budget)
+    losses, halves = [], []
+    for index in (0, 1):
+        made.zero_grad()
+        accelerator = PaperAccelerator(index)
+        losses.append(accumulate(made, sequences(made.tokenizer), budget, pad_id=0, accelerator=accelerator))
+        halves.append([p.grad.clone() for _, p in made.parameters_of("policy")])
+    assert sum(losses) / 2 == pytest.approx(whole_loss, abs=1e-6), "each process is taken for both"
+    for one, first, second in zip(whole, *halves, strict=True):
+        torch.testing.assert_close((first + second) / 2, one, atol=1e-6, rtol=1e-5)
+
+
+def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate falls by a fifth of its peak a step; checkpoints after every second one; tokens by seconds."""
+    saved: list[int] = []
+    monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    chosen = settings(optimiser={"schedule": "linear", "warmup_share": 0.0}, run=RunSettings(save_every=2))
+    rows = train(trunk(), tmp_path, 5, chosen)
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
+    assert saved == [2, 4]
+    for row in rows:
+        assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
+        assert 0 <= row["time/step"] < 100
 
 
 def test_micro_batches_change_nothing() -> None:
