@@ -233,6 +233,12 @@ def test_reference_with_a_head_of_its_own_is_read_without_a_gradient(
         kl = 0.75 * (ln3 - 2 * ln2 - log_q[0]) + 0.25 * (-2 * ln2 - log_q[1])
         assert found.kl.tolist() == pytest.approx([kl] * 5, abs=1e-6)
         assert found.entropy.tolist() == [0.0] * 5
+        if gradients:
+            hidden.grad = None
+            found.logps.sum().backward()
+            slopes = [ln3 * (float(i == 0) - 0.75) for i in (0, 1, 0, 1, 1)]
+            assert hidden.grad is not None
+            assert hidden.grad.flatten().tolist() == pytest.approx(slopes, abs=1e-6)
 
 
 def test_a_chunk_holds_at_least_one_row_whatever_the_vocabulary() -> None:
@@ -244,7 +250,8 @@ def test_a_chunk_holds_at_least_one_row_whatever_the_vocabulary() -> None:
 
     hidden, head, targets = torch.zeros(5, 3), Head(torch.zeros(7, 3)), torch.zeros(5, dtype=torch.long)
     for logits_per_chunk in (3, 14, 20, 34, 70):
-        token_loss(hidden, head, targets, loss=loss, logits_per_chunk=logits_per_chunk)
+        _, said = token_loss(hidden, head, targets, loss=loss, logits_per_chunk=logits_per_chunk)
+        assert said.entropy.tolist() == said.kl.tolist() == said.ref_logps.tolist() == [0.0] * 5, "not asked for"
     ends = [(part.start, part.stop) for part in seen]
     by_two = [(0, 2), (2, 4), (4, 5)]
     assert ends == [(i, i + 1) for i in range(5)] + by_two + by_two + [(0, 4), (4, 5)] + [(0, 5)]
@@ -271,5 +278,7 @@ def test_half_precision_learns_all_that_float32_does(at_once: bool) -> None:
             said = token_statistics(hidden, Head(weight, bias), targets, logits_per_chunk=28, **options)
             total = loss(said, slice(0, 11))
         results.append([*said, *torch.autograd.grad(total, [hidden, weight, bias])])
-    for exact, rough in zip(*results, strict=True):
+    for exact, rough in zip(results[0][:4], results[1][:4], strict=True):
+        assert torch.allclose(exact, rough, atol=1e-5), "statistics are summed in float32"
+    for exact, rough in zip(results[0][4:], results[1][4:], strict=True):
         assert torch.allclose(exact, rough.float(), atol=0.06, rtol=0.02)
