@@ -274,6 +274,7 @@ def test_half_precision_learns_all_that_float32_does(at_once: bool) -> None:
 
         if at_once:
             total, said = token_loss(hidden, Head(weight, bias), targets, loss=loss, logits_per_chunk=28, **options)
+            assert total.item() == pytest.approx(loss(said, slice(0, 11)).item(), abs=1e-5), "summed in float32"
         else:
             said = token_statistics(hidden, Head(weight, bias), targets, logits_per_chunk=28, **options)
             total = loss(said, slice(0, 11))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import Accelerator
 from torch import Tensor
 
 from preflab.files import read_jsonl
+from preflab.models.trunk import Trunk
 from preflab.policy import grpo as grpo_loop
 from preflab.policy.grpo import GrpoRun, train_grpo
 from preflab.policy.online_dpo import train_online_dpo
@@ -38,11 +41,14 @@ def one_prompt(version: int) -> tuple[float, None]:
     return 0.25, None
 
 
+measured_by = one_prompt
+
+
 def ppo(folder: Path, **changes: Any) -> list[dict[str, float]]:
     """The metrics of a run with values of 0, whose whole loss is that of the policy."""
     fixed = {"value_coef": 0.0, "whiten_advantages": False, "lam": 1.0}
     run = tiny_ppo(folder, tiny_trunk(lora=LORA), reward, **{**fixed, **changes})
-    run.held_out = one_prompt
+    run.held_out = measured_by
     train_ppo(run)
     return read_jsonl(folder / "metrics.jsonl")
 
@@ -50,7 +56,7 @@ def ppo(folder: Path, **changes: Any) -> list[dict[str, float]]:
 def grpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
     """The metrics of a run of the GRPO family."""
     run = tiny_grpo(folder, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
-    run.held_out = one_prompt
+    run.held_out = measured_by
     train_grpo(run)
     return read_jsonl(folder / "metrics.jsonl")
 
@@ -58,7 +64,7 @@ def grpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
 def online_dpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
     """The metrics of a run of Online DPO."""
     run = tiny_online_dpo(folder, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
-    run.held_out = one_prompt
+    run.held_out = measured_by
     train_online_dpo(run)
     return read_jsonl(folder / "metrics.jsonl")
 
@@ -142,14 +148,52 @@ def test_tokens_per_second_are_tokens_by_seconds(train: Train, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
-def test_sampler_is_synchronised_to_the_number_of_optimiser_steps(
+def test_sampler_and_criterion_are_told_the_number_of_optimiser_steps(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two passes of two minibatches are four optimiser steps per step: versions 0 and 4."""
+    """Two passes of two minibatches are four optimiser steps per step: versions 0 and 4 are written with, 8 measured.
+
+    Trackers are told the step, and trunks that their activations are not kept where the settings say so.
+    """
     versions: list[int] = []
-    sync = TransformersEngine.sync
+    measured: list[int] = []
+    logged: list[int | None] = []
+    checkpointed: list[bool] = []
+    sync, enable = TransformersEngine.sync, Trunk.enable_gradient_checkpointing
     monkeypatch.setattr(
         TransformersEngine, "sync", lambda engine, version: (versions.append(version), sync(engine, version))[1]
     )
-    train(tmp_path, num_steps=2, num_epochs=2, num_minibatches=2)
-    assert versions == [0, 4]
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
+    monkeypatch.setattr(
+        Trunk, "enable_gradient_checkpointing", lambda self: (checkpointed.append(True), enable(self))[1]
+    )
+
+    def noted(version: int) -> tuple[float, None]:
+        measured.append(version)
+        return one_prompt(version)
+
+    monkeypatch.setattr(sys.modules[__name__], "measured_by", noted)
+    stop = {"criterion": "a:b", "every": 2}
+    train(tmp_path / "a", num_steps=2, num_epochs=2, num_minibatches=2, stop=stop, held_out_prompts="p")
+    assert (versions, measured, logged, checkpointed) == ([0, 4], [8], [0, 1], [])
+    train(tmp_path / "b", num_steps=1, optimiser={"gradient_checkpointing": True})
+    assert checkpointed == [True]
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_trainer_reads_logits_at_the_temperature_of_the_sampler(train: Train, tmp_path: Path) -> None:
+    (row,) = train(tmp_path, num_steps=1, decoding={"max_new_tokens": 3, "temperature": 0.5})
+    assert row["mismatch/logps"] < 1e-4
+    assert row["ratio/first_deviation"] < 1e-4
+    assert abs(row["kl/exact"]) < 1e-5
+    assert abs(row["kl/k1"]) < 1e-4
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_rollouts_of_every_step_are_kept(train: Train, tmp_path: Path) -> None:
+    train(tmp_path, num_steps=2, num_kept_rollouts=3)
+    rows = read_jsonl(tmp_path / "rollouts.jsonl")
+    assert [row["step"] for row in rows] == [0, 0, 0, 1, 1, 1]
+    for row in rows:
+        assert ("values" in row) == (train is ppo)
+        assert len(row["tokens"]) == len(row["advantages"]) == len(row["kl"])

@@ -203,12 +203,20 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     versions: list[int] = []
     monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
     monkeypatch.setattr(TransformersEngine, "sync", lambda engine, version: versions.append(version))
+    logged: list[int | None] = []
+    checkpointed: list[Trunk] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
+    monkeypatch.setattr(Trunk, "enable_gradient_checkpointing", lambda self: checkpointed.append(self))
     optimiser = {"learning_rate": 1e-2, "schedule": "linear", "warmup_share": 0.0}
     run = dpo_run(tmp_path, policy_and_reference(LORA), num_steps=5, optimiser=optimiser, run={"save_every": 2})
     result = train_dpo(run)
     rows = read_jsonl(tmp_path / "metrics.jsonl")
     assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
     assert saved == versions == [2, 4, 5]
+    assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
+    optimiser = {"gradient_checkpointing": True}
+    train_dpo(dpo_run(tmp_path / "other", policy_and_reference(LORA), num_steps=1, optimiser=optimiser))
+    assert len(checkpointed) == 1
     assert result.num_steps == 5
     assert [row["step"] for row in rows if "held_out/loss" in row] == [1, 3, 4]
     for row in rows:

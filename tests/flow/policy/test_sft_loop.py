@@ -121,8 +121,15 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     """The rate falls by a fifth of its peak a step; checkpoints after every second one; tokens by seconds."""
     saved: list[int] = []
     monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    logged: list[int | None] = []
+    checkpointed: list[Trunk] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
+    monkeypatch.setattr(Trunk, "enable_gradient_checkpointing", lambda self: checkpointed.append(self))
     chosen = settings(optimiser={"schedule": "linear", "warmup_share": 0.0}, run=RunSettings(save_every=2))
     rows = train(trunk(), tmp_path, 5, chosen)
+    assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
+    train(trunk(), tmp_path / "other", 1, settings(optimiser={"gradient_checkpointing": True}))
+    assert len(checkpointed) == 1
     assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
     assert saved == [2, 4]
     for row in rows:
