@@ -72,6 +72,22 @@ def test_rollout_metrics_by_hand(place: int, num_tokens: float) -> None:
     })  # fmt: skip
 
 
+class OneMore(PaperAccelerator):
+    """The other process adds 1 to every sum."""
+
+    def reduce(self, values: torch.Tensor, reduction: str = "mean") -> torch.Tensor:
+        return values + 1
+
+
+def test_explained_variance_is_that_of_all_processes() -> None:
+    """Residuals 9 in count, 5, 7: 7/9 − 25/81 = 38/81; returns 9, 8, 14: 14/9 − 64/81 = 62/81."""
+    accelerator: Any = OneMore()
+    found = rollout_statistics(accelerator, three_rollouts(), learning_batch(), SCORES, {})
+    assert found["value/explained_variance"] == pytest.approx(1 - 38 / 62)
+    assert found["repeat/share"] == pytest.approx(1.5 / 3)
+    assert found["num/tokens"] == 9
+
+
 def test_rollouts_too_short_to_repeat_have_no_share_of_repeats() -> None:
     sampled = [SampledCompletion((5, 5), (-1.0, -1.0), "stop")] * 2
     made = Rollouts.start([Prompt.make(text="a")] * 2, [(3,)] * 2, sampled, ["a"] * 2)
@@ -108,7 +124,7 @@ def test_mismatch_beyond_20_nats_counts_as_20_in_the_kl(difference: float, kl: f
 def test_statistics_of_all_processes_are_sums_but_for_the_largest_ratio_and_the_norm() -> None:
     sums = {"loss/policy": 1.5, "ratio/max_deviation": 0.25, "entropy/mean": 0.5, "grad/norm": 3.0}
     one, two = accelerators()
-    assert reduced(one, sums) == sums
+    assert reduced(one, sums) is sums
     assert reduced(two, sums) == {
         "loss/policy": 3.0, "ratio/max_deviation": 1.25, "entropy/mean": 1.0, "grad/norm": 3.0
     }  # fmt: skip

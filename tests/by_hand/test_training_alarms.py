@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
+from preflab.files import read_jsonl
 from preflab.training.alarms import Alarms, Rounding
 from preflab.training.metrics import MetricsLog
 from preflab.training.standstill import said_of_alarms, said_of_loss
@@ -105,6 +106,15 @@ def test_alarms_that_a_former_run_left_are_forgotten_from_the_first_step_on(tmp_
     rows = course("kl/exact", 3.0)
     assert len(fired(rows, tmp_path, kl_budget=2.0)) == len(fired(rows, tmp_path, kl_budget=2.0)) == 1
     assert fired([{"step": 0, "length/mean": 1.0}], tmp_path / "no kl", kl_budget=2.0) == []
+
+
+def test_alarms_of_one_step_are_all_written_down(tmp_path: Path) -> None:
+    rows = [{"step": 0, "kl/exact": 3.0, "ratio/first_deviation": 0.5}]
+    alarms = Alarms(tmp_path / "alarms.jsonl", kl_budget=2.0)
+    names = ["kl above budget", "first ratio is not 1"]
+    assert [alarm.alarm for alarm in alarms.check(rows)] == names
+    assert [row["alarm"] for row in read_jsonl(tmp_path / "alarms.jsonl")] == names
+    assert alarms.check(rows) == []
 
 
 def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +19,12 @@ def test_numbers_of_one_process_stay_as_they_are() -> None:
     assert list(own_share(3, one)) == [0, 1, 2]
     assert one.gradient_accumulation_steps == 1
     assert one.mixed_precision == "no"
+
+
+def test_accelerator_looks_for_unused_parameters_and_writes_into_its_folder(tmp_path: Path) -> None:
+    assert make_accelerator(cpu=True).ddp_handler.find_unused_parameters
+    assert make_accelerator(cpu=True).project_dir is None
+    assert make_accelerator(cpu=True, folder=tmp_path).project_dir == str(tmp_path)
 
 
 def test_numbers_of_two_processes_come_together() -> None:
