@@ -96,5 +96,7 @@ def test_columns_of_a_step_by_hand() -> None:
     assert verdicts.up.tolist() == [1.0, 0.0, 0.5]
     assert verdicts.weights.tolist() == [2.0, 1.0, 3.0]
     nothing, none = learned(logps, [replace(group, pairs=(), verdicts=()) for group in groups])
-    assert [len(column) for column in (nothing.labels, nothing.chosen.logps, none.up, none.completions.logps)] == [0] * 4
+    assert [len(column) for column in (nothing.labels, nothing.chosen.logps, none.up, none.completions.logps)] == [
+        0
+    ] * 4
     assert pairs.labels.dtype == none.up.dtype == torch.float32

@@ -122,6 +122,7 @@ def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> No
     assert fired(course("ratio/first_deviation", 0.02), tmp_path / "b") == [
         (0, "first ratio is not 1", "decoding or device.precision")
     ]
+    assert [step for step, _, _ in fired(course("ratio/first_deviation", None, 0.02), tmp_path / "warm-up")] == [1]
 
 
 def fired_in(rounding: Rounding, rows: Rows, path: Path) -> list[tuple[int, str]]:

@@ -30,7 +30,19 @@ COMPARISONS: dict[type[ast.cmpop], tuple[tuple[str, type[ast.cmpop]], ...]] = {
 EXTREMES = {"min": "max", "minimum": "maximum", "argmin": "argmax", "amin": "amax", "clamp_min": "clamp_max"}
 EXTREMES |= {new: old for old, new in EXTREMES.items()}
 
-SYMMETRIC = {"mul", "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal"}
+SYMMETRIC = {
+    "derive_seed",
+    "mul",
+    "min",
+    "max",
+    "minimum",
+    "maximum",
+    "hypot",
+    "isclose",
+    "allclose",
+    "logaddexp",
+    "equal",
+}
 """Calls whose first two arguments may be exchanged without effect."""
 TEXT_CALLS = {
     "PreflabError", "warn", "warning", "info", "debug", "print", "number", "percent", "whole_percent", "count",
