@@ -1,4 +1,4 @@
-"""Groups of completions as DPO sees them, written out: who is used, what is borrowed, rows, and the columns of a step."""
+"""Groups of completions as DPO sees them, written out: what is used and borrowed, rows, the columns of a step."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import torch
 
 from paper_trunk import PaperAccelerator
 from preflab.maths.dpo import Pairs, Side, Verdicts
+from preflab.models.trunk import RoleOutput
 from preflab.policy.dpo_groups import Weights
 from preflab.policy.dpo_losses import ImplicitReward, Learned
-from preflab.models.trunk import RoleOutput
 from preflab.policy.dpo_statistics import added, figures, reduced, sample_statistics, statistics
 from preflab.training.batches import Sequence, TokenBatch
 from preflab.training.processes import make_accelerator
@@ -108,5 +108,8 @@ def test_sums_of_two_processes_come_together_in_float64() -> None:
     accelerator: Any = PaperAccelerator()
     assert reduced(accelerator, {"right": 0.1, "num": 3.0}) == {"right": 0.2, "num": 6.0}
     assert added({"right": 1.0, "num": 2.0}, {"right": 0.5, "margin": -1.0}) == {"right": 1.5, "margin": -1.0}
-    assert figures({"right": 0.0, "num": 4.0, "margin": 0.0, "num_pairs": 0.0, "chosen": 1.0, "num_chosen": 0.0,
-                    "rejected": -1.0, "num_rejected": 2.0}) == {"accuracy/implicit": 0, "logratio/rejected": -0.5}  # fmt: skip
+    sums = {
+        "right": 0.0, "num": 4.0, "margin": 0.0, "num_pairs": 0.0, "chosen": 1.0, "num_chosen": 0.0,
+        "rejected": -1.0, "num_rejected": 2.0,
+    }  # fmt: skip
+    assert figures(sums) == {"accuracy/implicit": 0, "logratio/rejected": -0.5}

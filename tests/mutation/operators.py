@@ -31,19 +31,9 @@ EXTREMES = {"min": "max", "minimum": "maximum", "argmin": "argmax", "amin": "ama
 EXTREMES |= {new: old for old, new in EXTREMES.items()}
 
 SYMMETRIC = {
-    "derive_seed",
-    "mul",
-    "min",
-    "max",
-    "minimum",
-    "maximum",
-    "hypot",
-    "isclose",
-    "allclose",
-    "logaddexp",
-    "equal",
-}
-"""Calls whose first two arguments may be exchanged without effect."""
+    "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "mul", "derive_seed",
+}  # fmt: skip
+"""Calls whose arguments may be exchanged without effect; of a seed another order is another random stream."""
 TEXT_CALLS = {
     "PreflabError", "warn", "warning", "info", "debug", "print", "number", "percent", "whole_percent", "count",
     "plural", "interval_text", "isinstance", "cast", "TypeVar", "bar", "track", "describe", "Metric", "progress",
