@@ -54,6 +54,28 @@ def test_advantage_scale_is_the_product_of_both_whitenings(
     assert batch.advantage_scale == pytest.approx(1 / 4 if whiten_advantages else 1 / 2)
 
 
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_advantages_with_a_discount_and_the_kl_in_the_reward(bootstrap: bool) -> None:
+    """Log-ratios 1, 0 and 2 cost a half each: rewards −½, 3 and −1. Values 1, 2 and 1; γ = λ = ½.
+
+    Backwards: 3 − 2 = 1, then −½ + ½ · 2 − 1 = −½ and ¼ of 1 more. The cut one: −1 − 1, and half of the value 4 after
+    its last token where it goes on. A whole completion is over whatever value stands after it.
+    """
+    run = run_on_paper(
+        PaperTrunk([[0.0, 0.0]] * 2), gamma=0.5, lam=0.5, whiten_advantages=False, bootstrap_truncated=bootstrap
+    )
+    rollouts = rollouts_on_paper([[-1.0, -2.0], [-1.0]])
+    rollouts.ref_logps = torch.tensor([[-2.0, -2.0], [-3.0, 9.0]])
+    rollouts.values = torch.tensor([[1.0, 2.0], [1.0, 9.0]])
+    rollouts.last_values, rollouts.finished = torch.tensor([9.0, 4.0]), torch.tensor([True, False])
+    batch = advantages(run, rollouts, torch.tensor([3.0, 0.0]), kl_coef=0.5)
+    last = 0.0 if bootstrap else -2.0
+    assert batch.advantages.flatten().tolist() == pytest.approx([-0.25, 1.0, last, 0.0])
+    assert batch.returns.flatten().tolist() == pytest.approx([0.75, 3.0, last + 1, 0.0])
+    assert batch.advantage_scale == 1.0
+    assert torch.equal(batch.raw_advantages, batch.advantages)
+
+
 def test_scaled_rewards_do_not_pay_for_length() -> None:
     """Two completions of score 5, one of 2 tokens, one of 10: mean 5/6, variance 50/12 − 25/36 = 125/36.
 
