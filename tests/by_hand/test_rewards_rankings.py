@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 from math import log
 from typing import Any
 
 import pytest
 import torch
+from transformers import BatchEncoding
 
 from preflab.models.tiny import build_tokenizer
 from preflab.records import Completion, PairOutcome, Preference, Prompt
@@ -68,6 +70,21 @@ def test_completions_without_a_pair_are_not_trained_on() -> None:
     assert kept.pairs == (LabelledPair(1, 0, 1.0, 1.0),)
 
 
+def test_completions_left_in_are_numbered_anew() -> None:
+    given = replace(ranking([LabelledPair(2, 1, 1.0, 1.0)], [3, 4, 5]), ranks=(1, None, 2))
+    kept = given.trained()
+    assert kept.pairs == (LabelledPair(1, 0, 1.0, 1.0),)
+    assert kept.ranks == (3, 2)  # the F takes the rank after the last
+    assert kept.lengths == (4, 5)
+
+
+def test_decided_pairs_name_the_winner_first() -> None:
+    pairs = [LabelledPair(0, 1, 0.75, 0.3), LabelledPair(0, 2, 0.25, 0.3), LabelledPair(1, 2, 0.5, 0.4)]
+    given = ranking(pairs, [2, 2, 2])
+    assert given.decided == ((0, 1), (2, 0))
+    assert given.weight == pytest.approx(1)
+
+
 def test_the_loss_of_a_step_by_hand() -> None:
     # Scores ln 3, 0 | 0, 0: σ(ln 3) = 3/4 and σ(0) = 1/2. First ranking: a ≻ b, weight 1. Second: label ¾, weight ½.
     rankings = [ranking([LabelledPair(0, 1, 1.0, 1.0)], [2, 2]), ranking([LabelledPair(0, 1, 0.75, 0.5)], [2, 2])]
@@ -105,6 +122,8 @@ def test_micro_batches_take_whole_rankings_within_the_budget() -> None:
 def test_long_sequences_lose_their_beginning_but_not_their_first_token() -> None:
     encoder = Encoder(None, causal=True, max_tokens=5)
     assert encoder.fitted(Sequence((1, 2, 3), (4, 5))) == Sequence((1, 2, 3), (4, 5))
+    assert encoder.fitted(Sequence((), (1, 2, 3, 4, 5))) == Sequence((), (1, 2, 3, 4, 5))
+    assert encoder.fitted(Sequence((1, 2, 3), (4, 5, 6))) == Sequence((1, 3), (4, 5, 6))
     # seven tokens: 1 stays, 2 and 3 go
     assert encoder.fitted(Sequence((1, 2, 3, 4), (5, 6, 7))) == Sequence((1, 4), (5, 6, 7))
     # the completion alone is too long: its end stays, and the marks of what the policy wrote with it
@@ -146,3 +165,51 @@ def test_records_become_rankings_with_fails_scored_but_not_paired() -> None:
     assert failing.decided == ((0, 1), (0, 2), (1, 2))
     (soft,) = make_rankings(*arguments, soft_labels=True)
     assert soft.pairs[0].label == pytest.approx(2 / 3)
+
+
+class Framing:
+    """Stands for an encoder's tokenizer: [CLS] prompt [SEP] completion [SEP], a token per word."""
+
+    def __call__(self, prompt: str, text: str, **_: Any) -> BatchEncoding:
+        ids = [1, *(10 for _ in prompt.split()), 2, *(20 for _ in text.split()), 2]
+        parts = [None, *(0 for _ in prompt.split()), None, *(1 for _ in text.split()), None]
+        encoding = BatchEncoding({"input_ids": ids})
+        encoding.sequence_ids = lambda _: parts  # type: ignore[method-assign]
+        return encoding
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "max_tokens", "expected"),
+    [
+        ("ask me", "yes no", 9, Sequence((1, 10, 10, 2), (20, 20, 2))),
+        ("ask me", "yes no", 6, Sequence((1, 10, 2), (20, 20, 2))),
+        ("ask me", "", 9, Sequence((1, 10, 10, 2), (2,))),  # without a word of the completion its end alone
+    ],
+)
+def test_encoder_reads_the_frame_of_its_tokenizer(prompt: str, text: str, max_tokens: int, expected: Sequence) -> None:
+    encoder = Encoder(Framing(), causal=False, max_tokens=max_tokens)
+    given = Prompt.make(prompt)
+    completion = Completion.make(given.id, text, "m")
+    assert encoder(given, completion) == encoder.of_policy(given, completion) == expected
+
+
+@pytest.mark.parametrize(
+    ("soft_labels", "ties", "expected"),
+    [
+        (False, False, [(0, 1, 1, 1, 0)]),
+        (True, False, [(0, 1, 0.75, 0.5, 0), (1, 2, 0.5, 0.5, 0)]),
+        (False, True, [(0, 1, 1, 0.5, 0), (1, 2, 0.5, 0.5, 1)]),
+        (True, True, [(0, 1, 0.75, 0.5, 0.2), (1, 2, 0.5, 0.5, 0.6)]),
+    ],
+)
+def test_pairs_by_labels_and_ties(soft_labels: bool, ties: bool, expected: list[tuple[float, ...]]) -> None:
+    """a against b 3 : 1 with one tie; b against c 1 : 1 with three ties, which is a tie."""
+    record = preference([(0, 1, 3, 1, 1, 1.0), (1, 2, 1, 1, 3, 0.0)], (1, 2, 2))
+    completions = {name: Completion.make("prompt-1", "yes", "m") for name in record.completion_ids}
+    encoder = Encoder(build_tokenizer(["yes"], context=16), causal=True, max_tokens=16)
+    (found,) = make_rankings(
+        [record], {"prompt-1": Prompt.make("yes")}, completions, encoder, soft_labels=soft_labels, ties=ties
+    )
+    assert [(p.first, p.second, p.label, p.weight, p.tie) for p in found.pairs] == [
+        pytest.approx(row) for row in expected
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,3 +104,47 @@ def test_pairs_follow_the_weighted_rating() -> None:
     assert [(g.prompt_id, g.pairs, g.ranks, g.scores) for g in groups] == [
         ("p", ((0, 1), (2, 1)), (1, 3, 1), (0.5, 0.1, 0.2))
     ]
+
+
+def test_criteria_nobody_rated_have_no_figures() -> None:
+    found = rating_quality([rated("p", None)], [[0.5]], ["help"], [Scale(3.0, 2.0)], mean)["help"]
+    assert (found["num"], found["squared_error"], found["explained"], found["explained_interval"], found["tau"]) == (
+        0, None, 0.0, None, None,
+    )  # fmt: skip
+    assert math.isnan(found["rmse"])
+    assert math.isnan(found["rmse_of_mean"])
+
+
+def test_figures_of_two_criteria_are_those_of_their_own_columns() -> None:
+    """help is predicted as 1, 3 and rated 1, 3; harm as 4, 4, 4, of which 4, 2 and 5 were given."""
+    rows = [rated("p", 1, 4), rated("p", 3, 2), rated("q", None, 5)]
+    scores = [[-1.0, 0.0], [0.0, 0.0], [7.0, 0.0]]
+    found = rating_quality(rows, scores, ["help", "harm"], [Scale(3.0, 2.0), Scale(4.0, 1.0)], mean)
+    assert (found["help"]["num"], found["help"]["rmse"], found["help"]["explained"]) == (2, 0, 1)
+    assert found["harm"]["rmse"] == found["harm"]["rmse_of_mean"] == pytest.approx(math.sqrt(5 / 3))
+    assert found["harm"]["explained"] == 0
+    assert found["harm"]["tau"] == {"value": 0, "num": 1}  # one score for both orders nothing
+
+
+def test_exact_ratings_of_the_mean_leave_nothing_to_explain() -> None:
+    found = rating_quality([rated("p", 3), rated("q", 3)], [[0.5], [0.5]], ["help"], [Scale(3.0, 2.0)], mean)["help"]
+    assert (found["rmse"], found["rmse_of_mean"], found["explained"], found["explained_interval"]) == (1, 0, 0, None)
+    assert found["tau"] is None
+
+
+def test_tau_is_the_mean_over_prompts() -> None:
+    """p: of three pairs two in the right order, (2 − 1) / 3; q: the wrong order, −1."""
+    rows = [rated("p", 1), rated("p", 2), rated("p", 3), rated("q", 1), rated("q", 2)]
+    scores = [[0.1], [0.3], [0.2], [0.5], [0.4]]
+    found = rating_quality(rows, scores, ["help"], [Scale(0.0, 1.0)], mean)["help"]
+    assert found["tau"] == {"value": pytest.approx((1 / 3 - 1) / 2), "num": 2}
+
+
+def test_combined_ratings_are_on_the_scales_of_their_criteria() -> None:
+    """(help − 1) / 2 − 2 (harm − 3) / ½: 2 − 0, 1 + 4 and 4 − 0; undivided or multiplied the third would be best."""
+    rows = [
+        replace(rated("p", help_, harm), length=length) for help_, harm, length in ((5, 3, 7), (3, 2, 8), (9, 3, 9))
+    ]
+    (group,) = overall_groups(rows, [Scale(1.0, 2.0), Scale(3.0, 0.5)], {"help": 1.0, "harm": -2.0}, [0.1, 0.2, 0.3])
+    assert group.pairs == ((1, 0), (1, 2), (2, 0))
+    assert (group.ranks, group.scores, group.lengths) == ((3, 1, 2), (0.1, 0.2, 0.3), (7, 8, 9))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mutation.processes import Ended, Job, run_jobs
 from mutation.pytest_runs import try_change
-from mutation.sources import Change, changes, known_changes
+from mutation.sources import Change, changes, known_changes, readers
 from mutation.watching import importers_of, tests_of, watched_tests
 
 ALLOWED_SHARE = 0.03
@@ -59,11 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"no file in which changes are made has {options.only!r} in its path, such as feedback/kappa.py"
         )
     preload(root)
-    tests, importers = watched_tests(root, options.jobs, say=_say), importers_of(root)
+    tests, importers, reading = watched_tests(root, options.jobs, say=_say), importers_of(root), readers(root)
     survivors: list[Change] = []
     done = 0
-    names = [[test.name for test in tests_of(change, tests, importers)] for change in chosen]
-    seconds = [sum(test.seconds for test in tests_of(change, tests, importers)) for change in chosen]
+    tried = [tests_of(change, tests, importers, reading) for change in chosen]
+    names = [[test.name for test in own] for own in tried]
+    seconds = [sum(test.seconds for test in own) for own in tried]
 
     def finished(place: int, ended: Ended) -> None:
         nonlocal done

@@ -31,7 +31,8 @@ EXTREMES = {"min": "max", "minimum": "maximum", "argmin": "argmax", "amin": "ama
 EXTREMES |= {new: old for old, new in EXTREMES.items()}
 
 SYMMETRIC = {
-    "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "mul", "derive_seed",
+    "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "betaln", "mul",
+    "derive_seed",
 }  # fmt: skip
 """Calls whose arguments may be exchanged without effect; of a seed another order is another random stream."""
 TEXT_CALLS = {
@@ -40,15 +41,13 @@ TEXT_CALLS = {
     "advance", "on_done", "check_same_shape",
 }  # fmt: skip
 """Calls that make messages, show progress, or check types and shapes."""
-OVER_A_DIMENSION = {
-    "sum", "mean", "std", "var", "prod", "any", "all", "max", "min", "amax", "amin", "argmax", "argmin", "median",
-    "quantile", "cumsum", "diff", "flip", "sort", "argsort", "topk", "gather", "scatter_add_", "softmax", "log_softmax",
-    "logsumexp", "unsqueeze", "squeeze", "unbind", "stack", "cat", "size",
+DIMENSION_CALLS = {
+    "all", "amax", "amin", "any", "argmax", "argsort", "cummin", "cumsum", "flip", "gather", "log_softmax", "logsumexp",
+    "mean", "scatter_add", "size", "softmax", "sort", "squeeze", "std", "sum", "topk", "unsqueeze",
 }  # fmt: skip
-"""Calls that take a dimension. The last one of a matrix is its dimension 1, so that −1 → 1 changes nothing there;
-whether the dimension counts is asked by −1 → 0."""
-QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
-"""Keywords that change no number: checks, places, text."""
+"""Calls whose -1 is a dimension."""
+QUIET_KEYWORDS = {"strict", "verbose", "tokens_per_batch", "device", "encoding", "description", "total", "frozen"}
+"""Keywords that change no number: checks, places, text, how many rows go through a model at once."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
 
 
@@ -94,7 +93,7 @@ def _walk(node: ast.AST, ancestors: tuple[ast.AST, ...], function: str) -> Itera
             slot: Slot = (value, key) if isinstance(value, list) else (node, field)
             inside = _name_inside(child, function)
             for operator, new in _alternatives(child):
-                if operator == "dropped minus" and _is_last_dimension(child, node):
+                if operator == "dropped minus" and _is_dimension(child, node, field):
                     continue
                 yield _place(slot, child, new, operator, (*ancestors, node), inside)
             yield from _walk(child, (*ancestors, node), inside)
@@ -147,6 +146,23 @@ def _name_inside(node: ast.AST, function: str) -> str:
     return function
 
 
+def _is_dimension(child: ast.AST, node: ast.AST, field: str) -> bool:
+    """A -1 for the last dimension, as in `x.sum(-1)` or `x.shape[-1]`.
+
+    For (B, T), which nearly all tensors are, dimension 1 is the same; the change of -1 into 0 tests the dimension.
+    """
+    if ast.unparse(child) != "-1":
+        return False
+    match node:
+        case ast.Call(func=callee):
+            return _last_name(callee) in DIMENSION_CALLS
+        case ast.keyword(arg=name):
+            return name in ("dim", "axis")
+        case ast.Subscript(value=ast.Attribute(attr="shape")):
+            return field == "slice"
+    return False
+
+
 def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
     """The default of a parameter named `seed`: another random stream is not a wrong number."""
     if isinstance(node, ast.arguments) and field == "kw_defaults" and isinstance(key, int):
@@ -159,6 +175,8 @@ def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
 
 def _cannot_change_a_number(node: ast.AST) -> bool:
     match node:
+        case ast.FunctionDef(returns=ast.Name(id="PreflabError")):
+            return True
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Import() | ast.ImportFrom():
             return True
         case ast.Expr(value=ast.Constant()):
@@ -172,15 +190,6 @@ def _cannot_change_a_number(node: ast.AST) -> bool:
         case ast.If(test=test):
             return "on_done" in ast.unparse(test) or ast.unparse(test) == "TYPE_CHECKING"
     return False
-
-
-def _is_last_dimension(node: ast.AST, parent: ast.AST) -> bool:
-    """Whether this is the −1 of `x.sum(-1)` or of `dim=-1`."""
-    if ast.unparse(node) != "-1":
-        return False
-    if isinstance(parent, ast.keyword):
-        return parent.arg == "dim"
-    return isinstance(parent, ast.Call) and _last_name(parent.func) in OVER_A_DIMENSION
 
 
 def _last_name(node: ast.AST) -> str:
