@@ -56,7 +56,9 @@ class PaperTrunk(nn.Module):
 
         if roles == ("value",):
             return {"value": RoleOutput(values=cut(self.values))}
-        entropies = cut(self.entropy if entropy_gradient else self.entropy.detach())
+        entropies = (
+            cut(self.entropy if entropy_gradient else self.entropy.detach()) if entropy else torch.zeros(mask.shape)
+        )
         logps, kl = cut(self.logps), cut(self.kl)
         total = None
         if loss is not None:

@@ -157,3 +157,27 @@ def test_online_dpo_divides_by_the_pairs_of_its_own_minibatch(
     if num_processes == 2:
         by_group = num_minibatches == 1 and tokens_per_micro_batch == 6
         assert run.accelerator.shared == ([False, True] if by_group else [True] * num_minibatches)
+
+
+@pytest.mark.parametrize(("group", "num_tokens"), [(0, 1), (1, 4)])
+def test_parts_of_a_step_are_as_wide_as_their_own_completions(group: int, num_tokens: int) -> None:
+    """Two completions of one token, two of four: losses of either group alone, ratios e^½ for every token."""
+    trunk = PaperTrunk([[-0.5] * 4] * 4)
+    rollouts = rollouts_on_paper([[-1.0], [-1.0], [-1.0] * 4, [-1.0] * 4])
+    rollouts.ref_logps = torch.where(rollouts.completion_mask, -1.0, 0.0)
+    rows = [2 * group, 2 * group + 1]
+    ratio = math.exp(0.5)
+    run = online_dpo_run(trunk)
+    loss, figures = online_dpo.pair_loss(run, trunk, rollouts, torch.ones(2, 1), [group], 1, 2 * num_tokens)
+    assert loss.item() == pytest.approx(math.log(2)), "equal log-ratios"
+    assert figures["ratio/max_deviation"] == pytest.approx(ratio - 1)
+    assert figures["entropy/mean"] == pytest.approx(1.0)
+    clipped = grpo_run(trunk, algorithm="dapo", kl_treatment="token_k3")
+    counts = StepCounts(2, 2 * num_tokens, 9)
+    loss, figures = grpo.policy_loss(clipped, trunk, rollouts, -torch.ones(4, 4), rows, counts, 2.0)
+    # Advantage −1 is not clipped above: the ratio. k3 of −½: e^(−½) − 1 + ½ for every token.
+    k3 = math.exp(-0.5) - 0.5
+    assert figures["loss/policy"] == pytest.approx(ratio)
+    assert figures["loss/kl"] == pytest.approx(k3)
+    assert loss.item() == pytest.approx(ratio + 2 * k3)
+    assert figures["entropy/mean"] == pytest.approx(1.0)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from paper_trunk import PaperAccelerator, PaperTrunk, Rows, rollouts_on_paper
-from preflab.policy.ppo import PpoRun, advantages, policy_loss, update
+from preflab.policy.ppo import PpoRun, advantages, policy_loss, update, value_loss
 from preflab.policy.step_statistics import LearningBatch, add_statistics, step_statistics
 from preflab.settings.ppo import PpoSettings
 from preflab.training.processes import make_accelerator
@@ -176,3 +176,28 @@ def test_metrics_of_a_step_are_means_over_its_updates() -> None:
         "ratio/first_deviation": 0.25,
         "num/updates": 3,
     }
+
+
+@pytest.mark.parametrize(("rows", "num_tokens"), [([0, 1], 1), ([2, 3], 4)])
+@pytest.mark.parametrize("treatment", ["reward_k1", "sequence_loss", "exact"])
+def test_parts_of_a_step_are_as_wide_as_their_own_completions(rows: list[int], num_tokens: int, treatment: str) -> None:
+    """Two completions of one token, two of four, log-ratios ½ to the old policy and the reference; exact KL ¼.
+
+    The sequence loss has half of the squared log-ratio of a whole completion, over its share of the tokens.
+    """
+    trunk = PaperTrunk([[-0.5] * 4] * 4)
+    with torch.no_grad():
+        trunk.kl.fill_(0.25)
+    rollouts = rollouts_on_paper([[-1.0], [-1.0], [-1.0] * 4, [-1.0] * 4])
+    rollouts.ref_logps = torch.where(rollouts.completion_mask, -1.0, 0.0)
+    once = {"num_epochs": 1, "num_minibatches": 1}
+    run = run_on_paper(trunk, kl_treatment=treatment, entropy_coef=0.5, value_coef=0.5, value_clip=None, **once)
+    batch = LearningBatch(-torch.ones(4, 4), torch.full((4, 4), 2.0), -torch.ones(4, 4), advantage_scale=3.0)
+    loss, figures = policy_loss(run, trunk, rollouts, batch, rows, 2.0 * num_tokens, 0.5)
+    kl = {"reward_k1": 0.0, "sequence_loss": 0.5 * (0.5 * num_tokens) ** 2 / num_tokens, "exact": 0.25}[treatment]
+    assert figures["loss/policy"] == pytest.approx(math.exp(0.5))
+    assert figures.get("loss/kl", 0.0) == pytest.approx(kl)
+    assert loss.item() == pytest.approx(math.exp(0.5) - 0.5 + 0.5 * 3 * kl)
+    value, said = value_loss(run, trunk, rollouts, batch, rows, 2.0 * num_tokens, 0.5)
+    assert said["loss/value"] == pytest.approx(0.5 * 2.0**2)
+    assert value.item() == pytest.approx(0.5 * 0.5 * 2.0**2)

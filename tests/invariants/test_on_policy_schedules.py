@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,9 @@ def test_checkpoint_is_written_every_so_many_steps_and_after_the_last(
 
 @pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
 def test_tokens_per_second_are_tokens_by_seconds(train: Train, tmp_path: Path) -> None:
+    started = time.perf_counter()
     (row,) = train(tmp_path, num_steps=1)
+    assert row["time/step"] <= time.perf_counter() - started
     assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
     assert row["time/step"] >= row["time/collect"] + row["time/score"] + row["time/update"] - 1e-3
     assert min(row["time/collect"], row["time/score"], row["time/update"]) >= 0
@@ -197,3 +200,45 @@ def test_rollouts_of_every_step_are_kept(train: Train, tmp_path: Path) -> None:
     for row in rows:
         assert ("values" in row) == (train is ppo)
         assert len(row["tokens"]) == len(row["advantages"]) == len(row["kl"])
+
+
+@pytest.mark.parametrize("train", [grpo, online_dpo])
+def test_kept_advantages_are_rewards_less_the_mean_of_their_group(train: Train, tmp_path: Path) -> None:
+    """Not divided by a deviation; a token's advantage is that of its completion."""
+    chosen: dict[str, Any] = {"algorithm": "dr_grpo", "kl_coef": 0.0} if train is grpo else {}
+    train(tmp_path, num_steps=1, num_kept_rollouts=16, **chosen)
+    rows = read_jsonl(tmp_path / "rollouts.jsonl")
+    assert len(rows) == 16
+    for group in (rows[place : place + 4] for place in range(0, 16, 4)):
+        mean = sum(row["reward"] for row in group) / 4
+        for row in group:
+            assert row["advantages"] == pytest.approx([row["reward"] - mean] * 3, abs=1e-5)
+    assert len({row["reward"] for row in rows}) > 1, "so that another scale would show"
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_old_policy_is_the_trainers_where_the_samplers_numbers_may_not_serve(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked in the micro-batches that are learned first; the step is that of a sampler that is exact."""
+    changes = {"num_steps": 1, "num_minibatches": 2, "optimiser": {**FAST, "tokens_per_micro_batch": 24}}
+    (exact,) = train(tmp_path / "exact", **changes)
+    monkeypatch.setattr(TransformersEngine, "exact", property(lambda self: False))
+    (row,) = train(tmp_path / "not", **changes)
+    assert row["ratio/first_deviation"] < 1e-5
+    assert row["mismatch/logps"] < 1e-4
+    for name in ("kl/exact", "kl/k1", "reward/mean", "loss/total", "grad/norm", "advantage/std"):
+        assert row[name] == pytest.approx(exact[name], rel=1e-3, abs=1e-4), name
+
+
+def test_results_say_how_a_run_ended(tmp_path: Path) -> None:
+    trunk = tiny_trunk(lora=LORA)
+    both = tiny_trunk(("policy", "reference"), lora=LORA)
+    changes = {"num_steps": 1}
+    results = (
+        train_ppo(tiny_ppo(tmp_path / "ppo", trunk, reward, **changes)),
+        train_grpo(tiny_grpo(tmp_path / "grpo", both, reward, **changes)),
+        train_online_dpo(tiny_online_dpo(tmp_path / "online", both, reward, **changes)),
+    )
+    for result in results:
+        assert (result.num_steps, result.stopped_because, result.alarms) == (1, "1 step is done", [])

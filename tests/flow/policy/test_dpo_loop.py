@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,8 +210,10 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Trunk, "enable_gradient_checkpointing", lambda self: checkpointed.append(self))
     optimiser = {"learning_rate": 1e-2, "schedule": "linear", "warmup_share": 0.0}
     run = dpo_run(tmp_path, policy_and_reference(LORA), num_steps=5, optimiser=optimiser, run={"save_every": 2})
+    started = time.perf_counter()
     result = train_dpo(run)
     rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert 0 < sum(row["time/step"] for row in rows) <= time.perf_counter() - started
     assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
     assert saved == versions == [2, 4, 5]
     assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
@@ -221,7 +224,6 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     assert [row["step"] for row in rows if "held_out/loss" in row] == [1, 3, 4]
     for row in rows:
         assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
-        assert 0 <= row["time/step"] < 100
     assert sum(row["num/tokens"] for row in rows[:2]) == sum(group.num_tokens for group in run.groups)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from math import log
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,9 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
     monkeypatch.setattr(Trunk, "enable_gradient_checkpointing", lambda self: checkpointed.append(self))
     chosen = settings(optimiser={"schedule": "linear", "warmup_share": 0.0}, run=RunSettings(save_every=2))
+    started = time.perf_counter()
     rows = train(trunk(), tmp_path, 5, chosen)
+    assert 0 < sum(row["time/step"] for row in rows) <= time.perf_counter() - started
     assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
     train(trunk(), tmp_path / "other", 1, settings(optimiser={"gradient_checkpointing": True}))
     assert len(checkpointed) == 1
@@ -134,7 +137,6 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     assert saved == [2, 4]
     for row in rows:
         assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
-        assert 0 <= row["time/step"] < 100
 
 
 def test_micro_batches_change_nothing() -> None:
