@@ -278,6 +278,7 @@ def test_a_policy_still_by_its_log_ratios_alone_is_at_most_a_twentieth_away(
     [
         (0.25, (1.0, 1.0, 0.99, 1.0), True),
         (0.25, (1.0, 0.97, 0.98, 0.97), False),  # a mean of 0.9733: fallen by more than 2 %
+        (0.25, (1.0, 0.98, 0.98, 0.98), False),  # by exactly 2 %
         (0.2578125, (1.0, 1.0, 1.0, 1.0), False),
         (0.25, (-1.0, -1.0, -1.0, -1.0), False),  # of a loss below 0 no share can be told
         (0.25, (0.0, 1.0, 1.0, 1.0), False),
@@ -298,7 +299,7 @@ def test_kl_of_a_run_that_stood_is_at_most_a_hundredth(kl: float, says: bool, tm
     rows[1]["kl/exact"] = rows[2]["kl/exact"] = kl
     assert bool(moved(rows, tmp_path / "a", 4)) == says
     without_reward = [{"step": step, "kl/exact": kl} for step in range(4)]
-    assert moved(without_reward, tmp_path / "b", 4) == []
+    assert moved(without_reward, tmp_path / "b", 4) == moved([*rows[:3], without_reward[3]], tmp_path / "c", 4) == []
 
 
 def test_the_line_of_a_stage_speaks_of_its_last_step_alone() -> None:
@@ -335,3 +336,9 @@ def test_a_loss_that_hardly_fell_is_said_so(losses: tuple[float, ...], says: boo
     rows = [{"step": step, "loss/nll": loss} for step, loss in enumerate(losses)]
     assert said_of_loss(rows).startswith("; the loss hardly fell (") == says
     assert (said_of_loss(rows) == "") != says
+
+
+def test_steps_without_a_loss_say_nothing_of_it() -> None:
+    rows = [{"step": 0}, {"step": 1, "loss/total": 0.69}, {"step": 2, "loss/nll": 0.69}]
+    assert said_of_loss(rows).startswith("; the loss hardly fell (")
+    assert said_of_loss(rows[:2]) == said_of_loss([]) == ""

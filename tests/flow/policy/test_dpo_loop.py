@@ -217,9 +217,10 @@ def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.Monk
     assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
     assert saved == versions == [2, 4, 5]
     assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
-    optimiser = {"gradient_checkpointing": True}
-    train_dpo(dpo_run(tmp_path / "other", policy_and_reference(LORA), num_steps=1, optimiser=optimiser))
+    optimiser = {"gradient_checkpointing": True, "learning_rate": 1e-12}
+    still = train_dpo(dpo_run(tmp_path / "still", policy_and_reference(LORA), num_steps=4, optimiser=optimiser))
     assert len(checkpointed) == 1
+    assert [(alarm.step, alarm.alarm) for alarm in still.alarms] == [(3, "hardly moved")]
     assert result.num_steps == 5
     assert [row["step"] for row in rows if "held_out/loss" in row] == [1, 3, 4]
     for row in rows:
