@@ -59,7 +59,7 @@ class PaperTrunk(nn.Module):
         entropies = (
             cut(self.entropy if entropy_gradient else self.entropy.detach()) if entropy else torch.zeros(mask.shape)
         )
-        logps, kl = cut(self.logps), cut(self.kl)
+        logps, kl = cut(self.logps), cut(self.kl) if exact_kl else torch.zeros(mask.shape)
         total = None
         if loss is not None:
             statistics = TokenStatistics(logps[mask], entropies[mask], kl[mask], torch.zeros_like(logps[mask]))

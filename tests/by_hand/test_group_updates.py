@@ -172,12 +172,13 @@ def test_parts_of_a_step_are_as_wide_as_their_own_completions(group: int, num_to
     assert loss.item() == pytest.approx(math.log(2)), "equal log-ratios"
     assert figures["ratio/max_deviation"] == pytest.approx(ratio - 1)
     assert figures["entropy/mean"] == pytest.approx(1.0)
-    clipped = grpo_run(trunk, algorithm="dapo", kl_treatment="token_k3")
-    counts = StepCounts(2, 2 * num_tokens, 9)
-    loss, figures = grpo.policy_loss(clipped, trunk, rollouts, -torch.ones(4, 4), rows, counts, 2.0)
+    with torch.no_grad():
+        trunk.kl.fill_(0.25)
     # Advantage −1 is not clipped above: the ratio. k3 of −½: e^(−½) − 1 + ½ for every token.
-    k3 = math.exp(-0.5) - 0.5
-    assert figures["loss/policy"] == pytest.approx(ratio)
-    assert figures["loss/kl"] == pytest.approx(k3)
-    assert loss.item() == pytest.approx(ratio + 2 * k3)
-    assert figures["entropy/mean"] == pytest.approx(1.0)
+    for treatment, kl in (("token_k3", math.exp(-0.5) - 0.5), ("exact", 0.25)):
+        clipped, counts = grpo_run(trunk, algorithm="dapo", kl_treatment=treatment), StepCounts(2, 2 * num_tokens, 9)
+        loss, figures = grpo.policy_loss(clipped, trunk, rollouts, -torch.ones(4, 4), rows, counts, 2.0)
+        assert figures["loss/policy"] == pytest.approx(ratio)
+        assert figures["loss/kl"] == pytest.approx(kl)
+        assert loss.item() == pytest.approx(ratio + 2 * kl)
+        assert figures["entropy/mean"] == pytest.approx(1.0)
