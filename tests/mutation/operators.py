@@ -31,8 +31,8 @@ EXTREMES = {"min": "max", "minimum": "maximum", "argmin": "argmax", "amin": "ama
 EXTREMES |= {new: old for old, new in EXTREMES.items()}
 
 SYMMETRIC = {
-    "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "betaln", "mul", "transpose",
-    "derive_seed",
+    "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "betaln", "mul",
+    "transpose", "derive_seed",
 }  # fmt: skip
 """Calls whose arguments may be exchanged without effect; of a seed another order is another random stream."""
 TEXT_CALLS = {
