@@ -12,6 +12,7 @@ import pytest
 from accelerate import Accelerator
 from torch import Tensor
 
+from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
 from preflab.policy import grpo as grpo_loop
@@ -20,6 +21,7 @@ from preflab.policy.online_dpo import train_online_dpo
 from preflab.policy.ppo import train_ppo
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
+from preflab.training.metrics import is_time
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from tiny_groups import tiny_grpo, tiny_online_dpo
@@ -242,3 +244,17 @@ def test_results_say_how_a_run_ended(tmp_path: Path) -> None:
     )
     for result in results:
         assert (result.num_steps, result.stopped_because, result.alarms) == (1, "1 step is done", [])
+
+
+@pytest.mark.parametrize(("train", "kl"), [(ppo, FAR), (grpo, FAR), (online_dpo, {})])
+def test_run_goes_on_from_its_checkpoint(train: Train, kl: dict[str, float], tmp_path: Path) -> None:
+    """One step, then the second: the metrics and rollouts of two at once, and no fewer steps than are done."""
+    whole = train(tmp_path / "whole", num_steps=2, optimiser=FAST, **kl)
+    train(tmp_path / "parts", num_steps=1, optimiser=FAST, **kl)
+    parts = train(tmp_path / "parts", num_steps=2, optimiser=FAST, **kl)
+    for one, other in zip(whole, parts, strict=True):
+        assert {k: v for k, v in one.items() if not is_time(k)} == {k: v for k, v in other.items() if not is_time(k)}
+    kept = [(tmp_path / name / "rollouts.jsonl").read_text() for name in ("whole", "parts")]
+    assert kept[0] == kept[1]
+    with pytest.raises(PreflabError, match="2 steps are done, and num_steps is 1"):
+        train(tmp_path / "parts", num_steps=1, optimiser=FAST, **kl)
