@@ -6,7 +6,8 @@ are parameters: their gradients are those of a loss by what a role says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +60,10 @@ class PaperTrunk(nn.Module):
 
         if roles == ("value",):
             return {"value": RoleOutput(values=cut(self.values))}
-        entropies = cut(self.entropy if entropy_gradient else self.entropy.detach())
-        logps, kl = cut(self.logps), cut(self.kl)
+        entropies = (
+            cut(self.entropy if entropy_gradient else self.entropy.detach()) if entropy else torch.zeros(mask.shape)
+        )
+        logps, kl = cut(self.logps), cut(self.kl) if exact_kl else torch.zeros(mask.shape)
         total = None
         if loss is not None:
             statistics = TokenStatistics(logps[mask], entropies[mask], kl[mask], torch.zeros_like(logps[mask]))
@@ -73,3 +76,37 @@ def rollouts_on_paper(old_logps: Rows) -> Rollouts:
     sampled = [SampledCompletion(tuple(range(len(row))), tuple(row), "stop") for row in old_logps]
     prompts, prompt_ids = [Prompt.make(text="a")] * len(sampled), [(row,) for row in range(len(sampled))]
     return Rollouts.start(prompts, prompt_ids, sampled, ["a"] * len(sampled))
+
+
+class PaperAccelerator:
+    """A process of two, of which the other one holds the same numbers: sums double, gathered numbers differ by 1."""
+
+    num_processes = 2
+    device = torch.device("cpu")
+    is_main_process = True
+
+    def __init__(self, process_index: int = 0) -> None:
+        self.process_index = process_index
+        self.shared: list[bool] = []
+        """Of each backward pass whether the processes share their gradients after it."""
+        self._alone = False
+
+    def reduce(self, values: Tensor, reduction: str = "mean") -> Tensor:
+        """The sum over both processes, or their mean."""
+        return 2 * values if reduction == "sum" else values
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The numbers of this process, then the other's, larger by 1."""
+        return torch.cat([values, values + 1])
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of both processes' mean, which is that of each."""
+        self.shared.append(not self._alone)
+        loss.backward()
+
+    @contextmanager
+    def no_sync(self, model: object) -> Iterator[None]:
+        """Backward passes in here are not shared."""
+        self._alone = True
+        yield
+        self._alone = False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from paper_trunk import PaperTrunk, rollouts_on_paper
+from paper_trunk import PaperAccelerator, PaperTrunk, rollouts_on_paper
 from preflab.maths.reductions import StepCounts
 from preflab.policy import grpo, online_dpo
 from preflab.settings.grpo import GrpoSettings
@@ -71,19 +71,29 @@ def test_clip_sides_are_those_of_the_settings_or_the_algorithm(clip: dict[str, f
     ],
 )
 @pytest.mark.parametrize("tokens_per_micro_batch", [4096, 3])
+@pytest.mark.parametrize("num_processes", [1, 2])
 def test_update_divides_by_the_counts_of_its_own_minibatch(
-    algorithm: str, slope: float, tokens_per_micro_batch: int
+    algorithm: str, slope: float, tokens_per_micro_batch: int, num_processes: int
 ) -> None:
-    """Four completions of two tokens, up to five allowed, in two minibatches; advantages 1 and ratios 1."""
+    """Four completions of two tokens, up to five allowed, in two minibatches; advantages 1 and ratios 1.
+
+    A second process with the same numbers changes none; gradients are shared after the last micro-batch.
+    """
     trunk = PaperTrunk([[-1.0, -1.0]] * 4)
     optimiser = {"max_grad_norm": 1e6, "tokens_per_micro_batch": tokens_per_micro_batch}
     run = grpo_run(trunk, algorithm=algorithm, num_minibatches=2, decoding={"max_new_tokens": 5}, optimiser=optimiser)
+    if num_processes == 2:
+        run.accelerator = PaperAccelerator()
     descent = torch.optim.SGD([trunk.logps], lr=1.0)
     rollouts = rollouts_on_paper([[-1.0, -1.0]] * 4)
     statistics = grpo.update(run, trunk, descent, rollouts, torch.ones(4, 2), step=0, kl_coef=0.0)
     torch.testing.assert_close(trunk.logps, torch.full((4, 2), -1 + slope))
     assert statistics["loss/policy"] == pytest.approx(-4 * slope), "4 tokens of each minibatch, averaged over the two"
+    assert statistics["entropy/mean"] == pytest.approx(1.0)
+    assert statistics["loss/total"] == pytest.approx(-4 * slope)
     assert statistics["num/updates"] == 2
+    if num_processes == 2:
+        assert run.accelerator.shared == ([True] * 2 if tokens_per_micro_batch == 4096 else [False, True] * 2)
 
 
 def softplus(x: float) -> float:
@@ -116,19 +126,59 @@ def test_online_dpo_figures_of_pairs_by_hand() -> None:
     assert trunk.logps.grad[1::2, 0].tolist() == pytest.approx([-slope for slope in slopes])
 
 
-def test_online_dpo_divides_by_the_pairs_of_its_own_minibatch() -> None:
+@pytest.mark.parametrize("tokens_per_micro_batch", [4096, 6])
+@pytest.mark.parametrize("num_minibatches", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_online_dpo_divides_by_the_pairs_of_its_own_minibatch(
+    num_processes: int, num_minibatches: int, tokens_per_micro_batch: int
+) -> None:
     """Two groups of three, a minibatch each: three pairs of equal completions, all labelled for the first of the pair.
 
     Each pair's slope is (½ − 1)/3 on its first and as much up on its second. Completion 0 is first in two pairs,
-    completion 1 first in one and second in one, completion 2 second in two.
+    completion 1 first in one and second in one, completion 2 second in two. In one minibatch it is half of that.
     """
     trunk = PaperTrunk([[-1.0]] * 6)
     rollouts = rollouts_on_paper([[-1.0]] * 6)
     rollouts.ref_logps = torch.full((6, 1), -1.0)
-    run = online_dpo_run(trunk, num=3, num_minibatches=2, optimiser={"max_grad_norm": 1e6})
+    optimiser = {"max_grad_norm": 1e6, "tokens_per_micro_batch": tokens_per_micro_batch}
+    run = online_dpo_run(trunk, num=3, num_minibatches=num_minibatches, optimiser=optimiser)
+    if num_processes == 2:
+        run.accelerator = PaperAccelerator()
     descent = torch.optim.SGD([trunk.logps], lr=1.0)
     statistics = online_dpo.update(run, trunk, descent, rollouts, torch.ones(2, 3), step=0)
-    assert trunk.logps.flatten().tolist() == pytest.approx([-1 + 1 / 3, -1, -1 - 1 / 3] * 2)
+    step = num_minibatches / 6
+    assert trunk.logps.flatten().tolist() == pytest.approx([-1 + step, -1, -1 - step] * 2)
     assert statistics["loss/dpo"] == pytest.approx(math.log(2)), "a mean over both updates"
     assert statistics["accuracy/implicit"] == pytest.approx(0.5), "equal log-ratios decide nothing"
     assert statistics["label/certainty"] == pytest.approx(1.0)
+    assert statistics["entropy/mean"] == pytest.approx(1.0)
+    assert statistics["ratio/max_deviation"] == pytest.approx(num_processes - 1), "gathered as 1 more"
+    assert statistics["num/updates"] == num_minibatches
+    if num_processes == 2:
+        by_group = num_minibatches == 1 and tokens_per_micro_batch == 6
+        assert run.accelerator.shared == ([False, True] if by_group else [True] * num_minibatches)
+
+
+@pytest.mark.parametrize(("group", "num_tokens"), [(0, 1), (1, 4)])
+def test_parts_of_a_step_are_as_wide_as_their_own_completions(group: int, num_tokens: int) -> None:
+    """Two completions of one token, two of four: losses of either group alone, ratios e^½ for every token."""
+    trunk = PaperTrunk([[-0.5] * 4] * 4)
+    rollouts = rollouts_on_paper([[-1.0], [-1.0], [-1.0] * 4, [-1.0] * 4])
+    rollouts.ref_logps = torch.where(rollouts.completion_mask, -1.0, 0.0)
+    rows = [2 * group, 2 * group + 1]
+    ratio = math.exp(0.5)
+    run = online_dpo_run(trunk)
+    loss, figures = online_dpo.pair_loss(run, trunk, rollouts, torch.ones(2, 1), [group], 1, 2 * num_tokens)
+    assert loss.item() == pytest.approx(math.log(2)), "equal log-ratios"
+    assert figures["ratio/max_deviation"] == pytest.approx(ratio - 1)
+    assert figures["entropy/mean"] == pytest.approx(1.0)
+    with torch.no_grad():
+        trunk.kl.fill_(0.25)
+    # Advantage −1 is not clipped above: the ratio. k3 of −½: e^(−½) − 1 + ½ for every token.
+    for treatment, kl in (("token_k3", math.exp(-0.5) - 0.5), ("exact", 0.25)):
+        clipped, counts = grpo_run(trunk, algorithm="dapo", kl_treatment=treatment), StepCounts(2, 2 * num_tokens, 9)
+        loss, figures = grpo.policy_loss(clipped, trunk, rollouts, -torch.ones(4, 4), rows, counts, 2.0)
+        assert figures["loss/policy"] == pytest.approx(ratio)
+        assert figures["loss/kl"] == pytest.approx(kl)
+        assert loss.item() == pytest.approx(ratio + 2 * kl)
+        assert figures["entropy/mean"] == pytest.approx(1.0)

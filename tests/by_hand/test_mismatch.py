@@ -39,3 +39,13 @@ def test_old_policy_is_the_samplers_until_the_trainers_is_taken() -> None:
     found.take_trainers_logps()
     assert found.old_logps.tolist() == [[-1.5, -2.5]]
     assert found.sampler_logps.tolist() == [[-1, -2]]
+
+
+def test_states_of_rows_follow_the_rows_and_are_none_where_one_is_missing() -> None:
+    made = rollouts([[-1.0, -2], [-3], [-4]], [])
+    made.states = [torch.tensor([[1.0], [2.0]]), None, torch.tensor([[3.0]])]
+    found = made.states_of([2, 0])
+    assert found is not None
+    assert found.tolist() == [[3.0], [1.0], [2.0]]
+    assert made.states_of([0, 1]) is None
+    assert (len(made), made.num_tokens, made.lengths) == (3, 4, [3, 2, 2])

@@ -55,6 +55,7 @@ def results(source: str) -> list[tuple[str, str, str]]:
         ("x = a == b", {"x = a != b"}),
         ("x = a and b", {"x = a or b"}),
         ("x = -a", {"x = a"}),
+        ("x = f(-1)", {"x = f(1)", "x = f(-0)"}),
         ("x = not a", {"x = a"}),
         ("x = a.sum(-1)", {"x = a.sum(-0)"}),
         ("x = a.cat(b, dim=-1)", {"x = a.cat(b, dim=-0)", "x = a.cat(b)"}),

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from paper_trunk import PaperTrunk, Rows, rollouts_on_paper
-from preflab.policy.ppo import PpoRun, advantages, policy_loss, update
+from paper_trunk import PaperAccelerator, PaperTrunk, Rows, rollouts_on_paper
+from preflab.policy.ppo import PpoRun, advantages, policy_loss, update, value_loss
 from preflab.policy.step_statistics import LearningBatch, add_statistics, step_statistics
 from preflab.settings.ppo import PpoSettings
 from preflab.training.processes import make_accelerator
@@ -52,6 +52,28 @@ def test_advantage_scale_is_the_product_of_both_whitenings(
     assert batch.returns.flatten().tolist() == pytest.approx(list(whitened_rewards)), "of raw advantages"
     assert batch.advantages.flatten().tolist() == pytest.approx([1, -1] if whiten_advantages else raw)
     assert batch.advantage_scale == pytest.approx(1 / 4 if whiten_advantages else 1 / 2)
+
+
+@pytest.mark.parametrize("bootstrap", [True, False])
+def test_advantages_with_a_discount_and_the_kl_in_the_reward(bootstrap: bool) -> None:
+    """Log-ratios 1, 0 and 2 cost a half each: rewards −½, 3 and −1. Values 1, 2 and 1; γ = λ = ½.
+
+    Backwards: 3 − 2 = 1, then −½ + ½ · 2 − 1 = −½ and ¼ of 1 more. The cut one: −1 − 1, and half of the value 4 after
+    its last token where it goes on. A whole completion is over whatever value stands after it.
+    """
+    run = run_on_paper(
+        PaperTrunk([[0.0, 0.0]] * 2), gamma=0.5, lam=0.5, whiten_advantages=False, bootstrap_truncated=bootstrap
+    )
+    rollouts = rollouts_on_paper([[-1.0, -2.0], [-1.0]])
+    rollouts.ref_logps = torch.tensor([[-2.0, -2.0], [-3.0, 9.0]])
+    rollouts.values = torch.tensor([[1.0, 2.0], [1.0, 9.0]])
+    rollouts.last_values, rollouts.finished = torch.tensor([9.0, 4.0]), torch.tensor([True, False])
+    batch = advantages(run, rollouts, torch.tensor([3.0, 0.0]), kl_coef=0.5)
+    last = 0.0 if bootstrap else -2.0
+    assert batch.advantages.flatten().tolist() == pytest.approx([-0.25, 1.0, last, 0.0])
+    assert batch.returns.flatten().tolist() == pytest.approx([0.75, 3.0, last + 1, 0.0])
+    assert batch.advantage_scale == 1.0
+    assert torch.equal(batch.raw_advantages, batch.advantages)
 
 
 def test_scaled_rewards_do_not_pay_for_length() -> None:
@@ -111,15 +133,19 @@ def test_entropy_bonus_has_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("tokens_per_micro_batch", [4096, 3])
-def test_update_divides_by_the_tokens_of_its_own_minibatch(tokens_per_micro_batch: int) -> None:
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_update_divides_by_the_tokens_of_its_own_minibatch(tokens_per_micro_batch: int, num_processes: int) -> None:
     """Four completions of two tokens in two minibatches: each token is one of 4, not of 8, also in micro-batches.
 
     Advantages 1 and ratios 1: the slope of each log-probability is −1/4. Values 0, returns 1, value_coef 0.2: −0.2/4.
+    A second process with the same numbers changes none; gradients are shared after the last micro-batch of each role.
     """
     trunk = PaperTrunk([[-1.0, -1.0]] * 4)
     rollouts = rollouts_on_paper([[-1.0, -1.0]] * 4)
     optimiser = {"max_grad_norm": 1e6, "tokens_per_micro_batch": tokens_per_micro_batch}
     run = run_on_paper(trunk, num_epochs=1, num_minibatches=2, value_coef=0.2, value_clip=None, optimiser=optimiser)
+    if num_processes == 2:
+        run.accelerator = PaperAccelerator()
     descent = torch.optim.SGD([trunk.logps, trunk.values], lr=1.0)
     batch = learning_batch(rollouts, [[1.0, 1.0]] * 4)
     statistics = update(run, trunk, descent, rollouts, batch, step=0, kl_coef=0.0)
@@ -130,6 +156,8 @@ def test_update_divides_by_the_tokens_of_its_own_minibatch(tokens_per_micro_batc
     assert statistics["loss/value"] == pytest.approx(0.5)
     assert statistics["loss/total"] == pytest.approx(-1 + 0.2 * 0.5)
     assert statistics["num/updates"] == 2
+    if num_processes == 2:
+        assert run.accelerator.shared == ([True] * 4 if tokens_per_micro_batch == 4096 else [False, True] * 4)
 
 
 def test_metrics_of_a_step_are_means_over_its_updates() -> None:
@@ -148,3 +176,28 @@ def test_metrics_of_a_step_are_means_over_its_updates() -> None:
         "ratio/first_deviation": 0.25,
         "num/updates": 3,
     }
+
+
+@pytest.mark.parametrize(("rows", "num_tokens"), [([0, 1], 1), ([2, 3], 4)])
+@pytest.mark.parametrize("treatment", ["reward_k1", "sequence_loss", "exact"])
+def test_parts_of_a_step_are_as_wide_as_their_own_completions(rows: list[int], num_tokens: int, treatment: str) -> None:
+    """Two completions of one token, two of four, log-ratios ½ to the old policy and the reference; exact KL ¼.
+
+    The sequence loss has half of the squared log-ratio of a whole completion, over its share of the tokens.
+    """
+    trunk = PaperTrunk([[-0.5] * 4] * 4)
+    with torch.no_grad():
+        trunk.kl.fill_(0.25)
+    rollouts = rollouts_on_paper([[-1.0], [-1.0], [-1.0] * 4, [-1.0] * 4])
+    rollouts.ref_logps = torch.where(rollouts.completion_mask, -1.0, 0.0)
+    once = {"num_epochs": 1, "num_minibatches": 1}
+    run = run_on_paper(trunk, kl_treatment=treatment, entropy_coef=0.5, value_coef=0.5, value_clip=None, **once)
+    batch = LearningBatch(-torch.ones(4, 4), torch.full((4, 4), 2.0), -torch.ones(4, 4), advantage_scale=3.0)
+    loss, figures = policy_loss(run, trunk, rollouts, batch, rows, 2.0 * num_tokens, 0.5)
+    kl = {"reward_k1": 0.0, "sequence_loss": 0.5 * (0.5 * num_tokens) ** 2 / num_tokens, "exact": 0.25}[treatment]
+    assert figures["loss/policy"] == pytest.approx(math.exp(0.5))
+    assert figures.get("loss/kl", 0.0) == pytest.approx(kl)
+    assert loss.item() == pytest.approx(math.exp(0.5) - 0.5 + 0.5 * 3 * kl)
+    value, said = value_loss(run, trunk, rollouts, batch, rows, 2.0 * num_tokens, 0.5)
+    assert said["loss/value"] == pytest.approx(0.5 * 2.0**2)
+    assert value.item() == pytest.approx(0.5 * 0.5 * 2.0**2)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from preflab.errors import PreflabError
-from preflab.sampling.draw import draw
+from preflab.sampling.draw import draw, kept_from
 from preflab.sampling.requests import request_seed, uniforms
 
 # Weights 1, 2, 5: probabilities 1/8, 2/8, 5/8, cumulative 0.125, 0.375, 1.
@@ -48,7 +48,7 @@ def test_temperature_one_half_squares_the_weights() -> None:
 
 
 def test_temperature_zero_takes_the_likeliest_for_certain() -> None:
-    assert drawn(LOGITS, [0.0, 0.5, ALMOST_ONE], temperature=0.0) == ([2, 2, 2], [0.0, 0.0, 0.0])
+    assert drawn(LOGITS, [0.0, 0.5, 0.6, ALMOST_ONE], temperature=0.0) == ([2] * 4, [0.0] * 4)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,8 @@ def test_temperature_zero_takes_the_likeliest_for_certain() -> None:
         ({"min_p": 0.39}, [0, 2, 5]),  # 2/5 = 0.4 is at least 0.39 of the likeliest
         ({"min_p": 0.41}, [0, 0, 5]),
         ({"top_k": 2, "top_p": 0.7}, [0, 0, 5]),  # of the two left, 5/7 = 0.714 reaches 0.7
+        ({"top_k": 2, "top_p": 0.72}, [0, 2, 5]),  # but not 0.72
+        ({"top_p": 0.9, "min_p": 0.3}, [0, 2, 5]),
         ({"temperature": 2.0, "top_k": 2}, [0, 2**0.5, 5**0.5]),
     ],
 )
@@ -73,6 +75,39 @@ def test_truncation_renormalises_over_what_is_kept(settings: dict[str, float], k
     assert set(tokens) == {token for token, weight in enumerate(kept) if weight}
     assert logps == pytest.approx([log(kept[token] / total) for token in tokens], abs=1e-6)
     assert tokens.count(2) / len(tokens) == pytest.approx(kept[2] / total, abs=0.002)
+
+
+def test_truncation_of_a_single_row() -> None:
+    # Of 2 and 5 the second begins at 2/7 = 0.286.
+    assert drawn(LOGITS, [0.28], top_k=2)[0] == [1]
+    assert drawn(LOGITS, [0.29], top_k=2)[0] == [2]
+
+
+def test_least_weight_kept_is_told_of_any_weights() -> None:
+    """Half of 8; of 1, 8 and 3 the two largest, whose share of 12 is 11/12; each row for itself."""
+    weights = torch.tensor([[1.0, 8.0, 3.0], [2.0, 2.0, 1.0]])
+    assert kept_from(weights, 0, 1.0, 0.5).tolist() == [[4.0], [1.0]]
+    assert kept_from(weights, 2, 1.0, 0.0).tolist() == [[3.0], [2.0]]
+    assert kept_from(weights, 0, 0.75, 0.125).tolist() == [[3.0], [2.0]]
+    assert kept_from(torch.tensor([[1.0, 2.0, 1.0]]), 0, 0.5, 0.0).tolist() == [[2.0]], "half of the sum by itself"
+
+
+def test_nucleus_of_a_whole_block_ends_with_its_last_token() -> None:
+    """256 equal tokens: the first 255 are 0.9961 of all. One that weighs e⁻³⁰ makes no difference to the others."""
+    logits = torch.zeros(256)
+    assert drawn(logits, [0.5], top_p=0.999)[1] == pytest.approx([-log(256)])
+    logits[7] = -30.0
+    tokens, logps = drawn(logits, [7 / 255 - 1e-6, 7 / 255 + 1e-6], top_p=0.9999)
+    assert tokens == [6, 8]
+    assert logps == pytest.approx([-log(255)] * 2, abs=1e-6)
+
+
+def test_mass_of_a_nucleus_is_summed_exactly() -> None:
+    """Weights 1 and 2⁻²⁵: their sum is 1 in float32. A nucleus of 1 − 2⁻²⁷ of both holds both."""
+    logits = torch.full((300,), -torch.inf)
+    logits[0], logits[299] = 0.0, -25 * log(2)
+    assert drawn(logits, [ALMOST_ONE], top_p=1 - 2**-27)[0] == [299]
+    assert drawn(logits, [ALMOST_ONE], top_p=1 - 2**-23)[0] == [0]
 
 
 def test_equal_weights_at_the_boundary_are_all_kept() -> None:
@@ -134,10 +169,11 @@ def test_bfloat16_logits_are_drawn_from_in_float32() -> None:
     assert logps == pytest.approx([-log(1 + np.e), 1 - log(1 + np.e)], abs=1e-6)
 
 
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.5}, {"top_k": 1}, {"min_p": 0.5}])
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_logits_that_are_no_numbers_are_refused(bad: float) -> None:
+def test_logits_that_are_no_numbers_are_refused(bad: float, settings: dict[str, float]) -> None:
     with pytest.raises(PreflabError, match="not numbers"):
-        drawn(torch.tensor([0.0, bad]), [0.5])
+        drawn(torch.tensor([0.0, bad]), [0.5], **settings)
 
 
 def test_the_logits_given_are_not_changed() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
+from preflab.files import read_jsonl
 from preflab.training.alarms import Alarms, Rounding
 from preflab.training.metrics import MetricsLog
 from preflab.training.standstill import said_of_alarms, said_of_loss
@@ -79,11 +80,49 @@ def test_reward_up_while_the_held_out_criterion_falls_beyond_chance(tmp_path: Pa
     assert fired(both([0.5], [0]) + [row | {"step": 1} for row in unsure], tmp_path / "f") == []
 
 
+def test_a_fall_of_exactly_two_errors_or_a_reward_that_stays_is_no_alarm(tmp_path: Path) -> None:
+    """Errors 3/8 and 1/2 are 5/8 together; from 2 to 3/4 it is exactly twice that, to 5/8 more."""
+
+    def rows(now: float, reward: float) -> Rows:
+        best = {"step": 0, "score/held_out": 2.0, "score/held_out_error": 0.375, "reward/mean": 1.0}
+        return [best, {"step": 1, "score/held_out": now, "score/held_out_error": 0.5, "reward/mean": reward}]
+
+    assert fired(rows(0.75, 2.0), tmp_path / "a") == []
+    assert fired(rows(0.625, 1.0), tmp_path / "b") == []
+    assert [step for step, _, _ in fired(rows(0.625, 2.0), tmp_path / "c")] == [1]
+
+
+def test_chosen_that_become_less_than_half_as_likely_over_three_steps(tmp_path: Path) -> None:
+    """−ln 2 on average fires, counted over the last three steps that are there."""
+    ln2 = math.log(2)
+    for place, values in enumerate(((0.0, -ln2, -2 * ln2 + 1e-9), (-5.0, -5.0), (None, -5.0, -5.0))):
+        assert fired(course("logratio/chosen", *values), tmp_path / f"not {place}") == []
+    for place, values in enumerate(((-ln2, -ln2, -ln2), (0.0, 0.0, -2 * ln2, -ln2))):
+        [(step, alarm, _)] = fired(course("logratio/chosen", *values), tmp_path / f"yes {place}")
+        assert (step, alarm) == (len(values) - 1, "chosen becomes unlikely")
+
+
+def test_alarms_that_a_former_run_left_are_forgotten_from_the_first_step_on(tmp_path: Path) -> None:
+    rows = course("kl/exact", 3.0)
+    assert len(fired(rows, tmp_path, kl_budget=2.0)) == len(fired(rows, tmp_path, kl_budget=2.0)) == 1
+    assert fired([{"step": 0, "length/mean": 1.0}], tmp_path / "no kl", kl_budget=2.0) == []
+
+
+def test_alarms_of_one_step_are_all_written_down(tmp_path: Path) -> None:
+    rows = [{"step": 0, "kl/exact": 3.0, "ratio/first_deviation": 0.5}]
+    alarms = Alarms(tmp_path / "alarms.jsonl", kl_budget=2.0)
+    names = ["kl above budget", "first ratio is not 1"]
+    assert [alarm.alarm for alarm in alarms.check(rows)] == names
+    assert [row["alarm"] for row in read_jsonl(tmp_path / "alarms.jsonl")] == names
+    assert alarms.check(rows) == []
+
+
 def test_a_first_ratio_away_from_1_fires_in_the_first_step(tmp_path: Path) -> None:
     assert fired(course("ratio/first_deviation", 0.01), tmp_path / "a") == []
     assert fired(course("ratio/first_deviation", 0.02), tmp_path / "b") == [
         (0, "first ratio is not 1", "decoding or device.precision")
     ]
+    assert [step for step, _, _ in fired(course("ratio/first_deviation", None, 0.02), tmp_path / "warm-up")] == [1]
 
 
 def fired_in(rounding: Rounding, rows: Rows, path: Path) -> list[tuple[int, str]]:
@@ -223,6 +262,46 @@ def test_a_run_on_its_own_samples_is_told_by_its_kl(tmp_path: Path) -> None:
     assert moved(rows[:3], tmp_path / "c", 3) == []  # measured before the updates: three steps are too few to tell
 
 
+@pytest.mark.parametrize(("size", "says"), [(0.05, True), (0.0625, False)])
+def test_a_policy_still_by_its_log_ratios_alone_is_at_most_a_twentieth_away(
+    size: float, says: bool, tmp_path: Path
+) -> None:
+    """On held-out pairs, of which one measurement counts; 0.05 has no exact mean of three."""
+    rows = [still(step, 0.0, 0.0) for step in range(4)]
+    for side in ("chosen", "rejected"):
+        last = rows[3] | {f"held_out/logratio_{side}": -size}
+        assert bool(moved([*rows[:3], last], tmp_path / side, 4)) == says
+
+
+@pytest.mark.parametrize(
+    ("size", "losses", "says"),
+    [
+        (0.25, (1.0, 1.0, 0.99, 1.0), True),
+        (0.25, (1.0, 0.97, 0.98, 0.97), False),  # a mean of 0.9733: fallen by more than 2 %
+        (0.25, (1.0, 0.98, 0.98, 0.98), False),  # by exactly 2 %
+        (0.2578125, (1.0, 1.0, 1.0, 1.0), False),
+        (0.25, (-1.0, -1.0, -1.0, -1.0), False),  # of a loss below 0 no share can be told
+        (0.25, (0.0, 1.0, 1.0, 1.0), False),
+        (0.25, (1.0, None, None, None), False),
+        (0.25, (None, 1.0, 1.0, 1.0), False),
+    ],
+)
+def test_a_policy_up_to_a_quarter_away_is_still_where_its_loss_stayed(
+    size: float, losses: tuple[float | None, ...], says: bool, tmp_path: Path
+) -> None:
+    rows = [still(step, size, 0.0) | row for step, row in enumerate(course("loss/total", *losses))]
+    assert bool(moved(rows, tmp_path, 4)) == says
+
+
+@pytest.mark.parametrize(("kl", "says"), [(0.01, True), (0.0101, False), (-0.5, True)])
+def test_kl_of_a_run_that_stood_is_at_most_a_hundredth(kl: float, says: bool, tmp_path: Path) -> None:
+    rows = [{"step": step, "kl/exact": kl, "reward/mean": 0.5} for step in range(4)]
+    rows[1]["kl/exact"] = rows[2]["kl/exact"] = kl
+    assert bool(moved(rows, tmp_path / "a", 4)) == says
+    without_reward = [{"step": step, "kl/exact": kl} for step in range(4)]
+    assert moved(without_reward, tmp_path / "b", 4) == moved([*rows[:3], without_reward[3]], tmp_path / "c", 4) == []
+
+
 def test_the_line_of_a_stage_speaks_of_its_last_step_alone() -> None:
     """A run that was continued has the alarm of its former end still."""
     alarms = [{"step": 4, "alarm": "hardly moved", "message": "it stood", "setting": "raise it"}]
@@ -243,9 +322,23 @@ def test_the_line_of_a_stage_speaks_of_its_last_step_alone() -> None:
         ((0.8, 0.9, 1.0, 0.9, 0.9, 0.9, 0.78, 0.88, 0.98), True),
         ((0.8, 0.9, 1.0, 0.9, 0.9, 0.9, 0.71, 0.81, 0.91), False),
         ((0.9, 0.95, 1.2), True),
+        ((1.0, 1.0), True),
+        ((100.0, 99.0), False),  # by exactly a hundredth
+        ((-100.0, -100.5), True),  # a loss below 0 falls by half a hundredth
+        ((-100.0, -101.5), False),
+        # Halves of three: means 2 and 1, variances 1 each: one standard error is √(2 / 3) = 0.816, below a fall of 1.
+        ((1.0, 2.0, 3.0, 9.0, 9.0, 9.0, 0.0, 1.0, 2.0), False),
+        ((1.0, 2.0, 3.0, 9.0, 9.0, 9.0, 0.5, 1.5, 2.5), True),
+        ((1.0, 1.5, 9.0, 9.0, 0.75, 1.25), True),  # 1.25 and 1, variances 1/8 each: an error of 0.354
     ],
 )
 def test_a_loss_that_hardly_fell_is_said_so(losses: tuple[float, ...], says: bool) -> None:
     rows = [{"step": step, "loss/nll": loss} for step, loss in enumerate(losses)]
     assert said_of_loss(rows).startswith("; the loss hardly fell (") == says
     assert (said_of_loss(rows) == "") != says
+
+
+def test_steps_without_a_loss_say_nothing_of_it() -> None:
+    rows = [{"step": 0}, {"step": 1, "loss/total": 0.69}, {"step": 2, "loss/nll": 0.69}]
+    assert said_of_loss(rows).startswith("; the loss hardly fell (")
+    assert said_of_loss(rows[:2]) == said_of_loss([]) == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from preflab.training import memory
@@ -26,3 +28,14 @@ def test_only_a_large_process_that_has_grown_gives_back(monkeypatch: pytest.Monk
         resident[0] = now
         memory.give_back()
     assert trimmed == [5 * GIB, 4 * GIB + GIB // 4 + 1]
+
+
+def test_memory_of_this_process_is_told_in_bytes() -> None:
+    """No more than its peak, which the system tells in KiB, and no less than an interpreter with PyTorch needs."""
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 50 * 2**20 < memory._resident() <= 1.01 * peak
+
+
+def test_trim_is_the_systems_or_none() -> None:
+    trim = memory._trim()
+    assert trim is None or trim(0) in (0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from preflab.errors import PreflabError
 from preflab.training.batches import TokenSequence, padded_floats, token_budget_batches, whole_group_batches
@@ -84,6 +85,20 @@ def test_rows_are_padded_on_the_right() -> None:
     # The token before each completion token; beyond the row the last place there is.
     assert batch.state_index.tolist() == [[1, 2, 3], [0, 1, 2]]
     assert batch.token_rows.tolist() == [0, 1, 1]
+    rows, places = batch.last_places
+    assert (rows.tolist(), places.tolist()) == ([0, 1], [2, 3])
+    assert batch.model_inputs(torch.float32)["input_ids"] is batch.input_ids
     assert padded_floats([[1.5], [2.0, 3.0]], 3).tolist() == [[1.5, 0, 0], [2, 3, 0]]
     with pytest.raises(PreflabError, match="without a prompt token"):
         join_rows([TokenSequence((), (1,))], pad_id=0)
+
+
+def test_places_beyond_a_row_are_its_last_one() -> None:
+    batch = join_rows(
+        [TokenSequence((5, 6, 7), (8,)), TokenSequence((1,), (2, 3, 4)), TokenSequence((1, 2), ())], pad_id=9
+    )
+    assert batch.state_index.tolist() == [[2, 3, 3], [0, 1, 2], [1, 2, 3]]
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8], [1, 2, 3, 4], [1, 2, 9, 9]]
+    assert batch.completion_ids.tolist() == [[8, 0, 0], [2, 3, 4], [0, 0, 0]]
+    assert batch.completion_mask.sum(1).tolist() == [1, 3, 0]
+    assert batch.last_places[1].tolist() == [3, 3, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -152,3 +154,132 @@ def test_a_head_in_half_precision_is_as_right_as_its_type() -> None:
         results.append((said.logps, said.entropy, states.grad.float(), head.weight.grad.float()))
     for exact, rough in zip(*results, strict=True):
         assert torch.allclose(exact, rough, atol=0.05)
+
+
+@pytest.mark.parametrize("learns", ["hidden", "head", "both"])
+@pytest.mark.parametrize("with_entropy", [True, False])
+@pytest.mark.parametrize("own", ["nothing", "weight", "bias", "both", "no reference"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_every_choice_of_statistics_is_that_of_autograd(
+    learns: str, with_entropy: bool, own: str, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without entropy, a reference, and a head of its own; blocks of 2 rows in chunks of 3 of 8 rows."""
+    monkeypatch.setattr("preflab.models.chunk.LOGITS_PER_BLOCK", 14)
+    generator = torch.Generator().manual_seed(1)
+    hidden, weight, bias, reference, ref_weight, ref_bias = (
+        torch.randn(shape, generator=generator) for shape in ((8, 5), (7, 5), (7,), (8, 5), (7, 5), (7,))
+    )
+    targets, upstream = torch.arange(8) % 7, torch.randn((3, 8), generator=generator)
+    hidden.requires_grad_(learns != "head")
+    weight.requires_grad_(learns != "hidden")
+    bias.requires_grad_(learns != "hidden")
+    ref_weight = ref_weight if own in ("weight", "both") else weight
+    ref_bias = ref_bias if own in ("bias", "both") else bias
+    with_reference = own != "no reference"
+
+    log_p = ((hidden @ weight.T + bias) / 0.7).log_softmax(-1)
+    log_q = ((reference @ ref_weight.T + ref_bias) / 0.7).log_softmax(-1).detach()
+    zeros, places = torch.zeros(8), torch.arange(8)
+    plain = TokenStatistics(
+        log_p[places, targets],
+        -(log_p.exp() * log_p).sum(-1) if with_entropy else zeros,
+        (log_p.exp() * (log_p - log_q)).sum(-1) if with_reference else zeros,
+        log_q[places, targets] if with_reference else zeros,
+    )
+
+    def loss(said: TokenStatistics, part: slice) -> Tensor:
+        return sum((u[part] * x).sum() for u, x in zip(upstream, said[:3], strict=True))
+
+    options: dict[str, Any] = {"temperature": 0.7, "entropy": with_entropy, "logits_per_chunk": 21}
+    if with_reference:
+        options |= {"ref_hidden": reference, "ref_head": Head(ref_weight, ref_bias)}
+    if at_once:
+        total, found = token_loss(hidden, Head(weight, bias), targets, loss=loss, **options)
+    else:
+        found = token_statistics(hidden, Head(weight, bias), targets, **options)
+        total = loss(found, slice(0, 8))
+        assert found.kl.requires_grad
+        assert found.entropy.requires_grad == with_entropy
+        assert not found.ref_logps.requires_grad
+    for ours, theirs in zip(found, plain, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    wanted = [t for t in (hidden, weight, bias) if t.requires_grad]
+    expected = torch.autograd.grad(loss(plain, slice(0, 8)), wanted)
+    for ours, theirs in zip(torch.autograd.grad(total, wanted), expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("packs", [True, False])
+def test_reference_with_a_head_of_its_own_is_read_without_a_gradient(
+    gradients: bool, packs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p = (¾, ¼); the reference's own head makes (½, ½) or (¼, ¾) of its states, by its weight or by its bias."""
+    monkeypatch.setattr("preflab.models.packed._works", lambda: packs)
+    monkeypatch.setattr("preflab.models.chunk.LOGITS_PER_BLOCK", 4)
+    ln2, ln3 = 0.6931471805599453, 1.0986122886681098
+    hidden, zeros = torch.ones(5, 1, requires_grad=gradients), torch.zeros(2)
+    head = Head(torch.tensor([[ln3], [0.0]]), zeros)
+    for weight, bias, log_q in (
+        (torch.zeros(2, 1), zeros, (-ln2, -ln2)),
+        (torch.tensor([[0.0], [ln3]]), zeros, (-2 * ln2, ln3 - 2 * ln2)),
+        (head.weight, torch.tensor([-ln3, 0.0]), (-ln2, -ln2)),
+        (head.weight, None, (ln3 - 2 * ln2, -2 * ln2)),
+    ):
+        found = token_statistics(
+            hidden, head, torch.tensor([0, 1, 0, 1, 1]), ref_hidden=torch.ones(5, 1), ref_head=Head(weight, bias)
+        )
+        assert found.ref_logps.tolist() == pytest.approx([log_q[i] for i in (0, 1, 0, 1, 1)], abs=1e-6)
+        kl = 0.75 * (ln3 - 2 * ln2 - log_q[0]) + 0.25 * (-2 * ln2 - log_q[1])
+        assert found.kl.tolist() == pytest.approx([kl] * 5, abs=1e-6)
+        assert found.entropy.tolist() == [0.0] * 5
+        if gradients:
+            hidden.grad = None
+            found.logps.sum().backward()
+            slopes = [ln3 * (float(i == 0) - 0.75) for i in (0, 1, 0, 1, 1)]
+            assert hidden.grad is not None
+            assert hidden.grad.flatten().tolist() == pytest.approx(slopes, abs=1e-6)
+
+
+def test_a_chunk_holds_at_least_one_row_whatever_the_vocabulary() -> None:
+    seen: list[slice] = []
+
+    def loss(said: TokenStatistics, part: slice) -> Tensor:
+        seen.append(part)
+        return said.logps.sum()
+
+    hidden, head, targets = torch.zeros(5, 3), Head(torch.zeros(7, 3)), torch.zeros(5, dtype=torch.long)
+    for logits_per_chunk in (3, 14, 20, 34, 70):
+        _, said = token_loss(hidden, head, targets, loss=loss, logits_per_chunk=logits_per_chunk)
+        assert said.entropy.tolist() == said.kl.tolist() == said.ref_logps.tolist() == [0.0] * 5, "not asked for"
+    ends = [(part.start, part.stop) for part in seen]
+    by_two = [(0, 2), (2, 4), (4, 5)]
+    assert ends == [(i, i + 1) for i in range(5)] + by_two + by_two + [(0, 4), (4, 5)] + [(0, 5)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_half_precision_learns_all_that_float32_does(at_once: bool) -> None:
+    """Entropy and KL with their gradients, a bias and a temperature: within the rounding of bfloat16."""
+    generator = torch.Generator().manual_seed(2)
+    shapes = ((11, 5), (7, 5), (7,), (11, 5))
+    drawn = [torch.randn(shape, generator=generator).bfloat16() for shape in shapes]
+    targets, upstream = torch.arange(11) % 7, torch.randn((3, 11), generator=generator)
+    results: list[list[Tensor]] = []
+    for dtype in (torch.float32, torch.bfloat16):
+        hidden, weight, bias = (x.clone().to(dtype).requires_grad_() for x in drawn[:3])
+        options: dict[str, Any] = {"temperature": 2.0, "entropy": True, "ref_hidden": drawn[3].to(dtype)}
+
+        def loss(said: TokenStatistics, part: slice) -> Tensor:
+            return sum((u[part] * x).sum() for u, x in zip(upstream, said[:3], strict=True))
+
+        if at_once:
+            total, said = token_loss(hidden, Head(weight, bias), targets, loss=loss, logits_per_chunk=28, **options)
+            assert total.item() == pytest.approx(loss(said, slice(0, 11)).item(), abs=1e-5), "summed in float32"
+        else:
+            said = token_statistics(hidden, Head(weight, bias), targets, logits_per_chunk=28, **options)
+            total = loss(said, slice(0, 11))
+        results.append([*said, *torch.autograd.grad(total, [hidden, weight, bias])])
+    for exact, rough in zip(results[0][:4], results[1][:4], strict=True):
+        assert torch.allclose(exact, rough, atol=1e-5), "statistics are summed in float32"
+    for exact, rough in zip(results[0][4:], results[1][4:], strict=True):
+        assert torch.allclose(exact, rough.float(), atol=0.06, rtol=0.02)

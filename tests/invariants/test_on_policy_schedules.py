@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate import Accelerator
 from torch import Tensor
 
+from preflab.errors import PreflabError
 from preflab.files import read_jsonl
+from preflab.models.trunk import Trunk
 from preflab.policy import grpo as grpo_loop
 from preflab.policy.grpo import GrpoRun, train_grpo
 from preflab.policy.online_dpo import train_online_dpo
 from preflab.policy.ppo import train_ppo
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
+from preflab.training.metrics import is_time
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
 from tiny_groups import tiny_grpo, tiny_online_dpo
@@ -38,11 +44,14 @@ def one_prompt(version: int) -> tuple[float, None]:
     return 0.25, None
 
 
+measured_by = one_prompt
+
+
 def ppo(folder: Path, **changes: Any) -> list[dict[str, float]]:
     """The metrics of a run with values of 0, whose whole loss is that of the policy."""
     fixed = {"value_coef": 0.0, "whiten_advantages": False, "lam": 1.0}
     run = tiny_ppo(folder, tiny_trunk(lora=LORA), reward, **{**fixed, **changes})
-    run.held_out = one_prompt
+    run.held_out = measured_by
     train_ppo(run)
     return read_jsonl(folder / "metrics.jsonl")
 
@@ -50,7 +59,7 @@ def ppo(folder: Path, **changes: Any) -> list[dict[str, float]]:
 def grpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
     """The metrics of a run of the GRPO family."""
     run = tiny_grpo(folder, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
-    run.held_out = one_prompt
+    run.held_out = measured_by
     train_grpo(run)
     return read_jsonl(folder / "metrics.jsonl")
 
@@ -58,7 +67,7 @@ def grpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
 def online_dpo(folder: Path, **changes: Any) -> list[dict[str, float]]:
     """The metrics of a run of Online DPO."""
     run = tiny_online_dpo(folder, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)
-    run.held_out = one_prompt
+    run.held_out = measured_by
     train_online_dpo(run)
     return read_jsonl(folder / "metrics.jsonl")
 
@@ -135,21 +144,117 @@ def test_checkpoint_is_written_every_so_many_steps_and_after_the_last(
 
 @pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
 def test_tokens_per_second_are_tokens_by_seconds(train: Train, tmp_path: Path) -> None:
+    started = time.perf_counter()
     (row,) = train(tmp_path, num_steps=1)
+    assert row["time/step"] <= time.perf_counter() - started
     assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
     assert row["time/step"] >= row["time/collect"] + row["time/score"] + row["time/update"] - 1e-3
     assert min(row["time/collect"], row["time/score"], row["time/update"]) >= 0
 
 
 @pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
-def test_sampler_is_synchronised_to_the_number_of_optimiser_steps(
+def test_sampler_and_criterion_are_told_the_number_of_optimiser_steps(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two passes of two minibatches are four optimiser steps per step: versions 0 and 4."""
+    """Two passes of two minibatches are four optimiser steps per step: versions 0 and 4 are written with, 8 measured.
+
+    Trackers are told the step, and trunks that their activations are not kept where the settings say so.
+    """
     versions: list[int] = []
-    sync = TransformersEngine.sync
+    measured: list[int] = []
+    logged: list[int | None] = []
+    checkpointed: list[bool] = []
+    sync, enable = TransformersEngine.sync, Trunk.enable_gradient_checkpointing
     monkeypatch.setattr(
         TransformersEngine, "sync", lambda engine, version: (versions.append(version), sync(engine, version))[1]
     )
-    train(tmp_path, num_steps=2, num_epochs=2, num_minibatches=2)
-    assert versions == [0, 4]
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
+    monkeypatch.setattr(
+        Trunk, "enable_gradient_checkpointing", lambda self: (checkpointed.append(True), enable(self))[1]
+    )
+
+    def noted(version: int) -> tuple[float, None]:
+        measured.append(version)
+        return one_prompt(version)
+
+    monkeypatch.setattr(sys.modules[__name__], "measured_by", noted)
+    stop = {"criterion": "a:b", "every": 2}
+    train(tmp_path / "a", num_steps=2, num_epochs=2, num_minibatches=2, stop=stop, held_out_prompts="p")
+    assert (versions, measured, logged, checkpointed) == ([0, 4], [8], [0, 1], [])
+    train(tmp_path / "b", num_steps=1, optimiser={"gradient_checkpointing": True})
+    assert checkpointed == [True]
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_trainer_reads_logits_at_the_temperature_of_the_sampler(train: Train, tmp_path: Path) -> None:
+    (row,) = train(tmp_path, num_steps=1, decoding={"max_new_tokens": 3, "temperature": 0.5})
+    assert row["mismatch/logps"] < 1e-4
+    assert row["ratio/first_deviation"] < 1e-4
+    assert abs(row["kl/exact"]) < 1e-5
+    assert abs(row["kl/k1"]) < 1e-4
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_rollouts_of_every_step_are_kept(train: Train, tmp_path: Path) -> None:
+    train(tmp_path, num_steps=2, num_kept_rollouts=3)
+    rows = read_jsonl(tmp_path / "rollouts.jsonl")
+    assert [row["step"] for row in rows] == [0, 0, 0, 1, 1, 1]
+    for row in rows:
+        assert ("values" in row) == (train is ppo)
+        assert len(row["tokens"]) == len(row["advantages"]) == len(row["kl"])
+
+
+@pytest.mark.parametrize("train", [grpo, online_dpo])
+def test_kept_advantages_are_rewards_less_the_mean_of_their_group(train: Train, tmp_path: Path) -> None:
+    """Not divided by a deviation; a token's advantage is that of its completion."""
+    chosen: dict[str, Any] = {"algorithm": "dr_grpo", "kl_coef": 0.0} if train is grpo else {}
+    train(tmp_path, num_steps=1, num_kept_rollouts=16, **chosen)
+    rows = read_jsonl(tmp_path / "rollouts.jsonl")
+    assert len(rows) == 16
+    for group in (rows[place : place + 4] for place in range(0, 16, 4)):
+        mean = sum(row["reward"] for row in group) / 4
+        for row in group:
+            assert row["advantages"] == pytest.approx([row["reward"] - mean] * 3, abs=1e-5)
+    assert len({row["reward"] for row in rows}) > 1, "so that another scale would show"
+
+
+@pytest.mark.parametrize("train", [ppo, grpo, online_dpo])
+def test_old_policy_is_the_trainers_where_the_samplers_numbers_may_not_serve(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked in the micro-batches that are learned first; the step is that of a sampler that is exact."""
+    changes = {"num_steps": 1, "num_minibatches": 2, "optimiser": {**FAST, "tokens_per_micro_batch": 24}}
+    (exact,) = train(tmp_path / "exact", **changes)
+    monkeypatch.setattr(TransformersEngine, "exact", property(lambda self: False))
+    (row,) = train(tmp_path / "not", **changes)
+    assert row["ratio/first_deviation"] < 1e-5
+    assert row["mismatch/logps"] < 1e-4
+    for name in ("kl/exact", "kl/k1", "reward/mean", "loss/total", "grad/norm", "advantage/std"):
+        assert row[name] == pytest.approx(exact[name], rel=1e-3, abs=1e-4), name
+
+
+def test_results_say_how_a_run_ended(tmp_path: Path) -> None:
+    trunk = tiny_trunk(lora=LORA)
+    both = tiny_trunk(("policy", "reference"), lora=LORA)
+    changes = {"num_steps": 1}
+    results = (
+        train_ppo(tiny_ppo(tmp_path / "ppo", trunk, reward, **changes)),
+        train_grpo(tiny_grpo(tmp_path / "grpo", both, reward, **changes)),
+        train_online_dpo(tiny_online_dpo(tmp_path / "online", both, reward, **changes)),
+    )
+    for result in results:
+        assert (result.num_steps, result.stopped_because, result.alarms) == (1, "1 step is done", [])
+
+
+@pytest.mark.parametrize(("train", "kl"), [(ppo, FAR), (grpo, FAR), (online_dpo, {})])
+def test_run_goes_on_from_its_checkpoint(train: Train, kl: dict[str, float], tmp_path: Path) -> None:
+    """One step, then the second: the metrics and rollouts of two at once, and no fewer steps than are done."""
+    whole = train(tmp_path / "whole", num_steps=2, optimiser=FAST, **kl)
+    train(tmp_path / "parts", num_steps=1, optimiser=FAST, **kl)
+    parts = train(tmp_path / "parts", num_steps=2, optimiser=FAST, **kl)
+    for one, other in zip(whole, parts, strict=True):
+        assert {k: v for k, v in one.items() if not is_time(k)} == {k: v for k, v in other.items() if not is_time(k)}
+    kept = [(tmp_path / name / "rollouts.jsonl").read_text() for name in ("whole", "parts")]
+    assert kept[0] == kept[1]
+    with pytest.raises(PreflabError, match="2 steps are done, and num_steps is 1"):
+        train(tmp_path / "parts", num_steps=1, optimiser=FAST, **kl)

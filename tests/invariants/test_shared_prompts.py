@@ -99,6 +99,21 @@ def test_rows_by_hand() -> None:
     assert sees.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
 
 
+def test_places_of_short_and_of_empty_completions_by_hand() -> None:
+    """Prompt 5 6 with 7 8 9, with nothing, and with 1: the last two begin where the first one ends."""
+    batch = share_rows(
+        [TokenSequence((5, 6), (7, 8, 9)), TokenSequence((5, 6), ()), TokenSequence((5, 6), (1,))], 0, 100
+    )
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9, 1]]
+    assert batch.starts.tolist() == [2, 5, 5]
+    assert batch.state_index.tolist() == [[1, 2, 3], [1, 5, 5], [1, 5, 5]], "never beyond the row"
+    rows, places = batch.last_places
+    assert (rows.tolist(), places.tolist()) == ([0, 0, 0], [4, 1, 5]), "of 9, of the prompt's 6, of 1"
+    hidden = batch.model_inputs(torch.float32)["attention_mask"]
+    assert hidden.shape == (1, 1, 6, 6)
+    assert hidden[0, 0, 5].tolist() == [0, 0, *[torch.finfo(torch.float32).min] * 3, 0]
+
+
 def test_a_row_holds_what_fits() -> None:
     four = [
         TokenSequence((5, 6), (7, 8)),
@@ -107,5 +122,6 @@ def test_a_row_holds_what_fits() -> None:
         TokenSequence((5,), (1,)),
     ]
     assert packed_rows(four, 100) == [[0, 1, 2], [3]]
-    assert packed_rows(four, 6) == [[0, 1], [2], [3]]
+    assert packed_rows(four, 6) == packed_rows(four, 5) == [[0, 1], [2], [3]]
+    assert packed_rows(four, 4) == [[0], [1], [2], [3]]
     assert packed_rows(four, 2) == [[0], [1], [2], [3]]

@@ -30,8 +30,11 @@ COMPARISONS: dict[type[ast.cmpop], tuple[tuple[str, type[ast.cmpop]], ...]] = {
 EXTREMES = {"min": "max", "minimum": "maximum", "argmin": "argmax", "amin": "amax", "clamp_min": "clamp_max"}
 EXTREMES |= {new: old for old, new in EXTREMES.items()}
 
-SYMMETRIC = {"min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "betaln"}
-"""Calls whose first two arguments may be exchanged without effect."""
+SYMMETRIC = {
+    "min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "betaln", "mul",
+    "transpose", "derive_seed",
+}  # fmt: skip
+"""Calls whose arguments may be exchanged without effect; of a seed another order is another random stream."""
 TEXT_CALLS = {
     "PreflabError", "warn", "warning", "info", "debug", "print", "number", "percent", "whole_percent", "count",
     "plural", "interval_text", "isinstance", "cast", "TypeVar", "bar", "track", "describe", "Metric", "progress",

@@ -59,7 +59,7 @@ def kept_from(weights: torch.Tensor, top_k: int, top_p: float, min_p: float) -> 
     """
     threshold = torch.zeros_like(weights[:, :1])
     if 0 < top_k < weights.shape[1]:
-        threshold = weights.topk(top_k, dim=-1).values[:, -1:]
+        threshold = weights.topk(top_k).values[:, -1:]
     if top_p < 1.0:
         threshold = _nucleus(weights.masked_fill(weights < threshold, 0.0), top_p)
     return torch.maximum(threshold, min_p * weights.amax(-1, keepdim=True))
@@ -72,7 +72,7 @@ def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
     num_looked_at = BLOCK
     while True:
         num_looked_at = min(num_looked_at, weights.shape[1])
-        largest = weights.topk(num_looked_at, dim=-1).values
+        largest = weights.topk(num_looked_at).values
         mass_before = largest.to(exact).cumsum(-1) - largest
         num_kept = (mass_before < target).sum(-1, keepdim=True)
         if num_looked_at == weights.shape[1] or bool((num_kept < num_looked_at).all()):

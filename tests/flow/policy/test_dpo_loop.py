@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from paper_trunk import PaperAccelerator
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
 from preflab.policy.dpo import DpoRun, accumulate, ask_reference, reference_point, train_dpo
@@ -24,6 +26,7 @@ from preflab.settings.preference_losses import LOSSES
 from preflab.training.alarms import chosen_becomes_unlikely
 from preflab.training.batches import TokenSequence
 from preflab.training.metrics import is_time
+from preflab.training.state import RunState
 from preflab.training.tensor_files import read_tensors, write_tensors
 from tiny_worlds import tiny_llama, tiny_trunk
 
@@ -172,6 +175,57 @@ def test_the_gradient_is_that_of_the_plain_formula(tmp_path: Path) -> None:
     expected = torch.autograd.grad(total / weight, [p for _, p in trunk.parameters_of("policy")])
     assert metrics["loss/total"] == pytest.approx(total.item() / weight, abs=1e-5)
     torch.testing.assert_close(found, torch.cat([g.flatten() for g in expected]), atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("budget", [10_000, 20, 7])
+def test_gradients_of_two_processes_average_to_that_of_one(budget: int, tmp_path: Path) -> None:
+    """Groups stay whole there; where micro-batches do not divide evenly, one is repeated and counts nothing."""
+    trunk = policy_and_reference(None)
+    run = dpo_run(tmp_path, trunk, losses=[{"kind": "dpo"}], optimiser={"tokens_per_micro_batch": budget})
+    known, _ = ask_reference(run)
+    with torch.no_grad():
+        torch.manual_seed(1)
+        for _, parameter in trunk.parameters_of("policy"):
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    metrics, found = [], []
+    for accelerator in (Accelerator(cpu=True), PaperAccelerator(0), PaperAccelerator(1)):
+        run.accelerator = accelerator
+        trunk.zero_grad()
+        metrics.append(accumulate(run, trunk, known, 0.0))
+        found.append(torch.cat([p.grad.flatten() for _, p in trunk.parameters_of("policy")]))
+    torch.testing.assert_close((found[1] + found[2]) / 2, found[0], atol=1e-6, rtol=1e-4)
+    whole, first, second = (values["loss/total"] for values in metrics)
+    assert (first + second) / 2 == pytest.approx(whole, abs=1e-6), "each process is taken for both"
+
+
+def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate falls by a fifth of its peak a step; checkpoints after every second step and the last."""
+    saved: list[int] = []
+    versions: list[int] = []
+    monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    monkeypatch.setattr(TransformersEngine, "sync", lambda engine, version: versions.append(version))
+    logged: list[int | None] = []
+    checkpointed: list[Trunk] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
+    monkeypatch.setattr(Trunk, "enable_gradient_checkpointing", lambda self: checkpointed.append(self))
+    optimiser = {"learning_rate": 1e-2, "schedule": "linear", "warmup_share": 0.0}
+    run = dpo_run(tmp_path, policy_and_reference(LORA), num_steps=5, optimiser=optimiser, run={"save_every": 2})
+    started = time.perf_counter()
+    result = train_dpo(run)
+    rows = read_jsonl(tmp_path / "metrics.jsonl")
+    assert 0 < sum(row["time/step"] for row in rows) <= time.perf_counter() - started
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
+    assert saved == versions == [2, 4, 5]
+    assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
+    optimiser = {"gradient_checkpointing": True, "learning_rate": 1e-12}
+    still = train_dpo(dpo_run(tmp_path / "still", policy_and_reference(LORA), num_steps=4, optimiser=optimiser))
+    assert len(checkpointed) == 1
+    assert [(alarm.step, alarm.alarm) for alarm in still.alarms] == [(3, "hardly moved")]
+    assert result.num_steps == 5
+    assert [row["step"] for row in rows if "held_out/loss" in row] == [1, 3, 4]
+    for row in rows:
+        assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
+    assert sum(row["num/tokens"] for row in rows[:2]) == sum(group.num_tokens for group in run.groups)
 
 
 def test_losses_add_up_by_their_weights(tmp_path: Path) -> None:

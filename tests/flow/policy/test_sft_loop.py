@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from math import log
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 
+from paper_trunk import PaperAccelerator
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.models.merge import merged_language_model
@@ -21,6 +23,7 @@ from preflab.policy.sft import Demonstration, accumulate, encode_demonstrations,
 from preflab.records import Completion, Prompt
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
 from preflab.training.batches import TokenSequence
+from preflab.training.state import RunState
 from preflab.training.too_long import LongRows
 
 WORDS = "one two three four five six"
@@ -99,6 +102,45 @@ def test_the_loss_counts_each_completion_token_once() -> None:
             total -= float(logps[t - 1, ids[0, t]].detach())
             count += 1
     assert gradients(made, 10_000)[0] == pytest.approx(total / count, abs=1e-5)
+
+
+@pytest.mark.parametrize("budget", [10_000, 13, 1])
+def test_gradients_of_two_processes_average_to_that_of_one(budget: int) -> None:
+    """Micro-batches in turn; where they do not divide evenly, one is repeated and counts nothing."""
+    made = trunk()
+    whole_loss, whole = gradients(made, budget)
+    losses, halves = [], []
+    for index in (0, 1):
+        made.zero_grad()
+        accelerator = PaperAccelerator(index)
+        losses.append(
+            accumulate(made, sequences(made.tokenizer), budget, collate=made.collate, accelerator=accelerator)
+        )
+        halves.append([p.grad.clone() for _, p in made.parameters_of("policy")])
+    assert sum(losses) / 2 == pytest.approx(whole_loss, abs=1e-6), "each process is taken for both"
+    for one, first, second in zip(whole, *halves, strict=True):
+        torch.testing.assert_close((first + second) / 2, one, atol=1e-6, rtol=1e-5)
+
+
+def test_course_of_a_run_by_its_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate falls by a fifth of its peak a step; checkpoints after every second one; tokens by seconds."""
+    saved: list[int] = []
+    monkeypatch.setattr(RunState, "save", lambda state, folder: saved.append(state.step))
+    logged: list[int | None] = []
+    checkpointed: list[Trunk] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, step=None, **_: logged.append(step))
+    monkeypatch.setattr(Trunk, "enable_gradient_checkpointing", lambda self: checkpointed.append(self))
+    chosen = settings(optimiser={"schedule": "linear", "warmup_share": 0.0}, run=RunSettings(save_every=2))
+    started = time.perf_counter()
+    rows = train(trunk(), tmp_path, 5, chosen)
+    assert 0 < sum(row["time/step"] for row in rows) <= time.perf_counter() - started
+    assert (logged, checkpointed) == ([0, 1, 2, 3, 4], [])
+    train(trunk(), tmp_path / "other", 1, settings(optimiser={"gradient_checkpointing": True}))
+    assert len(checkpointed) == 1
+    assert [row["learning_rate"] for row in rows] == pytest.approx([1e-2, 8e-3, 6e-3, 4e-3, 2e-3])
+    assert saved == [2, 4]
+    for row in rows:
+        assert row["tokens/s"] == pytest.approx(row["num/tokens"] / row["time/step"])
 
 
 def test_micro_batches_change_nothing() -> None:
