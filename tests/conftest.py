@@ -50,6 +50,17 @@ def seeded() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def remembered_tables() -> Iterator[None]:
+    """Hundreds of tests begin with an empty workspace: its tables are made by migrations once per process."""
+    from preflab.store import migrate
+    from remembered_tables import repeating
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "_upgrade", repeating(migrate._upgrade))
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
