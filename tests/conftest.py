@@ -52,12 +52,16 @@ def seeded() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def remembered_tables() -> Iterator[None]:
-    """Hundreds of tests begin with an empty workspace: its tables are made by migrations once per process."""
-    from preflab.store import migrate
+    """Hundreds of tests begin with an empty workspace: its tables are made by migrations once per process.
+
+    Commits do not wait for the disk, which only a loss of power would show.
+    """
+    from preflab.store import database, migrate
     from remembered_tables import repeating
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrate, "_upgrade", repeating(migrate._upgrade))
+        patch.setattr(database, "SQLITE_PRAGMAS", ("synchronous=OFF", *database.SQLITE_PRAGMAS[1:]))
         yield
 
 
