@@ -90,7 +90,7 @@ def built_routes() -> list[Any]:
 def make_app(ws: Workspace, settings: WebSettings) -> FastAPI:
     """The app over a workspace, with the routes that earlier ones have built: none of them knows its app."""
     app = create_app(ws, settings)
-    app.router.routes = built_routes()
+    app.router.routes = [*built_routes()]
     return app
 
 
