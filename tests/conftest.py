@@ -5,6 +5,7 @@ Tests that need something this machine may lack take a fixture from here, which 
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import random
@@ -37,6 +38,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
 
 
+def pytest_collection_finish() -> None:
+    """What is imported and collected by now stays: the garbage collector need not walk through it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> Iterator[None]:
     """Every test starts from the same random state and leaves torch's global switches as it found them."""
@@ -48,6 +55,22 @@ def seeded() -> Iterator[None]:
     torch.set_default_dtype(dtype)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_storage() -> Iterator[None]:
+    """Hundreds of tests begin with an empty workspace: its tables are made by migrations once per process.
+
+    Neither commits nor files wait for the disk, which only a loss of power would show.
+    """
+    from preflab.store import database, migrate
+    from remembered_tables import repeating
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(migrate, "_upgrade", repeating(migrate._upgrade))
+        patch.setattr(database, "SQLITE_PRAGMAS", ("synchronous=OFF", *database.SQLITE_PRAGMAS[1:]))
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")

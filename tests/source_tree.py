@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,9 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
-    """Every module of preflab by name, parsed; migrations, which are history, are left out."""
+    """Every module of preflab by name, parsed once per process; migrations, which are history, are left out."""
     files = (file for file in sorted(PACKAGE.rglob("*.py")) if "migrations" not in file.parts)
     return {module_name(file): ast.parse(file.read_text(encoding="utf-8"), str(file)) for file in files}
 

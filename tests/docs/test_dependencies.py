@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import tomllib
@@ -25,6 +26,7 @@ def spelled(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@functools.cache
 def imported() -> dict[str, set[str]]:
     """Distribution → the modules of preflab that import it, also within functions and for types."""
     brought_by = packages_distributions()

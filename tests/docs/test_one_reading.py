@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 
 from preflab.feedback.reading import Reading
 from preflab.labelling.options import CampaignOptions
@@ -20,6 +21,7 @@ ASKED_BY_HAND = {"fail_share", "confirmed_reversed", "level_scores", "pairs_by",
 """Arguments that would say how to read, one by one."""
 
 
+@functools.cache
 def calls(tree: ast.Module) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
 

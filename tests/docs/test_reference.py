@@ -54,10 +54,10 @@ def test_commands_and_options_named_in_the_documentation_exist(repository: Path)
     from preflab.cli import app
 
     pages = [*repository.glob("*.md"), *(repository / "docs").rglob("*.md")]
-    wrong = []
+    wrong, root = [], get_command(app)
     for page in pages:
         for line in commands_in(page.read_text(encoding="utf-8")):
-            command, words = get_command(app), line.split()
+            command, words = root, line.split()
             while command and words and getattr(command, "commands", None) and not words[0].startswith("-"):
                 command = command.commands.get(words.pop(0))
             known = {name for parameter in getattr(command, "params", ()) for name in parameter.opts}

@@ -6,12 +6,11 @@ else the machine is doing. The guard that does not depend on a machine at all is
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import subprocess
 import sys
-
-import pytest
 
 from source_tree import PACKAGE, modules, room
 
@@ -76,11 +75,32 @@ def test_help_is_quick() -> None:
 LIGHT = ("records", "errors", "files", "seeds", "settings", "recipe", "progress", "cli")
 
 
-@pytest.mark.parametrize("name", sorted(module for module in modules() if room(module) in LIGHT))
-def test_light_modules_load_nothing_heavy(name: str) -> None:
-    assert not loaded(f"import {name}")
+def loaded_by_rooms(rooms: tuple[str, ...]) -> dict[str, list[str]]:
+    """Module → the heavy packages that its import adds, for the modules of some rooms, in one fresh interpreter.
+
+    A package counts for the first module that loads it.
+    """
+    names = sorted(module for module in modules() if room(module) in rooms)
+    assert len(names) >= len(rooms)
+    code = f"""
+import importlib, json, sys
+heavy, found = set({HEAVY!r}), {{}}
+for name in {names!r}:
+    before = heavy & set(sys.modules)
+    importlib.import_module(name)
+    found[name] = sorted((heavy & set(sys.modules)) - before)
+print(json.dumps(found))
+"""
+    added: dict[str, list[str]] = json.loads(run(code))
+    assert list(added) == names
+    return {name: packages for name, packages in added.items() if packages}
 
 
-@pytest.mark.parametrize("name", sorted(module for module in modules() if room(module) == "feedback"))
-def test_feedback_needs_neither_torch_nor_a_database(name: str) -> None:
-    assert not loaded(f"import {name}") & {"torch", "transformers", "sqlalchemy"}
+def test_light_modules_load_nothing_heavy() -> None:
+    assert loaded_by_rooms(LIGHT) == {}
+
+
+def test_feedback_needs_neither_torch_nor_a_database() -> None:
+    added = loaded_by_rooms(("feedback",))
+    needless = {"torch", "transformers", "sqlalchemy"}
+    assert {name: packages for name, packages in added.items() if needless & set(packages)} == {}

@@ -20,7 +20,9 @@ def reward(ids: tuple[int, ...]) -> float:
     return REWARDS.get(tuple(ids), 0.4)
 
 
-def distance_to_optimum(treatment: str, folder: Path, lora: LoraSettings | None, learning_rate: float = 1e-2) -> float:
+def distance_to_optimum(
+    treatment: str, folder: Path, lora: LoraSettings | None, learning_rate: float = 1e-2, *, num_steps: int = 200
+) -> float:
     """KL(π ‖ π*) of the trained policy, by enumeration."""
     trunk = tiny_trunk(lora=lora)
     once = treatment == "sequence_loss"
@@ -30,8 +32,8 @@ def distance_to_optimum(treatment: str, folder: Path, lora: LoraSettings | None,
         reward,
         kl_treatment=treatment,
         kl_coef=BETA,
-        num_steps=200,
-        num_completions_per_step=256,
+        num_steps=num_steps,
+        num_completions_per_step=256 if num_steps > 100 else 128,
         num_epochs=1 if once else 2,
         num_minibatches=1,
         value_coef=1.0,
@@ -52,11 +54,14 @@ def distance_to_optimum(treatment: str, folder: Path, lora: LoraSettings | None,
     return float((policy.exp() * (policy - optimum)).sum())
 
 
-TREATMENTS = ["reward_k1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sequence_loss", "exact"))]
+def test_ppo_lands_on_the_tilted_reference(tmp_path: Path) -> None:
+    """From a KL of 0.48 to π*, in the fewest steps that reach it."""
+    assert distance_to_optimum("reward_k1", tmp_path, lora=None, num_steps=100) < 0.01
 
 
-@pytest.mark.parametrize("treatment", TREATMENTS)
-def test_ppo_lands_on_the_tilted_reference(treatment: str, tmp_path: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("treatment", ["reward_k1", "sequence_loss", "exact"])
+def test_every_treatment_lands_on_the_tilted_reference(treatment: str, tmp_path: Path) -> None:
     assert distance_to_optimum(treatment, tmp_path, lora=None) < 0.01
 
 

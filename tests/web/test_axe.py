@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -28,9 +29,15 @@ from web_app import PASSWORD, serving
 pytestmark = pytest.mark.browser
 
 WAYS = ("ranking", "side_by_side", "best_of", "likert", "thumbs", "score_then_rank")
-LOOKS = [("light", 1280), ("dark", 390)]
-OTHERS = [pytest.param("dark", 1280, marks=pytest.mark.slow), pytest.param("light", 390, marks=pytest.mark.slow)]
-EVERY_LOOK = pytest.mark.parametrize(("scheme", "width"), [*LOOKS, *OTHERS])
+LOOKS = list(itertools.product(("light", "dark"), (1280, 390)))
+
+
+def every_look(first: tuple[str, int]) -> pytest.MarkDecorator:
+    """Schemes and widths: one look that every page is seen in, the others among the slow tests."""
+    others = [pytest.param(*look, marks=pytest.mark.slow) for look in LOOKS if look != first]
+    return pytest.mark.parametrize(("scheme", "width"), [first, *others])
+
+
 WRITTEN = """# Title
 
 Some $x_1*y_1$ and $$\\sum_{i=1}^{n} i = \\frac{n(n+1)}{2}$$
@@ -63,7 +70,8 @@ def axe() -> str:
 
 def violations(page: Any, axe: str) -> list[str]:
     """What axe-core finds on the page as it is shown, each with its rule and the first elements."""
-    page.evaluate(axe)
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(axe)
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
     return [
         f"{each['id']}: {'; '.join(node['html'][:200] + ' ' + node['failureSummary'] for node in each['nodes'][:3])}"
@@ -77,9 +85,11 @@ def looked_over(page: Any, axe: str, address: str) -> list[str]:
     if page.locator("#judging").count():
         page.wait_for_selector("html.scripted", state="attached")
     found = violations(page, axe)
+    folded = page.locator("details:not([open])").count()
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    page.wait_for_timeout(50)  # what now scrolls is made reachable
-    found += violations(page, axe)
+    if folded:
+        page.wait_for_timeout(50)  # what now scrolls is made reachable
+        found += violations(page, axe)
     for name in page.evaluate("[...document.querySelectorAll('dialog[id]')].map(one => one.id)"):
         if name == "images":
             page.locator("[data-enlarge]").click()
@@ -133,7 +143,7 @@ def campaigns(site: Site) -> list[Campaign]:
     ]
 
 
-@EVERY_LOOK
+@every_look(("dark", 390))
 def test_labelling_in_every_way(
     browser: Any, site: Site, axe: str, campaigns: list[Campaign], scheme: str, width: int
 ) -> None:
@@ -155,7 +165,7 @@ def finished(site: Site) -> tuple[Campaign, Account]:
     return campaign, labeler
 
 
-@EVERY_LOOK
+@every_look(("light", 390))
 def test_pages_around_the_work(
     browser: Any, site: Site, axe: str, campaigns: list[Campaign], scheme: str, width: int
 ) -> None:
@@ -196,7 +206,7 @@ def leads_addresses(world: LeadWorld) -> list[str]:
     return [*others, *detail, *(f"{at}{tab}" for at in (home, empty) for tab in tabs)]
 
 
-@EVERY_LOOK
+@every_look(("light", 1280))
 def test_leads_pages(browser: Any, world: LeadWorld, axe: str, scheme: str, width: int) -> None:
     with serving(world.ws) as settings:
         session = open_session(world.ws, world.lead.id)
@@ -220,7 +230,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return page
 
 
-@EVERY_LOOK
+@every_look(("dark", 1280))
 def test_the_report(browser: Any, report: Path, axe: str, scheme: str, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     page = context.new_page()

@@ -79,7 +79,7 @@ def assert_counted(ws: Workspace, campaign: Campaign, num_tasks: int) -> None:
 
 
 def test_what_was_acknowledged_before_a_kill_is_there_once(tmp_path: Path) -> None:
-    tried(tmp_path, None, num_labelers=8, num_tasks=50, num_kills=1)
+    tried(tmp_path, None, num_labelers=8, num_tasks=20, num_kills=1)
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ def second(folder: Path, url: str | None = None) -> subprocess.CompletedProcess[
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_a_second_server_is_refused_by_the_first_s_name(tmp_path: Path) -> None:
     folder = tmp_path / "w"
     with Server(folder) as server:

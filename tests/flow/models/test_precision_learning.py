@@ -189,8 +189,17 @@ def check_moves_as_far(make: Make, pairs: Pairs, way: Way, lora: LoraSettings | 
     assert float(found.update.norm()) == pytest.approx(float(exact.update.norm()), rel=0.05)
 
 
-@BOTH
-@pytest.mark.parametrize("name", WAYS)
+SLOWLY = [
+    pytest.param(*each, marks=pytest.mark.slow)
+    for each in (("sft", None), ("sft", LORA), ("dpo", None), ("reward", LORA))
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "lora"),
+    [("dpo", LORA), ("reward", None), *SLOWLY],
+    ids=lambda value: value if isinstance(value, str) else "lora" if value else "full",
+)
 def test_a_hundred_steps_move_as_far_as_in_float32(name: str, lora: LoraSettings | None, tmp_path: Path) -> None:
     check_moves_as_far(random_trunk, pairs_of_texts(16), WAYS[name], lora, tmp_path)
 

@@ -74,7 +74,7 @@ train(Path({folder!r}), LORA, 6)
 """
 
 
-@pytest.mark.parametrize("kill_at", [2, 8])
+@pytest.mark.parametrize("kill_at", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_killed_while_it_writes_a_checkpoint(kill_at: int, tmp_path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parent), kill_at=kill_at, folder=str(tmp_path / "cut"))
     path = [str(Path(__file__).parents[2]), *sys.path]

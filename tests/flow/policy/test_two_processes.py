@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-SCRIPT = """
-import json, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from tiny_worlds import tiny_ppo, tiny_trunk
+from preflab.models.trunk import Trunk
 from preflab.policy.ppo import train_ppo
 from preflab.settings.learning import LoraSettings
 from preflab.training.processes import make_accelerator
-def tiny_mixture(name, lora):
-    from types import SimpleNamespace
+from tiny_worlds import tiny_ppo, tiny_trunk
+from two_processes import call_in_two_processes
+
+
+def likes_odd(ids: tuple[int, ...]) -> float:
+    """For a mixture: it has 160 tokens, and 1 alone would never be drawn."""
+    return float(sum(i % 2 for i in ids))
+
+
+def likes_ones(ids: tuple[int, ...]) -> float:
+    return float(ids.count(1))
+
+
+def tiny_mixture(name: str, lora: LoraSettings | None) -> Trunk:
     from architectures import build
-    from preflab.models.trunk import Trunk
+
     return Trunk(build(name), SimpleNamespace(pad_token_id=0), lora=lora, roles=("policy", "reference", "value"))
-folder = Path(sys.argv[1])
-lora = LoraSettings(rank=2, alpha=4) if sys.argv[2] == "lora" else None
-mixture = sys.argv[5:]
-trunk = tiny_mixture(mixture[0], lora) if mixture else tiny_trunk(lora=lora, precision=sys.argv[4])
-odd = lambda ids: float(sum(i % 2 for i in ids))  # a mixture has 160 tokens, and 1 alone would never be drawn
-run = tiny_ppo(folder, trunk, odd if mixture else lambda ids: float(ids.count(1)), num_steps=2, num_minibatches=1,
-               kl_treatment=sys.argv[3], optimiser={"learning_rate": 1e-2, "tokens_per_micro_batch": 25})
-run.accelerator = make_accelerator(cpu=True)
-train_ppo(run)
-if run.accelerator.is_main_process:
-    learned = [p.flatten().tolist() for role in ("policy", "value") for _, p in trunk.parameters_of(role)]
-    (folder / "learned.json").write_text(json.dumps([x for part in learned for x in part]))
-run.accelerator.end_training()
-"""
+
+
+def learn(folder: Path, adapters: str, treatment: str, precision: str, mixture: str = "") -> None:
+    """Two steps of PPO, in as many processes as call it; the main one writes what was learned."""
+    lora = LoraSettings(rank=2, alpha=4) if adapters == "lora" else None
+    trunk = tiny_mixture(mixture, lora) if mixture else tiny_trunk(lora=lora, precision=precision)
+    run = tiny_ppo(
+        folder,
+        trunk,
+        likes_odd if mixture else likes_ones,
+        num_steps=2,
+        num_minibatches=1,
+        kl_treatment=treatment,
+        optimiser={"learning_rate": 1e-2, "tokens_per_micro_batch": 25},
+    )
+    run.accelerator = make_accelerator(cpu=True)
+    train_ppo(run)
+    if run.accelerator.is_main_process:
+        learned = [p.flatten().tolist() for role in ("policy", "value") for _, p in trunk.parameters_of(role)]
+        (folder / "learned.json").write_text(json.dumps([x for part in learned for x in part]))
+    run.accelerator.end_training()
 
 
 SAME = (
@@ -48,37 +59,15 @@ SAME = (
 )  # fmt: skip
 
 
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
 def start(folder: Path, num_processes: int, *arguments: str) -> list[float]:
-    """Run the script on some processes; what was learned."""
+    """What is learned by this process, or by two of their own."""
     folder.mkdir()
-    port, path = str(free_port()), os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
-    shared = {**os.environ, "PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "MASTER_ADDR": "127.0.0.1"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), *arguments],
-            env={
-                **shared,
-                **(
-                    {"MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-                    if num_processes > 1
-                    else {}
-                ),
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(num_processes)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors[-3000:]
-    return json.loads((folder / "learned.json").read_text())
+    if num_processes == 1:
+        learn(folder, *arguments)
+    else:
+        call_in_two_processes("flow.policy.test_two_processes:learn", folder, *arguments)
+    learned: list[float] = json.loads((folder / "learned.json").read_text())
+    return learned
 
 
 @pytest.mark.parametrize(

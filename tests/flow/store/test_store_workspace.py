@@ -251,13 +251,16 @@ def test_opening_a_workspace_says_what_is_wrong(tmp_path: Path) -> None:
         Workspace.open(tmp_path / "file", create=True)
 
 
-def test_sqlite_settings_are_crash_safe(workspace: Workspace) -> None:
-    with reading(workspace.engine) as connection:
-        found = {
-            name: connection.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys")
-        }
-    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+def test_sqlite_settings_are_crash_safe(tmp_path: Path) -> None:
+    """In a process of its own: commits of the other tests do not wait for the disk."""
+    code = (
+        "from preflab.store.database import reading; from preflab.store.workspace import Workspace\n"
+        f"with Workspace.open({str(tmp_path / 'w')!r}, create=True) as ws, reading(ws.engine) as connection:\n"
+        "    for name in ('journal_mode', 'synchronous', 'foreign_keys'):\n"
+        "        print(name, connection.exec_driver_sql(f'PRAGMA {name}').scalar())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["journal_mode wal", "synchronous 2", "foreign_keys 1"]
 
 
 def test_database_file_is_private(tmp_path: Path) -> None:
