@@ -48,7 +48,7 @@ def test_lambda_one_returns_the_rewards_to_go_whatever_the_values() -> None:
     torch.testing.assert_close(returns, rows([1, 1, 1], [-0.5, -1, 0]))
 
 
-def test_a_cut_completion_is_terminal_unless_bootstrapped() -> None:
+def test_gae_truncated_completion_is_terminal_unless_bootstrapped() -> None:
     rewards, values, mask = rows([0, 0], [0, NAN]), rows([0.5, 0.5], [0.5, NAN]), MASK[:, 1:].flip(0)
     mask = torch.tensor([[True, True], [True, False]])
     terminal, _ = adv.gae(rewards, values, mask, gamma=1.0, lam=1.0)
@@ -66,7 +66,7 @@ def test_bootstrap_is_discounted_and_starts_at_the_last_token_of_each_row() -> N
     torch.testing.assert_close(cut, rows([0.5, 0.5, 0]))
 
 
-def test_several_turns_are_one_chain() -> None:
+def test_gae_skips_tokens_of_others_between_turns() -> None:
     # The same three tokens as in `test_gae`, with two tokens of somebody else between the first and the second.
     mask = torch.tensor([[True, False, False, True, True, False]])
     rewards = rows([0, NAN, NAN, 0, 1, NAN])
@@ -82,7 +82,7 @@ def test_gae_of_one_token() -> None:
     assert (advantages.tolist(), returns.tolist()) == ([[0.75]], [[1]])
 
 
-def test_nothing_carries_gradient() -> None:
+def test_gae_carries_no_gradient() -> None:
     values = VALUES.clone().requires_grad_()
     rewards = REWARDS.clone().requires_grad_()
     advantages, returns = adv.gae(rewards, values, MASK, gamma=1.0, lam=0.95)
@@ -103,7 +103,7 @@ def test_whiten() -> None:
     torch.testing.assert_close(adv.whiten(X, MASK, shift_mean=False), shifted_back)
 
 
-def test_scaling_to_unit_variance_takes_no_mean_off() -> None:
+def test_scaling_to_unit_variance_subtracts_no_mean() -> None:
     root = math.sqrt(8)
     expected = rows([1 / root, 3 / root, 5 / root], [7 / root, 9 / root, 0])
     torch.testing.assert_close(adv.scale_to_unit_variance(X, MASK), expected)
@@ -123,7 +123,7 @@ def test_moment_sums_of_parts_add_up() -> None:
     torch.testing.assert_close(torch.cat(parts), adv.whiten(X, MASK))
 
 
-def test_the_scale_of_whitening() -> None:
+def test_whitening_scale() -> None:
     sums = adv.moment_sums(X, MASK)
     assert adv.variance_of_sums(sums).item() == pytest.approx(8)
     assert adv.whitening_scale(sums).item() == pytest.approx(1 / math.sqrt(8))

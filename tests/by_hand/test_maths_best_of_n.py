@@ -24,7 +24,7 @@ def test_kl_bound() -> None:
         best_of_n_kl_bound(0)
 
 
-def test_weights_of_the_ranks() -> None:
+def test_order_statistic_weights() -> None:
     # Of three: one drawn is any of them; of two drawn the best is the middle one in 1 of 3 pairs, the largest in 2.
     expected = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [0, 1 / 3, 2 / 3], [0, 0, 1]], dtype=torch.float64)
     torch.testing.assert_close(order_statistic_weights(3), expected)
@@ -43,7 +43,7 @@ def test_expected_value_of_the_best_by_another_measure() -> None:
     assert found.tolist() == pytest.approx([4, 2, 3])
 
 
-def test_it_is_the_mean_over_all_subsets_with_ties_broken_at_random() -> None:
+def test_expected_best_of_is_the_mean_over_all_subsets_with_ties_at_random() -> None:
     scores, values = [1.0, 3.0, 3.0, 0.0, 1.0], [5.0, 1.0, 2.0, 7.0, 11.0]
     found = expected_best_of(torch.tensor([scores]), torch.tensor([values]))
     for n in range(1, 6):
@@ -56,7 +56,7 @@ def test_it_is_the_mean_over_all_subsets_with_ties_broken_at_random() -> None:
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_exact_distribution_is_that_of_every_group(n: int) -> None:
+def test_best_of_n_probabilities_equal_those_of_all_groups(n: int) -> None:
     probabilities, scores = [0.5, 0.125, 0.25, 0.125], [1.0, 2.0, 2.0, 0.0]
     expected = [0.0] * 4
     for group in product(range(4), repeat=n):
@@ -71,7 +71,7 @@ def test_exact_distribution_is_that_of_every_group(n: int) -> None:
     assert kl <= best_of_n_kl_bound(n) + 1e-12
 
 
-def test_the_bound_is_reached_where_completions_hardly_repeat() -> None:
+def test_kl_bound_is_reached_if_completions_hardly_repeat() -> None:
     probabilities = torch.full((2000,), 1 / 2000, dtype=torch.float64)
     found = best_of_n_probabilities(probabilities, torch.arange(2000, dtype=torch.float64), 4)
     kl = (found * (found / probabilities).log()).sum().item()

@@ -18,7 +18,7 @@ def doubles(*numbers: float) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64)
 
 
-def test_probability() -> None:
+def test_preference_probability() -> None:
     # σ(ln 3) = 3/(3 + 1); only the difference counts; who comes first decides the sign.
     found = bt.preference_probability(doubles(LN3, 5 + LN3, 0, 7), doubles(0, 5, LN3, 7))
     torch.testing.assert_close(found, doubles(0.75, 0.75, 0.25, 0.5))
@@ -39,7 +39,7 @@ def test_soft_labels() -> None:
     assert loss.item() == pytest.approx(LN4, abs=1e-12)
 
 
-def test_margin_is_taken_from_the_difference() -> None:
+def test_margin_is_subtracted_from_the_difference() -> None:
     # Difference ln 3 with margin ln 3 is as good as equal: ln 2. With margin −ln 3 it is ln 9: −ln(9/10).
     assert bt.bradley_terry_loss(doubles(LN3), doubles(0), margins=doubles(LN3)).item() == pytest.approx(LN2)
     loss = bt.bradley_terry_loss(doubles(LN3), doubles(0), margins=doubles(-LN3))
@@ -148,7 +148,7 @@ def test_rao_kupper_learns_its_threshold() -> None:
     assert log_theta.grad.item() == pytest.approx(1 / 3)
 
 
-def test_swapping_the_two_swaps_the_outcomes() -> None:
+def test_tie_models_swap_outcomes_with_the_completions() -> None:
     a, b = doubles(0.3, -1.0), doubles(1.0, 0.5)
     for probabilities in (bt.davidson_probabilities, bt.rao_kupper_probabilities):
         torch.testing.assert_close(probabilities(a, b, 0.7), probabilities(b, a, 0.7).flip(-1))

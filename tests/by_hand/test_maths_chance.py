@@ -26,10 +26,10 @@ def test_an_interval_that_holds_one_half_is_no_better_than_chance(found: dict[st
 
 
 @pytest.mark.parametrize("found", [share(0.7, 0.51, 0.9, 20), share(1.0, None, None, 6)])
-def test_above_one_half_nothing_is_said(found: dict[str, float | None]) -> None:
+def test_describe_chance_is_empty_above_one_half(found: dict[str, float | None]) -> None:
     assert describe_chance(found, "6 held-out pairs") == ""
 
 
 @pytest.mark.parametrize("found", [share(0.3, 0.1, 0.49, 20), share(0.0, None, None, 6)])
-def test_below_one_half_it_is_worse(found: dict[str, float | None]) -> None:
+def test_describe_chance_says_worse_below_one_half(found: dict[str, float | None]) -> None:
     assert describe_chance(found, "20 held-out pairs") == "worse than chance on 20 held-out pairs"

@@ -54,7 +54,7 @@ def test_the_floor_is_added_to_the_deviation() -> None:
     assert found[0, 2].item() == pytest.approx(1 / 1.0001, abs=1e-12)
 
 
-def test_a_group_without_spread_has_no_advantages_however_it_is_rounded() -> None:
+def test_group_of_equal_rewards_has_advantages_zero_despite_rounding() -> None:
     rewards = rows([0.1, 0.1 + 1e-9, 0.1], [1e6, 1e6 + 0.1, 1e6], [0, 1e-3, 0])
     assert without_spread(rewards).tolist() == [True, True, False]
     for divide in (True, False):
@@ -80,14 +80,14 @@ def test_leave_one_out() -> None:
 @pytest.mark.parametrize(
     "advantages", [leave_one_out, lambda r: group_relative(r, divide_by_std=True)], ids=["rloo", "grpo"]
 )
-def test_one_completion_alone_is_refused(advantages: Callable[[Tensor], Tensor]) -> None:
+def test_groups_of_one_completion_are_refused(advantages: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ValueError, match="at least 2 completions"):
         advantages(rows([1], [2]))
     with pytest.raises(ValueError, match="at least 2 completions"):
         advantages(rows([1, 2])[0])
 
 
-def test_advantages_carry_no_gradient() -> None:
+def test_group_advantages_carry_no_gradient() -> None:
     rewards = rows([1, 2, 6]).requires_grad_()
     assert not leave_one_out(rewards).requires_grad
     assert not group_relative(rewards, divide_by_std=True).requires_grad
@@ -124,7 +124,7 @@ def test_completion_without_a_token_has_a_finite_weight() -> None:
 
 
 @pytest.mark.parametrize("reduction", LOSSES, ids=lambda reduction: reduction.__name__)
-def test_parts_of_a_step_add_up_to_the_step(reduction: reductions.Reduction) -> None:
+def test_reductions_of_parts_add_up_to_the_step(reduction: reductions.Reduction) -> None:
     """With a wider mask for one part: padding changes no weight."""
     torch.set_default_dtype(torch.float64)
     first = reductions.weighted_sum(TERMS[:1], MASK[:1], reduction(MASK[:1], COUNTS))
@@ -154,7 +154,7 @@ def test_log_ratios(log_ratio: LogRatio, first: list[float]) -> None:
 
 
 @pytest.mark.parametrize("log_ratio", [token_log_ratio, sequence_mean_log_ratio, sequence_sum_log_ratio])
-def test_each_place_of_a_log_ratio_has_the_gradient_of_its_own_token(log_ratio: LogRatio) -> None:
+def test_log_ratio_gradient_is_that_of_the_same_token(log_ratio: LogRatio) -> None:
     logps, old_logps = LOGPS.clone().requires_grad_(), OLD_LOGPS.clone().requires_grad_()
     (log_ratio(logps, old_logps, RATIO_MASK) * rows([1, 10], [100, 1000])).sum().backward()
     assert logps.grad is not None

@@ -32,7 +32,7 @@ def test_estimators_per_token() -> None:
     torch.testing.assert_close(kl.kl_policy_ref_k3(logps, ref_logps), rows([LN2 - 0.5, 1 - LN2, 0]))
 
 
-def test_exact_over_the_vocabulary() -> None:
+def test_exact_kl_over_the_vocabulary() -> None:
     # p = (1/2, 1/4, 1/4), q = (1/4, 1/4, 1/2): KL(p ‖ q) = ½ ln 2 + 0 − ¼ ln 2 = ¼ ln 2. The logits' constant is free.
     p, q = torch.tensor([0.5, 0.25, 0.25]).double(), torch.tensor([0.25, 0.25, 0.5]).double()
     assert kl.kl_policy_ref_exact(p.log() + 3, q.log() - 1).item() == pytest.approx(LN2 / 4, abs=1e-12)
@@ -43,7 +43,7 @@ def test_exact_over_the_vocabulary() -> None:
     assert kl.kl_policy_ref_exact(p, half).item() == pytest.approx(0.75 * LN3 - LN2, abs=1e-12)
 
 
-def test_exact_with_a_token_that_cannot_be_drawn() -> None:
+def test_exact_kl_with_a_token_of_probability_zero() -> None:
     logits = torch.tensor([0.0, 0.0, -math.inf], dtype=torch.float64).requires_grad_()
     ref_logits = torch.tensor([0.0, LN3, -math.inf], dtype=torch.float64)
     # p = (1/2, 1/2, 0), q = (1/4, 3/4, 0): ½ ln 2 + ½ ln(2/3) = ln 2 − ½ ln 3.
@@ -55,7 +55,7 @@ def test_exact_with_a_token_that_cannot_be_drawn() -> None:
     torch.testing.assert_close(logits.grad, torch.tensor([LN3 / 4, -LN3 / 4, 0], dtype=torch.float64))
 
 
-def test_k1_reward() -> None:
+def test_kl_rewards_k1() -> None:
     logps = LOGPS.clone().requires_grad_()
     found = kl.kl_rewards_k1(logps, REF_LOGPS, MASK, 0.1)
     # The policy pays where it is likelier than the reference: log-ratios ln 2, −ln 2, 0 and 3 ln 2.
@@ -77,14 +77,14 @@ def test_sequence_kl_loss() -> None:
     assert kl.sequence_kl_loss(LOGPS, ref_logps, MASK, 13.0).item() == pytest.approx(0.5 * LN2**2)
 
 
-def test_sequence_without_tokens_does_not_count() -> None:
+def test_sequence_kl_loss_ignores_sequences_without_tokens() -> None:
     mask = torch.tensor([[True, True, True], [False, False, False]])
     # Only the first sequence: log-ratios add up to 0 there, so shift its first one by ln 2: ½ ln²2.
     ref_logps = REF_LOGPS - LN2 * torch.tensor([1.0, 0, 0], dtype=torch.float64)
     assert kl.sequence_kl_loss(LOGPS, ref_logps, mask).item() == pytest.approx(LN2**2 / 2)
 
 
-def test_exact_later_moves_each_kl_one_token_back() -> None:
+def test_kl_rewards_exact_later_moves_each_kl_one_token_back() -> None:
     exact = rows([0.5, 0.25, 1.0, NAN], [2.0, NAN, NAN, 4.0]).requires_grad_()
     mask = torch.tensor([[True, True, True, False], [True, False, False, True]])
     found = kl.kl_rewards_exact_later(exact, mask, 0.1)
@@ -141,7 +141,7 @@ def test_controllers_resume_where_they_were() -> None:
     assert other.kl_coef == 0.3
 
 
-def test_adaptive_controller_refuses_what_would_spoil_the_run() -> None:
+def test_adaptive_controller_refuses_nan_and_zero_settings() -> None:
     controller = kl.AdaptiveKLController(0.1, target=5.0, horizon=1000)
     with pytest.raises(ValueError, match="finite"):
         controller.update(NAN, 64)

@@ -50,7 +50,7 @@ def test_policy_loss_divides_everything_by_the_given_denominator() -> None:
     assert found.max_ratio_deviation.item() == pytest.approx(1)
 
 
-def test_policy_gradient_vanishes_where_clipped_and_passes_by_nan() -> None:
+def test_policy_gradient_is_zero_where_clipped_and_ignores_nan() -> None:
     logps = LOGPS.clone().requires_grad_()
     policy_loss(logps).loss.backward()
     # Elsewhere d(−ratio·A)/d logp = −ratio·A: 2 at (2, −1), −½ at (½, 1); over 5.
@@ -69,7 +69,7 @@ def test_at_ratio_one_the_gradient_is_the_policy_gradient() -> None:
     torch.testing.assert_close(logps.grad, -torch.where(MASK, ADVANTAGES, 0) / 5)
 
 
-def test_largest_deviation_may_be_downwards() -> None:
+def test_max_ratio_deviation_counts_ratios_below_one() -> None:
     # Ratios ½ and 5/4: deviations ½ and ¼; what is masked does not count.
     old_logps, logps = rows([-LN2, -LN3, 0]), rows([-2 * LN2, math.log(5 / 12), 9])
     mask = torch.tensor([[True, True, False]])
@@ -77,7 +77,7 @@ def test_largest_deviation_may_be_downwards() -> None:
     assert found.max_ratio_deviation.item() == pytest.approx(0.5)
 
 
-def test_only_the_policy_learns() -> None:
+def test_policy_loss_has_gradient_for_logps_only() -> None:
     old_logps, advantages = OLD_LOGPS.clone().requires_grad_(), ADVANTAGES.clone().requires_grad_()
     logps = LOGPS.clone().requires_grad_()
     found = losses.clipped_policy_loss(logps, old_logps, advantages, MASK, clip_low=0.2, clip_high=0.2)

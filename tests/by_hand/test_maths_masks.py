@@ -31,12 +31,12 @@ def test_sum_and_mean() -> None:
     assert masks.masked_mean(X, MASK, dim=0).tolist() == [3.5, 2, 0]
 
 
-def test_variance_is_the_populations() -> None:
+def test_masked_variance_is_the_population_variance() -> None:
     # Mean 3; squares of the deviations 4 + 1 + 9 = 14, divided by 3 (not by 2).
     assert masks.masked_variance(X, MASK).item() == pytest.approx(14 / 3, abs=1e-12)
 
 
-def test_gradient_of_mean_and_variance_passes_by_nan() -> None:
+def test_gradient_of_masked_mean_and_variance_ignores_nan() -> None:
     x = X.clone().requires_grad_()
     masks.masked_mean(x, MASK).backward()
     third = 1 / 3
@@ -49,7 +49,7 @@ def test_gradient_of_mean_and_variance_passes_by_nan() -> None:
     torch.testing.assert_close(x.grad, expected)
 
 
-def test_nothing_counted_is_zero_with_zero_gradient() -> None:
+def test_empty_mask_gives_zero_with_zero_gradient() -> None:
     x = X.clone().requires_grad_()
     mean = masks.masked_mean(x, torch.zeros_like(MASK))
     mean.backward()
@@ -58,7 +58,7 @@ def test_nothing_counted_is_zero_with_zero_gradient() -> None:
     assert x.grad.count_nonzero() == 0
 
 
-def test_next_kept_steps_over_what_others_wrote() -> None:
+def test_next_kept_skips_masked_positions() -> None:
     x = torch.tensor([[1.0, NAN, NAN, 4.0, 5.0, NAN]])
     mask = torch.tensor([[True, False, False, True, True, False]])
     # After place 0 the next kept is 4 (place 3), also seen from places 1 and 2; after 3 comes 5; then nothing.

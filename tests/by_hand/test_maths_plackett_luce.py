@@ -49,14 +49,14 @@ def test_a_tie_for_the_last_place_leaves_only_the_first_choice() -> None:
     assert found.item() == pytest.approx(math.log(1 / 2), abs=1e-12)
 
 
-def test_what_is_not_ranked_is_not_there() -> None:
+def test_unranked_completions_are_left_out() -> None:
     # Strength 2 is F: 1 before 3 is 1/4.
     found = plackett_luce_log_likelihood(logs(*STRENGTHS), (1, None, 2))
     assert found.item() == pytest.approx(math.log(1 / 4), abs=1e-12)
 
 
 @pytest.mark.parametrize("ranks", [(1, 1, 1), (None, None, 1), (None, None, None)])
-def test_nothing_to_choose(ranks: tuple[int | None, ...]) -> None:
+def test_likelihood_and_gradient_are_zero_if_there_is_no_choice(ranks: tuple[int | None, ...]) -> None:
     scores = logs(*STRENGTHS).requires_grad_()
     found = plackett_luce_log_likelihood(scores, ranks)
     found.backward()
@@ -88,7 +88,7 @@ def test_all_strict_orders_sum_to_one_and_the_gradient_to_zero() -> None:
     assert scores.grad.abs().max().item() < 1e-12
 
 
-def test_of_two_it_is_bradley_terry() -> None:
+def test_plackett_luce_of_two_completions_is_bradley_terry() -> None:
     scores = logs(3.0, 1.0)
     expected = -bradley_terry_loss(scores[:1], scores[1:]).item()
     assert plackett_luce_log_likelihood(scores, (1, 2)).item() == pytest.approx(expected)

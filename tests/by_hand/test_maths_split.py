@@ -87,7 +87,7 @@ CASES: list[tuple[Loss, bool, float]] = [
 
 @pytest.mark.parametrize("sizes", SPLITS, ids=str)
 @pytest.mark.parametrize(("loss", "per_token", "denominator"), CASES, ids=lambda case: getattr(case, "__name__", ""))
-def test_parts_add_up(loss: Loss, per_token: bool, denominator: float, sizes: list[int]) -> None:
+def test_losses_of_micro_batches_add_up(loss: Loss, per_token: bool, denominator: float, sizes: list[int]) -> None:
     mask = MASK if per_token else None
     whole = noise(1, mask).requires_grad_()
     expected = loss(whole, slice(None), None)  # the local count of the whole is the global denominator

@@ -40,7 +40,7 @@ def test_combinations() -> None:
     assert combine_scores(scores, "mean_minus_std").tolist() == [1.0, 2.0]
 
 
-def test_what_a_member_says_of_reference_completions_is_taken_off_per_prompt() -> None:
+def test_ensemble_subtracts_each_members_reference_mean_per_prompt() -> None:
     # Member one adds 10 to the hard prompt, member two 5 to everything: without the constants they agree.
     one, two = Table(ref_a=10, ref_b=12, ref_c=0, good=13, bad=9), Table(ref_a=5, ref_b=7, ref_c=5, good=8, bad=6)
     baselines = Baselines.measure([one, two], items((HARD, "ref_a"), (HARD, "ref_b"), (EASY, "ref_c")))
@@ -55,12 +55,12 @@ def test_what_a_member_says_of_reference_completions_is_taken_off_per_prompt() -
     assert found.details["spread"].tolist() == [0.0, 1.0, 2.5]
 
 
-def test_no_reference_completions_are_refused() -> None:
+def test_ensemble_without_reference_completions_is_refused() -> None:
     with pytest.raises(PreflabError, match="without reference completions"):
         Baselines.measure([Table()], [])
 
 
-def test_a_slow_function_is_not_waited_for_and_a_raising_one_says_so() -> None:
+def test_reward_function_timeout_and_error_are_reported() -> None:
     def slow(completion: str) -> float:
         time.sleep(5)
         return 0.0

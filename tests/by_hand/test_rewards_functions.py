@@ -24,7 +24,7 @@ def item(prompt: str, text: str, **columns: Any) -> ScoringItem:
     return ScoringItem(Prompt.make(prompt, columns=columns), text)
 
 
-def test_one_by_one_and_batched_functions_give_the_same() -> None:
+def test_single_and_batched_functions_give_equal_rewards() -> None:
     def single(completion: str) -> int:
         return len(completion)
 
@@ -74,7 +74,7 @@ def test_keyword_arguments_take_every_column() -> None:
         ([1], "not a num"),
     ],
 )
-def test_what_is_no_finite_number_is_refused_with_prompt_and_completion(value: Any, said: str) -> None:
+def test_reward_that_is_not_a_finite_number_is_refused_with_prompt_and_completion(value: Any, said: str) -> None:
     def bad(completion: str) -> Any:
         return 0.5 if completion == "good" else value
 
@@ -85,7 +85,7 @@ def test_what_is_no_finite_number_is_refused_with_prompt_and_completion(value: A
     assert "'worse'" in error.value.found
 
 
-def test_none_is_a_verdict_where_it_is_allowed() -> None:
+def test_none_is_accepted_only_with_allow_none() -> None:
     def utility(completion: str) -> float | None:
         return None if completion == "gibberish" else 1.0
 
@@ -101,7 +101,7 @@ def test_a_raising_function_is_named_with_its_error() -> None:
     assert isinstance(error.value.__cause__, ZeroDivisionError)
 
 
-def test_an_exit_in_a_function_does_not_end_the_run_without_a_word() -> None:
+def test_exit_in_a_function_is_reported() -> None:
     def leaving(completion: str) -> float:
         raise SystemExit(3)
 
@@ -132,7 +132,7 @@ def test_tensors_and_numpy_numbers_are_numbers() -> None:
     assert reward_function(scalar, "s")(["p"], ["c"]) == [0.25]
 
 
-def test_a_signature_of_neither_shape_is_refused() -> None:
+def test_signature_without_prompt_or_completion_is_refused() -> None:
     def odd(text: str) -> float:
         return 1.0
 
@@ -198,7 +198,7 @@ def test_terms_of_one_name_are_refused() -> None:
         WeightedSum([Term("one", 1.0, scorer), Term("one", 1.0, scorer)])
 
 
-def test_classes_of_texts_are_asked_for_as_rewards_are() -> None:
+def test_text_classes_are_called_like_rewards() -> None:
     """A classifier of texts gives names instead of numbers: the same columns go in, the same errors come out."""
 
     def single(completion: str, topic: str) -> str:
@@ -219,7 +219,7 @@ def test_classes_of_texts_are_asked_for_as_rewards_are() -> None:
         classes_of(reward_function(lambda completion: 3, "my:number"), prompts, ["a", "b"])
 
 
-def test_a_sum_beyond_what_a_reward_can_be_is_refused_with_the_terms_name() -> None:
+def test_reward_sum_beyond_float32_is_refused_with_the_terms_name() -> None:
     def large(completion: str) -> float:
         return 3e38
 
@@ -253,7 +253,7 @@ def test_async_functions_are_waited_for(function: Any) -> None:
     assert asyncio.run(inside_a_loop()) == [3.0]
 
 
-def test_what_an_async_function_raises_is_said_with_its_completion() -> None:
+def test_async_function_error_names_its_completion() -> None:
     reward = reward_function(_slow_length, "slow")
     with pytest.raises(PreflabError, match=r"raised ValueError: no such thing; prompt 'q', completion 'bad'"):
         reward(["p", "q"], ["a", "bad"])

@@ -77,7 +77,7 @@ def test_mean_log_probability_needs_no_reference() -> None:
     assert scores("mean_logp", 2.0, "policy") == [-6.0, -18.0, -12.0]
 
 
-def test_text_is_scored_where_tokens_are_anothers() -> None:
+def test_implicit_reward_encodes_text_for_another_tokenizer() -> None:
     assert scores("mean_logp", 1.0, "policy", takes_tokens=False) == [-9.0, -9.0, -9.0]
 
 

@@ -34,7 +34,7 @@ def test_points_are_weighted_on_peoples_scale() -> None:
     }
 
 
-def test_what_cannot_be_read_is_an_error_and_no_zero() -> None:
+def test_judge_answer_that_cannot_be_read_is_an_error_not_zero() -> None:
     with pytest.raises(PreflabError, match="points for tone cannot be read; completion 'c'"):
         JudgeScorer(rate, {"tone": 1.0}).score([*ITEMS, ScoringItem(Prompt.make(text="p"), "c")])
 

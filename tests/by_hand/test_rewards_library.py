@@ -73,7 +73,7 @@ def test_example_gives_the_number_it_shows(name: str) -> None:
 
 
 @pytest.mark.parametrize(("reward", "given", "expected"), CASES)
-def test_worth(reward: Callable[..., float], given: tuple[Any, ...], expected: float) -> None:
+def test_library_reward_of_text(reward: Callable[..., float], given: tuple[Any, ...], expected: float) -> None:
     assert reward(*given) == pytest.approx(expected)
 
 

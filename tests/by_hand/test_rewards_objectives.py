@@ -26,7 +26,7 @@ def logs(*strengths: float) -> Tensor:
     return torch.tensor([log(s) for s in strengths], dtype=torch.float64)
 
 
-def test_two_pairs_of_bradley_terry() -> None:
+def test_bradley_terry_nll_of_two_pairs() -> None:
     # 4 beats 1: 4/5; 2 beats 4: 2/6. Weights ½ each.
     made = ranking((LabelledPair(2, 0, 1.0, 0.5), LabelledPair(1, 2, 1.0, 0.5)), (3, 1, 2), (1, 1, 1))
     expected = -0.5 * (log(4 / 5) + log(1 / 3))
@@ -73,7 +73,7 @@ def test_plackett_luce_takes_the_whole_order_and_its_weight() -> None:
     assert two.item() == pytest.approx(-0.5 * (log(4 / 7 / 3) + log(4 / 5)), abs=1e-7)
 
 
-def test_the_length_term_explains_and_the_score_is_left_with_the_rest() -> None:
+def test_length_term_is_added_to_the_scores_in_the_loss() -> None:
     # Lengths 10 and 30 with a scale of 10 and a slope of ½: 1.5 − 0.5 = 1 more for the longer one.
     nuisance = Nuisance(learns_ties=False, length_scale=10.0)
     assert nuisance.length_slope is not None
@@ -93,7 +93,7 @@ def test_spread_is_about_the_mean_of_each_group() -> None:
     assert spread_within([(3, 3)]) == 1.0
 
 
-def test_ties_are_what_somebody_called_one() -> None:
+def test_hard_and_soft_pairs_with_ties() -> None:
     # a beats b, a ties c by 3 of 5, nobody agrees on b and c
     pairs = (PairOutcome(0, 1, 3, 0, 0), PairOutcome(0, 2, 1, 1, 3), PairOutcome(1, 2, 1, 1, 0))
     preference = Preference.make("p", ("a", "b", "c"), (1, 2, 1), pairs=pairs)
@@ -109,7 +109,7 @@ def test_ties_are_what_somebody_called_one() -> None:
     assert hard_pairs_and_ties(half) == (LabelledPair(0, 1, 1.0, 1.0),)
 
 
-def test_a_named_fail_takes_the_last_rank() -> None:
+def test_fail_in_a_pair_gets_the_last_rank() -> None:
     made = ranking((LabelledPair(0, 2, 1.0, 1.0),), (1, 2, None), (5, 6, 7)).drop_unpaired()
     assert (made.ranks, made.lengths) == ((1, 3), (5, 7))
 

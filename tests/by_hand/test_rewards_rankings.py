@@ -76,7 +76,7 @@ def test_fails_lose_against_all_others_and_the_ranking_still_weighs_one() -> Non
     assert add_fail_pairs((), (None, None)) == ()
 
 
-def test_completions_without_a_pair_are_not_trained_on() -> None:
+def test_drop_unpaired_keeps_completions_of_pairs() -> None:
     kept = ranking([LabelledPair(2, 0, 1.0, 1.0)], [3, 4, 5]).drop_unpaired()
     assert [len(s) for s in kept.sequences] == [3, 5]
     assert kept.pairs == (LabelledPair(1, 0, 1.0, 1.0),)

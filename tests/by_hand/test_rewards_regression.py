@@ -30,7 +30,7 @@ def mean(values: Any, clusters: Sequence[str]) -> Mapping[str, Any]:
     return {"value": float(np.mean(values)), "num": len(set(clusters))}
 
 
-def test_loss_counts_what_was_rated_and_divides_by_the_whole_step() -> None:
+def test_rating_loss_skips_unrated_entries_and_divides_by_the_whole_step() -> None:
     # (1 − 3)² + (2 − 2)² + (0 − 1)² = 5 of three ratings; a step of ten ratings divides by ten.
     scores = torch.tensor([[1.0, 2.0], [0.0, 9.0]], requires_grad=True)
     targets = torch.tensor([[3.0, 2.0], [1.0, NAN]])
@@ -42,7 +42,7 @@ def test_loss_counts_what_was_rated_and_divides_by_the_whole_step() -> None:
     torch.testing.assert_close(scores.grad, torch.tensor([[-0.4, 0.0], [-0.2, 0.0]]))
 
 
-def test_scales_have_mean_0_and_variance_1_on_what_was_rated() -> None:
+def test_standardised_ratings_have_mean_0_and_variance_1() -> None:
     rows = [rated("p", 1, 4), rated("p", 3, None), rated("q", 5, 2)]
     scales = fit_scales(rows, ["help", "harm"])
     # help: mean 3, variance (4 + 0 + 4) / 3; harm: mean 3, variance 1
@@ -53,12 +53,12 @@ def test_scales_have_mean_0_and_variance_1_on_what_was_rated() -> None:
     assert targets[0, 0].item() == pytest.approx(-2 / math.sqrt(8 / 3))
 
 
-def test_ratings_that_all_say_the_same_are_refused() -> None:
+def test_equal_ratings_are_refused() -> None:
     with pytest.raises(PreflabError, match="'help': 2 ratings, all equal"):
         fit_scales([rated("p", 4), rated("q", 4)], ["help"])
 
 
-def test_several_heads_become_one() -> None:
+def test_criteria_heads_combine_into_one() -> None:
     heads = CriteriaHead(3, 2, seed=1)
     hidden = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -73,7 +73,7 @@ def preference(scores: Mapping[str, tuple[float | None, ...]]) -> Preference:
     return Preference.make("prompt-1", ("a", "b"), (1, 2), scores=scores)
 
 
-def test_criteria_are_those_asked_for_or_all_that_were_rated() -> None:
+def test_choose_criteria_takes_the_wanted_or_all_rated() -> None:
     group = preference({"help": (1.0, 2.0), "never": (None, None), "brief": (3.0, None)})
     assert choose_criteria([group], {}) == {"brief": 1.0, "help": 1.0}
     assert choose_criteria([group], {"help": 2.0}) == {"help": 2.0}

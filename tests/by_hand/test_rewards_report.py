@@ -34,7 +34,7 @@ GROUPS = [
 ]
 
 
-def test_accuracy_counts_ties_half_and_stands_beside_length() -> None:
+def test_accuracy_counts_ties_half_and_is_compared_with_length() -> None:
     quality = pair_quality(GROUPS, mean)
     assert (quality["num_prompts"], quality["num_pairs"]) == (2, 3)
     assert quality["accuracy"]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
@@ -88,7 +88,7 @@ def test_fails_are_compared_within_their_prompt() -> None:
     ]
 
 
-def test_no_pairs_no_figures() -> None:
+def test_pair_quality_without_pairs_has_only_counts() -> None:
     assert pair_quality([], mean) == {"num_prompts": 0, "num_pairs": 0}
 
 

@@ -103,7 +103,7 @@ def test_sums_on_the_page_are_right(repository: Path, name: str, num: int) -> No
         assert found == pytest.approx(float(right), abs=1e-6), left
 
 
-def test_the_table_of_variants_is_the_code_s(repository: Path) -> None:
+def test_table_of_variants_matches_the_code(repository: Path) -> None:
     variants = section(read(repository, "grpo"), "Variants")
     rows = re.findall(r"^\| \[?`(\w+)`\]?(?:\(([\w-]+)\.md\))? \|(.*)\|$", variants, re.MULTILINE)
     listed = {name: [cell.strip() for cell in rest.split("|")] for name, _, rest in rows if name in VARIANTS}
@@ -129,7 +129,7 @@ def tables(repository: Path) -> dict[str, list[list[str]]]:
     return found
 
 
-def test_what_reaches_the_optimum_is_what_the_page_says(repository: Path) -> None:
+def test_treatments_that_reach_the_optimum_match_the_page(repository: Path) -> None:
     rows = {(name, treatment): [float(x) for x in rest] for name, treatment, *rest in tables(repository)["enumerated"]}
     assert {name for name, _ in rows} == {*VARIANTS, "online_dpo"}
     there = {key for key, distances in rows.items() if max(distances) < 0.002}
@@ -137,7 +137,7 @@ def test_what_reaches_the_optimum_is_what_the_page_says(repository: Path) -> Non
     assert there == rloo | {(name, "reward_k1") for name in VARIANTS} | {("online_dpo", "soft labels")}
 
 
-def test_the_loops_of_the_table_end_where_the_tests_hold_them(repository: Path) -> None:
+def test_distances_of_the_loops_are_below_the_tested_limit(repository: Path) -> None:
     rows = tables(repository)["loops"]
     cases = [(name, treatment, int(num), float(kl)) for name, treatment, num, kl, *_ in rows if name != "online_dpo"]
     assert cases == list(CASES)

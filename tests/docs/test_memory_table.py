@@ -39,7 +39,7 @@ def test_full_fine_tuning_takes_eighteen_bytes_by_hand(script: ModuleType) -> No
         assert script.needed("8B", column) == pytest.approx((context + num_bytes * parameters) / GIB, rel=1e-9)
 
 
-def test_what_fits_leaves_a_reserve(script: ModuleType) -> None:
+def test_largest_model_leaves_a_memory_reserve(script: ModuleType) -> None:
     """8B with LoRA needs 45.8 GiB: of 53 GiB 85 % are 45.05, of 54 GiB 45.9."""
     assert script.largest(53, "SFT, LoRA") == "3B"
     assert script.largest(54, "SFT, LoRA") == "8B"

@@ -41,7 +41,7 @@ def test_every_architecture_is_in_the_table_and_no_other(rows: dict[str, dict[st
     assert set(rows) == set(ARCHITECTURES)
 
 
-def test_every_row_is_whole_or_a_sentence(rows: dict[str, dict[str, str]]) -> None:
+def test_every_row_is_complete_or_a_refusal(rows: dict[str, dict[str, str]]) -> None:
     for name, row in rows.items():
         if row["check"].startswith(REFUSED):
             assert len(row["check"]) > 30, name
@@ -59,7 +59,7 @@ def test_sampler_and_trainer_agree_with_the_plain_forward(rows: dict[str, dict[s
             assert re.fullmatch(r"[\d.]+ → [\d.]+", row["trains"]), f"{name}: the loss did not fall"
 
 
-def test_what_is_refused_cannot_write_text(rows: dict[str, dict[str, str]]) -> None:
+def test_refused_architectures_cannot_generate_text(rows: dict[str, dict[str, str]]) -> None:
     refused = {name for name, row in rows.items() if row["check"].startswith(REFUSED)}
     languages = {
         name for title in ("Decoders", "Mixtures of experts", "Recurrent and hybrid") for name in GROUPS[title]

@@ -43,7 +43,7 @@ def test_a_reading_is_made_in_two_places() -> None:
     assert made == MAKERS, "ask labelling.reading.campaign_reading or stages.readings for the reading instead"
 
 
-def test_nobody_outside_reads_votes_by_hand() -> None:
+def test_only_feedback_calls_the_parts_of_a_reading() -> None:
     wrong = [
         f"{module}, line {call.lineno}: {name_of(call)}"
         for module, tree in modules().items()
@@ -54,7 +54,7 @@ def test_nobody_outside_reads_votes_by_hand() -> None:
     assert not wrong, f"give `consensus_of`, `readouts`, `agreement` or `Reading.votes` the reading instead: {wrong}"
 
 
-def test_nobody_is_told_how_to_read_argument_by_argument() -> None:
+def test_readings_are_passed_whole_not_by_argument() -> None:
     wrong = [
         f"{module}, line {call.lineno}: {keyword.arg}"
         for module, tree in modules().items()

@@ -132,7 +132,7 @@ def in_circles(graph: dict[str, set[str]]) -> list[list[str]]:
     return circles
 
 
-def test_circles_are_noticed() -> None:
+def test_import_cycles_are_found_in_an_example() -> None:
     """a ⇄ b is a circle, c → a is none, and d → e → f → d is one of three."""
     graph = {"a": {"b"}, "b": {"a"}, "c": {"a"}, "d": {"e"}, "e": {"f"}, "f": {"d"}}
     assert in_circles(graph) == [["a", "b"], ["d", "e", "f"]]

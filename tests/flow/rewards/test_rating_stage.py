@@ -71,7 +71,7 @@ def rm(folder: Path) -> Line:
     return run(load_recipe(folder / "recipe.yaml"))[-1]
 
 
-def test_it_explains_most_of_what_can_be_explained(rm: Line) -> None:
+def test_rating_model_explains_most_of_the_explainable_variance(rm: Line) -> None:
     report = json.loads((rm.folder / "reward_report.json").read_text())
     for quality in report["ratings"]["held_out"].values():
         assert quality["num"] == 63
@@ -81,7 +81,7 @@ def test_it_explains_most_of_what_can_be_explained(rm: Line) -> None:
     assert rm.summary.startswith("error on 63 held-out completions: helpfulness ")
 
 
-def test_the_model_is_a_reward_model_like_any_other(rm: Line) -> None:
+def test_rating_model_loads_as_a_reward_model(rm: Line) -> None:
     trunk, encoder = load_reward_model(rm.folder / "reward")
     from preflab.records import Completion, Prompt
 
@@ -93,7 +93,7 @@ def test_the_model_is_a_reward_model_like_any_other(rm: Line) -> None:
     assert better > worse + 1
 
 
-def test_the_heads_of_the_criteria_are_kept(rm: Line) -> None:
+def test_rating_stage_saves_the_heads_of_the_criteria(rm: Line) -> None:
     heads = read_tensors(rm.folder / "reward" / "criteria.safetensors")
     head = read_tensors(rm.folder / "reward" / "head.safetensors")
     torch.testing.assert_close(

@@ -86,7 +86,7 @@ def test_an_ensemble_of_one_is_refused() -> None:
         RewardSource(ensemble=("a", "b"))
 
 
-def test_without_reference_completions_there_is_no_ensemble(members: list[Path]) -> None:
+def test_ensemble_stage_without_reference_completions_is_refused(members: list[Path]) -> None:
     source = RewardSource(ensemble=tuple(map(str, members)), reference="answers")
     with pytest.raises(PreflabError, match="without reference completions"):
         make_scorer([source], Path)

@@ -28,7 +28,7 @@ def encoder_package() -> str:
 
 
 @pytest.mark.parametrize(("name", "expected"), [("helpful", 0.60), ("harmless", 0.44)])
-def test_what_the_longer_one_would_score(shared: Path, name: str, expected: float) -> None:
+def test_accuracy_of_the_longer_wins_on_real_pairs(shared: Path, name: str, expected: float) -> None:
     read = read_file(shared / "data" / "hh-rlhf" / f"{name}-base.jsonl", "hh-rlhf", skip_bad=True)
     texts = {completion.id: completion.text for completion in read.completions}
     groups = [

@@ -70,7 +70,7 @@ def lines(folder: Path) -> dict[str, Line]:
     return {line.name: line for line in run(load_recipe(folder / "recipe.yaml"))}
 
 
-def test_the_stages_leave_models_and_summaries(lines: dict[str, Line]) -> None:
+def test_stages_write_models_and_summaries(lines: dict[str, Line]) -> None:
     assert [line.state for line in lines.values()] == ["done"] * 3
     assert lines["base"].summary.startswith("loss ")
     for name in ("base", "sft"):
@@ -171,7 +171,7 @@ def test_stages_with_other_seeds_and_kinds_hold_out_the_same_prompts(folder: Pat
     assert held_out_prompts(asked, 0.1) < apart
 
 
-def test_nothing_held_out_is_allowed(folder: Path, lines: dict[str, Line]) -> None:
+def test_held_out_share_of_zero_is_allowed(folder: Path, lines: dict[str, Line]) -> None:
     changes = ["stages.rm.held_out=0", "stages.rm.num_epochs=1", "stages.rm.test_preferences=null"]
     (line,) = run(load_recipe(folder / "recipe.yaml", changes), only=["rm"])
     assert line.summary == "nothing held out"
