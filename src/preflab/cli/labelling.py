@@ -74,7 +74,7 @@ def label(
     It listens on this machine alone unless --host says otherwise. With --json the address is printed as one JSON line
     once it listens.
     """
-    from preflab.labelling.address import sole
+    from preflab.labelling.address import serve_alone
     from preflab.store.opening import is_shared, opened
     from preflab.web.serve import serve
     from preflab.web.settings import WebSettings
@@ -83,7 +83,7 @@ def label(
     speaker = Speaker(as_json)
     with (
         opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store,
-        sole(store.path, shared=is_shared()),
+        serve_alone(store.path, shared=is_shared()),
         contextlib.suppress(KeyboardInterrupt),  # the usual way to stop it; what it was doing is finished by then
     ):
         serve(store, settings, on_ready=lambda found: announce(speaker, store, found, port))
@@ -115,14 +115,14 @@ def served(folder: Path, port: int) -> Iterator[None]:
     """The app on this machine while the block runs, for a command that waits for people; said on stderr."""
     import threading
 
-    from preflab.labelling.address import sole
+    from preflab.labelling.address import serve_alone
     from preflab.store.opening import is_shared, opened
     from preflab.web.serve import listening
     from preflab.web.settings import WebSettings
 
     with (
         opened(folder, create=True) as store,
-        sole(store.path, shared=is_shared()),
+        serve_alone(store.path, shared=is_shared()),
         listening(store, WebSettings(port=port)) as (server, listener, settings),
     ):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -186,7 +186,7 @@ def restore(
     Images that lie beside the backup come back too. Nobody may be using the workspace meanwhile: end `preflab label`
     first.
     """
-    from preflab.labelling.address import refuse_served, sole
+    from preflab.labelling.address import refuse_served, serve_alone
     from preflab.labelling.row_checks import wrong_row
     from preflab.pipeline.runs import locked
     from preflab.store.opening import is_there, opened
@@ -198,7 +198,7 @@ def restore(
         if not is_there(folder):
             check_first(file, wrong_row)  # a refused backup leaves no trace of a workspace
         refuse_served(folder)
-        with locked(folder / "runs"), sole(folder):
+        with locked(folder / "runs"), serve_alone(folder):
             former, num_images = put_back(file, folder, wrong_row)
         with opened(folder) as store:
             counts = store.counts()
