@@ -403,9 +403,9 @@ def test_instructions_are_read_before_the_first_task_and_when_they_change(ws: Wo
 
 def test_passwords_are_hashed_with_enough_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    stored = passwords.hashed(PASSWORD)
+    stored = passwords.hash_password(PASSWORD)
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    assert stored != passwords.hashed(PASSWORD), "salted"
+    assert stored != passwords.hash_password(PASSWORD), "salted"
     assert passwords.verify_password(PASSWORD, stored)
     assert not passwords.verify_password(PASSWORD + " ", stored)
     assert not passwords.verify_password(PASSWORD, None)
