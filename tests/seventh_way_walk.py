@@ -21,7 +21,7 @@ from labelling_site import Site, press, submit_by_enter, texts_by_letter, watche
 from preflab.cli import run_command
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.consensus import consensus_of
-from preflab.labelers.simulated import known_of, panel
+from preflab.labelers.simulated import make_panel, measure_completions
 from preflab.labelers.simulated_ways import simulate_answer
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.campaigns import campaign_view, read_guideline
@@ -109,10 +109,10 @@ def simulated(ws: Workspace, campaign: Campaign) -> list[Any]:
     completions = ws.completions(list(task.completion_ids))
     found = []
     for utilities in ([3.0, 2.0, 1.0], [3.0, 1.0, 1.0], [3.0, 2.0, None]):
-        known = known_of(completions, utilities, ())
+        known = measure_completions(completions, utilities, ())
         seen = [known[completion.id] for completion in completions]
         rng = np.random.default_rng(0)
-        found.append(answer_to_json(simulate_answer(campaign, panel(settings, 0)[0], seen, known, settings, rng)))
+        found.append(answer_to_json(simulate_answer(campaign, make_panel(settings, 0)[0], seen, known, settings, rng)))
     return found
 
 

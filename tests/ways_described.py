@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from preflab.feedback.pairs import failed, pair_votes
-from preflab.labelers.simulated import known_of, panel
+from preflab.labelers.simulated import make_panel, measure_completions
 from preflab.labelers.simulated_ways import simulate_answer
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.instructions import default_instructions
@@ -128,7 +128,7 @@ def simulated(way: str, num: int, polarity: int) -> list[Any]:
     )
     prompt = Prompt.make(text="p")
     completions = [Completion.make(prompt.id, f"text {'more ' * n}{n}", "m", index=n) for n in range(5)]
-    known = known_of(completions, [1.0, 2.0, 2.1, None, 6.0], ())
+    known = measure_completions(completions, [1.0, 2.0, 2.1, None, 6.0], ())
     campaign = Campaign("c", "c", way, polarity=polarity, criteria=CRITERIA if way == "likert" else ())
     tasks: Sequence[Sequence[int]] = [(0, 1, 2)[:num], (3, 4, 0)[:num], (2, 1, 4)[:num]]
     return [
@@ -138,6 +138,6 @@ def simulated(way: str, num: int, polarity: int) -> list[Any]:
                 np.random.default_rng(7 + place),
             )
         )
-        for labeler in panel(settings, 3)
+        for labeler in make_panel(settings, 3)
         for place, task in enumerate(tasks)
     ]  # fmt: skip

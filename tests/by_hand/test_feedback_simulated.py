@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from preflab.labelers.simulated import known_of, panel, perceived, rank, ranks_with_ties
+from preflab.labelers.simulated import make_panel, measure_completions, perceived, rank, ranks_with_ties
 from preflab.labelers.simulated_ways import judge
 from preflab.records import Campaign, Completion, Labeler, RankingAnswer, Task
 from preflab.settings.feedback import PanelSettings
@@ -31,13 +31,13 @@ def one(habit: str) -> Labeler:
 
 
 def ranking(habit: str, utilities: tuple[float | None, ...], **other: Any) -> tuple[int | None, ...]:
-    known = known_of(completions(), utilities, settings().flattering_words)
+    known = measure_completions(completions(), utilities, settings().flattering_words)
     answer = rank(one(habit), list(known.values()), settings(**other), np.random.default_rng(0))
     return answer.ranks
 
 
 def test_what_a_labeler_perceives() -> None:
-    known = list(known_of(completions(), (1.0, 0.5, -1.0), ("kind", "brilliant")).values())
+    known = list(measure_completions(completions(), (1.0, 0.5, -1.0), ("kind", "brilliant")).values())
     assert [k.length for k in known] == pytest.approx([-(1.5**0.5), 0, 1.5**0.5])
     assert [k.num_flattering for k in known] == [0, 0, 2]
     biased = settings(length_bias=2.0, flattery_bias=0.25)
@@ -70,14 +70,14 @@ def test_ties_within_the_width() -> None:
 
 def test_equal_texts_tie_whatever_the_noise() -> None:
     same = [Completion.make("p", "one two", "m", index=i) for i in range(3)]
-    known = list(known_of(same, (1.0, 1.0, 1.0), ()).values())
+    known = list(measure_completions(same, (1.0, 1.0, 1.0), ()).values())
     answer = rank(one("attentive"), known, settings(noise=2.0), np.random.default_rng(0))
     assert answer == RankingAnswer((1, 1, 1))
 
 
 def test_a_careless_labeler_does_not_read() -> None:
     utilities = (0.0, 5.0, None)
-    known = list(known_of(completions(), utilities, ()).values())
+    known = list(measure_completions(completions(), utilities, ()).values())
     drawn = [rank(one("careless"), known, settings(), np.random.default_rng(seed)).ranks for seed in range(300)]
     best = [ranks.index(1) for ranks in drawn]
     assert all(abs(best.count(i) - 100) < 35 for i in range(3))  # a standard deviation is 8
@@ -86,11 +86,13 @@ def test_a_careless_labeler_does_not_read() -> None:
 
 def test_the_panel_is_what_the_settings_say_and_repeatable() -> None:
     wanted = settings(num=5, careless=1, reversed=1, noise=0.5)
-    labelers = panel(wanted, seed=1)
-    assert labelers == panel(wanted, seed=1)
+    labelers = make_panel(wanted, seed=1)
+    assert labelers == make_panel(wanted, seed=1)
     assert sorted(labeler.settings["habit"] for labeler in labelers) == ["attentive"] * 3 + ["careless", "reversed"]
     assert all(labeler.kind == "simulated" and labeler.name.startswith("simulated") for labeler in labelers)
-    places = {[labeler.settings["habit"] for labeler in panel(wanted, seed)].index("careless") for seed in range(30)}
+    places = {
+        [labeler.settings["habit"] for labeler in make_panel(wanted, seed)].index("careless") for seed in range(30)
+    }
     assert len(places) == 5  # the name does not give it away
     with pytest.raises(ValidationError, match="more than num"):
         settings(num=2, careless=2, reversed=1)
@@ -98,7 +100,7 @@ def test_the_panel_is_what_the_settings_say_and_repeatable() -> None:
 
 def test_a_judgment_follows_from_seed_labeler_and_task() -> None:
     found = completions()
-    known = known_of(found, (1.0, 3.0, 2.0), ())
+    known = measure_completions(found, (1.0, 3.0, 2.0), ())
     campaign = Campaign("c", "labels", "ranking", question="Which?", polarity=1)
     task = Task("t", "c", "p", tuple(completion.id for completion in found))
     first = judge(campaign, task, one("attentive"), known, settings(), seed=5)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preflab.labelers.simulated import Known, known_of, panel
+from preflab.labelers.simulated import Known, make_panel, measure_completions
 from preflab.labelers.simulated_ways import judge, simulate_answer
 from preflab.records import (
     Answer,
@@ -30,7 +30,7 @@ from preflab.settings.feedback import PanelSettings
 PROMPT = Prompt.make(text="p")
 COMPLETIONS = [Completion.make(PROMPT.id, f"text {n}", "m", index=n) for n in range(5)]
 UTILITIES = [1.0, 2.0, 3.0, 6.0, None]
-KNOWN = known_of(COMPLETIONS, UTILITIES, ())
+KNOWN = measure_completions(COMPLETIONS, UTILITIES, ())
 IDS = tuple(completion.id for completion in COMPLETIONS)
 
 
@@ -41,7 +41,7 @@ def settings(**values: Any) -> PanelSettings:
 def said(way: Any, indices: tuple[int, ...], polarity: int = 1, **values: Any) -> Answer:
     """What the panel's only labeler says about these completions."""
     chosen = settings(**values)
-    (labeler,) = panel(chosen, 0)
+    (labeler,) = make_panel(chosen, 0)
     criteria = ("kind",) if way == "likert" else ()
     campaign = Campaign("c", "c", way, polarity=polarity, criteria=criteria)
     seen = [KNOWN[IDS[i]] for i in indices]
@@ -97,7 +97,7 @@ def test_bad_labelers_and_own_scales() -> None:
     campaign = Campaign("c", "c", "score_then_rank")
     given = [
         simulate_answer(campaign, who, [KNOWN[IDS[2]]], KNOWN, chosen, np.random.default_rng(0))
-        for who in panel(chosen, 0)
+        for who in make_panel(chosen, 0)
     ]
     scores = [answer.scores["overall"][0] for answer in given if isinstance(answer, RankingAnswer)]
     assert len(set(scores)) > 2  # the average completion is a 4 to one and a 3 or 5 to others
@@ -107,7 +107,7 @@ def test_bad_labelers_and_own_scales() -> None:
 @pytest.mark.parametrize("way", ["ranking", "thumbs", "likert"])
 def test_judgments_repeat_and_name_their_parents(way: Any) -> None:
     chosen = settings(noise=1.0)
-    labeler: Labeler = panel(chosen, 0)[0]
+    labeler: Labeler = make_panel(chosen, 0)[0]
     campaign = Campaign("c", "c", way, criteria=("kind",), question="Which?", polarity=-1)
     task = Task("t", "c", PROMPT.id, IDS)
     known: dict[str, Known] = dict(KNOWN)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from labelling_world import send
-from preflab.labelling.accounts import accounts, revoke, set_role
+from preflab.labelling.accounts import list_accounts, revoke, set_role
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.clock import utc_now
 from preflab.labelling.invites import TRIES as INVITE_TRIES
 from preflab.labelling.invites import create_invite, withdraw
-from preflab.labelling.sessions import SESSION_AGE, tokens
+from preflab.labelling.sessions import SESSION_AGE, list_tokens
 from preflab.labelling.signing_in import FREE_TRIES
 from preflab.store.workspace import Workspace
 from preflab.web.pages.account import own_path
@@ -200,7 +200,7 @@ def test_an_invitation_makes_one_account(ws: Workspace, people: People) -> None:
     assert 'href="/signin"' in reopened.text
     assert "<form" not in reopened.text
     assert "To your tasks" in client(ws, people.anna).get(f"/invite/{secret}").text
-    assert [each.name for each in accounts(ws)][-1] == "Cleo"
+    assert [each.name for each in list_accounts(ws)][-1] == "Cleo"
 
 
 def test_the_first_page_leads_back_to_what_one_judged(ws: Workspace, people: People) -> None:
@@ -239,7 +239,7 @@ def test_other_invitations_open_nothing(
     reply = client(ws).post(f"/invite/{token}", data={"name": "Mallory", "password": PASSWORD})
     assert reply.status_code == 403
     assert why in reply.text
-    assert len(accounts(ws)) == 4
+    assert len(list_accounts(ws)) == 4
 
 
 def test_guessing_invitations_is_limited_in_the_database(ws: Workspace) -> None:
@@ -275,16 +275,16 @@ def test_a_token_is_shown_once_and_ends_at_once(ws: Workspace, people: People) -
     robot = client(ws)
     headers = {"Authorization": f"Bearer {secret[1]}"}
     assert robot.get("/api/v1/me", headers=headers).json()["name"] == "Anna"
-    browser.post(f"/me/tokens/{tokens(ws, people.anna.id)[0].id}/revoke")
+    browser.post(f"/me/tokens/{list_tokens(ws, people.anna.id)[0].id}/revoke")
     assert robot.get("/api/v1/me", headers=headers).status_code == 401
 
 
 def test_nobody_ends_the_tokens_of_others(ws: Workspace, people: People) -> None:
     browser = client(ws, people.anna)
     browser.post("/me/tokens", data={"name": "mine"})
-    token_id = tokens(ws, people.anna.id)[0].id
+    token_id = list_tokens(ws, people.anna.id)[0].id
     assert client(ws, people.ben).post(f"/me/tokens/{token_id}/revoke").status_code == 404
-    assert tokens(ws, people.anna.id)[0].revoked_at is None
+    assert list_tokens(ws, people.anna.id)[0].revoked_at is None
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_forged_changes_do_nothing(ws: Workspace, people: People, given: dict[st
     assert reply.status_code == 403
     assert "not sent from a page of this app" in reply.text
     assert browser.get("/me").status_code == 200
-    assert not tokens(ws, people.anna.id)
+    assert not list_tokens(ws, people.anna.id)
     assert sign_in_as(client(ws), "Anna").status_code == 303
 
 

@@ -15,7 +15,7 @@ from labelling_site import Site
 from lead_world import LeadWorld, make_lead_world
 from pictures import png
 from preflab.labelling.accounts import Account, create_account
-from preflab.labelling.adjudication import queue
+from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.invites import create_invite
 from preflab.labelling.sessions import create_token, open_session
@@ -192,7 +192,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LeadWorld]:
 def leads_addresses(world: LeadWorld) -> list[str]:
     """Every page of leads, with labels and without."""
     home, empty = f"/lead/c/{world.campaign.id}", f"/lead/c/{world.empty.id}"
-    task, labeler = queue(world.ws, world.campaign.id).open[0].task_id, next(iter(world.habits))
+    task, labeler = read_queue(world.ws, world.campaign.id).open[0].task_id, next(iter(world.habits))
     tabs = ["", "/agreement", "/labelers", "/disagreements", "/adjudicate", "/export", "/settings"]
     others = [
         "/lead",

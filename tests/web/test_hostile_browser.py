@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from labelling_site import Site
-from preflab.labelling.accounts import Account, accounts, create_account
+from preflab.labelling.accounts import Account, create_account, list_accounts
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.audit import note_event
 from preflab.labelling.campaign_names import free_name
@@ -72,7 +72,7 @@ def attacked(site: Site, content: str) -> tuple[Campaign, Account, Account]:
         overlap=2,
         ask_note=True,
     )
-    number = len(accounts(site.ws))
+    number = len(list_accounts(site.ws))
     lead = create_account(site.ws, f"Lead {number} {SHORT}", "lead", PASSWORD, email=SHORT)
     labeler = create_account(site.ws, f"Labeler {number} {SHORT}", "labeler", PASSWORD)
     create_token(site.ws, labeler.id, SHORT)

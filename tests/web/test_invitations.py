@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from preflab.labelling.accounts import Account, create_account
-from preflab.labelling.invites import create_invite, invites
+from preflab.labelling.invites import create_invite, list_invites
 from preflab.labelling.members import take_off
 from preflab.store.workspace import Workspace
 from web_app import PASSWORD, People, client, make_campaign, script, simple_texts
@@ -68,7 +68,7 @@ def test_joining_needs_a_session_and_comes_from_the_app_s_own_page(ws: Workspace
     forged = client(ws, only).post(f"/invite/{secret}/join", headers={"Origin": "https://evil.example"})
     assert forged.status_code == 403
     assert client(ws, only).get(f"/invite/{secret}/join").status_code == 405  # a link must not make anybody join
-    assert invites(ws)[0].state == "open"
+    assert list_invites(ws)[0].state == "open"
 
 
 def test_a_link_that_opens_nothing_new_says_so_and_stays_open(ws: Workspace, people: People) -> None:
@@ -93,7 +93,7 @@ def test_roles_never_rise_by_joining(ws: Workspace, people: People, only: Accoun
     if role == "lead":
         assert "cannot change the role of your account" in said(page)
         assert "/join" not in page.text
-        assert (reply.status_code, invites(ws)[0].state) == (403, "open")
+        assert (reply.status_code, list_invites(ws)[0].state) == (403, "open")
     else:
         assert (reply.status_code, reply.headers["location"]) == (303, "/")
         assert ("and stay a labeler" in said(page)) == (role == "adjudicator")
@@ -127,7 +127,7 @@ def test_the_list_of_invitations_says_which_is_whose_and_when(ws: Workspace, peo
     form = {"role": "labeler", "hours": "24"}
     for fields in ({"where": "some", "campaign": [one.id, two.id]}, {"where": "some", "campaign": [two.id]}, {}):
         assert "/invite/" in said(lead.post("/lead/people/invite", data=form | fields))
-    assert [each.campaign_ids for each in invites(ws)] == [(), (two.id,), (one.id, two.id)]
+    assert [each.campaign_ids for each in list_invites(ws)] == [(), (two.id,), (one.id, two.id)]
     text = said(lead.get("/lead/people"))
     for expected in (
         "labeler First one , Second 2",
@@ -152,7 +152,7 @@ def test_an_invitation_for_nothing_or_for_two_things_is_refused(ws: Workspace, p
         reply = lead.post("/lead/people/invite", data=form | fields)
         assert reply.status_code == 422
         assert found.lower() in said(reply).lower()
-    assert invites(ws) == []
+    assert list_invites(ws) == []
 
 
 def test_a_lead_widens_and_narrows_what_somebody_finds(ws: Workspace, people: People, only: Account) -> None:

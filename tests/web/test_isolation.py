@@ -10,11 +10,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app_routes import filled, routes
-from preflab.labelling.accounts import accounts, create_account
+from preflab.labelling.accounts import create_account, list_accounts
 from preflab.labelling.adjudication import decide
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import list_campaigns
-from preflab.labelling.invites import create_invite, invites
+from preflab.labelling.invites import create_invite, list_invites
 from preflab.labelling.members import people_of
 from preflab.labelling.submissions import Submission, submit
 from preflab.records import RankingAnswer
@@ -156,7 +156,11 @@ def tried_as(browser: TestClient, ws: Workspace, known: dict[str, list[str]]) ->
 def state(ws: Workspace) -> str:
     """Everything there is, as one text."""
     views = list_campaigns(ws)
-    people = [*accounts(ws), *invites(ws), *(each for view in views for each in people_of(ws, view.campaign.id))]
+    people = [
+        *list_accounts(ws),
+        *list_invites(ws),
+        *(each for view in views for each in people_of(ws, view.campaign.id)),
+    ]
     records: list[Any] = [ws.counts(), *ws.campaigns(), *ws.tasks(), *ws.labelers(), *views, *people]
     return json.dumps([str(record) for record in records])
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lead_world import LeadWorld, make_lead_world
-from preflab.labelling.adjudication import queue
+from preflab.labelling.adjudication import read_queue
 from preflab.labelling.sessions import open_session
 from preflab.web.settings import WebSettings
 from web_app import serving
@@ -55,7 +55,7 @@ def opened(browser: Any, served: WebSettings, world: LeadWorld, problems: list[s
 def addresses(world: LeadWorld) -> list[str]:
     """Every page of leads, with labels and without."""
     home, empty = f"/lead/c/{world.campaign.id}", f"/lead/c/{world.empty.id}"
-    task, labeler = queue(world.ws, world.campaign.id).open[0].task_id, next(iter(world.habits))
+    task, labeler = read_queue(world.ws, world.campaign.id).open[0].task_id, next(iter(world.habits))
     tabs = ["", "/agreement", "/labelers", "/disagreements", "/adjudicate", "/export", "/settings"]
     others = ["/lead", "/lead/new", "/lead/people", "/lead/audit", f"/lead/people/{world.people.anna.id}/erase"]
     detail = [f"{home}/adjudicate/{task}", f"{home}/labelers/{labeler}"]
@@ -87,7 +87,7 @@ def test_buttons_and_choices_are_large_enough_for_a_thumb(
     browser: Any, served: WebSettings, world: LeadWorld, problems: list[str]
 ) -> None:
     page = opened(browser, served, world, problems, viewport={"width": 390, "height": 844}, has_touch=True)
-    task = queue(world.ws, world.campaign.id).open[0].task_id
+    task = read_queue(world.ws, world.campaign.id).open[0].task_id
     page.goto(f"/lead/c/{world.campaign.id}/adjudicate/{task}")
     for box in [each.bounding_box() for each in page.locator(".ranks label, button.main").all()]:
         assert box["width"] >= 44
@@ -98,7 +98,7 @@ def test_a_task_is_decided_by_keyboard_alone(
     browser: Any, served: WebSettings, world: LeadWorld, problems: list[str]
 ) -> None:
     page = opened(browser, served, world, problems, viewport={"width": 1280, "height": 900})
-    before = queue(world.ws, world.campaign.id).open
+    before = read_queue(world.ws, world.campaign.id).open
     page.goto(f"/lead/c/{world.campaign.id}/adjudicate/{before[0].task_id}")
     page.locator(".ranks input").first.focus()
     num = page.locator(".ranks").count()
@@ -112,7 +112,7 @@ def test_a_task_is_decided_by_keyboard_alone(
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: before[0].task_id not in url)
-    found = queue(world.ws, world.campaign.id)
+    found = read_queue(world.ws, world.campaign.id)
     assert before[0].task_id not in {each.task_id for each in found.open}
     assert found.decided[0].note == "by the keyboard"
     assert problems == []

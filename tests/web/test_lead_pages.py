@@ -12,11 +12,11 @@ import pytest
 
 from labelling_ways import answers_of
 from labelling_world import put_labelers, send
-from preflab.labelling.accounts import accounts, create_account
-from preflab.labelling.adjudication import queue, read_case
+from preflab.labelling.accounts import create_account, list_accounts
+from preflab.labelling.adjudication import read_case, read_queue
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.campaigns import campaign_view, guidelines, list_campaigns
-from preflab.labelling.invites import create_invite, invites
+from preflab.labelling.campaigns import campaign_view, list_campaigns, list_guidelines
+from preflab.labelling.invites import create_invite, list_invites
 from preflab.labelling.members import let_in
 from preflab.records import Campaign, RankingAnswer
 from preflab.store.workspace import Workspace
@@ -116,7 +116,7 @@ def test_the_overview_says_what_a_target_needs(ws: Workspace, people: People) ->
 def test_the_task_page_shows_every_answer_and_nobody_s_name(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(1, 2), overlap=2)
     labelers = judge(ws, campaign, [(1, 2), (2, 1)])
-    task = queue(ws, campaign.id).open[0].task_id
+    task = read_queue(ws, campaign.id).open[0].task_id
     for account in (people.lead, people.adjudicator):
         page = client(ws, account).get(f"/lead/c/{campaign.id}/adjudicate/{task}")
         assert {"A › B", "B › A"} <= set(re.findall(r"<b>([^<]+)</b>", page.text))
@@ -127,7 +127,7 @@ def test_the_task_page_shows_every_answer_and_nobody_s_name(ws: Workspace, peopl
 def test_deciding_goes_on_to_the_next_task_and_says_when_it_was_the_last(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(2, 2), overlap=2)
     judge(ws, campaign, [(1, 2), (2, 1)])
-    first, second = (each.task_id for each in queue(ws, campaign.id).open)
+    first, second = (each.task_id for each in read_queue(ws, campaign.id).open)
     adjudicator = client(ws, people.adjudicator)
     home = f"/lead/c/{campaign.id}/adjudicate"
     reply = adjudicator.post(f"{home}/{first}", data={"rank-0": "2", "rank-1": "1", "note": "B says more"})
@@ -142,7 +142,7 @@ def test_a_decision_is_read_by_the_place_on_the_page(ws: Workspace, people: Peop
     campaign = make_campaign(ws, simple_texts(6, 3), overlap=2)
     judge(ws, campaign, [(1, 2, 3), (3, 2, 1)])
     adjudicator, orders = client(ws, people.adjudicator), set()
-    for each in queue(ws, campaign.id).open:
+    for each in read_queue(ws, campaign.id).open:
         path = f"/lead/c/{campaign.id}/adjudicate/{each.task_id}"
         fields = re.findall(r'name="(rank-\d)" value="1"', adjudicator.get(path).text)
         assert fields == ["rank-0", "rank-1", "rank-2"]
@@ -158,7 +158,7 @@ def test_a_decision_is_read_by_the_place_on_the_page(ws: Workspace, people: Peop
 def test_a_decision_with_a_rank_missing_keeps_what_was_typed(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(1, 2), overlap=2)
     judge(ws, campaign, [(1, 2), (2, 1)])
-    task = queue(ws, campaign.id).open[0].task_id
+    task = read_queue(ws, campaign.id).open[0].task_id
     lead = client(ws, people.lead)
     reply = lead.post(f"/lead/c/{campaign.id}/adjudicate/{task}", data={"rank-0": "2", "note": "a long thought"})
     assert reply.status_code == 422
@@ -274,7 +274,7 @@ def test_an_invitation_s_link_is_shown_once_and_can_be_withdrawn(ws: Workspace, 
     reply = lead.post("/lead/people/invite", data={"role": "labeler", "hours": "24"})
     (link,) = re.findall(r"http://[^<\s]+/invite/[\w-]+", reply.text)
     assert "/invite/" not in re.sub(r"/lead/people/invite", "", lead.get("/lead/people").text)
-    made = invites(ws)[0]
+    made = list_invites(ws)[0]
     assert client(ws).get(link.partition("8400")[2]).status_code == 200
     assert lead.post(f"/lead/people/invite/{made.id}/withdraw").status_code == 303
     gone = client(ws).post(link.partition("8400")[2], data={"name": "New", "password": PASSWORD})
@@ -285,7 +285,7 @@ def test_an_odd_role_or_time_is_refused(ws: Workspace, people: People) -> None:
     lead = client(ws, people.lead)
     for form in ({"role": "king", "hours": "24"}, {"role": "labeler", "hours": "1000000"}, {}):
         assert lead.post("/lead/people/invite", data=form).status_code == 422
-    assert invites(ws) == []
+    assert list_invites(ws) == []
 
 
 def test_revoking_signs_a_person_out_at_once(ws: Workspace, people: People) -> None:
@@ -304,7 +304,7 @@ def test_erasing_asks_first_and_takes_the_name_away_for_good(ws: Workspace, peop
     page = lead.get("/lead/people").text + lead.get("/lead/audit").text
     assert "Anna" not in page
     assert "anna@example.org" not in page
-    assert {each.state for each in accounts(ws) if each.id == people.anna.id} == {"erased"}
+    assert {each.state for each in list_accounts(ws) if each.id == people.anna.id} == {"erased"}
 
 
 def test_a_lead_cannot_lock_oneself_out(ws: Workspace, people: People) -> None:
@@ -316,7 +316,7 @@ def test_a_lead_cannot_lock_oneself_out(ws: Workspace, people: People) -> None:
 
 def test_a_role_can_be_changed(ws: Workspace, people: People) -> None:
     client(ws, people.lead).post(f"/lead/people/{people.ben.id}/role", data={"role": "adjudicator"})
-    assert {each.role for each in accounts(ws) if each.id == people.ben.id} == {"adjudicator"}
+    assert {each.role for each in list_accounts(ws) if each.id == people.ben.id} == {"adjudicator"}
 
 
 def options_form(revision: int, **other: str) -> dict[str, str]:
@@ -431,9 +431,9 @@ def test_instructions_are_previewed_before_a_new_version_comes_out(ws: Workspace
     preview = lead.post(path, data={"text": text, "do": "preview"})
     assert "<strong>bold</strong>" in preview.text
     assert "<script>alert" not in preview.text
-    assert len(guidelines(ws, campaign.id)) == 1
+    assert len(list_guidelines(ws, campaign.id)) == 1
     assert lead.post(path, data={"text": text, "do": "publish"}).status_code == 303
-    assert [each.version for each in guidelines(ws, campaign.id)] == [2, 1]
+    assert [each.version for each in list_guidelines(ws, campaign.id)] == [2, 1]
     assert lead.post(path, data={"text": " ", "do": "publish"}).status_code == 422
     assert "Version 1" in said(lead.get(f"/lead/c/{campaign.id}/settings"))
 

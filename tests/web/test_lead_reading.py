@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from labelling_world import put_labelers, send
-from preflab.labelling.adjudication import queue
+from preflab.labelling.adjudication import read_queue
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.audit import events
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.quality import campaign_quality
 from preflab.labelling.reading import overlap_warning
@@ -55,14 +55,14 @@ def even_campaign(ws: Workspace) -> Campaign:
 
 def test_two_labelers_who_differ_leave_it_to_the_adjudicator(ws: Workspace, people: People) -> None:
     campaign = even_campaign(ws)
-    assert len(queue(ws, campaign.id).open) == 6
+    assert len(read_queue(ws, campaign.id).open) == 6
     assert {each.numbers.weight for each in campaign_quality(ws, campaign.id).labelers} == {1.0}
     lead = client(ws, people.lead)
     assert "6 pairs in 6 complete tasks to adjudicate." in said(lead.get(f"/lead/c/{campaign.id}"))
     page = said(lead.get(f"/lead/c/{campaign.id}/adjudicate"))
     assert "6 tasks left open by the labelers" in page
     assert "Nothing to adjudicate" not in page
-    one = said(lead.get(f"/lead/c/{campaign.id}/adjudicate/{queue(ws, campaign.id).open[0].task_id}"))
+    one = said(lead.get(f"/lead/c/{campaign.id}/adjudicate/{read_queue(ws, campaign.id).open[0].task_id}"))
     assert "weighted votes 1.00 to 1.00" in one
     assert "The labels settle this task" not in one
 
@@ -122,7 +122,7 @@ def test_a_lead_changes_the_reading_and_the_audit_log_has_it(ws: Workspace, peop
     assert 'name="consensus" value="majority" checked' in shown
     assert 'name="fail_percent" inputmode="decimal" value="30"' in shown
     assert '<option value="facts" selected>' in shown
-    new = events(ws, limit=1)[0].new or {}
+    new = list_events(ws, limit=1)[0].new or {}
     assert {"consensus": "majority", "fail_share": 0.3, "criterion": "facts"}.items() <= new.items()
     assert "consensus: one_coin_em → majority" in said(lead.get("/lead/audit"))
     overview = f"/lead/c/{campaign.id}"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import accounts, create_account
+from preflab.labelling.accounts import create_account, list_accounts
 from preflab.labelling.sessions import open_session
 from preflab.store.workspace import Workspace
 from preflab.web.serve import check_bind, first_link, listening
@@ -68,7 +68,7 @@ def test_the_first_link_makes_the_lead_and_is_the_only_one(ws: Workspace) -> Non
     assert path.startswith("/invite/")
     reply = browser.post(path, data={"name": "Lea", "password": PASSWORD})
     assert (reply.status_code, reply.headers["location"]) == (303, "/lead")
-    assert [(account.name, account.role) for account in accounts(ws)] == [("Lea", "lead")]
+    assert [(account.name, account.role) for account in list_accounts(ws)] == [("Lea", "lead")]
     assert first_link(ws, WebSettings()) is None
     check_bind(ws, WebSettings(host="0.0.0.0"))
 

@@ -15,7 +15,7 @@ import pytest
 from labelling_load import Server
 from labelling_site import press, submit_by_enter, texts_by_letter, watched
 from preflab.cli import run_command
-from preflab.labelling.accounts import accounts
+from preflab.labelling.accounts import list_accounts
 from preflab.labelling.campaigns import list_campaigns
 from preflab.store.workspace import Workspace
 from two_rounds import NUM_TASKS, prepared, printed_command, worth
@@ -89,7 +89,7 @@ def test_two_rounds_by_printed_invitations_and_a_third_campaign(
     with Workspace.open(tmp_path) as store:
         views = {view.campaign.name: view for view in list_campaigns(store)}
         assert {name: view.num_labels for name, view in views.items()} == {"labels": 16, "labels@2": 16, "third": 1}
-        people = {each.name: each for each in accounts(store)}
+        people = {each.name: each for each in list_accounts(store)}
         mine = {name: {v.campaign.name for v in list_campaigns(store, people[name].labeler_id)} for name in pages}
     assert mine == {"Ann": {"labels", "labels@2", "third"}, "Bob": {"labels", "labels@2"}}
     assert wrong == [[], []]

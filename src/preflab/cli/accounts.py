@@ -56,9 +56,9 @@ def account_named(store: Workspace, name: str) -> Account:
     Raises:
         PreflabError: no account has it.
     """
-    from preflab.labelling.accounts import accounts, name_key
+    from preflab.labelling.accounts import list_accounts, name_key
 
-    every = accounts(store)
+    every = list_accounts(store)
     matching = [a for a in every if a.id == name or (a.name and name_key(a.name) == name_key(name))]
     if matching:
         return matching[0]
@@ -77,12 +77,12 @@ def list_all(
     as_json: JsonOption = False,
 ) -> None:
     """List the accounts: name, role, state, and the pseudonym of their judgments."""
-    from preflab.labelling.accounts import accounts
+    from preflab.labelling.accounts import list_accounts
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
-            every = accounts(store)
+            every = list_accounts(store)
             pseudonyms = {labeler.id: labeler.name for labeler in store.labelers([a.labeler_id for a in every])}
         rows = [(a.name or "(erased)", a.role, a.state, pseudonyms[a.labeler_id], a.id) for a in every]
         for line in padded([("name", "role", "state", "judges as", "id"), *rows]) if rows else ["no accounts yet"]:

@@ -40,7 +40,7 @@ def invite(
 ) -> None:
     """Print a link that lets one person into a campaign, with a new or an existing account; it works once."""
     from preflab.cli.campaign_inputs import campaign_named
-    from preflab.labelling.address import address
+    from preflab.labelling.address import stored_address
     from preflab.labelling.invites import create_invite
     from preflab.store.opening import opened
 
@@ -49,7 +49,7 @@ def invite(
             view = campaign_named(store, campaign)
             opens = [] if all_campaigns else [view.campaign.id]
             made, token = create_invite(store, role, opens, hours, BY)  # type: ignore[arg-type]
-            link = f"{address(store.path)}/invite/{token}"
+            link = f"{stored_address(store.path)}/invite/{token}"
         speaker.say(link)
         following = f"send the link to one person; it works once, until {made.expires_at[:16].replace('T', ' ')} UTC"
         speaker.last(None, following, link=link, expires_at=made.expires_at, role=role, campaign_ids=opens)

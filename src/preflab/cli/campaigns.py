@@ -145,9 +145,9 @@ def create(
 
 
 def _link(store: Workspace, campaign_id: str) -> str:
-    from preflab.labelling.address import address
+    from preflab.labelling.address import stored_address
 
-    return f"{address(store.path)}/c/{campaign_id}"
+    return f"{stored_address(store.path)}/c/{campaign_id}"
 
 
 def list_all(
@@ -197,7 +197,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a campaign: progress, agreement, pairs that await adjudication, cost so far."""
-    from preflab.labelling.adjudication import queue
+    from preflab.labelling.adjudication import read_queue
     from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.needs import cost
     from preflab.labelling.quality import campaign_quality
@@ -208,7 +208,7 @@ def show(
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
             strict = campaign_quality(store, view.campaign.id).agreement.strict
-            waiting = queue(store, view.campaign.id).open
+            waiting = read_queue(store, view.campaign.id).open
             spent, link = cost(store, view.campaign.id), _link(store, view.campaign.id)
             handle = handle_of(store, view.campaign.id)
         paid = "" if spent.money is None else f", {money(spent.money, spent.currency)}"

@@ -76,7 +76,7 @@ def label(
     It listens on this machine only, unless --host says otherwise. With --json the address is printed as one JSON line
     as soon as it listens.
     """
-    from preflab.labelling.address import sole
+    from preflab.labelling.address import serve_alone
     from preflab.store.opening import is_shared, opened
     from preflab.web.serve import serve
     from preflab.web.settings import WebSettings
@@ -85,7 +85,7 @@ def label(
     speaker = Speaker(as_json)
     with (
         opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store,
-        sole(store.path, shared=is_shared()),
+        serve_alone(store.path, shared=is_shared()),
         contextlib.suppress(KeyboardInterrupt),  # the usual way to stop it; open requests have been answered by then
     ):
         serve(store, settings, on_ready=lambda ready: announce(speaker, store, ready, port))
@@ -117,14 +117,14 @@ def serve_meanwhile(folder: Path, port: int) -> Iterator[None]:
     """Serve the app on this machine while the block runs, for a command that waits for people; prints to stderr."""
     import threading
 
-    from preflab.labelling.address import sole
+    from preflab.labelling.address import serve_alone
     from preflab.store.opening import is_shared, opened
     from preflab.web.serve import listening
     from preflab.web.settings import WebSettings
 
     with (
         opened(folder, create=True) as store,
-        sole(store.path, shared=is_shared()),
+        serve_alone(store.path, shared=is_shared()),
         listening(store, WebSettings(port=port)) as (server, listener, settings),
     ):
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
@@ -187,7 +187,7 @@ def restore(
 
     Images beside the backup are restored too. Nobody may use the workspace meanwhile: stop `preflab label` first.
     """
-    from preflab.labelling.address import refuse_served, sole
+    from preflab.labelling.address import refuse_served, serve_alone
     from preflab.labelling.row_checks import wrong_row
     from preflab.pipeline.runs import locked
     from preflab.store.opening import is_there, opened
@@ -199,7 +199,7 @@ def restore(
         if not is_there(folder):
             check_first(file, wrong_row)  # a refused backup must not create a workspace
         refuse_served(folder)
-        with locked(folder / "runs"), sole(folder):
+        with locked(folder / "runs"), serve_alone(folder):
             former, num_images = put_back(file, folder, wrong_row)
         with opened(folder) as store:
             counts = store.counts()

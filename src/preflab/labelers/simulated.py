@@ -31,7 +31,7 @@ class Known:
     num_flattering: int
 
 
-def panel(settings: PanelSettings, seed: int) -> list[Labeler]:
+def make_panel(settings: PanelSettings, seed: int) -> list[Labeler]:
     """Make the labelers of a panel; the seed decides which of them are careless or reversed."""
     habits = ["careless"] * settings.careless + ["reversed"] * settings.reversed
     habits += ["attentive"] * (settings.num - len(habits))
@@ -46,7 +46,7 @@ def panel(settings: PanelSettings, seed: int) -> list[Labeler]:
     return labelers
 
 
-def known_of(
+def measure_completions(
     completions: Sequence[Completion], utilities: Sequence[float | None], flattering_words: Sequence[str]
 ) -> dict[str, Known]:
     """Completion id → its `Known`; lengths are standardised over these completions (0 if all are equal)."""

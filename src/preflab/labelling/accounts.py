@@ -192,14 +192,14 @@ def erase(ws: Workspace, account_id: str, by: str = "") -> None:
         note_event(connection, by, "account erased", account_id, {"state": account.state}, {"state": "erased"})
 
 
-def accounts(ws: Workspace) -> list[Account]:
+def list_accounts(ws: Workspace) -> list[Account]:
     """All accounts, oldest first, including erased ones."""
     with reading(ws.engine) as connection:
         rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.created_at, ACCOUNTS.c.id)).mappings()
         return [account_from(row) for row in rows]
 
 
-def account(ws: Workspace, account_id: str) -> Account:
+def read_account(ws: Workspace, account_id: str) -> Account:
     """The account of this id.
 
     Raises:

@@ -36,7 +36,7 @@ def write_address(folder: Path, url: str, *, stays: bool = True) -> None:
     write_json(folder / FILE, {"url": url, "stays": stays})
 
 
-def address(folder: Path) -> str:
+def stored_address(folder: Path) -> str:
     """The stored address if the app is served there now or will be again; else the default one."""
     path = folder / FILE
     stored = read_json(path) if path.exists() else {}
@@ -44,7 +44,7 @@ def address(folder: Path) -> str:
 
 
 @contextmanager
-def sole(folder: Path, *, shared: bool = False) -> Iterator[None]:
+def serve_alone(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock on serving a workspace while the block runs; the system frees the lock of a process that dies.
 
     Args:
@@ -101,7 +101,7 @@ def refuse_served(folder: Path) -> None:
     """
     if is_served(folder):
         raise PreflabError(
-            f"{folder}: `preflab label` serves it at {address(folder)}", "a workspace that is not in use",
+            f"{folder}: `preflab label` serves it at {stored_address(folder)}", "a workspace that is not in use",
             "end `preflab label` first",
         )  # fmt: skip
 
@@ -109,7 +109,7 @@ def refuse_served(folder: Path) -> None:
 def _already_served(folder: Path, process: str) -> PreflabError:
     number = process.partition(" ")[0] or "PID"
     return PreflabError(
-        f"{folder}: process {process or 'of an unknown number'} serves it already, at {address(folder)}",
+        f"{folder}: process {process or 'of an unknown number'} serves it already, at {stored_address(folder)}",
         "one `preflab label` per workspace",
         f"open that address, or end the other process first (`kill {number}`); several servers can share a workspace "
         "only with PostgreSQL",

@@ -125,7 +125,7 @@ class Case:
         return open_pairs(self.consensus) if self.consensus else ()
 
 
-def queue(ws: Workspace, campaign_id: str) -> Queue:
+def read_queue(ws: Workspace, campaign_id: str) -> Queue:
     """The tasks with all their labels and an open pair, and the decisions made so far.
 
     Decisions are read from the database each time, so a task leaves the queue as soon as it is decided, even if the
@@ -149,20 +149,20 @@ def open_pairs(consensus: Consensus) -> tuple[PairOutcome, ...]:
     return tuple(pair.outcome for pair in consensus.pairs if pair.state == "open")
 
 
-def disagreements(ws: Workspace, campaign_id: str, limit: int = 50) -> list[Disagreement]:
+def list_disagreements(ws: Workspace, campaign_id: str, limit: int = 50) -> list[Disagreement]:
     """Tasks on which reliable labelers disagree, the most divided first; flagged tasks come before all others."""
     notes: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in labels_of(ws, campaign_id).counted:
         notes[judgment.task_id].append(judgment)
     split = [
-        disagreement(task, consensus.preference, notes[task])
+        measure_disagreement(task, consensus.preference, notes[task])
         for task, consensus in campaign_consensus(ws, campaign_id).items()
     ]
     shown = [task for task in split if task.weight_against > 0 or task.num_flagged]
     return sorted(shown, key=lambda task: (-task.num_flagged, -task.weight_against, task.task_id))[:limit]
 
 
-def disagreement(task_id: str, preference: Preference, judgments: Sequence[Judgment]) -> Disagreement:
+def measure_disagreement(task_id: str, preference: Preference, judgments: Sequence[Judgment]) -> Disagreement:
     """Measure how divided one task is: Σ_pairs min(weight for, weight against) / number of pairs."""
     lighter = [min(pair.num_for, pair.num_against) for pair in preference.pairs]
     return Disagreement(

@@ -27,11 +27,11 @@ from sqlalchemy import (
     true,
 )
 
-from preflab.labelling.campaign_rows import Running, allowed_kind, counts, running, standing
+from preflab.labelling.campaign_rows import Running, allowed_kind, does_count, read_running, read_standing
 from preflab.labelling.clock import utc_now
 from preflab.labelling.leases import hold_new, renew, sweep
 from preflab.labelling.tables import TASK_STATES, TURNS
-from preflab.labelling.turns import Turn, own_row, read_turn
+from preflab.labelling.turns import Turn, read_row, read_turn
 from preflab.store.database import reading, writing
 from preflab.store.schema import TASK_COMPLETIONS
 from preflab.store.workspace import Workspace
@@ -80,8 +80,8 @@ def next_turn(ws: Workspace, campaign_id: str, labeler_id: str, now: datetime | 
     """
     now = now or utc_now()
     with writing(ws.engine) as connection:
-        campaign = running(connection, campaign_id)
-        counted = counts(campaign.options, allowed_kind(connection, campaign, labeler_id))
+        campaign = read_running(connection, campaign_id)
+        counted = does_count(campaign.options, allowed_kind(connection, campaign, labeler_id))
         sweep(connection, now)
         if campaign.state != "open":
             return None
@@ -93,7 +93,7 @@ def next_turn(ws: Workspace, campaign_id: str, labeler_id: str, now: datetime | 
         return read_turn(connection, task_id, labeler_id)
 
 
-def turn(ws: Workspace, task_id: str, labeler_id: str, now: datetime | None = None) -> Turn:
+def reopen_turn(ws: Workspace, task_id: str, labeler_id: str, now: datetime | None = None) -> Turn:
     """A task that was shown to this labeler before, to continue it or to change the submission; renews its lease.
 
     Raises:
@@ -101,19 +101,19 @@ def turn(ws: Workspace, task_id: str, labeler_id: str, now: datetime | None = No
     """
     now = now or utc_now()
     with reading(ws.engine) as connection:
-        state = own_row(connection, task_id, labeler_id)["state"]
+        state = read_row(connection, task_id, labeler_id)["state"]
     if state in ("held", "lapsed"):
         with writing(ws.engine) as connection:
             sweep(connection, now)
-            row = own_row(connection, task_id, labeler_id)
-            campaign = running(connection, row["campaign_id"])
-            if campaign.state == "open" and standing(connection, campaign, labeler_id).is_in:
+            row = read_row(connection, task_id, labeler_id)
+            campaign = read_running(connection, row["campaign_id"])
+            if campaign.state == "open" and read_standing(connection, campaign, labeler_id).is_in:
                 renew(connection, row, now, campaign.options.lease_minutes)
     with reading(ws.engine) as connection:
         return read_turn(connection, task_id, labeler_id)
 
 
-def seen_turn(ws: Workspace, task_id: str, labeler_id: str) -> Turn:
+def read_seen_turn(ws: Workspace, task_id: str, labeler_id: str) -> Turn:
     """A task that was shown to this labeler before, without renewing its lease; enough to submit a judgment.
 
     Raises:
@@ -126,7 +126,7 @@ def seen_turn(ws: Workspace, task_id: str, labeler_id: str) -> Turn:
 def why_waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
     """The reason why `next_turn` returned None."""
     with reading(ws.engine) as connection:
-        campaign = running(connection, campaign_id)
+        campaign = read_running(connection, campaign_id)
         num_left = campaign.num_tasks - campaign.num_done
         if campaign.state != "open":
             return Waiting("paused" if campaign.state == "paused" else "closed", num_left)

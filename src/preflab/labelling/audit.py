@@ -43,7 +43,7 @@ def note_event(
     connection.execute(insert(EVENTS).values(at=stamp(utc_now()), **values))
 
 
-def events(ws: Workspace, limit: int = 100, before: int | None = None, about: str | None = None) -> list[Event]:
+def list_events(ws: Workspace, limit: int = 100, before: int | None = None, about: str | None = None) -> list[Event]:
     """Events of the log, newest first.
 
     Args:

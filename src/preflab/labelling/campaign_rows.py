@@ -64,7 +64,7 @@ class Running:
     num_labels: int
 
 
-def running(connection: Connection, campaign_id: str) -> Running:
+def read_running(connection: Connection, campaign_id: str) -> Running:
     """Read the running campaign with this id.
 
     Raises:
@@ -74,7 +74,7 @@ def running(connection: Connection, campaign_id: str) -> Running:
     return _running(connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first(), campaign_id)
 
 
-def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tuple[Running, Place | None]:
+def read_running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tuple[Running, Place | None]:
     """Read the running campaign and the labeler's place in it with one statement.
 
     Raises:
@@ -227,7 +227,7 @@ class Standing:
     """The campaign is open to this labeler. A labeler taken off it may still submit the tasks it has begun."""
 
 
-def standing(connection: Connection, campaign: Running, labeler_id: str) -> Standing:
+def read_standing(connection: Connection, campaign: Running, labeler_id: str) -> Standing:
     """Read the kind of a labeler, and whether it may judge in the campaign.
 
     Raises:
@@ -252,12 +252,12 @@ def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> 
         NotAllowed: the account has ended, or the labeler may not judge in this campaign.
         NotFound: no such labeler.
     """
-    labeler = standing(connection, campaign, labeler_id)
+    labeler = read_standing(connection, campaign, labeler_id)
     if not labeler.is_in:
         raise NotAllowed("this campaign is for other labelers", "one of your campaigns", "ask the lead to let you in")
     return labeler.kind
 
 
-def counts(options: CampaignOptions, kind: LabelerKind) -> bool:
+def does_count(options: CampaignOptions, kind: LabelerKind) -> bool:
     """Whether labels of this kind count towards the wanted labels; those of AI judges only with `count_ai`."""
     return kind != "ai" or options.count_ai

@@ -18,8 +18,8 @@ from preflab.labelling.campaign_rows import (
     CampaignState,
     Running,
     checked_options,
-    running,
-    running_for,
+    read_running,
+    read_running_for,
     write_options,
 )
 from preflab.labelling.clock import stamp, utc_now
@@ -133,7 +133,7 @@ def create_campaign(
             options = _reuse_campaign(connection, campaign_id, options, by)
         else:
             if follows is not None:
-                open_to = running(connection, follows).options.open_to
+                open_to = read_running(connection, follows).options.open_to
                 options = options.model_copy(update={"open_to": open_to})
             _new_campaign(connection, campaign_id, options, instructions, by)
         if follows is not None:
@@ -155,8 +155,8 @@ def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) ->
     """
     with reading(ws.engine) as connection:
         if me is None:
-            return _view(connection, running(connection, campaign_id))
-        campaign, place = running_for(connection, campaign_id, me.labeler_id)
+            return _view(connection, read_running(connection, campaign_id))
+        campaign, place = read_running_for(connection, campaign_id, me.labeler_id)
         is_in = may_judge(campaign.options.open_to, everywhere=me.everywhere, place=place)
         return _view(connection, campaign, is_in=is_in)
 
@@ -190,7 +190,7 @@ def _all_running(connection: Connection) -> Iterator[Running | Unreadable]:
     )
     for campaign_id, name in connection.execute(query).all():
         try:
-            yield running(connection, campaign_id)
+            yield read_running(connection, campaign_id)
         except Invalid as error:
             _warn_of(campaign_id, name, error.found)
             yield Unreadable(campaign_id, name, error.found, error.expected)
@@ -207,7 +207,7 @@ def set_state(ws: Workspace, campaign_id: str, state: CampaignState, by: str = "
     if state not in get_args(CampaignState):
         raise Invalid(f"state: {state!r:.80}", ", ".join(get_args(CampaignState)))
     with writing(ws.engine) as connection:
-        old = running(connection, campaign_id).state
+        old = read_running(connection, campaign_id).state
         same_campaign = CAMPAIGN_STATES.c.campaign_id == campaign_id
         connection.execute(update(CAMPAIGN_STATES).where(same_campaign).values(state=state))
         note_event(connection, by, "state changed", campaign_id, {"state": old}, {"state": state})
@@ -223,7 +223,7 @@ def change_options(
         Invalid: an unknown option, a wrong value, a name that is taken, or one of `FIXED` after the first judgment.
     """
     with writing(ws.engine) as connection:
-        campaign = running(connection, campaign_id)
+        campaign = read_running(connection, campaign_id)
         if revision != campaign.revision:
             raise Stale(campaign.revision, "the campaign's options", many=True)
         before = campaign.options.model_dump(mode="json")
@@ -249,7 +249,7 @@ def change_options(
 def new_guideline(ws: Workspace, campaign_id: str, text: str, by: str = "") -> Guideline:
     """Add a new version of the instructions, which every labeler sees before the next task."""
     with writing(ws.engine) as connection:
-        version = running(connection, campaign_id).guideline_version + 1
+        version = read_running(connection, campaign_id).guideline_version + 1
         guideline = Guideline(campaign_id, version, text, stamp(utc_now()))
         _write_guideline(connection, guideline, by)
         values = {"instructions": text, "guideline_version": version}
@@ -258,7 +258,7 @@ def new_guideline(ws: Workspace, campaign_id: str, text: str, by: str = "") -> G
         return guideline
 
 
-def guidelines(ws: Workspace, campaign_id: str) -> list[Guideline]:
+def list_guidelines(ws: Workspace, campaign_id: str) -> list[Guideline]:
     """All versions of the campaign's instructions, newest first."""
     columns = (GUIDELINES.c.campaign_id, GUIDELINES.c.version, GUIDELINES.c.text, GUIDELINES.c.created_at)
     query = select(*columns).where(GUIDELINES.c.campaign_id == campaign_id).order_by(GUIDELINES.c.version.desc())
@@ -274,7 +274,7 @@ def read_guideline(ws: Workspace, campaign_id: str, labeler_id: str, version: in
     """
     same_row = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
     with writing(ws.engine) as connection:
-        if not 1 <= version <= running(connection, campaign_id).guideline_version:
+        if not 1 <= version <= read_running(connection, campaign_id).guideline_version:
             raise NotFound(f"no version {version} of the instructions", "the version that was shown")
         read = connection.execute(select(GUIDELINE_READS.c.version).where(*same_row)).scalar()
         values = {"version": max(version, read or 0), "at": stamp(utc_now())}
@@ -285,7 +285,7 @@ def read_guideline(ws: Workspace, campaign_id: str, labeler_id: str, version: in
             connection.execute(update(GUIDELINE_READS).where(*same_row).values(**values))
 
 
-def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | None:
+def unread_guideline(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | None:
     """The instructions that the labeler must read first; None if the newest version was read, or is empty."""
     with reading(ws.engine) as connection:
         record = _record(connection, campaign_id)
@@ -312,7 +312,7 @@ def _reuse_campaign(connection: Connection, campaign_id: str, options: CampaignO
             raise Invalid(difference, "the options it was made with", "make a new campaign for another question")
     same_campaign = CAMPAIGN_STATES.c.campaign_id == campaign_id
     if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(same_campaign)).first() is not None:
-        return running(connection, campaign_id).options
+        return read_running(connection, campaign_id).options
     of_record = {name: getattr(record, name) for name in OF_THE_RECORD}
     options = checked_options(options.model_dump() | of_record)
     _new_state(connection, campaign_id, options)

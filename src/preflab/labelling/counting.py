@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 
-from preflab.labelling.campaign_rows import running
+from preflab.labelling.campaign_rows import read_running
 from preflab.labelling.tables import JUDGMENTS
 from preflab.records import Judgment
 from preflab.store.database import reading
@@ -109,7 +109,7 @@ class Labels:
 def labels_of(ws: Workspace, campaign_id: str) -> Labels:
     """All judgments of a campaign, sorted by how they count; cached until another one comes in."""
     with reading(ws.engine) as connection:
-        count_ai = running(connection, campaign_id).options.count_ai
+        count_ai = read_running(connection, campaign_id).options.count_ai
 
     def compute() -> Labels:
         return sort_labels(ws.judgments(campaign_id=campaign_id, all_revisions=True), count_ai)

@@ -178,7 +178,7 @@ def opens_new(ws: Workspace, invite: Invite, account: Account) -> bool:
         return not all(judges_in(connection, each, account) for each in invite.campaign_ids)
 
 
-def invites(ws: Workspace) -> list[Invite]:
+def list_invites(ws: Workspace) -> list[Invite]:
     """All invitations, newest first."""
     with reading(ws.engine) as connection:
         rows = connection.execute(select(INVITES).order_by(INVITES.c.created_at.desc(), INVITES.c.id)).mappings()

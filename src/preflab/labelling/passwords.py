@@ -33,7 +33,7 @@ def hash_password(password: str) -> str:
         return HASHER.hash(password)
 
 
-def fits(password: str, stored: str | None) -> bool:
+def verify_password(password: str, stored: str | None) -> bool:
     """Whether the password has this hash; without a hash, a dummy hash is verified to take the same time."""
     dummy = _dummy_hash()  # always computed, so that the first unknown name does not take longer
     try:

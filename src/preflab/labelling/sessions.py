@@ -126,7 +126,7 @@ def account_of_token(ws: Workspace, token: str) -> Account | None:
     return account_from(row)
 
 
-def tokens(ws: Workspace, account_id: str) -> list[Token]:
+def list_tokens(ws: Workspace, account_id: str) -> list[Token]:
     """The account's tokens, newest first, including revoked ones."""
     columns = (TOKENS.c.id, TOKENS.c.name, TOKENS.c.created_at, TOKENS.c.last_used, TOKENS.c.revoked_at)
     query = select(*columns).where(TOKENS.c.account_id == account_id).order_by(TOKENS.c.created_at.desc())

@@ -18,7 +18,7 @@ from preflab.labelling.accounts import Account, account_from, name_key
 from preflab.labelling.audit import note_event
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import SignInFailed
-from preflab.labelling.passwords import fits
+from preflab.labelling.passwords import verify_password
 from preflab.labelling.rates import check_wait, count_try, forget_attempt, forget_tries, num_tries, place_of_address
 from preflab.labelling.sessions import secret_hash
 from preflab.labelling.tables import ACCOUNTS, DEVICES
@@ -54,7 +54,7 @@ def sign_in(ws: Workspace, name: str, password: str, address: str = "", device: 
         tried = _count_try(connection, key, address, device)
     with reading(ws.engine) as connection:
         row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.name_key == key)).mappings().first()
-    is_right = fits(password, row["password_hash"] if row else None)
+    is_right = verify_password(password, row["password_hash"] if row else None)
     if row is None or not is_right or row["state"] != "active":
         raise SignInFailed(*WRONG)
     with writing(ws.engine) as connection:
@@ -74,7 +74,7 @@ def check_password(ws: Workspace, me: Account, password: str) -> None:
         check_wait(connection, "password", me.id, FREE_TRIES)
     with reading(ws.engine) as connection:
         stored = connection.execute(select(ACCOUNTS.c.password_hash).where(ACCOUNTS.c.id == me.id)).scalar()
-    if not fits(password, stored):
+    if not verify_password(password, stored):
         raise SignInFailed("the current password is wrong", "the password you signed in with")
     with writing(ws.engine) as connection:
         forget_tries(connection, "password", me.id)

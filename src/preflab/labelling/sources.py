@@ -29,7 +29,7 @@ class Source:
     num_completions: int
 
 
-def sources(ws: Workspace) -> list[Source]:
+def list_sources(ws: Workspace) -> list[Source]:
     """The sources of the workspace: all models together, then each model with two completions of some prompt."""
     table = CompletionRow.__table__
     query = select(table.c.model, table.c.prompt_id, func.count()).group_by(table.c.model, table.c.prompt_id)

@@ -16,13 +16,13 @@ from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, 
 
 from preflab.feedback.pairs import pair_votes
 from preflab.labelling.audit import note_event
-from preflab.labelling.campaign_rows import Running, Standing, add_to_counters, counts, running, standing
+from preflab.labelling.campaign_rows import Running, Standing, add_to_counters, does_count, read_running, read_standing
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, Stale
 from preflab.labelling.leases import release, release_values, renew
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
-from preflab.labelling.turns import Turn, own_row, task_of
+from preflab.labelling.turns import Turn, read_row, read_task
 from preflab.records import Answer, Judgment, random_id
 from preflab.storable import unstorable
 from preflab.store.database import reading, to_json, writing
@@ -118,9 +118,9 @@ def submit(ws: Workspace, submission: Submission) -> Receipt:
         earlier = _earlier_reply(connection, submission)
         if earlier is not None:
             return earlier
-        turn = own_row(connection, submission.task_id, submission.labeler_id)
-        campaign = running(connection, turn["campaign_id"])
-        who = standing(connection, campaign, submission.labeler_id)
+        turn = read_row(connection, submission.task_id, submission.labeler_id)
+        campaign = read_running(connection, turn["campaign_id"])
+        who = read_standing(connection, campaign, submission.labeler_id)
         if submission.based_on != turn["revision"]:
             raise Stale(turn["revision"])
         judgment = _judgment(connection, campaign, turn, submission, who, now)
@@ -153,9 +153,9 @@ def save_draft(
         raise Invalid("draft: too large or not an object", f"an object of at most {MAX_DRAFT:,} characters")
     now = now or utc_now()
     with writing(ws.engine) as connection:
-        turn = own_row(connection, task_id, labeler_id)
-        campaign = running(connection, turn["campaign_id"])
-        who = standing(connection, campaign, labeler_id)
+        turn = read_row(connection, task_id, labeler_id)
+        campaign = read_running(connection, turn["campaign_id"])
+        who = read_standing(connection, campaign, labeler_id)
         if based_on != turn["revision"]:
             raise Stale(turn["revision"])
         values = {"draft": draft, "draft_saved_at": stamp(now)}
@@ -176,8 +176,8 @@ def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
         raise Invalid(f"reason: {reason!r:.80}", f"1 to {MAX_REASON} characters")
     _refuse_unstorable(reason=reason)
     with writing(ws.engine) as connection:
-        turn = own_row(connection, task_id, labeler_id)
-        standing(connection, running(connection, turn["campaign_id"]), labeler_id)
+        turn = read_row(connection, task_id, labeler_id)
+        read_standing(connection, read_running(connection, turn["campaign_id"]), labeler_id)
         if turn["state"] == "submitted":
             raise Invalid(
                 "this task is submitted already", "a task without your judgment", "change the judgment instead"
@@ -262,7 +262,7 @@ def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | 
 def _judgment(
     connection: Connection, campaign: Running, turn: RowMapping, sent: Submission, who: Standing, now: str
 ) -> Judgment:
-    task = task_of(connection, turn)
+    task = read_task(connection, turn)
     options = campaign.options
     version = sent.guideline_version or campaign.guideline_version
     if not 0 < version <= campaign.guideline_version:
@@ -303,7 +303,7 @@ def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, who
     if campaign.state == "closed" or not who.is_in:
         return True
     state = connection.execute(PLACES, {"of_task": turn["task_id"]}).one()
-    return counts(campaign.options, who.kind) and not state.is_gold and state.num_done >= state.wanted
+    return does_count(campaign.options, who.kind) and not state.is_gold and state.num_done >= state.wanted
 
 
 def _store(connection: Connection, judgment: Judgment) -> None:
@@ -317,7 +317,7 @@ def _store(connection: Connection, judgment: Judgment) -> None:
 
 def _count(connection: Connection, campaign: Running, turn: RowMapping, judgment: Judgment) -> None:
     """Count the judgment: the held place becomes a label; the task is done once it has all the wanted labels."""
-    if turn["revision"] > 0 or judgment.surplus or not counts(campaign.options, judgment.labeler_kind):
+    if turn["revision"] > 0 or judgment.surplus or not does_count(campaign.options, judgment.labeler_kind):
         release(connection, turn)
         return
     state = connection.execute(PLACES, {"of_task": judgment.task_id}).one()

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, bindparam, case, func, insert, select, update
 
 from preflab.labelling.audit import note_event
-from preflab.labelling.campaign_rows import counts, running
+from preflab.labelling.campaign_rows import does_count, read_running
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.errors import Invalid, NotFound
 from preflab.labelling.options import CampaignOptions
@@ -120,10 +120,12 @@ def recount(ws: Workspace, campaign_id: str) -> None:
 
 def recount_tasks(connection: Connection, campaign_id: str) -> None:
     """`recount` inside the caller's transaction: add turns for judgments that have none, then set all counters."""
-    options = running(connection, campaign_id).options
+    options = read_running(connection, campaign_id).options
     latest = _latest_labels(connection, campaign_id)
     _add_turns(connection, options, latest)
-    labels = Counter(row["task_id"] for row in latest if not row["surplus"] and counts(options, row["labeler_kind"]))
+    labels = Counter(
+        row["task_id"] for row in latest if not row["surplus"] and does_count(options, row["labeler_kind"])
+    )
     in_campaign = TASK_STATES.c.campaign_id == campaign_id
     connection.execute(update(TASK_STATES).where(in_campaign, TASK_STATES.c.num_done > 0).values(num_done=0))
     rows = [{"of_task": task_id, "labels": num} for task_id, num in labels.items()]
@@ -244,7 +246,7 @@ def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequenc
             "campaign_id": campaign_id,
             "position": row["position"],
             "state": "submitted",
-            "counts": counts(options, row["labeler_kind"]),
+            "counts": does_count(options, row["labeler_kind"]),
             "shown_order": row["shown_order"],
             "opened_at": row["created_at"],
             "draft": None,

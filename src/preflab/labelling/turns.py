@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, RowMapping, bindparam, select
 
-from preflab.labelling.campaign_rows import Running, running
+from preflab.labelling.campaign_rows import Running, read_running
 from preflab.labelling.errors import NotYours
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import TASKS, TURNS
@@ -87,7 +87,7 @@ class Turn:
     """True if an older version stored a draft that cannot be shown; it is left out, and the page says so."""
 
 
-def own_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping:
+def read_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping:
     """Read the row of a turn.
 
     Raises:
@@ -99,7 +99,7 @@ def own_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping
     return row
 
 
-def task_of(connection: Connection, turn: RowMapping) -> Task:
+def read_task(connection: Connection, turn: RowMapping) -> Task:
     """The task of a turn."""
     rows = connection.execute(TASK, {"of_task": turn["task_id"]}).all()
     return Task(turn["task_id"], turn["campaign_id"], rows[0].prompt_id, tuple(row.child_id for row in rows))
@@ -111,8 +111,8 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
     Raises:
         NotYours: the task was never shown to this labeler.
     """
-    row = own_row(connection, task_id, labeler_id)
-    campaign: Running = running(connection, row["campaign_id"])
+    row = read_row(connection, task_id, labeler_id)
+    campaign: Running = read_running(connection, row["campaign_id"])
     of_task = {"of_task": task_id}
     prompt: Prompt = BY_NAME["prompt"].from_row(dict(connection.execute(PROMPT, of_task).mappings().one()))
     rows = connection.execute(COMPLETIONS, of_task).mappings()

@@ -88,14 +88,14 @@ def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tu
 def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]) -> StageResult:
     """Every task to `overlap` simulated labelers of the panel."""
     from preflab.feedback.assignment import assign
-    from preflab.labelers.simulated import known_of, panel
+    from preflab.labelers.simulated import make_panel, measure_completions
     from preflab.labelers.simulated_ways import judge
 
     settings = ctx.recipe.labelers[ctx.settings.labelers]
     campaign, tasks = _simulated_campaign(ctx, groups, completions)
     ctx.workspace.put([campaign, *tasks])
-    labelers = panel(settings, ctx.seed)
-    known = known_of(completions, _utilities(ctx, settings, completions), settings.flattering_words)
+    labelers = make_panel(settings, ctx.seed)
+    known = measure_completions(completions, _utilities(ctx, settings, completions), settings.flattering_words)
     by_id = {labeler.id: labeler for labeler in labelers}
     seed = derive_seed(ctx.seed, "assignment")
     assigned = assign([task.id for task in tasks], list(by_id), ctx.settings.overlap, seed)
@@ -154,12 +154,12 @@ def _habits(labelers: Iterable[Labeler]) -> str:
 
 def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult:
     """Done when every task has the wanted labels; else the line that says how many have, and the link."""
-    from preflab.labelling.address import address
+    from preflab.labelling.address import stored_address
     from preflab.stages.people import open_campaign
 
     people, overlap = open_campaign(ctx, groups), ctx.settings.overlap
     write_json(ctx.folder / OPEN, [{"task_id": task, "pairs": pairs} for task, pairs in people.open_pairs.items()])
-    link = f"{address(ctx.workspace.path)}/c/{people.campaign.id}"
+    link = f"{stored_address(ctx.workspace.path)}/c/{people.campaign.id}"
     finished, num = people.finished(overlap), len(people.tasks)
     if finished < num:
         labels = f"{count(overlap, 'label')}{_open_said(people)}{told_of(ctx.recipe, ctx.name)}"

@@ -11,7 +11,7 @@ from dataclasses import replace
 import uvicorn
 
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import accounts, has_lead_password
+from preflab.labelling.accounts import has_lead_password, list_accounts
 from preflab.labelling.invites import create_invite
 from preflab.store.workspace import Workspace
 from preflab.web.app import create_app
@@ -77,7 +77,7 @@ def check_bind(ws: Workspace, settings: WebSettings) -> None:
 
 def first_link(ws: Workspace, settings: WebSettings) -> str | None:
     """A link that can be used once to make the first lead; None if there is an account already."""
-    if accounts(ws):
+    if list_accounts(ws):
         return None
     _, token = create_invite(ws, "lead", (), FIRST_LINK_HOURS, by="")
     return f"{settings.url}/invite/{token}"

@@ -14,9 +14,9 @@ import pytest
 
 from preflab.cli import run_command
 from preflab.files import write_json
-from preflab.labelling.accounts import accounts, create_account
+from preflab.labelling.accounts import create_account, list_accounts
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.audit import events
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view, list_campaigns
 from preflab.labelling.invites import use_invite
 from preflab.labelling.sessions import account_of_token
@@ -71,7 +71,7 @@ def test_a_campaign_is_made_changed_and_closed(here: Path, capsys: Captured) -> 
     (listed,) = said(capsys, "campaign", "list")["campaigns"]
     assert (listed["name"], listed["state"]) == ("helpful", "closed")
     with Workspace.open(here) as store:
-        actors = {event.actor for event in events(store, 100) if event.what != "campaign created"}
+        actors = {event.actor for event in list_events(store, 100) if event.what != "campaign created"}
     assert actors == {"command line"}
 
 
@@ -356,7 +356,7 @@ def test_the_label_command_says_where_it_is_and_gives_the_first_lead_the_way_in(
     token = next(word for word in out.split() if "/invite/" in word).rpartition("/")[2]
     with Workspace.open(here) as store:
         assert use_invite(store, token, "Lea", PASSWORD).role == "lead"
-        assert len(accounts(store)) == 1
+        assert len(list_accounts(store)) == 1
     assert run_command(["label", "--port", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[0])["lead_link"] is None
     with Workspace.open(here) as store:

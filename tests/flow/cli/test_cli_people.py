@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import update
 
 from preflab.cli import run_command
-from preflab.labelling.accounts import account, accounts
-from preflab.labelling.audit import events
+from preflab.labelling.accounts import list_accounts, read_account
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import list_campaigns
 from preflab.labelling.invites import use_invite
 from preflab.labelling.tables import CAMPAIGNS
@@ -48,7 +48,7 @@ def refused(capsys: Captured, *words: str) -> str:
 def found_by(folder: Path, name: str) -> set[str]:
     """Names of the campaigns that somebody finds."""
     with Workspace.open(folder) as store:
-        (who,) = [each for each in accounts(store) if each.name == name]
+        (who,) = [each for each in list_accounts(store) if each.name == name]
         return {view.campaign.name for view in list_campaigns(store, who.labeler_id)}
 
 
@@ -71,7 +71,7 @@ def test_people_are_added_and_removed(here: Path, capsys: Captured) -> None:
     assert "Ann   labeler  active  no, taken off" in capsys.readouterr().out
     assert "no account 'Bob'" in refused(capsys, "campaign", "add", "second", "Ann", "Bob")
     with Workspace.open(here) as store:
-        done = [(event.actor, event.what) for event in events(store) if event.what.startswith("person ")]
+        done = [(event.actor, event.what) for event in list_events(store) if event.what.startswith("person ")]
     assert done == [
         ("command line", "person taken off"), ("command line", "person let in"), ("command line", "person let in"),
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def test_an_account_is_made_for_one_campaign_or_for_all(here: Path, capsys: Capt
     assert found_by(here, "Ann") == {"first", "for all"}
     assert "there is no campaign" in refused(capsys, "account", "add", "Dee", "--no-password", "--campaign", "none")
     with Workspace.open(here) as store:
-        assert len(accounts(store)) == 3
+        assert len(list_accounts(store)) == 3
 
 
 def test_what_to_do_next_goes_by_what_was_typed(here: Path, capsys: Captured) -> None:
@@ -131,7 +131,7 @@ def test_a_revoked_account_is_let_in_again(here: Path, capsys: Captured) -> None
     said(capsys, "account", "revoke", "Ann")
     assert said(capsys, "account", "reinstate", "Ann")["state"] == "active"
     with Workspace.open(here) as store:
-        assert account(store, made["account_id"]).state == "active"
+        assert read_account(store, made["account_id"]).state == "active"
     said(capsys, "account", "erase", "Ann")
     assert "erased" in refused(capsys, "account", "reinstate", made["account_id"])
 

@@ -11,7 +11,7 @@ import torch
 from preflab.cli import run_command
 from preflab.labelling.accounts import create_account
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.audit import events
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import list_campaigns
 from preflab.models.identity import base_hash
 from preflab.models.loading import load_causal_lm
@@ -105,7 +105,7 @@ def test_a_file_says_which_prompts_come_first(campaign: Path, capsys: Captured, 
     with Workspace.open(campaign) as store:
         view = list_campaigns(store)[0]
         assert view.options.order == "nearest_done", "priorities leave the order among their equals"
-        assert "priorities set" in [event.what for event in events(store, limit=10)]
+        assert "priorities set" in [event.what for event in list_events(store, limit=10)]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_row_that_cannot_be_used_changes_nothing(
     assert found in said
     assert expected in said
     with Workspace.open(campaign) as store:
-        assert all(event.what != "priorities set" for event in events(store, limit=10))
+        assert all(event.what != "priorities set" for event in list_events(store, limit=10))
 
 
 def test_a_file_and_reward_models_are_two_calls(campaign: Path, capsys: Captured) -> None:

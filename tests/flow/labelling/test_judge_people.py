@@ -16,8 +16,8 @@ from preflab.files import write_json
 from preflab.labelling.accounts import create_account
 from preflab.labelling.address import write_address
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.audit import events
-from preflab.labelling.campaigns import campaign_view, change_options, guidelines, list_campaigns, new_guideline
+from preflab.labelling.audit import list_events
+from preflab.labelling.campaigns import campaign_view, change_options, list_campaigns, list_guidelines, new_guideline
 from preflab.labelling.members import let_in
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.submissions import Submission, submit
@@ -178,7 +178,7 @@ def test_edits_of_instructions_make_nothing_stale_and_lose_no_label(world: World
     new_guideline(world.workspace, view.campaign.id, "# By a lead\n")
     world.run(more=", instructions: guide.md")
     assert campaign_view(world.workspace, view.campaign.id).guideline.text == "# By a lead\n"
-    assert len(guidelines(world.workspace, view.campaign.id)) == 3
+    assert len(list_guidelines(world.workspace, view.campaign.id)) == 3
     with pytest.raises(PreflabError, match="instructions"):
         world.run(more=", instructions: nowhere.md")
 
@@ -253,7 +253,9 @@ def test_what_is_most_worth_asking_comes_first_when_the_recipe_says_so(world: Wo
     assert last is not None
     assert last.task.id not in {judgment.task_id for judgment in world.workspace.judgments()}
     world.run(more=more)
-    assert [event.what for event in events(world.workspace, 50)].count("worths set") == 2  # nothing new, no third time
+    assert [event.what for event in list_events(world.workspace, 50)].count(
+        "worths set"
+    ) == 2  # nothing new, no third time
 
 
 @pytest.mark.parametrize("more", [', question: "Which is kinder?"', ", polarity: -1"])

@@ -14,7 +14,7 @@ import pytest
 from labelling_load import SOURCE, Server
 from labelling_world import new_database
 from preflab.errors import PreflabError
-from preflab.labelling.address import USUAL, address, is_served, sole, write_address
+from preflab.labelling.address import USUAL, is_served, serve_alone, stored_address, write_address
 from preflab.store.opening import VARIABLE
 from preflab.store.workspace import Workspace
 
@@ -39,31 +39,31 @@ def test_a_second_server_is_refused_by_the_first_s_name(tmp_path: Path) -> None:
         assert f"kill {server._running.pid}" in refused.stderr
         assert "Traceback" not in refused.stderr
         assert json.loads((folder / "label.json").read_text()) == before
-        assert address(folder) == server.url
+        assert stored_address(folder) == server.url
         server.kill_and_start()  # a lock of a process that was killed is nobody's
-        assert address(folder) == server.url
+        assert stored_address(folder) == server.url
     assert not is_served(folder)
 
 
 def test_a_port_that_was_free_by_chance_is_no_address_once_it_is_gone(tmp_path: Path) -> None:
-    with sole(tmp_path):
+    with serve_alone(tmp_path):
         write_address(tmp_path, "http://127.0.0.1:50123", stays=False)
-        assert address(tmp_path) == "http://127.0.0.1:50123"
-    assert address(tmp_path) == USUAL
+        assert stored_address(tmp_path) == "http://127.0.0.1:50123"
+    assert stored_address(tmp_path) == USUAL
     write_address(tmp_path, "https://label.example.org")
-    assert address(tmp_path) == "https://label.example.org"
+    assert stored_address(tmp_path) == "https://label.example.org"
     (tmp_path / "label.json").write_text('{"url": "http://127.0.0.1:8500"}')  # as older versions wrote it
-    assert address(tmp_path) == "http://127.0.0.1:8500"
+    assert stored_address(tmp_path) == "http://127.0.0.1:8500"
 
 
 def test_the_right_to_serve_is_given_back(tmp_path: Path) -> None:
     for _ in range(2):
-        with sole(tmp_path):
+        with serve_alone(tmp_path):
             assert is_served(tmp_path)
-            with pytest.raises(PreflabError, match=f"process {os.getpid()} "), sole(tmp_path):
+            with pytest.raises(PreflabError, match=f"process {os.getpid()} "), serve_alone(tmp_path):
                 pass
     assert not is_served(tmp_path)
-    with sole(tmp_path / "shared", shared=True), sole(tmp_path / "shared", shared=True):
+    with serve_alone(tmp_path / "shared", shared=True), serve_alone(tmp_path / "shared", shared=True):
         pass
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from labelling_world import make_campaign, put_labelers, rows, send, workspace_on
 from preflab.labelling.accounts import Account, create_account
-from preflab.labelling.adjudication import campaign_consensus, decide, disagreements, queue, read_case
-from preflab.labelling.assignment import next_turn, turn
-from preflab.labelling.audit import events
+from preflab.labelling.adjudication import campaign_consensus, decide, list_disagreements, read_case, read_queue
+from preflab.labelling.assignment import next_turn, reopen_turn
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view
 from preflab.labelling.errors import Invalid, NotAllowed
 from preflab.labelling.exporting import export_campaign, plain_name
@@ -63,7 +63,7 @@ TIED = ((1, 1), (1, 1))
 
 def test_an_even_split_waits_for_an_adjudicator_and_an_agreed_tie_does_not(ws: Workspace) -> None:
     campaign = judged(ws, [EVEN, AGREED, TIED], put_labelers(ws, 2))
-    waiting = queue(ws, campaign.id).open
+    waiting = read_queue(ws, campaign.id).open
     assert [each.task_id for each in waiting] == [task_at(ws, 0)]
     assert [(pair.first, pair.second) for pair in waiting[0].pairs] == [(0, 1)]
 
@@ -76,30 +76,30 @@ def test_a_task_that_still_wants_labels_is_not_in_the_queue(ws: Workspace) -> No
         assert found is not None
         send(ws, found, RankingAnswer(ranks))
     assert campaign_consensus(ws, campaign.id)[task_at(ws, 0)].unresolved == ((0, 1),)
-    assert not queue(ws, campaign.id).open
+    assert not read_queue(ws, campaign.id).open
 
 
 def test_a_decision_settles_the_pair_and_counts_for_nothing_else(ws: Workspace, lead: Account) -> None:
     campaign = judged(ws, [EVEN, AGREED], put_labelers(ws, 2))
     before, done = campaign_quality(ws, campaign.id).agreement, progress(ws, campaign.id)
     decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)), "B names the day")
-    found = queue(ws, campaign.id)
+    found = read_queue(ws, campaign.id)
     assert not found.open
     assert [each.note for each in found.decided] == ["B names the day"]
     assert campaign_consensus(ws, campaign.id)[task_at(ws, 0)].preference.ranks == (2, 1)
     assert campaign_quality(ws, campaign.id).agreement == before
     assert progress(ws, campaign.id) == done
-    assert events(ws, limit=1)[0].what == "decided"
+    assert list_events(ws, limit=1)[0].what == "decided"
 
 
 def test_a_decided_task_leaves_the_queue_though_the_consensus_is_still_kept(
     ws: Workspace, lead: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = judged(ws, [EVEN, EVEN], put_labelers(ws, 2))
-    assert len(queue(ws, campaign.id).open) == 2
+    assert len(read_queue(ws, campaign.id).open) == 2
     monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 1e9)
     decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
-    assert [each.task_id for each in queue(ws, campaign.id).open] == [task_at(ws, 1)]
+    assert [each.task_id for each in read_queue(ws, campaign.id).open] == [task_at(ws, 1)]
     decision = read_case(ws, task_at(ws, 0)).decision
     assert decision is not None
     assert decision.answer == RankingAnswer((2, 1))
@@ -119,7 +119,7 @@ def test_who_labelled_a_task_can_decide_it_and_keeps_the_own_label(ws: Workspace
     assert (first.revision, second.revision) == (2, 3)
     assert campaign_quality(ws, campaign.id).agreement.num_judgments == 2
     assert campaign_consensus(ws, campaign.id)[task_at(ws, 0)].preference.ranks == (2, 1)
-    assert turn(ws, task_at(ws, 0), lead.labeler_id).answer == RankingAnswer((1, 2))
+    assert reopen_turn(ws, task_at(ws, 0), lead.labeler_id).answer == RankingAnswer((1, 2))
 
 
 def test_a_labeler_cannot_decide(ws: Workspace) -> None:
@@ -142,7 +142,7 @@ def test_a_case_names_nobody(ws: Workspace) -> None:
 def test_disagreements_are_those_with_weight_on_both_sides(ws: Workspace) -> None:
     """Two labelers of equal weight: each pair they differ on has 1 against 1; flagged tasks come first."""
     campaign = judged(ws, [AGREED, EVEN], put_labelers(ws, 2))
-    found = disagreements(ws, campaign.id)
+    found = list_disagreements(ws, campaign.id)
     assert [each.task_id for each in found] == [task_at(ws, 1)]
     assert (found[0].num_split, found[0].num_pairs) == (1, 1)
 
@@ -200,10 +200,10 @@ def test_read_outs_and_decisions_are_the_same_on_postgresql(
     with workspace_on("postgresql", tmp_path, postgres_url) as ws:
         lead = create_account(ws, "Lea", "lead", "correct horse battery")
         campaign = judged(ws, [EVEN, AGREED], put_labelers(ws, 2))
-        assert [each.task_id for each in queue(ws, campaign.id).open] == [task_at(ws, 0)]
+        assert [each.task_id for each in read_queue(ws, campaign.id).open] == [task_at(ws, 0)]
         assert campaign_quality(ws, campaign.id).agreement.strict.value == 0.5
         assert prioritise(ws, campaign.id, lead.id) == 2
         decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
-        assert not queue(ws, campaign.id).open
+        assert not read_queue(ws, campaign.id).open
         assert export_campaign(ws, campaign.id, "trl-explicit")[1]["num_rows"] == 2
         assert progress(ws, campaign.id).num_left == 0

@@ -11,7 +11,7 @@ import pytest
 
 from labelling_world import make_campaign, put_groups, put_labelers, ranking, rows, send, workspace_on
 from preflab.labelling.accounts import create_account, revoke
-from preflab.labelling.assignment import next_turn, turn, why_waiting
+from preflab.labelling.assignment import next_turn, reopen_turn, why_waiting
 from preflab.labelling.campaigns import campaign_view, change_options, create_campaign, list_campaigns, set_state
 from preflab.labelling.clock import utc_now
 from preflab.labelling.errors import NotAllowed, NotFound, NotYours
@@ -64,7 +64,7 @@ def test_a_reload_gives_the_same_task_in_the_same_order(ws: Workspace) -> None:
     again = given(ws, campaign.id, one)
     assert (again.task, again.shown_order) == (first.task, first.shown_order)
     assert sorted(first.shown_order) == list(range(9))
-    assert turn(ws, first.task.id, one).shown_order == first.shown_order
+    assert reopen_turn(ws, first.task.id, one).shown_order == first.shown_order
     other = given(ws, campaign.id, two)
     assert other.task == first.task
     assert other.shown_order != first.shown_order, "1 in 9! otherwise"
@@ -99,7 +99,7 @@ def test_nearest_to_completion_comes_first_and_priority_before_it(ws: Workspace)
     assert given(ws, campaign.id, one).task.id == ids[0]
     set_priority(ws, campaign.id, {ids[2]: 1.0})
     assert given(ws, campaign.id, two).task.id == ids[2], "priority first"
-    send(ws, turn(ws, ids[2], two))
+    send(ws, reopen_turn(ws, ids[2], two))
     set_priority(ws, campaign.id, {ids[2]: 0.0})
     assert given(ws, campaign.id, three).task.id == ids[2], "then the one that wants one label only"
     assert given(ws, campaign.id, two).task.id == ids[0], "then its place"
@@ -126,7 +126,7 @@ def test_a_lease_runs_out_and_the_task_goes_to_others(ws: Workspace) -> None:
     assert next_turn(ws, campaign.id, two, now=now + timedelta(minutes=9)) is None
     theirs = given(ws, campaign.id, two, now=now + timedelta(minutes=11))
     assert theirs.task == mine.task
-    assert turn(ws, mine.task.id, one, now=now + timedelta(minutes=12)).state == "lapsed"
+    assert reopen_turn(ws, mine.task.id, one, now=now + timedelta(minutes=12)).state == "lapsed"
     assert send(ws, theirs).surplus is False
     late = send(ws, mine)
     assert late.surplus is True, "kept and marked"
@@ -156,7 +156,7 @@ def test_a_skipped_task_never_comes_back_and_is_free_for_others(ws: Workspace) -
     assert next_turn(ws, campaign.id, one) is None
     assert why_waiting(ws, campaign.id, one).reason == "you_did_all"
     assert given(ws, campaign.id, two).task == mine.task
-    assert turn(ws, mine.task.id, one).skip_reason == "I know the author"
+    assert reopen_turn(ws, mine.task.id, one).skip_reason == "I know the author"
 
 
 def test_gold_tasks_are_mixed_in_and_shown_to_everybody(ws: Workspace) -> None:
@@ -231,7 +231,7 @@ def test_nobody_opens_a_task_that_was_not_shown_to_them(ws: Workspace) -> None:
     found = given(ws, campaign.id, one)
     for task_id in (found.task.id, "task-none"):
         with pytest.raises(NotYours):
-            turn(ws, task_id, two)
+            reopen_turn(ws, task_id, two)
         with pytest.raises(NotYours):
             save_draft(ws, task_id, two, {}, 0)
         with pytest.raises(NotYours):
@@ -260,7 +260,9 @@ def test_paused_and_closed_campaigns_give_no_task_and_lose_nothing(ws: Workspace
     set_state(ws, campaign.id, "closed")
     assert why_waiting(ws, campaign.id, who).reason == "closed"
     assert send(ws, second).surplus is True
-    assert send(ws, turn(ws, first.task.id, who), RankingAnswer((3, 2, 1))).surplus is False, "an edit stays counted"
+    assert send(ws, reopen_turn(ws, first.task.id, who), RankingAnswer((3, 2, 1))).surplus is False, (
+        "an edit stays counted"
+    )
     assert campaign_view(ws, campaign.id).num_labels == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from labelling_world import make_campaign, put_groups, put_labelers, ranking, rows, send, workspace_on
 from preflab.errors import PreflabError
 from preflab.labelling.assignment import next_turn, why_waiting
-from preflab.labelling.audit import events
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view, create_campaign, list_campaigns
 from preflab.labelling.errors import Invalid, NotFound
 from preflab.labelling.options import CampaignOptions
@@ -103,7 +103,7 @@ def test_groups_that_do_not_fit_are_named_and_nothing_is_made(ws: Workspace) -> 
     with pytest.raises(PreflabError, match="completion-none"):
         create_campaign(ws, CampaignOptions(name="c"), [["completion-none", groups[0][0]]])
     assert ws.campaigns() == []
-    assert events(ws) == []
+    assert list_events(ws) == []
     with pytest.raises(NotFound):
         campaign_view(ws, "campaign-none")
 

@@ -10,13 +10,13 @@ from argon2 import PasswordHasher
 
 from labelling_world import make_campaign, put_groups, put_labelers, send, workspace_on
 from preflab.labelling import passwords
-from preflab.labelling.accounts import Account, account, create_account, erase, reinstate, revoke, set_everywhere
-from preflab.labelling.assignment import next_turn, turn
-from preflab.labelling.audit import events
+from preflab.labelling.accounts import Account, create_account, erase, read_account, reinstate, revoke, set_everywhere
+from preflab.labelling.assignment import next_turn, reopen_turn
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaign_names import free_name, handle_of
 from preflab.labelling.campaigns import campaign_view, change_options, create_campaign, list_campaigns
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound, SignInFailed
-from preflab.labelling.invites import create_invite, invites, join_invite, use_invite
+from preflab.labelling.invites import create_invite, join_invite, list_invites, use_invite
 from preflab.labelling.members import let_in, may_judge, may_settle, people_of, place_in, take_off
 from preflab.labelling.options import CampaignOptions
 from preflab.labelling.sessions import account_of_session, account_of_token, create_token, open_session
@@ -44,7 +44,7 @@ def found_by(ws: Workspace, person: Account) -> set[str]:
     """Names of the campaigns on somebody's first page, each of which really gives a task, and no other does."""
     found = {view.campaign.id for view in list_campaigns(ws, person.labeler_id)}
     for view in list_campaigns(ws):
-        assert campaign_view(ws, view.campaign.id, account(ws, person.id)).is_in == (view.campaign.id in found)
+        assert campaign_view(ws, view.campaign.id, read_account(ws, person.id)).is_in == (view.campaign.id in found)
         if view.campaign.id in found:
             assert next_turn(ws, view.campaign.id, person.labeler_id) is not None
         else:
@@ -86,7 +86,7 @@ def test_somebody_invited_to_one_campaign_is_let_into_the_next(ws: Workspace) ->
     assert let_in(ws, second.id, [ann.labeler_id], by="account-lead") == 1
     assert let_in(ws, second.id, [ann.labeler_id]) == 0, "twice is once"
     assert found_by(ws, ann) == {"support", "second"}
-    (event,) = events(ws, about=second.id)[:1]
+    (event,) = list_events(ws, about=second.id)[:1]
     assert (event.actor, event.what, event.new) == ("account-lead", "person let in", {"person": ann.labeler_id})
 
 
@@ -125,10 +125,10 @@ def test_who_is_taken_off_stays_off_and_loses_nothing(ws: Workspace) -> None:
     assert found_by(ws, ann) == set()
     assert send(ws, begun).surplus is True
     assert len(ws.judgments(campaign_id=campaign.id)) == 2
-    assert turn(ws, earlier.task.id, ann.labeler_id).revision == 1
+    assert reopen_turn(ws, earlier.task.id, ann.labeler_id).revision == 1
     let_in(ws, campaign.id, [ann.labeler_id])
     assert found_by(ws, ann) == {"kindness"}
-    assert [event.what for event in events(ws, about=campaign.id)][:2] == ["person let in", "person taken off"]
+    assert [event.what for event in list_events(ws, about=campaign.id)][:2] == ["person let in", "person taken off"]
 
 
 def test_people_who_cannot_be_let_in_are_refused_by_name(ws: Workspace) -> None:
@@ -210,7 +210,7 @@ def test_who_is_taken_off_the_first_round_is_taken_off_later_ones(ws: Workspace)
     assert found_by(ws, ann) == set()
     assert found_by(ws, bob) == {"labels", "labels@2", "labels@3"}
     for each in rounds:
-        event = events(ws, about=each)[0]
+        event = list_events(ws, about=each)[0]
         assert (event.actor, event.what, event.new) == ("account-lead", "person taken off", {"person": ann.labeler_id})
     let_in(ws, rounds[0], [ann.labeler_id])
     assert found_by(ws, ann) == {"labels", "labels@2", "labels@3"}, "and back"
@@ -250,8 +250,8 @@ def test_an_invitation_lets_somebody_who_has_an_account_join(ws: Workspace) -> N
     _, secret = create_invite(ws, "adjudicator", [one.id, two.id])
     assert join_invite(ws, secret, ann) == (one.id, two.id)
     assert found_by(ws, ann) == {"one", "two"}
-    assert account(ws, ann.id).role == "labeler", "roles never rise by joining"
-    made = invites(ws)[0]
+    assert read_account(ws, ann.id).role == "labeler", "roles never rise by joining"
+    made = list_invites(ws)[0]
     assert (made.state, made.used_by) == ("used", ann.id)
     assert join_invite(ws, secret, ann) == (one.id, two.id), "joining twice is harmless"
     with pytest.raises(NotAllowed, match="used already"):
@@ -267,7 +267,7 @@ def test_a_link_that_opens_nothing_new_is_left_for_somebody_else(ws: Workspace) 
     for opens in ([campaign.id], []):
         _, secret = create_invite(ws, "labeler", opens)
         join_invite(ws, secret, ann)
-        assert invites(ws)[0].state == "open"
+        assert list_invites(ws)[0].state == "open"
         assert use_invite(ws, secret, f"for {len(opens)}", PASSWORD).state == "active"
 
 
@@ -276,7 +276,7 @@ def test_joining_an_invitation_to_all_campaigns_opens_all(ws: Workspace) -> None
     ann = create_account(ws, "Ann", "labeler", everywhere=False)
     assert found_by(ws, ann) == set()
     join_invite(ws, create_invite(ws, "labeler")[1], ann)
-    assert found_by(ws, account(ws, ann.id)) == {"kindness"}
+    assert found_by(ws, read_account(ws, ann.id)) == {"kindness"}
 
 
 def test_an_old_link_does_not_undo_that_somebody_was_taken_off(ws: Workspace) -> None:
@@ -298,14 +298,14 @@ def test_an_old_link_to_all_campaigns_does_not_undo_that_somebody_was_kept_to_si
     _, old = create_invite(ws, "labeler")
     set_everywhere(ws, ann.id, False, by=lead.id)
     with pytest.raises(NotAllowed, match="one by one since the link was made"):
-        join_invite(ws, old, account(ws, ann.id))
-    assert found_by(ws, account(ws, ann.id)) == set()
-    assert invites(ws)[0].state == "open", "still there for somebody else"
-    join_invite(ws, create_invite(ws, "labeler")[1], account(ws, ann.id))
-    assert found_by(ws, account(ws, ann.id)) == {"kindness"}
+        join_invite(ws, old, read_account(ws, ann.id))
+    assert found_by(ws, read_account(ws, ann.id)) == set()
+    assert list_invites(ws)[0].state == "open", "still there for somebody else"
+    join_invite(ws, create_invite(ws, "labeler")[1], read_account(ws, ann.id))
+    assert found_by(ws, read_account(ws, ann.id)) == {"kindness"}
     set_everywhere(ws, ann.id, False, by=lead.id)
     set_everywhere(ws, ann.id, True, by=lead.id)
-    join_invite(ws, old, account(ws, ann.id))
+    join_invite(ws, old, read_account(ws, ann.id))
 
 
 def test_an_invitation_for_another_kind_of_account_is_not_joined(ws: Workspace) -> None:
@@ -315,8 +315,8 @@ def test_an_invitation_for_another_kind_of_account_is_not_joined(ws: Workspace) 
         _, secret = create_invite(ws, role)  # type: ignore[arg-type]
         with pytest.raises(NotAllowed):
             join_invite(ws, secret, who)
-        assert invites(ws)[0].state == "open"
-    assert [account(ws, each.id).role for each in (ann, robot)] == ["labeler", "ai"]
+        assert list_invites(ws)[0].state == "open"
+    assert [read_account(ws, each.id).role for each in (ann, robot)] == ["labeler", "ai"]
 
 
 def test_a_revoked_person_is_let_in_again_under_the_same_name(ws: Workspace) -> None:
@@ -333,12 +333,12 @@ def test_a_revoked_person_is_let_in_again_under_the_same_name(ws: Workspace) -> 
         sign_in(ws, "Ann", PASSWORD)
     reinstate(ws, ann.id, by="account-lead")
     reinstate(ws, ann.id)
-    assert sign_in(ws, "Ann", PASSWORD) == account(ws, ann.id) == ann
+    assert sign_in(ws, "Ann", PASSWORD) == read_account(ws, ann.id) == ann
     assert account_of_session(ws, session) is None
     assert account_of_token(ws, token) is None
     assert [judgment.labeler_id for judgment in ws.judgments()] == [ann.labeler_id]
     assert found_by(ws, ann) == {"kindness"}
-    changes = [event.what for event in events(ws, about=ann.id) if event.what.startswith("account ")]
+    changes = [event.what for event in list_events(ws, about=ann.id) if event.what.startswith("account ")]
     assert changes == ["account let in again", "account revoked", "account created"]
     erase(ws, ann.id)
     for act in (reinstate, revoke):

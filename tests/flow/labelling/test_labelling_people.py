@@ -16,26 +16,26 @@ from labelling_world import make_campaign, put_labelers, rows, send, workspace_o
 from preflab.errors import PreflabError
 from preflab.labelling import clock, invites, passwords, rates, sessions, signing_in
 from preflab.labelling.accounts import (
-    account,
-    accounts,
     create_account,
     erase,
     has_lead_password,
+    list_accounts,
+    read_account,
     revoke,
     set_password,
     set_role,
 )
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.audit import events, note_event
+from preflab.labelling.audit import list_events, note_event
 from preflab.labelling.campaigns import (
     campaign_view,
     change_options,
-    guidelines,
     list_campaigns,
-    must_read,
+    list_guidelines,
     new_guideline,
     read_guideline,
     set_state,
+    unread_guideline,
 )
 from preflab.labelling.errors import Invalid, LabellingError, NotAllowed, NotFound, SignInFailed, Stale, TooMany
 from preflab.labelling.invites import create_invite, use_invite, withdraw
@@ -45,9 +45,9 @@ from preflab.labelling.sessions import (
     account_of_token,
     close_session,
     create_token,
+    list_tokens,
     open_session,
     revoke_token,
-    tokens,
 )
 from preflab.labelling.signing_in import sign_in
 from preflab.labelling.tables import EVENTS
@@ -107,7 +107,7 @@ def test_an_account_signs_in_by_name_and_password(ws: Workspace) -> None:
     made = create_account(ws, "  Ann Lee ", "lead", PASSWORD, email="ann@example.org")
     assert has_lead_password(ws)
     assert (made.name, made.role, made.state) == ("Ann Lee", "lead", "active")
-    assert sign_in(ws, "ann  LEE", PASSWORD) == made == account(ws, made.id)
+    assert sign_in(ws, "ann  LEE", PASSWORD) == made == read_account(ws, made.id)
     assert ws.labelers([made.labeler_id])[0].name == "labeler 1", "a pseudonym"
     for name, password in [("Ann Lee", "wrong horse!"), ("Bob", PASSWORD), ("", "")]:
         with pytest.raises(SignInFailed, match="name or password is wrong"):
@@ -134,8 +134,8 @@ def test_bad_accounts_are_refused(ws: Workspace) -> None:
         with pytest.raises(Invalid, match=found):
             create_account(ws, name, role, password)  # type: ignore[arg-type]
     with pytest.raises(NotFound):
-        account(ws, "account-none")
-    assert len(accounts(ws)) == 1
+        read_account(ws, "account-none")
+    assert len(list_accounts(ws)) == 1
 
 
 def test_signing_in_rightly_is_not_counted(ws: Workspace) -> None:
@@ -198,7 +198,7 @@ def test_tokens_are_shown_once_and_revoked_at_once(ws: Workspace) -> None:
     secret = create_token(ws, made.id, "nightly export", by=made.id)
     assert account_of_token(ws, secret) == made
     assert secret not in whole_database(ws)
-    (token,) = tokens(ws, made.id)
+    (token,) = list_tokens(ws, made.id)
     assert (token.name, token.revoked_at) == ("nightly export", None)
     assert token.last_used is not None
     with pytest.raises(NotFound):
@@ -221,7 +221,7 @@ def test_an_invitation_makes_one_account_once(ws: Workspace, ahead: Clock) -> No
     assert sign_in(ws, "Ann", PASSWORD) == made
     with pytest.raises(NotAllowed, match="used already"):
         use_invite(ws, secret, "Bob", PASSWORD)
-    assert (invites.invites(ws)[0].state, invites.invites(ws)[0].used_by) == ("used", made.id)
+    assert (invites.list_invites(ws)[0].state, invites.list_invites(ws)[0].used_by) == ("used", made.id)
     with pytest.raises(NotAllowed, match="not known"):
         use_invite(ws, "guess", "Bob", PASSWORD)
     _, late = create_invite(ws, "labeler", hours=2)
@@ -233,7 +233,7 @@ def test_an_invitation_makes_one_account_once(ws: Workspace, ahead: Clock) -> No
     for token, found in [(late, "expired"), (closed, "withdrawn")]:
         with pytest.raises(NotAllowed, match=found):
             use_invite(ws, token, "Bob", PASSWORD)
-    assert len(accounts(ws)) == 1
+    assert len(list_accounts(ws)) == 1
 
 
 def test_one_invitation_used_by_eight_at_once_makes_one_account(ws: Workspace) -> None:
@@ -248,7 +248,7 @@ def test_one_invitation_used_by_eight_at_once_makes_one_account(ws: Workspace) -
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(use, range(8))) == 1
-    assert len(accounts(ws)) == 1
+    assert len(list_accounts(ws)) == 1
 
 
 def test_an_invitation_to_one_campaign_opens_that_one_alone(ws: Workspace) -> None:
@@ -299,7 +299,7 @@ def test_erasing_takes_the_person_and_leaves_the_judgments(ws: Workspace) -> Non
     assert "leroy" not in content
     assert ws.judgments(all_revisions=True) == before
     assert ws.labelers([made.labeler_id])[0].name == "labeler 2"
-    assert account(ws, made.id).state == "erased"
+    assert read_account(ws, made.id).state == "erased"
     assert account_of_session(ws, secret) is None
     assert account_of_token(ws, token) is None
     assert rows(ws, "SELECT sum(num_held) FROM task_states") == [(0,)]
@@ -316,7 +316,7 @@ def test_the_only_lead_cannot_be_locked_out(ws: Workspace) -> None:
     second = create_account(ws, "Second", "labeler", PASSWORD)
     set_role(ws, second.id, "lead", by=lead.id)
     revoke(ws, lead.id, by=second.id)
-    assert account(ws, lead.id).state == "revoked"
+    assert read_account(ws, lead.id).state == "revoked"
     with pytest.raises(Invalid, match="AI"):
         set_role(ws, second.id, "ai")
 
@@ -329,7 +329,7 @@ def test_every_change_leaves_an_event_and_events_stay(ws: Workspace) -> None:
     set_state(ws, campaign.id, "paused", by=lead.id)
     new_guideline(ws, campaign.id, "Read again.", by=lead.id)
     set_role(ws, made.id, "adjudicator", by=lead.id)
-    found = [(event.actor, event.what, event.old, event.new) for event in events(ws)][:5]
+    found = [(event.actor, event.what, event.old, event.new) for event in list_events(ws)][:5]
     assert found == [
         (lead.id, "role changed", {"role": "labeler"}, {"role": "adjudicator"}),
         (lead.id, "instructions changed", {"version": 1}, {"version": 2}),
@@ -337,23 +337,23 @@ def test_every_change_leaves_an_event_and_events_stay(ws: Workspace) -> None:
         (lead.id, "options changed", {"overlap": 3, "name": "kindness"}, {"overlap": 5, "name": "new name"}),
         ("", "campaign created", None, {"num_tasks": 1, "way": "ranking", "overlap": 3}),
     ]
-    everything = events(ws)
-    assert events(ws, limit=2, before=everything[1].id) == everything[2:4]
-    assert [event.what for event in events(ws, about=made.id)] == ["role changed", "account created"]
+    everything = list_events(ws)
+    assert list_events(ws, limit=2, before=everything[1].id) == everything[2:4]
+    assert [event.what for event in list_events(ws, about=made.id)] == ["role changed", "account created"]
     written = json.dumps([[event.old, event.new] for event in everything]).casefold()
     assert "zacharias" not in written
     assert "xanthippe" not in written
     for statement in (update(EVENTS).values(actor="somebody else"), delete(EVENTS)):
         with pytest.raises(PreflabError, match="append-only"), writing(ws.engine) as connection:
             connection.execute(statement)
-    assert events(ws) == everything
+    assert list_events(ws) == everything
 
 
 def test_a_change_that_fails_leaves_no_event(ws: Workspace) -> None:
     with writing(ws.engine) as connection:
         note_event(connection, "", "never happened", "x")
         connection.rollback()
-    assert events(ws) == []
+    assert list_events(ws) == []
 
 
 def test_options_change_by_revision_and_keep_the_meaning_of_answers(ws: Workspace) -> None:
@@ -380,35 +380,35 @@ def test_options_change_by_revision_and_keep_the_meaning_of_answers(ws: Workspac
 def test_instructions_are_read_before_the_first_task_and_when_they_change(ws: Workspace) -> None:
     campaign = make_campaign(ws, 1)
     one, two = put_labelers(ws, 2)
-    found = must_read(ws, campaign.id, one)
+    found = unread_guideline(ws, campaign.id, one)
     assert found is not None
     assert (found.version, found.text) == (1, "Read first.")
     read_guideline(ws, campaign.id, one, 1)
-    assert must_read(ws, campaign.id, one) is None
-    assert must_read(ws, campaign.id, two) is not None
+    assert unread_guideline(ws, campaign.id, one) is None
+    assert unread_guideline(ws, campaign.id, two) is not None
     new_guideline(ws, campaign.id, "Read this.")
     read_guideline(ws, campaign.id, one, 1)
-    changed = must_read(ws, campaign.id, one)
+    changed = unread_guideline(ws, campaign.id, one)
     assert changed is not None
     assert (changed.version, changed.text) == (2, "Read this.")
     assert ws.campaigns([campaign.id])[0].guideline_version == 2
-    assert [each.text for each in guidelines(ws, campaign.id)] == ["Read this.", "Read first."]
+    assert [each.text for each in list_guidelines(ws, campaign.id)] == ["Read this.", "Read first."]
     with pytest.raises(NotFound):
         read_guideline(ws, campaign.id, one, 3)
     read_guideline(ws, campaign.id, one, 2)
-    assert must_read(ws, campaign.id, one) is None
+    assert unread_guideline(ws, campaign.id, one) is None
     new_guideline(ws, campaign.id, "  ")
-    assert must_read(ws, campaign.id, one) is None, "nothing to read"
+    assert unread_guideline(ws, campaign.id, one) is None, "nothing to read"
 
 
 def test_passwords_are_hashed_with_enough_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    stored = passwords.hashed(PASSWORD)
+    stored = passwords.hash_password(PASSWORD)
     assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    assert stored != passwords.hashed(PASSWORD), "salted"
-    assert passwords.fits(PASSWORD, stored)
-    assert not passwords.fits(PASSWORD + " ", stored)
-    assert not passwords.fits(PASSWORD, None)
+    assert stored != passwords.hash_password(PASSWORD), "salted"
+    assert passwords.verify_password(PASSWORD, stored)
+    assert not passwords.verify_password(PASSWORD + " ", stored)
+    assert not passwords.verify_password(PASSWORD, None)
 
 
 def test_every_error_says_its_kind() -> None:

@@ -19,8 +19,8 @@ from sqlalchemy.exc import IntegrityError
 
 from labelling_world import make_campaign, put_groups, put_labelers, ranking, rows, send, workspace_on
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, turn
-from preflab.labelling.audit import events
+from preflab.labelling.assignment import next_turn, reopen_turn
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view, create_campaign
 from preflab.labelling.errors import Invalid, NotAllowed, NotYours, Stale
 from preflab.labelling.members import take_off
@@ -96,14 +96,14 @@ def test_a_stale_submission_is_refused_with_the_current_revision(ws: Workspace) 
 def test_an_edit_is_a_new_revision_that_counts_once(ws: Workspace) -> None:
     shown = first_turn(ws)
     send(ws, shown)
-    opened = turn(ws, shown.task.id, shown.labeler_id)
+    opened = reopen_turn(ws, shown.task.id, shown.labeler_id)
     assert (opened.answer, opened.revision, opened.state, opened.expires_at) == (ranking(), 1, "submitted", None)
     receipt = send(ws, opened, RankingAnswer((3, 2, 1)))
     assert receipt.revision == 2
     assert [j.revision for j in ws.judgments()] == [2]
     assert len(ws.judgments(all_revisions=True)) == 2
     assert campaign_view(ws, shown.campaign.id).num_labels == 1
-    (event,) = events(ws, about=shown.task.id)
+    (event,) = list_events(ws, about=shown.task.id)
     assert (event.what, event.actor, event.new) == (
         "judgment edited",
         shown.labeler_id,
@@ -121,10 +121,10 @@ def test_who_was_taken_off_the_campaign_still_sends_in_what_was_begun(ws: Worksp
     assert begun is not None
     take_off(ws, campaign.id, one)
     save_draft(ws, begun.task.id, one, {"step": 1}, 0)
-    assert turn(ws, begun.task.id, one).draft == {"step": 1}
+    assert reopen_turn(ws, begun.task.id, one).draft == {"step": 1}
     receipt = send(ws, begun)
     assert (receipt.revision, receipt.surplus) == (1, True)
-    edit = send(ws, turn(ws, earlier.task.id, one), RankingAnswer((3, 2, 1)))
+    edit = send(ws, reopen_turn(ws, earlier.task.id, one), RankingAnswer((3, 2, 1)))
     assert (edit.revision, edit.surplus) == (2, False)  # a label that counted counts on, as it is now
     with pytest.raises(NotAllowed, match="other labelers"):
         next_turn(ws, campaign.id, one)
@@ -148,17 +148,17 @@ def test_a_draft_is_kept_until_the_submission(ws: Workspace) -> None:
     shown = first_turn(ws)
     draft = {"ranks": [2, "", 1], "note": "half a thought", "step": 1}
     save_draft(ws, shown.task.id, shown.labeler_id, draft, 0)
-    assert turn(ws, shown.task.id, shown.labeler_id).draft == draft
+    assert reopen_turn(ws, shown.task.id, shown.labeler_id).draft == draft
     send(ws, shown)
-    assert turn(ws, shown.task.id, shown.labeler_id).draft is None
+    assert reopen_turn(ws, shown.task.id, shown.labeler_id).draft is None
     save_draft(ws, shown.task.id, shown.labeler_id, draft, 1)
-    edited = turn(ws, shown.task.id, shown.labeler_id)
+    edited = reopen_turn(ws, shown.task.id, shown.labeler_id)
     assert (edited.draft, edited.answer) == (draft, ranking())
     with pytest.raises(Invalid, match="NUL"):
         save_draft(ws, shown.task.id, shown.labeler_id, {"note": "\\\0"}, 1)
     written = {"note": "the code says \\u0000 and \\\\u0000"}
     save_draft(ws, shown.task.id, shown.labeler_id, written, 1)
-    assert turn(ws, shown.task.id, shown.labeler_id).draft == written
+    assert reopen_turn(ws, shown.task.id, shown.labeler_id).draft == written
     assert send(ws, edited, note=written["note"]).revision == 2
     with pytest.raises(Invalid, match="too large"):
         save_draft(ws, shown.task.id, shown.labeler_id, {"note": "x" * 300_000}, 1)
@@ -188,7 +188,7 @@ def test_skipping_wants_a_reason_and_no_judgment(ws: Workspace) -> None:
     with pytest.raises(Invalid, match="reason"):
         skip(ws, shown.task.id, shown.labeler_id, " ")
     skip(ws, shown.task.id, shown.labeler_id, "unreadable")
-    assert send(ws, turn(ws, shown.task.id, shown.labeler_id)).revision == 1, "a change of mind is welcome"
+    assert send(ws, reopen_turn(ws, shown.task.id, shown.labeler_id)).revision == 1, "a change of mind is welcome"
     with pytest.raises(Invalid, match="submitted already"):
         skip(ws, shown.task.id, shown.labeler_id, "no")
 
@@ -254,7 +254,7 @@ def test_every_way_goes_through_the_same_door(
         assert shown is not None
         send(ws, shown, answer)
         assert ws.judgments()[0].answer == answer
-        assert turn(ws, shown.task.id, who).answer == answer
+        assert reopen_turn(ws, shown.task.id, who).answer == answer
         assert campaign_view(ws, campaign.id).num_done == 1
 
 

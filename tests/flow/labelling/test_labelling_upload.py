@@ -10,7 +10,7 @@ import pytest
 from preflab.labelling.errors import Invalid
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
-from preflab.labelling.sources import groups_of_source, sources
+from preflab.labelling.sources import groups_of_source, list_sources
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.records import Completion, Message, Prompt, RankingAnswer, SideBySideAnswer
 from preflab.store.workspace import Workspace
@@ -166,11 +166,11 @@ def test_gold_tasks_bring_their_answers() -> None:
 
 def test_the_workspace_offers_what_can_be_compared(tmp_path: Path) -> None:
     with Workspace.open(tmp_path / "w", create=True) as ws:
-        assert sources(ws) == []
+        assert list_sources(ws) == []
         prompt, alone = Prompt.make(text="P?"), Prompt.make(text="Q?")
         made = [Completion.make(prompt.id, f"{model} {i}", model, index=i) for model in ("m1", "m2") for i in range(2)]
         ws.put([prompt, alone, *made, Completion.make(alone.id, "one", "m1")])
-        offered = {source.id: (source.num_prompts, source.num_completions) for source in sources(ws)}
+        offered = {source.id: (source.num_prompts, source.num_completions) for source in list_sources(ws)}
         assert offered == {"all": (1, 4), "model:m1": (1, 2), "model:m2": (1, 2)}
         assert groups_of_source(ws, "model:m2") == [[made[2].id, made[3].id]]
         assert len(groups_of_source(ws, "all")[0]) == 4

@@ -13,9 +13,9 @@ import pytest
 from preflab.errors import PreflabError
 from preflab.files import write_json
 from preflab.labelling.accounts import create_account
-from preflab.labelling.adjudication import campaign_consensus, queue
+from preflab.labelling.adjudication import campaign_consensus, read_queue
 from preflab.labelling.assignment import next_turn
-from preflab.labelling.audit import events
+from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view, change_options, list_campaigns
 from preflab.labelling.errors import Invalid
 from preflab.labelling.exporting import export_campaign
@@ -134,7 +134,7 @@ def num_open(world: World) -> dict[str, int]:
     consensus = campaign_consensus(world.workspace, world.campaign_id)
     listed = json.loads((world.runs("labels") / "open.json").read_text())
     return {
-        "adjudication": sum(len(task.pairs) for task in queue(world.workspace, world.campaign_id).open),
+        "adjudication": sum(len(task.pairs) for task in read_queue(world.workspace, world.campaign_id).open),
         "consensus": sum(len(each.unresolved) for each in consensus.values()),
         "run": sum(len(task["pairs"]) for task in listed),
         "undecided for cost": NUM - cost(world.workspace, world.campaign_id).num_pairs,
@@ -179,7 +179,7 @@ def test_what_a_lead_changes_is_audited_read_by_all_and_makes_the_stage_stale(wo
     world.run("prefs")
     assert world.key() == before
     world.change(consensus="majority")
-    event = events(world.workspace, limit=1)[0]
+    event = list_events(world.workspace, limit=1)[0]
     assert (event.what, event.actor) == ("options changed", "account-lead")
     assert (event.old, event.new) == ({"consensus": "one_coin_em"}, {"consensus": "majority"})
     assert world.key() != before
@@ -223,7 +223,7 @@ def test_what_the_recipe_says_later_is_told_to_the_campaign_and_reads_it_once(wo
     assert world.run("prefs").figures["num_unresolved"] == 25
     assert world.key() == key  # telling the campaign makes nothing stale
     assert campaign_view(world.workspace, world.campaign_id).options.consensus == "majority"
-    assert len(queue(world.workspace, world.campaign_id).open) == 25
+    assert len(read_queue(world.workspace, world.campaign_id).open) == 25
     # What a lead makes of it holds until the recipe says something new.
     world.change(consensus="one_coin_em")
     assert world.run("prefs").figures["num_unresolved"] == 0

@@ -11,9 +11,9 @@ from sqlalchemy import JSON, Connection, Engine, column, insert, table, update
 
 from labelling_world import new_database
 from preflab.errors import PreflabError
-from preflab.labelling.accounts import account, accounts
+from preflab.labelling.accounts import list_accounts, read_account
 from preflab.labelling.campaigns import campaign_view, change_options, list_campaigns
-from preflab.labelling.invites import invites
+from preflab.labelling.invites import list_invites
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Campaign, Completion, Judgment, Labeler, Prompt, RankingAnswer, Task
 from preflab.store import migrate
@@ -163,12 +163,12 @@ AT = "2026-11-20T12:00:00.000Z"
 
 def check_who_judges_where(workspace: Workspace) -> None:
     """Every account finds what it found before, and settles where it did; the one choice that had no effect has one."""
-    assert {each.labeler_id for each in accounts(workspace)} == set(LISTS)
+    assert {each.labeler_id for each in list_accounts(workspace)} == set(LISTS)
     for name, own in LISTS.items():
         found = {view.campaign.id for view in list_campaigns(workspace, name)}
         before = {c for c, chosen in NAMED.items() if (not chosen or name in chosen) and (not own or c in own)}
         assert found == before | ({"named"} if name == "chosen" else set()), name
-        me = account(workspace, f"account-{name}")
+        me = read_account(workspace, f"account-{name}")
         settles = {view.campaign.id for view in list_campaigns(workspace) if may_adjudicate(workspace, me, view)}
         if name == "adjudicator":
             assert (found, settles) == (set(), {"named"})
@@ -178,7 +178,7 @@ def check_who_judges_where(workspace: Workspace) -> None:
     assert (view.options.open_to, view.options.overlap, view.revision) == ("named", 5, 7)
     assert campaign_view(workspace, "open").options.open_to == "invited"
     assert change_options(workspace, "named", 7, {"overlap": 4}).overlap == 4
-    assert {each.id: each.campaign_ids for each in invites(workspace)} == {"invite-0": (), "invite-1": ("third",)}
+    assert {each.id: each.campaign_ids for each in list_invites(workspace)} == {"invite-0": (), "invite-1": ("third",)}
 
 
 def test_a_workspace_of_version_0002_keeps_who_judges_where(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from preflab.labelling.accounts import accounts, reinstate, revoke, set_everywhere
+from preflab.labelling.accounts import list_accounts, reinstate, revoke, set_everywhere
 from preflab.labelling.errors import NotAllowed
 from preflab.labelling.invites import create_invite
 from preflab.web.api.shapes import AccountShape, InviteIn, InviteShape, MeShape, ReachIn
@@ -30,7 +30,7 @@ def invite(ws: Workspaced, settings: Settled, lead: Lead, body: InviteIn) -> Inv
 @leads.get("/accounts")
 def everybody(ws: Workspaced, lead: Lead) -> list[AccountShape]:
     """All accounts, including revoked and erased ones (leads)."""
-    return [AccountShape.of(each) for each in accounts(ws)]
+    return [AccountShape.of(each) for each in list_accounts(ws)]
 
 
 @leads.put("/accounts/{account_id}/reach", status_code=204)

@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, seen_turn, turn, why_waiting
-from preflab.labelling.campaigns import must_read, read_guideline
+from preflab.labelling.assignment import next_turn, read_seen_turn, reopen_turn, why_waiting
+from preflab.labelling.campaigns import read_guideline, unread_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
 from preflab.web.access import my_campaign, my_campaigns
@@ -62,7 +62,7 @@ def has_read(ws: Workspaced, me: Me, campaign_id: str, body: ReadIn) -> Response
 def next_task(ws: Workspaced, me: Me, campaign_id: str) -> NextShape:
     """The task you hold, or else the next one, reserved for you for a limited time."""
     my_campaign(ws, me, campaign_id)
-    unread = must_read(ws, campaign_id, me.labeler_id)
+    unread = unread_guideline(ws, campaign_id, me.labeler_id)
     turn = next_turn(ws, campaign_id, me.labeler_id)
     version = unread.version if unread else None
     if turn is None:
@@ -93,7 +93,7 @@ def progress(ws: Workspaced, me: Me, campaign_id: str) -> ProgressShape:
 @router.get("/tasks/{task_id}")
 def own_task(ws: Workspaced, me: Me, task_id: str) -> TurnShape:
     """A task that was given to you, also after you have submitted it."""
-    return TurnShape.of(turn(ws, task_id, me.labeler_id))
+    return TurnShape.of(reopen_turn(ws, task_id, me.labeler_id))
 
 
 @router.post("/tasks/{task_id}/judgments", status_code=201)
@@ -109,7 +109,7 @@ def judge(
     key = body.key or idempotency_key
     if not key:
         raise PreflabError("key: missing", "a key made once per submission", "send `key` or the header Idempotency-Key")
-    seen = seen_turn(ws, task_id, me.labeler_id)
+    seen = read_seen_turn(ws, task_id, me.labeler_id)
     answer = checked_answer(seen.options, len(seen.completions), body.answer)
     receipt = submit(
         ws,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from preflab.labelling.accounts import account
+from preflab.labelling.accounts import read_account
 from preflab.labelling.members import let_in, people_of, take_off
 from preflab.web.api.shapes import MemberShape
 from preflab.web.identity import Lead, Workspaced
@@ -21,12 +21,12 @@ def people(ws: Workspaced, lead: Lead, campaign_id: str) -> list[MemberShape]:
 @router.put("/{account_id}", status_code=204)
 def add(ws: Workspaced, lead: Lead, campaign_id: str, account_id: str) -> Response:
     """Let a person judge in the campaign and its later rounds (leads)."""
-    let_in(ws, campaign_id, [account(ws, account_id).labeler_id], by=lead.id)
+    let_in(ws, campaign_id, [read_account(ws, account_id).labeler_id], by=lead.id)
     return Response(status_code=204)
 
 
 @router.delete("/{account_id}", status_code=204)
 def remove(ws: Workspaced, lead: Lead, campaign_id: str, account_id: str) -> Response:
     """Take a person off the campaign; tasks they have begun can still be submitted (leads)."""
-    take_off(ws, campaign_id, account(ws, account_id).labeler_id, by=lead.id)
+    take_off(ws, campaign_id, read_account(ws, account_id).labeler_id, by=lead.id)
     return Response(status_code=204)

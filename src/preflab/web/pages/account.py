@@ -10,7 +10,7 @@ from pydantic import AfterValidator
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import PASSWORD_LENGTH, Account, set_password
-from preflab.labelling.sessions import close_session, create_token, open_session, revoke_token, tokens
+from preflab.labelling.sessions import close_session, create_token, list_tokens, open_session, revoke_token
 from preflab.labelling.signing_in import check_password, know_device, sign_in
 from preflab.store.workspace import Workspace
 from preflab.web.errors import sentence, status_of, with_wait
@@ -124,5 +124,5 @@ def _profile(
     return page(
         request, "me.html.j2", code=code, message=message, problem=problem, token=token, rule=RULE,
         least=PASSWORD_LENGTH,
-        tokens=[each for each in tokens(ws, me.id) if each.revoked_at is None],
+        tokens=[each for each in list_tokens(ws, me.id) if each.revoked_at is None],
     )  # fmt: skip

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, seen_turn, turn, why_waiting
-from preflab.labelling.campaigns import CampaignView, campaign_view, must_read, read_guideline
+from preflab.labelling.assignment import next_turn, read_seen_turn, reopen_turn, why_waiting
+from preflab.labelling.campaigns import CampaignView, campaign_view, read_guideline, unread_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import NotYours, Stale
 from preflab.labelling.submissions import Submission, history, own_progress, skip, submit, suspicious
@@ -38,7 +38,7 @@ SHOWN_DONE = 200
 def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response:
     """The next task, or the reason why there is none; redirects to the instructions if they must be read first."""
     seen = my_campaign(ws, me, campaign_id)
-    if must_read(ws, campaign_id, me.labeler_id) is not None:
+    if unread_guideline(ws, campaign_id, me.labeler_id) is not None:
         return RedirectResponse(f"/c/{campaign_id}/instructions", 303)
     turn = next_turn(ws, campaign_id, me.labeler_id)
     if turn is not None:
@@ -55,7 +55,7 @@ def task(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response
 def open_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, back: str = "") -> Response:
     """A task that was shown to this person before, to continue it or to change the answer."""
     seen = my_campaign(ws, me, campaign_id)
-    own_turn = check_campaign(campaign_id, turn(ws, task_id, me.labeler_id))
+    own_turn = check_campaign(campaign_id, reopen_turn(ws, task_id, me.labeler_id))
     return show_turn(request, ws, own_turn, seen, back=back)
 
 
@@ -65,7 +65,7 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
 
     A person who was taken off the campaign meanwhile may still submit a task that was shown to them.
     """
-    turn = check_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
+    turn = check_campaign(campaign_id, read_seen_turn(ws, task_id, me.labeler_id))
     seen = campaign_view(ws, campaign_id, me)
     sent = dict(fields)
     try:
@@ -84,7 +84,7 @@ def submit_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task
 @router.post("/c/{campaign_id}/t/{task_id}/skip")
 def skip_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_id: str, fields: Fields) -> Response:
     """Leave a task to others, with a reason."""
-    turn = check_campaign(campaign_id, seen_turn(ws, task_id, me.labeler_id))
+    turn = check_campaign(campaign_id, read_seen_turn(ws, task_id, me.labeler_id))
     reason = ": ".join(part for part in (fields.get("reason", ""), fields.get("more", "").strip()) if part)
     skip(ws, turn.task.id, me.labeler_id, reason[:1000])
     return go_to(request, f"/c/{campaign_id}" if campaign_view(ws, campaign_id, me).is_in else "/")
@@ -94,7 +94,7 @@ def skip_task(request: Request, ws: Workspaced, me: Me, campaign_id: str, task_i
 def instructions(request: Request, ws: Workspaced, me: Me, campaign_id: str) -> Response:
     """The instructions, with a button to confirm that they were read if that is required."""
     seen = my_campaign(ws, me, campaign_id)
-    due = must_read(ws, campaign_id, me.labeler_id)
+    due = unread_guideline(ws, campaign_id, me.labeler_id)
     again = due is not None and due.version > 1 and own_progress(ws, campaign_id, me.labeler_id).num_done > 0
     return page(
         request, "label/instructions.html.j2", campaign=seen.campaign, options=seen.options, guideline=seen.guideline,

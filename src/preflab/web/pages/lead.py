@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request, Response
 
 from preflab.feedback.asking import consensus_accuracy
-from preflab.labelling.adjudication import disagreements, queue
+from preflab.labelling.adjudication import list_disagreements, read_queue
 from preflab.labelling.campaigns import CampaignView, list_campaigns, unreadable_campaigns
 from preflab.labelling.members import people_of
 from preflab.labelling.needs import (
@@ -62,7 +62,7 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pair
     """The overview of a campaign; with `pairs`, also an estimate of what this number of preferences needs."""
     wanted = max(0, whole("preferences", pairs)) if pairs.strip() else None
     view, quality = view_of(ws, campaign_id), campaign_quality(ws, campaign_id)
-    divided = disagreements(ws, campaign_id, SHOWN)
+    divided = list_disagreements(ws, campaign_id, SHOWN)
     return campaign_page(
         request, ws, view, "dashboard.html.j2",
         answers=_answers(ws, view, quality),
@@ -94,13 +94,13 @@ def agreement(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> R
 def _card(ws: Workspace, view: CampaignView) -> Card:
     state = progress(ws, view.campaign.id)
     trust = words.trust_sentence(campaign_quality(ws, view.campaign.id))
-    return Card(view, state, trust, len(queue(ws, view.campaign.id).open))
+    return Card(view, state, trust, len(read_queue(ws, view.campaign.id).open))
 
 
 def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> list[Answer]:
     """The three questions of the overview with their answers: trust, progress and cost."""
     campaign_id, now = view.campaign.id, datetime.now(UTC)
-    state, pace, waiting = progress(ws, campaign_id), campaign_pace(ws, campaign_id, now), queue(ws, campaign_id)
+    state, pace, waiting = progress(ws, campaign_id), campaign_pace(ws, campaign_id, now), read_queue(ws, campaign_id)
     when, spent = enough_at(state.num_left, pace, now), cost(ws, campaign_id)
     enough = words.enough_sentence(state, pace, when, now, view.state)
     return [

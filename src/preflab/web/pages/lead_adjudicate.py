@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
-from preflab.labelling.adjudication import Case, decide, disagreements, queue, read_case
+from preflab.labelling.adjudication import Case, decide, list_disagreements, read_case, read_queue
 from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.errors import NotFound
 from preflab.records import PairOutcome, RankingAnswer
@@ -44,14 +44,14 @@ class Shown:
 def campaigns(request: Request, ws: Workspaced, me: Adjudicator) -> Response:
     """The campaigns in which this person may settle tasks, each with the number of open tasks."""
     views = [view for view in list_campaigns(ws) if may_adjudicate(ws, me, view)]
-    cards = [(view, len(queue(ws, view.campaign.id).open)) for view in views]
+    cards = [(view, len(read_queue(ws, view.campaign.id).open)) for view in views]
     return lead_page(request, "adjudicate.html.j2", cards=sorted(cards, key=lambda card: -card[1]))
 
 
 @router.get("/adjudicate")
 def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, done: str = "") -> Response:
     """The queue of open tasks, and the decisions."""
-    view, line = to_adjudicate(ws, me, campaign_id), queue(ws, campaign_id)
+    view, line = to_adjudicate(ws, me, campaign_id), read_queue(ws, campaign_id)
     ids = [each.prompt_id for each in line.open] + [each.prompt_id for each in line.decided]
     return campaign_page(
         request, ws, view, "queue.html.j2", queue=line, prompts=prompts_of(ws, ids),
@@ -62,7 +62,7 @@ def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: s
 @router.get("/disagreements")
 def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str) -> Response:
     """The tasks on which reliable labelers disagree."""
-    view, split = to_adjudicate(ws, me, campaign_id), disagreements(ws, campaign_id)
+    view, split = to_adjudicate(ws, me, campaign_id), list_disagreements(ws, campaign_id)
     return campaign_page(
         request, ws, view, "disagreements.html.j2", disagreements=split,
         prompts=prompts_of(ws, [each.prompt_id for each in split]),
@@ -87,7 +87,7 @@ def store_decision(
     except PreflabError as error:
         chosen = _chosen(case, fields)
         return _case_page(request, ws, view, case, chosen, fields.get("note", ""), error)
-    waiting = queue(ws, campaign_id).open
+    waiting = read_queue(ws, campaign_id).open
     target = f"/{waiting[0].task_id}" if waiting else "?done=1"
     return RedirectResponse(f"/lead/c/{campaign_id}/adjudicate{target}", 303)
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from preflab.labelling.accounts import accounts
-from preflab.labelling.audit import Event, events
+from preflab.labelling.accounts import list_accounts
+from preflab.labelling.audit import Event, list_events
 from preflab.labelling.campaigns import list_campaigns
 from preflab.store.workspace import Workspace
 from preflab.web.identity import Lead, Workspaced
@@ -30,7 +30,7 @@ ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 @router.get("")
 def audit(request: Request, ws: Workspaced, me: Lead, before: Before = None, about: str | None = None) -> Response:
     """The events, newest first, a hundred per page."""
-    page_rows = events(ws, PER_PAGE + 1, before, about)
+    page_rows = list_events(ws, PER_PAGE + 1, before, about)
     shown, called = page_rows[:PER_PAGE], partial(name_of, _names(ws))
     rows = [(event, change_words(event, called)) for event in shown]
     return lead_page(
@@ -81,7 +81,7 @@ def name_of(names: Mapping[str, str], record_id: str) -> str:
 
 def _names(ws: Workspace) -> dict[str, str]:
     """Id → name, for accounts, labelers and campaigns."""
-    people = accounts(ws)
+    people = list_accounts(ws)
     names = {each.id: each.name for each in people} | {each.labeler_id: each.name for each in people}
     labelers = {labeler.id: labeler.name for labeler in ws.labelers()}
     return (

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from preflab.errors import PreflabError
 from preflab.labelling.accounts import Account
-from preflab.labelling.adjudication import queue
+from preflab.labelling.adjudication import read_queue
 from preflab.labelling.campaigns import CampaignView, campaign_view
 from preflab.labelling.errors import Invalid, NotFound
 from preflab.store.workspace import Workspace
@@ -43,7 +43,7 @@ def campaign_page(
     problem: PreflabError | None = None, **context: Any,
 ) -> HTMLResponse:  # fmt: skip
     """Render a page of one campaign, with its tabs and the number of tasks that wait for an adjudicator."""
-    num_open = len(queue(ws, view.campaign.id).open)
+    num_open = len(read_queue(ws, view.campaign.id).open)
     return lead_page(request, template, message=message, problem=problem, view=view, num_open=num_open, **context)
 
 

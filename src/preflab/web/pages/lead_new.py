@@ -18,7 +18,7 @@ from preflab.labelling.errors import Invalid
 from preflab.labelling.gold_file import NONE, Gold
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
-from preflab.labelling.sources import Source, groups_of_source, sources
+from preflab.labelling.sources import Source, groups_of_source, list_sources
 from preflab.labelling.tasks import task_groups
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace
@@ -149,7 +149,7 @@ def _page(
     problem: PreflabError | None = None,
     drafted: bool = False,
 ) -> Response:
-    known_sources: list[Source] = sources(ws)
+    known_sources: list[Source] = list_sources(ws)
     usual = {
         "name": "", "question": "", "polarity": "1", "way": USUAL, "criteria": "",
         "open_to": "invited",

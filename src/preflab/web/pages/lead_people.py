@@ -13,8 +13,8 @@ from preflab.errors import PreflabError
 from preflab.labelling.accounts import (
     Account,
     AccountRole,
-    accounts,
     erase,
+    list_accounts,
     reinstate,
     revoke,
     set_everywhere,
@@ -23,7 +23,7 @@ from preflab.labelling.accounts import (
 from preflab.labelling.campaign_names import campaign_names
 from preflab.labelling.campaigns import list_campaigns
 from preflab.labelling.errors import Invalid, NotAllowed
-from preflab.labelling.invites import create_invite, invites, withdraw
+from preflab.labelling.invites import create_invite, list_invites, withdraw
 from preflab.labelling.members import Reach, reaches
 from preflab.store.workspace import Workspace
 from preflab.web.forms import Fields
@@ -144,11 +144,11 @@ def _page(
     request: Request, ws: Workspace, *, message: str = "", problem: PreflabError | None = None, link: str = "",
     typed: dict[str, str] | None = None, chosen: Sequence[str] = (),
 ) -> Response:  # fmt: skip
-    people = sorted(accounts(ws), key=lambda each: (STATES.index(each.state), each.name.lower()))
+    people = sorted(list_accounts(ws), key=lambda each: (STATES.index(each.state), each.name.lower()))
     return lead_page(
         request, "people.html.j2", message=message, problem=problem, people=people, link=link, roles=ROLES,
         lasting=LASTING,
-        invites=[each for each in invites(ws) if each.state == "open"], campaigns=list_campaigns(ws),
+        invites=[each for each in list_invites(ws) if each.state == "open"], campaigns=list_campaigns(ws),
         typed={"role": "labeler", "hours": "168", "where": "all"} | (typed or {}), pseudonyms=_pseudonyms(ws),
         chosen=chosen, wheres=WHERES, reaches=REACHES, finds=_finds(ws, people), names=campaign_names(ws),
     )  # fmt: skip
@@ -158,7 +158,7 @@ STATES = ("active", "revoked", "erased")
 
 
 def _erase_page(request: Request, ws: Workspace, account_id: str, problem: PreflabError | None) -> Response:
-    account = next((each for each in accounts(ws) if each.id == account_id), None)
+    account = next((each for each in list_accounts(ws) if each.id == account_id), None)
     if account is None or account.state == "erased":
         raise Invalid("there is no such person", "a person who is not erased", "go back to the people")
     return lead_page(
@@ -195,7 +195,9 @@ def _list_campaigns(reach: Reach, names: Mapping[str, str]) -> str:
 
 
 def _pseudonyms(ws: Workspace) -> dict[str, str]:
-    return {labeler.id: labeler.name for labeler in ws.labelers(sorted({each.labeler_id for each in accounts(ws)}))}
+    return {
+        labeler.id: labeler.name for labeler in ws.labelers(sorted({each.labeler_id for each in list_accounts(ws)}))
+    }
 
 
 def _one_of(value: str, known: Iterable[object], what: str) -> str:

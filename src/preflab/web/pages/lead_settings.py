@@ -11,7 +11,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
 from preflab.labelling.campaign_rows import CampaignState
-from preflab.labelling.campaigns import CampaignView, change_options, guidelines, new_guideline, set_state
+from preflab.labelling.campaigns import CampaignView, change_options, list_guidelines, new_guideline, set_state
 from preflab.labelling.errors import Invalid
 from preflab.labelling.members import let_in, people_of, take_off
 from preflab.labelling.prioritise import prioritise
@@ -122,7 +122,7 @@ def _page(
         request, ws, view, "settings.html.j2", message=message, problem=problem, people=people_of(ws, view.campaign.id),
         open_to=OPEN_TO, why=why_sentence,
         value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
-        versions=guidelines(ws, view.campaign.id), contents=CONTENTS,
+        versions=list_guidelines(ws, view.campaign.id), contents=CONTENTS,
     )  # fmt: skip
 
 
