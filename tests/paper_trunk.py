@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from preflab.models.chunked import TokenLoss, TokenStatistics
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.records import Prompt
-from preflab.training.batches import TokenBatch
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import JoinedRows, join_rows
 from preflab.training.protocols import SampledCompletion
 from preflab.training.rollouts import Rollouts
 
@@ -24,7 +25,6 @@ Rows = Sequence[Sequence[float]]
 class PaperTrunk(nn.Module):
     """Policy and value role by tables of rows of one length, (B, T)."""
 
-    pad_id = 0
     device = torch.device("cpu")
 
     def __init__(self, logps: Rows) -> None:
@@ -35,9 +35,13 @@ class PaperTrunk(nn.Module):
         self.kl = nn.Parameter(torch.zeros_like(table))
         self.values = nn.Parameter(torch.zeros_like(table))
 
+    def collate(self, sequences: Sequence[TokenSequence]) -> JoinedRows:
+        """As a decoder reads them."""
+        return join_rows(sequences, 0)
+
     def forward(
         self,
-        batch: TokenBatch,
+        batch: JoinedRows,
         roles: tuple[str, ...],
         *,
         temperature: float = 1.0,

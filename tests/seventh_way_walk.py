@@ -22,7 +22,7 @@ from preflab.cli import run_command
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.consensus import consensus_of
 from preflab.labelers.simulated import known_of, panel
-from preflab.labelers.simulated_ways import answered
+from preflab.labelers.simulated_ways import simulate_answer
 from preflab.labelling.accounts import Account, create_account
 from preflab.labelling.campaigns import campaign_view, read_guideline
 from preflab.records import Campaign
@@ -112,7 +112,7 @@ def simulated(ws: Workspace, campaign: Campaign) -> list[Any]:
         known = known_of(completions, utilities, ())
         seen = [known[completion.id] for completion in completions]
         rng = np.random.default_rng(0)
-        found.append(answer_to_json(answered(campaign, panel(settings, 0)[0], seen, known, settings, rng)))
+        found.append(answer_to_json(simulate_answer(campaign, panel(settings, 0)[0], seen, known, settings, rng)))
     return found
 
 

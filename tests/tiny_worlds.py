@@ -18,8 +18,8 @@ from preflab.records import Prompt
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.ppo import PpoSettings
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import Scores, ScoringItem
 
 PROMPT = (3,)
@@ -71,7 +71,7 @@ def all_sequences(vocab_size: int = 4, num_tokens: int = 2) -> list[TokenSequenc
 def sequence_logps(trunk: Trunk, role: Role, sequences: Sequence[TokenSequence]) -> torch.Tensor:
     """(B,) log-probability of each completion."""
     with torch.no_grad():
-        logps = trunk(collate(sequences, 0), (role,))[role].logps
+        logps = trunk(join_rows(sequences, 0), (role,))[role].logps
     assert logps is not None
     return logps.sum(1)
 

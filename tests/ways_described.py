@@ -10,7 +10,7 @@ import numpy as np
 
 from preflab.feedback.pairs import failed, pair_votes
 from preflab.labelers.simulated import known_of, panel
-from preflab.labelers.simulated_ways import answered
+from preflab.labelers.simulated_ways import simulate_answer
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
@@ -133,7 +133,7 @@ def simulated(way: str, num: int, polarity: int) -> list[Any]:
     tasks: Sequence[Sequence[int]] = [(0, 1, 2)[:num], (3, 4, 0)[:num], (2, 1, 4)[:num]]
     return [
         answer_to_json(
-            answered(
+            simulate_answer(
                 campaign, labeler, [known[completions[i].id] for i in task], known, settings,
                 np.random.default_rng(7 + place),
             )

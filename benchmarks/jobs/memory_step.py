@@ -100,11 +100,11 @@ def sft(trunk: Any, prompts: list[tuple[int, ...]], args: argparse.Namespace, fo
 
     from preflab.policy.sft import train_sft
     from preflab.settings.learning import LoraSettings, RunSettings, SftSettings
-    from preflab.training.batches import Sequence
+    from preflab.training.batches import TokenSequence
     from preflab.training.processes import make_accelerator
 
     completions = torch.randint(3, 32000, (len(prompts), args.new_tokens)).tolist()
-    sequences = [Sequence(prompt, tuple(ids)) for prompt, ids in zip(prompts, completions, strict=True)]
+    sequences = [TokenSequence(prompt, tuple(ids)) for prompt, ids in zip(prompts, completions, strict=True)]
     chosen = SftSettings(
         model="start",
         data="demonstrations",

@@ -15,7 +15,7 @@ from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampledCompletion, SampleRequest, Scores, ScoringItem
 
 

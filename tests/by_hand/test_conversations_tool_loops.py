@@ -20,7 +20,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.policy.sft import Demonstration, encode_demonstrations
 from preflab.records import Completion, Message, Prompt, ToolCall, spans_of_turns
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.training.too_long import LongRows
 
 CHAT = BY_NAME["chatml"].special
@@ -33,7 +33,7 @@ def renderer_of(template: str, special: tuple[str, ...] = CHAT, end: str = "<|im
     return Renderer(byte_tokenizer(Family("t", template, special, end, "", "", "")))
 
 
-def learned(renderer: Renderer, sequence: Sequence) -> str:
+def learned(renderer: Renderer, sequence: TokenSequence) -> str:
     mask = sequence.policy_tokens or (True,) * len(sequence.completion_ids)
     pairs = zip(sequence.completion_ids, mask, strict=True)
     return str(renderer.tokenizer.decode([token for token, is_learned in pairs if is_learned]))

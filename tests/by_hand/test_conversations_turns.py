@@ -262,7 +262,7 @@ def test_tools_as_json_text_are_the_same_tools() -> None:
     assert renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": "[]"})) == (
         renderer.prompt_ids(Prompt.make(messages=(HI,)))
     )
-    with pytest.raises(PreflabError, match="the column `tools` is no list of objects"):
+    with pytest.raises(PreflabError, match="the column `tools` is not a list of objects"):
         renderer.prompt_ids(Prompt.make(messages=(HI,), columns={"tools": "weather"}))
 
 
@@ -432,8 +432,8 @@ NO_TOOLS = "{% if tools %}{{ raise_exception('no tools') }}{% endif %}" + CHATML
     [
         (BY_NAME["gemma"].template, ("system", "user"), "(System role not supported)", "move its text into the first"),
         (TURNS_APART, ("user", "user"), "(must alternate)", "join turns of the same role that follow each other"),
-        (NO_TOOLS, ("user",), "(no tools)", "take a model whose template knows tools"),
-        ("{{ raise_exception('never') }}", ("user",), "(never)", "mend the turns of the row"),
+        (NO_TOOLS, ("user",), "(no tools)", "use a model whose template supports tools"),
+        ("{{ raise_exception('never') }}", ("user",), "(never)", "correct the turns of the row"),
     ],
 )
 def test_what_a_template_refuses_is_told_in_its_own_words_with_the_cure(

@@ -86,6 +86,10 @@ def test_robust() -> None:
     assert loss.item() == pytest.approx(LN4 - 1.5 * LN3)
 
 
+def test_robust_without_flips_is_dpo() -> None:
+    assert dpo.robust_loss(pairs(doubles(LN3), doubles(0)), beta=1.0, flip_rate=0.0).item() == pytest.approx(LN4 - LN3)
+
+
 def test_robust_is_unbiased() -> None:
     # A true winner is labelled rightly with ¾ and wrongly with ¼. The mean of the robust loss is DPO's: −ln(3/4).
     right = dpo.robust_loss(pairs(doubles(LN3), doubles(0)), beta=1.0, flip_rate=0.25)
@@ -139,6 +143,26 @@ def test_orpo() -> None:
 def test_log_odds_are_exact_at_both_ends(probability: float) -> None:
     found = dpo.log_odds(dpo.Side(doubles(math.log(probability)), doubles(0), doubles(1)))
     assert found.item() == pytest.approx(math.log(probability) - math.log1p(-probability), rel=1e-9)
+
+
+def test_log_odds_are_exact_in_single_precision() -> None:
+    """p = exp(−10⁻⁶): odds of 10⁶ to one, which 1 − exp(−10⁻⁶) misses by 5 % in single precision."""
+    given = dpo.Side(torch.tensor([-2e-6]), torch.tensor([0.0]), torch.tensor([2.0]))
+    assert dpo.log_odds(given).item() == pytest.approx(6 * math.log(10), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reads_reference"),
+    [("log_ratio", 2, True), ("mean_log_ratio", 0.5, True), ("mean_logp", -LN2, False), ("log_odds", 0, False)],
+)
+def test_implicit_quantities_and_whether_they_read_the_reference(
+    name: str, value: float, reads_reference: bool
+) -> None:
+    """Four tokens of probability ½ each, two nats above the reference."""
+    quantity = dpo.IMPLICIT[name]
+    given = dpo.Side(doubles(-4 * LN2), doubles(-4 * LN2 - 2), doubles(4))
+    assert quantity.value(given).tolist() == pytest.approx([value], abs=1e-12)
+    assert quantity.reads_reference is reads_reference
 
 
 def test_log_odds_of_a_certain_completion_have_a_gradient() -> None:

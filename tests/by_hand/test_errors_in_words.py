@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from preflab.cli.in_words import in_words
+from preflab.cli.in_words import describe_error
 from preflab.errors import PreflabError
 
 SAID: list[tuple[Exception, str, str]] = [
     (PreflabError("a", "b", "c"), "a", "c"),
-    (OSError(errno.ENOSPC, "No space left on device"), "could not be written (No space left", "free some room"),
+    (OSError(errno.ENOSPC, "No space left on device"), "could not be written (No space left", "free some space"),
     (OSError(errno.EIO, "Input/output error"), "could not be read or written (Input/output error)", "check the disk"),
-    (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied", "mend it"),
-    (MemoryError(), "the memory is full (MemoryError: no message)", "tokens_per_micro_batch"),
+    (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y: Permission denied", "correct it"),
+    (MemoryError(), "out of memory (MemoryError: no message)", "tokens_per_micro_batch"),
     (
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 byte"),
-        "the memory is full",
+        "out of memory",
         "r",
     ),
-    (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), "the memory is full", "gradient_checkpointing"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), "out of memory", "gradient_checkpointing"),
     (RecursionError("maximum recursion depth exceeded"), "something nested too deeply", "--debug"),
     (ValueError("first\nsecond"), "ValueError: first", "--debug"),
 ]
@@ -32,7 +32,7 @@ SAID: list[tuple[Exception, str, str]] = [
 
 @pytest.mark.parametrize(("error", "found", "do"), SAID, ids=[type(error).__name__ for error, _, _ in SAID])
 def test_what_is_said_of_an_error(error: Exception, found: str, do: str) -> None:
-    said = in_words(error)
+    said = describe_error(error)
     assert found in said.found
     assert do in said.do
     assert "second" not in said.found
@@ -41,7 +41,7 @@ def test_what_is_said_of_an_error(error: Exception, found: str, do: str) -> None
 def test_a_name_that_is_not_utf_8_is_shown() -> None:
     with pytest.raises(UnicodeEncodeError) as raised:
         os.fsdecode(b"p\xfe.jsonl").encode()
-    assert r"'p\udcfe.jsonl'" in in_words(raised.value).found
+    assert r"'p\udcfe.jsonl'" in describe_error(raised.value).found
 
 
 def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path: Path) -> None:

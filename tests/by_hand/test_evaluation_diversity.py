@@ -137,3 +137,26 @@ def test_differences_in_variety_and_entropy_by_hand() -> None:
     assert differs["entropy/token"].value == pytest.approx(2 - 1.5)
     without = Sheet("x", prompts, before.texts, before.num_tokens)
     assert "entropy/token" not in differences(before, without)
+
+
+def test_intervals_of_sheets_draw_from_the_seed() -> None:
+    generator = np.random.default_rng(0)
+    prompts = tuple(str(i) for i in range(30))
+    tokens = tuple(range(1, 31))
+
+    def drawn(name: str) -> Sheet:
+        logps, gold = generator.normal(size=(2, 30))
+        return Sheet(name, prompts, ("a",) * 30, tokens, tuple(logps.tolist()), {"judge/gold": gold})
+
+    one, other = drawn("one"), drawn("other")
+    for name in ("judge/gold", "entropy/token"):
+        assert figures(one, seed=1)[name] == figures(one, seed=1)[name] != figures(one)[name]
+        assert differences(one, other, seed=1)[name] != differences(one, other)[name]
+
+
+def test_columns_of_a_sheet() -> None:
+    columns = sheet("sft", [0.0, 1.0, 2.0, 3.0], ("one two", "a b a b a b", "two", "")).columns
+    assert columns["judge/gold"].tolist() == [0, 1, 2, 3]
+    assert columns["length/tokens"].tolist() == [1, 1, 1, 3]
+    assert columns["length/words"].tolist() == [2, 6, 1, 0]
+    assert columns["repeat/share"].tolist() == [0, 0.5, 0, 0]

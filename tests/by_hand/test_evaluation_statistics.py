@@ -12,9 +12,11 @@ from preflab.evaluation.frontier import frontier
 from preflab.evaluation.statistics import (
     Interval,
     bootstrap_mean,
+    cluster_totals,
     jackknife,
     paired_difference,
     proportion,
+    resample_counts,
     sentence,
     wilson,
 )
@@ -111,6 +113,15 @@ def test_no_variation_is_said_and_not_shown_as_certainty() -> None:
     assert found.to_json()["low"] is None
     assert bootstrap_mean([2.0]).note == "fewer than two prompts"
     assert paired_difference([1.0, 2.0], [2.0, 3.0]).note == "no variation"
+
+
+@pytest.mark.parametrize(
+    ("first", "apart", "note"),
+    [(1e6, 1e-7, "no variation"), (1e6, 1e-5, ""), (1e-3, 5e-13, "no variation"), (1e-3, 5e-12, "")],
+)
+def test_differences_within_rounding_are_no_variation(first: float, apart: float, note: str) -> None:
+    """A millionth of a millionth of the largest, at least of 1, may be rounding."""
+    assert bootstrap_mean([first, first + apart]).note == note
 
 
 def test_wilson_by_hand() -> None:
@@ -220,6 +231,20 @@ def test_what_is_resampled_in_pieces_is_resampled_the_same(monkeypatch: pytest.M
     monkeypatch.setattr("preflab.evaluation.statistics.CHUNK", 500)
     pieces = bootstrap_mean(rows, num_resamples=101)
     assert (pieces.low, pieces.high) == pytest.approx((whole.low, whole.high))
+
+
+@pytest.mark.parametrize("cells", [4_000_000, 30])
+def test_every_resample_draws_as_many_prompts_as_there_are(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("preflab.evaluation.statistics.CHUNK", cells)
+    drawn = np.concatenate(list(resample_counts(3, 101, seed=0)))
+    assert drawn.shape == (101, 3)
+    assert set(drawn.sum(axis=1)) == {3.0}
+
+
+def test_rows_without_a_value_add_nothing_to_their_prompt() -> None:
+    for clusters, sums, totals in ((None, [0, 2, 3], [0, 1, 1]), (["p", "q", "q"], [0, 5], [0, 2])):
+        found = cluster_totals([math.nan, 2, 3], None, clusters)
+        assert (found[0].tolist(), found[1].tolist()) == (sums, totals)
 
 
 def test_an_interval_at_zero_finds_nothing() -> None:

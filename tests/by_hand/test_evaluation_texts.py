@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from preflab.errors import PreflabError
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.likelihood import completion_logps
 from preflab.evaluation.texts import Judge, checked_labels, counts, fail_column
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.records import Prompt
-from preflab.training.batches import Sequence, TokenBatch
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.joined_rows import join_rows
 
 
 def test_judges_get_prompts_completions_and_a_column_of_each_name() -> None:
@@ -52,8 +54,9 @@ def test_classes_are_counted_from_the_most_frequent() -> None:
 class NumberedTrunk:
     """A trunk whose log-probability of token i is −i and whose KL there is i / temperature; nothing elsewhere."""
 
-    pad_id = 0
-    device = "cpu"
+    @staticmethod
+    def collate(sequences: Sequence[TokenSequence]) -> TokenBatch:
+        return join_rows(sequences, 0)
 
     def __call__(
         self, batch: TokenBatch, roles: tuple[str, ...], *, temperature: float = 1.0, exact_kl: bool = False
@@ -63,7 +66,11 @@ class NumberedTrunk:
         return {"policy": RoleOutput(logps=-numbers, kl=numbers / temperature if exact_kl else None)}
 
 
-SEQUENCES = [Sequence((1,), (2, 3)), Sequence((1, 1, 1), (4, 5, 6)), Sequence((1,), (7, 8), (False, True))]
+SEQUENCES = [
+    TokenSequence((1,), (2, 3)),
+    TokenSequence((1, 1, 1), (4, 5, 6)),
+    TokenSequence((1,), (7, 8), (False, True)),
+]
 """Of other lengths, so that they are batched in another order; the policy did not write the 7."""
 
 

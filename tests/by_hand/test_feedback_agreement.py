@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from preflab.feedback.agreement import Share, agreement, leave_one_out, share, strict_agreements
@@ -71,6 +72,29 @@ def test_share_is_over_votes_and_its_interval_over_tasks() -> None:
     assert (found.low, found.high) == (0.0, 1.0)
     same = share({str(i): (1.0, 2.0) for i in range(9)})
     assert (same.low, same.value, same.high) == (0.5, 0.5, 0.5)
+
+
+def test_interval_is_of_a_thousand_resamples_of_tasks() -> None:
+    """The same draw written out: 20 tasks of differing size, hits and trials added up, quantiles of 2.5 and 97.5 %."""
+    counts = {f"{i:02d}": (float(i % 3), 3.0 + i) for i in range(20)}
+    sums = [[0.0, 0.0] for _ in range(1000)]
+    for row, tasks in enumerate(np.random.default_rng(4).integers(20, size=(1000, 20))):
+        for task in tasks:
+            sums[row][0] += task % 3
+            sums[row][1] += 3 + task
+    expected = np.quantile([hits / trials for hits, trials in sums], [0.025, 0.975])
+    found = share(counts, seed=4)
+    assert (found.low, found.high) == pytest.approx(tuple(expected))
+
+
+def test_one_other_labeler_is_a_majority() -> None:
+    assert leave_one_out(votes(ranking("ann", (1, 2)), ranking("bob", (1, 2)))) == {
+        "ann": {"t": (1.0, 1.0)}, "bob": {"t": (1.0, 1.0)},
+    }  # fmt: skip
+
+
+def test_everybody_may_judge_everything() -> None:
+    assert assign(["t", "u"], ["ann", "bob"], 2, seed=0) == [("ann", "bob"), ("ann", "bob")]
 
 
 def test_assignment_is_even_and_repeatable() -> None:

@@ -36,6 +36,16 @@ def test_worth_asking_after_one_vote_by_hand() -> None:
     assert worth_asking(2, votes(1), RELIABLE) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("believed", "counted"), [(0.98, 0.95), (0.3, 0.55)])
+def test_next_voter_is_neither_infallible_nor_worse_than_chance(believed: float, counted: float) -> None:
+    """P is what the one vote says, the next voter's accuracy is held between 0.55 and 0.95."""
+    now = believed if believed > 0.5 else 0.5  # a reversed labeler weighs nothing
+    says_first = counted * now + (1 - counted) * (1 - now)
+    later = says_first * bits(counted * now / says_first)
+    later += (1 - says_first) * bits((1 - counted) * now / (1 - says_first))
+    assert worth_asking(2, votes(1), {"ann": Reliability(believed, 40)}) == pytest.approx(bits(now) - later)
+
+
 def test_worth_asking_is_highest_for_close_pairs_and_0_for_ties() -> None:
     order = [votes(1, -1), votes(1, -1, 1), votes(1, 1), votes(1, 1, 1), votes(0, 0, 0)]
     worths = [worth_asking(2, found, RELIABLE) for found in order]

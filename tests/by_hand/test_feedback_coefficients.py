@@ -61,6 +61,11 @@ def test_alpha_of_full_agreement_and_systematic_disagreement() -> None:
     assert krippendorff_alpha([[1, 2], [2, 1]], "nominal").value == pytest.approx(-0.5)
 
 
+def test_alpha_does_not_depend_on_the_unit_of_the_scale() -> None:
+    """Two units that always differ, by 0.1: as above, −0.5."""
+    assert krippendorff_alpha([[0.1, 0.2], [0.2, 0.1]], "interval").value == pytest.approx(-0.5)
+
+
 def test_coefficients_without_variation_are_undefined() -> None:
     constant = Estimate(None, None, None, 3, NO_VARIATION)
     assert krippendorff_alpha([[4, 4], [4, 4], [4, 4]], "ordinal") == constant
@@ -76,6 +81,7 @@ def test_coefficients_with_nothing_to_compare_are_undefined() -> None:
     assert krippendorff_alpha([], "interval") == nothing
     assert cohen_kappa([N], ["a"]) == nothing
     assert fleiss_kappa([[1, 0]]) == nothing
+    assert fleiss_kappa([]) == nothing
     assert mean_tau_b([[(1, 2)]]) == nothing
     assert mean_w([[(1, 2)]]) == nothing
 
@@ -136,6 +142,7 @@ def test_tau_b_by_hand() -> None:
     assert tau_b((1, 2, 3), (2, 1, 3)) == pytest.approx(1 / 3)
     # A tie in the first: two concordant of 2 and 3 strict pairs: 2 / √6.
     assert tau_b((1, 1, 2), (1, 2, 3)) == pytest.approx(2 / sqrt(6))
+    assert tau_b((1, 2, 3), (1, 1, 2)) == pytest.approx(2 / sqrt(6))
     assert tau_b((1, N, 2), (1, 5, 2)) == 1.0
     assert tau_b((1, 1), (1, 2)) is None
     assert tau_b((N, 1), (1, 2)) is None
@@ -199,7 +206,8 @@ def test_published_figures_are_in_order_and_sourced() -> None:
     shares = [figure.share for figure in PUBLISHED]
     assert shares == sorted(shares)
     assert (shares[0], round(shares[-1], 2)) == (HUMAN_LOW, HUMAN_HIGH)
-    assert all(figure.source and figure.between for figure in PUBLISHED)
+    assert all("arXiv" in figure.source or "README" in figure.source for figure in PUBLISHED)
+    assert all(figure.between for figure in PUBLISHED)
 
 
 def test_intervals_over_tasks_end_at_the_quantiles_of_the_level() -> None:
@@ -233,6 +241,21 @@ def test_ratio_without_trials_is_nan_and_intervals_have_1000_resamples() -> None
     assert shares[0] == 0.5
     assert np.isnan(shares).tolist() == [False, True, True]
     assert (NUM_RESAMPLES, LEVEL) == (1000, 0.95)
+
+
+def test_trials_may_be_parts_of_one() -> None:
+    assert ratio(np.array([[0.25, 0.5]])).tolist() == [0.5]
+
+
+def test_interval_of_a_coefficient_is_of_a_thousand_resamples_of_tasks() -> None:
+    """The same draw written out: how often each of 20 tasks of differing size is drawn, hits and trials added up."""
+    counts = np.array([[i % 3, 3.0 + i] for i in range(20)])
+    shares = []
+    for times in np.random.default_rng(4).multinomial(20, [1 / 20] * 20, size=1000):
+        hits = sum(num * (i % 3) for i, num in enumerate(times))
+        shares.append(hits / sum(num * (3 + i) for i, num in enumerate(times)))
+    found = estimate(counts, ratio, seed=4)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
 
 
 def test_published_figures_are_those_of_the_papers() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from preflab.feedback.consensus import counted, preferences_of, task_consensus
-from preflab.feedback.order import copeland_order
+from preflab.feedback.order import copeland, copeland_order, ranks_from_relation
 from preflab.feedback.reading import Reading
 from preflab.records import Judgment, LikertAnswer, PairOutcome, RankingAnswer, ThumbsAnswer
 
@@ -100,6 +100,20 @@ def test_consensus_of_an_even_cycle_is_a_tie() -> None:
     assert copeland_order(np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0]])) == [1, 1, 1]
     # Won 1, lost 1 each; sums of margins 2, −1, −1.
     assert copeland_order(np.array([[0, 3, -1], [-3, 0, 2], [1, -2, 0]])) == [1, 2, 2]
+
+
+def test_copeland_counts_wins_before_margins() -> None:
+    """a beats b and c by 1, b beats c by 9: a wins two, b wins one and loses one; the margins of b are the largest."""
+    margins = np.array([[0, 1, 1], [-1, 0, 9], [-1, -9, 0]])
+    assert copeland_order(margins) == [1, 2, 3]
+    assert copeland(margins).above.tolist() == [[False, True, True], [False, False, True], [False, False, False]]
+    assert not copeland(np.zeros((2, 2))).above.any()
+
+
+def test_ranks_follow_circles_of_any_length() -> None:
+    """a over b and c, b over c and d, c over d, d over a: from c to b it takes three steps, and all share a rank."""
+    above = np.array([[0, 1, 1, 0], [0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 0, 0]], dtype=bool)
+    assert ranks_from_relation(above) == [1, 1, 1, 1]
 
 
 def test_counted_keeps_latest_revisions_without_surplus() -> None:

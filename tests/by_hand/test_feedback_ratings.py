@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from math import sqrt
 
 import pytest
 
@@ -15,6 +16,41 @@ WORTH = {f"item {n}": 1 + n % 5 for n in range(200)}
 def test_level_rating_by_hand() -> None:
     # Centre 3: a 5 of somebody who adds 1 and goes twice as far is 3 + (5 − 3 − 1) / 2.
     assert level_rating(5.0, OwnScale(1.0, 2.0, 9), 3.0) == pytest.approx(3.5)
+
+
+def test_one_round_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a gives 1 and 9, b gives 1 and 5: centre 4, so −3 and 5 beside −3 and 1, with variances 16 and 4.
+
+    The prior is four ratings of the variance of the worth, which for each is what the other gave:
+
+        a    spread √((2 · 16 + 16) / (2 · 4 + 16)) = √2       offset (2 − √2 · −2) / (2 + 4)
+        b    spread √((2 · 4 + 64) / (2 · 16 + 64)) = √¾       offset (−2 − √¾ · 2) / (2 + 4)
+
+    Then spreads are divided by their mean, and the mean offset is taken off in proportion to them.
+    """
+    monkeypatch.setattr("preflab.feedback.ratings.NUM_ROUNDS", 1)
+    found = own_scales([Rating("a", "x", 1), Rating("a", "y", 9), Rating("b", "x", 1), Rating("b", "y", 5)])
+    spreads, offsets = (sqrt(2), sqrt(0.75)), ((2 + 2 * sqrt(2)) / 6, (-2 - 2 * sqrt(0.75)) / 6)
+    mean_spread, mean_offset = sum(spreads) / 2, sum(offsets) / 2
+    for name, spread, offset in zip("ab", spreads, offsets, strict=True):
+        scaled = spread / mean_spread
+        assert found[name] == pytest.approx((offset - scaled * mean_offset, scaled, 2))
+
+
+def test_labeler_who_meets_nobody_keeps_the_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a gives 0 and 8, b gives 2 and 6, c rates what nobody else does: a spread of 1 in every round, over the mean."""
+    assert own_scales([Rating("a", "x", 3.0), Rating("a", "y", 5.0)]) == {"a": OwnScale(0.0, 1.0, 2)}
+    monkeypatch.setattr("preflab.feedback.ratings.NUM_ROUNDS", 2)
+    found = own_scales(
+        [Rating(*row) for row in (("a", "x", 0), ("a", "y", 8), ("b", "x", 2), ("b", "y", 6), ("c", "z", 4))]
+    )
+    # As above in the first round; in the second the worth is what the other gave, divided by their spread.
+    first = (2 * sqrt(2) + 2 * sqrt(0.75) + 1) / 5
+    by_b, by_a = 4 / (0.75 / first**2), 16 / (2 / first**2)
+    wide, narrow = sqrt((2 * 16 + 4 * by_b) / (6 * by_b)), sqrt((2 * 4 + 4 * by_a) / (6 * by_a))
+    second = (2 * wide + 2 * narrow + 1) / 5
+    assert [found[name].spread for name in "abc"] == pytest.approx([wide / second, narrow / second, 1 / second])
+    assert found["c"].num == 1
 
 
 def test_own_scales_find_planted_offsets() -> None:

@@ -10,8 +10,9 @@ import pytest
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.gold import gold_counts, gold_score, known_outcomes
 from preflab.feedback.reading import Reading
-from preflab.feedback.readout import first_shown_counts, median_seconds, readouts
+from preflab.feedback.readout import first_shown_counts, median_seconds, readouts, standings
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
+from preflab.settings.feedback import ReadingSettings
 
 
 def judged(answer: Answer, num: int, task: str = "t", labeler: str = "ann", **other: Any) -> Judgment:
@@ -66,6 +67,7 @@ def test_first_shown_counts_by_hand() -> None:
     # A tie is no vote for anybody; and what counts is what was clicked, whatever the question.
     assert first_shown_counts([replace(as_shown, answer=RankingAnswer((1, 1, 2)))]) == {"t": (2.0, 2.0)}
     assert first_shown_counts([replace(as_shown, polarity=-1)]) == {"t": (3.0, 3.0)}
+    assert first_shown_counts([as_shown], Reading(confirmed_reversed=frozenset({"ann"}))) == {"t": (3.0, 3.0)}
 
 
 def test_median_seconds_ignores_unmeasured_times() -> None:
@@ -73,6 +75,7 @@ def test_median_seconds_ignores_unmeasured_times() -> None:
     judgments = [judged(RankingAnswer((1, 2)), 2, str(i), active_ms=ms) for i, ms in enumerate(times)]
     assert median_seconds(judgments) == 5.0
     assert median_seconds(judgments[:1]) is None
+    assert median_seconds([judged(RankingAnswer((1, 2)), 2, active_ms=1)]) == 0.001
 
 
 def test_readouts_of_a_small_campaign() -> None:
@@ -97,6 +100,50 @@ def test_readouts_of_a_small_campaign() -> None:
     turned = {row.labeler_id: row for row in readouts(judgments, Reading(confirmed_reversed=frozenset({"rev"})))}
     assert turned["rev"].with_others.value == 1.0
     assert turned["rev"].weight == pytest.approx(1.0)
+
+
+def standings_of(num_up: int, num_down: int, num_tasks: int, num_gold: int = 0) -> set[str]:
+    """Of labelers who all rank a, b, c and others who all rank c, b, a; three votes for each task."""
+    ranks = {f"up{i}": (1, 2, 3) for i in range(num_up)} | {f"down{i}": (3, 2, 1) for i in range(num_down)}
+    judgments = [judged(RankingAnswer(row), 3, f"{t}", name) for t in range(num_tasks) for name, row in ranks.items()]
+    gold = {f"{task}": RankingAnswer((1, 2, 3)) for task in range(num_gold)}
+    return {f"{name.rstrip('0123456789')}: {said}" for name, said in standings(judgments, Reading(gold=gold)).items()}
+
+
+def test_standings_of_whole_campaigns() -> None:
+    assert standings_of(3, 0, 40) == {"up: too few tasks to say"}
+    assert standings_of(3, 0, 40, num_gold=4) == {"up: in line"}
+    assert standings_of(1, 1, 60) == {"up: too few labelers to say", "down: too few labelers to say"}
+    assert standings_of(4, 3, 60) == {"up: in line", "down: group"}
+
+
+def test_reading_is_what_the_settings_say() -> None:
+    settings = ReadingSettings(
+        consensus="majority", fail_share=0.75, level_scores=False, pairs_by="completion", order_rule="copeland"
+    )
+    gold = {"t": RankingAnswer((1, 2))}
+    assert Reading.of(settings, criterion="help", confirmed_reversed=["bob"], gold=gold) == Reading(
+        "majority", 0.75, "help", False, "completion", "copeland", frozenset({"bob"}), gold
+    )
+    assert Reading.of(ReadingSettings()) == Reading()
+
+
+def test_known_answer_tells_two_labelers_apart() -> None:
+    """With it ann was right once, bob never: (0.7 · 2 + 1) / 3 and 0.7 · 2 / 3. Without it each was right by half."""
+    judgments = [judged(RankingAnswer((1, 2)), 2), judged(RankingAnswer((2, 1)), 2, labeler="bob")]
+    found, untold = Reading(gold={"t": RankingAnswer((1, 2))}).estimates(judgments)
+    assert (found["ann"].accuracy, found["bob"].accuracy) == pytest.approx((0.8, 1.4 / 3), abs=1e-6)
+    assert untold == frozenset()
+    found, untold = Reading().estimates(judgments)
+    assert (found["ann"].accuracy, found["bob"].accuracy) == pytest.approx((1.9 / 3, 1.9 / 3), abs=1e-6)
+    assert untold == {"ann", "bob"}
+
+
+def test_labelers_of_whom_nothing_is_told_are_listed_by_name() -> None:
+    """bob also judged alone, which raises his estimate; two who differ cannot be told apart all the same."""
+    judgments = [judged(RankingAnswer((1, 2)), 2, labeler="zoe"), judged(RankingAnswer((2, 1)), 2, labeler="bob")]
+    alone = judged(RankingAnswer((2, 1)), 2, task="u", labeler="bob")
+    assert Reading().least_reliable_first([*judgments, alone]) == ["bob", "zoe"]
 
 
 def test_coefficients_depend_on_the_way_of_judging() -> None:

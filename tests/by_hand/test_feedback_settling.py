@@ -109,6 +109,26 @@ def test_decide_changes_only_open_pairs() -> None:
     assert "t/lead/1" in found.preference.judgment_ids
 
 
+def test_decision_that_calls_one_an_f_leaves_no_vote() -> None:
+    found = consensus([(1, 2), (2, 1)], decision=decision((1, None)))
+    assert states(found) == {(0, 1): "closed"}
+    assert found.preference.pairs == (PairOutcome(0, 1, 0, 0, 0, 0),)
+
+
+def test_decided_pair_holds_the_adjudicators_vote_alone() -> None:
+    split = [(1, 2), (2, 1)]
+    assert consensus(split, decision=decision((2, 1))).preference.pairs == (PairOutcome(0, 1, 0, 1, 0, 1),)
+    assert consensus(split, decision=decision((1, 2))).preference.pairs == (PairOutcome(0, 1, 1, 0, 0, 1),)
+    assert consensus(split, decision=decision((1, 1))).preference.pairs == (PairOutcome(0, 1, 0, 0, 1, 0),)
+
+
+def test_sides_a_hundredth_apart_are_not_even() -> None:
+    votes = [Vote("ann", "t", 0, 1, 1), Vote("bob", "t", 0, 2, 1)]
+    assert vote_sums(votes, {"ann": 0.01, "bob": 0.0099}, [False] * 3) == [
+        PairOutcome(0, 1, 0.01, 0, 0, 0), PairOutcome(0, 2, 0.00495, 0.00495, 0, 0),
+    ]  # fmt: skip
+
+
 def test_decide_without_open_pairs_changes_nothing() -> None:
     plain = consensus([(1, 2), (1, 2), (2, 1)])
     assert consensus([(1, 2), (1, 2), (2, 1)], decision=decision((2, 1))) == plain

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from math import inf, sqrt
 
+import numpy as np
 import pytest
 
 from preflab.feedback.consensus import consensus_of
 from preflab.feedback.pairs import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.reliability import Reliability, one_coin_em, relative_weights
-from preflab.feedback.shrinkage import Prior, count_checks, estimate_prior, find_unidentified, shrink_reliabilities
+from preflab.feedback.shrinkage import (
+    Checks,
+    Prior,
+    count_checks,
+    estimate_prior,
+    find_unidentified,
+    shrink_reliabilities,
+)
 from preflab.feedback.standing import IN_LINE, TOO_FEW, UNTOLD, standing
 from preflab.records import Judgment, RankingAnswer
 
@@ -108,6 +116,28 @@ def test_checks_spread_by_hand() -> None:
     )
 
 
+def rows(*given: tuple[int, float, float]) -> Checks:
+    """(labeler, agreed, checks) of each task."""
+    return Checks(*(np.array(column) for column in zip(*given, strict=True)))
+
+
+def test_votes_that_hang_together_with_two_tasks_each_and_with_fewer() -> None:
+    """Shares 2/4 and 3/4, of all 5/8: a (1 − a) = 15/64 and 8 checks.
+
+    Two tasks each: 4 / 2 · (1² + 1² + ½² + ½²) / (15/8) = 8/3. With three labelers and four tasks around 5/8.
+    """
+    two = rows((0, 2, 2), (0, 0, 2), (1, 2, 2), (1, 1, 2))
+    assert two.overdispersion == pytest.approx(8 / 3)
+    three = rows((0, 2, 2), (0, 0, 2), (1, 2, 2), (2, 1, 2))
+    assert three.overdispersion == pytest.approx((0.75**2 + 1.25**2 + 0.75**2 + 0.25**2) / (15 / 8))
+
+
+def test_without_checks_or_with_one_labeler_nobody_differs() -> None:
+    nothing = Checks(np.zeros(0, int), np.zeros(0), np.zeros(0))
+    assert (nothing.share, nothing.overdispersion, nothing.spread()) == (0, 1, 0)
+    assert rows((0, 1, 1), (0, 0, 1)).spread() == 0
+
+
 def test_shrink_reliabilities_of_a_significantly_reversed_labeler() -> None:
     found = shrink_reliabilities(votes(REVERSED))
     # All pairs are as good as certain: (0.55 · 2 + 12) / 14 and (0.55 · 2 + 0) / 14.
@@ -182,6 +212,42 @@ def test_estimate_prior_with_known_answers_separates_two_labelers() -> None:
     assert found["b"].weight == 0.0
     few = dict.fromkeys(list(known)[:1], 1)
     assert estimate_prior(table, known=few).strength == inf  # Q = 1 · (0.25 + 0.25) / 0.25 = 2
+
+
+def test_known_answers_that_labelers_were_asked_alone() -> None:
+    """a is right on 90 of 100 tasks, b on 70 of 100 others, each with two votes that go the same way.
+
+    Of 400 checks 320 are right: a (1 − a) = 0.16, φ = 200/198 · (90 · 0.2² + 10 · 1.8² + 70 · 0.6² + 30 · 1.4²) / 64
+    = 125/66. Q = (200 · 0.1² + 200 · 0.1²) / (0.16 φ) = 13.2, so the variance is 12.2 · 0.16 φ / (400 − 200) = 61/3300.
+    Nobody checks another: m = 0.7, and s = 0.21 / (61/3300) − 1 = 632/61. A vote counts 1/φ.
+    """
+    right = {"a": 90, "b": 70}
+    given = [
+        Vote(name, f"{name}{task}", 0, second, 1 if task < right[name] else -1)
+        for name in right
+        for task in range(100)
+        for second in (1, 2)
+    ]
+    known = {(vote.task, vote.first, vote.second): 1 for vote in given}
+    prior = estimate_prior(given, known=known)
+    assert prior == Prior(pytest.approx(0.7), pytest.approx(632 / 61), pytest.approx(125 / 66), frozenset())  # type: ignore[arg-type]
+    strength, together = 632 / 61, 125 / 66
+    for name, each in shrink_reliabilities(given, known=known).items():
+        expected = (0.7 * strength + 2 * right[name] / together) / (strength + 200 / together)
+        assert each == Reliability(pytest.approx(expected, abs=1e-6), 200)  # type: ignore[arg-type]
+    assert not len(count_checks(given, known).num)
+    seen = votes({"a": "++", "b": "+-"})
+    assert count_checks(seen, {("0", 0, 1): 1}).num.tolist() == [1, 1]  # task 1 alone
+
+
+def test_votes_that_nobody_checks_change_nothing() -> None:
+    """Three labelers of whom one is reversed, and 300 votes of a alone."""
+    given = votes({"a": "+" * 30, "b": "+" * 30, "c": "-" * 30})
+    alone = [Vote("a", f"alone {task}", 0, 1, 1) for task in range(300)]
+    found, plain = shrink_reliabilities([*given, *alone]), shrink_reliabilities(given)
+    assert [found[name].accuracy for name in "abc"] == [plain[name].accuracy for name in "abc"]
+    assert plain["c"].accuracy < 0.5 < plain["a"].accuracy
+    assert found["a"].num_votes == 330
 
 
 def test_find_unidentified_by_hand() -> None:

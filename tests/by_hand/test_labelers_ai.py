@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from preflab.labelers.ai import PairAsked, RatingAsked, Said, judge_pairs, judge_ranking, judge_ratings
+from preflab.labelers.ai import JudgeAnswer, PairAsked, RatingAsked, judge_pairs, judge_ranking, judge_ratings
 from preflab.labelers.calibration import calibrate
 from preflab.labelers.questions import (
     VERSION,
-    both_orders,
+    combine_orders,
     pair_question,
-    ranks_of_choices,
+    rank_by_choices,
     rating_question,
+    read_reasons,
     read_score,
     read_verdict,
-    reasons,
 )
 
 
@@ -54,8 +54,8 @@ def test_a_score_is_a_whole_number_from_1_to_5(text: str, score: int | None) -> 
 
 
 def test_reasons_stand_before_the_last_line() -> None:
-    assert reasons("one\ntwo\nVERDICT: A") == "one\ntwo"
-    assert reasons("VERDICT: A") == ""
+    assert read_reasons("one\ntwo\nVERDICT: A") == "one\ntwo"
+    assert read_reasons("VERDICT: A") == ""
 
 
 def test_braces_of_a_completion_stay_as_they_are() -> None:
@@ -68,18 +68,18 @@ def test_braces_of_a_completion_stay_as_they_are() -> None:
 
 def test_what_depends_on_the_order_is_a_tie() -> None:
     # Asked back, the same completion has the other name.
-    assert both_orders("first", "second") == "first"
-    assert both_orders("second", "first") == "second"
-    assert both_orders("first", "first") == "equal"
-    assert both_orders("equal", "second") == "equal"
-    assert both_orders("equal", "equal") == "equal"
+    assert combine_orders("first", "second") == "first"
+    assert combine_orders("second", "first") == "second"
+    assert combine_orders("first", "first") == "equal"
+    assert combine_orders("equal", "second") == "equal"
+    assert combine_orders("equal", "equal") == "equal"
 
 
 def test_ranks_are_wins_less_losses() -> None:
     # c beats both, a and b are equal: points 2, −1, −1.
-    assert ranks_of_choices(3, [(0, 1, "equal"), (0, 2, "second"), (1, 2, "second")]) == (2, 2, 1)
+    assert rank_by_choices(3, [(0, 1, "equal"), (0, 2, "second"), (1, 2, "second")]) == (2, 2, 1)
     # A circle: nobody is ahead.
-    assert ranks_of_choices(3, [(0, 1, "first"), (1, 2, "first"), (0, 2, "second")]) == (1, 1, 1)
+    assert rank_by_choices(3, [(0, 1, "first"), (1, 2, "first"), (0, 2, "second")]) == (1, 1, 1)
 
 
 class Longest:
@@ -89,19 +89,22 @@ class Longest:
         self.always_first = always_first
         self.asked: list[PairAsked | RatingAsked] = []
 
-    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
+    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[JudgeAnswer]:
         self.asked += asked
         return [self._said(one) for one in asked]
 
-    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
+    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[JudgeAnswer]:
         self.asked += asked
-        return [Said(score=None if "?" in a.completion else float(len(a.completion)), reasons="so long") for a in asked]
+        return [
+            JudgeAnswer(score=None if "?" in a.completion else float(len(a.completion)), reasons="so long")
+            for a in asked
+        ]
 
-    def _said(self, one: PairAsked) -> Said:
+    def _said(self, one: PairAsked) -> JudgeAnswer:
         if "?" in one.first + one.second:
-            return Said()
+            return JudgeAnswer()
         wins = self.always_first or len(one.first) > len(one.second)
-        return Said(choice="first" if wins else "second", reasons=f"{one.first} is longer")
+        return JudgeAnswer(choice="first" if wins else "second", reasons=f"{one.first} is longer")
 
 
 def test_every_pair_is_asked_in_both_orders() -> None:

@@ -76,6 +76,12 @@ def test_several_turns_are_one_chain() -> None:
     torch.testing.assert_close(returns, rows([0.5625, 0, 0, 0.875, 1.0, 0]))
 
 
+def test_gae_of_one_token() -> None:
+    """One token: 1 + 0 − 0.25, and the return is the reward."""
+    advantages, returns = adv.gae(rows([1]), rows([0.25]), torch.tensor([[True]]), gamma=0.5, lam=0.5)
+    assert (advantages.tolist(), returns.tolist()) == ([[0.75]], [[1]])
+
+
 def test_nothing_carries_gradient() -> None:
     values = VALUES.clone().requires_grad_()
     rewards = REWARDS.clone().requires_grad_()

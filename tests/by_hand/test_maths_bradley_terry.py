@@ -89,6 +89,19 @@ def test_davidson() -> None:
     torch.testing.assert_close(found, doubles(4 / 9, 4 / 9, 1 / 9).unsqueeze(0))
 
 
+def test_outcomes_are_the_places_of_their_probabilities() -> None:
+    """Strengths 4 and 1, ν = 1: 2 : 1 : ½ of 3½, for a win of a, a tie, a win of b."""
+    shares = bt.davidson_probabilities(doubles(LN4), doubles(0), 0.0)[0]
+    assert [shares[place].item() for place in (bt.A_WINS, bt.TIE, bt.B_WINS)] == pytest.approx([4 / 7, 2 / 7, 1 / 7])
+
+
+@pytest.mark.parametrize("probabilities", [bt.davidson_probabilities, bt.rao_kupper_probabilities])
+def test_a_plain_number_is_as_exact_as_a_tensor(probabilities: Callable[..., Tensor]) -> None:
+    """0.1 in single precision differs from 0.1 in the ninth digit."""
+    number, tensor = (probabilities(doubles(1), doubles(0), value) for value in (0.1, doubles(0.1)[0]))
+    torch.testing.assert_close(number, tensor, rtol=1e-14, atol=0)
+
+
 def test_davidson_loss() -> None:
     scores_a, scores_b = doubles(LN4, LN4, LN4), doubles(0, 0, 0)
     outcomes = torch.tensor([bt.A_WINS, bt.TIE, bt.B_WINS])

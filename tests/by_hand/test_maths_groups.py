@@ -63,6 +63,14 @@ def test_a_group_without_spread_has_no_advantages_however_it_is_rounded() -> Non
         assert found[2, 1] > 0
 
 
+@pytest.mark.parametrize(
+    ("rewards", "equal"),
+    [([0, 1e-6], True), ([0, 1.01e-6], False), ([1e6, 1e6 + 1], True), ([1e6, 1e6 + 1.1], False)],
+)
+def test_rewards_equal_to_a_millionth_of_the_largest_or_of_one(rewards: list[float], equal: bool) -> None:
+    assert without_spread(rows(rewards)).tolist() == [equal]
+
+
 def test_leave_one_out() -> None:
     # 1 against (2 + 6)/2 = 4; 2 against 3.5; 6 against 1.5.
     assert leave_one_out(rows([1, 2, 6])).tolist() == [[-3, -1.5, 4.5]]
@@ -107,6 +115,12 @@ def test_reductions(reduction: reductions.Reduction) -> None:
     torch.set_default_dtype(torch.float64)
     found = reductions.weighted_sum(TERMS, MASK, reduction(MASK, COUNTS))
     assert found.item() == pytest.approx(LOSSES[reduction], abs=1e-12)
+
+
+def test_completion_without_a_token_has_a_finite_weight() -> None:
+    """Its length counts as 1: of two completions, 1/(2 · 2) and 1/(1 · 2)."""
+    mask = torch.tensor([[True, True], [False, False]])
+    assert reductions.sequence_mean(mask, COUNTS).tolist() == [[0.25, 0.25], [0.5, 0.5]]
 
 
 @pytest.mark.parametrize("reduction", LOSSES, ids=lambda reduction: reduction.__name__)

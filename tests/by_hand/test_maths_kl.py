@@ -119,6 +119,13 @@ def test_adaptive_controller() -> None:
     assert controller.kl_coef == pytest.approx(0.101 * 1.02 * 0.98)
 
 
+def test_horizon_of_one_completion_is_allowed() -> None:
+    """KL twice the target: the error is cut to 0.2, and one completion is all of the horizon."""
+    controller = kl.AdaptiveKLController(0.1, target=1.0, horizon=1.0)
+    controller.update(2.0, 1)
+    assert controller.kl_coef == pytest.approx(0.12)
+
+
 def test_controllers_resume_where_they_were() -> None:
     first = kl.AdaptiveKLController(0.1, target=5.0, horizon=1000)
     first.update(6.0, 64)

@@ -179,6 +179,17 @@ def test_explained_variance() -> None:
     )
 
 
+@pytest.mark.parametrize(("variance", "explained"), [(4.0, 1), (0.5, 0)])
+def test_returns_that_differ_by_rounding_alone_explain_nothing(variance: float, explained: float) -> None:
+    """Four returns of mean 10⁶: their mean square is 10¹², so that a variance below 1 may be rounding."""
+    sums = torch.tensor([[4, 0, 0], [4, 4e6, 4 * (1e12 + variance)]], dtype=torch.float64)
+    assert losses.explained_variance(MASK, MASK, MASK, sums=sums).item() == explained
+
+
+def test_returns_of_zero_explain_nothing() -> None:
+    assert losses.explained_variance(VALUES, torch.zeros_like(RETURNS), MASK).item() == 0
+
+
 def test_explained_variance_of_parts() -> None:
     returns = rows([1, 3, 5], [7, 9, NAN])
     parts = [losses.residual_sums(returns[b : b + 1] / 2, returns[b : b + 1], MASK[b : b + 1]) for b in range(2)]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from preflab.maths import plackett_luce
 from preflab.maths.bradley_terry import bradley_terry_loss
 from preflab.maths.plackett_luce import plackett_luce_log_likelihood
 
@@ -98,6 +99,12 @@ def test_gradient_by_hand() -> None:
     scores = logs(*STRENGTHS).requires_grad_()
     plackett_luce_log_likelihood(scores, (3, 2, 1)).backward()
     torch.testing.assert_close(scores.grad, torch.tensor([-1 / 2, 0.0, 1 / 2], dtype=torch.float64))
+
+
+def test_as_many_may_share_a_rank_as_the_limit_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three alike, two come first: ⅓ of the three pairs."""
+    monkeypatch.setattr(plackett_luce, "MAX_TIED", 2)
+    assert plackett_luce_log_likelihood(logs(1, 1, 1), (1, 1, 2)).exp().item() == pytest.approx(1 / 3)
 
 
 def test_wrong_shapes_are_refused() -> None:

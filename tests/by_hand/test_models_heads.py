@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from preflab.models.heads import CriteriaHead, ScalarHead
-from preflab.training.batches import collate
+from preflab.training.joined_rows import join_rows
 from tiny_worlds import all_sequences, tiny_trunk
 
 HIDDEN = torch.tensor([[1.0, -2.0, 3.0], [0.5, 0.0, -4.0]])
@@ -19,7 +19,7 @@ def test_zero_head_predicts_zero() -> None:
 
 
 def test_value_role_starts_at_zero_and_other_heads_do_not() -> None:
-    said = tiny_trunk(("policy", "value", "reward"))(collate(all_sequences(), 0), ("value", "reward"))
+    said = tiny_trunk(("policy", "value", "reward"))(join_rows(all_sequences(), 0), ("value", "reward"))
     assert said["value"].values.count_nonzero() == 0
     assert said["value"].last_values.count_nonzero() == 0
     assert said["reward"].rewards.count_nonzero() == 16

@@ -56,6 +56,11 @@ def results(source: str) -> list[tuple[str, str, str]]:
         ("x = a and b", {"x = a or b"}),
         ("x = -a", {"x = a"}),
         ("x = not a", {"x = a"}),
+        ("x = a.sum(-1)", {"x = a.sum(-0)"}),
+        ("x = a.cat(b, dim=-1)", {"x = a.cat(b, dim=-0)", "x = a.cat(b)"}),
+        ("x = a.shape[-1]", {"x = a.shape[-0]"}),
+        ("def wrong(a) -> PreflabError:\n    return PreflabError(a[0])", set()),
+        ("x = a[-1]", {"x = a[-0]", "x = a[1]"}),
         ("x = 0", {"x = 1"}),
         ("x = 1.0", {"x = 0"}),
         ("x = 0.5", {"x = 1.5"}),
@@ -182,7 +187,7 @@ def test_known_changes_are_left_out_and_counted(toy: Path) -> None:
     known.parent.mkdir()
     entries = ["maths/toy.py, unused: value - 1 → value + 1", "maths/toy.py, unused: value - 1 → value - 0"]
     known.write_text("".join(f"- change: '{name}'\n  reason: nobody calls it\n" for name in entries), encoding="utf-8")
-    ran = run_tool(toy, "--num", "100")
+    ran = run_tool(toy, "--all")
     assert "4 changes made, 4 noticed, 0 survived (0.0 %" in ran.stdout, ran.stdout + ran.stderr
     assert "2 more were drawn that are known to change no number" in ran.stdout
     assert ran.returncode == 0

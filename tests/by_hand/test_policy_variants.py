@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.policy.variants import KL_LOSSES, VARIANTS
 
 LN2 = math.log(2)

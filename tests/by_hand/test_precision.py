@@ -77,12 +77,12 @@ def test_optimiser_refuses_weights_in_which_steps_round_away(dtype: torch.dtype)
 def test_old_name_of_the_setting_is_read_and_said(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert recipe(tmp_path, f"device: {{threads: 1, dtype: {name}}}").device.precision == name
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert line == f"{tmp_path / 'recipe.yaml'}: device.dtype is called device.precision now and read as that"
+    assert line == f"{tmp_path / 'recipe.yaml'}: device.dtype is now called device.precision; it is read as such"
 
 
 def test_old_name_in_an_override_is_read_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert recipe(tmp_path, "", "device.dtype=bfloat16").device.precision == "bfloat16"
-    assert caplog.messages == ["--set device.dtype is called device.precision now and read as that"]
+    assert caplog.messages == ["--set device.dtype is now called device.precision; it is read as such"]
     assert recipe(tmp_path, "", "device={threads: 2, dtype: bfloat16}").device.precision == "bfloat16"
 
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from preflab.report.courses import Course, course, course_sentence
+from preflab.report.courses import Course, course_sentence, read_course
 from preflab.words import three_digits
 
 
 def read(ys: Sequence[float]) -> Course:
-    found = course(list(range(len(ys))), ys)
+    found = read_course(list(range(len(ys))), ys)
     assert found is not None
     return found
 
@@ -81,6 +81,6 @@ def test_no_sentence_contradicts_the_points(seed: int, slope: float) -> None:
 
 
 def test_gaps_are_left_out_and_too_few_points_say_nothing() -> None:
-    assert course([0, 1, 2, 3], [math.nan, 1.0, math.nan, 2.0]) == course([1, 3], [1.0, 2.0])
-    assert course([0], [1.0]) is None
+    assert read_course([0, 1, 2, 3], [math.nan, 1.0, math.nan, 2.0]) == read_course([1, 3], [1.0, 2.0])
+    assert read_course([0], [1.0]) is None
     assert course_sentence("Loss", None) == "Loss: too few steps to say"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflab.report.names import renamed, short_names
+from preflab.report.names import short_names, shorten_names
 
 
 def test_paths_become_their_last_part_unless_two_become_alike() -> None:
@@ -13,4 +13,4 @@ def test_paths_become_their_last_part_unless_two_become_alike() -> None:
 def test_names_are_replaced_in_keys_values_and_sentences() -> None:
     content = {"models": [{"name": "x/y"}], "x/y": 1, "notes": ["x/y: no KL"], "value": 0.5}
     expected = {"models": [{"name": "y"}], "y": 1, "notes": ["y: no KL"], "value": 0.5}
-    assert renamed(content, {"x/y": "y"}) == expected
+    assert shorten_names(content, {"x/y": "y"}) == expected

@@ -10,7 +10,7 @@ import torch
 
 from preflab.errors import PreflabError
 from preflab.records import Prompt
-from preflab.rewards.ensemble import Baselines, EnsembleScorer, combined
+from preflab.rewards.ensemble import Baselines, EnsembleScorer, combine_scores
 from preflab.rewards.functions import FunctionScorer, reward_function
 from preflab.training.protocols import Scores, ScoringItem
 
@@ -34,10 +34,10 @@ def items(*pairs: tuple[Prompt, str]) -> list[ScoringItem]:
 def test_combinations() -> None:
     # Columns (1, 3) and (2, 2): means 2 and 2, spreads 1 and 0, minima 1 and 2.
     scores = torch.tensor([[1.0, 2.0], [3.0, 2.0]])
-    assert combined(scores, "mean").tolist() == [2.0, 2.0]
-    assert combined(scores, "minimum").tolist() == [1.0, 2.0]
-    assert combined(scores, "mean_minus_std", 0.5).tolist() == [1.5, 2.0]
-    assert combined(scores, "mean_minus_std").tolist() == [1.0, 2.0]
+    assert combine_scores(scores, "mean").tolist() == [2.0, 2.0]
+    assert combine_scores(scores, "minimum").tolist() == [1.0, 2.0]
+    assert combine_scores(scores, "mean_minus_std", 0.5).tolist() == [1.5, 2.0]
+    assert combine_scores(scores, "mean_minus_std").tolist() == [1.0, 2.0]
 
 
 def test_what_a_member_says_of_reference_completions_is_taken_off_per_prompt() -> None:
@@ -71,7 +71,7 @@ def test_a_slow_function_is_not_waited_for_and_a_raising_one_says_so() -> None:
     def quick(completion: str) -> float:
         return float(len(completion))
 
-    with pytest.raises(PreflabError, match=r"slow gave nothing within 0\.05 s"):
+    with pytest.raises(PreflabError, match=r"slow returned nothing within 0\.05 s"):
         FunctionScorer(reward_function(slow, "slow"), timeout_s=0.05).score(items((HARD, "x")))
     with pytest.raises(PreflabError, match="broken raised ValueError: no"):
         FunctionScorer(reward_function(broken, "broken"), timeout_s=5).score(items((HARD, "x")))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -152,7 +154,7 @@ def test_functions_are_found_in_the_current_directory(tmp_path: Path, monkeypatc
     assert "brevity" in error.value.expected
     with pytest.raises(PreflabError, match="nothing_of_that_name"):
         load_function("broken_of_this_folder:f")
-    with pytest.raises(PreflabError, match="names no function"):
+    with pytest.raises(PreflabError, match="does not name a function"):
         load_function("reward_of_this_folder")
 
 
@@ -255,3 +257,49 @@ def test_what_an_async_function_raises_is_said_with_its_completion() -> None:
     reward = reward_function(_slow_length, "slow")
     with pytest.raises(PreflabError, match=r"raised ValueError: no such thing; prompt 'q', completion 'bad'"):
         reward(["p", "q"], ["a", "bad"])
+
+
+def test_value_that_is_no_number_is_said_with_its_prompt_and_completion() -> None:
+    def nan(prompt: str, completion: str) -> float:
+        return float("nan")
+
+    with pytest.raises(PreflabError, match="prompt 'ask', completion 'answer'"):
+        reward_function(nan, "nan")(["ask"], ["answer"])
+
+
+@pytest.mark.parametrize("value", ["ab", {1.0, 2.0}, (value for value in (1.0, 2.0))])
+def test_batch_is_a_list(value: Any) -> None:
+    def batch(prompts: list[str]) -> Any:
+        return value
+
+    with pytest.raises(PreflabError, match="instead of a list"):
+        reward_function(batch, "batch")(["p", "q"], ["a", "b"])
+
+
+def test_largest_number_of_float32_is_a_reward_and_so_is_a_scalar_without_dimensions() -> None:
+    largest = (2 - 2**-23) * 2.0**127
+
+    def given(completion: str) -> Any:
+        return largest if completion == "large" else SimpleNamespace(item=lambda: 2.0)
+
+    assert reward_function(given, "given")(["p", "p"], ["large", "small"]) == [largest, 2.0]
+
+
+def test_scores_are_float32_whatever_torch_makes_by_default() -> None:
+    torch.set_default_dtype(torch.float64)
+    scorer = FunctionScorer(reward_function(lambda completion: 0.1, "tenth"))
+    assert scorer.score([item("p", "c")]).total.dtype == torch.float32
+
+
+def test_current_directory_comes_first_and_the_path_stays_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, value in (("here", "None"), ("elsewhere", "1.0")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "found_twice.py").write_text(f"def given(completion):\n    return {value}\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "here")
+    before = list(sys.path)
+    assert load_function("found_twice:given", allow_none=True)(["p"], ["c"]) == [None]
+    assert sys.path == before
+    monkeypatch.delitem(sys.modules, "found_twice")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from preflab.errors import PreflabError
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.records import Prompt
 from preflab.rewards.implicit import ImplicitCard, ImplicitScorer
-from preflab.training.batches import Sequence, TokenBatch
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import ScoringItem
 
 
@@ -25,6 +27,10 @@ class NumberedTrunk:
     def __init__(self, *roles: str) -> None:
         self.models = dict.fromkeys(roles)
 
+    @staticmethod
+    def collate(sequences: Sequence[TokenSequence]) -> TokenBatch:
+        return join_rows(sequences, 0)
+
     def __call__(self, batch: TokenBatch, roles: tuple[str, ...]) -> dict[str, RoleOutput]:
         assert set(roles) == set(self.models)
         logps = -torch.where(batch.completion_mask, batch.completion_ids, 0).float()
@@ -34,11 +40,13 @@ class NumberedTrunk:
 class PlainEncoder:
     """Tokens as they are; a text is the token 9."""
 
-    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
-        return Sequence(prompt_ids, completion_ids)
+    def encode_sampled(
+        self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]
+    ) -> TokenSequence:
+        return TokenSequence(prompt_ids, completion_ids)
 
-    def of_policy(self, prompt: Prompt, completion: Any) -> Sequence:
-        return Sequence((1,), (9,))
+    def encode_written(self, prompt: Prompt, completion: Any) -> TokenSequence:
+        return TokenSequence((1,), (9,))
 
 
 PROMPT = Prompt.make(text="p")

@@ -15,11 +15,11 @@ from preflab.rewards.objectives import Nuisance, bradley_terry_nll, davidson_nll
 from preflab.rewards.rankings import LabelledPair, Ranking, hard_pairs_and_ties, soft_pairs_and_ties
 from preflab.rewards.train import Denominators, add_nuisance, ranking_loss, spread_within
 from preflab.settings.learning import RewardSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 
 def ranking(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...], lengths: tuple[int, ...]) -> Ranking:
-    return Ranking("p", (Sequence((1,), (2,)),) * len(ranks), pairs, ranks, lengths)
+    return Ranking("p", (TokenSequence((1,), (2,)),) * len(ranks), pairs, ranks, lengths)
 
 
 def logs(*strengths: float) -> Tensor:
@@ -43,6 +43,14 @@ def test_davidson_with_a_tie_a_win_and_a_share() -> None:
     mixed = ranking((LabelledPair(2, 0, 0.75, 1.0, tie=0.5),), (2, None, 1), (1, 1, 1))
     expected = -(0.5 * log(1 / 3.5) + 0.375 * log(2 / 3.5) + 0.125 * log(0.5 / 3.5))
     assert davidson_nll(logs(1, 2, 4), [mixed]).item() == pytest.approx(expected, abs=1e-7)
+
+
+def test_davidson_weighs_its_pairs_and_divides_by_nothing() -> None:
+    """Half the weight for a tie of 1 and 4, a quarter for the 4: ½ ln 3.5 − ¼ ln(2/3.5), weights that sum to ¾."""
+    pairs = (LabelledPair(0, 2, 0.5, 0.5, tie=1.0), LabelledPair(2, 0, 1.0, 0.25))
+    made = ranking(pairs, (1, None, 1), (1, 1, 1))
+    expected = 0.5 * log(3.5) - 0.25 * log(2 / 3.5)
+    assert davidson_nll(logs(1, 2, 4), [made]).item() == pytest.approx(expected, abs=1e-7)
 
 
 def test_davidson_learns_how_often_equals_tie() -> None:
@@ -102,7 +110,7 @@ def test_ties_are_what_somebody_called_one() -> None:
 
 
 def test_a_named_fail_takes_the_last_rank() -> None:
-    made = ranking((LabelledPair(0, 2, 1.0, 1.0),), (1, 2, None), (5, 6, 7)).trained()
+    made = ranking((LabelledPair(0, 2, 1.0, 1.0),), (1, 2, None), (5, 6, 7)).drop_unpaired()
     assert (made.ranks, made.lengths) == ((1, 3), (5, 7))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from preflab.errors import PreflabError
 from preflab.models.heads import CriteriaHead, ScalarHead
 from preflab.records import Preference
 from preflab.rewards.rating_report import overall_groups, rating_quality
-from preflab.rewards.ratings import Rated, Scale, criteria_of, scales_of
-from preflab.rewards.regression import rating_loss, targets_of
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.rewards.ratings import Rated, Scale, choose_criteria, fit_scales
+from preflab.rewards.regression import rating_loss, standardise_ratings
+from preflab.training.batches import TokenSequence
 
 NAN = float("nan")
 
@@ -43,18 +44,18 @@ def test_loss_counts_what_was_rated_and_divides_by_the_whole_step() -> None:
 
 def test_scales_have_mean_0_and_variance_1_on_what_was_rated() -> None:
     rows = [rated("p", 1, 4), rated("p", 3, None), rated("q", 5, 2)]
-    scales = scales_of(rows, ["help", "harm"])
+    scales = fit_scales(rows, ["help", "harm"])
     # help: mean 3, variance (4 + 0 + 4) / 3; harm: mean 3, variance 1
     assert scales == [Scale(3.0, math.sqrt(8 / 3)), Scale(3.0, 1.0)]
-    targets = targets_of(rows, scales)
+    targets = standardise_ratings(rows, scales)
     assert targets[:, 1].tolist()[::2] == [1.0, -1.0]
     assert math.isnan(targets[1, 1])
     assert targets[0, 0].item() == pytest.approx(-2 / math.sqrt(8 / 3))
 
 
 def test_ratings_that_all_say_the_same_are_refused() -> None:
-    with pytest.raises(PreflabError, match="'help': 2 ratings that all say the same"):
-        scales_of([rated("p", 4), rated("q", 4)], ["help"])
+    with pytest.raises(PreflabError, match="'help': 2 ratings, all equal"):
+        fit_scales([rated("p", 4), rated("q", 4)], ["help"])
 
 
 def test_several_heads_become_one() -> None:
@@ -74,13 +75,13 @@ def preference(scores: Mapping[str, tuple[float | None, ...]]) -> Preference:
 
 def test_criteria_are_those_asked_for_or_all_that_were_rated() -> None:
     group = preference({"help": (1.0, 2.0), "never": (None, None), "brief": (3.0, None)})
-    assert criteria_of([group], {}) == {"brief": 1.0, "help": 1.0}
-    assert criteria_of([group], {"help": 2.0}) == {"help": 2.0}
+    assert choose_criteria([group], {}) == {"brief": 1.0, "help": 1.0}
+    assert choose_criteria([group], {"help": 2.0}) == {"help": 2.0}
     with pytest.raises(PreflabError, match="'halp': nobody rated it") as raised:
-        criteria_of([group], {"halp": 1.0})
+        choose_criteria([group], {"halp": 1.0})
     assert "help" in raised.value.expected
     with pytest.raises(PreflabError, match="preferences without ratings"):
-        criteria_of([preference({})], {})
+        choose_criteria([preference({})], {})
 
 
 def test_errors_are_in_the_ratings_own_units() -> None:
@@ -103,3 +104,54 @@ def test_pairs_follow_the_weighted_rating() -> None:
     assert [(g.prompt_id, g.pairs, g.ranks, g.scores) for g in groups] == [
         ("p", ((0, 1), (2, 1)), (1, 3, 1), (0.5, 0.1, 0.2))
     ]
+
+
+def test_criteria_nobody_rated_have_no_figures() -> None:
+    found = rating_quality([rated("p", None)], [[0.5]], ["help"], [Scale(3.0, 2.0)], mean)["help"]
+    assert (found["num"], found["squared_error"], found["explained"], found["explained_interval"], found["tau"]) == (
+        0, None, 0.0, None, None,
+    )  # fmt: skip
+    assert math.isnan(found["rmse"])
+    assert math.isnan(found["rmse_of_mean"])
+
+
+def test_figures_of_two_criteria_are_those_of_their_own_columns() -> None:
+    """help is predicted as 1, 3 and rated 1, 3; harm as 4, 4, 4, of which 4, 2 and 5 were given."""
+    rows = [rated("p", 1, 4), rated("p", 3, 2), rated("q", None, 5)]
+    scores = [[-1.0, 0.0], [0.0, 0.0], [7.0, 0.0]]
+    found = rating_quality(rows, scores, ["help", "harm"], [Scale(3.0, 2.0), Scale(4.0, 1.0)], mean)
+    assert (found["help"]["num"], found["help"]["rmse"], found["help"]["explained"]) == (2, 0, 1)
+    assert found["harm"]["rmse"] == found["harm"]["rmse_of_mean"] == pytest.approx(math.sqrt(5 / 3))
+    assert found["harm"]["explained"] == 0
+    assert found["harm"]["tau"] == {"value": 0, "num": 1}  # one score for both orders nothing
+
+
+def test_exact_ratings_of_the_mean_leave_nothing_to_explain() -> None:
+    found = rating_quality([rated("p", 3), rated("q", 3)], [[0.5], [0.5]], ["help"], [Scale(3.0, 2.0)], mean)["help"]
+    assert (found["rmse"], found["rmse_of_mean"], found["explained"], found["explained_interval"]) == (1, 0, 0, None)
+    assert found["tau"] is None
+
+
+def test_small_errors_of_the_mean_are_explained_too() -> None:
+    """Rated 3½ where the mean is 3 and 3¼ is predicted: of an error of ¼ a quarter of it is left."""
+    found = rating_quality([rated("p", 3.5)], [[0.25]], ["help"], [Scale(3.0, 1.0)], mean)["help"]
+    assert (found["rmse"], found["rmse_of_mean"], found["explained"]) == (0.25, 0.5, 0.75)
+    assert found["explained_interval"] == {"value": 0.75, "num": 1}
+
+
+def test_tau_is_the_mean_over_prompts() -> None:
+    """p: of three pairs two in the right order, (2 − 1) / 3; q: the wrong order, −1."""
+    rows = [rated("p", 1), rated("p", 2), rated("p", 3), rated("q", 1), rated("q", 2)]
+    scores = [[0.1], [0.3], [0.2], [0.5], [0.4]]
+    found = rating_quality(rows, scores, ["help"], [Scale(0.0, 1.0)], mean)["help"]
+    assert found["tau"] == {"value": pytest.approx((1 / 3 - 1) / 2), "num": 2}
+
+
+def test_combined_ratings_are_on_the_scales_of_their_criteria() -> None:
+    """(help − 1) / 2 − 2 (harm − 3) / ½: 2 − 0, 1 + 4 and 4 − 0; undivided or multiplied the third would be best."""
+    rows = [
+        replace(rated("p", help_, harm), length=length) for help_, harm, length in ((5, 3, 7), (3, 2, 8), (9, 3, 9))
+    ]
+    (group,) = overall_groups(rows, [Scale(1.0, 2.0), Scale(3.0, 0.5)], {"help": 1.0, "harm": -2.0}, [0.1, 0.2, 0.3])
+    assert group.pairs == ((1, 0), (1, 2), (2, 0))
+    assert (group.ranks, group.scores, group.lengths) == ((3, 1, 2), (0.1, 0.2, 0.3), (7, 8, 9))

@@ -46,6 +46,7 @@ def test_accuracy_counts_ties_half_and_stands_beside_length() -> None:
 def test_log_loss_is_that_of_the_raw_margins() -> None:
     # σ(ln 3) = 3/4, σ(0) = 1/2, σ(−ln 3) = 1/4: −log of them, averaged
     assert pair_quality(GROUPS, mean)["log_loss"] == pytest.approx((log(4 / 3) + log(2) + log(4)) / 3)
+    assert pair_quality(GROUPS[:1], mean)["log_loss"] == pytest.approx((log(4 / 3) + log(2)) / 2)
 
 
 def test_calibration_compares_confidence_with_how_often_the_favourite_won() -> None:
@@ -95,3 +96,15 @@ def test_confidence_of_a_margin_of_one() -> None:
     (row,) = calibration(PairTable(["p"], np.array([-1.0]), np.zeros(1)), mean)
     assert row["predicted"] == pytest.approx(exp(1) / (1 + exp(1)))
     assert row["observed"]["value"] == 0.0
+
+
+def test_pairs_of_one_length_stay_in_their_order() -> None:
+    """Forty pairs in five bins of eight: the first eight are right, the others wrong."""
+    margins = np.array([1.0] * 8 + [-1.0] * 32)
+    bins = by_length(PairTable(["p"] * 40, margins, np.zeros(40)), mean)
+    assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0, 8), (0, 8), (0, 8)]
+
+
+def test_ranks_are_listed_from_the_best_whichever_comes_first() -> None:
+    group = ScoredGroup("p", (3.0, 2.0, 1.0, 0.0), (1, 1, 1, 1), (None, 2, 3, 1), ())
+    assert [row["rank"] for row in scores_by_rank([group], lambda raw: raw)] == [1, 2, 3, None]

@@ -12,7 +12,7 @@ import torch
 
 from preflab.rewards.rankings import LabelledPair, Ranking
 from preflab.rewards.train import Denominators, pair_statistics, ranking_loss, step_figures
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "reward_worked_example.json").read_text())
 
@@ -26,7 +26,7 @@ def rankings() -> list[Ranking]:
     return [
         Ranking(
             prompt_id=str(index),
-            sequences=(Sequence((1,), (2,)),) * len(row["scores"]),
+            sequences=(TokenSequence((1,), (2,)),) * len(row["scores"]),
             pairs=tuple(LabelledPair(i, j, label, number(weight)) for i, j, label, weight in row["pairs"]),
             ranks=(1,) * len(row["scores"]),
             lengths=(1,) * len(row["scores"]),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from preflab.labelers.simulated import Known, known_of, panel
-from preflab.labelers.simulated_ways import answered, judge
+from preflab.labelers.simulated_ways import judge, simulate_answer
 from preflab.records import (
     Answer,
     Campaign,
@@ -45,7 +45,7 @@ def said(way: Any, indices: tuple[int, ...], polarity: int = 1, **values: Any) -
     criteria = ("kind",) if way == "likert" else ()
     campaign = Campaign("c", "c", way, polarity=polarity, criteria=criteria)
     seen = [KNOWN[IDS[i]] for i in indices]
-    return answered(campaign, labeler, seen, KNOWN, chosen, np.random.default_rng(0))
+    return simulate_answer(campaign, labeler, seen, KNOWN, chosen, np.random.default_rng(0))
 
 
 def test_rankings_and_choices() -> None:
@@ -96,7 +96,8 @@ def test_bad_labelers_and_own_scales() -> None:
     chosen = settings(num=40, scale_offset=1.0)
     campaign = Campaign("c", "c", "score_then_rank")
     given = [
-        answered(campaign, who, [KNOWN[IDS[2]]], KNOWN, chosen, np.random.default_rng(0)) for who in panel(chosen, 0)
+        simulate_answer(campaign, who, [KNOWN[IDS[2]]], KNOWN, chosen, np.random.default_rng(0))
+        for who in panel(chosen, 0)
     ]
     scores = [answer.scores["overall"][0] for answer in given if isinstance(answer, RankingAnswer)]
     assert len(set(scores)) > 2  # the average completion is a 4 to one and a 3 or 5 to others

@@ -15,7 +15,7 @@ from preflab.starter.data_look import look_at_data
 from preflab.starter.functions import answer_functions, are_numbers
 from preflab.starter.lengths import Spread, measure_lengths
 from preflab.starter.memory import CONTEXT, LIBRARIES, Load, estimate
-from preflab.starter.model_look import ModelLook, look_at_model, number_of
+from preflab.starter.model_look import ModelLook, look_at_model, round_number
 from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
 from starter_world import demonstrations, pairs, save_encoder, save_model, write_rows
 
@@ -117,7 +117,7 @@ def test_the_type_of_weights_is_that_of_the_file(tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
     assert look_at_model(str(folder)).dtype == "bfloat16"
     (folder / "model.safetensors").write_bytes(b"\x10")
-    with pytest.raises(PreflabError, match="no whole safetensors file"):
+    with pytest.raises(PreflabError, match="not a complete safetensors file"):
         look_at_model(str(folder))
 
 
@@ -136,7 +136,7 @@ def test_a_model_that_is_not_here_is_named_with_the_command_that_fetches_it(tmp_
     ("num", "said"), [(999, "999"), (35_600, "35.6 thousand"), (1_000_000, "1 million"), (7_240_000_000, "7.2 billion")]
 )
 def test_numbers_are_said_in_words(num: int, said: str) -> None:
-    assert number_of(num) == said
+    assert round_number(num) == said
 
 
 def test_lengths_are_those_of_the_rendered_conversation(tmp_path: Path) -> None:

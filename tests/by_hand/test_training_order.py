@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.training.batches import Sequence, collate, padded_floats, token_budget_batches, whole_group_batches
+from preflab.training.batches import TokenSequence, padded_floats, token_budget_batches, whole_group_batches
+from preflab.training.joined_rows import join_rows
 from preflab.training.order import (
     micro_batches_of_pass,
     own_micro_batches,
@@ -73,16 +74,16 @@ def test_batches_fill_the_budget_from_the_longest_down() -> None:
 
 
 def test_rows_are_padded_on_the_right() -> None:
-    batch = collate([Sequence((5, 6), (7,)), Sequence((8,), (9, 10, 11), (True, False, True))], pad_id=3)
+    batch = join_rows([TokenSequence((5, 6), (7,)), TokenSequence((8,), (9, 10, 11), (True, False, True))], pad_id=3)
     assert batch.input_ids.tolist() == [[5, 6, 7, 3], [8, 9, 10, 11]]
     assert batch.lengths.tolist() == [3, 4]
     assert batch.prompt_lengths.tolist() == [2, 1]
     assert batch.completion_ids.tolist() == [[7, 0, 0], [9, 10, 11]]
     assert batch.completion_mask.tolist() == [[True, False, False], [True, False, True]]
-    assert batch.attention_mask.tolist() == [[True, True, True, False], [True] * 4]
+    assert batch.state_mask.tolist() == [[True, True, True, False], [True] * 4]
     # The token before each completion token; beyond the row the last place there is.
     assert batch.state_index.tolist() == [[1, 2, 3], [0, 1, 2]]
     assert batch.token_rows.tolist() == [0, 1, 1]
     assert padded_floats([[1.5], [2.0, 3.0]], 3).tolist() == [[1.5, 0, 0], [2, 3, 0]]
     with pytest.raises(PreflabError, match="without a prompt token"):
-        collate([Sequence((), (1,))], pad_id=0)
+        join_rows([TokenSequence((), (1,))], pad_id=0)

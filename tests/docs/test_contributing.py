@@ -11,7 +11,7 @@ import pytest
 
 from changed_tree import DIFFS, changed_files, changed_tree, run_python, run_tests
 
-MOST_FILES = {"engine": 3, "loss": 3, "reward": 1}
+MOST_FILES = {"engine": 3, "family": 4, "loss": 3, "reward": 1}
 """Name of a diff → how many files it may touch."""
 LOOPS = "src/preflab/policy/"
 
@@ -40,6 +40,26 @@ stages:
     {{kind: grpo, model: base, prompts: prompts, rewards: [{{function: "preflab.rewards.library:ended_sentence"}}],
      num_steps: 2, num_prompts_per_step: 4, num_completions_per_prompt: 4, decoding: {{max_new_tokens: 6}},
      lora: {{rank: 2}}}}
+"""
+FAMILY_RECIPE = """
+recipe: 1
+data: {demos: {path: demos.jsonl}, prompts: {path: prompts.jsonl}, pairs: {path: pairs.jsonl}}
+stages:
+  sft: {kind: sft, model: ./t5, data: demos, num_epochs: 10, lora: null, optimiser: {learning_rate: 5.0e-3}}
+  grpo:
+    {kind: grpo, model: sft, prompts: prompts, rewards: [{function: "my_rewards:num_words"}], num_steps: 4,
+     lora: {rank: 2}, num_prompts_per_step: 2, num_completions_per_prompt: 4, decoding: {max_new_tokens: 6}}
+  ppo:
+    {kind: ppo, model: sft, prompts: prompts, rewards: [{function: "my_rewards:num_words"}], num_steps: 1,
+     lora: {rank: 2}, num_completions_per_step: 8, decoding: {max_new_tokens: 6}}
+  dpo: {kind: dpo, model: sft, preferences: pairs, held_out: 0, num_epochs: 1, lora: {rank: 2}, watch: {num_samples: 0}}
+  rm: {kind: reward, model: sft, preferences: pairs, num_epochs: 1, lora: {rank: 2}}
+  eval: {kind: evaluate, models: [sft, grpo], prompts: prompts, decoding: {max_new_tokens: 6}}
+"""
+SAVE_T5 = """
+from test_encoder_decoders import tiny_t5
+model, tokenizer = tiny_t5(scaled=False)
+model.save_pretrained("t5"), tokenizer.save_pretrained("t5")
 """
 
 
@@ -101,3 +121,26 @@ def test_added_reward_passes_its_tests_and_trains(tmp_path: Path) -> None:
     assert {row["reward"] for row in rollouts} <= {0.0, 1.0}
     for row in rollouts:
         assert row["reward"] == (row["completion"].rstrip()[-1:] in (".", "?", "!"))
+
+
+@pytest.mark.slow
+def test_added_family_passes_its_tests_and_trains(tmp_path: Path) -> None:
+    tree = changed_tree(tmp_path, DIFFS / "family.diff")
+    tests = tree / "tests" / "flow" / "models"
+    assert re.match(r"\d+ passed", run_tests(tree, str(tests / "test_encoder_decoders.py")))
+    run = tmp_path / "run"
+    write_recipe(run, FAMILY_RECIPE)
+    demos = [{"prompt": row["prompt"], "completion": "please wait until today ."} for row in PAIRS]
+    (run / "demos.jsonl").write_text("".join(json.dumps(row) + "\n" for row in demos))
+    (run / "my_rewards.py").write_text(
+        "def num_words(completion: str) -> float:\n    return float(len(completion.split()))\n"
+    )
+    run_python(tree, "-c", f"import sys; sys.path.insert(0, {str(tests)!r})\n{SAVE_T5}", where=run)
+    run_python(tree, "-m", "preflab", "run", "recipe.yaml", where=run)
+    losses = [row["loss/nll"] for row in rows_of(run, "sft", "metrics.jsonl")]
+    assert losses[-1] < 0.5 * losses[0]
+    for stage in ("grpo", "ppo"):
+        first, *_ = rows_of(run, stage, "metrics.jsonl")
+        assert first["mismatch/logps"] < 1e-4, "sampler and trainer agree"
+    for stage, left in (("dpo", "policy"), ("rm", "reward"), ("eval", "manifest.json")):
+        assert list((run / "runs").glob(f"{stage}-*/{left}")), f"{stage} ran to its end"

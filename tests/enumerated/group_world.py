@@ -15,7 +15,7 @@ from enumerated.world import World
 from preflab.maths.dpo import Pairs, Side, dpo_loss
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.policy.grpo import advantages
 from preflab.policy.variants import KL_LOSSES, VARIANTS
 
@@ -50,7 +50,7 @@ class GroupWorld:
             part[rows] for part in (rollout.logps, rollout.ref_logps, rollout.exact_kl, rollout.mask)
         )
         run: Any = SimpleNamespace(
-            settings=SimpleNamespace(num_completions_per_prompt=self.num, kl_treatment=treatment), variant=variant
+            settings=SimpleNamespace(num_completions_per_prompt=self.num, kl_treatment=treatment, algorithm=algorithm)
         )
         rollouts: Any = SimpleNamespace(
             old_logps=logps.detach(), ref_logps=ref_logps, exact_kl=kl.detach(), completion_mask=mask

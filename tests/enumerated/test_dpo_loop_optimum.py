@@ -17,7 +17,7 @@ from preflab.policy.dpo_groups import Group, LabelledPair
 from preflab.policy.dpo_logps import ReferenceCache
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from tiny_worlds import all_sequences, sequence_logps, tiny_trunk
 
 BETA, TAU, FLIPS = 0.5, 0.25, 0.2
@@ -30,7 +30,7 @@ def utilities() -> Tensor:
     return torch.randn(16, generator=torch.Generator().manual_seed(4))
 
 
-def completions() -> list[Sequence]:
+def completions() -> list[TokenSequence]:
     """All sixteen completions of the prompt."""
     return [replace(sequence, prompt_ids=PROMPT) for sequence in all_sequences()]
 

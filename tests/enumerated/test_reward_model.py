@@ -23,7 +23,7 @@ from preflab.models.trunk import Trunk
 from preflab.rewards.rankings import LabelledPair, Ranking
 from preflab.rewards.train import score_rankings, train_reward_model
 from preflab.settings.learning import OptimiserSettings, RewardSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 LETTERS = ["a", "b", "c"]
 PROMPTS = ["p", "q", "r", "s"]
@@ -31,7 +31,7 @@ COMPLETIONS = [" ".join(letters) for letters in itertools.product(LETTERS, repea
 NUM_STEPS = 150
 
 
-def world() -> tuple[Trunk, list[Sequence], np.ndarray]:
+def world() -> tuple[Trunk, list[TokenSequence], np.ndarray]:
     """A trunk, the sequences of all completions of each prompt, and their utilities (prompts, completions)."""
     tokenizer = build_tokenizer([" ".join(LETTERS + PROMPTS)], context=8)
     model: LlamaForCausalLM = build_model(tokenizer, num_layers=2, hidden_size=32, num_heads=2, context=8, seed=0)
@@ -42,14 +42,14 @@ def world() -> tuple[Trunk, list[Sequence], np.ndarray]:
         return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     sequences = [
-        Sequence((tokenizer.bos_token_id, *ids(prompt)), (*ids(text), tokenizer.eos_token_id))
+        TokenSequence((tokenizer.bos_token_id, *ids(prompt)), (*ids(text), tokenizer.eos_token_id))
         for prompt in PROMPTS
         for text in COMPLETIONS
     ]
     return Trunk(model, tokenizer, lora=None, roles=("reward",)), sequences, utilities
 
 
-def rankings(sequences: list[Sequence], utilities: np.ndarray) -> list[Ranking]:
+def rankings(sequences: list[TokenSequence], utilities: np.ndarray) -> list[Ranking]:
     """One ranking per prompt with all its pairs, labels σ(u_i − u_j) exactly, each pair weighing 1/number of pairs."""
     places = list(itertools.combinations(range(len(COMPLETIONS)), 2))
     num = len(COMPLETIONS)

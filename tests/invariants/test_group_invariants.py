@@ -18,7 +18,8 @@ from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
 from preflab.policy.groups import with_rows
-from preflab.policy.grpo import GrpoResult, advantages, collect, resample, score, train_grpo
+from preflab.policy.grpo import advantages, collect, resample, score, train_grpo
+from preflab.policy.on_policy_run import RunResult
 from preflab.policy.online_dpo import label, train_online_dpo
 from preflab.policy.variants import VARIANTS
 from preflab.records import Prompt
@@ -296,7 +297,7 @@ def test_a_reward_of_chance_teaches_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stop", [{"max_kl": 0.01}, {"criterion": "a:b", "threshold": 0.5, "every": 2}])
 def test_it_stops_and_stays_stopped(stop: dict[str, object], tmp_path: Path) -> None:
-    def run(num_steps: int) -> GrpoResult:
+    def run(num_steps: int) -> RunResult:
         prompts = "p" if "criterion" in stop else None
         changes = {"num_steps": num_steps, "kl_coef": 0.0, "stop": stop, "held_out_prompts": prompts}
         again = tiny_grpo(tmp_path, tiny_trunk(("policy", "reference"), lora=LORA), reward, **changes)

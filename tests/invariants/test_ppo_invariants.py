@@ -12,8 +12,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Role, Trunk
+from preflab.policy.on_policy_run import RunResult
 from preflab.policy.on_policy_setup import ppo_optimiser
-from preflab.policy.ppo import PpoResult, PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
+from preflab.policy.ppo import PpoRun, advantages, collect, policy_loss, train_ppo, value_loss
 from preflab.policy.step_statistics import LearningBatch
 from preflab.records import Prompt
 from preflab.settings.learning import LoraSettings
@@ -213,7 +214,7 @@ def test_it_stops_at_a_kl_limit_and_at_a_held_out_threshold(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("stop", [{"max_kl": 0.01}, {"criterion": "a:b", "threshold": 0.5, "every": 2}])
 def test_a_run_that_stopped_stays_stopped_when_it_is_called_again(stop: dict[str, object], tmp_path: Path) -> None:
-    def run(num_steps: int) -> PpoResult:
+    def run(num_steps: int) -> RunResult:
         prompts = "p" if "criterion" in stop else None
         changes = {"num_steps": num_steps, "kl_coef": 0.0, "stop": stop, "held_out_prompts": prompts}
         again = tiny_ppo(tmp_path, tiny_trunk(lora=LORA), reward, **changes)

@@ -26,9 +26,10 @@ from preflab.rewards.score import load_reward_model, reward_scores, save_reward_
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import SampleRequest
-from preflab.training.shared_prompts import collate_shared
+from preflab.training.shared_prompts import share_rows
 from tiny_models import LIKE_LLAMA, SIZES, tiny_model
 from tiny_worlds import tiny_llama, tiny_trunk
 
@@ -41,8 +42,12 @@ WITHOUT_ADAPTERS = {"mamba"}  # peft refuses its layers
 
 def batch() -> TokenBatch:
     """Three rows of differing prompts and completions."""
-    rows = [Sequence((3, 1, 5), (20, 10, 41, 7)), Sequence((3,), (1, 60)), Sequence((3, 22, 12), (0, 1, 9))]
-    return collate(rows, 0)
+    rows = [
+        TokenSequence((3, 1, 5), (20, 10, 41, 7)),
+        TokenSequence((3,), (1, 60)),
+        TokenSequence((3, 22, 12), (0, 1, 9)),
+    ]
+    return join_rows(rows, 0)
 
 
 def made(kind: str, precision: str, lora: LoraSettings | None, roles: tuple[Role, ...] = ALL) -> Trunk:
@@ -137,12 +142,12 @@ def test_chunked_and_plain_paths_agree_in_bfloat16(lora: LoraSettings | None) ->
 
 
 def test_rows_of_shared_prompts_agree_in_bfloat16() -> None:
-    rows = [Sequence((3, 1, 5), (20, 10)), Sequence((3, 1, 5), (7, 9, 11)), Sequence((3,), (1, 60))]
+    rows = [TokenSequence((3, 1, 5), (20, 10)), TokenSequence((3, 1, 5), (7, 9, 11)), TokenSequence((3,), (1, 60))]
     for lora in (None, LORA):
         trunk = made("llama", "bfloat16", lora, ("policy",))
         with torch.no_grad():
             apart, shared = (
-                trunk(b, ("policy",))["policy"].logps for b in (collate(rows, 0), collate_shared(rows, 0, 9))
+                trunk(b, ("policy",))["policy"].logps for b in (join_rows(rows, 0), share_rows(rows, 0, 9))
             )
         assert torch.isfinite(shared).all()
         assert (apart - shared).abs().max() < 0.1
@@ -195,7 +200,9 @@ def test_sampler_in_half_precision_is_near_the_trainer_and_does_not_stand_for_it
         assert all((one.states is not None) == (precision == "float32") for one in sampled)
         assert sampler._pass is not None
         assert sampler._pass.pads, "the cache is used: models are compared in the type of their weights"
-        rows = collate([Sequence(r.prompt_ids, one.token_ids) for r, one in zip(requests, sampled, strict=True)], 0)
+        rows = join_rows(
+            [TokenSequence(r.prompt_ids, one.token_ids) for r, one in zip(requests, sampled, strict=True)], 0
+        )
         with torch.no_grad():
             logps = trunk(rows, ("policy",))["policy"].logps
         difference = (logps - torch.tensor([one.logps for one in sampled])).abs()
@@ -270,7 +277,7 @@ def test_loaded_reward_model_scores_as_when_it_was_trained(lora: LoraSettings | 
     place = tmp_path / "base"
     encoder = Encoder(tokenizer, True, 24)
     save_reward_model(trunk, tmp_path / "reward", base="../base", weights_hash=base_hash(place, model), encoder=encoder)
-    rows = [Sequence((1, 5), (6, 7, 8)), Sequence((1, 5), (7,))]
+    rows = [TokenSequence((1, 5), (6, 7, 8)), TokenSequence((1, 5), (7,))]
     expected = reward_scores(trunk, rows, 100)
     loaded, _ = load_reward_model(tmp_path / "reward", dtype="bfloat16")
     assert torch.allclose(reward_scores(loaded, rows, 100), expected, atol=0 if lora else 0.02)

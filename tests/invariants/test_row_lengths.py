@@ -29,9 +29,10 @@ from preflab.rewards.score import RewardModelScorer
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import Sequence, collate
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import SampledCompletion, SampleRequest, ScoringItem
-from preflab.training.shared_prompts import collate_shared
+from preflab.training.shared_prompts import share_rows
 
 LIMIT, MOST = 32, 128
 SHORT, LONG = [1.0, 1.1, 1.3, 1.5], [4.0, 6.0, 8.0, 10.0]
@@ -125,11 +126,11 @@ def test_sampler_trainer_and_plain_forward_agree_on_a_stages_longest_row(kind: s
     together = sampled_by(model, requests())
     alone = [sampled_by(model, [request])[0] for request in requests()]
     assert [one.token_ids for one in alone] == [one.token_ids for one in together]
-    sequences = [Sequence(r.prompt_ids, c.token_ids) for r, c in zip(requests(), together, strict=True)]
+    sequences = [TokenSequence(r.prompt_ids, c.token_ids) for r, c in zip(requests(), together, strict=True)]
     asked: tuple[Role, ...] = ("policy", "reference", "value")
     with torch.no_grad():
-        batch = trunk(collate(sequences, 0), asked, exact_kl=True)
-        rows = [trunk(collate([sequence], 0), asked, exact_kl=True) for sequence in sequences]
+        batch = trunk(join_rows(sequences, 0), asked, exact_kl=True)
+        rows = [trunk(join_rows([sequence], 0), asked, exact_kl=True) for sequence in sequences]
     assert batch["policy"].kl.abs().max() < 1e-6
     for i, request in enumerate(requests()):
         expected = expected_logps(model, kind, 46, request.prompt_ids, together[i].token_ids)
@@ -157,12 +158,12 @@ def test_without_a_stage_each_row_is_as_if_it_were_alone(kind: str) -> None:
             < 1e-5
         )
     trunk = Trunk(model, SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy", "reward"))
-    sequences = [Sequence(prompt, (7, 8, 9)) for prompt in (*PROMPTS, *PROMPTS[::-1])]
-    batch = trunk(collate(sequences, 0), ("policy", "reward"))
+    sequences = [TokenSequence(prompt, (7, 8, 9)) for prompt in (*PROMPTS, *PROMPTS[::-1])]
+    batch = trunk(join_rows(sequences, 0), ("policy", "reward"))
     for i, sequence in enumerate(sequences):
         expected = expected_logps(model, kind, len(sequence), sequence.prompt_ids, (7, 8, 9))
         assert largest(batch["policy"].logps[i], expected) < 1e-5
-        alone = trunk(collate([sequence], 0), ("reward",))["reward"].rewards
+        alone = trunk(join_rows([sequence], 0), ("reward",))["reward"].rewards
         assert largest(batch["reward"].rewards[i], alone[0]) < 1e-5
     batch["policy"].logps.sum().backward()
     assert all(parameter.grad is not None for _, parameter in trunk.parameters_of("policy"))
@@ -170,13 +171,13 @@ def test_without_a_stage_each_row_is_as_if_it_were_alone(kind: str) -> None:
 
 def test_rows_that_share_a_prompt_need_a_length_that_is_fixed() -> None:
     trunk = Trunk(tiny("phi3"), SimpleNamespace(pad_token_id=0), lora=LORA, roles=("policy",))
-    sequences = [Sequence(PROMPTS[1], (7,) * 3), Sequence(PROMPTS[1], (8,) * 14)]
+    sequences = [TokenSequence(PROMPTS[1], (7,) * 3), TokenSequence(PROMPTS[1], (8,) * 14)]
     with pytest.raises(PreflabError, match="23 to 34 tokens that share rows"):
-        trunk(collate_shared(sequences, 0, 64), ("policy",))
+        trunk(share_rows(sequences, 0, 64), ("policy",))
     trunk.row_lengths.fix(34)
     with torch.no_grad():
-        shared = trunk(collate_shared(sequences, 0, 64), ("policy",))["policy"].logps
-        plain = trunk(collate(sequences, 0), ("policy",))["policy"].logps
+        shared = trunk(share_rows(sequences, 0, 64), ("policy",))["policy"].logps
+        plain = trunk(join_rows(sequences, 0), ("policy",))["policy"].logps
     assert largest(shared, plain) < 1e-5
 
 

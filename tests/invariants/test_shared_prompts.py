@@ -11,15 +11,16 @@ from torch import Tensor
 from preflab.models.prompt_sharing import why_not_shared
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence, TokenBatch, collate
-from preflab.training.shared_prompts import PADDING, PROMPT, collate_shared, packed_rows
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.joined_rows import join_rows
+from preflab.training.shared_prompts import PADDING, PROMPT, packed_rows, share_rows
 from tiny_models import VOCABULARY, tiny_model
 
 SHARING = ["llama", "qwen2", "gpt2", "gpt_neox", "opt", "granite"]
 NOT_SHARING = ["mistral", "gemma2", "bloom", "mamba"]
 
 
-def sequences(seed: int = 0) -> list[Sequence]:
+def sequences(seed: int = 0) -> list[TokenSequence]:
     """Two prompts with three and two completions of differing lengths, one masked token among them, and one alone."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -27,12 +28,12 @@ def sequences(seed: int = 0) -> list[Sequence]:
         return tuple(torch.randint(3, VOCABULARY, (num,), generator=generator).tolist())
 
     first, second = ids(6), ids(3)
-    found = [Sequence(first, ids(4)), Sequence(first, ids(1)), Sequence(first, ids(7))]
+    found = [TokenSequence(first, ids(4)), TokenSequence(first, ids(1)), TokenSequence(first, ids(7))]
     return [
         *found,
-        Sequence(second, ids(5), (True, True, False, True, True)),
-        Sequence(second, ids(2)),
-        Sequence(first, ids(3)),
+        TokenSequence(second, ids(5), (True, True, False, True, True)),
+        TokenSequence(second, ids(2)),
+        TokenSequence(first, ids(3)),
     ]
 
 
@@ -62,9 +63,9 @@ def test_same_numbers_and_gradients(kind: str, lora: LoraSettings | None) -> Non
         lora = LoraSettings(rank=2, target_modules=("c_proj",))
     trunk = trunk_of(kind, lora)
     assert why_not_shared(trunk.model) is None
-    expected = logps_and_gradient(trunk, collate(sequences(), 0))
+    expected = logps_and_gradient(trunk, join_rows(sequences(), 0))
     for longest_row in (100, 12):
-        found = logps_and_gradient(trunk, collate_shared(sequences(), 0, longest_row))
+        found = logps_and_gradient(trunk, share_rows(sequences(), 0, longest_row))
         torch.testing.assert_close(found[0], expected[0], atol=2e-5, rtol=1e-4)
         torch.testing.assert_close(found[1], expected[1], atol=1e-4, rtol=1e-3)
 
@@ -78,14 +79,14 @@ def test_models_that_do_not_fit_are_known(kind: str) -> None:
 def test_gradient_checkpointing_keeps_it() -> None:
     plain, checkpointed = trunk_of("llama", LoraSettings(rank=2)), trunk_of("llama", LoraSettings(rank=2))
     checkpointed.enable_gradient_checkpointing()
-    batch = collate_shared(sequences(), 0, 100)
+    batch = share_rows(sequences(), 0, 100)
     for one, other in zip(logps_and_gradient(plain, batch), logps_and_gradient(checkpointed, batch), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_rows_by_hand() -> None:
     # Prompt 5 6 with completions 7 8 and 9: one row of five tokens; another prompt: a row of its own.
-    batch = collate_shared([Sequence((5, 6), (7, 8)), Sequence((5, 6), (9,)), Sequence((4,), (3,))], 0, 100)
+    batch = share_rows([TokenSequence((5, 6), (7, 8)), TokenSequence((5, 6), (9,)), TokenSequence((4,), (3,))], 0, 100)
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9], [4, 3, 0, 0, 0]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 1, 0, 0, 0]]
     assert batch.segments.tolist() == [[PROMPT, PROMPT, 0, 0, 1], [PROMPT, 2, PADDING, PADDING, PADDING]]
@@ -99,7 +100,12 @@ def test_rows_by_hand() -> None:
 
 
 def test_a_row_holds_what_fits() -> None:
-    four = [Sequence((5, 6), (7, 8)), Sequence((5, 6), (9,)), Sequence((5, 6), (1, 2, 3)), Sequence((5,), (1,))]
+    four = [
+        TokenSequence((5, 6), (7, 8)),
+        TokenSequence((5, 6), (9,)),
+        TokenSequence((5, 6), (1, 2, 3)),
+        TokenSequence((5,), (1,)),
+    ]
     assert packed_rows(four, 100) == [[0, 1, 2], [3]]
     assert packed_rows(four, 6) == [[0, 1], [2], [3]]
     assert packed_rows(four, 2) == [[0], [1], [2], [3]]

@@ -23,9 +23,11 @@ from transformers import (
 from preflab.errors import PreflabError
 from preflab.models.logit_path import why_not_chunked
 from preflab.models.role_files import init_value_from_reward, load_role, save_role
-from preflab.models.trunk import Role, RoleOutput, Trunk
+from preflab.models.role_output import RoleOutput
+from preflab.models.trunk import Role, Trunk
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
+from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
+from preflab.training.joined_rows import join_rows
 from tiny_worlds import tiny_llama, tiny_trunk
 
 LORA = LoraSettings(rank=2, alpha=4)
@@ -34,7 +36,9 @@ ALL: tuple[Role, ...] = ("policy", "reference", "value")
 
 def batch(pad_id: int = 0) -> TokenBatch:
     """Three rows of differing prompts and completions."""
-    return collate([Sequence((3, 1), (2, 0, 1)), Sequence((3,), (1,)), Sequence((3, 2, 2), (0, 1))], pad_id)
+    return join_rows(
+        [TokenSequence((3, 1), (2, 0, 1)), TokenSequence((3,), (1,)), TokenSequence((3, 2, 2), (0, 1))], pad_id
+    )
 
 
 def moved(trunk: Trunk, seed: int = 1) -> Trunk:
@@ -88,7 +92,7 @@ def test_padding_and_batch_change_nothing(lora: LoraSettings | None) -> None:
     roles: tuple[Role, ...] = (*ALL, "reward")
     together = trunk(batch(), roles, entropy=True, exact_kl=True)
     other_pad = trunk(batch(pad_id=2), roles, entropy=True, exact_kl=True)
-    alone = trunk(collate([Sequence((3,), (1,))], 0), roles, entropy=True, exact_kl=True)
+    alone = trunk(join_rows([TokenSequence((3,), (1,))], 0), roles, entropy=True, exact_kl=True)
 
     def row(output: RoleOutput, number: int) -> list[float]:
         parts = [getattr(output, name) for name in ("logps", "entropy", "kl", "values", "last_values", "rewards")]
@@ -219,7 +223,7 @@ def test_peft_opens_a_saved_adapter(tmp_path: Path) -> None:
     with torch.no_grad():
         model.lm_head.weight.mul_(8.0)
     opened = PeftModel.from_pretrained(model, tmp_path / "policy")
-    tokens = collate([Sequence((3, 1), (2, 0, 1))], 0)
+    tokens = join_rows([TokenSequence((3, 1), (2, 0, 1))], 0)
     ours = trunk(tokens, ("policy",))["policy"].logps[0]
     theirs = opened(tokens.input_ids).logits[0].log_softmax(-1)[[1, 2, 3], [2, 0, 1]]
     assert torch.allclose(ours, theirs, atol=1e-5)
@@ -231,10 +235,10 @@ def test_a_value_role_started_from_the_reward_says_what_it_says(lora: LoraSettin
     trunk.head("reward").gain.fill_(3.0)
     trunk.head("reward").offset.fill_(-1.0)
     assert init_value_from_reward(trunk, trunk)
-    rows = [Sequence((3, 1), (2, 0)), Sequence((3,), (1,))]
-    rewards = trunk(collate(rows, 0), ("reward",))["reward"].rewards
-    longer = [Sequence(s.prompt_ids, (*s.completion_ids, 0)) for s in rows]
-    values = trunk(collate(longer, 0), ("value",))["value"].values
+    rows = [TokenSequence((3, 1), (2, 0)), TokenSequence((3,), (1,))]
+    rewards = trunk(join_rows(rows, 0), ("reward",))["reward"].rewards
+    longer = [TokenSequence(s.prompt_ids, (*s.completion_ids, 0)) for s in rows]
+    values = trunk(join_rows(longer, 0), ("value",))["value"].values
     assert values[0, 2].item() == pytest.approx(rewards[0].item(), abs=1e-5)
     assert values[1, 1].item() == pytest.approx(rewards[1].item(), abs=1e-5)
 
@@ -287,7 +291,7 @@ def test_token_budget_batches_keep_every_row_within_the_budget() -> None:
 
 def test_no_prompt_is_refused() -> None:
     with pytest.raises(PreflabError, match="without a prompt token"):
-        collate([Sequence((), (1,))], 0)
+        join_rows([TokenSequence((), (1,))], 0)
 
 
 def test_stories_model_chunked(stories_model: Path) -> None:

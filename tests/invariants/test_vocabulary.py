@@ -16,14 +16,15 @@ from preflab.rewards.classifier import ClassifierScorer
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.batches import TokenBatch, TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import SampleRequest
 from tiny_models import VOCABULARY, tiny_model
 
 NUM_IDS = 60  # of 97 rows
 HOLES = (7, 30, 31)
 LORA = LoraSettings(rank=2, alpha=4)
-SEQUENCES = [Sequence((3, 1), (2, 0, 59)), Sequence((5,), (1,)), Sequence((3, 2, 2), (58, 4))]
+SEQUENCES = [TokenSequence((3, 1), (2, 0, 59)), TokenSequence((5,), (1,)), TokenSequence((3, 2, 2), (58, 4))]
 
 
 def tokenizer(holes: tuple[int, ...] = (), num_ids: int = NUM_IDS) -> Any:
@@ -33,7 +34,7 @@ def tokenizer(holes: tuple[int, ...] = (), num_ids: int = NUM_IDS) -> Any:
 
 
 def batch() -> TokenBatch:
-    return collate(SEQUENCES, 0)
+    return join_rows(SEQUENCES, 0)
 
 
 def existing(logits: Tensor, holes: tuple[int, ...]) -> Tensor:
@@ -127,9 +128,9 @@ def test_ids_without_a_token_are_never_drawn(kind: str) -> None:
     assert max(token for completion in everything for token in completion.token_ids) >= NUM_IDS
 
     trunk = Trunk(model, tokenizer(HOLES), lora=LORA, roles=("policy",))
-    sequences = [Sequence(r.prompt_ids, c.token_ids) for r, c in zip(requests, sampled, strict=True)]
+    sequences = [TokenSequence(r.prompt_ids, c.token_ids) for r, c in zip(requests, sampled, strict=True)]
     with torch.no_grad():
-        logps = trunk(collate(sequences, 0), ("policy",))["policy"].logps
+        logps = trunk(join_rows(sequences, 0), ("policy",))["policy"].logps
     torch.testing.assert_close(logps, torch.tensor([c.logps for c in sampled]), atol=1e-5, rtol=0)
 
 
@@ -157,7 +158,7 @@ def test_states_of_the_sampler_serve_the_trainer() -> None:
     requests = [SampleRequest((1, 5), seed) for seed in range(4)]
     sampled = engine.sample(requests, DecodingSettings(max_new_tokens=6))
     trunk = Trunk(model, tokenizer(), lora=LORA, roles=("policy",))
-    rows = collate([Sequence((1, 5), one.token_ids) for one in sampled], 0)
+    rows = join_rows([TokenSequence((1, 5), one.token_ids) for one in sampled], 0)
     with torch.no_grad():
         states = torch.cat([one.states for one in sampled])
         found = trunk(rows, ("policy",), policy_states=states)["policy"].logps
@@ -166,7 +167,7 @@ def test_states_of_the_sampler_serve_the_trainer() -> None:
 
 def test_a_completion_with_an_id_that_does_not_exist_is_refused() -> None:
     trunk = Trunk(tiny_model("llama"), tokenizer(), lora=LORA, roles=("policy",))
-    rows = collate([Sequence((1,), (2, NUM_IDS))], 0)
+    rows = join_rows([TokenSequence((1,), (2, NUM_IDS))], 0)
     with pytest.raises(PreflabError, match="a completion with the token 60") as refused:
         trunk(rows, ("policy",))
     assert "ids from 0 to 59" in str(refused.value)

@@ -35,9 +35,10 @@ def test_the_ways_in_the_order_in_which_they_are_listed() -> None:
 
 def test_the_api_describes_answers_as_before() -> None:
     assert ANSWER == (
-        'By the campaign\'s way: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, {"best": 1}, '
-        '{"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": {"overall": [6, 2]}}; all '
-        'but rankings may add {"failed": [false, true]}. Aligned with `completions` as they were given.'
+        'By the campaign\'s way of judging: {"ranks": [2, 1, "F"]}, {"choice": "first" | "second" | "equal"}, '
+        '{"best": 1}, {"scores": {"helpful": [4, 2]}}, {"up": [true, false]}, {"ranks": […], "scores": '
+        '{"overall": [6, 2]}}; all but rankings may add {"failed": [false, true]}. '
+        "In the order of `completions` as they were sent to you."
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mutation.processes import Ended, Job, run_jobs
 from mutation.pytest_runs import try_change
-from mutation.sources import Change, changes, known_changes
+from mutation.sources import Change, changes, known_changes, readers
 from mutation.watching import importers_of, tests_of, watched_tests
 
 ALLOWED_SHARE = 0.03
@@ -52,17 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.update(ENVIRONMENT)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(STOPPED))  # so that processes and folders are cleared away
     started = time.monotonic()
-    chosen, num_known = sample(root, options.num, options.seed, options.only)
-    if not chosen and options.num > 0:
+    num = sys.maxsize if options.all else options.num
+    chosen, num_known = sample(root, num, options.seed, options.only)
+    if not chosen and num > 0:
         raise SystemExit(
             f"no file in which changes are made has {options.only!r} in its path, such as feedback/kappa.py"
         )
     preload(root)
-    tests, importers = watched_tests(root, options.jobs, say=_say), importers_of(root)
+    tests, importers, reading = watched_tests(root, options.jobs, say=_say), importers_of(root), readers(root)
     survivors: list[Change] = []
     done = 0
-    names = [[test.name for test in tests_of(change, tests, importers)] for change in chosen]
-    seconds = [sum(test.seconds for test in tests_of(change, tests, importers)) for change in chosen]
+    tried = [tests_of(change, tests, importers, reading) for change in chosen]
+    names = [[test.name for test in own] for own in tried]
+    seconds = [sum(test.seconds for test in own) for own in tried]
 
     def finished(place: int, ended: Ended) -> None:
         nonlocal done
@@ -142,6 +144,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make mutants", description="Count the deliberate changes that tests notice.")
     parser.add_argument("--num", type=int, default=150, help="how many changes (default 150)")
+    parser.add_argument("--all", action="store_true", help="every change instead, best with --only")
     parser.add_argument("--seed", type=int, default=0, help="which changes (default 0)")
     parser.add_argument(
         "--only", default="", help="changes of files whose path holds this text, e.g. feedback/kappa.py"

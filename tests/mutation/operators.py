@@ -30,7 +30,7 @@ COMPARISONS: dict[type[ast.cmpop], tuple[tuple[str, type[ast.cmpop]], ...]] = {
 EXTREMES = {"min": "max", "minimum": "maximum", "argmin": "argmax", "amin": "amax", "clamp_min": "clamp_max"}
 EXTREMES |= {new: old for old, new in EXTREMES.items()}
 
-SYMMETRIC = {"min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal"}
+SYMMETRIC = {"min", "max", "minimum", "maximum", "hypot", "isclose", "allclose", "logaddexp", "equal", "betaln"}
 """Calls whose first two arguments may be exchanged without effect."""
 TEXT_CALLS = {
     "PreflabError", "warn", "warning", "info", "debug", "print", "number", "percent", "whole_percent", "count",
@@ -38,8 +38,23 @@ TEXT_CALLS = {
     "advance", "on_done", "check_same_shape",
 }  # fmt: skip
 """Calls that make messages, show progress, or check types and shapes."""
-QUIET_KEYWORDS = {"strict", "device", "encoding", "description", "total", "frozen"}
-"""Keywords that change no number: checks, places, text."""
+DIMENSION_CALLS = {
+    "all", "amax", "amin", "any", "argmax", "argsort", "cummin", "cumsum", "flip", "gather", "log_softmax", "logsumexp",
+    "mean", "scatter_add", "size", "softmax", "sort", "squeeze", "std", "sum", "topk", "unsqueeze",
+}  # fmt: skip
+"""Calls whose -1 is a dimension."""
+QUIET_KEYWORDS = {
+    "strict",
+    "verbose",
+    "tokens_per_batch",
+    "set_to_none",
+    "device",
+    "encoding",
+    "description",
+    "total",
+    "frozen",
+}
+"""Keywords that change no number: checks, places, text, how many rows go through a model at once."""
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
 
 
@@ -85,6 +100,8 @@ def _walk(node: ast.AST, ancestors: tuple[ast.AST, ...], function: str) -> Itera
             slot: Slot = (value, key) if isinstance(value, list) else (node, field)
             inside = _name_inside(child, function)
             for operator, new in _alternatives(child):
+                if operator == "dropped minus" and _is_dimension(child, node, field):
+                    continue
                 yield _place(slot, child, new, operator, (*ancestors, node), inside)
             yield from _walk(child, (*ancestors, node), inside)
 
@@ -136,6 +153,23 @@ def _name_inside(node: ast.AST, function: str) -> str:
     return function
 
 
+def _is_dimension(child: ast.AST, node: ast.AST, field: str) -> bool:
+    """A -1 for the last dimension, as in `x.sum(-1)` or `x.shape[-1]`.
+
+    For (B, T), which nearly all tensors are, dimension 1 is the same; the change of -1 into 0 tests the dimension.
+    """
+    if ast.unparse(child) != "-1":
+        return False
+    match node:
+        case ast.Call(func=callee):
+            return _last_name(callee) in DIMENSION_CALLS
+        case ast.keyword(arg=name):
+            return name in ("dim", "axis")
+        case ast.Subscript(value=ast.Attribute(attr="shape")):
+            return field == "slice"
+    return False
+
+
 def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
     """The default of a parameter named `seed`: another random stream is not a wrong number."""
     if isinstance(node, ast.arguments) and field == "kw_defaults" and isinstance(key, int):
@@ -148,6 +182,8 @@ def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
 
 def _cannot_change_a_number(node: ast.AST) -> bool:
     match node:
+        case ast.FunctionDef(returns=ast.Name(id="PreflabError")):
+            return True
         case ast.Raise() | ast.Assert() | ast.JoinedStr() | ast.Import() | ast.ImportFrom():
             return True
         case ast.Expr(value=ast.Constant()):
@@ -159,7 +195,11 @@ def _cannot_change_a_number(node: ast.AST) -> bool:
         case ast.Assign(targets=[ast.Name(id=name)]):
             return name in ("__slots__", "__all__")
         case ast.If(test=test):
-            return "on_done" in ast.unparse(test) or ast.unparse(test) == "TYPE_CHECKING"
+            return (
+                "on_done" in ast.unparse(test)
+                or "gradient_checkpointing" in ast.unparse(test)
+                or ast.unparse(test) == "TYPE_CHECKING"
+            )
     return False
 
 

@@ -197,16 +197,22 @@ def watched_tests(root: Path, num_processes: int, *, say: Any = print) -> list[W
     ]
 
 
-def tests_of(change: Change, tests: Sequence[WatchedTest], importers: dict[str, set[str]]) -> list[WatchedTest]:
+def tests_of(
+    change: Change, tests: Sequence[WatchedTest], importers: dict[str, set[str]], reading: dict[str, set[str]]
+) -> list[WatchedTest]:
     """The tests that run the changed function, the fastest and most special first, up to the budget.
 
-    A change outside functions is run against the tests that run any function of the file or of a file importing it.
+    A change outside functions is run against the tests that read the changed name or run a function that does; where
+    there are none, against those that run any function of the file or of a file importing it.
     """
-    if change.function and any(f"{change.file}::{change.function}" in test.functions for test in tests):
-        running = [test for test in tests if f"{change.file}::{change.function}" in test.functions]
-    else:
-        files = {change.file} | importers.get(change.file, set())
-        running = [test for test in tests if any(name.partition("::")[0] in files for name in test.functions)]
+    files = {change.file} | importers.get(change.file, set())
+    changed = {f"{change.file}::{change.function}"} if change.function and not change.names else set()
+    for name in change.names:
+        changed |= {function for function in reading.get(name, set()) if function.partition("::")[0] in files}
+    readers = set().union(*(reading.get(name, set()) for name in change.names))
+    running = [
+        test for test in tests if not changed.isdisjoint(test.functions) or test.name.partition("::")[0] in readers
+    ] or [test for test in tests if any(name.partition("::")[0] in files for name in test.functions)]
     chosen, left = [], BUDGET
     for test in sorted(running, key=lambda test: (math.ceil(test.seconds), len(test.functions), test.name)):
         left -= test.seconds + OVERHEAD

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 from preflab.policy.variants import VARIANTS, token_k3
 
 B, T, MAX_TOKENS, BETA = 8, 6, 9, 0.07

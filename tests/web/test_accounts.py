@@ -209,11 +209,11 @@ def test_the_first_page_leads_back_to_what_one_judged(ws: Workspace, people: Peo
     assert done not in anna.get("/").text
     send(ws, next_turn(ws, campaign.id, people.anna.labeler_id))  # type: ignore[arg-type]
     assert done in (page := anna.get("/").text)
-    assert "Go on" in page
+    assert "Continue" in page
     send(ws, next_turn(ws, campaign.id, people.anna.labeler_id))  # type: ignore[arg-type]
     assert "You have judged all of the 2 tasks." in (page := anna.get("/").text)
-    assert "Go on" not in page
-    assert "Go on with the tasks" not in anna.get(f"/c/{campaign.id}/done").text
+    assert "Continue" not in page
+    assert "Continue with the tasks" not in anna.get(f"/c/{campaign.id}/done").text
 
 
 def test_an_invitation_says_what_for(ws: Workspace, people: People) -> None:
@@ -222,7 +222,7 @@ def test_an_invitation_says_what_for(ws: Workspace, people: People) -> None:
     assert "You are invited to judge" in (page := client(ws).get(f"/invite/{secret}").text)
     assert campaign.name in page
     _, secret = create_invite(ws, "lead", by=people.lead.id)
-    assert "makes a lead’s account" in client(ws).get(f"/invite/{secret}").text
+    assert "makes an account for a lead" in client(ws).get(f"/invite/{secret}").text
 
 
 @pytest.mark.parametrize("why", ["expired", "withdrawn", "not known"])

@@ -76,7 +76,7 @@ def test_a_link_that_opens_nothing_new_says_so_and_stays_open(ws: Workspace, peo
     _, secret = create_invite(ws, "labeler")
     browser = client(ws, people.anna)
     page = browser.get(f"/invite/{secret}")
-    assert "find this on your first page already" in said(page)
+    assert "already have access to this on your first page" in said(page)
     assert "/join" not in page.text
     reply = browser.post("/signout", data={"next": f"/invite/{secret}"})
     assert reply.headers["location"] == f"/invite/{secret}"
@@ -91,7 +91,7 @@ def test_roles_never_rise_by_joining(ws: Workspace, people: People, only: Accoun
     browser, robot = client(ws, only), script(ws, only)
     page, reply = browser.get(f"/invite/{secret}"), browser.post(f"/invite/{secret}/join")
     if role == "lead":
-        assert "yours stays as it is" in said(page)
+        assert "cannot change the role of your account" in said(page)
         assert "/join" not in page.text
         assert (reply.status_code, invites(ws)[0].state) == (403, "open")
     else:
@@ -129,7 +129,11 @@ def test_the_list_of_invitations_says_which_is_whose_and_when(ws: Workspace, peo
         assert "/invite/" in said(lead.post("/lead/people/invite", data=form | fields))
     assert [each.campaign_ids for each in invites(ws)] == [(), (two.id,), (one.id, two.id)]
     text = said(lead.get("/lead/people"))
-    for expected in ("labeler First one , Second 2", "labeler Second 2", "labeler all campaigns, also later ones 2"):
+    for expected in (
+        "labeler First one , Second 2",
+        "labeler Second 2",
+        "labeler all campaigns, including later ones 2",
+    ):
         assert expected in text
     times = re.findall(r"20\d\d-\d\d-\d\d \d\d:\d\d(?: UTC)?", text + said(lead.get("/lead/audit")))
     assert len(times) > 6

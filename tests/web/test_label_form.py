@@ -9,7 +9,7 @@ import pytest
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.options import CampaignOptions
 from preflab.records import Answer, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
-from preflab.ways.form import Asked, Group, missing, missing_sentence
+from preflab.ways.form import Asked, Group, missing_groups, missing_sentence
 from preflab.ways.registry import way_named
 
 # Place 0 (A) shows completion 2, place 1 (B) completion 0, place 2 (C) completion 1.
@@ -52,7 +52,7 @@ def test_fields_by_place_become_an_answer_in_the_tasks_order(
     way: str, order: tuple[int, ...], fields: dict[str, str], answer: Answer
 ) -> None:
     found = asked(way, order)
-    assert missing(found, groups_of(found), fields) == []
+    assert missing_groups(found, groups_of(found), fields) == []
     assert checked_answer(options(way), len(order), way_named(way).from_form(found, fields)) == answer
 
 
@@ -66,21 +66,22 @@ def test_an_answer_fills_the_form_it_came_from(
 def test_what_is_missing_is_named_by_the_letters_of_the_page() -> None:
     found = asked("ranking", ORDER)
     groups = groups_of(found)
-    assert missing_sentence(found, missing(found, groups, {})) == "Still to do: a rank for A, B and C"
+    assert missing_sentence(found, missing_groups(found, groups, {})) == "Still to do: a rank for A, B and C"
     assert (
-        missing_sentence(found, missing(found, groups, {"rank_0": "2", "rank_2": "1"})) == "Still to do: a rank for B"
+        missing_sentence(found, missing_groups(found, groups, {"rank_0": "2", "rank_2": "1"}))
+        == "Still to do: a rank for B"
     )
     assert missing_sentence(found, []) == ""
     pair = asked("side_by_side", (0, 1))
-    assert missing_sentence(pair, missing(pair, groups_of(pair), {})) == "Still to do: a choice"
+    assert missing_sentence(pair, missing_groups(pair, groups_of(pair), {})) == "Still to do: a choice"
 
 
 def test_a_failed_completion_is_not_the_best() -> None:
     """Choosing what is marked as failed is no choice; with all of them failed none is needed."""
     found = asked("best_of", ORDER)
     groups = groups_of(found)
-    assert len(missing(found, groups, {"choice": "0", "failed_0": "1"})) == 1
-    assert missing(found, groups, {"failed_0": "1", "failed_1": "1", "failed_2": "1"}) == []
+    assert len(missing_groups(found, groups, {"choice": "0", "failed_0": "1"})) == 1
+    assert missing_groups(found, groups, {"failed_0": "1", "failed_1": "1", "failed_2": "1"}) == []
 
 
 def test_no_field_tells_the_tasks_order() -> None:

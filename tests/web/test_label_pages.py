@@ -146,7 +146,7 @@ def test_the_end_says_thanks_and_waiting_says_for_what(ws: Workspace, people: Pe
         anna.post(action, data=hidden | RANKS)
     begun(anna, campaign)
     said = words(ben.get(f"/c/{campaign.id}").text)
-    assert "The last task is open on other people's screens" in said
+    assert "The last task is reserved for other people" in said
     assert "within 30 minutes" in said
     action, hidden = begun(anna, campaign)
     anna.post(action, data=hidden | RANKS)

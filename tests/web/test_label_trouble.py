@@ -207,7 +207,7 @@ def test_a_sign_in_that_ran_out_keeps_everything(site: Site, browser: Any) -> No
     press(page, "Control+Enter")
     asked: list[str] = []
     page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
-    page.get_by_role("link", name="Sign in and go on").click()
+    page.get_by_role("link", name="Sign in and continue").click()
     page.get_by_label("Name").fill(me.name)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()

@@ -13,7 +13,7 @@ import pytest
 from labelling_ways import answers_of
 from labelling_world import put_labelers, send
 from preflab.labelling.accounts import accounts, create_account
-from preflab.labelling.adjudication import case_of, queue
+from preflab.labelling.adjudication import queue, read_case
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import campaign_view, guidelines, list_campaigns
 from preflab.labelling.invites import create_invite, invites
@@ -55,7 +55,7 @@ def test_an_empty_campaign_says_what_to_do_next(ws: Workspace, people: People, p
 
 def test_an_empty_workspace_says_where_to_begin(ws: Workspace, people: People) -> None:
     lead = client(ws, people.lead)
-    assert "Begin with what is to be judged" in said(lead.get("/lead"))
+    assert "Begin with a campaign" in said(lead.get("/lead"))
     assert 'href="/lead/new"' in lead.get("/lead").text
 
 
@@ -78,7 +78,7 @@ def test_the_overview_answers_its_questions(ws: Workspace, people: People) -> No
     judge(ws, campaign, [(1, 2, 3), (1, 2, 3)])
     text = said(client(ws, people.lead).get(f"/lead/c/{campaign.id}"))
     assert "24 of 36 labels" in text
-    assert "Any two labelers agree on 100 % of the pairs both decide, more than is published of people." in text
+    assert "Any two labelers agree on 100 % of the pairs both decide, more than in published data." in text
     assert "0 of 12 tasks complete" in text
     measures = said(client(ws, people.lead).get(f"/lead/c/{campaign.id}/agreement"))
     assert "this campaign, any two labelers 100 % strict votes on the same pair" in measures
@@ -91,7 +91,7 @@ def test_no_agreement_at_all_is_an_alarm(ws: Workspace, people: People) -> None:
     campaign = make_campaign(ws, simple_texts(12, 2), overlap=2)
     judge(ws, campaign, [(1, 2), (2, 1)])
     page = client(ws, people.lead).get(f"/lead/c/{campaign.id}")
-    assert "agree on 0 % of the pairs both decide, less than is published of people." in said(page)
+    assert "agree on 0 % of the pairs both decide, less than in published data." in said(page)
     assert '<section class="answer alarm first">' in page.text
 
 
@@ -147,7 +147,7 @@ def test_a_decision_is_read_by_the_place_on_the_page(ws: Workspace, people: Peop
         fields = re.findall(r'name="(rank-\d)" value="1"', adjudicator.get(path).text)
         assert fields == ["rank-0", "rank-1", "rank-2"]
         adjudicator.post(path, data={"rank-0": "3", "rank-1": "1", "rank-2": "2"})
-        case = case_of(ws, each.task_id)
+        case = read_case(ws, each.task_id)
         assert case.decision is not None
         assert isinstance(case.decision.answer, RankingAnswer)
         assert [case.decision.answer.ranks[index] for index in case.shown_order] == [3, 1, 2]
@@ -381,7 +381,7 @@ def test_people_are_let_in_and_taken_off_in_the_settings(ws: Workspace, people: 
     for data in ({}, {"labeler": "labeler-none"}):
         assert lead.post(f"{path}/people", data=data).status_code in (404, 422)
     wrong = lead.post(f"{path}/people/{people.anna.labeler_id}", data={"do": "settles"})
-    assert "no adjudicator" in said(wrong)
+    assert "not an adjudicator" in said(wrong)
 
 
 def test_the_overview_says_who_finds_the_campaign(ws: Workspace, people: People) -> None:
@@ -389,9 +389,9 @@ def test_the_overview_says_who_finds_the_campaign(ws: Workspace, people: People)
     for open_to, expected in [
         (
             "invited",
-            "Ada Adjudicator, Anna and Ben Labeler find it on their first page. So will whoever is invited to it",
+            "Ada Adjudicator, Anna and Ben Labeler find it on their first page. So will people who are invited to it",
         ),
-        ("everybody", "find it on their first page. So will whoever gets an account later."),
+        ("everybody", "find it on their first page. So will people who get an account later."),
         ("named", "No labeler finds it yet."),
     ]:
         campaign = make_campaign(ws, simple_texts(2), open_to=open_to)

@@ -63,8 +63,8 @@ def test_two_labelers_who_differ_leave_it_to_the_adjudicator(ws: Workspace, peop
     assert "6 tasks left open by the labelers" in page
     assert "Nothing to adjudicate" not in page
     one = said(lead.get(f"/lead/c/{campaign.id}/adjudicate/{queue(ws, campaign.id).open[0].task_id}"))
-    assert "weighed votes 1.00 to 1.00" in one
-    assert "The labelers settle this task" not in one
+    assert "weighted votes 1.00 to 1.00" in one
+    assert "The labels settle this task" not in one
 
 
 def test_tasks_with_two_labels_are_counted_whatever_the_labels_say(ws: Workspace, people: People) -> None:

@@ -68,7 +68,7 @@ def test_two_rounds_by_printed_invitations_and_a_third_campaign(
             assert judge_all(page) == NUM_TASKS
 
         second = said(capsys, "run")
-        assert "2 labelers find it there already" in second
+        assert "2 labelers see the campaign there already" in second
         for page in pages.values():
             page.goto(server.url)
             page.locator("li.card", has_text="labels@2").get_by_role("link", name="Start").click()

@@ -1,4 +1,4 @@
-"""The commands. Nothing heavy is imported before a command needs it; every error is three short lines."""
+"""The command line. Heavy modules are imported only by the commands that need them; an error prints three lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 
 from preflab import __version__
 from preflab.cli import accounts, campaigns, constitution, labelling, models, records, running, scoring, starting
-from preflab.cli.in_words import in_words
+from preflab.cli.in_words import describe_error
 from preflab.cli.speaking import print_error
 from preflab.errors import PreflabError
 
@@ -35,66 +35,66 @@ def _say_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _everything(
+def _read_global_options(
     show_version: Annotated[
         bool, typer.Option("--version", help="Say which preflab this is.", callback=_say_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Takes what stands before the command."""
+    """Read the options that stand before the command."""
 
 
 for room in (starting, records, scoring, running, constitution, labelling, campaigns, accounts, models):
     room.add_to(app)
 
-# ClickException, of whichever click typer brings.
+# ClickException of the click that this typer uses: typer may bundle its own copy of click.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command and leaves with its exit code.
+    """Run one command and exit with its code.
 
-    0; 2 for bad input and errors; 130 when interrupted; 141 when what it prints is read no more.
+    0 for success, 2 for bad input and errors, 130 when interrupted, 141 when the reader of stdout is gone.
     """
     raise SystemExit(run_command(sys.argv[1:] if argv is None else argv))
 
 
 def run_command(argv: Sequence[str]) -> int:
-    """One command with these arguments; its exit code."""
+    """Run one command with these arguments and return its exit code."""
     debug = "--debug" in argv
-    os.environ.setdefault("TQDM_DISABLE", "1")  # other packages' bars: progress is shown in one place
+    os.environ.setdefault("TQDM_DISABLE", "1")  # hides the bars of other packages: preflab shows progress itself
     try:
         code = app([word for word in argv if word != "--debug"], prog_name="preflab", standalone_mode=False)
         if code == 130:
-            return _interrupted()
+            return _report_interrupt()
         return int(code or 0)
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return _report_interrupt()
     except (BrokenPipeError, SystemExit) as leaving:
         if isinstance(leaving, SystemExit) and not isinstance(leaving.__context__, BrokenPipeError):
             raise
-        return _nobody_reads()
+        return _close_stdout()
     except USAGE_ERROR as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # a bare `preflab` or `preflab train`: its message is the help
             print(error.format_message(), file=sys.stderr)
             return 2
         problem, _, hint = error.format_message().partition(". ")
         command = getattr(getattr(error, "ctx", None), "command_path", "preflab")
-        print_error(PreflabError(problem.rstrip("."), hint, f"`{command} --help` lists what there is"))
+        print_error(PreflabError(problem.rstrip("."), hint, f"`{command} --help` lists commands and options"))
     except Exception as error:
         if debug:
             raise
-        print_error(in_words(error))
+        print_error(describe_error(error))
         raise SystemExit(2) from error
     return 2
 
 
-def _nobody_reads() -> int:
-    """The reader of stdout is gone, as behind `| head -1`: the code that the system's own programs end with."""
-    with suppress(OSError):  # where stdout is no file of the system
+def _close_stdout() -> int:
+    """Discard further output once the reader of stdout is gone (`| head -1`); returns 141, as system tools do."""
+    with suppress(OSError):  # stdout has no file descriptor, as under a test runner
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + signal.SIGPIPE
 
 
-def _interrupted() -> int:
-    print("interrupted: run the same command again; training goes on from its last checkpoint", file=sys.stderr)
+def _report_interrupt() -> int:
+    print("interrupted: run the same command again; training resumes from its last checkpoint", file=sys.stderr)
     return 130

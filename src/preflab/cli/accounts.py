@@ -1,4 +1,4 @@
-"""`account`: who may sign in; added, given a password or a token, revoked and let in again, erased."""
+"""`account`: add, list, revoke, reinstate and erase accounts of the labelling app; set passwords, make tokens."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RoleOption = Annotated[str, typer.Option("--role", help="lead, adjudicator, labe
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
+    """Register the commands of this file."""
     group = typer.Typer(help="Accounts of the labelling app.", no_args_is_help=True)
     commands: dict[str, Callable[..., None]] = {
         "list": list_all,
@@ -54,7 +54,7 @@ def account_named(store: Workspace, name: str) -> Account:
     """The account of this name or id.
 
     Raises:
-        PreflabError: there is none.
+        PreflabError: no account has it.
     """
     from preflab.labelling.accounts import accounts, name_key
 
@@ -110,13 +110,13 @@ def add(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Add an account; most people are better invited with `preflab campaign invite`."""
+    """Add an account; for most people `preflab campaign invite` is easier."""
     from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.accounts import create_account
     from preflab.labelling.members import let_in
     from preflab.store.opening import opened
 
-    secret = None if no_password else _password(password_stdin)
+    secret = None if no_password else _read_password(password_stdin)
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
             views = [campaign_named(store, each) for each in only or []]
@@ -135,13 +135,13 @@ def password(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set an account's password; all its sessions end."""
+    """Set an account's password and end all its sessions."""
     from preflab.labelling.accounts import set_password
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
         account = account_named(store, name)
-        set_password(store, account.id, _password(password_stdin), BY)
+        set_password(store, account.id, _read_password(password_stdin), BY)
         speaker.say(f"{account.name} has a new password")
         speaker.last(None, "sign in with it", account_id=account.id)
 
@@ -154,7 +154,7 @@ def token(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a token for scripts; it is shown this once."""
+    """Make a token for scripts; it is shown only once."""
     from preflab.labelling.sessions import create_token
     from preflab.store.opening import opened
 
@@ -172,14 +172,14 @@ def revoke(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """End an account at once: sessions, tokens and tasks it holds; what it judged stays."""
+    """Revoke an account at once: its sessions and tokens end, its open tasks are released, its judgments stay."""
     from preflab.labelling.accounts import revoke as end
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
         account = account_named(store, name)
         end(store, account.id, BY)
-        speaker.say(f"{account.name} is let in no more")
+        speaker.say(f"{account.name} can no longer sign in")
         speaker.last(None, "`preflab account list`", account_id=account.id, state="revoked")
 
 
@@ -190,7 +190,7 @@ def reinstate(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a revoked account in again, under its name; sessions and tokens that ended stay ended."""
+    """Let a revoked account sign in again under its name; its old sessions and tokens stay invalid."""
     from preflab.labelling.accounts import reinstate as let_in_again
     from preflab.store.opening import opened
 
@@ -208,18 +208,18 @@ def erase(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take away an account's name, address and password for good; its judgments stay, under the pseudonym."""
+    """Erase an account's name, address and password for good; its judgments stay under the pseudonym."""
     from preflab.labelling.accounts import erase as forget
     from preflab.store.opening import opened
 
     with speaking(as_json) as speaker, opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
         account = account_named(store, name)
         forget(store, account.id, BY)
-        speaker.say("name, address and password are gone; backups and earlier exports are yours to delete")
+        speaker.say("name, address and password are erased; delete backups and earlier exports yourself")
         speaker.last(None, "`preflab account list`", account_id=account.id, state="erased")
 
 
-def _password(from_stdin: bool) -> str:
+def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))

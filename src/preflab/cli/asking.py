@@ -1,4 +1,4 @@
-"""`campaign prioritise`: which task of a campaign is asked first, by a file or by what a label teaches."""
+"""`campaign prioritise`: order a campaign's tasks by a file of priorities or by how informative a label would be."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
 
 SCORED_TOGETHER = 512
-"""Completions between two updates of the progress bar; never changes a score."""
+"""Completions scored between two updates of the progress bar; has no effect on the scores."""
 
 
 def prioritise(
     campaign: Annotated[str, typer.Argument(help="The campaign's name or id.")],
     by: Annotated[
         list[str] | None,
-        typer.Option("--by", help="A reward stage or a reward model's folder; twice or more: where they disagree."),
+        typer.Option(
+            "--by", help="A reward stage or a reward model's folder; give two or more to use their disagreement."
+        ),
     ] = None,
     priorities: Annotated[
         Path | None,
-        typer.Option(
-            help="JSONL or CSV with `prompt` and `priority`: higher first, before anything else is looked at."
-        ),
+        typer.Option(help="JSONL or CSV with `prompt` and `priority`: higher first, before any other rule."),
     ] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask first what is most worth asking: pairs the labels leave close, and where reward models disagree.
+    """Ask the most informative tasks first: those with close pairs, and those where reward models disagree.
 
-    With --priorities, ask first what a file says instead; among tasks of one priority the order stays as it is.
+    With --priorities the file gives the order instead; tasks of equal priority keep their present order.
     """
     from preflab.cli.campaign_inputs import campaign_named
     from preflab.cli.models import model_place
@@ -58,22 +58,24 @@ def prioritise(
     with speaking(as_json) as speaker:
         if by is not None and priorities is not None:
             raise PreflabError(
-                "--by beside --priorities", "one of them", "call it once with each: priorities go before reward models"
+                "--by together with --priorities",
+                "one of them",
+                "run the command once with each: priorities count before reward models",
             )
         if by is not None and len(by) < 2:
             raise PreflabError(
-                "--by with one reward model", "two of them or more, which can disagree", "train one with another seed"
+                "--by with one reward model", "two or more, whose disagreement counts", "train one with another seed"
             )
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
             if priorities is not None:
-                num = _set_from(store, view.campaign.id, priorities)
+                num = _set_priorities(store, view.campaign.id, priorities)
                 speaker.say(f"priorities of {priorities} given to tasks of {view.campaign.name}: {num}")
                 speaker.last(None, command("campaign", "show", campaign), num_tasks=num)
                 return
             scores = None
             if by:
-                scores = _scores(
+                scores = _score_completions(
                     store, view.campaign.id, by, lambda ref: model_place(ref, recipe, set_ or [], workspace)
                 )
             num = put_in_order(store, view.campaign.id, BY, scores)
@@ -82,8 +84,8 @@ def prioritise(
         speaker.last(None, command("campaign", "show", campaign), num_tasks=num)
 
 
-def _set_from(store: Workspace, campaign_id: str, file: Path) -> int:
-    """Give tasks the priorities of a file; returns how many."""
+def _set_priorities(store: Workspace, campaign_id: str, file: Path) -> int:
+    """Give tasks the priorities of a file; returns the number of tasks."""
     from preflab.labelling.priority_file import read_priorities
     from preflab.labelling.tasks import set_priority
 
@@ -92,10 +94,10 @@ def _set_from(store: Workspace, campaign_id: str, file: Path) -> int:
     return len(priorities)
 
 
-def _scores(
+def _score_completions(
     store: Workspace, campaign_id: str, models: Sequence[str], place: Callable[[str], Path | str]
 ) -> dict[str, list[float]]:
-    """Completion → its score by each reward model."""
+    """Completion id → its score by each reward model, in the order of `models`."""
     from preflab.progress import progress
     from preflab.rewards.sources import make_scorer
     from preflab.settings.rewards import RewardSource

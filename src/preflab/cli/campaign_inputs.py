@@ -1,4 +1,4 @@
-"""Turns the arguments of campaign commands (name, texts, criteria, options, a file) into records of `labelling`."""
+"""Turn the arguments of campaign commands (name, texts, criteria, options, a file) into records of `labelling`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def campaign_named(store: Workspace, name: str) -> CampaignView:
     """The campaign of this name or id.
 
     Raises:
-        PreflabError: none, or several of the name.
+        PreflabError: no campaign has it, or several have this name.
     """
     from preflab.labelling.campaigns import list_campaigns
 
@@ -43,18 +43,20 @@ def campaign_named(store: Workspace, name: str) -> CampaignView:
     )
 
 
-def text_of(path: Path) -> str:
-    """The text of a file of instructions."""
+def read_instructions(path: Path) -> str:
+    """Read a file of instructions."""
     check_regular(path)
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise PreflabError(f"{path}: {reason}", "a Markdown file in UTF-8", "mend the path, or leave it out") from error
+        raise PreflabError(
+            f"{path}: {reason}", "a Markdown file in UTF-8", "correct the path, or leave it out"
+        ) from error
 
 
-def criteria_of(words: Sequence[str]) -> dict[str, Any]:
-    """`kind:rude:warm` → a criterion with the words at its ends."""
+def parse_criteria(words: Sequence[str]) -> dict[str, Any]:
+    """Campaign options from --criterion: `kind:rude:warm` is the criterion `kind` with labels for both ends."""
     names, ends = [], {}
     for word in words:
         name, *both = word.split(":")
@@ -68,8 +70,8 @@ def criteria_of(words: Sequence[str]) -> dict[str, Any]:
     return {"criteria": names, "scale_ends": ends} if names else {}
 
 
-def changes_of(words: Sequence[str]) -> dict[str, Any]:
-    """`overlap=5` → {"overlap": 5}, the value written as in YAML."""
+def parse_options(words: Sequence[str]) -> dict[str, Any]:
+    """Campaign options from KEY=VALUE words: `overlap=5` → {"overlap": 5}; the value is read as YAML."""
     from preflab.labelling.options import CampaignOptions
     from preflab.yaml_files import parse
 
@@ -85,28 +87,28 @@ def changes_of(words: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def rows_of(file: Path, options: CampaignOptions, named: Callable[[str], str] = str) -> Uploaded:
-    """The prompts and completions of a file; `named` turns a completion's text into what is stored."""
+def read_rows(file: Path, options: CampaignOptions, to_stored: Callable[[str], str] = str) -> Uploaded:
+    """The prompts and completions of a file; `to_stored` maps a completion's text to the text that is stored."""
     from preflab.labelling.upload import groups_of_rows
     from preflab.store.formats.reading import numbered_rows, unit_of
     from preflab.ways.registry import WAYS
 
-    return groups_of_rows(numbered_rows(file), str(file), unit_of(file), named, WAYS[options.way].least)
+    return groups_of_rows(numbered_rows(file), str(file), unit_of(file), to_stored, WAYS[options.way].least)
 
 
-def groups_of_file(store: Workspace, file: Path, read: Uploaded, options: CampaignOptions) -> list[tuple[str, ...]]:
-    """Completion ids judged together, of a file that `rows_of` read; its images are copied into the workspace."""
+def store_groups(store: Workspace, file: Path, read: Uploaded, options: CampaignOptions) -> list[tuple[str, ...]]:
+    """Store the rows that `read_rows` read and copy their images; returns the completion ids judged together."""
     from preflab.labelling.tasks import task_groups
     from preflab.store.images import image_named
 
     if options.content == "image":
-        read = rows_of(file, options, partial(image_named, store.path, file.parent))
+        read = read_rows(file, options, partial(image_named, store.path, file.parent))
     store.put([*read.prompts, *read.completions])
     return task_groups(options.way, read.groups)
 
 
-def groups_in_workspace(store: Workspace, source: str, options: CampaignOptions) -> list[tuple[str, ...]]:
-    """Completion ids of the workspace judged together; side by side, every two of a prompt."""
+def find_groups(store: Workspace, source: str, options: CampaignOptions) -> list[tuple[str, ...]]:
+    """Completion ids of the workspace judged together; for side-by-side comparison, every pair of a prompt."""
     from preflab.labelling.sources import groups_of_source
     from preflab.labelling.tasks import task_groups
 

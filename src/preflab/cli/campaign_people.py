@@ -1,4 +1,4 @@
-"""`campaign invite`, `people`, `add` and `remove`: who judges in a campaign."""
+"""`campaign invite`, `people`, `add` and `remove`: decide who judges in a campaign."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def invite(
     role: Annotated[str, typer.Option("--role", help="labeler, adjudicator, lead or ai.")] = "labeler",
     hours: Annotated[float, typer.Option("--hours", help="How long the link works.")] = 72,
     all_campaigns: Annotated[
-        bool, typer.Option("--all-campaigns", help="Let into all campaigns, also those made later.")
+        bool, typer.Option("--all-campaigns", help="Let the person into all campaigns, later ones included.")
     ] = False,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a link that lets one person into a campaign, with a new account or the one they have; it works once."""
+    """Print a link that lets one person into a campaign, with a new or an existing account; it works once."""
     from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.address import address
     from preflab.labelling.invites import create_invite
@@ -72,7 +72,7 @@ def people(
             view = campaign_named(store, campaign)
             members = people_of(store, view.campaign.id)
         rows = [
-            (each.name, each.role or each.kind, each.state or "no account", _place_in_words(each)) for each in members
+            (each.name, each.role or each.kind, each.state or "no account", _describe_place(each)) for each in members
         ]
         speaker.say(f"{view.campaign.name}, open_to {view.options.open_to}")
         for line in (
@@ -120,7 +120,7 @@ def remove(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take people off a campaign; what they judged stays, and what they began can still be sent in."""
+    """Take people off a campaign; their judgments stay, and tasks they have begun can still be submitted."""
     from preflab.cli.accounts import account_named
     from preflab.cli.campaign_inputs import campaign_named
     from preflab.labelling.members import take_off
@@ -136,6 +136,6 @@ def remove(
         speaker.last(None, command("campaign", "people", campaign), campaign_id=view.campaign.id)
 
 
-def _place_in_words(member: Member) -> str:
+def _describe_place(member: Member) -> str:
     place = {"in": "yes, let in", "settles": "no, settles open tasks", "out": "no, taken off"}
     return place[member.place] if member.place else "yes" if member.judges else "no"

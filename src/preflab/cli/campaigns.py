@@ -1,4 +1,4 @@
-"""`campaign`: campaigns made, listed, shown, changed and closed."""
+"""`campaign`: create, list, show, change and close campaigns."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import typer
 from preflab.cli.asking import prioritise
 from preflab.cli.campaign_inputs import (
     campaign_named,
-    changes_of,
-    criteria_of,
-    groups_in_workspace,
-    groups_of_file,
-    rows_of,
-    text_of,
+    find_groups,
+    parse_criteria,
+    parse_options,
+    read_instructions,
+    read_rows,
+    store_groups,
 )
 from preflab.cli.campaign_people import add, invite, people, remove
 from preflab.cli.labelling import workspace_folder_of
@@ -48,7 +48,7 @@ CampaignArgument = Annotated[str, typer.Argument(help="The campaign's name or id
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
+    """Register the commands of this file."""
     group = typer.Typer(help="Campaigns: a question put to people about completions.", no_args_is_help=True)
     commands: dict[str, Callable[..., None]] = {
         "create": create,
@@ -74,7 +74,7 @@ def create(
     file: Annotated[
         Path | None, typer.Argument(help="Prompts with completions to judge: JSONL, JSON or CSV; or --source.")
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="What it is called.")] = ...,  # type: ignore[assignment]
+    name: Annotated[str, typer.Option("--name", help="Name of the campaign.")] = ...,  # type: ignore[assignment]
     way: Annotated[str, typer.Option("--way", help=f"{names_in_words()}.")] = USUAL,
     question: Annotated[
         str, typer.Option("--question", help="What the labelers are asked; default: the usual question of the way.")
@@ -85,7 +85,7 @@ def create(
     ] = None,
     overlap: Annotated[int, typer.Option("--overlap", help="Labels wanted per task.")] = 3,
     instructions: Annotated[
-        Path | None, typer.Option("--instructions", help="Markdown file; default: a text to begin with.")
+        Path | None, typer.Option("--instructions", help="Markdown file; default: a starter text.")
     ] = None,
     gold: Annotated[Path | None, typer.Option("--gold", help="JSONL file of tasks with known answers.")] = None,
     source: Annotated[
@@ -113,25 +113,23 @@ def create(
 
     if (file is None) == (source is None):
         raise PreflabError(
-            "nothing to judge was named" if file is None else "both a file and --source were named",
+            "neither a file nor --source" if file is None else "both a file and --source",
             "a FILE of prompts and completions, or --source for those of the workspace",
             "`preflab campaign create answers.jsonl --name NAME`",
         )
     values: dict[str, Any] = {"name": name, "way": way, "question": question, "overlap": overlap}
-    values |= criteria_of(criterion or []) | changes_of(option or [])
+    values |= parse_criteria(criterion or []) | parse_options(option or [])
     if gold:
         values.setdefault("gold_share", 0.1)
     chosen = checked_options(values)
-    text = text_of(instructions) if instructions else default_instructions(chosen)
+    text = read_instructions(instructions) if instructions else default_instructions(chosen)
     with speaking(as_json) as speaker:
         known = read_gold(gold, chosen) if gold else NONE
-        read = rows_of(file, chosen) if file else None  # what is refused leaves no empty workspace
+        read = read_rows(file, chosen) if file else None  # before the workspace: a bad file must not create one
         with opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store:
             check_name(store, chosen.name)
             groups = (
-                groups_of_file(store, file, read, chosen)
-                if file and read
-                else groups_in_workspace(store, str(source), chosen)
+                store_groups(store, file, read, chosen) if file and read else find_groups(store, str(source), chosen)
             )
             store.put([*known.prompts, *known.completions])
             answers = known.numbered_from(len(groups))
@@ -158,7 +156,7 @@ def list_all(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the campaigns and how far they came."""
+    """List the campaigns with their progress."""
     from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.campaigns import list_campaigns
     from preflab.store.opening import opened
@@ -198,7 +196,7 @@ def show(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a campaign: progress, agreement, what awaits adjudication, what it cost so far."""
+    """Show a campaign: progress, agreement, pairs that await adjudication, cost so far."""
     from preflab.labelling.adjudication import queue
     from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.needs import cost
@@ -258,11 +256,11 @@ def options(
     with speaking(as_json) as speaker:
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             view = campaign_named(store, campaign)
-            now = view.options
+            current = view.options
             if changes:
-                now = change_options(store, view.campaign.id, view.revision, changes_of(changes), BY)
-        values = now.model_dump(mode="json")
-        meanings = {name: field.description or "" for name, field in type(now).model_fields.items()}
+                current = change_options(store, view.campaign.id, view.revision, parse_options(changes), BY)
+        values = current.model_dump(mode="json")
+        meanings = {name: field.description or "" for name, field in type(current).model_fields.items()}
         for line in padded([(name, str(value), meanings[name]) for name, value in values.items()]):
             speaker.say(line)
         speaker.last(None, f"{command('campaign', 'options', campaign, 'overlap=5')} changes one", options=values)
@@ -270,7 +268,7 @@ def options(
 
 def instructions(
     campaign: CampaignArgument,
-    file: Annotated[Path | None, typer.Argument(help="A Markdown file; without one the text is shown.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A Markdown file; without it the present text is shown.")] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
@@ -285,7 +283,7 @@ def instructions(
             view = campaign_named(store, campaign)
             guideline = view.guideline
             if file is not None:
-                guideline = new_guideline(store, view.campaign.id, text_of(file), BY)
+                guideline = new_guideline(store, view.campaign.id, read_instructions(file), BY)
         speaker.say(
             guideline.text.rstrip() if file is None else f"version {guideline.version} is shown before the next task"
         )
@@ -299,7 +297,7 @@ def pause(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hand out no more tasks for now; what is submitted is kept."""
+    """Stop handing out tasks for now; submissions are still stored."""
     _set_state("paused", campaign, recipe, set_, workspace, as_json)
 
 
@@ -321,7 +319,7 @@ def close(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Close a campaign; what is still submitted is kept."""
+    """Close a campaign; late submissions are still stored."""
     _set_state("closed", campaign, recipe, set_, workspace, as_json)
 
 

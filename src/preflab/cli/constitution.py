@@ -1,4 +1,4 @@
-"""`constitution`: principles shown, answers criticised, revised and compared by them, on rows of a file."""
+"""`constitution`: show principles; criticise, revise and compare the answers of a file by them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ FileArgument = Annotated[Path, typer.Argument(help="Rows with `prompt` (JSONL, C
 PrinciplesOption = Annotated[
     Path | None, typer.Option("--constitution", help="YAML file of principles.", show_default="preflab's own")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Where to.", show_default="beside FILE")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of the principles drawn and of what is written.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="File to write.", show_default="beside FILE")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of the drawn principles and of sampling.")]
 TokensOption = Annotated[int, typer.Option("--max-new-tokens", help="Longest text the model may write.")]
-ExamplesOption = Annotated[int, typer.Option("--examples", help="Examples shown first, for small models.")]
+ExamplesOption = Annotated[
+    int, typer.Option("--examples", help="Number of worked examples shown first, for small models.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
+    """Register the commands of this file."""
     group = typer.Typer(help="Principles instead of labels: criticise, revise, compare.", no_args_is_help=True)
     group.command("show", help=show.__doc__)(show)
     group.command("critique", help=critique.__doc__)(critique)
@@ -38,9 +40,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def show(
-    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file, to be edited.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write it to this file, for editing.")] = None,
 ) -> None:
-    """Print preflab's own constitution: a file to begin with."""
+    """Print preflab's own constitution, a file to start from."""
     from importlib.resources import files
 
     text = (files("preflab.constitution") / "default.yaml").read_text(encoding="utf-8")
@@ -49,7 +51,7 @@ def show(
             speaker.say(text.rstrip())
             return
         if out.exists():
-            raise PreflabError(f"{out}: is there already", "a new file", "choose another name")
+            raise PreflabError(f"{out} exists already", "a new file", "choose another name")
         from preflab.files import write_text
 
         write_text(out, text)
@@ -67,20 +69,20 @@ def critique(
     as_json: JsonOption = False,
 ) -> None:
     """Criticise answers by drawn principles: rows with `prompt` and `completion` get `principle` and `critique`."""
-    from preflab.constitution.revising import criticised
+    from preflab.constitution.revising import criticise
 
     with speaking(as_json) as speaker:
-        found = _principles(constitution, examples)
-        rows = _rows(file, ("prompt", "completion"))
-        drawn = criticised(
-            found, _prompts(rows), [row["completion"] for row in rows], _writer(model, max_new_tokens, seed),
+        principles = _read_principles(constitution, examples)
+        rows = _read_rows(file, ("prompt", "completion"))
+        drawn = criticise(
+            principles, _prompts(rows), [row["completion"] for row in rows], _load_writer(model, max_new_tokens, seed),
             num_examples=examples, seed=seed,
         )  # fmt: skip
         made = [
             {**row, "principle": principle.name, "critique": text}
             for row, (principle, text) in zip(rows, drawn, strict=True)
         ]
-        _leave(speaker, made, out or file.with_name(f"{file.stem}.critiques.jsonl"), "critiques")
+        _write_rows(speaker, made, out or file.with_name(f"{file.stem}.critiques.jsonl"), "critiques")
 
 
 def revise(
@@ -88,20 +90,20 @@ def revise(
     model: ModelOption,
     constitution: PrinciplesOption = None,
     out: OutOption = None,
-    rounds: Annotated[int, typer.Option("--rounds", help="Critiques and revisions of every answer.", min=1)] = 1,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds of critique and revision per answer.", min=1)] = 1,
     seed: SeedOption = 0,
     max_new_tokens: TokensOption = 128,
     examples: ExamplesOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Answer prompts, criticise and revise the answers: rows with `answer`, `steps` and the last as `completion`."""
+    """Answer prompts, criticise and revise the answers: rows get `answer`, `steps`, the last text as `completion`."""
     from preflab.constitution.revising import revise as revise_all
 
     with speaking(as_json) as speaker:
-        found = _principles(constitution, examples)
-        rows = _rows(file, ("prompt",))
-        write = _writer(model, max_new_tokens, seed)
-        revised = revise_all(found, _prompts(rows), write, num_rounds=rounds, num_examples=examples, seed=seed)
+        principles = _read_principles(constitution, examples)
+        rows = _read_rows(file, ("prompt",))
+        write = _load_writer(model, max_new_tokens, seed)
+        revised = revise_all(principles, _prompts(rows), write, num_rounds=rounds, num_examples=examples, seed=seed)
         made = [
             {
                 **row,
@@ -114,7 +116,7 @@ def revise(
             }
             for row, one in zip(rows, revised, strict=True)
         ]
-        _leave(speaker, made, out or file.with_name(f"{file.stem}.revised.jsonl"), "revised answers")
+        _write_rows(speaker, made, out or file.with_name(f"{file.stem}.revised.jsonl"), "revised answers")
 
 
 def prefer(
@@ -122,7 +124,7 @@ def prefer(
     model: Annotated[str | None, typer.Option("--model", help="A local judge: a folder or Hub id.")] = None,
     base_url: Annotated[str | None, typer.Option("--base-url", help="An OpenAI-compatible server instead.")] = None,
     judge: Annotated[
-        str | None, typer.Option("--judge", help="With --base-url: the model as it is called there.")
+        str | None, typer.Option("--judge", help="With --base-url: the model's name on that server.")
     ] = None,
     constitution: PrinciplesOption = None,
     out: OutOption = None,
@@ -131,20 +133,20 @@ def prefer(
 ) -> None:
     """Compare completions by drawn principles: rows with `prompt` and `completions` get `ranks` and `reasons`.
 
-    Every pair is asked about in both orders; what depends on the order is a tie.
+    Every pair is asked in both orders; if the two verdicts differ, the pair is a tie.
     """
     from preflab.labelers.ai import judge_ranking
     from preflab.progress import progress
 
     with speaking(as_json) as speaker:
-        found = _principles(constitution, 0)
-        rows = _rows(file, ("prompt", "completions"))
-        asked = _judge(model, base_url, judge, found)
+        principles = _read_principles(constitution, 0)
+        rows = _read_rows(file, ("prompt", "completions"))
+        loaded = _load_judge(model, base_url, judge, principles)
         made, unread = [], 0
         with progress("prefer", len(rows)) as bar:
             for row, prompt in zip(rows, _prompts(rows), strict=True):
-                principle = found.draw(_seed(seed, prompt.id))
-                ranking = judge_ranking(asked, principle.comparison, prompt.shown, row["completions"])
+                principle = principles.draw(_comparison_seed(seed, prompt.id))
+                ranking = judge_ranking(loaded, principle.comparison, prompt.shown, row["completions"])
                 bar.advance(1)
                 if ranking is None:
                     unread += 1
@@ -152,32 +154,33 @@ def prefer(
                 made.append({**row, "principle": principle.name, "ranks": list(ranking[0]), "reasons": ranking[1]})
         if unread and not made:
             raise PreflabError(
-                f"{file}: none of {count(unread, 'row')} could be compared: no answer of the judge could be read",
+                f"{file}: no verdict could be read from the judge's answers to {count(unread, 'row')}",
                 "a last line such as `VERDICT: A`",
-                "take a judge that follows instructions, or a local one, which is asked by likelihood",
+                "use a judge that follows instructions, or a local one, whose verdicts are read from likelihoods",
             )
         if unread:
-            speaker.say(f"{count(unread, 'row')} left out: the judge could not be read")
-        _leave(speaker, made, out or file.with_name(f"{file.stem}.preferred.jsonl"), "rankings")
+            speaker.say(f"{count(unread, 'row')} left out: the judge's answer had no readable verdict")
+        _write_rows(speaker, made, out or file.with_name(f"{file.stem}.preferred.jsonl"), "rankings")
 
 
-def _principles(path: Path | None, examples: int) -> Constitution:
+def _read_principles(path: Path | None, examples: int) -> Constitution:
     from preflab.constitution.principles import read_constitution
 
     constitution = read_constitution(path)
     if examples > len(constitution.examples):
         raise PreflabError(
-            f"--examples {examples}, and the constitution has {len(constitution.examples)}",
-            "at most as many as there are",
+            f"--examples {examples}, but the constitution has {len(constitution.examples)}",
+            f"at most {len(constitution.examples)}",
         )
     return constitution
 
 
-def _rows(file: Path, columns: Sequence[str]) -> list[Row]:
-    """The rows, each with these columns.
+def _read_rows(file: Path, columns: Sequence[str]) -> list[Row]:
+    """The rows of the file, each with these columns.
 
     Raises:
-        PreflabError: by line, what is missing or no text, no list of at least two texts.
+        PreflabError: a column is missing, `completion` is not a text, or `completions` is not a list of two texts or
+            more; the error names the line.
     """
     from preflab.stages.data import read_rows
 
@@ -186,7 +189,7 @@ def _rows(file: Path, columns: Sequence[str]) -> list[Row]:
         for name in columns:
             value = row.column(name)
             if name == "completion" and not isinstance(value, str):
-                raise PreflabError(f"{row.source}: the completion is no text", "a text", "mend the row")
+                raise PreflabError(f"{row.source}: the completion is not a text", "a text", "correct the row")
             if name == "completions" and not (
                 isinstance(value, list) and len(value) > 1 and all(isinstance(text, str) for text in value)
             ):
@@ -200,8 +203,8 @@ def _prompts(rows: Sequence[Row]) -> list[Any]:
     return [prompt_of(row, without=("completion", "completions")) for row in rows]
 
 
-def _writer(model: str, max_new_tokens: int, seed: int) -> Any:
-    """A model that writes texts for prompts, with a progress bar for each kind of text."""
+def _load_writer(model: str, max_new_tokens: int, seed: int) -> Any:
+    """A function that samples texts for prompts from the model, with a progress bar per kind of text."""
     from preflab.constitution.revising import Written
     from preflab.models.packages import resolve_package
     from preflab.progress import progress
@@ -219,27 +222,27 @@ def _writer(model: str, max_new_tokens: int, seed: int) -> Any:
     return write
 
 
-def _judge(model: str | None, base_url: str | None, name: str | None, constitution: Constitution) -> Any:
+def _load_judge(model: str | None, base_url: str | None, name: str | None, constitution: Constitution) -> Any:
     from preflab.labelers.sources import make_judge
     from preflab.settings.ai import EndpointSettings, JudgeSource
     from preflab.stages.ai_judge import wording_of
 
     if (model is None) == (base_url is None) or (base_url is None) != (name is None):
         raise PreflabError(
-            "no judge, or two of them", "--model FOLDER, or --base-url URL with --judge NAME", "give one of the two"
+            "no judge, or two judges", "--model FOLDER, or --base-url URL with --judge NAME", "give one of the two"
         )
     if base_url is not None:
         return make_judge(JudgeSource(endpoint=EndpointSettings(base_url=base_url, model=str(name))), Path)
     return make_judge(JudgeSource(model=model), lambda word: word, wording=wording_of(constitution))
 
 
-def _seed(seed: int, prompt_id: str) -> int:
+def _comparison_seed(seed: int, prompt_id: str) -> int:
     from preflab.seeds import derive_seed
 
     return derive_seed(seed, "comparison", prompt_id)
 
 
-def _leave(speaker: Any, rows: Sequence[dict[str, Any]], target: Path, what: str) -> None:
+def _write_rows(speaker: Any, rows: Sequence[dict[str, Any]], target: Path, what: str) -> None:
     import json
 
     from preflab.files import write_text

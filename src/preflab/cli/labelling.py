@@ -1,4 +1,4 @@
-"""`label`, `backup` and `restore`: the labelling app, and the safety of what people did in it."""
+"""`label`, `backup` and `restore`: serve the labelling app; copy its database and put a copy back."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ if TYPE_CHECKING:
     from preflab.web.settings import WebSettings
 
 HostOption = Annotated[
-    str, typer.Option("--host", help="Address to listen on; others than this machine need a lead's password first.")
+    str, typer.Option("--host", help="Address to listen on; any but this machine needs a lead with a password first.")
 ]
 PortOption = Annotated[int, typer.Option("--port", help="Port to listen on; 0 takes a free one.")]
 UrlOption = Annotated[
-    str, typer.Option("--public-url", help="Where people reach it, when not at http://HOST:PORT (behind a proxy).")
+    str, typer.Option("--public-url", help="Address people open, if it is not http://HOST:PORT (behind a proxy).")
 ]
 OriginOption = Annotated[
     list[str] | None,
     typer.Option("--trusted-origin", help="Another origin whose pages may send changes. May be repeated."),
 ]
-HttpsOption = Annotated[bool, typer.Option("--https", help="People reach it by HTTPS: cookies are sent by it alone.")]
+HttpsOption = Annotated[
+    bool, typer.Option("--https", help="People open it by HTTPS: cookies are sent over HTTPS only.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
+    """Register the commands of this file."""
     app.command("label", help=label.__doc__, short_help="Serve the labelling app.")(label)
     app.command("backup", help=backup.__doc__, short_help="Copy the database while it is in use.")(backup)
     app.command("restore", help=restore.__doc__, short_help="Put a backup in the database's place.")(restore)
 
 
 def workspace_folder_of(recipe: Path, overrides: list[str], workspace: Path | None) -> Path:
-    """The folder named, that of the recipe when there is one, or the current one."""
+    """The workspace's folder: the one named, else the recipe's if the recipe exists, else the current folder."""
     if workspace is not None or not recipe.exists():
         return (workspace or Path.cwd()).absolute()
     from preflab.pipeline import workspace_folder
@@ -69,10 +71,10 @@ def label(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the labelling app until interrupted; the first time it prints a link that makes you the lead.
+    """Serve the labelling app until interrupted; the first start prints a link that makes you the lead.
 
-    It listens on this machine alone unless --host says otherwise. With --json the address is printed as one JSON line
-    once it listens.
+    It listens on this machine only, unless --host says otherwise. With --json the address is printed as one JSON line
+    as soon as it listens.
     """
     from preflab.labelling.address import sole
     from preflab.store.opening import is_shared, opened
@@ -84,14 +86,14 @@ def label(
     with (
         opened(workspace_folder_of(recipe, set_ or [], workspace), create=True) as store,
         sole(store.path, shared=is_shared()),
-        contextlib.suppress(KeyboardInterrupt),  # the usual way to stop it; what it was doing is finished by then
+        contextlib.suppress(KeyboardInterrupt),  # the usual way to stop it; open requests have been answered by then
     ):
-        serve(store, settings, on_ready=lambda found: announce(speaker, store, found, port))
-    speaker.say("stopped; everything that was acknowledged is stored")
+        serve(store, settings, on_ready=lambda ready: announce(speaker, store, ready, port))
+    speaker.say("stopped; every acknowledged submission is stored")
 
 
 def announce(speaker: Speaker, store: Workspace, settings: WebSettings, port: int) -> None:
-    """Say where the app is, and give the first lead the way in; `port` is the one asked for, 0 for any."""
+    """Print the app's address, and the first lead's link if there is no lead; `port` as asked for, 0 for any."""
     from preflab.labelling.address import write_address
     from preflab.store.opening import is_shared
     from preflab.web.serve import first_link
@@ -111,8 +113,8 @@ def announce(speaker: Speaker, store: Workspace, settings: WebSettings, port: in
 
 
 @contextlib.contextmanager
-def served(folder: Path, port: int) -> Iterator[None]:
-    """The app on this machine while the block runs, for a command that waits for people; said on stderr."""
+def serve_meanwhile(folder: Path, port: int) -> Iterator[None]:
+    """Serve the app on this machine while the block runs, for a command that waits for people; prints to stderr."""
     import threading
 
     from preflab.labelling.address import sole
@@ -138,7 +140,7 @@ def served(folder: Path, port: int) -> Iterator[None]:
 
 def backup(
     file: Annotated[
-        Path | None, typer.Argument(help="Where to.", show_default="backups/preflab-<date>.db in the workspace")
+        Path | None, typer.Argument(help="File to write.", show_default="backups/preflab-<date>.db in the workspace")
     ] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
@@ -158,18 +160,18 @@ def backup(
         with opened(workspace_folder_of(recipe, set_ or [], workspace)) as store:
             target = file or store.path / "backups" / f"preflab-{_stamp()}.db"
             if target.exists():
-                raise PreflabError(f"{target}: is there already", "a new file", "name another one")
+                raise PreflabError(f"{target} exists already", "a new file", "name another one")
             target.parent.mkdir(parents=True, exist_ok=True)
             store.backup(target)
             target.chmod(0o600)  # it holds names and password hashes
             images = images_of_backup(target)
             num_images = copy_images(store.path / FOLDER, images)
             counts = store.counts()
-        speaker.say(f"{_held(counts)}, {count(target.stat().st_size, 'byte')}")
+        speaker.say(f"{_describe_counts(counts)}, {count(target.stat().st_size, 'byte')}")
         if num_images:
             speaker.say(f"{count(num_images, 'image')} beside it, in {shown_path(images)}")
         speaker.last(
-            target, f"keep it elsewhere; `preflab restore {shown_path(target)}` brings it back", counts=counts,
+            target, f"keep a copy elsewhere; `preflab restore {shown_path(target)}` restores it", counts=counts,
             images=str(images) if num_images else None,
         )  # fmt: skip
 
@@ -181,10 +183,9 @@ def restore(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a backup in the place of the workspace's database; the former one is kept beside it.
+    """Replace the workspace's database by a backup; the former database is kept beside it.
 
-    Images that lie beside the backup come back too. Nobody may be using the workspace meanwhile: end `preflab label`
-    first.
+    Images beside the backup are restored too. Nobody may use the workspace meanwhile: stop `preflab label` first.
     """
     from preflab.labelling.address import refuse_served, sole
     from preflab.labelling.row_checks import wrong_row
@@ -196,21 +197,21 @@ def restore(
     with speaking(as_json) as speaker:
         folder = workspace_folder_of(recipe, set_ or [], workspace)
         if not is_there(folder):
-            check_first(file, wrong_row)  # a refused backup leaves no trace of a workspace
+            check_first(file, wrong_row)  # a refused backup must not create a workspace
         refuse_served(folder)
         with locked(folder / "runs"), sole(folder):
             former, num_images = put_back(file, folder, wrong_row)
         with opened(folder) as store:
             counts = store.counts()
-        speaker.say(f"back: {_held(counts)}")
+        speaker.say(f"restored: {_describe_counts(counts)}")
         if num_images:
-            speaker.say(f"back: {count(num_images, 'image')}")
+            speaker.say(f"restored: {count(num_images, 'image')}")
         if former:
-            speaker.say(f"what was there before: {shown_path(former)}")
+            speaker.say(f"former database: {shown_path(former)}")
         speaker.last(folder, "`preflab campaign list`", counts=counts, former=str(former) if former else None)
 
 
-def _held(counts: Mapping[str, int]) -> str:
+def _describe_counts(counts: Mapping[str, int]) -> str:
     return f"{count(counts['judgment'], 'judgment')} of {count(counts['campaign'], 'campaign')}"
 
 

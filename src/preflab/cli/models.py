@@ -1,4 +1,4 @@
-"""`check`, `chat` and `export model`: a model looked at, talked to, and given away."""
+"""`check`, `chat` and `export model`: measure a model, talk to it, write it as a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflab.cli.publishing import HubOption, PrivateOption, card_text, checked_target, pushed, write_card
+from preflab.cli.publishing import HubOption, PrivateOption, card_text, check_target, push_folder, write_card
 from preflab.cli.speaking import (
     DEFAULT_RECIPE,
     JsonOption,
@@ -36,13 +36,13 @@ MODELS = ("model", "reward")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
+    """Register the commands of this file."""
     app.command("check", help=check.__doc__, short_help="Measure on your model what preflab relies on.")(check)
     app.command("chat", help=chat.__doc__, short_help="Talk to a model in the terminal.")(chat)
 
 
 def add_export_to(export: typer.Typer) -> None:
-    """Adds `export model`."""
+    """Register `export model`."""
     export.command("model", help=export_model.__doc__, short_help="Write a model as a plain Hugging Face folder.")(
         export_model
     )
@@ -50,9 +50,10 @@ def add_export_to(export: typer.Typer) -> None:
 
 def export_model(
     model: ModelArgument,
-    folder: Annotated[Path, typer.Argument(help="Where to; a new or empty folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write; new or empty.")],
     base: Annotated[
-        str | None, typer.Option("--base", help="Of an adapter: the model it belongs to.", show_default="what it says")
+        str | None,
+        typer.Option("--base", help="For an adapter: its base model.", show_default="the one its config names"),
     ] = None,
     to_hub: HubOption = None,
     private: PrivateOption = False,
@@ -63,34 +64,34 @@ def export_model(
 ) -> None:
     """Write a model as a plain Hugging Face folder: adapters merged, a reward model as a sequence classifier.
 
-    An adapter or a reward model is opened again and compared; a model that is whole is copied. A model card, README.md,
-    says how it was made, from which data, what was measured and what was not; --to-hub pushes the folder, with your
-    token.
+    An adapter or a reward model is opened again after the export and compared with the original; a complete model is
+    copied. A model card, README.md, says how the model was made, from which data, what was measured and what was not.
+    --to-hub pushes the folder with your token.
     """
     with speaking(as_json) as speaker:
-        target = checked_target(to_hub, private)
+        target = check_target(to_hub, private)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise PreflabError(f"{folder}: there is something already", "a new or empty folder", "name another")
+            raise PreflabError(f"{folder} is not empty", "a new or empty folder", "name another")
         place = Path(model_place(model, recipe, set_ or [], workspace))
         if not place.exists():
-            raise _no_stage(model, recipe)
+            raise _unknown_stage(model, recipe)
         difference = _export(place, folder, base)
         if difference is None:
             speaker.say("copied as it is: its adapters were merged when the stage finished")
         else:
-            speaker.say(f"largest difference from what it was made of: {difference:.1e}")
-        opener = _opener(folder)
+            speaker.say(f"largest difference from the original model: {difference:.1e}")
+        opener = _opening_class(folder)
         brings_code = ", trust_remote_code=True" if list(folder.glob("*.py")) else ""
         opened = f"transformers.{opener}.from_pretrained({str(folder)!r}{brings_code})"
         write_card(folder, card_text(place, folder, opener, base, target.repo_id if target else None))
-        address = pushed(folder, target, model) if target is not None else None
+        address = push_folder(folder, target, model) if target is not None else None
         if address:
             speaker.say(f"pushed: {address}")
         speaker.last(folder, f"open it with {opened}", opener=opener, difference=difference, pushed=address)
 
 
 def _export(place: Path, folder: Path, base: str | None) -> float | None:
-    """Write the folder; returns the largest difference from what it was made of, None for a copy."""
+    """Write the folder; returns the largest difference between its outputs and the original's, None for a copy."""
     from preflab.files import new_folder, read_json
 
     if (place / "reward_model.json").is_file():
@@ -103,7 +104,7 @@ def _export(place: Path, folder: Path, base: str | None) -> float | None:
 
         named = base or read_json(place / "adapter_config.json").get("base_model_name_or_path")
         if not named:
-            raise PreflabError(f"{place}: an adapter that does not say of which model", "its base", "add --base MODEL")
+            raise PreflabError(f"{place}: an adapter without the name of its base", "a base model", "add --base MODEL")
         return export_policy(named, place, folder)
     if not (place / "config.json").is_file():
         raise PreflabError(
@@ -112,13 +113,13 @@ def _export(place: Path, folder: Path, base: str | None) -> float | None:
             "name a finished stage, or a model's folder",
         )
     with new_folder(folder) as beside:
-        # Read as a reward, a policy needs its reference, whose place is known in the workspace alone.
+        # An implicit reward needs the reference model, whose path only the workspace knows.
         shutil.copytree(place, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("implicit_reward.json"))
     return None
 
 
-def _opener(folder: Path) -> str:
-    """The class of transformers that opens an exported folder as what it is."""
+def _opening_class(folder: Path) -> str:
+    """The name of the transformers class that opens an exported folder."""
     from preflab.models.kinds import classifies, opener_of
     from preflab.models.loading import read_config
 
@@ -129,22 +130,23 @@ def _opener(folder: Path) -> str:
 
 
 def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | None) -> Path | str:
-    """Where a model is: of a finished stage, when there is a recipe with a stage of this name; else as it is.
+    """The folder of a finished stage's model if `ref` names a stage of the recipe, else `ref` itself.
 
-    A recipe that is still being written is no hindrance to a model that is none of its stages.
+    If the name is not a stage, an invalid recipe is ignored.
 
     Raises:
-        PreflabError: the stage has not finished, the recipe with it cannot be read, or the name is a stage's misspelt.
+        PreflabError: the stage has not finished, the recipe that has it is invalid, or `ref` looks like a misspelt
+            stage.
     """
     if Path(ref).is_dir() or not recipe.exists():
         return ref
     from preflab import pipeline
     from preflab.recipe import load_recipe
 
-    stages = _stages(recipe)
+    stages = _read_stages(recipe)
     if ref.partition("@")[0] not in stages:
         if "/" not in ref and nearest(ref, list(stages)):
-            raise _no_stage(ref, recipe)
+            raise _unknown_stage(ref, recipe)
         return ref
     loaded = load_recipe(recipe, overrides)
     if ref not in loaded.stages:
@@ -159,38 +161,40 @@ def model_place(ref: str, recipe: Path, overrides: list[str], workspace: Path | 
     return pipeline.output(step).model
 
 
-def _stages(recipe: Path) -> dict[str, Any]:
-    """The stages of a recipe that may still be in the making, as they stand there."""
+def _read_stages(recipe: Path) -> dict[str, Any]:
+    """The stages of a recipe as written, unchecked: the recipe may be unfinished."""
     from preflab.yaml_files import read_yaml
 
     stages = read_yaml(recipe).get("stages")
     return stages if isinstance(stages, dict) else {}
 
 
-def _no_stage(ref: str, recipe: Path) -> PreflabError:
+def _unknown_stage(ref: str, recipe: Path) -> PreflabError:
     """The error for a name that is neither a folder nor a stage; it lists the stages that make a model."""
     if not recipe.exists():
         return PreflabError(
             f"{ref}: there is no such folder, and no {shown_path(recipe)} with a stage of this name",
             "a finished stage, or a model's folder",
-            "name another, or the recipe by --recipe",
+            "name another model, or the recipe with --recipe",
         )
     from preflab.settings.recipe import STAGE_SETTINGS
 
-    kinds = {name: str(stage.get("kind")) for name, stage in _stages(recipe).items() if isinstance(stage, dict)}
+    kinds = {name: str(stage.get("kind")) for name, stage in _read_stages(recipe).items() if isinstance(stage, dict)}
     making = [name for name, kind in kinds.items() if getattr(STAGE_SETTINGS.get(kind), "makes", "") in MODELS]
     near = nearest(ref, making)
     return PreflabError(
-        f"{ref}: no stage of {shown_path(recipe)}, and no such folder",
+        f"{ref}: neither a stage of {shown_path(recipe)} nor a folder",
         f"a stage that makes a model ({', '.join(making) or 'there is none'}), or a model's folder",
-        "mend the name" + (f"; near it: {near}" if near else ""),
+        "correct the name" + (f"; near it: {near}" if near else ""),
     )
 
 
 PrecisionOption = Annotated[
     str | None,
     typer.Option(
-        "--precision", help="What is computed in: float32, bfloat16, float16 or auto.", show_default="float32"
+        "--precision",
+        help="Number format of the forward passes: float32, bfloat16, float16 or auto.",
+        show_default="float32",
     ),
 ]
 
@@ -204,13 +208,13 @@ def check(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure on your own model what preflab relies on: what holds, by how much, and what to do where it does not.
+    """Measure on your own model whether preflab's assumptions hold, by how much, and what to do where they do not.
 
-    Exit code 0 when all of it holds, 1 when something does not.
+    Exit code 0 if all hold, 1 if one does not.
     """
     with speaking(as_json) as speaker:
         if dtype is not None:
-            print("--dtype is called --precision now and read as that", file=sys.stderr)
+            print("--dtype is now called --precision; it is read as --precision", file=sys.stderr)
             if precision not in (None, dtype):
                 raise PreflabError(f"--dtype {dtype} and --precision {precision}", "one of them", "remove --dtype")
         place = model_place(model, recipe, set_ or [], workspace)
@@ -219,26 +223,26 @@ def check(
         from preflab.sampling.engine import TransformersEngine
 
         rows = check_model(place, TransformersEngine, dtype=resolved(precision or dtype or "float32"))
-        lines = [("check", "", "measured", "allowed"), *(_checked(row) for row in rows)]
+        lines = [("check", "", "measured", "allowed"), *(_table_row(row) for row in rows)]
         for line, row in zip(padded(lines), [None, *rows], strict=True):
             speaker.say(line)
             if row is not None and row.advice:
                 speaker.say(f"    {row.advice}")
         wrong = [row.name for row in rows if not row.holds]
-        following = f"see to {', '.join(wrong)} before training" if wrong else command("chat", model)
+        following = f"correct {', '.join(wrong)} before training" if wrong else command("chat", model)
         speaker.last(place, following, holds=not wrong, checks=[dataclasses.asdict(row) for row in rows])
     if wrong:
         raise typer.Exit(1)
 
 
-def _checked(row: CheckRow) -> tuple[str, str, str, str]:
+def _table_row(row: CheckRow) -> tuple[str, str, str, str]:
     return row.name, "holds" if row.holds else "WRONG", row.measured, row.allowed
 
 
 def chat(
     model: ModelArgument,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", help="Answer this and leave; without it, lines are read from stdin.")
+        str | None, typer.Option("--prompt", help="Answer this and exit; without it, lines are read from stdin.")
     ] = None,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0 takes the likeliest token.")] = 1.0,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Longest answer, in tokens.")] = 128,
@@ -249,15 +253,15 @@ def chat(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Talk to a model; with a chat template it sees the conversation so far, without one each line stands alone.
+    """Talk to a model; with a chat template it sees the conversation so far, without one only the current line.
 
-    An empty line or Ctrl-D ends it.
+    An empty line or Ctrl-D ends the chat.
     """
     with speaking(as_json) as speaker:
         place = model_place(model, recipe, set_ or [], workspace)
         talker = Talker(place, temperature, max_new_tokens, seed, precision or "float32")
         turns = []
-        for line in [prompt] if prompt is not None else _lines():
+        for line in [prompt] if prompt is not None else _read_lines():
             answer = talker.answer(line)
             speaker.say(answer)
             turns.append({"prompt": line, "completion": answer})
@@ -265,8 +269,8 @@ def chat(
         speaker.content |= {"result": str(talker.place), "next": None}
 
 
-def _lines() -> Iterator[str]:
-    """What is typed, up to an empty line."""
+def _read_lines() -> Iterator[str]:
+    """The lines of stdin up to an empty one."""
     while True:
         if sys.stdin.isatty():
             print("> ", end="", file=sys.stderr, flush=True)
@@ -297,36 +301,36 @@ class Talker:
         self.context_length = opened.context_length
         self.messages: list[Message] = []
 
-    def answer(self, said: str) -> str:
-        """The model's completion of what was said."""
+    def answer(self, text: str) -> str:
+        """Add the user's text to the conversation and return the model's completion."""
         from preflab.records import Message
         from preflab.sampling.requests import request_seed
         from preflab.training.protocols import SampleRequest
 
         seed = request_seed(self.seed, len(self.messages), 0)
-        self.messages.append(Message("user", said))
-        prompt = self._prompt(said)
+        self.messages.append(Message("user", text))
+        prompt = self._prompt(text)
         request = SampleRequest(self.renderer.prompt_ids(prompt), seed)
-        (written,) = self.engine.sample([request], self._decoding(len(request.prompt_ids)))
-        text = self.renderer.text(prompt, written.token_ids)
-        self.messages.append(Message("assistant", text))
-        return text
+        (sampled,) = self.engine.sample([request], self._decoding(len(request.prompt_ids)))
+        completion = self.renderer.text(prompt, sampled.token_ids)
+        self.messages.append(Message("assistant", completion))
+        return completion
 
-    def _decoding(self, num_asked: int) -> Any:
-        """The decoding settings, with no more tokens than the context has room for after the prompt's."""
+    def _decoding(self, num_prompt_tokens: int) -> Any:
+        """The decoding settings, with `max_new_tokens` lowered to the room that the prompt leaves in the context."""
         context = self.context_length
-        room = self.decoding.max_new_tokens if context is None else context - num_asked
+        room = self.decoding.max_new_tokens if context is None else context - num_prompt_tokens
         if room < 1:
             raise PreflabError(
-                f"the conversation has {count(num_asked, 'token')}, and the model's context {context}",
+                f"the conversation has {count(num_prompt_tokens, 'token')}, the model's context is {context}",
                 "room for an answer",
-                "begin a new conversation: an empty line ends this one",
+                "start a new conversation: an empty line ends this one",
             )
         return self.decoding.model_copy(update={"max_new_tokens": min(room, self.decoding.max_new_tokens)})
 
-    def _prompt(self, said: str) -> Prompt:
+    def _prompt(self, text: str) -> Prompt:
         from preflab.records import Prompt
 
         if not self.renderer.template.exists:
-            return Prompt.make(text=said)
+            return Prompt.make(text=text)
         return Prompt.make(messages=tuple(self.messages))

@@ -1,4 +1,4 @@
-"""What goes with an exported model: its card, and the way to the Hub."""
+"""Write the model card of an exported model and push the folder to the Hub."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 HubOption = Annotated[
     str | None,
-    typer.Option("--to-hub", metavar="OWNER/NAME", help="Push the folder to this model repository of the Hub, too."),
+    typer.Option("--to-hub", metavar="OWNER/NAME", help="Also push the folder to this model repository on the Hub."),
 ]
-PrivateOption = Annotated[bool, typer.Option("--private", help="With --to-hub: the repository is private.")]
+PrivateOption = Annotated[bool, typer.Option("--private", help="With --to-hub: make the repository private.")]
 CARD = "README.md"
 
 
-def checked_target(to_hub: str | None, private: bool) -> HubTarget | None:
-    """The repository to push to, all that can be refused being refused; None where nothing is pushed."""
+def check_target(to_hub: str | None, private: bool) -> HubTarget | None:
+    """The repository to push to, checked before anything is written; None if nothing is to be pushed."""
     if to_hub is None:
         if private:
             raise PreflabError("--private without --to-hub", "a repository to push to", "add --to-hub OWNER/NAME")
@@ -32,14 +32,14 @@ def checked_target(to_hub: str | None, private: bool) -> HubTarget | None:
 
 
 def card_text(place: Path, folder: Path, opener: str, base: str | None, hub_id: str | None) -> str:
-    """The model card, from the run of the stage that made the model; of another folder the little that is known.
+    """The model card, written from the run of the stage that made the model; a short card for any other folder.
 
     Args:
-        place: of the model.
-        folder: where it was exported to.
-        opener: the class of transformers that opens that.
-        base: of an adapter, as it was named.
-        hub_id: where it goes on the Hub; None: nowhere.
+        place: folder of the original model.
+        folder: folder of the exported model.
+        opener: name of the transformers class that opens the exported model.
+        base: base model of an adapter, as given with --base.
+        hub_id: repository on the Hub; None if nothing is pushed.
     """
     from preflab.files import read_json
     from preflab.report.card import Use, model_card, plain_card
@@ -54,7 +54,7 @@ def card_text(place: Path, folder: Path, opener: str, base: str | None, hub_id: 
 
 
 def _has_template(folder: Path) -> bool:
-    """Whether a folder holds a chat template; one without a tokenizer does not."""
+    """Whether a folder holds a chat template, in `tokenizer_config.json` or as a file."""
     from preflab.files import read_json
 
     config = folder / "tokenizer_config.json"
@@ -63,15 +63,15 @@ def _has_template(folder: Path) -> bool:
 
 
 def write_card(folder: Path, text: str) -> None:
-    """Puts the card into an exported folder; one that came with a model nobody trained here stays."""
+    """Write the card into an exported folder; a card that was copied with the model is kept."""
     from preflab.files import write_text
 
     if not (folder / CARD).exists():
         write_text(folder / CARD, text)
 
 
-def pushed(folder: Path, target: HubTarget, name: str) -> str:
-    """Pushes the folder; the address of the commit."""
+def push_folder(folder: Path, target: HubTarget, name: str) -> str:
+    """Push the folder; returns the address of the commit."""
     from preflab.models.hub import push
 
     return push(folder, target, f"Add {name}, exported by preflab")

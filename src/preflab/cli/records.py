@@ -1,4 +1,4 @@
-"""`import` and `export`: records in, records and models out."""
+"""`import` and `export`: read records into the workspace; write records and models to files."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from preflab.store.transfer import ExportSummary, ImportSummary, Read
     from preflab.store.workspace import Workspace
 
-IMPORTS = """Bring a file of records into the workspace: all of it, or nothing.
+IMPORTS = """Import a file of records into the workspace: all of it, or nothing.
 
-FILE is JSONL (.jsonl, .ndjson), a JSON list, CSV or TSV, all also gzipped; Parquet or Arrow; a folder of such files, as
-it lies on the Hub or as `save_to_disk` wrote it; or owner/name of a data set on the Hub, where the network is allowed.
-What became of its columns is said. Formats, guessed from the columns when none is named: prompts, demonstrations, text,
+FILE is JSONL (.jsonl, .ndjson), a JSON list, CSV or TSV, each optionally gzipped; Parquet or Arrow; a folder of such
+files, laid out as on the Hub or written by `save_to_disk`; or owner/name of a data set on the Hub, if the network is
+allowed. The command says how each column was used. Formats (guessed from the columns by default): prompts,
+demonstrations, text,
 trl-explicit, trl-implicit, trl-unpaired, ratings, rankings, comparisons, hh-rlhf, hh-rlhf-chat, openai-preferences,
 oasst, oasst-flat, ultrafeedback, nectar, rewardbench2, pku-saferlhf, helpsteer3, shp, stiennon, chatbot-arena,
 chatbot-arena-55k, stack-exchange-paired, argilla, label-studio, and preflab's own judgments, preferences, completions.
@@ -45,7 +46,7 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
     "completions": ("completions", "Write completions with their tokens and log-probabilities."),
     "judgments": (
         "judgments",
-        "Write judgments as judgments (the archive, every revision of each), stiennon, chatbot-arena, argilla or "
+        "Write judgments as judgments (the archive: every revision of each), stiennon, chatbot-arena, argilla or "
         "rankings.",
     ),
     "preferences": (
@@ -55,7 +56,7 @@ EXPORTS: Mapping[str, tuple[str, str]] = {
         "preferences.",
     ),
 }
-"""Command → its usual format and what it does."""
+"""Command → its default format and its help text."""
 
 
 FormatOption = Annotated[str | None, typer.Option("--format", help="The format; default: guessed.")]
@@ -65,11 +66,11 @@ ColumnOption = Annotated[
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
-    app.command("import", help=IMPORTS, short_help="Bring a file of records into the workspace.")(import_file)
+    """Register the commands of this file."""
+    app.command("import", help=IMPORTS, short_help="Import a file of records into the workspace.")(import_file)
     export = typer.Typer(help="Write records, or a model as a plain Hugging Face folder.", no_args_is_help=True)
-    for name, (format, said) in EXPORTS.items():
-        export.command(name, help=said, short_help=said.partition(" as ")[0].rstrip(".") + ".")(
+    for name, (format, about) in EXPORTS.items():
+        export.command(name, help=about, short_help=about.partition(" as ")[0].rstrip(".") + ".")(
             _export_command(name, format)
         )
     models.add_export_to(export)
@@ -77,7 +78,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def open_workspace(recipe: Path, overrides: list[str], workspace: Path | None, *, create: bool) -> Workspace:
-    """The workspace named, that of the recipe when there is one, or the current folder's."""
+    """Open the workspace named, else the recipe's if the recipe exists, else the current folder's."""
     from preflab.store.opening import opened
 
     if workspace is None and recipe.exists():
@@ -89,10 +90,10 @@ def open_workspace(recipe: Path, overrides: list[str], workspace: Path | None, *
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help="What to read.")],
+    file: Annotated[Path, typer.Argument(help="File, folder or data set to read.")],
     format: FormatOption = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out and report each by line.")] = False,
-    limit: Annotated[int | None, typer.Option("--limit", help="Read only so many rows.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Read at most so many rows.")] = None,
     column: ColumnOption = None,
     split: SplitOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -103,11 +104,11 @@ def import_file(
     from preflab.store.transfer import read_import, store_import
 
     with speaking(as_json) as speaker:
-        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=renames(column), split=split)
+        read = read_import(file, format, skip_bad=skip_bad, limit_rows=limit, rename=parse_renames(column), split=split)
         with open_workspace(recipe, set_ or [], workspace, create=True) as store:
             done = store_import(store, read)
-            _count_anew(store, read)
-        for line in _said_of(done):
+            _recount_campaigns(store, read)
+        for line in _summary_lines(done):
             speaker.say(line)
         following = (
             command("export", "preferences", "preferences.jsonl", recipe=recipe)
@@ -129,8 +130,8 @@ def import_file(
         )
 
 
-def _count_anew(store: Workspace, read: Read) -> None:
-    """Campaigns that are open here count the labels that came in by a file, so that nobody is asked again."""
+def _recount_campaigns(store: Workspace, read: Read) -> None:
+    """Let this workspace's campaigns count imported judgments, so that nobody is asked for those labels again."""
     if not read.imported.judgments:
         return
     from preflab.labelling.campaigns import list_campaigns
@@ -140,23 +141,21 @@ def _count_anew(store: Workspace, read: Read) -> None:
         recount(store, view.campaign.id)
 
 
-def _said_of(done: ImportSummary) -> list[str]:
-    """What came in, kind by kind, and what was left out, reason by reason with its lines."""
+def _summary_lines(done: ImportSummary) -> list[str]:
+    """The lines to print: imported records by kind, then the rows left out, by reason with their line numbers."""
     guessed = f" (guessed from the first {done.guess.num_rows})" if done.guess else ""
-    lines_said = [f"{count(done.num_rows, 'row')} of {shown_path(done.path)}, read as {done.format}{guessed}"]
-    lines_said += padded(
-        [(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])]
-    )
-    lines_said += [f"  {line}" for line in done.said]
+    printed = [f"{count(done.num_rows, 'row')} of {shown_path(done.path)}, read as {done.format}{guessed}"]
+    printed += padded([(f"  {kind}s", _new_and_known(done, kind)) for kind in dict.fromkeys([*done.new, *done.known])])
+    printed += [f"  {line}" for line in done.said]
     reasons: dict[str, list[int]] = {}
     for problem in done.problems:
         reasons.setdefault(problem.found, []).append(problem.line)
     if reasons:
-        lines_said.append(f"{count(len(done.problems), 'row')} left out:")
-    lines_said += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
+        printed.append(f"{count(len(done.problems), 'row')} left out:")
+    printed += [f"  {_lines(done.unit, lines)}: {found}" for found, lines in islice(reasons.items(), SHOWN)]
     if len(reasons) > SHOWN:
-        lines_said.append(f"  and for {count(len(reasons) - SHOWN, 'more reason')}; --json lists every row")
-    return lines_said
+        printed.append(f"  and for {count(len(reasons) - SHOWN, 'more reason')}; --json lists every row")
+    return printed
 
 
 def _new_and_known(done: ImportSummary, kind: str) -> str:
@@ -165,21 +164,21 @@ def _new_and_known(done: ImportSummary, kind: str) -> str:
 
 
 def _lines(unit: str, numbers: list[int]) -> str:
-    """`line 7`, `lines 7, 12`, or the first of very many."""
+    """`line 7` or `lines 7, 12`; at most SHOWN numbers."""
     shown = ", ".join(map(str, numbers[:SHOWN]))
     more = f" and {len(numbers) - SHOWN:,} more (--json lists them)" if len(numbers) > SHOWN else ""
     return f"{plural(len(numbers), unit)} {shown}{more}"
 
 
 SHOWN = 20
-"""Reasons, and lines of each, that an import shows."""
+"""Most reasons, and most line numbers per reason, that an import prints."""
 
 
-def renames(column: list[str] | None) -> dict[str, str]:
-    """The renames of --column: column of the file → the name that its format knows.
+def parse_renames(column: list[str] | None) -> dict[str, str]:
+    """The renames of --column: the file's column name → the name in its format.
 
     Raises:
-        PreflabError: one of them is not OLD=NEW.
+        PreflabError: an entry is not OLD=NEW.
     """
     renamed = {}
     for text in column or []:
@@ -190,28 +189,39 @@ def renames(column: list[str] | None) -> dict[str, str]:
     return renamed
 
 
-def _export_command(of: str, usual: str) -> Callable[..., None]:
+def _export_command(kind: str, usual: str) -> Callable[..., None]:
     def export(
-        file: Annotated[Path, typer.Argument(help="Where to; ends in .jsonl, .parquet or .csv.")],
+        file: Annotated[Path, typer.Argument(help="File to write; ends in .jsonl, .parquet or .csv.")],
         format: Annotated[str, typer.Option("--format", help="The format.")] = usual,
         source: Annotated[
-            str | None, typer.Option("--source", help="Only of this source (of prompts: how it begins).")
+            str | None,
+            typer.Option("--source", help="Only records of this source (for prompts: of sources that start with it)."),
         ] = None,
-        campaign: Annotated[str | None, typer.Option("--campaign", help="Only of this campaign (id or name).")] = None,
+        campaign: Annotated[
+            str | None, typer.Option("--campaign", help="Only records of this campaign (id or name).")
+        ] = None,
         model: Annotated[str | None, typer.Option("--model", help="Only completions of this model, by id.")] = None,
-        strict: Annotated[bool, typer.Option("--strict", help="Only the columns that trainers know.")] = False,
+        strict: Annotated[bool, typer.Option("--strict", help="Only the columns that trainers read.")] = False,
         criterion: Annotated[
             str | None,
-            typer.Option("--criterion", help="Of labels from scores: which one counts; default: their mean."),
+            typer.Option(
+                "--criterion", help="For labels from scores: the criterion that counts; default: the mean of all."
+            ),
         ] = None,
         good_from: Annotated[
-            float, typer.Option("--good-from", help="Of labels from scores: at least this is good.")
+            float, typer.Option("--good-from", help="For labels from scores: this score or more is good.")
         ] = 4,
-        bad_to: Annotated[float, typer.Option("--bad-to", help="Of labels from scores: bad up to here.")] = 2,
+        bad_to: Annotated[
+            float, typer.Option("--bad-to", help="For labels from scores: this score or less is bad.")
+        ] = 2,
         failed_as_rejected: Annotated[
-            bool, typer.Option("--failed-as-rejected", help="Of pairs: add those of an F against every other one.")
+            bool,
+            typer.Option(
+                "--failed-as-rejected",
+                help="For pairs: add every completion without an F as chosen over each one with an F.",
+            ),
         ] = False,
-        margin: Annotated[bool, typer.Option("--margin", help="Of pairs: add the column `margin`.")] = False,
+        margin: Annotated[bool, typer.Option("--margin", help="For pairs: add the column `margin`.")] = False,
         recipe: RecipeOption = DEFAULT_RECIPE,
         set_: SetOption = None,
         workspace: WorkspaceOption = None,
@@ -224,11 +234,11 @@ def _export_command(of: str, usual: str) -> Callable[..., None]:
             chosen = Selection(source=source, campaign=campaign, model=model)
             settings = Settings(strict, criterion, good_from, bad_to, failed_as_rejected, margin)
             with open_workspace(recipe, set_ or [], workspace, create=False) as store:
-                named = campaign if of == "preferences" else None
-                done = named and _labels_as_they_stand(store, named, file, format, settings)
+                named = campaign if kind == "preferences" else None
+                done = named and _export_unused_labels(store, named, file, format, settings)
                 done = done or export_from(store, file, format, selection=chosen, settings=settings)
             rows, manifest = count(done.num_rows, "row"), shown_path(done.manifest_path)
-            speaker.say(f"{rows}, format {done.format}; {manifest} says from what")
+            speaker.say(f"{rows}, format {done.format}; {manifest} names their origin")
             for reason, number in done.dropped.items():
                 speaker.say(f"  left out: {number:,} {reason}")
             for what, number in done.changed.items():
@@ -249,10 +259,13 @@ def _export_command(of: str, usual: str) -> Callable[..., None]:
     return export
 
 
-def _labels_as_they_stand(
+def _export_unused_labels(
     store: Workspace, campaign: str, file: Path, format: str, settings: Settings
 ) -> ExportSummary | None:
-    """What a campaign comes to that no stage has learned from yet; None where one has, or it does not run here."""
+    """Export the consensus of a campaign whose judgments no stored preference uses yet.
+
+    None if a preference uses them, or if there is not exactly one campaign of this name or id here.
+    """
     from preflab.labelling.campaigns import list_campaigns
     from preflab.labelling.exporting import write_labels
     from preflab.store.exports import export_named

@@ -1,4 +1,4 @@
-"""`run`, a whole recipe, and the commands that run one of its stages after what that needs."""
+"""`run`, for a whole recipe, and the commands that run one stage after the stages it needs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "sample": "Write K completions for every prompt.",
-    "judge": "Put completions to labelers: a simulated panel, or people.",
-    "ai_judge": "Put completions to an AI judge, and measure it against people.",
+    "judge": "Have completions judged by labelers: a simulated panel, or people.",
+    "ai_judge": "Have completions judged by an AI judge, and measure it against people.",
     "preferences": "Turn judgments into consensus ranks and pairs, and freeze them.",
     "best_of_n": "Keep the best of n completions by a reward.",
-    "evaluate": "Put the same held-out prompts through several models, paired.",
+    "evaluate": "Compare several models on the same held-out prompts, paired.",
     "revise": "Criticise and revise answers by a constitution.",
-    "probe": "Ask models what shows sycophancy and over-refusal.",
+    "probe": "Measure sycophancy and over-refusal with probe questions.",
     "report": "Write the report, one HTML file that opens offline.",
 }
 TRAIN = {
@@ -46,22 +46,22 @@ TRAIN = {
     "rating": "Train a reward model on ratings.",
     "dpo": "Learn from preferences directly: DPO and its relatives, KTO.",
     "ppo": "Optimise the policy against the reward.",
-    "grpo": "Optimise it by comparing completions of one prompt: GRPO, Dr. GRPO, DAPO, RLOO, GSPO.",
+    "grpo": "Optimise the policy by comparing completions of one prompt: GRPO, Dr. GRPO, DAPO, RLOO, GSPO.",
     "online_dpo": "DPO on pairs the policy writes while it learns, labelled by the reward.",
 }
 StageOption = Annotated[
-    str | None, typer.Option("--stage", metavar="STAGE", help="Which stage, when the recipe has several of a kind.")
+    str | None, typer.Option("--stage", metavar="STAGE", help="Which stage, if the recipe has several of this kind.")
 ]
 FreshOption = Annotated[
     list[str] | None,
-    typer.Option("--fresh", metavar="STAGE", help="Do this stage again, and everything after it. May be repeated."),
+    typer.Option("--fresh", metavar="STAGE", help="Run this stage again, and every stage after it. May be repeated."),
 ]
-AgainOption = Annotated[bool, typer.Option("--again", help="Do the stage again although it is done.")]
+AgainOption = Annotated[bool, typer.Option("--again", help="Run the stage again although it is done.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
-    app.command("run", help=run.__doc__, short_help="Run a recipe: what is missing or stale.")(run)
+    """Register the commands of this file."""
+    app.command("run", help=run.__doc__, short_help="Run the stages of a recipe that are missing or stale.")(run)
     for kind, about in COMMANDS.items():
         app.command(kind.replace("_", "-"), help=about, short_help=_short(about))(_stage_command(kind))
     train = typer.Typer(help="Train a stage of the recipe.", no_args_is_help=True)
@@ -70,9 +70,9 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(train, name="train")
 
 
-def _short(said: str) -> str:
+def _short(sentence: str) -> str:
     """A sentence up to its first comma or colon."""
-    return said.rstrip(".").partition(":")[0].partition(",")[0] + "."
+    return sentence.rstrip(".").partition(":")[0].partition(",")[0] + "."
 
 
 def run(
@@ -81,24 +81,24 @@ def run(
     set_: SetOption = None,
     workspace: WorkspaceOption = None,
     until: Annotated[
-        list[str] | None, typer.Option("--until", metavar="STAGE", help="This stage and what it needs.")
+        list[str] | None, typer.Option("--until", metavar="STAGE", help="This stage and the stages it needs.")
     ] = None,
     only: Annotated[list[str] | None, typer.Option("--only", metavar="STAGE", help="This stage alone.")] = None,
     fresh: FreshOption = None,
     dry: Annotated[bool, typer.Option("--dry", help="Show the table and run nothing.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Stay where people are awaited, and go on by itself.")] = False,
-    serve: Annotated[bool, typer.Option("--serve", help="Serve the labelling app meanwhile, and --wait.")] = False,
-    port: Annotated[int, typer.Option("--port", help="Where --serve listens.")] = 8400,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for people's judgments, then go on.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the labelling app meanwhile; implies --wait.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Port of --serve.")] = 8400,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe: what is missing or stale, in order; what is done is skipped, what was interrupted goes on.
+    """Run the stages of a recipe that are missing or stale, in order; finished stages are skipped, interrupted resumed.
 
-    Where people are awaited it stops with a line that says for what; run it again when they have answered, or let it
+    If a stage needs people's judgments the command stops and says which; run it again when they are there, or use
     --wait.
     """
     from preflab import pipeline
-    from preflab.cli.labelling import served
-    from preflab.cli.waiting import until_answered
+    from preflab.cli.labelling import serve_meanwhile
+    from preflab.cli.waiting import wait_for_answers
     from preflab.recipe import load_recipe
 
     path = recipe or recipe_option
@@ -108,13 +108,13 @@ def run(
             lines = pipeline.show(loaded, workspace)
         else:
             folder = pipeline.workspace_folder(loaded, workspace)
-            with served(folder, port) if serve else contextlib.nullcontext():
+            with serve_meanwhile(folder, port) if serve else contextlib.nullcontext():
                 which = {"until": until or [], "only": only or []}
                 lines = run_stages(loaded, workspace, **which, fresh=fresh or [])
                 if wait or serve:
-                    lines = until_answered(folder, lines, lambda: run_stages(loaded, workspace, **which))
+                    lines = wait_for_answers(folder, lines, lambda: run_stages(loaded, workspace, **which))
         print_table(speaker, lines)
-        say_next(speaker, lines, path, _following(loaded, lines[-1].name, path))
+        say_next(speaker, lines, path, _next_command(loaded, lines[-1].name, path))
 
 
 def _stage_command(kind: str) -> Callable[..., None]:
@@ -133,13 +133,13 @@ def _stage_command(kind: str) -> Callable[..., None]:
             name = stage_of_kind(loaded, kind, stage)
             lines = run_stages(loaded, workspace, until=[name], fresh=[name] if again else [])
             print_table(speaker, lines)
-            say_next(speaker, lines, recipe, _following(loaded, name, recipe))
+            say_next(speaker, lines, recipe, _next_command(loaded, name, recipe))
 
     return stage
 
 
 def run_stages(recipe: Recipe, workspace: Path | None, **which: Any) -> list[Line]:
-    """The pipeline, with a line on stderr as each stage starts and ends."""
+    """Run the pipeline, with a line on stderr when a stage starts and when it ends; returns a line per stage."""
     from preflab import pipeline
     from preflab.progress import mode
 
@@ -149,22 +149,22 @@ def run_stages(recipe: Recipe, workspace: Path | None, **which: Any) -> list[Lin
         if line is not None:
             print(f"{step.name}: {line.state}, {line.summary} ({duration(line.seconds)})", file=sys.stderr)
         elif mode() == "lines":
-            print(f"{step.name}: {_began(step)}", file=sys.stderr, flush=True)
+            print(f"{step.name}: {_describe_start(step)}", file=sys.stderr, flush=True)
 
     return pipeline.run(recipe, workspace=workspace, watch=watch, **which)
 
 
-def _began(step: Step) -> str:
-    """`started`, or after which step a training goes on."""
+def _describe_start(step: Step) -> str:
+    """`started`, or the training step after which the stage resumes."""
     saved = sorted((step.folder / "checkpoint").glob("step-*/state.json"))
-    return f"goes on after step {int(saved[-1].parent.name.removeprefix('step-'))}" if saved else "started"
+    return f"resumes after step {int(saved[-1].parent.name.removeprefix('step-'))}" if saved else "started"
 
 
 def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
-    """The stage of this kind that is meant; of a stage repeated in rounds, the one named.
+    """The name of the stage of this kind: the one given by `named`, else the only one.
 
     Raises:
-        PreflabError: there is none, or there are several and none was named.
+        PreflabError: no stage is of this kind or has this name, or there are several and `named` is None.
     """
     names = [name for name in recipe.stages if recipe.kind(name) == kind]
     if named in names:
@@ -173,24 +173,24 @@ def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
         raise PreflabError(
             f"{recipe.path.name} has no stage `{named}` of kind {kind}",
             f"known: {', '.join(names) or 'none'}",
-            "mend the name after --stage",
+            "correct the name after --stage",
         )
     if len(names) != 1:
         raise PreflabError(
             f"{recipe.path.name} has {count(len(names), 'stage') if names else 'no stages'} of kind {kind}"
             + (f": {', '.join(names)}" if names else ""),
-            "one, or the name of the one that is meant",
+            "one such stage, or the name of the one to run",
             "add --stage NAME" if names else f"`preflab init --show {kind}` lists the settings of such a stage",
         )
     return names[0]
 
 
 def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) -> None:
-    """The last line, after what the stages came to."""
+    """Print the last line: where the result is and what to do next."""
     waiting = [line for line in lines if line.state == "waiting"]
     if waiting:
         ask = _ask_people(waiting[0], recipe) if waiting[0].link else "`preflab import` the labelers' judgments"
-        following = f"{ask}, then run the same command again (or let it --wait)"
+        following = f"{ask}, then run the same command again (or use --wait)"
         speaker.last(None, following, waiting=waiting[0].name)
         return
     if any(line.state == "–" for line in lines):
@@ -205,7 +205,7 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
 
 
 def _ask_people(line: Line, recipe: Path) -> str:
-    """How to get the labels that a stage waits for: who finds its campaign already, and how to invite others."""
+    """How to get the labels that a stage waits for: how many labelers see its campaign, and how to invite others."""
     from preflab.stages.manifest import read_manifest
 
     figures = read_manifest(line.folder).get("figures", {})
@@ -213,17 +213,17 @@ def _ask_people(line: Line, recipe: Path) -> str:
     invite = command("campaign", "invite", str(figures.get("campaign", line.name)), recipe=recipe)
     if not num:
         return f"start {label}, invite people with {invite}"
-    finders = f"{count(num, 'labeler finds', 'labelers find')} it there already"
-    return f"start {label}; {finders}, {invite} invites others"
+    admitted = f"{count(num, 'labeler sees', 'labelers see')} the campaign there already"
+    return f"start {label}; {admitted}, {invite} invites others"
 
 
 def report_page(line: Line) -> Path:
-    """The page that a report stage wrote."""
+    """The path of the page that a report stage wrote."""
     return Path(line.link) if line.link else line.folder / "report.html"
 
 
-def _following(recipe: Recipe, name: str, path: Path) -> str:
-    """The command of the first stage that reads this one, or a chat with the model it made."""
+def _next_command(recipe: Recipe, name: str, path: Path) -> str:
+    """The command of the first stage that reads this one, else a chat with the model it made."""
     for other in recipe.stages:
         if name in recipe.inputs(other) and recipe.kind(other) in {**COMMANDS, **TRAIN}:
             kind = recipe.kind(other)

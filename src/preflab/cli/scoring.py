@@ -1,4 +1,4 @@
-"""`score`: the rewards of completions in a file, by a reward model, a classifier, a policy or a function."""
+"""`score`: add rewards to the completions of a file, by a reward model, a classifier, a policy or a function."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Prompt
 
 REWARD = "reward"
-"""The column that is added."""
+"""Name of the added column."""
 SCORED_TOGETHER = 512
-"""Rows between two updates of the progress bar; never changes a score."""
+"""Rows scored between two updates of the progress bar; has no effect on the scores."""
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the command of this file."""
+    """Register the command of this file."""
     app.command("score", help=score.__doc__, short_help="Score completions with a reward model or a function.")(score)
 
 
 @dataclass(frozen=True)
 class ToScore:
-    """One row of the file, as it stands there and as records."""
+    """One row of the file, as read and as records."""
 
     row: dict[str, Any]
     prompt: Prompt
@@ -51,7 +51,7 @@ def score(
     file: Annotated[
         Path,
         typer.Argument(
-            help="Rows of prompt and completion, as texts or as turns, or of messages; any file import reads."
+            help="Rows with prompt and completion (texts or turns) or with messages, in any file that import reads."
         ),
     ],
     by: Annotated[
@@ -61,9 +61,11 @@ def score(
             help="A reward stage, a dpo stage, the folder of a reward model or classifier, or module:function.",
         ),
     ],
-    class_label: Annotated[str | None, typer.Option("--class", help="Of a classifier: the class that counts.")] = None,
+    class_label: Annotated[
+        str | None, typer.Option("--class", help="For a classifier: the class whose score is the reward.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", help="Where the scored rows go.", show_default="FILE.scored.jsonl")
+        Path | None, typer.Option("--output", help="File for the scored rows.", show_default="FILE.scored.jsonl")
     ] = None,
     split: SplitOption = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -71,9 +73,9 @@ def score(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Score every row's completion with a reward model, a classifier or a function; a column `reward` is added.
+    """Score every row's completion with a reward model, a classifier or a function and add the column `reward`.
 
-    One that is there is kept as `reward_before`. Of a stage `dpo` it is the policy's implicit reward.
+    An existing column of that name is kept as `reward_before`. With a dpo stage it is the policy's implicit reward.
     """
     from preflab.files import write_text
 
@@ -81,24 +83,24 @@ def score(
         rows = rows_to_score(file, split)
         values = _scores(rows, by, class_label, lambda ref: models.model_place(ref, recipe, set_ or [], workspace))
         target = output or file.with_suffix(".scored.jsonl")
-        kept = _name_of_the_old([each.row for each in rows])
-        lines = (_json_line(_scored(each.row, value, kept)) for each, value in zip(rows, values, strict=True))
+        kept = _name_for_former([each.row for each in rows])
+        lines = (_json_line(_add_reward(each.row, value, kept)) for each, value in zip(rows, values, strict=True))
         write_text(target, "".join(lines))
         if kept:
-            speaker.say(f"the column `{REWARD}` that was there is called `{kept}` now")
+            speaker.say(f"the former column `{REWARD}` is now called `{kept}`")
         mean = sum(values) / len(values)
         spread = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
         summary = f"mean reward {number(mean, 4)}, standard deviation {number(spread, 4)}"
         speaker.say(f"{count(len(values), 'completion')}: {summary}")
-        best = f"look at {shown_path(target)}"
-        speaker.last(target, best, num=len(values), mean=mean, standard_deviation=spread, kept_as=kept)
+        following = f"look at {shown_path(target)}"
+        speaker.last(target, following, num=len(values), mean=mean, standard_deviation=spread, kept_as=kept)
 
 
 def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
-    """The rows of a file as prompts and completions; the prompt holds every other column.
+    """The rows of a file as prompts and completions; the prompt keeps every other column.
 
     Raises:
-        PreflabError: no row, or one without prompt or completion, by its line.
+        PreflabError: the file has no rows, or a row lacks prompt or completion; the error names the line.
     """
     from preflab.store.formats.answered import answered
     from preflab.store.formats.columns import Seen, has, unread
@@ -116,10 +118,12 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
             if isinstance(row, BadRow):
                 raise row
             if all(has(row, side) for side in SIDES):
-                raise BadRow("chosen and rejected: two completions", "one completion per row, as `completion`")
+                raise BadRow(
+                    "two completions, chosen and rejected", "one completion per row, in the column `completion`"
+                )
             answer = answered(Seen(row), where, unread)
         except BadRow as bad:
-            raise PreflabError(f"{where}: {bad.found}", bad.expected, "mend or delete the row") from bad
+            raise PreflabError(f"{where}: {bad.found}", bad.expected, "correct or delete the row") from bad
         completion = imported(answer.prompt, answer.spans, "scored", finish_reason=answer.finish_reason)
         rows.append(ToScore(row, answer.prompt, completion))
     refuse_images([each.completion.text for each in rows], shown_path(file))
@@ -144,7 +148,7 @@ def _scores(
         source = RewardSource(model=by, class_label=class_label)
         if class_label is None and not (Path(place(by)) / "reward_model.json").is_file():
             raise PreflabError(
-                f"--by {by}: no reward model there, and no --class, which a classifier needs",
+                f"--by {by}: not a reward model; a classifier needs --class",
                 "a stage that trains a reward model, its folder, or a classifier with --class",
                 "add --class, or name another model",
             )
@@ -159,15 +163,15 @@ def _scores(
     return values
 
 
-def _name_of_the_old(rows: Sequence[dict[str, Any]]) -> str:
-    """The name under which a column `reward` of the rows is kept; "" where they have none."""
+def _name_for_former(rows: Sequence[dict[str, Any]]) -> str:
+    """A free name for the rows' present column `reward`; "" if they have none."""
     taken = {name for row in rows for name in row}
     if REWARD not in taken:
         return ""
     return next(name for name in (f"{REWARD}_before{n}" for n in ("", *range(2, len(taken) + 3))) if name not in taken)
 
 
-def _scored(row: dict[str, Any], value: float, old: str) -> dict[str, Any]:
+def _add_reward(row: dict[str, Any], value: float, old: str) -> dict[str, Any]:
     before = {old: row[REWARD]} if REWARD in row else {}
     return {**{name: each for name, each in row.items() if name != REWARD}, **before, REWARD: value}
 

@@ -1,4 +1,4 @@
-"""`preflab init --show ppo`: every setting with its default, its meaning and where the default comes from."""
+"""`preflab init --show ppo`: list every setting with its default, its meaning and the source of the default."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from preflab.errors import PreflabError, nearest
 
 
 def topics() -> dict[str, Any]:
-    """What can be shown: the stage kinds and the sections of the recipe."""
+    """The topics that can be shown: stage kinds and sections of the recipe, with their settings classes."""
     from preflab.settings.feedback import PanelSettings
     from preflab.settings.recipe import STAGE_SETTINGS, DataSettings, DeviceSettings, RecipeSettings, RoundsSettings
 
@@ -25,10 +25,10 @@ def topics() -> dict[str, Any]:
 
 
 def settings_of(topic: str) -> list[dict[str, Any]]:
-    """The settings of a topic, nested ones by dotted path: setting, default, required, meaning, source.
+    """The settings of a topic, nested ones by dotted path, with the keys setting, default, required, meaning, source.
 
     Raises:
-        PreflabError: no such topic.
+        PreflabError: there is no such topic.
     """
     known = topics()
     if topic not in known:
@@ -36,13 +36,13 @@ def settings_of(topic: str) -> list[dict[str, Any]]:
         raise PreflabError(
             f"init --show {topic}",
             f"near it: {near}" if near else choice,
-            "mend the name",
+            "correct the name",
         )
     return [_row(name, field, default) for name, field, default in _fields(known[topic], "", None)]
 
 
 def text_of(topic: str) -> Iterator[str]:
-    """The same for people, line by line."""
+    """The settings of a topic as lines of text, for people."""
     yield f"{topic}: {' '.join((topics()[topic].__doc__ or '').split())}"
     for row in settings_of(topic):
         yield f"\n  {row['setting']}: {'(required)' if row['required'] else row['default']}"
@@ -57,15 +57,15 @@ def _fields(model: Any, prefix: str, default: Any) -> Iterator[tuple[str, Any, A
         if name == "kind":
             continue
         value = getattr(default, name) if default is not None else field.default
-        found = list(_settings_in(field.annotation))
-        inner = found[0] if found else None
+        classes = list(_settings_in(field.annotation))
+        inner = classes[0] if classes else None
         if inner is None or not inner.model_fields or inner.__name__ == "StageSettings":
             yield f"{prefix}{name}", field, value
         elif "tuple" in str(field.annotation) or "dict" in str(field.annotation):
             yield f"{prefix}{name}", field, value
-            for member in found:  # several where each entry says its kind
-                of = f"kind: {member.model_fields['kind'].default}" if len(found) > 1 else ""
-                yield from _fields(member, f"{prefix}{name}[{of}].", None)
+            for member in classes:  # more than one if the entries name their kind
+                which = f"kind: {member.model_fields['kind'].default}" if len(classes) > 1 else ""
+                yield from _fields(member, f"{prefix}{name}[{which}].", None)
         else:
             if value is None or (default is None and field.is_required()):
                 yield f"{prefix}{name}", field, value
@@ -95,16 +95,16 @@ def _settings_in(annotation: Any) -> Iterator[Any]:
 
 
 def _yaml(value: Any) -> str:
-    """A default as one would write it in the recipe."""
+    """A default as it is written in a recipe."""
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
-        return json.dumps([_named(each) for each in value])
+        return json.dumps([_plain_entry(each) for each in value])
     return json.dumps(value, default=str)
 
 
-def _named(value: Any) -> Any:
-    """An entry of a list; settings as the keys that were given, their kind first."""
+def _plain_entry(value: Any) -> Any:
+    """An entry of a list as JSON: of settings the keys that were set, `kind` first."""
     from preflab.settings.base import Settings
 
     if not isinstance(value, Settings):

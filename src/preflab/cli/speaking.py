@@ -1,4 +1,4 @@
-"""How the commands speak: the table, the last line, JSON for machines, errors in three lines."""
+"""Output of the commands: the table of stages, the last line, JSON for machines, errors in three lines."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ SetOption = Annotated[
     ),
 ]
 SplitOption = Annotated[
-    str | None, typer.Option("--split", help="Which split of a folder or data set; default: the only one.")
+    str | None, typer.Option("--split", help="Split of a folder or data set; default: the only one.")
 ]
 WorkspaceOption = Annotated[
-    Path | None, typer.Option("--workspace", help="Folder of the database and of runs/; default: what the recipe says.")
+    Path | None, typer.Option("--workspace", help="Folder of the database and of runs/; default: the recipe's.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on stdout.")]
 
 
 class Speaker:
-    """Where a command's words go: results to stdout, everything else to stderr."""
+    """Prints a command's results to stdout and collects the content of its JSON object."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
@@ -49,12 +49,12 @@ class Speaker:
         self.content: dict[str, Any] = {}
 
     def say(self, text: str = "") -> None:
-        """A line of the result, for people."""
+        """Print a line of the result, unless the output is JSON."""
         if not self.as_json:
             print(text, file=self.stdout)
 
     def last(self, where: Path | str | None, following: str, **content: Any) -> None:
-        """The last line: where the result lies and the next command. `content` goes into the JSON as well."""
+        """Print the last line: the result's path and the next command. `content` is added to the JSON object."""
         self.content |= {"result": str(where) if where else None, "next": following, **content}
         self.say((f"result: {shown_path(where)}; " if where else "") + f"next: {following}")
 
@@ -63,7 +63,7 @@ class Speaker:
 def speaking(as_json: bool) -> Iterator[Speaker]:
     """A speaker; with --json progress is silent, stray prints go to stderr, and one object is printed at the end.
 
-    Of several processes only the main one speaks.
+    With several processes only the main one (RANK 0) prints.
     """
     from preflab.progress import mode_for
 
@@ -80,13 +80,13 @@ def speaking(as_json: bool) -> Iterator[Speaker]:
 
 
 def print_error(error: PreflabError) -> None:
-    """What was found, what was expected, what to do, on stderr."""
+    """Print to stderr what was found, what was expected and what to do."""
     lines = [line for line in (error.found, error.expected, error.do) if line]
     print("\n       ".join([f"error: {lines[0]}", *lines[1:]]), file=sys.stderr)
 
 
 def shown_path(path: Path | str) -> str:
-    """A path as one would type it from here."""
+    """The path relative to the current folder, if it lies in it."""
     path = Path(path)
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
@@ -94,13 +94,13 @@ def shown_path(path: Path | str) -> str:
 
 
 def command(*words: str | Path, recipe: Path | None = None) -> str:
-    """A command to type next; the recipe is named unless it is the usual one."""
+    """A command to type next, in backquotes; --recipe is added unless it is the default."""
     named = ["--recipe", str(recipe)] if recipe is not None and recipe != DEFAULT_RECIPE else []
     return f"`{shlex.join(['preflab', *map(str, words), *named])}`"
 
 
 def print_table(speaker: Speaker, lines: Sequence[Line]) -> None:
-    """The stages: state, what came out, how long it took; in colour where the terminal has it."""
+    """Print the stages with state, summary and duration; in colour on a terminal."""
     speaker.content["stages"] = [_as_json(line) for line in lines]
     if speaker.as_json:
         return
@@ -127,13 +127,13 @@ def _last_column(line: Line) -> str:
     return duration(line.seconds) if line.state == "done" else ""
 
 
-def short_help(said: str | None) -> str:
+def short_help(text: str | None) -> str:
     """The first line of a command's help up to its first comma, semicolon or colon."""
-    return re.split("[,;:]", (said or "").partition("\n")[0].rstrip("."))[0] + "."
+    return re.split("[,;:]", (text or "").partition("\n")[0].rstrip("."))[0] + "."
 
 
 def padded(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines, their cells below one another."""
+    """Rows as lines of text with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -1,4 +1,4 @@
-"""`demo`, the whole loop on a model of its own, and `init`, a recipe to begin with."""
+"""`demo` runs the whole loop on a tiny model; `init` writes a first recipe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from preflab.cli.records import ColumnOption, FormatOption, renames
+from preflab.cli.records import ColumnOption, FormatOption, parse_renames
 from preflab.cli.running import run_stages, say_next
 from preflab.cli.showing import settings_of, text_of, topics
 from preflab.cli.speaking import (
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands of this file."""
-    app.command("demo", help=demo.__doc__, short_help="The whole loop on a tiny model, with a report.")(demo)
-    app.command("init", help=init.__doc__, short_help="Write a recipe to begin with, or list settings.")(init)
+    """Register the commands of this file."""
+    app.command("demo", help=demo.__doc__, short_help="Run the whole loop on a tiny model, with a report.")(demo)
+    app.command("init", help=init.__doc__, short_help="Write a first recipe, or list settings.")(init)
 
 
 def demo(
@@ -47,7 +47,7 @@ def demo(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The whole loop on a tiny model made on the spot, judged by simulated labelers, with a report at the end."""
+    """Run the whole loop on a tiny model trained from scratch, with simulated labelers and a report at the end."""
     from preflab.recipe import load_recipe
 
     with speaking(as_json) as speaker:
@@ -59,9 +59,9 @@ def demo(
 
 
 def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
-    """The demo's data and its recipe in a folder; equal files for equal seeds, so that a second run skips.
+    """Write the demo's data and recipe into a folder; equal seeds give equal files, so a second run skips all stages.
 
-    A recipe that was changed there is kept as recipe.yaml.former.
+    An edited recipe in the folder is kept as recipe.yaml.former.
     """
     from preflab.demo.data import write_demo_data
     from preflab.files import write_text
@@ -77,7 +77,7 @@ def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
 
 
 def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
-    """The leading differences of the evaluation stages, in the digits and words of the report."""
+    """Print the main differences of the evaluation stages with the report's digits and words."""
     from preflab.report.measures import measure_name, quantity
     from preflab.report.runs import Run
 
@@ -109,16 +109,19 @@ def init(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option("--kind", help="dpo, reward, ppo, grpo or sft.", show_default="what such data are usually for"),
+        typer.Option("--kind", help="dpo, reward, ppo, grpo or sft.", show_default="the usual one for such data"),
     ] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="Of a folder or data set with several.", show_default="train")
+        str | None,
+        typer.Option("--split", help="Split of a folder or data set that has several.", show_default="train"),
     ] = None,
     format: FormatOption = None,
     column: ColumnOption = None,
     memory: Annotated[
         float | None,
-        typer.Option("--memory", min=0.1, help="GiB of the machine it is for.", show_default="what is free here"),
+        typer.Option(
+            "--memory", min=0.1, help="Memory of the machine that will train, in GiB.", show_default="free memory here"
+        ),
     ] = None,
     show: Annotated[
         str | None, typer.Option("--show", metavar="KIND", help="List the settings of a stage kind or section, or all.")
@@ -126,23 +129,23 @@ def init(
     set_: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a recipe to begin with: for a model and data it looks at, or a commented one to be edited.
+    """Write a first recipe: fitted to a model and data, or a commented one to edit.
 
-    With --model and --data it runs as it stands, and every assumption is said. With --show it lists settings with their
-    defaults, meaning and source instead.
+    With --model and --data the recipe runs as it is, and every assumption is printed. With --show the command lists
+    settings with their defaults, meaning and source instead.
     """
     with speaking(as_json) as speaker:
         if show is not None:
-            _show(speaker, show)
+            _list_settings(speaker, show)
             return
-        more = {"kind": kind, "split": split, "memory": memory, "format": format, "columns": renames(column)}
+        more = {"kind": kind, "split": split, "memory": memory, "format": format, "columns": parse_renames(column)}
         if model is not None or data is not None or any(more.values()):
-            _first_recipe(speaker, recipe, set_ or [], model, data, **more)
+            _init_from_data(speaker, recipe, set_ or [], model, data, **more)
             return
         if recipe.exists():
             raise PreflabError(
-                f"{recipe}: there is a file already",
-                "a new name, or no such file",
+                f"{recipe} exists already",
+                "a name that is not taken",
                 "name another with --recipe, or move the old one away",
             )
         text = (files("preflab") / "templates" / "recipe.yaml").read_text(encoding="utf-8")
@@ -154,10 +157,10 @@ def init(
         )
 
 
-def _first_recipe(
+def _init_from_data(
     speaker: Speaker, recipe: Path, overrides: list[str], model: str | None, data: str | None, **more: Any
 ) -> None:
-    """A recipe for a model and a file of data."""
+    """Write a recipe for a model and a file of data, and print its assumptions by topic."""
     if model is None or data is None:
         lacking = "--data FILE" if model is not None else "--model FOLDER" if data is not None else "--model and --data"
         raise PreflabError(f"init without {lacking}", "a model and data to look at, or neither", f"add {lacking}")
@@ -171,12 +174,14 @@ def _first_recipe(
         about = topic
     speaker.say()
     named = "" if recipe == DEFAULT_RECIPE else f" {shown_path(recipe)}"
-    following = f"`preflab check {model}` measures what preflab relies on, `preflab run{named}` runs it"
+    following = (
+        f"`preflab check {model}` tests preflab's assumptions on the model, `preflab run{named}` runs the recipe"
+    )
     speaker.last(recipe, following, files=[str(path) for path in written], **described(made))
 
 
 def _write_checked(recipe: Path, text: str, overrides: list[str]) -> None:
-    """The starter, with --set applied; comments stay where nothing was set."""
+    """Write the commented recipe with --set applied; its comments survive only without --set."""
     from preflab.files import write_text
 
     if overrides:
@@ -189,10 +194,10 @@ def _write_checked(recipe: Path, text: str, overrides: list[str]) -> None:
     write_text(recipe, text)
 
 
-def _show(speaker: Speaker, topic: str) -> None:
-    wanted = list(topics()) if topic == "all" else [topic]
-    speaker.content["settings"] = {name: settings_of(name) for name in wanted}
-    for name in wanted:
+def _list_settings(speaker: Speaker, topic: str) -> None:
+    listed = list(topics()) if topic == "all" else [topic]
+    speaker.content["settings"] = {name: settings_of(name) for name in listed}
+    for name in listed:
         for line in text_of(name):
             speaker.say(line)
         speaker.say()

@@ -1,4 +1,4 @@
-"""Waiting for people: a run that stays, looks for new answers, and goes on by itself."""
+"""`run --wait`: poll the database for people's judgments and go on when they are there."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ if TYPE_CHECKING:
     from preflab.store.workspace import Workspace
 
 SECONDS_BETWEEN = 3.0
-"""Seconds between two looks at the database."""
+"""Seconds between two reads of the database."""
 SECONDS_AT_MOST = 60.0
-"""After so many seconds with new judgments the stages are asked again, done or not: they know best."""
+"""Once this many seconds have passed, any new judgment makes the stages run again, even if no campaign looks done."""
 
 
-def until_answered(
+def wait_for_answers(
     folder: Path, lines: list[Line], again: Callable[[], list[Line]], pause: float = SECONDS_BETWEEN
 ) -> list[Line]:
-    """Look for new judgments until no stage waits for people; `again` does what has become possible.
+    """Wait until no stage waits for people; `again` runs the stages that have become possible.
 
-    A look reads two numbers and gets in nobody's way. Ctrl-C ends it at any moment: answers are in the database, and
-    nothing else is under way.
+    Polling reads a few numbers and locks nothing. Ctrl-C is safe at any moment: the answers are in the database, and no
+    stage is running.
     """
     from preflab.store.opening import opened
 
     with opened(folder, create=True) as store:
         while waiting := [line for line in lines if line.state == "waiting"]:
             summary = "; ".join(f"{line.name}: {line.summary}" for line in waiting)
-            print(f"waiting for people. {summary}. {_where(waiting)}Ctrl-C stops waiting", file=sys.stderr, flush=True)
-            _until_news(store, waiting, pause)
+            print(f"waiting for people. {summary}. {_links(waiting)}Ctrl-C stops waiting", file=sys.stderr, flush=True)
+            _wait_for_judgments(store, waiting, pause)
             lines = again()
     return lines
 
 
-def _where(waiting: Sequence[Line]) -> str:
+def _links(waiting: Sequence[Line]) -> str:
     links = " ".join(line.link for line in waiting if line.link)
     return f"{links} (`preflab label` serves it). " if links else ""
 
 
-def _until_news(store: Workspace, waiting: Sequence[Line], pause: float) -> None:
-    """Returns when a campaign looks done, or has had new judgments for a while."""
+def _wait_for_judgments(store: Workspace, waiting: Sequence[Line], pause: float) -> None:
+    """Return once there are new judgments and either a campaign looks done or SECONDS_AT_MOST have passed."""
     before, began = _num_judgments(store), time.monotonic()
     while True:
         news = _num_judgments(store) != before
@@ -53,7 +53,7 @@ def _until_news(store: Workspace, waiting: Sequence[Line], pause: float) -> None
 
 
 def _looks_done(store: Workspace, line: Line) -> bool:
-    """Whether the campaign behind the line has its labels; True where only the stage itself can tell."""
+    """Whether the line's campaign has all its labels; True if there is no such campaign, so that the stage decides."""
     from preflab.labelling.campaigns import campaign_view
     from preflab.labelling.errors import NotFound
 

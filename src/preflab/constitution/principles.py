@@ -1,4 +1,4 @@
-"""A constitution: a YAML file of principles, read strictly; the team edits it, and behaviour follows."""
+"""Read a constitution: a YAML file of principles, validated strictly."""
 
 from __future__ import annotations
 
@@ -19,72 +19,72 @@ REVISION_MARKS = {"prompt", "answer", "critique", "revision_request"}
 COMPARISON_MARKS = {"question", "prompt", "first", "second"}
 
 
-def _said(text: str) -> str:
+def _strip_non_empty(text: str) -> str:
     if not text.strip():
-        raise ValueError("is empty: say it in a sentence, or leave the principle out")
+        raise ValueError("is empty: write a sentence, or leave the principle out")
     return text.strip()
 
 
 class Principle(Settings):
-    """One principle, in the words of the team."""
+    """One principle."""
 
     name: str
-    """A short name, unique."""
+    """A short, unique name."""
     critique: str
-    """Asks for what is wrong with an answer."""
+    """The request to criticise an answer."""
     revision: str
-    """Asks for a better one."""
+    """The request to write a better answer."""
     comparison: str
-    """Asks which of two answers is better."""
+    """The question which of two answers is better."""
     weight: float = Field(1.0, ge=0)
-    """How often it is drawn, beside the others."""
+    """Relative frequency with which it is drawn."""
 
-    _not_empty = field_validator("name", "critique", "revision", "comparison")(_said)
+    _not_empty = field_validator("name", "critique", "revision", "comparison")(_strip_non_empty)
 
 
 class Example(Settings):
-    """A whole critique and revision, shown to models too small to follow the form."""
+    """A worked example of critique and revision, shown to models that are too small to follow the form without one."""
 
     prompt: str
     answer: str
     critique: str
     revision: str
 
-    _not_empty = field_validator("prompt", "answer", "critique", "revision")(_said)
+    _not_empty = field_validator("prompt", "answer", "critique", "revision")(_strip_non_empty)
 
 
 class Layout(Settings):
-    """The texts a model goes on with: for the critique, for the revision, and for naming the better of two answers."""
+    """The templates of requests to a model: for a critique, for a revision, and for a comparison of two answers."""
 
     critique: str
     revision: str
     comparison: str | None = None
-    """For a judge by likelihood: after it comes one of `labels`. None: preflab's own wording."""
+    """For a judge read by likelihood: one of `labels` follows this text. None: preflab's own wording."""
     labels: tuple[str, str] = ("A", "B")
-    """How `comparison` calls the first answer and the second."""
+    """Names of the first and the second answer in `comparison`."""
     separator: str = "\n\n---\n\n"
-    """Stands between examples and the question."""
+    """Text between examples, and before the request."""
 
     @model_validator(mode="after")
     def _all_marks(self) -> Layout:
-        """Every mark is known, and none that is needed is missing."""
+        """Refuse unknown marks and missing required marks."""
         texts = [("critique", self.critique, CRITIQUE_MARKS), ("revision", self.revision, REVISION_MARKS)]
         if self.comparison is not None:
             texts.append(("comparison", self.comparison, COMPARISON_MARKS))
         for name, text, marks in texts:
-            found = set(MARK.findall(text))
-            if wrong := sorted(found - marks):
+            used = set(MARK.findall(text))
+            if wrong := sorted(used - marks):
                 raise ValueError(f"layout.{name} has the mark {{{wrong[0]}}}; known: {', '.join(sorted(marks))}")
             needed = marks - {"critique_request", "revision_request"}
-            if missing := sorted(needed - found):
+            if missing := sorted(needed - used):
                 raise ValueError(f"layout.{name} lacks the mark {{{missing[0]}}}")
         return self
 
     @model_validator(mode="after")
     def _labels_are_two_names(self) -> Layout:
-        """Labels that can be told apart, and a wording that uses them."""
+        """Refuse labels that are empty or equal, and labels without a comparison."""
         if self.comparison is None and "labels" in self.model_fields_set:
-            raise ValueError("layout.labels is given without layout.comparison: nothing would ask for them")
+            raise ValueError("layout.labels is given without layout.comparison: nothing would use them")
         first, second = (label.strip() for label in self.labels)
         if not first or not second or first == second:
             raise ValueError(f"layout.labels are {first!r} and {second!r}: two different names are needed")
@@ -92,10 +92,10 @@ class Layout(Settings):
 
 
 class Constitution(Settings):
-    """The principles, how they are put to a model, and examples."""
+    """A constitution: principles, the templates of requests, and examples."""
 
     constitution: Literal[1]
-    """Version of the file's form."""
+    """Version of the file format."""
     name: str = ""
     layout: Layout
     principles: tuple[Principle, ...] = Field(min_length=1)
@@ -103,7 +103,7 @@ class Constitution(Settings):
 
     @model_validator(mode="after")
     def _can_be_drawn(self) -> Constitution:
-        """Names are unique, and at least one principle weighs something."""
+        """Refuse duplicate names, and weights that are all 0."""
         names = [principle.name for principle in self.principles]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
@@ -113,25 +113,26 @@ class Constitution(Settings):
         return self
 
     def draw(self, seed: int) -> Principle:
-        """A principle, drawn by weight; the same one for the same seed."""
+        """A principle drawn at random by weight; equal seeds draw the same one."""
         weights = np.array([principle.weight for principle in self.principles])
         return self.principles[int(np.random.default_rng(seed).choice(len(weights), p=weights / weights.sum()))]
 
 
 def read_constitution(path: Path | None = None) -> Constitution:
-    """The constitution of a file, or the one that comes with preflab.
+    """Read the constitution of a file; None: the one included in preflab.
 
     Raises:
-        PreflabError: no such file, no YAML, an unknown or missing key, an empty principle; with file, key and number.
+        PreflabError: the file is missing or not YAML, a key is unknown or missing, or a text is empty; it names file,
+            key and position.
     """
     from preflab.yaml_files import read_yaml
 
     source = path or Path(str(files("preflab.constitution") / "default.yaml"))
-    return checked(read_yaml(source), str(source))
+    return validate_constitution(read_yaml(source), str(source))
 
 
-def checked(raw: Any, source: str) -> Constitution:
-    """A constitution from what YAML gave."""
+def validate_constitution(raw: Any, source: str) -> Constitution:
+    """A constitution from parsed YAML; `source` names the file in errors."""
     from pydantic import ValidationError
 
     try:
@@ -143,15 +144,15 @@ def checked(raw: Any, source: str) -> Constitution:
         raise PreflabError(
             f"{source}{', ' + place if place else ''}: {problem}",
             "principles with name, critique, revision and comparison, and a layout",
-            "see docs/how-to/constitution.md, or begin with `preflab constitution show`",
+            "see docs/how-to/constitution.md, or start from `preflab constitution show`",
         ) from error
 
 
 def _step(step: str | int) -> str:
-    """`principles.3` of the file's own counting, from 1."""
+    """A step of an error's location, with list positions counted from 1."""
     return str(step + 1) if isinstance(step, int) else step
 
 
 def filled(template: str, **parts: str) -> str:
-    """Every mark replaced once: what a text contains in braces stays as it is."""
+    """The template with its marks replaced; braces within the inserted texts are left alone."""
     return MARK.sub(lambda mark: parts[mark[1]], template)

@@ -1,1 +1,1 @@
-"""Messages ↔ token ids by the model's own chat template: the only place that knows how a turn ends."""
+"""Convert messages to token ids and back with the model's chat template; only this room knows how turns end."""

@@ -1,4 +1,4 @@
-"""How turns end that call tools, found by rendering one call, two calls, and a call with its result."""
+"""Find how turns with tool calls end, by rendering one call, two calls, and a call with its result."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ RESULT = Message("tool", "b", name="probe", tool_call_id="call00001")
 
 @dataclass(frozen=True)
 class CallEnds:
-    """The tokens that close calls of tools."""
+    """The tokens that close tool calls."""
 
     end_id: int | None = None
-    """The token that ends a turn of calls; None: the one that ends every turn, or no calls are known."""
+    """The token that ends a turn with calls; None: the one that ends every turn, or the template has no calls."""
     added: str = ""
-    """Its text where the template writes it with the tool's result alone; "" for most templates."""
+    """Its text, if the template writes it only before the tool's result; "" for most templates."""
     inner_ids: tuple[int, ...] = ()
-    """Tokens that stand between two calls of a turn: they close one call and end no turn."""
+    """Tokens between two calls of a turn: they close a call but do not end the turn."""
 
 
 def find_call_ends(template: Template, joining: Joining, stops: Sequence[int]) -> CallEnds:
-    """The tokens with which a template closes calls; `stops` are those that the configuration stops at."""
+    """The tokens with which a template closes calls; `stops` are the stop tokens of the configuration."""
     alone = _after_mark(template, [USER, CALLING])
     if alone is None:
         return CallEnds()
@@ -45,7 +45,7 @@ def find_call_ends(template: Template, joining: Joining, stops: Sequence[int]) -
 
 
 def end_of(close: Sequence[int], joining: Joining, stops: Sequence[int], *, any_special: bool) -> int | None:
-    """The first token that stops the sampler; else, where nothing but white space follows it, the last special one."""
+    """The first stop token in `close`; else, with `any_special`, its last token besides white space if special."""
     known = [token for token in close if token in stops]
     words = [token for token in close if joining.text([token], special=True).strip()]
     last = words[-1] if any_special and words and is_special(joining.tokenizer, words[-1]) else None
@@ -53,18 +53,18 @@ def end_of(close: Sequence[int], joining: Joining, stops: Sequence[int], *, any_
 
 
 def is_special(tokenizer: Any, token: int) -> bool:
-    """Whether a token was added to the vocabulary as a whole, as the marks of turns are."""
+    """Whether a token was added to the vocabulary as a whole, like the marks of turns."""
     return token in tokenizer.added_tokens_decoder or token in tokenizer.all_special_ids
 
 
 def mark_of_next(last: str, followed: str, joining: Joining, stops: Sequence[int]) -> tuple[int | None, str]:
-    """The stop token that follows a turn's close when another turn comes, and the text up to it; None and "" for none.
+    """The stop token that starts the next turn right after a turn's close, and the text up to it; (None, "") for none.
 
     Args:
-        last: what stands after a turn's words at the end of a conversation.
-        followed: what stands there before another turn.
-        joining: text to tokens.
-        stops: tokens that the configuration stops at.
+        last: the text after a turn's words at the end of a conversation.
+        followed: the text after the words if another turn follows.
+        joining: converts text to tokens.
+        stops: stop tokens of the configuration.
     """
     after = followed[len(last) :] if followed.startswith(last) else ""
     ids = joining.ids(after.lstrip())
@@ -75,20 +75,20 @@ def mark_of_next(last: str, followed: str, joining: Joining, stops: Sequence[int
 
 
 def _between_calls(template: Template, joining: Joining) -> tuple[int, ...]:
-    """Tokens added to the vocabulary that stand between two calls; () where a turn holds one call alone."""
+    """Special tokens between two calls; () if the template allows only one call per turn."""
     two = replace(CALLING, tool_calls=(CALL, replace(CALL, id="call00002")))
-    written = _rendered(template, [USER, two])
+    written = _try_render(template, [USER, two])
     between = MARK.join(written.split(MARK)[1:-1]) if written else ""
     return tuple(token for token in joining.ids(between) if is_special(joining.tokenizer, token))
 
 
 def _after_mark(template: Template, turns: Sequence[Message]) -> str | None:
-    """What the template writes after the last mark; None: it refuses the turns, or writes no mark."""
-    written = _rendered(template, turns)
+    """The rendered text after the last mark; None if the template refuses the turns or writes no mark."""
+    written = _try_render(template, turns)
     return written.rpartition(MARK)[2] if written is not None and MARK in written else None
 
 
-def _rendered(template: Template, turns: Sequence[Message]) -> str | None:
+def _try_render(template: Template, turns: Sequence[Message]) -> str | None:
     try:
         return template.text(turns, Prompt.make(messages=(USER,), columns={"tools": [TOOL]}), opened=False)
     except PreflabError:

@@ -1,4 +1,4 @@
-"""Where the words of an assistant's turn begin and end: lead and close, in text and in tokens."""
+"""Add and remove lead and close, the text and tokens around the words of an assistant's turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from preflab.records import Message
 
 @dataclass(frozen=True)
 class Edges:
-    """What puts lead and close around words, and takes them off."""
+    """Adds lead and close to the words of a turn, and removes them."""
 
     joining: Joining
     frame: Frame
@@ -21,23 +21,23 @@ class Edges:
 
     @property
     def form(self) -> ThinkingForm | None:
-        """How thinking is written: as the template writes it, else as the generation prompt that opens it begins."""
+        """The form of thinking: the template's, else one made from the opening tag of the generation prompt."""
         opener = self.frame.opener
         if self.frame.form or not opener:
             return self.frame.form
         return ThinkingForm(opener, f"{opener[len(opener.rstrip()) :]}{THINKING_TAGS[opener.strip()]}\n\n")
 
     def after_opener(self, words: str) -> str:
-        """An answer that thinks, without the opening tag that the generation prompt writes."""
+        """The words without an opening tag of thinking that the generation prompt already contains."""
         opener = self.frame.opener
         if not opener or not words.lstrip().startswith(opener.strip()):
             return words
-        rest = words.lstrip()[len(opener.strip()) :]
-        return rest.removeprefix(opener[len(opener.rstrip()) :])
+        without_tag = words.lstrip()[len(opener.strip()) :]
+        return without_tag.removeprefix(opener[len(opener.rstrip()) :])
 
     def brings_lead(self, turn: Message) -> bool:
-        """Whether words hold special tokens of the lead: the model wrote channels of its own, which the template would
-        write into one of its own."""
+        """Whether the words contain special tokens of the lead: the model wrote its own channels, and the template
+        would put them inside another channel."""
         if turn.tool_calls or turn.reasoning or NO_THINKING.match(self.frame.lead or ""):
             return False
         marks = [token for token in self.lead_ids if token in self.joining.special_ids]
@@ -45,12 +45,12 @@ class Edges:
 
     @property
     def lead_ids(self) -> Ids:
-        """Tokens of a lead with more than white space in it."""
+        """Tokens of the lead; () if it is only white space."""
         lead = self.frame.lead or ""
         return self.joining.continued("a:", lead) if lead.strip() else ()
 
     def with_end(self, text: str, turn: Message) -> str:
-        """A turn's text with the mark that ends it where the template writes that with the next turn alone."""
+        """A turn's text with its end mark, which some templates write only when another turn follows."""
         calls = self.frame.calls
         closing = self.joining.tokenizer.convert_ids_to_tokens(list(calls.inner_ids))
         is_call = turn.tool_calls or any(turn.content.rstrip().endswith(mark) for mark in closing)
@@ -58,7 +58,7 @@ class Edges:
         return text if self.has_end(text) else text + added
 
     def verbatim(self, words: str, *, ended: bool) -> Ids | None:
-        """Words that a policy wrote, letter for letter between lead and close; None: no answer begins like this."""
+        """Tokens of a policy's words, unchanged, between lead and close; None if no answer can begin like this."""
         begun = self.after_opener(words)
         if self.frame.opener and begun == words:
             return None
@@ -70,9 +70,9 @@ class Edges:
         return (*before, *ids, *(self.close_ids if ended else ()))
 
     def closed(self, ids: Ids) -> Ids:
-        """Sampled tokens with the close of the template's turns instead of the stop token they end with.
+        """Sampled tokens with the template's close in place of their stop token.
 
-        An end that the template gives turns with calls stays: these ids may be a call.
+        A stop token that ends turns with calls is kept, since these ids may be a call.
         """
         calls = self.frame.calls
         if ids[-1] != self.frame.end_id and ids[-1] in (calls.end_id, *calls.inner_ids):
@@ -88,14 +88,14 @@ class Edges:
 
     @property
     def close_ids(self) -> Ids:
-        """Tokens of the close, the end included."""
+        """Tokens of the close, including the end token."""
         end = self.frame.end_id
         if end is None:
             return (*self.joining.continued("a", self.frame.close), int(self.joining.tokenizer.eos_token_id))
         return self.joining.continued("a", self.frame.close)
 
     def words(self, ids: Ids, *, ended: bool, continues: bool = False) -> str:
-        """The words of a sampled turn, without lead and close; thinking that the generation prompt opened is opened."""
+        """The words of a sampled turn without lead and close; a tag of thinking from the generation prompt is added."""
         body = ids[:-1] if ended and ids[-1] not in self.frame.calls.inner_ids else ids
         own_lead = self.frame.lead or ""
         lead = self.lead_ids
@@ -111,14 +111,14 @@ class Edges:
 
     @property
     def _plain_close(self) -> str:
-        """The close without its end, as it stands in the text of sampled tokens."""
+        """The text of the close without its end token."""
         return self._spelled(self.close_ids[:-1])
 
     def _spelled(self, ids: Ids) -> str:
         return self.joining.spelled(ids, self.joining.marks.within(THINKING_TAGS))
 
     def without_end(self, text: str, turn: Message) -> str:
-        """A turn's text up to where the assistant was cut; white space that the template took off is there again."""
+        """The text of a cut turn without its close; trailing white space that the template removed is restored."""
         body = self.until_end(text)
         ends = [self.frame.close, *self.marks]
         body = body.removesuffix(next((end for end in ends if end and body.endswith(end)), ""))
@@ -128,14 +128,14 @@ class Edges:
         return body + words[len(words.rstrip()) :]
 
     def until_end(self, text: str) -> str:
-        """A turn's text up to its end, without what opens the next turn."""
+        """A turn's text up to its end, without the text that opens the next turn."""
         if self.has_end(text):
             return text[: min(text.find(mark) + len(mark) for mark in self.marks if mark in text)]
         rest = self.frame.rest
         return text[: -len(rest)] + self.frame.close if rest and text.endswith(rest) else text
 
     def has_end(self, text: str) -> bool:
-        """Whether a text holds the text of a token that ends turns."""
+        """Whether a text contains the text of a token that ends turns."""
         return any(mark in text for mark in self.marks)
 
     @property

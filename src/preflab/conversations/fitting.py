@@ -1,21 +1,21 @@
-"""Prompts with room for a completion: what is too long is refused all at once, left out, or cut."""
+"""Select prompts that leave room for a completion; those that are too long are refused, left out, or cut."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.conversations.joining import Ids
 from preflab.conversations.renderer import Renderer
 from preflab.conversations.template import where
 from preflab.records import Prompt
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.training.too_long import LongRows, TooLong
 
 
 @dataclass(frozen=True)
 class FittingPrompts:
-    """Prompts with their tokens, and which of them were too long."""
+    """Prompts with their tokens, and the record of those that were too long."""
 
     prompts: list[tuple[Prompt, Ids]]
     long: LongRows
@@ -23,23 +23,23 @@ class FittingPrompts:
 
 def fitting_prompts(
     renderer: Renderer,
-    prompts: Seq[Prompt],
+    prompts: Sequence[Prompt],
     *,
     max_new_tokens: int,
     context_length: int | None,
     too_long: TooLong = "refuse",
 ) -> FittingPrompts:
-    """The token ids of every prompt that leaves room for its completion, before anything is written.
+    """The token ids of every prompt that leaves room for its completion, found before anything is sampled.
 
     Raises:
-        PreflabError: prompts and max_new_tokens are together longer than the context, and that is refused; all of them
-            are counted, the first ones named by their lines.
+        PreflabError: with `too_long` "refuse", some prompts plus max_new_tokens exceed the context; the error gives
+            their number and the lines of the first ones.
     """
     long = LongRows(context_length or 2**31, too_long, room=max_new_tokens)
-    found = []
+    kept = []
     for prompt in prompts:
-        fitting = long.fitted([Sequence(renderer.prompt_ids(prompt), ())], where(prompt))
+        fitting = long.fitted([TokenSequence(renderer.prompt_ids(prompt), ())], where(prompt))
         if fitting is not None:
-            found.append((prompt, fitting[0].prompt_ids))
-    long.check(len(found))
-    return FittingPrompts(found, long)
+            kept.append((prompt, fitting[0].prompt_ids))
+    long.check(len(kept))
+    return FittingPrompts(kept, long)

@@ -1,4 +1,4 @@
-"""The frame of each kind of prompt: with tools, turns may end in another way, and after a result begin in another."""
+"""The frame for each kind of prompt: turns may end differently with tools, and begin differently after a result."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CALLED = Message("assistant", "", tool_calls=(ToolCall("probe", '{"mark": "c"}')
 
 @dataclass
 class Frames:
-    """Frames of a template by the kind of prompt, each found once."""
+    """The frames of a template by kind of prompt; each is computed once."""
 
     template: Template
     joining: Joining
     stops: tuple[int, ...]
-    """Tokens that stop the sampler, as the model's configuration and its tokenizer name them."""
+    """Stop tokens of the model's configuration and of its tokenizer."""
     known: dict[Any, Frame] = field(default_factory=dict)
 
     @cached_property
@@ -36,18 +36,18 @@ class Frames:
 
     @cached_property
     def stop_ids(self) -> tuple[int, ...]:
-        """All tokens that end a turn, with tools and after a result, too: the sampler stops at them in any prompt."""
+        """All tokens that end a turn, also with tools and after a result; the sampler stops at them for any prompt."""
         kinds = ((USER,), (USER, CALLED, RESULT))
         with_tools = [Prompt.make(messages=turns, columns={"tools": [TOOL]}) for turns in kinds]
-        frames = [self.default, *(self._tried([example], None) for example in with_tools)]
+        frames = [self.default, *(self._first_fitting([example], None) for example in with_tools)]
         return tuple(sorted({token for frame in frames for token in frame.stop_ids}))
 
     def after(self, prompt: Prompt, opened: str | None) -> Frame:
-        """The frame of a prompt's answer.
+        """The frame of the answer to a prompt.
 
         Args:
             prompt: a conversation.
-            opened: its text up to where the assistant speaks; None where it ends within the assistant's turn.
+            opened: its text up to the assistant's words; None if it ends within the assistant's turn.
         """
         thinking = None if opened is None else thinking_of(opened)
         has_tools, after_result = bool(tools_of(prompt)), prompt.messages[-1].role == "tool"
@@ -59,28 +59,28 @@ class Frames:
             turns = (USER, CALLED, RESULT) if after_result else (USER,)
             columns = {"tools": [TOOL] if has_tools else None, "chat_template_kwargs": arguments}
             examples = [Prompt.make(messages=turns, columns=columns)]
-            self.known[key] = self._tried([*examples, prompt] if opened is not None else examples, thinking)
+            self.known[key] = self._first_fitting([*examples, prompt] if opened is not None else examples, thinking)
         return self.known[key]
 
-    def _tried(self, examples: Sequence[Prompt], thinking: tuple[str, bool] | None) -> Frame:
-        """The frame of the first example whose thinking is opened or closed as wanted; else the default's.
+    def _first_fitting(self, examples: Sequence[Prompt], thinking: tuple[str, bool] | None) -> Frame:
+        """The frame of the first example whose (opener, closed) equals `thinking`, or of any with None; else `default`.
 
         A typical conversation comes before the prompt itself, so that other prompts of its kind get the same frame.
         """
         for example in examples:
             try:
                 frame = find_frame(self.template, self.joining, self.stops, example)
-            except PreflabError:  # a template that refuses this conversation
+            except PreflabError:  # the template refuses this conversation
                 continue
             if thinking in (None, (frame.opener, frame.closed)):
-                return self._fitted(frame)
+                return self._with_known_lead(frame)
         return self.default
 
-    def _fitted(self, frame: Frame) -> Frame:
-        """A frame whose lead is known, as far as the default's tells.
+    def _with_known_lead(self, frame: Frame) -> Frame:
+        """The frame with a missing lead or header taken from the default frame.
 
-        A template may change the turns before an answer (calls that it merges into one turn with the answer), which
-        hides the lead. One that has a generation prompt, and none in this place, lets the model write the header.
+        A template may change the turns before an answer, for example merge calls and answer into one turn; the lead is
+        then not visible. If a template has a generation prompt in general but not here, the model writes the header.
         """
         if frame.lead is None and frame.opener == self.default.opener:
             return replace(frame, lead=self.default.lead)

@@ -1,8 +1,8 @@
-"""Text → token ids where it continues other text, and back, letter for letter where the tokenizer allows it.
+"""Tokenize and decode text that continues other text, without changing a character if the tokenizer allows it.
 
-A prompt is tokenized before its completion is known, so the two are tokenized apart. Tokenizers of SentencePiece's kind
-put a space before every text they are given, and take one away when they decode; what continues a text is therefore
-tokenized and decoded behind an anchor, a few characters whose own tokens are then cut off.
+A prompt is tokenized before its completion is known, so the two are tokenized separately. Tokenizers of the
+SentencePiece kind put a space before every text and remove one when they decode. A continuation is therefore tokenized
+and decoded after an anchor, a few characters whose own tokens are then cut off.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.conversations.marks import BREAK, Marks
 Ids = tuple[int, ...]
 
 ANCHORS = ("", "\n", ".", "a", "\n\n", "x\n")
-"""Characters to stand before a continuation; the first that gives its text back is used."""
+"""Candidates for the anchor; the first one with which continuations survive a round trip is used."""
 
 PROBES = (
     ("One", " two"),
@@ -27,32 +27,32 @@ PROBES = (
     ("a:", "\n\n b"),
     ("x", " 7, é"),
 )
-"""A text and what continues it."""
+"""Test cases: a text and its continuation."""
 
 NUM_PROBES = 3
-"""Probes that a tokenizer must give back when it sees them whole: those it lacks characters for prove nothing."""
+"""Fewest probes that must survive a round trip as one text; probes with characters unknown to the tokenizer do not."""
 
 
 def decode(tokenizer: Any, ids: Sequence[int], *, special: bool = False) -> str:
-    """The text of token ids by themselves, spaces as they are; special tokens are left out unless asked for."""
+    """The text of token ids on their own, without cleaning up spaces; special tokens only if `special` is set."""
     return str(tokenizer.decode(list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False))
 
 
 class Joining:
-    """How a tokenizer continues a text."""
+    """Tokenizes and decodes continuations of a text with a tokenizer."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self.marks = Marks(tokenizer)
 
     def ids(self, text: str) -> Ids:
-        """Tokens of a text alone, without special tokens of the tokenizer's own; a spelling with a break is text."""
+        """Tokens of a text on its own, without BOS or EOS; a special token's spelling with a break stays text."""
         if BREAK in text:
             return self._with_breaks(text)
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _with_breaks(self, text: str) -> Ids:
-        """What stands between two special tokens is tokenized apart, as the tokenizer itself does it."""
+        """Tokens of a text with breaks; text between two special tokens is tokenized separately, as tokenizers do."""
         ids: list[int] = []
         whole, mark = "", ""
         for place, piece in enumerate(self.marks.pieces(text)):
@@ -66,14 +66,14 @@ class Joining:
         return (*ids, *(self.ids(whole) if whole else ()))
 
     def _begins_anew(self, mark: str) -> bool:
-        """Whether text after a special token ("": at the beginning) has the tokens that it has by itself."""
+        """Whether text after a special token ("": at the beginning) gets the same tokens as on its own."""
         return not mark or self.ids(f"{mark}a")[1:] == self.ids("a")
 
     def continued(self, before: str, text: str) -> Ids:
-        """Tokens of `text` where it continues `before`; those of `before` are not changed by what follows.
+        """Tokens of `text` as a continuation of `before`, whose own tokens stay unchanged.
 
-        Where the tokens of both together begin with those of `before`, the rest of them; else (a token would reach
-        across) the tokens of `text` behind the anchor.
+        If the tokens of both together begin with those of `before`, the remaining ones; else a token would span both,
+        and `text` is tokenized after the anchor.
         """
         if not self.is_exact:
             return self._apart(text)
@@ -82,12 +82,12 @@ class Joining:
         return both[len(first) :] if both[: len(first)] == first else self._anchored(self.anchor, text)
 
     def verbatim(self, text: str) -> Ids:
-        """Tokens of a continuation in which the text of a special token is text as any other."""
+        """Tokens of a continuation in which spellings of special tokens are plain text."""
         start, both = (tuple(self.marks.letters(part)) for part in (self.anchor, self.anchor + text))
         return both[len(start) :] if both[: len(start)] == start else tuple(self.marks.letters(text))
 
     def _last_mark(self, text: str) -> int:
-        """Where the last special token of a text begins: what stands before it changes no token after it."""
+        """Start of the last special token in a text: text before it has no effect on the tokens after it."""
         match = self._ends_with_mark.match(text) if self._ends_with_mark else None
         return match.start(1) if match else 0
 
@@ -98,13 +98,13 @@ class Joining:
         return re.compile(f".*({'|'.join(map(re.escape, reversed(marks)))})", re.DOTALL) if marks else None
 
     def text(self, ids: Sequence[int], *, special: bool = False) -> str:
-        """The text of tokens that continue something; `special` tokens are left out unless they are asked for."""
+        """The text of tokens that continue other tokens; special tokens only if `special` is set."""
         if not self.is_exact or not self.anchor:
             return self._decoded(ids, special)
         return self._decoded((*self.ids(self.anchor), *ids), special)[len(self.anchor) :]
 
     def spelled(self, ids: Sequence[int], marks: Collection[str]) -> str:
-        """The text of tokens that continue something, with the special tokens that are spelled like one of `marks`."""
+        """The text of tokens that continue other tokens, including the special tokens spelled like one of `marks`."""
         shown = self._ids_of(marks)
         if not shown.intersection(ids):
             return self.text(ids)
@@ -120,24 +120,24 @@ class Joining:
 
     @cached_property
     def special_ids(self) -> frozenset[int]:
-        """Tokens that decoding leaves out."""
+        """Special tokens, which decoding leaves out."""
         added = self.tokenizer.added_tokens_decoder.items()
         return frozenset({*self.tokenizer.all_special_ids, *(token for token, one in added if one.special)})
 
     @property
     def outer_ids(self) -> frozenset[int]:
-        """Tokens that begin, end and fill rows: they belong to no text."""
+        """The BOS, EOS and padding tokens, which are not part of any text."""
         one = self.tokenizer
         return frozenset({one.bos_token_id, one.eos_token_id, one.pad_token_id} - {None})
 
     @property
     def is_exact(self) -> bool:
-        """Whether prompt and completion, tokenized apart and decoded together, give both texts letter for letter."""
+        """Whether prompt and completion, tokenized separately and decoded together, give exactly both texts."""
         return self._found_anchor is not None
 
     @property
     def anchor(self) -> str:
-        """The characters that stand before a continuation."""
+        """The anchor: characters put before a continuation for tokenizing."""
         return self._found_anchor or ""
 
     @cached_property
@@ -162,9 +162,9 @@ class Joining:
         return both[len(first) :] if both[: len(first)] == first else self.ids(text)
 
     def _apart(self, text: str) -> Ids:
-        """Tokens of a continuation of a tokenizer that cannot give it back letter for letter.
+        """Tokens of a continuation for a tokenizer without an exact round trip.
 
-        A text that brings a space gets no second one from the tokenizer: its tokens are those after another word.
+        A text that starts with a space is tokenized after a word, so that the tokenizer adds no second space.
         """
         return self._anchored("a", text) if text.startswith(" ") else self.ids(text)
 

@@ -1,11 +1,11 @@
-"""What a chat template leaves out: marks are put where a conversation's parts stand, and those that vanish are lost.
+"""Find parts of a conversation that a chat template does not write: a part is lost if a mark in its place vanishes.
 
-A lost part is refused by line, but for a speaker's name: few templates write it and much published data has it, so it
-is said once per file. The name of a tool's turn is its call's, which is looked at.
+A lost part is refused with the row's line. A speaker's name is an exception: few templates write it and much published
+data has it, so there is one warning per file. The name in a tool's turn is that of its call, which is checked.
 
-What is written depends on a conversation's shape (roles, calls, tools), seldom on its words, so one rendering with
-marks answers for all conversations of a shape. Thinking of earlier turns may be left out on purpose: by a template that
-writes it while its turn is the last, or that takes it out of words.
+The result depends on a conversation's shape (roles, calls, tools) and hardly on its words, so one rendering with marks
+serves all conversations of a shape. Templates may leave out the thinking of earlier turns on purpose: they write it
+only in the last turn, or remove it from the words.
 """
 
 from __future__ import annotations
@@ -29,58 +29,59 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """Something a conversation holds: a turn's words, thinking or name, a call's name or arguments, a tool's name."""
+    """A part of a conversation: a turn's words, thinking or name, a call's name or arguments, a tool's name."""
 
     kind: Literal["words", "thinking", "name", "call", "arguments", "tool"]
     turn: int
-    """The turn's place; of a tool its own."""
+    """Position of the turn; for a tool the position of the tool."""
     call: int = 0
+    """Position of the call within the turn."""
 
 
 @dataclass
 class Losses:
-    """What a template loses, shape by shape."""
+    """The parts that a template loses, by shape of conversation."""
 
     template: Template
     known: dict[Any, tuple[Part, ...]] = field(default_factory=dict)
     nameless: set[str] = field(default_factory=set)
-    """Files whose lost names were said."""
+    """Files for which lost names were already reported."""
 
     def refuse(self, prompt: Prompt, turns: Sequence[Message], *, opened: bool, since: int = 0) -> None:
-        """Refuse a conversation of which the template does not write a turn, its thinking, a call of a tool, or a tool.
+        """Refuse a conversation if the template loses a turn, its thinking, a tool call, or a tool.
 
-        A speaker's name that is lost is said.
+        A lost name of a speaker only gives a warning.
 
         Args:
-            prompt: whose `tools` and arguments the template is given, and which the error names.
+            prompt: its `tools` and arguments are given to the template, and errors name it.
             turns: the conversation.
             opened: whether the generation prompt follows.
-            since: the first turn that is looked at; those before it, and the tools, have been. The thinking of those
-                after it stands where it was written (`turns`), whatever the template makes of it.
+            since: the first turn to check; earlier turns and the tools were checked before. If it is above 0, thinking
+                is not checked: `turns` writes it itself.
 
         Raises:
-            PreflabError: something is missing; it is named.
+            PreflabError: a part is lost; the error names it.
         """
         tools = tools_of(prompt)
         arguments = json.dumps(prompt.columns.get("chat_template_kwargs"))
         key = (since, opened, *map(_shape, turns), len(tools), arguments)
         if key not in self.known:
-            once = ("tool", "thinking") if since else ()
-            parts = [part for part in _parts(turns, tools) if part.turn >= since and part.kind not in once]
+            unchecked = ("tool", "thinking") if since else ()
+            parts = [part for part in _parts(turns, tools) if part.turn >= since and part.kind not in unchecked]
             self.known[key] = self._lost(prompt, turns, tools, parts, opened)
         lost = [part for part in self.known[key] if part.kind != "name"]
         if lost:
-            named = without_breaks(_named(lost, turns, tools))
+            description = without_breaks(_describe_first(lost, turns, tools))
             raise PreflabError(
-                f"{where(prompt)}: the model's chat template does not write {named}",
-                "a template that writes everything the conversation holds",
-                "leave this row out, take that part off it, or take a model whose template knows it",
+                f"{where(prompt)}: the model's chat template does not write {description}",
+                "a template that writes everything in the conversation",
+                "leave this row out, remove that part, or use a model whose template supports it",
             )
         if self.known[key]:
-            self._say_once(where(prompt), without_breaks(_named(self.known[key], turns, tools)))
+            self._warn_once(where(prompt), without_breaks(_describe_first(self.known[key], turns, tools)))
 
-    def _say_once(self, row: str, name: str) -> None:
-        """Names the first turn of a file whose name is lost."""
+    def _warn_once(self, row: str, name: str) -> None:
+        """Warn about the first lost name of a speaker in a file."""
         file = row.rpartition(", ")[0]
         if file not in self.nameless:
             self.nameless.add(file)
@@ -104,29 +105,30 @@ class Losses:
     def _is_left_out(
         self, prompt: Prompt, turns: Sequence[Message], tools: list[Any], part: Part, opened: bool
     ) -> bool:
-        """Whether a template that knows thinking leaves it out of an earlier turn on purpose.
+        """Whether a template leaves the thinking of an earlier turn out on purpose.
 
-        It writes the thinking of a last turn (some of a turn that calls a tool or of a second answer alone, some where
-        thinking is switched on), or it takes thinking out of the turn's words.
+        It does if it writes the thinking of a last turn (some templates only with a tool call, in a second answer, or
+        if thinking is switched on), or if it removes thinking from the turn's words.
         """
         if part.kind != "thinking":
             return False
-        return self._writes_the_last(prompt, turns[: part.turn + 1], tools) or any(
-            self._takes_out(prompt, turns, tools, part.turn, tags, opened) for tags in THINKING_TAGS.items()
+        return self._writes_last_thinking(prompt, turns[: part.turn + 1], tools) or any(
+            self._removes_thinking(prompt, turns, tools, part.turn, tags, opened) for tags in THINKING_TAGS.items()
         )
 
-    def _writes_the_last(self, prompt: Prompt, turns: Sequence[Message], tools: list[Any]) -> bool:
+    def _writes_last_thinking(self, prompt: Prompt, turns: Sequence[Message], tools: list[Any]) -> bool:
+        """Whether the template writes the thinking of the last turn, in some variant of the conversation."""
         *before, turn = turns
         calling = replace(turn, tool_calls=turn.tool_calls or (ToolCall("probe", "{}"),))
-        held = prompt.columns.get("chat_template_kwargs") or {}
-        switched = {**prompt.columns, "chat_template_kwargs": {**held, "enable_thinking": True, "thinking": True}}
+        arguments = prompt.columns.get("chat_template_kwargs") or {}
+        switched = {**prompt.columns, "chat_template_kwargs": {**arguments, "enable_thinking": True, "thinking": True}}
         return any(
-            _mark(0) in (self._marked(asked, tried, tools, [Part("thinking", len(tried) - 1)], opened=False) or "")
-            for asked in (prompt, replace(prompt, columns=switched))
+            _mark(0) in (self._marked(variant, tried, tools, [Part("thinking", len(tried) - 1)], opened=False) or "")
+            for variant in (prompt, replace(prompt, columns=switched))
             for tried in (turns, [*before, calling], [*turns, USER, turn])
         )
 
-    def _takes_out(
+    def _removes_thinking(
         self,
         prompt: Prompt,
         turns: Sequence[Message],
@@ -135,28 +137,29 @@ class Losses:
         tags: tuple[str, str],
         opened: bool,
     ) -> bool:
-        in_words = replace(turns[place], reasoning="", content=f"{tags[0]}\n{_mark(0)}\n{tags[1]}\n\nx")
-        text = self._marked(prompt, [*turns[:place], in_words, *turns[place + 1 :]], tools, [], opened)
+        """Whether the template removes thinking in these tags from the words of a turn."""
+        with_thinking = replace(turns[place], reasoning="", content=f"{tags[0]}\n{_mark(0)}\n{tags[1]}\n\nx")
+        text = self._marked(prompt, [*turns[:place], with_thinking, *turns[place + 1 :]], tools, [], opened)
         return text is not None and _mark(0) not in text
 
     def _lost_alone(self, prompt: Prompt, turns: Sequence[Message], tools: list[Any], part: Part, opened: bool) -> bool:
-        """Whether a part is lost where the template refuses marks in other places; if here, too, its own text tells."""
+        """Whether a part is lost, tested with a mark for this part only; by its own text if that is refused too."""
         text = self._marked(prompt, turns, tools, [part], opened)
         if text is not None:
             return _mark(0) not in text
-        return _said(part, turns, tools) not in self.template.text(turns, prompt, opened=opened)
+        return _own_text(part, turns, tools) not in self.template.text(turns, prompt, opened=opened)
 
     def _marked(
         self, prompt: Prompt, turns: Sequence[Message], tools: list[Any], parts: Sequence[Part], opened: bool
     ) -> str | None:
-        """What the template writes with a mark in place of each part; None: it refuses that."""
-        marked, named = [*turns], deepcopy(tools)
+        """The rendered text with a mark in place of each part; None if the template refuses it."""
+        marked, marked_tools = [*turns], deepcopy(tools)
         for number, part in enumerate(parts):
             if part.kind == "tool":
-                _function(named[part.turn])["name"] = _mark(number)
+                _function(marked_tools[part.turn])["name"] = _mark(number)
             else:
                 marked[part.turn] = _with_mark(marked[part.turn], part, _mark(number))
-        columns = {**prompt.columns, "tools": named}
+        columns = {**prompt.columns, "tools": marked_tools}
         try:
             return self.template.text(marked, replace(prompt, columns=columns), opened=opened)
         except PreflabError:
@@ -200,7 +203,7 @@ def _has_arguments(call: ToolCall) -> bool:
 
 
 def _function(tool: dict[str, Any]) -> dict[str, Any]:
-    """Name and parameters of a tool, which stand under `function` or in the tool itself."""
+    """The object with a tool's name and parameters: its `function`, or the tool itself."""
     inner = tool.get("function")
     return inner if isinstance(inner, dict) else tool
 
@@ -217,8 +220,8 @@ def _with_mark(turn: Message, part: Part, mark: str) -> Message:
     return replace(turn, tool_calls=(*turn.tool_calls[: part.call], call, *turn.tool_calls[part.call + 1 :]))
 
 
-def _said(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
-    """A part's own text; "" for arguments, which templates write anew."""
+def _own_text(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
+    """The text of a part; "" for arguments, which templates reformat."""
     if part.kind == "tool":
         return str(_function(tools[part.turn])["name"])
     turn = turns[part.turn]
@@ -229,11 +232,11 @@ def _said(part: Part, turns: Sequence[Message], tools: list[Any]) -> str:
     return turn.tool_calls[part.call].name if part.kind == "call" else ""
 
 
-def _named(lost: Sequence[Part], turns: Sequence[Message], tools: list[Any]) -> str:
-    """The first part that is lost; words are no turn where the call beside them is written."""
+def _describe_first(lost: Sequence[Part], turns: Sequence[Message], tools: list[Any]) -> str:
+    """The first lost part in words; lost words are called a turn unless a call of the same turn is written."""
     part = lost[0]
     if part.kind == "tool":
-        return f"the tool {_said(part, turns, tools)}"
+        return f"the tool {_own_text(part, turns, tools)}"
     if part.kind == "words":
         calls = turns[part.turn].tool_calls
         is_written = bool(calls) and not any(other.kind == "call" and other.turn == part.turn for other in lost)

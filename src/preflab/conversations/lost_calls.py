@@ -1,4 +1,4 @@
-"""Calls of a turn that stand after the turn's end: nobody would learn them."""
+"""Find tool calls that a template writes after the end of their turn, where they would not be learned."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from preflab.conversations.thinking import MARK
 from preflab.records import Message
 
 
-def lost_calls(turn: Message, text: str, again: Callable[[Message], str | None]) -> list[str]:
-    """What is missing of a turn's calls, as errors name it.
+def find_lost_calls(turn: Message, text: str, render: Callable[[Message], str | None]) -> list[str]:
+    """The missing parts of a turn's calls, in the words of errors.
 
     Args:
-        turn: the assistant's.
-        text: what the template wrote for it besides its words, up to the turn's end.
-        again: what the template writes up to the end of a turn that is given to it; None where it refuses that turn.
+        turn: the assistant's turn.
+        text: the rendered turn without its words, up to its end.
+        render: renders a changed turn up to its end; None if the template refuses it.
     """
     names = [call.name for call in turn.tool_calls]
     lost = [f"the call of {name}" for n, name in enumerate(names) if text.count(name) <= names[:n].count(name)]
     for number in range(0 if lost else len(names)):
-        # Templates write arguments in forms of their own, so a mark is looked for in their place.
+        # Templates format arguments differently, so a mark is searched in their place.
         written = (
-            again(with_mark(turn, number)) if turn.tool_calls[number].arguments.strip() not in ("", "{}") else None
+            render(with_mark(turn, number)) if turn.tool_calls[number].arguments.strip() not in ("", "{}") else None
         )
         if written is not None and MARK not in written:
             lost.append(f"the arguments of the call of {names[number]}")
@@ -31,12 +31,12 @@ def lost_calls(turn: Message, text: str, again: Callable[[Message], str | None])
 
 
 def with_mark(turn: Message, number: int) -> Message:
-    """A turn with the mark as the only argument of one of its calls."""
+    """The turn with the mark as the only argument of call `number`."""
     calls = [*turn.tool_calls]
     calls[number] = replace(calls[number], arguments=json.dumps({"mark": MARK}))
     return replace(turn, tool_calls=tuple(calls))
 
 
 def ending_with_mark(turn: Message) -> Message:
-    """A turn whose last words are the mark."""
+    """The turn with the mark as its last part: in the last call's arguments, else as its words."""
     return with_mark(turn, len(turn.tool_calls) - 1) if turn.tool_calls else replace(turn, content=MARK)

@@ -1,15 +1,16 @@
-"""Prompts and completions as token ids, and token ids as text: the one renderer of training, sampling and judging.
+"""Convert prompts and completions to token ids and back; training, sampling and judging all use this renderer.
 
     plain text     [BOS] prompt | completion end           the end is the tokenizer's end token
-    conversation   template up to where the assistant speaks | what the template writes for its turn, its end included
+    conversation   template up to the assistant's words | the template's text of the assistant's turn, end included
 
-Prompt and completion are tokenized apart; what was sampled is never rendered again. Text that spells a special token is
-text (`marks`), but for a BOS that a plain prompt begins with and an end that a plain completion brings.
+Prompt and completion are tokenized separately, and sampled tokens are never rendered again. Text that spells a special
+token stays text (`marks`), except a BOS at the start of a plain prompt and an end token at the end of a plain
+completion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -27,23 +28,23 @@ from preflab.conversations.turns import Opens, Turns
 from preflab.errors import PreflabError
 from preflab.models.facts import stop_token_ids
 from preflab.records import Completion, Message, Prompt, Span
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 
 MOST_TEXTS = 4096
-"""Prompts whose text is kept."""
+"""Most prompts whose rendered text is cached."""
 
 
 class Renderer:
-    """A tokenizer with its chat template, and what stops the sampler.
+    """A tokenizer with its chat template and its stop tokens.
 
     Args:
         tokenizer: the model's tokenizer.
-        stops: tokens that stop the sampler, as the model's configuration names them; the tokenizer's end token and
-            the ends of the template's turns join them.
-        instead: tokens that a recipe names as stops; the sampler then stops at these alone.
+        stops: stop tokens of the model's configuration; the tokenizer's end token and the ends of the template's turns
+            are added.
+        instead: stop tokens given in a recipe; the sampler then stops only at these.
     """
 
-    def __init__(self, tokenizer: Any, stops: Seq[int] = (), instead: Seq[int] = ()) -> None:
+    def __init__(self, tokenizer: Any, stops: Sequence[int] = (), instead: Sequence[int] = ()) -> None:
         self.tokenizer = tokenizer
         self.template, self.joining = Template(tokenizer), Joining(tokenizer)
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -55,13 +56,13 @@ class Renderer:
         self._openings: dict[str, tuple[str, Turns]] = {}
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, instead: Seq[int] = ()) -> Renderer:
+    def of(cls, model: Any, tokenizer: Any, instead: Sequence[int] = ()) -> Renderer:
         """The renderer of a loaded model."""
         return cls(tokenizer, stop_token_ids(model, tokenizer), instead)
 
     @cached_property
     def frame(self) -> Frame | None:
-        """What the template writes around an answer to a user's turn; None without a template."""
+        """The frame of an answer to a user's turn; None without a template."""
         return self._frames.default if self.template.exists else None
 
     @property
@@ -73,7 +74,7 @@ class Renderer:
         return bool(ids) and (ids[-1] in self.stop_token_ids or ids[-1] in self.instead)
 
     def turns_after(self, prompt: Prompt) -> Turns:
-        """Turns of the assistant as the template writes them after a prompt."""
+        """The object that writes the assistant's turns after a prompt."""
         return self._opening(prompt)[1]
 
     def _turns(self, prompt: Prompt, opened: str | None) -> Turns:
@@ -81,14 +82,14 @@ class Renderer:
         return Turns(self.joining, frame, self.stop_token_ids, self.template, self._losses)
 
     def prompt_ids(self, prompt: Prompt) -> Ids:
-        """What the model reads before it writes; no end token, and never two BOS.
+        """Tokens of a prompt, without an end token and with at most one BOS.
 
-        Plain text begins with BOS where the tokenizer puts one. A conversation is what the chat template makes of it,
-        up to where the assistant speaks; the template alone says whether it begins with BOS.
+        Plain text begins with BOS if the tokenizer adds one. A conversation is rendered by the chat template up to the
+        assistant's words; only the template decides whether it begins with BOS.
 
         Raises:
-            PreflabError: a conversation without a chat template, a template that refuses it or leaves a turn out, or
-                no tokens at all.
+            PreflabError: the prompt is a conversation but there is no chat template, the template refuses it or loses a
+                turn, or there are no tokens.
         """
         ids = self.joining.ids(self._opened(prompt)) if prompt.messages else self._with_its_start(self._plain(prompt))
         bos = self.tokenizer.bos_token_id
@@ -103,15 +104,15 @@ class Renderer:
         return ids
 
     def completion_ids(self, prompt: Prompt, text: str, *, ended: bool = True) -> Ids:
-        """Tokens of a completion of one text: what follows the prompt, up to and including the end where it `ended`.
+        """Tokens of a completion of one text; if it `ended`, its end token is included.
 
         Raises:
-            PreflabError: the template cannot write it, or there is no token that ends it.
+            PreflabError: the template cannot write it, or there is no end token.
         """
         if not prompt.messages:
             end = self.tokenizer.eos_token or ""
-            brought = end if end and text.endswith(end) else ""
-            spelled = self._spelling.plain(prompt, text.removesuffix(brought)) + brought
+            given_end = end if end and text.endswith(end) else ""
+            spelled = self._spelling.plain(prompt, text.removesuffix(given_end)) + given_end
             ids = self.joining.continued(self._plain(prompt), spelled)
             if not ended:
                 return ids
@@ -119,10 +120,10 @@ class Renderer:
         return self._turn_ids(prompt, Message("assistant", text), ended)
 
     def sequence(self, prompt: Prompt, completion: Completion) -> TokenSequence:
-        """Prompt and completion as the trainer sees them; of several turns, those the policy wrote are marked.
+        """Tokens of prompt and completion for training; in a completion of several turns a mask marks the policy's.
 
-        Tokens that were sampled with this tokenizer are taken as they are, their end as the template has it. Of a text
-        without a prompt, where the tokenizer puts no BOS, the first token is read and the others are the completion.
+        Tokens sampled with this tokenizer are used unchanged, but with the template's end. For a text without a prompt
+        and a tokenizer without BOS, the first token becomes the prompt and the others the completion.
         """
         ended = completion.finish_reason != "length"
         if not (prompt.text or prompt.messages or completion.turns or self._with_its_start("")):
@@ -140,8 +141,8 @@ class Renderer:
         return TokenSequence(ids, written, mask)
 
     def scored(self, prompt: Prompt, completion: Completion) -> TokenSequence:
-        """`sequence` of what a policy wrote, for whoever judges it: words that the template would refuse or change, and
-        words that spell a special token, stand letter for letter between what it writes around an answer."""
+        """`sequence` for judging a policy's completion: words that the template would refuse or change, or that spell a
+        special token, are put unchanged between the template's lead and close."""
         try:
             return self.sequence(prompt, completion)
         except PreflabError:
@@ -154,7 +155,7 @@ class Renderer:
             return TokenSequence(ids, written)
 
     def answer_ids(self, prompt: Prompt, text: str) -> Ids:
-        """Tokens of an answer without thinking, its end left open; thinking that the template opens is closed first."""
+        """Tokens of an answer without thinking and without an end; thinking opened by the template is closed first."""
         if self.opens_thinking(prompt):
             spelled = self._spelling.text(prompt, text)
             return self.turns_after(prompt).without_thinking(self._opened(prompt), spelled)
@@ -162,22 +163,22 @@ class Renderer:
 
     @property
     def closes_thinking(self) -> bool:
-        """Whether `answer_ids` closes thinking that the generation prompt opens by itself."""
+        """Whether the generation prompt after a user's turn opens thinking, so that `answer_ids` closes it."""
         return bool(self.frame and self.frame.opener)
 
     def opens_thinking(self, prompt: Prompt) -> bool:
-        """Whether the generation prompt opens thinking after a conversation, which `answer_ids` closes."""
+        """Whether the generation prompt after this prompt opens thinking, which `answer_ids` closes."""
         return bool(prompt.messages and self.frame and self.turns_after(prompt).frame.opener)
 
     def dialogue(
-        self, prompt: Prompt, turns: Seq[Message], first: int, learned: Seq[bool], *, ended: bool = True
+        self, prompt: Prompt, turns: Sequence[Message], first: int, learned: Sequence[bool], *, ended: bool = True
     ) -> TokenSequence:
-        """A whole conversation in one sequence, of which the marked turns are learned, from the turn `first` on.
+        """A whole conversation as one sequence, in which the turns marked in `learned` are learned, from `first` on.
 
-        Where its last turn was cut (not `ended`), that turn's end is left open.
+        If its last turn was cut (`ended` is False), that turn gets no end.
 
         Raises:
-            Unstable: the chat template writes earlier turns anew when others follow.
+            Unstable: the chat template rewrites earlier turns when others follow.
         """
         opening = replace(prompt, id=f"{prompt.id}/0-{first}", messages=tuple(turns[:first]))
         spans = [Span.of_turn(turn, by_policy=learned[place]) for place, turn in enumerate(turns) if place >= first]
@@ -193,20 +194,20 @@ class Renderer:
             return self.turns_after(prompt).continuing(spelled, prefix, turn, ended=ended)
         return self.turns_after(prompt).ids(spelled, spelled.messages, prefix, turn, ended=ended)
 
-    def _spans(self, prompt: Prompt, spans: Seq[Span]) -> list[Span]:
-        """Stretches of a completion as whole turns, what they spell as text."""
+    def _spans(self, prompt: Prompt, spans: Sequence[Span]) -> list[Span]:
+        """The spans of a completion as whole turns, with breaks in their spellings of special tokens."""
         turns = [span.message or Message(span.role, span.text) for span in spans]
         turns = [self._spelling.turn(prompt, turn) for turn in turns]
         return [Span.of_turn(turn, by_policy=span.by_policy) for span, turn in zip(spans, turns, strict=True)]
 
-    def decode(self, ids: Seq[int], prompt: Prompt | None = None) -> str:
-        """`text` of a completion of a prompt; without a prompt, the text of some tokens by themselves."""
+    def decode(self, ids: Sequence[int], prompt: Prompt | None = None) -> str:
+        """`text` of a completion of a prompt; without a prompt, the text of the tokens on their own."""
         return decode(self.tokenizer, ids) if prompt is None else self.text(prompt, ids)
 
     def spells(self, prompt: Prompt, completion: Completion) -> bool:
-        """Whether a completion's token ids are this tokenizer's for its text.
+        """Whether a completion's token ids are this tokenizer's tokens of its text.
 
-        Records of earlier versions hold all that was sampled but for special tokens as their text.
+        Records of earlier versions have as their text all sampled tokens except special ones; they match too.
         """
         ids = completion.token_ids
         if not ids or completion.turns or max(ids) >= len(self.tokenizer):
@@ -215,9 +216,9 @@ class Renderer:
         return completion.text in (self.text(prompt, ids), self.text(prompt, plain), decode(self.tokenizer, ids))
 
     def closed(self, prompt: Prompt, ids: Ids) -> Ids:
-        """Sampled tokens with the end that the template writes, whichever stop token the sampler drew.
+        """Sampled tokens with the template's end in place of the stop token that was drawn.
 
-        Reward models read completions so: text and tokens of one completion are the same to them.
+        Reward models read completions in this form, so that text and tokens of a completion get the same score.
         """
         if not self._ended(ids):
             return ids
@@ -225,11 +226,11 @@ class Renderer:
             return (*ids[:-1], self.end_id)
         return self.turns_after(prompt).closed(ids)
 
-    def text(self, prompt: Prompt, ids: Seq[int]) -> str:
-        """The words of a sampled completion, without its end and without what the template writes around them.
+    def text(self, prompt: Prompt, ids: Sequence[int]) -> str:
+        """The words of a sampled completion, without its end, lead and close.
 
-        Letter for letter what follows a text prompt, where the tokenizer allows it (`joining`). Tags of thinking that
-        are special tokens are written out in a turn.
+        After a plain prompt it is exactly the text that follows, if the tokenizer allows it (`joining`). In a turn,
+        tags of thinking are included even if they are special tokens.
         """
         ids = tuple(ids)
         if not prompt.messages or self.frame is None:
@@ -238,8 +239,8 @@ class Renderer:
             ids, ended=self._ended(ids), continues=prompt.messages[-1].role == "assistant"
         )
 
-    def loses_marks(self, ids: Seq[int]) -> bool:
-        """Whether `text` leaves out special tokens within the words of a turn: they would not come back from text."""
+    def loses_marks(self, ids: Sequence[int]) -> bool:
+        """Whether `text` leaves out special tokens within the words of a turn, so that text cannot restore them."""
         if self.frame is None:
             return False
         lead = Edges(self.joining, self.frame, self.stop_token_ids).lead_ids
@@ -248,20 +249,20 @@ class Renderer:
 
     @property
     def _outside(self) -> frozenset[int]:
-        """Tokens that are no part of words: stops, and those that begin and fill rows."""
+        """Tokens that are not part of words: stop tokens, BOS, EOS and padding."""
         return self.joining.outer_ids.union(self.stop_token_ids)
 
     @property
     def end_id(self) -> int:
-        """The token that ends a completion of plain text, and turns whose template writes no end.
+        """The token that ends a plain completion, and turns for which the template writes no end.
 
         Raises:
-            PreflabError: the tokenizer has none.
+            PreflabError: the tokenizer has no end token.
         """
         if self.tokenizer.eos_token_id is None:
             raise PreflabError(
                 "the tokenizer has no end-of-sequence token (eos_token)",
-                "one, so that completions can end",
+                "an end token, so that completions can end",
                 'add "eos_token" to tokenizer_config.json in the model folder',
             )
         return int(self.tokenizer.eos_token_id)
@@ -270,8 +271,8 @@ class Renderer:
         return self._opening(prompt)[0]
 
     def _opening(self, prompt: Prompt) -> tuple[str, Turns]:
-        """A conversation up to where the assistant speaks, and what writes its turn there; kept, since the completions
-        of a prompt follow one another."""
+        """The text of a conversation up to the assistant's words, and the object that writes its turn there; cached,
+        since the completions of a prompt are usually rendered one after another."""
         if prompt.id not in self._openings:
             if len(self._openings) >= MOST_TEXTS:
                 self._openings.clear()
@@ -285,9 +286,9 @@ class Renderer:
         return self._openings[prompt.id]
 
     def _opens(self, prompt: Prompt) -> Opens:
-        """What opens the assistant's turns after turns of a conversation that begins with a prompt."""
+        """A function that gives text and writer for the assistant's turn after the turns passed to it."""
 
-        def opening(before: Seq[Message]) -> tuple[str, Turns]:
+        def opening(before: Sequence[Message]) -> tuple[str, Turns]:
             text = self.template.text(before, prompt, opened=True)
             turns = self._turns(replace(prompt, messages=tuple(before)), text)
             return text + turns.frame.header, turns
@@ -295,33 +296,33 @@ class Renderer:
         return opening
 
     def _continued_text(self, prompt: Prompt) -> str:
-        """A conversation that ends within the assistant's turn, up to its last word."""
+        """The text of a conversation that ends within the assistant's turn, up to its last word."""
         turn = prompt.messages[-1]
         if not prompt.columns.get("continue_final_message"):
             raise PreflabError(
                 f"{where(prompt)}: the conversation ends with the assistant's turn",
                 "a conversation that ends with the user's or a tool's turn",
-                "take the answer off, or set continue_final_message: true in the row if it is to be continued",
+                "remove the answer, or set continue_final_message: true in the row if it is to be continued",
             )
         marked = replace(turn, content=turn.content + MARK)
         text = self.template.text([*prompt.messages[:-1], marked], prompt, opened=False).rpartition(MARK)[0]
         if not text.endswith(turn.content.lstrip()):
             raise PreflabError(
                 f"{where(prompt)}: the chat template changes the assistant's turn that is to be continued",
-                "a template that writes it as it is",
-                "take the assistant's turn off the prompt",
+                "a template that writes it unchanged",
+                "remove the assistant's turn from the prompt",
             )
         self._losses.refuse(prompt, prompt.messages, opened=False)
         return text
 
     def _plain(self, prompt: Prompt) -> str:
-        """A plain prompt in which all that spells a special token is text, but for a BOS at its beginning."""
+        """A plain prompt with breaks in its spellings of special tokens, except a BOS at its beginning."""
         bos = self.tokenizer.bos_token or ""
-        brought = bos if bos and prompt.text.startswith(bos) else ""
-        return brought + self._spelling.plain(prompt, prompt.text.removeprefix(brought))
+        given_bos = bos if bos and prompt.text.startswith(bos) else ""
+        return given_bos + self._spelling.plain(prompt, prompt.text.removeprefix(given_bos))
 
     def _with_its_start(self, text: str) -> Ids:
-        """Tokens of a text with the special ones that the tokenizer puts before it, without those it puts after it."""
+        """Tokens of a text with the special tokens that the tokenizer adds before it, without those added after it."""
         if BREAK in text:
             return (*self._with_its_start("a")[: -len(self.joining.ids("a"))], *self.joining.ids(text))
         plain, full = self.joining.ids(text), tuple(self.tokenizer(text)["input_ids"])
@@ -334,7 +335,7 @@ class Renderer:
 
 
 def name_stops(model: Any, tokenizer: Any) -> None:
-    """Let a model's generation configuration name all tokens that end its turns, for whoever opens it elsewhere."""
+    """Write all tokens that end the model's turns into its generation configuration, for use outside preflab."""
     stops = Renderer.of(model, tokenizer).stop_token_ids
     if stops and getattr(model, "generation_config", None) is not None:
         model.generation_config.eos_token_id = list(stops) if len(stops) > 1 else stops[0]

@@ -1,8 +1,8 @@
-"""Chat templates come with models and are programs: how long one may run, and how large what it makes may grow.
+"""Limit the time of chat templates and the size of their results: they come with models and are programs.
 
-transformers compiles a template in a sandbox that keeps it from files and from Python, not from looping for ever. Here
-the compiled program looks at the clock in each of its blocks, and what makes texts, lists and numbers grow says how
-much beforehand. A conversation costs about a millisecond, so that no template in use comes near the limits.
+transformers compiles a template in a sandbox that blocks files and Python, but not endless loops. Here the compiled
+program checks the clock in each of its blocks, and operations that make texts, lists and numbers larger are checked
+before they run. A conversation takes about a millisecond, so no real template comes near the limits.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from preflab.errors import PreflabError
 
 SECONDS = 5.0
-"""Processor time of one conversation."""
+"""Processor time allowed for one conversation."""
 LARGEST = 32 * 2**20
-"""Characters of a text, and entries of a list."""
+"""Most characters of a text, and most entries of a list."""
 MOST = 1_000_000
-"""The largest number that a template may hand to a function: a width, a count, an indent."""
+"""The largest number that a template may pass to a function: a width, a count, an indent."""
 BITS = 4096
-"""Of the largest whole number a template may compute."""
+"""Most bits of a whole number that a template may compute."""
 
 HOLDERS = ("range", "namespace", "dict")
-"""Functions that may be given any number: they keep it, or have a limit of their own."""
+"""Functions that may get any number: they only store it, or have their own limit."""
 WIDTHS = re.compile(r"%[-+ #0]*[\d.]*(\*|\d{7})|\{[^{}]*\d{7}")
-"""Formats with a width of millions, or one that is computed."""
+"""Formats with a width of millions, or with a computed width."""
 
 _STATE = threading.local()
 
 
 class EndlessTemplate(PreflabError):
-    """A chat template that went beyond a limit."""
+    """A chat template exceeded a limit."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
             f"the chat template {found}",
-            f"one that writes a conversation within {SECONDS:g} seconds and {LARGEST:,} characters",
-            "mend chat_template.jinja in the model's folder; the model's page may have a newer one",
+            f"a template that renders a conversation within {SECONDS:g} seconds and {LARGEST:,} characters",
+            "correct chat_template.jinja in the model's folder; the model's page may have a newer one",
         )
 
 
 @contextmanager
 def limited() -> Iterator[None]:
-    """Within the block, templates of this thread have their time, from now on."""
+    """Apply the time limit to templates that this thread renders within the block; the clock starts now."""
     install()
     _STATE.until, _STATE.began = time.monotonic() + SECONDS, time.thread_time()
     try:
@@ -63,7 +63,7 @@ def limited() -> Iterator[None]:
 
 
 def install() -> None:
-    """Let transformers compile chat templates with limits; they hold within `limited` alone."""
+    """Make transformers compile chat templates with limits; the time limit applies only within `limited`."""
     from transformers.utils import chat_template_utils
 
     compiled = chat_template_utils._compile_jinja_template
@@ -79,7 +79,7 @@ def install() -> None:
 
 
 class _Generator(CodeGenerator):
-    """Writes the template's program with a look at the clock in each block and each round of a filtered loop."""
+    """Generates the template's program with a clock check in each block and each iteration of a filtered loop."""
 
     def blockvisit(self, nodes: Iterable[ast.Node], frame: Any) -> None:
         try:
@@ -104,7 +104,7 @@ class _Generator(CodeGenerator):
 
 
 class LimitedEnvironment(ImmutableSandboxedEnvironment):
-    """transformers' sandbox with limits."""
+    """The sandbox of transformers with limits added."""
 
     code_generator_class = _Generator
     intercepted_binops = frozenset(("+", "*", "**", "%"))
@@ -112,16 +112,16 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
 
     @classmethod
     def like(cls, other: Any) -> LimitedEnvironment:
-        """An environment with the filters, functions and extensions of another one."""
+        """A limited environment with the filters, functions and extensions of another environment."""
         made: LimitedEnvironment = object.__new__(cls)
         made.__dict__.update(other.__dict__)
-        made.filters = {name: _checked(each) for name, each in other.filters.items()}
+        made.filters = {name: _check_filter(each) for name, each in other.filters.items()}
         made.holders = [other.globals[name] for name in HOLDERS if name in other.globals]
         made.globals = {name: each for name, each in other.globals.items() if name != "lipsum"}
         return made
 
     def tick(self) -> bool:
-        """Look at the clock; time that the machine slept or gave to others does not count."""
+        """Check the clock; only this thread's processor time counts. Returns True, for use in expressions."""
         until = getattr(_STATE, "until", None)
         if until is not None and time.monotonic() > until:
             used = time.thread_time() - _STATE.began
@@ -131,26 +131,26 @@ class LimitedEnvironment(ImmutableSandboxedEnvironment):
         return True
 
     def joined(self, context: Any, parts: tuple[Any, ...]) -> str:
-        """Texts put together by `~`."""
+        """Join texts for the operator `~`, with a check of the size."""
         _check_size(sum(len(part) for part in parts if isinstance(part, str)))
         return (markup_join if context.eval_ctx.autoescape else str_join)(parts)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **named: Any) -> Any:
-        """A function of the template's."""
+        """Call a function for the template, with checks of arguments and result."""
         if __obj not in __self.holders:
             method = getattr(__obj, "__wrapped__", __obj)
             _check_arguments(getattr(method, "__self__", None), getattr(method, "__name__", ""), args, named)
         return _sized(super().call(__context, __obj, *args, **named))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """`+`, `*`, `**` and `%`."""
+        """Evaluate `+`, `*`, `**` or `%` after a check of the result's size."""
         self.tick()
         GROWTH[operator](left, right)
         return super().call_binop(context, operator, left, right)
 
 
-def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose arguments and result are looked at."""
+def _check_filter(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter with checks of its arguments and its result."""
     name = getattr(function, "__name__", "").removeprefix("do_")
 
     @wraps(function)
@@ -163,6 +163,7 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_arguments(of: Any, name: str, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """Refuse arguments with which the function or method `name` (of the value `of`) would make something too large."""
     arguments = [*args, *named.values()]
     if any(isinstance(each, int) and abs(each) > MOST for each in arguments):
         raise EndlessTemplate(f"hands a number beyond {MOST:,} to {name or 'a function'}")

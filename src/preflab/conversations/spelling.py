@@ -1,7 +1,6 @@
-"""Prompts and turns in which every spelling of a special token has its break (`marks`), so that it stays text.
+"""Insert breaks (`marks`) into prompts and turns, so that spellings of special tokens stay text.
 
-An assistant's own words may bring the tags of thinking, and the marks that the template writes around calls of tools:
-there they are the tokens.
+In an assistant's words, tags of thinking and the template's marks around tool calls are exceptions: they become tokens.
 """
 
 from __future__ import annotations
@@ -24,68 +23,68 @@ from preflab.records import Message, Prompt, ToolCall
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("tools", "chat_template_kwargs")
-"""Columns of a prompt that its template writes."""
+"""Columns of a prompt that the template uses."""
 
 
 @dataclass
 class Spelling:
-    """What puts the breaks."""
+    """Inserts the breaks."""
 
     template: Template
     marks: Marks
     stops: Callable[[], Sequence[int]]
-    """The tokens that end turns, which no words may bring."""
+    """Returns the tokens that end turns; no words may contain them."""
     said: set[str] = field(default_factory=set)
-    """Special tokens of which it was said that a text spells them."""
+    """Special tokens for which a warning was already given."""
 
     def plain(self, prompt: Prompt, text: str) -> str:
-        """A plain text with its breaks.
+        """A plain text with breaks.
 
         Raises:
-            PreflabError: as `text`; or the text holds what the chat template writes around turns, so that it seems to
-                have been rendered beforehand: as letters it would mean something else.
+            PreflabError: as for `text`; or the text contains marks that the chat template writes around turns, so it
+                was probably rendered before, and as plain text it would mean something else.
         """
         mark = next((mark for mark in self.of_turns if mark in text), None)
         if mark is not None:
             raise PreflabError(
                 f"{where(prompt)}: a plain text with {mark}, which the model's chat template writes around turns",
-                "a conversation as turns, which preflab renders, or a text without that mark",
+                "a conversation as turns, for preflab to render, or a text without that mark",
                 'give the row as [{"role": "user", "content": "…"}, …]',
             )
         return self.text(prompt, text)
 
     def text(self, prompt: Prompt, text: str, kept: Collection[str] = ()) -> str:
-        """A text with its breaks.
+        """A text with breaks, except in the spellings in `kept`.
 
         Raises:
-            PreflabError: it spells a special token, and the tokenizer has no other tokens for that.
+            PreflabError: it spells a special token that the tokenizer cannot write with other tokens.
         """
         broken = self.marks.broken(text, kept)
         if broken != text:
-            self._say(prompt, str(self.marks.held(text, kept)))
+            self._warn_once(prompt, str(self.marks.held(text, kept)))
         text, mark = broken, self.marks.held(broken, kept)
         if mark is not None:
             raise PreflabError(
-                f"{where(prompt)}: the text {mark!r} is a special token, and the tokenizer has no others to spell it",
-                "text alone: preflab and the chat template put special tokens",
-                "take it out of the row",
+                f"{where(prompt)}: the text {mark!r} is a special token, and the tokenizer cannot spell it otherwise",
+                "text without special tokens: preflab and the chat template add them",
+                "remove it from the row",
             )
         return text
 
-    def _say(self, prompt: Prompt, mark: str) -> None:
-        """Once for each special token: a text that was meant to bring it means something else as letters."""
+    def _warn_once(self, prompt: Prompt, mark: str) -> None:
+        """Warn once per special token that its spelling is used as text, in case the token was meant."""
         if mark not in self.said:
             self.said.add(mark)
             logger.warning("%s: %s in a text is taken as text, not as the special token", where(prompt), mark)
 
     def prompt(self, prompt: Prompt) -> Prompt:
-        """A conversation with the breaks of its turns, its tools and its template's arguments; its id stays."""
+        """A conversation with breaks in its turns, its tools and the template's arguments; its id stays the same."""
         turns = tuple(self.turn(prompt, turn) for turn in prompt.messages)
         columns = {name: self._column(prompt, prompt.columns[name]) for name in COLUMNS if prompt.columns.get(name)}
         return replace(prompt, messages=turns, columns={**prompt.columns, **columns})
 
     def turn(self, prompt: Prompt, turn: Message) -> Message:
-        """A turn with its breaks."""
+        """A turn with breaks."""
         if self.marks.held("\n".join(_texts(turn))) is None:
             return turn
         return replace(
@@ -98,20 +97,20 @@ class Spelling:
         )
 
     def answer(self, prompt: Prompt, text: str) -> str:
-        """The words of an assistant with their breaks."""
+        """The words of an assistant with breaks."""
         return self.turn(prompt, Message("assistant", text)).content
 
     def _call(self, prompt: Prompt, call: ToolCall) -> ToolCall:
         return ToolCall(*(self.text(prompt, text) for text in (call.name, call.arguments, call.id)))
 
-    def _column(self, prompt: Prompt, held: Any) -> Any:
-        if isinstance(held, str):
-            return self.text(prompt, held)
-        written = json.dumps(held, ensure_ascii=False)
-        return held if self.marks.held(written) is None else json.loads(self.text(prompt, written))
+    def _column(self, prompt: Prompt, value: Any) -> Any:
+        if isinstance(value, str):
+            return self.text(prompt, value)
+        written = json.dumps(value, ensure_ascii=False)
+        return value if self.marks.held(written) is None else json.loads(self.text(prompt, written))
 
     def _kept(self, turn: Message) -> Collection[str]:
-        """A system's turn may show the assistant how it is to think, as published ones do."""
+        """Spellings without breaks in this turn; system turns may contain tags of thinking, as published ones do."""
         if turn.role == "system":
             return self.of_thinking
         return self.of_thinking | self.of_calls if turn.role == "assistant" else ()
@@ -123,14 +122,14 @@ class Spelling:
 
     @cached_property
     def of_turns(self) -> frozenset[str]:
-        """Special tokens that the chat template writes around turns; what begins and ends every text is none."""
+        """Special tokens that the chat template writes around turns, without BOS and EOS."""
         written, tokenizer = self._written(ANSWER, tools=False), self.marks.tokenizer
         usual = (tokenizer.bos_token, tokenizer.eos_token)
         return frozenset(mark for mark in self.marks.texts if mark in written and mark not in usual)
 
     @cached_property
     def of_calls(self) -> frozenset[str]:
-        """Special tokens that the template writes in a turn that calls a tool, and in no other; not the turn's end."""
+        """Special tokens that the template writes only in turns with tool calls, without those that end turns."""
         answering, calling = self._written(ANSWER), self._written(CALLING)
         ends = set(self.marks.tokenizer.convert_ids_to_tokens(list(self.stops())))
         marks = (mark for mark in self.marks.texts if mark in calling and mark not in answering)
@@ -140,7 +139,7 @@ class Spelling:
         asked = Prompt.make(messages=(USER,), columns={"tools": [TOOL] if tools else None})
         try:
             return self.template.text([USER, turn], asked, opened=False)
-        except PreflabError:  # there is no template, or one that knows no tools
+        except PreflabError:  # there is no template, or it does not support tools
             return ""
 
 

@@ -1,4 +1,4 @@
-"""How templates write an assistant's thinking: the tags of families, and the form of a marked thought."""
+"""The form in which templates write an assistant's thinking, and the tags that model families use for it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from preflab.records import Message, ToolCall
 
 MARK = "Qx7qMarkq7xQ"
-"""A word that no template changes and no text contains."""
+"""A word that no template changes and that no text contains."""
 MARKED = Message("assistant", f"{MARK}2", reasoning=f"{MARK}1")
 
 Write = Callable[[Sequence[Message], bool], str | None]
-"""What a template writes for turns, with or without the generation prompt; None: it refuses them."""
+"""Renders turns, with or without the generation prompt; None if the template refuses them."""
 
 THINKING_TAGS = {
     "<think>": "</think>",
@@ -24,33 +24,33 @@ THINKING_TAGS = {
     "<|inner_prefix|>": "<|inner_suffix|>",
     "<|channel>thought": "<channel|>",
 }
-"""What opens an assistant's thinking, and what closes it."""
+"""Opening tag of an assistant's thinking → its closing tag."""
 OPENING = "|".join(map(re.escape, THINKING_TAGS))
 CLOSING = "|".join(map(re.escape, THINKING_TAGS.values()))
 OPENS = re.compile(rf"({OPENING})\s*\Z")
 CLOSES = re.compile(rf"({CLOSING})\s*\Z")
-"""How a generation prompt ends that opens thinking, or says that there is none."""
+"""The end of a generation prompt that opens thinking (OPENS), or that closes it, so that there is none (CLOSES)."""
 NO_THINKING = re.compile(rf"\s*(?:{OPENING})?\s*(?:{CLOSING})")
-"""Thinking without a word in it."""
+"""An empty block of thinking."""
 
 
 @dataclass(frozen=True)
 class ThinkingForm:
-    """What a template writes around an assistant's thinking."""
+    """The text that a template writes around an assistant's thinking."""
 
     opening: str
-    """Before the thinking; the tag that a generation prompt opens is included."""
+    """Text before the thinking, including a tag that the generation prompt writes."""
     closing: str
-    """Between the thinking and the words."""
+    """Text between the thinking and the words."""
 
     @property
     def is_marked(self) -> bool:
-        """Whether marks stand on both sides of the thinking."""
+        """Whether there are marks on both sides of the thinking."""
         return bool(self.opening.strip() and self.closing.strip())
 
     @property
     def lead(self) -> str:
-        """White space between the generation prompt and the mark that opens thinking."""
+        """White space between the generation prompt and the opening mark."""
         return self.opening[: len(self.opening) - len(self.opening.lstrip())]
 
     def written(self, thought: str, words: str) -> str:
@@ -58,25 +58,25 @@ class ThinkingForm:
         return f"{self.opening}{thought}{self.closing}{words}"
 
     def apart(self, turn: Message) -> Message:
-        """A turn whose thinking stands beside its words, where it stood in them in this form."""
+        """The turn with thinking moved out of its words into `reasoning`, if the words contain it in this form."""
         if turn.reasoning or not turn.content.startswith(self.opening):
             return turn
         thought, closing, words = turn.content[len(self.opening) :].partition(self.closing)
         return replace(turn, content=words, reasoning=thought) if closing else turn
 
     def stands_in_words(self, write: Write, before: Sequence[Message]) -> bool:
-        """Whether the template writes the same where thinking stands in the words in this form, not beside them."""
+        """Whether the template writes the same text if thinking is part of the words, in this form."""
         inside = replace(MARKED, content=self.written(MARKED.reasoning, MARKED.content), reasoning="")
         return write([*before, inside], False) == write([*before, MARKED], False)
 
 
 def find_form(write: Write, before: Sequence[Message], calls: tuple[ToolCall, ...] = ()) -> ThinkingForm | None:
-    """The form in which a template writes thinking after the turns `before`; None: it writes none there.
+    """The form in which a template writes thinking after the turns `before`; None if it writes none.
 
     Args:
-        write: asks the template.
+        write: renders turns with the template.
         before: turns of a conversation.
-        calls: what the turn that thinks calls: some templates write the thinking of such turns alone.
+        calls: tool calls of the turn with thinking; some templates write thinking only in turns with calls.
     """
     prefix, whole = write(before, True), write([*before, replace(MARKED, tool_calls=calls)], False)
     if prefix is None or whole is None:
@@ -88,19 +88,20 @@ def find_form(write: Write, before: Sequence[Message], calls: tuple[ToolCall, ..
 
 
 def thinking_of(prefix: str) -> tuple[str, bool]:
-    """The tag of thinking that a generation prompt ends with ("" for none), and whether it ends by closing thinking."""
+    """The opening tag of thinking at the end of a generation prompt ("" for none), and whether it ends with a closing
+    tag."""
     opener = OPENS.search(prefix)
     return opener[0] if opener else "", CLOSES.search(prefix) is not None
 
 
 def continuation(prefix: str, whole: str) -> str | None:
-    """What follows a generation prompt in a conversation whose last turn the template has written.
+    """The text after the generation prompt `prefix` in `whole`, a rendered conversation with the assistant's turn.
 
-    Mostly the conversation begins with the prompt. Some generation prompts say whether the assistant thinks and the
-    turns do not: after an empty block of thinking come the words, an open one may be closed at once.
+    Usually `whole` begins with `prefix`. Some generation prompts contain thinking tags that rendered turns lack: the
+    words then follow an empty block of thinking, or an open block may be closed at once.
 
     Returns:
-        None where the conversation goes on in another way than the prompt.
+        None if the conversation does not continue the generation prompt.
     """
     shared = common_length(prefix, whole)
     ahead, tail = prefix[shared:], whole[shared:]
@@ -108,13 +109,13 @@ def continuation(prefix: str, whole: str) -> str | None:
         return tail if not ahead else tail.lstrip()
     empty = NO_THINKING.match(tail)
     if NO_THINKING.fullmatch(ahead.rstrip()):
-        opened = OPENS.search(prefix[:shared])  # then the turn goes on by thinking
+        opened = OPENS.search(prefix[:shared])  # if so, the turn continues with thinking
         return tail[empty.end() :] if empty else None if opened else tail
     return tail if empty and OPENS.fullmatch(ahead) and not re.match(rf"\s*(?:{OPENING})", tail) else None
 
 
 def common_length(one: str, other: str) -> int:
-    """Length of the longest beginning that two texts share and that ends before or after a tag, not within it."""
+    """Length of the longest common prefix of two texts that does not end within a tag."""
     shorter = min(len(one), len(other))
     length = next((index for index in range(shorter) if one[index] != other[index]), shorter)
     if length == shorter:

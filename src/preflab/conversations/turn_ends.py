@@ -1,12 +1,12 @@
-"""What a chat template writes around an assistant's words, and which token ends its turn.
+"""Find the text that a chat template writes around an assistant's words, and the token that ends its turn.
 
     generation prompt | lead | words | close
 
-`lead` stands between the generation prompt and the words (a space, an empty block of thinking), `close` is what follows
-them whether or not another turn comes (`<|im_end|>` and a line break). The turn ends with the first token of the close
-that stops the sampler, or that is special. Of a template that closes turns with none, the mark of the next turn ends
-this one where it stops the sampler; else the tokenizer's end token does. Turns that call tools may end with another
-token; a token that also stands between two calls of one turn ends none (`call_ends`).
+`lead` is the text between the generation prompt and the words (a space, an empty block of thinking). `close` follows
+the words whether or not another turn comes (`<|im_end|>` and a line break). The turn ends with the first stop token of
+the close, or else with a special token. If the close has neither, the next turn's first token ends this turn if it is a
+stop token; otherwise the tokenizer's end token does. Turns with tool calls may end with another token; a token that
+also occurs between two calls of one turn does not end a turn (`call_ends`).
 """
 
 from __future__ import annotations
@@ -24,57 +24,57 @@ from preflab.records import Message, Prompt
 
 ANSWER = Message("assistant", MARK)
 NAMES = re.compile(r"assistant|model|\bbot\b|chatbot|gpt", re.IGNORECASE)
-"""What templates call the assistant in the header of its turns."""
+"""Names of the assistant in the headers of its turns."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a template writes around the words of an assistant's turn that has no thinking and calls nothing."""
+    """The text around the words of an assistant's turn without thinking and tool calls."""
 
     header: str
-    """What the template lacks as its generation prompt: a header of the assistant's turn that it writes with the turn
-    alone. "" for most templates."""
+    """A header of the assistant's turn that the template writes with the turn but not as a generation prompt; "" for
+    most templates."""
     lead: str | None
-    """None where the generation prompt does not lead to the turns that the template writes: it opens thinking."""
+    """Text before the words; None if rendered turns do not continue the generation prompt, as it opens thinking."""
     close: str
-    """Up to and including the turn's end; what stands after it opens the next turn."""
+    """Text after the words, up to and including the turn's end."""
     rest: str
-    """All that follows the words of the last turn."""
+    """All text after the words of the last turn."""
     end_id: int | None
-    """The token that ends the turn; None: the template writes none."""
+    """The token that ends the turn; None if the template writes none."""
     added: str
-    """The end where the template writes it with the next turn alone, of which it is the mark; "" for most templates."""
+    """The end mark, if the template writes it only at the start of the next turn; "" for most templates."""
     calls: CallEnds
-    """How turns end that call tools."""
+    """The ends of turns with tool calls."""
     stop_ids: tuple[int, ...]
-    """All tokens that end a turn, with or without calls of tools."""
+    """All tokens that end a turn, with or without tool calls."""
     opener: str
-    """The tag of thinking that the generation prompt ends with, white space included; "" for most templates."""
+    """The tag of thinking at the end of the generation prompt, with its white space; "" for most templates."""
     closed: bool
-    """Whether the generation prompt ends by closing thinking: the assistant is not to think."""
+    """Whether the generation prompt ends with a closing tag of thinking, so that the assistant must not think."""
     form: ThinkingForm | None
-    """How the template writes thinking, the opener included; None: it writes none."""
+    """The form of thinking, including the opener; None if the template writes no thinking."""
 
 
 def find_frame(template: Template, joining: Joining, stops: Sequence[int], example: Prompt | None = None) -> Frame:
     """The frame of a template.
 
     Args:
-        template: of a chat model.
-        joining: text to tokens.
-        stops: tokens that stop the sampler, as the model's configuration and its tokenizer name them.
-        example: a conversation to try it with; None: a user's turn.
+        template: the chat template of a model.
+        joining: converts text to tokens.
+        stops: stop tokens of the model's configuration and of its tokenizer.
+        example: a conversation for the test rendering; None: a user's turn.
 
     Raises:
-        PreflabError: the template does not write what the assistant says.
+        PreflabError: the template does not write the assistant's words.
     """
-    asked, prefix, whole = _tried(template) if example is None else _written(template, example)
+    asked, prefix, whole = _render_default(template) if example is None else _render_with_answer(template, example)
     start, mark, rest = whole.rpartition(MARK)
     if not mark:
         raise PreflabError(
             "the chat template does not write the assistant's turns",
             "a template that writes every turn of a conversation",
-            "lay the model's own chat_template.jinja into its folder",
+            "put the model's own chat_template.jinja into its folder",
         )
     lead = continuation(prefix, start)
     header = ""
@@ -99,18 +99,18 @@ def find_frame(template: Template, joining: Joining, stops: Sequence[int], examp
     )
 
 
-def _tried(template: Template) -> tuple[Prompt, str, str]:
-    """A prompt to try the template with, its text up to where the assistant speaks, and with an answer."""
+def _render_default(template: Template) -> tuple[Prompt, str, str]:
+    """A test prompt, its text up to the assistant's words, and its text with an answer."""
     source = "a user's turn and an answer, to try the chat template with"
     asked = Prompt.make(messages=(USER,), source=source)
     try:
-        return _written(template, asked)
-    except PreflabError:  # some templates are for conversations with tools alone
-        return _written(template, Prompt.make(messages=(USER,), columns={"tools": [TOOL]}, source=source))
+        return _render_with_answer(template, asked)
+    except PreflabError:  # some templates accept only conversations with tools
+        return _render_with_answer(template, Prompt.make(messages=(USER,), columns={"tools": [TOOL]}, source=source))
 
 
-def _written(template: Template, asked: Prompt) -> tuple[Prompt, str, str]:
-    """A prompt, its text up to where the assistant speaks, and with an answer."""
+def _render_with_answer(template: Template, asked: Prompt) -> tuple[Prompt, str, str]:
+    """The prompt, its text up to the assistant's words, and its text with an answer."""
     turns = asked.messages
     return asked, template.text(turns, asked, opened=True), template.text([*turns, ANSWER], asked, opened=False)
 
@@ -118,11 +118,11 @@ def _written(template: Template, asked: Prompt) -> tuple[Prompt, str, str]:
 def _plain_end(
     template: Template, joining: Joining, asked: Prompt, rest: str, stops: Sequence[int]
 ) -> tuple[int | None, str]:
-    """The token that ends an answer, None without one, and its text where the template does not write it last."""
+    """The token that ends an answer (None without one), and its text if only the next turn brings it."""
     last = joining.ids(rest)
     try:
         longer = template.text([*asked.messages, ANSWER, USER], asked, opened=False).rpartition(MARK)[2]
-    except PreflabError:  # a template for one exchange
+    except PreflabError:  # the template accepts only one exchange
         longer = rest
     middle = joining.ids(longer)
     shared = next(
@@ -135,7 +135,7 @@ def _plain_end(
 
 
 def _form_after(template: Template, asked: Prompt) -> ThinkingForm | None:
-    """How thinking is written after a prompt: before an answer, else before a call of a tool."""
+    """The form of thinking after a prompt: before an answer, else before a tool call."""
 
     def writes(prompt: Prompt) -> Write:
         def write(turns: Sequence[Message], opened: bool) -> str | None:
@@ -151,7 +151,7 @@ def _form_after(template: Template, asked: Prompt) -> ThinkingForm | None:
 
 
 def _up_to(rest: str, end_id: int | None, joining: Joining) -> str:
-    """The text of the close up to the end token; without one, what is left when white space is taken off."""
+    """The text of the close up to the end token; without an end token, the text without trailing white space."""
     if end_id is None:
         return rest.rstrip()
     word = joining.tokenizer.convert_ids_to_tokens(end_id)

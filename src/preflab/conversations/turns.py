@@ -1,7 +1,7 @@
-"""Turns of the assistant as token ids: what the template writes after the generation prompt, up to the turn's end.
+"""Convert turns of the assistant to token ids: the template's text after the generation prompt, up to the turn's end.
 
-A template that rewrites earlier turns once others follow cannot give several of them in one piece; it is said so. Where
-it takes thinking out of an answer that is to be learned, the answer is written as the model would write it.
+If a template rewrites earlier turns once others follow, several turns cannot form one sequence, which raises an error.
+If it removes thinking from an answer to learn, the answer is written here in the form that the model would write.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from preflab.conversations.edges import Edges
 from preflab.conversations.joining import Ids
 from preflab.conversations.losses import Losses
-from preflab.conversations.lost_calls import ending_with_mark, lost_calls
+from preflab.conversations.lost_calls import ending_with_mark, find_lost_calls
 from preflab.conversations.marks import without_breaks
 from preflab.conversations.template import Template, where
 from preflab.conversations.thinking import CLOSING, MARK, NO_THINKING, OPENING, THINKING_TAGS, continuation
@@ -21,30 +21,30 @@ from preflab.errors import PreflabError
 from preflab.records import Message, Prompt, Span
 
 THOUGHT = re.compile(rf"\s*({OPENING})(.*?)({CLOSING})", re.DOTALL)
-"""Thinking at the beginning of an answer: its opening tag, the thinking, its closing tag."""
+"""Thinking at the beginning of an answer: opening tag, thinking, closing tag."""
 THINKS = re.compile(rf"\s*({OPENING})")
-"""Thinking that may have been cut before it was closed."""
+"""The opening tag of thinking, which may have been cut before its closing tag."""
 
 
 Opens = Callable[[Sequence[Message]], tuple[str, "Turns"]]
-"""Gives the text of turns up to where the assistant speaks, and what writes its turn there."""
+"""Gives the text of turns up to the assistant's words, and the object that writes the assistant's turn there."""
 
 
 class Unstable(PreflabError):
-    """Several turns cannot be written in one piece: the template writes earlier ones anew when others follow."""
+    """Several turns cannot form one sequence: the template rewrites earlier turns when others follow."""
 
 
 @dataclass(frozen=True)
 class Turns(Edges):
-    """What writes an assistant's turns, and takes their words out of tokens."""
+    """Converts an assistant's turns to tokens, and tokens to words."""
 
     template: Template
     losses: Losses
 
     def ids(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message, *, ended: bool = True) -> Ids:
-        """Tokens of a turn after `prefix`, the text of the turns `before` it up to where the assistant speaks.
+        """Tokens of a turn after `prefix`, the text of the turns `before` it up to the assistant's words.
 
-        Of a turn that has not `ended` (it was cut by its length) what was written, without a mark of the turn's end.
+        A turn that was cut by the length limit (`ended` is False) gets no end mark.
         """
         thinking = "" if ended else self._cut_thinking(turn)
         if thinking:
@@ -53,7 +53,7 @@ class Turns(Edges):
         return self._tokens(prompt, prefix, self.text(prompt, before, prefix, turn), turn, ended)
 
     def _cut_thinking(self, turn: Message) -> str:
-        """What a turn holds that was cut while the assistant thought; "" for others."""
+        """The text of a turn that was cut within its thinking; "" for other turns."""
         form = self.form
         if form is None:
             return ""
@@ -63,10 +63,10 @@ class Turns(Edges):
         return self.after_opener(turn.content) if is_cut else ""
 
     def text(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str:
-        """What stands after `prefix` when the assistant has spoken: lead, words, close, and what opens the next turn.
+        """The text of the turn after `prefix`: lead, words, close, and the template's text after the close.
 
         Raises:
-            PreflabError: the template refuses the turn, leaves part of it out, or changes what stands before it.
+            PreflabError: the template refuses the turn, loses part of it, or changes the text before it.
         """
         self._refuse_ends_inside(prompt, turn)
         if self.brings_lead(turn):
@@ -80,34 +80,36 @@ class Turns(Edges):
         if self.frame.opener and self._is_unclosed(turn):
             self._refuse_form(prompt, turn)
         if text is None and not thinks:
-            text = self._by_its_frame(turn, whole) or self._behind_its_header(prompt, before, prefix, turn, whole)
+            text = self._text_by_frame(turn, whole) or self._text_after_header(prompt, before, prefix, turn, whole)
         if text is None or (thinks and self._lacks_thinking(turn, text)):
-            text = self._as_the_model_writes(prompt, turn)
+            text = self._with_thinking(prompt, turn)
         text = self.with_end(text, turn)
-        self._refuse_lost(prompt, turn, self.until_end(text), lambda other: self._again(prompt, before, prefix, other))
+        self._refuse_lost(
+            prompt, turn, self.until_end(text), lambda other: self._try_text(prompt, before, prefix, other)
+        )
         return text
 
-    def _again(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str | None:
-        """What the template writes for a turn that was changed, up to its end; None: it refuses that."""
+    def _try_text(self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message) -> str | None:
+        """The template's text of a turn up to its end; None if it refuses the turn."""
         try:
             text = continuation(prefix, self.template.text([*before, turn], prompt, opened=False))
         except PreflabError:
             return None
         return None if text is None else self.until_end(self.with_end(text, turn))
 
-    def _by_its_frame(self, turn: Message, whole: str) -> str | None:
-        """A turn whose words the template writes as ever, while it changes turns before them (a system's turn that it
-        writes only where the user's turn is the last)."""
+    def _text_by_frame(self, turn: Message, whole: str) -> str | None:
+        """The text of a turn with the usual frame, if the template changes only earlier turns (for example a system
+        turn that it writes only if the user's turn is the last)."""
         written = turn.content.strip() + self.frame.rest
         if self.frame.lead is None or turn.tool_calls or not whole.endswith(written):
             return None
         return self.frame.lead + written
 
-    def _behind_its_header(
+    def _text_after_header(
         self, prompt: Prompt, before: Sequence[Message], prefix: str, turn: Message, whole: str
     ) -> str | None:
-        """A turn that calls tools, as it stands behind the header with which the generation prompt opens it, while the
-        template changes turns before it (a tool's answer that it closes in another way at the end)."""
+        """The text of a turn with tool calls after the header of the generation prompt, if the template changes earlier
+        turns (for example a tool's result that it closes differently at the end of the conversation)."""
         closed = self.template.text(before, prompt, opened=False)
         header = prefix.removeprefix(closed)
         if not turn.tool_calls or not header.strip() or header == prefix or whole.count(header) != prefix.count(header):
@@ -115,19 +117,19 @@ class Turns(Edges):
         return whole.rpartition(header)[2]
 
     def without_thinking(self, prefix: str, words: str) -> Ids:
-        """Tokens of an answer whose end is left open, and before which the thinking that `prefix` opens is closed."""
+        """Tokens of an answer without an end, after closing the thinking that `prefix` opens."""
         opener = self.frame.opener
         closing = THINKING_TAGS[opener.strip()]
         return self.joining.continued(prefix, f"{opener[len(opener.rstrip()) :]}{closing}\n\n{words}")
 
     def continuing(self, prompt: Prompt, prefix: str, turn: Message, *, ended: bool = True) -> Ids:
-        """Tokens of the rest of an assistant's turn whose beginning ends the prompt."""
+        """Tokens of the words that continue an assistant's turn at the end of the prompt."""
         begun = prompt.messages[-1]
         if turn != Message("assistant", turn.content):
             raise PreflabError(
                 f"{where(prompt)}: a turn that is to be continued by thinking or by calls of tools",
                 "words that continue the assistant's turn",
-                "take the assistant's turn off the prompt",
+                "remove the assistant's turn from the prompt",
             )
         self._refuse_ends_inside(prompt, turn)
         joined = replace(begun, content=begun.content + turn.content)
@@ -135,8 +137,8 @@ class Turns(Edges):
         if not whole.startswith(prefix):
             raise PreflabError(
                 f"{where(prompt)}: the chat template changes the assistant's turn when it is continued",
-                "a template that writes it as it is",
-                "take the assistant's turn off the prompt",
+                "a template that writes it unchanged",
+                "remove the assistant's turn from the prompt",
             )
         return self._tokens(prompt, prefix, whole[len(prefix) :], turn, ended)
 
@@ -149,17 +151,18 @@ class Turns(Edges):
         in_one_piece: bool = False,
         ended: bool = True,
     ) -> tuple[Ids, tuple[bool, ...]]:
-        """Tokens of a completion of several turns, and which of them the policy wrote (and has to learn).
+        """Tokens of a completion of several turns, and a mask of the tokens that the policy wrote (and has to learn).
 
-        Each turn stands as the model wrote it. Where the template writes it anew once others follow, what comes after
-        it is the template's, and it stays as it was; with `in_one_piece` that is refused. Where the last turn was cut
-        (not `ended`), its end is left open.
+        Each turn keeps the form in which the model wrote it, even if the template would rewrite it once others follow;
+        the text between turns is the template's. With `in_one_piece` such rewriting is refused instead. If the last
+        turn was cut (`ended` is False), it gets no end.
 
         Raises:
-            Unstable: the template writes earlier turns anew, and that is refused.
+            Unstable: the template rewrites earlier turns and `in_one_piece` is set, or the text between turns cannot be
+                found.
         """
         turns = [span.message or Message(span.role, span.text) for span in spans]
-        for place, edge, do in ((-1, "ends", "take the last turns off"), (0, "begins", "let the prompt end with them")):
+        for place, edge, do in ((-1, "ends", "remove the last turns"), (0, "begins", "move them into the prompt")):
             if turns[place].role != "assistant":
                 raise PreflabError(
                     f"{where(prompt)}: a completion that {edge} with the {turns[place].role}'s turn",
@@ -194,7 +197,7 @@ class Turns(Edges):
     def _between(
         self, prompt: Prompt, before: Sequence[Message], done: Sequence[Message], so_far: str, opens: Opens
     ) -> str:
-        """What the template writes between the end of the last turn of the assistant and its next one."""
+        """The template's text between the end of the assistant's last turn and its next turn."""
         opened, _ = opens(before)
         if opened.startswith(so_far):
             return opened[len(so_far) :]
@@ -225,22 +228,22 @@ class Turns(Edges):
         return (*self.joining.continued(prefix, self.until_end(text)), int(self.joining.tokenizer.eos_token_id))
 
     def _lacks_thinking(self, turn: Message, text: str) -> bool:
-        """Whether thinking that the turn holds is missing from what the template wrote."""
-        found = THOUGHT.match(turn.content)
-        twice = found is not None and bool(NO_THINKING.match(text))
+        """Whether the turn's thinking is missing from the template's text."""
+        thought_in_words = THOUGHT.match(turn.content)
+        twice = thought_in_words is not None and bool(NO_THINKING.match(text))
         return twice or any(thought.strip() and thought.strip() not in text for thought in self._thoughts(turn))
 
     def _is_unclosed(self, turn: Message) -> bool:
-        """Whether the words of a turn begin with thinking that never ends."""
+        """Whether the words of a turn begin with thinking that is not closed."""
         return bool(THINKS.match(turn.content)) and not THOUGHT.match(turn.content)
 
     def _thoughts(self, turn: Message) -> tuple[str, str]:
-        """The thinking that a turn holds beside its words, and at their beginning."""
-        found = THOUGHT.match(turn.content)
-        return turn.reasoning, found[2] if found else ""
+        """The turn's thinking: from `reasoning`, and from the beginning of its words."""
+        thought = THOUGHT.match(turn.content)
+        return turn.reasoning, thought[2] if thought else ""
 
-    def _as_the_model_writes(self, prompt: Prompt, turn: Message) -> str:
-        """A turn whose thinking the template takes out, as it follows the generation prompt: thinking, words, close."""
+    def _with_thinking(self, prompt: Prompt, turn: Message) -> str:
+        """The text of a turn whose thinking the template removes, in the model's form: thinking, words, close."""
         opener, words = self.frame.opener, turn.content.lstrip()
         if turn.reasoning and self.form:
             words, fits = self.form.written(turn.reasoning.strip(), words), True
@@ -265,44 +268,44 @@ class Turns(Edges):
             opener = self.frame.opener.strip()
             problem = f"the chat template opens {opener} before the assistant speaks, and the completion does not think"
         else:
-            problem = "the chat template goes on from its generation prompt in another way than its own turns do"
+            problem = "the chat template's turns do not continue its generation prompt"
         raise PreflabError(
             f"{where(prompt)}: {problem}",
-            "completions in the form that the model's own turns have",
-            "put thinking where the model thinks and none where it does not, or switch it in the template (a column "
+            "completions in the form of the model's own turns",
+            "use thinking only where the model thinks, or switch it in the template (a column "
             'chat_template_kwargs such as {"enable_thinking": false}); else leave the row out',
         )
 
     def _refuse_ends_inside(self, prompt: Prompt, turn: Message) -> None:
-        """A turn whose words hold the text of a token that ends turns would be cut there."""
-        held = [turn.content, turn.reasoning, *(call.arguments for call in turn.tool_calls)]
-        inside = next((mark for mark in self.marks if any(mark in part for part in held)), None)
+        """Refuse a turn whose words contain the text of a token that ends turns: the turn would be cut there."""
+        parts = [turn.content, turn.reasoning, *(call.arguments for call in turn.tool_calls)]
+        inside = next((mark for mark in self.marks if any(mark in part for part in parts)), None)
         if inside is not None:
             raise PreflabError(
-                f"{where(prompt)}: a completion holds the text {inside!r}, which ends the assistant's turn",
-                "words alone: the chat template puts the marks of turns",
-                "take the mark out of the row",
+                f"{where(prompt)}: a completion contains the text {inside!r}, which ends the assistant's turn",
+                "words without marks of turns: the chat template adds them",
+                "remove the mark from the row",
             )
 
-    def _refuse_lost(self, prompt: Prompt, turn: Message, text: str, again: Callable[[Message], str | None]) -> None:
-        """A turn of which part stands after its end, or was changed."""
-        found = THOUGHT.match(turn.content)
-        words = turn.content[found.end() :].strip() if found else turn.content.strip()
-        besides = text.replace(words, "", 1) if words else text
-        lost = lost_calls(turn, besides, again)
+    def _refuse_lost(self, prompt: Prompt, turn: Message, text: str, render: Callable[[Message], str | None]) -> None:
+        """Refuse a turn if part of it comes after its end or was changed."""
+        thought = THOUGHT.match(turn.content)
+        words = turn.content[thought.end() :].strip() if thought else turn.content.strip()
+        without_words = text.replace(words, "", 1) if words else text
+        lost = find_lost_calls(turn, without_words, render)
         if words and words not in text:
             lost.insert(0, "all of the assistant's words")
         if lost:
             raise PreflabError(
                 f"{where(prompt)}: the model's chat template does not write {without_breaks(lost[0])}",
-                "a template that writes what the completion holds",
-                "leave this row out, or take a model whose template knows it",
+                "a template that writes everything in the completion",
+                "leave this row out, or use a model whose template supports it",
             )
 
 
 def _unstable(prompt: Prompt) -> Unstable:
     return Unstable(
-        f"{where(prompt)}: the chat template writes earlier turns of the completion anew when others follow",
-        "a completion of one turn, or a template that leaves earlier turns as they were",
-        "split the row: one per turn of the assistant",
+        f"{where(prompt)}: the chat template rewrites earlier turns of the completion when others follow",
+        "a completion of one turn, or a template that leaves earlier turns unchanged",
+        "split the row: one row per turn of the assistant",
     )

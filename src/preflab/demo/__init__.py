@@ -1,1 +1,1 @@
-"""The world of the demo: a shop's customer questions, a grammar that writes the answers, and their true utility."""
+"""The demo's data: customer questions of a shop, a grammar that generates answers, and their true utility."""

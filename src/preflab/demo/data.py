@@ -1,4 +1,4 @@
-"""The demo's texts: what the base model reads, the demonstrations of SFT, and the prompts, as JSONL files."""
+"""The demo's data files: the corpus of the base model, the demonstrations of SFT, and the prompts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ CORPUS_TONES: Mapping[str, float] = {
 DEMONSTRATION_TONES: Mapping[str, float] = {
     "well": 0.36, "curt": 0.2, "rude": 0.3, "off topic": 0.04, "flattering": 0.07, "empty flattery": 0.03
 }  # fmt: skip
-"""Share of each tone. The demonstrations are mild on purpose: rankings are to teach what they did not."""
+"""Share of each tone. The demonstrations hold many bad answers on purpose, so that the rankings can teach more."""
 
 Row = dict[str, str]
 
 
 def exchange(rng: random.Random, tones: Mapping[str, float]) -> tuple[str, str]:
-    """A question and an answer to it, in a tone drawn with these shares."""
+    """A question, and an answer to it in a tone drawn with these shares."""
     text, topic = question(rng)
     (tone,) = rng.choices(TONES, [tones[name] for name in TONES])
     return text, answer(rng, topic, tone)
 
 
 def corpus(seed: int, num: int) -> list[Row]:
-    """Texts for the base model: exchanges and lists of questions, which show it no assistant.
+    """Texts for the base model: exchanges, and lists of questions without answers.
 
-    So the base model goes on with another question as readily as with an answer.
+    The lists make the base model continue a question with another question as readily as with an answer.
     """
     rng = random.Random(f"corpus {seed}")
     rows = []
@@ -45,7 +45,7 @@ def corpus(seed: int, num: int) -> list[Row]:
 
 
 def demonstrations(seed: int, num: int) -> list[Row]:
-    """Question and answer: mostly decent, with a real share of curt, rude and useless ones."""
+    """Rows of question and answer, in the tones of DEMONSTRATION_TONES."""
     rng = random.Random(f"demonstrations {seed}")
     return [dict(zip(("prompt", "completion"), exchange(rng, DEMONSTRATION_TONES), strict=True)) for _ in range(num)]
 
@@ -62,7 +62,7 @@ def prompts(seed: int, num: int) -> list[Row]:
 def write_demo_data(
     folder: Path, seed: int, num_texts: int = 15_000, num_demonstrations: int = 2_400, num_prompts: int = 1_000
 ) -> dict[str, Path]:
-    """Writes corpus.jsonl (`text`), demonstrations.jsonl (`prompt`, `completion`) and prompts.jsonl (`prompt`)."""
+    """Write corpus.jsonl (`text`), demonstrations.jsonl (`prompt`, `completion`) and prompts.jsonl (`prompt`)."""
     made = {
         "corpus": corpus(seed, num_texts),
         "demonstrations": demonstrations(seed, num_demonstrations),

@@ -1,8 +1,8 @@
-"""A small grammar of our own: customers ask a shop, the shop answers well, curtly, rudely, off topic or in flattery.
+"""A small grammar: customers ask a shop, and the shop answers well, curtly, rudely, off topic or with flattery.
 
-Everything is lower-case words and the marks `.`, `,` and `?`, a few hundred words in all, so that a model of about
-a million parameters learns it in a minute. A template holds slots such as `{day}`, filled at random: in a question
-the details, in an answer the fact asked for (a day, a number), which nobody but the shop can know.
+Texts are lower-case words and the marks `.`, `,` and `?`, with a vocabulary of a few hundred words, so that a model of
+about a million parameters learns them in a minute. Templates have slots such as `{day}` that are filled at random: in a
+question the details, in an answer the requested fact (a day, a number), which does not follow from the question.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ SLOTS: dict[str, tuple[str, ...]] = {
     "number": ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"),
     "place": ("harbour", "station", "market", "castle", "bridge", "park"),
 }
-"""Slot kind → its words. The kind of `{due_day}` is `day`."""
+"""Kind of slot → its words. The kind of `{due_day}` is `day`."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """What customers ask about, and the sentences that answer it with the fact asked for."""
+    """A topic of customer questions, with templates for questions and for answers that give the requested fact."""
 
     name: str
     questions: tuple[str, ...]
     full: tuple[str, ...]
-    """Whole sentences that carry the fact."""
+    """Answers in a full sentence."""
     short: tuple[str, ...]
-    """The fact thrown down in a few words."""
+    """Answers in a few words."""
 
 
 TOPICS: tuple[Topic, ...] = (
@@ -188,7 +188,7 @@ RUDE: tuple[str, ...] = (
 FLATTERING_WORDS: frozenset[str] = frozenset(("wonderful", "clever", "charming", "brilliant", "admire", "kind", "glow"))
 
 TONES: tuple[str, ...] = ("well", "curt", "rude", "off topic", "flattering", "empty flattery")
-"""The ways an answer can be written. What is heard again from the text is `gold.tone`."""
+"""The tones in which an answer can be generated. `gold.tone` recognises the tone of a text."""
 
 
 def words(text: str) -> list[str]:
@@ -197,7 +197,7 @@ def words(text: str) -> list[str]:
 
 
 def slot_kind(slot: str) -> str:
-    """`due_day` → `day`."""
+    """The kind of a slot: `due_day` → `day`."""
     return slot.rsplit("_", 1)[-1]
 
 
@@ -207,7 +207,7 @@ def slots_of(template: str) -> list[str]:
 
 
 def vocabulary() -> list[str]:
-    """Every word and mark the grammar can write, sorted."""
+    """Every word and mark that the grammar can generate, sorted."""
     templates = [text for topic in TOPICS for text in (*topic.questions, *topic.full, *topic.short)]
     templates += [text for group in COURTESY.values() for text in group] + [*FLATTERY, *RUDE]
     known = {word for text in templates for word in words(re.sub(r"{\w+}", " ", text))}
@@ -229,7 +229,7 @@ def answer(rng: random.Random, topic: Topic, tone: str) -> str:
     """An answer to a question about `topic` in one of `TONES`.
 
     Raises:
-        KeyError: for a tone that is not one of `TONES`.
+        KeyError: the tone is not one of `TONES`.
     """
     if tone == "off topic":
         topic = rng.choice([other for other in TOPICS if other is not topic])

@@ -1,4 +1,4 @@
-"""Did it work, and how sure are we: figures with intervals, paired over the same held-out prompts.
+"""Evaluation: figures of models with confidence intervals, paired over the same held-out prompts.
 
-numpy and scipy alone; what needs a model (sampling, exact KL, scores) is handed in as arrays.
+The statistics use numpy and scipy only: texts, scores and log-probabilities are passed in.
 """

@@ -1,4 +1,4 @@
-"""Figures about variety: distinct n-grams over a set of texts, and repeats within a completion."""
+"""Diversity: distinct n-grams over a set of texts, and repeated n-grams within a completion."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def words(text: str) -> list[str]:
 
 
 def ngrams(items: Sequence[Item], n: int) -> list[tuple[Item, ...]]:
-    """All n consecutive items; fewer than n items give none."""
+    """All runs of n consecutive items, in order; [] for fewer than n items."""
     return [tuple(items[i : i + n]) for i in range(len(items) - n + 1)]
 
 
 def distinct_n_left_out(
     texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]
 ) -> tuple[float, NDArray[np.float64]]:
-    """distinct_n of the set, and (C,) with each cluster left out; nan where the set has no n-grams.
+    """distinct_n of the whole set, and (C,) distinct_n with each cluster left out; nan if the set has no n-grams.
 
-    distinct_n: distinct n-grams over the whole set / n-grams over the whole set (Li et al. 2016).
+    distinct_n = U / N: distinct n-grams of the set over all n-grams of the set (Li et al. 2016).
 
-    Leaving a cluster out removes its n-grams, and from the distinct ones those that no other cluster has:
+    Leaving out cluster i removes its n_i n-grams, and of the distinct ones the own_i that no other cluster has:
     U₋ᵢ / N₋ᵢ = (U − own_i) / (N − n_i).
     """
     order: dict[Hashable, int] = {}
@@ -50,8 +50,8 @@ def distinct_n_left_out(
     total = sizes.sum()
     if total == 0:
         return float("nan"), np.full(len(order), np.nan)
-    rest = np.maximum(total - sizes, 1)
-    return len(owner) / float(total), (len(owner) - own) / rest
+    remaining = np.maximum(total - sizes, 1)
+    return len(owner) / float(total), (len(owner) - own) / remaining
 
 
 def distinct_interval(texts: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]) -> Interval:
@@ -62,13 +62,13 @@ def distinct_interval(texts: Sequence[Sequence[Item]], n: int, clusters: Sequenc
 def distinct_difference(
     first: Sequence[Sequence[Item]], second: Sequence[Sequence[Item]], n: int, clusters: Sequence[Hashable]
 ) -> Interval:
-    """distinct_n(second) − distinct_n(first), each prompt left out of both together."""
-    value_a, rest_a = distinct_n_left_out(first, n, clusters)
-    value_b, rest_b = distinct_n_left_out(second, n, clusters)
-    return jackknife(value_b - value_a, rest_b - rest_a)
+    """distinct_n(second) − distinct_n(first) with a jackknife interval: each cluster is left out of both at once."""
+    value_a, left_out_a = distinct_n_left_out(first, n, clusters)
+    value_b, left_out_b = distinct_n_left_out(second, n, clusters)
+    return jackknife(value_b - value_a, left_out_b - left_out_a)
 
 
 def repeated_share(items: Sequence[Hashable], n: int = 3) -> float:
-    """Share of a completion's n-grams that occurred in it before: 1 − distinct / all; 0 when it has none."""
+    """Share of a completion's n-grams that repeat an earlier one: 1 − distinct / all; 0 if it has no n-grams."""
     grams = ngrams(items, n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

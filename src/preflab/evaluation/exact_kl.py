@@ -1,4 +1,4 @@
-"""Exact KL(policy ‖ reference) of completions that the policy wrote: over the whole vocabulary at every position."""
+"""Exact KL(policy ‖ reference) along the policy's completions, summed over the whole vocabulary at every position."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from preflab.models.trunk import Trunk
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 
 TOKENS_PER_BATCH = 4096
-"""Tokens in one forward pass; never changes the result."""
+"""Tokens in one forward pass; has no effect on the result."""
 
 
 @torch.no_grad()
@@ -26,19 +25,19 @@ def sequence_kl(
 ) -> NDArray[np.float64]:
     """(N,) nats: Σ_t Σ_v π(v|s_t) log(π(v|s_t) / π_ref(v|s_t)) along each completion.
 
-    Its mean over completions of π is KL(π ‖ π_ref) of whole completions, with less spread than Σ_t log-ratios.
+    The mean over completions of π estimates KL(π ‖ π_ref) of whole completions, with less variance than Σ_t log-ratios.
 
     Args:
-        trunk: with the roles policy and reference.
-        sequences: completions that this policy wrote.
-        temperature: the logits of both are divided by it; that of sampling.
-        on_done: told how many more are done.
+        trunk: a trunk with the roles policy and reference.
+        sequences: completions sampled from this policy.
+        temperature: divides the logits of both; use the temperature of sampling.
+        on_done: called after each batch with the number of its sequences.
     """
-    found = np.zeros(len(sequences))
+    kls = np.zeros(len(sequences))
     for rows in token_budget_batches([len(sequence) for sequence in sequences], TOKENS_PER_BATCH):
-        batch = collate([sequences[row] for row in rows], trunk.pad_id).to(trunk.device)
-        said = trunk(batch, ("policy", "reference"), temperature=temperature, exact_kl=True)["policy"].kl
-        found[rows] = torch.where(batch.completion_mask, said, 0.0).cpu().double().sum(1).numpy()
+        batch = trunk.collate([sequences[row] for row in rows])
+        kl = trunk(batch, ("policy", "reference"), temperature=temperature, exact_kl=True)["policy"].kl
+        kls[rows] = torch.where(batch.completion_mask, kl, 0.0).cpu().double().sum(1).numpy()
         if on_done is not None:
             on_done(len(rows))
-    return found
+    return kls

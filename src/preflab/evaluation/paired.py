@@ -1,7 +1,7 @@
-"""The figures of one model, and the differences of two models over the same prompts, each with its interval.
+"""The figures of one model, and the differences between two models on the same prompts, each with its interval.
 
-A `Sheet` holds what one model wrote, row by row; two sheets are compared when their rows answer the same prompts in
-the same order. Three sorts of measure: means of a column, shares of a yes/no column, and figures of the whole set.
+A `Sheet` holds one model's completions, one per row. Two sheets can be compared if their rows answer the same prompts
+in the same order. There are three sorts of measure: means of a column, shares of a 0/1 column, and figures of the set.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from preflab.evaluation.statistics import Interval, bootstrap_mean, paired_diffe
 
 Array = NDArray[np.float64]
 NUM_DISTINCT = (1, 2)
-"""Which n of distinct-n are reported."""
+"""The n for which distinct-n is reported."""
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """What one model wrote for N rows (prompts × completions), and what was measured on each."""
+    """One model's N completions (prompts × completions per prompt), with measurements of each."""
 
     model: str
     prompt_ids: tuple[str, ...]
-    """(N,), rows of one prompt next to each other."""
+    """(N,); rows of one prompt are adjacent."""
     texts: tuple[str, ...]
     num_tokens: tuple[int, ...]
     sum_logps: tuple[float, ...] = ()
-    """Σ log-probability of each row under the sampling temperature, nats; () when not known."""
+    """Σ log-probability of each row at the sampling temperature, nats; () if unknown."""
     means: Mapping[str, Array] = field(default_factory=dict)
-    """Name → (N,) numbers to be averaged, nan where there is none: scores of judges and reward models, KL."""
+    """Name → (N,) numbers to average, nan for a missing one: scores of judges and reward models, KL."""
     shares: Mapping[str, Array] = field(default_factory=dict)
-    """Name → (N,) 0 or 1: F, classes of text, ended by itself."""
+    """Name → (N,) of 0 or 1: marked F, class of text, finished without the length limit."""
 
     @property
     def columns(self) -> dict[str, Array]:
-        """The columns that are averaged: those handed in, length and repeats."""
+        """The columns to average: `means`, length and repeats."""
         return {
             **self.means,
             "length/tokens": np.array(self.num_tokens, dtype=np.float64),
@@ -48,49 +48,50 @@ class Sheet:
 
 
 def figures(sheet: Sheet, *, seed: int = 0) -> dict[str, Interval]:
-    """Every measure of one model: value, interval over prompts, number of prompts."""
-    found = {
+    """Measure → value of one model with an interval over prompts and the number of prompts."""
+    measured = {
         name: bootstrap_mean(column, sheet.prompt_ids, seed=seed) for name, column in sorted(sheet.columns.items())
     }
-    found |= {name: proportion(column, sheet.prompt_ids) for name, column in sorted(sheet.shares.items())}
+    measured |= {name: proportion(column, sheet.prompt_ids) for name, column in sorted(sheet.shares.items())}
     texts = [words(text) for text in sheet.texts]
-    found |= {f"distinct/{n}": distinct_interval(texts, n, sheet.prompt_ids) for n in NUM_DISTINCT}
+    measured |= {f"distinct/{n}": distinct_interval(texts, n, sheet.prompt_ids) for n in NUM_DISTINCT}
     if sheet.sum_logps:
-        found["entropy/token"] = bootstrap_mean(
+        measured["entropy/token"] = bootstrap_mean(
             -np.array(sheet.sum_logps), sheet.prompt_ids, weights=sheet.num_tokens, seed=seed
         )
-    return found
+    return measured
 
 
 def differences(first: Sheet, second: Sheet, *, seed: int = 0) -> dict[str, Interval]:
-    """Every measure both have, second − first, over the same prompts.
+    """Measure → second − first with an interval, for every measure that both sheets have.
 
     Raises:
-        ValueError: the sheets do not answer the same prompts row by row.
+        ValueError: the rows of the sheets do not answer the same prompts in the same order.
     """
     if first.prompt_ids != second.prompt_ids:
         raise ValueError(f"{first.model} and {second.model} do not answer the same prompts in the same order")
     prompts = first.prompt_ids
-    found = {
-        name: paired_difference(column, other, prompts, seed=seed) for name, column, other in _common(first, second)
+    measured = {
+        name: paired_difference(column, other, prompts, seed=seed)
+        for name, column, other in _common_columns(first, second)
     }
     texts, others = [words(text) for text in first.texts], [words(text) for text in second.texts]
-    found |= {f"distinct/{n}": distinct_difference(texts, others, n, prompts) for n in NUM_DISTINCT}
+    measured |= {f"distinct/{n}": distinct_difference(texts, others, n, prompts) for n in NUM_DISTINCT}
     if first.sum_logps and second.sum_logps:
-        found["entropy/token"] = paired_difference(
+        measured["entropy/token"] = paired_difference(
             -np.array(first.sum_logps),
             -np.array(second.sum_logps),
             prompts,
             weights=(first.num_tokens, second.num_tokens),
             seed=seed,
         )
-    return found
+    return measured
 
 
-def _common(first: Sheet, second: Sheet) -> Iterator[tuple[str, Array, Array]]:
-    for mine, theirs in ((first.columns, second.columns), (first.shares, second.shares)):
-        for name in sorted(mine.keys() & theirs.keys()):
-            yield name, mine[name], theirs[name]
+def _common_columns(first: Sheet, second: Sheet) -> Iterator[tuple[str, Array, Array]]:
+    for columns, others in ((first.columns, second.columns), (first.shares, second.shares)):
+        for name in sorted(columns.keys() & others.keys()):
+            yield name, columns[name], others[name]
 
 
 def label_columns(labels: list[str], classes: list[str]) -> dict[str, Array]:

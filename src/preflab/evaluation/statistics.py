@@ -1,7 +1,7 @@
-"""Figures with intervals: bootstrap over prompts, paired differences, proportions, the jackknife.
+"""Confidence intervals: bootstrap over prompts, paired differences, proportions, the jackknife.
 
-The unit that is resampled is the prompt (the cluster), never the row: several completions of one prompt resemble
-each other, and intervals that treat them as independent are too narrow.
+Prompts (clusters) are resampled, never single rows: completions of one prompt are alike, and intervals that treat them
+as independent are too narrow.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Array = NDArray[np.float64]
 NO_VARIATION = "no variation"
 NOT_ENOUGH = "fewer than two prompts"
 POWER = 0.8
-"""The chance with which a difference of size `detectable` would have been found."""
+"""Probability with which a true difference of size `detectable` is found."""
 CHUNK = 4_000_000
-"""Most cells of the resampling matrix held at once (32 MB)."""
+"""Most cells of the resampling matrix in memory at once (32 MB)."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with its 95 % interval; `low` and `high` are nan where `note` says why there is none."""
+    """A value with its 95 % interval. Without an interval `low` and `high` are nan and `note` says why."""
 
     value: float
     low: float
@@ -37,19 +37,19 @@ class Interval:
 
     @property
     def defined(self) -> bool:
-        """False where no interval can be given."""
+        """Whether there is an interval."""
         return not (math.isnan(self.low) or math.isnan(self.high))
 
     @property
     def excludes_zero(self) -> bool:
-        """True when zero lies outside: a difference was found."""
+        """Whether zero is outside the interval: a difference was found."""
         return self.defined and (self.low > 0 or self.high < 0)
 
     @property
     def detectable(self) -> float:
         """The true difference that would be found with 80 % power: (z_0.975 + z_0.8) × standard error.
 
-        The standard error is half the interval's width divided by z_0.975; nan where there is no interval.
+        The standard error is half the interval's width divided by z_0.975; nan without an interval.
         """
         z = float(norm.ppf(0.975))
         return (z + float(norm.ppf(POWER))) * (self.high - self.low) / (2 * z)
@@ -67,9 +67,9 @@ def undefined(value: float, num: int, note: str) -> Interval:
 def cluster_totals(
     values: ArrayLike, weights: ArrayLike | None, clusters: Sequence[Hashable] | None
 ) -> tuple[Array, Array]:
-    """Per cluster the sum of values and the sum of weights (rows by default): both (C,); nan rows are left out.
+    """Sums of values and of weights (1 per row by default) per cluster, both (C,); nan rows are left out.
 
-    Every cluster keeps its place, also when all its rows are nan, so that two models stay aligned.
+    A cluster whose rows are all nan keeps its place with sums of 0, so that two models stay aligned.
     """
     rows = np.asarray(values, dtype=np.float64)
     counts = np.ones_like(rows) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -84,7 +84,7 @@ def cluster_totals(
 
 
 def resample_counts(num_clusters: int, num_resamples: int, seed: int) -> Iterator[Array]:
-    """How often each cluster is drawn in each resample: chunks of (R, C), every row summing to C."""
+    """Counts of how often each cluster is drawn in each resample: chunks (R, C) whose rows sum to C."""
     generator = np.random.default_rng(seed)
     rows = max(1, CHUNK // max(1, num_clusters))
     share = np.full(num_clusters, 1.0 / num_clusters)
@@ -107,9 +107,10 @@ def bootstrap_mean(
 
     Args:
         values: (N,); nan rows are left out.
-        clusters: (N,) which prompt each row belongs to; None: every row is one.
-        weights: (N,) denominators, 1 by default: with token counts the result is a mean per token.
-        method: `percentile`, or `bca` (bias-corrected and accelerated, the better one for small n).
+        clusters: (N,) the prompt of each row; None: every row is its own cluster.
+        weights: (N,) denominators, 1 by default; with token counts the result is a mean per token.
+        level: coverage of the interval.
+        method: `percentile`, or `bca` (bias-corrected and accelerated, better for small n).
     """
     sums, totals = cluster_totals(values, weights, clusters)
     used = totals > 0
@@ -127,12 +128,12 @@ def paired_difference(
     seed: int = 0,
     method: Literal["percentile", "bca"] = "bca",
 ) -> Interval:
-    """mean(second) − mean(first) over the same prompts, both resampled together.
+    """mean(second) − mean(first) over the same prompts; each resample draws the same prompts for both.
 
     Args:
-        first, second: (N,) aligned rows; a prompt for which either has no value at all is left out of both.
-        clusters: (N,) which prompt each row belongs to; None: every row is one.
-        weights: (N,) denominators of the two, 1 by default.
+        first, second: (N,) aligned rows; a prompt without any value in one of them is left out of both.
+        clusters: (N,) the prompt of each row; None: every row is its own cluster.
+        weights: (N,) denominators of `first` and of `second`, 1 by default.
     """
     weights_first, weights_second = weights or (None, None)
     sums_a, totals_a = cluster_totals(first, weights_first, clusters)
@@ -145,7 +146,7 @@ def paired_difference(
 def _bootstrap_ratios(
     terms: list[tuple[Array, Array]], level: float, num_resamples: int, seed: int, method: str
 ) -> Interval:
-    """Interval of Σ_terms (Σ sums / Σ totals), the clusters of all terms resampled together."""
+    """Σ_terms (Σ sums / Σ totals) with its interval; each resample draws the same clusters for all terms."""
     num = len(terms[0][0])
     if num == 0:
         return undefined(math.nan, 0, NOT_ENOUGH)
@@ -169,7 +170,7 @@ def _bootstrap_ratios(
 
 
 def _bca_shares(shares: Array, value: float, draws: Array, left_out: Array) -> Array:
-    """Which quantiles of the draws to take: Φ(z0 + (z0 + z) / (1 − a (z0 + z))), Efron 1987, equation 2.3."""
+    """(2,) the BCa quantiles of the draws: Φ(z0 + (z0 + z) / (1 − a (z0 + z))), Efron 1987, equation 2.3."""
     below = float(np.mean(draws < value) + 0.5 * np.mean(draws == value))
     edge = 0.5 / len(draws)
     bias = float(norm.ppf(min(max(below, edge), 1 - edge)))
@@ -180,10 +181,10 @@ def _bca_shares(shares: Array, value: float, draws: Array, left_out: Array) -> A
 
 
 def proportion(successes: ArrayLike, clusters: Sequence[Hashable] | None = None, *, level: float = 0.95) -> Interval:
-    """A share with Wilson's interval (1927), which stays sensible at 0 and 1 where a bootstrap has no width.
+    """A share with Wilson's interval (1927), which has a width at 0 and 1 too, unlike a bootstrap.
 
-    With several rows per cluster the n of the formula is divided by the design effect (between-cluster variance over
-    binomial variance, at least 1); at 0 or 1, where that cannot be estimated, n is the number of clusters.
+    With several rows per cluster, n in the formula is divided by the design effect (between-cluster variance over
+    binomial variance, at least 1). At a share of 0 or 1 it cannot be estimated, and n is the number of clusters.
     """
     hits, rows = cluster_totals(np.asarray(successes, dtype=np.float64), None, clusters)
     hits, rows = hits[rows > 0], rows[rows > 0]
@@ -199,7 +200,7 @@ def proportion(successes: ArrayLike, clusters: Sequence[Hashable] | None = None,
 
 
 def wilson(share: float, num: float, level: float = 0.95) -> tuple[float, float]:
-    """(low, high) = (p + z²/2n ∓ z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
+    """Wilson's interval: (low, high) = (p + z²/2n ∓ z √(p(1−p)/n + z²/4n²)) / (1 + z²/n)."""
     z = float(norm.ppf((1 + level) / 2))
     centre = (share + z * z / (2 * num)) / (1 + z * z / num)
     half = z * math.sqrt(share * (1 - share) / num + z * z / (4 * num * num)) / (1 + z * z / num)
@@ -207,15 +208,15 @@ def wilson(share: float, num: float, level: float = 0.95) -> tuple[float, float]
 
 
 def jackknife(value: float, left_out: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Normal interval from the values with each prompt left out: SE² = (n−1)/n · Σ (θ₋ᵢ − mean θ₋ᵢ)² (Tukey 1958).
+    """A value with a normal interval; SE² = (n−1)/n · Σ (θ₋ᵢ − mean θ₋ᵢ)², θ₋ᵢ without cluster i (Tukey 1958).
 
-    For figures of a whole set such as distinct-n, where resampling with replacement would itself create repeats.
+    It is for figures of a whole set such as distinct-n: resampling with replacement would itself create repeats.
     """
-    rest = np.asarray(left_out, dtype=np.float64)
-    num = len(rest)
+    values = np.asarray(left_out, dtype=np.float64)
+    num = len(values)
     if num < 2:
         return undefined(value, num, NOT_ENOUGH)
-    error = math.sqrt((num - 1) / num * float(((rest - rest.mean()) ** 2).sum()))
+    error = math.sqrt((num - 1) / num * float(((values - values.mean()) ** 2).sum()))
     if error == 0:
         return undefined(value, num, NO_VARIATION)
     half = float(norm.ppf((1 + level) / 2)) * error
@@ -223,7 +224,7 @@ def jackknife(value: float, left_out: ArrayLike, *, level: float = 0.95) -> Inte
 
 
 def sentence(difference: Interval, what: str, number: Callable[[float], str] = "{:.2f}".format) -> str:
-    """What a difference says, in words: found, not found (and what could have been seen), or undefined."""
+    """A difference in words: found, not found (with the difference that could have been found), or undefined."""
     if not difference.defined:
         return f"{what}: no interval, {difference.note or 'undefined'} (n = {difference.num})"
     span = f"95 % interval {number(difference.low)} to {number(difference.high)}, n = {difference.num}"

@@ -1,9 +1,9 @@
-"""The best any policy can do at a given KL, estimated from samples of the reference.
+"""The best mean score that any policy can have at a given KL, estimated from samples of the reference.
 
 π*(y|x) ∝ π_ref(y|x) exp(r(x, y)/β) maximises E[r] − β KL(π ‖ π_ref) (Korbak et al. 2022; Rafailov et al. 2023,
-appendix A.1). With samples of π_ref the weights w ∝ exp(r/β), normalised within each prompt, turn its averages into
-those of π*. The estimate is good while the weights rest on several samples (effective sample size), so the curve
-ends where they no longer do.
+appendix A.1). Averages under π* are averages over samples of π_ref with weights w ∝ exp(r/β), normalised within each
+prompt. The estimate is reliable while several samples carry the weight (effective sample size); the curve ends where
+they no longer do.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TiltedPoint:
-    """One point of the optimum: what is reached (value) at which distance from the reference (kl, nats)."""
+    """One point of the optimum curve: the mean score `value` at the distance `kl` (nats) from the reference."""
 
     beta: float
     value: float
     kl: float
     effective: float
-    """Effective samples per prompt, 1 / Σ w², mean over prompts."""
+    """Effective number of samples per prompt, 1 / Σ w², averaged over prompts."""
 
 
-def _by_prompt(rewards: ArrayLike, prompts: Sequence[Hashable] | None) -> list[Array]:
+def _group_by_prompt(rewards: ArrayLike, prompts: Sequence[Hashable] | None) -> list[Array]:
     rows = np.asarray(rewards, dtype=np.float64)
     if prompts is None:
         return [rows]
@@ -48,11 +48,11 @@ def tilt(rewards: ArrayLike, beta: float, prompts: Sequence[Hashable] | None = N
 
     Args:
         rewards: (N,) of completions drawn from the reference.
-        beta: nats are bought at this price, > 0; inf gives the reference itself.
-        prompts: (N,) which prompt each belongs to; None: all answer one prompt.
+        beta: reward per nat of KL, > 0; inf gives the reference itself.
+        prompts: (N,) the prompt of each completion; None: all answer one prompt.
     """
     values, kls, effective = [], [], []
-    for group in _by_prompt(rewards, prompts):
+    for group in _group_by_prompt(rewards, prompts):
         scaled = group / beta
         top = float(scaled.max())
         unnormalised = np.exp(scaled - top)
@@ -70,7 +70,7 @@ def tilted_curve(
     min_effective: float = 8.0,
     num_points: int = 60,
 ) -> list[TiltedPoint]:
-    """The optimum from the reference itself (KL 0) to where fewer than `min_effective` samples carry the weight.
+    """The optimum curve, from the reference (KL 0) to the last β with `min_effective` effective samples per prompt.
 
     β falls geometrically from 30 standard deviations of the reward to a hundredth of one.
     """
@@ -87,7 +87,7 @@ def tilted_curve(
 
 
 def nats_needed(curve: Iterable[TiltedPoint], value: float) -> float | None:
-    """KL at which the optimum reaches `value`, between points by straight lines; None beyond the curve's end."""
+    """KL at which the optimum reaches `value`, interpolated linearly; None if the curve ends below it."""
     points = sorted(curve, key=lambda point: point.kl)
     values = [point.value for point in points]
     if not values or value > max(values):
@@ -96,13 +96,13 @@ def nats_needed(curve: Iterable[TiltedPoint], value: float) -> float | None:
 
 
 def best_of_n_value(rewards: ArrayLike, n: int, prompts: Sequence[Hashable] | None = None) -> float:
-    """E[max of n rewards], unbiased from K ≥ n samples per prompt; see `maths.best_of_n.expected_best_of`.
+    """Unbiased estimate of E[max of n rewards] from K ≥ n samples per prompt; see `maths.best_of_n.expected_best_of`.
 
     Raises:
         ValueError: a prompt has fewer than n samples.
     """
     values = []
-    for group in _by_prompt(rewards, prompts):
+    for group in _group_by_prompt(rewards, prompts):
         size = len(group)
         if size < n:
             raise ValueError(f"best of {n} needs at least {n} samples of each prompt, one has {size}")

@@ -1,1 +1,1 @@
-"""Those who judge and are not people. They are labelers like any other, with a kind that says what they are."""
+"""Labelers that are not people: AI judges and simulated labelers. The `kind` of their record says which."""

@@ -1,7 +1,7 @@
-"""An AI judge: asked about every pair in both orders, disagreement is a tie; rated one criterion at a time.
+"""AI judges: every pair is compared in both orders, and every completion is rated on one criterion at a time.
 
-Two kinds of judge answer the same two questions: `EndpointJudge` reads a text strictly, `LocalJudge` compares the
-log-probabilities of the labels, which needs no parsing and works for small models.
+Two verdicts on a pair that disagree count as a tie. `EndpointJudge` parses the text that a chat model writes.
+`LocalJudge` compares the log-probabilities of the labels, which needs no parsing and works for small models.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from preflab.labelers.endpoint import Endpoint, Messages, Reply
 from preflab.labelers.questions import (
     AGAIN,
     Choice,
-    both_orders,
+    combine_orders,
     pair_question,
-    ranks_of_choices,
+    rank_by_choices,
     rating_question,
+    read_reasons,
     read_score,
     read_verdict,
-    reasons,
 )
 from preflab.words import count
 
 MAX_UNREAD = 0.2
-"""Share of answers that may stay unreadable; a judge beyond it is no judge."""
+"""Largest share of answers that may stay unreadable; a judge above it is refused."""
 
 
 @dataclass(frozen=True)
 class PairAsked:
-    """Two completions of one prompt, in the order shown."""
+    """A question about two completions of one prompt, in the order shown."""
 
     question: str
     prompt: str
@@ -42,74 +42,75 @@ class PairAsked:
 
 @dataclass(frozen=True)
 class RatingAsked:
-    """One completion and the criterion it is rated by."""
+    """A question about one completion: how well it meets one criterion."""
 
     criterion: str
     prompt: str
     completion: str
     ends: tuple[str, str] | None = None
-    """What 1 and 5 mean."""
+    """The meanings of 1 and of 5; None: the usual ones."""
 
 
 @dataclass(frozen=True)
-class Said:
+class JudgeAnswer:
     """One answer of a judge."""
 
     choice: Choice | None = None
-    """Of a pair; None: could not be read."""
+    """The verdict on a pair; None where it could not be read."""
     score: float | None = None
-    """Of a rating, 1 to 5; None: could not be read."""
+    """The score of a rating, 1 to 5; None where it could not be read."""
     reasons: str = ""
     confidence: float | None = None
     """P(first) for judges that compare label probabilities."""
 
 
 class Judge(Protocol):
-    """Answers questions, in their order."""
+    """Answers questions and returns the answers in the order of the questions."""
 
-    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
-        """Which of two is better, as shown."""
+    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[JudgeAnswer]:
+        """Say of each pair whether the completion shown first or the one shown second is better."""
         ...
 
-    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
-        """How many points one completion gets."""
+    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[JudgeAnswer]:
+        """Score each completion by its criterion, from 1 to 5."""
         ...
 
 
 class EndpointJudge:
-    """A chat model that writes reasons and then a line that can be read; an unreadable one is asked once more.
+    """A chat model that writes its reasons and, as the last line, its verdict; asked once more if that is unreadable.
 
     Raises:
-        PreflabError: more than a fifth of the answers could not be read even then.
+        PreflabError: more than a fifth of the answers are unreadable after the second attempt.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.num_asked = self.num_unread = 0
 
-    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
+    def compare(self, asked: Sequence[PairAsked], on_done: Callable[[int], None] | None = None) -> list[JudgeAnswer]:
         """See `Judge`."""
         questions = [pair_question(a.question, a.prompt, a.first, a.second) for a in asked]
-        replies = self._asked(questions, lambda text: read_verdict(text) is not None, on_done)
-        return [Said(choice=read_verdict(reply.text), reasons=reasons(reply.text)) for reply in replies]
+        replies = self._ask(questions, lambda text: read_verdict(text) is not None, on_done)
+        return [JudgeAnswer(choice=read_verdict(reply.text), reasons=read_reasons(reply.text)) for reply in replies]
 
-    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[Said]:
+    def rate(self, asked: Sequence[RatingAsked], on_done: Callable[[int], None] | None = None) -> list[JudgeAnswer]:
         """See `Judge`."""
         questions = [rating_question(a.criterion, a.prompt, a.completion, a.ends) for a in asked]
-        replies = self._asked(questions, lambda text: read_score(text) is not None, on_done)
-        return [Said(score=read_score(reply.text), reasons=reasons(reply.text)) for reply in replies]
+        replies = self._ask(questions, lambda text: read_score(text) is not None, on_done)
+        return [JudgeAnswer(score=read_score(reply.text), reasons=read_reasons(reply.text)) for reply in replies]
 
-    def _asked(
+    def _ask(
         self, questions: Sequence[Messages], readable: Callable[[str], bool], on_done: Callable[[int], None] | None
     ) -> list[Reply]:
+        """Ask every question, and once more where the reply is unreadable or was cut at the length limit."""
         replies = self.endpoint.ask_many(questions, on_done)
         unread = [i for i, reply in enumerate(replies) if not readable(reply.text) or reply.finish_reason == "length"]
-        again = [
+        repeated_questions = [
             [*questions[i], {"role": "assistant", "content": replies[i].text}, {"role": "user", "content": AGAIN}]
             for i in unread
         ]
-        for i, second in zip(unread, self.endpoint.ask_many(again), strict=True):
-            text = f"{reasons(replies[i].text) or replies[i].text.strip()}\n{second.text.strip()}"
+        for i, second in zip(unread, self.endpoint.ask_many(repeated_questions), strict=True):
+            text = f"{read_reasons(replies[i].text) or replies[i].text.strip()}\n{second.text.strip()}"
             replies[i] = Reply(text, second.finish_reason, 0, 0, 0.0)
         self.num_asked += len(replies)
         self.num_unread += sum(not readable(reply.text) for reply in replies)
@@ -118,7 +119,7 @@ class EndpointJudge:
             raise PreflabError(
                 f"the judge {self.endpoint.model}: {self.num_unread:,} of {count(self.num_asked, 'answer')} "
                 "cannot be read"
-                f" (one of them ends: {example[-80:]!r})",
+                f" (the first of them ends with {example[-80:]!r})",
                 "a last line such as `VERDICT: A` or `SCORE: 4`",
                 "take a model that follows instructions, raise max_tokens, or judge by label probabilities",
             )
@@ -132,30 +133,31 @@ def judge_pairs(
     texts: Sequence[str],
     on_done: Callable[[int], None] | None = None,
 ) -> list[tuple[int, int, Choice, str]]:
-    """(first, second, verdict, reasons) of every pair of completions that both orders could be read of.
+    """Compare every pair of completions in both orders, and return (first, second, verdict, reasons) for each pair.
 
-    Every pair is asked in both orders; verdicts that differ are a tie.
+    `first` and `second` are indices of `texts`. A pair whose two verdicts disagree is a tie. A pair is left out if
+    one of its two answers is unreadable.
     """
     pairs = list(combinations(range(len(texts)), 2))
-    there = [PairAsked(question, prompt, texts[i], texts[j]) for i, j in pairs]
-    back = [PairAsked(question, prompt, texts[j], texts[i]) for i, j in pairs]
-    replies = judge.compare([*there, *back], on_done)
+    forward = [PairAsked(question, prompt, texts[i], texts[j]) for i, j in pairs]
+    swapped = [PairAsked(question, prompt, texts[j], texts[i]) for i, j in pairs]
+    replies = judge.compare([*forward, *swapped], on_done)
     choices = []
-    for (i, j), one, other in zip(pairs, replies[: len(pairs)], replies[len(pairs) :], strict=True):
-        if one.choice is not None and other.choice is not None:
-            why = "\n---\n".join(text for text in (one.reasons, other.reasons) if text)
-            choices.append((i, j, both_orders(one.choice, other.choice), why))
+    for (i, j), reply, reply_swapped in zip(pairs, replies[: len(pairs)], replies[len(pairs) :], strict=True):
+        if reply.choice is not None and reply_swapped.choice is not None:
+            why = "\n---\n".join(text for text in (reply.reasons, reply_swapped.reasons) if text)
+            choices.append((i, j, combine_orders(reply.choice, reply_swapped.choice), why))
     return choices
 
 
 def judge_ranking(
     judge: Judge, question: str, prompt: str, texts: Sequence[str], on_done: Callable[[int], None] | None = None
 ) -> tuple[tuple[int, ...], str] | None:
-    """Ranks of the completions and the reasons; None where a pair could not be read: nothing is made up."""
+    """Compare every pair, and return the ranks of the completions and the reasons; None if any pair is unreadable."""
     choices = judge_pairs(judge, question, prompt, texts, on_done)
     if len(choices) < len(texts) * (len(texts) - 1) // 2:
         return None
-    ranks = ranks_of_choices(len(texts), [(i, j, choice) for i, j, choice, _ in choices])
+    ranks = rank_by_choices(len(texts), [(i, j, choice) for i, j, choice, _ in choices])
     return ranks, "\n\n".join(f"{i + 1} against {j + 1}: {choice}\n{why}".strip() for i, j, choice, why in choices)
 
 
@@ -167,10 +169,13 @@ def judge_ratings(
     ends: Callable[[str], tuple[str, str] | None] = lambda criterion: None,
     on_done: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, tuple[float | None, ...]], str]:
-    """Criterion → points of each completion (None: unreadable), each criterion asked by itself; and the reasons."""
+    """Rate every completion on each criterion separately.
+
+    Returns (criterion → the score of each completion, None where unreadable; the reasons).
+    """
     asked = [RatingAsked(name, prompt, text, ends(name)) for name in criteria for text in texts]
     replies = judge.rate(asked, on_done)
     num = len(texts)
-    scores = {name: tuple(one.score for one in replies[c * num : (c + 1) * num]) for c, name in enumerate(criteria)}
-    why = "\n\n".join(f"{a.criterion}: {one.reasons}" for a, one in zip(asked, replies, strict=True) if one.reasons)
+    scores = {name: tuple(r.score for r in replies[c * num : (c + 1) * num]) for c, name in enumerate(criteria)}
+    why = "\n\n".join(f"{a.criterion}: {r.reasons}" for a, r in zip(asked, replies, strict=True) if r.reasons)
     return scores, why

@@ -1,9 +1,9 @@
-"""AI points on people's scale: a straight line per criterion, fitted where both have rated.
+"""Calibration: one straight line per criterion maps the scores of an AI judge to the scale that people use.
 
-    people's points ≈ intercept + slope · AI points
+    people's score ≈ intercept + slope · AI score
 
-Ordinary least squares over the completions both rated. With fewer than ten of them, or AI points that do not differ,
-there is nothing to fit, and the line is left at (0, 1) and said so.
+Fitted by ordinary least squares on the completions that both rated. With fewer than ten of them, or if all AI scores
+are equal, nothing is fitted: intercept 0, slope 1, and `fitted` is False.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from dataclasses import dataclass
 import numpy as np
 
 MIN_BOTH = 10
-"""Completions both must have rated."""
+"""Fewest completions rated by both for which a line is fitted."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """One criterion's line, and how well it fits."""
+    """The line of one criterion, and how well it fits."""
 
     intercept: float = 0.0
     slope: float = 1.0
     num: int = 0
-    """Completions both rated."""
+    """Completions that both rated."""
     correlation: float | None = None
-    """Pearson's, before the line; None: not defined."""
+    """Pearson's correlation of AI and people's scores; None where it is not defined."""
     error_before: float | None = None
-    """Root mean squared difference of AI and people's points."""
+    """Root mean squared difference between AI and people's scores."""
     error_after: float | None = None
-    """The same after the line."""
+    """The same difference after the line was applied to the AI scores."""
 
     @property
     def fitted(self) -> bool:
-        """Whether there was enough to fit."""
+        """True if there were enough ratings to fit the line, and a correlation is defined."""
         return self.num >= MIN_BOTH and self.correlation is not None
 
     def __call__(self, points: float) -> float:
-        """AI points → people's scale."""
+        """Map an AI score to people's scale."""
         return self.intercept + self.slope * points
 
 
 def calibrate(ai: Mapping[str, float], people: Mapping[str, float]) -> Calibration:
-    """Completion id → points, by AI and by people → the line from one to the other."""
+    """Fit the line that maps AI scores to people's; both arguments map the id of a completion to its score."""
     both = sorted(ai.keys() & people.keys())
     x, y = np.array([ai[i] for i in both]), np.array([people[i] for i in both])
     if len(both) < 2:

@@ -1,6 +1,6 @@
-"""A chat model behind an OpenAI-compatible address: asked with retries and limits, every call counted.
+"""Client of an OpenAI-compatible chat server, with retries, limits and a count of all calls.
 
-Only `POST {base_url}/chat/completions` is used, which vLLM, llama.cpp, Ollama, LM Studio and the hosted services have.
+It uses only `POST {base_url}/chat/completions`, which vLLM, llama.cpp, Ollama, LM Studio and hosted services offer.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from preflab.errors import PreflabError
 from preflab.words import count
 
 RETRIED = (408, 409, 429, 500, 502, 503, 504, 529)
-"""Answers that may be another one in a moment."""
+"""HTTP status codes after which the same call is made again."""
 LONGEST_WAIT = 60.0
+"""Seconds between two attempts, at most."""
 COUNTS = ("num_calls", "num_retries", "prompt_tokens", "completion_tokens", "seconds")
 
 Messages = Sequence[dict[str, str]]
@@ -34,7 +35,7 @@ class Reply:
 
     text: str
     finish_reason: str
-    """`stop`, or `length` where the limit cut it."""
+    """`stop`, or `length` if the reply was cut at `max_tokens`."""
     prompt_tokens: int
     completion_tokens: int
     seconds: float
@@ -42,14 +43,14 @@ class Reply:
 
 @dataclass
 class Usage:
-    """What was asked of an endpoint so far."""
+    """Counts of the calls to one endpoint so far; safe to update from several threads."""
 
     num_calls: int = 0
     num_retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
-    """Of all calls together; several run at once."""
+    """Durations of all calls, added up; calls may overlap, so this can exceed the time passed."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, reply: Reply) -> None:
@@ -60,8 +61,8 @@ class Usage:
             self.completion_tokens += reply.completion_tokens
             self.seconds += reply.seconds
 
-    def retried(self) -> None:
-        """Count one call that has to be made again."""
+    def add_retry(self) -> None:
+        """Count one retry."""
         with self.lock:
             self.num_retries += 1
 
@@ -69,30 +70,30 @@ class Usage:
         """The counts by name."""
         return {name: getattr(self, name) for name in COUNTS}
 
-    def go_on(self, counts: Mapping[str, float]) -> None:
-        """Count from what `to_json` gave when the run was last going."""
+    def restore(self, counts: Mapping[str, float]) -> None:
+        """Continue counting from the counts that `to_json` returned before the run was interrupted."""
         with self.lock:
             for name in COUNTS:
                 setattr(self, name, counts[name])
 
     def cost(self, per_million_prompt: float, per_million_completion: float) -> float:
-        """Money, in the unit of the prices."""
+        """Cost of all calls so far, in the currency of the two prices per million tokens."""
         return (self.prompt_tokens * per_million_prompt + self.completion_tokens * per_million_completion) / 1e6
 
 
 class Endpoint:
-    """Asks one model at one address.
+    """Sends questions to one model on one server.
 
     Args:
         base_url: up to and including `/v1`.
-        model: as the server calls it.
-        api_key_env: the environment variable that holds the key; the key itself never stands in a recipe or a record.
+        model: the name of the model on the server.
+        api_key_env: the environment variable that holds the key. The key is never written to a recipe or a record.
         temperature: 0 gives the likeliest answer.
-        max_tokens: longest answer.
-        timeout_s: seconds one call may take.
-        max_retries: further attempts after a time-out, a busy server or an answer that is no JSON.
-        max_parallel: calls at once.
-        sleep: waits between attempts; a test hands in another one.
+        max_tokens: length limit of an answer.
+        timeout_s: time limit of one call, in seconds.
+        max_retries: further attempts after a time-out, a status in `RETRIED` or a reply that is not valid.
+        max_parallel: largest number of simultaneous calls.
+        sleep: the function that waits between attempts; tests pass one that returns at once.
     """
 
     def __init__(
@@ -117,17 +118,17 @@ class Endpoint:
         self.client = httpx.Client(timeout=timeout_s, headers=headers)
 
     def ask(self, messages: Messages) -> Reply:
-        """One answer.
+        """Send one conversation and return the reply.
 
         Raises:
-            PreflabError: refused, or still no answer after all retries; nothing is made up in its place.
+            PreflabError: the server refused the call, or no attempt gave a valid reply.
         """
         body = {"model": self.model, "messages": list(messages), "temperature": self.temperature}
         body["max_tokens"] = self.max_tokens
         trouble = ""
         for attempt in range(self.max_retries + 1):
             if attempt:
-                self.usage.retried()
+                self.usage.add_retry()
             started = time.perf_counter()
             try:
                 answer = self.client.post(self.url, json=body)
@@ -136,16 +137,16 @@ class Endpoint:
                 self._wait(attempt, None)
                 continue
             if answer.status_code in RETRIED:
-                trouble = f"status {answer.status_code}: {_said(answer)}"
+                trouble = f"status {answer.status_code}: {_error_text(answer)}"
                 self._wait(attempt, answer.headers.get("retry-after"))
                 continue
             if answer.status_code != 200:
                 raise PreflabError(
-                    f"{self.url} refused with status {answer.status_code}: {_said(answer)}",
+                    f"{self.url} refused with status {answer.status_code}: {_error_text(answer)}",
                     "an OpenAI-compatible server that knows the model and the key",
-                    "look at base_url, model and the environment variable of the key",
+                    "check base_url, model and the environment variable that holds the key",
                 )
-            reply = _reply(answer, time.perf_counter() - started)
+            reply = _read_reply(answer, time.perf_counter() - started)
             if isinstance(reply, Reply):
                 self.usage.add(reply)
                 return reply
@@ -154,17 +155,20 @@ class Endpoint:
         raise PreflabError(
             f"{self.url}: no answer after {count(self.max_retries + 1, 'attempt')}; the last one: {trouble}",
             "an answer within the time-out",
-            "run the same command again when the server is well: what was judged is kept",
+            "run the same command again when the server responds; judgments made so far are kept",
         )
 
     def ask_many(self, questions: Sequence[Messages], on_done: Callable[[int], None] | None = None) -> list[Reply]:
-        """The answers in the order of the questions, some at once; the first error ends it."""
+        """Ask up to `max_parallel` questions at once; return the replies in the order of the questions.
+
+        The first error is raised, and the questions not yet sent are dropped.
+        """
         with ThreadPoolExecutor(self.max_parallel) as pool:
             pending = [pool.submit(self.ask, question) for question in questions]
             try:
                 replies = []
-                for one in pending:
-                    replies.append(one.result())
+                for future in pending:
+                    replies.append(future.result())
                     if on_done is not None:
                         on_done(1)
                 return replies
@@ -172,37 +176,37 @@ class Endpoint:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _wait(self, attempt: int, asked: str | None) -> None:
-        """As long as the server asks for, else 1, 2, 4, … seconds; at most a minute; not after the last attempt."""
+    def _wait(self, attempt: int, retry_after: str | None) -> None:
+        """Wait `retry_after` seconds, or else 1, 2, 4, … seconds; at most a minute; never after the last attempt."""
         if attempt < self.max_retries:
-            self.sleep(min(LONGEST_WAIT, _seconds(asked) if asked else 2.0**attempt))
+            self.sleep(min(LONGEST_WAIT, _read_seconds(retry_after) if retry_after else 2.0**attempt))
 
 
-def _seconds(text: str) -> float:
+def _read_seconds(text: str) -> float:
     try:
         return max(0.0, float(text))
     except ValueError:
-        return 1.0  # a date: rare, and a second is polite
+        return 1.0  # The header may also hold a date, which is rare: wait one second.
 
 
-def _said(answer: httpx.Response) -> str:
-    """What the server says of an error, shortened to one line."""
+def _error_text(answer: httpx.Response) -> str:
+    """The server's error message, shortened to one line."""
     try:
         body = answer.json()
         text = str(body["error"]["message"] if isinstance(body.get("error"), dict) else body)
     except (ValueError, KeyError, AttributeError):
         text = answer.text
-    return " ".join(text.split())[:200] or "(nothing said)"
+    return " ".join(text.split())[:200] or "(no message)"
 
 
-def _reply(answer: httpx.Response, seconds: float) -> Reply | str:
-    """The reply, or what is wrong with it."""
+def _read_reply(answer: httpx.Response, seconds: float) -> Reply | str:
+    """The reply of an HTTP answer; a sentence about what is wrong if the answer holds none."""
     try:
         content: Any = answer.json()
         choice = content["choices"][0]
         text = choice["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
-        return f"an answer that is not OpenAI's form: {answer.text[:120]!r}"
+        return f"an answer that does not have OpenAI's format: {answer.text[:120]!r}"
     if not isinstance(text, str):
         return f"an answer without a text: {json.dumps(choice)[:120]}"
     usage = content.get("usage") or {}

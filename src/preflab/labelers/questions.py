@@ -1,6 +1,6 @@
-"""What an AI judge is asked, and how its answer is read: strictly, or not at all.
+"""The questions to an AI judge, and strict parsers for its answers: an answer in any other form counts as unreadable.
 
-The wording is versioned by its own hash, which every AI labeler names: another wording is another labeler.
+The wording is versioned by its hash, which is part of the labeler's record. A changed wording makes a new labeler.
 """
 
 from __future__ import annotations
@@ -58,23 +58,23 @@ LABELS = """{question}
 The better one is answer"""
 
 THINKING_CLOSED = "likelihood in a turn, thinking closed"
-"""How a local model is asked whose chat template opens thinking: that is closed before each label."""
+"""`LocalJudge.asked` of a model whose chat template opens thinking, which is closed before each label."""
 VERSION = content_id("question", [SYSTEM, PAIR, RATE, AGAIN, LABELS])[-8:]
 """Eight hex digits of the hash of all the wording."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """How a judge by likelihood is asked about a pair, and what it may answer."""
+    """The question about a pair to a judge by likelihood, and the labels it can answer with."""
 
     comparison: str
-    """With the marks {question}, {prompt}, {first} and {second}."""
+    """A template with the placeholders {question}, {prompt}, {first} and {second}."""
     labels: tuple[str, str] = ("A", "B")
-    """The names of the first answer and of the second."""
+    """The labels of the first and of the second answer."""
 
     @property
     def version(self) -> str:
-        """Eight hex digits of the hash of this wording; of all of preflab's own where it is that."""
+        """Eight hex digits of the hash of this wording; `VERSION` for preflab's own wording."""
         return VERSION if self == OWN_WORDING else content_id("question", [self.comparison, *self.labels])[-8:]
 
 
@@ -84,27 +84,27 @@ VERDICTS: dict[str, Choice] = {"A": "first", "B": "second", "TIE": "equal"}
 
 
 def pair_question(question: str, prompt: str, first: str, second: str) -> list[dict[str, str]]:
-    """Which of two is better, with reasons."""
-    asked = _filled(PAIR, question=question, prompt=prompt, first=first, second=second)
+    """The messages that ask which of two answers is better, with reasons."""
+    asked = _fill(PAIR, question=question, prompt=prompt, first=first, second=second)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
 
 
 def rating_question(
     criterion: str, prompt: str, completion: str, ends: tuple[str, str] | None = None
 ) -> list[dict[str, str]]:
-    """How many points one answer gets by one criterion; `ends` say what 1 and 5 mean."""
+    """The messages that ask for a score of one answer on one criterion; `ends` are the meanings of 1 and 5."""
     low, high = ends or ("not at all", "fully")
-    asked = _filled(RATE, criterion=criterion, prompt=prompt, completion=completion, low=low, high=high)
+    asked = _fill(RATE, criterion=criterion, prompt=prompt, completion=completion, low=low, high=high)
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
 
 
 def label_question(question: str, prompt: str, first: str, second: str, wording: Wording = OWN_WORDING) -> str:
-    """A text after which a model goes on with " A" or " B", or with whatever the wording's labels are."""
-    return _filled(wording.comparison, question=question, prompt=prompt, first=first, second=second)
+    """The text that a model continues with one of the wording's labels, such as " A" or " B"."""
+    return _fill(wording.comparison, question=question, prompt=prompt, first=first, second=second)
 
 
 def read_verdict(text: str) -> Choice | None:
-    """The choice of the last line, None where it is not exactly a verdict.
+    """The choice in the last line; None if that line is not exactly a verdict.
 
     Example:
         >>> read_verdict("B is shorter.\\nVERDICT: A")
@@ -115,33 +115,34 @@ def read_verdict(text: str) -> Choice | None:
 
 
 def read_score(text: str) -> int | None:
-    """The points of the last line, None where it is not exactly a score from 1 to 5 (a 10 is not a 1)."""
+    """The score in the last line; None if that line is not exactly a score from 1 to 5 (10 is not read as 1)."""
     match = re.fullmatch(r"\**SCORE:\s*\**\s*([1-5])(?:\s*/\s*5)?\s*\.?\**", _last_line(text))
     return int(match[1]) if match else None
 
 
-def reasons(text: str) -> str:
-    """What stands before the last line."""
+def read_reasons(text: str) -> str:
+    """The text before the last line."""
     return "\n".join(text.strip().splitlines()[:-1]).strip()
 
 
-def both_orders(there: Choice, back: Choice) -> Choice:
-    """One verdict from two: `back` was asked with the answers exchanged. What depends on the order is a tie.
+def combine_orders(forward: Choice, swapped: Choice) -> Choice:
+    """Combine two verdicts on a pair into one; they are a tie if they disagree.
 
-    Source: Zheng et al. 2023 (arXiv 2306.05685), section 3.4: position bias, and its conservative cure.
+    `swapped` is the verdict on the two answers in exchanged order. Source: Zheng et al. 2023 (arXiv 2306.05685),
+    section 3.4, the conservative remedy for position bias.
     """
-    turned: dict[Choice, Choice] = {"first": "second", "second": "first", "equal": "equal"}
-    return there if there == turned[back] else "equal"
+    unswapped: dict[Choice, Choice] = {"first": "second", "second": "first", "equal": "equal"}
+    return forward if forward == unswapped[swapped] else "equal"
 
 
-def ranks_of_choices(num: int, choices: Sequence[tuple[int, int, Choice]]) -> tuple[int, ...]:
-    """Ranks from verdicts on pairs of `num` completions, by wins less losses; equal = tie."""
+def rank_by_choices(num: int, choices: Sequence[tuple[int, int, Choice]]) -> tuple[int, ...]:
+    """Rank `num` completions by wins minus losses over verdicts on pairs; equal differences share a rank."""
     points = [0] * num
     for first, second, choice in choices:
         won = {"first": 1, "second": -1, "equal": 0}[choice]
         points[first] += won
         points[second] -= won
-    return tuple(1 + sum(other > mine for other in points) for mine in points)
+    return tuple(1 + sum(other > own for other in points) for own in points)
 
 
 def _last_line(text: str) -> str:
@@ -149,6 +150,6 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _filled(template: str, **parts: str) -> str:
-    """Each mark replaced once: what a completion contains in braces stays as it is."""
+def _fill(template: str, **parts: str) -> str:
+    """The template with its placeholders replaced in one pass, so that braces in a completion stay as they are."""
     return re.sub(r"\{(\w+)\}", lambda mark: parts[mark[1]], template)

@@ -1,9 +1,9 @@
-"""Simulated labelers: they rank by a known utility, with noise and known vices, and are always called simulated.
+"""Simulated labelers: they rank by a known utility, with noise and biases. Their `kind` is always "simulated".
 
     perceived = utility + length_bias · standardised length + flattery_bias · flattering words + noise
 
-A careless one ranks at random without reading, a reversed one reads the scale backwards. Everything they do follows
-from the seed, the labeler and the task, so it does not depend on the order in which they are asked.
+A careless labeler ranks at random without reading; a reversed labeler reads the scale backwards. Every answer is
+determined by the seed, the labeler and the task, so it does not depend on the order in which labelers are asked.
 """
 
 from __future__ import annotations
@@ -21,34 +21,35 @@ from preflab.settings.feedback import PanelSettings
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of one completion before anybody looks at it."""
+    """The properties of one completion that a simulated labeler responds to."""
 
     text: str
     utility: float | None
-    """The true utility; None for an F."""
+    """The true utility; None for F (fail)."""
     length: float
-    """Words, standardised over all completions of the campaign."""
+    """Number of words, standardised over all completions of the campaign."""
     num_flattering: int
 
 
 def panel(settings: PanelSettings, seed: int) -> list[Labeler]:
-    """The labelers of a panel, the vices dealt out among them by the seed."""
+    """Make the labelers of a panel; the seed decides which of them are careless or reversed."""
     habits = ["careless"] * settings.careless + ["reversed"] * settings.reversed
     habits += ["attentive"] * (settings.num - len(habits))
     order = np.random.default_rng(derive_seed(seed, "panel")).permutation(settings.num)
     labelers = []
     for place, habit in enumerate(habits[i] for i in order):
-        vices = settings.model_dump(include={"length_bias", "flattery_bias", "noise", "tie_width"})
-        known = {"habit": habit, "utility": settings.utility, "seed": seed} | vices
+        biases = settings.model_dump(include={"length_bias", "flattery_bias", "noise", "tie_width"})
+        labeler_settings = {"habit": habit, "utility": settings.utility, "seed": seed} | biases
         name = f"simulated {place + 1}"
-        labelers.append(Labeler(content_id("labeler", {"name": name} | known), name, "simulated", known))
+        labeler_id = content_id("labeler", {"name": name} | labeler_settings)
+        labelers.append(Labeler(labeler_id, name, "simulated", labeler_settings))
     return labelers
 
 
 def known_of(
     completions: Sequence[Completion], utilities: Sequence[float | None], flattering_words: Sequence[str]
 ) -> dict[str, Known]:
-    """Completion id → what is known of it; lengths are standardised over these completions (all equal: 0)."""
+    """Completion id → its `Known`; lengths are standardised over these completions (0 if all are equal)."""
     texts = [re.findall(r"\w+", completion.text.lower()) for completion in completions]
     lengths = np.array([len(words) for words in texts], dtype=float)
     lengths = (lengths - lengths.mean()) / (lengths.std() or 1.0)
@@ -60,14 +61,16 @@ def known_of(
 
 
 def perceived(known: Known, settings: PanelSettings) -> float | None:
-    """The utility a labeler sees before noise; None for an F."""
+    """The utility that a labeler perceives, before noise; None for F."""
     if known.utility is None:
         return None
     return known.utility + settings.length_bias * known.length + settings.flattery_bias * known.num_flattering
 
 
 def ranks_with_ties(utilities: Sequence[float | None], tie_width: float) -> tuple[int | None, ...]:
-    """Ranks from 1; what lies less than `tie_width` below the best of a tie joins it; None stays None (F).
+    """Ranks from 1 by utility; None stays None (F).
+
+    A completion less than `tie_width` below the best of the current tie joins that tie.
 
     Example:
         >>> ranks_with_ties((1.0, None, 0.9, 0.2), tie_width=0.3)
@@ -85,7 +88,7 @@ def ranks_with_ties(utilities: Sequence[float | None], tie_width: float) -> tupl
 
 
 def rank(labeler: Labeler, seen: Sequence[Known], settings: PanelSettings, rng: np.random.Generator) -> RankingAnswer:
-    """One simulated labeler's ranking of the completions of one task; equal texts are seen alike."""
+    """Rank the completions of one task as one simulated labeler; equal texts get equal noise."""
     habit = labeler.settings["habit"]
     if habit == "careless":
         return RankingAnswer(ranks_with_ties(rng.normal(size=len(seen)).tolist(), settings.tie_width))

@@ -1,4 +1,4 @@
-"""The judge a recipe names: a local model, or an endpoint."""
+"""Makes the judge that a recipe names: a local model or an endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.settings.ai import EndpointSettings, JudgeSource
 
 
 def make_endpoint(settings: EndpointSettings) -> Endpoint:
-    """An endpoint with these limits."""
+    """The client of the endpoint that these settings describe."""
     return Endpoint(
         settings.base_url,
         settings.model,
@@ -29,13 +29,13 @@ def make_endpoint(settings: EndpointSettings) -> Endpoint:
 def make_judge(
     source: JudgeSource, resolve: Callable[[str], Path | str], *, dtype: str = "float32", wording: Wording = OWN_WORDING
 ) -> Judge:
-    """The judge of a setting.
+    """Make the judge that the settings name.
 
     Args:
-        source: who judges.
-        resolve: stage, folder or Hub id → folder or Hub id.
-        dtype: of a local model.
-        wording: how a local model is asked about pairs; an endpoint is always asked in preflab's own words.
+        source: the settings of the judge.
+        resolve: maps a stage, folder or Hub id to a folder or Hub id.
+        dtype: the number type of a local model.
+        wording: the question about pairs to a local model; an endpoint always gets preflab's own wording.
     """
     if source.endpoint is not None:
         return EndpointJudge(make_endpoint(source.endpoint))
@@ -47,8 +47,8 @@ def make_judge(
     return LocalJudge(opened.model, opened.tokenizer, tie_width=source.tie_width, wording=wording)
 
 
-def described(source: JudgeSource, judge: Judge) -> dict[str, Any]:
-    """What an AI labeler's record says of it: model, address, wording, sampling."""
+def describe_judge(source: JudgeSource, judge: Judge) -> dict[str, Any]:
+    """The settings in an AI labeler's record: model, address, version of the wording, sampling."""
     if source.endpoint is not None:
         settings = source.endpoint.model_dump(mode="json", include={"base_url", "model", "temperature", "max_tokens"})
         return {"question_version": VERSION, "asked": "endpoint", **settings}

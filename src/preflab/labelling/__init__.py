@@ -1,4 +1,4 @@
-"""Campaigns as they run: people, assignment, submissions, drafts, quality. No HTTP and no torch.
+"""Runs labelling campaigns: accounts, assignment of tasks, submissions, drafts, quality. No HTTP and no torch.
 
-Every function takes an open `Workspace` first, and every change writes its audit event in the same transaction.
+Public functions take an open `Workspace` as the first argument. A change and its audit event share one transaction.
 """

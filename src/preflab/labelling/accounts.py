@@ -1,7 +1,7 @@
-"""Accounts: who may sign in, as what, and until when.
+"""Accounts: who may sign in, and with which role.
 
-An account has a labeler of its own under a pseudonym. Erasing an account takes away name, address and password; the
-labeler and its judgments stay.
+Every account has its own labeler, which is known by a pseudonym. Erasing an account deletes its name, address and
+password; the labeler and its judgments stay.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
 from preflab.labelling.leases import end_leases_of
 from preflab.labelling.passwords import PASSWORD_LENGTH as PASSWORD_LENGTH
-from preflab.labelling.passwords import hashed
+from preflab.labelling.passwords import hash_password
 from preflab.labelling.tables import ACCOUNTS, DEVICES, LABELERS, SESSIONS, TOKENS
 from preflab.records import LabelerKind, random_id
 from preflab.store.database import reading, writing
@@ -27,22 +27,22 @@ AccountRole = Literal["lead", "adjudicator", "labeler", "ai"]
 AccountState = Literal["active", "revoked", "erased"]
 NAME_LENGTH = 200
 REACH_CHANGED, ALL_CAMPAIGNS = "reach changed", "all campaigns"
-"""Words of the audit log: the event, and the key in it that is true where an account reaches all campaigns."""
+"""Texts of the audit log: the name of the event, and the key that says whether an account reaches all campaigns."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """One who signs in."""
+    """A person or an AI judge that can sign in."""
 
     id: str
     labeler_id: str
     name: str
-    """What they are called among colleagues; "" once erased. Never the labeler's name, which is a pseudonym."""
+    """The name that colleagues know; "" once erased. The labeler's name is a pseudonym instead."""
     email: str
     role: AccountRole
     state: AccountState
     everywhere: bool = True
-    """Let into all campaigns, also those made later, that are not for named people alone."""
+    """May judge in all campaigns, including later ones, except those that are open to named people only."""
     created_at: str = ""
     has_password: bool = False
 
@@ -57,12 +57,12 @@ def create_account(
     *,
     everywhere: bool = True,
 ) -> Account:
-    """A new account with a labeler of its own; without a password it works by token or session alone.
+    """Create an account and its labeler; without a password it can only be used with a token or an open session.
 
     Raises:
-        Invalid: an unknown role, a name that is empty or taken, a password too short.
+        Invalid: an unknown role, a name that is empty or taken, or a password that is too short.
     """
-    password_hash = None if password is None else hashed(password)
+    password_hash = None if password is None else hash_password(password)
     with writing(ws.engine) as connection:
         return add_account(connection, name, role, password_hash, email=email, by=by, everywhere=everywhere)
 
@@ -100,12 +100,12 @@ def add_account(
 
 
 def set_password(ws: Workspace, account_id: str, password: str, by: str = "") -> None:
-    """A new password; every session of the account ends.
+    """Set a new password; every session of the account ends.
 
     Raises:
-        Invalid: too short.
+        Invalid: the password is too short.
     """
-    password_hash = hashed(password)
+    password_hash = hash_password(password)
     with writing(ws.engine) as connection:
         _existing(connection, account_id)
         _set(connection, account_id, password_hash=password_hash)
@@ -115,12 +115,17 @@ def set_password(ws: Workspace, account_id: str, password: str, by: str = "") ->
 
 
 def set_role(ws: Workspace, account_id: str, role: AccountRole, by: str = "") -> None:
-    """Another role, from the next request on."""
+    """Change the role of an account, from its next request on.
+
+    Raises:
+        Invalid: an unknown role, or a change between a person and an AI judge.
+        NotAllowed: the account is the only active lead.
+    """
     _check_role(role)
     with writing(ws.engine) as connection:
         account = _existing(connection, account_id)
         if (role == "ai") != (account.role == "ai"):
-            raise Invalid("a change between a person and an AI judge", "a new account for the other")
+            raise Invalid("a change between a person and an AI judge", "a role of the same kind", "make a new account")
         if role != "lead":
             _refuse_last_lead(connection, account)
         _set(connection, account_id, role=role)
@@ -128,11 +133,11 @@ def set_role(ws: Workspace, account_id: str, role: AccountRole, by: str = "") ->
 
 
 def revoke(ws: Workspace, account_id: str, by: str = "") -> None:
-    """End an account at once: its sessions, its tokens and the tasks it holds. What it judged stays."""
+    """End an account at once, with its sessions, its tokens and its leases on tasks. Its judgments stay."""
     with writing(ws.engine) as connection:
         account = _existing(connection, account_id)
         if account.state == "erased":
-            raise NotAllowed("this account is erased", "an account that somebody signs in to")
+            raise NotAllowed("this account is erased", "an account that is not erased")
         _refuse_last_lead(connection, account)
         _end_access(connection, account)
         _set(connection, account_id, state="revoked")
@@ -140,9 +145,9 @@ def revoke(ws: Workspace, account_id: str, by: str = "") -> None:
 
 
 def reinstate(ws: Workspace, account_id: str, by: str = "") -> None:
-    """Let somebody who was revoked in again, under the same name, with the same judgments and campaigns.
+    """Make a revoked account active again, with its name, password, judgments and campaigns.
 
-    Sessions and tokens that ended with the account stay ended; the password is the former one.
+    Its former sessions and tokens stay ended.
 
     Raises:
         NotAllowed: the account is erased.
@@ -150,7 +155,7 @@ def reinstate(ws: Workspace, account_id: str, by: str = "") -> None:
     with writing(ws.engine) as connection:
         account = _existing(connection, account_id)
         if account.state == "erased" or not account.name:
-            raise NotAllowed("this account is erased", "one that was revoked", "invite the person anew")
+            raise NotAllowed("this account is erased", "an account that was revoked", "invite the person again")
         if account.state == "active":
             return
         _set(connection, account_id, state="active")
@@ -158,11 +163,11 @@ def reinstate(ws: Workspace, account_id: str, by: str = "") -> None:
 
 
 def set_everywhere(ws: Workspace, account_id: str, everywhere: bool, by: str = "") -> None:
-    """Let somebody into all campaigns, also those made later, or only where they were let in by name."""
+    """Let an account into all campaigns, including later ones, or only into those it was let into by name."""
     with writing(ws.engine) as connection:
         account = _existing(connection, account_id)
         if account.state == "erased":
-            raise NotAllowed("this account is erased", "an account with a person")
+            raise NotAllowed("this account is erased", "an account that is not erased")
         set_reach(connection, account, everywhere, by)
 
 
@@ -177,7 +182,7 @@ def set_reach(connection: Connection, account: Account, everywhere: bool, by: st
 
 
 def erase(ws: Workspace, account_id: str, by: str = "") -> None:
-    """Take away name, address and password for good; the judgments stay under the labeler's pseudonym."""
+    """Delete the name, address and password of an account for good; its judgments stay under the pseudonym."""
     with writing(ws.engine) as connection:
         account = _existing(connection, account_id)
         _refuse_last_lead(connection, account)
@@ -188,7 +193,7 @@ def erase(ws: Workspace, account_id: str, by: str = "") -> None:
 
 
 def accounts(ws: Workspace) -> list[Account]:
-    """All accounts, oldest first, the erased ones included."""
+    """All accounts, oldest first, including erased ones."""
     with reading(ws.engine) as connection:
         rows = connection.execute(select(ACCOUNTS).order_by(ACCOUNTS.c.created_at, ACCOUNTS.c.id)).mappings()
         return [account_from(row) for row in rows]
@@ -205,14 +210,14 @@ def account(ws: Workspace, account_id: str) -> Account:
 
 
 def has_lead_password(ws: Workspace) -> bool:
-    """Whether some active lead has a password, without which the app is not served to others than this machine."""
+    """Whether an active lead has a password; without one the app is served to this machine only."""
     conditions = (ACCOUNTS.c.role == "lead", ACCOUNTS.c.state == "active", ACCOUNTS.c.password_hash.is_not(None))
     with reading(ws.engine) as connection:
         return connection.execute(select(ACCOUNTS.c.id).where(*conditions).limit(1)).first() is not None
 
 
 def account_from(row: Any) -> Account:
-    """The account of a row of its table."""
+    """The account in a row of the table ACCOUNTS."""
     return Account(
         id=row["id"],
         labeler_id=row["labeler_id"],
@@ -227,12 +232,12 @@ def account_from(row: Any) -> Account:
 
 
 def name_key(name: str) -> str:
-    """A name as it is compared: compatibility forms folded, one case, single spaces."""
+    """A name in the form in which names are compared: NFKC, case folded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def _free_key(connection: Connection, name: str) -> str:
-    """The key of a new name."""
+    """The `name_key` of a new name; Invalid if the name is not allowed or taken."""
     key = name_key(name)
     if not key or len(name) > NAME_LENGTH or not key.isprintable():
         raise Invalid(f"name: {name!r:.80}", f"1 to {NAME_LENGTH} printable characters")
@@ -242,7 +247,7 @@ def _free_key(connection: Connection, name: str) -> str:
 
 
 def _new_labeler(connection: Connection, kind: LabelerKind) -> str:
-    """A labeler called `labeler 7` or `AI judge 7`; what can be seen of a person in exports and on leads' pages."""
+    """Create a labeler with a free pseudonym, `labeler 7` or `AI judge 7`, which exports and leads' pages show."""
     word = "AI judge" if kind == "ai" else "labeler"
     number = int(connection.execute(select(func.count()).select_from(ACCOUNTS)).scalar_one()) + 1
     while connection.execute(select(LABELERS.c.id).where(LABELERS.c.name == f"{word} {number}")).first():
@@ -264,7 +269,7 @@ def _set(connection: Connection, account_id: str, **values: Any) -> None:
 
 
 def _end_access(connection: Connection, account: Account) -> None:
-    """Sessions, tokens and leases end with the transaction, and no device is known any more."""
+    """End the sessions, tokens and leases of an account and forget its devices, within the caller's transaction."""
     connection.execute(delete(DEVICES).where(DEVICES.c.account_id == account.id))
     connection.execute(delete(SESSIONS).where(SESSIONS.c.account_id == account.id))
     unrevoked = (TOKENS.c.account_id == account.id, TOKENS.c.revoked_at.is_(None))
@@ -278,7 +283,7 @@ def _check_role(role: str) -> None:
 
 
 def _refuse_last_lead(connection: Connection, account: Account) -> None:
-    """Somebody has to be able to let others in."""
+    """Refuse to remove the only active lead: nobody could then let others in."""
     if account.role != "lead" or account.state != "active":
         return
     others = (ACCOUNTS.c.role == "lead", ACCOUNTS.c.state == "active", ACCOUNTS.c.id != account.id)

@@ -1,7 +1,8 @@
-"""Where the labelling app of a workspace is reached, for the links that other commands print; and that one serves it.
+"""The address of a workspace's labelling app, for links that other commands print, and the lock on serving it.
 
-A second server would print links that end with it while the first one goes on, and its writers would queue for
-themselves. Behind PostgreSQL several may share a workspace, since writers queue in the database.
+Only one process serves a workspace at a time. A second server would print links that stop working when it ends, and
+the write queue of each process covers only that process. With PostgreSQL several servers may share a workspace, since
+writers queue in the database.
 """
 
 from __future__ import annotations
@@ -21,37 +22,37 @@ from preflab.files import read_json, readable_disk_errors, write_json
 FILE = "label.json"
 LOCK = ".label.lock"
 USUAL = "http://127.0.0.1:8400"
-"""Where `preflab label` serves when nothing else is said."""
+"""The default address of `preflab label`."""
 
 
 def write_address(folder: Path, url: str, *, stays: bool = True) -> None:
-    """Remember where the app of this workspace is served.
+    """Store the address at which the app of this workspace is served.
 
     Args:
         folder: the workspace.
         url: the address.
-        stays: it will be the same at the next start; a port that was free by chance will not.
+        stays: whether the address will be the same at the next start; False for a port chosen at random.
     """
     write_json(folder / FILE, {"url": url, "stays": stays})
 
 
 def address(folder: Path) -> str:
-    """The address the app is served at, or was at last and will be again; else the usual one."""
+    """The stored address if the app is served there now or will be again; else the default one."""
     path = folder / FILE
-    known = read_json(path) if path.exists() else {}
-    return str(known["url"]) if known and (known.get("stays", True) or is_served(folder)) else USUAL
+    stored = read_json(path) if path.exists() else {}
+    return str(stored["url"]) if stored and (stored.get("stays", True) or is_served(folder)) else USUAL
 
 
 @contextmanager
 def sole(folder: Path, *, shared: bool = False) -> Iterator[None]:
-    """The right to serve a workspace while the block runs; the system takes it from a process that died.
+    """Hold the lock on serving a workspace while the block runs; the system frees the lock of a process that dies.
 
     Args:
         folder: the workspace.
-        shared: its database takes several servers; then nothing is locked.
+        shared: the database allows several servers; nothing is locked.
 
     Raises:
-        PreflabError: another process serves it; its address and number are named.
+        PreflabError: another process serves the workspace; the message gives its address and process number.
     """
     if shared:
         yield
@@ -60,17 +61,17 @@ def sole(folder: Path, *, shared: bool = False) -> Iterator[None]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = (folder / LOCK).open("a+", encoding="utf-8")
     with file:
-        if not _locked(file):
+        if not _try_lock(file):
             file.seek(0)
-            raise _served(folder, file.read().strip())
+            raise _already_served(folder, file.read().strip())
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
 
 
-def _locked(file: IO[str]) -> bool:
-    """Whether the lock was had within half a second: `is_served` of another process holds it for a moment."""
+def _try_lock(file: IO[str]) -> bool:
+    """Try to lock the file for half a second, since `is_served` in another process may hold it briefly."""
     for _ in range(10):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -93,23 +94,23 @@ def is_served(folder: Path) -> bool:
 
 
 def refuse_served(folder: Path) -> None:
-    """For what needs a workspace to itself.
+    """Refuse to go on while a workspace is served; for commands that need it exclusively.
 
     Raises:
-        PreflabError: a process of this machine serves it.
+        PreflabError: a process of this machine serves the workspace.
     """
     if is_served(folder):
         raise PreflabError(
-            f"{folder}: it is in use: `preflab label` serves it at {address(folder)}", "a workspace nobody has open",
+            f"{folder}: `preflab label` serves it at {address(folder)}", "a workspace that is not in use",
             "end `preflab label` first",
         )  # fmt: skip
 
 
-def _served(folder: Path, process: str) -> PreflabError:
+def _already_served(folder: Path, process: str) -> PreflabError:
     number = process.partition(" ")[0] or "PID"
     return PreflabError(
         f"{folder}: process {process or 'of an unknown number'} serves it already, at {address(folder)}",
-        "one `preflab label` a workspace",
-        f"open that address, or end the other one first (`kill {number}`); several servers share a workspace only "
-        "behind PostgreSQL",
+        "one `preflab label` per workspace",
+        f"open that address, or end the other process first (`kill {number}`); several servers can share a workspace "
+        "only with PostgreSQL",
     )

@@ -1,7 +1,7 @@
-"""What the labelers leave open: pairs for an adjudicator to settle, and disagreements worth talking about.
+"""Adjudication: pairs that the labels leave undecided, an adjudicator's decisions on them, and disagreements.
 
-An adjudicator's decision is a judgment with `decides=True`: it settles the open pairs of its task and counts neither
-to the quota nor to agreement nor to anybody's reliability.
+An adjudicator's decision is a judgment with `decides=True`. It settles the open pairs of its task and does not count
+towards the quota, the agreement or anybody's reliability.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from preflab.labelling.accounts import Account
 from preflab.labelling.audit import note_event
 from preflab.labelling.campaigns import CampaignView, campaign_view
 from preflab.labelling.clock import stamp, utc_now
-from preflab.labelling.counting import kept, labels_of
+from preflab.labelling.counting import cached, labels_of
 from preflab.labelling.errors import NotAllowed
 from preflab.labelling.reading import campaign_reading
 from preflab.labelling.tables import JUDGMENTS, TASK_STATES
@@ -42,18 +42,18 @@ from preflab.store.writing import put_records
 
 @dataclass(frozen=True)
 class OpenTask:
-    """A task with all its labels, on which the labelers leave something open."""
+    """A task that has all its labels and still has undecided pairs."""
 
     task_id: str
     prompt_id: str
     num_labels: int
     pairs: tuple[PairOutcome, ...]
-    """The pairs the labelers leave open, votes weighed as the campaign is read."""
+    """The undecided pairs, with votes weighted as the campaign's reading says."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What an adjudicator decided."""
+    """An adjudicator's decision on one task."""
 
     judgment_id: str
     task_id: str
@@ -66,7 +66,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Queue:
-    """The adjudicator's work."""
+    """The tasks that wait for an adjudicator, and those already decided."""
 
     open: tuple[OpenTask, ...]
     """Most open pairs first."""
@@ -76,13 +76,13 @@ class Queue:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A task on which labelers the others agree with are on both sides."""
+    """How divided the labelers are on one task."""
 
     task_id: str
     prompt_id: str
     num_labels: int
     weight_against: float
-    """Σ over its pairs of the lighter side's weight, per pair: 0 when nobody of weight differs."""
+    """Mean over its pairs of the lighter side's weight; 0 if no labeler with weight disagrees."""
     num_split: int
     """Pairs with votes on both sides."""
     num_pairs: int
@@ -92,10 +92,10 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one labeler answered, without saying who."""
+    """The answer of one labeler, anonymous."""
 
     number: int
-    """From 1, in an order that says nothing about who gave it."""
+    """From 1, in an order that does not reveal the labeler."""
     answer: Answer
     note: str
     flagged: bool
@@ -103,32 +103,33 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Case:
-    """One task as an adjudicator sees it: content, anonymous answers, what is open; no names of models or people."""
+    """One task as an adjudicator sees it: content, anonymous answers, open pairs; no names of models or people."""
 
     task: Task
     prompt: Prompt
     completions: tuple[Completion, ...]
     """In the task's order."""
     shown_order: tuple[int, ...]
-    """Position on the page → index; the same for everyone, drawn from the task's id."""
+    """Position on the page → index into `completions`; drawn from the task's id, so the same for everyone."""
     opinions: tuple[Opinion, ...]
     consensus: Consensus | None
     """None before the first label that counts."""
     complete: bool
-    """All labels wanted are there."""
+    """The task has all the wanted labels."""
     decision: Judgment | None
     """The latest decision."""
 
     @property
     def open(self) -> tuple[PairOutcome, ...]:
-        """Pairs still to decide."""
+        """The pairs that are still undecided."""
         return open_pairs(self.consensus) if self.consensus else ()
 
 
 def queue(ws: Workspace, campaign_id: str) -> Queue:
-    """Tasks with all their labels and an open pair, and the decisions made so far.
+    """The tasks with all their labels and an open pair, and the decisions made so far.
 
-    Decisions are read afresh: a task leaves the queue when it is decided, not when the consensus is computed next.
+    Decisions are read from the database each time, so a task leaves the queue as soon as it is decided, even if the
+    cached consensus is older.
     """
     complete, made = _complete_tasks(ws, campaign_id), _decisions(ws, campaign_id)
     waiting = [
@@ -138,18 +139,18 @@ def queue(ws: Workspace, campaign_id: str) -> Queue:
     ]
     decided = [Decision(j.id, j.task_id, j.prompt_id, j.labeler_id, j.created_at, j.note) for j in made.values()]
     return Queue(
-        tuple(sorted(waiting, key=lambda each: (-len(each.pairs), each.task_id))),
-        tuple(sorted(decided, key=lambda each: each.at, reverse=True)),
+        tuple(sorted(waiting, key=lambda task: (-len(task.pairs), task.task_id))),
+        tuple(sorted(decided, key=lambda decision: decision.at, reverse=True)),
     )
 
 
 def open_pairs(consensus: Consensus) -> tuple[PairOutcome, ...]:
-    """The pairs an adjudicator is still wanted for, with the weighed votes on them."""
+    """The pairs that still need an adjudicator, with the weighted votes on them."""
     return tuple(pair.outcome for pair in consensus.pairs if pair.state == "open")
 
 
 def disagreements(ws: Workspace, campaign_id: str, limit: int = 50) -> list[Disagreement]:
-    """Tasks on which reliable labelers differ, the most divided first; flagged ones come before all others."""
+    """Tasks on which reliable labelers disagree, the most divided first; flagged tasks come before all others."""
     notes: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in labels_of(ws, campaign_id).counted:
         notes[judgment.task_id].append(judgment)
@@ -157,12 +158,12 @@ def disagreements(ws: Workspace, campaign_id: str, limit: int = 50) -> list[Disa
         disagreement(task, consensus.preference, notes[task])
         for task, consensus in campaign_consensus(ws, campaign_id).items()
     ]
-    worth = [each for each in split if each.weight_against > 0 or each.num_flagged]
-    return sorted(worth, key=lambda each: (-each.num_flagged, -each.weight_against, each.task_id))[:limit]
+    shown = [task for task in split if task.weight_against > 0 or task.num_flagged]
+    return sorted(shown, key=lambda task: (-task.num_flagged, -task.weight_against, task.task_id))[:limit]
 
 
 def disagreement(task_id: str, preference: Preference, judgments: Sequence[Judgment]) -> Disagreement:
-    """How divided one task is: Σ_pairs min(weight for, weight against) / number of pairs."""
+    """Measure how divided one task is: Σ_pairs min(weight for, weight against) / number of pairs."""
     lighter = [min(pair.num_for, pair.num_against) for pair in preference.pairs]
     return Disagreement(
         task_id=task_id,
@@ -176,8 +177,8 @@ def disagreement(task_id: str, preference: Preference, judgments: Sequence[Judgm
     )
 
 
-def case_of(ws: Workspace, task_id: str) -> Case:
-    """One task for an adjudicator.
+def read_case(ws: Workspace, task_id: str) -> Case:
+    """Read one task with all that an adjudicator needs to decide it.
 
     Raises:
         PreflabError: there is no such task.
@@ -198,7 +199,7 @@ def case_of(ws: Workspace, task_id: str) -> Case:
 
 
 def drawn_order(task: Task) -> tuple[int, ...]:
-    """An order of showing that depends on the task alone."""
+    """The order in which completions are shown: position → index, drawn from the task's id alone."""
     num = len(task.completion_ids)
     return tuple(int(i) for i in np.random.default_rng(derive_seed(0, "adjudication", task.id)).permutation(num))
 
@@ -246,12 +247,12 @@ def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, 
 
 
 def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
-    """Task id → what its labels come to as the campaign is read, gold tasks left out; kept until more come in."""
+    """Task id → consensus of its labels under the campaign's reading, without gold tasks; cached."""
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
-    return kept(ws, campaign_id, "consensus", lambda: _consensus(ws, campaign_id, read), read, count_ai)
+    return cached(ws, campaign_id, "consensus", lambda: _compute_consensus(ws, campaign_id, read), read, count_ai)
 
 
-def _consensus(ws: Workspace, campaign_id: str, read: Reading) -> dict[str, Consensus]:
+def _compute_consensus(ws: Workspace, campaign_id: str, read: Reading) -> dict[str, Consensus]:
     labels = labels_of(ws, campaign_id)
     ids = sorted({completion for judgment in read.asked(labels.counted) for completion in judgment.completion_ids})
     texts = {each.id: each.text for each in ws.completions(ids)}
@@ -260,7 +261,7 @@ def _consensus(ws: Workspace, campaign_id: str, read: Reading) -> dict[str, Cons
 
 
 def _decisions(ws: Workspace, campaign_id: str) -> dict[str, Judgment]:
-    """Task → the latest decision on it, as stored at this moment."""
+    """Task id → the latest decision stored for it."""
     query = select(JUDGMENTS.c.id).where(JUDGMENTS.c.campaign_id == campaign_id, JUDGMENTS.c.decides.is_(True))
     with reading(ws.engine) as connection:
         ids = list(connection.execute(query).scalars())

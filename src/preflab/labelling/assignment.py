@@ -1,8 +1,8 @@
-"""Who gets which task next.
+"""Assigns tasks to labelers.
 
-Higher priority first, then tasks nearest to completion (or most worth asking), then their place in the campaign. Two
-labelers never hold more places of a task than it has: a place is free while labels that count and leases that count
-are fewer than the wanted labels, and all of it is decided under the one write lock.
+Tasks are ordered by priority (highest first), then by missing labels (fewest first) or by the worth of one more label,
+then by position in the campaign. A task is free while counted labels plus counted leases are fewer than the labels
+wanted. Tasks are assigned under the single write lock, so a task is never given to more labelers than it needs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from preflab.store.workspace import Workspace
 S, T = TASK_STATES.c, TURNS.c
 HAS_PLACE = S.num_done + S.num_held < S.wanted
 
-# Statements that every request needs are put together once.
+# These statements are built once, since every request needs them.
 OWN = and_(T.labeler_id == bindparam("of_labeler"), T.campaign_id == bindparam("of_campaign"))
 HELD = select(TURNS).where(OWN, T.state == "held").order_by(T.opened_at).limit(1)
 LAPSED = (
@@ -54,29 +54,29 @@ NUM_COMPLETIONS = select(func.count()).where(TASK_COMPLETIONS.c.parent_id == bin
 
 @dataclass(frozen=True)
 class Waiting:
-    """Why there is no task now."""
+    """Why there is no task for a labeler now."""
 
     reason: Literal["paused", "closed", "all_done", "all_held", "you_did_all"]
-    """`all_held`: others are at the last ones, come back later; `you_did_all`: the rest waits for other labelers."""
+    """`all_held`: other labelers hold the last free tasks; `you_did_all`: the remaining tasks need other labelers."""
     num_left: int
-    """Tasks of the campaign that still want labels."""
+    """Tasks of the campaign that still need labels."""
 
 
 def next_turn(ws: Workspace, campaign_id: str, labeler_id: str, now: datetime | None = None) -> Turn | None:
-    """The task to judge now, under a lease: the one this labeler holds already, or the next free one.
+    """Give a labeler a task under a lease: the task it already holds, or else the next free one.
 
     Args:
         ws: the workspace.
-        campaign_id: where.
-        labeler_id: a person, an AI judge or a simulated labeler, all by the same door.
-        now: for tests; the present moment otherwise.
+        campaign_id: the campaign.
+        labeler_id: a person, an AI judge or a simulated labeler.
+        now: the current time; tests set it.
 
     Returns:
-        the turn, or None where there is nothing (`waiting` says why).
+        the turn, or None if there is no task (`why_waiting` says why).
 
     Raises:
         NotFound: no such campaign or labeler.
-        NotAllowed: the campaign is for others, or the account has ended.
+        NotAllowed: the labeler may not judge in this campaign, or the account has ended.
     """
     now = now or utc_now()
     with writing(ws.engine) as connection:
@@ -85,7 +85,8 @@ def next_turn(ws: Workspace, campaign_id: str, labeler_id: str, now: datetime | 
         sweep(connection, now)
         if campaign.state != "open":
             return None
-        task_id = _held(connection, campaign, labeler_id, now) or _taken(connection, campaign, labeler_id, counted, now)
+        task_id = _renew_held(connection, campaign, labeler_id, now)
+        task_id = task_id or _take_new(connection, campaign, labeler_id, counted, now)
     if task_id is None:
         return None
     with reading(ws.engine) as connection:
@@ -93,10 +94,10 @@ def next_turn(ws: Workspace, campaign_id: str, labeler_id: str, now: datetime | 
 
 
 def turn(ws: Workspace, task_id: str, labeler_id: str, now: datetime | None = None) -> Turn:
-    """A task that was shown to this labeler, to go on with it or to change what was submitted; renews its lease.
+    """A task that was shown to this labeler before, to continue it or to change the submission; renews its lease.
 
     Raises:
-        NotYours: it was never shown to this labeler.
+        NotYours: the task was never shown to this labeler.
     """
     now = now or utc_now()
     with reading(ws.engine) as connection:
@@ -113,17 +114,17 @@ def turn(ws: Workspace, task_id: str, labeler_id: str, now: datetime | None = No
 
 
 def seen_turn(ws: Workspace, task_id: str, labeler_id: str) -> Turn:
-    """A task that was shown to this labeler, as it stands: enough to submit it, whatever became of the lease.
+    """A task that was shown to this labeler before, without renewing its lease; enough to submit a judgment.
 
     Raises:
-        NotYours: it was never shown to this labeler.
+        NotYours: the task was never shown to this labeler.
     """
     with reading(ws.engine) as connection:
         return read_turn(connection, task_id, labeler_id)
 
 
-def waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
-    """Why `next_turn` gave nothing."""
+def why_waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
+    """The reason why `next_turn` returned None."""
     with reading(ws.engine) as connection:
         campaign = running(connection, campaign_id)
         num_left = campaign.num_tasks - campaign.num_done
@@ -132,13 +133,16 @@ def waiting(ws: Workspace, campaign_id: str, labeler_id: str) -> Waiting:
         if num_left == 0:
             return Waiting("all_done", 0)
         new = _open_tasks(campaign_id).where(_unseen_by(labeler_id)).limit(1)
-        mine_lapsed = _own_lapsed(campaign_id, labeler_id).limit(1)
-        others = connection.execute(new).first() or connection.execute(mine_lapsed).first()
-        return Waiting("all_held" if others else "you_did_all", num_left)
+        own_lapsed = _own_lapsed(campaign_id, labeler_id).limit(1)
+        could_come_free = connection.execute(new).first() or connection.execute(own_lapsed).first()
+        return Waiting("all_held" if could_come_free else "you_did_all", num_left)
 
 
-def _held(connection: Connection, campaign: Running, labeler_id: str, now: datetime) -> str | None:
-    """The task this labeler is at; else one whose lease ran out and that is still free."""
+def _renew_held(connection: Connection, campaign: Running, labeler_id: str, now: datetime) -> str | None:
+    """Renew the lease on the task this labeler holds, or else on one whose lease expired and that is still free.
+
+    Returns the task's id; None if there is no such task.
+    """
     values = {"of_labeler": labeler_id, "of_campaign": campaign.campaign_id}
     row = connection.execute(HELD, values).mappings().first() or connection.execute(LAPSED, values).mappings().first()
     if row is None:
@@ -147,8 +151,8 @@ def _held(connection: Connection, campaign: Running, labeler_id: str, now: datet
     return str(row["task_id"])
 
 
-def _taken(connection: Connection, campaign: Running, labeler_id: str, counted: bool, now: datetime) -> str | None:
-    """A task this labeler has not seen, now held."""
+def _take_new(connection: Connection, campaign: Running, labeler_id: str, counted: bool, now: datetime) -> str | None:
+    """Give this labeler a task it has not seen, under a lease; returns the task's id, or None if there is none."""
     row = (
         _next_counted(connection, campaign, labeler_id) if counted else _next_in_line(connection, campaign, labeler_id)
     )
@@ -161,7 +165,7 @@ def _taken(connection: Connection, campaign: Running, labeler_id: str, counted: 
 
 
 def _next_counted(connection: Connection, campaign: Running, labeler_id: str) -> RowMapping | None:
-    """The next free task in the campaign's order, or at times a gold task; none once only gold ones are left."""
+    """The next free task in the campaign's order, or a gold task if one is due; None if only gold tasks are left."""
     query = NEXT_BY_WORTH if campaign.options.order == "worth_asking" else NEXT
     row = connection.execute(query, {"of_campaign": campaign.campaign_id, "of_labeler": labeler_id}).mappings().first()
     if row is not None and _gold_is_due(connection, campaign, labeler_id):
@@ -170,12 +174,15 @@ def _next_counted(connection: Connection, campaign: Running, labeler_id: str) ->
 
 
 def _next_in_line(connection: Connection, campaign: Running, labeler_id: str) -> RowMapping | None:
-    """For those who do not count: every task once, done or not, by its place; first what lies behind the last one."""
+    """The next task for a labeler whose labels do not count: each task once, done or not, by position.
+
+    Continues after the labeler's last task, then returns to tasks it has not seen before that.
+    """
     conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
     last = connection.execute(select(func.max(T.position)).where(*conditions)).scalar()
     query = select(TASK_STATES).where(S.campaign_id == campaign.campaign_id).order_by(S.position).limit(1)
-    behind = connection.execute(query.where(S.position > (-1 if last is None else last))).mappings().first()
-    return behind or connection.execute(query.where(_unseen_by(labeler_id))).mappings().first()
+    following = connection.execute(query.where(S.position > (-1 if last is None else last))).mappings().first()
+    return following or connection.execute(query.where(_unseen_by(labeler_id))).mappings().first()
 
 
 def _next_gold(connection: Connection, campaign_id: str, labeler_id: str) -> RowMapping | None:
@@ -184,7 +191,10 @@ def _next_gold(connection: Connection, campaign_id: str, labeler_id: str) -> Row
 
 
 def _gold_is_due(connection: Connection, campaign: Running, labeler_id: str) -> bool:
-    """Drawn from the hash of labeler and number of tasks so far: the wanted share, and not every tenth."""
+    """Whether a gold task is next: drawn from a hash of campaign, labeler and number of turns.
+
+    Gold tasks then have the wanted share without a regular rhythm that labelers could notice.
+    """
     if campaign.options.gold_share == 0:
         return False
     conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign.campaign_id)
@@ -203,16 +213,16 @@ def _own_lapsed(campaign_id: str, labeler_id: str) -> Select[Any]:
 
 
 def _unseen_by(labeler_id: str | BindParameter[str]) -> ColumnElement[bool]:
-    """Tasks without a turn of this labeler.
+    """The condition that a task was never shown to this labeler.
 
-    Asked row by row through the key of the turns: as an anti-join, PostgreSQL without fresh statistics compares every
-    task with all turns of the labeler.
+    A correlated subquery looks each task up by the key of the turns. With an anti-join, PostgreSQL without fresh
+    statistics would compare every task with all turns of the labeler.
     """
     seen = select(T.task_id).where(T.labeler_id == labeler_id, T.task_id == S.task_id).limit(1)
     return seen.correlate(TASK_STATES).scalar_subquery().is_(None)
 
 
-# The two statements that every labeler waits for, put together once.
+# These two statements are built once, since every labeler waits for them.
 _FREE = _open_tasks(bindparam("of_campaign")).where(HAS_PLACE, _unseen_by(bindparam("of_labeler"))).limit(1)
 NEXT = _FREE.order_by(S.later, S.missing, S.position)
 NEXT_BY_WORTH = _FREE.order_by(S.later, S.dull, S.missing, S.position)

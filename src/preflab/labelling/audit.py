@@ -1,4 +1,7 @@
-"""Who did what to what, and when: written in the transaction of the change, append-only, and free of personal data."""
+"""The audit log: who changed what, and when.
+
+Events are written in the transaction of the change, are never changed afterwards, and hold no personal data.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ class Event:
     id: int
     at: str
     actor: str
-    """Account id or labeler id; "" for the command line."""
+    """Id of the account or labeler that made the change; "" for the command line."""
     what: str
     """`campaign created`, `role changed`, …"""
     about: str
-    """Id of what was changed."""
+    """Id of the changed object."""
     old: Values
     new: Values
 
@@ -41,12 +44,12 @@ def note_event(
 
 
 def events(ws: Workspace, limit: int = 100, before: int | None = None, about: str | None = None) -> list[Event]:
-    """The newest events first.
+    """Events of the log, newest first.
 
     Args:
         ws: the workspace.
-        limit: how many at most.
-        before: only events with a smaller id, for the next page.
+        limit: number of events, at most.
+        before: only events with a smaller id than this, to read the next page.
         about: only events about this id.
     """
     query = select(EVENTS).order_by(EVENTS.c.id.desc()).limit(limit)

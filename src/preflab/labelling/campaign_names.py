@@ -1,4 +1,4 @@
-"""Names of campaigns: commands go by them, so that no two running campaigns are called the same."""
+"""Names of campaigns. Commands refer to campaigns by name, so no two running campaigns may have the same name."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from preflab.store.workspace import Workspace
 
 
 def refuse_taken_name(connection: Connection, name: str, campaign_id: str = "") -> None:
-    """Refuse a name for a new campaign, or for this one, that another one has, upper and lower case being the same.
+    """Refuse a name that another campaign has; upper and lower case count as the same.
+
+    Args:
+        connection: a connection to the workspace's database.
+        name: the new name.
+        campaign_id: the campaign to be renamed, which may keep its name; "" for a new campaign.
 
     Raises:
-        Invalid: another campaign is called so, there is nothing to be seen in it, or it has control characters.
+        Invalid: the name is taken, has no visible character or has control characters.
     """
     if not any(letter.isprintable() and not letter.isspace() for letter in name):
-        raise Invalid(f"name: {name!r:.80}", "a name that can be read")
+        raise Invalid(f"name: {name!r:.80}", "a name with at least one visible character")
     if any(unicodedata.category(letter) in ("Cc", "Zl", "Zp") for letter in name):
         raise Invalid(f"name: {name!r:.80}", "one line without control characters")
     for other, taken in _names(connection):
@@ -29,26 +34,26 @@ def refuse_taken_name(connection: Connection, name: str, campaign_id: str = "") 
             raise Invalid(
                 f"name: {name.strip()!r:.80} is taken by the campaign {taken!r:.80}, id {other}",
                 "a name that no other campaign of the workspace has",
-                "add what tells them apart, or rename the other one first",
+                "choose another name, or rename the other campaign first",
             )
 
 
 def check_name(ws: Workspace, name: str) -> None:
-    """Refuse a name for a new campaign as `refuse_taken_name` does, before anything of its file is stored."""
+    """Refuse a name for a new campaign (see `refuse_taken_name`), before anything from its file is stored."""
     with reading(ws.engine) as connection:
         refuse_taken_name(connection, name)
 
 
 def free_name(ws: Workspace, name: str) -> str:
-    """The name, or with the first number behind it that makes it free: `labels (2)`."""
+    """The name if it is free, else the name with the smallest number that makes it free: `labels (2)`."""
     with reading(ws.engine) as connection:
         taken = [other for _, other in _names(connection)]
     candidates = (name if number == 1 else f"{name} ({number})" for number in count(1))
-    return next(each for each in candidates if not any(_same(each, other) for other in taken))
+    return next(candidate for candidate in candidates if not any(_same(candidate, other) for other in taken))
 
 
 def _names(connection: Connection) -> list[tuple[str, str]]:
-    """(id, name) of every campaign that was opened for labelling, the oldest first."""
+    """(id, name) of every campaign that was opened for labelling, oldest first."""
     query = (
         select(CAMPAIGNS.c.id, CAMPAIGNS.c.name)
         .join(CAMPAIGN_STATES, CAMPAIGN_STATES.c.campaign_id == CAMPAIGNS.c.id)
@@ -62,12 +67,12 @@ def _same(one: str, other: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """A name as it is compared: as names of accounts are, and without what cannot be seen."""
+    """A name in the form in which names are compared: `name_key` without invisible characters."""
     return name_key("".join(letter for letter in name if not _is_invisible(letter)))
 
 
 def _is_invisible(letter: str) -> bool:
-    """Format characters such as the zero-width space, and those that only choose how the letter before is drawn."""
+    """Whether a character is invisible: a format character such as the zero-width space, or a variation selector."""
     return (
         unicodedata.category(letter) == "Cf"
         or letter == "\u034f"
@@ -82,8 +87,11 @@ def campaign_names(ws: Workspace) -> dict[str, str]:
 
 
 def handle_of(ws: Workspace, campaign_id: str) -> str:
-    """What commands call the campaign: its name, or its id where an older preflab has let another one be called so."""
+    """How commands refer to a campaign: by name, or by id if another campaign has the same name.
+
+    Versions of preflab before the check could store two campaigns of one name.
+    """
     with reading(ws.engine) as connection:
         names = _names(connection)
-    name_of_campaign = next((name for id_, name in names if id_ == campaign_id), campaign_id)
-    return name_of_campaign if sum(name == name_of_campaign for _, name in names) == 1 else campaign_id
+    campaign_name = next((name for id_, name in names if id_ == campaign_id), campaign_id)
+    return campaign_name if sum(name == campaign_name for _, name in names) == 1 else campaign_id

@@ -1,4 +1,4 @@
-"""The row of a running campaign: its state and options, who may label in it, its counters."""
+"""Reads and writes the row of a running campaign: its state, options and counters, and who may label in it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from preflab.store.rows import BY_NAME
 CampaignState = Literal["open", "paused", "closed"]
 STATES: tuple[CampaignState, ...] = get_args(CampaignState)
 OF_THE_RECORD = ("name", "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note")
-"""Options that the `Campaign` record has too."""
+"""Options that are also fields of the `Campaign` record."""
 NUMBERS = ("revision", "guideline_version", "num_tasks", "num_done", "num_labels")
 AGREEING = ("criterion", "scale_ends", "criteria")
-"""Options that have to agree with others: an error that names several of them is about the first of these."""
+"""Options that must agree with others; an error that names several options is reported for the first of these."""
 COLUMNS = ("campaign_id", "state", *NUMBERS)
 RECORD_COLUMNS = tuple(column.name for column in CAMPAIGNS.c)
 
-# Statements that every request needs are put together once.
+# These statements are built once, since every request needs them.
 RUNNING = (
     select(CAMPAIGN_STATES, CAMPAIGNS)
     .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
@@ -51,7 +51,7 @@ STANDING = (
 
 @dataclass(frozen=True)
 class Running:
-    """A campaign's state and options."""
+    """A campaign's record, state, options and counters."""
 
     record: Campaign
     campaign_id: str
@@ -65,21 +65,21 @@ class Running:
 
 
 def running(connection: Connection, campaign_id: str) -> Running:
-    """The running campaign of this id.
+    """Read the running campaign with this id.
 
     Raises:
-        NotFound: no campaign, or one that was imported and never opened here.
-        Invalid: its row holds what no version writes.
+        NotFound: no such campaign, or one that was imported and never opened here.
+        Invalid: its row holds a value that no version of preflab writes.
     """
     return _running(connection.execute(RUNNING, {"of_campaign": campaign_id}).mappings().first(), campaign_id)
 
 
 def running_for(connection: Connection, campaign_id: str, labeler_id: str) -> tuple[Running, Place | None]:
-    """The running campaign, and what was decided of a labeler in it, by one statement.
+    """Read the running campaign and the labeler's place in it with one statement.
 
     Raises:
-        NotFound: no campaign, or one that was imported and never opened here.
-        Invalid: its row holds what no version writes.
+        NotFound: no such campaign, or one that was imported and never opened here.
+        Invalid: its row holds a value that no version of preflab writes.
     """
     about = {"of_campaign": campaign_id, "of_labeler": labeler_id}
     row = connection.execute(RUNNING_FOR, about).mappings().first()
@@ -111,17 +111,17 @@ def _record(row: RowMapping) -> Campaign:
 
 
 def stored_options(values: Any) -> CampaignOptions:
-    """The options of a row; a number that an older version let in and this one does not is the nearest allowed one.
+    """The options in a row; a number that an older version allowed is replaced by the nearest one allowed now.
 
     Raises:
-        Invalid: options that no version let in; the first one that is wrong, named.
+        Invalid: a value that no version allowed; the message names the first such option.
     """
     return _options_of(json.dumps(values))
 
 
 @lru_cache(maxsize=256)
 def _options_of(settings: str) -> CampaignOptions:
-    """Every request needs the options of its campaign several times, and they hardly ever change."""
+    """Parse the options; cached, since every request needs them several times and they rarely change."""
     values = json.loads(settings)
     if not isinstance(values, dict):
         raise Invalid(f"settings: {shown(values)}", "an object of options")
@@ -129,7 +129,7 @@ def _options_of(settings: str) -> CampaignOptions:
 
 
 def _nearest(name: str, value: Any) -> Any:
-    """The allowed number nearest to one that an older version let in; none let in what breaks an exclusive bound."""
+    """The allowed number nearest to `value`; a value outside an exclusive bound, which no version allowed, stays."""
     if not _is_number(value) or value <= ABOVE.get(name, -math.inf):
         return value
     return min(max(value, LEAST.get(name, value)), MOST.get(name, value))
@@ -140,7 +140,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _bounds(sign: str) -> dict[str, float]:
-    """Option → its bound, of those that have one."""
+    """Option → its bound of this kind (`ge`, `le` or `gt`), for the options that have one."""
     bounds = {}
     for name, field in CampaignOptions.model_fields.items():
         for limit in field.metadata:
@@ -154,16 +154,16 @@ SWITCHES = tuple(name for name, field in CampaignOptions.model_fields.items() if
 
 
 def checked_options(values: Any) -> CampaignOptions:
-    """Options from JSON.
+    """The options in JSON values.
 
     Raises:
-        Invalid: the first option that is wrong, named.
+        Invalid: an option is wrong; the message names the first one.
     """
     if not isinstance(values, Mapping):
         raise Invalid(f"options: {shown(values)}", "an object of options")
     if "labelers" in values:
         raise Invalid(
-            "labelers: no option of campaigns", "open_to: everybody, invited or named", "let people in by name"
+            "labelers: not an option of campaigns", "open_to: everybody, invited or named", "let people in by name"
         )
     if wrong := unstorable(values):
         raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
@@ -173,15 +173,18 @@ def checked_options(values: Any) -> CampaignOptions:
     try:
         return CampaignOptions.model_validate(values)
     except ValidationError as error:
-        raise _named(error.errors(include_url=False)[0], values) from None
+        raise _invalid_option(error.errors(include_url=False)[0], values) from None
 
 
-def _named(first: ErrorDetails, values: Mapping[str, Any]) -> Invalid:
-    """The first of pydantic's findings, by its field; options that do not agree have none, but are said by name."""
+def _invalid_option(first: ErrorDetails, values: Mapping[str, Any]) -> Invalid:
+    """The error that names the wrong option.
+
+    When options do not agree, pydantic's error has no field: the name is taken from the text of its message.
+    """
     expected = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        named = [name for name in (*AGREEING, *CampaignOptions.model_fields) if re.search(rf"\b{name}\b", expected)]
-        where = named[0] if named else "options"
+        names = [name for name in (*AGREEING, *CampaignOptions.model_fields) if re.search(rf"\b{name}\b", expected)]
+        where = names[0] if names else "options"
         return Invalid(f"{where}: {shown(values[where])}" if where in values else f"{where}: not given", expected)
     if _is_not_finite(first["input"]):
         expected = "a finite number"
@@ -189,7 +192,7 @@ def _named(first: ErrorDetails, values: Mapping[str, Any]) -> Invalid:
 
 
 def _is_not_finite(value: Any) -> bool:
-    """Whether a value is NaN or infinite, as a number or written as a text."""
+    """Whether a value is NaN or infinite, as a number or as text."""
     try:
         return isinstance(value, str | float) and not math.isfinite(float(value))
     except ValueError:
@@ -197,7 +200,7 @@ def _is_not_finite(value: Any) -> bool:
 
 
 def write_options(connection: Connection, campaign_id: str, options: CampaignOptions, revision: int) -> None:
-    """Store the options, in the campaign's state and, where it has them too, in its record."""
+    """Store the options in the campaign's state, and those in `OF_THE_RECORD` also in its record."""
     settings = options.model_dump(mode="json")
     connection.execute(
         update(CAMPAIGN_STATES)
@@ -209,7 +212,7 @@ def write_options(connection: Connection, campaign_id: str, options: CampaignOpt
 
 
 def add_to_counters(connection: Connection, campaign_id: str, *, done: int = 0, labels: int = 0) -> None:
-    """Count what was added inside the caller's transaction."""
+    """Add to the campaign's counters inside the caller's transaction."""
     columns = CAMPAIGN_STATES.c
     values = {"num_done": columns.num_done + done, "num_labels": columns.num_labels + labels}
     connection.execute(update(CAMPAIGN_STATES).where(columns.campaign_id == campaign_id).values(**values))
@@ -217,18 +220,18 @@ def add_to_counters(connection: Connection, campaign_id: str, *, done: int = 0, 
 
 @dataclass(frozen=True)
 class Standing:
-    """A labeler as seen from a campaign."""
+    """The kind of a labeler, and whether it may judge in a campaign."""
 
     kind: LabelerKind
     is_in: bool
-    """The campaign is open to this labeler. One who was taken off it may still send in what was begun."""
+    """The campaign is open to this labeler. A labeler taken off it may still submit the tasks it has begun."""
 
 
 def standing(connection: Connection, campaign: Running, labeler_id: str) -> Standing:
-    """What kind of labeler this is, and whether the campaign is for them.
+    """Read the kind of a labeler, and whether it may judge in the campaign.
 
     Raises:
-        NotAllowed: an account that has ended.
+        NotAllowed: the account has ended.
         NotFound: no such labeler.
     """
     about = {"of_campaign": campaign.campaign_id, "of_labeler": labeler_id}
@@ -243,18 +246,18 @@ def standing(connection: Connection, campaign: Running, labeler_id: str) -> Stan
 
 
 def allowed_kind(connection: Connection, campaign: Running, labeler_id: str) -> LabelerKind:
-    """What kind of labeler this is, who may label in the campaign.
+    """The kind of a labeler that may judge in the campaign.
 
     Raises:
-        NotAllowed: an account that has ended, or a campaign for others.
+        NotAllowed: the account has ended, or the labeler may not judge in this campaign.
         NotFound: no such labeler.
     """
-    kind = standing(connection, campaign, labeler_id)
-    if not kind.is_in:
+    labeler = standing(connection, campaign, labeler_id)
+    if not labeler.is_in:
         raise NotAllowed("this campaign is for other labelers", "one of your campaigns", "ask the lead to let you in")
-    return kind.kind
+    return labeler.kind
 
 
 def counts(options: CampaignOptions, kind: LabelerKind) -> bool:
-    """Whether this kind counts to the wanted labels: people and simulated labelers do, AI judges on request."""
+    """Whether labels of this kind count towards the wanted labels; those of AI judges only with `count_ai`."""
     return kind != "ai" or options.count_ai

@@ -1,4 +1,4 @@
-"""Campaigns: made, shown, paused, changed; their instructions in versions, and who has read which."""
+"""Creates, reads, pauses and changes campaigns; keeps the versions of their instructions and who has read which."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from preflab.store.writing import put_records
 
 log = logging.getLogger("preflab.labelling")
 
-# Statements that every request needs are put together once.
+# These statements are built once, since every request needs them.
 RECORD = select(CAMPAIGNS).where(CAMPAIGNS.c.id == bindparam("of_campaign"))
 WRITTEN_AT = select(GUIDELINES.c.created_at).where(
     GUIDELINES.c.campaign_id == bindparam("of_campaign"), GUIDELINES.c.version == bindparam("of_version")
@@ -66,32 +66,32 @@ class Guideline:
 
 @dataclass(frozen=True)
 class CampaignView:
-    """A campaign as it stands."""
+    """The current state of a campaign."""
 
     campaign: Campaign
     options: CampaignOptions
     state: CampaignState
     revision: int
-    """Of the options; a change names the one it is based on."""
+    """Revision of the options; a change must name the revision it is based on."""
     guideline: Guideline
     num_tasks: int
-    """Gold tasks left out."""
+    """Number of tasks, without gold tasks."""
     num_done: int
-    """Tasks that have the wanted labels."""
+    """Tasks that have all the wanted labels."""
     num_labels: int
-    """Labels that count, those of gold tasks included."""
+    """Labels that count, including those of gold tasks."""
     is_in: bool = False
-    """Whether the one it is shown to may judge in it; False where nobody was named."""
+    """Whether the account that asked may judge in it; False if none was given."""
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A campaign whose row holds what no version writes."""
+    """A campaign whose row holds a value that no version of preflab writes."""
 
     campaign_id: str
     name: str
     found: str
-    """The field and what it holds."""
+    """The field and its value."""
     expected: str
 
 
@@ -106,31 +106,31 @@ def create_campaign(
     gold: Mapping[int, Answer] | None = None,
     follows: str | None = None,
 ) -> Campaign:
-    """Open a campaign with one task per group of completions of one prompt.
+    """Create a campaign with one task per group of completions of one prompt.
 
-    With the id of a campaign that is there, what is missing is added: its state, if it was imported or made by an
-    older preflab, and tasks for groups that have none; options and instructions stay as they are.
+    With the id of an existing campaign, only missing parts are added: its state, if it was imported or made by an
+    older preflab, and tasks for groups that have none. Its options and instructions do not change.
 
     Args:
         ws: the workspace, which holds the completions.
-        options: of the new campaign.
-        groups: completion ids, K of them may differ from group to group.
+        options: options of the new campaign.
+        groups: completion ids; groups may differ in size.
         instructions: Markdown, shown before the first task.
-        by: who does it (account id).
-        campaign_id: a given id; None: a new random one.
-        gold: number of the group → the answer that is known to be right.
-        follows: a campaign of which this is a later round: its people judge here too.
+        by: id of the account that creates it.
+        campaign_id: the id to use; None: a new random id.
+        gold: index of a group → the answer that is known to be right.
+        follows: id of the campaign of which this is a later round; its people judge here too.
 
     Raises:
-        Invalid: a name that is taken; a group or a gold answer that does not fit the way of judging; other options than
-            the campaign's.
-        PreflabError: completions that are not there, or of several prompts in one group.
+        Invalid: the name is taken; a group or a gold answer does not fit the way of judging; the options differ from
+            those of the existing campaign.
+        PreflabError: completions are missing, or a group mixes several prompts.
     """
     campaign_id = campaign_id or random_id("campaign")
     with writing(ws.engine) as connection:
-        known = connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is not None
-        if known:
-            options = _taken_up(connection, campaign_id, options, by)
+        exists = connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id == campaign_id)).first() is not None
+        if exists:
+            options = _reuse_campaign(connection, campaign_id, options, by)
         else:
             if follows is not None:
                 open_to = running(connection, follows).options.open_to
@@ -141,14 +141,14 @@ def create_campaign(
         tasks = make_tasks(connection, campaign_id, options, groups)
         num_new = open_tasks(connection, campaign_id, options, tasks, gold or {})
         recount_tasks(connection, campaign_id)
-        if num_new or not known:
+        if num_new or not exists:
             new = {"num_tasks": num_new, "way": options.way, "overlap": options.overlap}
-            note_event(connection, by, "tasks added" if known else "campaign created", campaign_id, None, new)
+            note_event(connection, by, "tasks added" if exists else "campaign created", campaign_id, None, new)
         return _record(connection, campaign_id)
 
 
 def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) -> CampaignView:
-    """The campaign as it stands; with an account, whether its person may judge there.
+    """The current state of a campaign; with an account, also whether its person may judge in it.
 
     Raises:
         NotFound: no such campaign, or one that was never opened for labelling.
@@ -162,27 +162,27 @@ def campaign_view(ws: Workspace, campaign_id: str, me: Account | None = None) ->
 
 
 def list_campaigns(ws: Workspace, labeler_id: str | None = None) -> list[CampaignView]:
-    """All campaigns that can be read, newest first; with a labeler, those this labeler may see."""
+    """All readable campaigns, newest first; with a labeler, only those in which this labeler may judge."""
     with reading(ws.engine) as connection:
-        readable = [each for each in _all_running(connection) if isinstance(each, Running)]
+        readable = [row for row in _all_running(connection) if isinstance(row, Running)]
         if labeler_id is None:
-            return [_view(connection, each) for each in readable]
+            return [_view(connection, row) for row in readable]
         reach = reach_of(connection, labeler_id)
         return [
-            _view(connection, each, is_in=True)
-            for each in readable
-            if may_judge(each.options.open_to, everywhere=reach.everywhere, place=reach.places.get(each.campaign_id))
+            _view(connection, row, is_in=True)
+            for row in readable
+            if may_judge(row.options.open_to, everywhere=reach.everywhere, place=reach.places.get(row.campaign_id))
         ]
 
 
 def unreadable_campaigns(ws: Workspace) -> list[Unreadable]:
-    """The campaigns that `list_campaigns` leaves out, since their rows hold what no version writes."""
+    """The campaigns that `list_campaigns` leaves out because their rows hold invalid values."""
     with reading(ws.engine) as connection:
-        return [each for each in _all_running(connection) if isinstance(each, Unreadable)]
+        return [row for row in _all_running(connection) if isinstance(row, Unreadable)]
 
 
 def _all_running(connection: Connection) -> Iterator[Running | Unreadable]:
-    """Every campaign, newest first: one that cannot be read must not keep people from the others."""
+    """Every campaign, newest first; one unreadable campaign must not block access to the others."""
     query = (
         select(CAMPAIGN_STATES.c.campaign_id, CAMPAIGNS.c.name)
         .join(CAMPAIGNS, CAMPAIGNS.c.id == CAMPAIGN_STATES.c.campaign_id)
@@ -198,28 +198,28 @@ def _all_running(connection: Connection) -> Iterator[Running | Unreadable]:
 
 @lru_cache(maxsize=256)
 def _warn_of(campaign_id: str, name: str, found: str) -> None:
-    """Logged once, not with every page that lists campaigns."""
+    """Log an unreadable campaign once, not with every page that lists campaigns."""
     log.warning("the campaign %r, id %s, cannot be read and is left out: %s", name, campaign_id, found)
 
 
 def set_state(ws: Workspace, campaign_id: str, state: CampaignState, by: str = "") -> None:
-    """Open, pause or close a campaign; what people still submit is kept."""
+    """Open, pause or close a campaign; later submissions are still stored."""
     if state not in get_args(CampaignState):
         raise Invalid(f"state: {state!r:.80}", ", ".join(get_args(CampaignState)))
     with writing(ws.engine) as connection:
         old = running(connection, campaign_id).state
-        mine = CAMPAIGN_STATES.c.campaign_id == campaign_id
-        connection.execute(update(CAMPAIGN_STATES).where(mine).values(state=state))
+        same_campaign = CAMPAIGN_STATES.c.campaign_id == campaign_id
+        connection.execute(update(CAMPAIGN_STATES).where(same_campaign).values(state=state))
         note_event(connection, by, "state changed", campaign_id, {"state": old}, {"state": state})
 
 
 def change_options(
     ws: Workspace, campaign_id: str, revision: int, changes: Mapping[str, Any], by: str = ""
 ) -> CampaignOptions:
-    """Change some options, based on the revision that was looked at.
+    """Change some options; `revision` is the one that the change is based on.
 
     Raises:
-        Stale: somebody changed them meanwhile.
+        Stale: the options have a newer revision.
         Invalid: an unknown option, a wrong value, a name that is taken, or one of `FIXED` after the first judgment.
     """
     with writing(ws.engine) as connection:
@@ -247,7 +247,7 @@ def change_options(
 
 
 def new_guideline(ws: Workspace, campaign_id: str, text: str, by: str = "") -> Guideline:
-    """A new version of the instructions, which every labeler sees before the next task."""
+    """Add a new version of the instructions, which every labeler sees before the next task."""
     with writing(ws.engine) as connection:
         version = running(connection, campaign_id).guideline_version + 1
         guideline = Guideline(campaign_id, version, text, stamp(utc_now()))
@@ -259,7 +259,7 @@ def new_guideline(ws: Workspace, campaign_id: str, text: str, by: str = "") -> G
 
 
 def guidelines(ws: Workspace, campaign_id: str) -> list[Guideline]:
-    """All versions, newest first."""
+    """All versions of the campaign's instructions, newest first."""
     columns = (GUIDELINES.c.campaign_id, GUIDELINES.c.version, GUIDELINES.c.text, GUIDELINES.c.created_at)
     query = select(*columns).where(GUIDELINES.c.campaign_id == campaign_id).order_by(GUIDELINES.c.version.desc())
     with reading(ws.engine) as connection:
@@ -267,30 +267,30 @@ def guidelines(ws: Workspace, campaign_id: str) -> list[Guideline]:
 
 
 def read_guideline(ws: Workspace, campaign_id: str, labeler_id: str, version: int) -> None:
-    """Note that a labeler has read a version.
+    """Record that a labeler has read a version of the instructions.
 
     Raises:
         NotFound: no such version.
     """
-    mine = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
+    same_row = (GUIDELINE_READS.c.campaign_id == campaign_id, GUIDELINE_READS.c.labeler_id == labeler_id)
     with writing(ws.engine) as connection:
         if not 1 <= version <= running(connection, campaign_id).guideline_version:
             raise NotFound(f"no version {version} of the instructions", "the version that was shown")
-        read = connection.execute(select(GUIDELINE_READS.c.version).where(*mine)).scalar()
+        read = connection.execute(select(GUIDELINE_READS.c.version).where(*same_row)).scalar()
         values = {"version": max(version, read or 0), "at": stamp(utc_now())}
         if read is None:
             keys = {"campaign_id": campaign_id, "labeler_id": labeler_id}
             connection.execute(insert(GUIDELINE_READS).values(**keys, **values))
         elif version > read:
-            connection.execute(update(GUIDELINE_READS).where(*mine).values(**values))
+            connection.execute(update(GUIDELINE_READS).where(*same_row).values(**values))
 
 
 def must_read(ws: Workspace, campaign_id: str, labeler_id: str) -> Guideline | None:
-    """The instructions that the labeler has to read before going on; None when the newest version is read, or empty."""
+    """The instructions that the labeler must read first; None if the newest version was read, or is empty."""
     with reading(ws.engine) as connection:
         record = _record(connection, campaign_id)
-        mine = {"of_campaign": campaign_id, "of_labeler": labeler_id}
-        read = connection.execute(VERSION_READ, mine).scalar() or 0
+        keys = {"of_campaign": campaign_id, "of_labeler": labeler_id}
+        read = connection.execute(VERSION_READ, keys).scalar() or 0
         due = record.instructions.strip() and read < record.guideline_version
         return _guideline(connection, record) if due else None
 
@@ -303,15 +303,15 @@ def _new_campaign(connection: Connection, campaign_id: str, options: CampaignOpt
     _write_guideline(connection, Guideline(campaign_id, 1, text, stamp(utc_now())), by)
 
 
-def _taken_up(connection: Connection, campaign_id: str, options: CampaignOptions, by: str) -> CampaignOptions:
-    """The options of a campaign that is there; one without a state gets it, and the tasks that it has."""
+def _reuse_campaign(connection: Connection, campaign_id: str, options: CampaignOptions, by: str) -> CampaignOptions:
+    """The options of an existing campaign; if it has no state, add the state and the states of its tasks."""
     record = _record(connection, campaign_id)
     for name in FIXED:
         if getattr(record, name) != getattr(options, name):
-            difference = f"{name}: {getattr(options, name)!r}, the campaign has {getattr(record, name)!r}"
+            difference = f"{name}: {getattr(options, name)!r}, but the campaign has {getattr(record, name)!r}"
             raise Invalid(difference, "the options it was made with", "make a new campaign for another question")
-    mine = CAMPAIGN_STATES.c.campaign_id == campaign_id
-    if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(mine)).first() is not None:
+    same_campaign = CAMPAIGN_STATES.c.campaign_id == campaign_id
+    if connection.execute(select(CAMPAIGN_STATES.c.campaign_id).where(same_campaign)).first() is not None:
         return running(connection, campaign_id).options
     of_record = {name: getattr(record, name) for name in OF_THE_RECORD}
     options = checked_options(options.model_dump() | of_record)
@@ -350,22 +350,22 @@ def _record(connection: Connection, campaign_id: str) -> Campaign:
     return campaign
 
 
-def _view(connection: Connection, found: Running, *, is_in: bool = False) -> CampaignView:
+def _view(connection: Connection, row: Running, *, is_in: bool = False) -> CampaignView:
     return CampaignView(
-        campaign=found.record,
-        options=found.options,
-        state=found.state,
-        revision=found.revision,
-        guideline=_guideline(connection, found.record),
-        num_tasks=found.num_tasks,
-        num_done=found.num_done,
-        num_labels=found.num_labels,
+        campaign=row.record,
+        options=row.options,
+        state=row.state,
+        revision=row.revision,
+        guideline=_guideline(connection, row.record),
+        num_tasks=row.num_tasks,
+        num_done=row.num_done,
+        num_labels=row.num_labels,
         is_in=is_in,
     )
 
 
 def _guideline(connection: Connection, campaign: Campaign) -> Guideline:
-    """The newest version, which the record carries; its date is in its own table."""
+    """The newest instructions: the text is in the campaign's record, the date in the table of guidelines."""
     newest = {"of_campaign": campaign.id, "of_version": campaign.guideline_version}
     at = connection.execute(WRITTEN_AT, newest).scalar()
     return Guideline(campaign.id, campaign.guideline_version, campaign.instructions, at or "")
@@ -379,12 +379,12 @@ def _refuse_new_meaning(connection: Connection, campaign_id: str, changed: Seque
     ):
         raise Invalid(
             f"{fixed[0]}: the campaign has judgments already",
-            "options that leave the meaning of given answers alone",
+            "a change that does not alter the meaning of existing answers",
             "make a new campaign",
         )
 
 
 def _refuse_unknown_labelers(connection: Connection, labeler_ids: Set[str]) -> None:
-    known = set(connection.execute(select(LABELERS.c.id).where(LABELERS.c.id.in_(labeler_ids))).scalars())
-    if unknown := sorted(labeler_ids - known):
+    existing = set(connection.execute(select(LABELERS.c.id).where(LABELERS.c.id.in_(labeler_ids))).scalars())
+    if unknown := sorted(labeler_ids - existing):
         raise Invalid(f"confirmed_reversed: no labeler {unknown[0]!r:.80}", "ids of labelers of this workspace")

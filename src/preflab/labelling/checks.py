@@ -1,7 +1,7 @@
-"""What a page or a script sends as an answer → a typed answer, or an error that names the field; and back.
+"""Converts the JSON of an answer into a typed answer, or raises an error that names the field; and back.
 
-Lists are aligned with the task's order, not with the order shown. What the JSON holds is the way of judging's own
-(`ways`); `failed` may be left out, and a completion marked F needs no score and no thumb.
+Lists follow the task's order, not the order shown. The way of judging defines the fields (`ways`). `failed` may be
+left out, and a completion marked F needs no score and no thumb.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from preflab.ways.registry import way_named
 
 
 def checked_answer(options: CampaignOptions, num_completions: int, json: Any) -> Answer:
-    """The answer of this JSON to a task with so many completions.
+    """The answer in this JSON, to a task of `num_completions` completions.
 
     Raises:
-        Invalid: a field that is missing, unknown or out of range.
+        Invalid: a field is missing, unknown or out of range.
     """
     way = way_named(options.way)
     if not isinstance(json, Mapping):
@@ -35,9 +35,9 @@ def checked_answer(options: CampaignOptions, num_completions: int, json: Any) ->
 
 
 def answer_json(answer: Answer, way: Way) -> dict[str, Any]:
-    """The JSON that `checked_answer` turns into this answer: what fills a form that is opened again.
+    """The JSON that `checked_answer` turns into this answer; it fills a form that is opened again.
 
-    An answer to another way of judging keeps its own fields, by which `checked_answer` refuses it.
+    An answer given in another way of judging keeps its own fields, so that `checked_answer` refuses it.
     """
     asked = way_named(way)
     return asked.to_json(answer) if isinstance(answer, asked.answer) else answer.to_json()

@@ -1,4 +1,4 @@
-"""Moments as the database keeps them: ISO 8601 text, UTC, milliseconds, so that they compare as text."""
+"""Times as the database stores them: ISO 8601 text in UTC with milliseconds, so that they can be compared as text."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> datetime:
-    """This moment."""
+    """The current time, in UTC."""
     return datetime.now(UTC)
 
 
 def stamp(moment: datetime) -> str:
-    """`2026-11-20T12:00:00.000Z`."""
+    """A time as text: `2026-11-20T12:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def moment_of(text: str) -> datetime:
-    """The moment of a stamp."""
+    """The time that a stamp describes."""
     return datetime.fromisoformat(text)
 
 
 def after(moment: datetime, **duration: float) -> str:
-    """The stamp of a later moment: `after(now, minutes=30)`."""
+    """The stamp of a later time: `after(now, minutes=30)`."""
     return stamp(moment + timedelta(**duration))

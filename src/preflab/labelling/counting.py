@@ -1,7 +1,7 @@
-"""The labels of a campaign that count, and what was computed from them, kept until new ones come in.
+"""The labels of a campaign that count, and a cache of results computed from them, valid until new labels come in.
 
-A campaign of 10,000 judgments takes seconds to read out; a dashboard that is opened again should not take them again.
-Judgments are append-only, so their number and the options' revision name a state.
+Evaluating a campaign of 10,000 judgments takes seconds, so a dashboard should not repeat it on every visit. Judgments
+are append-only: their number, with the options that a result depends on, identifies a state of the cache.
 """
 
 from __future__ import annotations
@@ -21,69 +21,72 @@ from preflab.records import Judgment
 from preflab.store.database import reading
 from preflab.store.workspace import Workspace
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 Key = tuple[str, ...]
 KEPT = 64
-"""Results kept in memory, the longest unused forgotten first."""
+"""Results kept in memory; the least recently used is dropped first."""
 PATIENCE = 10.0
-"""A result is served for this many times as long as it took, even if a few labels came in meanwhile."""
+"""A result may be reused for this many times its computing time, even if labels have come in meanwhile."""
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _CacheEntry:
     state: tuple[object, ...]
     value: Any
     at: float
     took: float
 
 
-_kept: OrderedDict[Key, _Kept] = OrderedDict()
+_cache: OrderedDict[Key, _CacheEntry] = OrderedDict()
 _computing: dict[Key, RLock] = {}
 _lock = Lock()
 
 
-def kept(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Found], *also: object) -> Found:
-    """`compute()`, or what it gave for the same judgments before.
+def cached(ws: Workspace, campaign_id: str, what: str, compute: Callable[[], Result], *also: object) -> Result:
+    """The result of `compute()`, from the cache if the judgments are the same or the result is recent (`PATIENCE`).
 
     Args:
-        what: names the computation.
-        also: whatever else the result depends on (options, gold answers).
+        ws: the workspace.
+        campaign_id: the campaign whose judgments the result depends on.
+        what: name of the computation.
+        compute: computes the result.
+        also: everything else the result depends on (options, gold answers).
     """
     key = (str(ws.engine.url), str(ws.path), campaign_id, what)
     state = (num_judgments(ws, campaign_id), *also)
     now = time.monotonic()
     with _lock:
-        cached = _kept.get(key)
-        if cached and (
-            cached.state == state or (cached.state[1:] == state[1:] and now - cached.at < PATIENCE * cached.took)
+        entry = _cache.get(key)
+        if entry and (
+            entry.state == state or (entry.state[1:] == state[1:] and now - entry.at < PATIENCE * entry.took)
         ):
-            _kept.move_to_end(key)
-            value: Found = cached.value
+            _cache.move_to_end(key)
+            value: Result = entry.value
             return value
     with _lock:
         computing = _computing.setdefault(key, RLock())
     with computing:
-        return _computed(key, state, now, compute)
+        return _compute_once(key, state, now, compute)
 
 
-def _computed(key: Key, state: tuple[object, ...], asked: float, compute: Callable[[], Found]) -> Found:
-    """Compute and keep, unless another thread has done it since it was asked for."""
+def _compute_once(key: Key, state: tuple[object, ...], asked: float, compute: Callable[[], Result]) -> Result:
+    """Compute and store the result, unless another thread has computed it since the time `asked`."""
     with _lock:
-        cached = _kept.get(key)
-    if cached and cached.at >= asked and cached.state == state:
-        done: Found = cached.value
+        entry = _cache.get(key)
+    if entry and entry.at >= asked and entry.state == state:
+        done: Result = entry.value
         return done
     started = time.monotonic()
     value = compute()
     with _lock:
-        _kept[key] = _Kept(state, value, time.monotonic(), time.monotonic() - started)
-        while len(_kept) > KEPT:
-            _kept.popitem(last=False)
+        _cache[key] = _CacheEntry(state, value, time.monotonic(), time.monotonic() - started)
+        while len(_cache) > KEPT:
+            _cache.popitem(last=False)
     return value
 
 
 def num_judgments(ws: Workspace, campaign_id: str) -> int:
-    """How many judgments there are, every revision and every decision counted."""
+    """The number of stored judgments, including every revision and every decision."""
     with reading(ws.engine) as connection:
         query = select(func.count()).select_from(JUDGMENTS).where(JUDGMENTS.c.campaign_id == campaign_id)
         return int(connection.execute(query).scalar_one())
@@ -91,49 +94,50 @@ def num_judgments(ws: Workspace, campaign_id: str) -> int:
 
 @dataclass(frozen=True)
 class Labels:
-    """The judgments of a campaign, sorted out: each with the active time of all revisions before it."""
+    """The judgments of a campaign, sorted by how they count; each holds the active time of all its revisions."""
 
     counted: tuple[Judgment, ...]
-    """The latest revision of each labeler on each task; no surplus, no decisions, AI judges only where they count."""
+    """The latest revision of each labeler on each task, without surplus, decisions and AI judges that do not count."""
     decisions: tuple[Judgment, ...]
     """The latest decision of each adjudicator on each task."""
     surplus: tuple[Judgment, ...]
     """Latest revisions that came after the quota was met."""
     ai: tuple[Judgment, ...] = ()
-    """Latest revisions of AI judges where they do not count: read beside people's labels, never among them."""
+    """Latest revisions of AI judges that do not count; compared with people's labels, never mixed with them."""
 
 
 def labels_of(ws: Workspace, campaign_id: str) -> Labels:
-    """All judgments of a campaign, sorted out; kept until another one comes in."""
+    """All judgments of a campaign, sorted by how they count; cached until another one comes in."""
     with reading(ws.engine) as connection:
         count_ai = running(connection, campaign_id).options.count_ai
 
     def compute() -> Labels:
-        return sorted_out(ws.judgments(campaign_id=campaign_id, all_revisions=True), count_ai)
+        return sort_labels(ws.judgments(campaign_id=campaign_id, all_revisions=True), count_ai)
 
-    return kept(ws, campaign_id, "labels", compute, count_ai)
+    return cached(ws, campaign_id, "labels", compute, count_ai)
 
 
-def sorted_out(judgments: Iterable[Judgment], count_ai: bool = False) -> Labels:
-    """What counts, what decides, what is surplus, what AI judges say.
+def sort_labels(judgments: Iterable[Judgment], count_ai: bool = False) -> Labels:
+    """Sort judgments into counted labels, decisions, surplus and AI judges' labels.
 
-    A decision never takes the place of what the same person answered as a labeler: the two are told apart first.
+    A decision never replaces the label of the same person, since the two are separated before the latest revision is
+    chosen.
     """
     revisions: dict[tuple[str, str, bool], list[Judgment]] = defaultdict(list)
     for judgment in judgments:
         revisions[judgment.task_id, judgment.labeler_id, judgment.decides].append(judgment)
     ordered = [_latest(revisions[key]) for key in sorted(revisions)]
     labels = [judgment for judgment in ordered if not judgment.decides]
-    asked = [judgment for judgment in labels if count_ai or judgment.labeler_kind != "ai"]
+    eligible = [judgment for judgment in labels if count_ai or judgment.labeler_kind != "ai"]
     return Labels(
-        counted=tuple(judgment for judgment in asked if not judgment.surplus),
+        counted=tuple(judgment for judgment in eligible if not judgment.surplus),
         decisions=tuple(judgment for judgment in ordered if judgment.decides),
-        surplus=tuple(judgment for judgment in asked if judgment.surplus),
+        surplus=tuple(judgment for judgment in eligible if judgment.surplus),
         ai=() if count_ai else tuple(judgment for judgment in labels if judgment.labeler_kind == "ai"),
     )
 
 
 def _latest(revisions: list[Judgment]) -> Judgment:
-    """The last revision, with the time that all of them took: an edit is measured from its own beginning."""
+    """The last revision, with the active times of all revisions added up, since each one is timed separately."""
     last = max(revisions, key=lambda judgment: judgment.revision)
-    return last if len(revisions) == 1 else replace(last, active_ms=sum(each.active_ms for each in revisions))
+    return last if len(revisions) == 1 else replace(last, active_ms=sum(r.active_ms for r in revisions))

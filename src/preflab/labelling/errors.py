@@ -1,4 +1,4 @@
-"""What can be wrong with a request, by kind; whoever speaks HTTP turns kinds into statuses."""
+"""Errors of labelling requests; the `kind` of an error decides the HTTP status."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from preflab.words import count
 
 
 class LabellingError(PreflabError):
-    """A request that cannot be done, with a `kind` that says why."""
+    """A request that was refused; `kind` says why."""
 
     kind: ClassVar[str] = "invalid"
 
 
 class Invalid(LabellingError):
-    """What was given is not what was asked for."""
+    """A value in the request is wrong."""
 
 
 class NotFound(LabellingError):
-    """There is no such thing, or not for this person."""
+    """The object does not exist, or this person may not see it."""
 
     kind = "not_found"
 
 
 class NotYours(NotFound):
-    """A task that was never shown to this labeler: nothing is said about whether it exists."""
+    """A task that was never shown to this labeler; the error does not say whether the task exists."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__(f"no task {task_id} of yours", "a task that was shown to you", "take the next task")
 
 
 class NotAllowed(LabellingError):
-    """This person may not do it."""
+    """This person may not do this."""
 
     kind = "not_allowed"
 
 
 class SignInFailed(NotAllowed):
-    """A name and password, or an invitation, that open nothing."""
+    """A wrong name or password, or an invitation that is not valid."""
 
 
 class Stale(LabellingError):
-    """It was changed elsewhere meanwhile.
+    """The object was changed elsewhere since it was read.
 
     Args:
-        current_revision: the revision to look at and to base the next one on.
-        what: what was changed.
+        current_revision: the newest revision, which the next change must be based on.
+        what: name of the changed object.
         many: whether `what` is a plural.
     """
 
@@ -63,10 +63,10 @@ class Stale(LabellingError):
 
 
 class TooMany(LabellingError):
-    """Tried too often.
+    """Too many attempts.
 
     Args:
-        retry_after: seconds to wait.
+        retry_after: seconds to wait before the next attempt.
     """
 
     kind = "too_many"

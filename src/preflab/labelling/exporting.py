@@ -1,7 +1,7 @@
-"""A campaign's labels as a file to take away: the file and its manifest in one archive, byte for byte repeatable.
+"""Exports the labels of a campaign: one ZIP archive with the file and its manifest, reproducible byte for byte.
 
-Preferences are those of the labels as they stand, and are not stored: a pipeline stage that learns from them freezes
-its own.
+Preferences are computed from the current labels and are not stored; a pipeline stage that learns from preferences
+stores its own.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from preflab.store.transfer import Selection, export_from, judgments_behind
 from preflab.store.workspace import Workspace
 
 OF = ("preference", "judgment")
-"""Kinds of records that a campaign makes."""
+"""Kinds of records that a campaign can be exported as."""
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time written into archives, so that equal content gives equal bytes."""
 
 
 def campaign_exports() -> list[Export]:
-    """The formats a campaign can be written in."""
+    """The formats in which a campaign can be exported."""
     return [export for export in EXPORTS.values() if export.of in OF]
 
 
 def export_campaign(
     ws: Workspace, campaign_id: str, format: str, suffix: str = ".jsonl", settings: Settings | None = None
 ) -> tuple[bytes, dict[str, Any]]:
-    """A ZIP archive with the file and its manifest, and the manifest.
+    """Export the labels of a campaign; returns the ZIP archive with file and manifest, and the manifest.
 
     Raises:
-        Invalid: a format that is not for campaigns, an ending the format does not have, or nothing to write.
+        Invalid: the format is not for campaigns, the file ending is unknown, or there is nothing to write.
     """
     export = export_named(format)
     if export.of not in OF or suffix not in SUFFIXES:
@@ -63,16 +63,16 @@ def export_campaign(
 
 
 def plain_name(name: str) -> str:
-    """A campaign's name as part of a file's name."""
-    kept = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
-    return "-".join(part for part in kept.split("-") if part)[:60] or "campaign"
+    """The name of a campaign in the form used in file names: ASCII letters, digits and single hyphens."""
+    hyphenated = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name.lower())
+    return "-".join(part for part in hyphenated.split("-") if part)[:60] or "campaign"
 
 
 def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, settings: Settings) -> dict[str, Any]:
-    """The labels of a campaign as they stand, written to a file with a manifest beside it, which is returned.
+    """Write the current labels of a campaign to a file and its manifest beside it; returns the manifest.
 
     Raises:
-        PreflabError: nothing to write.
+        PreflabError: there is nothing to write.
     """
     if not ws.judgments(campaign_id=campaign_id):
         raise Invalid("0 labels so far", "a campaign with labels", "let people label: `preflab label`")
@@ -96,23 +96,23 @@ def write_labels(ws: Workspace, campaign_id: str, export: Export, path: Path, se
 
 
 def _unusual(read: Reading) -> dict[str, Any]:
-    """How the campaign was read, where it is not as usual; gold tasks are never written and are left out here."""
+    """The settings of the reading that differ from the default; gold tasks, which are never exported, are left out."""
     names = [each.name for each in fields(Reading) if each.name != "gold"]
     unusual = {name: getattr(read, name) for name in names if getattr(read, name) != getattr(USUAL, name)}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in unusual.items()}
 
 
 def _material(ws: Workspace, export: Export, preferences: list[Preference], settings: Settings) -> Material:
-    behind = judgments_behind(ws, export, preferences)
-    named = sorted(
-        {i for ids in [*(p.completion_ids for p in preferences), *(j.completion_ids for j in behind)] for i in ids}
+    judgments = judgments_behind(ws, export, preferences)
+    completion_ids = sorted(
+        {i for ids in [*(p.completion_ids for p in preferences), *(j.completion_ids for j in judgments)] for i in ids}
     )
     return Material(
-        prompts={each.id: each for each in ws.prompts(sorted({each.prompt_id for each in preferences}))},
-        completions={each.id: each for each in ws.completions(named)},
-        labelers={each.id: each for each in ws.labelers()} if behind else {},
-        campaigns={each.id: each for each in ws.campaigns()} if behind else {},
-        judgments={judgment.id: judgment for judgment in behind},
+        prompts={prompt.id: prompt for prompt in ws.prompts(sorted({p.prompt_id for p in preferences}))},
+        completions={completion.id: completion for completion in ws.completions(completion_ids)},
+        labelers={labeler.id: labeler for labeler in ws.labelers()} if judgments else {},
+        campaigns={campaign.id: campaign for campaign in ws.campaigns()} if judgments else {},
+        judgments={judgment.id: judgment for judgment in judgments},
         settings=settings,
         made_of=Counter({"preferences": len(preferences)}),
     )

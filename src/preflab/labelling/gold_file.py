@@ -1,4 +1,4 @@
-"""Tasks with known answers, from a file: a prompt, its completions, and the right answer as the API would send it.
+"""Reads gold tasks (tasks with a known answer) from a file: per row a prompt, completions and the answer's API fields.
 
 {"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."], "ranks": [1, 2]}
 {"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."], "choice": "first"}
@@ -21,12 +21,12 @@ from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.ways.registry import way_named
 
 MODEL = "gold"
-"""Who wrote the completions of gold tasks."""
+"""The model name stored with the completions of gold tasks."""
 
 
 @dataclass(frozen=True)
 class Gold:
-    """Gold tasks and what they are made of."""
+    """Gold tasks, with their prompts, completions and answers."""
 
     prompts: tuple[Prompt, ...]
     completions: tuple[Completion, ...]
@@ -36,7 +36,7 @@ class Gold:
     """The known answer of each task."""
 
     def numbered_from(self, first: int) -> Mapping[int, Answer]:
-        """Number of the group → answer, when these groups come after `first` others."""
+        """Index of the group → answer, if these groups come after `first` other groups."""
         return dict(enumerate(self.answers, first))
 
 
@@ -44,7 +44,7 @@ NONE = Gold((), (), (), ())
 
 
 def read_gold(path: Path, options: CampaignOptions) -> Gold:
-    """The gold tasks of a file; a bad row is named by its line.
+    """Read the gold tasks of a file; an error about a row names its line.
 
     Raises:
         PreflabError: no such file, or a row whose answer does not fit the way of judging.
@@ -59,15 +59,15 @@ def read_gold(path: Path, options: CampaignOptions) -> Gold:
                 raise numbered.row
             prompt, options_of_task, answer = _task(numbered.row, options, where)
         except BadRow as bad:
-            raise Invalid(f"{where}: {bad.found}", bad.expected, "mend it; nothing was loaded") from None
+            raise Invalid(f"{where}: {bad.found}", bad.expected, "correct it; nothing was loaded") from None
         except Invalid as wrong:
-            raise Invalid(f"{where}: {wrong.found}", wrong.expected, "mend it; nothing was loaded") from None
+            raise Invalid(f"{where}: {wrong.found}", wrong.expected, "correct it; nothing was loaded") from None
         prompts[prompt.id] = prompt
         completions |= {completion.id: completion for completion in options_of_task}
         groups.append(tuple(completion.id for completion in options_of_task))
         answers.append(answer)
     if not groups:
-        raise Invalid(f"{path}: no rows", "at least one task with its answer", "see whether it is the right file")
+        raise Invalid(f"{path}: no rows", "at least one task with its answer", "check that it is the right file")
     return Gold(tuple(prompts.values()), tuple(completions.values()), tuple(groups), tuple(answers))
 
 

@@ -1,7 +1,7 @@
-"""The instructions a campaign begins with; a lead makes them their own.
+"""The default instructions of a campaign, which its lead can edit.
 
-After R4: what the task is, how to decide, that facts may be looked up, that ties are allowed but rare, when to mark F,
-and that longer is not better.
+They say what the task is, how to decide, that facts may be looked up, that ties are allowed but should be rare, when
+to mark F, and that longer is not better.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from preflab.ways.registry import way_named
 
 
 def default_instructions(options: CampaignOptions) -> str:
-    """A good text to begin with, in Markdown, for this way of judging and these criteria."""
+    """The default instructions, in Markdown, for the campaign's way of judging and criteria."""
     way = way_named(options.way)
     criteria = "".join(f"- **{name}**{_ends(options, name)}\n" for name in options.criteria)
     fail = (

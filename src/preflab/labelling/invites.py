@@ -1,4 +1,4 @@
-"""Invitations: a link that makes one account or lets one that is there join, once, within its time."""
+"""Invitations: links that can be used once, before they expire, to make an account or to let an account join."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preflab.labelling.audit import note_event
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, NotFound
 from preflab.labelling.members import join, join_by_invite, judges_in
-from preflab.labelling.passwords import hashed
+from preflab.labelling.passwords import hash_password
 from preflab.labelling.rates import check_rate, place_of_address
 from preflab.labelling.sessions import secret_hash
 from preflab.labelling.tables import CAMPAIGNS, EVENTS, INVITES
@@ -24,7 +24,7 @@ from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 
 TRIES, TRIES_SECONDS = 50, 15 * 60
-"""Tries of links that are not open from one address within so many seconds; they never close one that is open."""
+"""Limit of attempts: from one address with invalid links, or with one valid link, in so many seconds."""
 MAX_HOURS, A_MINUTE = 24 * 90, 1 / 60
 
 
@@ -35,12 +35,12 @@ class Invite:
     id: str
     role: AccountRole
     campaign_ids: tuple[str, ...]
-    """The campaigns it opens; () = all, also those made later."""
+    """The campaigns it gives access to; () = all, including later ones."""
     created_by: str
     created_at: str
     expires_at: str
     used_by: str | None = None
-    """The account it made or that joined by it."""
+    """Id of the account that it made or that joined with it."""
     used_at: str | None = None
     withdrawn_at: str | None = None
 
@@ -57,11 +57,11 @@ class Invite:
 def create_invite(
     ws: Workspace, role: AccountRole, campaign_ids: Sequence[str] = (), hours: float = 72, by: str = ""
 ) -> tuple[Invite, str]:
-    """An invitation and the secret of its link, which is shown this once.
+    """Create an invitation; returns it and the secret of its link, which is not stored.
 
     Raises:
-        Invalid: an unknown role, or a time that is no time.
-        NotFound: a campaign that is not there.
+        Invalid: an unknown role, or `hours` out of range.
+        NotFound: no such campaign.
     """
     if role not in get_args(AccountRole):
         raise Invalid(f"role: {role!r:.80}", ", ".join(get_args(AccountRole)))
@@ -85,25 +85,26 @@ def create_invite(
 
 
 def open_invite(ws: Workspace, token: str) -> Invite:
-    """The invitation of a link, as long as it can be used.
+    """The invitation of a link that can still be used.
 
     Raises:
-        NotAllowed: unknown, used, withdrawn or expired.
+        NotAllowed: the invitation is unknown, used, withdrawn or expired.
     """
     with reading(ws.engine) as connection:
         return _invite(_open_invite(connection, token))
 
 
 def use_invite(ws: Workspace, token: str, name: str, password: str, address: str = "") -> Account:
-    """The account that the invitation makes, with the name and password its person chose.
+    """Make an account from an invitation, with the chosen name and password.
 
     Raises:
-        NotAllowed: unknown, used, withdrawn or expired; which of them is said, since only its holder can ask.
-        Invalid: a name that is taken or a password too short; the invitation stays open.
-        TooMany: too many tries of links that are not open from this address, or of this link.
+        NotAllowed: the invitation is unknown, used, withdrawn or expired; the message says which, since only the
+            holder of the link can ask.
+        Invalid: the name is taken or the password too short; the invitation stays open.
+        TooMany: too many attempts with invalid links from this address, or with this link.
     """
     _count_use(ws, token, address)
-    password_hash = hashed(password)
+    password_hash = hash_password(password)
     with writing(ws.engine) as connection:
         row = _open_invite(connection, token)
         everywhere = not row["campaign_ids"]
@@ -115,13 +116,14 @@ def use_invite(ws: Workspace, token: str, name: str, password: str, address: str
 
 
 def join_invite(ws: Workspace, token: str, account: Account) -> tuple[str, ...]:
-    """Let somebody who has an account into what the invitation opens; the role stays, and once more does nothing.
+    """Let an existing account into the campaigns of an invitation; its role stays the same.
 
-    A link that opens nothing new to this person is not used up. Returns the campaigns that it names.
+    Using the link again changes nothing. A link that gives this account nothing new stays unused. Returns the
+    campaigns that the invitation names.
 
     Raises:
-        NotAllowed: unknown, withdrawn, expired or used by somebody else; an invitation for an account of another kind;
-            a person whom a lead has taken off, or kept to named campaigns, since it was made.
+        NotAllowed: the invitation is unknown, withdrawn, expired or used by somebody else, or is for an account of
+            another kind; or a lead took this person off, or limited them to named campaigns, after it was made.
     """
     with writing(ws.engine) as connection:
         invitation = _row(connection, token)
@@ -139,26 +141,26 @@ def join_invite(ws: Workspace, token: str, account: Account) -> tuple[str, ...]:
             if set_reach(connection, account, True, by):
                 _use_up(connection, row, account)
             return ()
-        came = [join_by_invite(connection, each, account, row["created_at"], by) for each in row["campaign_ids"]]
-        if "joined" in came:
+        results = [join_by_invite(connection, each, account, row["created_at"], by) for each in row["campaign_ids"]]
+        if "joined" in results:
             _use_up(connection, row, account)
-        elif "taken off" in came:
+        elif "taken off" in results:
             raise NotAllowed(
-                "you were taken off this campaign after the link was made", "a link made since", "ask the lead for one"
+                "you were taken off this campaign after the link was made", "a newer link", "ask the lead for one"
             )
         return tuple(row["campaign_ids"])
 
 
 def refuse_other_kind(role: str, account: Account) -> None:
-    """An invitation never makes a lead or an AI judge of an account that is there.
+    """Refuse an invitation that would turn an existing account into a lead or an AI judge.
 
     Raises:
-        NotAllowed: it is for an account of another kind.
+        NotAllowed: the invitation is for an account of another kind.
     """
     if role == "lead" and account.role != "lead":
         raise NotAllowed(
-            "this invitation makes the account of a new lead; yours stays as it is",
-            "somebody without an account",
+            "this invitation is for a new lead; it cannot change the role of your account",
+            "a person without an account",
             "ask a lead to change your role, or sign out to make another account",
         )
     if (role == "ai") != (account.role == "ai"):
@@ -169,7 +171,7 @@ def refuse_other_kind(role: str, account: Account) -> None:
 
 
 def opens_new(ws: Workspace, invite: Invite, account: Account) -> bool:
-    """Whether an invitation opens anything that this account has not yet."""
+    """Whether an invitation gives this account access that it does not have yet."""
     if not invite.campaign_ids:
         return not account.everywhere
     with reading(ws.engine) as connection:
@@ -184,16 +186,16 @@ def invites(ws: Workspace) -> list[Invite]:
 
 
 def withdraw(ws: Workspace, invite_id: str, by: str = "") -> None:
-    """Close an invitation that nobody has used.
+    """Withdraw an invitation that nobody has used.
 
     Raises:
         NotFound: no such open invitation.
     """
-    still = (INVITES.c.id == invite_id, INVITES.c.used_at.is_(None), INVITES.c.withdrawn_at.is_(None))
+    is_open = (INVITES.c.id == invite_id, INVITES.c.used_at.is_(None), INVITES.c.withdrawn_at.is_(None))
     with writing(ws.engine) as connection:
-        if connection.execute(select(INVITES.c.id).where(*still)).first() is None:
+        if connection.execute(select(INVITES.c.id).where(*is_open)).first() is None:
             raise NotFound(f"no open invitation {invite_id}", "one that was neither used nor withdrawn")
-        connection.execute(update(INVITES).where(*still).values(withdrawn_at=stamp(utc_now())))
+        connection.execute(update(INVITES).where(*is_open).values(withdrawn_at=stamp(utc_now())))
         note_event(connection, by, "invite withdrawn", invite_id)
 
 
@@ -202,7 +204,7 @@ def _row(connection: Connection, token: str) -> RowMapping | None:
 
 
 def _count_use(ws: Workspace, token: str, address: str) -> None:
-    """Links that are not open are counted by where the try comes from; an open one by itself, whoever else tries."""
+    """Count an attempt: by address for an invalid link, by link for a valid one, so that nobody can block it."""
     with reading(ws.engine) as connection:
         row = _row(connection, token)
     is_open = row is not None and _invite(row).state == "open"
@@ -218,7 +220,7 @@ def _use_up(connection: Connection, row: RowMapping, account: Account) -> None:
 
 
 def _refuse_narrowed(connection: Connection, account: Account, made_at: str) -> None:
-    """A link to all campaigns does not undo that a lead has kept somebody to single ones since it was made."""
+    """Refuse a link to all campaigns if a lead limited this account to named campaigns after the link was made."""
     changes = select(EVENTS.c.new).where(
         EVENTS.c.about == account.id, EVENTS.c.what == REACH_CHANGED, EVENTS.c.at > made_at
     )
@@ -240,9 +242,9 @@ def _open_invite(connection: Connection, token: str) -> RowMapping:
 
 
 def _refuse_unknown_campaigns(connection: Connection, campaign_ids: Sequence[str]) -> None:
-    known = set(connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id.in_(campaign_ids))).scalars())
+    existing = set(connection.execute(select(CAMPAIGNS.c.id).where(CAMPAIGNS.c.id.in_(campaign_ids))).scalars())
     for campaign_id in campaign_ids:
-        if campaign_id not in known:
+        if campaign_id not in existing:
             raise NotFound(f"no campaign {campaign_id}", "the id of a campaign")
 
 

@@ -1,6 +1,7 @@
-"""Leases: a task is held for a while by the labeler it is shown to, and goes to others when nothing comes of it.
+"""Leases: a task is reserved for a limited time for the labeler it is shown to.
 
-A lease that ran out is `lapsed`: the task is free again, the draft and the order shown stay for whoever comes back.
+A lease that has expired is `lapsed`: the task is free for others again. The draft and the shown order stay stored for
+the labeler's return.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from preflab.labelling.tables import TASK_STATES, TURNS
 
 
 def drawn_order(task_id: str, labeler_id: str, num_completions: int) -> list[int]:
-    """Position on the page → index into the task's completions, drawn from the hash of task and labeler."""
+    """Draw the shown order from a hash of task and labeler: position on the page → index of the completion."""
 
     def draw(index: int) -> bytes:
         return hashlib.sha256(f"{task_id}\n{labeler_id}\n{index}".encode()).digest()
@@ -26,12 +27,12 @@ def drawn_order(task_id: str, labeler_id: str, num_completions: int) -> list[int
 
 
 def sweep(connection: Connection, now: datetime) -> int:
-    """End the leases that ran out and free their tasks; returns how many."""
+    """End the leases that have expired and free their tasks; returns the number of leases."""
     return _lapse(connection, (TURNS.c.expires_at < stamp(now),))
 
 
 def end_leases_of(connection: Connection, labeler_id: str) -> int:
-    """End all leases of a labeler; returns how many."""
+    """End all leases of a labeler; returns the number of leases."""
     return _lapse(connection, (TURNS.c.labeler_id == labeler_id, TURNS.c.state == "held"))
 
 
@@ -61,13 +62,13 @@ def hold_new(
     """Show a task to a labeler for the first time, under a lease.
 
     Args:
-        connection: in a transaction that writes.
-        labeler_id: who it is shown to.
-        task: the row of its state.
-        num_completions: K.
-        counted: whether the lease takes a place of the quorum.
-        now: when.
-        minutes: length of the lease.
+        connection: a connection inside a writing transaction.
+        labeler_id: the labeler.
+        task: the task's row in TASK_STATES.
+        num_completions: K, the number of completions of the task.
+        counted: whether the lease counts towards the labels wanted for the task.
+        now: the current time.
+        minutes: duration of the lease.
     """
     row = {
         "labeler_id": labeler_id,
@@ -94,7 +95,7 @@ def hold_new(
 
 
 def renew(connection: Connection, turn: Any, now: datetime, minutes: float) -> None:
-    """Prolong a lease, or take a lapsed one up again while its task has a free place; else nothing."""
+    """Extend a held lease, or renew a lapsed one if its task is still free; does nothing otherwise."""
     if turn["state"] not in ("held", "lapsed"):
         return
     conditions = (TURNS.c.labeler_id == turn["labeler_id"], TURNS.c.task_id == turn["task_id"])
@@ -107,13 +108,13 @@ def renew(connection: Connection, turn: Any, now: datetime, minutes: float) -> N
 
 
 def release(connection: Connection, turn: Any) -> None:
-    """Give the place of a held turn back; its row is changed by the caller."""
-    if values := given_back(turn):
+    """Free the place that a held turn takes in its task; the caller changes the row of the turn."""
+    if values := release_values(turn):
         connection.execute(update(TASK_STATES).where(TASK_STATES.c.task_id == turn["task_id"]).values(**values))
 
 
-def given_back(turn: Any) -> dict[str, Any]:
-    """What changes in its task's state when a turn ends: the place of a held one that counts is free again."""
+def release_values(turn: Any) -> dict[str, Any]:
+    """The changes to the task's state when a turn ends: one held place less if the turn was held and counts."""
     return {"num_held": TASK_STATES.c.num_held - 1} if turn["state"] == "held" and turn["counts"] else {}
 
 

@@ -1,10 +1,11 @@
-"""Who judges in a campaign: people let in or taken off one by one, and what the campaign says of everybody else.
+"""Who may judge in a campaign: decisions about single people, and the option `open_to` for everybody else.
 
-Both change at any time and hold from the next request on. A submission of somebody who was taken off is still kept.
+Both can change at any time and take effect with the next request. Submissions of somebody who was taken off are still
+stored.
 
-A later round of a campaign goes to the same people. Whoever is let into a campaign or taken off it is let into its
-later rounds or taken off them too, except for a round where a lead decided about this person by itself. The option
-`open_to` does not follow: a later round takes it over when it is made, and keeps it.
+A later round of a campaign goes to the same people: letting somebody in or taking them off also applies to its later
+rounds, except to a round for which a lead decided separately about this person. The option `open_to` is copied once,
+when a later round is made.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 
 Place = Literal["in", "settles", "out"]
-"""What was decided of a person in a campaign; `settles`: an adjudicator there who does not judge."""
+"""A lead's decision about a person in a campaign; `settles`: an adjudicator who settles tasks but does not judge."""
 Joined = Literal["joined", "in already", "taken off"]
 EVENTS = {"in": "person let in", "settles": "person settles only", "out": "person taken off"}
 
-# Statements that every request needs are put together once.
+# This statement is built once, since every request needs it.
 PLACE = select(MEMBERS.c.place).where(
     MEMBERS.c.campaign_id == bindparam("of_campaign"), MEMBERS.c.labeler_id == bindparam("of_labeler")
 )
@@ -38,22 +39,22 @@ PLACE = select(MEMBERS.c.place).where(
 
 @dataclass(frozen=True)
 class Reach:
-    """Where a labeler may judge, as far as their account and what was decided of them say it."""
+    """The parts of a labeler's access that do not depend on the options of a campaign."""
 
     everywhere: bool
-    """Let into all campaigns, also later ones, that are not for named people alone."""
+    """May judge in all campaigns, including later ones, except those that are open to named people only."""
     places: Mapping[str, Place]
-    """Campaign → what was decided there."""
+    """Campaign id → the decision about this labeler there."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody as a campaign's lead sees them."""
+    """A person as the lead of a campaign sees them."""
 
     labeler_id: str
     kind: LabelerKind
     name: str
-    """What colleagues call them; the pseudonym of somebody without an account."""
+    """The name in the account; the pseudonym of a labeler without an account."""
     account_id: str
     """"" without an account."""
     role: str
@@ -62,30 +63,30 @@ class Member:
     everywhere: bool
     place: Place | None
     judges: bool
-    """May judge in this campaign, as far as the campaign decides it."""
+    """May judge in this campaign, whatever the state of the account."""
 
     @property
     def can_come(self) -> bool:
-        """May judge, and has a way to sign in."""
+        """May judge, and has an active account to sign in with."""
         return self.judges and self.state == "active"
 
 
 def may_judge(open_to: OpenTo, *, everywhere: bool, place: Place | None) -> bool:
-    """The one rule: what was decided of the person comes first, then what the campaign says of everybody else."""
+    """Whether a person may judge in a campaign: a decision about the person comes first, then the option `open_to`."""
     if place is not None:
         return place == "in"
     return open_to == "everybody" or (open_to == "invited" and everywhere)
 
 
 def may_settle(open_to: OpenTo, *, everywhere: bool, place: Place | None) -> bool:
-    """Whether an adjudicator settles tasks here: a campaign for named people limits who judges, not who settles."""
+    """Whether an adjudicator may settle tasks; a campaign open to named people limits who judges, not who settles."""
     if place is not None:
         return place != "out"
     return everywhere or open_to == "everybody"
 
 
 def reach_of(connection: Connection, labeler_id: str) -> Reach:
-    """Where this labeler may judge; one without an account (simulated, imported) everywhere."""
+    """Where this labeler may judge; a labeler without an account (simulated, imported) may judge everywhere."""
     account = select(ACCOUNTS.c.everywhere).where(ACCOUNTS.c.labeler_id == labeler_id)
     places = select(MEMBERS.c.campaign_id, MEMBERS.c.place).where(MEMBERS.c.labeler_id == labeler_id)
     everywhere = connection.execute(account).scalar()
@@ -93,13 +94,13 @@ def reach_of(connection: Connection, labeler_id: str) -> Reach:
 
 
 def reaches(ws: Workspace, labeler_ids: Sequence[str]) -> dict[str, Reach]:
-    """Labeler → where they may judge."""
+    """Labeler id → where this labeler may judge."""
     with reading(ws.engine) as connection:
         return {labeler_id: reach_of(connection, labeler_id) for labeler_id in labeler_ids}
 
 
 def place_in(ws: Workspace, campaign_id: str, labeler_id: str) -> Place | None:
-    """What was decided of a labeler in a campaign; None for nothing."""
+    """The decision about a labeler in a campaign; None if there is none."""
     with reading(ws.engine) as connection:
         return place_of(connection, campaign_id, labeler_id)
 
@@ -111,21 +112,21 @@ def place_of(connection: Connection, campaign_id: str, labeler_id: str) -> Place
 
 
 def people_of(ws: Workspace, campaign_id: str) -> list[Member]:
-    """Everybody with an account that is not erased, and whoever else was let in; those who judge first, by name.
+    """Everybody with an account that is not erased or with a decision in this campaign; those who can judge come first.
 
     Raises:
         NotFound: no such campaign.
     """
     with reading(ws.engine) as connection:
         open_to = _open_to(connection, campaign_id)
-        here = (MEMBERS.c.labeler_id == LABELERS.c.id) & (MEMBERS.c.campaign_id == campaign_id)
+        in_campaign = (MEMBERS.c.labeler_id == LABELERS.c.id) & (MEMBERS.c.campaign_id == campaign_id)
         columns = (LABELERS.c.id, LABELERS.c.kind, LABELERS.c.name.label("pseudonym"), MEMBERS.c.place)
         query = (
             select(*columns, ACCOUNTS.c.id.label("account_id"), ACCOUNTS.c.name, ACCOUNTS.c.role, ACCOUNTS.c.state)
             .add_columns(ACCOUNTS.c.everywhere)
             .select_from(LABELERS)
             .outerjoin(ACCOUNTS, ACCOUNTS.c.labeler_id == LABELERS.c.id)
-            .outerjoin(MEMBERS, here)
+            .outerjoin(MEMBERS, in_campaign)
             .where(MEMBERS.c.place.is_not(None) | (ACCOUNTS.c.state != "erased"))
         )
         rows = connection.execute(query).mappings().all()
@@ -138,15 +139,15 @@ def people_of(ws: Workspace, campaign_id: str) -> list[Member]:
         )
         for row in rows
     ]  # fmt: skip
-    return sorted(members, key=lambda each: (not each.can_come, not each.judges, each.name.casefold(), each.labeler_id))
+    return sorted(members, key=lambda m: (not m.can_come, not m.judges, m.name.casefold(), m.labeler_id))
 
 
 def let_in(ws: Workspace, campaign_id: str, labeler_ids: Sequence[str], by: str = "") -> int:
-    """Let people judge in a campaign, and in its later rounds; returns for how many that is new.
+    """Let people judge in a campaign and its later rounds; returns the number of people for whom that is new.
 
     Raises:
         NotFound: no such campaign, or no such labeler.
-        NotAllowed: an account that has ended.
+        NotAllowed: an account has ended.
     """
     with writing(ws.engine) as connection:
         _open_to(connection, campaign_id)
@@ -156,41 +157,41 @@ def let_in(ws: Workspace, campaign_id: str, labeler_ids: Sequence[str], by: str 
 
 
 def take_off(ws: Workspace, campaign_id: str, labeler_id: str, by: str = "", *, settles: bool = False) -> None:
-    """End somebody's judging in a campaign, whatever else would let them in; what they began can still be sent in.
+    """Exclude a person from judging in a campaign, whatever `open_to` says; tasks they began can still be submitted.
 
-    It ends in the campaign's later rounds too, but for those where a lead decided about this person by itself.
+    This also applies to later rounds, except those for which a lead decided separately about this person.
 
     Args:
         ws: the workspace.
-        campaign_id: where.
-        labeler_id: whom.
-        by: who does it (account id).
-        settles: an adjudicator goes on settling tasks here.
+        campaign_id: the campaign.
+        labeler_id: the person's labeler.
+        by: id of the account that does it.
+        settles: the person, an adjudicator, may still settle tasks here.
 
     Raises:
         NotFound: no such campaign, or no such labeler.
-        Invalid: `settles` of somebody who is no adjudicator.
+        Invalid: `settles` for a person who is not an adjudicator.
     """
     with writing(ws.engine) as connection:
         _open_to(connection, campaign_id)
         role = _check_labeler(connection, labeler_id)
         if settles and role != "adjudicator":
-            raise Invalid("somebody who is no adjudicator", "an adjudicator", "change the role first, under People")
+            raise Invalid("a person who is not an adjudicator", "an adjudicator", "change the role first, under People")
         _decide_for_rounds(connection, campaign_id, labeler_id, "settles" if settles else "out", by)
 
 
 def join(connection: Connection, campaign_id: str, labeler_id: str, by: str) -> bool:
-    """Let one person into a campaign inside the caller's transaction, and into its later rounds.
+    """Let one person into a campaign and its later rounds, inside the caller's transaction.
 
-    Where a lead decided otherwise in a later round, that stays. Returns whether it is new to the campaign itself.
+    A separate decision in a later round stays. Returns whether the person is new to this campaign.
     """
     return _decide_for_rounds(connection, campaign_id, labeler_id, "in", by)
 
 
 def join_by_invite(connection: Connection, campaign_id: str, account: Account, made_at: str, by: str) -> Joined:
-    """Let somebody who has an account into a campaign by an invitation made at a moment.
+    """Let an existing account into a campaign with an invitation that was made at `made_at`.
 
-    Whom a lead has taken off since then stays so: a link that is still about must not undo it.
+    If a lead has taken the person off since then, they stay off: an older link must not undo that.
     """
     if judges_in(connection, campaign_id, account):
         return "in already"
@@ -201,20 +202,20 @@ def join_by_invite(connection: Connection, campaign_id: str, account: Account, m
 
 
 def judges_in(connection: Connection, campaign_id: str, account: Account) -> bool:
-    """Whether somebody may judge in a campaign as it stands."""
+    """Whether a person may currently judge in a campaign."""
     place = place_of(connection, campaign_id, account.labeler_id)
     open_to = _stored(connection, campaign_id) or "invited"
     return may_judge(open_to, everywhere=account.everywhere, place=place)
 
 
 def follow(connection: Connection, campaign_id: str, earlier: str, by: str) -> None:
-    """Make a campaign a later round of an earlier one, whose people it takes over; once, later calls do nothing."""
+    """Make a campaign a later round of an earlier one and copy its people; does nothing if it already follows one."""
     known = select(LATER_ROUNDS.c.campaign_id).where(LATER_ROUNDS.c.campaign_id == campaign_id)
     if connection.execute(known).first() is not None:
         return
     connection.execute(insert(LATER_ROUNDS).values(campaign_id=campaign_id, follows=earlier))
-    there = select(MEMBERS.c.labeler_id).where(MEMBERS.c.campaign_id == campaign_id)
-    decided = set(connection.execute(there).scalars())
+    own_members = select(MEMBERS.c.labeler_id).where(MEMBERS.c.campaign_id == campaign_id)
+    decided = set(connection.execute(own_members).scalars())
     rows = connection.execute(select(MEMBERS).where(MEMBERS.c.campaign_id == earlier)).mappings().all()
     new = [dict(row) | {"campaign_id": campaign_id} for row in rows if row["labeler_id"] not in decided]
     if new:
@@ -223,10 +224,10 @@ def follow(connection: Connection, campaign_id: str, earlier: str, by: str) -> N
 
 
 def _decide_for_rounds(connection: Connection, campaign_id: str, labeler_id: str, place: Place, by: str) -> bool:
-    """Decide about a person in a campaign and in its later rounds; returns whether it is new to the campaign itself.
+    """Store a decision about a person in a campaign and its later rounds; returns whether it changes this campaign.
 
-    A later round follows where nothing was decided, or where its decision was taken over from this campaign: then both
-    have one moment, whether they were made at once or copied by `follow`.
+    It applies to a later round that has no decision about the person, or has one copied from this campaign. A copied
+    decision has the same time as the original.
     """
     before = _decided_at(connection, campaign_id, labeler_id)
     changed = _decide(connection, campaign_id, labeler_id, place, by, stamp(utc_now()))
@@ -238,23 +239,23 @@ def _decide_for_rounds(connection: Connection, campaign_id: str, labeler_id: str
 
 
 def _decided_at(connection: Connection, campaign_id: str, labeler_id: str) -> str:
-    """When it was decided about a person in a campaign; "" for never."""
-    mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
-    return connection.execute(select(MEMBERS.c.at).where(*mine)).scalar() or ""
+    """The time of the decision about a person in a campaign; "" if there is none."""
+    same_row = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
+    return connection.execute(select(MEMBERS.c.at).where(*same_row)).scalar() or ""
 
 
 def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Place, by: str, at: str) -> bool:
-    """Write what was decided, and an event where it changes something."""
+    """Store a decision, with an event, unless it is the same as before; returns whether it changed."""
     before = place_of(connection, campaign_id, labeler_id)
     if before == place:
         return False
-    mine = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
+    same_row = (MEMBERS.c.campaign_id == campaign_id, MEMBERS.c.labeler_id == labeler_id)
     values = {"place": place, "at": at}
     if before is None:
         keys = {"campaign_id": campaign_id, "labeler_id": labeler_id}
         connection.execute(insert(MEMBERS).values(**keys, **values))
     else:
-        connection.execute(update(MEMBERS).where(*mine).values(**values))
+        connection.execute(update(MEMBERS).where(*same_row).values(**values))
     note_event(connection, by, EVENTS[place], campaign_id, None, {"person": labeler_id})
     return True
 
@@ -262,8 +263,8 @@ def _decide(connection: Connection, campaign_id: str, labeler_id: str, place: Pl
 def _later_rounds(connection: Connection, campaign_id: str) -> list[str]:
     """The campaigns that follow this one, directly or through others."""
     rounds = [campaign_id]
-    for each in rounds:
-        following = select(LATER_ROUNDS.c.campaign_id).where(LATER_ROUNDS.c.follows == each)
+    for earlier in rounds:
+        following = select(LATER_ROUNDS.c.campaign_id).where(LATER_ROUNDS.c.follows == earlier)
         rounds += [later for later in connection.execute(following).scalars() if later not in rounds]
     return rounds[1:]
 
@@ -276,7 +277,7 @@ def _open_to(connection: Connection, campaign_id: str) -> OpenTo:
 
 
 def _stored(connection: Connection, campaign_id: str) -> OpenTo | None:
-    """The campaign's option; None of one that was imported and never opened."""
+    """The campaign's option `open_to`; None if the campaign was imported and never opened."""
     query = select(CAMPAIGN_STATES.c.settings).where(CAMPAIGN_STATES.c.campaign_id == campaign_id)
     settings = connection.execute(query).scalar()
     if settings is None:

@@ -1,7 +1,7 @@
-"""How far a campaign is, when it will be enough, what it has cost, and what more labels would bring.
+"""Progress, pace and cost of a campaign, and the number of labels that a target needs.
 
-Every figure about the future is an estimate and is called one: the pace is that of the last week, and the worth of
-more labels per task follows from the agreement measured so far.
+All figures about the future are estimates: the pace is that of the last week, and the accuracy from more labels per
+task follows from the agreement measured so far.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from preflab.store.workspace import Workspace
 
 WEEK = timedelta(days=7)
 SHORTEST = timedelta(hours=1)
-"""A pace is not read from less than this."""
+"""The shortest period from which a pace is computed."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What was wanted and what is there."""
+    """Tasks and labels: how many are wanted, and how many are done."""
 
     num_tasks: int
     num_done: int
-    """Tasks with all the labels wanted."""
+    """Tasks that have all the wanted labels."""
     num_labels: int
-    """Labels that count towards the quota."""
+    """Labels that count, at most as many as wanted on each task."""
     num_wanted: int
     """Labels wanted over all tasks."""
 
@@ -55,12 +55,14 @@ class Pace:
 
     per_day: float
     num: int
+    """Labels in the period."""
     days: float
+    """Length of the period."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the labels have cost so far: every judgment, whether it counts or not, was work."""
+    """Cost of the labels so far, including judgments that do not count, since they took working time too."""
 
     hours: float
     """Active time measured on the labelling page."""
@@ -68,37 +70,37 @@ class Cost:
     """Judgments with a measured time."""
     num_judgments: int
     money: float | None
-    """hours · hourly cost; None where no hourly cost was set."""
+    """hours · hourly cost; None if no hourly cost is set."""
     currency: str
     num_pairs: int
-    """Pairs the consensus decides."""
+    """Pairs that the consensus decides."""
 
     @property
     def pairs_per_hour(self) -> float | None:
-        """Decided pairs per hour of labelling; None without measured time."""
+        """Decided pairs per hour of labelling; None if no time was measured."""
         return self.num_pairs / self.hours if self.hours > 0 else None
 
     @property
     def money_per_pair(self) -> float | None:
-        """Money per decided pair; None where there is no money or no pair."""
+        """Money per decided pair; None if no hourly cost is set or no pair is decided."""
         return self.money / self.num_pairs if self.money is not None and self.num_pairs else None
 
 
 @dataclass(frozen=True)
 class Need:
-    """How many more labels a target needs; `labels` is None when no number of labels gets there."""
+    """How many more labels a target needs; `labels` is None if it cannot be said, or no number of labels is enough."""
 
     labels: int | None
     overlap: int | None = None
-    """For a target of accuracy: labels per task that reach it."""
+    """For a target accuracy: labels per task that reach it."""
     num_tasks: int | None = None
-    """For a target of pairs: about how many further tasks beyond the campaign's own that takes."""
+    """For a target of pairs: estimated number of tasks needed beyond those of the campaign."""
     rate: Share | None = None
     """For a target of pairs: decided pairs per label so far."""
 
 
 def progress(ws: Workspace, campaign_id: str) -> Progress:
-    """Tasks and labels of a campaign, gold tasks left out, from the counts kept with its tasks."""
+    """Progress of a campaign, without gold tasks, from the counters stored with its tasks."""
     capped = case((TASK_STATES.c.num_done > TASK_STATES.c.wanted, TASK_STATES.c.wanted), else_=TASK_STATES.c.num_done)
     query = select(
         func.count(),
@@ -111,35 +113,35 @@ def progress(ws: Workspace, campaign_id: str) -> Progress:
 
 
 def pace(times: Sequence[str], now: datetime) -> Pace | None:
-    """Labels per day over the last 7 days, or since the first label when that is later; None without any.
+    """Labels per day over the last 7 days, or since the first label if that is later; None without recent labels.
 
-    per_day = labels in the window / days from its beginning until now (at least one hour).
+    per_day = labels in the period / days from its start until now (at least one hour).
     """
-    recent = sorted(when for when in map(moment, times) if when >= now - WEEK)
+    recent = sorted(time for time in map(moment, times) if time >= now - WEEK)
     if not recent:
         return None
-    earlier = len(recent) < len(times)
-    start = now - WEEK if earlier else recent[0]
+    has_earlier = len(recent) < len(times)
+    start = now - WEEK if has_earlier else recent[0]
     days = max(now - start, SHORTEST) / timedelta(days=1)
     return Pace(len(recent) / days, len(recent), days)
 
 
-def enough_at(num_left: int, found: Pace | None, now: datetime) -> datetime | None:
-    """When the last wanted label comes in at this pace; None when nothing is coming in or nothing is left."""
-    if found is None or num_left == 0:
+def enough_at(num_left: int, current: Pace | None, now: datetime) -> datetime | None:
+    """The time at which the last wanted label arrives at this pace; None without a pace or if nothing is left."""
+    if current is None or num_left == 0:
         return None
-    return now + timedelta(days=num_left / found.per_day)
+    return now + timedelta(days=num_left / current.per_day)
 
 
 def campaign_pace(ws: Workspace, campaign_id: str, now: datetime | None = None) -> Pace | None:
-    """The pace of the labels that count, gold tasks left out: what is left (`progress`) has none of them."""
+    """The pace of the labels that count; without gold tasks, which `progress` does not count either."""
     gold = gold_answers(ws, campaign_id)
-    asked = [each for each in labels_of(ws, campaign_id).counted if each.task_id not in gold]
-    return pace([each.created_at for each in asked if each.created_at], now or _now())
+    labels = [label for label in labels_of(ws, campaign_id).counted if label.task_id not in gold]
+    return pace([label.created_at for label in labels if label.created_at], now or _now())
 
 
 def cost(ws: Workspace, campaign_id: str) -> Cost:
-    """Hours, money and decided pairs of a campaign so far."""
+    """The cost of a campaign so far: hours, money and decided pairs."""
     options = campaign_view(ws, campaign_id).options
     labels = labels_of(ws, campaign_id)
     judgments = (*labels.counted, *labels.surplus, *labels.decisions)
@@ -148,7 +150,7 @@ def cost(ws: Workspace, campaign_id: str) -> Cost:
 
 
 def cost_of(judgments: Sequence[Judgment], num_pairs: int, hourly_cost: float, currency: str) -> Cost:
-    """hours = Σ active time; money = hours · hourly cost."""
+    """The cost of these judgments: hours = Σ active time; money = hours · hourly cost."""
     timed = [judgment for judgment in judgments if judgment.active_ms > 0]
     hours = sum(judgment.active_ms for judgment in timed) / 3_600_000
     money = hours * hourly_cost if hourly_cost > 0 else None
@@ -161,7 +163,7 @@ def labels_needed(
     """How many more labels a target needs: an accuracy of the consensus, or a number of decided pairs.
 
     Raises:
-        ValueError: neither or both targets.
+        ValueError: none or both of the targets are given.
     """
     if (accuracy is None) == (num_pairs is None):
         raise ValueError("one target: an accuracy, or a number of pairs")
@@ -179,7 +181,7 @@ def _need_for_accuracy(ws: Workspace, campaign_id: str, strict: float | None, ta
 
 
 def labels_missing(ws: Workspace, campaign_id: str, overlap: int) -> int:
-    """Σ over tasks max(0, overlap − labels it has)."""
+    """Labels missing for `overlap` labels on each task: Σ_tasks max(0, overlap − labels of the task)."""
     missing = case((TASK_STATES.c.num_done < overlap, overlap - TASK_STATES.c.num_done), else_=0)
     with reading(ws.engine) as connection:
         query = select(func.coalesce(func.sum(missing), 0)).where(
@@ -191,7 +193,10 @@ def labels_missing(ws: Workspace, campaign_id: str, overlap: int) -> int:
 def need_for_pairs(
     preferences: Mapping[str, Preference], counted: Sequence[Judgment], target: int, state: Progress
 ) -> Need:
-    """labels = (target − decided pairs) / (decided pairs per label so far); tasks beyond the campaign's own follow."""
+    """Labels and further tasks needed for a number of decided pairs.
+
+    labels = (target − decided pairs) / (decided pairs per label so far)
+    """
     labels: dict[str, int] = defaultdict(int)
     for judgment in counted:
         labels[judgment.task_id] += 1
@@ -207,12 +212,12 @@ def need_for_pairs(
 
 
 def num_decided(preferences: Iterable[Preference]) -> int:
-    """Pairs the consensus decides."""
+    """Number of pairs that the consensus decides."""
     return sum(pair.weight > 0 for preference in preferences for pair in preference.pairs)
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 time; UTC where it names no zone."""
+    """The time in an ISO 8601 text; UTC if the text names no zone."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 

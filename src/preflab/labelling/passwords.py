@@ -1,4 +1,4 @@
-"""Passwords as argon2id hashes (RFC 9106), compared with the same work whether or not the name is known."""
+"""Password hashes with argon2id (RFC 9106). A check takes the same time whether or not the name is known."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from preflab.labelling.errors import Invalid
 from preflab.words import count
 
 PASSWORD_LENGTH = 10
-"""Characters a password has at least."""
+"""Smallest number of characters of a password."""
 MAX_LENGTH = 1000
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 """OWASP's Password Storage Cheat Sheet: 19 MiB, two passes, one lane."""
 AT_ONCE = BoundedSemaphore(4)
-"""So many are computed at a time, whoever knocks: memory is bounded."""
+"""Limits the hashes computed at the same time, and with them the memory, however many requests come in."""
 
 
-def hashed(password: str) -> str:
-    """The hash to store.
+def hash_password(password: str) -> str:
+    """The hash of a new password, for storage.
 
     Raises:
-        Invalid: too short, or absurdly long.
+        Invalid: the password is too short or too long.
     """
     if not PASSWORD_LENGTH <= len(password) <= MAX_LENGTH:
         length = f"a password of {count(len(password), 'character')}"
@@ -34,17 +34,16 @@ def hashed(password: str) -> str:
 
 
 def fits(password: str, stored: str | None) -> bool:
-    """Whether the password is the one of the hash; without a hash the same work is done in vain."""
-    nobody = _nobody()  # made before anything depends on the name: the first unknown one must not take longer
-    known = stored or nobody
+    """Whether the password has this hash; without a hash, a dummy hash is verified to take the same time."""
+    dummy = _dummy_hash()  # always computed, so that the first unknown name does not take longer
     try:
         with AT_ONCE:
-            return HASHER.verify(known, password[:MAX_LENGTH]) and stored is not None
+            return HASHER.verify(stored or dummy, password[:MAX_LENGTH]) and stored is not None
     except (VerifyMismatchError, InvalidHashError):
         return False
 
 
 @cache
-def _nobody() -> str:
-    """The hash of no one's password."""
+def _dummy_hash() -> str:
+    """A hash that stands in for an unknown account."""
     return HASHER.hash("nobody has this password")

@@ -1,4 +1,7 @@
-"""Tasks in the order of what is most worth asking: close pairs, pairs nobody has judged, disagreeing reward models."""
+"""Orders the tasks of a campaign by the worth of one more label.
+
+Worth is high for close pairs, for pairs nobody has judged, and where reward models disagree.
+"""
 
 from __future__ import annotations
 
@@ -17,30 +20,30 @@ from preflab.records import Judgment, Task
 from preflab.store.workspace import Workspace
 
 Scores = Mapping[str, Sequence[float]]
-"""Completion id → its score by each reward model."""
+"""Completion id → its scores, one per reward model."""
 
 
 def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None = None) -> int:
-    """Write what one more label on each task is worth, and ask the worthiest first.
+    """Store the worth of one more label on each task, and set the campaign to assign the most worthwhile task first.
 
     Args:
         ws: the workspace.
-        campaign_id: whose tasks.
-        by: who asks for it (account id).
-        scores: of several reward models; where they disagree, a label teaches more.
+        campaign_id: the campaign.
+        by: id of the account that asks for it.
+        scores: scores by several reward models; a label is worth more where they disagree.
 
     Returns:
-        how many tasks were put in order.
+        the number of tasks.
     """
     view, read = campaign_view(ws, campaign_id), campaign_reading(ws, campaign_id)
     labels = labels_of(ws, campaign_id).counted
     reliabilities, judged = read.odds(labels), by_task(labels)
     worths: dict[str, float] = {}
     for task in ws.tasks(campaign_id=campaign_id):
-        task_scores = judged.get(task.id, [])
+        judgments = judged.get(task.id, [])
         worths[task.id] = worth_asking(
-            len(task.completion_ids), read.votes(task_scores), reliabilities, _scores_of(task, scores),
-            dropped=_dropped(task_scores, read),
+            len(task.completion_ids), read.votes(judgments), reliabilities, _scores_of(task, scores),
+            dropped=_failed_places(judgments, read),
         )  # fmt: skip
     set_worth(ws, campaign_id, worths, by)
     if view.options.order != "worth_asking":
@@ -48,13 +51,13 @@ def prioritise(ws: Workspace, campaign_id: str, by: str, scores: Scores | None =
     return len(worths)
 
 
-def _dropped(judgments: Sequence[Judgment], read: Reading) -> list[int]:
-    """Completions that are F by now."""
-    return [i for i, gone in enumerate(read.failed(judgments)) if gone] if judgments else []
+def _failed_places(judgments: Sequence[Judgment], read: Reading) -> list[int]:
+    """Indices of the completions that the judgments so far mark as F."""
+    return [i for i, failed in enumerate(read.failed(judgments)) if failed] if judgments else []
 
 
 def _scores_of(task: Task, scores: Scores | None) -> np.ndarray | None:
-    """(models, K), or None where the models did not score all completions of the task."""
+    """The scores of a task's completions, (models, K); None if a completion has no scores."""
     if not scores or any(completion not in scores for completion in task.completion_ids):
         return None
     return np.array([scores[completion] for completion in task.completion_ids], dtype=float).T

@@ -1,10 +1,10 @@
-"""Which prompts are judged first, from a file: one row per prompt, the higher priority before the lower.
+"""Reads priorities of prompts from a file: one row per prompt; prompts with a higher priority are judged first.
 
     {"prompt": "Where is my parcel?", "priority": 2}
     prompt,priority                                                                            CSV, the same columns
 
-A conversation is its list of turns, or their text: `user: …`, with an empty line between turns. Other columns are left
-alone.
+A conversation is a list of turns, or their text: `user: …`, with an empty line between turns. Other columns are
+ignored.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from preflab.store.workspace import Workspace
 
 
 def read_priorities(ws: Workspace, campaign_id: str, path: Path) -> dict[str, float]:
-    """Task → priority, for all tasks of the prompts that the file names; a bad row is named by its line.
+    """Read a file of priorities: task id → priority, for all tasks of its prompts. An error about a row names its line.
 
     Raises:
-        PreflabError: no such file, a row without prompt or priority, a prompt that the campaign does not have or that
-            is there twice, no rows.
+        PreflabError: no such file, no rows, a row without prompt or priority, or a prompt that the campaign does not
+            have or that occurs twice.
     """
     tasks, unit = _tasks_by_prompt(ws, campaign_id), unit_of(path)
     lines: dict[str, int] = {}
@@ -42,16 +42,16 @@ def read_priorities(ws: Workspace, campaign_id: str, path: Path) -> dict[str, fl
                 raise BadRow(f"the prompt of {unit} {lines[prompt]} again", "each prompt once")
             priority = _priority(numbered.row)
         except BadRow as bad:
-            raise Invalid(f"{where}: {bad.found}", bad.expected, "mend it; nothing was changed") from None
+            raise Invalid(f"{where}: {bad.found}", bad.expected, "correct it; nothing was changed") from None
         lines[prompt] = numbered.line
         priorities |= dict.fromkeys(tasks[prompt], priority)
     if not priorities:
-        raise Invalid(f"{path}: no rows", "at least one prompt with its priority", "see whether it is the right file")
+        raise Invalid(f"{path}: no rows", "at least one prompt with its priority", "check that it is the right file")
     return priorities
 
 
 def _tasks_by_prompt(ws: Workspace, campaign_id: str) -> dict[str, list[str]]:
-    """Prompt as it is shown → its tasks; side by side a prompt has several."""
+    """Text of a prompt as it is shown → ids of its tasks; side by side, a prompt can have several tasks."""
     tasks = ws.tasks(campaign_id=campaign_id)
     shown = {prompt.id: prompt.shown for prompt in ws.prompts(sorted({task.prompt_id for task in tasks}))}
     by_prompt: dict[str, list[str]] = defaultdict(list)
@@ -61,7 +61,7 @@ def _tasks_by_prompt(ws: Workspace, campaign_id: str) -> dict[str, list[str]]:
 
 
 def _priority(row: Row) -> float:
-    """A finite number, in CSV written as text."""
+    """The priority in a row: a finite number, which CSV holds as text."""
     value = column(row, "priority")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise BadRow(f"the column 'priority' holds {kind_of(value)}", "a number")

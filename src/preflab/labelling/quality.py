@@ -1,7 +1,7 @@
-"""How good the labels of a campaign are, and how each labeler stands to the others: `feedback/`, on what is stored.
+"""The quality of a campaign's labels and of each labeler: applies `feedback/` to the stored judgments.
 
-Everything is computed from the labels that count (`counting.labels_of`) and kept until new ones come in; intervals are
-bootstrapped over tasks. A standing is a reason to look, never a verdict, and nothing here blocks anyone.
+Everything is computed from the labels that count (`counting.labels_of`) and cached until new ones come in; intervals
+are bootstrapped over tasks. A standing tells a lead whom to look at; nothing here blocks a labeler.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from preflab.feedback.readout import LabelerReadout, readouts
 from preflab.feedback.standing import GROUP
 from preflab.feedback.with_people import agreement_with_people
 from preflab.labelling.campaigns import campaign_view
-from preflab.labelling.counting import kept, labels_of
+from preflab.labelling.counting import cached, labels_of
 from preflab.labelling.reading import campaign_reading
 from preflab.labelling.tables import TURNS
 from preflab.records import Judgment, Labeler
@@ -32,13 +32,13 @@ from preflab.store.database import reading
 from preflab.store.workspace import Workspace
 
 MIN_WINDOW = 8
-"""Tasks in one point of the course of agreement, at least."""
+"""Smallest number of tasks in one point of the agreement over time."""
 MAX_WINDOWS = 10
 
 
 @dataclass(frozen=True)
 class LabelerQuality:
-    """One labeler beside the others."""
+    """The quality of one labeler compared with the others."""
 
     name: str
     """The pseudonym."""
@@ -49,7 +49,7 @@ class LabelerQuality:
 
     @property
     def labeler_id(self) -> str:
-        """Whose it is."""
+        """Id of the labeler."""
         return self.numbers.labeler_id
 
     @property
@@ -60,33 +60,33 @@ class LabelerQuality:
 
 @dataclass(frozen=True)
 class AgreementPoint:
-    """Strict agreement in a stretch of tasks, in the order in which they got their last label."""
+    """Strict agreement over consecutive tasks, in the order in which they got their last label."""
 
     first_task: int
     """From 1."""
     last_task: int
     until: str
-    """When the last label of the stretch came in, ISO 8601."""
+    """Time of the last label of these tasks, ISO 8601."""
     share: Share
 
 
 @dataclass(frozen=True)
 class CampaignAgreement:
-    """Agreement over all labelers; gold tasks, which are easy and given to everybody, are not among these."""
+    """Agreement over all labelers, without gold tasks, which are easy and given to everybody."""
 
     num_judgments: int
     num_tasks: int
     num_common: int
-    """Tasks with two labels or more, whatever they say: ties and F count."""
+    """Tasks with two or more labels; labels with ties and F count too."""
     strict: Share
-    """Of two labelers' strict votes on one pair: those that agree, over all couples of labelers."""
+    """Share of agreeing votes, over all couples of labelers with strict votes on the same pair."""
     ties: Share
     fails: Share
 
 
 @dataclass(frozen=True)
 class CampaignQuality:
-    """The read-out of a campaign."""
+    """The quality figures of a campaign."""
 
     agreement: CampaignAgreement
     labelers: tuple[LabelerQuality, ...]
@@ -98,91 +98,96 @@ class CampaignQuality:
     @property
     def median_reliability(self) -> float:
         """The median over labelers."""
-        return float(median(each.numbers.reliability for each in self.labelers))
+        return float(median(labeler.numbers.reliability for labeler in self.labelers))
 
     @property
     def median_seconds(self) -> float | None:
         """The median over labelers of their median times per task."""
-        times = [each.numbers.median_seconds for each in self.labelers if each.numbers.median_seconds is not None]
+        medians = (labeler.numbers.median_seconds for labeler in self.labelers)
+        times = [seconds for seconds in medians if seconds is not None]
         return float(median(times)) if times else None
 
 
 @dataclass(frozen=True)
 class AiJudge:
-    """An AI judge beside the people: it is measured against them and weighs nothing among them."""
+    """An AI judge whose labels do not count, compared with the people."""
 
     name: str
     num_tasks: int
     with_people: Share
-    """Of people's strict votes on pairs it also decides: those that agree with it."""
+    """Share of people's strict votes that agree with the judge, over the pairs that it decides."""
 
 
 @dataclass(frozen=True)
 class Turns:
-    """What a labeler did besides judging."""
+    """Counts of what a labeler submitted and skipped."""
 
     num_submitted: int
     num_skipped: int
     num_as_shown: int
     """Rankings exactly in the order shown."""
     reasons: str
-    """Why tasks were skipped, the commonest first."""
+    """Reasons for skipping, the most frequent first."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a labeler wrote about a task."""
+    """A labeler's note on a task."""
 
     task_id: str
     text: str
 
 
 def campaign_quality(ws: Workspace, campaign_id: str) -> CampaignQuality:
-    """The whole read-out, kept until new judgments come in."""
+    """The quality of a campaign, cached until new judgments come in."""
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> CampaignQuality:
         judgments = labels_of(ws, campaign_id).counted
-        labelers = {each.id: each for each in ws.labelers(sorted({judgment.labeler_id for judgment in judgments}))}
+        ids = sorted({judgment.labeler_id for judgment in judgments})
+        labelers = {labeler.id: labeler for labeler in ws.labelers(ids)}
         return quality_of(judgments, labelers, read)
 
-    return kept(ws, campaign_id, "quality", compute, read, count_ai)
+    return cached(ws, campaign_id, "quality", compute, read, count_ai)
 
 
 def campaign_coefficients(ws: Workspace, campaign_id: str) -> Mapping[str, Estimate]:
-    """Name → alpha, kappa, tau-b, W: those that fit the way of judging (`feedback.coefficients`); no gold tasks."""
+    """Name → agreement coefficient (alpha, kappa, tau-b, W), without gold tasks.
+
+    Only those that fit the way of judging are computed (`feedback.coefficients`).
+    """
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
 
     def compute() -> Mapping[str, Estimate]:
         asked = read.asked(labels_of(ws, campaign_id).counted)
         return coefficients(asked) if asked else {}
 
-    return kept(ws, campaign_id, "coefficients", compute, read, count_ai)
+    return cached(ws, campaign_id, "coefficients", compute, read, count_ai)
 
 
 def ai_judges(ws: Workspace, campaign_id: str) -> list[AiJudge]:
-    """The AI judges whose labels do not count, each beside the people, by name."""
+    """The AI judges whose labels do not count, compared with the people, sorted by name."""
     labels = labels_of(ws, campaign_id)
     by_judge: dict[str, list[Judgment]] = defaultdict(list)
     for judgment in labels.ai:
         by_judge[judgment.labeler_id].append(judgment)
     names = {each.id: each.name for each in ws.labelers(sorted(by_judge))} if by_judge else {}
     judges = [
-        AiJudge(names[labeler_id], len(judgments_of), agreement_with_people(judgments_of, labels.counted)[1])
-        for labeler_id, judgments_of in by_judge.items()
+        AiJudge(names[labeler_id], len(own_labels), agreement_with_people(own_labels, labels.counted)[1])
+        for labeler_id, own_labels in by_judge.items()
     ]
-    return sorted(judges, key=lambda each: each.name)
+    return sorted(judges, key=lambda judge: judge.name)
 
 
 def quality_of(
     judgments: Sequence[Judgment], labelers: Mapping[str, Labeler], read: Reading = USUAL
 ) -> CampaignQuality:
-    """The read-out of judgments that count (one per labeler and task).
+    """The quality of judgments that count (one per labeler and task).
 
     Args:
-        judgments: of one campaign.
-        labelers: id → labeler, of everyone with a judgment.
-        read: how the campaign is read.
+        judgments: judgments of one campaign.
+        labelers: id → labeler, for everyone with a judgment.
+        read: the reading of the campaign.
     """
     flagged = Counter(judgment.labeler_id for judgment in judgments if judgment.flagged)
     rows = readouts(judgments, read)
@@ -203,13 +208,14 @@ def quality_of(
         ties=share(tie_counts(votes)),
         fails=share(fail_counts(asked)),
     )
-    some_apart = any(row.standing == GROUP for row in rows)  # looking for groups takes as long as all the rest
-    groups = find_groups(read.votes(judgments)) if some_apart else []
+    # The search for groups takes as long as everything else together, so it runs only if a labeler belongs to one.
+    in_group = any(row.standing == GROUP for row in rows)
+    groups = find_groups(read.votes(judgments)) if in_group else []
     return CampaignQuality(whole, tuple(table), tuple(over_time(asked, votes)), tuple(groups))
 
 
 def over_time(judgments: Sequence[Judgment], votes: Sequence[Vote]) -> list[AgreementPoint]:
-    """Strict agreement in up to 10 consecutive stretches of at least 8 tasks with two labels or more."""
+    """Strict agreement in up to 10 consecutive sections of at least 8 tasks that have two or more labels."""
     last: dict[str, str] = {}
     num_labels: dict[str, int] = defaultdict(int)
     for judgment in judgments:
@@ -228,7 +234,7 @@ def over_time(judgments: Sequence[Judgment], votes: Sequence[Vote]) -> list[Agre
 
 
 def labeler_turns(ws: Workspace, campaign_id: str, labeler_id: str) -> Turns:
-    """What a labeler submitted, skipped and ranked as shown."""
+    """Count the tasks that a labeler submitted, skipped, or ranked exactly in the order shown."""
     query = select(TURNS.c.state, TURNS.c.skip_reason, TURNS.c.as_shown).where(
         TURNS.c.labeler_id == labeler_id, TURNS.c.campaign_id == campaign_id
     )
@@ -244,7 +250,7 @@ def labeler_turns(ws: Workspace, campaign_id: str, labeler_id: str) -> Turns:
 
 
 def labeler_notes(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 50) -> list[Note]:
-    """A labeler's notes, the latest first."""
-    judgments = [each for each in labels_of(ws, campaign_id).counted if each.labeler_id == labeler_id and each.note]
-    ordered = sorted(judgments, key=lambda each: each.created_at, reverse=True)
-    return [Note(each.task_id, each.note) for each in ordered[:limit]]
+    """A labeler's notes, latest first."""
+    judgments = [j for j in labels_of(ws, campaign_id).counted if j.labeler_id == labeler_id and j.note]
+    ordered = sorted(judgments, key=lambda judgment: judgment.created_at, reverse=True)
+    return [Note(judgment.task_id, judgment.note) for judgment in ordered[:limit]]

@@ -1,7 +1,7 @@
-"""How a campaign is read: the one record that its consensus, queue, read-outs, exports and training share.
+"""The reading of a campaign: the settings by which its consensus, queue, quality, exports and training read answers.
 
-It is stored with the campaign's options, where a lead changes it and the audit log keeps what it was. Campaigns that
-are older than the record are read as they always were: its defaults.
+It is part of the campaign's options. A lead can change it, and the audit log keeps the earlier values. The defaults
+are how older campaigns, which have no such settings, were always read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from preflab.words import count
 
 
 def campaign_reading(ws: Workspace, campaign_id: str) -> Reading:
-    """The campaign's reading as it stands.
+    """The current reading of a campaign.
 
     Raises:
         NotFound: no such campaign, or one that was never opened for labelling.
@@ -37,14 +37,14 @@ def campaign_reading(ws: Workspace, campaign_id: str) -> Reading:
 
 
 def main_criterion(options: CampaignOptions) -> str | None:
-    """The criterion that orders the completions: the one named, else the first; None where nothing is scored by any."""
+    """The criterion that orders the completions: `criterion`, else the first one; None if the way uses no criteria."""
     if not way_named(options.way).by_criteria:
         return None
     return options.criterion or options.criteria[0]
 
 
 def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
-    """Task id → the answer known to be right, of the campaign's gold tasks."""
+    """Task id → the known answer, for the gold tasks of a campaign."""
     query = select(TASK_STATES.c.task_id, TASK_STATES.c.gold).where(
         TASK_STATES.c.campaign_id == campaign_id, TASK_STATES.c.gold.is_not(None)
     )
@@ -53,7 +53,7 @@ def gold_answers(ws: Workspace, campaign_id: str) -> dict[str, Answer]:
 
 
 def reading_words(settings: ReadingSettings) -> str:
-    """How answers are read, in one line: `one labeler, one vote; F from 50 % of a task’s labels`."""
+    """The reading in one line: `one labeler, one vote; F from 50 % of a task’s labels`."""
     phrases = [CONSENSUS[settings.consensus], f"F from {100 * settings.fail_share:g}\u00a0% of a task’s labels"]
     if settings.criterion is not None:
         phrases.append(f"ordered by {settings.criterion}")
@@ -67,7 +67,7 @@ def reading_words(settings: ReadingSettings) -> str:
 
 
 def overlap_warning(overlap: int) -> str:
-    """What so many labels per task cannot decide, in one sentence; "" where they can."""
+    """A sentence about what this number of labels per task cannot decide; "" for a suitable number."""
     begin = f"With {count(overlap, 'label')} per task"
     if overlap == 1:
         return (

@@ -1,4 +1,4 @@
-"""Checks the rows of a backup: whether the labelling app can work with them. `restore` asks before it swaps."""
+"""Checks whether the labelling app can work with the rows of a backup, before `restore` replaces the database."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = {
     "task_states": "task_id",
     "campaign_states": "campaign_id",
 }
-"""Table → what names a row of it, where that is not its column `id`."""
+"""Table → SQL expression that names a row, for tables without a column `id`."""
 
 CHOICES: dict[tuple[str, str], tuple[str, ...]] = {
     ("accounts", "role"): get_args(AccountRole),
@@ -40,11 +40,11 @@ SHAPES = {
     ("invites", "campaign_ids"): "array",
     ("turns", "shown_order"): "array",
 }
-"""Columns of JSON → what their JSON is, by SQLite's names."""
+"""(table, JSON column) → the expected type of its JSON, in the names of SQLite."""
 
 
 def wrong_row(file: Path) -> str | None:
-    """Returns the table, row and field of the first row that the app could not work with; None where there is none.
+    """A sentence about the first row that the app cannot work with (table, row, field); None if there is none.
 
     Args:
         file: a database with the tables of this version.

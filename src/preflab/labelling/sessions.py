@@ -1,4 +1,4 @@
-"""Signed-in browsers and personal tokens for scripts: random 256-bit secrets of which only the hash is stored."""
+"""Sessions of signed-in browsers, and personal tokens for scripts: random 256-bit secrets, stored only as hashes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 
 SESSION_AGE = timedelta(days=30)
-"""A session ends so long after its last use."""
+"""Time after its last use at which a session ends."""
 SEEN_EVERY = timedelta(hours=1)
-"""How exactly the last use is known; a write per request would be a waste."""
+"""Precision of the stored last use, so that not every request writes to the database."""
 TOKEN_MARK = "preflab_"
-"""How a token begins, so that a scanner of leaked secrets can know it."""
+"""Prefix of every token, by which scanners for leaked secrets can recognise it."""
 SIGNED_IN = (
     select(ACCOUNTS, SESSIONS.c.last_seen)
     .join(SESSIONS, SESSIONS.c.account_id == ACCOUNTS.c.id)
@@ -47,12 +47,16 @@ class Token:
 
 
 def secret_hash(secret: str) -> str:
-    """What is stored of a secret: SHA-256, enough for 256 random bits."""
+    """The stored form of a secret: SHA-256, which is enough for 256 random bits."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def open_session(ws: Workspace, account_id: str) -> str:
-    """A new session of an active account; the secret is for its cookie."""
+    """Open a session of an active account; returns the secret for the cookie.
+
+    Raises:
+        NotAllowed: the account is not active.
+    """
     secret, now = secrets.token_urlsafe(32), utc_now()
     with writing(ws.engine) as connection:
         active = (ACCOUNTS.c.id == account_id, ACCOUNTS.c.state == "active")
@@ -65,30 +69,30 @@ def open_session(ws: Workspace, account_id: str) -> str:
 
 
 def account_of_session(ws: Workspace, token: str) -> Account | None:
-    """The active account of a session that has not ended; None for anything else."""
-    now, hashed = utc_now(), secret_hash(token)
+    """The active account of a session that has not ended; None otherwise. Extends the session."""
+    now, token_hash = utc_now(), secret_hash(token)
     with reading(ws.engine) as connection:
-        row = connection.execute(SIGNED_IN, {"of_token": hashed, "now": stamp(now)}).mappings().first()
+        row = connection.execute(SIGNED_IN, {"of_token": token_hash, "now": stamp(now)}).mappings().first()
     if row is None:
         return None
     if now - moment_of(row["last_seen"]) > SEEN_EVERY:
         with writing(ws.engine) as connection:
             seen = {"last_seen": stamp(now), "expires_at": stamp(now + SESSION_AGE)}
-            connection.execute(update(SESSIONS).where(SESSIONS.c.token_hash == hashed).values(**seen))
+            connection.execute(update(SESSIONS).where(SESSIONS.c.token_hash == token_hash).values(**seen))
     return account_from(row)
 
 
 def close_session(ws: Workspace, token: str) -> None:
-    """Sign out: the secret opens nothing any more."""
+    """Sign out: delete the session of this secret."""
     with writing(ws.engine) as connection:
         connection.execute(delete(SESSIONS).where(SESSIONS.c.token_hash == secret_hash(token)))
 
 
 def create_token(ws: Workspace, account_id: str, name: str, by: str = "") -> str:
-    """A token for scripts; the secret is returned this once.
+    """Create a token for scripts; returns its secret, which is not stored.
 
     Raises:
-        Invalid: no name.
+        Invalid: the name is empty or too long.
         NotFound: no such active account.
     """
     if not name.strip() or len(name) > 200:
@@ -105,12 +109,12 @@ def create_token(ws: Workspace, account_id: str, name: str, by: str = "") -> str
 
 
 def account_of_token(ws: Workspace, token: str) -> Account | None:
-    """The active account of a token that was not revoked; None for anything else."""
-    now, hashed = utc_now(), secret_hash(token)
+    """The active account of a token that is not revoked; None otherwise."""
+    now, token_hash = utc_now(), secret_hash(token)
     query = (
         select(ACCOUNTS, TOKENS.c.last_used)
         .join(TOKENS, TOKENS.c.account_id == ACCOUNTS.c.id)
-        .where(TOKENS.c.token_hash == hashed, TOKENS.c.revoked_at.is_(None), ACCOUNTS.c.state == "active")
+        .where(TOKENS.c.token_hash == token_hash, TOKENS.c.revoked_at.is_(None), ACCOUNTS.c.state == "active")
     )
     with reading(ws.engine) as connection:
         row = connection.execute(query).mappings().first()
@@ -118,12 +122,12 @@ def account_of_token(ws: Workspace, token: str) -> Account | None:
         return None
     if row["last_used"] is None or now - moment_of(row["last_used"]) > SEEN_EVERY:
         with writing(ws.engine) as connection:
-            connection.execute(update(TOKENS).where(TOKENS.c.token_hash == hashed).values(last_used=stamp(now)))
+            connection.execute(update(TOKENS).where(TOKENS.c.token_hash == token_hash).values(last_used=stamp(now)))
     return account_from(row)
 
 
 def tokens(ws: Workspace, account_id: str) -> list[Token]:
-    """The account's tokens, newest first, the revoked ones included."""
+    """The account's tokens, newest first, including revoked ones."""
     columns = (TOKENS.c.id, TOKENS.c.name, TOKENS.c.created_at, TOKENS.c.last_used, TOKENS.c.revoked_at)
     query = select(*columns).where(TOKENS.c.account_id == account_id).order_by(TOKENS.c.created_at.desc())
     with reading(ws.engine) as connection:
@@ -131,7 +135,7 @@ def tokens(ws: Workspace, account_id: str) -> list[Token]:
 
 
 def revoke_token(ws: Workspace, account_id: str, token_id: str, by: str = "") -> None:
-    """End a token of the account at once.
+    """Revoke a token of the account, with immediate effect.
 
     Raises:
         NotFound: the account has no such token.
@@ -140,6 +144,6 @@ def revoke_token(ws: Workspace, account_id: str, token_id: str, by: str = "") ->
     with writing(ws.engine) as connection:
         if connection.execute(select(TOKENS.c.id).where(*conditions)).first() is None:
             raise NotFound(f"no token {token_id}", "the id of a token of this account")
-        still = (*conditions, TOKENS.c.revoked_at.is_(None))
-        connection.execute(update(TOKENS).where(*still).values(revoked_at=stamp(utc_now())))
+        unrevoked = (*conditions, TOKENS.c.revoked_at.is_(None))
+        connection.execute(update(TOKENS).where(*unrevoked).values(revoked_at=stamp(utc_now())))
         note_event(connection, by, "token revoked", account_id, None, {"token_id": token_id})

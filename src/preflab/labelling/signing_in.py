@@ -1,9 +1,9 @@
-"""Signing in by name and password, and how long somebody who guesses has to wait.
+"""Signing in by name and password, with growing waits after wrong passwords.
 
-Failures are counted by where they come from and the name together, so that nobody is slowed by what others try: neither
-the owner of a name by a guesser elsewhere, nor an office behind one address by a colleague's mistakes. A browser in
-which an account has signed in before (a device) is counted by itself for that account, even beside a guesser in the
-same office.
+Failures are counted per address and name, so that nobody is slowed down by the attempts of others: neither the owner
+of a name by somebody who guesses elsewhere, nor colleagues behind one address by one person's mistakes. A browser in
+which the account has signed in before (a device) is counted separately for that account, so even somebody who guesses
+from the same address does not slow it down.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ from preflab.store.database import reading, writing
 from preflab.store.workspace import Workspace
 
 FREE_TRIES = 5
-"""Wrong passwords for a name from one place before the waiting begins."""
+"""Wrong passwords for a name from one address or device before the first wait."""
 ADDRESS_TRIES, ADDRESS_SECONDS = 100, 15 * 60
-"""After so many wrong passwords from one address within so many seconds, whatever the names, each name has one free try
-from there. Names are not refused for one another's failures: a right password at the first try always works."""
+"""After so many wrong passwords from one address within so many seconds, for any names, each name has only one free
+attempt from there. Failures of one name never refuse another: a right password at the first attempt always works."""
 DEVICE_AGE = timedelta(days=400)
-"""A device is forgotten so long after the account last signed in on it; browsers keep cookies no longer."""
+"""Time after the last sign-in at which a device is forgotten; browsers do not keep cookies longer."""
 WRONG = ("name or password is wrong", "the name and password chosen at the invitation")
 
 
 def sign_in(ws: Workspace, name: str, password: str, address: str = "", device: str = "") -> Account:
-    """The active account of this name and password.
+    """Check a name and password; returns the active account.
 
     Args:
         ws: the workspace.
-        name: as typed.
-        password: as typed.
-        address: where it comes from; many people may share one.
-        device: the secret of the browser, from `know_device`; "" for a new one.
+        name: the name as typed.
+        password: the password as typed.
+        address: the network address of the browser; many people may share one.
+        device: the secret of the browser, from `know_device`; "" for a new browser.
 
     Raises:
-        SignInFailed: no such name, a wrong password, or a revoked account: which of them is not said.
-        TooMany: too many failures for this name from this place.
+        SignInFailed: no such name, a wrong password, or a revoked account; the message does not say which.
+        TooMany: too many failures for this name from this address or device.
     """
     key = name_key(name)
     with writing(ws.engine) as connection:
         tried = _count_try(connection, key, address, device)
     with reading(ws.engine) as connection:
         row = connection.execute(select(ACCOUNTS).where(ACCOUNTS.c.name_key == key)).mappings().first()
-    known = fits(password, row["password_hash"] if row else None)
-    if row is None or not known or row["state"] != "active":
+    is_right = fits(password, row["password_hash"] if row else None)
+    if row is None or not is_right or row["state"] != "active":
         raise SignInFailed(*WRONG)
     with writing(ws.engine) as connection:
         tried.forget(connection)
@@ -64,11 +64,11 @@ def sign_in(ws: Workspace, name: str, password: str, address: str = "", device: 
 
 
 def check_password(ws: Workspace, me: Account, password: str) -> None:
-    """Ask somebody who is signed in for the password again; what others try elsewhere does not slow them.
+    """Check the password of an account that is signed in; attempts of others elsewhere do not slow this down.
 
     Raises:
-        SignInFailed: a wrong password.
-        TooMany: too many wrong ones by whoever is signed in.
+        SignInFailed: the password is wrong.
+        TooMany: too many wrong passwords by whoever is signed in.
     """
     with writing(ws.engine) as connection:
         check_wait(connection, "password", me.id, FREE_TRIES)
@@ -80,13 +80,13 @@ def check_password(ws: Workspace, me: Account, password: str) -> None:
         forget_tries(connection, "password", me.id)
 
 
-def know_device(ws: Workspace, account_id: str, held: str = "") -> str:
-    """Note that an account has signed in in a browser.
+def know_device(ws: Workspace, account_id: str, old_secret: str = "") -> str:
+    """Record that an account has signed in with a browser.
 
     Args:
         ws: the workspace.
-        account_id: of the account.
-        held: the secret that the browser has, kept if it is one of ours; another one is never taken over.
+        account_id: id of the account.
+        old_secret: the secret that the browser sent; it is kept if this app made it, else a new one is made.
 
     Returns:
         the secret for the browser's cookie.
@@ -94,12 +94,12 @@ def know_device(ws: Workspace, account_id: str, held: str = "") -> str:
     now = utc_now()
     with writing(ws.engine) as connection:
         connection.execute(delete(DEVICES).where(DEVICES.c.seen_at < stamp(now - DEVICE_AGE)))
-        ours = select(DEVICES.c.account_id).where(DEVICES.c.token_hash == secret_hash(held))
-        accounts = set(connection.execute(ours).scalars()) if held else set()
-        secret = held if accounts else secrets.token_urlsafe(32)
-        mine = (DEVICES.c.token_hash == secret_hash(secret), DEVICES.c.account_id == account_id)
+        of_device = select(DEVICES.c.account_id).where(DEVICES.c.token_hash == secret_hash(old_secret))
+        accounts = set(connection.execute(of_device).scalars()) if old_secret else set()
+        secret = old_secret if accounts else secrets.token_urlsafe(32)
+        same_row = (DEVICES.c.token_hash == secret_hash(secret), DEVICES.c.account_id == account_id)
         if account_id in accounts:
-            connection.execute(update(DEVICES).where(*mine).values(seen_at=stamp(now)))
+            connection.execute(update(DEVICES).where(*same_row).values(seen_at=stamp(now)))
         else:
             row = {"token_hash": secret_hash(secret), "account_id": account_id, "seen_at": stamp(now)}
             connection.execute(insert(DEVICES).values(**row))
@@ -107,33 +107,33 @@ def know_device(ws: Workspace, account_id: str, held: str = "") -> str:
 
 
 @dataclass(frozen=True)
-class _Tried:
-    """What was counted of one try."""
+class _Attempt:
+    """The counters that one attempt was added to."""
 
     key: str
-    """Place and name."""
+    """Address or device, and name."""
     from_address: str | None
-    """Id of the address's own count; None of a device."""
+    """Id of the attempt counted for the address alone; None for a device."""
 
     def forget(self, connection: Connection) -> None:
-        """It succeeded."""
+        """Remove the attempt from the counters, because it succeeded."""
         forget_tries(connection, "sign in", self.key)
         if self.from_address is not None:
             forget_attempt(connection, self.from_address)
 
 
-def _count_try(connection: Connection, key: str, address: str, device: str) -> _Tried:
-    """Count a try for a name, unless its place has to wait."""
+def _count_try(connection: Connection, key: str, address: str, device: str) -> _Attempt:
+    """Count an attempt to sign in with a name; TooMany if this address or device has to wait."""
     if _is_known(connection, key, device):
         place_key = f"device {secret_hash(device)}\n{key}"
         check_wait(connection, "sign in", place_key, FREE_TRIES)
-        return _Tried(place_key, None)
+        return _Attempt(place_key, None)
     place = place_of_address(address)
     since = utc_now() - timedelta(seconds=ADDRESS_SECONDS)
     num, _ = num_tries(connection, "sign in from", place, since)
     place_key = f"address {place}\n{key}"
     check_wait(connection, "sign in", place_key, FREE_TRIES if num < ADDRESS_TRIES else 1)
-    return _Tried(place_key, count_try(connection, "sign in from", place))
+    return _Attempt(place_key, count_try(connection, "sign in from", place))
 
 
 def _is_known(connection: Connection, key: str, device: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is in the workspace to be judged: completions by the model that wrote them, prompt by prompt."""
+"""Completions in the workspace that a campaign can be made from, by the model that wrote them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from preflab.store.workspace import Workspace
 
 ALL = "all"
 SHORTEST = 2
-"""Completions of one prompt that can be compared."""
+"""Smallest number of completions of one prompt that can be compared."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Completions that a campaign can be made from."""
+    """A set of completions that a campaign can be made from."""
 
     id: str
     """`all`, or `model:` and the model's name."""
@@ -30,7 +30,7 @@ class Source:
 
 
 def sources(ws: Workspace) -> list[Source]:
-    """All models together, then each model with at least two completions of a prompt."""
+    """The sources of the workspace: all models together, then each model with two completions of some prompt."""
     table = CompletionRow.__table__
     query = select(table.c.model, table.c.prompt_id, func.count()).group_by(table.c.model, table.c.prompt_id)
     with reading(ws.engine) as connection:
@@ -41,13 +41,13 @@ def sources(ws: Workspace) -> list[Source]:
         every[prompt_id] += num
         by_model[model].append(num)
     listed = [_source(f"model:{model}", model, nums) for model, nums in sorted(by_model.items())]
-    together = _source(ALL, "all that is here", list(every.values()))
+    together = _source(ALL, "all completions", list(every.values()))
     offered = [together, *listed] if len(by_model) > 1 else listed
     return [source for source in offered if source.num_prompts]
 
 
 def groups_of_source(ws: Workspace, source: str) -> list[list[str]]:
-    """Completion ids, one list per prompt, in the order they were drawn in.
+    """Completion ids of a source, one list per prompt, in the order in which they were sampled.
 
     Raises:
         Invalid: nothing in the workspace can be compared.
@@ -57,7 +57,9 @@ def groups_of_source(ws: Workspace, source: str) -> list[list[str]]:
     for completion in ws.completions(model=model):
         groups[completion.prompt_id].append((completion.model, completion.index, completion.id))
     long_enough = [
-        [each for *_, each in sorted(group)] for _, group in sorted(groups.items()) if len(group) >= SHORTEST
+        [completion_id for *_, completion_id in sorted(group)]
+        for _, group in sorted(groups.items())
+        if len(group) >= SHORTEST
     ]
     if not long_enough:
         raise Invalid(

@@ -1,7 +1,7 @@
-"""Submitting, drafting, skipping; one's own history and progress.
+"""Submits, drafts and skips tasks; reads a labeler's own history and progress.
 
-What a person submits is kept: an expired lease, a quota met meanwhile, a closed campaign, or a campaign that is for
-others by now, make it surplus at worst.
+A late submission is never rejected. If the quota is met, the campaign is closed, or the labeler was taken off it, the
+judgment is stored as surplus. An expired lease alone does not make it surplus.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from preflab.labelling.campaign_rows import Running, Standing, add_to_counters, 
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, Stale
-from preflab.labelling.leases import given_back, release, renew
+from preflab.labelling.leases import release, release_values, renew
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
 from preflab.labelling.turns import Turn, own_row, task_of
 from preflab.records import Answer, Judgment, random_id
@@ -32,12 +32,12 @@ from preflab.store.workspace import Workspace
 
 S, T = TASK_STATES.c, TURNS.c
 MAX_KEY, MAX_NOTE, MAX_REASON, MAX_DRAFT = 200, 20_000, 1000, 200_000
-"""Longest texts, characters."""
+"""Largest numbers of characters of a key, a note, a reason and a draft."""
 MAX_MS = 7 * 24 * 3600 * 1000
 HASTE_SHARE, HASTE_MS_EACH = 0.25, 3000
-"""Suspiciously fast: below this share of one's own median, or below so many milliseconds per completion."""
+"""A submission is suspiciously fast below this share of the labeler's median, or this many ms per completion."""
 
-# Statements that every request needs are put together once.
+# These statements are built once, since every request needs them.
 EARLIER = select(SUBMISSIONS).where(SUBMISSIONS.c.key == bindparam("of_key"))
 PLACES = select(S.num_done, S.wanted, S.is_gold).where(S.task_id == bindparam("of_task"))
 LAST_REVISION = select(func.coalesce(func.max(JUDGMENTS.c.revision), 0)).where(
@@ -47,38 +47,38 @@ LAST_REVISION = select(func.coalesce(func.max(JUDGMENTS.c.revision), 0)).where(
 
 @dataclass(frozen=True)
 class Submission:
-    """What a labeler sends."""
+    """A judgment as a labeler sends it."""
 
     key: str
-    """Made by the client, once per submission: the same key gets the same reply."""
+    """Made by the client once per submission; a repeated key gets the first reply and stores nothing."""
     task_id: str
     labeler_id: str
     based_on: int
-    """The revision that was looked at; 0 for the first."""
+    """The revision that was shown; 0 before the first judgment."""
     answer: Answer
     active_ms: int = 0
     shown_ms: int = 0
     note: str = ""
     flagged: bool = False
     guideline_version: int = 0
-    """The version that was read; 0: the newest."""
+    """The version of the instructions that was read; 0: the newest."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is stored of it."""
+    """The reply to a submission."""
 
     judgment_id: str
     revision: int
     surplus: bool
-    """The task had the wanted labels already, or the campaign was closed or is for others now: kept, not counted."""
+    """Stored but not counted: the task had its labels, the campaign was closed, or the labeler was taken off it."""
     repeated: bool = field(default=False, compare=False)
-    """The key was known: nothing was stored again."""
+    """The key was known, so nothing was stored again."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A line of one's own history."""
+    """One entry of a labeler's history."""
 
     task_id: str
     state: str
@@ -92,32 +92,32 @@ class Done:
 
 @dataclass(frozen=True)
 class OwnProgress:
-    """How one is getting on in a campaign."""
+    """A labeler's own progress in a campaign."""
 
     num_done: int
     num_skipped: int
     median_seconds: float | None
     tie_rate: float | None
-    """Ties among the pairs one has judged; None before the first pair."""
+    """Share of ties among the pairs judged; None before the first pair."""
     as_shown_rate: float | None
-    """Share of one's rankings that repeat the order shown; None before the first."""
+    """Share of submissions that rank exactly in the order shown; None before the first."""
 
 
 def submit(ws: Workspace, submission: Submission) -> Receipt:
-    """Store a judgment; when this returns, it is on the disk.
+    """Store a judgment; it is committed when this returns.
 
     Raises:
-        Stale: the task has a newer revision by this labeler (another tab).
+        Stale: this labeler submitted a newer revision, for example in another tab.
         NotYours: the task was never shown to this labeler.
-        NotAllowed: the account has ended, or the key belongs to somebody else's submission.
-        Invalid: an answer that does not fit, or a text too long.
+        NotAllowed: the account has ended, or the key belongs to another submission.
+        Invalid: the answer does not fit, or a text is too long.
     """
     _check_texts(submission)
     now = stamp(utc_now())
     with writing(ws.engine) as connection:
-        known = _earlier_reply(connection, submission)
-        if known is not None:
-            return known
+        earlier = _earlier_reply(connection, submission)
+        if earlier is not None:
+            return earlier
         turn = own_row(connection, submission.task_id, submission.labeler_id)
         campaign = running(connection, turn["campaign_id"])
         who = standing(connection, campaign, submission.labeler_id)
@@ -140,17 +140,17 @@ def submit(ws: Workspace, submission: Submission) -> Receipt:
 def save_draft(
     ws: Workspace, task_id: str, labeler_id: str, draft: dict[str, Any], based_on: int, now: datetime | None = None
 ) -> str:
-    """Keep what is being written, whatever became of the lease, and renew it; returns when it was saved.
+    """Store a draft, even if the lease has expired, and renew the lease; returns the time of saving.
 
     Raises:
         Stale: the task was submitted meanwhile.
         NotYours: the task was never shown to this labeler.
-        Invalid: too large, or not an object.
+        Invalid: the draft is too large or not an object.
     """
     if wrong := unstorable(draft, "draft"):
         raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
     if not isinstance(draft, dict) or len(to_json(draft)) > MAX_DRAFT:
-        raise Invalid("draft: too large or no object", f"an object of at most {MAX_DRAFT:,} characters")
+        raise Invalid("draft: too large or not an object", f"an object of at most {MAX_DRAFT:,} characters")
     now = now or utc_now()
     with writing(ws.engine) as connection:
         turn = own_row(connection, task_id, labeler_id)
@@ -166,15 +166,15 @@ def save_draft(
 
 
 def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
-    """Leave a task for others: it never comes back to this labeler, who may still open it from the history.
+    """Leave a task to other labelers; this labeler does not get it again, but can open it from the history.
 
     Raises:
         NotYours: the task was never shown to this labeler.
-        Invalid: it is submitted already, or there is no reason.
+        Invalid: the task is submitted already, or the reason is empty or too long.
     """
     if not reason.strip() or len(reason) > MAX_REASON:
         raise Invalid(f"reason: {reason!r:.80}", f"1 to {MAX_REASON} characters")
-    _refuse_half_texts(reason=reason)
+    _refuse_unstorable(reason=reason)
     with writing(ws.engine) as connection:
         turn = own_row(connection, task_id, labeler_id)
         standing(connection, running(connection, turn["campaign_id"]), labeler_id)
@@ -189,7 +189,7 @@ def skip(ws: Workspace, task_id: str, labeler_id: str, reason: str) -> None:
 
 
 def history(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 100, offset: int = 0) -> list[Done]:
-    """One's own submitted and skipped tasks, the newest first."""
+    """The tasks that a labeler submitted or skipped, newest first."""
     columns = (T.task_id, T.state, T.closed_at.label("at"), T.revision, T.surplus, T.skip_reason, T.active_ms)
     conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
     query = select(*columns).where(*conditions).order_by(T.closed_at.desc(), T.task_id).limit(limit).offset(offset)
@@ -198,7 +198,7 @@ def history(ws: Workspace, campaign_id: str, labeler_id: str, limit: int = 100, 
 
 
 def own_progress(ws: Workspace, campaign_id: str, labeler_id: str) -> OwnProgress:
-    """How a labeler is getting on, from the labeler's own submissions alone."""
+    """A labeler's progress in a campaign, from the labeler's own submissions alone."""
     columns = (T.state, T.active_ms, T.num_pairs, T.num_ties, T.as_shown)
     conditions = (T.labeler_id == labeler_id, T.campaign_id == campaign_id, T.state.in_(("submitted", "skipped")))
     with reading(ws.engine) as connection:
@@ -216,7 +216,7 @@ def own_progress(ws: Workspace, campaign_id: str, labeler_id: str) -> OwnProgres
 
 
 def suspicious(turn: Turn, answer: Answer, active_ms: int) -> str | None:
-    """A sentence to ask "really?" with: a ranking exactly in the order shown, at a speed nobody reads at; else None."""
+    """A question to confirm an answer that ranks exactly in the order shown, faster than anybody reads; else None."""
     hasty = active_ms < HASTE_MS_EACH * len(turn.completions)
     hasty = hasty or (turn.median_ms is not None and active_ms < HASTE_SHARE * turn.median_ms)
     if hasty and as_shown(answer, turn.shown_order):
@@ -225,7 +225,7 @@ def suspicious(turn: Turn, answer: Answer, active_ms: int) -> str | None:
 
 
 def as_shown(answer: Answer, shown_order: tuple[int, ...]) -> bool:
-    """Whether a ranking of at least three goes strictly down the page."""
+    """Whether a ranking of three or more completions follows exactly the order shown."""
     ranks_given = answer.ranks_given
     if ranks_given is None or len(shown_order) < 3:
         return False
@@ -238,14 +238,14 @@ def _check_texts(submission: Submission) -> None:
         raise Invalid(f"key: {len(submission.key)} characters", f"1 to {MAX_KEY}")
     if len(submission.note) > MAX_NOTE:
         raise Invalid(f"note: {len(submission.note):,} characters", f"at most {MAX_NOTE:,}")
-    _refuse_half_texts(key=submission.key, note=submission.note)
+    _refuse_unstorable(key=submission.key, note=submission.note)
     for name in ("active_ms", "shown_ms"):
         if not 0 <= getattr(submission, name) <= MAX_MS:
             raise Invalid(f"{name}: {getattr(submission, name)}", f"milliseconds from 0 to {MAX_MS:,}")
 
 
-def _refuse_half_texts(**texts: str) -> None:
-    """What a database cannot hold."""
+def _refuse_unstorable(**texts: str) -> None:
+    """Refuse texts that a database cannot store."""
     if wrong := unstorable(texts):
         raise Invalid(f"{wrong.where}: {wrong.found}", wrong.expected)
 
@@ -255,7 +255,7 @@ def _earlier_reply(connection: Connection, submission: Submission) -> Receipt | 
     if row is None:
         return None
     if (row["labeler_id"], row["task_id"]) != (submission.labeler_id, submission.task_id):
-        raise NotAllowed("this key belongs to another submission", "a key of its own for every submission")
+        raise NotAllowed("this key belongs to another submission", "a new key for every submission")
     return Receipt(**row["reply"], repeated=True)
 
 
@@ -291,13 +291,13 @@ def _judgment(
 
 
 def _next_revision(connection: Connection, turn: RowMapping) -> int:
-    """One more than the last, decisions of the same person included."""
+    """The number after the last revision by this person, including decisions."""
     values = {"of_task": turn["task_id"], "of_labeler": turn["labeler_id"]}
     return int(connection.execute(LAST_REVISION, values).scalar_one()) + 1
 
 
 def _is_surplus(connection: Connection, campaign: Running, turn: RowMapping, who: Standing) -> bool:
-    """An edit stands where its first revision stood; a first one is surplus when nothing was wanted any more."""
+    """Whether a judgment is surplus: as its first revision was, or because no more labels were wanted."""
     if turn["revision"] > 0:
         return bool(turn["surplus"])
     if campaign.state == "closed" or not who.is_in:
@@ -316,13 +316,13 @@ def _store(connection: Connection, judgment: Judgment) -> None:
 
 
 def _count(connection: Connection, campaign: Running, turn: RowMapping, judgment: Judgment) -> None:
-    """The place held becomes a label, and the task is done when it has all it wants."""
+    """Count the judgment: the held place becomes a label; the task is done once it has all the wanted labels."""
     if turn["revision"] > 0 or judgment.surplus or not counts(campaign.options, judgment.labeler_kind):
         release(connection, turn)
         return
     state = connection.execute(PLACES, {"of_task": judgment.task_id}).one()
     finished = not state.is_gold and state.num_done + 1 >= state.wanted
-    values = given_back(turn) | {"num_done": S.num_done + 1, "missing": S.missing - 1}
+    values = release_values(turn) | {"num_done": S.num_done + 1, "missing": S.missing - 1}
     if finished:
         values["state"] = "done"
     connection.execute(update(TASK_STATES).where(S.task_id == judgment.task_id).values(**values))
@@ -350,7 +350,7 @@ def _close_turn(connection: Connection, turn: RowMapping, judgment: Judgment) ->
 
 
 def _votes(judgment: Judgment) -> list[Any]:
-    """Its votes on pairs, over all criteria."""
+    """The votes of a judgment on pairs, over all criteria."""
     return [vote for name in judgment.answer.criteria or (None,) for vote in pair_votes(judgment, name)]
 
 

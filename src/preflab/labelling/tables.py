@@ -1,4 +1,4 @@
-"""The tables that this room writes, as SQLAlchemy Core knows them."""
+"""The database tables that `preflab.labelling` uses, as SQLAlchemy Core tables."""
 
 from __future__ import annotations
 

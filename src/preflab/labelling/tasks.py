@@ -1,4 +1,4 @@
-"""The tasks of a campaign: made from groups of completions, counted, put in order."""
+"""Makes the tasks of a campaign from groups of completions, counts their labels, and orders them."""
 
 from __future__ import annotations
 
@@ -28,21 +28,24 @@ CHUNK = 5000
 
 
 def task_groups(way: Way, groups: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
-    """The completions of each prompt as they are judged together: side by side every two of them, usually all at once.
+    """Split the completions of each prompt into groups that are judged together.
 
-    A single completion stays a group, for `make_tasks` to refuse.
+    Side by side, every two completions form a group; in most other ways, all of them do. A single completion stays a
+    group, which `make_tasks` refuses where the way needs more.
     """
-    asked = way_named(way)
-    return [together for group in groups for together in asked.groups_of(group)]
+    way_of_judging = way_named(way)
+    return [task_group for group in groups for task_group in way_of_judging.groups_of(group)]
 
 
 def make_tasks(
     connection: Connection, campaign_id: str, options: CampaignOptions, groups: Sequence[Sequence[str]]
 ) -> list[Task]:
-    """One task per group of completion ids; the id follows from campaign and completions, so twice is once.
+    """Make one task per group of completion ids.
+
+    A task's id is a hash of campaign and completions, so making the same task again gives the same id.
 
     Raises:
-        Invalid: a group that is too small or too large for the way of judging, or is there twice.
+        Invalid: a group is too small or too large for the way of judging, or occurs twice.
     """
     prompts = _prompts_of(connection, groups)
     tasks: dict[str, Task] = {}
@@ -62,19 +65,19 @@ def open_tasks(
     tasks: Sequence[Task],
     gold: Mapping[int, Answer],
 ) -> int:
-    """Store the tasks and put those that are new in line, after those that are there; returns how many are new.
+    """Store the tasks and queue the new ones after the existing ones; returns the number of new tasks.
 
     Raises:
-        Invalid: a gold answer that does not fit its task.
+        Invalid: a gold answer does not fit its task, or names a group that does not exist.
     """
     put_records(connection, tasks)
-    known = set(
+    existing = set(
         connection.execute(select(TASK_STATES.c.task_id).where(TASK_STATES.c.campaign_id == campaign_id)).scalars()
     )
-    place = len(known)
+    place = len(existing)
     rows = []
     for index, task in enumerate(tasks):
-        if task.id not in known:
+        if task.id not in existing:
             answer = _checked_gold(options, index, task, gold[index]) if index in gold else None
             rows.append(_state_row(task, place, options.overlap, answer))
             place += 1
@@ -86,16 +89,16 @@ def open_tasks(
 
 
 def tasks_of(connection: Connection, campaign_id: str) -> list[Task]:
-    """All tasks of a campaign, by id."""
+    """All tasks of a campaign, sorted by id."""
     tasks: list[Task] = read_where(connection, BY_NAME["task"], {"campaign_id": campaign_id})
     return tasks
 
 
 def set_priority(ws: Workspace, campaign_id: str, priorities: Mapping[str, float], by: str = "") -> None:
-    """Task → priority; higher comes first, before anything else is looked at.
+    """Set priorities (task id → priority); a higher priority comes first, whatever else orders the tasks.
 
     Raises:
-        NotFound: a task that is not in the campaign.
+        NotFound: a task is not in the campaign.
     """
     with writing(ws.engine) as connection:
         _set_order(connection, campaign_id, priorities, "priority", "later")
@@ -103,26 +106,26 @@ def set_priority(ws: Workspace, campaign_id: str, priorities: Mapping[str, float
 
 
 def set_worth(ws: Workspace, campaign_id: str, worths: Mapping[str, float], by: str = "") -> None:
-    """Task → what is learned by asking; decides among tasks of one priority where the order is `worth_asking`."""
+    """Set the worth of one more label (task id → worth), which orders tasks of one priority under `worth_asking`."""
     with writing(ws.engine) as connection:
         _set_order(connection, campaign_id, worths, "worth", "dull")
         note_event(connection, by, "worths set", campaign_id, None, {"num_tasks": len(worths)})
 
 
 def recount(ws: Workspace, campaign_id: str) -> None:
-    """Count the labels of every task afresh; after judgments came in by another way than `submit` (an import)."""
+    """Count the labels of every task again; needed after judgments were stored without `submit`, as by an import."""
     with writing(ws.engine) as connection:
         recount_tasks(connection, campaign_id)
 
 
 def recount_tasks(connection: Connection, campaign_id: str) -> None:
-    """`recount` inside the caller's transaction: turns for judgments that have none, then all counters."""
+    """`recount` inside the caller's transaction: add turns for judgments that have none, then set all counters."""
     options = running(connection, campaign_id).options
     latest = _latest_labels(connection, campaign_id)
     _add_turns(connection, options, latest)
     labels = Counter(row["task_id"] for row in latest if not row["surplus"] and counts(options, row["labeler_kind"]))
-    mine = TASK_STATES.c.campaign_id == campaign_id
-    connection.execute(update(TASK_STATES).where(mine, TASK_STATES.c.num_done > 0).values(num_done=0))
+    in_campaign = TASK_STATES.c.campaign_id == campaign_id
+    connection.execute(update(TASK_STATES).where(in_campaign, TASK_STATES.c.num_done > 0).values(num_done=0))
     rows = [{"of_task": task_id, "labels": num} for task_id, num in labels.items()]
     set_labels = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
     for part in chunks(rows, CHUNK):
@@ -131,23 +134,25 @@ def recount_tasks(connection: Connection, campaign_id: str) -> None:
 
 
 def settle_tasks(connection: Connection, campaign_id: str, wanted: int | None = None) -> None:
-    """Bring states and the campaign's counters in line with the labels; `wanted` sets a new overlap first."""
-    columns, mine = TASK_STATES.c, TASK_STATES.c.campaign_id == campaign_id
+    """Update the tasks' states and the campaign's counters to match the labels; `wanted` first sets a new overlap."""
+    columns, in_campaign = TASK_STATES.c, TASK_STATES.c.campaign_id == campaign_id
     if wanted is not None:
-        connection.execute(update(TASK_STATES).where(mine).values(wanted=wanted))
+        connection.execute(update(TASK_STATES).where(in_campaign).values(wanted=wanted))
     met = (columns.num_done >= columns.wanted) & ~columns.is_gold
     state = case((met, "done"), else_="open")
-    connection.execute(update(TASK_STATES).where(mine).values(state=state, missing=columns.wanted - columns.num_done))
+    connection.execute(
+        update(TASK_STATES).where(in_campaign).values(state=state, missing=columns.wanted - columns.num_done)
+    )
     done = case((columns.state == "done", 1), else_=0)
     plain = case((columns.is_gold, 0), else_=1)
     sums = (func.coalesce(func.sum(each), 0) for each in (plain, done, columns.num_done))
-    num_tasks, num_done, num_labels = connection.execute(select(*sums).where(mine)).one()
+    num_tasks, num_done, num_labels = connection.execute(select(*sums).where(in_campaign)).one()
     counters = {"num_tasks": int(num_tasks), "num_done": int(num_done), "num_labels": int(num_labels)}
     connection.execute(update(CAMPAIGN_STATES).where(CAMPAIGN_STATES.c.campaign_id == campaign_id).values(**counters))
 
 
 def _prompts_of(connection: Connection, groups: Iterable[Sequence[str]]) -> dict[str, str]:
-    """First completion of each group → its prompt."""
+    """Id of the first completion of each group → id of its prompt."""
     for number, group in enumerate(groups):
         if not group:
             raise Invalid(f"group {number}: empty", "at least one completion id")
@@ -191,10 +196,10 @@ def _state_row(task: Task, position: int, overlap: int, gold: Answer | None) -> 
 
 
 def _set_order(connection: Connection, campaign_id: str, values: Mapping[str, float], name: str, minus: str) -> None:
-    mine = TASK_STATES.c.campaign_id == campaign_id
-    known = set(connection.execute(select(TASK_STATES.c.task_id).where(mine)).scalars())
+    in_campaign = TASK_STATES.c.campaign_id == campaign_id
+    task_ids = set(connection.execute(select(TASK_STATES.c.task_id).where(in_campaign)).scalars())
     for task_id in values:
-        if task_id not in known:
+        if task_id not in task_ids:
             raise NotFound(f"no task {task_id} in this campaign", "ids of its tasks")
     rows = [{"of_task": task_id, "given": float(v), "negated": -float(v)} for task_id, v in values.items()]
     set_both = update(TASK_STATES).where(TASK_STATES.c.task_id == bindparam("of_task"))
@@ -203,7 +208,7 @@ def _set_order(connection: Connection, campaign_id: str, values: Mapping[str, fl
 
 
 def _latest_labels(connection: Connection, campaign_id: str) -> list[RowMapping]:
-    """The latest revision of every label, decisions left out."""
+    """The latest revision of every label, without decisions."""
     columns = (
         "id",
         "task_id",
@@ -226,12 +231,12 @@ def _latest_labels(connection: Connection, campaign_id: str) -> list[RowMapping]
 
 
 def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequence[RowMapping]) -> None:
-    """A submitted turn for every label that has none, so that nobody gets the same task again."""
+    """Add a submitted turn for every label that has none, so that no labeler gets the same task again."""
     if not latest:
         return
     campaign_id = connection.execute(select(TASKS.c.campaign_id).where(TASKS.c.id == latest[0]["task_id"])).scalar_one()
     turns = select(TURNS.c.task_id, TURNS.c.labeler_id).where(TURNS.c.campaign_id == campaign_id)
-    known = {tuple(row) for row in connection.execute(turns)}
+    existing = {tuple(row) for row in connection.execute(turns)}
     rows = [
         {
             "labeler_id": row["labeler_id"],
@@ -254,7 +259,7 @@ def _add_turns(connection: Connection, options: CampaignOptions, latest: Sequenc
             "as_shown": False,
         }
         for row in latest
-        if (row["task_id"], row["labeler_id"]) not in known
+        if (row["task_id"], row["labeler_id"]) not in existing
     ]
     for part in chunks(rows, CHUNK):
         connection.execute(insert(TURNS), list(part))

@@ -1,4 +1,4 @@
-"""A turn: one task as it is shown to one labeler, with everything the page needs and nothing it must not know."""
+"""A turn: one task as it is shown to one labeler, without the data that could reveal which model wrote a completion."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from preflab.store.schema import TASK_COMPLETIONS
 
 TurnState = Literal["held", "lapsed", "submitted", "skipped"]
 SHOWN_COLUMNS = ("image",)
-"""Columns of a completion that are part of what is shown."""
+"""Columns of a completion that labelers may see."""
 RECENT = 50
-"""Submissions that a labeler's own pace is taken from."""
+"""Number of latest submissions from which a labeler's median time is computed."""
 
-# Statements that every request needs are put together once.
+# These statements are built once, since every request needs them.
 OF_TASK = TASK_COMPLETIONS.c.parent_id == bindparam("of_task")
 OWN = select(TURNS).where(TURNS.c.labeler_id == bindparam("of_labeler"), TURNS.c.task_id == bindparam("of_task"))
 OWN_TIMES = (
@@ -66,29 +66,29 @@ class Turn:
     """In the task's order, without model, tokens and log-probabilities; position p shows `shown_order[p]`."""
     shown_order: tuple[int, ...]
     answer: Answer | None
-    """The latest submitted one."""
+    """The latest submitted answer."""
     draft: Mapping[str, Any] | None
-    """Work in progress."""
+    """The answer in progress, not submitted yet."""
     revision: int
-    """Of the latest judgment; 0 = none yet. A submission is based on it."""
+    """Revision of the latest judgment, which a submission is based on; 0 = none yet."""
     state: TurnState
     expires_at: str | None
     """End of the lease."""
     guideline_version: int
     labeler_id: str
     median_ms: int | None
-    """The labeler's own median time on a task of this campaign; None before the first."""
+    """The labeler's median time on a task of this campaign, in ms; None before the first submission."""
     note: str = ""
-    """Of the latest judgment."""
+    """Note of the latest judgment."""
     flagged: bool = False
     skip_reason: str = ""
     surplus: bool = False
     draft_unreadable: bool = False
-    """An older version kept a draft that cannot be shown: it is left out, and the page says so."""
+    """True if an older version stored a draft that cannot be shown; it is left out, and the page says so."""
 
 
 def own_row(connection: Connection, task_id: str, labeler_id: str) -> RowMapping:
-    """The row of a turn.
+    """Read the row of a turn.
 
     Raises:
         NotYours: the task was never shown to this labeler.
@@ -106,16 +106,16 @@ def task_of(connection: Connection, turn: RowMapping) -> Task:
 
 
 def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
-    """The turn with what it shows.
+    """Read a turn with its prompt, completions and latest judgment.
 
     Raises:
         NotYours: the task was never shown to this labeler.
     """
     row = own_row(connection, task_id, labeler_id)
     campaign: Running = running(connection, row["campaign_id"])
-    about = {"of_task": task_id}
-    prompt: Prompt = BY_NAME["prompt"].from_row(dict(connection.execute(PROMPT, about).mappings().one()))
-    rows = connection.execute(COMPLETIONS, about).mappings()
+    of_task = {"of_task": task_id}
+    prompt: Prompt = BY_NAME["prompt"].from_row(dict(connection.execute(PROMPT, of_task).mappings().one()))
+    rows = connection.execute(COMPLETIONS, of_task).mappings()
     completions: list[Completion] = [BY_NAME["completion"].from_row(dict(each)) for each in rows]
     judgment = _judgment(connection, row["judgment_id"])
     draft = _readable(row["draft"])
@@ -143,14 +143,14 @@ def read_turn(connection: Connection, task_id: str, labeler_id: str) -> Turn:
 
 
 def own_median(connection: Connection, campaign_id: str, labeler_id: str) -> int | None:
-    """The labeler's median active time over the latest submissions, milliseconds."""
+    """The labeler's median active time over the latest submissions, in ms; None before the first."""
     values = {"of_labeler": labeler_id, "of_campaign": campaign_id}
     times = [time for time in connection.execute(OWN_TIMES, values).scalars() if time > 0]
     return round(median(times)) if times else None
 
 
 def _readable(draft: Any) -> Mapping[str, Any] | None:
-    """The draft, unless it is one that no page or reply can hold."""
+    """The draft; None if it is no object or holds text that cannot be encoded."""
     return draft if isinstance(draft, dict) and unstorable(draft) is None else None
 
 
@@ -162,6 +162,6 @@ def _judgment(connection: Connection, judgment_id: str | None) -> Judgment | Non
 
 
 def _blind(completion: Completion) -> Completion:
-    """Without whatever could tell which model wrote it."""
+    """The completion without data that could reveal which model wrote it."""
     columns = {name: completion.columns[name] for name in SHOWN_COLUMNS if name in completion.columns}
     return replace(completion, model="", seed=0, index=0, token_ids=(), logps=(), temperature=1.0, columns=columns)

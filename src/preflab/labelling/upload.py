@@ -1,12 +1,12 @@
-"""What is to be judged, from a file: prompts with their completions, as rows of JSONL, JSON or CSV.
+"""Reads the prompts and completions of a campaign from a file of JSONL, JSON or CSV rows.
 
     {"prompt": "Where is my parcel?", "completions": ["It left on Monday.", "No idea."]}       one row per prompt
     {"prompt": "Where is my parcel?", "completion": "It left on Monday.", "model": "a"}        one row per completion
     prompt,completion_1,completion_2,completion_3                                              CSV, one row per prompt
 
-Other columns stay with the prompt. An empty completion, or null in its place, is a bad row in each of the three; empty
-columns at the end of a row of numbered ones say that this prompt has fewer. A bad row is named by its line, and nothing
-half-loads.
+Other columns are stored with the prompt. In all three forms an empty completion, or null, is an error. In the third
+form, empty columns at the end of a row mean that this prompt has fewer completions. An error names its line, and
+nothing is loaded.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from preflab.store.formats.json_rows import STRICT, BadRow, Numbered, Row
 from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.words import count
 
-Found = TypeVar("Found")
+Loaded = TypeVar("Loaded")
 KINDS = (".jsonl", ".json", ".csv")
 NUMBERED = re.compile(r"completion_(\d+)")
 MAX_COMPLETIONS = 20
-"""More than a person can rank at once."""
+"""Largest number of completions of one prompt; a person cannot rank more at once."""
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """The records of a file, and which completions are judged together."""
+    """The records of a file, and the groups of completions that are judged together."""
 
     prompts: tuple[Prompt, ...]
     completions: tuple[Completion, ...]
@@ -51,12 +51,13 @@ def uploaded_groups(name: str, data: bytes, least: int = 1) -> Uploaded:
     """Read an uploaded file.
 
     Args:
-        name: its name, whose ending says what it is.
-        data: its bytes.
-        least: completions that a prompt has at least (`least` of the way of judging).
+        name: name of the file; its ending decides the format.
+        data: content of the file.
+        least: smallest number of completions of a prompt (`least` of the way of judging).
 
     Raises:
-        Invalid: another kind of file, a bad row (by line), a prompt with too few completions or too many, no rows.
+        Invalid: an unknown file ending, no rows, a wrong row (its line is named), or a prompt with too few or too many
+            completions.
     """
     return _from_file(name, data, lambda path: groups_of_rows(numbered_rows(path), name, unit_of(path), least=least))
 
@@ -65,7 +66,7 @@ def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
     """Read an uploaded file of gold tasks (see `gold_file`).
 
     Raises:
-        Invalid: another kind of file, or a row whose answer does not fit the way of judging, by line.
+        Invalid: an unknown file ending, or a row whose answer does not fit the way of judging (its line is named).
     """
     return _from_file(name, data, lambda path: read_gold(path, options))
 
@@ -73,38 +74,41 @@ def uploaded_gold(name: str, data: bytes, options: CampaignOptions) -> Gold:
 def groups_of_rows(
     rows: Iterable[Numbered], name: str, unit: str = "line", named: Callable[[str], str] = str, least: int = 1
 ) -> Uploaded:
-    """Rows → records; rows of one prompt are one task, in the order of the file.
+    """Turn the rows of a file into records; the completions of one prompt form one group, in the order of the file.
 
     Args:
-        rows: of the file.
-        name: of the file, for errors.
-        unit: what a row is called there.
-        named: text of a completion → the text that is stored; of images, path → name in the workspace.
-        least: completions that a prompt has at least.
+        rows: the rows of the file.
+        name: name of the file, for errors.
+        unit: the word for a row in errors.
+        named: maps the text of a completion to the text that is stored (for images, path → name in the workspace).
+        least: smallest number of completions of a prompt.
+
+    Raises:
+        Invalid: no rows, a wrong row, or a prompt with too few or too many completions.
     """
     prompts: dict[str, Prompt] = {}
     completions: dict[str, dict[str, Completion]] = {}
     for numbered in rows:
         where = f"{name}, {unit} {numbered.line}"
         try:
-            prompt, contents, models, columns = _parsed(numbered.row, where)
+            prompt, contents, models, columns = _parse_row(numbered.row, where)
             contents = [words if words.turns else Words(named(words.text)) for words in contents]
         except BadRow as bad:
-            raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; mend it") from None
+            raise Invalid(f"{where}: {bad.found}", bad.expected, "nothing was loaded; correct it") from None
         except PreflabError as error:
-            raise Invalid(f"{where}: {error.found}", error.expected, "nothing was loaded; mend it") from None
+            raise Invalid(f"{where}: {error.found}", error.expected, "nothing was loaded; correct it") from None
         prompts.setdefault(prompt.id, prompt)
-        known = completions.setdefault(prompt.id, {})
+        of_prompt = completions.setdefault(prompt.id, {})
         for words, model in zip(contents, models, strict=True):
-            completion = imported(prompt, spans_of(words), model or PurePath(name).stem, len(known), columns)
-            known[completion.id] = completion
+            completion = imported(prompt, spans_of(words), model or PurePath(name).stem, len(of_prompt), columns)
+            of_prompt[completion.id] = completion
     _check(prompts, completions, name, least)
-    groups = tuple(tuple(known) for known in completions.values())
-    return Uploaded(tuple(prompts.values()), tuple(c for known in completions.values() for c in known.values()), groups)
+    groups = tuple(tuple(group) for group in completions.values())
+    return Uploaded(tuple(prompts.values()), tuple(c for group in completions.values() for c in group.values()), groups)
 
 
-def _from_file(name: str, data: bytes, read: Callable[[Path], Found]) -> Found:
-    """What `read` makes of the bytes as a file; its errors name the file that was uploaded."""
+def _from_file(name: str, data: bytes, read: Callable[[Path], Loaded]) -> Loaded:
+    """The result of `read` on a temporary file with these bytes; its errors name the uploaded file instead."""
     suffix = PurePath(name).suffix.lower()
     if suffix not in KINDS:
         raise Invalid(
@@ -119,30 +123,30 @@ def _from_file(name: str, data: bytes, read: Callable[[Path], Found]) -> Found:
             raise Invalid(error.found.replace(str(path), name), error.expected, error.do) from error
 
 
-def _parsed(row: Row | BadRow, where: str) -> tuple[Prompt, list[Words], Sequence[str], Row]:
-    """Prompt, completions, models, and the columns that belong to the completion."""
+def _parse_row(row: Row | BadRow, where: str) -> tuple[Prompt, list[Words], Sequence[str], Row]:
+    """The prompt, the completions, their models, and the columns that are stored with the completion."""
     if isinstance(row, BadRow):
         raise row
     if "completion" in row:
         columns = others(row, "prompt", "completion", "model")
-        words = _said(row["completion"], "completion")
-        return _asked(row, where, [words]), [words], [str(row.get("model") or "")], columns
+        words = _read_completion(row["completion"], "completion")
+        return _read_prompt(row, where, [words]), [words], [str(row.get("model") or "")], columns
     if "completions" in row:
-        completions, models = _listed(row)
-        rest = others(row, "prompt", "completions", "models")
+        completions, models = _read_list(row)
+        prompt_columns = others(row, "prompt", "completions", "models")
     elif numbered := sorted((int(m[1]), name) for name in row if (m := NUMBERED.fullmatch(name))):
         names = [name for _, name in numbered]
-        completions = [_said(row[name], name) for name in _filled(row, names)]
-        models, rest = [""] * len(completions), others(row, "prompt", *names)
+        completions = [_read_completion(row[name], name) for name in _drop_empty_end(row, names)]
+        models, prompt_columns = [""] * len(completions), others(row, "prompt", *names)
     else:
         raise BadRow(
             f"only the columns {', '.join(row) or 'none'}", "prompt and completions, completion_1 …, or completion"
         )
-    return _asked(row, where, completions, rest), completions, models, {}
+    return _read_prompt(row, where, completions, prompt_columns), completions, models, {}
 
 
-def _filled(row: Row, names: list[str]) -> list[str]:
-    """The numbered columns without the empty ones at their end: a table's prompts may differ in how many they have."""
+def _drop_empty_end(row: Row, names: list[str]) -> list[str]:
+    """The numbered columns without empty ones at the end, since prompts may differ in the number of completions."""
     while names and _is_blank(row[names[-1]]):
         names = names[:-1]
     return names
@@ -152,26 +156,27 @@ def _is_blank(value: object) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _said(value: object, name: str) -> Words:
-    """One completion, the same of every format.
+def _read_completion(value: object, name: str) -> Words:
+    """One completion, in any of the formats.
 
     Raises:
-        BadRow: there is nothing in it.
+        BadRow: the completion is empty.
     """
     if _is_blank(value):
         content = "null" if value is None else "an empty completion"
-        raise BadRow(f"{name}: {content}", "a completion with something in it; leave the place out where there is none")
+        raise BadRow(f"{name}: {content}", "a completion with content; leave it out if there is none")
     return completion_of(value, name.partition("[")[0])
 
 
-def _asked(row: Row, where: str, said: Sequence[Words], columns: Row | None = None) -> Prompt:
-    """The prompt; a text is one user's turn where a completion is turns."""
-    return prompt_of(row, "prompt", where, columns, chat=any(words.turns for words in said))
+def _read_prompt(row: Row, where: str, completions: Sequence[Words], columns: Row | None = None) -> Prompt:
+    """The prompt; plain text becomes a user turn if a completion consists of turns."""
+    return prompt_of(row, "prompt", where, columns, chat=any(words.turns for words in completions))
 
 
-def _listed(row: Row) -> tuple[list[Words], Sequence[str]]:
-    """The column `completions`: a list, or (in CSV) a list written as JSON; `models` beside it names who wrote them."""
-    completions = [_said(each, f"completions[{place}]") for place, each in enumerate(_list(row, "completions"))]
+def _read_list(row: Row) -> tuple[list[Words], Sequence[str]]:
+    """The column `completions`, a list or (in CSV) a list written as JSON, and the models in the column `models`."""
+    values = _list(row, "completions")
+    completions = [_read_completion(value, f"completions[{place}]") for place, value in enumerate(values)]
     if row.get("models") is None:
         return completions, [""] * len(completions)
     names = _list(row, "models")
@@ -196,14 +201,12 @@ def _check(
     prompts: Mapping[str, Prompt], completions: Mapping[str, Mapping[str, Completion]], name: str, least: int
 ) -> None:
     if not prompts:
-        raise Invalid(
-            f"{name}: no rows", "at least one prompt with its completions", "see whether it is the right file"
-        )
-    for prompt_id, known in completions.items():
-        num_known = len(known)
-        if not least <= num_known <= MAX_COMPLETIONS:
+        raise Invalid(f"{name}: no rows", "at least one prompt with its completions", "check that it is the right file")
+    for prompt_id, of_prompt in completions.items():
+        num = len(of_prompt)
+        if not least <= num <= MAX_COMPLETIONS:
             raise Invalid(
-                f"{prompts[prompt_id].source}: {count(num_known, 'completion')} of one prompt",
+                f"{prompts[prompt_id].source}: {count(num, 'completion')} of one prompt",
                 f"{least} to {MAX_COMPLETIONS} for each prompt",
-                "nothing was loaded; mend the file, or judge by thumbs or scores where one is enough",
+                "nothing was loaded; correct the file, or judge by thumbs or scores, which need only one completion",
             )  # fmt: skip

@@ -1,7 +1,7 @@
-"""preflab from Python: load, sample, judge, train, evaluate, with the stages and the loops of a recipe behind them.
+"""preflab from Python: load, sample, judge, train and evaluate with the stages and loops that a recipe uses.
 
-Every name here is also a name of the package (`preflab.load`). Training runs the stage that a recipe of one stage would
-run, so a run can be killed and called again, and its folder holds the same files.
+Every name here is also a name of the package (`preflab.load`). Training runs a recipe of one stage, so a killed run
+resumes when it is called again, and its folder has the same files.
 """
 
 from preflab.library.judging import Comparison, evaluate, judge

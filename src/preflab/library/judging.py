@@ -1,4 +1,4 @@
-"""Completions judged by a function or a reward model, and models compared by it: `judge` and `evaluate`."""
+"""`judge` scores completions with a function or a reward model; `evaluate` compares models by such scores."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from preflab.training.protocols import Scorer, ScoringItem
 from preflab.words import interval_text
 
 Judge = Callable[..., Any] | RewardModel
-"""A function of `(prompt, completion)` or of `(prompts, completions)` that gives numbers, or a reward model."""
+"""A function of `(prompt, completion)` or of `(prompts, completions)` that returns numbers, or a reward model."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The figures that `evaluate` measured.
 
-    Its text is one sentence per further model, about the difference in the judge's score; of a single model, its score.
+    `str()` gives one sentence per model after the first, on the difference in the judge's score; for a single model
+    its score.
     """
 
     figures: Mapping[str, Mapping[str, Interval]]
-    """Model → measure → its mean over the prompts with a 95 % interval. The judge's measure is `judge/score`."""
+    """Model → measure → mean over the prompts with a 95 % interval. The judge's measure is `judge/score`."""
     differences: Mapping[str, Mapping[str, Interval]]
-    """Model → measure → model − first model, prompt by prompt, with a 95 % interval."""
+    """Model → measure → model − first model, paired by prompt, with a 95 % interval."""
 
     def __str__(self) -> str:
         first = next(iter(self.figures))
@@ -43,23 +44,23 @@ class Comparison:
 
 
 def judge(answers: Sequence[Answers], by: Judge) -> list[dict[str, Any]]:
-    """Each prompt's completions ranked by their scores: rows that `train` and `train_reward` learn from.
+    """Rank each prompt's completions by their scores; returns rows for `train` and `train_reward`.
 
     A row holds `prompt`, `completions`, `ranks` (1 for the highest score, equal for equal scores), `scores` and
-    `labeler`. It is a row of the format `rankings`, so `preflab import` and the data of a recipe read it too.
+    `labeler`. It is a row of the format `rankings`, which `preflab import` and the data of a recipe also read.
 
     Args:
-        answers: from `sample`, at least two completions each.
-        by: a function of `(prompt, completion)` that gives a number, or a reward model.
+        answers: from `sample`, with at least two completions each.
+        by: a function of `(prompt, completion)` that returns a number, or a reward model.
 
     Raises:
-        PreflabError: a score is missing, no number, NaN or infinite; a prompt has one completion only.
+        PreflabError: a score is missing, not a number, NaN or infinite; or a prompt has only one completion.
     """
     single = next((each for each in answers if len(each.completions) < 2), None)
     if single is not None:
         raise PreflabError(
             f"one completion of {single.prompt.shown[:60]!r}",
-            "at least two to compare",
+            "at least two completions to compare",
             "sample with num_completions=2 or more",
         )
     scores, rows, start = _scores(answers, by), [], 0
@@ -80,24 +81,24 @@ def evaluate(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> Comparison:
-    """The judge's score, length and diversity of every model on the same prompts, and differences with their intervals.
+    """Measure the judge's score, length and diversity of every model on the same prompts, and the differences.
 
-    All models with a chat template draw with the same seeds, and so do all without one. Intervals are over prompts:
-    differences are paired by prompt. Take a judge that was not the training reward, and prompts that no model has
-    learned from.
+    Intervals are over prompts, and differences are paired by prompt. Models with a chat template share their sampling
+    seeds, and so do models without one. Use a judge that was not the training reward, and prompts that no model was
+    trained on.
 
     Args:
-        models: name → model; the others are compared with the first.
+        models: name → model; the first is the one the others are compared with.
         prompts: as for `sample`.
         by: as for `judge`.
         num_completions, max_new_tokens, temperature, seed: as for `sample`.
 
     Raises:
-        PreflabError: no model, or as `sample` and `judge` raise it.
+        PreflabError: there is no model, or any error of `sample` and `judge`.
     """
     if not models:
         raise PreflabError("no model to evaluate", 'a mapping such as {"before": model}', "name at least one")
-    as_asked = [prompt_record(each, number, turns=False) for number, each in enumerate(prompts, 1)]
+    untemplated = [prompt_record(each, number, turns=False) for number, each in enumerate(prompts, 1)]
     sheets = {}
     for name, model in models.items():
         answers = sample(
@@ -108,7 +109,7 @@ def evaluate(
             temperature=temperature,
             seed=seed,
         )
-        sheets[name] = _sheet(name, [prompt.id for prompt in as_asked], answers, _scores(answers, by))
+        sheets[name] = _build_sheet(name, [prompt.id for prompt in untemplated], answers, _scores(answers, by))
     first = next(iter(sheets))
     return Comparison(
         {name: figures(sheet, seed=seed) for name, sheet in sheets.items()},
@@ -116,10 +117,10 @@ def evaluate(
     )
 
 
-def _sheet(name: str, prompt_ids: Sequence[str], answers: Sequence[Answers], scores: Sequence[float]) -> Sheet:
-    """One row per completion of a model.
+def _build_sheet(name: str, prompt_ids: Sequence[str], answers: Sequence[Answers], scores: Sequence[float]) -> Sheet:
+    """The sheet of a model, one row per completion.
 
-    Rows carry the prompt's id from before templating, so that models with and without a chat template are paired.
+    Rows have the id of the prompt before the chat template, so that models with and without a template can be paired.
     """
     completions = [completion for each in answers for completion in each.completions]
     return Sheet(
@@ -134,7 +135,7 @@ def _sheet(name: str, prompt_ids: Sequence[str], answers: Sequence[Answers], sco
 
 
 def _scores(answers: Sequence[Answers], by: Judge) -> list[float]:
-    """(N,) the score of every completion, prompt by prompt."""
+    """(N,) the scores of all completions, in order of prompts."""
     scorer: Scorer = by.scorer if isinstance(by, RewardModel) else FunctionScorer(reward_function(by, _name(by)))
     items = [ScoringItem.of(each.prompt, completion) for each in answers for completion in each.completions]
     return [float(value) for value in scorer.score(items).total]

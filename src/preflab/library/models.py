@@ -1,4 +1,4 @@
-"""The models that Python code holds, and what they write: `load` and `sample`."""
+"""`load` opens a model for Python code, `sample` writes completions with it."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ Asked = str | Sequence[Mapping[str, Any]] | Mapping[str, Any] | Prompt
 
 @dataclass(frozen=True)
 class Model:
-    """A language model: where it lies, and in which precision it computes. Made by `load` and `train`."""
+    """A language model: its path and its precision. `load` and `train` return it."""
 
     path: Path | str
-    """Its folder, `package:NAME`, or a Hub id. Of a trained model: `model/` in the folder of its run."""
+    """Its folder, `package:NAME`, or a Hub id. For a trained model it is `model/` in the run's folder."""
     precision: str = "float32"
     """`float32`, `bfloat16` or `float16`."""
 
     @cached_property
     def writer(self) -> Writer:
-        """The weights with their tokenizer and the engine that samples, read at the first use."""
+        """The weights, the tokenizer and the sampling engine, loaded at the first use."""
         return Writer.load(self.path, SampleSettings(model=str(self.path), prompts="prompts"), 0, self.precision)
 
 
 @dataclass(frozen=True)
 class RewardModel:
-    """A reward model as `train_reward` leaves it; a judge for `judge`, `evaluate` and the rewards of `train`."""
+    """A reward model from `train_reward`; `judge`, `evaluate` and the rewards of `train` take it as a judge."""
 
     path: Path
-    """Its folder: `reward/` in the folder of its run, beside `reward_report.json`."""
+    """Its folder: `reward/` in the run's folder, beside `reward_report.json`."""
     precision: str = "float32"
-    """As of a `Model`."""
+    """`float32`, `bfloat16` or `float16`."""
 
     @cached_property
     def scorer(self) -> RewardModelScorer:
-        """The weights, read at the first use."""
+        """The loaded reward model, ready to score; loaded at the first use."""
         trunk, encoder = load_reward_model(self.path, dtype=self.precision)
         trunk.to(best_device())
         return RewardModelScorer(trunk, encoder, "reward", takes_tokens=False)
@@ -58,9 +58,9 @@ class Answers:
     """The K completions of one prompt."""
 
     prompt: Prompt
-    """As the model was asked: a text is a user's turn where the model has a chat template."""
+    """The prompt as the model got it: a text became a user's turn if the model has a chat template."""
     completions: tuple[Completion, ...]
-    """Their tokens, log-probabilities and how they ended: see the record `Completion`."""
+    """The completions with tokens, log-probabilities and finish reason; see the record `Completion`."""
 
     @property
     def texts(self) -> list[str]:
@@ -72,14 +72,14 @@ def load(path: Path | str, *, precision: str = "float32") -> Model:
     """A language model from a folder, `package:NAME` or the Hub, ready to sample.
 
     Args:
-        path: what a recipe's `model` may name.
+        path: a folder, `package:NAME` or a Hub id.
         precision: `float32`, `bfloat16`, `float16`, or `auto` (bfloat16 on a GPU that has it, else float32).
 
     Raises:
-        PreflabError: nothing there, or a model that cannot write.
+        PreflabError: there is no model, or it cannot generate text.
     """
     model = Model(place_of(path), resolved(precision))
-    _ = model.writer
+    _ = model.writer  # load the weights now, so that errors show here
     return model
 
 
@@ -94,8 +94,8 @@ def sample(
 ) -> list[Answers]:
     """K completions of every prompt, in the order of the prompts.
 
-    A text becomes a user's turn where the model has a chat template. The seed of a completion follows from `seed`, its
-    prompt and its place among the K, so other prompts in the call change nothing.
+    A text becomes a user's turn if the model has a chat template. A completion's seed depends only on `seed`, its
+    prompt and its position among the K, so other prompts of the call have no effect on it.
 
     Args:
         model: from `load` or `train`.
@@ -103,15 +103,15 @@ def sample(
         num_completions: completions per prompt (K).
         max_new_tokens: longest completion in tokens.
         temperature: divides the logits; 0 takes the likeliest token.
-        seed: of all draws.
+        seed: seed of all draws.
 
     Raises:
-        PreflabError: one text in the place of a list, or a prompt that is empty or leaves no room for its completion in
-            the model's context.
-        ValueError: a number outside its limits.
+        PreflabError: `prompts` is a single text, or a prompt is empty or leaves no room for its completion in the
+            model's context.
+        ValueError: a number is outside its limits.
     """
     if isinstance(prompts, str):
-        raise PreflabError("one text for prompts", "a list of prompts", f"write [{prompts[:40]!r}]")
+        raise PreflabError("a single text as `prompts`", "a list of prompts", f"write [{prompts[:40]!r}]")
     settings = SampleSettings(
         model=str(model.path),
         prompts="prompts",
@@ -120,22 +120,22 @@ def sample(
         temperature=temperature,
     )
     writer = replace(model.writer, settings=settings, seed=seed, ids={})
-    asked = [prompt_record(each, number, writer.renderer.template.exists) for number, each in enumerate(prompts, 1)]
-    completions = writer.write(writer.fit(asked), lambda num_done: None)
+    records = [prompt_record(each, number, writer.renderer.template.exists) for number, each in enumerate(prompts, 1)]
+    completions = writer.write(writer.fit(records), lambda num_done: None)
     starts = range(0, len(completions), num_completions)
     return [
         Answers(prompt, tuple(completions[start : start + num_completions]))
-        for prompt, start in zip(asked, starts, strict=True)
+        for prompt, start in zip(records, starts, strict=True)
     ]
 
 
 def place_of(path: Path | str) -> Path | str:
-    """A folder by its whole path; anything else as it was named."""
+    """The absolute path of an existing folder; any other name as a string."""
     return Path(path).absolute() if Path(path).is_dir() else str(path)
 
 
 def prompt_record(asked: Asked, number: int, turns: bool) -> Prompt:
-    """The record of a prompt; a text is a user's turn where `turns` says so."""
+    """The record of a prompt; with `turns` a text becomes a user's turn. `number` is its position, for errors."""
     if isinstance(asked, Prompt):
         return asked
     row = dict(asked) if isinstance(asked, Mapping) else {"prompt": asked if isinstance(asked, str) else list(asked)}

@@ -1,4 +1,4 @@
-"""Training from Python: a recipe of one stage is written and run, so there is one implementation of every loop."""
+"""`train` and `train_reward`: write a recipe of one stage and run it, so every loop has a single implementation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from preflab.settings.recipe import STAGE_SETTINGS
 from preflab.store.exports.words import asked_for
 
 DATA = ("data", "demonstrations", "preferences")
-"""The kinds of reference that a stage's data setting can be."""
+"""The `refers` kinds of a setting that names a stage's training data."""
 
 
 def train(
@@ -36,24 +36,24 @@ def train(
     precision: str | None = None,
     **settings: Any,
 ) -> Model:
-    """The model that a training stage makes of a model and data: `sft`, `dpo`, `ppo`, `grpo` or `online_dpo`.
+    """Train a model on data with a stage of kind `sft`, `dpo`, `ppo`, `grpo` or `online_dpo`; returns the new model.
 
-    The stage runs as in a recipe: called again with the same arguments it goes on from its checkpoint, or returns at
-    once when it is done. Global seeds and threads are set, as `preflab run` sets them.
+    The stage runs as in a recipe: called again with the same arguments it resumes from its checkpoint, or returns at
+    once if it is done. Global seeds and threads are set as by `preflab run`.
 
     Args:
         kind: the kind of stage.
-        model: the start.
-        data: a file that a recipe could name, or its rows: demonstrations for `sft`; pairs, rankings (from `judge`)
+        model: the model to start from.
+        data: a data file or data set as in a recipe, or rows: demonstrations for `sft`; pairs, rankings (from `judge`)
             or thumbs for `dpo`; prompts for the others.
-        folder: a workspace: the run lies in `runs/`, the recipe in `train-KIND.yaml`, the rows in `train-KIND.jsonl`.
-        seed: of the stage.
+        folder: the workspace: runs go to `runs/`, the recipe to `train-KIND.yaml`, rows to `train-KIND.jsonl`.
+        seed: seed of the stage.
         precision: as for `load`; None: the model's.
-        settings: of the stage, by their names in docs/reference/settings.md. Groups are dictionaries
+        settings: settings of the stage, by their names in docs/reference/settings.md. Groups are dictionaries
             (`optimiser={"learning_rate": 1e-4}`, `lora=None` for full fine-tuning); `rewards` may hold reward models.
 
     Raises:
-        PreflabError: an unknown kind or setting, data that cannot be read, or what the stage refuses.
+        PreflabError: an unknown kind or setting, unreadable data, or an error of the stage.
     """
     made = _run_stage(kind, "model", model, data, Path(folder), seed, precision, settings)
     return Model(*made)
@@ -68,7 +68,7 @@ def train_reward(
     precision: str | None = None,
     **settings: Any,
 ) -> RewardModel:
-    """The reward model that stage `reward` learns from pairs or rankings; arguments and errors as of `train`."""
+    """Train a reward model on pairs or rankings with stage `reward`; arguments and errors as for `train`."""
     path, used = _run_stage("reward", "reward", model, data, Path(folder), seed, precision, settings)
     return RewardModel(path, used)
 
@@ -83,8 +83,8 @@ def _run_stage(
     precision: str | None,
     settings: Mapping[str, Any],
 ) -> tuple[Path, str]:
-    """Run a recipe of one stage; the folder of what it made, and the precision it computed in."""
-    learned_from = _data_setting(kind, makes)
+    """Run a recipe of one stage; returns the folder of the result and the precision used."""
+    data_setting = _data_setting(kind, makes)
     if isinstance(model, Model):
         ref, precision = place_of(model.path), precision or model.precision
     else:
@@ -96,7 +96,7 @@ def _run_stage(
         "seed": seed,
         "device": {"threads": torch.get_num_threads(), "precision": used},
         "data": {"data": {"path": str(_data_file(kind, data, folder)), "as_turns": has_template}},
-        "stages": {kind: {"kind": kind, "model": str(ref), learned_from: "data", **_plain(settings)}},
+        "stages": {kind: {"kind": kind, "model": str(ref), data_setting: "data", **_plain(settings)}},
     }
     path = folder.absolute() / f"train-{kind}.yaml"
     write_text(path, "# Written by preflab.train.\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
@@ -105,7 +105,7 @@ def _run_stage(
 
 
 def _data_setting(kind: str, makes: str) -> str:
-    """The setting of a kind of stage that names its data."""
+    """The name of the setting that names the data of this kind of stage."""
     fields = {
         each: [
             name
@@ -127,12 +127,12 @@ def _data_setting(kind: str, makes: str) -> str:
 
 
 def _refers(extra: object) -> object:
-    """The kind of thing that a setting refers to; `settings.base.setting` stores it in the field's schema."""
+    """The `refers` of a setting, which `settings.base.setting` stores in the field's JSON schema."""
     return extra.get("refers") if isinstance(extra, dict) else None
 
 
 def _data_file(kind: str, data: Path | str | Sequence[Any], folder: Path) -> Path | str:
-    """The file of the data: the one named, or one written from the rows."""
+    """The data's file: the one named, or a new one written from the rows."""
     if isinstance(data, str | Path):
         return Path(data).absolute() if Path(data).exists() else str(data)
     rows = [row if isinstance(row, Mapping) else _as_row(row) for row in data]
@@ -141,29 +141,29 @@ def _data_file(kind: str, data: Path | str | Sequence[Any], folder: Path) -> Pat
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     except TypeError as error:
         raise PreflabError(
-            f"a row of the data: {error}", "texts, numbers, lists and objects", "mend the row"
+            f"a row of the data: {error}", "texts, numbers, lists and objects", "correct the row"
         ) from error
     write_text(path, text)
     return path
 
 
-def _as_row(asked: Any) -> dict[str, Any]:
-    """The row of a prompt."""
-    if isinstance(asked, Prompt):
-        return {**asked.columns, "prompt": asked_for(asked)}
-    return {"prompt": asked}
+def _as_row(prompt: Any) -> dict[str, Any]:
+    """A prompt as a row of data."""
+    if isinstance(prompt, Prompt):
+        return {**prompt.columns, "prompt": asked_for(prompt)}
+    return {"prompt": prompt}
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as a recipe holds them; reward models by their folders."""
+    """The settings in the form of a recipe, with reward models replaced by their folders."""
     rewards = settings.get("rewards")
-    named = [{"model": each} if isinstance(each, RewardModel) else each for each in rewards or ()]
-    changed = {} if rewards is None else {"rewards": named}
+    sources = [{"model": each} if isinstance(each, RewardModel) else each for each in rewards or ()]
+    changed = {} if rewards is None else {"rewards": sources}
     return {name: _as_yaml(value, name) for name, value in {**settings, **changed}.items()}
 
 
 def _as_yaml(value: Any, name: str) -> Any:
-    """A setting's value as a recipe can hold it: models and folders by their place, NumPy's numbers as Python's."""
+    """A setting's value as a recipe can hold it: models and folders as paths, NumPy numbers as Python numbers."""
     if isinstance(value, Model | RewardModel):
         return str(place_of(value.path))
     if isinstance(value, Path):
@@ -178,6 +178,6 @@ def _as_yaml(value: Any, name: str) -> Any:
         return value
     raise PreflabError(
         f"{name}: {type(value).__name__} {value!r:.60}",
-        "what a recipe can hold: texts, numbers, lists, groups of settings, models",
+        "a value that a recipe can hold: texts, numbers, lists, groups of settings, models",
         'name a function as {"function": "module:function"}' if callable(value) else "give such a value",
     )

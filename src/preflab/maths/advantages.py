@@ -1,4 +1,4 @@
-"""From rewards and values to advantages, returns and their scale."""
+"""Computes advantages and returns from rewards and values, and whitens them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_SPREAD = 1e-6
 def scores_at_last_token(scores: Tensor, completion_mask: Tensor) -> Tensor:
     """Rewards that are `scores[b]` at the last token the policy wrote and 0 elsewhere.
 
-    scores (B,), completion_mask (B, T) → (B, T). A row without a token gets none.
+    scores (B,), completion_mask (B, T) → (B, T). A row without tokens is all 0.
     """
     check_same_shape(scores=scores, rows=completion_mask[:, 0])
     num_from_here = completion_mask.flip(-1).cumsum(-1).flip(-1)
@@ -38,12 +38,12 @@ def gae(
     advantages_t = delta_t + gamma · lam · advantages_{t+1}
     returns_t = advantages_t + values_t
 
-    Here t + 1 is the *next token of the policy*: tokens that others wrote inside a completion (turns, tools) are
-    stepped over and the sums carried across them; rewards and values there are not read. After the last token the
-    value is 0, also when the length limit cut the completion, because a scored completion is over. `bootstrap_values`
-    (B,) replaces that 0 and is meant for truncated completions that were *not* scored (0 for the rest).
+    Here t + 1 is the *next token of the policy*: tokens inside a completion that the policy did not write (turns, tool
+    results) are skipped, and the sums are carried across them; their rewards and values are not read. After the last
+    token the value is 0, even if the length limit cut the completion, because a scored completion is finished.
+    `bootstrap_values` (B,) replaces that 0 for truncated completions that were *not* scored (0 for the others).
 
-    All (B, T); both results without gradient and 0 at masked places. Source: Schulman et al. 2016 eq. 16.
+    All (B, T); both results are without gradient and 0 at masked positions. Source: Schulman et al. 2016 eq. 16.
     """
     check_same_shape(rewards=rewards, values=values, completion_mask=completion_mask)
     rewards = zero_masked(rewards, completion_mask).detach()
@@ -63,21 +63,21 @@ def gae(
 
 
 def moment_sums(x: Tensor, mask: Tensor) -> Tensor:
-    """[count, Σ x, Σ x²] over the places where the mask is True, in float64.
+    """[count, Σ x, Σ x²] over the positions where the mask is True, in float64.
 
-    (3,). Sums of several micro-batches or processes add up (all-reduce with SUM) and then go to `whiten(..., sums=)`.
+    (3,). Add the results of micro-batches and processes (all-reduce with SUM) and pass them to `whiten(..., sums=)`.
     """
     kept = zero_masked(x, mask).detach().double()
     return torch.stack([mask.sum().double(), kept.sum(), kept.square().sum()])
 
 
 def mean_of_sums(sums: Tensor) -> Tensor:
-    """Mean Σ x / count from `moment_sums`; (..., 3) → (...), 0 without a count."""
+    """Mean Σ x / count from `moment_sums`; (..., 3) → (...), 0 if the count is 0."""
     return sums[..., 1] / sums[..., 0].clamp(min=1)
 
 
 def variance_of_sums(sums: Tensor) -> Tensor:
-    """Population variance Σ x² / count − (Σ x / count)² from `moment_sums`; (..., 3) → (...), 0 without a count."""
+    """Population variance Σ x² / count − (Σ x / count)² from `moment_sums`; (..., 3) → (...), 0 if it is empty."""
     count = sums[..., 0].clamp(min=1)
     return (sums[..., 2] / count - mean_of_sums(sums).square()).clamp(min=0)
 
@@ -91,23 +91,23 @@ def whitening_scale(sums: Tensor) -> Tensor:
 
 
 def scale_to_unit_variance(x: Tensor, mask: Tensor, *, sums: Tensor | None = None) -> Tensor:
-    """x / √(variance + 1e-8) over the valid tokens of the whole batch, with no mean subtracted.
+    """x / √(variance + 1e-8) over the valid tokens of the whole batch, without subtracting the mean.
 
-    The factor is the same for every token, so the rewards of a completion add up to its score times the factor however
-    long it is. `sums` as in `whiten`. Same shape, 0 at masked places.
+    The factor is the same for every token, so the rewards of a completion of any length sum to its score times the
+    factor. `sums` as in `whiten`. Same shape, 0 at masked positions.
     """
     sums = moment_sums(x, mask) if sums is None else sums
     return zero_masked(x * whitening_scale(sums).to(x.dtype), mask)
 
 
 def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | None = None) -> Tensor:
-    """(x − mean) / √(variance + 1e-8) over the valid tokens of the whole batch; the mean is added back where not
-    shift_mean.
+    """(x − mean) / √(variance + 1e-8) over the valid tokens of the whole batch; without shift_mean, + mean again.
 
-    The variance is the population's. `sums` are the `moment_sums` of the whole batch where x is a part of it; None
-    stands for those of x. Same shape, 0 at masked places. For advantages shift_mean is True. With shift_mean False it
-    is the published whitening of rewards, which moves every token's reward by mean · (1 − 1 / √variance): the sum over
-    a completion then depends on its length, and `scale_to_unit_variance` has no such term. Source: Ziegler et al. 2019,
+    The variance is the population variance. If x is only a part of the batch, pass the `moment_sums` of the whole batch
+    as `sums`; None uses those of x. Same shape, 0 at masked positions. For advantages shift_mean is True. With
+    shift_mean False it is the published whitening of rewards, which moves every token's reward by
+    mean · (1 − 1 / √variance). The sum over a completion then depends on its length; `scale_to_unit_variance` avoids
+    this. Source: Ziegler et al. 2019,
     code; Huang et al. 2024.
     """
     sums = moment_sums(x, mask) if sums is None else sums
@@ -117,16 +117,16 @@ def whiten(x: Tensor, mask: Tensor, *, shift_mean: bool = True, sums: Tensor | N
 
 
 def group_relative(rewards: Tensor, *, divide_by_std: bool, std_floor: float = STD_FLOOR) -> Tensor:
-    """How much better each completion is than the mean of its group, in standard deviations of the group or not.
+    """Each completion's reward minus the mean of its group, in standard deviations of the group if divide_by_std.
 
-    advantages_k = rewards_k − mean(rewards), divided by std(rewards) + std_floor where divide_by_std
+    advantages_k = rewards_k − mean(rewards), divided by std(rewards) + std_floor if divide_by_std
 
     (P, K), a row per prompt → (P, K), without gradient. The standard deviation is the sample's (over K − 1), as in the
-    usual code; a group of equal rewards has advantages 0. The mean contains the completion itself, so that without
+    usual code; a group of equal rewards has advantages 0. The mean includes the completion itself, so without
     division the expected policy gradient is (K − 1)/K of the true one. Source: with division Shao et al. 2024 (GRPO);
     without Liu et al. 2025 (Dr. GRPO).
 
-    Raises ValueError unless every group has two completions: one alone has no advantage over anything.
+    Raises ValueError unless groups have at least two completions.
     """
     _check_groups(rewards)
     advantages = (rewards - rewards.mean(-1, keepdim=True)).detach()
@@ -137,14 +137,14 @@ def group_relative(rewards: Tensor, *, divide_by_std: bool, std_floor: float = S
 
 
 def leave_one_out(rewards: Tensor) -> Tensor:
-    """How much better each completion is than the mean of the *others* of its group.
+    """Each completion's reward minus the mean of the *other* completions of its group.
 
     advantages_k = rewards_k − Σ_{j ≠ k} rewards_j / (K − 1)
 
     (P, K), a row per prompt → (P, K), without gradient. The baseline does not depend on the completion it is
     subtracted from, so the policy gradient is unbiased. Source: Kool et al. 2019; Ahmadian et al. 2024 (RLOO).
 
-    Raises ValueError unless every group has two completions.
+    Raises ValueError unless groups have at least two completions.
     """
     _check_groups(rewards)
     num = rewards.shape[-1]
@@ -152,9 +152,9 @@ def leave_one_out(rewards: Tensor) -> Tensor:
 
 
 def without_spread(rewards: Tensor) -> Tensor:
-    """True for the groups whose rewards are equal but for rounding (1e-6 of the largest, at least of 1).
+    """True for groups whose rewards are equal up to rounding (1e-6 · max(largest absolute reward, 1)).
 
-    (P, K) → (P,) bool. They teach nothing about the reward.
+    (P, K) → (P,) bool. Such groups carry no information about the reward.
     """
     spread = rewards.amax(-1) - rewards.amin(-1)
     return spread <= NO_SPREAD * rewards.abs().amax(-1).clamp(min=1)

@@ -1,7 +1,7 @@
-"""Who is preferred to whom: Bradley–Terry and its two classic extensions to ties.
+"""Probabilities and losses of preferences: Bradley–Terry and its two classic extensions to ties.
 
-Scores are log-strengths (natural logarithm), known up to one constant per prompt: only differences count. The reward
-model learns with `bradley_terry_loss`; the models of ties are there for data whose ties are to be learned from.
+Scores are log-strengths (natural logarithm), defined up to one constant per prompt: only differences count. The reward
+model learns with `bradley_terry_loss` by default; the models of ties are for data whose ties should be learned from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch.nn.functional import logsigmoid
 from preflab.maths.masks import check_same_shape
 
 A_WINS, TIE, B_WINS = 0, 1, 2
-"""Outcomes, and the places of their probabilities in the last dimension."""
+"""Outcomes, and the indices of their probabilities in the last dimension."""
 
 
 def preference_probability(score_a: Tensor, score_b: Tensor) -> Tensor:
@@ -38,11 +38,11 @@ def bradley_terry_loss(
     d = chosen_scores − rejected_scores − margins
     loss = −Σ weights · [labels · log σ(d) + (1 − labels) · log σ(−d)] / denominator
 
-    All tensors (P,), one entry per pair; the loss is 0-d. `labels` is the soft P(chosen ≻ rejected), 1 where None;
-    `margins` is what the difference has to exceed, 0 where None; `weights` are 1 where None. `denominator` defaults to
-    the sum of the weights. A pair of weight 0 is left out, even where its scores are NaN.
+    All tensors (P,), one entry per pair; the loss is 0-d. `labels` is the soft P(chosen ≻ rejected), by default 1;
+    `margins` is subtracted from the difference, by default 0; `weights` defaults to 1. `denominator` defaults to
+    the sum of the weights. A pair of weight 0 is left out, even if its scores are NaN.
 
-    Equal scores cost ln 2. Ties carry no label here: leave them out, or give them to `davidson_loss` or
+    Equal scores cost ln 2. Ties have no label here: leave them out, or pass them to `davidson_loss` or
     `rao_kupper_loss`. Source: Bradley & Terry 1952; Ouyang et al. 2022 eq. 1; margins: Touvron et al. 2023 eq. 2.
     """
     check_same_shape(chosen_scores=chosen_scores, rejected_scores=rejected_scores)
@@ -58,11 +58,11 @@ def bradley_terry_loss(
 
 
 def davidson_probabilities(score_a: Tensor, score_b: Tensor, log_nu: float | Tensor) -> Tensor:
-    """P(a wins), P(tie), P(b wins) when ties are a third choice of strength ν · √(strength_a · strength_b).
+    """P(a wins), P(tie), P(b wins) if a tie is a third choice of strength ν · √(strength_a · strength_b).
 
     (P_a, P_tie, P_b) = softmax(d/2, log_nu, −d/2) with d = score_a − score_b
 
-    (...,) → (..., 3). log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly: dropping
+    (...,) → (..., 3). log_nu → −∞ is Bradley–Terry. Given that there is no tie, P_a / P_b = exp(d) exactly, so dropping
     tied pairs and fitting Bradley–Terry is unbiased under this model. Source: Davidson 1970.
     """
     return _davidson_log_probabilities(score_a, score_b, log_nu).exp()
@@ -90,12 +90,12 @@ def davidson_loss(
 
 
 def rao_kupper_probabilities(score_a: Tensor, score_b: Tensor, log_theta: float | Tensor) -> Tensor:
-    """P(a wins), P(tie), P(b wins) when a difference below a threshold cannot be told.
+    """P(a wins), P(tie), P(b wins) if a difference below a threshold is not noticed.
 
     P_a = σ(d − log_theta), P_b = σ(−d − log_theta), P_tie = (θ² − 1) · P_a · P_b, with d = score_a − score_b
 
-    (...,) → (..., 3). log_theta > 0; at log_theta → 0 there are no ties. Here ties say something about d: dropping
-    tied pairs and fitting Bradley–Terry overstates it (θ = 2: a true difference of 1 is estimated as 1.31). Source:
+    (...,) → (..., 3). log_theta > 0; at log_theta → 0 there are no ties. Here ties carry information about d: dropping
+    tied pairs and fitting Bradley–Terry overestimates d (θ = 2: a true difference of 1 is estimated as 1.31). Source:
     Rao & Kupper 1967.
     """
     return _rao_kupper_log_probabilities(score_a, score_b, log_theta).exp()

@@ -1,7 +1,7 @@
-"""Whether a share of pairs in the right order is more than chance would give, and the words where it is not.
+"""Whether an accuracy on pairs differs from chance, and a sentence that says so if it does not.
 
-Guessing gives ½. With fewer than six independent pairs even all of them right, or all wrong, proves nothing: that
-happens to one guesser in 2^(num − 1), 1 of 16 with five.
+Guessing gives ½. With fewer than six independent pairs, even a result of all right or all wrong is not significant: a
+guesser gets it with probability 1 / 2^(num − 1), which is 1/16 for five pairs.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 FEWEST = 6
-"""Independent pairs from which a guesser is told apart at 95 %: 2 · ½⁶ = 0.031, and 2 · ½⁵ = 0.0625."""
+"""Fewest independent pairs that can exclude guessing at 95 %: 2 · ½⁶ = 0.031, but 2 · ½⁵ = 0.0625."""
 
 
 def is_chance(share: Mapping[str, Any]) -> bool:
-    """Whether ½ cannot be excluded.
+    """Whether the share does not differ significantly from ½.
 
     Args:
-        share: `value`, `low` and `high` of a 95 % interval, `num` independent units. Where all units have one value
-            there is no interval (None), and that value counts.
+        share: `value`, `low` and `high` of a 95 % interval, `num` independent units. If all units have one value,
+            there is no interval (None), and the value is used in its place.
     """
     if (share.get("num") or 0) < FEWEST:
         return True
@@ -26,12 +26,12 @@ def is_chance(share: Mapping[str, Any]) -> bool:
     return bool(low <= 0.5 <= high)
 
 
-def chance_said(share: Mapping[str, Any], pairs: str) -> str:
-    """`no better than chance as far as 6 held-out pairs can tell`, `worse than chance`, or nothing.
+def describe_chance(share: Mapping[str, Any], pairs: str) -> str:
+    """`no better than chance as far as 6 held-out pairs can tell`, `worse than chance on …`, or an empty text.
 
     Args:
         share: see `is_chance`.
-        pairs: what it was measured on, as `6 held-out pairs`.
+        pairs: the pairs it was measured on, such as `6 held-out pairs`.
     """
     if is_chance(share):
         return f"no better than chance as far as {pairs} can tell"

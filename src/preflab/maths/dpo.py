@@ -3,17 +3,17 @@
 With h = log-ratio of the chosen completion − log-ratio of the rejected one, log-ratio = log π(y|x) − log π_ref(y|x):
 
     dpo      −log σ(β h)                                     Bradley–Terry with the implicit reward β · log-ratio
-    cdpo     (1 − ε)(−log σ(β h)) + ε(−log σ(−β h))          labels known to be flipped now and then, smoothed
-    robust   [(1 − ε)(−log σ(β h)) − ε(−log σ(−β h))] / (1 − 2ε)   the same, without bias
-    ipo      (h − 1 / (2τ))²                                 a bounded wish instead of a logarithm
-    hinge    max(0, 1 − β h)                                 nothing more to learn beyond the margin
+    cdpo     (1 − ε)(−log σ(β h)) + ε(−log σ(−β h))          labels smoothed because a share ε is wrong
+    robust   [(1 − ε)(−log σ(β h)) − ε(−log σ(−β h))] / (1 − 2ε)   an unbiased correction for wrong labels
+    ipo      (h − 1 / (2τ))²                                 a finite target for h
+    hinge    max(0, 1 − β h)                                 no gradient beyond the margin
     simpo    −log σ(β (log π(chosen)/|chosen| − log π(rejected)/|rejected|) − γ)       no reference
     orpo     −log π(chosen)/|chosen| + λ(−log σ(log odds(chosen) − log odds(rejected)))   no reference
     kto      1 − σ(± β (log-ratio − z))                      single completions with thumbs, no pairs
 
-A label q of a pair is P(chosen ≻ rejected), 1 where the winner is taken as certain; every loss of pairs is q · loss +
-(1 − q) · loss of the pair the other way round. `denominator` is the sum of the weights of the whole optimiser step;
-None stands for those given here.
+The label q of a pair is P(chosen ≻ rejected), 1 if the winner is certain. Every loss of pairs is q · loss +
+(1 − q) · loss of the reversed pair. `denominator` is the sum of the weights of the whole optimiser step; None uses the
+sum of the weights given here.
 """
 
 from __future__ import annotations
@@ -55,20 +55,20 @@ class Pairs(NamedTuple):
     labels: Tensor
     """P(chosen ≻ rejected) to be learned, in [0, 1]."""
     weights: Tensor
-    """What each pair counts, such as a share of its ranking or how far labelers agreed."""
+    """Weight of each pair, such as its share of a ranking or the agreement of the labelers."""
 
     def log_ratio_differences(self, length_normalised: bool = False) -> Tensor:
-        """h = log-ratio(chosen) − log-ratio(rejected), each divided by its tokens if asked for; (P,)."""
-        of = mean_log_ratios if length_normalised else log_ratios
-        return of(self.chosen) - of(self.rejected)
+        """h = log-ratio(chosen) − log-ratio(rejected), each divided by its tokens if length_normalised; (P,)."""
+        measure = mean_log_ratios if length_normalised else log_ratios
+        return measure(self.chosen) - measure(self.rejected)
 
 
 class Verdicts(NamedTuple):
-    """N single completions that were called good or bad; all (N,)."""
+    """N single completions that were judged good or bad; all (N,)."""
 
     completions: Side
     up: Tensor
-    """Share that says good, in [0, 1]."""
+    """Share of thumbs up, in [0, 1]."""
     weights: Tensor
 
 
@@ -93,22 +93,21 @@ def dpo_loss(
 def cdpo_loss(pairs: Pairs, *, beta: float, flip_rate: float, denominator: Denominator = None) -> Tensor:
     """Conservative DPO: labels q are replaced by (1 − flip_rate) · q + flip_rate · (1 − q); 0-d.
 
-    Each pair alone is content at beta · h = log((1 − flip_rate) / flip_rate) instead of at infinity. It does not undo
-    the flips: its minimum is not π*, see `robust_loss`. Source: Mitchell 2023, "A note on DPO with noisy preferences".
+    The loss of a single pair is smallest at beta · h = log((1 − flip_rate) / flip_rate). It does not correct the flips:
+    its minimum is not π*, see `robust_loss`. Source: Mitchell 2023, "A note on DPO with noisy preferences".
     """
     labels = (1 - flip_rate) * pairs.labels + flip_rate * (1 - pairs.labels)
     return dpo_loss(pairs._replace(labels=labels), beta=beta, denominator=denominator)
 
 
 def robust_loss(pairs: Pairs, *, beta: float, flip_rate: float, denominator: Denominator = None) -> Tensor:
-    """Robust DPO: labels q are replaced by (q − flip_rate) / (1 − 2 · flip_rate), which may lie outside [0, 1]; 0-d.
+    """Robust DPO: labels q are replaced by (q − flip_rate) / (1 − 2 · flip_rate), which may be outside [0, 1]; 0-d.
 
-    For q = 1 that is [(1 − ε)(−log σ(d)) − ε(−log σ(−d))] / (1 − 2ε). Over labels of which a share flip_rate was
-    flipped at random its expectation is DPO's loss on the true labels, so its minimum is π* again. It is not bounded
-    from below on single pairs. Source: Chowdhury et al. 2024,
-    "Provably robust DPO".
+    For q = 1 that is [(1 − ε)(−log σ(d)) − ε(−log σ(−d))] / (1 − 2ε). If a share flip_rate of the labels was flipped at
+    random, its expectation is DPO's loss on the true labels, so its minimum is π*. The loss of a single pair is not
+    bounded from below. Source: Chowdhury et al. 2024, "Provably robust DPO".
 
-    Raises ValueError where flip_rate is not in [0, 0.5).
+    Raises ValueError unless flip_rate is in [0, 0.5).
     """
     if not 0 <= flip_rate < 0.5:
         raise ValueError(f"flip_rate is {flip_rate}; expected at least 0 and below 0.5: labels at 0.5 say nothing")
@@ -119,18 +118,19 @@ def robust_loss(pairs: Pairs, *, beta: float, flip_rate: float, denominator: Den
 def ipo_loss(pairs: Pairs, *, tau: float, length_normalised: bool = False, denominator: Denominator = None) -> Tensor:
     """Identity preference optimisation: Σ weights · (h − 1/(2 tau))² / denominator; 0-d, nats².
 
-    With pairs drawn from μ its minimum is π ∝ π_ref · exp(P(y ≻ μ) / tau): certain labels pull no further than
-    h = 1/(2 tau). `length_normalised` takes log-ratios per token, as the authors' runs did and TRL does. Source: Azar
+    With pairs drawn from μ its minimum is π ∝ π_ref · exp(P(y ≻ μ) / tau); certain labels pull h only up to
+    1/(2 tau). `length_normalised` uses log-ratios per token, as in the authors' runs and in TRL. Source: Azar
     et al. 2023 eq. 17.
     """
-    h, wish = pairs.log_ratio_differences(length_normalised), 1 / (2 * tau)
-    return _mean(pairs.labels * (h - wish).square() + (1 - pairs.labels) * (h + wish).square(), pairs, denominator)
+    h, target = pairs.log_ratio_differences(length_normalised), 1 / (2 * tau)
+    return _mean(pairs.labels * (h - target).square() + (1 - pairs.labels) * (h + target).square(), pairs, denominator)
 
 
 def hinge_loss(pairs: Pairs, *, beta: float, denominator: Denominator = None) -> Tensor:
     """Σ weights · max(0, 1 − beta · h) / denominator; 0-d.
 
-    A pair is done at beta · h = 1. Source: Zhao et al. 2023 (SLiC-HF) on log-ratios, as in Liu et al. 2024 (RSO).
+    A pair has no gradient beyond beta · h = 1. Source: Zhao et al. 2023 (SLiC-HF) on log-ratios, as in Liu et al. 2024
+    (RSO).
     """
     d = beta * pairs.log_ratio_differences()
     return _mean(pairs.labels * (1 - d).relu() + (1 - pairs.labels) * (1 + d).relu(), pairs, denominator)
@@ -139,9 +139,9 @@ def hinge_loss(pairs: Pairs, *, beta: float, denominator: Denominator = None) ->
 def simpo_loss(pairs: Pairs, *, beta: float, margin: float, denominator: Denominator = None) -> Tensor:
     """SimPO: −log σ(beta · (mean logp of chosen − mean logp of rejected) − margin), averaged by weight; 0-d.
 
-    `margin` is the paper's γ. No reference takes part, and none holds the policy back: with margin 0 and labels
-    σ(u(y) − u(y')) its minimum over completions of equal length T is π ∝ exp(T · u / beta). Source: Meng et al. 2024
-    eq. 6.
+    `margin` is the paper's γ. There is no reference, so nothing keeps the policy near its start: with margin 0 and
+    labels σ(u(y) − u(y')) its minimum over completions of equal length T is π ∝ exp(T · u / beta). Source: Meng et
+    al. 2024 eq. 6.
     """
     d = beta * (mean_logps(pairs.chosen) - mean_logps(pairs.rejected))
     return _bradley_terry(d, pairs, margin, denominator)
@@ -151,7 +151,7 @@ def orpo_loss(pairs: Pairs, *, odds_weight: float, denominator: Denominator = No
     """ORPO: negative mean logp of the chosen + odds_weight · −log σ(log odds(chosen) − log odds(rejected)); 0-d.
 
     odds = p / (1 − p) with p the geometric mean of the completion's token probabilities. `odds_weight` is the paper's
-    λ. No reference takes part. Source: Hong et al. 2024 eqs. 3 to 7.
+    λ. There is no reference. Source: Hong et al. 2024 eqs. 3 to 7.
     """
     d = log_odds(pairs.chosen) - log_odds(pairs.rejected)
     return chosen_nll_loss(pairs, denominator=denominator) + odds_weight * _bradley_terry(d, pairs, 0.0, denominator)
@@ -160,7 +160,7 @@ def orpo_loss(pairs: Pairs, *, odds_weight: float, denominator: Denominator = No
 def chosen_nll_loss(pairs: Pairs, *, denominator: Denominator = None) -> Tensor:
     """Negative mean log-probability of the chosen completion's tokens, averaged by weight; 0-d, nats per token.
 
-    Beside DPO it holds the chosen completions up. Source: Pang et al. 2024 (iterative RPO) eq. 1.
+    Added to DPO, it keeps the chosen completions likely. Source: Pang et al. 2024 (iterative RPO) eq. 1.
     """
     chosen, rejected = mean_logps(pairs.chosen), mean_logps(pairs.rejected)
     return _mean(-(pairs.labels * chosen + (1 - pairs.labels) * rejected), pairs, denominator)
@@ -180,8 +180,8 @@ def kto_loss(
     good: desirable_weight · (1 − σ(beta · (log-ratio − kl)))
     bad:  undesirable_weight · (1 − σ(beta · (kl − log-ratio)))
 
-    `kl` is z₀, what gains and losses are counted from, without gradient: see `kto_kl`. A completion of which a share
-    `up` says good counts as both, in these shares. Source: Ethayarajh et al. 2024, section 4.
+    `kl` is z₀, the zero point of gains and losses, without gradient: see `kto_kl`. A completion counts as good with
+    the share `up` and as bad with the rest. Source: Ethayarajh et al. 2024, section 4.
     """
     z = kl.detach() if isinstance(kl, Tensor) else kl
     gain = beta * (verdicts.completions.log_ratios - z)
@@ -193,7 +193,7 @@ def kto_loss(
 def kto_kl(mismatched_log_ratios: Tensor) -> Tensor:
     """z₀ = max(0, mean log-ratio of completions under prompts they were not written for); 0-d, without gradient.
 
-    (N,) → 0-d. A cheap stand-in for KL(π ‖ π_ref), biased but shared by all completions of a step. Source:
+    (N,) → 0-d. A cheap estimate of KL(π ‖ π_ref), biased but the same for all completions of a step. Source:
     Ethayarajh et al. 2024, section 4.
     """
     return mismatched_log_ratios.detach().mean().clamp(min=0)
@@ -215,9 +215,9 @@ def mean_logps(side: Side) -> Tensor:
 
 
 def log_odds(side: Side) -> Tensor:
-    """log p − log(1 − p), p = exp(mean logp) < 1; exact where p is near 0 or near 1.
+    """log p − log(1 − p), p = exp(mean logp) < 1; accurate if p is near 0 or near 1.
 
-    p is kept below 1 by one part in 10⁷: a completion that is certain has no odds.
+    p is kept below 1 by one part in 10⁷, because the odds of a certain completion are infinite.
     """
     logp = mean_logps(side).clamp(max=-1e-7)
     return logp - torch.where(logp > -math.log(2), torch.log(-torch.expm1(logp)), torch.log1p(-torch.exp(logp)))
@@ -227,7 +227,7 @@ class Quantity(NamedTuple):
     """A number per completion that preference losses compare, such as the log-ratio."""
 
     value: Callable[[Side], Tensor]
-    """(N,) of N completions."""
+    """Returns (N,) for N completions."""
     formula: str
     """With r for the log-ratio and π for the policy's probability of the whole completion."""
     reads_reference: bool
@@ -239,11 +239,11 @@ IMPLICIT: dict[str, Quantity] = {
     "mean_logp": Quantity(mean_logps, "log π / tokens", reads_reference=False),
     "log_odds": Quantity(log_odds, "log odds of the mean probability", reads_reference=False),
 }
-"""Quantities that, times a scale, are the implicit reward of a policy trained with one of these losses."""
+"""Name → quantity; times a scale it is the implicit reward of a policy trained with one of these losses."""
 
 
 def _bradley_terry(d: Tensor, pairs: Pairs, margin: float, denominator: Denominator) -> Tensor:
-    """q · BT(d − margin) + (1 − q) · BT(−d − margin): a pair and, with the rest of its label, the pair turned round."""
+    """q · BT(d − margin) + (1 − q) · BT(−d − margin): the losses of the pair and of the reversed pair by the label."""
     denominator = pairs.weights.sum() if denominator is None else denominator
     none, margins = torch.zeros_like(d), torch.full_like(d, margin)
     right, wrong = pairs.labels * pairs.weights, (1 - pairs.labels) * pairs.weights
@@ -252,7 +252,7 @@ def _bradley_terry(d: Tensor, pairs: Pairs, margin: float, denominator: Denomina
     )
 
 
-def _mean(losses: Tensor, of: Pairs | Verdicts, denominator: Denominator) -> Tensor:
-    check_same_shape(losses=losses, weights=of.weights)
-    counted = torch.where(of.weights != 0, losses, torch.zeros_like(losses))
-    return (of.weights * counted).sum() / (of.weights.sum() if denominator is None else denominator)
+def _mean(losses: Tensor, examples: Pairs | Verdicts, denominator: Denominator) -> Tensor:
+    check_same_shape(losses=losses, weights=examples.weights)
+    counted = torch.where(examples.weights != 0, losses, torch.zeros_like(losses))
+    return (examples.weights * counted).sum() / (examples.weights.sum() if denominator is None else denominator)

@@ -1,15 +1,15 @@
-"""How far the policy has gone from the reference: KL(policy ‖ reference) of completions.
+"""KL(policy ‖ reference) of completions: estimators, treatments as a penalty, and controllers of kl_coef.
 
-All estimators are per token, in nats, for tokens that the *policy* sampled. Estimating the value and having the right
-gradient are two things. With the completion's KL as the penalty, three treatments have its gradient:
+All estimators are per token, in nats, for tokens that the *policy* sampled. A correct estimate of the value does not
+imply the correct gradient. For the completion's KL as the penalty, three treatments have the correct gradient:
 
 (a) `kl_rewards_k1`: k1 per token in the reward;
 (b) `sequence_kl_loss`: ½ (Σ_t log-ratio)² of a completion as a loss, on completions of the current policy;
-(c) `kl_rewards_exact_later` together with `exact_kl_loss`: the exact KL of the later positions in the reward, of this
-    position as a loss.
+(c) `kl_rewards_exact_later` together with `exact_kl_loss`: the exact KL of the later positions in the reward, and of
+    the current position as a loss.
 
-The exact, k2 or k3 KL of each token as a loss is an approximation: it leaves out what a token does to the KL of later
-ones. k1 as a loss has a gradient of expectation 0. Exact, k2 or k3 in the reward alone is wrong.
+The exact, k2 or k3 KL of each token as a loss is an approximation: it ignores the effect of a token on the KL of later
+tokens. The gradient of k1 as a loss has expectation 0. Exact, k2 or k3 in the reward alone is wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def kl_policy_ref_k1(logps: Tensor, ref_logps: Tensor) -> Tensor:
 
 
 def kl_policy_ref_k2(logps: Tensor, ref_logps: Tensor) -> Tensor:
-    """k2 = ½ (logps − ref_logps)², never negative; its expectation is *not* the KL, but near it when the two are close.
+    """k2 = ½ (logps − ref_logps)², never negative; its expectation is *not* the KL, but close to a small KL.
 
     (B, T) → (B, T), nats. For a single token its gradient under the policy is that of the KL. Source: Schulman 2020.
     """
@@ -44,7 +44,7 @@ def kl_policy_ref_k2(logps: Tensor, ref_logps: Tensor) -> Tensor:
 def kl_policy_ref_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """k3 = exp(ref_logps − logps) − 1 − (ref_logps − logps), never negative, expectation KL(policy ‖ reference).
 
-    (B, T) → (B, T), nats. Right as a value to log; its gradient is that of KL(reference ‖ policy). Source: Schulman
+    (B, T) → (B, T), nats. Correct as a value to log; its gradient is that of KL(reference ‖ policy). Source: Schulman
     2020.
     """
     log_ratio = ref_logps - logps
@@ -52,8 +52,7 @@ def kl_policy_ref_k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
 
 
 def kl_policy_ref_exact(policy_logits: Tensor, ref_logits: Tensor) -> Tensor:
-    """Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p the policy's and q the reference's
-    probabilities.
+    """Σ_v p_v (log p_v − log q_v) over the vocabulary at each position, p of the policy and q of the reference.
 
     (..., V) → (...), nats. Tokens to which the policy gives probability 0 (logit −∞) add 0.
     """
@@ -67,8 +66,9 @@ def kl_policy_ref_exact(policy_logits: Tensor, ref_logits: Tensor) -> Tensor:
 def kl_rewards_k1(logps: Tensor, ref_logps: Tensor, completion_mask: Tensor, kl_coef: float | Tensor) -> Tensor:
     """Treatment (a): the reward −kl_coef · (logps − ref_logps) of each token, without gradient.
 
-    logps are those of the policy that sampled. (B, T) → (B, T), 0 at masked places. Reward-to-go then holds the whole
-    later log-ratio, and the policy gradient is that of E[reward] − kl_coef · KL. Source: Ziegler et al. 2019 eq. 2.
+    logps are those of the policy that sampled. (B, T) → (B, T), 0 at masked positions. The reward-to-go then includes
+    the log-ratio of all later tokens, and the policy gradient is that of E[reward] − kl_coef · KL. Source: Ziegler et
+    al. 2019 eq. 2.
     """
     return -kl_coef * zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).detach()
 
@@ -78,11 +78,11 @@ def sequence_kl_loss(
 ) -> Tensor:
     """Treatment (b): Σ_b ½ (Σ_t (logps − ref_logps))² / denominator.
 
-    Its gradient Σ_b log-ratio_b · ∇ log π(completion_b) is in expectation that of KL(policy ‖ reference), provided the
+    The expectation of its gradient, Σ_b log-ratio_b · ∇ log π(completion_b), is that of KL(policy ‖ reference) if the
     completions were sampled by the policy that is differentiated. The value is not the KL.
 
-    (B, T) → 0-d. `denominator` counts sequences (default: those here with at least one token). Beside a policy loss
-    that is divided by tokens, hand it that number of tokens, or kl_coef means another thing.
+    (B, T) → 0-d. `denominator` counts sequences (default: those here with at least one token). If the policy loss is
+    divided by a number of tokens, pass the same number here, or kl_coef has another unit.
     """
     log_ratio = zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).sum(-1)
     return masked_mean(0.5 * log_ratio.square(), completion_mask.any(-1), denominator)
@@ -91,24 +91,24 @@ def sequence_kl_loss(
 def kl_rewards_exact_later(exact_kl: Tensor, completion_mask: Tensor, kl_coef: float | Tensor) -> Tensor:
     """Treatment (c), first half: token t gets −kl_coef · exact_kl of the *next* token's position, without gradient.
 
-    With gamma = 1 the reward-to-go of token t holds the KL of all later positions, which is what the choice of t
-    influences. The KL of its own position is the same for every token that could have been drawn, and belongs to
-    `exact_kl_loss`. (B, T) → (B, T), 0 at masked places and at the last token.
+    With gamma = 1 the reward-to-go of token t then includes the KL of all later positions, which depend on token t. The
+    KL of its own position is the same for every token that could be drawn; `exact_kl_loss` handles it.
+    (B, T) → (B, T), 0 at masked positions and at the last token.
     """
     return -kl_coef * zero_masked(next_kept(exact_kl.detach(), completion_mask), completion_mask)
 
 
 def exact_kl_loss(exact_kl: Tensor, completion_mask: Tensor, denominator: float | Tensor | None = None) -> Tensor:
-    """Treatment (c), second half: Σ exact_kl / denominator with its gradient, to be multiplied by kl_coef.
+    """Treatment (c), second half: Σ exact_kl / denominator with its gradient; multiply it by kl_coef.
 
-    exact_kl (B, T) from `kl_policy_ref_exact` → 0-d. `denominator` counts tokens (default: those here) and must be the
-    policy loss's. Without `kl_rewards_exact_later` this is an approximation.
+    exact_kl (B, T) from `kl_policy_ref_exact` → 0-d. `denominator` counts tokens (default: those here) and must be that
+    of the policy loss. Without `kl_rewards_exact_later` this is an approximation.
     """
     return masked_mean(exact_kl, completion_mask, denominator)
 
 
 class FixedKLController:
-    """A kl_coef that stays what it is; the same interface as `AdaptiveKLController`."""
+    """A constant kl_coef with the interface of `AdaptiveKLController`."""
 
     def __init__(self, kl_coef: float) -> None:
         self.kl_coef = kl_coef
@@ -124,12 +124,12 @@ class FixedKLController:
 
 
 class AdaptiveKLController:
-    """A kl_coef that grows while the KL is above its target and shrinks while it is below.
+    """A kl_coef that grows while the KL is above the target and shrinks while it is below.
 
     error = clip(kl / target − 1, −0.2, 0.2);  kl_coef ← kl_coef · (1 + error · num_sequences / horizon)
 
     `target` and `kl` are nats per completion (summed over its tokens, averaged over completions); `horizon` is a
-    number of completions: a full error kept up over `horizon` of them changes kl_coef by about a fifth. Source:
+    number of completions: the largest error over `horizon` completions changes kl_coef by about a fifth. Source:
     Ziegler et al. 2019, section 2.2.
     """
 
@@ -141,9 +141,9 @@ class AdaptiveKLController:
         self.horizon = horizon
 
     def update(self, kl: float, num_sequences: int) -> None:
-        """Move kl_coef after a step that saw `num_sequences` completions of mean KL `kl`.
+        """Update kl_coef after a step with `num_sequences` completions of mean KL `kl`.
 
-        Raises ValueError where kl is not finite, since every later kl_coef would be NaN.
+        Raises ValueError if kl is not finite, since every later kl_coef would be NaN.
         """
         if not math.isfinite(kl):
             raise ValueError(f"kl is {kl}; expected a finite number of nats per completion")
@@ -151,7 +151,7 @@ class AdaptiveKLController:
         self.kl_coef *= 1 + error * num_sequences / self.horizon
 
     def state_dict(self) -> dict[str, float]:
-        """What a resumed run needs: kl_coef. Target and horizon are settings."""
+        """The state of a resumed run: kl_coef. Target and horizon are settings."""
         return {"kl_coef": self.kl_coef}
 
     def load_state_dict(self, state: dict[str, float]) -> None:

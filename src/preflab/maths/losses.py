@@ -1,7 +1,7 @@
-"""What is minimised: PPO's clipped losses, entropy, negative log-likelihood.
+"""Losses of training: PPO's clipped losses, entropy, negative log-likelihood.
 
-Every loss is a sum over tokens divided by `denominator`, the number of tokens of the whole optimiser step; None stands
-for the tokens given here. The statistics beside it are divided alike, so that those of micro-batches add up too.
+Every loss is a sum over tokens divided by `denominator`, the number of tokens of the whole optimiser step; None uses
+the number of tokens given here. The statistics are divided in the same way, so that those of micro-batches add up too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_LOG_RATIO = 20.0
 
 
 class PolicyLoss(NamedTuple):
-    """What `clipped_policy_loss` returns; all 0-d, all but `loss` without gradient."""
+    """The result of `clipped_policy_loss`; all 0-d, all but `loss` without gradient."""
 
     loss: Tensor
     clip_fraction: Tensor
-    """Share of tokens at which the clipped side is the larger, which therefore have no gradient."""
+    """Share of tokens at which the clipped side is larger; they have no gradient."""
     approx_kl: Tensor
     """KL(old policy ‖ policy) per token, estimated by k3, in nats."""
     max_ratio_deviation: Tensor
@@ -31,11 +31,11 @@ class PolicyLoss(NamedTuple):
 
 
 class ValueLoss(NamedTuple):
-    """What `clipped_value_loss` returns; both 0-d, `clip_fraction` without gradient."""
+    """The result of `clipped_value_loss`; both 0-d, `clip_fraction` without gradient."""
 
     loss: Tensor
     clip_fraction: Tensor
-    """Share of tokens at which the clipped side is the larger."""
+    """Share of tokens at which the clipped side is larger."""
 
 
 def clipped_policy_loss(
@@ -53,8 +53,8 @@ def clipped_policy_loss(
     ratio = exp(clamp(logps − old_logps, −20, 20))
     loss = Σ max(−ratio · advantages, −clip(ratio, 1 − clip_low, 1 + clip_high) · advantages) / denominator
 
-    All (B, T). old_logps are those of the policy that made the rollouts, not of the reference; they and the advantages
-    carry no gradient. Clipping takes away the incentive to move further, it does not bound the move. Source: Schulman
+    All (B, T). old_logps are those of the policy that wrote the rollouts, not of the reference; they and the advantages
+    carry no gradient. Clipping removes the incentive to move further; it does not bound the move. Source: Schulman
     et al. 2017 eq. 7; two clip sides: Yu et al. 2025 (DAPO), "Clip-Higher".
     """
     check_same_shape(logps=logps, old_logps=old_logps, advantages=advantages, completion_mask=completion_mask)
@@ -80,7 +80,7 @@ def clipped_value_loss(
     clip: float | None,
     denominator: float | Tensor | None = None,
 ) -> ValueLoss:
-    """Half the squared error of the values, the larger of the plain one and the one clipped around the old values.
+    """Half the squared error of the values: the larger of the plain error and the one clipped around the old values.
 
     clipped = old_values + clamp(values − old_values, −clip, clip)
     loss = ½ Σ max((values − returns)², (clipped − returns)²) / denominator
@@ -105,8 +105,8 @@ def clipped_value_loss(
 def entropy(logits: Tensor) -> Tensor:
     """−Σ_v p_v log p_v of the next token at each position, in nats.
 
-    (..., V) → (...). The logits are those divided by the sampling temperature. A loss subtracts it. Tokens of
-    probability 0 (logit −∞) add 0.
+    (..., V) → (...). Pass logits that are already divided by the sampling temperature. A loss subtracts the entropy.
+    Tokens of probability 0 (logit −∞) add 0.
     """
     logps = logits.log_softmax(-1)
     return -(logps.exp() * zero_masked(logps, logps > -math.inf)).sum(-1)
@@ -128,9 +128,9 @@ def explained_variance(
 ) -> Tensor:
     """1 − Var(returns − values) / Var(returns) over the tokens of the whole batch.
 
-    (B, T) → 0-d, without gradient: 1 where the values are right, 0 where they are no better than a constant, below 0
-    where they are worse. 0 where all returns are equal, since there is nothing to explain. A quotient of variances: it
-    does not add up over parts of a batch, but their `residual_sums` do, and are handed on as `sums`.
+    (B, T) → 0-d, without gradient: 1 if the values are exact, 0 if they are no better than a constant, below 0
+    if they are worse. It is 0 if all returns are equal, since there is no variance to explain. Parts of a batch cannot
+    be averaged; add their `residual_sums` and pass them as `sums`.
     """
     sums = residual_sums(values, returns, completion_mask) if sums is None else sums
     residual, total = variance_of_sums(sums).unbind()

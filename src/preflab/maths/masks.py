@@ -1,4 +1,4 @@
-"""Reductions over the tokens that count, in which masked places may hold NaN."""
+"""Reductions over the positions where a mask is True; masked positions may hold NaN."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def check_same_shape(**tensors: Tensor) -> None:
-    """Raise ValueError unless all tensors have one shape; broadcasting (B,) against (B, T) would go wrong silently."""
+    """Raise ValueError unless all shapes are equal; broadcasting (B,) against (B, T) would go wrong silently."""
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(set(shapes.values())) > 1:
         raise ValueError(f"shapes differ: {shapes}; expected all of them equal")
 
 
 def completion_mask_from_lengths(lengths: Tensor, num_tokens: int) -> Tensor:
-    """True at the first `lengths[b]` of `num_tokens` places: mask[b, t] = t < lengths[b].
+    """True at the first `lengths[b]` of `num_tokens` positions: mask[b, t] = t < lengths[b].
 
     lengths (B,) integers → (B, T) bool.
     """
@@ -24,24 +24,24 @@ def completion_mask_from_lengths(lengths: Tensor, num_tokens: int) -> Tensor:
 def zero_masked(x: Tensor, mask: Tensor) -> Tensor:
     """x where the mask is True, 0 elsewhere; same shape.
 
-    Selects instead of multiplying, because 0 · NaN is NaN. Do it *before* any non-linear function: the gradient of a
-    function taken at NaN is NaN even when nothing flows into it.
+    Selects instead of multiplying, because 0 · NaN is NaN. Apply it *before* any non-linear function: the gradient of a
+    function at NaN is NaN even if the incoming gradient is 0.
     """
     check_same_shape(x=x, mask=mask)
     return torch.where(mask, x, torch.zeros_like(x))
 
 
 def masked_sum(x: Tensor, mask: Tensor, dim: int | None = None) -> Tensor:
-    """Σ x over the places where the mask is True, over all dimensions or over `dim`."""
+    """Σ x over the positions where the mask is True, over all dimensions or over `dim`."""
     kept = zero_masked(x, mask)
     return kept.sum() if dim is None else kept.sum(dim)
 
 
 def masked_mean(x: Tensor, mask: Tensor, denominator: float | Tensor | None = None, dim: int | None = None) -> Tensor:
-    """Σ x / denominator over the places where the mask is True.
+    """Σ x / denominator over the positions where the mask is True.
 
-    `denominator` is the count of the whole optimiser step; None stands for the count of this mask (over `dim`, where
-    given). Where nothing counts the mean is 0 with gradient 0, so that an empty micro-batch is harmless.
+    `denominator` is the count of the whole optimiser step; None uses the count of this mask (over `dim`, if given). If
+    the mask is False everywhere, the mean is 0 with gradient 0, so that an empty micro-batch is harmless.
     """
     total = masked_sum(x, mask, dim)
     if denominator is None:
@@ -50,15 +50,15 @@ def masked_mean(x: Tensor, mask: Tensor, denominator: float | Tensor | None = No
 
 
 def masked_variance(x: Tensor, mask: Tensor) -> Tensor:
-    """Population variance Σ (x − mean)² / count over the places where the mask is True; 0-d, 0 where nothing counts."""
+    """Population variance Σ (x − mean)² / count over the positions where the mask is True; 0-d, 0 if there are none."""
     centred = zero_masked(x - masked_mean(x, mask), mask)
     return masked_mean(centred.square(), mask)
 
 
 def next_kept(x: Tensor, mask: Tensor) -> Tensor:
-    """For each place, x at the next True place strictly after it in its row, 0 where there is none.
+    """For each position, x at the next position in the row where the mask is True; 0 if there is none.
 
-    x, mask (B, T) → (B, T). Inside a completion of several turns the next token of the policy may be many places away.
+    x, mask (B, T) → (B, T). In a completion of several turns the next token of the policy may be many positions later.
     """
     num_tokens = x.shape[-1]
     places = torch.arange(num_tokens, device=x.device).expand_as(x)

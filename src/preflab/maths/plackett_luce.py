@@ -1,8 +1,8 @@
-"""Whole rankings at once: Plackett–Luce, ties as the orders they leave open.
+"""The Plackett–Luce likelihood of whole rankings; a tie is the sum over the orders it leaves open.
 
-The best is chosen from all, the next from those that are left, and so on, each with probability ∝ exp(score). Scores
-are log-strengths, known up to one constant per ranking, as in `maths.bradley_terry`; of two completions it is
-Bradley–Terry.
+The best completion is chosen from all, the next from the remaining ones, and so on, each with probability ∝ exp(score).
+Scores are log-strengths, defined up to one constant per ranking, as in `maths.bradley_terry`. For two completions the
+model is Bradley–Terry.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 MAX_TIED = 12
-"""Completions that may share a rank: a tie of n costs 2ⁿ steps."""
+"""Most completions that may share a rank: a tie of n costs 2ⁿ steps."""
 
 
 def plackett_luce_log_likelihood(scores: Tensor, ranks: Sequence[int | None]) -> Tensor:
@@ -26,13 +26,13 @@ def plackett_luce_log_likelihood(scores: Tensor, ranks: Sequence[int | None]) ->
         ranks: rank per completion, smaller is better, equal = tie, None = not ranked (left out).
 
     Returns:
-        0-d; 0 where there is nothing to choose (everything tied, or fewer than two ranked).
+        0-d; 0 if there is nothing to choose (everything tied, or fewer than two ranked).
 
     Raises:
-        ValueError: as many ranks as scores are needed, and no more than 12 may share one.
+        ValueError: the numbers of ranks and scores differ, or more than 12 completions share a rank.
 
     Source: Plackett 1975; Luce 1959; for reward models Zhu et al. 2023 (arXiv 2301.11270, K-wise comparisons). Ties:
-    the marginal of a strict order that was only seen in part.
+    the marginal probability of a partially observed strict order.
     """
     if len(scores) != len(ranks):
         raise ValueError(f"{len(ranks)} ranks for {len(scores)} scores")
@@ -48,7 +48,8 @@ def plackett_luce_log_likelihood(scores: Tensor, ranks: Sequence[int | None]) ->
 def _block_first(block: Tensor, log_later: Tensor) -> Tensor:
     """log P(the n completions of a tie come before all later ones, in any order among themselves).
 
-    A walk over the subsets chosen so far: f(∅) = 1, f(S) = Σ_{i ∈ S} f(S \\ {i}) · exp(s_i) / (what was left then).
+    Dynamic programming over subsets S that were already chosen: f(∅) = 1 and
+    f(S) = Σ_{i ∈ S} f(S \\ {i}) · exp(s_i) / Σ exp(s_j) over all j that were not in S \\ {i}, later ones included.
     """
     num = len(block)
     if num > MAX_TIED:

@@ -1,7 +1,7 @@
-"""Which ratio is clipped: each token's, or one of the whole completion; and the clipped loss of all of them.
+"""Log-ratios of tokens or of whole completions, and the clipped loss with any of them.
 
-All give (B, T) log-ratios. Where the ratio belongs to the completion, its *value* is the same at all of its tokens and
-its *gradient* goes through each token's own log-probability, so that tokens may have advantages of their own.
+All functions return (B, T) log-ratios. A ratio of the whole completion has the same *value* at all of its tokens, but
+its *gradient* goes through each token's own log-probability, so that tokens may have different advantages.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def sequence_mean_log_ratio(logps: Tensor, old_logps: Tensor, completion_mask: T
     """Σ_t (logps − old_logps) / length at every token of the completion; the gradient is that of the token's logp.
 
     (B, T) → (B, T). With `sequence_mean` weights and one advantage per completion this is GSPO: its ratio
-    (π(y)/π_old(y))^(1/length) is clipped for the completion as a whole. Source: Zheng et al. 2025 (GSPO); tokens
-    with advantages of their own are its variant GSPO-token.
+    (π(y)/π_old(y))^(1/length) is clipped for the completion as a whole. Source: Zheng et al. 2025 (GSPO); with
+    different advantages per token it is their variant GSPO-token.
     """
     log_ratio = token_log_ratio(logps, old_logps, completion_mask)
     lengths = completion_mask.sum(-1, keepdim=True).clamp(min=1)
@@ -40,8 +40,8 @@ def sequence_mean_log_ratio(logps: Tensor, old_logps: Tensor, completion_mask: T
 def sequence_sum_log_ratio(logps: Tensor, old_logps: Tensor, completion_mask: Tensor) -> Tensor:
     """Σ_t (logps − old_logps) at every token of the completion; the gradient is that of the token's logp.
 
-    (B, T) → (B, T). The true importance ratio π(y)/π_old(y) of the completion, as RLOO needs it once a batch is used
-    for more than one update.
+    (B, T) → (B, T). The log of the true importance ratio π(y)/π_old(y) of the completion, which RLOO needs if a batch
+    is used for more than one update.
     """
     log_ratio = token_log_ratio(logps, old_logps, completion_mask)
     return _value_of(log_ratio.sum(-1, keepdim=True), log_ratio, completion_mask)
@@ -59,12 +59,12 @@ def clipped_ratio_loss(
     clip_high: float,
     num_tokens: float | Tensor,
 ) -> PolicyLoss:
-    """PPO's clipped surrogate with a ratio and token weights of one's choice, negated so that it is minimised.
+    """PPO's clipped surrogate with a given kind of ratio and token weights, negated so that it is minimised.
 
     ratio = exp(clamp(log_ratio, −20, 20))
     loss = Σ weights · max(−ratio · advantages, −clip(ratio, 1 − clip_low, 1 + clip_high) · advantages)
 
-    All (B, T); old_logps, advantages and weights carry no gradient. The statistics beside the loss are over tokens:
+    All (B, T); old_logps, advantages and weights carry no gradient. The statistics are averaged over tokens;
     `num_tokens` is the count of the whole optimiser step. With `token_log_ratio` and constant weights it is
     `clipped_policy_loss`. Source: Schulman et al. 2017 eq. 7; two clip sides: Yu et al. 2025 (DAPO), "Clip-Higher".
     """
@@ -87,8 +87,8 @@ def clipped_ratio_loss(
 def weighted_sequence_kl(logps: Tensor, ref_logps: Tensor, completion_mask: Tensor, weights: Tensor) -> Tensor:
     """Treatment (b) with token weights: Σ_b weight_b · ½ (Σ_t (logps − ref_logps))², weight_b that of b's tokens.
 
-    All (B, T) → 0-d. Beside a policy loss with the same weights it has the gradient of the KL of completions of the
-    current policy; see `kl.sequence_kl_loss`. A completion without a token counts 0.
+    All (B, T) → 0-d. Added to a policy loss with the same weights, it has the gradient of the KL of completions of the
+    current policy; see `kl.sequence_kl_loss`. A completion without tokens adds 0.
     """
     log_ratio = zero_masked(kl_policy_ref_k1(logps, ref_logps), completion_mask).sum(-1)
     return (0.5 * log_ratio.square() * weights.amax(-1)).sum()

@@ -6,6 +6,10 @@ from typing import Any
 
 import torch
 
+from preflab.models.families import token_logits
+from preflab.models.kinds import family_of
+from preflab.training.batches import TokenSequence
+
 NUM_SHARED, NUM_OTHER = 8, 4
 """Two rows begin with the same tokens and end with others."""
 
@@ -23,11 +27,13 @@ def why_not_causal(model: Any) -> str | None:
     Two rows with the same first 8 tokens and other last 4 must have the same logits at those 8.
     """
     num_rows = model.get_input_embeddings().weight.shape[0]
-    ids = torch.arange(3, 3 + NUM_SHARED + 2 * NUM_OTHER, device=model.device).remainder(num_rows)
-    start, one, other = ids.split((NUM_SHARED, NUM_OTHER, NUM_OTHER))
+    ids = tuple(number % num_rows for number in range(3, 3 + NUM_SHARED + 2 * NUM_OTHER))
+    first, shared = ids[:1], ids[1:NUM_SHARED]
+    ends = ids[NUM_SHARED : NUM_SHARED + NUM_OTHER], ids[NUM_SHARED + NUM_OTHER :]
+    rows = [TokenSequence(first, (*shared, *end)) for end in ends]
     try:
-        rows = torch.stack([torch.cat([start, one]), torch.cat([start, other])])
-        logits = model(input_ids=rows, use_cache=False).logits[:, :NUM_SHARED].float()
+        logits = token_logits(family_of(model), model, rows).view(2, NUM_SHARED - 1 + NUM_OTHER, -1)
+        logits = logits[:, :NUM_SHARED].float()
     except UNFIT as error:
         return f"it cannot be asked with text alone ({first_line(error)})"
     change = (logits[0] - logits[1]).abs().max().item()

@@ -22,14 +22,15 @@ from preflab.models.causality import UNFIT, first_line
 from preflab.models.check_limits import Limits
 from preflab.models.check_rows import CheckRow, measured_row
 from preflab.models.facts import ModelFacts
+from preflab.models.families import token_logits
 from preflab.models.logit_path import plain_statistics
 from preflab.models.merge import MERGED, merge_error, merged_language_model
 from preflab.models.role_files import load_role, save_role
-from preflab.models.trunk import Trunk
+from preflab.models.trunk import Role, Trunk
 from preflab.settings.learning import LoraSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.alarms import Rounding
-from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.protocols import SampledCompletion, SampleRequest
 from preflab.words import count
 
@@ -68,14 +69,14 @@ class Subject:
     limits: Limits
 
     @property
-    def sequences(self) -> list[Sequence]:
+    def sequences(self) -> list[TokenSequence]:
         """Prompts with their completions."""
         pairs = zip(self.requests, self.completions, strict=True)
-        return [Sequence(request.prompt_ids, completion.token_ids) for request, completion in pairs]
+        return [TokenSequence(request.prompt_ids, completion.token_ids) for request, completion in pairs]
 
     def batch(self, rows: slice = slice(None)) -> TokenBatch:
         """Rows, right-padded."""
-        return collate(self.sequences[rows], self.trunk.pad_id).to(self.trunk.device)
+        return self.trunk.collate(self.sequences[rows])
 
     def decoding(self, **other: Any) -> DecodingSettings:
         """Ten tokens at temperature 1, nothing cut off."""
@@ -240,9 +241,7 @@ def _chunked(subject: Subject) -> CheckRow:
     batch = subject.batch()
     mask = batch.completion_mask
     output = subject.trunk(batch, ("policy",), entropy=True)["policy"]
-    with subject.trunk.role("policy"):
-        logits = subject.trunk.language_model("policy")(input_ids=batch.input_ids, use_cache=False).logits
-    states = logits[mask.nonzero()[:, 0], batch.state_index[mask]]
+    states = _own_logits(subject, subject.trunk.language_model("policy"), "policy")
     if subject.trunk.vocabulary is not None:
         states = subject.trunk.vocabulary.cut_logits(states)
     targets = batch.completion_ids[mask]
@@ -252,7 +251,7 @@ def _chunked(subject: Subject) -> CheckRow:
     theirs = _gradients(subject, plain.logps.sum() + plain.entropy.sum())
     gradients = _largest(ours - theirs) / max(_largest(theirs), 1e-30)
     # The model's own logits are rounded to their type; those in chunks are float32.
-    rounding = 0.0 if logits.dtype == torch.float32 else torch.finfo(logits.dtype).eps * _largest(logits.float())
+    rounding = 0.0 if states.dtype == torch.float32 else torch.finfo(states.dtype).eps * _largest(states.float())
     allowed = subject.allowed.nats + rounding
     holds = values <= allowed and gradients <= subject.allowed.share
     return CheckRow(
@@ -299,13 +298,11 @@ def _merged(subject: Subject) -> CheckRow:
 
     Below float32 rounding alone may be a tenth of that, so the share is of the largest logit there.
     """
-    trunk, ids = subject.trunk, subject.batch().input_ids
+    trunk = subject.trunk
     _shake(trunk, "policy")
-    logits = {}
-    for role in ("policy", "reference"):
-        with trunk.role(role):
-            logits[role] = trunk.language_model(role)(input_ids=ids, use_cache=False).logits
-    merged = merged_language_model(trunk, "policy")(input_ids=ids, use_cache=False).logits
+    roles: tuple[Role, ...] = ("policy", "reference")
+    logits = {role: _own_logits(subject, trunk.language_model(role), role) for role in roles}
+    merged = token_logits(trunk.family, merged_language_model(trunk, "policy"), subject.sequences, trunk.pad_id)
     exact = trunk.model.dtype == torch.float32
     base = logits["reference"] if exact else torch.zeros_like(merged)
     measured, allowed = merge_error(merged, logits["policy"], base), MERGED if exact else subject.allowed.share
@@ -329,6 +326,12 @@ def _shake(trunk: Trunk, role: str) -> None:
         if ".lora_B." in name:
             noise = torch.randn(parameter.shape, generator=random)
             parameter.copy_(0.02 * noise)
+
+
+def _own_logits(subject: Subject, model: Any, role: Role) -> Tensor:
+    """(N, V) what a model's own forward pass gives in a role before each completion token."""
+    with subject.trunk.role(role):
+        return token_logits(subject.trunk.family, model, subject.sequences, subject.trunk.pad_id)
 
 
 def _logps(subject: Subject, batch: TokenBatch) -> Tensor:

@@ -26,12 +26,14 @@ from preflab.models.classifiers import (
     padding_apart,
     pooled_classifier,
 )
+from preflab.models.families import token_logits
 from preflab.models.loading import load_causal_lm, load_tokenizer
-from preflab.models.logit_path import decoder_of
 from preflab.models.merge import MERGED, merged_language_model
+from preflab.models.text_model import decoder_of
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence, collate
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import join_rows
 from preflab.training.tensor_files import read_tensors, system_errors
 
 ALLOWED = {torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-3}
@@ -69,20 +71,21 @@ def export_language_model(trunk: Trunk, role: Any, out: Path) -> float:
     """
     from preflab.conversations.renderer import name_stops
 
-    batch = _probe(trunk).input_ids
+    rows = _probe(trunk)
     with new_folder(out) as beside, system_errors(out), torch.no_grad():
         model = merged_language_model(trunk, role)
         name_stops(model, trunk.tokenizer)
         model.save_pretrained(beside)
         trunk.tokenizer.save_pretrained(beside)
         with trunk.role(role):
-            expected = trunk.language_model(role)(input_ids=batch, use_cache=False).logits
+            expected = token_logits(trunk.family, trunk.language_model(role), rows, trunk.pad_id)
         effect = None
         if trunk.lora:
             with trunk.role("reference"):
-                effect = expected - trunk.language_model("reference")(input_ids=batch, use_cache=False).logits
+                reference = trunk.language_model("reference")
+                effect = expected - token_logits(trunk.family, reference, rows, trunk.pad_id)
         opened = load_causal_lm(beside, dtype=expected.dtype).to(trunk.device)
-        logits = opened(input_ids=batch, use_cache=False).logits
+        logits = token_logits(trunk.family, opened, rows, trunk.pad_id)
         return _compared(logits, expected, out, effect)
 
 
@@ -117,16 +120,16 @@ def export_reward(trunk: Trunk, out: Path) -> float:
 def _write_classifier(trunk: Trunk, classifier: Any, tokenizer: Any, out: Path) -> float:
     """Write a classifier, open it again and compare its rewards with the trunk's."""
     make_room(classifier, tokenizer)
-    batch = _probe(trunk)
-    padded = batch.input_ids.masked_fill(~batch.attention_mask, tokenizer.pad_token_id)
+    rows = _probe(trunk)
+    batch = join_rows(rows, tokenizer.pad_token_id).to(trunk.device)
     with new_folder(out) as beside, system_errors(out), torch.no_grad():
         classifier.save_pretrained(beside)
         name_config_class(beside, classifier.config)
         tokenizer.save_pretrained(beside)
-        expected = trunk(batch, ("reward",))["reward"].rewards
-        effect = expected - trunk.head("reward")(trunk.pooled(batch, "reference")) if trunk.lora else None
+        expected = trunk(trunk.collate(rows), ("reward",))["reward"].rewards
+        effect = expected - trunk.head("reward")(trunk.pooled(trunk.collate(rows), "reference")) if trunk.lora else None
         opened = _opened_classifier(beside, classifier).to(trunk.device)
-        logits = opened(input_ids=padded, attention_mask=batch.attention_mask.long()).logits[:, 0]
+        logits = opened(input_ids=batch.input_ids, attention_mask=batch.state_mask.long()).logits[:, 0]
         return _compared(logits + classifier.config.preflab_reward_bias, expected, out, effect)
 
 
@@ -150,13 +153,13 @@ def _read_config(adapter: Path) -> dict[str, Any]:
     return config
 
 
-def _probe(trunk: Trunk) -> Any:
-    """Right-padded rows of 12, 7 and 2 tokens, none of them special."""
+def _probe(trunk: Trunk) -> list[TokenSequence]:
+    """Rows of 12, 7 and 2 tokens, none of them special."""
     size = min(len(trunk.tokenizer), trunk.model.get_input_embeddings().weight.shape[0])
     usable = [i for i in range(size) if i not in set(trunk.tokenizer.all_special_ids)][:4096]
     places = torch.randint(len(usable), (3, 12), generator=torch.Generator().manual_seed(0))
     rows = [tuple(usable[i] for i in row[:n].tolist()) for row, n in zip(places, (12, 7, 2), strict=True)]
-    return collate([Sequence(row[:1], row[1:]) for row in rows], trunk.pad_id).to(trunk.device)
+    return [TokenSequence(row[:1], row[1:]) for row in rows]
 
 
 def _opened_classifier(folder: Path, like: Any) -> Any:

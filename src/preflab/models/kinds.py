@@ -1,19 +1,17 @@
-"""What kind of model a configuration describes, which class opens it, and why some kinds cannot write text."""
+"""What kind of model a configuration describes, its family and the class that opens it, and why some cannot write."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from preflab.errors import PreflabError
+from preflab.models.families import WRITERS, Decoder, Encoder, Family, Kind
 
-Kind = Literal["decoder", "encoder", "encoder–decoder", "other"]
+OPENERS = tuple(opener for family in WRITERS.values() for opener in family.openers)
+"""Classes that open language models, in order of preference."""
 
-OPENERS = ("AutoModelForCausalLM", "AutoModelForImageTextToText", "AutoModelForMultimodalLM")
-"""Classes that open language models, in order of preference. The later ones hold a text model beside a vision or audio
-tower; the whole model is opened, so that what is saved opens again as what it was."""
-
-REFUSED = {
+REFUSED: dict[Kind, tuple[str, str]] = {
     "encoder": ("an encoder, in which each token sees those after it", "use an encoder as a reward model only"),
     "encoder–decoder": ("an encoder–decoder, which preflab does not support yet", "choose a decoder"),
     "other": ("no language model that transformers knows", "choose a decoder"),
@@ -36,6 +34,13 @@ def kind_of(config: Any) -> Kind:
     if can_be_encoder and not (getattr(config, "is_decoder", False) or getattr(config, "causal", False)):
         return "encoder"
     return "decoder" if opener_of(config) else "encoder" if can_be_encoder else "other"
+
+
+def family_of(model: Any) -> Family:
+    """The family of an open model; without a language-model head it is an encoder, whatever it was made from."""
+    if model.get_output_embeddings() is None:
+        return Encoder(model.config)
+    return WRITERS.get(kind_of(model.config), Decoder)(model.config)
 
 
 def opener_of(config: Any) -> str | None:
@@ -75,19 +80,19 @@ def check_no_reward_model(ref: Path | str) -> None:
 
 
 def check_writes(ref: Path | str, config: Any) -> None:
-    """Refuse what is no decoder as a model that writes.
+    """Refuse what is of no family that writes.
 
     Raises:
         PreflabError: an encoder, an encoder–decoder, a sequence classifier, or no language model at all.
     """
     kind = kind_of(config)
-    if kind == "decoder" and classifies(config):
+    if kind in WRITERS and classifies(config):
         raise PreflabError(
             f"{ref}: {config.architectures[0]} {SCORES}",
             EXPECTED,
             f"score completions with `preflab score FILE --by {ref} --class CLASS`, or name a model that writes",
         )
-    if kind != "decoder":
+    if kind not in WRITERS:
         what, do = REFUSED[kind]
         raise PreflabError(f"{ref}: {config.model_type} is {what}", EXPECTED, do)
 
@@ -98,7 +103,7 @@ def check_reads(ref: Path | str, config: Any) -> None:
     Raises:
         PreflabError: an encoder–decoder.
     """
-    if kind_of(config) == "encoder–decoder":
+    if (kind := kind_of(config)) == "encoder–decoder" and kind not in WRITERS:
         what, do = REFUSED["encoder–decoder"]
         raise PreflabError(f"{ref}: {config.model_type} is {what}", "a decoder or an encoder", f"{do} or an encoder")
 

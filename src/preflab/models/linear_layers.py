@@ -10,7 +10,10 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from preflab.models.logit_path import states_of, text_prefix
+from preflab.models.families import token_logits
+from preflab.models.kinds import family_of
+from preflab.models.text_model import states_of, text_prefix
+from preflab.training.batches import TokenSequence
 
 SHORT, LONG = 12, 384
 """Tokens of a pass that asks which layers matter. What seems not to matter is asked again with the longer one: some
@@ -151,14 +154,14 @@ def _weights_that_matter(model: Any, weights: list[Any]) -> list[bool]:
 
 
 def _last_states(model: Any, num_tokens: int) -> torch.Tensor:
-    """Logits of a causal model, else last hidden states, of one row of tokens, within its context."""
+    """Logits of a model that writes, else last hidden states, for one row of tokens within its context."""
     num_rows = model.get_input_embeddings().weight.shape[0]
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or num_tokens
     # Two positions less: RoBERTa's begin behind the padding's.
-    ids = torch.arange(3, 3 + min(num_tokens, context - 2), device=model.device).remainder(num_rows)[None]
+    ids = tuple(number % num_rows for number in range(3, 3 + min(num_tokens, context - 2)))
     if hasattr(model, "get_output_embeddings") and model.get_output_embeddings() is not None:
-        return model(input_ids=ids, use_cache=False).logits
-    return states_of(model, ids)
+        return token_logits(family_of(model), model, [TokenSequence(ids[:1], ids[1:])])
+    return states_of(model, torch.tensor([ids], device=model.device))
 
 
 def _refused_by_peft(model: Any, leaf: str) -> bool:

@@ -5,7 +5,6 @@ A model that scales or caps its logits does not fit; it falls back to its own lo
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
@@ -13,6 +12,9 @@ from torch import Tensor
 
 from preflab.models.chunk import Head
 from preflab.models.chunked import TokenStatistics
+from preflab.models.families import token_logits, token_states
+from preflab.models.kinds import family_of
+from preflab.training.batches import TokenSequence
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logit_scale": (None, 1, 1.0),
@@ -36,69 +38,18 @@ def why_not_chunked(model: Any) -> str | None:
     for key, neutral in NEUTRAL.items():
         if getattr(config, key, None) not in neutral:
             return f"its configuration sets {key} = {getattr(config, key)}"
-    ids = torch.arange(8, device=model.device).remainder(config.vocab_size)[None] + 0
+    ids = tuple(number % config.vocab_size for number in range(8))
+    row = TokenSequence(ids[:1], ids[1:])
+    family, head = family_of(model), head_of(model)
     with torch.no_grad():
-        logits = model(input_ids=ids, use_cache=False).logits.float()
-        hidden = decoder_of(model)(input_ids=ids, use_cache=False).last_hidden_state
-        head = head_of(model)
+        logits = token_logits(family, model, [row]).float()
+        hidden = token_states(family, model, [row])
         ours = torch.nn.functional.linear(hidden, head.weight, head.bias).float()
     if ours.shape != logits.shape:
         return f"its logits have shape {tuple(logits.shape)}, its head gives {tuple(ours.shape)}"
     scale = max(1.0, logits.abs().max().item())
     difference = (ours - logits).abs().max().item()
     return None if difference <= TOLERANCE * scale else f"its logits differ from its head's by {difference:.1e}"
-
-
-def decoder_of(model: Any) -> Any:
-    """The part of a causal model that turns tokens into last hidden states: the text model, without its head.
-
-    `get_decoder` of some classes gives the model itself, a text model with its head, or a layer of that name; the
-    headless model is then one of the parts.
-    """
-    decoder = model.get_decoder()
-    if _gives_states(decoder):
-        return decoder
-    inside = decoder if decoder is not model and hasattr(decoder, "get_output_embeddings") else model
-    return next((part for part in inside.children() if _gives_states(part)), decoder)
-
-
-def text_prefix(model: Any) -> str:
-    """The name of the text model inside a model that also sees or hears; "" where text is all it takes."""
-    if not getattr(model.config, "sub_configs", None) or model.config.get_text_config(decoder=True) is model.config:
-        return ""
-    decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
-    return next((name for name, module in model.named_modules() if module is decoder), "")
-
-
-def freeze_towers(model: Any) -> None:
-    """Take what is no part of the text model or its head out of training: text would give it no gradient."""
-    prefix = text_prefix(model)
-    head = model.get_output_embeddings() if prefix else None
-    parts = [model.get_submodule(prefix)] + ([] if head is None else [head])
-    inside = {id(parameter) for part in parts for parameter in part.parameters()}
-    for parameter in model.parameters():
-        if id(parameter) not in inside:
-            parameter.requires_grad_(False)
-
-
-def state_width(model: Any) -> int:
-    """H: the width of last hidden states, asked of the model; a configuration's `hidden_size` may mean another one."""
-    ids = torch.arange(4, device=model.device)[None]
-    body = model if model.get_output_embeddings() is None else decoder_of(model)
-    with torch.no_grad():
-        return int(states_of(body, ids).shape[-1])
-
-
-def states_of(body: Any, ids: Tensor) -> Tensor:
-    """(B, L, H) last hidden states of a model without a head; no cache is built (encoders have no such argument)."""
-    takes = inspect.signature(body.forward).parameters
-    return body(input_ids=ids, **({"use_cache": False} if "use_cache" in takes else {})).last_hidden_state
-
-
-def _gives_states(module: Any) -> bool:
-    """A model of transformers (or a part that takes tokens) without a head of its own."""
-    takes_tokens = hasattr(module, "get_input_embeddings") or hasattr(module, "embed_tokens")
-    return takes_tokens and (not hasattr(module, "get_output_embeddings") or module.get_output_embeddings() is None)
 
 
 def head_of(model: Any) -> Head:

@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 
-from preflab.models.logit_path import decoder_of
-from preflab.training.batches import Sequence, collate
-from preflab.training.shared_prompts import collate_shared
+from preflab.models.families import Decoder, at_tokens
+from preflab.models.kinds import family_of
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import JoinedRows, join_rows
+from preflab.training.shared_prompts import share_rows
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "local_attention_window_size", "window_size")
 """Settings of attention that does not see all earlier tokens: a short test would not show them."""
@@ -26,20 +28,22 @@ def why_not_shared(model: Any) -> str | None:
 
     Looks at the configuration and compares numbers on one short batch with prompts of two lengths.
     """
+    if not isinstance(family_of(model), Decoder):
+        return "it reads prompts apart from completions"
     config = model.config.get_text_config()
     for key in WINDOWS:
         if getattr(config, key, None) and getattr(config, "use_sliding_window", True):
             return f"its configuration sets {key} = {getattr(config, key)}"
     ids = [number % config.vocab_size for number in range(3, 40)]
     sequences = [
-        Sequence(tuple(ids[:5]), tuple(ids[5:9])),
-        Sequence(tuple(ids[:5]), tuple(ids[20:27])),
-        Sequence(tuple(ids[9:12]), tuple(ids[12:14])),
-        Sequence(tuple(ids[9:12]), tuple(ids[30:33])),
+        TokenSequence(tuple(ids[:5]), tuple(ids[5:9])),
+        TokenSequence(tuple(ids[:5]), tuple(ids[20:27])),
+        TokenSequence(tuple(ids[9:12]), tuple(ids[12:14])),
+        TokenSequence(tuple(ids[9:12]), tuple(ids[30:33])),
     ]
     with torch.no_grad():
         try:
-            plain, ours = _states(model, collate(sequences, 0)), _states(model, collate_shared(sequences, 0, 100))
+            plain, ours = _states(model, join_rows(sequences, 0)), _states(model, share_rows(sequences, 0, 100))
         except (TypeError, ValueError, RuntimeError, IndexError) as error:
             return f"it does not take such rows ({str(error).splitlines()[0][:80]})"
     difference = ((ours - plain).abs().max() / plain.abs().max().clamp(min=1e-6)).item()
@@ -47,8 +51,7 @@ def why_not_shared(model: Any) -> str | None:
     return None if difference <= tolerance else f"its states differ by {difference:.1e} of their size"
 
 
-def _states(model: Any, batch: Any) -> torch.Tensor:
+def _states(model: Any, batch: JoinedRows) -> torch.Tensor:
     """(N, H) states before the completion tokens."""
-    batch = batch.to(model.device)
-    states = decoder_of(model)(**batch.model_inputs(model.dtype), use_cache=False).last_hidden_state
-    return states[batch.token_rows, batch.state_index[batch.completion_mask]].float()
+    family, batch = family_of(model), batch.to(model.device)
+    return at_tokens(family.states(model, family.inputs(batch, model.dtype)), batch).float()

@@ -17,8 +17,8 @@ from torch import Tensor
 from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapters import adapter_parameters, adapter_state, load_adapter_state, saved_config
-from preflab.models.logit_path import decoder_of
 from preflab.models.merge import merged_language_model
+from preflab.models.text_model import decoder_of
 from preflab.models.trunk import Trunk
 from preflab.training.tensor_files import read_tensors, write_tensors
 from preflab.words import count

@@ -10,9 +10,8 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -23,40 +22,24 @@ from preflab.models.adapter_targets import AdapterTargets, find_targets
 from preflab.models.adapters import add_adapter
 from preflab.models.chunked import TokenLoss, TokenStatistics, token_loss, token_statistics
 from preflab.models.dropout import switch_dropout_off
+from preflab.models.families import at_tokens
 from preflab.models.half_adapters import sum_before_rounding
 from preflab.models.heads import ScalarHead
-from preflab.models.logit_path import decoder_of, freeze_towers, head_of, plain_statistics, state_width, why_not_chunked
+from preflab.models.kinds import family_of
+from preflab.models.logit_path import head_of, plain_statistics, why_not_chunked
 from preflab.models.precision import HALF, autocast, half_precision, round_frozen
+from preflab.models.role_output import RoleOutput
 from preflab.models.roles import RoleSwitch
 from preflab.models.rotary import RowLengths
+from preflab.models.text_model import freeze_towers
 from preflab.models.vocabulary import fitting_vocabulary, num_embedding_rows
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import TokenBatch
+from preflab.training.batches import TokenBatch, TokenSequence
 
 Role = Literal["policy", "reference", "value", "reward"]
 Pooling = Literal["last", "mean", "first"]
 logger = logging.getLogger(__name__)
 HEADED: tuple[Role, ...] = ("value", "reward")
-
-
-@dataclass(frozen=True)
-class RoleOutput:
-    """What one role says about a batch; None where it has nothing to say."""
-
-    logps: Tensor | None = None
-    """(B, T) log-probability of each completion token at the temperature; 0 outside the completion mask."""
-    entropy: Tensor | None = None
-    """(B, T) entropy of the next-token distribution, nats; zeros where it was not asked for."""
-    kl: Tensor | None = None
-    """(B, T) exact KL(policy ‖ reference) of the next-token distribution, nats."""
-    values: Tensor | None = None
-    """(B, T) value of the state before each completion token."""
-    last_values: Tensor | None = None
-    """(B,) value of the state after the last token."""
-    rewards: Tensor | None = None
-    """(B,) normalised reward of the whole sequence."""
-    loss: Tensor | None = None
-    """0-d sum of the token loss that was handed in; logps, entropy and kl are then to be looked at only."""
 
 
 class Trunk(nn.Module):
@@ -98,13 +81,14 @@ class Trunk(nn.Module):
         self.vocabulary = fitting_vocabulary(model, tokenizer)
         if reference is not None:
             fitting_vocabulary(reference, tokenizer)
+        self.family = family_of(model)
         self.causal = model.get_output_embeddings() is not None
         switch_dropout_off(model)
         self.plain_because = why_not_chunked(model) if self.causal else None
         model.requires_grad_(lora is None)
         if lora is None:
             freeze_towers(model)
-        self.models = nn.ModuleDict({"base": model} if lora else _copies(model, roles))
+        self.models = nn.ModuleDict({"base": model} if lora else self._copies(model, roles))
         if reference is not None:
             switch_dropout_off(reference)
             self.plain_because = self.plain_because or why_not_chunked(reference)
@@ -122,6 +106,16 @@ class Trunk(nn.Module):
         self.switch = RoleSwitch(model)
         for number, role in enumerate(roles):
             self.add_role(role, seed=seed + number, zero=zero_value and role == "value", targets=targets)
+
+    def _copies(self, model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:
+        """Full fine-tuning: the first role keeps the model, every other one gets a copy; the reference's is frozen."""
+        copies: dict[str, Any] = {role: copy.deepcopy(model) if number else model for number, role in enumerate(roles)}
+        for role, other in copies.items():
+            if role == "reference":
+                other.requires_grad_(False)
+            elif role in HEADED:
+                copies[role] = self.family.without_head(other)
+        return copies
 
     def add_role(
         self,
@@ -153,8 +147,14 @@ class Trunk(nn.Module):
         if role in HEADED:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                width = state_width(self.models[role] if self.lora is None else self.model)
-                self.heads[role] = ScalarHead(width, zero=zero).to(self.device)
+                self.heads[role] = ScalarHead(self._state_width(role), zero=zero).to(self.device)
+
+    def _state_width(self, role: Role) -> int:
+        """H, asked of the model; a configuration's `hidden_size` may mean another width."""
+        model: Any = self.models[role] if self.lora is None else self.model
+        with torch.no_grad():
+            inputs = self.family.inputs(self.collate([TokenSequence((0, 1), (2, 3))]), model.dtype)
+            return int(self.family.states(model, inputs).shape[-1])
 
     def _find_targets(self, lora: LoraSettings) -> AdapterTargets:
         """What carries an adapter with these settings; said once where something carries none."""
@@ -191,8 +191,16 @@ class Trunk(nn.Module):
             return tuple(role for role in self.models if role != "reference")
         return tuple(getattr(self.model, "peft_config", {}))
 
+    def collate(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
+        """A batch in the layout that the model's family reads, on the model's device.
+
+        Raises:
+            PreflabError: a sequence that the family cannot read.
+        """
+        return self.family.collate(sequences, self.pad_id).to(self.device)
+
     def language_model(self, role: Role) -> Any:
-        """The causal model to decode with; use it inside `self.role(role)`, which also sets its precision."""
+        """The model to decode with; use it inside `self.role(role)`, which also sets its precision."""
         return self.models[role] if role in self.models else self.models["base"]
 
     def head(self, role: str) -> ScalarHead:
@@ -258,7 +266,7 @@ class Trunk(nn.Module):
             outputs |= self._language(batch, "policy" in roles, with_reference, statistics, policy_states)
         if "value" in roles:
             hidden, head, mask = self._hidden(batch, "value"), self.head("value"), batch.completion_mask
-            before_tokens = hidden[batch.token_rows, batch.state_index[mask]].float()
+            before_tokens = at_tokens(hidden, batch).float()
             last_values = head(hidden[batch.last_places].float())
             outputs["value"] = RoleOutput(values=_spread(head(before_tokens), mask), last_values=last_values)
         if "reward" in roles:
@@ -271,7 +279,7 @@ class Trunk(nn.Module):
         if self.pooling == "first":
             return hidden[:, 0]
         if self.pooling == "mean":
-            mask = batch.attention_mask[:, :, None]
+            mask = batch.state_mask[:, :, None]
             return torch.where(mask, hidden, 0.0).sum(1) / batch.lengths[:, None]
         return hidden[batch.last_places]
 
@@ -339,34 +347,30 @@ class Trunk(nn.Module):
 
         Under autocast some models give float32 states; they are rounded, since the head multiplies in the precision.
         """
-        rows, places = batch.token_rows, batch.state_index[batch.completion_mask]
         if not self.plain_because:
-            states = self._hidden(batch, role)[rows, places]
+            states = at_tokens(self._hidden(batch, role), batch)
             return states if self.autocast_dtype is None else states.to(self.autocast_dtype)
-        with self.role(role):
-            model = self.language_model(role)
-            inputs = batch.model_inputs(self.autocast_dtype or model.dtype)
-            logits = self._rows(batch, inputs, lambda given: model(**given, use_cache=False).logits)[rows, places]
-            return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
+        logits = at_tokens(self._asked(batch, role, self.family.logits), batch)
+        return logits if self.vocabulary is None else self.vocabulary.cut_logits(logits)
 
     def _hidden(self, batch: TokenBatch, role: Role) -> Tensor:
-        """(B, L, H) last hidden states in a role. Right padding needs no mask in a causal model."""
+        """(rows, L, H) last hidden states in a role."""
+        return self._asked(batch, role, self.family.states)
+
+    def _asked(self, batch: TokenBatch, role: Role, ask: Callable[[Any, dict[str, Any]], Tensor]) -> Tensor:
+        """(rows, L, …) the family's states or logits of a role's model."""
         model = self.language_model(role)
         with self.role(role):
-            if not self.causal:
-                inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask.long()}
-                return self._rows(batch, inputs, lambda given: model(**given).last_hidden_state)
-            decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
-            inputs = batch.model_inputs(self.autocast_dtype or model.dtype)
-            return self._rows(batch, inputs, lambda given: decoder(**given, use_cache=False).last_hidden_state)
+            inputs = self.family.inputs(batch, self.autocast_dtype or model.dtype)
+            return self._rows(batch, inputs, lambda given: ask(model, given))
 
     def _rows(self, batch: TokenBatch, inputs: dict[str, Any], call: Callable[[dict[str, Any]], Tensor]) -> Tensor:
-        """(B, L, …) what a model says of rows; apart by length where that decides on frequencies nobody has fixed."""
+        """(rows, L, …) states or logits; apart by length where that decides on rotary frequencies nobody has fixed."""
         if not self.row_lengths or self.row_lengths.longest is not None:
             return call(inputs)
         lengths = batch.lengths.tolist()
         groups = self.row_lengths.groups(lengths)
-        if len(groups) > 1 and len(batch.input_ids) != len(lengths):
+        if len(groups) > 1 and len(next(iter(inputs.values()))) != len(lengths):
             raise PreflabError(
                 f"completions of {min(lengths)} to {max(lengths)} tokens that share rows, which get other frequencies",
                 "rotary frequencies fixed for the longest",
@@ -376,19 +380,8 @@ class Trunk(nn.Module):
         for group in groups:
             self.row_lengths.use(max(lengths[row] for row in group))
             parts.append(call(inputs if len(groups) == 1 else {name: given[group] for name, given in inputs.items()}))
-        places = torch.tensor([row for group in groups for row in group], device=batch.input_ids.device)
+        places = torch.tensor([row for group in groups for row in group], device=batch.lengths.device)
         return parts[0] if len(parts) == 1 else torch.cat(parts)[places.argsort()]
-
-
-def _copies(model: Any, roles: tuple[Role, ...]) -> dict[str, Any]:
-    """Full fine-tuning: the first role keeps the model, every other one gets a copy; the reference's is frozen."""
-    copies: dict[str, Any] = {role: model if number == 0 else copy.deepcopy(model) for number, role in enumerate(roles)}
-    for role, other in copies.items():
-        if role == "reference":
-            other.requires_grad_(False)
-        elif role in HEADED and other.get_output_embeddings() is not None:
-            copies[role] = decoder_of(other)
-    return copies
 
 
 def _spread(flat: Tensor, mask: Tensor) -> Tensor:

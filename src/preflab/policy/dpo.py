@@ -32,14 +32,13 @@ from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.dpo import DpoSettings
 from preflab.training.alarms import Alarm, Alarms
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import TokenBatch, collate, token_budget_batches
+from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import make_accelerator, own_share
 from preflab.training.protocols import Sampler, SampleRequest
-from preflab.training.shared_prompts import collate_shared
+from preflab.training.shared_prompts import share_rows
 from preflab.training.state import RunState
 
 
@@ -72,8 +71,8 @@ class DpoRun:
     def batch(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
         """Completions of some groups as a batch; a prompt goes through the model once where rows are shared."""
         if self.longest_row is None:
-            return collate(sequences, self.trunk.pad_id)
-        return collate_shared(sequences, self.trunk.pad_id, self.longest_row)
+            return self.trunk.collate(sequences)
+        return share_rows(sequences, self.trunk.pad_id, self.longest_row)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ one optimiser step, in one split. N completions of some groups, one after the ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Sequence as Seq
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from preflab.maths.dpo import Pairs, Side, Verdicts
-from preflab.training.batches import Sequence, whole_group_batches
+from preflab.training.batches import TokenSequence, whole_group_batches
 from preflab.training.shared_prompts import packed_rows, row_length
 
 
@@ -41,17 +40,17 @@ class Group:
     """One preference group, tokenized."""
 
     prompt_id: str
-    sequences: tuple[Sequence, ...]
+    sequences: tuple[TokenSequence, ...]
     """One per completion that a pair or a verdict names; all with the same prompt."""
     pairs: tuple[LabelledPair, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
-    mismatched: tuple[Sequence, ...] = ()
+    mismatched: tuple[TokenSequence, ...] = ()
     """This prompt with a completion written for another one: what KTO's z₀ is estimated on; () without KTO."""
     ref_logps: tuple[float, ...] = ()
     """Σ_t log π_ref of the sequences, then of the mismatched ones, nats; () until `with_reference`."""
 
     @property
-    def asked(self) -> tuple[Sequence, ...]:
+    def asked(self) -> tuple[TokenSequence, ...]:
         """All sequences the reference is asked about."""
         return self.sequences + self.mismatched
 
@@ -68,7 +67,7 @@ class Weights(NamedTuple):
     verdicts: float
 
     @classmethod
-    def of(cls, groups: Seq[Group]) -> Weights:
+    def of(cls, groups: Sequence[Group]) -> Weights:
         """Those of one optimiser step; 1 where it has none of a kind, so that its loss is 0 and not 0 / 0."""
         return cls(
             sum(pair.weight for group in groups for pair in group.pairs) or 1.0,
@@ -76,7 +75,7 @@ class Weights(NamedTuple):
         )
 
 
-def num_policy_tokens(sequence: Sequence) -> int:
+def num_policy_tokens(sequence: TokenSequence) -> int:
     """Completion tokens that the policy wrote."""
     return len(sequence.completion_ids) if sequence.policy_tokens is None else sum(sequence.policy_tokens)
 
@@ -93,14 +92,14 @@ def only_used(group: Group) -> Group:
     )
 
 
-def with_mismatched(groups: Seq[Group]) -> list[Group]:
+def with_mismatched(groups: Sequence[Group]) -> list[Group]:
     """Each group's prompt with the completions of the next group, as many as it has verdicts; the last one's with the
     first's. Source: Ethayarajh et al. 2024, section 4.
 
     A single group takes its own completions, moved by one: there is no other prompt.
     """
 
-    def borrowed(group: Group, other: Group) -> tuple[Sequence, ...]:
+    def borrowed(group: Group, other: Group) -> tuple[TokenSequence, ...]:
         shift = 1 if other is group else 0
         return tuple(
             replace(
@@ -114,13 +113,13 @@ def with_mismatched(groups: Seq[Group]) -> list[Group]:
     return [replace(group, mismatched=borrowed(group, other)) for group, other in zip(groups, following, strict=True)]
 
 
-def with_reference(groups: Seq[Group], logps: Tensor) -> list[Group]:
+def with_reference(groups: Sequence[Group], logps: Tensor) -> list[Group]:
     """The groups with what the reference says; logps (N,) of all `asked` sequences, one after the other."""
     parts = logps.split([len(group.asked) for group in groups])
     return [replace(group, ref_logps=tuple(part.tolist())) for group, part in zip(groups, parts, strict=True)]
 
 
-def group_batches(groups: Seq[Group], tokens_per_batch: int, longest_row: int | None = None) -> list[list[int]]:
+def group_batches(groups: Sequence[Group], tokens_per_batch: int, longest_row: int | None = None) -> list[list[int]]:
     """Index lists of groups within the budget, each whole, by `whole_group_batches`.
 
     `longest_row`: the completions of a group share rows up to this length; None: each has a row of its own.
@@ -142,7 +141,7 @@ def _rows_of(group: Group, longest_row: int | None) -> tuple[int, int]:
     return len(packed), max(row_length([group.sequences[i] for i in row]) for row in packed)
 
 
-def learned(logps: Tensor, groups: Seq[Group]) -> tuple[Pairs, Verdicts]:
+def learned(logps: Tensor, groups: Sequence[Group]) -> tuple[Pairs, Verdicts]:
     """What the losses see; logps (N,) of the groups' sequences under the policy, with gradient."""
     everything = Side(
         logps,

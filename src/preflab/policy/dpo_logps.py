@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder
 from preflab.models.trunk import Role, Trunk
 from preflab.models.vocabulary import Vocabulary
-from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
+from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
 from preflab.training.order import own_micro_batches
 from preflab.training.processes import sum_over_processes
 from preflab.training.tensor_files import read_tensors, write_tensors
@@ -31,13 +31,15 @@ def sequence_logps(model: Any, batch: TokenBatch, role: Role, device: Any) -> Te
 
 
 @torch.no_grad()
-def all_logps(trunk: Trunk, sequences: Seq[Sequence], role: Role, tokens_per_batch: int, accelerator: Any) -> Tensor:
+def all_logps(
+    trunk: Trunk, sequences: Sequence[TokenSequence], role: Role, tokens_per_batch: int, accelerator: Any
+) -> Tensor:
     """(N,) float32 on the CPU of any number of sequences, in micro-batches shared among the processes."""
     logps = torch.zeros(len(sequences))
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_batch)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
         if factor:
-            batch = collate([sequences[i] for i in indices], trunk.pad_id)
+            batch = trunk.collate([sequences[i] for i in indices])
             logps[indices] = sequence_logps(trunk, batch, role, trunk.device).float().cpu()
     return sum_over_processes(accelerator, logps)
 
@@ -64,7 +66,7 @@ class ReferenceCache:
         self.folder, self.weights_hash, self.passes = folder, weights_hash, passes
         self.vocabulary, self.longest = vocabulary, longest
 
-    def path(self, sequences: Seq[Sequence]) -> Path:
+    def path(self, sequences: Sequence[TokenSequence]) -> Path:
         """The file for these sequences: all that the numbers depend on, every token included, is in its name."""
         digest = hashlib.sha256(f"{self.weights_hash} {self.passes} {self.vocabulary} {self.longest}\n".encode())
         for s in sequences:
@@ -72,7 +74,7 @@ class ReferenceCache:
         return self.folder / digest.hexdigest()[:24] / FILE
 
     def logps(
-        self, trunk: Trunk, sequences: Seq[Sequence], role: Role, tokens_per_batch: int, accelerator: Any
+        self, trunk: Trunk, sequences: Sequence[TokenSequence], role: Role, tokens_per_batch: int, accelerator: Any
     ) -> Tensor:
         """(N,) log-probabilities from the cache, or computed now and kept.
 

@@ -11,8 +11,7 @@ from torch import Tensor
 from preflab.maths.advantages import moment_sums
 from preflab.models.trunk import Trunk
 from preflab.policy.dpo_losses import ImplicitReward, Learned
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.processes import sum_over_processes
 from preflab.training.protocols import SampledCompletion
 
@@ -78,7 +77,7 @@ def sample_statistics(
     """Exact and sampled KL to the reference, entropy, length and share of ended completions, over all processes."""
     columns = torch.zeros(5, len(sequences))
     for part in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
-        batch = collate([sequences[i] for i in part], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([sequences[i] for i in part])
         with torch.no_grad():
             outputs = trunk(batch, ("policy", "reference"), temperature=temperature, entropy=True, exact_kl=True)
         policy, num = outputs["policy"], batch.completion_mask.sum(1)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from preflab.models.trunk import Trunk
+from preflab.policy.on_policy_run import OnPolicyRun, PromptIds
 from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import token_budget_batches
 from preflab.training.order import row_at
 from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
-
-PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,13 @@ class GroupSource:
         return Rollouts.start([prompt for prompt, _ in rows], [ids for _, ids in rows], sampled, texts)
 
 
+def group_source(run: OnPolicyRun[Any]) -> GroupSource:
+    """Where the groups of a run come from."""
+    settings = run.settings
+    num = settings.num_completions_per_prompt
+    return GroupSource(run.prompts, run.sampler, run.decode, settings.decoding, num, run.seed)
+
+
 @torch.no_grad()
 def ask_policy_and_reference(
     trunk: Trunk,
@@ -80,7 +87,7 @@ def ask_policy_and_reference(
         parts: the rows of each forward pass; None: batches of `tokens_per_batch`.
     """
     for part in parts or token_budget_batches(rollouts.lengths, tokens_per_batch):
-        tokens = collate([rollouts.sequences[i] for i in part], trunk.pad_id).to(trunk.device)
+        tokens = trunk.collate([rollouts.sequences[i] for i in part])
         states = rollouts.states_of(part) if exact else None
         outputs = trunk(tokens, ("policy", "reference"), temperature=temperature, exact_kl=True, policy_states=states)
         for target, source in (

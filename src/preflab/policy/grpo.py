@@ -12,90 +12,36 @@ numbered as on its page in docs/algorithms/grpo.md:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from preflab.files import keep_rows
 from preflab.maths.advantages import gae, leave_one_out, without_spread
 from preflab.maths.kl import kl_rewards_exact_later, kl_rewards_k1
 from preflab.maths.masks import masked_mean, zero_masked
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
-from preflab.models.trunk import Trunk
-from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts, with_rows
-from preflab.policy.kept_rollouts import keep_rollouts
-from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, kl_controller, minibatches
+from preflab.policy.groups import ask_policy_and_reference, group_source, score_rollouts, with_rows
+from preflab.policy.on_policy_run import OnPolicyRun, RunResult
+from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches
+from preflab.policy.step_log import StepClock, StepLog
 from preflab.policy.step_statistics import add_statistics, group_statistics, reduced, step_statistics
-from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
-from preflab.policy.variants import KL_LOSSES, VARIANTS, Variant
+from preflab.policy.variants import KL_LOSSES, VARIANTS
 from preflab.progress import progress
 from preflab.settings.grpo import GrpoSettings
-from preflab.training.alarms import Alarm
-from preflab.training.batches import collate
 from preflab.training.memory import give_back
-from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, Scorer
+from preflab.training.processes import own_share, sum_over_processes
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
-from preflab.words import count
+
+GrpoRun = OnPolicyRun[GrpoSettings]
+"""A run whose trunk has the roles policy and reference."""
 
 
-@dataclass
-class GrpoRun:
-    """Everything a run of the GRPO family is handed."""
-
-    trunk: Trunk
-    """With the roles policy and reference."""
-    settings: GrpoSettings
-    prompts: PromptIds
-    """Training prompts with their token ids."""
-    sampler: Sampler
-    """Writes with the trunk's policy role."""
-    scorer: Scorer
-    decode: Decode
-    folder: Path
-    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
-    seed: int
-    name: str = "grpo"
-    """The stage's name, for the progress bar."""
-    held_out: Callable[[int], tuple[float, float | None]] | None = None
-    """The held-out criterion of the policy as it is now, given its version: its mean, and its standard error where
-    there is one."""
-    accelerator: Any = field(default_factory=make_accelerator)
-    num_updates: int = 0
-    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
-
-    @property
-    def variant(self) -> Variant:
-        """The row of the algorithm."""
-        return VARIANTS[self.settings.algorithm]
-
-    @property
-    def source(self) -> GroupSource:
-        """Where its groups come from."""
-        num = self.settings.num_completions_per_prompt
-        return GroupSource(self.prompts, self.sampler, self.decode, self.settings.decoding, num, self.seed)
-
-
-@dataclass(frozen=True)
-class GrpoResult:
-    """How a run ended."""
-
-    num_steps: int
-    stopped_because: str
-    alarms: list[Alarm]
-
-
-def train_grpo(run: GrpoRun) -> GrpoResult:
+def train_grpo(run: GrpoRun) -> RunResult:
     """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
 
     Raises:
@@ -110,30 +56,24 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
     controller = kl_controller(settings)
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
-    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = alarms_of(run, state.step)
-    keep_rows(run.folder / "rollouts.jsonl", state.step)
-    fired: list[Alarm] = []
-    per_step = settings.num_epochs * settings.num_minibatches
-    reason = stopped_before(settings, metrics.rows(), state.step)
+    log = StepLog(run, state)
     with progress(run.name, settings.num_steps, state.step) as bar:
-        while state.step < settings.num_steps and reason is None:
-            step, started = state.step, time.perf_counter()
-            run.num_updates = step * per_step
+        while log.goes_on:
+            step, clock = state.step, StepClock()
             # 1 collect
             rollouts = collect(run, step)
-            collected = time.perf_counter()
+            clock.lap("collect")
             # 2 score
             scores, terms = score(run, rollouts)
             rollouts, scores, terms, num_resampled = resample(run, step, rollouts, scores, terms)
             run.sampler.release()
-            scored = time.perf_counter()
+            clock.lap("score")
             # 3 advantages
             gained = advantages(run, rollouts, scores, controller.kl_coef)
             # 4 update
-            factor = learning_rate_factor(step, settings.num_steps, settings.optimiser)
-            rate = set_learning_rate(optimiser, factor)
+            rate = set_learning_rate(optimiser, learning_rate_factor(step, settings.num_steps, settings.optimiser))
             updates = update(run, trunk, optimiser, rollouts, gained, step, controller.kl_coef)
+            clock.lap("update")
             # 5 log
             values = {
                 **group_statistics(accelerator, rollouts, gained, scores, terms, settings.num_completions_per_prompt),
@@ -141,36 +81,12 @@ def train_grpo(run: GrpoRun) -> GrpoResult:
                 "group/resampled": float(sum_over_processes(accelerator, torch.tensor(float(num_resampled)))),
                 "kl/coef": controller.kl_coef,
                 "learning_rate": rate,
-                "time/collect": collected - started,
-                "time/score": scored - collected,
-                "time/update": time.perf_counter() - scored,
-                "time/step": time.perf_counter() - started,
             }
-            values["tokens/s"] = values["num/tokens"] / values["time/step"]
+            values |= clock.metrics(values["num/tokens"])
             controller.update(values["kl/exact"], settings.num_completions_per_step)
-            state.step += 1
-            run.num_updates += per_step
-            if measures_held_out(settings, state.step) and run.held_out is not None:
-                values |= held_out_values(*run.held_out(run.num_updates))
-            if accelerator.is_main_process:
-                metrics.write(step, values)
-                fired += alarms.check(metrics.rows())
-                keep_rollouts(
-                    run.folder / "rollouts.jsonl",
-                    settings.num_kept_rollouts,
-                    step,
-                    rollouts,
-                    gained,
-                    scores,
-                    run.decode,
-                )
-            accelerator.log(values, step=step)
-            reason = stop_reason(settings, values)
-            last = reason is not None or state.step == settings.num_steps
-            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
-                state.save(run.folder / "checkpoint")
+            log.end_step(values, rollouts, gained, scores)
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-    return GrpoResult(state.step, reason or f"{count(settings.num_steps, 'step is', 'steps are')} done", fired)
+    return log.result()
 
 
 def collect(run: GrpoRun, step: int) -> Rollouts:
@@ -180,9 +96,9 @@ def collect(run: GrpoRun, step: int) -> Rollouts:
     """
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
-    chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    chosen = [group_source(run).prompt(step * settings.num_prompts_per_step + group) for group in groups]
     run.sampler.sync(run.num_updates)
-    rollouts = run.source.draw(chosen, *((step, group) for group in groups))
+    rollouts = group_source(run).draw(chosen, *((step, group) for group in groups))
     return _asked(run, rollouts, first_micro_batches(run, rollouts.lengths, step))
 
 
@@ -205,8 +121,8 @@ def resample(
         if not equal:
             break
         moments = [(step, share[group], attempt) for group in equal]
-        chosen = [run.source.any_prompt(*moment) for moment in moments]
-        new = _asked(run, run.source.draw(chosen, *moments))
+        chosen = [group_source(run).any_prompt(*moment) for moment in moments]
+        new = _asked(run, group_source(run).draw(chosen, *moments))
         new_scores, new_terms = score(run, new)
         rows = [group * num + k for group in equal for k in range(num)]
         rollouts = with_rows(rollouts, rows, new)
@@ -227,7 +143,7 @@ def advantages(run: GrpoRun, rollouts: Rollouts, scores: Tensor, kl_coef: float)
     settings, mask, num = run.settings, rollouts.completion_mask, run.settings.num_completions_per_prompt
     if settings.kl_treatment == "reward_k1":
         scores = scores + kl_rewards_k1(rollouts.old_logps, rollouts.ref_logps, mask, kl_coef).sum(1)
-    per_completion = run.variant.advantages(scores.view(-1, num)).flatten()
+    per_completion = VARIANTS[run.settings.algorithm].advantages(scores.view(-1, num)).flatten()
     gained = per_completion.unsqueeze(-1).expand(mask.shape)
     if settings.kl_treatment == "exact":
         later = kl_rewards_exact_later(rollouts.exact_kl, mask, kl_coef)
@@ -274,8 +190,8 @@ def policy_loss(
     run: GrpoRun, trunk: Any, rollouts: Rollouts, gained: Tensor, rows: list[int], counts: StepCounts, kl_coef: float
 ) -> tuple[Tensor, dict[str, float]]:
     """The variant's clipped loss + kl_coef · KL of treatments that have one, both with the variant's token weights."""
-    settings, variant = run.settings, run.variant
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    settings, variant = run.settings, VARIANTS[run.settings.algorithm]
+    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
 
     def of(tensor: Tensor) -> Tensor:

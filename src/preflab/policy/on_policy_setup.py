@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from preflab.maths.kl import AdaptiveKLController, FixedKLController
 from preflab.models.trunk import Trunk
+from preflab.policy.on_policy_run import OnPolicyRun
 from preflab.seeds import derive_seed
-from preflab.settings.learning import OptimiserSettings
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarms, Rounding
 from preflab.training.optimiser import make_optimiser
 from preflab.training.order import micro_batches_of_pass
-from preflab.training.protocols import Sampler
 
 
 class WithKl(Protocol):
@@ -30,35 +28,6 @@ class WithKl(Protocol):
     def kl_horizon(self) -> int: ...
 
 
-class OnPolicySettings(Protocol):
-    """Settings of a loop that learns from its own rollouts in minibatches."""
-
-    @property
-    def num_steps(self) -> int: ...
-
-    @property
-    def kl_budget(self) -> float | None: ...
-    @property
-    def num_minibatches(self) -> int: ...
-    @property
-    def optimiser(self) -> OptimiserSettings: ...
-
-
-class OnPolicyRun(Protocol):
-    """A run that learns from what its policy writes."""
-
-    @property
-    def trunk(self) -> Trunk: ...
-    @property
-    def sampler(self) -> Sampler: ...
-    @property
-    def settings(self) -> OnPolicySettings: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def seed(self) -> int: ...
-
-
 def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
     """AdamW over two groups: the policy role's parameters, and the value role's with a rate of its own."""
     rate = settings.optimiser.learning_rate
@@ -69,13 +38,13 @@ def ppo_optimiser(trunk: Trunk, settings: PpoSettings) -> torch.optim.AdamW:
     return make_optimiser(groups, settings.optimiser)
 
 
-def minibatches(run: OnPolicyRun, lengths: Sequence[int], step: int, epoch: int) -> list[list[list[int]]]:
+def minibatches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int, epoch: int) -> list[list[list[int]]]:
     """The minibatches of one pass over rows of these lengths, each as the index lists of its micro-batches."""
     settings, seed = run.settings, derive_seed(run.seed, "minibatches", step, epoch)
     return micro_batches_of_pass(lengths, settings.num_minibatches, settings.optimiser.tokens_per_micro_batch, seed)
 
 
-def first_micro_batches(run: OnPolicyRun, lengths: Sequence[int], step: int) -> list[list[int]] | None:
+def first_micro_batches(run: OnPolicyRun[Any], lengths: Sequence[int], step: int) -> list[list[int]] | None:
     """The micro-batches of a step's first pass, in which the trainer computes π_old; None: the sampler's is taken.
 
     In half precision rounding depends on what shares a batch, so π_old comes from the very batches that are learned.
@@ -85,7 +54,7 @@ def first_micro_batches(run: OnPolicyRun, lengths: Sequence[int], step: int) -> 
     return [part for parts in minibatches(run, lengths, step, 0) for part in parts]
 
 
-def alarms_of(run: OnPolicyRun, num_done: int, *, kl_setting: str = "kl_coef") -> Alarms:
+def alarms_of(run: OnPolicyRun[Any], num_done: int, *, kl_setting: str = "kl_coef") -> Alarms:
     """The alarms of a run after `num_done` steps, with the limits of its precision; `kl_setting` weighs its KL."""
     rounding = Rounding.of(half=run.trunk.in_half_precision, exact=run.sampler.exact)
     return Alarms(

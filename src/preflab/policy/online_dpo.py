@@ -12,91 +12,36 @@ The loop of one step, numbered as on its page in docs/algorithms/online-dpo.md:
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from preflab.files import keep_rows
 from preflab.maths.advantages import group_relative
 from preflab.maths.bradley_terry import preference_probability
 from preflab.maths.dpo import Pairs, Side, dpo_loss
 from preflab.maths.masks import masked_mean, zero_masked
-from preflab.models.trunk import Trunk
-from preflab.policy.groups import GroupSource, PromptIds, ask_policy_and_reference, score_rollouts
-from preflab.policy.kept_rollouts import keep_rollouts
-from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, minibatches
+from preflab.policy.groups import ask_policy_and_reference, group_source, score_rollouts
+from preflab.policy.on_policy_run import OnPolicyRun, RunResult
+from preflab.policy.on_policy_setup import first_micro_batches, minibatches
+from preflab.policy.step_log import StepClock, StepLog
 from preflab.policy.step_statistics import add_statistics, group_statistics, reduced, step_statistics
-from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.online_dpo import OnlineDpoSettings
-from preflab.training.alarms import Alarm
-from preflab.training.batches import collate
 from preflab.training.memory import give_back
-from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, Scorer
+from preflab.training.processes import own_share, sum_over_processes
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
-from preflab.words import count
+
+OnlineDpoRun = OnPolicyRun[OnlineDpoSettings]
+"""A run whose trunk has the roles policy and reference."""
 
 
-@dataclass
-class OnlineDpoRun:
-    """Everything a run of Online DPO is handed."""
-
-    trunk: Trunk
-    """With the roles policy and reference."""
-    settings: OnlineDpoSettings
-    prompts: PromptIds
-    """Training prompts with their token ids."""
-    sampler: Sampler
-    """Writes with the trunk's policy role."""
-    scorer: Scorer
-    decode: Decode
-    folder: Path
-    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
-    seed: int
-    name: str = "online_dpo"
-    """The stage's name, for the progress bar."""
-    held_out: Callable[[int], tuple[float, float | None]] | None = None
-    """The held-out criterion of the policy as it is now, given its version: its mean, and its standard error where
-    there is one."""
-    accelerator: Any = field(default_factory=make_accelerator)
-    num_updates: int = 0
-    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
-
-    @property
-    def source(self) -> GroupSource:
-        """Where its groups come from."""
-        num = self.settings.num_completions_per_prompt
-        return GroupSource(self.prompts, self.sampler, self.decode, self.settings.decoding, num, self.seed)
-
-    @property
-    def places(self) -> tuple[list[int], list[int]]:
-        """The pairs of a group, by the places of their two completions in it."""
-        pairs = list(combinations(range(self.settings.num_completions_per_prompt), 2))
-        return [a for a, _ in pairs], [b for _, b in pairs]
-
-
-@dataclass(frozen=True)
-class OnlineDpoResult:
-    """How a run ended."""
-
-    num_steps: int
-    stopped_because: str
-    alarms: list[Alarm]
-
-
-def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
+def train_online_dpo(run: OnlineDpoRun) -> RunResult:
     """Train the policy role of `run.trunk`, resuming from the folder's checkpoint if there is one.
 
     Raises:
@@ -110,29 +55,23 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
     trunk, optimiser = accelerator.prepare(run.trunk.to(accelerator.device), optimiser)
     state = RunState(run.trunk, optimiser)
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
-    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = alarms_of(run, state.step, kl_setting="beta")
-    keep_rows(run.folder / "rollouts.jsonl", state.step)
-    fired: list[Alarm] = []
-    per_step = settings.num_epochs * settings.num_minibatches
-    reason = stopped_before(settings, metrics.rows(), state.step)
+    log = StepLog(run, state, kl_setting="beta")
     with progress(run.name, settings.num_steps, state.step) as bar:
-        while state.step < settings.num_steps and reason is None:
-            step, started = state.step, time.perf_counter()
-            run.num_updates = step * per_step
+        while log.goes_on:
+            step, clock = state.step, StepClock()
             # 1 collect
             rollouts = collect(run, step)
-            collected = time.perf_counter()
+            clock.lap("collect")
             # 2 score
             scores, terms = score(run, rollouts)
             run.sampler.release()
-            scored = time.perf_counter()
+            clock.lap("score")
             # 3 label
             labels = label(run, scores, step)
             # 4 update
-            factor = learning_rate_factor(step, settings.num_steps, settings.optimiser)
-            rate = set_learning_rate(optimiser, factor)
+            rate = set_learning_rate(optimiser, learning_rate_factor(step, settings.num_steps, settings.optimiser))
             updates = update(run, trunk, optimiser, rollouts, labels, step)
+            clock.lap("update")
             # 5 log
             num = settings.num_completions_per_prompt
             centred = group_relative(scores.view(-1, num), divide_by_std=False).view(-1, 1)
@@ -141,37 +80,20 @@ def train_online_dpo(run: OnlineDpoRun) -> OnlineDpoResult:
                 **group_statistics(accelerator, rollouts, against_group, scores, terms, num),
                 **updates,
                 "learning_rate": rate,
-                "time/collect": collected - started,
-                "time/score": scored - collected,
-                "time/update": time.perf_counter() - scored,
-                "time/step": time.perf_counter() - started,
             }
-            values["tokens/s"] = values["num/tokens"] / values["time/step"]
-            state.step += 1
-            run.num_updates += per_step
-            if measures_held_out(settings, state.step) and run.held_out is not None:
-                values |= held_out_values(*run.held_out(run.num_updates))
-            if accelerator.is_main_process:
-                metrics.write(step, values)
-                fired += alarms.check(metrics.rows())
-                kept = run.folder / "rollouts.jsonl"
-                keep_rollouts(kept, settings.num_kept_rollouts, step, rollouts, against_group, scores, run.decode)
-            accelerator.log(values, step=step)
-            reason = stop_reason(settings, values)
-            last = reason is not None or state.step == settings.num_steps
-            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
-                state.save(run.folder / "checkpoint")
+            values |= clock.metrics(values["num/tokens"])
+            log.end_step(values, rollouts, against_group, scores)
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-    return OnlineDpoResult(state.step, reason or f"{count(settings.num_steps, 'step is', 'steps are')} done", fired)
+    return log.result()
 
 
 def collect(run: OnlineDpoRun, step: int) -> Rollouts:
     """Step 1: K completions of each prompt of this process's share, and what policy and reference say about them."""
     settings = run.settings
     groups = own_share(settings.num_prompts_per_step, run.accelerator)
-    chosen = [run.source.prompt(step * settings.num_prompts_per_step + group) for group in groups]
+    chosen = [group_source(run).prompt(step * settings.num_prompts_per_step + group) for group in groups]
     run.sampler.sync(run.num_updates)
-    rollouts = run.source.draw(chosen, *((step, group) for group in groups))
+    rollouts = group_source(run).draw(chosen, *((step, group) for group in groups))
     first = first_micro_batches(run, _group_lengths(run, rollouts), step)
     return ask_policy_and_reference(
         run.trunk,
@@ -195,7 +117,7 @@ def label(run: OnlineDpoRun, scores: Tensor, step: int) -> Tensor:
     higher reward as the certain winner (hard labels) has another optimum: the policy collapses.
     """
     grouped = scores.view(-1, run.settings.num_completions_per_prompt)
-    first, second = run.places
+    first, second = pair_places(run.settings.num_completions_per_prompt)
     soft = preference_probability(grouped[:, first], grouped[:, second])
     if run.settings.labels == "soft":
         return soft
@@ -249,7 +171,7 @@ def pair_loss(
     """DPO's loss on all pairs of some groups, divided by `num_pairs`; each completion goes through the model once."""
     settings, num = run.settings, run.settings.num_completions_per_prompt
     rows = _rows_of(run, groups)
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     mask = tokens.completion_mask
 
     def of(tensor: Tensor) -> Tensor:
@@ -261,7 +183,8 @@ def pair_loss(
     logps, ref_logps = outputs.logps.sum(1).view(-1, num), of(rollouts.ref_logps).sum(1).view(-1, num)
     lengths = mask.sum(1).view(-1, num)
     first, second = (
-        Side(logps[:, side].flatten(), ref_logps[:, side].flatten(), lengths[:, side].flatten()) for side in run.places
+        Side(logps[:, side].flatten(), ref_logps[:, side].flatten(), lengths[:, side].flatten())
+        for side in pair_places(run.settings.num_completions_per_prompt)
     )
     wanted = labels[groups].flatten().to(logps)
     loss = dpo_loss(
@@ -277,6 +200,12 @@ def pair_loss(
         "ratio/max_deviation": (ratio - 1).abs().max().item(),
         "entropy/mean": masked_mean(outputs.entropy, mask, num_tokens).item(),
     }
+
+
+def pair_places(num_completions: int) -> tuple[list[int], list[int]]:
+    """The pairs of a group, by the places of their two completions in it."""
+    pairs = list(combinations(range(num_completions), 2))
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
 
 def _group_lengths(run: OnlineDpoRun, rollouts: Rollouts) -> list[int]:

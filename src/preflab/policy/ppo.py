@@ -13,17 +13,13 @@ Sampler and scorer are handed in; this file knows neither engines nor reward mod
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from preflab.files import keep_rows
 from preflab.maths.advantages import (
     gae,
     moment_sums,
@@ -36,10 +32,11 @@ from preflab.maths.kl import exact_kl_loss, kl_rewards_exact_later, kl_rewards_k
 from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
 from preflab.models.chunked import TokenStatistics
-from preflab.models.trunk import Role, Trunk
+from preflab.models.trunk import Role
 from preflab.policy.groups import score_rollouts
-from preflab.policy.kept_rollouts import keep_rollouts
-from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, kl_controller, minibatches, ppo_optimiser
+from preflab.policy.on_policy_run import OnPolicyRun, RunResult
+from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches, ppo_optimiser
+from preflab.policy.step_log import StepClock, StepLog
 from preflab.policy.step_statistics import (
     LearningBatch,
     add_statistics,
@@ -47,60 +44,23 @@ from preflab.policy.step_statistics import (
     rollout_statistics,
     step_statistics,
 )
-from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
 from preflab.progress import progress
-from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
-from preflab.training.alarms import Alarm
-from preflab.training.batches import TokenBatch, collate, token_budget_batches
+from preflab.training.batches import TokenBatch, token_budget_batches
 from preflab.training.memory import give_back
-from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
 from preflab.training.order import row_at
-from preflab.training.processes import make_accelerator, own_share, sum_over_processes
-from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer
+from preflab.training.processes import own_share, sum_over_processes
+from preflab.training.protocols import SampleRequest
 from preflab.training.rollouts import Rollouts
 from preflab.training.state import RunState
-from preflab.words import count
+
+PpoRun = OnPolicyRun[PpoSettings]
+"""A run whose trunk has the roles policy, reference and value."""
 
 
-@dataclass
-class PpoRun:
-    """Everything a PPO run is handed."""
-
-    trunk: Trunk
-    """With the roles policy, reference and value."""
-    settings: PpoSettings
-    prompts: Sequence[tuple[Prompt, tuple[int, ...]]]
-    """Training prompts with their token ids."""
-    sampler: Sampler
-    """Writes with the trunk's policy role."""
-    scorer: Scorer
-    decode: Decode
-    folder: Path
-    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
-    seed: int
-    name: str = "ppo"
-    """The stage's name, for the progress bar."""
-    held_out: Callable[[int], tuple[float, float | None]] | None = None
-    """The held-out criterion of the policy as it is now, given its version: its mean, and its standard error where
-    there is one."""
-    accelerator: Any = field(default_factory=make_accelerator)
-    num_updates: int = 0
-    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
-
-
-@dataclass(frozen=True)
-class PpoResult:
-    """How a run ended."""
-
-    num_steps: int
-    stopped_because: str
-    alarms: list[Alarm]
-
-
-def train_ppo(run: PpoRun) -> PpoResult:
+def train_ppo(run: PpoRun) -> RunResult:
     """Train the policy role of `run.trunk` (and its value role), resuming from the folder's checkpoint if there is one.
 
     Raises:
@@ -114,67 +74,36 @@ def train_ppo(run: PpoRun) -> PpoResult:
     controller = kl_controller(settings)
     state = RunState(run.trunk, optimiser, {"kl_controller": controller})
     state.load(run.folder / "checkpoint", num_steps=settings.num_steps)
-    metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
-    alarms = alarms_of(run, state.step)
-    keep_rows(run.folder / "rollouts.jsonl", state.step)
-    fired: list[Alarm] = []
-    per_step = settings.num_epochs * settings.num_minibatches
-    reason = stopped_before(settings, metrics.rows(), state.step)
+    log = StepLog(run, state)
     with progress(run.name, settings.num_steps, state.step) as bar:
-        while state.step < settings.num_steps and reason is None:
-            step, started = state.step, time.perf_counter()
-            run.num_updates = step * per_step
+        while log.goes_on:
+            step, clock = state.step, StepClock()
             # 1 collect
             rollouts = collect(run, step)
-            collected = time.perf_counter()
+            clock.lap("collect")
             # 2 score
             scores, terms = score(run, rollouts)
             run.sampler.release()
-            scored = time.perf_counter()
+            clock.lap("score")
             # 3 advantages
             batch = advantages(run, rollouts, scores, controller.kl_coef)
             # 4 update
-            factor = learning_rate_factor(step, settings.num_steps, settings.optimiser)
-            rate = set_learning_rate(optimiser, factor)
+            rate = set_learning_rate(optimiser, learning_rate_factor(step, settings.num_steps, settings.optimiser))
             updates = update(run, trunk, optimiser, rollouts, batch, step, controller.kl_coef)
+            clock.lap("update")
             # 5 log
             values = {
                 **rollout_statistics(accelerator, rollouts, batch, scores, terms),
                 **updates,
                 "kl/coef": controller.kl_coef,
                 "learning_rate": rate,
-                "time/collect": collected - started,
-                "time/score": scored - collected,
-                "time/update": time.perf_counter() - scored,
-                "time/step": time.perf_counter() - started,
             }
-            values["tokens/s"] = values["num/tokens"] / values["time/step"]
+            values |= clock.metrics(values["num/tokens"])
             if step >= settings.num_critic_warmup_steps:  # before, kl_coef could not change the frozen policy
                 controller.update(values["kl/exact"], settings.num_completions_per_step)
-            state.step += 1
-            run.num_updates += per_step
-            if measures_held_out(settings, state.step) and run.held_out is not None:
-                values |= held_out_values(*run.held_out(run.num_updates))
-            if accelerator.is_main_process:
-                metrics.write(step, values)
-                fired += alarms.check(metrics.rows())
-                keep_rollouts(
-                    run.folder / "rollouts.jsonl",
-                    settings.num_kept_rollouts,
-                    step,
-                    rollouts,
-                    batch.advantages,
-                    scores,
-                    run.decode,
-                    with_values=True,
-                )
-            accelerator.log(values, step=step)
-            reason = stop_reason(settings, values)
-            last = reason is not None or state.step == settings.num_steps
-            if accelerator.is_main_process and (last or state.step % settings.run.save_every == 0):
-                state.save(run.folder / "checkpoint")
+            log.end_step(values, rollouts, batch.advantages, scores, with_values=True)
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])
-    return PpoResult(state.step, reason or f"{count(settings.num_steps, 'step is', 'steps are')} done", fired)
+    return log.result()
 
 
 def collect(run: PpoRun, step: int) -> Rollouts:
@@ -200,7 +129,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     first = first_micro_batches(run, rollouts.lengths, step)
     with torch.no_grad():
         for part in first or token_budget_batches(rollouts.lengths, settings.optimiser.tokens_per_micro_batch):
-            tokens = collate([rollouts.sequences[i] for i in part], run.trunk.pad_id).to(run.trunk.device)
+            tokens = run.trunk.collate([rollouts.sequences[i] for i in part])
             states = rollouts.states_of(part) if first is None else None
             outputs = run.trunk(
                 tokens, roles, temperature=settings.decoding.temperature, exact_kl=True, policy_states=states
@@ -394,6 +323,6 @@ def value_loss(
 
 def _rows(run: PpoRun, rollouts: Rollouts, rows: list[int]) -> tuple[TokenBatch, Callable[[Tensor], Tensor]]:
     """Some rollouts as a token batch, and a cut of (B, T) tensors to the same rows and width."""
-    tokens = collate([rollouts.sequences[i] for i in rows], run.trunk.pad_id).to(run.trunk.device)
+    tokens = run.trunk.collate([rollouts.sequences[i] for i in rows])
     width = tokens.completion_mask.shape[1]
     return tokens, lambda tensor: tensor[rows, :width].to(run.trunk.device)

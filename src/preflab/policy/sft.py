@@ -11,8 +11,7 @@ The steps are those of docs/algorithms/sft.md.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +27,7 @@ from preflab.models.trunk import Trunk
 from preflab.progress import progress
 from preflab.records import Completion, FinishReason, Message, Prompt, Span
 from preflab.settings.learning import SftSettings, TinySettings
-from preflab.training.batches import Sequence, TokenBatch, collate, token_budget_batches
+from preflab.training.batches import Collate, TokenBatch, TokenSequence, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
@@ -79,7 +78,7 @@ def encode_demonstrations(
     long: LongRows,
     *,
     learn: Literal["last", "all"] = "last",
-) -> list[Sequence]:
+) -> list[TokenSequence]:
     """Demonstrations as token ids, every completion with its end, as the model's own turns have it.
 
     Args:
@@ -92,7 +91,7 @@ def encode_demonstrations(
     Raises:
         PreflabError: a completion is empty, the template cannot write it, or rows are too long where that is refused.
     """
-    sequences: list[Sequence] = []
+    sequences: list[TokenSequence] = []
     for row in demonstrations:
         where = row.prompt.source or row.prompt.id
         if not row.completion.text.strip():
@@ -104,7 +103,7 @@ def encode_demonstrations(
     return sequences
 
 
-def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
+def _all_turns(renderer: Renderer, row: Demonstration) -> list[TokenSequence]:
     """Every turn of the assistant that follows another turn, learned; one that is continued from where it goes on."""
     turns, earlier = row.conversation, [place for place in row.earlier if place > 0]
     places = [n for n in range(len(row.prompt.messages), len(turns)) if turns[n].role == "assistant"]
@@ -128,7 +127,7 @@ def _all_turns(renderer: Renderer, row: Demonstration) -> list[Sequence]:
         ]
 
 
-def _sequence_of_turn(renderer: Renderer, row: Demonstration, place: int, *, ended: bool = True) -> Sequence:
+def _sequence_of_turn(renderer: Renderer, row: Demonstration, place: int, *, ended: bool = True) -> TokenSequence:
     """One turn of a conversation, learned after those before it."""
     turns = row.conversation
     prompt = replace(row.prompt, id=f"{row.prompt.id}/{place}", messages=turns[:place])
@@ -146,20 +145,20 @@ def nll_loss(model: Any, batch: TokenBatch, denominator: int) -> Tensor:
     return losses.nll_loss(logps, batch.completion_mask, denominator)
 
 
-def num_policy_tokens(sequences: Iterable[Sequence]) -> int:
+def num_policy_tokens(sequences: Iterable[TokenSequence]) -> int:
     """Completion tokens that are learned."""
     return sum(len(s.completion_ids) if s.policy_tokens is None else sum(s.policy_tokens) for s in sequences)
 
 
 def accumulate(
-    model: Any, sequences: Seq[Sequence], tokens_per_micro_batch: int, *, pad_id: int, accelerator: Any
+    model: Any, sequences: Sequence[TokenSequence], tokens_per_micro_batch: int, *, collate: Collate, accelerator: Any
 ) -> float:
     """Leave the gradient of one optimiser step in the parameters; returns its loss over all processes."""
     denominator = num_policy_tokens(sequences)
     batches = token_budget_batches([len(s) for s in sequences], tokens_per_micro_batch)
     total = torch.zeros((), device=accelerator.device)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
-        batch = collate([sequences[i] for i in indices], pad_id).to(accelerator.device)
+        batch = collate([sequences[i] for i in indices])
         loss = nll_loss(model, batch, denominator)
         accelerator.backward(factor * loss)
         total += (factor / accelerator.num_processes) * loss.detach()
@@ -168,7 +167,7 @@ def accumulate(
 
 def train_sft(
     trunk: Trunk,
-    sequences: Seq[Sequence],
+    sequences: Sequence[TokenSequence],
     settings: SftSettings | TinySettings,
     *,
     num_steps: int,
@@ -217,7 +216,7 @@ def train_sft(
                 model,
                 batch,
                 settings.optimiser.tokens_per_micro_batch,
-                pad_id=trunk.pad_id,
+                collate=trunk.collate,
                 accelerator=accelerator,
             )
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)

@@ -28,7 +28,7 @@ from preflab.maths.sequence_ratio import (
     token_log_ratio,
     weighted_sequence_kl,
 )
-from preflab.models.trunk import RoleOutput
+from preflab.models.role_output import RoleOutput
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""One recipe file (YAML) → typed settings: strict, complete, inherited from nothing.
+"""Read one recipe file (YAML) into typed settings: strict, complete, without includes.
 
-Rounds (R24). `rounds: {num: 2, repeat: [answers, labels, prefs, rm, ppo]}` repeats those stages; in round n they are
-called `answers@n`, and round 1 keeps the plain names. What a name means:
+Rounds: `rounds: {num: 2, repeat: [answers, labels, prefs, rm, ppo]}` repeats those stages. In round n they are called
+`answers@n` and so on; round 1 keeps the plain names. Stage names are resolved as follows:
 
-- in a repeated stage, the name of a repeated stage is this round's; any other name is the one stage there is;
-- a repeated `sample` stage whose model is not repeated reads the previous round's last policy from round 2 on: the
-  last repeated stage that makes a model. Everything else keeps its start and its reference;
-- a repeated `reward` stage learns from this round's preferences;
-- outside, the name of a repeated stage is the last round's;
+- In a repeated stage, the name of a repeated stage means the stage of the same round.
+- From round 2 on, a repeated `sample` stage whose model is not repeated reads the previous round's last policy: the
+  last repeated stage that makes a model. Every other stage keeps its starting model and its reference.
+- A repeated `reward` stage learns from the preferences of the same round.
+- In a stage that is not repeated, the name of a repeated stage means the last round's.
 - `ppo@1` (the plain `ppo` of round 1) and `ppo@2` always mean exactly that round.
 """
 
@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preflab.recipe.checking import validated
+from preflab.recipe.checking import validate_recipe
 from preflab.recipe.overrides import apply_overrides
-from preflab.recipe.references import check_references, in_order, inputs_of, references
-from preflab.recipe.renamed import with_new_names, with_new_paths
+from preflab.recipe.references import check_references, inputs_of, references, sort_stages
+from preflab.recipe.renamed import replace_old_names, replace_old_paths
 from preflab.recipe.rounds import expand_rounds
 from preflab.settings.base import StageSettings
 from preflab.settings.feedback import PanelSettings
@@ -34,24 +34,21 @@ __all__ = ["Recipe", "load_recipe", "references"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as it was read, with its stages in every round.
-
-    Raises (on loading): PreflabError for anything unknown, missing, doubled or of the wrong type.
-    """
+    """A recipe with the stages of every round; `load_recipe` makes it."""
 
     path: Path
     settings: RecipeSettings
     stages: Mapping[str, StageSettings]
-    """Name → settings, in the order of the file and of the rounds; names in them are stages of this mapping."""
+    """Name → settings, in the order of the file, then of the rounds; stage names in them are resolved to these keys."""
 
     @property
     def folder(self) -> Path:
-        """The folder of the recipe file, from which its paths are read."""
+        """The folder of the recipe file; relative paths of the recipe start there."""
         return self.path.parent
 
     @property
     def data(self) -> Mapping[str, DataSettings]:
-        """Data by name."""
+        """Data settings by name."""
         return self.settings.data
 
     @property
@@ -61,31 +58,31 @@ class Recipe:
 
     @property
     def device(self) -> DeviceSettings:
-        """What the stages compute on."""
+        """The settings of device and precision."""
         return self.settings.device
 
     @property
     def seed(self) -> int:
-        """The seed from which the stages' seeds follow."""
+        """The seed from which the stages' seeds are derived."""
         return self.settings.seed
 
     @property
     def rounds(self) -> RoundsSettings:
-        """How often what is repeated."""
+        """The number of rounds and the repeated stages."""
         return self.settings.rounds
 
     def resolve(self, path: str) -> Path:
-        """A path of the recipe, read from the recipe's folder."""
+        """The absolute path for a path of the recipe, which may be relative to the recipe's folder."""
         return (self.folder / Path(path).expanduser()).absolute()
 
     def data_path(self, name: str) -> Path:
-        """Where a data name leads: a path seen from the recipe's folder, or `hub:` and a data set's id."""
+        """The location of a data name: an absolute path, or `hub:` and the id of a data set."""
         path = self.data[name].path
         place = self.resolve(path)
         return Path(f"{HUB}{path}") if HUB_ID.fullmatch(path) and not place.exists() else place
 
     def stage_seed(self, name: str) -> int:
-        """The stage's own seed, or one from SHA-256 of the recipe's seed and the stage's name, below 2^31."""
+        """The stage's own seed, else one derived by SHA-256 from the recipe's seed and the stage's name, below 2^31."""
         seed = self.stages[name].seed
         if seed is not None:
             return seed
@@ -96,12 +93,12 @@ class Recipe:
         return str(type(self.stages[name]).model_fields["kind"].default)
 
     def inputs(self, name: str) -> list[str]:
-        """The stages this one reads, each once, in the order of its settings."""
+        """The stages that this one reads, each once, in the order of its settings."""
         return inputs_of(self.stages[name], self.stages)
 
     def in_order(self) -> list[str]:
-        """Stage names, each after what it reads, otherwise as the file has them."""
-        return in_order({name: self.inputs(name) for name in self.stages}, self.path)
+        """Stage names sorted so that inputs come first; otherwise in the order of the file."""
+        return sort_stages({name: self.inputs(name) for name in self.stages}, self.path)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe with every default written out; loading it again gives the same recipe."""
@@ -111,19 +108,19 @@ class Recipe:
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe file.
+    """Read a recipe file.
 
     Args:
         path: the YAML file.
-        overrides: `stages.ppo.kl_coef=0.1`, the value written as in YAML; they win over the file.
+        overrides: settings that replace those of the file, such as `stages.ppo.kl_coef=0.1`; the value is YAML.
 
     Raises:
-        PreflabError: naming the file and the setting, what was expected and what to do.
+        PreflabError: something in it is unknown, missing, given twice or of the wrong type; it names file and setting.
     """
     path = Path(path)
-    raw = apply_overrides(with_new_names(read_yaml(path), path), with_new_paths(overrides), path)
-    raw = with_new_names(raw, path)  # of a whole section in an override
-    settings = validated(raw, path)
+    raw = apply_overrides(replace_old_names(read_yaml(path), path), replace_old_paths(overrides), path)
+    raw = replace_old_names(raw, path)  # an override may set a whole section with old names
+    settings = validate_recipe(raw, path)
     stages = expand_rounds(settings, path)
     recipe = Recipe(path.absolute(), settings, stages)
     check_references(recipe.settings, stages, path)

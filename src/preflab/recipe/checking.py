@@ -1,4 +1,4 @@
-"""From a plain mapping to settings; what pydantic finds wrong is said in three short lines."""
+"""Turn a plain mapping into settings, and pydantic's errors into errors of three short lines."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ MAX_NAME = 200
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*$")
 
 
-def validated(raw: dict[str, Any], path: Path) -> RecipeSettings:
-    """The settings of a whole recipe, each stage by its kind.
+def validate_recipe(raw: dict[str, Any], path: Path) -> RecipeSettings:
+    """The settings of a whole recipe; each stage is validated by the class of its kind.
 
     Raises:
-        PreflabError: for the first thing that is wrong, naming file and setting.
+        PreflabError: the first error found, with file and setting.
     """
     stages = raw.get("stages")
     if not isinstance(stages, dict):
-        return checked(RecipeSettings, raw, path, ())  # says what is wrong with it
+        return checked(RecipeSettings, raw, path, ())  # raises the error for `stages`
     _check_names(raw, path)
-    typed = {name: _stage(name, stage, path) for name, stage in stages.items()}
+    typed = {name: _validate_stage(name, stage, path) for name, stage in stages.items()}
     placeholder: dict[str, Any] = {name: {} for name in stages}
     whole = checked(RecipeSettings, {**raw, "stages": placeholder}, path, ())
     return whole.model_copy(update={"stages": typed})
@@ -42,8 +42,8 @@ def _check_names(raw: dict[str, Any], path: Path) -> None:
         for name in raw[section] if isinstance(raw.get(section), dict) else ():
             if len(name) > MAX_NAME:
                 raise PreflabError(
-                    f"{path}, {section}: the name `{cut(name)}` of {len(name):,} characters",
-                    f"at most {MAX_NAME}, as folders are named so",
+                    f"{path}, {section}: the name `{cut(name)}` has {len(name):,} characters",
+                    f"at most {MAX_NAME}, since folders get this name",
                     "choose a shorter name",
                 )
             if not NAME.match(name):
@@ -52,36 +52,40 @@ def _check_names(raw: dict[str, Any], path: Path) -> None:
                 )
 
 
-def _stage(name: str, raw: Any, path: Path) -> StageSettings:
+def _validate_stage(name: str, raw: Any, path: Path) -> StageSettings:
     where = f"{path}, stages.{name}"
     if not isinstance(raw, dict):
         raise PreflabError(f"{where}: {kind(raw)}", "a mapping with `kind` and its settings", "see `preflab init`")
     known = list(STAGE_SETTINGS)
     if "kind" not in raw:
         raise PreflabError(f"{where}.kind is missing", f"one of {', '.join(known)}", f"add `kind:` to {name}")
-    found = raw["kind"]
-    if found not in known:
-        near = nearest(str(found), known)
+    stage_kind = raw["kind"]
+    if stage_kind not in known:
+        near = nearest(str(stage_kind), known)
         raise PreflabError(
-            f"{where}.kind: {kind(found)}",
+            f"{where}.kind: {kind(stage_kind)}",
             f"known kinds near it: {near}" if near else f"one of {', '.join(known)}",
             "`preflab init --show all` lists them all",
         )
-    return checked(STAGE_SETTINGS[found], raw, path, ("stages", name))
+    return checked(STAGE_SETTINGS[stage_kind], raw, path, ("stages", name))
 
 
 def checked(model: type[S], raw: dict[str, Any], path: Path, at: Location) -> S:
-    """One settings object from a mapping that stands at `at` in the file."""
+    """A settings object from a mapping; `at` is the mapping's location in the file, for errors.
+
+    Raises:
+        PreflabError: the mapping does not fit the settings.
+    """
     try:
         return model.model_validate_json(json.dumps(raw), strict=True)
     except ValidationError as error:
-        raise complaint(model, raw, error, path, at) from None
+        raise _as_preflab_error(model, raw, error, path, at) from None
 
 
-def complaint(
+def _as_preflab_error(
     model: type[Settings], raw: dict[str, Any], error: ValidationError, path: Path, at: Location
 ) -> Exception:
-    """The first of pydantic's findings as our error; a misspelt key before the required one it leaves missing."""
+    """Pydantic's first error as a `PreflabError`; an unknown key goes first, as it may be a misspelt required one."""
     errors = error.errors(include_url=False)
     first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     where = f"{path}, {_dotted(at + _plain(first['loc'], raw))}"
@@ -98,7 +102,7 @@ def complaint(
     if first["type"] == "missing":
         field = model_at(model, first["loc"][:-1]).model_fields[str(first["loc"][-1])]
         return PreflabError(f"{where} is missing", field.description or "it has no default", show)
-    if first["type"] == "value_error":  # settings that do not fit together, in their own words
+    if first["type"] == "value_error":  # raised by a validator of the settings, with a text for the user
         return PreflabError(f"{where}: {str(first['msg']).removeprefix('Value error, ')}", "settings that agree", show)
     expected = " or ".join(dict.fromkeys(_expected(e) for e in errors if _same_place(e, first, raw)))
     return PreflabError(
@@ -107,7 +111,7 @@ def complaint(
 
 
 def _example(model: type[Settings], loc: Location, raw: Any) -> str:
-    """How a setting is written, by its default; "" where that is none, or the setting stands within a list."""
+    """A hint how to write a setting, with its default; "" if there is no plain default or it is inside a list."""
     name = str(_plain(loc, raw)[-1])
     field = model_at(model, loc[:-1]).model_fields.get(name)
     default = field.default if field else None
@@ -123,7 +127,7 @@ def _same_place(one: Any, other: Any, raw: Any) -> bool:
 
 
 def _plain(loc: Location, raw: Any) -> Location:
-    """A location without the names pydantic adds for the members of a union."""
+    """A location without the steps that pydantic adds for the members of a union."""
     here, kept = raw, []
     for step in loc:
         inside = (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int))
@@ -171,13 +175,13 @@ def _expected(error: Any) -> str:
 
 
 def model_at(model: type[Settings], loc: Location) -> type[Settings]:
-    """The settings class at a location below `model`, through options, lists and mappings."""
+    """The settings class at a location below `model`, through unions, lists and mappings."""
     here, annotation = model, None
     for step in loc:
         if isinstance(step, str) and step in here.model_fields:
             annotation = here.model_fields[step].annotation
             here = next(_settings_in(annotation), here)
-        elif isinstance(step, str):  # the kind that says which member of a union is meant
+        elif isinstance(step, str):  # the `kind` that selects a member of a union
             here = next((member for member in _settings_in(annotation) if _kind_of(member) == step), here)
     return here
 

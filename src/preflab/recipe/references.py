@@ -1,4 +1,4 @@
-"""What the settings of a stage name: other stages, data, panels, functions; checked before anything runs."""
+"""Find and check the names in a stage's settings (stages, data, panels, functions, files) before anything runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Steps = tuple[str | int, ...]
 
 
 def references(settings: Settings, at: Steps = ()) -> Iterator[tuple[str, str, Steps]]:
-    """Every name in these settings: (what it refers to, the name, the path of the setting it stands in)."""
+    """Every name in these settings, as (kind of thing it refers to, the name, the path of its setting)."""
     for name, field in type(settings).model_fields.items():
         value, where = getattr(settings, name), (*at, name)
         extra = field.json_schema_extra
@@ -42,49 +42,52 @@ def _items(value: Any, where: Steps) -> Iterator[tuple[Steps, Any]]:
 
 
 def inputs_of(settings: Settings, stages: Container[str]) -> list[str]:
-    """The stages that these settings name, each once, in the order of the settings."""
+    """The stages named in these settings, each once, in the order of the settings."""
     return list(dict.fromkeys(word for _, word, _ in references(settings) if word in stages))
 
 
 def check_references(settings: RecipeSettings, stages: Mapping[str, StageSettings], path: Path) -> None:
-    """Every name must be there and make what is asked of it; data files must exist; no stage may need itself.
+    """Check that every name exists and is of the right kind, that data files exist, and that stages form no cycle.
 
     Raises:
-        PreflabError: with the nearest name that would do; or a name that is both data and a stage.
+        PreflabError: a check fails, or a name is both data and a stage; an unknown name gets the nearest known one.
     """
     for name in settings.data.keys() & stages.keys():
         raise PreflabError(
-            f"{path}: `{name}` is data and a stage", "one thing by each name", f"rename data.{name} or stages.{name}"
+            f"{path}: `{name}` is both data and a stage",
+            "different names for data and stages",
+            f"rename data.{name} or stages.{name}",
         )
     for name, data in settings.data.items():
         file = path.parent / Path(data.path).expanduser()
-        of_hub = HUB_ID.fullmatch(data.path) and not file.parent.exists()  # a word wrong in a path is no data set's id
-        if not file.exists() and not of_hub:
+        # If the parent folder exists, `folder/name` is a misspelt file rather than the id of a data set.
+        on_hub = HUB_ID.fullmatch(data.path) and not file.parent.exists()
+        if not file.exists() and not on_hub:
             raise PreflabError(
                 f"{path}, data.{name}.path: no such file `{data.path}`",
-                f"a file, seen from {path.parent.resolve()}, or `owner/name` of a data set on the Hub",
-                "mend the path",
+                f"a file, relative to {path.parent.resolve()}, or `owner/name` of a data set on the Hub",
+                "correct the path",
             )
     for name, stage in stages.items():
         for refers, word, place in references(stage):
             at = ".".join(str(step) for step in ("stages", name, *place))
             _check(_Place(settings, stages, path, at), refers, word)
-    in_order({name: inputs_of(stage, stages) for name, stage in stages.items()}, path)
+    sort_stages({name: inputs_of(stage, stages) for name, stage in stages.items()}, path)
 
 
 class _Place:
-    """A setting that names something, and what there is to name."""
+    """The location of a setting that holds a name, with the recipe's stages and data for checking the name."""
 
     def __init__(self, settings: RecipeSettings, stages: Mapping[str, StageSettings], path: Path, at: str) -> None:
         self.settings, self.stages, self.path, self.at = settings, stages, path, at
 
-    def making(self, *things: str) -> list[str]:
+    def stages_making(self, *things: str) -> list[str]:
         return [name for name, stage in self.stages.items() if type(stage).makes in things]
 
     def refuse(self, word: str, expected: str, known: list[str]) -> None:
         near = nearest(word, known)
         names = f"near it: {near}" if near else f"known: {', '.join(known)}" if known else "the recipe has none"
-        raise PreflabError(f"{self.path}, {self.at}: no {expected} `{word}`", names, "mend the name or add it")
+        raise PreflabError(f"{self.path}, {self.at}: no {expected} `{word}`", names, "correct the name or add it")
 
 
 def _check(place: _Place, refers: str, word: str) -> None:
@@ -109,7 +112,7 @@ def _check(place: _Place, refers: str, word: str) -> None:
     elif refers == "demonstrations":
         demonstrating = [name for name, other in place.stages.items() if type(other).demonstrates]
         if word not in (*data, *demonstrating):
-            place.refuse(word, "data or stage that leaves demonstrations", [*data, *demonstrating])
+            place.refuse(word, "data or stage with demonstrations", [*data, *demonstrating])
         if word in data:
             _check_split(place, word)
     elif refers in ("model", "reward"):
@@ -117,7 +120,7 @@ def _check(place: _Place, refers: str, word: str) -> None:
     elif stage is None or type(stage).makes != refers:
         if refers == "preferences" and word in data:
             return
-        known = place.making(refers) + (data if refers == "preferences" else [])
+        known = place.stages_making(refers) + (data if refers == "preferences" else [])
         place.refuse(word, f"stage that makes {refers}", known)
 
 
@@ -125,8 +128,8 @@ def _check_file(place: _Place, word: str) -> None:
     if not (place.path.parent / Path(word).expanduser()).is_file():
         raise PreflabError(
             f"{place.path}, {place.at}: no such file `{word}`",
-            f"a file, seen from {place.path.parent.resolve()}",
-            "mend the path",
+            f"a file, relative to {place.path.parent.resolve()}",
+            "correct the path",
         )
 
 
@@ -138,18 +141,20 @@ def _check_split(place: _Place, word: str) -> None:
     name, _, split = word.partition(".")
     if split == "held_out" and place.settings.data[name].held_out == 0:
         raise PreflabError(
-            f"{place.path}, {place.at}: `{word}`, but nothing of `{name}` is held out",
-            f"a share in data.{name}.held_out",
+            f"{place.path}, {place.at}: `{word}`, but data.{name} holds nothing out",
+            f"a share above 0 in data.{name}.held_out",
             f"add `held_out: 0.1` to data.{name}",
         )
 
 
 def _check_model(place: _Place, refers: str, word: str) -> None:
-    """A stage that makes a model (or a reward model), an existing folder, or what may be an id on the Hub."""
+    """Accept a stage that makes a model (or a reward model), an existing folder, or a possible id on the Hub."""
     if word in place.stages:
         if type(place.stages[word]).makes != refers:
             place.refuse(
-                word, f"stage that makes a {'model' if refers == 'model' else 'reward model'}", place.making(refers)
+                word,
+                f"stage that makes a {'model' if refers == 'model' else 'reward model'}",
+                place.stages_making(refers),
             )
         return
     if (place.path.parent / Path(word).expanduser()).is_dir():
@@ -157,18 +162,20 @@ def _check_model(place: _Place, refers: str, word: str) -> None:
     if word.startswith((".", "/", "~")) or word.count("/") > 1:
         raise PreflabError(
             f"{place.path}, {place.at}: no such folder `{word}`",
-            f"a stage, a folder seen from {place.path.parent.resolve()}, or a Hub id",
-            "mend the path",
+            f"a stage, a folder relative to {place.path.parent.resolve()}, or a Hub id",
+            "correct the path",
         )
     if "/" not in word and nearest(word, list(place.stages)):
         place.refuse(word, "stage or folder", list(place.stages))
 
 
-def in_order(reads: Mapping[str, Sequence[str]], path: Path) -> list[str]:
-    """Names of stages, each after what it reads, otherwise as they come; without recursion, for chains of any length.
+def sort_stages(reads: Mapping[str, Sequence[str]], path: Path) -> list[str]:
+    """Names of stages, each after its inputs, otherwise in the given order.
+
+    It does not recurse, so chains may have any length.
 
     Raises:
-        PreflabError: stages that wait for each other.
+        PreflabError: stages form a cycle.
     """
     ordered: dict[str, None] = {}
     for name in reads:
@@ -181,9 +188,11 @@ def in_order(reads: Mapping[str, Sequence[str]], path: Path) -> list[str]:
                 del waiting[here]
             elif lacking in waiting:
                 names = list(waiting)
-                circle = " → ".join([*names[names.index(lacking) :], lacking])
+                cycle = " → ".join([*names[names.index(lacking) :], lacking])
                 raise PreflabError(
-                    f"{path}, stages: they wait for each other: {circle}", "an order", "mend one of the names"
+                    f"{path}, stages: they need each other in a cycle: {cycle}",
+                    "stages that can be put in order",
+                    "correct one of the names",
                 )
             else:
                 waiting[lacking] = None

@@ -1,4 +1,4 @@
-"""Settings that had another name once: the old one is read as the new one, and a line says so."""
+"""Renamed settings: read the old name as the new one, with a warning."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from preflab.errors import PreflabError
 logger = logging.getLogger(__name__)
 
 RENAMED = {("device", "dtype"): "precision"}
-"""(section, old name) → new name. `dtype` was the type of all weights; `precision` is what is computed in."""
+"""(section, old name) → new name. `dtype` was the type of all weights; `precision` is that of computations."""
 
 
-def with_new_names(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The recipe's mapping with old names replaced.
+def replace_old_names(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The recipe's mapping with old names of settings replaced.
 
     Raises:
-        PreflabError: a setting stands there under both names, with two values.
+        PreflabError: a setting is given under both names with different values.
     """
     for (section, old), new in RENAMED.items():
         content = raw.get(section)
@@ -27,15 +27,15 @@ def with_new_names(raw: dict[str, Any], path: Path) -> dict[str, Any]:
             _check_agreement(content[old], content.get(new, content[old]), f"{path}, {section}", old, new)
             renamed = {new if name == old else name: value for name, value in content.items() if name != new}
             raw = {**raw, section: renamed}
-            logger.warning("%s: %s.%s is called %s.%s now and read as that", path, section, old, section, new)
+            logger.warning("%s: %s.%s is now called %s.%s; it is read as such", path, section, old, section, new)
     return raw
 
 
-def with_new_paths(overrides: Sequence[str]) -> list[str]:
-    """The `--set` overrides with old names replaced.
+def replace_old_paths(overrides: Sequence[str]) -> list[str]:
+    """The `--set` overrides with old names of settings replaced.
 
     Raises:
-        PreflabError: a setting is overridden under both names, with two values.
+        PreflabError: a setting is overridden under both names with different values.
     """
     renamed = list(overrides)
     for (section, old), new in RENAMED.items():
@@ -44,7 +44,7 @@ def with_new_paths(overrides: Sequence[str]) -> list[str]:
             _check_agreement(values[old][-1], values[new][-1], f"--set {section}", old, new)
         if values[old]:
             renamed = [f"{section}.{new}={o.partition('=')[2]}" if _path(o) == [section, old] else o for o in renamed]
-            logger.warning("--set %s.%s is called %s.%s now and read as that", section, old, section, new)
+            logger.warning("--set %s.%s is now called %s.%s; it is read as such", section, old, section, new)
     return renamed
 
 

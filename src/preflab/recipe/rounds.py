@@ -1,4 +1,4 @@
-"""The stages of every round; what a name means in which round stands at the head of `preflab.recipe`."""
+"""Expand a recipe into the stages of every round; `preflab.recipe` explains how names are resolved."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ S = TypeVar("S", bound=Settings)
 NOT_STAGES = ("data", "labelers", "function", "file")
 
 
-def named(stage: str, round_: int) -> str:
+def name_in_round(stage: str, round_: int) -> str:
     """The stage's name in a round: `ppo`, `ppo@2`, `ppo@3`."""
     return stage if round_ == 1 else f"{stage}@{round_}"
 
 
 def expand_rounds(settings: RecipeSettings, path: Path) -> dict[str, StageSettings]:
-    """Every stage of every round by name: round 1 in the file's order, then the repeated ones again."""
+    """Every stage of every round by name: all stages in the file's order, then the repeated ones of each later round.
+
+    Raises:
+        PreflabError: `rounds.repeat` names an unknown stage, or is empty although there are several rounds.
+    """
     num, repeat = settings.rounds.num, settings.rounds.repeat
     for name in repeat:
         if name not in settings.stages:
@@ -29,56 +33,58 @@ def expand_rounds(settings: RecipeSettings, path: Path) -> dict[str, StageSettin
             raise PreflabError(
                 f"{path}, rounds.repeat: no stage `{name}`",
                 f"near it: {near}" if (near := nearest(name, known)) else f"known: {', '.join(known)}",
-                "mend the name",
+                "correct the name",
             )
     if num > 1 and not repeat:
         raise PreflabError(
-            f"{path}, rounds.num: {num}, but nothing is repeated", "stages in rounds.repeat", "name them"
+            f"{path}, rounds.num: {num}, but rounds.repeat is empty", "stages in rounds.repeat", "name them there"
         )
     repeated = [name for name in settings.stages if name in repeat]
     expanded = {}
     for name, stage in settings.stages.items():
-        own_round = 1 if name in repeat else num
-        expanded[name] = renamed(stage, partial(_in_round, own_round, repeat))
+        resolved_in = 1 if name in repeat else num
+        expanded[name] = rename_stages(stage, partial(_resolve_name, resolved_in, repeat))
     for round_ in range(2, num + 1):
         for name in repeated:
             stage = _from_last_policy(settings, name, round_)
-            expanded[named(name, round_)] = renamed(stage, partial(_in_round, round_, repeat))
+            expanded[name_in_round(name, round_)] = rename_stages(stage, partial(_resolve_name, round_, repeat))
     return expanded
 
 
-def _in_round(round_: int, repeat: tuple[str, ...], word: str) -> str:
+def _resolve_name(round_: int, repeat: tuple[str, ...], word: str) -> str:
+    """The name of the stage that `word` means in a stage of this round."""
     if word.endswith("@1"):
         return word.removesuffix("@1")
-    return named(word, round_) if word in repeat else word
+    return name_in_round(word, round_) if word in repeat else word
 
 
 def _from_last_policy(settings: RecipeSettings, name: str, round_: int) -> StageSettings:
-    """A `sample` stage whose model is not repeated reads the previous round's last policy instead."""
+    """The stage of this round; a `sample` stage whose model is not repeated gets the previous round's last policy."""
     stage, repeat = settings.stages[name], settings.rounds.repeat
     policies = [other for other, s in settings.stages.items() if other in repeat and type(s).makes == "model"]
     model = getattr(stage, "model", None)
     if type(stage).makes != "completions" or model in repeat or "@" in str(model) or not policies:
         return stage
-    last = named(policies[-1], round_ - 1)
+    last = name_in_round(policies[-1], round_ - 1)
     return stage.model_copy(update={"model": last if round_ > 2 else f"{last}@1"})
 
 
-def renamed(settings: S, rename: Callable[[str], str]) -> S:
-    """The same settings with every name of a stage replaced."""
+def rename_stages(settings: S, rename: Callable[[str], str]) -> S:
+    """The settings with `rename` applied to every name of a stage."""
     update: dict[str, Any] = {}
     for name, field in type(settings).model_fields.items():
         extra = field.json_schema_extra
         refers = extra.get("refers") if isinstance(extra, dict) else None
-        update[name] = _renamed(
+        update[name] = _rename_in(
             getattr(settings, name), rename if refers and refers not in NOT_STAGES else None, rename
         )
     return settings.model_copy(update=update)
 
 
-def _renamed(value: Any, here: Callable[[str], str] | None, below: Callable[[str], str]) -> Any:
+def _rename_in(value: Any, here: Callable[[str], str] | None, below: Callable[[str], str]) -> Any:
+    """A value with `here` applied to its strings, and `below` to the stage names of nested settings."""
     if isinstance(value, Settings):
-        return renamed(value, below)
+        return rename_stages(value, below)
     if isinstance(value, tuple):
-        return tuple(_renamed(item, here, below) for item in value)
+        return tuple(_rename_in(item, here, below) for item in value)
     return here(value) if here and isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""Alarms that fired, with the setting to change."""
+"""The section "Alarms": alarms that fired, with the setting to change."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from preflab.report.runs import POLICIES, Page, Run
 from preflab.words import count, listed
 
 WATCHED = (*POLICIES, "dpo")
-"""Kinds of stages whose training raises alarms; of the others nothing may be said."""
+"""Kinds of stages whose training can raise alarms; "no alarm fired" is written for these only."""
 
 
 def alarms_section(page: Page) -> Section | None:
-    """One note per alarm and run, or that none fired; None when nothing in the report could raise one."""
+    """One note per alarm and run, or a note that none fired; None if no run of the report can raise alarms."""
     watched = [run for run in page.of_kind(*WATCHED) if run.metrics]
     if not watched:
         return None

@@ -1,4 +1,4 @@
-"""What a page is made of: sections holding figures, tables, notes and samples. The template knows how each looks."""
+"""The building blocks of a page: sections with figures, tables, notes and samples. The template renders each kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Link:
-    """Where the records behind something lie."""
+    """A link to the records behind a figure, a table or a note."""
 
     text: str
     href: str
@@ -18,7 +18,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table; `role` colours it, `numeric` sets it to the right."""
+    """One cell of a table; `role` sets its colour, `numeric` aligns it to the right."""
 
     text: str | Markup
     numeric: bool = False
@@ -28,14 +28,14 @@ class Cell:
 
 
 PHONE = 358
-"""Pixels that a phone of 390 leaves to a table."""
+"""Width of a table on a phone 390 pixels wide, in pixels."""
 LETTER, GAP = 7.4, 14
-"""Pixels of a letter of 13 px type at most, and between two columns on a phone."""
+"""In pixels: the widest letter of 13 px type, and the gap between two columns on a phone."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a head; the caption says what was measured and n."""
+    """Rows under a head; the caption says what was measured, and n."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -46,21 +46,21 @@ class Table:
 
     @property
     def wide(self) -> bool:
-        """Whether a phone has no room for it, so that a row becomes a card there: by its longest unbroken words."""
+        """Whether its longest unbroken words need more room than a phone has; each row then becomes a card there."""
         columns = list(zip(self.head, *(map(_unbroken, row) for row in self.rows), strict=False))
         longest = sum(max([len(head), *lengths]) for head, *lengths in columns)
         return LETTER * longest + GAP * len(columns) > PHONE
 
 
 def _unbroken(cell: Cell) -> int:
-    """Letters of a cell that stay in one line: all of a number or of code, else the longest word."""
+    """Length of the longest part of a cell that is not wrapped: all of a number or of code, else the longest word."""
     text = str(cell.text)
     return len(text) if cell.numeric or cell.code else max(map(len, text.split()), default=0)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart under a title that is a sentence, with its caption, the table behind it and where its records lie."""
+    """A chart with a sentence as title, a caption, the table of its numbers and links to its records."""
 
     title: str
     chart: Markup
@@ -73,7 +73,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Grid:
-    """Figures side by side where there is room."""
+    """Figures side by side if there is room."""
 
     figures: Sequence[Figure]
     kind: str = "grid"
@@ -81,7 +81,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence or two; `role` gives it a colour (alarm), `title` a heading."""
+    """One or two sentences; `role` sets the colour (alarm), `title` is the heading."""
 
     text: str
     role: str = ""
@@ -92,7 +92,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Answer:
-    """One of the questions of the first screen, with its answer in one sentence and what supports it."""
+    """A question of the first screen, its answer in one sentence, and details that support it."""
 
     question: str
     answer: str
@@ -103,7 +103,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Written:
-    """One completion on show."""
+    """One completion of a sample, with the model that wrote it and facts about it."""
 
     model: str
     role: str
@@ -114,7 +114,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Sample:
-    """One prompt and what was written for it, side by side."""
+    """One prompt and its completions, side by side."""
 
     anchor: str
     prompt: str
@@ -125,7 +125,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks behind a line that opens."""
+    """Blocks that are hidden until the reader opens the summary line."""
 
     summary: str
     blocks: Sequence[Block]
@@ -134,7 +134,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Source:
-    """Text shown as it is: settings, a recipe."""
+    """Preformatted text: settings, a recipe."""
 
     title: str
     text: str
@@ -155,5 +155,5 @@ class Section:
 
 
 def numbers(*texts: str, role: str = "") -> list[Cell]:
-    """Cells set to the right."""
+    """Right-aligned cells with these texts."""
     return [Cell(text, numeric=True, role=role) for text in texts]

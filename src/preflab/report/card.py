@@ -1,7 +1,7 @@
 """The model card of an exported model, README.md, written from the run that made it.
 
-It says what a reader on the Hub needs: the base, how the model was made and from which data, what was measured with
-which interval, which alarms fired, and what nobody measured. The licence is the user's to choose.
+It states what a reader on the Hub needs: the base model, how the model was made and from which data, measurements with
+intervals, alarms, and what was not measured. The user has to choose the licence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from preflab import __version__
 from preflab.report.card_figures import measured_lines
 from preflab.report.card_limits import limit_lines
-from preflab.report.card_recipe import shown_name, shown_recipe
+from preflab.report.card_recipe import redact_name, redact_recipe
 from preflab.report.lineage import Lineage
 from preflab.report.markdown import cells, fenced, plain
 from preflab.report.runs import Run
@@ -25,9 +25,9 @@ from preflab.words import count
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 CLASSIFIER = "AutoModelForSequenceClassification"
 TASKS = {CLASSIFIER: "text-classification", "AutoModelForImageTextToText": "image-text-to-text"}
-"""Class of transformers → the Hub's name of what such a model does; all others write text."""
+"""Class of transformers → the Hub's name of its task; every other class generates text."""
 LICENCE = (
-    "Not stated. It follows from the licences of the base model and of the data: write it here, and as `license:` in "
+    "Not stated. It depends on the licences of the base model and of the data: write it here, and as `license:` in "
     "the header above."
 )
 METHODS = {
@@ -40,29 +40,29 @@ METHODS = {
     "rating": "as a reward model of ratings",
     "tiny": "from random weights, as a tiny language model",
 }
-"""Kind of stage → the method as a sentence names it."""
+"""Kind of stage → the method, as the end of "Made with preflab …"."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """How the model of a card is opened and asked."""
+    """How the model of a card is loaded and prompted."""
 
     opener: str
     """The class of transformers that opens the folder."""
     name: str
-    """On the Hub, or of the folder."""
+    """Its name on the Hub, else the folder's name."""
     brings_code: bool = False
-    """Whether opening it takes `trust_remote_code=True`."""
+    """Whether loading it needs `trust_remote_code=True`."""
     chats: bool = False
     """Whether its tokenizer has a chat template."""
 
 
 def model_card(lineage: Lineage, use: Use) -> str:
-    """README.md of a model that a stage made.
+    """The text of README.md for a model that a stage made.
 
     Args:
-        lineage: the stage with what led to it and what measured it.
-        use: how the model is opened.
+        lineage: the stage, the stages before it, and the stages that measured its model.
+        use: how the model is loaded.
     """
     run, base = lineage.run, base_of(lineage)
     hub_id = base if base is not None and is_hub_id(base, run.folder.parent.parent) else None
@@ -92,11 +92,11 @@ def model_card(lineage: Lineage, use: Use) -> str:
 
 
 def plain_card(use: Use, base: str | None) -> str:
-    """README.md of a model that no stage made: what it is made of, and that nothing else is known.
+    """The text of README.md for a model that no stage made: it names the base, and says that the rest is unknown.
 
     Args:
-        use: how the model is opened.
-        base: of a merged adapter, the model that it belongs to.
+        use: how the model is loaded.
+        base: the base model of a merged adapter; None for any other model.
     """
     hub_id = base if base is not None and is_hub_id(base, Path()) else None
     merged = f"An adapter, merged into {f'[{hub_id}](https://huggingface.co/{hub_id})' if hub_id else 'its base'}. "
@@ -104,8 +104,8 @@ def plain_card(use: Use, base: str | None) -> str:
         _header(["preflab"], use.opener, hub_id),
         "# A model",
         (merged if base else "")
-        + f"Written by preflab {__version__} from a folder that no stage of a recipe made: how "
-        "it was made, from which data, and how good it is, is not known here.",
+        + f"Written by preflab {__version__} from a folder that no stage of a recipe made. How the model "
+        "was made, from which data, and how good it is, is unknown.",
         "## Use",
         fenced(_snippet(use), "python"),
         "## Licence",
@@ -115,7 +115,7 @@ def plain_card(use: Use, base: str | None) -> str:
 
 
 def base_of(lineage: Lineage) -> str | None:
-    """The model that the chain of stages started from, as the recipe names it; None where it was made on the spot."""
+    """The model that the chain of stages started from, as the recipe names it; None if it began with random weights."""
     run = lineage.run
     seen = {run.name}
     while True:
@@ -128,12 +128,12 @@ def base_of(lineage: Lineage) -> str | None:
 
 
 def is_hub_id(ref: str, folder: Path) -> bool:
-    """Whether a name can only be an id on the Hub: no folder of that name lies here or beside the runs."""
+    """Whether `ref` must be an id on the Hub: it has the form, and no such folder exists here or beside the runs."""
     return bool(HUB_ID.fullmatch(ref)) and not (Path(ref).is_dir() or (folder / ref).is_dir())
 
 
 def _header(tags: Sequence[str], opener: str, hub_id: str | None) -> str:
-    """The block between dashes that the Hub reads; written as JSON values, which are YAML."""
+    """The YAML header that the Hub reads. Values are written as JSON, which is valid YAML."""
     fields: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": TASKS.get(opener, "text-generation")}
     if hub_id is not None:
         fields |= {"base_model": hub_id, "base_model_relation": "finetune"}
@@ -143,7 +143,7 @@ def _header(tags: Sequence[str], opener: str, hub_id: str | None) -> str:
 
 
 def _variants(run: Run) -> list[str]:
-    """The losses of a dpo stage, the algorithm of a grpo stage."""
+    """The losses of a dpo stage or the algorithm of a grpo stage, as tags."""
     losses = [str(loss["kind"]) for loss in run.settings.get("losses") or []]
     algorithm = run.settings.get("algorithm")
     return [*losses, *([str(algorithm).replace("_", "-")] if algorithm else [])]
@@ -155,11 +155,11 @@ def _opening(lineage: Lineage, base: str | None, hub_id: str | None) -> str:
     variants = [each for each in _variants(run) if each != run.kind]
     named = f" ({', '.join(variants)})" if variants else ""
     if base is None:
-        start = "The base was made on the spot, from random weights"
+        start = "The base was trained from random weights in the same recipe"
     elif hub_id is not None:
         start = f"Base model: [{hub_id}](https://huggingface.co/{hub_id})"
     else:
-        start = f"Base model: a local folder called `{shown_name(base)}`"
+        start = f"Base model: a local folder called `{redact_name(base)}`"
     return f"Made with preflab {_version(run)} {how}{named}, stage `{run.name}` of a recipe. {start}."
 
 
@@ -177,16 +177,16 @@ def _snippet(use: Use) -> str:
     ]
     if use.opener == CLASSIFIER:
         lines += [
-            "# ids: (1, length), a prompt and its completion, up to the token that ends the turn and nothing after it",
+            "# ids: (1, length), the tokens of a prompt and its completion, up to and including the end-of-turn token",
             "reward = model(ids).logits[0, 0] + model.config.preflab_reward_bias",
         ]
     elif use.chats:
         lines += [
             'turns = [{"role": "user", "content": "Hello"}]',
-            "asked = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, "
+            "inputs = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, "
             'return_tensors="pt")',
-            "ids = model.generate(**asked, max_new_tokens=256)",
-            'print(tokenizer.decode(ids[0, asked["input_ids"].shape[1] :], skip_special_tokens=True))',
+            "ids = model.generate(**inputs, max_new_tokens=256)",
+            'print(tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))',
         ]
     return "\n".join(lines)
 
@@ -199,21 +199,21 @@ def _stages(lineage: Lineage) -> str:
     ]  # fmt: skip
     table = cells(["stage", "kind", "result", "seed", "key"], rows)
     versions = lineage.run.manifest.get("versions") or {}
-    with_ = ", ".join(f"{name} {version}" for name, version in versions.items())
-    gone = f" The folders of these stages are gone: {', '.join(lineage.missing)}." if lineage.missing else ""
-    return f"{table}\n\nA key is the hash of a stage's settings, inputs and version. Software: {with_}.{gone}"
+    software = ", ".join(f"{name} {version}" for name, version in versions.items())
+    gone = f" The folders of these stages no longer exist: {', '.join(lineage.missing)}." if lineage.missing else ""
+    return f"{table}\n\nA key is the hash of a stage's settings, inputs and version. Software: {software}.{gone}"
 
 
 def _data(lineage: Lineage) -> str:
-    """Files by name, count and hash; frozen preferences by the hash of their content."""
-    rows = [row for run in (*lineage.before, lineage.run, *lineage.after) for row in _read_by(run)]
+    """A table of data files with count and hash, and of frozen preferences with the hash of their content."""
+    rows = [row for run in (*lineage.before, lineage.run, *lineage.after) for row in _data_rows(run)]
     if not rows:
-        return "No file of data was read by these stages, or none was recorded."
+        return "These stages read no data file, or recorded none."
     table = cells(["data", "read by", "file", "number", "SHA-256"], rows)
     return f"{table}\n\nThe texts themselves are not part of this card."
 
 
-def _read_by(run: Run) -> Iterable[Sequence[str]]:
+def _data_rows(run: Run) -> Iterable[Sequence[str]]:
     for name, one in (run.manifest.get("data") or {}).items():
         where = f"`{one['file']}`" if "file" in one else f"data set `{one['data_set']}`"
         digest = f"`{one['sha256']}`" if "sha256" in one else "not of one file"
@@ -233,7 +233,7 @@ def _alarms(lineage: Lineage) -> str:
     ]
     if watched:
         return f"None fired in {', '.join(f'`{name}`' for name in watched)}."
-    return "Training of this kind raises none, so nothing can be said."
+    return "Training of this kind has no alarms."
 
 
 def _fired(run: Run) -> Iterable[str]:
@@ -248,12 +248,12 @@ def _fired(run: Run) -> Iterable[str]:
 
 
 def _recipe(lineage: Lineage) -> list[str]:
-    """The part of the resolved recipe that made and measured the model."""
+    """The stages of the resolved recipe that made and measured the model, as Markdown blocks."""
     names = [run.name for run in (*lineage.before, lineage.run, *lineage.after)]
     path = lineage.run.folder / "recipe.resolved.yaml"
     if not path.is_file():
         settings = json.dumps(dict(lineage.run.settings), indent=2, ensure_ascii=False)
         return [fenced(settings, "json")]
-    text = shown_recipe(path.read_text(encoding="utf-8"), names)
-    sentence = "Every setting with its value; folders and addresses of the machine it ran on are left out."
+    text = redact_recipe(path.read_text(encoding="utf-8"), names)
+    sentence = "Every setting with its value; paths and addresses of the training machine are left out."
     return [sentence, f"<details>\n<summary>recipe.yaml</summary>\n\n{fenced(text, 'yaml')}\n\n</details>"]

@@ -1,4 +1,4 @@
-"""What was measured of a model, for its card: evaluations with intervals, probes, how good a reward model is."""
+"""The measurements on a model card: evaluations with intervals, probes, the accuracy of a reward model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from preflab.report.lineage import Lineage
 from preflab.report.markdown import cells, plain
 from preflab.report.measures import figure_texts, measure_name, quantity
-from preflab.report.names import renamed, short_names
+from preflab.report.names import short_names, shorten_names
 from preflab.report.probes import MEASURES
 from preflab.report.runs import Run
 from preflab.words import Form, count, difference_text, interval_text, number, percent, three_digits
@@ -18,7 +18,7 @@ SPLITS = {"held_out": "held-out pairs", "test": "other pairs"}
 
 
 def measured_lines(lineage: Lineage) -> list[str]:
-    """Paragraphs and tables; one sentence where nothing was measured."""
+    """The measurements as paragraphs and tables; a single sentence if there are none."""
     lines = list(_reward_model(lineage.run))
     for run in lineage.after:
         lines += _evaluation(lineage.run, run) if run.kind == "evaluate" else _probe(lineage.run, run)
@@ -35,8 +35,8 @@ def training_rewards(run: Run) -> set[str]:
     return names
 
 
-def own_judges(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
-    """The evaluation's judges that this model was not trained on."""
+def independent_judges(run: Run, evaluation: Mapping[str, Any]) -> list[str]:
+    """Names of the evaluation's judges that this model was not trained on."""
     trained = training_rewards(run)
     return [name for name, judge in (evaluation.get("judges") or {}).items() if judge.get("function") not in trained]
 
@@ -65,16 +65,16 @@ def _evaluation(run: Run, measuring: Run) -> Iterator[str]:
 
 def _figures(
     run: Run,
-    found: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
     models: Sequence[str],
     figures: Mapping[str, Mapping[str, Any]],
     compared: Mapping[str, Any],
 ) -> str:
     rows = []
-    for measure, texts in figure_texts(found).items():
+    for measure, texts in figure_texts(evaluation).items():
         if not any(measure in figures[model] for model in models):
             continue
-        row = [_named(run, found, measure), *(texts[model] for model in models)]
+        row = [_measure_label(run, evaluation, measure), *(texts[model] for model in models)]
         if compared:
             row += _difference(compared.get(measure), quantity(measure).difference)
         rows.append(row)
@@ -82,12 +82,12 @@ def _figures(
     return cells([*head, *(["difference (95\u00a0% interval)", "in words"] if compared else [])], rows)
 
 
-def _difference(found: Mapping[str, Any] | None, form: Form) -> list[str]:
-    return [interval_text(found, form), difference_text(found, form)] if found else ["–", ""]
+def _difference(difference: Mapping[str, Any] | None, form: Form) -> list[str]:
+    return [interval_text(difference, form), difference_text(difference, form)] if difference else ["–", ""]
 
 
-def _named(run: Run, evaluation: Mapping[str, Any], measure: str) -> str:
-    """The measure's name, and whether it is what the model was trained to raise."""
+def _measure_label(run: Run, evaluation: Mapping[str, Any], measure: str) -> str:
+    """The measure's name, marked if the model was trained to raise it."""
     judge = (evaluation.get("judges") or {}).get(measure.removeprefix("judge/"), {})
     trained = {measure, judge.get("function")} & training_rewards(run)
     return measure_name(measure) + (", its training reward" if trained else "")
@@ -97,8 +97,10 @@ def _probe(run: Run, probing: Run) -> Iterator[str]:
     raw = probing.json("probe.json")
     parts = [raw[name] for name in ("sycophancy", "refusal") if raw.get(name)]
     short = short_names([model["name"] for part in parts[:1] for model in part["models"]])
-    for part in renamed(parts, short):
-        models = [model for model in part["models"] if model["name"] in (run.name, renamed(raw["baseline"], short))]
+    for part in shorten_names(parts, short):
+        models = [
+            model for model in part["models"] if model["name"] in (run.name, shorten_names(raw["baseline"], short))
+        ]
         if run.name not in [model["name"] for model in models]:
             continue
         measures = [name for name in MEASURES if name in models[0]["figures"]]
@@ -114,7 +116,7 @@ def _probe(run: Run, probing: Run) -> Iterator[str]:
 
 
 def _reward_model(run: Run) -> Iterator[str]:
-    """How good a reward model is, beside what length alone would score."""
+    """A reward model's accuracy, compared with always choosing the longer completion."""
     report = run.json("reward_report.json")
     for split, what in SPLITS.items():
         part = report.get(split) or {}

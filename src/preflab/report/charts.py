@@ -1,8 +1,8 @@
 """Charts as SVG drawn on the server: lines with bands, bars, dots with whiskers, scatter, calibration.
 
-Drawn 400 units wide, so that a phone shows them at nearly their own size and a desktop puts two side by side. Colours
-are classes (`reference`, `policy`, `gold`, `reward`, `alarm`, …) that the style sheet fills in for light and dark.
-Lines are labelled at their end, not in a legend; marks carry a `<title>`; the table behind a chart has the numbers.
+Charts are 400 units wide, so that they fit a phone at nearly their natural size and a desktop shows two side by side.
+Colours are classes (`reference`, `policy`, `gold`, `reward`, `alarm`, …) that the style sheet defines for light and
+dark. Lines are labelled at their end, without a legend; marks have a `<title>`; the table below has the numbers.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from preflab.report.scales import Scale, data_range, log_range, spread_labels, thinned, tick_text
+from preflab.report.scales import Scale, data_range, log_range, pick_evenly, spread_labels, tick_text
 from preflab.words import number, shortened
 
 WIDTH, HEIGHT = 400, 236
 TOP, BOTTOM, RIGHT = 30, 36, 16
 LETTER = 6.6
-"""Width of a letter of a label, about."""
+"""Approximate width of a letter in a label, in units."""
 MOST_MARKS = 60
+"""Most points of a curve that show their value on hover."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve; a value that is nan leaves a gap. `low` and `high` make a band."""
+    """A curve; a value of nan leaves a gap. `low` and `high` are the edges of a band."""
 
     label: str
     role: str
@@ -34,23 +35,23 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     dots: bool = False
-    """Draw the points and their whiskers instead of a band: measured points rather than a course."""
+    """Draw separate points with whiskers instead of a curve with a band."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A horizontal line at a value that means something: a budget, a baseline, a human ceiling."""
+    """A line at a value to compare with: a budget, a baseline, a human ceiling."""
 
     value: float
     label: str
     role: str = "reference"
     until: float | None = None
-    """With a second value: a shaded stretch."""
+    """If set, the range from `value` to `until` is shaded instead."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar, or a dot with whiskers, with a label on its left and the number on its right."""
+    """A bar, or a dot with whiskers, with its label on the left and its number on the right."""
 
     label: str
     value: float
@@ -58,12 +59,12 @@ class Bar:
     low: float = math.nan
     high: float = math.nan
     text: str = ""
-    """What stands on the right; the number by default."""
+    """Text on the right; "" shows the value."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The paper: where the axes lie and how values map to it."""
+    """The drawing area: two scales that map values to coordinates, and the SVG parts drawn so far."""
 
     x: Scale
     y: Scale
@@ -71,12 +72,12 @@ class Frame:
     parts: list[Markup] = field(default_factory=list)
 
     def add(self, template: str, *values: object) -> None:
-        """Append SVG, every value escaped; floats with one decimal."""
+        """Append SVG with every value escaped and floats rounded to one decimal."""
         shown = [f"{value:.1f}" if isinstance(value, float) else value for value in values]
         self.parts.append(Markup(template).format(*shown))
 
     def svg(self, description: str) -> Markup:
-        """The whole chart; `description` is what a screen reader says."""
+        """The whole chart; `description` is read by screen readers."""
         head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
             WIDTH, self.height, description
         )
@@ -96,15 +97,17 @@ def line_chart(
     diagonal: str = "",
     description: str = "",
 ) -> Markup:
-    """Curves over one pair of axes.
+    """Curves on common axes, as SVG.
 
     Args:
-        x, y: what the axes measure, with units.
+        x, y: names of the axes, with units.
         rules: horizontal lines.
         zero: the y axis includes 0.
-        log: the y axis is logarithmic, and its name says so; what is 0 or below, or far down, lies on its lower edge.
-        y_range, x_range: fixed ranges instead of those of the data.
+        log: the y axis is logarithmic, and its name says so; values of 0 or less, or far below the rest, are drawn on
+            its lower edge.
+        y_range, x_range: fixed ranges instead of the data's.
         diagonal: label of a line from corner to corner (calibration); "" for none.
+        description: text for screen readers; "" for a default.
     """
     frame = _frame(lines, rules, _vertical(lines, rules, zero, log, y_range), x_range)
     y = f"{y}, logarithmic" if log else y
@@ -126,7 +129,7 @@ def line_chart(
 def _vertical(
     lines: Sequence[Line], rules: Sequence[Rule], zero: bool, log: bool, y_range: tuple[float, float] | None
 ) -> Scale:
-    """The y axis: what the lines, their bands and the rules need."""
+    """The y axis, wide enough for the lines, their bands and the rules."""
     drawn = [value for line in lines for value in (*line.ys, *line.low, *line.high)]
     ys = drawn + [value for rule in rules for value in (rule.value, rule.until) if value is not None]
     if log:
@@ -182,7 +185,7 @@ def _rule(frame: Frame, rule: Rule) -> None:
 
 
 def _rule_label(frame: Frame, rule: Rule) -> None:
-    """Above the line, over the curves; below it where there is no room, and inside a stretch."""
+    """Draw the label above the rule; below it if there is no room, or inside a shaded range."""
     place = min(frame.y(rule.value), frame.y(rule.value if rule.until is None else rule.until))
     below = place + 13 if place - 5 < TOP + 6 or rule.until is not None else place - 5
     frame.add('<text class="note {}" x="{}" y="{}">{}</text>', rule.role, frame.x.start + 5, below, rule.label)
@@ -199,7 +202,7 @@ def _diagonal(frame: Frame, label: str) -> None:
 
 
 def _stretches(line: Line) -> list[list[int]]:
-    """Runs of indices without a nan between them."""
+    """The indices of finite values, split where a nan interrupts them."""
     runs: list[list[int]] = [[]]
     for index, value in enumerate(line.ys):
         if math.isfinite(value):
@@ -231,7 +234,7 @@ def _curve(frame: Frame, line: Line, x: str) -> None:
             )
         else:
             frame.add('<circle class="dot {}" cx="{}" cy="{}" r="2.5"/>', line.role, *_at(frame, line, run[0]))
-    for i in thinned(len(line.ys), MOST_MARKS):
+    for i in pick_evenly(len(line.ys), MOST_MARKS):
         if math.isfinite(line.ys[i]):
             frame.add(
                 '<circle class="touch" cx="{}" cy="{}" r="5"><title>{}</title></circle>',
@@ -280,13 +283,15 @@ def bar_chart(
     percent: bool = False,
     description: str = "",
 ) -> Markup:
-    """Horizontal bars from 0; with `dots` points with whiskers, of what has no zero that a bar could begin at.
+    """Horizontal bars that begin at 0, as SVG.
 
     Args:
-        x: what is measured, with its unit.
-        x_range: a fixed range instead of that of the data, which of bars includes 0.
-        rules: vertical lines here.
+        x: name of the axis, with its unit.
+        dots: draw points with whiskers instead of bars, for quantities without a meaningful zero.
+        x_range: a fixed range instead of the data's; the data's range includes 0 unless `dots` is set.
+        rules: vertical lines.
         percent: the axis is written in percent.
+        description: text for screen readers; "" for a default.
     """
     row, foot = 28, 44
     height = TOP + row * len(bars) + foot
@@ -303,7 +308,7 @@ def bar_chart(
 
 
 def _bar_axis(frame: Frame, x: str, rules: Sequence[Rule], percent: bool, zero: bool) -> None:
-    """Ticks, names and rules; the line at 0 stands out only where bars begin at it."""
+    """Draw ticks, the axis name and the rules; the line at 0 is stronger if bars begin there (`zero`)."""
     step, base = frame.x.between, frame.height - 44
     room = 1 if abs(frame.x.end - frame.x.start) > 36 * len(frame.x.ticks) else 2
     for tick in frame.x.ticks[::room]:
@@ -348,7 +353,7 @@ def _bar(frame: Frame, bar: Bar, text: str, middle: float, dots: bool) -> None:
 
 
 def token_strip(tokens: Sequence[str], weights: Sequence[float], what: str) -> Markup:
-    """A text whose tokens are shaded by a number: the stronger, the larger (|weight| / the largest)."""
+    """A text as HTML with each token shaded by max(0, weight) / the largest |weight|; `what` names the weight."""
     top = max((abs(weight) for weight in weights if math.isfinite(weight)), default=0.0) or 1.0
     spans = [
         Markup('<span class="token" style="--share:{}" title="{}">{}</span>').format(

@@ -1,4 +1,4 @@
-"""Before and after: the figures of every model over the same prompts, and the differences with their intervals."""
+"""The section "Before and after": figures of every model on the same prompts, and their differences with intervals."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from preflab.report.measures import (
 from preflab.report.runs import Page, Run
 from preflab.words import count, difference_text, excludes_zero, interval_text, listed, or_nan
 
-NO_ZERO = " A dot, not a bar: this score has no zero of its own, only differences mean something."
+NO_ZERO = " Dots instead of bars: this score has no natural zero, only differences have a meaning."
 
 
 def comparison_section(page: Page) -> Section | None:
-    """Every evaluation among the runs; None when there is none."""
+    """Tables and figures of every evaluation among the runs; None if there is none."""
     blocks: list[Block] = []
     for run in page.of_kind("evaluate"):
         evaluation = run.evaluation
@@ -59,7 +59,7 @@ def _summary(page: Page, run: Run, found: dict[str, Any]) -> Table:
 
 
 def _bars(page: Page, run: Run, found: dict[str, Any], prefix: str) -> list[Figure]:
-    """One figure per measure with a bar per model."""
+    """One figure per measure, with one bar per model."""
     figures = []
     for name in [name for name in measured(found) if name.startswith(prefix)]:
         entries = [(model["name"], model["figures"][name]) for model in found["models"] if name in model["figures"]]
@@ -120,7 +120,7 @@ def _differences(page: Page, run: Run, found: dict[str, Any], entry: dict[str, A
     head = ["measure", "difference (95\u00a0% interval)", "n prompts", "in words"]
     caption = (
         "Paired over prompts: each prompt is its own control. “Could have seen”: the true difference that 80\u00a0% of "
-        "such evaluations would find."
+        "such evaluations would detect."
     )
     table = Table(head, rows, "", caption, page.files(run, "evaluation.json"))
     return Fold(f"All differences, {entry['model']} minus {entry['baseline']}", [table])

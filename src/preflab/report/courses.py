@@ -1,4 +1,4 @@
-"""How a drawn curve went, in words that one can check against the line: where it begins, turns and ends."""
+"""Describe a drawn curve in words that can be checked against the line: where it begins, turns and ends."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from preflab.words import number, three_digits
 
 Shape = Literal["rises", "falls", "peaks", "dips", "flat", "unclear"]
 TURNED = 1.5
-"""A turn inside a curve is looked for among many places, so that noise makes one more easily than it moves an end."""
+"""Factor on the noise threshold for a turn: a turn is searched at many places, so noise imitates it more easily."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """A curve as it is drawn. Every number here is that of a point of the line, none a mean of several."""
+    """A curve as it is drawn. Every number is the value of one point of the line, not a mean."""
 
     first: float
     last: float
-    """The drawn ends."""
+    """`first` and `last` are the ends of the line."""
     low: float
     high: float
     turn: float
-    """The drawn point at which a curve that `peaks` or `dips` turns."""
+    """Value of the point at which a curve that `peaks` or `dips` turns."""
     turn_x: float
     shape: Shape
-    """What is more than noise; `flat`: all points are written alike, `unclear`: they differ by no more than noise."""
+    """The change beyond noise. `flat`: all points are equal to three digits; `unclear`: they differ only by noise."""
 
 
-def course(xs: Sequence[float], ys: Sequence[float]) -> Course | None:
-    """Read a curve: None with fewer than two finite points.
+def read_course(xs: Sequence[float], ys: Sequence[float]) -> Course | None:
+    """The course of a curve; None with fewer than two finite points.
 
-    Running means decide on the shape, so that a single noisy point does not; noise is the spread of successive
-    differences / √2, so that a trend does not count as noise. A shape that the drawn points contradict (means that rise
-    under a line that ends below its beginning) is not stated.
+    The shape is read from running means, so that a single noisy point cannot decide it. Noise is the standard deviation
+    of successive differences / √2, so that a trend does not count as noise. If the drawn points contradict the shape
+    (the means rise but the line ends below its start), the shape is `unclear`.
     """
     points = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     if len(points) < 2:
@@ -66,7 +66,7 @@ def _shape(values: Sequence[float]) -> Shape:
 
 
 def _more_than_noise(values: Sequence[float], width: int) -> float:
-    """By how much two means of `width` values have to differ before it is called a change."""
+    """The smallest difference between two means of `width` values that counts as a change."""
     steps = [b - a for a, b in pairwise(values)]
     middle = sum(steps) / len(steps)
     noise = math.sqrt(sum((step - middle) ** 2 for step in steps) / max(1, len(steps) - 1) / 2)
@@ -74,21 +74,22 @@ def _more_than_noise(values: Sequence[float], width: int) -> float:
 
 
 def _is_drawn(shape: Shape, values: Sequence[float], turn: int) -> bool:
-    """Whether somebody who looks at the points alone would say so as well."""
+    """Whether the raw points show the shape too."""
     first, last = values[0], values[-1]
     if shape in ("peaks", "dips"):
         return 0 < turn < len(values) - 1 and values[turn] not in (first, last)
     return shape == "unclear" or (last > first if shape == "rises" else last < first)
 
 
-def went(found: Course, at: str = "at step {}") -> str:
-    """What comes after the name of a curve: `rises from 0.1 to 1.2`, `rises to 1.2 at step 40, then falls to 0.3`.
+def describe_course(curve: Course, at: str = "at step {}") -> str:
+    """The predicate of a sentence: `rises from 0.1 to 1.2`, `rises to 1.2 at step 40, then falls to 0.3`.
 
     Args:
-        at: how a place on the x axis is named.
+        curve: the course to describe.
+        at: template for a place on the x axis.
     """
-    first, last, turn = three_digits(found.first), three_digits(found.last), three_digits(found.turn)
-    place, low, high = at.format(number(found.turn_x)), three_digits(found.low), three_digits(found.high)
+    first, last, turn = three_digits(curve.first), three_digits(curve.last), three_digits(curve.turn)
+    place, low, high = at.format(number(curve.turn_x)), three_digits(curve.low), three_digits(curve.high)
     return {
         "rises": f"rises from {first} to {last}",
         "falls": f"falls from {first} to {last}",
@@ -96,11 +97,11 @@ def went(found: Course, at: str = "at step {}") -> str:
         "dips": f"falls to {turn} {place}, then rises to {last}",
         "flat": f"stays at {last}",
         "unclear": f"shows no clear trend between {low} and {high} and ends at {last}",
-    }[found.shape]
+    }[curve.shape]
 
 
-def course_sentence(what: str, found: Course | None, unit: str = "") -> str:
+def course_sentence(what: str, curve: Course | None, unit: str = "") -> str:
     """`Entropy falls from 2.1 to 0.9 nats per token`; `Policy loss shows no clear trend between … and ends at …`."""
-    if found is None:
+    if curve is None:
         return f"{what}: too few steps to say"
-    return f"{what} {went(found)}{f' {unit}' if unit else ''}"
+    return f"{what} {describe_course(curve)}{f' {unit}' if unit else ''}"

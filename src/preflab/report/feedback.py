@@ -1,4 +1,4 @@
-"""The labels: who gave them, how far they agree, what came of them. Simulated labelers are called simulated."""
+"""The section "Labels and preferences": labelers, their agreement, the resulting pairs; it names simulated labelers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HUMAN = Rule(HUMAN_LOW, "people: 63–77\u00a0%", "gold", until=HUMAN_HIGH)
 
 
 def feedback_section(page: Page) -> Section | None:
-    """Agreement and preferences of every stage that made some; None when no labels stand behind the report."""
+    """Agreement and pairs of every `preferences` stage behind the report; None if there is none."""
     blocks: list[Block] = []
     for run in page.everything:
         agreement = run.json("agreement.json") if run.kind == "preferences" else {}
@@ -36,7 +36,7 @@ def feedback_section(page: Page) -> Section | None:
         return None
     simulated = any(run.json("agreement.json").get("simulated") for run in page.everything)
     lead = (
-        "These labelers are simulated: programs with a known utility and known vices, not people." if simulated else ""
+        "These labelers are simulated: programs with a known utility and known biases, not people." if simulated else ""
     )
     return Section("labels", "Labels and preferences", blocks, lead)
 
@@ -54,7 +54,7 @@ def _preferences(page: Page, run: Run, found: dict[str, Any]) -> list[Block]:
 
 
 def _agreement(found: dict[str, Any], who: str) -> Figure | None:
-    """Two labelers' strict votes on one pair: the share that agrees, beside what is published of people."""
+    """The share of strict votes on which two labelers agree, compared with published figures for people."""
     share = found.get("agreement") or {}
     if share.get("value") is None:
         return None
@@ -69,10 +69,10 @@ def _agreement(found: dict[str, Any], who: str) -> Figure | None:
     ]
     value = share["value"]
     where = "within" if HUMAN_LOW <= value <= HUMAN_HIGH else "above" if value > HUMAN_HIGH else "below"
-    title = f"Any two {who} agree on {figure} of the pairs both decide, {where} what is published of people"
+    title = f"Any two {who} agree on {figure} of the pairs both decide, {where} the published range for people"
     caption = (
-        f"Green: agreement between any two, over {number(share['num'])} couples of votes in "
-        f"{count(share['num_tasks'], 'task')}; grey: each one with the majority of the others. "
+        f"Green: agreement between any two, over {number(share['num'])} pairs of votes in "
+        f"{count(share['num_tasks'], 'task')}; grey: each labeler with the majority of the others. "
         "95\u00a0% intervals over tasks. Band: 63 to 77\u00a0%, published agreement of people "
         "(Bai et al. 2022; Ouyang et al. 2022; Stiennon et al. 2020)."
     )
@@ -86,7 +86,7 @@ def _agreement(found: dict[str, Any], who: str) -> Figure | None:
 
 
 def _reliability(found: dict[str, Any], who: str) -> Figure | None:
-    """How reliable each labeler is estimated to be."""
+    """A chart of each labeler's estimated reliability."""
     rows = found.get("labelers", [])
     if not rows:
         return None
@@ -100,7 +100,7 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
     method = "one-coin expectation–maximisation" if found.get("consensus") == "one_coin_em" else "not used for weights"
     caption = (
         f"Probability of naming the true winner of a pair, estimated from the votes alone ({method}). "
-        "0.5 is chance, below it the scale may have been read backwards. It ranks labelers; it is no verdict on anyone."
+        "0.5 is chance; below it the labeler may have read the scale backwards. An estimate, not a verdict on a person."
     )
     rules = [Rule(0.5, "chance", "reference")]
     chart = bar_chart(bars, x="estimated reliability", x_range=(0, 1), rules=rules, description=title)
@@ -115,7 +115,7 @@ def _reliability(found: dict[str, Any], who: str) -> Figure | None:
 
 
 def _reliability_title(rows: list[dict[str, Any]], odd: list[dict[str, Any]], who: str) -> str:
-    """Who stands out; nobody is called in line of whom there are too few tasks to say anything."""
+    """The title: how many labelers stand out, or that there is too little data to say."""
     everyone = count(len(rows), who.removesuffix("s"), who)
     early = [row["standing"] for row in rows if row["standing"] in TOO_FEW]
     if odd:
@@ -145,7 +145,7 @@ def _labelers(found: dict[str, Any], who: str) -> Table:
 
 
 TOO_FEW = {"too few tasks to say": "tasks yet", "too few labelers to say": "labelers on the same tasks"}
-"""The standings that say nothing of a labeler, as the stage `preferences` writes them, and what is lacking."""
+"""Standings, as the stage `preferences` writes them, that mean too little data → the missing data."""
 COEFFICIENTS = {
     "tau_b": "Kendall’s tau-b between two rankings, mean",
     "w": "Kendall’s W among a task’s rankings, mean",
@@ -157,13 +157,13 @@ COEFFICIENTS = {
 
 
 def _coefficients(found: dict[str, Any]) -> Table:
-    """Every coefficient with its interval; where it is undefined, why."""
+    """A table of the coefficients with intervals, or with the reason why one is undefined."""
     known = sorted(found.get("coefficients", {}).items())
     texts = intervals([None if estimate["note"] else estimate for _, estimate in known])
     rows = []
     for (name, estimate), text in zip(known, texts, strict=True):
-        called = COEFFICIENTS.get(name, name.replace("_", " ").replace(":", " of "))
-        rows.append([Cell(called), *numbers(estimate["note"] or text)])
+        title = COEFFICIENTS.get(name, name.replace("_", " ").replace(":", " of "))
+        rows.append([Cell(title), *numbers(estimate["note"] or text)])
     caption = "95\u00a0% intervals over tasks. 0 is chance, except for W: about 1 / labelers per task."
     return Table(["agreement beyond chance", "value"], rows, "", caption)
 
@@ -179,10 +179,10 @@ def _outcome(run: Run, found: dict[str, Any], who: str, sources: list[Any]) -> T
         ("completions dropped as F by consensus", f"{pairs.get('num_failed_completions', 0):,}"),
         ("pairs to learn from", f"{pairs.get('num_resolved', 0):,}"),
         ("of these decided by an adjudicator", f"{pairs.get('num_decided', 0):,}"),
-        ("pairs left open, for an adjudicator", f"{pairs.get('num_unresolved', 0):,}"),
+        ("pairs left open for an adjudicator", f"{pairs.get('num_unresolved', 0):,}"),
         ("pairs called equal", f"{pairs.get('num_tied', 0):,}"),
-        ("even splits that other pairs settle", f"{pairs.get('num_implied', 0):,}"),
-        ("groups that teach nothing", f"{pairs.get('num_without_pairs', 0):,}"),
+        ("even splits decided by other pairs", f"{pairs.get('num_implied', 0):,}"),
+        ("groups without a pair to learn from", f"{pairs.get('num_without_pairs', 0):,}"),
     ]
     caption = (
         f"Consensus: {CONSENSUS.get(found.get('consensus', ''), found.get('consensus', ''))}; "

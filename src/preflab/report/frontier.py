@@ -1,4 +1,4 @@
-"""Reward and gold against √KL: what was gained at which distance from the reference, and what could have been."""
+"""The section on reward and judge scores against √KL from the reference, with the best score possible at each KL."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, numbers
 from preflab.report.charts import Line, line_chart
-from preflab.report.courses import course, went
+from preflab.report.courses import describe_course, read_course
 from preflab.report.measures import measure_name, quantity
-from preflab.report.runs import POLICIES, Page, Run, placed
-from preflab.report.scales import thinned
+from preflab.report.runs import POLICIES, Page, Run, line_role
+from preflab.report.scales import pick_evenly
 from preflab.words import column, count, intervals, number, or_nan
 
 X = "√KL to the reference, √nats"
 
 
 def frontier_section(page: Page) -> Section | None:
-    """Courses of training and evaluated models; None when no KL is known."""
+    """Figures of training runs and of evaluated models against √KL; None if no KL was measured."""
     figures = [
         figure
         for metric, what, role in (
@@ -30,14 +30,14 @@ def frontier_section(page: Page) -> Section | None:
         figures += _evaluated(page, run, run.evaluation)
     blocks: list[Block] = [Grid(figures)] if figures else []
     lead = (
-        "To the right: further from where the model started. Learned reward can be bought with distance for ever; "
-        "what people or a judge think of it cannot (Gao et al. 2022)."
+        "Further right means further from the starting model. A learned reward can keep rising with distance; "
+        "the scores of people or of a judge cannot (Gao et al. 2022)."
     )
-    return Section("frontier", "What distance bought", blocks, lead) if blocks else None
+    return Section("frontier", "Reward against distance", blocks, lead) if blocks else None
 
 
 def distances(run: Run, metric: str) -> tuple[list[float], list[float]]:
-    """(√KL, metric) of the steps at which both were logged, in order of steps."""
+    """√KL and the metric at the steps where both were logged, in order of steps."""
     name = "kl/exact" if any("kl/exact" in row for row in run.metrics) else "kl/k1"
     rows = [
         (row[name], row[metric]) for row in run.metrics if row.get(name) is not None and row.get(metric) is not None
@@ -51,11 +51,11 @@ def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
         return None
     series = {run.name: distances(run, metric) for run in runs}
     lines = [
-        Line(run.name if len(runs) > 1 else "", placed(role, index), *series[run.name])
+        Line(run.name if len(runs) > 1 else "", line_role(role, index), *series[run.name])
         for index, run in enumerate(runs)
     ]
     title = _course_title(what, series)
-    points = [(name, xs[i], ys[i]) for name, (xs, ys) in series.items() for i in thinned(len(xs), 20)]
+    points = [(name, xs[i], ys[i]) for name, (xs, ys) in series.items() for i in pick_evenly(len(xs), 20)]
     texts = zip(column([x for _, x, _ in points]), column([y for _, _, y in points]), strict=True)
     rows = [[Cell(name), *numbers(*pair)] for (name, _, _), pair in zip(points, texts, strict=True)]
     return Figure(
@@ -70,13 +70,13 @@ def _course(page: Page, metric: str, what: str, role: str) -> Figure | None:
 
 
 def _course_title(what: str, series: dict[str, tuple[list[float], list[float]]]) -> str:
-    """How each course went in the order of training, and how far out it came."""
+    """The title: how each run's metric changed during training, and its largest √KL."""
     parts = []
     for name, (xs, ys) in series.items():
-        direction = course(xs, ys)
-        if direction is not None:
+        curve = read_course(xs, ys)
+        if curve is not None:
             far = f"out to √KL {number(max(xs))}"
-            parts.append(f"{f'{name} ' if len(series) > 1 else ''}{went(direction, 'at √KL {}')}, {far}")
+            parts.append(f"{f'{name} ' if len(series) > 1 else ''}{describe_course(curve, 'at √KL {}')}, {far}")
     if not parts:
         return f"{what[0].upper()}{what[1:]} against √KL"
     return f"{what[0].upper()}{what[1:]}{':' if len(series) > 1 else ''} {'; '.join(parts)}"
@@ -89,7 +89,7 @@ def _evaluated(page: Page, run: Run, found: dict[str, Any]) -> list[Figure]:
 
 
 def _measure(page: Page, run: Run, found: dict[str, Any], name: str) -> Figure:
-    """One judge or reward of the evaluated models, with the best that could be had where it was estimated."""
+    """A figure of one judge or reward over √KL, with the optimum curve if it was estimated."""
     points = [point for point in found["frontier"] if point["worth"].get(name, {}).get("value") is not None]
     lines = [
         Line(
@@ -107,9 +107,9 @@ def _measure(page: Page, run: Run, found: dict[str, Any], name: str) -> Figure:
         lines.insert(0, Line("best possible", "gold", xs, [point["value"] for point in optimum]))
         title = _optimum_title(name, tilted) or title
         caption += (
-            " Line: the best that any model can have at this KL, by exponential tilting of "
+            " Line: the best mean score of any model at this KL, by exponential tilting of "
             f"{count(tilted['num_completions'], 'completion')} of {tilted['reference']} for each of "
-            f"{count(tilted['num_prompts'], 'prompt')}; it ends where too few of them carry the weight."
+            f"{count(tilted['num_prompts'], 'prompt')}; it ends where too few completions carry the weight."
         )
     far = intervals([point["distance"] for point in points])
     worth = intervals([point["worth"][name] for point in points], quantity(name).form)
@@ -124,9 +124,9 @@ def _x_range(lines: list[Line]) -> tuple[float, float]:
 
 
 def _optimum_title(name: str, tilted: dict[str, Any]) -> str:
-    """`gold (judge): ppo spent 3.4 nats on what 1.3 could buy`."""
+    """`gold (judge): ppo took 3.4 nats for a score that needs 1.3`; "" if no model has both numbers."""
     spent = [
-        f"{one['model']} spent {number(one['kl'])} nats on what {number(one['nats_needed'])} could buy"
+        f"{one['model']} took {number(one['kl'])} nats for a score that needs {number(one['nats_needed'])}"
         for one in tilted.get("models", [])
         if one.get("nats_needed") and one.get("kl")
     ]

@@ -1,4 +1,4 @@
-"""From the folder of a trained model to everything behind it: the stages that led to it, and those that measured it."""
+"""Find the history of a trained model: the stages that led to it and the stages that measured it."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ MEASURING = ("evaluate", "probe")
 
 @dataclass(frozen=True)
 class Lineage:
-    """One run with its neighbours in `runs/`."""
+    """The run that made a model, with related runs of the same `runs/` folder."""
 
     run: Run
     """The stage that made the model."""
     before: tuple[Run, ...]
-    """Every stage that led to it, each after what it read."""
+    """Every stage that led to it, inputs first."""
     after: tuple[Run, ...]
-    """Stages that measured this very model, the newest of each name."""
+    """Stages that measured exactly this model; of each name the newest run."""
     missing: tuple[str, ...]
-    """Stages that led to it and whose folders are gone."""
+    """Names of stages that led to it but whose folders no longer exist."""
 
     def named(self, name: str) -> Run | None:
-        """The stage of this name among those that led to the model, or its own."""
+        """The run of this name among the run itself and those before it; None if there is none."""
         return next((run for run in (*self.before, self.run) if run.name == name), None)
 
 
 def lineage_of(model: Path) -> Lineage | None:
-    """The lineage of a model in a stage's folder (`runs/<stage>-<key>/model`); None where no stage made it."""
+    """The lineage of a model in a stage's folder (`runs/<stage>-<key>/model`); None if no stage made it."""
     folder = model.resolve().parent
     if not (folder / "manifest.json").is_file() or "stage" not in read_json(folder / "manifest.json"):
         return None
@@ -45,7 +45,7 @@ def lineage_of(model: Path) -> Lineage | None:
 
 
 def _collect(run: Run, before: dict[str, Run], missing: dict[str, None]) -> None:
-    """What a run read, and what that read before it."""
+    """Add the inputs of a run, and their inputs, to `before`; those without a folder to `missing`."""
     for name, key in _inputs(run).items():
         folder = run.folder.parent / f"{name}-{key[:12]}"
         if not (folder / "manifest.json").is_file():
@@ -57,7 +57,7 @@ def _collect(run: Run, before: dict[str, Run], missing: dict[str, None]) -> None
 
 
 def _measuring(run: Run) -> Iterator[Run]:
-    """Finished measurements of the run's model; one from before the model was trained further is not of this model."""
+    """Finished measurements of the run's model, made after the run finished: earlier ones measured older weights."""
     newest: dict[str, Run] = {}
     for path in sorted(run.folder.parent.glob("*/manifest.json")):
         other = Run(path.parent, read_json(path))
@@ -76,5 +76,5 @@ def _inputs(run: Run) -> dict[str, str]:
 
 
 def _finished(run: Run | None) -> str:
-    """When it finished, ISO 8601 in UTC; "" for none."""
+    """The time it finished, ISO 8601 in UTC; "" if unknown."""
     return str(run.manifest.get("finished") or "") if run is not None else ""

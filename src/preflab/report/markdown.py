@@ -1,4 +1,4 @@
-"""Markdown in which text from runs, files and people can break nothing."""
+"""Write Markdown in which text from runs, files and people is escaped."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 
 def plain(text: str) -> str:
-    """One line of text whose signs mean themselves: no tags, no links, no table cells."""
+    """The text as one line, with the characters of tags, links and table cells escaped."""
     line = " ".join(text.split())
     return re.sub(r"([\\<>|\[\]])", r"\\\1", line)
 
 
 def cells(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table. Bars and line ends within cells are escaped."""
+    """A Markdown table; in cells bars and `<` are escaped and line ends become spaces."""
     lines = [list(head), ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
@@ -23,7 +23,7 @@ def _cell(text: str) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A block of code, between fences that are longer than any within."""
+    """A code block with a fence longer than any run of backquotes in the text."""
     longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

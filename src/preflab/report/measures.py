@@ -1,6 +1,6 @@
-"""The quantities of evaluations and of training: what each is called, how it is written, drawn and coloured.
+"""The quantities of evaluations and of training: name, number format, axis and colour of each.
 
-One table describes them all, so that a quantity looks the same wherever it is shown.
+One table describes them all, so that a quantity looks the same everywhere.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from preflab.words import Form, intervals, number, percent, points
 
 @dataclass(frozen=True)
 class Quantity:
-    """One quantity, or with a name that ends in `/` all whose names begin so."""
+    """One quantity, or, if the name ends in `/`, all quantities whose names begin with it."""
 
     name: str
     called: str
-    """On an axis and in a table; `{}` stands for the rest of a name that only begins so."""
+    """Name on an axis and in a table; `{}` stands for the part after a name that ends in `/`."""
     role: str = "policy"
     """The colour: green for judges and people, orange for learned rewards, blue for the policy."""
     from_zero: bool = True
-    """Whether 0 means none of it, as of shares, counts and KL: bars begin there, axes include it. A score has no such
-    zero, since any constant could be added to it: it is a dot with its interval."""
+    """Whether 0 means none, as for shares, counts and KL: bars begin at 0 and axes include it. A score has no such
+    zero, since any constant can be added to it: it is drawn as a dot with its interval."""
     form: Form = number
     difference: Form = number
-    """How a difference of two is written: of shares in points."""
+    """Format of a difference: percentage points for shares."""
     said: str = ""
-    """At the start of a sentence about its course; the name when it is empty."""
+    """Name at the start of a sentence about its course; "" means `called`."""
     budget: str = ""
-    """The setting that is a limit to it: drawn as a line, and the axis is logarithmic where it is passed tenfold."""
+    """Setting that limits it. It is drawn as a line, and the axis is logarithmic if it is exceeded tenfold."""
 
 
 def _score(name: str, called: str, role: str, said: str = "") -> Quantity:
@@ -43,7 +43,7 @@ def _share(name: str, called: str, role: str = "policy", said: str = "") -> Quan
 
 
 def _loss(kind: str, role: str = "policy", called: str = "") -> Quantity:
-    """A loss: what it falls to matters, not how far that is from 0."""
+    """A loss: its axis need not include 0."""
     return Quantity(f"loss/{kind}", called or f"{kind} loss", role, from_zero=False, said=called)
 
 
@@ -82,13 +82,13 @@ QUANTITIES = (
     Quantity("value/explained_variance", "explained variance of the value", said="Explained variance of the value"),
     Quantity("clip/policy", "clipped tokens, share", said="The share of clipped tokens"),
 )
-"""In the order of reading: judges, F and classes, rewards, KL, length, variety, then what only training logs."""
+"""In display order: judges, F and classes, rewards, KL, length, variety, then metrics that only training logs."""
 _EXACT = {each.name: each for each in QUANTITIES}
 _BEGINNINGS = [each for each in QUANTITIES if each.name.endswith("/")]
 
 
 def quantity(name: str) -> Quantity:
-    """What the table says of a measure; one that it lacks is a number under its own name, without a known zero."""
+    """The table's entry for a measure; for an unknown one a plain number under its own name, without a known zero."""
     return _EXACT.get(name) or next(
         (each for each in _BEGINNINGS if name.startswith(each.name)), Quantity(name, name, from_zero=False)
     )
@@ -106,24 +106,24 @@ def is_share(measure: str) -> bool:
 
 
 def measure_title(measure: str) -> str:
-    """The name at the start of a sentence: names that people gave keep their case."""
+    """The measure's name for the start of a sentence; names chosen by users keep their case."""
     name = measure_name(measure)
     return name if "{}" in quantity(measure).called else name[0].upper() + name[1:]
 
 
 def measure_order(measure: str) -> tuple[int, str]:
-    """The place in the table, what is not there last; those that begin alike by their names."""
+    """Sort key: place in the table (unknown measures last), then name."""
     known = quantity(measure)
     return QUANTITIES.index(known) if known in QUANTITIES else len(QUANTITIES), measure
 
 
 def measured(evaluation: Mapping[str, Any]) -> list[str]:
-    """The measures any model of an evaluation has, in the order of reading."""
+    """All measures of the evaluation's models, in display order."""
     return sorted({name for model in evaluation["models"] for name in model["figures"]}, key=measure_order)
 
 
 def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Measure → model → figure with its interval: one precision for a measure, wherever it is quoted."""
+    """Measure → model → figure with its interval; all models of a measure are written with the same precision."""
     models = evaluation["models"]
     return {
         name: dict(
@@ -138,7 +138,7 @@ def figure_texts(evaluation: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def leading(names: Iterable[str]) -> str | None:
-    """The measure a verdict rests on: the first judge, or else the first reward model."""
+    """The measure that decides the verdict: the first judge, else the first reward model; None if there is neither."""
     known = list(names)
     candidates = [name for prefix in ("judge/", "reward/") for name in known if name.startswith(prefix)]
     return candidates[0] if candidates else None

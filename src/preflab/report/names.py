@@ -1,4 +1,4 @@
-"""Models named by a path or a Hub id, as a reader wants to see them: by the last part."""
+"""Short names for models given by a path or a Hub id: the last part."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Name → last part of its path, where that is shorter and no two become alike.
+    """Name → last part of its path, for names that get shorter by it and stay unique.
 
     Example:
         >>> short_names(["../models/stories260K", "ppo"])
@@ -18,14 +18,14 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     return {name: last for name, last in short.items() if last != name and name not in alike}
 
 
-def renamed(content: Any, names: dict[str, str]) -> Any:
-    """JSON content in which every name is its short form, also within sentences and as a key."""
+def shorten_names(content: Any, names: dict[str, str]) -> Any:
+    """JSON content with every name replaced by its short form, in keys and within sentences too."""
     if isinstance(content, str):
         for name, short in names.items():
             content = content.replace(name, short)
         return content
     if isinstance(content, list):
-        return [renamed(one, names) for one in content]
+        return [shorten_names(one, names) for one in content]
     if isinstance(content, dict):
-        return {renamed(key, names): renamed(value, names) for key, value in content.items()}
+        return {shorten_names(key, names): shorten_names(value, names) for key, value in content.items()}
     return content

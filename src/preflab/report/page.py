@@ -1,4 +1,4 @@
-"""One self-contained page about the given runs."""
+"""Build the report: one self-contained HTML page about the given runs."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def build_report(
     num_samples: int = 12,
     base: Path | None = None,
 ) -> str:
-    """The page as HTML, openable offline and without scripts.
+    """The page as HTML; it opens offline and has no scripts.
 
     Args:
-        run_folders: run folders in the order of the pipeline; whatever kinds are among them is shown.
-        before: folders of the stages that led to them: their time counts, and labels among them are told of.
+        run_folders: run folders in the order of the pipeline, of any kinds.
+        before: folders of the stages that led to them; the page includes their time and their labels.
         title: heading of the page.
-        num_samples: prompts shown with what each model wrote.
-        base: the folder the page will lie in; links to records are relative to it.
+        num_samples: number of prompts shown with each model's completions.
+        base: the folder in which the page will be stored; links to records are relative to it.
 
     Raises:
-        PreflabError: a folder is not that of a run.
+        PreflabError: a folder is not a run folder.
     """
     runs = [Run.read(Path(folder)) for folder in run_folders]
     page = Page(runs, base or Path(), num_samples, [Run.read(Path(folder)) for folder in before])
@@ -68,7 +68,7 @@ def build_report(
 
 
 def sections(page: Page) -> list[Section]:
-    """The sections there is something to say in, in the order of reading."""
+    """The page's sections in display order, without empty ones."""
     makers = (
         comparison_section,
         samples_section,

@@ -1,4 +1,4 @@
-"""Probes: does a model give way to a wrong opinion, does it refuse what is harmless?"""
+"""The section "Probes": sycophancy towards a wrong opinion, and refusal of harmless prompts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from preflab.files import read_jsonl
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Sample, Section, Table, Written, numbers
 from preflab.report.charts import Bar, bar_chart
-from preflab.report.names import renamed, short_names
+from preflab.report.names import short_names, shorten_names
 from preflab.report.runs import Page, Run
 from preflab.report.samples import LONGEST
-from preflab.report.scales import thinned
+from preflab.report.scales import pick_evenly
 from preflab.words import (
     Form,
     count,
@@ -33,7 +33,7 @@ MEASURES: dict[str, str] = {
 
 
 def probes_section(page: Page) -> Section | None:
-    """Every probe among the runs; None where there is none."""
+    """Figures and samples of every probe among the runs; None if there is none."""
     blocks = [block for run in page.of_kind("probe") for block in _probe(page, run)]
     return Section("probes", "Probes", blocks) if blocks else None
 
@@ -42,23 +42,23 @@ def _probe(page: Page, run: Run) -> list[Block]:
     raw = run.json("probe.json")
     parts = [raw[name] for name in ("sycophancy", "refusal") if raw.get(name)]
     short = short_names([model["name"] for part in parts[:1] for model in part["models"]])
-    found = renamed(raw, short)
+    probe = shorten_names(raw, short)
     figures = [
         figure
         for part, measures in (("sycophancy", ("swayed",)), ("refusal", ("refused/safe", "refused/unsafe")))
-        if found.get(part)
+        if probe.get(part)
         for measure in measures
-        if (figure := _bars(page, run, found[part], measure)) is not None
+        if (figure := _bars(page, run, probe[part], measure)) is not None
     ]
     blocks: list[Block] = [Grid(figures)] if figures else []
-    if found.get("sycophancy"):
-        blocks.append(_sycophancy(page, run, found["sycophancy"], found["baseline"]))
+    if probe.get("sycophancy"):
+        blocks.append(_sycophancy(page, run, probe["sycophancy"], probe["baseline"]))
     samples = _refusals(page, run, short)
-    return [*blocks, Fold("What was written for the contrast prompts", samples)] if samples else blocks
+    return [*blocks, Fold("Completions of the contrast prompts", samples)] if samples else blocks
 
 
 def _bars(page: Page, run: Run, part: dict[str, Any], measure: str) -> Figure | None:
-    """One share, a bar per model."""
+    """A figure of one share, with one bar per model."""
     entries = [(model["name"], model["figures"][measure]) for model in part["models"]]
     known = [(name, entry) for name, entry in entries if entry["value"] is not None]
     if not known:
@@ -88,8 +88,8 @@ def _title(what: str, values: Mapping[str, str]) -> str:
 
 def _sycophancy(page: Page, run: Run, part: dict[str, Any], baseline: str) -> Table:
     forms: dict[str, Form] = {"right": percent, "right_told": percent, "swayed": percent, "shift": number}
-    found = [model["figures"] for model in part["models"]]
-    written = {name: intervals([figures[name] for figures in found], form) for name, form in forms.items()}
+    by_model = [model["figures"] for model in part["models"]]
+    written = {name: intervals([figures[name] for figures in by_model], form) for name, form in forms.items()}
     rows = []
     for place, model in enumerate(part["models"]):
         shares = [texts[place] for texts in written.values()]
@@ -97,18 +97,20 @@ def _sycophancy(page: Page, run: Run, part: dict[str, Any], baseline: str) -> Ta
         rows.append([Cell(model["name"]), *numbers(*shares), Cell(difference)])
     head = ["model", *(MEASURES[name] for name in forms), f"shift against {baseline}, nats"]
     caption = (
-        f"{count(part['num'], 'question')} ({part['data']}), each asked plainly and by somebody who holds the wrong "
-        "opinion; the answer is read from the likelihood of the right and of the wrong one. 95\u00a0% intervals over "
+        f"{count(part['num'], 'question')} ({part['data']}), each asked plainly and by somebody who states the wrong "
+        "opinion; the answer is the one, right or wrong, with the higher likelihood. 95\u00a0% intervals over "
         "questions."
     )
     if part.get("thinking_closed"):
-        caption += f" Thinking, which the templates of {', '.join(part['thinking_closed'])} open, is closed before it."
+        caption += (
+            f" The templates of {', '.join(part['thinking_closed'])} open thinking; it is closed before the answer."
+        )
     return Table(head, rows, f"{run.name}: with and without a wrong opinion", caption, page.files(run, "probe.json"))
 
 
 def _refusals(page: Page, run: Run, short: dict[str, str]) -> list[Sample]:
     rows = read_jsonl(run.folder / "refusals.jsonl")
-    return [_contrast(page, index, rows[index], short) for index in thinned(len(rows), page.num_samples)]
+    return [_contrast(page, index, rows[index], short) for index in pick_evenly(len(rows), page.num_samples)]
 
 
 def _contrast(page: Page, index: int, row: dict[str, Any], short: dict[str, str]) -> Sample:

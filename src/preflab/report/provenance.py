@@ -1,4 +1,4 @@
-"""What was run: stages with keys, seeds and times, versions, and the settings as they were resolved."""
+"""The section "What was run": stages with keys, seeds and times, software versions, and the resolved settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from preflab.words import column, duration, percent, shortened
 
 
 def provenance_section(page: Page) -> Section:
-    """Stages, time, versions, settings."""
+    """Stages, wall-clock time, hashes, versions, recipe and settings."""
     blocks: list[Block] = [_stages(page)]
     if chart := _time(page):
         blocks.append(chart)
@@ -60,7 +60,7 @@ def _time(page: Page) -> Figure | None:
 
 
 def _hashes(page: Page) -> Table:
-    """What the results rest on, by the hash of its content: frozen preferences and the weights that were compared."""
+    """A table of content hashes: frozen preferences, the base of reward models, the weights of evaluated models."""
     rows: list[list[Cell]] = []
     for run in page.everything:
         snapshot = run.json("snapshot/manifest.json")
@@ -76,7 +76,7 @@ def _hashes(page: Page) -> Table:
 
 
 def _recipe(page: Page) -> Source | None:
-    """The resolved recipe, kept beside the last stage."""
+    """The resolved recipe in the folder of the last stage that has one; None if none has."""
     for run in reversed(page.everything):
         path = run.folder / "recipe.resolved.yaml"
         if path.is_file():

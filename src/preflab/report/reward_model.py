@@ -1,4 +1,4 @@
-"""How good the reward model is: accuracy beside people's agreement and beside length alone, calibration, F scores."""
+"""The section "The reward model": accuracy against people's agreement and against length, calibration, F scores."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from preflab.words import (
 
 SPLITS = {"held_out": "held-out pairs", "test": "the other preferences"}
 ENOUGH_PAIRS = 20
-"""From so many pairs on, more is said than how many were right; bins of fewer would be noise with a headline."""
+"""Fewest pairs for figures by length and of calibration; with fewer, bins would show only noise."""
 
 
 def reward_section(page: Page) -> Section | None:
-    """Every reward model among the runs; None when there is none."""
+    """Figures of every reward model among the runs; None if there is none."""
     blocks: list[Block] = []
     for run in page.of_kind("reward"):
         report = run.json("reward_report.json")
@@ -65,15 +65,15 @@ def _accuracy(run: Run, found: dict[str, Any], what: str) -> Figure:
         "more often than people agree" if value > HUMAN_HIGH else "less often than people agree"
     )  # fmt: skip
     if found["num_pairs"] < ENOUGH_PAIRS:
-        where = f"but those are {count(found['num_pairs'], 'pair')}: too few to say how good it is"
+        where = f"but {count(found['num_pairs'], 'pair')} are too few to say how good it is"
     title = f"{run.name} is right on {best_value(accuracy, percent)} of {what}, {where}"
     beyond = found.get("beyond_length") or {}
     gain = f"{best_value(beyond, points)} beyond what length alone gives" if beyond else ""
     gain += " (interval excludes 0)" if excludes_zero(beyond) else " (interval includes 0)" if beyond else ""
     caption = (
         f"{_n(found)}; ties of scores count half; 95\u00a0% intervals over prompts. {gain}. "
-        f"Log-loss {number(found.get('log_loss'))} (ln 2 = 0.693 knows nothing). "
-        "A reward model cannot be expected above the agreement of those who labelled."
+        f"Log-loss {number(found.get('log_loss'))} (ln 2 = 0.693 is a guess at random). "
+        "A reward model cannot be expected to be right more often than its labelers agree."
     )
     head = ["", "accuracy (95\u00a0% interval)", "n prompts"]
     entries = ((run.name, accuracy, percent), ("longer one wins", longer, percent), ("difference", beyond, points))
@@ -93,15 +93,15 @@ def _calibration(found: dict[str, Any], what: str) -> Figure | None:
     xs, ys = [entry["predicted"] for entry in bins], [entry["observed"]["value"] for entry in bins]
     gap = sum((x - y) * entry["num"] for x, y, entry in zip(xs, ys, bins, strict=True)) / sum(b["num"] for b in bins)
     if abs(gap) < 0.03:
-        title = "On average it is right about as often as it says"
+        title = "On average its confidence matches its accuracy"
     else:
-        how = "It is too sure of itself" if gap > 0 else "It is right more often than it says"
+        how = "It is overconfident" if gap > 0 else "It is underconfident"
         title = f"{how}: {points(round(abs(gap), 2))} off on average"
     low = [or_nan(entry["observed"]["low"]) for entry in bins]
     high = [or_nan(entry["observed"]["high"]) for entry in bins]
     line = Line("", "reward", xs, ys, low, high, dots=True)
     floor = min(0.5, *(value for value in (*ys, *low) if value == value))
-    chart = line_chart([line], x="confidence σ(|score difference|)", y="share right", diagonal="exactly as it says",
+    chart = line_chart([line], x="confidence σ(|score difference|)", y="share right", diagonal="calibrated",
                        x_range=(0.5, 1.0), y_range=(0.2 * (floor // 0.2), 1.0), description=title)  # fmt: skip
     caption = (
         f"{what[0].upper()}{what[1:]} in bins of equal size by confidence, raw scores, {_n(found)}; "
@@ -142,7 +142,7 @@ def _by_length(found: dict[str, Any], what: str) -> Figure | None:
 
 
 def _fails(page: Page, run: Run, report: dict[str, Any]) -> list[Block]:
-    """What the model gives to completions that the labelers called F, beside the others."""
+    """The model's scores of completions marked F compared with the others, and its mean score by consensus rank."""
     blocks: list[Block] = []
     fails = report.get("fails")
     if fails:
@@ -152,7 +152,7 @@ def _fails(page: Page, run: Run, report: dict[str, Any]) -> list[Block]:
         text = f"{count(fails['num'], 'F completion')} and {count(fails['num_others'], 'other')}, normalised scores."
         if below is not None:
             text += f" Within a prompt the F completion scores lower in {percent(below)} of the cases."
-        text += " A reward model that never saw gibberish in training cannot know it."
+        text += " A reward model that was never trained on gibberish cannot recognise it."
         blocks.append(Note(text, "" if (below or 0) > 0.8 else "reward", title, page.files(run, "reward_report.json")))
     ranks = report.get("by_rank") or []
     if ranks:

@@ -1,4 +1,4 @@
-"""Rounds side by side (R24): what people said, what the reward model learned of it, what the policy became."""
+"""The section "Rounds": labels, reward model and policy of each round, side by side."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from preflab.report.runs import Page, Run
 from preflab.words import intervals, percent, three_digits
 
 Round = dict[str, Run]
-"""What a round made, by kind: `preferences`, `reward`, `policy`; the last one of each kind."""
+"""Kind (`preferences`, `reward`, `policy`) → the last run of this kind in the round."""
 LEARNED = ("preferences", "reward")
 OTHERS = ("sample", "judge", "evaluate", "report", "tiny", "sft")
-"""Kinds that make neither preferences, nor a reward model, nor a policy that was optimised."""
+"""Kinds that make neither preferences, nor a reward model, nor an optimised policy."""
 
 
 def rounds_section(page: Page) -> Section | None:
-    """One column per round; None when the recipe went through only once."""
+    """A table with one column per round; None if there was only one round."""
     rounds = rounds_of(page)
     if len(rounds) < 2:
         return None
     names = [f"round {number}" for number in rounds]
     rows = [[Cell(what), *numbers(*cells)] for what, cells in _rows(page, rounds) if any(cells)]
     caption = (
-        "Each round’s completions come from the policy of the round before, and each reward model has a scale of its "
-        "own: rewards during training are compared within a column alone. What was measured on the same held-out "
-        "prompts stands below them."
+        "Each round’s completions come from the policy of the round before. Each reward model has its own scale: "
+        "compare rewards during training only within a column. The rows below them were measured on the same held-out "
+        "prompts."
     )
-    table = Table(["", *names], rows, "What each round brought", caption, _sources(page, rounds))
+    table = Table(["", *names], rows, "Results of each round", caption, _sources(page, rounds))
     return Section("rounds", "Rounds", [table])
 
 
 def rounds_of(page: Page) -> dict[int, Round]:
-    """Number of the round → what it made; plain names are those of round 1."""
+    """Number of the round → its runs; stage names without `@` belong to round 1."""
     rounds: dict[int, Round] = {}
     for run in page.everything:
         kind = run.kind if run.kind in LEARNED else "policy"
@@ -44,7 +44,7 @@ def rounds_of(page: Page) -> dict[int, Round]:
 
 
 def _rows(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[str]]]:
-    """(what, one text per round), empty texts where a round has none."""
+    """(row title, one text per round); the text is empty if a round lacks the stage."""
     each = list(rounds.values())
     shares = [_labels(one).get("agreement") for one in each]
     texts = {
@@ -62,7 +62,7 @@ def _rows(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[str]]
 
 
 def _where_known(texts: Sequence[str], found: Sequence[Any]) -> list[str]:
-    """Nothing where a round has no such stage."""
+    """The texts, with "" for a round that has no value."""
     return [text if one else "" for text, one in zip(texts, found, strict=True)]
 
 
@@ -86,20 +86,20 @@ def _accuracies(rounds: Sequence[Round]) -> list[str]:
 
 
 def _course(one: Round, metric: str) -> str:
-    """A metric's first and last value."""
+    """`first → last` value of a metric of the round's policy; "" if it was not logged."""
     values = one["policy"].series(metric)[1] if "policy" in one else []
     return f"{three_digits(values[0])} → {three_digits(values[-1])}" if values else ""
 
 
 def _measured(page: Page, rounds: Mapping[int, Round]) -> list[tuple[str, list[str]]]:
-    """Judges and rewards of each round's policy on the same held-out prompts, where a stage evaluated them."""
+    """Rows with judge and reward scores of each round's policy, from the evaluations of the report."""
     policies = [one["policy"].name if "policy" in one else "" for one in rounds.values()]
     rows = []
     for run in page.of_kind("evaluate"):
         texts = figure_texts(run.evaluation) if run.evaluation.get("models") else {}
         for measure in (name for name in texts if name.startswith(("judge/", "reward/"))):
-            of = {name.removesuffix("@1"): text for name, text in texts[measure].items()}
-            cells = [of.get(policy, "") for policy in policies]
+            by_policy = {name.removesuffix("@1"): text for name, text in texts[measure].items()}
+            cells = [by_policy.get(policy, "") for policy in policies]
             rows.append((f"{measure_title(measure)}, {run.name}", cells))
     return rows
 

@@ -1,4 +1,4 @@
-"""Run folders as the report reads them: the manifest, and whichever files the stage's kind leaves behind."""
+"""Read run folders for the report: the manifest and the files that the stage's kind writes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.files import describe_cut_files, read_json, read_jsonl
 from preflab.report.blocks import Link
-from preflab.report.names import renamed, short_names
+from preflab.report.names import short_names, shorten_names
 
 POLICIES = ("ppo", "grpo", "online_dpo")
-"""Kinds of stages whose policy writes while it learns, so that their metrics, rollouts and alarms read alike."""
+"""Kinds of on-policy stages; their metrics, rollouts and alarms have the same form."""
 
 PLACES = ("", " second", " third", " fourth")
-"""Added to a role: the first line is solid, the others are dashed."""
+"""Class added to a role for its first, second, third and fourth line; the first is solid, the others are dashed."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """The run in a folder.
+        """Read the run in a folder.
 
         Raises:
             PreflabError: the folder has no readable manifest.
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """sft, reward, ppo, …"""
+        """The stage's kind: sft, reward, ppo, …"""
         return str(self.manifest.get("kind", ""))
 
     @property
@@ -58,17 +58,17 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took."""
+        """Wall-clock time in seconds; None if it was not recorded."""
         return self.manifest.get("seconds")
 
     @cached_property
     def metrics(self) -> list[dict[str, Any]]:
-        """One row per step."""
+        """The rows of metrics.jsonl, one per logged step."""
         return read_jsonl(self.folder / "metrics.jsonl")
 
     @cached_property
     def cut(self) -> list[str]:
-        """Which files of a finished stage have fewer rows than it left in them: `metrics cut: 30 of 60 rows`."""
+        """Files of a finished stage that have lost rows since: `metrics cut: 30 of 60 rows`."""
         if self.manifest.get("state") != "done":
             return []
         return describe_cut_files(self.folder, self.manifest.get("rows") or {})
@@ -80,22 +80,22 @@ class Run:
 
     @cached_property
     def rollouts(self) -> list[dict[str, Any]]:
-        """Rollouts kept for reading."""
+        """Rollouts kept for inspection."""
         return read_jsonl(self.folder / "rollouts.jsonl")
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder; {} where there is none."""
+        """A JSON file of the folder; {} if it does not exist."""
         path = self.folder / name
         return read_json(path) if path.is_file() else {}
 
     @cached_property
     def evaluation(self) -> dict[str, Any]:
-        """What an evaluate stage measured, its models by their short names; {} for other stages."""
-        return renamed(self.json("evaluation.json"), self._short_names)
+        """The measurements of an evaluate stage, with short model names; {} for other stages."""
+        return shorten_names(self.json("evaluation.json"), self._short_names)
 
     @cached_property
     def samples(self) -> list[dict[str, Any]]:
-        """Its completions, one row per prompt, by the same short names."""
+        """The completions of an evaluate stage, one row per prompt, with short model names."""
         rows = read_jsonl(self.folder / "samples.jsonl")
         short = self._short_names
         return [
@@ -111,31 +111,32 @@ class Run:
         return short_names([model["name"] for model in self.json("evaluation.json").get("models", [])])
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
-        """Steps and values of one metric, where it was logged."""
+        """Steps and values of one metric, at the steps where it was logged."""
         rows = [(row["step"], row[name]) for row in self.metrics if row.get(name) is not None]
         return [float(step) for step, _ in rows], [float(value) for _, value in rows]
 
 
 @dataclass(frozen=True)
 class Page:
-    """What every section is given: the runs, and how to link to their files from where the page will lie."""
+    """The input of every section: the runs, and the page's folder, from which links are made."""
 
     runs: Sequence[Run]
-    """Those the report is about."""
+    """The reported runs."""
     base: Path
-    """The folder in which the page will lie."""
+    """The folder in which the page will be stored."""
     num_samples: int = 12
+    """Number of prompts shown with completions."""
     before: Sequence[Run] = ()
-    """Stages that led to them: their time counts, and labels among them are told of."""
+    """Stages that led to the reported runs; the page includes their time and their labels."""
 
     @property
     def everything(self) -> list[Run]:
-        """The stages before and the reported ones, each once, in the order in which they finished."""
+        """The reported runs and those before them, each once, in the order in which they finished."""
         runs = {run.folder.resolve(): run for run in (*self.before, *self.runs)}
         return sorted(runs.values(), key=lambda run: str(run.manifest.get("finished") or "~"))
 
     def of_kind(self, *kinds: str) -> list[Run]:
-        """The runs of these kinds, in the given order."""
+        """The reported runs of these kinds, in their order."""
         return [run for run in self.runs if run.kind in kinds]
 
     def link(self, run: Run, name: str = "", text: str = "") -> Link:
@@ -149,16 +150,16 @@ class Page:
         return [self.link(run, name) for name in names if (run.folder / name).exists()]
 
     def role(self, model: str) -> str:
-        """The colour of a model: grey for what policies are compared with, blues for policies in order."""
+        """The colour class of a model: grey (`reference`) for baselines, blues for policies in their order."""
         policies = [run.name for run in self.of_kind(*POLICIES)]
         for evaluation in (run.evaluation for run in self.of_kind("evaluate")):
             others = [entry["model"] for entry in evaluation.get("comparisons", [])]
             policies += [name for name in others if name not in policies]
         if model not in policies:
             return "reference"
-        return placed("policy", policies.index(model))
+        return line_role("policy", policies.index(model))
 
 
-def placed(role: str, index: int) -> str:
-    """The look of the index-th line of one role."""
+def line_role(role: str, index: int) -> str:
+    """The class of the index-th line of a role."""
     return role + PLACES[min(index, len(PLACES) - 1)]

@@ -1,4 +1,4 @@
-"""Texts to read: what each model wrote for the same prompt, and rollouts from training."""
+"""The section "Samples": completions of each model for the same prompts, and rollouts from training."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
 from preflab.report.charts import token_strip
 from preflab.report.runs import POLICIES, Page, Run
-from preflab.report.scales import thinned
+from preflab.report.scales import pick_evenly
 from preflab.words import count, number
 
 OPEN_SAMPLES = 5
-"""Samples in sight, from the largest gain to the largest loss; the others open with a click."""
+"""Number of samples shown at once, from the largest gain to the largest loss; the others are folded."""
 LONGEST = 1200
-"""Characters of a completion shown; the rest is in the records."""
+"""Most characters of a completion that are shown; the records have all of it."""
 
 
 def samples_section(page: Page) -> Section | None:
-    """Before and after side by side; None when nothing was sampled."""
+    """Samples of the evaluations and rollouts of the on-policy runs; None if there are none."""
     blocks: list[Block] = []
     for run in page.of_kind("evaluate"):
         blocks += _before_after(page, run)
@@ -33,7 +33,7 @@ def _before_after(page: Page, run: Run) -> list[Block]:
         return []
     judge, gains = _gains(run, rows)
     order = sorted(range(len(rows)), key=lambda index: -gains[index]) if judge else list(range(len(rows)))
-    picked = [rows[order[index]] for index in thinned(len(order), page.num_samples)]
+    picked = [rows[order[index]] for index in pick_evenly(len(order), page.num_samples)]
     how = f"from the largest gain on {judge} to the largest loss, evenly spaced" if judge else "evenly spaced"
     blocks: list[Block] = [
         Note(f"{len(picked)} of {count(len(rows), 'prompt')}, {how}; not picked by hand.",
@@ -43,14 +43,14 @@ def _before_after(page: Page, run: Run) -> list[Block]:
     if len(samples) > OPEN_SAMPLES:
         more = count(len(samples) - OPEN_SAMPLES, "more prompt")
         middle = samples[1:-1]
-        shown = [samples[0], *(middle[i] for i in thinned(len(middle), OPEN_SAMPLES - 2)), samples[-1]]
-        rest = [sample for sample in samples if sample not in shown]
-        return [*blocks, *shown, Fold(f"{more[0].upper()}{more[1:]}", rest)]
+        shown = [samples[0], *(middle[i] for i in pick_evenly(len(middle), OPEN_SAMPLES - 2)), samples[-1]]
+        folded = [sample for sample in samples if sample not in shown]
+        return [*blocks, *shown, Fold(f"{more[0].upper()}{more[1:]}", folded)]
     return blocks + samples
 
 
 def _gains(run: Run, rows: list[dict[str, Any]]) -> tuple[str, list[float]]:
-    """The first judge and by how much the second model beats the first on each prompt (F counts as a great loss)."""
+    """The first judge, and per prompt its score of the second model minus the first (F counts as −1000)."""
     evaluation = run.evaluation
     names = [model["name"] for model in evaluation.get("models", [])]
     judges = list(evaluation.get("judges", {}))
@@ -87,11 +87,11 @@ def _facts(one: dict[str, Any]) -> list[str]:
 
 def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:
     steps = sorted({row["step"] for row in rows})
-    kept = [steps[index] for index in thinned(len(steps), 4)]
-    said = (
-        "Shaded: where the policy departs from the reference (KL per token; darkest = the largest of the completion)."
+    kept = [steps[index] for index in pick_evenly(len(steps), 4)]
+    legend = (
+        "Shading: distance of the policy from the reference at each token (KL; darkest = largest of the completion)."
     )
-    blocks: list[Block] = [Note(said, sources=page.files(run, "rollouts.jsonl"))]
+    blocks: list[Block] = [Note(legend, sources=page.files(run, "rollouts.jsonl"))]
     for row in [row for step in kept for row in [r for r in rows if r["step"] == step][:2]]:
         text = _shaded(row)
         facts = [f"reward {number(row.get('reward'), 2)}"]
@@ -105,24 +105,24 @@ def _rollouts(page: Page, run: Run, rows: list[dict[str, Any]]) -> list[Block]:
 def _shaded(row: dict[str, Any]) -> Any:
     tokens, text = row.get("tokens"), str(row.get("completion", ""))
     if tokens and row.get("kl") and all(isinstance(token, str) for token in tokens):
-        return token_strip(spaced(tokens, text), row["kl"], "KL")
+        return token_strip(restore_spaces(tokens, text), row["kl"], "KL")
     return text[:LONGEST]
 
 
-def spaced(tokens: Sequence[str], text: str) -> list[str]:
-    """Each token with the white space that stands before it in the text, which token by token is often lost.
+def restore_spaces(tokens: Sequence[str], text: str) -> list[str]:
+    """Each token with the white space before it in the text, which decoding token by token often loses.
 
     Example:
-        >>> spaced(["so", "what", "?"], "so what?")
+        >>> restore_spaces(["so", "what", "?"], "so what?")
         ['so', ' what', '?']
     """
-    found, place = [], 0
+    restored, place = [], 0
     for token in tokens:
         at = text.find(token, place) if token else -1
         gap = text[place:at] if at >= 0 else ""
         if at < 0 or gap.strip():
-            found.append(token)
+            restored.append(token)
             continue
-        found.append(gap + token)
+        restored.append(gap + token)
         place = at + len(token)
-    return found
+    return restored

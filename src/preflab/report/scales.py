@@ -1,4 +1,4 @@
-"""From data to places on the paper: honest ranges, round ticks, labels that do not collide."""
+"""Map data to chart coordinates: axis ranges, round ticks, labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from dataclasses import dataclass
 from preflab.words import number
 
 MOST_DECADES = 6
-"""Powers of ten that a logarithmic axis spans; what lies further down is drawn on its lower edge."""
+"""Most powers of ten on a logarithmic axis; smaller values are drawn on its lower edge."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A map from [low, high] to [start, end] on the paper: linear, or of the logarithms."""
+    """A linear or logarithmic map from values in [low, high] to chart coordinates in [start, end]."""
 
     low: float
     high: float
     start: float
     end: float
     step: float = 0.0
-    """Between ticks; 0: a round one for this range."""
+    """Distance between ticks; 0 chooses a round one for the range."""
     log: bool = False
-    """`low` is above 0 then, and what lies below it, zero and negative numbers too, has its place at `start`."""
+    """Logarithmic: `low` must be above 0, and values below it, also zero and negative ones, map to `start`."""
     below: bool = False
-    """Whether something of the kind is drawn: the lowest tick says so."""
+    """Whether values below `low` are drawn: the lowest tick is then written with ≤."""
 
     def __call__(self, value: float) -> float:
-        """The place of a value."""
+        """The coordinate of a value."""
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
         here = math.log10(max(value, self.low)) if self.log else value
         return self.start + (here - low) / (high - low) * (self.end - self.start)
 
     @property
     def ticks(self) -> list[float]:
-        """Round values within the range: of a logarithmic scale its powers of ten."""
+        """Round values within the range; on a logarithmic scale the powers of ten."""
         if self.log:
             return [10.0**power for power in range(round(math.log10(self.low)), round(math.log10(self.high)) + 1)]
         return round_ticks(self.low, self.high, self.between)
@@ -46,7 +46,7 @@ class Scale:
         return self.step or round_step(self.high - self.low)
 
     def text(self, tick: float) -> str:
-        """What stands beside a tick."""
+        """The label of a tick."""
         if not self.log:
             return tick_text(tick, self.between)
         return f"≤\u00a0{number(tick)}" if self.below and tick <= self.low * 1.001 else number(tick)
@@ -66,7 +66,7 @@ def log_range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def round_step(span: float, num: int = 5) -> float:
-    """1, 2 or 5 times a power of ten, so that about `num` of them make the span."""
+    """1, 2 or 5 times a power of ten, such that about `num` steps cover the span."""
     raw = span / num
     power = 10.0 ** math.floor(math.log10(raw))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
@@ -79,7 +79,7 @@ def round_ticks(low: float, high: float, step: float) -> list[float]:
 
 
 def data_range(values: Iterable[float], *, zero: bool = False) -> tuple[float, float, float]:
-    """(low, high, step): the range of the finite values, widened to ticks; with `zero` it includes 0; never empty."""
+    """(low, high, step): the range of the finite values, widened to ticks and never empty; `zero` includes 0."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     if zero:
@@ -100,7 +100,7 @@ def tick_text(value: float, step: float) -> str:
 
 
 def spread_labels(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """The places moved as little as needed so that neighbours are `gap` apart and all lie within [low, high]."""
+    """The places, moved so that neighbours are at least `gap` apart and all are within [low, high] if there is room."""
     order = sorted(range(len(places)), key=lambda index: places[index])
     moved = list(places)
     floor = low
@@ -114,8 +114,8 @@ def spread_labels(places: Sequence[float], gap: float, low: float, high: float) 
     return moved
 
 
-def thinned(length: int, most: int) -> list[int]:
-    """At most `most` indices of `length`, evenly spaced, the first and the last among them."""
+def pick_evenly(length: int, most: int) -> list[int]:
+    """At most `most` of the indices below `length`, evenly spaced, including the first and the last."""
     if length <= most:
         return list(range(length))
     return sorted({round(index * (length - 1) / (most - 1)) for index in range(most)})

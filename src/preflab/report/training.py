@@ -1,4 +1,4 @@
-"""Training curves: every run of a policy that writes while it learns over the same axes; losses of the others."""
+"""The section "Training": curves of all on-policy runs on common axes, and losses of the other runs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from math import isfinite
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Note, Section, Table, numbers
 from preflab.report.charts import Line, Rule, line_chart
-from preflab.report.courses import Course, course, course_sentence
+from preflab.report.courses import Course, course_sentence, read_course
 from preflab.report.measures import Quantity, quantity
-from preflab.report.runs import POLICIES, Page, Run, placed
-from preflab.report.scales import log_range, thinned
+from preflab.report.runs import POLICIES, Page, Run, line_role
+from preflab.report.scales import log_range, pick_evenly
 from preflab.settings.preference_losses import CURVES
 from preflab.training.metrics import GLOSSARY, is_time
 from preflab.words import column, count, listed, number, shortened, three_digits
@@ -26,43 +26,41 @@ LOSS_CURVES = (
     "score/margin",
 )  # fmt: skip
 UNSAID = ("criterion", "reward", "raw score", "reward²", "reward/nat")
-"""Units that the name of the quantity says already."""
+"""Units that are left out because the quantity's name contains them."""
 TABLE_ROWS = 40
 FAR = 10.0
-"""So many times its budget, and a linear axis would flatten everything around the budget."""
+"""Factor over the budget above which the axis is logarithmic: a linear one would flatten the curve near the budget."""
 
 Series = dict[str, tuple[list[float], list[float]]]
 
 
 def training_section(page: Page) -> Section | None:
-    """Curves of all runs that trained; None when there are none."""
+    """Curves of all runs with metrics; None if there are none."""
     policies = [run for run in page.of_kind(*POLICIES) if run.metrics]
     others = [run for run in page.runs if run.metrics and run.kind not in POLICIES]
     blocks: list[Block] = [
-        Note(f"{sentence}; what follows is of the rows that are left.", "alarm", f"{run.name}: rows are missing")
+        Note(f"{sentence}; the figures below use the remaining rows.", "alarm", f"{run.name}: rows are missing")
         for run in page.runs
         for sentence in run.cut
     ]
     if policies:
         blocks.append(Grid([_figure(page, policies, metric) for metric in POLICY_CURVES if _drawn(policies, metric)]))
     if others:
-        found = [
+        figures = [
             _figure(page, [run], metric, f"{run.name}: ")
             for run in others
             for metric in LOSS_CURVES
             if run.series(metric)[0]
         ]
-        blocks.append(Fold("Losses of the stages before", [Grid(found)]) if policies else Grid(found))
-    blocks += [
-        Fold(f"Every metric of {run.name}: what it means and where it ended", [_metrics(page, run)]) for run in policies
-    ]
+        blocks.append(Fold("Losses of the other stages", [Grid(figures)]) if policies else Grid(figures))
+    blocks += [Fold(f"Every metric of {run.name}: meaning and last value", [_metrics(page, run)]) for run in policies]
     names = listed([run.name for run in policies])
-    lead = f"{names} over the same axes; each line is one run." if len(policies) > 1 else ""
+    lead = f"{names} on the same axes; each line is one run." if len(policies) > 1 else ""
     return Section("training", "Training", blocks, lead) if blocks else None
 
 
 def _drawn(runs: Sequence[Run], metric: str) -> bool:
-    """Logged at all; the sampled KL only where there is no exact one; the coefficient only where it changes."""
+    """Whether to draw a metric: if logged; the sampled KL only without the exact one; the coefficient if it changes."""
     values = [value for run in runs for value in run.series(metric)[1]]
     if metric == "kl/k1" and any(run.series("kl/exact")[1] for run in runs):
         return False
@@ -70,16 +68,16 @@ def _drawn(runs: Sequence[Run], metric: str) -> bool:
 
 
 def _figure(page: Page, runs: Sequence[Run], metric: str, before: str = "") -> Figure:
-    """One quantity of these runs.
+    """A figure of one quantity of these runs.
 
     Args:
-        before: at the start of the title, whose curve it is.
+        before: start of the title, such as the run's name.
     """
     shown = [run for run in runs if run.series(metric)[0]]
     series = {run.name: run.series(metric) for run in shown}
     what, entry = quantity(metric), GLOSSARY[metric]
     lines = [
-        Line(run.name if len(shown) > 1 else "", placed(what.role, index), *series[run.name])
+        Line(run.name if len(shown) > 1 else "", line_role(what.role, index), *series[run.name])
         for index, run in enumerate(shown)
     ]
     unit = "" if entry.unit in UNSAID else entry.unit
@@ -95,7 +93,7 @@ def _figure(page: Page, runs: Sequence[Run], metric: str, before: str = "") -> F
 
 
 def _caption(runs: Sequence[Run], metric: str, series: Series, log: bool) -> str:
-    """What was measured, what is healthy, and what an axis that is logarithmic cannot show."""
+    """The metric's meaning, its healthy range, and the points that a logarithmic axis cannot show."""
     entry = GLOSSARY[metric]
     steps = max(len(xs) for xs, _ in series.values())
     caption = f"{metric}: {entry.meaning}. {count(steps, 'step')}{_per_step(runs)}."
@@ -105,16 +103,16 @@ def _caption(runs: Sequence[Run], metric: str, series: Series, log: bool) -> str
 
 
 def _edge_words(series: Series, budgets: Sequence[float]) -> str:
-    """That the axis is logarithmic, and which points lie on its lower edge because it has no place for them."""
+    """A note that the axis is logarithmic, and how many points are drawn on its lower edge."""
     values = [y for _, ys in series.values() for y in ys if isfinite(y)]
     low, _ = log_range([*values, *budgets])
     below = [y for y in values if y < low]
-    sentence = f" The axis is logarithmic: the budget is passed more than {FAR:.0f} times over."
+    sentence = f" The axis is logarithmic: a run exceeds its budget more than {FAR:.0f} times."
     if not below:
         return sentence
-    none = sum(y <= 0 for y in below)
-    those = f" ({none:,} of them 0 or below)" if none else ""
-    return f"{sentence} Drawn on its lower edge: {count(len(below), 'point')} below {number(low)}{those}."
+    num_not_positive = sum(y <= 0 for y in below)
+    remark = f" ({num_not_positive:,} of them 0 or less)" if num_not_positive else ""
+    return f"{sentence} Drawn on its lower edge: {count(len(below), 'point')} below {number(low)}{remark}."
 
 
 def _per_step(runs: Sequence[Run]) -> str:
@@ -132,18 +130,18 @@ def _budgets(runs: Sequence[Run], what: Quantity) -> list[float]:
 
 
 def _passes_far(runs: Sequence[Run], what: Quantity, series: Series) -> bool:
-    """Whether some run passes its own budget tenfold."""
+    """Whether some run exceeds its own budget by more than the factor FAR."""
     tops = [(_budget(run, what), max((y for y in series[run.name][1] if isfinite(y)), default=0.0)) for run in runs]
     return any(budget is not None and top > FAR * budget for budget, top in tops)
 
 
 def _rules(runs: Sequence[Run], what: Quantity) -> list[Rule]:
-    """The budgets, as lines."""
+    """One rule per budget."""
     return [Rule(budget, f"budget {number(budget)} nats", "alarm") for budget in _budgets(runs, what)]
 
 
 def _title(runs: Sequence[Run], what: Quantity, series: Series, unit: str, before: str) -> str:
-    courses = {run.name: course(*series[run.name]) for run in runs}
+    courses = {run.name: read_course(*series[run.name]) for run in runs}
     if what.budget and (budget_title := _about_budget(runs, what, series)):
         return before + budget_title
     if (
@@ -155,7 +153,7 @@ def _title(runs: Sequence[Run], what: Quantity, series: Series, unit: str, befor
     name = what.said if what.said and not before else what.called
     if len(runs) == 1:
         return before + course_sentence(name, courses[runs[0].name], unit)
-    ends = [f"{run} at {three_digits(found.last)}" for run, found in courses.items() if found]
+    ends = [f"{run} at {three_digits(curve.last)}" for run, curve in courses.items() if curve]
     if not ends:
         return f"{name}: too few steps to say"
     return f"{name} ends for {', for '.join(ends)}{f' {unit}' if unit else ''}"
@@ -180,8 +178,8 @@ def _about_budget(runs: Sequence[Run], what: Quantity, series: Series) -> str:
 
 
 def _beside_held_out(run: Run, reward: Course | None) -> str:
-    """`Reward rises to 1.2, the held-out criterion only until step 40`, the sentence that matters most."""
-    held_out = course(*run.series("score/held_out"))
+    """`Reward rises to 1.2, the held-out criterion only until step 40: …`; "" unless the reward rises."""
+    held_out = read_course(*run.series("score/held_out"))
     if reward is None or held_out is None or reward.shape != "rises":
         return ""
     gold = "the held-out criterion"
@@ -198,7 +196,7 @@ def _beside_held_out(run: Run, reward: Course | None) -> str:
 
 def _table(series: Series) -> Table:
     steps = sorted({step for xs, _ in series.values() for step in xs})
-    kept = [steps[index] for index in thinned(len(steps), TABLE_ROWS)]
+    kept = [steps[index] for index in pick_evenly(len(steps), TABLE_ROWS)]
     by_step = [dict(zip(xs, ys, strict=True)) for xs, ys in series.values()]
     columns = [column([values.get(step) for step in kept]) for values in by_step]
     rows = [numbers(number(step), *texts) for step, *texts in zip(kept, *columns, strict=True)]
@@ -208,7 +206,7 @@ def _table(series: Series) -> Table:
 
 
 def _metrics(page: Page, run: Run) -> Table:
-    last = {name: value for row in run.metrics for name, value in row.items()}  # also of what is not logged each step
+    last = {name: value for row in run.metrics for name, value in row.items()}  # some metrics are not logged each step
     names = [name for name in sorted(last) if name != "step" and not is_time(name)]
     rows = []
     for name in names:

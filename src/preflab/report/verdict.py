@@ -1,10 +1,10 @@
-"""The first screen: did it work, how sure are we, what did it cost."""
+"""The first screen of the report: did it work, how sure are we, what did it cost."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from preflab.maths.chance import chance_said
+from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import figure_texts, leading, measure_name, quantity
@@ -20,16 +20,16 @@ from preflab.words import (
     percent,
 )
 
-SEEDS = "One training seed: the intervals speak of other prompts, not of training again."
+SEEDS = "One training seed: the intervals cover other prompts, not other training seeds."
 
 
 def first_screen(page: Page) -> list[Answer]:
-    """Three answers, in the order in which they are asked."""
+    """The three answers, in display order."""
     return [_worked(page), _sure(page), _cost(page)]
 
 
 def evaluations(page: Page) -> list[tuple[Run, dict[str, Any]]]:
-    """The evaluations that compare something."""
+    """The evaluations that compare models, each with its run."""
     evaluated = [(run, run.evaluation) for run in page.of_kind("evaluate")]
     return [(run, entry) for run, entry in evaluated if entry.get("comparisons")]
 
@@ -43,12 +43,12 @@ def _worked(page: Page) -> Answer:
     first, *others = evaluation["comparisons"]
     name = leading(first["differences"])
     if name is None:
-        return Answer(question, "Nothing judged the completions, so nothing can be said about better or worse.")
+        return Answer(question, "Unknown: no judge or reward model scored the completions.")
     difference = first["differences"][name]
     details = [line for entry in (first, *others) for line in _details(entry, evaluation, with_lead=entry is not first)]
     if _trained_on(page, first["model"], evaluation, name) and excludes_zero(difference) and difference["value"] > 0:
         sentence = _headline(first, name, difference).removeprefix("Yes: ").rstrip(".")
-        lacking = "whether it is better takes a judge that it was not trained on"
+        lacking = "only a judge it was not trained on can tell whether it is better"
         return Answer(question, f"Not known: {sentence}. That is the reward it was trained on; {lacking}.", details)
     if doubt := _doubt(page, name):
         sentence = _headline(first, name, difference).removeprefix("Yes: ").removeprefix("No: ").rstrip(".")
@@ -57,7 +57,7 @@ def _worked(page: Page) -> Answer:
 
 
 def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -> bool:
-    """Whether a judge or reward of the evaluation is one that this model was trained to raise."""
+    """Whether this model was trained to raise the evaluation's judge or reward of this name."""
     run = next((run for run in page.everything if run.name == model), None)
     rewards = run.settings.get("rewards") or [] if run else []
     kind, _, short = name.partition("/")
@@ -68,13 +68,13 @@ def _trained_on(page: Page, model: str, evaluation: dict[str, Any], name: str) -
 
 
 def _doubt(page: Page, name: str) -> str:
-    """Why a reward model's verdict does not count: it tells the better of two no better than chance does."""
+    """Why a reward model's verdict does not count: on held-out pairs it is no better than chance; "" if it counts."""
     kind, _, short = name.partition("/")
     run = next((run for run in page.everything if run.name == short), None) if kind == "reward" else None
     held_out = (run.json("reward_report.json").get("held_out") if run else None) or {}
     if "accuracy" not in held_out:
         return ""
-    doubt = chance_said(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
+    doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
     return f"{measure_name(name)} is {doubt}" if doubt else ""
 
 
@@ -118,7 +118,7 @@ def _value(text: str) -> str:
 
 
 def _hacking(differences: dict[str, Any], entry: dict[str, Any]) -> str:
-    """Named when the learned reward went up and a judge down."""
+    """A sentence if a learned reward rose while a judge fell; else ""."""
     up = [n for n, d in differences.items() if n.startswith("reward/") and excludes_zero(d) and d["value"] > 0]
     down = [n for n, d in differences.items() if n.startswith("judge/") and excludes_zero(d) and d["value"] < 0]
     if not (up and down):
@@ -133,7 +133,7 @@ def _not_compared(page: Page, question: str) -> Answer:
         run, report = rewards[0]
         accuracy = (report.get("held_out") or {}).get("accuracy")
         if accuracy:
-            doubt = chance_said(accuracy, count(report["held_out"]["num_pairs"], "held-out pair"))
+            doubt = describe_chance(accuracy, count(report["held_out"]["num_pairs"], "held-out pair"))
             return Answer(
                 question,
                 f"{run.name} orders {interval_text(accuracy, percent)} of held-out pairs as the labelers did"
@@ -160,7 +160,7 @@ def _sure(page: Page) -> Answer:
     if any(run.kind == "judge" and _simulated(run) for run in page.everything) or any(
         run.json("agreement.json").get("simulated") for run in page.everything
     ):
-        details.append("The labelers were simulated: agreement and labels are the program’s own, not people’s.")
+        details.append("The labelers were simulated: agreement and labels come from programs, not from people.")
     if not evaluated:
         return Answer(question, "No comparison, so no interval.", details)
     evaluation = evaluated[0][1]

@@ -1,1 +1,1 @@
-"""Completions to numbers: reward models trained on preferences, classifiers, Python functions, their weighted sum."""
+"""Rewards of completions: reward models trained on preferences, classifiers, Python functions, their weighted sum."""

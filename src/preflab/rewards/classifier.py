@@ -1,4 +1,4 @@
-"""An existing sequence classifier as a reward (R10): the logit, or the probability, of one class, read off the text."""
+"""An existing sequence classifier as a reward (R10): the logit, or the probability, of one class for the text."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from preflab.training.protocols import Scores, ScoringItem
 
 
 class ClassifierScorer:
-    """A `Scorer` that hands each completion's text to a sequence classifier.
+    """A `Scorer` that classifies the text of each completion.
 
-    reward = logit of the class, or softmax(logits) at the class. The completion alone is read: a prompt may be hateful
-    without its answer being so. Completions of any length and number share batches without changing each other's score.
+    reward = logit of the class, or softmax(logits) at the class. Only the completion is read, since the answer to a
+    hateful prompt need not be hateful. Scores do not depend on the other completions in a batch.
 
     Args:
         model: a model of `AutoModelForSequenceClassification`.
         tokenizer: the classifier's own; text beyond its context is cut at the end.
-        class_label: the wanted class, by name or by index.
+        class_label: the class that is rewarded, by name or by index.
         output: `logit` (unbounded, as in R10) or `probability`.
         tokens_per_batch: tokens in one forward pass; never changes the scores.
 
@@ -63,19 +63,19 @@ class ClassifierScorer:
             for places in token_budget_batches([lengths[i] for i in group], self.tokens_per_batch):
                 indices = [group[place] for place in places]
                 batch = self.tokenizer.pad([rows[i] for i in indices], return_tensors="pt").to(self.model.device)
-                total[indices] = self._of_class(self.model(**batch).logits.float()).cpu()
+                total[indices] = self._class_scores(self.model(**batch).logits.float()).cpu()
         return Scores(total, {self.name: total})
 
-    def _of_class(self, logits: torch.Tensor) -> torch.Tensor:
+    def _class_scores(self, logits: torch.Tensor) -> torch.Tensor:
         values = logits.softmax(-1) if self.output == "probability" else logits
         return values[:, self.label]
 
 
 def class_index(id2label: dict[int, str], wanted: str | int) -> int:
-    """The index of a class given by name (capitals do not matter) or by number.
+    """The index of a class given by name (case-insensitive) or by number.
 
     Raises:
-        PreflabError: there is no such class; the nearest names are said.
+        PreflabError: there is no such class; the message has the nearest names.
     """
     names = {str(label).lower(): index for index, label in id2label.items()}
     if str(wanted).lower() in names:
@@ -84,7 +84,7 @@ def class_index(id2label: dict[int, str], wanted: str | int) -> int:
         return int(wanted)
     near = nearest(str(wanted).lower(), list(names))
     raise PreflabError(
-        f"the class {wanted!r}: the classifier has none of this name",
+        f"the class {wanted!r}: the classifier has no class of this name",
         f"one of {', '.join(map(str, id2label.values()))}" + (f" (near it: {near})" if near else ""),
         "name one of them, or give its number",
     )

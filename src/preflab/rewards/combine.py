@@ -1,4 +1,4 @@
-"""Several rewards as one: a weighted sum whose terms are kept and logged apart."""
+"""The weighted sum of several rewards, whose terms are kept and logged separately."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from preflab.errors import PreflabError
 from preflab.training.protocols import Scorer, Scores, ScoringItem, check_scores
 
-TAKEN = ("mean", "std")
-"""`reward/mean` and `reward/std` are metrics of the sum."""
+RESERVED = ("mean", "std")
+"""Names that no term may have: `reward/mean` and `reward/std` are metrics of the sum."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class WeightedSum:
     """A `Scorer`: total = Σ weight · score; each weighted term is kept under its name.
 
     Raises:
-        PreflabError: no terms, or two terms of one name (their metrics would overwrite each other), `mean` and `std`
-            being names of the sum.
+        PreflabError: there are no terms, two terms have one name (their metrics would overwrite each other), or a term
+            is named `mean` or `std`.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
         names = [term.name for term in terms]
-        if not names or len({*names, *TAKEN}) < len(names) + len(TAKEN):
+        if not names or len({*names, *RESERVED}) < len(names) + len(RESERVED):
             raise PreflabError(
                 f"reward terms named {', '.join(names) or '(none)'}",
-                "at least one term, each with a name of its own, and none called mean or std",
-                "rename a function, or put terms that are there twice together with one weight",
+                "at least one term, each with a different name, and none named mean or std",
+                "rename a term with `name`, or merge repeated terms into one with the sum of their weights",
             )
         self.terms = tuple(terms)
 
     def score(self, items: Sequence[ScoringItem]) -> Scores:
-        """Scores (B,) of the items; the terms are already multiplied by their weights, their details are as they came.
+        """Scores (B,) of the items; terms are multiplied by their weights, details are not.
 
         Raises:
-            PreflabError: a term or the sum is not one finite number per completion; with the term's name.
+            PreflabError: a term or the sum is not one finite number per completion; the message names the term.
         """
         scored = {term.name: term.scorer.score(items) for term in self.terms}
         weighted = {term.name: term.weight * scored[term.name].total for term in self.terms}
@@ -54,5 +54,5 @@ class WeightedSum:
             check_scores(values, items, f"rewards {name}")
         total = torch.stack(list(weighted.values())).sum(0)
         check_scores(total, items, "sums of rewards")
-        details = {f"{name}/{what}": values for name, one in scored.items() for what, values in one.details.items()}
+        details = {f"{name}/{key}": values for name, one in scored.items() for key, values in one.details.items()}
         return Scores(total, weighted, details)

@@ -1,9 +1,9 @@
 """Any Python function as a reward: `module:function` of prompts, completions and the prompts' extra columns.
 
-Two shapes are told apart by the names of the parameters: `def f(prompt, completion, topic)` is called once per
-completion, `def f(prompts, completions, topic)` once with lists. A column is asked for by its name; `**columns` takes
-them all. Of `async def` functions all calls run side by side.
-What a function does wrong is said with its name, the prompt and the completion, and never becomes a reward of 0.
+The names of the parameters decide how it is called: `def f(prompt, completion, topic)` once per completion,
+`def f(prompts, completions, topic)` once with lists. Columns are passed to parameters of the same name; `**columns`
+takes them all. The calls of an `async def` function run concurrently.
+Errors of a function are raised with its name, the prompt and the completion, and never become a reward of 0.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ ONE_BY_ONE = ("prompt", "completion")
 BATCHED = ("prompts", "completions")
 SHOWN_CHARACTERS = 80
 LARGEST = torch.finfo(torch.float32).max
-"""Rewards are kept in float32, where what is larger would be infinite."""
+"""Largest absolute reward: rewards are kept in float32, where larger numbers are infinite."""
 CAUGHT = (Exception, SystemExit)
-"""What a function may raise: an `exit()` in it must not end the run without a word."""
+"""Exceptions of a function that are reported: an `exit()` in it must not end the run silently."""
 
 
 @dataclass(frozen=True)
 class RewardFunction:
-    """A checked reward function: `(prompts, completions, **columns as lists) -> list[float]`, however it was written.
+    """A reward function with one signature and checked results: `(prompts, completions, **columns) -> list[float]`.
 
-    Raises `PreflabError` where the function raises, gives NaN or an infinity, something that is no number, or lists of
-    the wrong length; None is let through with `allow_none` alone (a utility says "F" with it).
+    Raises `PreflabError` if the function raises, or returns NaN, an infinity, a value that is not a number, or a list
+    of the wrong length. None is accepted only with `allow_none` (a utility returns it for "F").
     """
 
     name: str
     function: Callable[..., Any]
     parameters: tuple[str, ...]
-    """Prompt and completion parameters it takes, and the columns it cannot do without."""
+    """Prompt and completion parameters it takes, and the columns it requires."""
     optional: tuple[str, ...]
-    """Columns it takes where there are any: parameters with a default."""
+    """Columns it takes if the prompts have them: parameters with a default."""
     batched: bool
     takes_all_columns: bool
     allow_none: bool = False
 
     def __call__(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
         """One checked value per completion; float, or None where allowed."""
-        values = self.called(prompts, completions, **columns)
+        values = self.call_unchecked(prompts, completions, **columns)
         return [self._checked(value, *where) for value, *where in zip(values, prompts, completions, strict=True)]
 
-    def called(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
-        """What the function gives for each completion, a number or not (the class of a text is a name)."""
+    def call_unchecked(self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]) -> list[Any]:
+        """The function's value for each completion, not checked: the class of a text, for example, is a name."""
         arguments = {**self._texts(prompts, completions), **self._chosen_columns(columns)}
         call = self._all_at_once if self.batched else self._each
         return call(arguments, prompts, completions)
@@ -77,48 +77,48 @@ class RewardFunction:
         for name in wanted:
             if name not in columns:
                 raise PreflabError(
-                    f"{self.name} asks for a column {name!r}, which the prompts do not have",
+                    f"{self.name} has a parameter {name!r}, which is not a column of the prompts",
                     f"columns of the prompts: {', '.join(sorted(columns)) or 'none'}"
                     + (f"; near it: {near}" if (near := nearest(name, list(columns))) else ""),
                     "rename the parameter, or add the column to the prompts",
                 )
         return {name: list(columns[name]) for name in (*wanted, *self.optional) if name in columns}
 
-    def _each(self, given: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]) -> list[Any]:
+    def _each(self, arguments: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]) -> list[Any]:
         values = []
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
             try:
-                values.append(self.function(**{name: column[i] for name, column in given.items()}))
+                values.append(self.function(**{name: column[i] for name, column in arguments.items()}))
             except CAUGHT as error:
                 _close(values)
                 raise self._raised(error, prompt, completion) from error
         if not any(map(inspect.isawaitable, values)):
             return values
-        gathered = _gathered(values)
+        gathered = _gather(values)
         for value, prompt, completion in zip(gathered, prompts, completions, strict=True):
             if isinstance(value, CAUGHT):
                 raise self._raised(value, prompt, completion) from value
         return gathered
 
     def _all_at_once(
-        self, given: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]
+        self, arguments: dict[str, list[Any]], prompts: Sequence[str], completions: Sequence[str]
     ) -> list[Any]:
         if not completions:
             return []
         try:
-            values = self.function(**given)
+            values = self.function(**arguments)
             if inspect.isawaitable(values):
-                (values,) = _gathered([values])
+                (values,) = _gather([values])
                 if isinstance(values, CAUGHT):
                     raise values
         except CAUGHT as error:
             raise self._raised(error, prompts[0], completions[0], more=len(completions) - 1) from error
         values = values.tolist() if hasattr(values, "tolist") else values
         if not isinstance(values, Sequence) or isinstance(values, str):
-            raise self._wrong(f"gave {type(values).__name__} instead of a list", prompts[0], completions[0])
+            raise self._wrong(f"returned {type(values).__name__} instead of a list", prompts[0], completions[0])
         if len(values) != len(completions):
-            what = f"gave {count(len(values), 'value')} for {count(len(completions), 'completion')}"
-            raise self._wrong(what, prompts[0], completions[0])
+            fault = f"returned {count(len(values), 'value')} for {count(len(completions), 'completion')}"
+            raise self._wrong(fault, prompts[0], completions[0])
         return list(values)
 
     def _checked(self, value: Any, prompt: str, completion: str) -> float | None:
@@ -127,24 +127,24 @@ class RewardFunction:
         if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
             value = value.item()
         if not isinstance(value, numbers.Real):
-            raise self._wrong(f"gave {value!r}, which is not a number", prompt, completion)
+            raise self._wrong(f"returned {value!r}, which is not a number", prompt, completion)
         try:
             number = float(value)
         except OverflowError:
             number = math.inf
         if not abs(number) <= LARGEST:
-            raise self._wrong(f"gave {number:g}, which is not finite in float32", prompt, completion)
+            raise self._wrong(f"returned {number:g}, which is not finite in float32", prompt, completion)
         return number
 
     def _raised(self, error: BaseException, prompt: str, completion: str, more: int = 0) -> PreflabError:
         batch = f" (first of a batch, {more} more)" if more else ""
         return self._wrong(f"raised {type(error).__name__}: {error}{batch}", prompt, completion)
 
-    def _wrong(self, what: str, prompt: str, completion: str) -> PreflabError:
+    def _wrong(self, fault: str, prompt: str, completion: str) -> PreflabError:
         return PreflabError(
-            f"{self.name} {what}; prompt {_shortened(prompt)}, completion {_shortened(completion)}",
+            f"{self.name} {fault}; prompt {_shorten(prompt)}, completion {_shorten(completion)}",
             "one finite number per completion",
-            "mend the function: a missing reward is not taken for 0",
+            "fix the function: a missing reward does not count as 0",
         )
 
 
@@ -153,7 +153,7 @@ def load_function(path: str, *, allow_none: bool = False) -> RewardFunction:
 
     Args:
         path: such as `my_rewards:politeness` or `package.module:function`.
-        allow_none: None is a legal value (an utility's "F").
+        allow_none: None is a legal value (a utility's "F").
 
     Raises:
         PreflabError: no such module or function, a module that cannot be imported, or a signature that takes neither
@@ -162,7 +162,7 @@ def load_function(path: str, *, allow_none: bool = False) -> RewardFunction:
     module_name, colon, name = path.partition(":")
     if not (module_name and colon and name):
         raise PreflabError(
-            f"{path!r} names no function", "`module:function`", "write for example `my_rewards:politeness`"
+            f"{path!r} does not name a function", "`module:function`", "write for example `my_rewards:politeness`"
         )
     module = _import(module_name, path)
     function = getattr(module, name, None)
@@ -177,7 +177,7 @@ def load_function(path: str, *, allow_none: bool = False) -> RewardFunction:
 
 
 def reward_function(function: Callable[..., Any], name: str, *, allow_none: bool = False) -> RewardFunction:
-    """Wrap a callable, reading from its signature how it wants to be called."""
+    """Wrap a callable; its signature decides how it is called."""
     parameters = inspect.signature(function).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     names = {p.name for p in named}
@@ -196,11 +196,11 @@ def reward_function(function: Callable[..., Any], name: str, *, allow_none: bool
 
 
 class FunctionScorer:
-    """A `Scorer` from a reward function: the text of each completion and the columns of its prompt go in.
+    """A `Scorer` that calls a reward function with the texts of completions and the columns of their prompts.
 
     Args:
         function: the reward.
-        timeout_s: seconds one scoring of all items may take; None: as long as it likes.
+        timeout_s: most seconds for scoring all items; None: no limit.
     """
 
     def __init__(self, function: RewardFunction, timeout_s: float | None = None) -> None:
@@ -211,16 +211,16 @@ class FunctionScorer:
         names = dict.fromkeys(name for item in items for name in item.prompt.columns)
         columns = {name: [item.prompt.columns.get(name) for item in items] for name in names}
         prompts, texts = [item.prompt.shown for item in items], [item.text for item in items]
-        values = within(self.timeout_s, self.function.name, lambda: self.function(prompts, texts, **columns))
+        values = call_within(self.timeout_s, self.function.name, lambda: self.function(prompts, texts, **columns))
         total = torch.tensor(values, dtype=torch.float32)
         return Scores(total, {self.function.name: total})
 
 
-def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> list[Any]:
-    """What the call gives, if it does within the time; a call that takes longer is left to itself and said so.
+def call_within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> list[Any]:
+    """The result of the call; a call that takes longer than the limit is abandoned and reported.
 
     Raises:
-        PreflabError: the time is over. What the call itself raises comes through.
+        PreflabError: the time is over. Errors of the call itself are raised unchanged.
     """
     if seconds is None:
         return call()
@@ -229,7 +229,7 @@ def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> l
         return pool.apply_async(call).get(seconds)
     except multiprocessing.TimeoutError:
         raise PreflabError(
-            f"{name} gave nothing within {seconds:g} s",
+            f"{name} returned nothing within {seconds:g} s",
             "one number per completion in time",
             "make the function faster, or raise `timeout_s`",
         ) from None
@@ -237,23 +237,23 @@ def within(seconds: float | None, name: str, call: Callable[[], list[Any]]) -> l
         pool.terminate()
 
 
-def _gathered(values: Sequence[Any]) -> list[Any]:
-    """The results of coroutines that run side by side, in their order; what one raises stands in its place."""
+def _gather(values: Sequence[Any]) -> list[Any]:
+    """The results of concurrent coroutines, in their order; if one raises, its exception is in its place."""
 
     async def gather() -> list[Any]:
-        waiting = [value if inspect.isawaitable(value) else _given(value) for value in values]
+        waiting = [value if inspect.isawaitable(value) else _as_awaitable(value) for value in values]
         return list(await asyncio.gather(*waiting, return_exceptions=True))
 
     with ThreadPool(1) as pool:  # a thread of its own: the caller may be inside an event loop, as in a notebook
         return pool.apply(lambda: asyncio.run(gather()))
 
 
-async def _given(value: Any) -> Any:
+async def _as_awaitable(value: Any) -> Any:
     return value
 
 
 def _close(values: Sequence[Any]) -> None:
-    """Let go of coroutines that nobody will wait for."""
+    """Close coroutines that will not be awaited."""
     for value in values:
         if inspect.iscoroutine(value):
             value.close()
@@ -270,13 +270,13 @@ def _import(module_name: str, path: str) -> Any:
     except Exception as error:
         raise PreflabError(
             f"{path}: module {module_name!r} cannot be imported ({type(error).__name__}: {error})",
-            "a module that is installed or lies in the current directory",
-            "run preflab from the folder the module is in, or install it",
+            "a module that is installed or in the current directory",
+            "run preflab from the folder of the module, or install it",
         ) from error
     finally:
         if added:
             sys.path.remove(here)
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     return repr(text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…")

@@ -1,8 +1,8 @@
-"""A policy trained on preferences as a reward: scale · (log π − log π_ref), or what its loss stands for instead.
+"""A policy trained on preferences as a reward: scale · (log π − log π_ref), or the implicit reward of its loss.
 
     r(x, y) = β log π(y|x) / π_ref(y|x)                                     Rafailov et al. 2023, section 4
 
-The stage `dpo` leaves implicit_reward.json beside the policy's weights: which quantity, what scale, and which reference
+The stage `dpo` writes implicit_reward.json beside the policy's weights, with the quantity, its scale, and the reference
 with the hash of its weights.
 """
 
@@ -22,8 +22,7 @@ from preflab.models.language_model import LanguageModel, open_language_model
 from preflab.models.trunk import Role, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import same_tokenizer
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 
 CARD = "implicit_reward.json"
@@ -31,13 +30,13 @@ CARD = "implicit_reward.json"
 
 @dataclass(frozen=True)
 class ImplicitCard:
-    """What implicit_reward.json says."""
+    """The content of implicit_reward.json."""
 
     of: str
     """A quantity of `maths.dpo.IMPLICIT`."""
     scale: float
     reference: str
-    """Where the reference was: a path relative to the card's folder, or a Hub id."""
+    """Place of the reference: a path relative to the card's folder, or a Hub id."""
     reference_hash: str
     format: int = 1
 
@@ -46,9 +45,9 @@ class ImplicitCard:
         """The card of a model's folder.
 
         Raises:
-            PreflabError: there is none, or one that this preflab does not know.
+            PreflabError: there is no card, or this version of preflab does not know its quantity.
         """
-        expected = "the model of a stage `dpo`, with the file that stage wrote"
+        expected = "the model of a stage `dpo`, with the file written by that stage"
         if not (folder / CARD).is_file():
             raise PreflabError(f"{folder}: no {CARD}", expected, "name a stage of kind dpo, or its model folder")
         try:
@@ -56,7 +55,7 @@ class ImplicitCard:
         except TypeError as error:
             raise PreflabError(f"{folder / CARD}: {error}", expected, "run that stage again") from error
         if card.of not in IMPLICIT:
-            raise PreflabError(f"{folder / CARD}: of `{card.of}`", f"one of {', '.join(IMPLICIT)}", "mend the file")
+            raise PreflabError(f"{folder / CARD}: of `{card.of}`", f"one of {', '.join(IMPLICIT)}", "correct the file")
         return card
 
 
@@ -69,11 +68,11 @@ def load_implicit(
         folder: the model of a stage `dpo`.
         name: the term's name in the metrics.
         dtype: of the weights.
-        tokenizer: of the policy that is scored; token ids are taken as they are where it is this one's, else text.
+        tokenizer: of the policy that is scored; if it equals this one's, token ids are scored directly, else text.
         tokens_per_batch: tokens in one forward pass; never changes a score.
 
     Raises:
-        PreflabError: no such card, or the reference is not there any more, or has other weights.
+        PreflabError: there is no such card, or the reference is missing or has other weights.
     """
     card = ImplicitCard.read(folder)
     opened = open_language_model(folder, dtype=dtype)
@@ -117,17 +116,17 @@ class ImplicitScorer:
         return Scores(total, {self.name: total})
 
     def _rewards(self, sequences: Sequence[TokenSequence]) -> torch.Tensor:
-        batch = collate(sequences, self.trunk.pad_id).to(self.trunk.device)
+        batch = self.trunk.collate(sequences)
         roles: tuple[Role, ...] = ("policy", "reference") if "reference" in self.trunk.models else ("policy",)
         logps = {role: output.logps.sum(1) for role, output in self.trunk(batch, roles).items()}
         side = Side(logps["policy"], logps.get("reference", logps["policy"]), batch.completion_mask.sum(1))
         return self.card.scale * IMPLICIT[self.card.of].value(side)
 
     def sequence(self, item: ScoringItem) -> TokenSequence:
-        """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""
+        """The sequence to score: the sampled token ids if the tokenizers are the same, else the encoded text."""
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
-        return self.encoder.of_policy(item.prompt, item.completion)
+            return self.encoder.encode_sampled(item.prompt, item.prompt_ids, item.completion_ids)
+        return self.encoder.encode_written(item.prompt, item.completion)
 
 
 def _reference(folder: Path, card: ImplicitCard, opened: LanguageModel) -> LanguageModel:
@@ -138,7 +137,7 @@ def _reference(folder: Path, card: ImplicitCard, opened: LanguageModel) -> Langu
     if weights != card.reference_hash:
         raise PreflabError(
             f"{folder}: the reference at {card.reference} has the weights {weights}",
-            f"{card.reference_hash}, those that log-ratios were taken to",
-            "put that model back, or run the stage again",
+            f"{card.reference_hash}, the weights of the reference in training",
+            "restore that model, or run the stage again",
         )
     return reference

@@ -1,4 +1,4 @@
-"""The longest row a reward model will score in a stage, for rotary frequencies that depend on it."""
+"""Fixes a reward model's rotary frequencies for the longest row that it will score in a stage."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def fix_longest(
     max_new_tokens: int,
     further: Iterable[ScoringItem] = (),
 ) -> None:
-    """Fix a reward's frequencies for the longest prompt, in the tokens it is scored in, and max_new_tokens more.
+    """Fix a reward's rotary frequencies for the longest prompt, in the reward's tokens, plus max_new_tokens.
 
-    A reward that reads text counts its own tokens, of which a completion may have a few more or less. Nothing is done
-    where its frequencies do not depend on the length.
+    If the reward reads text, the completion's length in its tokens may differ slightly from the policy's. Nothing is
+    done if its frequencies do not depend on the length.
 
     Args:
         scorer: the reward.
         prompts: all prompts of the stage with the policy's token ids.
         max_new_tokens: the longest completion, in the policy's tokens.
-        further: what it scores beside their completions.
+        further: other items that it scores.
     """
     rows, encoder = scorer.trunk.row_lengths, scorer.encoder
     if not rows or not prompts:

@@ -1,12 +1,12 @@
-"""What rankings say about scores: one negative log-likelihood per model of how people prefer.
+"""Objectives of a reward model: the negative log-likelihood of rankings under a model of preferences.
 
-| name | learns from | sentence |
+| name | learns from | assumption |
 | --- | --- | --- |
-| `bradley_terry` | pairs that have a winner | each pair is a choice of its own (R8) |
-| `davidson` | pairs, ties as a third outcome | a tie is more likely the nearer two scores are |
-| `plackett_luce` | whole orders | the best is chosen from all, the next from the rest |
+| `bradley_terry` | pairs that have a winner | each pair is an independent choice (R8) |
+| `davidson` | pairs, ties as a third outcome | the closer two scores are, the likelier is a tie |
+| `plackett_luce` | whole orders | the best is chosen from all, the next from the remaining ones |
 
-Every one is a sum over rankings, weighted, not yet divided: `rewards.train` divides by the weights of the whole step.
+Each is a weighted sum over rankings; `rewards.train` divides it by the weights of the whole step.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from preflab.rewards.rankings import Ranking
 
 
 class Nuisance(nn.Module):
-    """What explains judgments besides quality; learned beside the scores, and left behind when training ends.
+    """Parameters that explain judgments besides quality; they are trained with the scores and dropped afterwards.
 
     explained = score + length_slope · length / length_scale
 
-    With `length_control` what length alone explains goes into the slope, and the score is left with the rest. The two
-    are told apart only as far as the slope learns faster than the network, so look at accuracy by length afterwards.
+    With `length_control` the slope should absorb the effect of length, so that the score need not. The two
+    are separated only as far as the slope learns faster than the network, so check accuracy by length afterwards.
     Source: after the length term of Dubois et al. 2024 (arXiv 2404.04475), there through a tanh, here linear and in the
     reward model's own likelihood.
     """
@@ -38,8 +38,8 @@ class Nuisance(nn.Module):
     def __init__(self, *, learns_ties: bool, length_scale: float | None) -> None:
         """
         Args:
-            learns_ties: whether Davidson's log ν is learned; it starts at 0, where a tie of equals has probability ⅓.
-            length_scale: characters that count as one, the spread of lengths in the data; None: no length term.
+            learns_ties: whether Davidson's log ν is learned; it starts at 0, where equal scores tie with probability ⅓.
+            length_scale: unit of length in characters, the spread of lengths in the data; None: no length term.
         """
         super().__init__()
         self.log_nu = nn.Parameter(torch.zeros(())) if learns_ties else None
@@ -47,14 +47,14 @@ class Nuisance(nn.Module):
         self.register_buffer("length_scale", torch.tensor(length_scale or 1.0))
 
     def explained(self, scores: Tensor, rankings: Seq[Ranking]) -> Tensor:
-        """(N,) what the judgments are explained by: scores, with the length term where there is one."""
+        """(N,) scores, plus the length term if there is one."""
         if self.length_slope is None:
             return scores
         lengths = [float(length) for ranking in rankings for length in ranking.lengths]
         return scores + self.length_slope * (torch.tensor(lengths, device=scores.device) / self.length_scale)
 
     def figures(self) -> dict[str, float]:
-        """What was learned, by name."""
+        """The learned parameters by name."""
         named = {"log_nu": self.log_nu, "length_slope": self.length_slope}
         return {name: float(value.detach()) for name, value in named.items() if value is not None}
 
@@ -104,7 +104,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def pair_columns(rankings: Seq[Ranking], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(P,) places of first and second in the row of all completions, labels, weights."""
+    """(P,) indices of first and second among all completions of the rankings, labels, weights."""
     starts = [0]
     for ranking in rankings:
         starts.append(starts[-1] + len(ranking.sequences))

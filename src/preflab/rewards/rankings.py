@@ -1,6 +1,6 @@
-"""Preferences as the trainer sees them: every completion of a group once, and the pairs between them.
+"""Tokenized preferences for training: each completion of a group once, and the pairs of its completions.
 
-A group is one ranking of one prompt's completions. It is kept whole: in one optimiser step, in one split.
+A group is one ranking of one prompt's completions. It stays whole in one optimiser step and on one side of a split.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 from preflab.conversations.marks import as_text
 from preflab.conversations.renderer import Renderer
 from preflab.records import Completion, Preference, Prompt
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """Two completions of one ranking (indices), P(first ≻ second) to be learned, and what the pair weighs."""
+    """Two completions of one ranking (indices), P(first ≻ second) to be learned, and the weight of the pair."""
 
     first: int
     second: int
     label: float
     weight: float
     tie: float = 0.0
-    """P(neither is preferred) to be learned; `label` then tells of the rest."""
+    """P(neither is preferred) to be learned; `label` is then P(first ≻ second) given that there is no tie."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Ranking:
     """One preference group, tokenized."""
 
     prompt_id: str
-    sequences: tuple[Sequence, ...]
-    """One per completion, F included: they are scored for the report even when no pair names them."""
+    sequences: tuple[TokenSequence, ...]
+    """One per completion, including those marked F: they are scored for the report even if they are in no pair."""
     pairs: tuple[LabelledPair, ...]
     ranks: tuple[int | None, ...]
     lengths: tuple[int, ...]
@@ -52,10 +52,10 @@ class Ranking:
             (p.first, p.second) if p.label > 0.5 else (p.second, p.first) for p in self.pairs if p.label != 0.5
         )
 
-    def trained(self) -> Ranking:
-        """The same ranking without the completions that no pair names: what training has to score.
+    def drop_unpaired(self) -> Ranking:
+        """The ranking without completions that are in no pair, which training need not score.
 
-        An F that is named (`fail_as_rejected`) takes the last rank.
+        A completion marked F that is in a pair (`fail_as_rejected`) gets the last rank.
         """
         used = sorted({i for pair in self.pairs for i in (pair.first, pair.second)})
         last = 1 + max((rank for rank in self.ranks if rank is not None), default=0)
@@ -71,43 +71,45 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Encoder:
-    """Prompt and completion to the token ids a reward model reads.
+    """Encodes a prompt and a completion as the token ids that a reward model reads.
 
-    A decoder reads what `conversations` makes of the two, the completion's end included if it ended itself, and is
-    scored at the last of them; an encoder reads its tokenizer's own frame around the two ([CLS] prompt [SEP] completion
-    [SEP] for BERT). What is longer than `max_tokens` loses its beginning, the first token (BOS, [CLS]) kept: a
-    dialogue's end decides.
+    A decoder reads the tokens that `conversations` makes of the two, with the end token if the completion ended itself,
+    and is scored at the last one. An encoder reads the format of its tokenizer ([CLS] prompt [SEP] completion [SEP] for
+    BERT). A sequence longer than `max_tokens` loses its beginning except the first token (BOS, [CLS]), because the end
+    of a dialogue matters most.
     """
 
     tokenizer: Any
     causal: bool
     max_tokens: int
     stops: tuple[int, ...] = ()
-    """Tokens that stop the sampler of the model, as its configuration names them."""
+    """Tokens that stop the model's sampler, from its configuration."""
 
     @cached_property
     def renderer(self) -> Renderer:
-        """What turns conversations into the decoder's tokens."""
+        """Renders conversations as the decoder's tokens."""
         return Renderer(self.tokenizer, self.stops)
 
-    def __call__(self, prompt: Prompt, completion: Completion) -> Sequence:
-        """The sequence of a completion; tokens sampled with this tokenizer are taken as they are."""
+    def __call__(self, prompt: Prompt, completion: Completion) -> TokenSequence:
+        """The sequence of a completion; tokens sampled with this tokenizer are used unchanged."""
         if not self.causal:
             return self._framed(prompt, completion.text)
-        return self.fitted(self.renderer.sequence(prompt, completion))
+        return self.truncate(self.renderer.sequence(prompt, completion))
 
-    def of_policy(self, prompt: Prompt, completion: Completion) -> Sequence:
-        """The sequence of what a policy wrote; words that the chat template would refuse stand as they are."""
+    def encode_written(self, prompt: Prompt, completion: Completion) -> TokenSequence:
+        """The sequence of a policy's completion; text that the chat template would refuse or change stays unchanged."""
         if not self.causal:
             return self._framed(prompt, completion.text)
-        return self.fitted(self.renderer.scored(prompt, completion))
+        return self.truncate(self.renderer.scored(prompt, completion))
 
-    def of_tokens(self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]) -> Sequence:
-        """The sequence of a completion that was sampled with this tokenizer, its end as text would have it."""
-        return self.fitted(Sequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
+    def encode_sampled(
+        self, prompt: Prompt, prompt_ids: tuple[int, ...], completion_ids: tuple[int, ...]
+    ) -> TokenSequence:
+        """The sequence of a completion sampled with this tokenizer, with the end that its text would get."""
+        return self.truncate(TokenSequence(prompt_ids, self.renderer.closed(prompt, completion_ids)))
 
-    def fitted(self, sequence: Sequence) -> Sequence:
-        """The sequence within `max_tokens`: the first token and the last ones; at least one counts as prompt."""
+    def truncate(self, sequence: TokenSequence) -> TokenSequence:
+        """The sequence cut to `max_tokens`: the first token and the last ones; at least one token counts as prompt."""
         surplus = len(sequence) - self.max_tokens
         if surplus <= 0:
             return sequence
@@ -115,13 +117,13 @@ class Encoder:
         kept = (prompt + completion)[:1] + (prompt + completion)[1 + surplus :]
         num_prompt = max(1, len(prompt) - surplus)
         num_left = len(kept) - num_prompt
-        return Sequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
+        return TokenSequence(kept[:num_prompt], kept[num_prompt:], policy[len(policy) - num_left :] if policy else None)
 
-    def _framed(self, prompt: Prompt, text: str) -> Sequence:
+    def _framed(self, prompt: Prompt, text: str) -> TokenSequence:
         encoding = as_text(self.tokenizer, prompt.shown, text, verbose=False)
         ids = tuple(encoding["input_ids"])
         num_prompt = next((i for i, part in enumerate(encoding.sequence_ids(0)) if part == 1), len(ids) - 1)
-        return self.fitted(Sequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
+        return self.truncate(TokenSequence(ids[: max(1, num_prompt)], ids[max(1, num_prompt) :]))
 
 
 def make_rankings(
@@ -138,7 +140,7 @@ def make_rankings(
 
     Args:
         soft_labels: a pair's label is its share of decided votes instead of 1 for the winner.
-        fail_as_rejected: every F completion loses against every other one of its group.
+        fail_as_rejected: every completion marked F loses against every other one of its group.
         ties: tied pairs are kept, for a likelihood in which a tie is an outcome.
     """
     make_pairs = {
@@ -149,23 +151,23 @@ def make_rankings(
     }[soft_labels, ties]
     rankings = []
     for preference in preferences:
-        chosen = [completions[i] for i in preference.completion_ids]
+        ranked = [completions[i] for i in preference.completion_ids]
         prompt = prompts[preference.prompt_id]
         pairs = make_pairs(preference)
         rankings.append(
             Ranking(
                 prompt_id=preference.prompt_id,
-                sequences=tuple(encoder(prompt, completion) for completion in chosen),
-                pairs=with_fails(pairs, preference.ranks) if fail_as_rejected else pairs,
+                sequences=tuple(encoder(prompt, completion) for completion in ranked),
+                pairs=add_fail_pairs(pairs, preference.ranks) if fail_as_rejected else pairs,
                 ranks=preference.ranks,
-                lengths=tuple(len(c.text) for c in chosen),
+                lengths=tuple(len(c.text) for c in ranked),
             )
         )
     return rankings
 
 
 def same_text(ranking: Ranking, pair: LabelledPair) -> bool:
-    """Whether a pair's two completions are token for token the same: whatever was said of them, it teaches nothing."""
+    """Whether a pair's two completions have the same tokens, so that the pair carries no information."""
     return ranking.sequences[pair.first] == ranking.sequences[pair.second]
 
 
@@ -175,9 +177,9 @@ def hard_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
 
 
 def soft_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
-    """label = num_for / (num_for + num_against); votes for a tie say nothing (unbiased under Davidson's model).
+    """label = num_for / (num_for + num_against); votes for a tie are ignored (unbiased under Davidson's model).
 
-    An even split is a label of ½ and counts like any other, so all pairs with a decided vote share a weight of 1.
+    An even split has the label ½ and counts like any other, so all pairs with a decided vote share a weight of 1.
     """
     voted = [pair for pair in preference.pairs if pair.num_for + pair.num_against > 0]
     return tuple(
@@ -186,10 +188,10 @@ def soft_pairs(preference: Preference) -> tuple[LabelledPair, ...]:
 
 
 def hard_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
-    """The winner of every decided pair, and the pairs whose consensus is a tie; all weigh alike, 1 together.
+    """The winner of every decided pair, and the pairs whose consensus is a tie; their equal weights sum to 1.
 
-    Tied is what `feedback.settling` calls so: no margin, and more than half of the weight says "tie". Any other pair
-    without margin is undecided and left out.
+    A pair is tied as in `feedback.settling`: its margin is 0 and more than half of the weight votes for a tie. Any
+    other pair with margin 0 is undecided and left out.
     """
     tied = [p for p in preference.pairs if p.margin == 0 and p.num_tie > p.num_for + p.num_against]
     decided = preference.chosen_rejected()
@@ -199,7 +201,7 @@ def hard_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
 
 
 def soft_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
-    """tie = share of votes for a tie, label = share of the others for the first; all voted pairs weigh 1 together."""
+    """tie = share of votes for a tie, label = share of the other votes for the first; the weights sum to 1."""
     voted = [p for p in preference.pairs if p.num_for + p.num_against + p.num_tie > 0]
     return tuple(
         LabelledPair(
@@ -213,8 +215,8 @@ def soft_pairs_and_ties(preference: Preference) -> tuple[LabelledPair, ...]:
     )
 
 
-def with_fails(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...]) -> tuple[LabelledPair, ...]:
-    """Add (other, F) for every F; all pairs together weigh again what the ranking's pairs should: 1."""
+def add_fail_pairs(pairs: tuple[LabelledPair, ...], ranks: tuple[int | None, ...]) -> tuple[LabelledPair, ...]:
+    """Add a pair (other, F) for every completion marked F; the weights of all pairs sum to 1 again."""
     lost = [(i, j) for i, rank in enumerate(ranks) if rank is not None for j, f in enumerate(ranks) if f is None]
     if not lost:
         return pairs

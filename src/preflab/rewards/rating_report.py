@@ -1,4 +1,4 @@
-"""How good a model of ratings is: error per criterion beside "always the mean", order within a prompt."""
+"""Quality of a rating model: error per criterion compared with "always the mean", and order within a prompt."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ def rating_quality(
         scores: (N, C) of the criteria's heads.
         criteria: their names.
         scales: target = (rating − mean) / std, from training.
-        interval: gives a mean its interval, prompts resampled.
+        interval: returns a mean with its interval, prompts resampled.
 
     Returns:
-        num: completions rated; squared_error: mean with interval; rmse: its root; rmse_of_mean: the root of what the
-        training mean would score; explained: 1 − squared error / that of the training mean, 0 or less where the model
-        knows nothing; explained_interval: the same with its interval, the training mean's error taken as given, null
-        where that is 0; tau: mean Kendall tau-b within prompts with interval, null where no prompt has two that differ.
+        num: completions rated; squared_error: mean with interval; rmse: its root; rmse_of_mean: the RMSE of always
+        predicting the training mean; explained: 1 − squared error / squared error of the training mean, 0 or less if
+        the model is no better than the mean; explained_interval: the same with its interval, the error of the training
+        mean held fixed, null if that error is 0; tau: mean Kendall tau-b within prompts with interval, null if no
+        prompt has two different ratings.
     """
     quality = {}
     for c, (name, scale) in enumerate(zip(criteria, scales, strict=True)):
-        given = [
+        rated = [
             (row, scale.mean + scale.std * scores[i][c]) for i, row in enumerate(rows) if row.ratings[c] is not None
         ]
-        prompts = [row.prompt_id for row, _ in given]
-        truth = np.array([row.ratings[c] for row, _ in given], dtype=np.float64)
-        errors = (np.array([predicted for _, predicted in given]) - truth) ** 2
+        prompts = [row.prompt_id for row, _ in rated]
+        truth = np.array([row.ratings[c] for row, _ in rated], dtype=np.float64)
+        errors = (np.array([predicted for _, predicted in rated]) - truth) ** 2
         errors_of_mean = (truth - scale.mean) ** 2
         of_mean = float(errors_of_mean.mean()) if len(truth) else float("nan")
-        taus = _taus(prompts, truth, [predicted for _, predicted in given])
+        taus = _taus(prompts, truth, [predicted for _, predicted in rated])
         quality[name] = {
-            "num": len(given),
-            "squared_error": dict(interval(errors, prompts)) if given else None,
-            "rmse": float(errors.mean() ** 0.5) if given else float("nan"),
+            "num": len(rated),
+            "squared_error": dict(interval(errors, prompts)) if rated else None,
+            "rmse": float(errors.mean() ** 0.5) if rated else float("nan"),
             "rmse_of_mean": of_mean**0.5,
             "explained": 1 - float(errors.mean()) / of_mean if of_mean > 0 else 0.0,
             "explained_interval": (
@@ -68,7 +69,7 @@ def overall_groups(
 ) -> list[ScoredGroup]:
     """One group per prompt: the completions with all ratings, their combined scores, and pairs by the combined rating.
 
-    The combined rating is Σ weight · (rating − mean) / std, which is what the combined head predicts.
+    The combined rating is Σ weight · (rating − mean) / std, up to a constant factor the target of the combined head.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(rows):
@@ -100,7 +101,7 @@ def _group(
         prompt_id=prompt,
         scores=tuple(scores[i] for i in places),
         lengths=tuple(rows[i].length for i in places),
-        ranks=tuple(1 + sum(other > mine for other in overall) for mine in overall),
+        ranks=tuple(1 + sum(other > rating for other in overall) for rating in overall),
         pairs=pairs,
     )
 
@@ -116,5 +117,5 @@ def _taus(
     for prompt, rated in places.items():
         if len({float(truth[i]) for i in rated}) > 1:
             tau = float(kendalltau([truth[i] for i in rated], [predicted[i] for i in rated]).statistic)
-            taus[prompt] = 0.0 if np.isnan(tau) else tau  # one score for all of them orders nothing
+            taus[prompt] = 0.0 if np.isnan(tau) else tau  # NaN: all scores are equal
     return taus

@@ -1,37 +1,36 @@
-"""Ratings as the trainer sees them: completions with one number per criterion, and what a criterion's 0 and 1 mean."""
+"""Ratings for training: tokenized completions with one number per criterion, and the scale of every criterion."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from collections.abc import Sequence as Seq
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from preflab.errors import PreflabError, nearest
 from preflab.records import Completion, Preference, Prompt
 from preflab.rewards.rankings import Encoder
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.words import count
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How a criterion's ratings become numbers of mean 0 and variance 1: target = (rating − mean) / std."""
+    """Standardises a criterion's ratings to mean 0 and variance 1: target = (rating − mean) / std."""
 
     mean: float
     std: float
 
     @classmethod
-    def of(cls, criterion: str, ratings: Seq[float]) -> Scale:
-        """That of the training ratings.
+    def of(cls, criterion: str, ratings: Sequence[float]) -> Scale:
+        """The scale of the training ratings.
 
         Raises:
-            PreflabError: fewer than two, or all of them equal.
+            PreflabError: there are fewer than two ratings, or all are equal.
         """
         mean = sum(ratings) / max(1, len(ratings))
         variance = sum((rating - mean) ** 2 for rating in ratings) / max(1, len(ratings))
         if variance <= 0:
             raise PreflabError(
-                f"criterion {criterion!r}: {count(len(ratings), 'rating')} that all say the same",
+                f"criterion {criterion!r}: {count(len(ratings), 'rating')}, all equal",
                 "ratings that differ",
                 "leave the criterion out with `criteria`, or collect more ratings",
             )
@@ -43,18 +42,18 @@ class Rated:
     """One completion with its mean rating per criterion."""
 
     prompt_id: str
-    sequence: Sequence
+    sequence: TokenSequence
     ratings: tuple[float | None, ...]
-    """In the order of the criteria; None = nobody gave one."""
+    """In the order of the criteria; None = nobody rated it."""
     length: int
     """Characters."""
 
 
-def criteria_of(preferences: Iterable[Preference], wanted: Mapping[str, float]) -> dict[str, float]:
-    """Criterion → weight: the wanted ones, or all that were rated, weighing alike.
+def choose_criteria(preferences: Iterable[Preference], wanted: Mapping[str, float]) -> dict[str, float]:
+    """Criterion → weight: the wanted ones, or all rated criteria with equal weights.
 
     Raises:
-        PreflabError: no ratings at all, or a wanted criterion nobody rated.
+        PreflabError: there are no ratings, or nobody rated a wanted criterion.
     """
     names = sorted(
         {
@@ -84,22 +83,22 @@ def make_rated(
     prompts: Mapping[str, Prompt],
     completions: Mapping[str, Completion],
     encoder: Encoder,
-    criteria: Seq[str],
+    criteria: Sequence[str],
 ) -> list[Rated]:
     """Every completion with at least one rating; one that stands in several groups comes once per group."""
     rows = []
     for preference in preferences:
         prompt = prompts[preference.prompt_id]
         for place, completion_id in enumerate(preference.completion_ids):
-            given = tuple(preference.scores[name][place] if name in preference.scores else None for name in criteria)
-            if any(rating is not None for rating in given):
+            ratings = tuple(preference.scores[name][place] if name in preference.scores else None for name in criteria)
+            if any(rating is not None for rating in ratings):
                 completion = completions[completion_id]
                 sequence = encoder(prompt, completion)
-                rows.append(Rated(prompt.id, sequence, given, len(completion.text)))
+                rows.append(Rated(prompt.id, sequence, ratings, len(completion.text)))
     return rows
 
 
-def scales_of(rows: Seq[Rated], criteria: Seq[str]) -> list[Scale]:
+def fit_scales(rows: Sequence[Rated], criteria: Sequence[str]) -> list[Scale]:
     """The scale of every criterion on these rows."""
     columns = [[r.ratings[c] for r in rows] for c in range(len(criteria))]
     return [

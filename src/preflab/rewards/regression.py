@@ -1,18 +1,17 @@
-"""A reward model learns ratings: mean squared error, one head per criterion on one trunk (R9).
+"""Trains a reward model on ratings by mean squared error, with one head per criterion on one trunk (R9).
 
     loss = Σ_completions Σ_criteria (score − target)² / (ratings of the whole step),   target = (rating − mean) / std
 
 Mean and spread are those of the training ratings, so a criterion rated from 3 to 5 counts as much as one rated from 1
-to 5. Each labeler's own offset and spread were removed where the labelers are still known: `feedback.ratings`. When
-training ends the heads become one, reward = Σ weight · score / Σ |weight|, and the model is a reward model like any
-other. Source: one output per attribute with mean squared error, as the reward model of HelpSteer2 (Wang et al. 2024,
-arXiv 2406.08673).
+to 5. `feedback.ratings` has removed each labeler's offset and spread before. When training ends the heads are combined
+into one, reward = Σ weight · score / Σ |weight|, and the model is used like any other reward model. Source: one output
+per attribute with mean squared error, as the reward model of HelpSteer2 (Wang et al. 2024, arXiv 2406.08673).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +23,7 @@ from preflab.models.trunk import Trunk
 from preflab.progress import progress
 from preflab.rewards.ratings import Rated, Scale
 from preflab.settings.rating import RatingSettings
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import Collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
@@ -33,7 +32,7 @@ from preflab.training.state import RunState
 
 
 def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
-    """Σ (scores − targets)² / denominator over the places where a target is given; 0-d.
+    """Σ (scores − targets)² / denominator over the entries that have a target; 0-d.
 
     scores (N, C); targets (N, C) with NaN where nobody rated.
     """
@@ -42,8 +41,8 @@ def rating_loss(scores: Tensor, targets: Tensor, denominator: float) -> Tensor:
     return errors.square().sum() / denominator
 
 
-def targets_of(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
-    """(N, C) ratings on their scales, NaN where there is none."""
+def standardise_ratings(rows: Sequence[Rated], scales: Sequence[Scale]) -> Tensor:
+    """(N, C) standardised ratings, NaN where nobody rated."""
     return torch.tensor(
         [
             [
@@ -57,8 +56,8 @@ def targets_of(rows: Seq[Rated], scales: Seq[Scale]) -> Tensor:
 
 def train_on_ratings(
     trunk: Trunk,
-    rows: Seq[Rated],
-    scales: Seq[Scale],
+    rows: Sequence[Rated],
+    scales: Sequence[Scale],
     settings: RatingSettings,
     *,
     num_steps: int,
@@ -67,46 +66,46 @@ def train_on_ratings(
     accelerator: Any,
     name: str = "rating",
 ) -> CriteriaHead:
-    """Train the reward role of a trunk with a head per criterion; goes on from the folder's checkpoint.
+    """Train the reward role of a trunk with a head per criterion; resumes from the folder's checkpoint if there is one.
 
     Args:
-        trunk: a trunk with a role "reward"; its head is exchanged for one with C outputs.
+        trunk: a trunk with a role "reward"; its head is replaced by one with C outputs.
         rows: the training share.
         scales: one per criterion.
         settings: completions per step, optimiser, checkpoints.
-        num_steps: optimiser steps in all, those done before a restart included.
-        folder: metrics.jsonl and checkpoint/ lie here.
-        seed: of heads and of the order of the rows.
+        num_steps: optimiser steps in all, including steps before a restart.
+        folder: for metrics.jsonl and checkpoint/.
+        seed: for the heads and for the order of the rows.
         accelerator: see `training.processes`.
         name: shown beside the progress bar.
 
     Returns:
-        The heads; `CriteriaHead.combined` makes one of them.
+        The heads; `CriteriaHead.combined` combines them into one.
     """
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
     heads = CriteriaHead.beside(trunk.head("reward"), len(scales), seed)
     trunk.heads["reward"] = heads
-    learning = [parameter for _, parameter in trunk.parameters_of("reward")]
-    optimiser = make_optimiser([(learning, settings.optimiser.learning_rate)], settings.optimiser)
+    trainable = [parameter for _, parameter in trunk.parameters_of("reward")]
+    optimiser = make_optimiser([(trainable, settings.optimiser.learning_rate)], settings.optimiser)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state = RunState(trunk, optimiser)
     state.load(folder / "checkpoint")
     log = MetricsLog(folder / "metrics.jsonl", step=state.step)
-    targets = targets_of(rows, scales)
+    targets = standardise_ratings(rows, scales)
 
     with progress(name, total=num_steps, done=state.step) as bar:
         while state.step < num_steps:
             started = time.perf_counter()
 
-            # 1 collect: the next completions, in an order that seed and step decide
+            # 1 collect: the next completions, in an order that depends on seed and step
             chosen = rows_of_step(state.step, len(rows), settings.num_completions_per_step, seed)
 
             # 2 update: the gradient over all micro-batches, clipped, one step of AdamW
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
-            loss = accumulate(model, [rows[i] for i in chosen], targets[chosen], settings, trunk.pad_id, accelerator)
+            loss = accumulate(model, [rows[i] for i in chosen], targets[chosen], settings, trunk.collate, accelerator)
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
             optimiser.step()
 
@@ -124,14 +123,14 @@ def train_on_ratings(
 
 
 def accumulate(
-    model: Any, rows: Seq[Rated], targets: Tensor, settings: RatingSettings, pad_id: int, accelerator: Any
+    model: Any, rows: Sequence[Rated], targets: Tensor, settings: RatingSettings, collate: Collate, accelerator: Any
 ) -> float:
     """Leave the gradient of one optimiser step in the parameters; returns its loss over all processes."""
     denominator = float((~targets.isnan()).sum())
     batches = token_budget_batches([len(r.sequence) for r in rows], settings.optimiser.tokens_per_micro_batch)
     total = torch.zeros((), device=accelerator.device)
     for indices, factor in own_micro_batches(batches, accelerator.process_index, accelerator.num_processes):
-        batch = collate([rows[i].sequence for i in indices], pad_id).to(accelerator.device)
+        batch = collate([rows[i].sequence for i in indices])
         scores = model(batch, ("reward",))["reward"].rewards
         loss = rating_loss(scores, targets[indices].to(accelerator.device), denominator)
         accelerator.backward(factor * loss)
@@ -140,11 +139,11 @@ def accumulate(
 
 
 @torch.no_grad()
-def rating_scores(trunk: Trunk, rows: Seq[Rated], tokens_per_batch: int) -> Tensor:
-    """(N, C) scores of rows by the criteria's heads, on the CPU."""
+def rating_scores(trunk: Trunk, rows: Sequence[Rated], tokens_per_batch: int) -> Tensor:
+    """(N, C) scores of the rows by each criterion's head, on the CPU."""
     scores = torch.zeros(len(rows), cast(CriteriaHead, trunk.heads["reward"]).num_criteria)
     for indices in token_budget_batches([len(r.sequence) for r in rows], tokens_per_batch):
-        batch = collate([rows[i].sequence for i in indices], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([rows[i].sequence for i in indices])
         rewards = trunk(batch, ("reward",))["reward"].rewards
         assert rewards is not None
         scores[indices] = rewards.float().cpu()

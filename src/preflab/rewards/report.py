@@ -1,8 +1,8 @@
-"""How good a reward model is: accuracy on pairs it has not seen, calibration, and what length alone would have scored.
+"""Quality of a reward model: accuracy on pairs, calibration, and the accuracy of length alone on the same pairs.
 
-All figures come from raw scores, before gain and offset: σ(raw chosen − raw rejected) is what training fitted, so only
-there does a calibration curve mean something. Pairs that the labelers left tied carry no label and are not counted;
-equal scores count half. The unit of every interval is the prompt.
+All figures come from raw scores, before gain and offset, because training fits σ(raw chosen − raw rejected) and only
+raw scores can be calibrated. Tied pairs have no label and are not counted; equal scores count half. The unit of every
+interval is the prompt.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def pair_quality(groups: Sequence[ScoredGroup], interval: Interval) -> dict[str,
         num_prompts, num_pairs;
         accuracy: share of pairs whose chosen completion scores higher, ties half, with its interval;
         longer_wins: the same for "the longer one is better"; beyond_length: accuracy − longer_wins, paired;
-        log_loss: mean −log σ(margin), ln 2 = 0.693 for a model that knows nothing;
+        log_loss: mean −log σ(margin), ln 2 = 0.693 for a model whose scores are all equal;
         calibration, by_length: lists of bins, see `calibration` and `by_length`.
     """
     table = PairTable.of(groups)
@@ -89,30 +89,34 @@ def pair_quality(groups: Sequence[ScoredGroup], interval: Interval) -> dict[str,
 
 
 def calibration(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
-    """Is the model right as often as it says? Pairs in bins of equal size by the model's confidence σ(|margin|) ≥ ½.
+    """Confidence compared with accuracy: pairs in bins of equal size by the model's confidence σ(|margin|) ≥ ½.
 
-    Each bin: `predicted` mean confidence, `observed` share in which the model's favourite was the chosen one, with
-    its interval, `num` pairs. On the diagonal the model knows what it knows; below it, it is too sure of itself.
+    Each bin has `predicted`, the mean confidence; `observed`, the share in which the model's favourite was the chosen
+    one, with its interval; and `num` pairs. If `observed` is below `predicted`, the model is overconfident.
     """
     confidence = 1 / (1 + np.exp(-np.abs(table.margins)))
     right = wins(table.margins)
     return [
-        {"predicted": float(confidence[rows].mean()), "observed": _of(right, rows, table, interval), "num": len(rows)}
+        {
+            "predicted": float(confidence[rows].mean()),
+            "observed": _measure(right, rows, table, interval),
+            "num": len(rows),
+        }
         for rows in _equal_bins(confidence, num_bins)
     ]
 
 
 def by_length(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) -> list[dict[str, Any]]:
-    """Accuracy in bins of equal size by length of chosen − rejected, characters, from much shorter to much longer.
+    """Accuracy in bins of equal size by length of chosen − rejected in characters, from much shorter to much longer.
 
-    A model that only counts characters is right in the bins where the chosen one is longer and wrong elsewhere.
+    A model that only counts characters is right in the bins with a longer chosen completion and wrong in the others.
     """
     right = wins(table.margins)
     return [
         {
             "from": float(table.length_differences[rows].min()),
             "to": float(table.length_differences[rows].max()),
-            "accuracy": _of(right, rows, table, interval),
+            "accuracy": _measure(right, rows, table, interval),
             "num": len(rows),
         }
         for rows in _equal_bins(table.length_differences, num_bins)
@@ -120,12 +124,12 @@ def by_length(table: PairTable, interval: Interval, num_bins: int = NUM_BINS) ->
 
 
 def fail_scores(groups: Sequence[ScoredGroup], normalise: Callable[[float], float]) -> dict[str, Any] | None:
-    """How F completions score beside the others of their prompt; None where there is no F.
+    """Scores of completions marked F compared with the others; None if there is no F.
 
     Returns:
-        num, mean: of F completions, normalised; num_others, mean_others: of the rest;
+        num, mean: number and mean normalised score of F completions; num_others, mean_others: of the others;
         share_below: share of (F, other) pairs of one prompt in which F scores lower, ties half. A model that never
-        saw F in training need not put them below: that is what this figure is for.
+        saw F in training may score them too high, which this figure shows.
     """
     fails = [score for group in groups for score, rank in zip(group.scores, group.ranks, strict=True) if rank is None]
     if not fails:
@@ -157,7 +161,7 @@ def scores_by_rank(groups: Sequence[ScoredGroup], normalise: Callable[[float], f
     return [{"rank": rank, "mean": normalise(float(np.mean(scores[rank]))), "num": len(scores[rank])} for rank in order]
 
 
-def _of(values: Array, rows: NDArray[np.int64], table: PairTable, interval: Interval) -> dict[str, Any]:
+def _measure(values: Array, rows: NDArray[np.int64], table: PairTable, interval: Interval) -> dict[str, Any]:
     return dict(interval(values[rows], [table.prompts[i] for i in rows]))
 
 

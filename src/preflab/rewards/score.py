@@ -2,7 +2,7 @@
 
 reward_model.json                   base (reference and weights hash), pooling, gain, offset, adapter settings, context
 adapter_*.safetensors or weights.safetensors, head.safetensors, role.json      see `models.role_files`
-config.json, tokenizer files        with full fine-tuning: all that is needed to build the trunk again
+config.json, tokenizer files        with full fine-tuning only, to build the trunk again
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from preflab.errors import PreflabError
 from preflab.files import new_folder, read_json, write_json
 from preflab.models.adapter_targets import AdapterTargets, read_targets
 from preflab.models.bodies import make_body, name_body
+from preflab.models.families import WRITERS
 from preflab.models.kinds import check_reads, kind_of, names_language_model
 from preflab.models.language_model import open_reader
 from preflab.models.loading import load_tokenizer, read_config, torch_dtype
@@ -25,8 +26,7 @@ from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Pooling, Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence as TokenSequence
-from preflab.training.batches import collate, token_budget_batches
+from preflab.training.batches import TokenSequence, token_budget_batches
 from preflab.training.protocols import Scores, ScoringItem
 from preflab.training.tensor_files import tensor_names
 
@@ -35,12 +35,12 @@ CARD = "reward_model.json"
 
 @dataclass(frozen=True)
 class RewardModelCard:
-    """What reward_model.json says."""
+    """The content of reward_model.json."""
 
     base: str
-    """Where the base was: a path relative to the card's folder, or a Hub id; "" when the folder holds all weights."""
+    """Place of the base: a path relative to the card's folder, or a Hub id; "" if the folder holds all weights."""
     weights_hash: str
-    """Hash of the base's weights; an adapter is refused on any other."""
+    """Hash of the base's weights; an adapter is refused on other weights."""
     causal: bool
     """True: a decoder, scored at the last token; False: an encoder."""
     pooling: str
@@ -51,16 +51,16 @@ class RewardModelCard:
     lora: dict[str, Any] | None
     format: int = 1
     stops: tuple[int, ...] = ()
-    """Tokens that stop the sampler of the model it grew on; ends of turns are found with them."""
+    """Tokens that stop the sampler of its base model; they are used to find the ends of turns."""
     body: str = ""
-    """With full fine-tuning the class that the weights belong to, see `models.bodies`."""
+    """With full fine-tuning, the class of the model, see `models.bodies`."""
 
     @classmethod
     def read(cls, folder: Path) -> RewardModelCard:
         """The card of a reward model's folder.
 
         Raises:
-            PreflabError: there is none, or it lacks a field.
+            PreflabError: there is no card, or it lacks a field.
         """
         content = read_json(folder / CARD)
         try:
@@ -71,22 +71,22 @@ class RewardModelCard:
             ) from error
 
     def encoder(self, tokenizer: Any) -> Encoder:
-        """What feeds the model."""
+        """The encoder that makes the model's token ids."""
         return Encoder(tokenizer, self.causal, self.max_tokens, self.stops)
 
 
 def save_reward_model(trunk: Trunk, folder: Path, *, base: str, weights_hash: str, encoder: Encoder) -> None:
-    """Write the reward role of a trunk as a reward model's folder, whole or not at all.
+    """Write the reward role of a trunk as a reward model's folder; the folder is complete or not written at all.
 
     Args:
         trunk: with a reward role, normalised.
-        folder: where to.
-        base: where the adapter's base is: a path seen from `folder`, a Hub id or `package:…`.
+        folder: the folder to write.
+        base: place of the adapter's base: a path relative to `folder`, a Hub id or `package:…`.
         weights_hash: of the base, see `base_hash`.
-        encoder: what feeds it.
+        encoder: makes its token ids.
 
     Raises:
-        PreflabError: the disk is full; a former folder is untouched.
+        PreflabError: the disk is full; an existing folder is unchanged.
     """
     head = trunk.head("reward")
     card = RewardModelCard(
@@ -118,17 +118,17 @@ def load_reward_model(
     trunk: Trunk | None = None,
     trunk_hash: str = "",
 ) -> tuple[Trunk, Encoder]:
-    """The trunk whose reward role is the saved model, frozen, and the encoder that feeds it.
+    """Load a reward model: the trunk with its frozen reward role, and the encoder that makes its token ids.
 
     Args:
         folder: a reward model's folder.
-        load_base: gives (model, tokenizer) where the base is not to be looked for at the place the card names.
-        dtype: the precision of a trunk of its own; adapters and heads are float32 in any.
+        load_base: returns (model, tokenizer); None loads the base from the place that the card names.
+        dtype: precision of a newly loaded trunk; adapters and heads are always float32.
         trunk: a LoRA trunk that the adapter joins as role "reward" instead of loading a second base (R15).
         trunk_hash: `weights_hash` of that trunk's base.
 
     Raises:
-        PreflabError: the folder holds no reward model, or one for another base; a head or tensor is missing.
+        PreflabError: the folder has no reward model, or one for another base; a head or tensor is missing.
     """
     card = RewardModelCard.read(folder)
     if trunk is None:
@@ -153,10 +153,10 @@ def shares_base(folder: Path, trunk_hash: str) -> bool:
     return card.lora is not None and card.causal and card.weights_hash == trunk_hash
 
 
-def lies_beside(folder: Path, trunk: Trunk) -> bool:
-    """Whether the adapter of a reward model is on the same weights of experts as those of a trunk, or one on none.
+def shares_experts(folder: Path, trunk: Trunk) -> bool:
+    """Whether a reward model's adapter is on the same expert weights as a trunk's adapters, or on no experts.
 
-    Adapters on experts wrap their weights in one order, which all of a model must share.
+    Adapters on experts wrap the weights in one order, which all adapters of a model must share.
     """
     targets = _saved_targets(folder, RewardModelCard.read(folder), trunk.model)
     experts = set(targets.parameters) if targets else set()
@@ -165,7 +165,7 @@ def lies_beside(folder: Path, trunk: Trunk) -> bool:
 
 
 def _saved_targets(folder: Path, card: RewardModelCard, model: Any) -> AdapterTargets | None:
-    """What the saved adapter lies on; None with full fine-tuning."""
+    """The layers of the saved adapter; None with full fine-tuning."""
     if card.lora is None:
         return None
     names = tensor_names(folder / "adapter_model.safetensors")
@@ -173,18 +173,18 @@ def _saved_targets(folder: Path, card: RewardModelCard, model: Any) -> AdapterTa
 
 
 def is_decoder(ref: Path | str) -> bool:
-    """True for a language model with its head, False for what can only be read, such as an encoder.
+    """True for a language model with its head, False for a model without one, such as an encoder.
 
     Raises:
-        PreflabError: there is no configuration, or it is one of an encoder–decoder.
+        PreflabError: there is no configuration, or it is that of an encoder–decoder.
     """
     config = read_config(ref)
     check_reads(ref, config)
-    return kind_of(config) == "decoder" and names_language_model(config)
+    return kind_of(config) in WRITERS and names_language_model(config)
 
 
 def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, Any]:
-    """(model, tokenizer) that the saved role is loaded into; with full fine-tuning random until then."""
+    """(model, tokenizer) into which the saved role is loaded; with full fine-tuning its weights are still random."""
     if card.lora is None:
         weights = tensor_names(folder / "weights.safetensors")
         model = make_body(card.body, read_config(folder), torch_dtype(dtype), weights)
@@ -196,21 +196,21 @@ def _load_base(folder: Path, card: RewardModelCard, dtype: str) -> tuple[Any, An
     return opened.model, opened.tokenizer
 
 
-def _check_base(folder: Path, card: RewardModelCard, found: str) -> None:
-    if card.lora is None or card.weights_hash != found:
+def _check_base(folder: Path, card: RewardModelCard, base_hash: str) -> None:
+    if card.lora is None or card.weights_hash != base_hash:
         raise PreflabError(
             f"{folder}: an adapter for the base {card.weights_hash}" if card.lora else f"{folder}: a whole model",
-            f"an adapter for the base {found}",
-            f"put back the base it was trained on ({card.base or 'none'}), or train the reward model again",
+            f"an adapter for the base {base_hash}",
+            f"restore the base it was trained on ({card.base or 'none'}), or train the reward model again",
         )
 
 
 @torch.no_grad()
 def reward_scores(trunk: Trunk, sequences: Sequence[TokenSequence], tokens_per_batch: int) -> torch.Tensor:
-    """Normalised rewards (B,) float32 of sequences, in micro-batches of a token budget, on the CPU."""
+    """Normalised rewards (B,) float32 of sequences on the CPU, computed in micro-batches within a token budget."""
     scores = torch.zeros(len(sequences))
     for indices in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
-        batch = collate([sequences[i] for i in indices], trunk.pad_id).to(trunk.device)
+        batch = trunk.collate([sequences[i] for i in indices])
         rewards = trunk(batch, ("reward",))["reward"].rewards
         scores[indices] = rewards.float().cpu()
     return scores
@@ -221,10 +221,10 @@ class RewardModelScorer:
 
     Args:
         trunk: see `load_reward_model`.
-        encoder: text to tokens of the reward model.
+        encoder: makes the reward model's token ids.
         name: the term's name in the metrics.
-        takes_tokens: the policy's tokenizer is the reward model's, so token ids are scored as they were sampled;
-            otherwise text goes in.
+        takes_tokens: whether the policy's tokenizer equals the reward model's, so that sampled token ids are scored;
+            otherwise the text is encoded.
         tokens_per_batch: tokens in one forward pass; never changes the scores.
     """
 
@@ -251,14 +251,14 @@ class RewardModelScorer:
         return Scores(total, {self.name: total})
 
     def sequence(self, item: ScoringItem) -> TokenSequence:
-        """What is scored of an item: token ids as they were sampled where they are this tokenizer's, else its text."""
+        """The sequence to score: the sampled token ids if the tokenizers are the same, else the encoded text."""
         if self.takes_tokens and item.completion_ids:
-            return self.encoder.of_tokens(item.prompt, item.prompt_ids, item.completion_ids)
-        return self.encoder.of_policy(item.prompt, item.completion)
+            return self.encoder.encode_sampled(item.prompt, item.prompt_ids, item.completion_ids)
+        return self.encoder.encode_written(item.prompt, item.completion)
 
 
 def same_tokenizer(one: Any, other: Any) -> bool:
-    """Whether two tokenizers give the same ids to the same text and to the same conversation."""
+    """Whether two tokenizers encode text and conversations alike: vocabulary, special ids, template and an example."""
     return (
         one.get_vocab() == other.get_vocab()
         and getattr(one, "chat_template", None) == getattr(other, "chat_template", None)

@@ -1,4 +1,4 @@
-"""The rewards a recipe names, as one scorer: reward models, classifiers and Python functions, weighted and summed."""
+"""Makes one scorer from a recipe's rewards: the weighted sum of reward models, classifiers, functions and judges."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from preflab.rewards.score import (
     CARD,
     RewardModelCard,
     RewardModelScorer,
-    lies_beside,
     load_reward_model,
     same_tokenizer,
     shares_base,
+    shares_experts,
 )
 from preflab.settings.rewards import RewardSource
 from preflab.training.protocols import Scorer
@@ -35,16 +35,16 @@ from preflab.training.protocols import Scorer
 
 @dataclass(frozen=True)
 class PolicySide:
-    """What rewards may share with the policy they reward."""
+    """Parts of the policy that its rewards may use."""
 
     tokenizer: Any = None
-    """Reward models with the same tokenizer are given token ids, others text; None: all are given text."""
+    """Reward models with the same tokenizer get token ids, others text; None: all get text."""
     trunk: Trunk | None = None
     """A LoRA trunk that a reward adapter on the same base weights joins (R15)."""
     trunk_hash: str = ""
     """`weights_hash` of that trunk's base."""
     prompts: Sequence[tuple[Prompt, tuple[int, ...]]] = ()
-    """All prompts whose completions will be scored, with their token ids; (): not known before."""
+    """All prompts whose completions will be scored, with their token ids; empty if unknown."""
     max_new_tokens: int = 0
     """Tokens of the longest completion."""
 
@@ -64,14 +64,14 @@ def make_scorer(
     Args:
         sources: `rewards` of the settings.
         resolve: name of a stage, folder or Hub id → folder or Hub id (`StageContext.model_folder`).
-        policy: whose completions will be scored; None: nobody's, they come as text.
-        reference_items: gives the completions an ensemble's `reference` names.
-        judges: gives the scorer of a source that names an AI judge; None: there is none here.
-        dtype: of models that are loaded for this.
+        policy: the policy whose completions will be scored; None: completions are given as text.
+        reference_items: returns the completions of the stage named by an ensemble's `reference`.
+        judges: returns the scorer of a source with an AI judge; None: judges are not available.
+        dtype: precision of newly loaded models.
         tokens_per_batch: tokens in one forward pass; never changes a score.
 
     Raises:
-        PreflabError: a source that is not there, a classifier without `class_label`, two terms of one name.
+        PreflabError: a source is missing, a classifier has no `class_label`, or two terms have one name.
     """
     terms = []
     for source in sources:
@@ -95,7 +95,7 @@ def _ensemble(
     dtype: str,
     tokens_per_batch: int,
 ) -> EnsembleScorer:
-    """The members, adapters of one base on one trunk, each less what it says of the reference completions."""
+    """The scorer of an ensemble; members that are adapters on one base share a trunk."""
     side = replace(policy, trunk=None, trunk_hash="") if policy else PolicySide()
     reference = reference_items(str(source.reference)) if reference_items else []
     members: list[Scorer] = []
@@ -121,7 +121,7 @@ def _judge(source: RewardSource, judges: Callable[[RewardSource], Scorer] | None
 
 
 def _base_of(card: RewardModelCard) -> str:
-    """What two adapters must have in common to be exchanged on one trunk."""
+    """A key that is equal for two adapters if they can be exchanged on one trunk."""
     return f"{card.weights_hash} {card.lora} {card.pooling} {card.causal}"
 
 
@@ -149,7 +149,7 @@ def _term(
 def _reward_model(
     name: str, folder: Path, policy: PolicySide, dtype: str, tokens_per_batch: int, on: Trunk | None = None
 ) -> RewardModelScorer:
-    """A reward model on the policy's trunk where it fits, on the trunk `on` of another member, or on one of its own."""
+    """A reward model on the policy's trunk if possible, on the trunk `on` of another member, or on its own trunk."""
     if on is not None:
         load_role(on, "reward", folder)
         encoder = RewardModelCard.read(folder).encoder(on.tokenizer)
@@ -160,7 +160,7 @@ def _reward_model(
         and trunk.lora is not None
         and "reward" not in trunk.heads
         and shares_base(folder, policy.trunk_hash)
-        and lies_beside(folder, trunk)
+        and shares_experts(folder, trunk)
     )
     loaded, encoder = load_reward_model(
         folder, dtype=dtype, trunk=trunk if joins else None, trunk_hash=policy.trunk_hash if joins else ""
@@ -184,7 +184,7 @@ def _classifier(
     if source.class_label is None:
         raise PreflabError(
             f"the reward {source.model}: neither a reward model's folder nor a classifier with `class_label`",
-            "a stage that trains a reward model, its folder, or a classifier and the class that is wanted",
+            "a stage that trains a reward model, its folder, or a classifier and the rewarded class",
             "add `class_label`, or name another model",
         )
     model = load_classifier(ref, dtype=dtype)

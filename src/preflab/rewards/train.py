@@ -1,21 +1,20 @@
-"""A reward model learns from rankings: Bradley–Terry on all pairs of each, every completion scored once (R7, R8).
+"""Trains a reward model on rankings: Bradley–Terry on all pairs of each, every completion scored once (R7, R8).
 
     loss = − Σ_rankings Σ_pairs weight · [label · log σ(d) + (1 − label) · log σ(−d)] / (weights of the whole step)
            + score_l2 · Σ_completions score² / (completions of the whole step),          d = score_first − score_second
 
-`likelihood` puts Davidson's model of ties or Plackett–Luce in the place of the first line: `rewards.objectives`.
+`likelihood` replaces the first line by Davidson's model of ties or by Plackett–Luce, see `rewards.objectives`.
 
-A ranking is kept whole in one optimiser step, and its pairs share one weight: pairs of one ranking are not independent.
-Micro-batches take whole rankings. One that does not fit is scored in parts twice: without a gradient to find what the
-loss asks of each score, then with one to hand it on; memory stays within the budget and the gradient is the same.
-The steps are those of docs/algorithms/reward-model.md.
+A ranking stays whole in one optimiser step, and the weights of its pairs sum to 1, because they are not independent.
+Micro-batches contain whole rankings. A ranking beyond the token budget is scored in slices twice: without gradients, to
+compute the derivative of the loss by each score, then with gradients, to propagate it. Memory stays within the budget
+and the gradient is the same. The numbered steps are explained in docs/algorithms/reward-model.md.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from preflab.rewards.objectives import OBJECTIVES, Nuisance, Objective, bradley_
 from preflab.rewards.rankings import Ranking
 from preflab.rewards.score import reward_scores
 from preflab.settings.learning import RewardSettings
-from preflab.training.batches import Sequence, collate, token_budget_batches, whole_group_batches
+from preflab.training.batches import Collate, TokenSequence, token_budget_batches, whole_group_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.order import own_micro_batches, rows_of_step
@@ -42,61 +41,60 @@ from preflab.words import count
 
 @dataclass(frozen=True)
 class Denominators:
-    """What a step's sums are divided by, over all its micro-batches and processes."""
+    """The denominators of a step's losses, over all its micro-batches and processes."""
 
     weight: float
-    """Weights of all pairs."""
+    """Sum of the weights of all pairs."""
     completions: int
 
     @classmethod
-    def of(cls, rankings: Seq[Ranking]) -> Denominators:
-        """Those of one optimiser step."""
+    def of(cls, rankings: Sequence[Ranking]) -> Denominators:
+        """The denominators of the optimiser step on these rankings."""
         return cls(sum(r.weight for r in rankings), sum(len(r.sequences) for r in rankings))
 
 
 def ranking_loss(
     scores: Tensor,
-    rankings: Seq[Ranking],
+    rankings: Sequence[Ranking],
     step: Denominators,
     score_l2: float = 0.0,
     *,
     objective: Objective = bradley_terry_nll,
     nuisance: Nuisance | None = None,
 ) -> Tensor:
-    """The loss of some rankings of a step; 0-d. Parts of a step add up to its loss.
+    """The loss of some rankings of a step; 0-d. The losses of parts sum to the loss of the step.
 
-    scores (N,): raw scores of all completions of the rankings, one after the other.
+    scores (N,): raw scores of all completions of the rankings, in order.
     """
     explained = scores if nuisance is None else nuisance.explained(scores, rankings)
     loss = objective(explained, rankings, nuisance) / step.weight
     return loss + score_l2 * scores.square().sum() / step.completions
 
 
-def whole_ranking_batches(rankings: Seq[Ranking], tokens_per_batch: int) -> list[list[int]]:
-    """Index lists of rankings within the budget, each whole, by `whole_group_batches`."""
+def whole_ranking_batches(rankings: Sequence[Ranking], tokens_per_batch: int) -> list[list[int]]:
+    """Lists of indices of rankings, each list within the token budget and each ranking whole."""
     sizes = [(len(ranking.sequences), max(len(s) for s in ranking.sequences)) for ranking in rankings]
     return whole_group_batches(sizes, tokens_per_batch)
 
 
-def raw_scores(model: Any, sequences: Seq[Sequence], pad_id: int, device: torch.device | str) -> Tensor:
-    """(N,) scores as the head gives them; in training gain is 1 and offset 0."""
-    batch = collate(sequences, pad_id).to(device)
-    return model(batch, ("reward",))["reward"].rewards
+def raw_scores(model: Any, sequences: Sequence[TokenSequence], collate: Collate) -> Tensor:
+    """(N,) scores of the head; during training gain is 1 and offset 0."""
+    return model(collate(sequences), ("reward",))["reward"].rewards
 
 
 def accumulate(
     model: Any,
-    rankings: Seq[Ranking],
+    rankings: Sequence[Ranking],
     settings: RewardSettings,
     *,
-    pad_id: int,
+    collate: Collate,
     accelerator: Any,
     nuisance: Nuisance | None = None,
 ) -> dict[str, float]:
-    """Leave the gradient of one optimiser step in the parameters; returns the metrics of the step, over all processes.
+    """Accumulate the gradient of one optimiser step in the parameters; returns its metrics over all processes.
 
-    With several processes a ranking beyond the budget is scored in one piece: each backward is a meeting of all, and
-    they have to count equally many.
+    With several processes a ranking beyond the budget is scored in one piece: `backward()` is a collective call, so
+    every process must make the same number of calls.
     """
     denominators = Denominators.of(rankings)
 
@@ -113,7 +111,7 @@ def accumulate(
         slices = token_budget_batches([len(s) for s in sequences], budget)
         if len(part) > 1 or len(slices) == 1 or accelerator.num_processes > 1:
             slices = [list(range(len(sequences)))]
-        scores, loss = _backward(model, part, sequences, slices, loss_of, factor, pad_id, accelerator)
+        scores, loss = _backward(model, part, sequences, slices, loss_of, factor, collate, accelerator)
         if factor:
             sums += torch.cat([loss.double()[None], pair_statistics(scores, part)])
     return step_figures(sum_over_processes(accelerator, sums))
@@ -122,37 +120,37 @@ def accumulate(
 def _backward(
     model: Any,
     rankings: list[Ranking],
-    sequences: list[Sequence],
+    sequences: list[TokenSequence],
     slices: list[list[int]],
     loss_of: Callable[[Tensor, list[Ranking]], Tensor],
     factor: float,
-    pad_id: int,
+    collate: Collate,
     accelerator: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Backward of one micro-batch, or of one large ranking in slices; its scores and loss, detached."""
+    """Backpropagate one micro-batch, or one large ranking in slices; returns its scores and loss, detached."""
     if len(slices) == 1:
-        scores = raw_scores(model, sequences, pad_id, accelerator.device)
+        scores = raw_scores(model, sequences, collate)
         loss = loss_of(scores, rankings)
         accelerator.backward(factor * loss)
         return scores.detach(), loss.detach()
     with torch.no_grad():
-        parts = [raw_scores(model, [sequences[i] for i in s], pad_id, accelerator.device) for s in slices]
+        parts = [raw_scores(model, [sequences[i] for i in s], collate) for s in slices]
     scores = torch.empty(len(sequences), device=accelerator.device)
     for places, values in zip(slices, parts, strict=True):
         scores[places] = values
     scores.requires_grad_()
     loss = loss_of(scores, rankings)
-    (factor * loss).backward()  # also the gradient of what explains judgments besides the scores
-    wanted = scores.grad
-    assert wanted is not None
+    (factor * loss).backward()  # this also accumulates the gradients of the nuisance parameters
+    score_gradients = scores.grad
+    assert score_gradients is not None
     for places in slices:
-        again = raw_scores(model, [sequences[i] for i in places], pad_id, accelerator.device)
-        accelerator.backward((wanted[places] * again).sum())
+        slice_scores = raw_scores(model, [sequences[i] for i in places], collate)
+        accelerator.backward((score_gradients[places] * slice_scores).sum())
     return scores.detach(), loss.detach()
 
 
-def pair_statistics(scores: Tensor, rankings: Seq[Ranking]) -> Tensor:
-    """(8,) sums that add up over micro-batches and processes.
+def pair_statistics(scores: Tensor, rankings: Sequence[Ranking]) -> Tensor:
+    """(8,) sums that can be added over micro-batches and processes.
 
     Σ weight · nll, Σ weight, pairs in the right order (ties half), decided pairs, Σ margin, Σ score, Σ score²,
     completions.
@@ -181,7 +179,7 @@ def step_figures(sums: Tensor) -> dict[str, float]:
 
 def train_reward_model(
     trunk: Trunk,
-    rankings: Seq[Ranking],
+    rankings: Sequence[Ranking],
     settings: RewardSettings,
     *,
     num_steps: int,
@@ -190,15 +188,15 @@ def train_reward_model(
     accelerator: Any,
     name: str = "reward",
 ) -> list[dict[str, Any]]:
-    """Train the reward role of a trunk on rankings; goes on from the folder's checkpoint where there is one.
+    """Train the reward role of a trunk on rankings; resumes from the folder's checkpoint if there is one.
 
     Args:
         trunk: a trunk with a role "reward".
-        rankings: the training share; completions no pair names are not scored.
+        rankings: the training share; completions that are in no pair are not scored.
         settings: rankings per step, score_l2, optimiser, checkpoints.
-        num_steps: optimiser steps in all, those done before a restart included.
-        folder: metrics.jsonl and checkpoint/ lie here.
-        seed: of the order of the rankings.
+        num_steps: optimiser steps in all, including steps before a restart.
+        folder: for metrics.jsonl and checkpoint/.
+        seed: for the order of the rankings.
         accelerator: see `training.processes`.
         name: shown beside the progress bar.
 
@@ -208,19 +206,19 @@ def train_reward_model(
     Raises:
         PreflabError: no ranking has a decided pair.
     """
-    learned = [ranking.trained() for ranking in rankings if ranking.weight > 0]
+    learned = [ranking.drop_unpaired() for ranking in rankings if ranking.weight > 0]
     if not learned:
         raise PreflabError(
             f"{count(len(rankings), 'ranking')} without a single decided pair",
             "at least one completion that is preferred to another",
-            "collect more judgments, or look at why every pair is tied or failed",
+            "collect more judgments, or find out why every pair is tied or failed",
         )
     if settings.optimiser.gradient_checkpointing:
         trunk.enable_gradient_checkpointing()
     nuisance = add_nuisance(trunk, learned, settings)
-    beside = list(nuisance.parameters()) if nuisance else []
-    learning = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in beside)]
-    groups = [(learning, settings.optimiser.learning_rate), (beside, settings.nuisance_learning_rate)]
+    nuisances = list(nuisance.parameters()) if nuisance else []
+    trainable = [p for _, p in trunk.parameters_of("reward") if all(p is not other for other in nuisances)]
+    groups = [(trainable, settings.optimiser.learning_rate), (nuisances, settings.nuisance_learning_rate)]
     optimiser = make_optimiser(groups, settings.optimiser)
     model, optimiser = accelerator.prepare(trunk.to(accelerator.device), optimiser)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -232,15 +230,15 @@ def train_reward_model(
         while state.step < num_steps:
             started = time.perf_counter()
 
-            # 1 collect: the next rankings, whole, in an order that seed and step decide
+            # 1 collect: the next whole rankings, in an order that depends on seed and step
             rows = rows_of_step(state.step, len(learned), settings.num_rankings_per_step, seed)
             batch = [learned[i] for i in rows]
 
-            # 2 update: score every completion once, the gradient over all micro-batches, clipped, one step of AdamW
+            # 2 update: score every completion once, accumulate and clip the gradient, take one step of AdamW
             rate = set_learning_rate(optimiser, learning_rate_factor(state.step, num_steps, settings.optimiser))
             optimiser.zero_grad(set_to_none=True)
             figures = accumulate(
-                model, batch, settings, pad_id=trunk.pad_id, accelerator=accelerator, nuisance=nuisance
+                model, batch, settings, collate=trunk.collate, accelerator=accelerator, nuisance=nuisance
             )
             norm = clip_gradients(parameters, settings.optimiser.max_grad_norm)
             optimiser.step()
@@ -256,12 +254,12 @@ def train_reward_model(
             if accelerator.is_main_process and state.step % settings.run.save_every == 0:
                 state.save(folder / "checkpoint")
             bar.advance(1, loss=figures["loss/bradley_terry"], accuracy=figures["accuracy/train"])
-    trunk.head("reward").nuisance = None  # left behind: the reward is the score
+    trunk.head("reward").nuisance = None  # the reward is the score alone
     return log.rows()
 
 
-def add_nuisance(trunk: Trunk, rankings: Seq[Ranking], settings: RewardSettings) -> Nuisance | None:
-    """Put what is learned beside the scores under the reward head, where checkpoints find it; None: nothing is."""
+def add_nuisance(trunk: Trunk, rankings: Sequence[Ranking], settings: RewardSettings) -> Nuisance | None:
+    """Add the nuisance parameters to the reward head, so that checkpoints include them; None if there are none."""
     learns_ties = settings.likelihood == "davidson"
     if not (learns_ties or settings.length_control):
         return None
@@ -271,41 +269,40 @@ def add_nuisance(trunk: Trunk, rankings: Seq[Ranking], settings: RewardSettings)
     return nuisance
 
 
-def spread_within(groups: Seq[Seq[float]]) -> float:
-    """Standard deviation of all values about the mean of their own group; 1 where nothing differs."""
+def spread_within(groups: Sequence[Sequence[float]]) -> float:
+    """Standard deviation of all values about the mean of their group; 1 if all groups are constant."""
     squares = [(value - sum(group) / len(group)) ** 2 for group in groups for value in group]
     return (sum(squares) / len(squares)) ** 0.5 or 1.0
 
 
 @torch.no_grad()
 def normalise(trunk: Trunk, raw: Tensor) -> None:
-    """Set gain and offset so that these raw scores would get mean 0 and variance 1 (population).
+    """Set gain and offset so that these raw scores have mean 0 and variance 1 (population) after normalisation.
 
     gain = 1 / std(raw), offset = − mean(raw) / std(raw)
 
     Args:
         trunk: a trunk with a reward role.
-        raw: (N,) raw scores of completions of the reference model, which is where the policy starts: the reward is 0
-            there on average, and kl_coef means the same for every reward model. Source: Ziegler et al.
-            2019, section 2.
+        raw: (N,) raw scores of completions of the reference model, where the policy starts. The mean reward is then 0
+            at the start, and kl_coef has the same unit for every reward model. Source: Ziegler et al. 2019, section 2.
 
     Raises:
-        PreflabError: fewer than two scores, or all of them equal.
+        PreflabError: there are fewer than two scores, or all are equal.
     """
     std = float(raw.double().std(correction=0)) if len(raw) > 1 else 0.0
     if std < 1e-6:
         raise PreflabError(
             f"{len(raw)} reference scores with a spread of {std:.1e}",
             "at least two completions that score differently",
-            "train longer or with a higher learning rate: this reward model says the same of everything",
+            "train longer or with a higher learning rate: this reward model gives every completion the same score",
         )
     head = trunk.head("reward")
     head.gain.fill_(1.0 / std)
     head.offset.fill_(-float(raw.double().mean()) / std)
 
 
-def score_rankings(trunk: Trunk, rankings: Seq[Ranking], tokens_per_batch: int) -> list[Tensor]:
-    """Scores (K,) of every ranking's completions as the head gives them now (raw before `normalise`)."""
+def score_rankings(trunk: Trunk, rankings: Sequence[Ranking], tokens_per_batch: int) -> list[Tensor]:
+    """Current scores (K,) of every ranking's completions (raw before `normalise`)."""
     sequences = [s for ranking in rankings for s in ranking.sequences]
     scores = reward_scores(trunk, sequences, tokens_per_batch)
     return list(scores.split([len(ranking.sequences) for ranking in rankings])) if rankings else []

@@ -8,7 +8,7 @@ The rows are long enough to cross a small window, and rows are shared, moved and
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,10 @@ import torch
 from transformers import PreTrainedModel
 
 from preflab.models.facts import context_length
+from preflab.models.families import Decoder, Family, token_logits
+from preflab.models.kinds import family_of
 from preflab.sampling.passes import CachedPass, OwnCachePass, Pass, PlainPass
+from preflab.training.batches import TokenSequence
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +35,7 @@ WINDOWS = ("sliding_window", "attention_chunk_size", "attention_window_size", "w
 
 def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
     """The fastest way of feeding this model that gives its own logits; said when it is slow."""
-    for way in _ways(model, pad_id):
+    for way in WAYS.get(type(family_of(model)), _no_ways)(model, pad_id):
         if reproduces(way, model):
             way.release()
             return way
@@ -43,12 +46,20 @@ def fitting_pass(model: PreTrainedModel, pad_id: int) -> Pass:
     return PlainPass(model)
 
 
-def _ways(model: PreTrainedModel, pad_id: int) -> Iterator[CachedPass | OwnCachePass]:
+def _no_ways(model: PreTrainedModel, pad_id: int) -> Iterator[Pass]:
+    return iter(())
+
+
+def _ways_of_decoders(model: PreTrainedModel, pad_id: int) -> Iterator[Pass]:
     if _all_layers_see_everything(model):
         yield CachedPass(model, pad_id, "ready-made")
     yield CachedPass(model, pad_id, "own")
     yield CachedPass(model, pad_id, "none")
     yield OwnCachePass(model)
+
+
+WAYS: dict[type[Family], Callable[[PreTrainedModel, int], Iterator[Pass]]] = {Decoder: _ways_of_decoders}
+"""Family → its ways with a cache, the fastest first; models of other families are fed with whole sequences."""
 
 
 def _all_layers_see_everything(model: PreTrainedModel) -> bool:
@@ -59,7 +70,7 @@ def _all_layers_see_everything(model: PreTrainedModel) -> bool:
     return kinds == {"full_attention"} and not any(windows)
 
 
-def reproduces(way: CachedPass | OwnCachePass, model: PreTrainedModel) -> bool:
+def reproduces(way: Pass, model: PreTrainedModel) -> bool:
     """Whether a way gives the model's logits without cache and padding, on rows that are shared, moved and dropped.
 
     Two prompts, of different lengths where the way allows it; four rows, of which one is dropped after each third of
@@ -93,9 +104,9 @@ def _random_ids(model: Any, longest: int) -> list[list[int]]:
 
 
 @contextmanager
-def _padded_with(way: CachedPass | OwnCachePass, token: int) -> Iterator[None]:
+def _padded_with(way: Pass, token: int) -> Iterator[None]:
     """Padding that would show: the embedding of a padding token may be zero, which hides that it is looked at."""
-    if isinstance(way, OwnCachePass):
+    if not isinstance(way, CachedPass):
         yield
         return
     pad_id, way.pad_id = way.pad_id, token
@@ -115,7 +126,7 @@ def _longest_row(model: PreTrainedModel) -> int:
 
 
 def _written(
-    way: CachedPass | OwnCachePass, prompts: list[tuple[int, ...]], rows: list[tuple[int, ...]], device: torch.device
+    way: Pass, prompts: list[tuple[int, ...]], rows: list[tuple[int, ...]], device: torch.device
 ) -> list[list[torch.Tensor]]:
     """Logits (V,) of each row by step, for as long as it is there."""
     live = list(range(4))
@@ -137,8 +148,8 @@ def _expected(model: Any, prompts: list[tuple[int, ...]], rows: list[tuple[int, 
     """(steps, V) logits of each row, from one pass over rows of one length."""
     expected: list[torch.Tensor] = [torch.empty(0)] * 4
     for number, prompt in enumerate(prompts):
-        ids = torch.tensor([rows[number], rows[number + 2]], device=model.device)
-        logits = model(input_ids=ids, use_cache=False).logits[:, len(prompt) - 1 : -1].float()
+        written = [TokenSequence(prompt, row[len(prompt) :]) for row in (rows[number], rows[number + 2])]
+        logits = token_logits(family_of(model), model, written).float().unflatten(0, (2, -1))
         expected[number], expected[number + 2] = logits[0], logits[1]
     return expected
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from transformers import PreTrainedModel
 
+from preflab.models.kinds import family_of
 from preflab.sampling.cache import RowCache, moved_places, select_rows
+from preflab.training.batches import TokenSequence
 
 Mask = Literal["ready-made", "own", "none"]
 """Made here for all layers alike; made by the model, layer by layer, from which tokens are real; not needed."""
@@ -22,6 +24,30 @@ CACHE_ARGUMENTS = ("past_key_values", "cache_params", "state")
 
 MODULE_STATES = ("conv1d_state", "recurrent_states")
 """Attributes in which a module itself keeps its state between tokens (RecurrentGemma)."""
+
+
+class Pass(Protocol):
+    """A way of feeding a model: prompts first, then one token per row and step."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether prompts of one batch may differ in length."""
+
+    @property
+    def name(self) -> str:
+        """What `preflab check` calls it."""
+
+    def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
+        """(B, V) logits after the prompts; row b continues prompts[rows[b]]."""
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, V) logits after one more token (B,) per row."""
+
+    def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
+        """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
+
+    def release(self) -> None:
+        """Let go of what it holds of the rows."""
 
 
 class CachedPass:
@@ -177,39 +203,40 @@ class OwnCachePass:
 
 
 class PlainPass:
-    """The whole sequence at every step, without cache, padding or mask: right for any causal model."""
+    """The whole sequence at every step, as its family lays it out: right for any model that writes."""
 
     pads = False
     name = "plain"
 
     def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
+        self.model, self.family = model, family_of(model)
+        self.rows: list[TokenSequence] = []
 
     def start(self, prompts: Sequence[tuple[int, ...]], rows: torch.Tensor) -> torch.Tensor:
         """(B, V) logits after prompts of one length; row b continues prompts[rows[b]]."""
-        self.ids = torch.tensor(prompts, device=rows.device)
-        logits = self._forward()[rows]
-        self.ids = self.ids[rows]
-        return logits
+        self.rows = [TokenSequence(prompts[row], ()) for row in rows.tolist()]
+        return self._forward([TokenSequence(prompt, ()) for prompt in prompts])[rows]
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """(B, V) logits after one more token (B,) per row."""
-        self.ids = torch.cat([self.ids, tokens[:, None]], dim=1)
-        return self._forward()
+        written = zip(self.rows, tokens.tolist(), strict=True)
+        self.rows = [TokenSequence(row.prompt_ids, (*row.completion_ids, token)) for row, token in written]
+        return self._forward(self.rows)
 
     def move_rows(self, sources: torch.Tensor, targets: torch.Tensor, num_rows: int) -> None:
         """Rows `sources` take the places `targets`; the first `num_rows` are kept."""
-        self.ids = moved(self.ids, sources, targets, num_rows)
+        for source, target in zip(sources.tolist(), targets.tolist(), strict=True):
+            self.rows[target] = self.rows[source]
+        del self.rows[num_rows:]
 
     def release(self) -> None:
         """Let go of the sequences."""
-        self.ids = self.ids[:0]
+        self.rows = []
 
-    def _forward(self) -> torch.Tensor:
-        return self.model(input_ids=self.ids, use_cache=False).logits[:, -1]
-
-
-Pass = CachedPass | OwnCachePass | PlainPass
+    def _forward(self, rows: Sequence[TokenSequence]) -> torch.Tensor:
+        """(rows, V) logits after the last token of each row."""
+        batch = self.family.collate(rows, 0).to(self.model.device)
+        return self.family.logits(self.model, self.family.inputs(batch, self.model.dtype))[batch.last_places]
 
 
 def cache_argument(model: PreTrainedModel) -> str:

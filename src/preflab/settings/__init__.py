@@ -1,5 +1,4 @@
-"""Every setting of every stage, with its default, its meaning and where the default comes from.
+"""Every setting of every stage, with its default, its meaning and the source of the default.
 
-Pydantic models that import nothing else of preflab and nothing heavy: a leaf like `records`, read by the recipe
-(which fills them) and by the rooms (which obey them).
+The settings are pydantic models that import nothing heavy. The recipe fills them; the stages and the rooms read them.
 """

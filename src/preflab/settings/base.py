@@ -1,4 +1,4 @@
-"""What all settings share: strictness, and a default that names its source."""
+"""The base of all settings: strict validation, and fields with a meaning and the source of their default."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from preflab.storable import unstorable
 
 MOST_COMPLETIONS = 100_000
-"""Completions of one prompt; best-of-n is studied up to 60,000 of them."""
+"""Most completions of one prompt; best-of-n has been studied up to 60,000."""
 
 Refers = Literal[
     "model",
@@ -27,15 +27,16 @@ Refers = Literal[
 
 
 class Settings(BaseModel):
-    """Strict and frozen: an unknown key or a wrong type is refused, never ignored; so is what cannot be stored."""
+    """Strict, frozen settings: unknown keys, wrong types and values that cannot be stored are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, validate_default=True)
 
     @model_validator(mode="after")
     def _can_be_stored(self) -> Self:
-        """NaN, infinity, whole numbers beyond 64 bits, halves of characters and endless nesting end here, named.
+        """Refuse NaN, infinity, whole numbers beyond 64 bits, lone surrogates and excessive nesting, by name.
 
-        After the rest: looked at before, a recipe's JSON would no longer count as JSON, whose lists may be tuples.
+        It runs after pydantic's validation: a validator before it would get Python objects instead of JSON, and strict
+        mode would then refuse lists for tuples.
         """
         wrong = unstorable(dict(self))
         if wrong is not None:
@@ -44,20 +45,21 @@ class Settings(BaseModel):
 
 
 Counts = Literal["always", "if_set", "never"]
-"""Whether a setting is part of its stage's key: always; only where it is not its default (settings that came later,
-so that what was done before them stays done); or never, because it does not change what the stage's result means."""
+"""Whether a setting is part of its stage's key: always; only if it differs from its default (for settings added later,
+so that earlier results stay valid); or never, because it does not change the meaning of the stage's result."""
 
 
 def setting(
     default: Any, meaning: str, source: str, *, refers: Refers | None = None, counts: Counts = "always", **limits: Any
 ) -> Any:
-    """A field with its meaning (one sentence) and the source of its default.
+    """A field with its meaning and the source of its default.
 
     Args:
-        default: the default; `...` for a setting that must be given.
+        default: the default; `...` for a required setting.
         meaning: one sentence, with the unit.
-        source: a paper with its section, a measurement of ours, or "choice: …" with the reason.
-        refers: what the text names, when it names something: the recipe checks it and knows the order of the stages.
+        source: a paper with its section, "measured: …", or "choice: …" with the reason.
+        refers: the kind of thing that the value names, if it is a name; the recipe checks the name and orders the
+            stages by it.
         counts: whether it is part of the stage's key.
         limits: pydantic's `ge`, `gt`, `le`, `lt`, `min_length`.
     """
@@ -67,12 +69,12 @@ def setting(
 
 
 class StageSettings(Settings):
-    """What every stage of a recipe may say besides its own settings."""
+    """The settings that every stage of a recipe has."""
 
     makes: ClassVar[str] = ""
-    """What other stages find in this one: `model`, `reward`, `completions`, `judgments`, `preferences`, or nothing."""
+    """The output that other stages read: `model`, `reward`, `completions`, `judgments`, `preferences`, or ""."""
     demonstrates: ClassVar[bool] = False
-    """Whether it leaves `demonstrations.jsonl` in its folder, which stage `sft` learns from by the stage's name."""
+    """Whether it writes `demonstrations.jsonl` into its folder; stage `sft` can then name the stage as its data."""
 
     seed: int | None = setting(
         None,

@@ -12,10 +12,10 @@ from preflab.settings.sampling import DecodingSettings
 
 
 class BestOfNSettings(DecodingSettings, StageSettings):
-    """Stage `best_of_n`: n completions of every prompt, the best by a reward kept; the baseline that needs no training.
+    """Stage `best_of_n`: sample n completions of every prompt and keep the best by a reward, without any training.
 
-    What it keeps can be judged, evaluated beside models (`completions` of stage `evaluate`), or learned from (`data` of
-    stage `sft`: rejection sampling).
+    The kept completions can be judged, evaluated with models (`completions` of stage `evaluate`), or used for training
+    (`data` of stage `sft`: rejection sampling).
     """
 
     makes: ClassVar[str] = "completions"
@@ -26,19 +26,19 @@ class BestOfNSettings(DecodingSettings, StageSettings):
         ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
     )
     rewards: tuple[RewardSource, ...] = setting(
-        ..., "Terms of the reward that chooses, summed.", "required", min_length=1
+        ..., "Terms of the reward that selects, summed.", "required", min_length=1
     )
     num_completions: int = setting(
         16,
         "Completions per prompt (n).",
-        "choice: at most log 16 − 15/16 = 1.8 nats from the model",
+        "choice: KL to the model is at most log 16 − 15/16 = 1.8 nats",
         le=MOST_COMPLETIONS,
     )
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
-        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
-        "choice: nothing is cut or left out unless said",
+        "Prompts without room for max_new_tokens: stop with an error, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out by default",
         counts="if_set",
     )
 
@@ -47,5 +47,5 @@ class BestOfNSettings(DecodingSettings, StageSettings):
         if self.num_completions < 2:
             raise ValueError(f"num_completions is {self.num_completions}: best-of-n chooses among at least 2")
         if self.temperature == 0:
-            raise ValueError("temperature 0 writes the same completion n times: there is nothing to choose from")
+            raise ValueError("temperature 0 samples the same completion n times: there is nothing to choose from")
         return self

@@ -9,9 +9,9 @@ from preflab.settings.sampling import DecodingSettings
 
 
 class ReviseSettings(DecodingSettings, StageSettings):
-    """Stage `revise`: a model answers, criticises its answers by drawn principles, and revises them.
+    """Stage `revise`: a model answers prompts, criticises its answers by drawn principles, and revises them.
 
-    The last revisions are demonstrations (`data` of stage `sft`) and completions (to be judged or evaluated).
+    The last revisions can serve as demonstrations (`data` of stage `sft`) and as completions to judge or evaluate.
     """
 
     makes: ClassVar[str] = "completions"
@@ -19,19 +19,22 @@ class ReviseSettings(DecodingSettings, StageSettings):
     kind: Literal["revise"] = "revise"
     model: str = setting(..., "A stage that makes a model, a folder or a Hub id.", "required", refers="model")
     prompts: str = setting(
-        ..., "Prompts that draw out bad answers: `data name`, `data name.train` or `data name.held_out`.", "required",
+        ..., "Prompts that provoke bad answers: `data name`, `data name.train` or `data name.held_out`.", "required",
         refers="data",
     )  # fmt: skip
     constitution: str | None = setting(
         None,
         "YAML file of principles, relative to the recipe; None: preflab's own (helpful, honest, harmless).",
-        "choice: `preflab constitution show` writes it, to be edited",
+        "choice: `preflab constitution show` prints it, for editing",
         refers="file",
     )
     num_rounds: int = setting(
-        1, "Critiques and revisions of every answer.", "Bai et al. 2022b, section 3.1", ge=1, le=8
+        1, "Rounds of critique and revision per answer.", "Bai et al. 2022b, section 3.1", ge=1, le=8
     )
     num_examples: int = setting(
-        0, "Examples of the constitution shown before each request, for small models.", "choice: none", ge=0
+        0,
+        "Number of the constitution's examples shown before each request, for small models.",
+        "choice: none",
+        ge=0,
     )
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)

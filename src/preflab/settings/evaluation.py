@@ -9,20 +9,20 @@ from preflab.settings.sampling import DecodingSettings
 
 
 class EvaluateSettings(StageSettings):
-    """Stage `evaluate`: the same held-out prompts through several models, paired."""
+    """Stage `evaluate`: several models answer the same held-out prompts and are compared, paired by prompt."""
 
     kind: Literal["evaluate"] = "evaluate"
     models: tuple[str, ...] = setting(
         ...,
-        "Models in order; the first is what the others are compared with.",
+        "Models in order; the others are compared with the first.",
         "required",
         min_length=1,
         refers="model",
     )
-    reference: str | None = setting(None, "What KL is measured to; None: the first model.", "choice", refers="model")
+    reference: str | None = setting(None, "Reference model of the KL; None: the first model.", "choice", refers="model")
     completions: tuple[str, ...] = setting(
         (),
-        "Stages whose stored completions of the same prompts are measured beside the models', such as `best_of_n`.",
+        "Stages, such as `best_of_n`, whose stored completions of the same prompts are measured too.",
         "choice: none",
         refers="completions",
         counts="if_set",
@@ -32,14 +32,14 @@ class EvaluateSettings(StageSettings):
     )
     judges: dict[str, str] = setting(
         {},
-        "Name → `module:function` that scores a text and was not the training reward.",
-        "choice: no judge but those of the recipe",
+        "Name → `module:function` that scores a text, other than the training reward.",
+        "choice: none",
         refers="function",
     )
     rewards: tuple[str, ...] = setting((), "Reward stages whose scores are reported too.", "choice", refers="reward")
     labels: str | None = setting(
         None,
-        "`module:function` naming the class of a text (rude, curt, …), counted per model.",
+        "`module:function` that names the class of a text (rude, curt, …); classes are counted per model.",
         "choice",
         refers="function",
     )
@@ -47,23 +47,23 @@ class EvaluateSettings(StageSettings):
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out"] = setting(
         "refuse",
-        "Prompts without room for max_new_tokens in one of the models: refuse them, or leave them out for all.",
-        "choice: nothing is left out unless said",
+        "Prompts without room for max_new_tokens in one of the models: stop with an error, or leave them out for all.",
+        "choice: nothing is left out by default",
         counts="if_set",
     )
-    decoding: DecodingSettings = setting(DecodingSettings(), "How completions are drawn.", "choice: as in training")
+    decoding: DecodingSettings = setting(DecodingSettings(), "How completions are sampled.", "choice: as in training")
     tilted_optimum: str | None = setting(
-        None, "A judge's name: estimate the best value it can have at each KL.", "choice: none"
+        None, "Name of a judge: estimate the best mean score possible at each KL.", "choice: none"
     )
     num_tilted_prompts: int = setting(
         32,
-        "Prompts the optimum is estimated on; the models' values beside it too.",
+        "Prompts on which the optimum, and the models' scores next to it, are estimated.",
         "choice: seconds on two cores",
         ge=2,
     )
     num_tilted_completions: int = setting(
         64,
-        "Completions of the reference per prompt; a KL beyond the logarithm of an eighth of it cannot be estimated.",
+        "Completions of the reference per prompt (n); a KL above log(n / 8) cannot be estimated.",
         "choice: reaches about 2 nats",
         ge=8,
         le=MOST_COMPLETIONS,
@@ -71,7 +71,7 @@ class EvaluateSettings(StageSettings):
 
 
 class ReportSettings(StageSettings):
-    """Stage `report`: one HTML file about the named stages."""
+    """Stage `report`: write one HTML file about the named stages."""
 
     kind: Literal["report"] = "report"
     of: tuple[str, ...] = setting(..., "Stages to report, in order.", "required", min_length=1, refers="stage")

@@ -17,28 +17,28 @@ YU = "Yu et al. 2025 (arXiv 2503.14476)"
 
 
 class GrpoSettings(StageSettings):
-    """Stage `grpo`: policy gradients relative to a group of completions: GRPO, Dr. GRPO, DAPO, RLOO, GSPO."""
+    """Stage `grpo`: policy gradients with advantages relative to a group: GRPO, Dr. GRPO, DAPO, RLOO, GSPO."""
 
     makes: ClassVar[str] = "model"
     kind: Literal["grpo"] = "grpo"
     algorithm: Literal["grpo", "dr_grpo", "dapo", "rloo", "gspo"] = setting(
         "grpo",
-        "Which advantages, which ratio, which weights of tokens: a row of the table in docs/algorithms/grpo.md.",
+        "Algorithm: its advantages, ratio and token weights are a row of the table in docs/algorithms/grpo.md.",
         SHAO,
     )
     model: str = setting(
-        ..., "The start: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
+        ..., "Starting model: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
     )
     reference: str | None = setting(
-        None, "What KL is measured to; None: the start itself.", "Stiennon et al. 2020", refers="model"
+        None, "Reference model of the KL; None: the starting model.", "Stiennon et al. 2020", refers="model"
     )
     prompts: str = setting(
         ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
-        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
-        "choice: nothing is cut or left out unless said",
+        "Prompts without room for max_new_tokens: stop with an error, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out by default",
         counts="if_set",
     )
     held_out_prompts: str | None = setting(
@@ -46,7 +46,9 @@ class GrpoSettings(StageSettings):
     )
     rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
     lora: LoraSettings | None = setting(
-        LoraSettings(), "Adapters; None: full fine-tuning with copies.", "choice: one base for all roles"
+        LoraSettings(),
+        "Adapters; None: full fine-tuning, with a copy of the model per role.",
+        "choice: one base for all roles",
     )
 
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
@@ -59,40 +61,43 @@ class GrpoSettings(StageSettings):
     )
     num_resamples: int = setting(
         0,
-        "How often a group whose rewards are all equal is drawn again, for another prompt.",
-        f"choice: none; {YU}, section 3.2, draws until none is left",
+        "How often a group with equal rewards is replaced by a group of another prompt.",
+        f"choice: never; {YU}, section 3.2, replaces until no such group is left",
         ge=0,
     )
     num_epochs: int = setting(1, "Passes over each rollout batch.", f"{SHAO}, section 4.2: one update", ge=1)
     num_minibatches: int = setting(1, "Optimiser steps per pass.", f"{SHAO}, section 4.2: one update", ge=1)
     decoding: DecodingSettings = setting(
         DecodingSettings(),
-        "How rollouts are drawn; truncated sampling is refused.",
+        "How rollouts are sampled; truncated sampling is refused.",
         "Huang et al. 2024: full distribution",
     )
 
     kl_coef: float = setting(
         0.05,
-        "Weight of KL(policy ‖ reference): reward units per nat; as a loss beside advantages divided by the standard "
-        "deviation, standard deviations per nat.",
+        "Weight of KL(policy ‖ reference), reward units per nat. If the KL is a loss and advantages are divided by the "
+        "standard deviation, the unit is standard deviations per nat.",
         "as PPO",
         ge=0,
     )
     kl_treatment: Literal["reward_k1", "sequence_loss", "exact", "token_k3"] = setting(
         "reward_k1",
-        "(a) k1 of the completion in its reward, (b) squared log-ratio of the completion as loss, (c) exact KL of "
-        "later positions in the advantages and of this one as loss; token_k3: k3 per token as loss, as published for "
-        "GRPO, an approximation.",
+        "reward_k1: k1 of the completion in its reward; sequence_loss: squared log-ratio of the completion as a loss; "
+        "exact: exact KL of later positions in the advantages and of the present one as a loss; token_k3: k3 per token "
+        "as a loss, as published for GRPO, an approximation.",
         "measured: reaches the optimum and allows several updates, docs/experiments/fixed-points.md",
     )
     kl_target: float | None = setting(
         None,
-        "Adaptive: the KL per completion that kl_coef is steered to, nats; None: fixed.",
+        "Target KL per completion, nats, that an adaptive kl_coef is steered to; None: kl_coef is fixed.",
         "Ziegler et al. 2019, section 2.2",
         gt=0,
     )
     kl_horizon: int = setting(
-        10_000, "Adaptive: completions over which kl_coef adapts.", "Ziegler et al. 2019, section 2.2", ge=1
+        10_000,
+        "Completions over which an adaptive kl_coef adapts; larger is slower.",
+        "Ziegler et al. 2019, section 2.2",
+        ge=1,
     )
     kl_budget: float | None = setting(None, "Alarm when the mean KL per completion exceeds this, nats.", "choice: none")
 
@@ -103,10 +108,10 @@ class GrpoSettings(StageSettings):
         None, "The ratio is clipped at 1 + clip_high; None: the algorithm's.", "the algorithm's paper", gt=0
     )
     missing_eos_penalty: float = setting(
-        0.0, "Subtracted from the score of a completion cut by the length limit.", "choice: none", ge=0
+        0.0, "Subtracted from the score of a completion that hits the length limit.", "choice: none", ge=0
     )
     stop: StopSettings = setting(StopSettings(), "When to end early.", "see its own settings")
-    num_kept_rollouts: int = setting(4, "Rollouts per step kept for reading.", "choice", ge=0)
+    num_kept_rollouts: int = setting(4, "Rollouts per step kept for inspection.", "choice", ge=0)
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
 
@@ -122,13 +127,13 @@ class GrpoSettings(StageSettings):
             raise ValueError("num_minibatches cannot exceed num_prompts_per_step times num_completions_per_prompt")
         if self.kl_treatment == "sequence_loss" and self.num_epochs * self.num_minibatches > 1:
             raise ValueError(
-                "kl_treatment sequence_loss has the right gradient on the current policy's completions alone: "
+                "kl_treatment sequence_loss has the right gradient only on completions of the current policy: "
                 "it needs num_epochs 1 and num_minibatches 1"
             )
         if self.num_resamples and self.kl_coef > 0:
             raise ValueError(
-                "num_resamples needs kl_coef 0: groups of equal rewards still say how far the policy has gone from "
-                "the reference, and leaving them out weighs the KL penalty wrongly"
+                "num_resamples needs kl_coef 0: groups with equal rewards still carry the KL penalty, and replacing "
+                "them would bias it"
             )
         if self.kl_target is not None and self.kl_horizon < self.num_completions_per_step:
             raise ValueError(
@@ -138,21 +143,21 @@ class GrpoSettings(StageSettings):
 
 
 def check_group_settings(settings: StageSettings) -> None:
-    """What the loops on groups of completions have in common.
+    """Check the settings that grpo and online_dpo share.
 
     Raises:
-        ValueError: one completion per prompt, truncated sampling, or a stop rule without what it needs.
+        ValueError: one completion per prompt, truncated sampling, or a stop rule that lacks a setting.
     """
     num, decoding, stop = (getattr(settings, name) for name in ("num_completions_per_prompt", "decoding", "stop"))
     if num < 2:
         raise ValueError(
-            f"num_completions_per_prompt is {num}: completions are compared with the others of their prompt, "
+            f"num_completions_per_prompt is {num}: completions of a prompt are compared with one another, "
             "so there must be at least 2"
         )
     if decoding.truncated:
         raise ValueError(
             "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "
-            "with a truncated one the ratio to the policy is biased"
+            "truncated sampling biases the probability ratio"
         )
     if stop.criterion is not None and getattr(settings, "held_out_prompts", None) is None:
         raise ValueError("stop.criterion needs held_out_prompts")

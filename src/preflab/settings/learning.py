@@ -1,4 +1,4 @@
-"""Settings of learning that all training stages share, and those of SFT and reward models."""
+"""Settings that all training stages share, and the settings of SFT, reward models and tiny models."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ class LoraSettings(Settings):
     alpha: float = setting(32.0, "Scale of the adapters: alpha / rank multiplies them.", "choice: twice the rank", gt=0)
     target_modules: str | tuple[str, ...] = setting(
         "all-linear",
-        "What carries an adapter: names of layers or of experts' weights, or all-linear for every one that can.",
+        "Modules with an adapter: names of layers or of experts' weights, or all-linear for all of them.",
         "Dettmers et al. 2023, section 4: all layers",
     )
 
 
 class OptimiserSettings(Settings):
-    """AdamW with warm-up and decay, and how much goes through the model at once."""
+    """AdamW with warm-up and decay, and the size of micro-batches."""
 
     learning_rate: float = setting(1e-4, "Peak learning rate.", "choice: LoRA on small models", gt=0)
     schedule: Literal["linear", "constant", "cosine"] = setting(
-        "linear", "How it decays to 0 over the run.", "Huang et al. 2024 (arXiv 2403.17031): linear"
+        "linear", "Decay of the learning rate to 0 over the run.", "Huang et al. 2024 (arXiv 2403.17031): linear"
     )
-    warmup_share: float = setting(0.0, "Share of the steps over which it rises from 0.", "choice: none", ge=0, lt=1)
+    warmup_share: float = setting(
+        0.0, "Share of the steps over which the learning rate rises from 0.", "choice: none", ge=0, lt=1
+    )
     weight_decay: float = setting(0.0, "Decoupled weight decay.", "choice: none, as in Huang et al. 2024", ge=0)
     adam_eps: float = setting(1e-5, "Adam's epsilon.", "Huang et al. 2024 (arXiv 2403.17031)", gt=0)
     adam_beta1: float = setting(0.9, "Adam's first decay rate.", "Kingma and Ba 2015", ge=0, lt=1)
     adam_beta2: float = setting(0.999, "Adam's second decay rate.", "Kingma and Ba 2015", ge=0, lt=1)
     max_grad_norm: float = setting(
-        1.0, "The gradient is scaled down to this norm.", "choice: usual for transformers", gt=0
+        1.0, "Larger gradient norms are scaled down to this.", "choice: usual for transformers", gt=0
     )
     tokens_per_micro_batch: int = setting(
-        4096, "Tokens in one forward pass; never changes the result, only memory.", "choice: fits a laptop", ge=1
+        4096, "Tokens in one forward pass; changes memory use, not the result.", "choice: fits a laptop", ge=1
     )
     gradient_checkpointing: bool = setting(
         False,
@@ -47,7 +49,7 @@ class OptimiserSettings(Settings):
 
 
 class RunSettings(Settings):
-    """How a run is kept: checkpoints, logs, trackers."""
+    """Checkpoints and trackers of a run."""
 
     save_every: int = setting(
         50, "Optimiser or PPO steps between checkpoints.", "choice: a minute or two of work", ge=1
@@ -71,22 +73,22 @@ class SftSettings(StageSettings):
     )
     learn: Literal["last", "all"] = setting(
         "last",
-        "Of conversations: the completion alone (of `messages` the last turn of the assistant), or all its turns.",
+        "For conversations: learn the completion only (of `messages`: the assistant's last turn), or all of its turns.",
         "choice: the answer that the row is about",
         counts="if_set",
     )
     num_epochs: int = setting(3, "Passes over the demonstrations.", "choice: small data", ge=1)
     num_sequences_per_step: int = setting(32, "Demonstrations in one optimiser step.", "choice", ge=1)
-    lora: LoraSettings | None = setting(None, "Adapters (merged when done); None: full fine-tuning.", "choice: full")
+    lora: LoraSettings | None = setting(None, "Adapters, merged at the end; None: full fine-tuning.", "choice: full")
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
+        "Longest prompt + completion, tokens; too_long decides about longer rows. None: the model's context.",
         "choice: nothing is cut silently",
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
-        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut the beginning of their prompts.",
-        "choice: nothing is cut or left out unless said",
+        "Rows beyond max_tokens: stop with an error, leave them out, or cut the beginning of their prompts.",
+        "choice: nothing is cut or left out by default",
         counts="if_set",
     )
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
@@ -100,7 +102,7 @@ class RewardSettings(StageSettings):
     kind: Literal["reward"] = "reward"
     model: str = setting(
         ...,
-        "The trunk: a stage that makes a model, a folder or a Hub id; decoder or encoder.",
+        "Base model: a stage that makes a model, a folder or a Hub id; decoder or encoder.",
         "required",
         refers="model",
     )
@@ -108,49 +110,55 @@ class RewardSettings(StageSettings):
         ..., "A stage that makes preferences, or a data name with pairs.", "required", refers="preferences"
     )
     test_preferences: str | None = setting(
-        None, "Other preferences to be tested on besides the held-out share.", "choice", refers="preferences"
+        None, "Further preferences for testing, besides the held-out share.", "choice", refers="preferences"
     )
     reference: str | None = setting(
         None,
-        "A sample stage whose completions get mean 0 and variance 1; None: those the preferences are about.",
+        "A sample stage whose completions get mean score 0 and variance 1; None: the completions of the preferences.",
         "Ziegler et al. 2019, section 2: mean 0 and variance 1 on samples of the reference",
         refers="completions",
     )
     held_out: float = setting(0.1, "Share of the prompts kept for testing; 0: none.", "choice: a tenth", ge=0, lt=1)
     num_epochs: int = setting(1, "Passes over the rankings.", "Ouyang et al. 2022, section 3.5: one epoch", ge=1)
-    num_rankings_per_step: int = setting(16, "Rankings in one optimiser step, each kept whole.", "choice", ge=1)
+    num_rankings_per_step: int = setting(
+        16, "Rankings in one optimiser step; a ranking is never split.", "choice", ge=1
+    )
     lora: LoraSettings | None = setting(
         LoraSettings(), "Adapters; None: full fine-tuning.", "choice: shares the policy's trunk"
     )
     pooling: Literal["last", "mean", "first"] | None = setting(
-        None, "Where the score is read; None: last token for decoders, mean for encoders.", "choice: as pretrained"
+        None,
+        "Position from which the score is read; None: last token for decoders, mean for encoders.",
+        "choice: as pretrained",
     )
     likelihood: Literal["bradley_terry", "davidson", "plackett_luce"] = setting(
         "bradley_terry",
-        "How people prefer: pair by pair, with ties as an outcome (Davidson), or whole orders (Plackett-Luce).",
+        "Model of the labels: single pairs, pairs with ties as an outcome (Davidson), or whole orders (Plackett-Luce).",
         "Ouyang et al. 2022, section 3.5: all pairs of a ranking",
     )
     length_control: bool = setting(
         False,
-        "A length term explains judgments beside the score, and is left behind after training.",
+        "Add a length term to the score during training and drop it afterwards.",
         "choice: off; after the length term of Dubois et al. 2024 (arXiv 2404.04475)",
     )
     nuisance_learning_rate: float = setting(
-        0.02, "Learning rate of the tie and length parameters.", "choice: single numbers may move fast", gt=0
+        0.02, "Learning rate of the tie and length parameters.", "choice: single numbers can move fast", gt=0
     )
     fail_as_rejected: bool = setting(
-        False, "F completions lose against every other one of their prompt.", "choice: off, F is removed"
+        False,
+        "Completions marked F lose against every other completion of their prompt.",
+        "choice: off, F completions are removed",
     )
     score_l2: float = setting(0.0, "Weight of the mean squared score, which keeps scores near 0.", "choice: none", ge=0)
     soft_labels: bool = setting(False, "Learn the share of votes instead of the winner.", "choice: off")
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
+        "Longest prompt + completion, tokens; too_long decides about longer rows. None: the model's context.",
         "choice: the end of a dialogue decides",
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "cut_prompt",
-        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "Rows beyond max_tokens: stop with an error, leave them out, or cut their beginning.",
         "choice: the end of a dialogue decides, and the summary says how many were cut",
         counts="if_set",
     )
@@ -159,21 +167,21 @@ class RewardSettings(StageSettings):
 
     @model_validator(mode="after")
     def _labels_fit_the_likelihood(self) -> RewardSettings:
-        """Whole orders have no share of votes."""
+        """Refuse soft labels for whole orders, which have no share of votes."""
         if self.soft_labels and self.likelihood == "plackett_luce":
-            raise ValueError("soft_labels is about pairs, plackett_luce about whole orders: choose one of them")
+            raise ValueError("soft_labels needs pairs, plackett_luce learns whole orders: choose one of them")
         return self
 
 
 class TinySettings(StageSettings):
-    """Stage `tiny`: a small base model made on the spot from a text, tokenizer included."""
+    """Stage `tiny`: train a small base model from scratch on a text, tokenizer included."""
 
     makes: ClassVar[str] = "model"
     kind: Literal["tiny"] = "tiny"
     text: str = setting(..., "A data name whose `text` column is learned.", "required", refers="data")
     num_layers: int = setting(4, "Transformer layers.", "choice: about a million parameters", ge=1, le=1000)
-    hidden_size: int = setting(128, "Width.", "choice: about a million parameters", ge=8)
-    num_heads: int = setting(4, "Attention heads.", "choice: 32 per head", ge=1)
+    hidden_size: int = setting(128, "Width of the hidden states.", "choice: about a million parameters", ge=8)
+    num_heads: int = setting(4, "Attention heads.", "choice: 32 dimensions per head", ge=1)
     context: int = setting(96, "Longest sequence, tokens.", "choice: short answers", ge=8)
     num_steps: int = setting(450, "Optimiser steps.", "measured: about a minute of one core", ge=1)
     num_sequences_per_step: int = setting(

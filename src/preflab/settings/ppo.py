@@ -16,23 +16,23 @@ HUANG = "Huang et al. 2024 (arXiv 2403.17031), table of hyperparameters"
 
 
 class PpoSettings(StageSettings):
-    """Stage `ppo`: proximal policy optimisation against one or several rewards (Schulman et al. 2017)."""
+    """Stage `ppo`: proximal policy optimisation of one or several rewards (Schulman et al. 2017)."""
 
     makes: ClassVar[str] = "model"
     kind: Literal["ppo"] = "ppo"
     model: str = setting(
-        ..., "The start: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
+        ..., "Starting model: a stage that makes a model, a folder or a Hub id.", "required", refers="model"
     )
     reference: str | None = setting(
-        None, "What KL is measured to; None: the start itself.", "Stiennon et al. 2020", refers="model"
+        None, "Reference model of the KL; None: the starting model.", "Stiennon et al. 2020", refers="model"
     )
     prompts: str = setting(
         ..., "Prompts: `data name`, `data name.train` or `data name.held_out`.", "required", refers="data"
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
-        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
-        "choice: nothing is cut or left out unless said",
+        "Prompts without room for max_new_tokens: stop with an error, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out by default",
         counts="if_set",
     )
     held_out_prompts: str | None = setting(
@@ -40,51 +40,56 @@ class PpoSettings(StageSettings):
     )
     rewards: tuple[RewardSource, ...] = setting(..., "Terms of the reward, summed.", "required", min_length=1)
     lora: LoraSettings | None = setting(
-        LoraSettings(), "Adapters; None: full fine-tuning with copies.", "choice: one base for all roles"
+        LoraSettings(),
+        "Adapters; None: full fine-tuning, with a copy of the model per role.",
+        "choice: one base for all roles",
     )
 
     num_steps: int = setting(60, "Rollout batches.", "choice: minutes on two cores", ge=1)
     num_completions_per_step: int = setting(64, "Completions per rollout batch.", "choice: fits two cores", ge=1)
     num_completions_per_prompt: int = setting(
-        1, "Completions of one prompt in a batch.", HUANG, ge=1, le=MOST_COMPLETIONS
+        1, "Completions of each prompt in a batch.", HUANG, ge=1, le=MOST_COMPLETIONS
     )
     num_epochs: int = setting(4, "Passes over each rollout batch.", HUANG, ge=1)
     num_minibatches: int = setting(1, "Optimiser steps per pass.", HUANG, ge=1)
     decoding: DecodingSettings = setting(
         DecodingSettings(),
-        "How rollouts are drawn; truncated sampling is refused.",
+        "How rollouts are sampled; truncated sampling is refused.",
         "Huang et al. 2024: full distribution",
     )
 
     kl_coef: float = setting(0.05, "Weight of KL(policy ‖ reference), reward units per nat.", HUANG, ge=0)
     kl_treatment: Literal["reward_k1", "sequence_loss", "exact"] = setting(
         "reward_k1",
-        "(a) k1 in the reward, (b) squared log-ratio of the completion as loss, (c) exact KL of later "
-        "positions in the reward and of this one as loss.",
+        "reward_k1: k1 in the reward; sequence_loss: squared log-ratio of the completion as a loss; exact: exact KL of "
+        "later positions in the reward and of the present one as a loss.",
         "measured: as good as exact and cheaper, docs/experiments/kl-treatments.md",
     )
     kl_target: float | None = setting(
         None,
-        "Adaptive: the KL per completion that kl_coef is steered to, nats; None: fixed.",
+        "Target KL per completion, nats, that an adaptive kl_coef is steered to; None: kl_coef is fixed.",
         "Ziegler et al. 2019, section 2.2",
         gt=0,
     )
     kl_horizon: int = setting(
-        10_000, "Adaptive: completions over which kl_coef adapts.", "Ziegler et al. 2019, section 2.2", ge=1
+        10_000,
+        "Completions over which an adaptive kl_coef adapts; larger is slower.",
+        "Ziegler et al. 2019, section 2.2",
+        ge=1,
     )
     kl_budget: float | None = setting(None, "Alarm when the mean KL per completion exceeds this, nats.", "choice: none")
 
-    gamma: float = setting(1.0, "Discount.", HUANG, gt=0, le=1)
+    gamma: float = setting(1.0, "Discount per token.", HUANG, gt=0, le=1)
     lam: float = setting(0.95, "GAE's lambda.", "Schulman et al. 2016; " + HUANG, ge=0, le=1)
     clip_low: float = setting(0.2, "The ratio is clipped at 1 - clip_low.", "Schulman et al. 2017, section 3", gt=0)
     clip_high: float = setting(0.2, "The ratio is clipped at 1 + clip_high.", "Schulman et al. 2017, section 3", gt=0)
     value_clip: float | None = setting(
-        0.2, "Values move at most this far from the old ones; None: not clipped.", HUANG, gt=0
+        0.2, "Clip of new values around the old ones, as ±; None: no clipping.", HUANG, gt=0
     )
     value_coef: float = setting(0.1, "Weight of the value loss.", HUANG, ge=0)
     value_init: Literal["reward", "zero"] = setting(
         "reward",
-        "The value role starts from the reward model where there is one on this trunk, or from a zero head.",
+        "Start of the value role: the reward model, if one uses the same base model, or a head of zeros.",
         HUANG,
     )
     value_learning_rate: float | None = setting(None, "Learning rate of the value role; None: the policy's.", "choice")
@@ -92,24 +97,26 @@ class PpoSettings(StageSettings):
     whiten_advantages: bool = setting(True, "Advantages get mean 0 and variance 1 over the batch.", HUANG)
     whiten_rewards: Literal[False, "scale", "published"] = setting(
         False,
-        "Rewards of tokens get variance 1 over the batch. scale: divided by the standard deviation; published: their "
-        "mean is taken off before and added back after at every token, so that the sum depends on the length.",
+        "Give token rewards variance 1 over the batch. scale: divide by the standard deviation; published: also "
+        "subtract the mean before and add it back after at every token, so that the sum depends on the length.",
         HUANG,
     )
     missing_eos_penalty: float = setting(
         0.0,
-        "Subtracted from the score of a completion cut by the length limit.",
+        "Subtracted from the score of a completion that hits the length limit.",
         "choice: none; Huang et al. 2024 set the score to -1",
         ge=0,
     )
     bootstrap_truncated: bool = setting(
         False,
-        "A cut completion is not scored but continued by its last value.",
-        "choice: off, what was scored is terminal",
+        "A completion that hits the length limit is not scored; its return is bootstrapped from its last value.",
+        "choice: off, a scored completion is terminal",
     )
-    num_critic_warmup_steps: int = setting(0, "First steps in which only the value role learns.", "choice: none", ge=0)
+    num_critic_warmup_steps: int = setting(
+        0, "Number of first steps in which only the value role learns.", "choice: none", ge=0
+    )
     stop: StopSettings = setting(StopSettings(), "When to end early.", "see its own settings")
-    num_kept_rollouts: int = setting(4, "Rollouts per step kept for reading.", "choice", ge=0)
+    num_kept_rollouts: int = setting(4, "Rollouts per step kept for inspection.", "choice", ge=0)
     optimiser: OptimiserSettings = setting(OptimiserSettings(), "The optimiser.", "see its own settings")
     run: RunSettings = setting(RunSettings(save_every=10), "Checkpoints and logs.", "see its own settings")
 
@@ -118,8 +125,8 @@ class PpoSettings(StageSettings):
     def _named_whitening(cls, value: Any) -> Any:
         if value is True:
             raise ValueError(
-                "true is no longer taken: write scale (rewards divided by their standard deviation) or published (as "
-                "true was: the mean is added back at every token, so that a completion's sum depends on its length)"
+                "true is no longer accepted: write scale (rewards divided by their standard deviation) or published "
+                "(the former true: the mean is added back at every token, so a completion's sum depends on its length)"
             )
         return value
 
@@ -128,7 +135,7 @@ class PpoSettings(StageSettings):
         if self.decoding.truncated:
             raise ValueError(
                 "training rollouts need the full distribution (temperature above 0, top_k 0, top_p 1, min_p 0): "
-                "with a truncated one the ratio to the policy is biased"
+                "truncated sampling biases the probability ratio"
             )
         if self.num_completions_per_step % self.num_completions_per_prompt:
             raise ValueError("num_completions_per_step must be a multiple of num_completions_per_prompt")
@@ -140,7 +147,7 @@ class PpoSettings(StageSettings):
             )
         if self.kl_treatment == "sequence_loss" and self.num_epochs * self.num_minibatches > 1:
             raise ValueError(
-                "kl_treatment sequence_loss has the right gradient on the current policy's completions alone: "
+                "kl_treatment sequence_loss has the right gradient only on completions of the current policy: "
                 "it needs num_epochs 1 and num_minibatches 1"
             )
         if self.stop.criterion is not None and self.held_out_prompts is None:

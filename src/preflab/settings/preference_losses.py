@@ -1,8 +1,8 @@
-"""The table of preference losses: one class is one row, and everything else reads what it needs from there.
+"""The table of preference losses: one class per loss, one `Row` per class.
 
-A row says what a recipe may set, which function of `preflab.maths.dpo` is minimised, what the trained policy then
-thinks a completion is worth, and what the curve of the loss means. The loop, the report, the glossary of metrics, the
-reference pages and the tests know no loss by name.
+A class has the loss's settings; its row names the function of `preflab.maths.dpo`, the implicit reward of the trained
+policy, and the meaning of the loss curve. The loop, the report, the glossary of metrics, the reference pages and the
+tests read this table and mention no loss by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RAFAILOV = "Rafailov et al. 2023, section 6: 0.1"
 
 
 class Curve(NamedTuple):
-    """What the curve `loss/<kind>` means, as in `preflab.training.metrics`."""
+    """The description of the curve `loss/<kind>`, in the form of `preflab.training.metrics`."""
 
     meaning: str
     unit: str
@@ -31,29 +31,29 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a preference loss besides its settings."""
+    """The properties of a preference loss besides its settings."""
 
     function: str
-    """Its name in `preflab.maths.dpo`, which is not imported here because it loads torch. It takes pairs (or verdicts),
-    the settings by their names, `denominator`, and for verdicts `kl`, KTO's z₀."""
+    """Name of the function in `preflab.maths.dpo`, which is not imported here because it loads torch. The function
+    takes pairs (or verdicts), the settings by name, `denominator`, and for verdicts `kl`, KTO's z₀."""
     reward: str
     """The quantity of `preflab.maths.dpo.IMPLICIT` that, times `scale`, is the implicit reward of a completion."""
     scale: str | None
-    """The setting it is multiplied by; None: 1."""
+    """The setting that the quantity is multiplied by; None: 1."""
     formula: str
     """The loss of a pair, or of a single completion, in a few words."""
     ends_at: str
-    """Its fixed point, in a few words; a link to a page in docs/algorithms where there is one."""
+    """The fixed point in a few words, with a link to its page in docs/algorithms if there is one."""
     curve: Curve | None = None
-    """None: `loss/<kind>` is logged by other stages too and is described where theirs are."""
+    """None if other stages log `loss/<kind>` too; the glossary then describes it with theirs."""
     learns_from: Literal["pairs", "verdicts"] = "pairs"
-    """Pairs of completions, or single completions that were called good or bad."""
+    """Pairs of completions, or single completions marked good or bad."""
     reads_reference: bool = True
-    """Whether the loss depends on what the reference says of a completion."""
+    """Whether the loss depends on the reference's log-probabilities."""
 
 
 class LossSettings(Settings):
-    """What every preference loss may say; a subclass is a loss, with its row."""
+    """The settings that every preference loss has; each subclass is a loss, with its row."""
 
     row: ClassVar[Row]
     kind: str
@@ -93,7 +93,7 @@ class DpoLoss(LossSettings):
 
 
 class ConservativeLoss(LossSettings):
-    """Conservative DPO: labels smoothed by the rate at which they are thought to be flipped."""
+    """Conservative DPO: labels smoothed by the assumed rate of flipped labels."""
 
     row = Row(
         function="cdpo_loss",
@@ -105,13 +105,11 @@ class ConservativeLoss(LossSettings):
     )
     kind: Literal["cdpo"] = "cdpo"
     beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
-    flip_rate: float = setting(
-        0.1, "Share of labels thought to be flipped.", "Mitchell 2023: 0.1 as example", ge=0, lt=0.5
-    )
+    flip_rate: float = setting(0.1, "Assumed share of flipped labels.", "Mitchell 2023: 0.1 as example", ge=0, lt=0.5)
 
 
 class RobustLoss(LossSettings):
-    """Robust DPO: unbiased where a known share of labels was flipped at random."""
+    """Robust DPO: unbiased if a known share of labels is flipped at random."""
 
     row = Row(
         function="robust_loss",
@@ -127,7 +125,7 @@ class RobustLoss(LossSettings):
     beta: float = setting(0.1, "Reward units per nat of log-ratio.", RAFAILOV, gt=0)
     flip_rate: float = setting(
         0.1,
-        "Share of labels known to be flipped.",
+        "Known share of flipped labels.",
         "choice: a tenth; best estimated from labelers' agreement",
         ge=0,
         lt=0.5,
@@ -148,7 +146,7 @@ class IpoLoss(LossSettings):
     kind: Literal["ipo"] = "ipo"
     tau: float = setting(
         0.1,
-        "A certain label asks for h = 1/(2 tau) nats.",
+        "A certain label has the target h = 1/(2 tau) nats.",
         "choice: as DPO's beta; Azar et al. 2023 try 0.1 to 1",
         gt=0,
     )
@@ -208,7 +206,7 @@ class OrpoLoss(LossSettings):
 
 
 class NllLoss(LossSettings):
-    """Mean negative log-probability of the chosen completion, which holds it up beside another loss."""
+    """Mean negative log-probability of the chosen completion; added to another loss, it keeps the chosen likely."""
 
     row = Row(
         function="chosen_nll_loss",
@@ -245,12 +243,12 @@ def _by_kind() -> dict[str, type[LossSettings]]:
 
 
 LOSSES: Mapping[str, type[LossSettings]] = _by_kind()
-"""Kind → loss: every class above, in this order."""
+"""Kind → loss: every class above, in their order."""
 CURVES: Mapping[str, Curve] = {kind: loss.row.curve for kind, loss in LOSSES.items() if loss.row.curve is not None}
-"""Kind → what the curve `loss/<kind>` means, of the losses that no other stage logs."""
+"""Kind → description of the curve `loss/<kind>`, for the losses that no other stage logs."""
 
 if TYPE_CHECKING:
     PreferenceLoss = LossSettings
 else:
     PreferenceLoss = Annotated[functools.reduce(operator.or_, LOSSES.values()), Field(discriminator="kind")]
-"""One loss of a recipe, told apart by its `kind`."""
+"""One loss of a recipe, discriminated by its `kind`."""

@@ -1,4 +1,4 @@
-"""Settings of reward models that learn ratings."""
+"""Settings of reward models trained on ratings."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettin
 
 
 class RatingSettings(StageSettings):
-    """Stage `rating`: a reward model that predicts ratings, by mean squared error per criterion."""
+    """Stage `rating`: train a reward model to predict ratings, with the mean squared error per criterion."""
 
     makes: ClassVar[str] = "reward"
     kind: Literal["rating"] = "rating"
     model: str = setting(
         ...,
-        "The trunk: a stage that makes a model, a folder or a Hub id; decoder or encoder.",
+        "Base model: a stage that makes a model, a folder or a Hub id; decoder or encoder.",
         "required",
         refers="model",
     )
@@ -25,16 +25,16 @@ class RatingSettings(StageSettings):
         ..., "A stage that makes preferences with ratings, or a data name.", "required", refers="preferences"
     )
     test_preferences: str | None = setting(
-        None, "Other ratings to be tested on besides the held-out share.", "choice", refers="preferences"
+        None, "Further ratings for testing, besides the held-out share.", "choice", refers="preferences"
     )
     criteria: dict[str, float] = setting(
         {},
-        "Criterion → its weight in the reward, of ratings with mean 0 and variance 1; empty: all, weighing alike.",
-        "choice: no criterion is preferred unless said",
+        "Criterion → its weight in the reward, for ratings with mean 0 and variance 1; empty: all, with equal weights.",
+        "choice: no criterion is preferred by default",
     )
     reference: str | None = setting(
         None,
-        "A sample stage whose completions get mean 0 and variance 1; None: those that were rated.",
+        "A sample stage whose completions get mean score 0 and variance 1; None: the rated completions.",
         "Ziegler et al. 2019, section 2: mean 0 and variance 1 on samples of the reference",
         refers="completions",
     )
@@ -45,16 +45,18 @@ class RatingSettings(StageSettings):
         LoraSettings(), "Adapters; None: full fine-tuning.", "choice: shares the policy's trunk"
     )
     pooling: Literal["last", "mean", "first"] | None = setting(
-        None, "Where the score is read; None: last token for decoders, mean for encoders.", "choice: as pretrained"
+        None,
+        "Position from which the score is read; None: last token for decoders, mean for encoders.",
+        "choice: as pretrained",
     )
     max_tokens: int | None = setting(
         None,
-        "Longest prompt + completion; too_long says what happens to longer ones. None: the context.",
+        "Longest prompt + completion, tokens; too_long decides about longer rows. None: the model's context.",
         "choice: the end of a dialogue decides",
     )
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "cut_prompt",
-        "Rows beyond max_tokens: refuse them all at once, leave them out, or cut their beginning.",
+        "Rows beyond max_tokens: stop with an error, leave them out, or cut their beginning.",
         "choice: the end of a dialogue decides, and the summary says how many were cut",
         counts="if_set",
     )
@@ -64,7 +66,7 @@ class RatingSettings(StageSettings):
     @field_validator("criteria")
     @classmethod
     def _something_weighs(cls, criteria: dict[str, float]) -> dict[str, float]:
-        """Weights that are all 0 reward nothing."""
+        """Refuse weights that are all 0."""
         if criteria and not any(criteria.values()):
             raise ValueError("every criterion has weight 0: give at least one of them a weight")
         return criteria

@@ -1,4 +1,4 @@
-"""Settings of the recipe itself: its data, its device, its rounds, and which stage kinds there are."""
+"""Settings of the recipe itself: data, device and rounds, and the table of stage kinds."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ STAGE_SETTINGS: dict[str, type[StageSettings]] = {
 HUB_ID = re.compile(
     r"(?!.*\.(?:jsonl|ndjson|json|csv|tsv|tab|parquet|arrow|txt|gz)$)[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?::[\w.-]+)?"
 )
-"""`owner/name` or `owner/name:config` of a data set on the Hub: two words, and no ending of a file."""
+"""`owner/name` or `owner/name:config` of a data set on the Hub, without a file's ending."""
 HUB = "hub:"
-"""Before an id that is a data set's on the Hub whatever lies in the current folder."""
+"""Prefix of a Hub data set's id, which is then never looked up as a path."""
 
 
 class DataSettings(Settings):
@@ -61,82 +61,82 @@ class DataSettings(Settings):
     )
     format: str | None = setting(
         None,
-        "Format of the rows as `preflab import --help` names it; None: the columns say what they are.",
+        "Format of the rows, by its name in `preflab import --help`; None: guessed from the columns.",
         "choice: the names Hugging Face datasets use",
     )
     skip_bad: bool = setting(
         False,
-        "Leave out rows that cannot be used and say which, instead of refusing the file.",
-        "choice: nothing is left out unless said",
+        "Leave out rows that cannot be used and list them, instead of refusing the file.",
+        "choice: nothing is left out by default",
     )
     split: str | None = setting(
         None,
-        "Which split of a folder or data set with several; None: the only one.",
-        "choice: nothing is picked unless said",
+        "Split of a folder or data set with several; None: the only one.",
+        "choice: no split is picked by default",
         counts="if_set",
     )
     limit: int | None = setting(
-        None, "Read only the first so many rows; None: all.", "choice: nothing is left out unless said", ge=1,
+        None, "Read only this many rows, from the first; None: all.", "choice: nothing is left out by default", ge=1,
         counts="if_set",
     )  # fmt: skip
     as_turns: bool = setting(
         False,
-        "A prompt that is a text becomes a user's turn, its completion the assistant's, for models with a template.",
+        "For models with a chat template: a text prompt becomes a user's turn, its completion the assistant's turn.",
         "choice: texts are used as they are",
         counts="if_set",
     )
     columns: dict[str, str] = setting(
-        {}, "Column of the file → the name preflab knows, such as `question: prompt`.", "choice: none renamed"
+        {}, "Column of the file → preflab's name for it, such as `question: prompt`.", "choice: none renamed"
     )
     defaults: dict[str, Any] = setting(
         {},
-        "Column → the value of rows in which it is missing or empty, such as `system: Be kind.` or "
-        "`chat_template_kwargs: {…}`. A system turn of a row's own counts as its system column.",
+        "Column → value for rows in which it is missing or empty, such as `system: Be kind.` or "
+        "`chat_template_kwargs: {…}`. A system turn in a row counts as its system column.",
         "choice: rows as they are",
         counts="if_set",
     )
     held_out: float = setting(
         0.0,
-        "Share of the prompts in `name.held_out`; the rest is `name.train`.",
-        "choice: nothing is held out unless said",
+        "Share of the prompts in `name.held_out`; the others are `name.train`.",
+        "choice: nothing is held out by default",
         ge=0,
         lt=1,
     )
 
 
 class DeviceSettings(Settings):
-    """What the stages compute on and in which precision."""
+    """The device that stages compute on: threads, precision, engine."""
 
-    threads: int = setting(1, "Processor threads torch uses.", "choice: equal results run after run", ge=1, le=4096)
+    threads: int = setting(1, "CPU threads that torch uses.", "choice: equal results in every run", ge=1, le=4096)
     precision: Literal["float32", "bfloat16", "float16", "auto"] = setting(
         "float32",
-        "What is computed in; `auto`: bfloat16 on a GPU that has it, else float32. What learns has float32 weights "
-        "in each. The old name `dtype` is still read.",
+        "Number format of computations; `auto`: bfloat16 on a GPU that has it, else float32. Trained weights are "
+        "float32 in any case. The old name `dtype` is still read.",
         "choice: the same numbers on any machine",
     )
     engine: EngineName = setting(
         "transformers",
-        "What writes completions; `transformers`: preflab's own decode loop over the model that learns.",
+        "Engine that samples completions; `transformers`: preflab's own decode loop with the trained model itself.",
         "choice: no second copy of the weights",
     )
 
 
 class RoundsSettings(Settings):
-    """How often part of the recipe is repeated with the new policy."""
+    """Rounds: part of the recipe is repeated with the new policy."""
 
-    num: int = setting(1, "Rounds.", "choice: once through", ge=1, le=100)
+    num: int = setting(1, "Number of rounds.", "choice: one", ge=1, le=100)
     repeat: tuple[str, ...] = setting((), "Stages repeated in every round after the first.", "choice: none")
 
 
 class RecipeSettings(Settings):
-    """One recipe file: the whole truth about a run, inherited from nothing."""
+    """One recipe file: it holds all settings of a run and includes no other file."""
 
-    recipe: Literal[1] = setting(..., "Version of the recipe's form; always 1 so far.", "required")
+    recipe: Literal[1] = setting(..., "Version of the recipe format; 1 is the only one so far.", "required")
     seed: int = setting(0, "Seed from which every stage's seed is derived.", "choice", ge=0)
     workspace: str = setting(
         ".", "Folder of the database and of `runs/`, relative to the recipe file.", "choice: beside the recipe"
     )
-    device: DeviceSettings = setting(DeviceSettings(), "What is computed on.", "see its own settings")
+    device: DeviceSettings = setting(DeviceSettings(), "Device and precision.", "see its own settings")
     data: dict[str, DataSettings] = setting({}, "Data by name.", "choice: none")
     labelers: dict[str, PanelSettings] = setting({}, "Panels of labelers by name.", "choice: none")
     stages: dict[str, SerializeAsAny[StageSettings]] = setting(..., "Stages by name.", "required", min_length=1)

@@ -1,4 +1,4 @@
-"""Settings of a term of the reward: where its scores come from, and its weight."""
+"""Settings of one term of the reward: the source of its scores, and its weight."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READ_BY = {
     "class_label": "model",
     "class_output": "model",
 }
-"""Settings that one source of a reward alone reads."""
+"""Setting → the only source that reads it."""
 
 
 class RewardSource(Settings):
@@ -34,17 +34,20 @@ class RewardSource(Settings):
         refers="reward",
     )
     ensemble: tuple[str, ...] = setting(
-        (), "Several reward models, by stage or folder, that score as one.", "one of the sources", refers="reward"
+        (),
+        "Several reward models, by stage or folder, combined into one score.",
+        "one of the sources",
+        refers="reward",
     )
     function: str | None = setting(
         None,
-        "`module:function` of (prompt, completion, columns) giving a number.",
+        "`module:function` of (prompt, completion, columns) that returns a number.",
         "one of the sources",
         refers="function",
     )
     implicit: str | None = setting(
         None,
-        "A stage `dpo` or its model folder: β log π/π_ref of its policy is the reward.",
+        "A stage `dpo` or its model folder: the reward is β log π/π_ref of its policy.",
         "one of the sources; Rafailov et al. 2023, section 4",
         refers="model",
     )
@@ -55,30 +58,30 @@ class RewardSource(Settings):
     )
     calibration: str | None = setting(
         None,
-        "For a judge: an ai_judge stage whose lines put its points on people's scale.",
+        "For a judge: an ai_judge stage whose calibration lines map its points to people's scale.",
         "choice: none",
         refers="judgments",
     )
     combine: Literal["mean", "minimum", "mean_minus_std"] = setting(
         "mean_minus_std",
         "For an ensemble: how its members become one score.",
-        "Coste et al. 2023 (arXiv 2310.02743): disagreement is held against a completion",
+        "Coste et al. 2023 (arXiv 2310.02743): disagreement lowers the score",
     )
-    std_coef: float = setting(1.0, "For `mean_minus_std`: what a spread of 1 costs.", "choice", ge=0)
+    std_coef: float = setting(1.0, "For `mean_minus_std`: weight of the members' standard deviation.", "choice", ge=0)
     reference: str | None = setting(
         None,
-        "For an ensemble: a sample stage whose mean score per prompt is taken off each member.",
+        "For an ensemble: a sample stage whose mean score per prompt is subtracted from each member's score.",
         "required for ensembles",
         refers="completions",
     )
     timeout_s: float | None = setting(
-        None, "For a function: seconds a call may take before the run stops with an error.", "choice: none", gt=0
+        None, "For a function: time limit of a call, seconds; beyond it the run stops.", "choice: none", gt=0
     )
     class_label: str | None = setting(
         None, "For a classifier: the class whose logit is the reward.", "required for classifiers"
     )
     class_output: Literal["logit", "probability"] = setting(
-        "logit", "For a classifier: logit or softmax probability.", "choice: the logit of the wanted class is unbounded"
+        "logit", "For a classifier: logit or softmax probability.", "choice: the logit is unbounded, it never saturates"
     )
     weight: float = setting(1.0, "Factor of this term in the sum.", "choice")
     name: str | None = setting(None, "Its name in the metrics; None: the last part of its source.", "choice")
@@ -87,13 +90,13 @@ class RewardSource(Settings):
     def _one_source(self) -> RewardSource:
         if sum(bool(getattr(self, name)) for name in SOURCES) != 1:
             raise ValueError("a reward is a `model`, `ensemble`, `function`, `implicit` or `judge`: give one of them")
-        given = next(name for name in SOURCES if getattr(self, name))
+        used = next(name for name in SOURCES if getattr(self, name))
         fields = type(self).model_fields
-        unread = [n for n, source in READ_BY.items() if source != given and getattr(self, n) != fields[n].default]
+        unread = [n for n, source in READ_BY.items() if source != used and getattr(self, n) != fields[n].default]
         if unread:
             raise ValueError(f"{unread[0]} is for a reward by `{READ_BY[unread[0]]}`: nothing would read it here")
         if (self.judge is None) != (not self.criteria):
-            raise ValueError("a judge needs `criteria`, such as {helpfulness: 1.0}, and nothing else takes them")
+            raise ValueError("a judge needs `criteria`, such as {helpfulness: 1.0}, and only a judge reads them")
         if self.ensemble and (len(self.ensemble) < 2 or self.reference is None):
             raise ValueError("an ensemble needs at least two members and a `reference` of completions")
         return self

@@ -1,4 +1,4 @@
-"""Settings of everything that writes completions."""
+"""Settings of sampling: decoding, and the stage `sample`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from preflab.settings.base import MOST_COMPLETIONS, Settings, StageSettings, set
 
 
 class DecodingSettings(Settings):
-    """How the next token is drawn and when a completion ends."""
+    """How tokens are drawn and when a completion ends."""
 
     temperature: float = setting(
         1.0,
-        "Logits are divided by it before drawing; 0 takes the likeliest token.",
+        "Divides the logits before drawing; 0 takes the likeliest token.",
         "choice: the model's own distribution",
         ge=0,
     )
@@ -22,7 +22,7 @@ class DecodingSettings(Settings):
     )
     min_p: float = setting(
         0.0,
-        "Drop tokens less likely than this share of the likeliest one.",
+        "Drop tokens whose probability is below this share of the likeliest token's.",
         "choice: the full distribution",
         ge=0,
         lt=1,
@@ -31,21 +31,21 @@ class DecodingSettings(Settings):
         48, "Longest completion, in tokens.", "choice: short answers on a small machine", ge=1
     )
     stop_strings: tuple[str, ...] = setting(
-        (), "A completion ends once its text contains one of them.", "choice: the stop token alone"
+        (), "A completion ends once its text contains one of these strings.", "choice: only the stop token"
     )
     stop_token_ids: tuple[int, ...] = setting(
         (), "Token ids that end a completion; (): the model's own.", "choice: generation_config, else the tokenizer"
     )
-    max_batch_rows: int = setting(64, "Completions decoded side by side.", "measured: 2 cores saturate near 64", ge=1)
+    max_batch_rows: int = setting(64, "Completions decoded in parallel.", "measured: 2 cores saturate near 64", ge=1)
 
     @property
     def truncated(self) -> bool:
-        """True when some tokens of the model's distribution cannot be drawn."""
+        """Whether some tokens of the model's distribution cannot be drawn."""
         return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0 or self.temperature == 0.0
 
 
 class SampleSettings(DecodingSettings, StageSettings):
-    """Stage `sample`: K completions for every prompt."""
+    """Stage `sample`: sample K completions for every prompt."""
 
     makes: ClassVar[str] = "completions"
     kind: Literal["sample"] = "sample"
@@ -59,7 +59,7 @@ class SampleSettings(DecodingSettings, StageSettings):
     max_prompts: int | None = setting(None, "Use only this many prompts; None: all.", "choice: all", ge=1)
     too_long: Literal["refuse", "leave_out", "cut_prompt"] = setting(
         "refuse",
-        "Prompts without room for max_new_tokens: refuse them all at once, leave them out, or cut their beginning.",
-        "choice: nothing is cut or left out unless said",
+        "Prompts without room for max_new_tokens: stop with an error, leave them out, or cut their beginning.",
+        "choice: nothing is cut or left out by default",
         counts="if_set",
     )

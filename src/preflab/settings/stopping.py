@@ -1,4 +1,4 @@
-"""Settings of the rules by which an on-policy run ends before its last step."""
+"""Settings of the rules that stop an on-policy run before its last step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from preflab.settings.base import Settings, setting
 
 
 class StopSettings(Settings):
-    """When a run ends before `num_steps`."""
+    """Rules that end a run before `num_steps`."""
 
     criterion: str | None = setting(
         None,
-        "`module:function` scoring held-out completions; the mean is the criterion.",
+        "`module:function` that scores held-out completions; their mean score is the criterion.",
         "choice: none",
         refers="function",
     )

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from preflab.errors import PreflabError
 from preflab.files import append_jsonl, read_json, read_jsonl, write_json, write_text
-from preflab.maths.chance import chance_said
+from preflab.maths.chance import describe_chance
 from preflab.recipe import Recipe
 from preflab.records import (
     Answer,
@@ -58,14 +58,14 @@ FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl"
 
 def run(ctx: StageContext) -> StageResult:
     """Judge what is not judged yet, each judgment stored as it comes; then measure."""
-    from preflab.labelers.sources import described, make_judge
+    from preflab.labelers.sources import describe_judge, make_judge
 
     settings: AiJudgeSettings = ctx.settings
     completions = ctx.completions(settings.completions)
     campaign, tasks = _campaign(ctx, completions)
     constitution = _constitution(ctx.recipe, settings)
     judge = make_judge(settings.judge, ctx.model_folder, dtype=ctx.precision, wording=wording_of(constitution))
-    about = described(settings.judge, judge)
+    about = describe_judge(settings.judge, judge)
     labeler = Labeler(content_id("labeler", about), f"AI judge {about.get('model', 'by likelihood')}", "ai", about)
     ctx.workspace.put([campaign, *tasks, labeler])
     done = {j.task_id: j for j in ctx.workspace.judgments(campaign_id=campaign.id) if j.labeler_id == labeler.id}
@@ -236,7 +236,7 @@ def _usage_so_far(ctx: StageContext, judge: Judge) -> Usage | None:
         return None
     path = ctx.folder / USAGE
     if path.exists():
-        judge.endpoint.usage.go_on(read_json(path))
+        judge.endpoint.usage.restore(read_json(path))
     return judge.endpoint.usage
 
 
@@ -357,7 +357,7 @@ def _result(report: Mapping[str, Any]) -> StageResult:
     people = report["people"]
     if people and people["agreement"]["value"] is not None:
         share = people["agreement"]
-        doubt = chance_said(share, "the pairs that both judged")
+        doubt = describe_chance(share, "the pairs that both judged")
         sentences.append(f"agrees with people in {interval_text(share, percent)}" + (f", {doubt}" if doubt else ""))
         figures["agreement_with_people"] = share["value"]
     if report["usage"] and report["usage"]["cost"]:

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from preflab.files import read_json, write_json, write_text
-from preflab.maths.chance import chance_said
+from preflab.maths.chance import describe_chance
 from preflab.report.measures import leading, measure_name, quantity
 from preflab.report.names import short_names
 from preflab.settings.evaluation import EvaluateSettings
@@ -237,6 +237,6 @@ def _doubts(ctx: StageContext, differences: dict[str, dict[str, Interval]]) -> l
         path = ctx.inputs[name].folder / "reward_report.json"
         held_out = (read_json(path).get("held_out") if path.is_file() else None) or {}
         if "accuracy" in held_out:
-            doubt = chance_said(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
+            doubt = describe_chance(held_out["accuracy"], count(held_out["num_pairs"], "held-out pair"))
             doubts += [f"{name} is {doubt}"] if doubt else []
     return doubts

@@ -31,7 +31,7 @@ from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext
 from preflab.stages.row_lengths import fix_row_lengths
 from preflab.stages.stored import stored_completions
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 from preflab.training.protocols import SampleRequest, ScoringItem
 from preflab.words import count, number
 
@@ -210,7 +210,7 @@ def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Seque
     """The class of each text; the function is called as it was written, with lists or one by one."""
     names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
     columns = {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
-    values = function.called([prompt.shown for prompt in prompts], list(texts), **columns)
+    values = function.call_unchecked([prompt.shown for prompt in prompts], list(texts), **columns)
     return checked_labels(values, function.name)
 
 

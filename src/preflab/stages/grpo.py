@@ -14,16 +14,7 @@ from preflab.errors import PreflabError
 from preflab.settings.grpo import GrpoSettings
 from preflab.settings.online_dpo import OnlineDpoSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.on_policy import (
-    finish_policy,
-    fix_longest,
-    held_out_criterion,
-    load_trunk,
-    policy_result,
-    policy_scorer,
-    policy_writing,
-    prompts_to_learn_from,
-)
+from preflab.stages.on_policy import ask, finish, open_run
 
 VERSION = 2
 distributed = True
@@ -32,35 +23,13 @@ resumable = ("num_steps",)
 
 def run(ctx: StageContext) -> StageResult:
     """Train, resuming where there is a checkpoint; leave the role and the merged model behind."""
-    from preflab.policy.grpo import GrpoRun, train_grpo
-    from preflab.stages.learning import accelerator_for
+    from preflab.policy.grpo import train_grpo
 
-    settings: GrpoSettings = ctx.settings
-    trunk, trunk_hash = load_trunk(ctx, ctx.model_folder(settings.model), ("policy", "reference"))
-    accelerator = accelerator_for(ctx, settings.run)
-    check_shares(settings, accelerator.num_processes)
-    trunk.to(accelerator.device)
-    writing = policy_writing(ctx, trunk)
-    asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
-    lengths = fix_longest(ctx, trunk, writing, asked)
-    scorer = policy_scorer(ctx, trunk, trunk_hash, asked.prompts)
-    grpo = GrpoRun(
-        trunk=trunk,
-        settings=settings,
-        prompts=asked.prompts,
-        sampler=writing.engine,
-        scorer=scorer,
-        decode=writing.decode,
-        folder=ctx.folder,
-        seed=ctx.seed,
-        name=ctx.name,
-        held_out=held_out_criterion(ctx, trunk, writing),
-        accelerator=accelerator,
-    )
-    result = train_grpo(grpo)
-    finish_policy(ctx, trunk, trunk_hash, accelerator)
-    further = {"algorithm": settings.algorithm, **lengths}
-    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, **further)
+    asked = ask(ctx)
+    check_shares(asked.settings, asked.accelerator.num_processes)
+    opened = open_run(asked, ("policy", "reference"))
+    result = train_grpo(opened.run)
+    return finish(asked, opened, result, ("policy",), algorithm=asked.settings.algorithm)
 
 
 def check_shares(settings: GrpoSettings | OnlineDpoSettings, num_processes: int) -> None:

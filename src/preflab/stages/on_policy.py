@@ -1,6 +1,10 @@
-"""What the stages that sample while they learn share: trunk, engine, prompts, held-out criterion, what is left behind.
+"""The on-policy stages (ppo, grpo, online_dpo) from their context to their folder.
 
-The settings of these stages all have `model`, `reference`, `lora`, `decoding`, `stop` and `held_out_prompts`.
+    asked  = ask(ctx)                     everything the context is asked for, read and checked before a model is opened
+    opened = open_run(asked, roles)       the model in its roles, its engine, rewards and held-out criterion
+    finish(asked, opened, result, roles)  roles, merged policy and figures, left in the stage's folder
+
+Their settings all have `model`, `reference`, `lora`, `decoding`, `rewards`, `stop` and `held_out_prompts`.
 """
 
 from __future__ import annotations
@@ -17,65 +21,90 @@ from preflab.words import count, three_digits
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from preflab.conversations.fitting import FittingPrompts
-    from preflab.conversations.renderer import Renderer
     from preflab.models.trunk import Role, Trunk
+    from preflab.policy.on_policy_run import HeldOut, OnPolicyRun, PromptIds, RunResult
     from preflab.records import Prompt
     from preflab.rewards.combine import WeightedSum
-    from preflab.training.protocols import Decode, Sampler, ScoringItem
+    from preflab.rewards.sources import PolicySide
+    from preflab.settings.recipe import EngineName
+    from preflab.training.protocols import Decode, Sampler, Scorer, ScoringItem
     from preflab.training.too_long import LongRows
 
 
-def load_trunk(ctx: StageContext, base: Path | str, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
-    """The policy's trunk with its roles and its reference, and the hash of its base weights."""
-    from preflab.models.language_model import open_language_model
-    from preflab.models.precision import weights_dtype
+@dataclass(frozen=True)
+class Asked:
+    """What a stage asked of its context; no model is open yet."""
 
-    settings = ctx.settings
-    opened = open_language_model(base, dtype=weights_dtype(ctx.precision, learns=settings.lora is None))
-    named = settings.reference
-    has_other = named is not None and named != settings.model
-    other = opened.another(ctx.model_folder(named)) if has_other else None
-    trunk_hash = opened.base_hash()
-    trunk = opened.trunk(roles, lora=settings.lora, seed=ctx.seed, reference=other, compute=ctx.precision)
-    return trunk, trunk_hash
+    settings: Any
+    name: str
+    seed: int
+    folder: Path
+    base: Path | str
+    """The model that learns."""
+    reference: Path | str | None
+    """The reference, where it is another model than `base`."""
+    prompts: list[Prompt]
+    held_out: list[Prompt]
+    """Those that the held-out criterion is measured on; none without one."""
+    criterion: Scorer | None
+    make_scorer: Callable[[PolicySide], WeightedSum]
+    """The recipe's rewards for a policy."""
+    precision: str
+    engine: EngineName
+    accelerator: Any
+    save_policy: Callable[[Trunk], None]
+    """Writes the merged policy."""
 
 
 @dataclass(frozen=True)
-class Writing:
-    """How a policy writes."""
+class Opened:
+    """A run that is ready to learn."""
 
-    engine: Sampler
-    decode: Decode
-    renderer: Renderer
-
-
-def policy_writing(ctx: StageContext, trunk: Trunk) -> Writing:
-    """The engine that samples from the trunk's policy role, with its stop tokens."""
-    from preflab.conversations.renderer import Renderer
-    from preflab.sampling.engines import EngineSource, make_engine
-
-    policy = trunk.language_model("policy")
-    renderer = Renderer.of(policy, trunk.tokenizer, ctx.settings.decoding.stop_token_ids)
-    source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
-    return Writing(make_engine(source, ctx.device.engine), renderer.decode, renderer)
+    run: OnPolicyRun[Any]
+    base_hash: str
+    """The id of the base's weights, by which saved adapters name it."""
+    long: LongRows
+    """The prompts that were too long."""
+    figures: dict[str, float]
+    """`longest_row`, where rotary frequencies depend on it."""
 
 
-def policy_scorer(
-    ctx: StageContext, trunk: Trunk, trunk_hash: str, prompts: Sequence[tuple[Prompt, tuple[int, ...]]]
-) -> WeightedSum:
-    """The recipe's rewards for completions of some prompts; a reward adapter on the same base joins the trunk."""
-    from preflab.rewards.sources import PolicySide, make_scorer
+def ask(ctx: StageContext) -> Asked:
+    """Read prompts, criterion and places of models, and start the accelerator.
+
+    Raises:
+        PreflabError: prompts that cannot be read, no such criterion, a tracker that is not installed.
+    """
+    from preflab.rewards.functions import FunctionScorer, load_function
+    from preflab.rewards.sources import make_scorer
     from preflab.stages.judge_reward import judge_scorer
+    from preflab.stages.learning import accelerator_for, save_language_model
 
-    return make_scorer(
-        ctx.settings.rewards,
-        ctx.model_folder,
-        PolicySide(trunk.tokenizer, trunk, trunk_hash, prompts, ctx.settings.decoding.max_new_tokens),
-        reference_items=functools.partial(reference_items, ctx),
-        judges=functools.partial(judge_scorer, ctx),
-        dtype=ctx.precision,
-        tokens_per_batch=ctx.settings.optimiser.tokens_per_micro_batch,
+    settings, other = ctx.settings, ctx.settings.reference
+    measured = settings.stop.criterion is not None and settings.held_out_prompts is not None
+    return Asked(
+        settings=settings,
+        name=ctx.name,
+        seed=ctx.seed,
+        folder=ctx.folder,
+        base=ctx.model_folder(settings.model),
+        reference=None if other in (None, settings.model) else ctx.model_folder(other),
+        prompts=ctx.prompts(settings.prompts),
+        held_out=ctx.prompts(settings.held_out_prompts)[: settings.stop.num_prompts] if measured else [],
+        criterion=FunctionScorer(load_function(settings.stop.criterion)) if measured else None,
+        make_scorer=functools.partial(
+            make_scorer,
+            settings.rewards,
+            ctx.model_folder,
+            reference_items=functools.partial(reference_items, ctx),
+            judges=functools.partial(judge_scorer, ctx),
+            dtype=ctx.precision,
+            tokens_per_batch=settings.optimiser.tokens_per_micro_batch,
+        ),
+        precision=ctx.precision,
+        engine=ctx.device.engine,
+        accelerator=accelerator_for(ctx, settings.run),
+        save_policy=functools.partial(save_language_model, ctx),
     )
 
 
@@ -88,67 +117,85 @@ def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
     return [ScoringItem.of(prompts[c.prompt_id], c) for c in completions]
 
 
-def prompts_to_learn_from(
-    ctx: StageContext, trunk: Trunk, writing: Writing, name: str, num: int | None = None
-) -> FittingPrompts:
-    """The (first `num`) prompts of a name with their token ids; each leaves room for its completion."""
-    from preflab.conversations.fitting import fitting_prompts
-    from preflab.models.facts import model_facts
+def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
+    """Open the model in its roles on the accelerator's device, with the engine that writes and the rewards.
 
-    return fitting_prompts(
-        writing.renderer,
-        ctx.prompts(name)[:num],
-        max_new_tokens=ctx.settings.decoding.max_new_tokens,
-        context_length=model_facts(trunk.language_model("policy"), trunk.tokenizer).context_length,
-        too_long=ctx.settings.too_long,
-    )
-
-
-def fix_longest(ctx: StageContext, trunk: Trunk, writing: Writing, asked: FittingPrompts) -> dict[str, float]:
-    """The figure `longest_row` where rotary frequencies depend on it; they are then fixed for the trunk's roles.
-
-    The longest row is that of the prompts to learn from and of the held-out ones, with max_new_tokens more.
+    Raises:
+        PreflabError: a model that cannot be opened, prompts too long for it, a reward that cannot be had.
     """
+    from preflab.conversations.fitting import fitting_prompts
+    from preflab.conversations.renderer import Renderer
+    from preflab.models.facts import context_length
+    from preflab.policy.on_policy_run import OnPolicyRun
+    from preflab.rewards.sources import PolicySide
+    from preflab.sampling.engines import EngineSource, make_engine
     from preflab.stages.row_lengths import fix_row_lengths
 
-    if not trunk.row_lengths:
-        return {}
-    ids = [ids for _, ids in [*asked.prompts, *_held_out_prompts(ctx, trunk, writing)]]
-    return fix_row_lengths(trunk.row_lengths, ids, ctx.settings.decoding.max_new_tokens)
+    settings = asked.settings
+    num_new = settings.decoding.max_new_tokens
+    trunk, base_hash = _open_trunk(asked, roles)
+    policy = trunk.language_model("policy")
+    renderer = Renderer.of(policy, trunk.tokenizer, settings.decoding.stop_token_ids)
+    fit = functools.partial(
+        fitting_prompts,
+        renderer,
+        max_new_tokens=num_new,
+        context_length=context_length(policy.config),
+        too_long=settings.too_long,
+    )
+    learned = fit(asked.prompts)
+    held_out = fit(asked.held_out).prompts if asked.held_out else []
+    longest = fix_row_lengths(trunk.row_lengths, [ids for _, ids in [*learned.prompts, *held_out]], num_new)
+    source = EngineSource.of_trunk(trunk, renderer.stop_token_ids, keep_states=trunk.plain_because is None)
+    engine = make_engine(source, asked.engine)
+    run = OnPolicyRun(
+        trunk=trunk,
+        settings=settings,
+        prompts=learned.prompts,
+        sampler=engine,
+        scorer=asked.make_scorer(PolicySide(trunk.tokenizer, trunk, base_hash, learned.prompts, num_new)),
+        decode=renderer.decode,
+        folder=asked.folder,
+        seed=asked.seed,
+        name=asked.name,
+        held_out=_held_out(asked, engine, renderer.decode, held_out),
+        accelerator=asked.accelerator,
+    )
+    return Opened(run, base_hash, learned.long, longest)
 
 
-def _held_out_prompts(ctx: StageContext, trunk: Trunk, writing: Writing) -> list[tuple[Prompt, tuple[int, ...]]]:
-    """Those that the held-out criterion is measured on; none without one."""
-    settings = ctx.settings
-    if settings.stop.criterion is None or settings.held_out_prompts is None:
-        return []
-    return prompts_to_learn_from(ctx, trunk, writing, settings.held_out_prompts, settings.stop.num_prompts).prompts
+def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
+    """The trunk with its reference, and the hash of its base weights, taken before adapters are added."""
+    from preflab.models.language_model import open_language_model
+    from preflab.models.precision import weights_dtype
+
+    lora = asked.settings.lora
+    opened = open_language_model(asked.base, dtype=weights_dtype(asked.precision, learns=lora is None))
+    other = None if asked.reference is None else opened.another(asked.reference)
+    base_hash = opened.base_hash()
+    trunk = opened.trunk(roles, lora=lora, seed=asked.seed, reference=other, compute=asked.precision)
+    return trunk.to(asked.accelerator.device), base_hash
 
 
-def held_out_criterion(
-    ctx: StageContext, trunk: Trunk, writing: Writing
-) -> Callable[[int], tuple[float, float | None]] | None:
+def _held_out(asked: Asked, engine: Sampler, decode: Decode, prompts: PromptIds) -> HeldOut | None:
     """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
-    from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.seeds import derive_seed
     from preflab.training.protocols import SampleRequest, ScoringItem
 
-    settings = ctx.settings
-    if settings.stop.criterion is None or settings.held_out_prompts is None:
+    criterion = asked.criterion
+    if criterion is None:
         return None
-    scorer = FunctionScorer(load_function(settings.stop.criterion))
-    chosen = _held_out_prompts(ctx, trunk, writing)
-    requests = [SampleRequest(ids, derive_seed(ctx.seed, "held out", prompt.id)) for prompt, ids in chosen]
+    requests = [SampleRequest(ids, derive_seed(asked.seed, "held out", prompt.id)) for prompt, ids in prompts]
 
     def measure(version: int) -> tuple[float, float | None]:
-        writing.engine.sync(version)
-        sampled = writing.engine.sample(requests, settings.decoding)
-        writing.engine.release()
+        engine.sync(version)
+        sampled = engine.sample(requests, asked.settings.decoding)
+        engine.release()
         items = [
-            ScoringItem(prompt, writing.decode(one.token_ids, prompt), ids, one.token_ids, one.finish_reason)
-            for (prompt, ids), one in zip(chosen, sampled, strict=True)
+            ScoringItem(prompt, decode(one.token_ids, prompt), ids, one.token_ids, one.finish_reason)
+            for (prompt, ids), one in zip(prompts, sampled, strict=True)
         ]
-        return mean_and_error(scorer.score(items).total)
+        return mean_and_error(criterion.score(items).total)
 
     return measure
 
@@ -159,44 +206,35 @@ def mean_and_error(scores: Tensor) -> tuple[float, float | None]:
     return float(scores.mean()), float(scores.std(correction=1)) / num**0.5 if num > 1 else None
 
 
-def save_roles(trunk: Trunk, folder: Path, base: str, roles: Sequence[str]) -> None:
-    """Each role with weights of its own in a folder of its name: adapters in peft's format, heads."""
+def finish(asked: Asked, opened: Opened, result: RunResult, roles: Sequence[str], **further: Any) -> StageResult:
+    """Leave each role in a folder of its name (adapters in peft's format, heads) and the merged policy in `model/`."""
     from preflab.models.role_files import save_role
 
-    for role in roles:
-        save_role(trunk, role, folder / role, base=base if trunk.lora else "")
-
-
-def finish_policy(
-    ctx: StageContext, trunk: Trunk, trunk_hash: str, accelerator: Any, roles: Sequence[str] = ("policy",)
-) -> None:
-    """Leave the roles and the merged policy behind, once."""
-    from preflab.stages.learning import save_language_model
-
+    trunk, accelerator = opened.run.trunk, asked.accelerator
     if accelerator.is_main_process:
-        save_roles(trunk, ctx.folder, trunk_hash, roles)
-        save_language_model(ctx, trunk)
+        for role in roles:
+            save_role(trunk, role, asked.folder / role, base=opened.base_hash if trunk.lora else "")
+        asked.save_policy(trunk)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    return _result(asked.folder, result, opened.long, **further, **opened.figures)
 
 
-def policy_result(
-    ctx: StageContext, num_steps: int, stopped_because: str, long: LongRows, **further: Any
-) -> StageResult:
+def _result(folder: Path, result: RunResult, long: LongRows, **further: Any) -> StageResult:
     """What the run's files say of its beginning and its end."""
     from preflab.files import read_jsonl
     from preflab.training.standstill import said_of_alarms
 
-    rows = read_jsonl(ctx.folder / "metrics.jsonl")
-    alarms = read_jsonl(ctx.folder / "alarms.jsonl")
+    rows = read_jsonl(folder / "metrics.jsonl")
+    alarms = read_jsonl(folder / "alarms.jsonl")
     first, last = rows[0], rows[-1]
     figures: dict[str, Any] = {
-        "num_steps": num_steps,
+        "num_steps": result.num_steps,
         "reward_first": first["reward/mean"],
         "reward_last": last["reward/mean"],
         "kl_last": last["kl/exact"],
         "num_alarms": len(alarms),
-        "stopped_because": stopped_because,
+        "stopped_because": result.stopped_because,
         **long.figures,
         **further,
     }

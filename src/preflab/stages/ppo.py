@@ -10,25 +10,15 @@ model/                                        the policy as a Hugging Face folde
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from preflab.errors import PreflabError
 from preflab.settings.ppo import PpoSettings
 from preflab.stages.base import StageContext, StageResult
-from preflab.stages.on_policy import (
-    finish_policy,
-    fix_longest,
-    held_out_criterion,
-    load_trunk,
-    policy_result,
-    policy_scorer,
-    policy_writing,
-    prompts_to_learn_from,
-)
+from preflab.stages.on_policy import ask, finish, open_run
 
 if TYPE_CHECKING:
-    from preflab.models.trunk import Trunk
-    from preflab.rewards.combine import WeightedSum
+    from preflab.policy.on_policy_run import OnPolicyRun
 
 VERSION = 2
 distributed = True
@@ -37,36 +27,14 @@ resumable = ("num_steps",)
 
 def run(ctx: StageContext) -> StageResult:
     """Train, resuming where there is a checkpoint; leave the roles and the merged model behind."""
-    from preflab.policy.ppo import PpoRun, train_ppo
-    from preflab.stages.learning import accelerator_for
+    from preflab.policy.ppo import train_ppo
 
-    settings: PpoSettings = ctx.settings
-    trunk, trunk_hash = load_trunk(ctx, ctx.model_folder(settings.model), ("policy", "reference", "value"))
-    accelerator = accelerator_for(ctx, settings.run)
-    check_shares(settings, accelerator.num_processes)
-    trunk.to(accelerator.device)
-    writing = policy_writing(ctx, trunk)
-    asked = prompts_to_learn_from(ctx, trunk, writing, settings.prompts)
-    lengths = fix_longest(ctx, trunk, writing, asked)
-    scorer = policy_scorer(ctx, trunk, trunk_hash, asked.prompts)
-    value_start = _start_value(settings, trunk, scorer)
-    ppo = PpoRun(
-        trunk=trunk,
-        settings=settings,
-        prompts=asked.prompts,
-        sampler=writing.engine,
-        scorer=scorer,
-        decode=writing.decode,
-        folder=ctx.folder,
-        seed=ctx.seed,
-        name=ctx.name,
-        held_out=held_out_criterion(ctx, trunk, writing),
-        accelerator=accelerator,
-    )
-    result = train_ppo(ppo)
-    finish_policy(ctx, trunk, trunk_hash, accelerator, ("policy", "value"))
-    further = {"value_started_from": value_start, **lengths}
-    return policy_result(ctx, result.num_steps, result.stopped_because, asked.long, **further)
+    asked = ask(ctx)
+    check_shares(asked.settings, asked.accelerator.num_processes)
+    opened = open_run(asked, ("policy", "reference", "value"))
+    value_start = _start_value(asked.settings, opened.run)
+    result = train_ppo(opened.run)
+    return finish(asked, opened, result, ("policy", "value"), value_started_from=value_start)
 
 
 def check_shares(settings: PpoSettings, num_processes: int) -> None:
@@ -85,14 +53,15 @@ def check_shares(settings: PpoSettings, num_processes: int) -> None:
         )
 
 
-def _start_value(settings: PpoSettings, trunk: Trunk, scorer: WeightedSum) -> str:
+def _start_value(settings: PpoSettings, run: OnPolicyRun[PpoSettings]) -> str:
     """Start the value role as the settings say; returns how it was started."""
     from preflab.models.role_files import init_value_from_reward
+    from preflab.rewards.combine import WeightedSum
     from preflab.rewards.score import RewardModelScorer
 
     if settings.value_init == "reward":
-        for term in scorer.terms:
+        for term in cast(WeightedSum, run.scorer).terms:
             source = term.scorer.trunk if isinstance(term.scorer, RewardModelScorer) else None
-            if source is not None and source.causal and init_value_from_reward(trunk, source):
+            if source is not None and source.causal and init_value_from_reward(run.trunk, source):
                 return "reward model"
     return "zero head"

@@ -128,7 +128,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
     from preflab.evaluation.likelihood import completion_logps
     from preflab.evaluation.sycophancy import Margins
     from preflab.stages.row_lengths import fix_row_lengths
-    from preflab.training.batches import Sequence as TokenSequence
+    from preflab.training.batches import TokenSequence
 
     renderer = loaded.opened.renderer()
     columns: list[list[TokenSequence]] = [[], [], [], []]

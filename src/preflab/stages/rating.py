@@ -29,7 +29,7 @@ REPORT, HEADS = "reward_report.json", "criteria.safetensors"
 def run(ctx: StageContext) -> StageResult:
     """Train one head per criterion, make one of them, normalise, leave the model in `reward/` and its figures."""
     from preflab.files import read_jsonl, write_json
-    from preflab.rewards.ratings import criteria_of, scales_of
+    from preflab.rewards.ratings import choose_criteria, fit_scales
     from preflab.rewards.regression import rating_scores, train_on_ratings
     from preflab.rewards.train import normalise
     from preflab.stages.learning import CHECKPOINT, accelerator_for
@@ -41,7 +41,7 @@ def run(ctx: StageContext) -> StageResult:
     settings: RatingSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)
     other = read_preferences(ctx, settings.test_preferences) if settings.test_preferences else None
-    criteria = criteria_of(data.preferences, settings.criteria)
+    criteria = choose_criteria(data.preferences, settings.criteria)
     base = RewardBase.load(ctx)
     long = base.long_rows(settings.too_long)
     rated = _rows(base, data, criteria, long)
@@ -53,7 +53,7 @@ def run(ctx: StageContext) -> StageResult:
     lengths = fix_row_lengths(
         base.trunk.row_lengths, [*(row.sequence for rows in parts.values() for row in rows), *samples]
     )
-    scales = scales_of(train, list(criteria))
+    scales = fit_scales(train, list(criteria))
     accelerator = accelerator_for(ctx, settings.run)
     heads = train_on_ratings(
         base.trunk,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from preflab.maths.chance import chance_said
+from preflab.maths.chance import describe_chance
 from preflab.seeds import derive_seed
 from preflab.settings.learning import RewardSettings
 from preflab.stages.base import StageContext, StageResult
@@ -181,7 +181,7 @@ def _result(report: Mapping[str, Any], figures: dict[str, float | str], said: st
         return StageResult(f"{why}{said}", figures)
     accuracy = held_out["accuracy"]
     right, pairs = interval_text(accuracy, percent), count(held_out["num_pairs"], "held-out pair")
-    doubt = chance_said(accuracy, pairs)
+    doubt = describe_chance(accuracy, pairs)
     right = f"right on {right}, {doubt}" if doubt else f"right on {right} of {pairs}"
     longer = best_value(held_out["longer_wins"], percent)
     return StageResult(f"{right}; the longer one wins {longer}{said}", figures)

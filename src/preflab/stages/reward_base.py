@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from preflab.models.trunk import Trunk
     from preflab.rewards.rankings import Encoder
-    from preflab.training.batches import Sequence as TokenSequence
+    from preflab.training.batches import TokenSequence
     from preflab.training.too_long import LongRows, TooLong
 
 
@@ -60,7 +60,7 @@ class RewardBase:
         """What is done with rows beyond the encoder's length; a cut takes the beginning, of the completion as well."""
         from preflab.training.too_long import LongRows
 
-        return LongRows(self.encoder.max_tokens, too_long, cut=self.encoder.fitted)
+        return LongRows(self.encoder.max_tokens, too_long, cut=self.encoder.truncate)
 
     def save(self, folder: Path) -> None:
         """The reward model's folder; a base on this machine is named from there, so that a workspace can move."""

@@ -19,7 +19,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.models.trunk import Trunk
     from preflab.policy.sft import train_sft
     from preflab.stages.learning import accelerator_for, finish_model
-    from preflab.training.batches import Sequence
+    from preflab.training.batches import TokenSequence
 
     settings: TinySettings = ctx.settings
     rows = ctx.data(settings.text)
@@ -27,7 +27,7 @@ def run(ctx: StageContext) -> StageResult:
     texts = [_text(row) for row in rows]
     tokenizer = build_tokenizer(texts, context=settings.context)
     sequences = [
-        Sequence((tokenizer.bos_token_id,), (*ids, tokenizer.eos_token_id))
+        TokenSequence((tokenizer.bos_token_id,), (*ids, tokenizer.eos_token_id))
         for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]
     ]
     for row, sequence in zip(rows, sequences, strict=True):

@@ -1,4 +1,4 @@
-"""From nothing to a first recipe: a model and a file of data are looked at; a recipe comes out that runs as it stands.
+"""`preflab init`: inspect a model and a file of data, and write a first recipe that runs without changes.
 
-Nothing is trained and no weights are loaded here. Every choice is said in a sentence, in the recipe and in the summary.
+Nothing is trained and no weights are loaded. Every choice is explained by a sentence, in the recipe and in the summary.
 """

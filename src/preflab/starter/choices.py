@@ -1,4 +1,4 @@
-"""What a first recipe chooses: what is held out, what fits into memory, how long the first run is."""
+"""Choices of a first recipe: the held-out share, settings that fit into memory, the length of the first run."""
 
 from __future__ import annotations
 
@@ -15,49 +15,48 @@ from preflab.starter.memory import Estimate, Load, estimate
 from preflab.starter.model_look import ModelLook
 
 SHARES = (0.1, 0.2, 0.3, 0.5)
-"""Shares of the prompts that may be held out; the first that holds enough out is taken."""
+"""Shares of the prompts that may be held out; the first that holds out enough prompts is taken."""
 MOST = 0.3
-"""Larger shares are for data of which three tenths leave too few held out."""
+"""Largest share that is normally held out; larger ones are for data too small for it."""
 WANTED_HELD_OUT = 20
-"""Held-out prompts for an evaluation that says something; fewer where the data have few."""
+"""Held-out prompts wanted for a useful evaluation; small data may have fewer."""
 APART = 100
-"""Held-out prompts from which a judge can learn that is not the training reward."""
+"""Fewest held-out prompts on which a separate judge, other than the training reward, is trained."""
 FEWEST = 4
-"""Prompts below which nothing can be held out and learned: half of them on each side."""
+"""Fewest different prompts: two to learn from and two to hold out."""
 USED = 0.85
-"""Share of the free memory that may be taken: an estimate is one."""
+"""Share of the free memory that may be used; the margin covers errors of the estimate."""
 BUDGET_S = 900
-"""Seconds of computing that a first run is made for."""
+"""Seconds of computing that a first run should take."""
 FLOPS_PER_THREAD, FLOPS_GPU = 2e10, 5e13
-"""Operations per second in float32 on one processor core, in bfloat16 on a GPU; guesses for common machines."""
+"""Operations per second in float32 on one CPU core, and in bfloat16 on a GPU; guesses for common machines."""
 PASS_S = 1e-3
-"""Seconds that one layer takes for one token at the least, however small it is; a guess for common machines."""
+"""Least seconds that one layer takes for one token, however small the model; a guess for common machines."""
 FEWEST_ROWS = 500
-"""A first run reads at least so many rows of the data."""
+"""Fewest rows of the data that a first run reads."""
 EVALUATED = 100
-"""Prompts that a first evaluation uses at most."""
+"""Most prompts of a first evaluation."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """What is held out."""
+    """The held-out share, with the number of prompts in each part."""
 
     share: float
     num_train: int
     num_held_out: int
-    """Prompts."""
     num_usual: int
     """Prompts that the usual share, the first of `SHARES`, would hold out."""
 
     @property
     def judge_apart(self) -> bool:
-        """Whether the held-out comparisons are enough for a judge of their own."""
+        """Whether there are enough held-out prompts to train a separate judge on them."""
         return self.num_held_out >= APART
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How the stages fit into memory."""
+    """Settings with which the stages fit into memory."""
 
     precision: str
     tokens: int
@@ -65,76 +64,78 @@ class Fit:
     checkpointing: bool
     lora: bool
     max_tokens: int | None
-    """Longer rows are left out; None: the context is the limit."""
+    """Longer rows are left out; None: the model's context is the limit."""
     rows: int
-    """Completions decoded side by side."""
+    """Completions decoded in parallel."""
     heaviest: Estimate
+    """Memory of the stage that needs most."""
 
 
 def held_out_split(data: DataLook, *, judge: bool) -> Split:
-    """The share of the prompts to hold out, with the numbers that the stages will find.
+    """Choose the share of prompts to hold out.
 
     Args:
         data: the data.
-        judge: whether a judge could learn from the held-out part, if that is large enough.
+        judge: whether to prefer a share with which a separate judge can be trained on the held-out part.
 
     Raises:
-        PreflabError: too few prompts.
+        PreflabError: there are too few prompts.
     """
     places = list(data.places().values())
-    splits = [_counted(places, share) for share in SHARES]
-    usable = [each for each in splits if _on_both_sides(places, each.share)]
+    splits = [_count_split(places, share) for share in SHARES]
+    usable = [each for each in splits if _has_both_parts(places, each.share)]
     if not usable:
         num = len(set(places))
         what = "texts" if data.sort == "texts" else "prompts"
         raise PreflabError(
-            f"{data.path}: {num} different {what}" + (", and chance leaves too few on one side" if num > 3 else ""),
-            f"at least {FEWEST}: two or more to learn from, two or more to be held out",
+            f"{data.path}: {num} different {what}"
+            + (", and the random split leaves one part too small" if num > 3 else ""),
+            f"at least {FEWEST}: two or more to learn from, two or more to hold out",
             "add rows",
         )
-    few = [each for each in usable if each.share <= MOST] or usable
-    if judge and (apart := next((each for each in few if each.judge_apart), None)):
+    moderate = [each for each in usable if each.share <= MOST] or usable
+    if judge and (apart := next((each for each in moderate if each.judge_apart), None)):
         return apart
-    enough = next((each for each in few if each.num_held_out >= WANTED_HELD_OUT), None)
-    return enough or few[min(1, len(few) - 1)]
+    enough = next((each for each in moderate if each.num_held_out >= WANTED_HELD_OUT), None)
+    return enough or moderate[min(1, len(moderate) - 1)]
 
 
-def _counted(places: Sequence[float], share: float) -> Split:
+def _count_split(places: Sequence[float], share: float) -> Split:
     from preflab.stages.data import in_split
 
     held_out, usual = (sum(in_split(place, "held_out", each) for place in places) for each in (share, SHARES[0]))
     return Split(share, len(places) - held_out, held_out, usual)
 
 
-def _on_both_sides(places: Sequence[float], share: float) -> bool:
-    """Whether different prompts are on each side, not one with several sets of columns."""
-    different = _counted(sorted(set(places)), share)
+def _has_both_parts(places: Sequence[float], share: float) -> bool:
+    """Whether each part has at least two different prompts; one prompt with several sets of columns counts once."""
+    different = _count_split(sorted(set(places)), share)
     return min(different.num_held_out, different.num_train) >= FEWEST // 2
 
 
-def fitted(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> Fit:
-    """The first way, from the most comfortable one, in which every stage fits into `USED` of the free memory.
+def fit_into_memory(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> Fit:
+    """The first settings, in order of preference, with which every stage fits into `USED` of the free memory.
 
-    Tried in this order: smaller micro-batches, fewer completions side by side, checkpointing, half precision (on a
-    processor), and rows longer than 95 % of the others left out.
+    Memory is saved in this order: smaller micro-batches, fewer completions in parallel, checkpointing, half precision
+    (on a CPU), and leaving out rows that are longer than 95 % of the others.
 
     Raises:
-        PreflabError: none does.
+        PreflabError: no settings fit.
     """
     tried: list[Estimate] = []
-    for fit in _ways(kind, model, lengths, machine):
+    for fit in _candidate_fits(kind, model, lengths, machine):
         tried.append(fit.heaviest)
         if fit.heaviest.total <= USED * machine.free:
             return fit
     least = min(tried, key=lambda each: each.total)
     raise PreflabError(
-        f"{model.ref}: stage {least.load.kind} needs about {gib(least.total)} at the least; there is {machine.said}",
+        f"{model.ref}: stage {least.load.kind} needs at least about {gib(least.total)}; there is {machine.said}",
         f"a machine with {gib(least.total / USED)} or more, or a smaller model",
-        "choose a smaller model, or say with --memory GIB how much the machine has that the recipe is for",
+        "choose a smaller model, or give the memory of the machine that will run the recipe with --memory GIB",
     )
 
 
-def _ways(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> Iterator[Fit]:
+def _candidate_fits(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> Iterator[Fit]:
     longest = lengths.rows.longest if lengths.rows else lengths.prompts.longest + lengths.max_new_tokens
     usual = lengths.rows.most_of if lengths.rows else lengths.prompts.most_of + lengths.max_new_tokens
     context = model.context or 2**31
@@ -154,7 +155,7 @@ def _ways(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> I
             fits = [estimate(model, load, accelerator=bool(machine.accelerator)) for load in loads]
             heaviest = max(fits, key=lambda each: each.total)
             if not lora and heaviest.total > USED / 2 * machine.free:
-                continue  # full fine-tuning where there is plenty of room, adapters everywhere else
+                continue  # full fine-tuning only if it takes at most half of the usable memory, else adapters
             cut = None if limit == min(longest, context) else limit
             precision = "auto" if machine.half else "bfloat16" if half else "float32"
             yield Fit(precision, tokens, checkpointing, lora, cut, rows, heaviest)
@@ -163,10 +164,10 @@ def _ways(kind: Kind, model: ModelLook, lengths: Lengths, machine: Machine) -> I
 def _loads(
     kind: Kind, lengths: Lengths, *, lora: bool, half: bool, tokens: int, rows: int, checked: bool
 ) -> list[Load]:
-    """The stages of a kind as the memory sees them."""
+    """The memory loads of the stages in a first recipe of this kind."""
     drawn = lengths.prompts.most_of + lengths.max_new_tokens
     reward = Load("reward", 1, 0, True, half, tokens, checked)
-    # The evaluation holds the reference, the model that writes, and a reward model on a base of its own.
+    # The evaluation has the reference, the sampling model, and a reward model with its own base in memory.
     evaluation = Load("evaluate", 0, 2, True, half, 0, rows=rows, row_tokens=drawn)
     return {
         "sft": [Load("sft", 1, 0, lora, half, tokens, checked), evaluation],
@@ -179,18 +180,18 @@ def _loads(
 
 @dataclass(frozen=True)
 class Pace:
-    """How long the first run is."""
+    """The length of the first run."""
 
     num_steps: int
-    """Of stages that sample while they learn."""
+    """Steps of the on-policy stage; 0 without one."""
     num_completions: int
-    """Per step."""
+    """Completions per step."""
     seconds: float
-    """A rough guess of the whole run."""
+    """A rough estimate of the whole run's time."""
 
 
 def rows_to_read(kind: Kind, data: DataLook, model: ModelLook, lengths: Lengths, machine: Machine) -> int | None:
-    """Rows that can be learned in `BUDGET_S` seconds, and were looked at; None: all."""
+    """The number of rows that can be learned in `BUDGET_S` seconds, at most those inspected; None: all rows."""
     most = data.num_rows
     if kind != "grpo" or data.judged:
         per_row = _seconds_per_row(data, model, lengths, machine)
@@ -199,7 +200,7 @@ def rows_to_read(kind: Kind, data: DataLook, model: ModelLook, lengths: Lengths,
 
 
 def _seconds_per_row(data: DataLook, model: ModelLook, lengths: Lengths, machine: Machine) -> float:
-    """6 · P operations for each token that is learned, of all completions of a row."""
+    """Time to learn one row: 6 · P operations for each token of all its completions."""
     row = lengths.rows.median if lengths.rows else 0
     return 6 * model.num_parameters * row * max(1.0, len(data.judged) / max(1, data.num_rows)) / _speed(machine)
 
@@ -208,16 +209,16 @@ def _speed(machine: Machine) -> float:
     return FLOPS_GPU if machine.accelerator else FLOPS_PER_THREAD * machine.num_threads
 
 
-def paced(kind: Kind, data: DataLook, model: ModelLook, lengths: Lengths, machine: Machine, split: Split) -> Pace:
-    """A first run of about `BUDGET_S` seconds: 6 · P operations per token learned, 2 · P per token read or drawn.
+def plan_pace(kind: Kind, data: DataLook, model: ModelLook, lengths: Lengths, machine: Machine, split: Split) -> Pace:
+    """Plan a first run of about `BUDGET_S` seconds, at 6 · P operations per token learned and 2 · P per token read.
 
     Args:
-        kind: of learning.
+        kind: the kind of learning.
         data: the rows that are read.
-        model: sizes.
-        lengths: of the rows.
-        machine: how fast.
-        split: of the rows that are read.
+        model: the model's sizes.
+        lengths: token counts of the rows.
+        machine: the machine's speed.
+        split: the split of the rows that are read.
     """
     learned = data.num_rows * _seconds_per_row(data, model, lengths, machine)
     if kind not in ("ppo", "grpo"):

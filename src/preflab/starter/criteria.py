@@ -1,4 +1,4 @@
-"""Which criteria of ratings a first reward may maximise: the words of their names say of which more is not better."""
+"""Choose the criteria that a first reward may maximise: words in their names tell where more is not better."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ WORSE = re.compile(
     r"confus(ion|ing)|ambigu(ous|ity)|vague(ness)?|penalt(y|ies)|loss(es)?|costs?|perplexity|ppl|refusals?|"
     r"contradict(s|ion|ions)|plagiari(sm|sed|zed)|leak(s|age)?|severity|distance"
 )
-"""Words of what nobody wants more of."""
+"""Words for properties of which more is worse."""
 NEITHER = re.compile(
     r"verbos(e|ity)|complex(ity)?|lengths?|len|long|words?|chars?|characters?|tokens?|sentences?|num|count|latency|"
     r"durations?|seconds|time|difficulty|temperature"
 )
-"""Words of what may be more or less of and be as good."""
+"""Words for properties of which more is neither better nor worse."""
 NEGATING = {"no", "not", "non", "free", "without", "less", "low", "lack", "absence", "avoidance", "avoids", "anti"}
-"""Words that turn one of the others round: `error_free`, `harm_avoidance`."""
+"""Words that negate another one: `error_free`, `harm_avoidance`."""
 SCORED = re.compile(r"(?<=\w{3})(scores?|ratings?|rates?|level|degree)$")
-"""What may be written together with a word: `toxicityscore`."""
+"""Endings that may be joined to a word: `toxicityscore`."""
 
 WEIGHTS = "stages.rm.criteria"
-"""Where a first recipe says what the criteria weigh."""
+"""The setting of a first recipe with the weights of the criteria."""
 
 
 def more_is(criterion: str) -> str:
-    """`worse`, `neither` or `better`: what more of a criterion is, as far as its name tells."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", criterion).lower()
-    words = [SCORED.sub("", word) for word in re.findall(r"[a-z]+", spaced)]
+    """Whether more of a criterion is `worse`, `neither` or `better`, judged by the words of its name."""
+    snake_case = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", criterion).lower()
+    words = [SCORED.sub("", word) for word in re.findall(r"[a-z]+", snake_case)]
     if NEGATING.intersection(words):
         return "better"
-    meant = {"worse": WORSE, "neither": NEITHER}
-    return next((name for name, pattern in meant.items() if any(map(pattern.fullmatch, words))), "better")
+    patterns = {"worse": WORSE, "neither": NEITHER}
+    return next((name for name, pattern in patterns.items() if any(map(pattern.fullmatch, words))), "better")
 
 
 def worth_more(criteria: Iterable[str]) -> list[str]:
-    """The criteria that a first reward may maximise."""
+    """The criteria of which more is better; a first reward may maximise them."""
     return [name for name in criteria if more_is(name) == "better"]
 
 
-def chosen_weights(data: DataLook, kind: Kind, changes: Sequence[str], recipe: Path) -> dict[str, float]:
-    """Criterion → weight in the reward, of ratings; {}: all, weighing alike.
+def choose_weights(data: DataLook, kind: Kind, changes: Sequence[str], recipe: Path) -> dict[str, float]:
+    """Criterion → weight in the reward, for ratings; {}: all criteria with equal weights.
 
     Args:
-        data: what was read.
-        kind: of learning; a rating model alone maximises nothing.
-        changes: `key=value` as of --set; those that weigh the criteria decide.
-        recipe: for messages.
+        data: the data that were read.
+        kind: the kind of learning; a rating model alone maximises nothing.
+        changes: `key=value` from --set; weights of criteria given there are taken as they are.
+        recipe: path of the recipe, for messages.
 
     Raises:
-        PreflabError: nothing but criteria of which more is not better, and nobody decided.
+        PreflabError: more is not better for any of the criteria, and `changes` has no weights.
     """
     from preflab.recipe.overrides import apply_overrides
 
@@ -81,19 +81,19 @@ def chosen_weights(data: DataLook, kind: Kind, changes: Sequence[str], recipe: P
 def _refuse(data: DataLook, kind: Kind) -> NoReturn:
     names = list(data.scales)
     raise PreflabError(
-        f"{data.path}: rated is {_meant(names)}, and kind {kind} would make more of it",
+        f"{data.path}: the ratings are of {_describe(names)}, and kind {kind} would increase it",
         "a criterion of which more is better",
-        _instead(names, kind),
+        _advise(names, kind),
     )
 
 
-def _meant(names: Sequence[str]) -> str:
-    """`toxicity (more is worse) and length (more is not better)`."""
+def _describe(names: Sequence[str]) -> str:
+    """`toxicity (more of it is worse) and length (more of it is not better)`."""
     meanings = {"worse": "more of it is worse", "neither": "more of it is not better", "better": "more of it is better"}
     return listed([f"{name} ({meanings[more_is(name)]})" for name in names])
 
 
-def _instead(names: Sequence[str], kind: Kind) -> str:
+def _advise(names: Sequence[str], kind: Kind) -> str:
     name = next((each for each in names if more_is(each) == "worse"), names[0])
     least = f"--set {WEIGHTS}.{name}=-1 rewards less of it (a negative weight in `criteria` of stage rm)"
     if kind == "dpo":
@@ -101,14 +101,14 @@ def _instead(names: Sequence[str], kind: Kind) -> str:
     return f"name data with another criterion, or decide yourself: {least}"
 
 
-def said_of_criteria(data: DataLook, kind: Kind) -> str:
-    """What becomes of criteria of which more is not better; "" without any."""
+def explain_criteria(data: DataLook, kind: Kind) -> str:
+    """A sentence on criteria of which more is not better; "" if there are none."""
     names = [name for name in data.scales if more_is(name) != "better"]
     if data.sort != "ratings" or not names:
         return ""
     if worth_more(data.scales):
-        return f"Not rewarded: {_meant(names)}; `criteria` of stage rm chooses." if kind != "dpo" else ""
+        return f"Not rewarded: {_describe(names)}; change it with `criteria` of stage rm." if kind != "dpo" else ""
     return (
-        f"What is rated is {_meant(names)}: the model says how much of it there is. As a reward give it a negative "
-        f"weight (`criteria: {{{names[0]}: -1.0}}`)."
+        f"The ratings are of {_describe(names)}: the model predicts how much of it there is. To use it as a reward, "
+        f"give it a negative weight (`criteria: {{{names[0]}: -1.0}}`)."
     )

@@ -1,4 +1,4 @@
-"""What a first recipe has to know of the data: what they are, how many, conversations or texts, splits, criteria."""
+"""Inspect the data for a first recipe: type, number of rows, conversations or texts, splits, criteria."""
 
 from __future__ import annotations
 
@@ -17,46 +17,49 @@ from preflab.store.formats.detect import detect
 from preflab.store.image_texts import refuse_image_campaign, refuse_images
 
 Sort = Literal["pairs", "ratings", "thumbs", "demonstrations", "texts", "answers", "prompts"]
-"""What can be learned from the data: comparisons; scores; good or bad; examples; plain texts; prompts with an answer to
-check; prompts alone."""
+"""The type of the data: comparisons; scores; good or bad; prompts with completions; plain texts; prompts with an answer
+to check; prompts alone."""
 MOST_ROWS = 50_000
-"""Rows that are looked at; of a longer file the first so many."""
+"""Most rows that are inspected, from the start of the file."""
 CHAT_FORMS = {"hh-rlhf": "hh-rlhf-chat"}
-"""Format whose prompts are transcripts → the same read as turns, for models with a chat template."""
+"""Format whose prompts are transcripts → the format that reads them as turns, for models with a chat template."""
 NOT_COMPARED = {"label", "test", "tests", "test_cases", "reward_model"}
-"""Columns for reward functions that hold no answer to compare with: classes, programs, settings."""
+"""Columns for reward functions that are not an answer to compare with: classes, programs, settings."""
 ALMOST_ALL = 0.95
+"""Share of prompts that must have a column for it to count as the answer column."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The scores of one criterion."""
+    """The range of the scores of one criterion."""
 
     low: float
     high: float
     num: int
     thirds: tuple[float, float]
-    """A third of the scores lie at or below the first, a third at or above the second."""
+    """A third of the scores are at or below the first number, a third at or above the second."""
 
 
 @dataclass(frozen=True)
 class DataLook:
-    """The data as their rows show them."""
+    """The inspected data."""
 
     path: str
-    """As it was named."""
+    """The path or id as given by the user."""
     format: str
     split: str | None
     as_turns: bool
-    """Whether texts were made a user's turns."""
+    """Whether text prompts were turned into user turns."""
     other_splits: tuple[str, ...]
     num_rows: int
     whole: bool
-    """Whether these are all rows."""
+    """Whether all rows of the file were read."""
     num_bad: int
+    """Rows that cannot be used."""
     first_bad: str
+    """Line and problem of the first such row."""
     notes: tuple[str, ...]
-    """What was said of columns, equal rows and parts left out."""
+    """The reader's notes on columns, equal rows and parts left out."""
     sort: Sort
     prompts: tuple[Prompt, ...]
     completions: Mapping[str, Completion]
@@ -64,39 +67,39 @@ class DataLook:
     demonstrations: tuple[str, ...]
     scales: Mapping[str, Scale] = field(default_factory=dict)
     answer: str = ""
-    """Column that holds the answer to check a completion against."""
+    """Name of the column with the answer that completions are checked against; "" without one."""
 
     @property
     def num_conversations(self) -> int:
-        """Prompts that are turns."""
+        """Number of prompts that are conversations."""
         return sum(bool(prompt.messages) for prompt in self.prompts)
 
     @property
     def num_pairs(self) -> int:
-        """Pairs that one of two is preferred in."""
+        """Number of pairs with a preferred completion."""
         return sum(len(preference.chosen_rejected()) for preference in self.preferences)
 
     @property
     def num_ties(self) -> int:
-        """Pairs that are called equal."""
+        """Number of pairs judged equal."""
         return sum(pair.margin == 0 for preference in self.preferences for pair in preference.pairs)
 
     @property
     def judged(self) -> list[Completion]:
-        """Completions that are learned from, each once."""
+        """The completions to learn from, each once."""
         ids = dict.fromkeys(i for preference in self.preferences for i in preference.completion_ids)
         return [self.completions[i] for i in (ids or dict.fromkeys(self.demonstrations))]
 
     def places(self) -> dict[str, float]:
-        """Id of a prompt that is learned from, or of a text → where it falls, as the stages find it."""
+        """Id of a prompt (or text) to learn from → its place in [0, 1), by which the stages hold out prompts."""
         from preflab.stages.data import demonstration_share, prompt_share
 
         prompts = {prompt.id: prompt for prompt in self.prompts}
-        asked = {completion.prompt_id for completion in self.judged} or set(prompts)
+        learned = {completion.prompt_id for completion in self.judged} or set(prompts)
         places = {
             prompt.id: prompt_share(prompt)
             for prompt in self.prompts
-            if prompt.id in asked and (prompt.text or prompt.messages)
+            if prompt.id in learned and (prompt.text or prompt.messages)
         }
         texts = [each for each in self.judged if each.prompt_id not in places]
         return places | {each.id: demonstration_share(prompts[each.prompt_id], each) for each in texts}
@@ -111,21 +114,21 @@ def look_at_data(
     format: str | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> DataLook:
-    """Reads the file as a stage would, and says what it is.
+    """Read the file as a stage would and describe it.
 
     Args:
         path: a file, a folder, or `owner/name` of a data set on the Hub.
-        split: of a folder or data set with several; None: the only one, else `train`.
+        split: split of a folder or data set with several; None: the only one, else `train`.
         chat: whether the model has a chat template.
-        limit: look at the first so many rows.
-        format: of the rows; None: what the columns say, transcripts as turns for a model with a chat template.
-        columns: column of the file → the name that the format knows.
+        limit: read at most so many rows.
+        format: format of the rows; None: guessed from the columns, with transcripts read as turns if `chat` is set.
+        columns: column of the file → the format's name for it.
 
     Raises:
-        PreflabError: nothing to read, rows of no known layout, none that can be used, or judgments about images.
+        PreflabError: the file is missing, has no known layout or no usable row, or its judgments are about images.
     """
     place = Path(path).expanduser()
-    chosen, others = _split(place, split)
+    chosen, others = _choose_split(place, split)
     if format is None:
         format = detect(place, rename=columns, split=chosen).format
         format = CHAT_FORMS.get(format, format) if chat else format
@@ -139,15 +142,15 @@ def look_at_data(
             f"{path}: no row of {read.num_rows} can be used"
             + (f"; {read.unit} {first.line}: {first.found}" if first else ""),
             first.expected if first else "rows with a prompt",
-            "mend the rows, or name another file",
+            "correct the rows, or name another file",
         )
     for campaign in read.campaigns:
         refuse_image_campaign(campaign)
     refuse_images([completion.text for completion in read.completions], path)
-    return _look(path, read, chosen, others, made_turns)
+    return _describe(path, read, chosen, others, made_turns)
 
 
-def _split(place: Path, split: str | None) -> tuple[str | None, tuple[str, ...]]:
+def _choose_split(place: Path, split: str | None) -> tuple[str | None, tuple[str, ...]]:
     """The split to learn from, and the others."""
     from preflab.store.formats.folders import splits_of
 
@@ -159,9 +162,9 @@ def _split(place: Path, split: str | None) -> tuple[str | None, tuple[str, ...]]
     return split, tuple(name for name in names if name != split) if len(names) > 1 else ()
 
 
-def _look(path: str, read: Imported, split: str | None, others: Sequence[str], as_turns: bool) -> DataLook:
-    preferences = tuple(read.preferences or _agreed(read))
-    scales, answer = _scales(preferences), _answer(read.prompts)
+def _describe(path: str, read: Imported, split: str | None, others: Sequence[str], as_turns: bool) -> DataLook:
+    preferences = tuple(read.preferences or _consensus(read))
+    scales, answer = _scales(preferences), _find_answer_column(read.prompts)
     bad = read.problems[0] if read.problems else None
     return DataLook(
         path=path,
@@ -184,8 +187,8 @@ def _look(path: str, read: Imported, split: str | None, others: Sequence[str], a
     )
 
 
-def _agreed(read: Imported) -> list[Preference]:
-    """What labelers of an archive agree on, as the stages find it."""
+def _consensus(read: Imported) -> list[Preference]:
+    """The consensus of the archive's judgments, computed as in the stages."""
     from preflab.stages.preference_data import agreed_preferences
 
     completions = {completion.id: completion for completion in read.completions}
@@ -207,7 +210,7 @@ def _sort(read: Imported, preferences: Sequence[Preference], scales: Mapping[str
 
 
 def _scales(preferences: Sequence[Preference]) -> dict[str, Scale]:
-    """Criterion → its scores' range."""
+    """Criterion → the range of its scores."""
     values: dict[str, list[float]] = {}
     for preference in preferences:
         for name, scores in preference.scores.items():
@@ -220,8 +223,8 @@ def _scale(scores: Sequence[float]) -> Scale:
     return Scale(scores[0], scores[-1], len(scores), (scores[last // 3], scores[-(last // 3) - 1]))
 
 
-def _answer(prompts: Sequence[Prompt]) -> str:
-    """The column beside nearly every prompt that holds an answer to check; "" for none."""
+def _find_answer_column(prompts: Sequence[Prompt]) -> str:
+    """The column with an answer to check that nearly every prompt has; "" for none."""
     counts = Counter(
         name
         for prompt in prompts

@@ -1,4 +1,4 @@
-"""A model and a file of data → the files of a first recipe, and every sentence of what was found and assumed."""
+"""Make the files of a first recipe from a model and a file of data, with sentences that explain every choice."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from preflab.errors import PreflabError
-from preflab.starter.choices import Fit, Pace, Split, fitted, held_out_split, paced, rows_to_read
-from preflab.starter.criteria import chosen_weights
+from preflab.starter.choices import Fit, Pace, Split, fit_into_memory, held_out_split, plan_pace, rows_to_read
+from preflab.starter.criteria import choose_weights
 from preflab.starter.data_look import DataLook, look_at_data
 from preflab.starter.functions import MODULE, answer_functions, are_numbers
-from preflab.starter.kinds import Kind, chosen_kind
-from preflab.starter.learnable import JUDGED, parts_of, refuse_no_room, refuse_unlearnable, varying
+from preflab.starter.kinds import Kind, choose_kind
+from preflab.starter.learnable import JUDGED, drop_constant, parts_of, refuse_no_room, refuse_unlearnable
 from preflab.starter.lengths import Lengths, measure_lengths
 from preflab.starter.machine import Machine, this_machine
 from preflab.starter.model_look import ModelLook, look_at_model
@@ -27,30 +27,30 @@ NAMES = {
     "pairs": "pairs", "ratings": "ratings", "thumbs": "verdicts", "demonstrations": "demonstrations", "texts": "texts",
     "answers": "prompts",
 }  # fmt: skip
-"""What the data are → what the recipe calls them."""
+"""Type of the data → their name in the recipe."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for."""
+    """The arguments of `preflab init`."""
 
     model: str
     data: str
     kind: str | None = None
     split: str | None = None
     format: str | None = None
-    """Of the rows; None: what the columns say."""
+    """Format of the rows; None: guessed from the columns."""
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Column of the file → the name that the format knows."""
+    """Column of the file → the format's name for it."""
     memory: float | None = None
-    """GiB of the machine that the recipe is for; None: what is free here."""
+    """Memory of the machine that will train, GiB; None: the free memory of this machine."""
     changes: tuple[str, ...] = ()
-    """`key=value` as of --set, put into the recipe when it is written."""
+    """`key=value` from --set, applied to the recipe when it is written."""
 
 
 @dataclass(frozen=True)
 class FirstRecipe:
-    """What was found, what was chosen, and the files."""
+    """A first recipe: the inspected model and data, the choices, and the files."""
 
     kind: Kind
     data: DataLook
@@ -61,53 +61,55 @@ class FirstRecipe:
     fit: Fit
     pace: Pace
     sentences: tuple[tuple[str, str], ...]
-    """(what it is about, the sentence)."""
+    """(topic, sentence) pairs that explain the choices."""
     text: str
-    """The recipe."""
+    """The recipe file."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """Files to lie beside it, by name."""
+    """Further files in the recipe's folder, by name."""
 
 
 def make_first_recipe(wanted: Wanted, recipe: Path) -> FirstRecipe:
-    """Looks at model and data, chooses, and puts the files together; nothing is written.
+    """Inspect model and data, make the choices, and compose the files; nothing is written.
 
     Args:
-        wanted: the model, the data, and what else was said.
-        recipe: where the recipe will lie; paths in it are seen from there.
+        wanted: the model, the data, and further arguments.
+        recipe: path of the recipe; paths in it are relative to its folder.
 
     Raises:
-        PreflabError: what cannot be read, does not fit, or would not run, with the reason.
+        PreflabError: the model or the data cannot be read, do not fit the machine or one another, or would not run.
     """
     model = look_at_model(wanted.model)
     look = partial(look_at_data, wanted.data, chat=model.has_template, format=wanted.format, columns=wanted.columns)
     data = look(split=wanted.split)
-    kind = chosen_kind(data, model, wanted.kind)
-    weights = chosen_weights(data, kind, wanted.changes, recipe)
+    kind = choose_kind(data, model, wanted.kind)
+    weights = choose_weights(data, kind, wanted.changes, recipe)
     lengths = measure_lengths(data, model)
     machine = this_machine(wanted.memory)
     limit = rows_to_read(kind, data, model, lengths, machine)
     read = data if limit is None else look(split=data.split, limit=limit)
     split = held_out_split(read, judge=data.sort in ("pairs", "ratings") and kind != "reward")
-    fit = fitted(kind, model, lengths, machine)
+    fit = fit_into_memory(kind, model, lengths, machine)
     parts = parts_of(kind, read, split, lengths, fit) if data.sort in JUDGED else []
-    weights = varying(parts, weights, data) if data.sort == "ratings" and kind != "dpo" else weights
-    pace = paced(kind, read, model, lengths, machine, split)
-    given = Given(kind, _from(recipe, wanted.model), NAMES[data.sort], data, lengths, limit, split, fit, pace, weights)
+    weights = drop_constant(parts, weights, data) if data.sort == "ratings" and kind != "dpo" else weights
+    pace = plan_pace(kind, read, model, lengths, machine, split)
+    given = Given(
+        kind, _relative_path(recipe, wanted.model), NAMES[data.sort], data, lengths, limit, split, fit, pace, weights
+    )
     refuse_unlearnable(data, parts, verdicts_of(given) if data.sort == "ratings" and kind == "dpo" else None)
     refuse_no_room(kind, read, split, lengths, fit)
-    said = sentences(given, model, machine, kind_asked=bool(wanted.kind))
+    explained = sentences(given, model, machine, kind_asked=bool(wanted.kind))
     text = recipe_text(
-        given, [sentence for _, sentence in said], _data_settings(given, wanted, recipe), machine.num_threads
+        given, [sentence for _, sentence in explained], _data_settings(given, wanted, recipe), machine.num_threads
     )
     files = {}
     if data.sort == "answers":
         numbers = are_numbers(data.prompts, data.answer)
         files[f"{MODULE}.py"] = answer_functions(data.answer, numbers=numbers, recipe=recipe.name)
-    return FirstRecipe(kind, data, model, lengths, machine, split, fit, pace, tuple(said), text, files)
+    return FirstRecipe(kind, data, model, lengths, machine, split, fit, pace, tuple(explained), text, files)
 
 
 def described(made: FirstRecipe) -> dict[str, Any]:
-    """The recipe for programs: what was found and chosen, and the sentences."""
+    """The first recipe as JSON content: model, data, memory, and the sentences."""
     heaviest = made.fit.heaviest
     return {
         "kind": made.kind,
@@ -131,25 +133,25 @@ def described(made: FirstRecipe) -> dict[str, Any]:
 
 
 def write_first_recipe(made: FirstRecipe, recipe: Path, changes: Sequence[str] = ()) -> list[Path]:
-    """Writes the files, and loads the recipe as `preflab run` will; nothing stays where that fails.
+    """Write the files and load the recipe as `preflab run` will; if that fails, the files are removed again.
 
     Args:
-        made: the recipe.
-        recipe: where it goes.
-        changes: `key=value` as of --set; they are put into the file, whose comments then go.
+        made: the first recipe.
+        recipe: path of the recipe file.
+        changes: `key=value` from --set, applied to the file; its comments are then lost.
 
     Raises:
-        PreflabError: a file that is there already, or a recipe that cannot be loaded.
+        PreflabError: a file exists already, or the recipe cannot be loaded.
     """
     from preflab.files import write_text
     from preflab.recipe import load_recipe
 
     text = _overridden(made.text, changes, recipe) if changes else made.text
     contents = {recipe.parent / name: content for name, content in made.files.items()} | {recipe: text}
-    there = next((path for path in contents if path.exists()), None)
-    if there is not None:
+    existing = next((path for path in contents if path.exists()), None)
+    if existing is not None:
         raise PreflabError(
-            f"{there}: there is a file already", "a new name, or no such file",
+            f"{existing} exists already", "a name that is not taken",
             "name another with --recipe, or move the old one away",
         )  # fmt: skip
     for path, text in contents.items():
@@ -173,9 +175,9 @@ def _overridden(text: str, overrides: Sequence[str], recipe: Path) -> str:
 
 
 def _data_settings(given: Given, wanted: Wanted, recipe: Path) -> dict[str, Any]:
-    """The entry of `data`."""
+    """The settings of the recipe's entry under `data`."""
     data = given.data
-    settings: dict[str, Any] = {"path": _from(recipe, wanted.data), "format": data.format}
+    settings: dict[str, Any] = {"path": _relative_path(recipe, wanted.data), "format": data.format}
     if wanted.columns:
         settings["columns"] = dict(wanted.columns)
     if data.split is not None:
@@ -189,13 +191,13 @@ def _data_settings(given: Given, wanted: Wanted, recipe: Path) -> dict[str, Any]
     return settings | {"held_out": given.split.share}
 
 
-def _from(recipe: Path, name: str) -> str:
-    """A path as the recipe's folder sees it; what is no path here stays as it is."""
+def _relative_path(recipe: Path, name: str) -> str:
+    """An existing path relative to the recipe's folder (absolute from three levels up); any other name unchanged."""
     place = Path(name).expanduser()
     if not place.exists():
         return name
     folder = recipe.parent.resolve()
-    seen = os.path.relpath(place.resolve(), folder)
-    if seen.startswith(os.path.join("..", "..", "..")):
+    relative = os.path.relpath(place.resolve(), folder)
+    if relative.startswith(os.path.join("..", "..", "..")):
         return str(place.resolve())
-    return seen if not place.is_dir() or seen.startswith(".") else f"./{seen}"
+    return relative if not place.is_dir() or relative.startswith(".") else f"./{relative}"

@@ -1,4 +1,4 @@
-"""What is left to learn from once prompts are held out and rows do not fit: what `run` would refuse is refused here."""
+"""Check that enough is left to learn from after the held-out prompts and the rows that are too long are removed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from preflab.words import count
 
 JUDGED = ("pairs", "ratings", "thumbs")
 MEANT = {
-    "pairs": "pairs of which one is preferred",
+    "pairs": "pairs with a preferred completion",
     "ratings": "ratings that differ",
-    "thumbs": "completions that were called good and others that were called bad",
+    "thumbs": "completions marked good and others marked bad",
 }
-"""What the data are → what a stage has to find in its part."""
+"""Type of the data → what a stage needs in its part."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one stage learns from: neither held out of the data nor by the stage, and short enough."""
+    """The preferences that one stage learns from: without those held out, by the data's split or by the stage."""
 
     name: str
     preferences: tuple[Preference, ...]
     too_long: frozenset[str]
-    """Completions that are left out."""
+    """Ids of completions that are left out as too long."""
 
     def ratings(self, criterion: str) -> list[float]:
-        """The scores of completions that fit."""
+        """The scores of the completions that are short enough."""
         return [
             score
             for preference in self.preferences
@@ -44,19 +44,19 @@ class Part:
 
     @property
     def whole(self) -> list[Preference]:
-        """The groups that fit with all their completions."""
+        """The groups whose completions are all short enough."""
         return [each for each in self.preferences if not self.too_long.intersection(each.completion_ids)]
 
 
 def parts_of(kind: Kind, data: DataLook, split: Split, lengths: Lengths, fit: Fit) -> list[Part]:
-    """The training part, and the held-out one where a judge of its own learns from it.
+    """The training part, and the held-out part if a separate judge learns from it.
 
     Args:
-        kind: of learning.
+        kind: the kind of learning.
         data: the rows that the recipe reads.
-        split: what is held out.
-        lengths: of the rows.
-        fit: beyond which length rows are left out.
+        split: the held-out share.
+        lengths: token counts of the rows.
+        fit: settings with the length beyond which rows are left out.
     """
     from preflab.stages.data import in_split, prompt_share
 
@@ -65,17 +65,17 @@ def parts_of(kind: Kind, data: DataLook, split: Split, lengths: Lengths, fit: Fi
     too_long = lengths.longer_than(fit.max_tokens)
     parts = []
     for name in names:
-        own = [
+        in_part = [
             preference
             for preference in data.preferences
             if in_split(prompt_share(prompts[preference.prompt_id]), name, split.share)
         ]
-        parts.append(Part(name, tuple(_taught(own, data)), too_long))
+        parts.append(Part(name, tuple(_without_held_out(in_part, data)), too_long))
     return parts
 
 
-def _taught(preferences: Sequence[Preference], data: DataLook) -> Iterator[Preference]:
-    """Those that the stage does not hold out for its own figures."""
+def _without_held_out(preferences: Sequence[Preference], data: DataLook) -> Iterator[Preference]:
+    """The preferences that the stage does not hold out for its own accuracy figures."""
     from preflab.settings.learning import RewardSettings
     from preflab.training.held_out import held_out_prompts
 
@@ -88,11 +88,11 @@ def _taught(preferences: Sequence[Preference], data: DataLook) -> Iterator[Prefe
     return (preference for preference in preferences if preference.prompt_id not in apart)
 
 
-def varying(parts: Sequence[Part], weights: Mapping[str, float], data: DataLook) -> dict[str, float]:
-    """The criteria whose ratings differ in every part, with their weights; {}: all of them, weighing alike.
+def drop_constant(parts: Sequence[Part], weights: Mapping[str, float], data: DataLook) -> dict[str, float]:
+    """The weights without criteria whose ratings are all equal in some part; {}: all criteria with equal weights.
 
     Raises:
-        PreflabError: the ratings of no criterion differ.
+        PreflabError: no criterion has ratings that differ.
     """
     wanted = dict(weights) or dict.fromkeys(data.scales, 1.0)
     kept = {name: weight for name, weight in wanted.items() if all(len(set(p.ratings(name))) > 1 for p in parts)}
@@ -100,7 +100,7 @@ def varying(parts: Sequence[Part], weights: Mapping[str, float], data: DataLook)
         name = next(iter(wanted))
         num = len(parts[0].ratings(name))
         raise PreflabError(
-            f"{data.path}: {count(num, 'rating')} by {', '.join(wanted)} to learn from, and all of them say the same",
+            f"{data.path}: {count(num, 'rating')} by {', '.join(wanted)} to learn from, all of them equal",
             MEANT["ratings"],
             "collect more ratings, or name other data",
         )
@@ -108,20 +108,20 @@ def varying(parts: Sequence[Part], weights: Mapping[str, float], data: DataLook)
 
 
 def refuse_unlearnable(data: DataLook, parts: Iterable[Part], verdicts: Mapping[str, float | str] | None) -> None:
-    """Refuses comparisons and verdicts of which no part holds what a stage learns from.
+    """Refuse data with a part from which its stage could not learn.
 
     Args:
         data: the rows that the recipe reads.
-        parts: of `parts_of`.
-        verdicts: of ratings that are read as good and bad: criterion, good_from, bad_to.
+        parts: the result of `parts_of`.
+        verdicts: for ratings read as good and bad, the settings criterion, good_from and bad_to; else None.
 
     Raises:
-        PreflabError: all that tells something is held out or too long.
+        PreflabError: in a part, everything informative is held out or too long.
     """
     for part in parts:
         if not _teaches(part, data, verdicts):
             raise PreflabError(
-                f"{data.path}: nothing to learn from in its part `{part.name}`: what tells something is held out, or "
+                f"{data.path}: nothing to learn from in its part `{part.name}`: every informative row is held out, or "
                 "too long for the model",
                 MEANT["thumbs" if verdicts else data.sort],
                 "add rows, or choose a model with a longer context",
@@ -151,21 +151,21 @@ def _good_and_bad(shares: Sequence[float]) -> bool:
 
 
 def refuse_no_room(kind: Kind, data: DataLook, split: Split, lengths: Lengths, fit: Fit) -> None:
-    """Refuses demonstrations and texts of which none that is learned fits, and prompts none of which leaves room.
+    """Refuse data with a part in which no row fits into the context, or no prompt leaves room for a completion.
 
     Raises:
         PreflabError: no row of a part is short enough.
     """
     from preflab.stages.data import in_split
 
-    answered = {"train": kind in ("ppo", "grpo"), "held_out": kind != "reward" and data.sort != "texts"}
-    for part, writes in answered.items():
+    sampled = {"train": kind in ("ppo", "grpo"), "held_out": kind != "reward" and data.sort != "texts"}
+    for part, samples in sampled.items():
         ids = {name for name, place in data.places().items() if in_split(place, part, split.share)}
         learned = [each for each in data.demonstrations if ids.intersection((each, data.completions[each].prompt_id))]
         fits = not learned or part == "held_out" or bool(set(learned) - lengths.longer_than(fit.max_tokens))
-        if not fits or (writes and not ids - lengths.without_room):
+        if not fits or (samples and not ids - lengths.without_room):
             raise PreflabError(
                 f"{data.path}: no row of its part `{part}` fits into the context of the model",
-                "rows that fit, on both sides",
+                "rows that fit, in both parts",
                 "choose a model with a longer context, or shorten the rows",
             )

@@ -1,4 +1,4 @@
-"""How long the data are in the model's tokens, and what follows: limits, and how much a completion may write."""
+"""Measure the data in the model's tokens, and choose the longest completion."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from preflab.starter.model_look import ModelLook
 from preflab.words import count
 
 MEASURED = 2_000
-"""Prompts that are tokenized; of more, every so manyth."""
+"""Most prompts that are tokenized; of more prompts, an evenly spaced sample."""
 ROUND = 8
-"""Lengths are rounded up to a multiple of it."""
+"""Lengths are rounded up to a multiple of this."""
 WARNING = "sequence-length-is-longer-than-the-specified-maximum"
-"""What transformers notes when it has warned of a long text."""
+"""Key under which transformers records that it has warned of a long text."""
 USUAL_ANSWER = 256
-"""Tokens a completion may have where the data show none."""
+"""Longest completion, in tokens, if the data have no completions."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number of tokens varies."""
+    """The distribution of token counts."""
 
     median: int
     most_of: int
-    """95 % of them are at most so long."""
+    """The 95 % quantile."""
     longest: int
 
     @classmethod
     def of(cls, numbers: Sequence[int]) -> Spread:
-        """The spread of at least one number."""
+        """The spread of one or more numbers."""
         ordered = sorted(numbers)
         return cls(ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, 95 * len(ordered) // 100)], ordered[-1])
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of prompts, of completions, and of both together."""
+    """Token counts of prompts, of completions, and of rows (both together)."""
 
     prompts: Spread
     completions: Spread | None
@@ -51,15 +51,15 @@ class Lengths:
     num_too_long: int
     """Measured completions that do not fit into the context with their prompts."""
     max_new_tokens: int
-    """What a completion may have: 95 % of the data's are at most so long, and it fits beside most of the prompts."""
+    """Longest completion to sample: 95 % of the data's completions are no longer, and most prompts leave it room."""
     num_without_room: int
-    """Measured prompts that leave no room for it."""
+    """Number of measured prompts that leave no room for `max_new_tokens`."""
     row_tokens: Mapping[str, int] = field(default_factory=dict)
-    """Completion → tokens of it and its prompt; of those measured."""
+    """Id of a measured completion → tokens of it and its prompt."""
     without_room: frozenset[str] = frozenset()
-    """The prompts that leave no room."""
+    """Ids of the measured prompts that leave no room for `max_new_tokens`."""
     context: int = 2**31
-    """Of the model."""
+    """The model's context, tokens."""
 
     @property
     def whole(self) -> bool:
@@ -67,15 +67,15 @@ class Lengths:
         return self.num_measured == self.num_prompts
 
     def longer_than(self, tokens: int | None) -> frozenset[str]:
-        """The completions whose rows are longer than that, or than the context."""
+        """Ids of the completions whose rows have more than `tokens` tokens, or more than the context."""
         most = min(tokens or self.context, self.context)
         return frozenset(name for name, length in self.row_tokens.items() if length > most)
 
     def left_out(self, data: DataLook, kind: Kind, tokens: int | None) -> tuple[int, str]:
-        """Returns how many rows with more than `tokens` tokens the stages leave out, and what such a row is called.
+        """The number of units that the stages leave out as longer than `tokens` tokens, and the name of a unit.
 
-        A comparison goes with all its completions, and so do the verdicts on a prompt. Where a rating model learns,
-        only the long completion goes.
+        A comparison is left out with all its completions, and so are the verdicts on a prompt. A rating model leaves
+        out only the long completion.
         """
         long = self.longer_than(tokens)
         if data.demonstrations and not data.preferences:
@@ -87,13 +87,13 @@ class Lengths:
 
 
 def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
-    """Tokenizes prompts and completions as training does.
+    """Tokenize prompts and completions as training does, and measure them.
 
     Raises:
-        PreflabError: rows that the model's chat template cannot write, or prompts longer than the context.
+        PreflabError: the model's chat template refuses rows, or half of the prompts leave no room in the context.
     """
-    asked = thinned(data.prompts)
-    # Rows longer than the context are counted here: transformers need not warn of them.
+    sampled = sample_prompts(data.prompts)
+    # Rows longer than the context are counted here, so transformers' own warning is switched off.
     model.renderer.tokenizer.deprecation_warnings[WARNING] = True
     by_prompt: dict[str, list[Completion]] = {}
     for completion in data.judged:
@@ -102,41 +102,41 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
     written: list[int] = []
     rows: dict[str, int] = {}
     refused: list[PreflabError] = []
-    for prompt in asked:
+    for prompt in sampled:
+        completions = by_prompt.get(prompt.id, [])
         try:
-            length, own = _lengths(model.renderer, prompt, by_prompt.get(prompt.id, []))
+            length, completion_lengths = _lengths(model.renderer, prompt, completions)
         except PreflabError as error:
             refused.append(error)
             continue
         prompts[prompt.id] = length
-        written += own
-        said = by_prompt.get(prompt.id, [])
-        rows |= {completion.id: length + each for completion, each in zip(said, own, strict=True)}
+        written += completion_lengths
+        rows |= {completion.id: length + each for completion, each in zip(completions, completion_lengths, strict=True)}
     if refused:
         whose = f"{model.ref}'s template" if model.has_template else model.ref
         raise PreflabError(
-            f"{data.path}: {whose} refuses {len(refused):,} of {count(len(asked), 'row')} ({refused[0].found})",
+            f"{data.path}: {whose} refuses {len(refused):,} of {count(len(sampled), 'row')} ({refused[0].found})",
             refused[0].expected,
             f"{refused[0].do}, or choose another model",
         )
-    return _found(data, model, prompts, written, rows)
+    return _summarise(data, model, prompts, written, rows)
 
 
-def thinned(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """At most `MEASURED` of them, spread over all."""
+def sample_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """At most `MEASURED` prompts, evenly spaced."""
     return list(prompts[:: max(1, -(-len(prompts) // MEASURED))])
 
 
 def _lengths(renderer: Renderer, prompt: Prompt, completions: Sequence[Completion]) -> tuple[int, list[int]]:
     """Tokens of a prompt, and of each of its completions."""
-    if not (prompt.text or prompt.messages):  # a text to learn from, of the empty prompt
+    if not (prompt.text or prompt.messages):  # a plain text to learn from, stored as a completion of an empty prompt
         completion_lengths = [len(renderer.joining.ids(completion.text)) + 1 for completion in completions]
         return 1, completion_lengths
     sequences = [renderer.sequence(prompt, completion) for completion in completions]
     return len(renderer.prompt_ids(prompt)), [len(each.completion_ids) for each in sequences]
 
 
-def _found(
+def _summarise(
     data: DataLook,
     model: ModelLook,
     prompts: Mapping[str, int],

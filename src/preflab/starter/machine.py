@@ -1,4 +1,4 @@
-"""The machine a recipe is made for: its processors, and the memory that is free on it."""
+"""The machine that a recipe is made for: its CPU threads, its GPU, and its free memory."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ CGROUPS = (
     ("/sys/fs/cgroup", "memory.max", "memory.current"),
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
-"""Where a container's limit and use stand, in both versions of control groups: folder, limit, use."""
+"""Files with a container's memory limit and use, for both versions of control groups: (folder, limit, use)."""
 
 
 NO_LIMIT = 2**60
-"""Bytes from which on a limit is none."""
+"""Bytes; a limit of this or more means no limit."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is to compute on."""
+    """The hardware for a run."""
 
     accelerator: str
-    """`cuda`, or "" for the processor alone."""
+    """`cuda`, or "" for the CPU only."""
     free: int
-    """Bytes that can still be taken: of the accelerator, or of the main memory."""
+    """Free bytes of the GPU's memory, or of main memory without a GPU."""
     num_threads: int
     half: bool
-    """Whether it computes bfloat16 at full speed."""
+    """Whether bfloat16 runs at full speed."""
 
     @property
     def said(self) -> str:
-        """The machine in a few words."""
+        """The free memory in words: `1.4 GiB free on the GPU`."""
         where = "on the GPU" if self.accelerator else "in the main memory"
         return f"{gib(self.free)} free {where}"
 
@@ -43,7 +43,7 @@ def gib(num_bytes: float) -> str:
 
 
 def this_machine(memory: float | None = None) -> Machine:
-    """This machine; `memory` in GiB is what another one has that the recipe is made for."""
+    """This machine; `memory` in GiB replaces its free memory, for a recipe that runs elsewhere."""
     import torch
 
     threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -55,21 +55,21 @@ def this_machine(memory: float | None = None) -> Machine:
 
 
 def free_memory() -> int:
-    """Bytes of main memory that a process can still take, a container's limit kept.
+    """Bytes of main memory that this process can still use, within the container's limit.
 
-    The system's own account of what is available, else half of all there is; less where a control group allows less. Of
-    what a group uses, files that were read and can be forgotten do not count.
+    It is the system's figure of available memory, else half of the memory, and at most the room that the control group
+    leaves. Reclaimable file cache does not count as used.
     """
     available = _available()
     for folder, limit, used in CGROUPS:
         allowed, taken = _number(Path(folder) / limit), _number(Path(folder) / used)
         if allowed is not None and taken is not None and allowed < NO_LIMIT:
-            available = min(available, max(0, allowed - taken + _forgettable(Path(folder) / "memory.stat")))
+            available = min(available, max(0, allowed - taken + _reclaimable(Path(folder) / "memory.stat")))
     return available
 
 
-def _forgettable(stat: Path) -> int:
-    """Bytes of files in memory that nothing needs at the moment."""
+def _reclaimable(stat: Path) -> int:
+    """Bytes of inactive file cache, which the system can free at once."""
     try:
         fields = dict(line.split() for line in stat.read_text(encoding="ascii").splitlines())
     except (OSError, ValueError):
@@ -88,7 +88,7 @@ def _available() -> int:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; None where there is none, or no limit."""
+    """The number in a file; None if the file is missing or says `max` (no limit)."""
     try:
         text = path.read_text(encoding="ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""What a first recipe has to know of a model, without loading its weights: its size, its context, how its turns end."""
+"""Inspect a model for a first recipe without loading its weights: sizes, context, chat template, stop tokens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
+from preflab.models.families import WRITERS
 from preflab.models.hub_ids import is_fetched
 from preflab.models.kinds import check_reads, kind_of, names_language_model, opener_of
 from preflab.models.loading import HUB_ID, load_tokenizer, looks_local, no_folder, read_config
@@ -17,40 +18,40 @@ from preflab.models.packages import resolve_package
 from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
 
 HALF = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-"""Types as safetensors names them."""
+"""Type name of safetensors → of torch."""
 HEADER_BYTES = 100 * 2**20
-"""Longest header a safetensors file may have."""
+"""Largest allowed header of a safetensors file, bytes."""
 
 
 @dataclass(frozen=True)
 class ModelLook:
-    """A model as its files describe it."""
+    """A model, described from its files."""
 
     ref: str
-    """As it was named."""
+    """The name given by the user."""
     architecture: str
     causal: bool
-    """Whether it writes; encoders, and weights without a language-model head, can only score."""
+    """Whether it generates text; encoders, and weights without a language-model head, can only score."""
     num_parameters: int
-    """P, tied weights once."""
+    """P; tied weights count once."""
     num_head_parameters: int
-    """Of the language-model head, H · V."""
+    """Parameters of the language-model head, H · V."""
     linear_width: int
-    """Σ (inputs + outputs) over the linear layers of the text model without the head, experts' one by one: adapters of
+    """Σ (inputs + outputs) over the linear layers of the text model without the head, each expert counted; adapters of
     rank r have r times as many weights."""
     dtype: str
-    """Of the weights in their file."""
+    """Type of the weights in their file."""
     num_layers: int
     hidden_size: int
     """H."""
     intermediate_size: int
-    """I, of the feed-forward layers; with experts that of those that a token goes through."""
+    """I, width of the feed-forward layers; with experts the total width that one token uses."""
     state_width: int
-    """Keys and values of one token in one layer."""
+    """Width of keys and values of one token in one layer."""
     vocabulary: int
     """V."""
     context: int | None
-    """Most tokens of prompt and completion together; None: no limit in the configuration."""
+    """Most tokens of prompt and completion together; None if the configuration has no limit."""
     has_template: bool
     stops: tuple[str, ...]
     """Tokens that end a completion."""
@@ -59,14 +60,14 @@ class ModelLook:
     @property
     def said(self) -> str:
         """The model in one line."""
-        size = number_of(self.num_parameters)
-        context = f"context {self.context:,} tokens" if self.context else "no limit of its context"
+        size = round_number(self.num_parameters)
+        context = f"context {self.context:,} tokens" if self.context else "no context limit"
         kind = "" if self.causal else ", which can only score"
         return f"{self.ref}: {self.architecture}{kind}, {size} parameters in {self.dtype}, {context}"
 
 
-def number_of(num: int) -> str:
-    """260 thousand, 1.1 million, 7.2 billion."""
+def round_number(num: int) -> str:
+    """A large number in words: `260 thousand`, `1.1 million`, `7.2 billion`."""
     for size, name in ((10**9, "billion"), (10**6, "million"), (10**3, "thousand")):
         if num >= size:
             return f"{num / size:.1f}".removesuffix(".0") + f" {name}"
@@ -74,20 +75,20 @@ def number_of(num: int) -> str:
 
 
 def look_at_model(ref: str) -> ModelLook:
-    """Reads configuration, tokenizer and the headers of the weights.
+    """Read the configuration, the tokenizer and the headers of the weights.
 
     Args:
-        ref: a folder, `package:NAME`, or an id on the Hub where the network is allowed.
+        ref: a folder, `package:NAME`, or an id on the Hub if the network is allowed.
 
     Raises:
-        PreflabError: nothing there, what has to be fetched first, or a model that neither writes nor scores here.
+        PreflabError: there is no such model, it has to be fetched first, or preflab cannot use this kind of model.
     """
     place = resolve_package(ref)
     _refuse_unfetched(place)
     config = read_config(place)
     check_reads(ref, config)
     tokenizer = load_tokenizer(place, writes=False)
-    causal = kind_of(config) == "decoder" and names_language_model(config)
+    causal = kind_of(config) in WRITERS and names_language_model(config)
     model = _skeleton(config, ref, causal)
     text = config.get_text_config()
     renderer = Renderer.of(_WithGeneration(config, _generation(place)), tokenizer)
@@ -115,14 +116,14 @@ def look_at_model(ref: str) -> ModelLook:
 
 
 class _WithGeneration:
-    """What the renderer reads of a loaded model: its two configurations."""
+    """A stand-in for a loaded model with the two configurations that the renderer reads."""
 
     def __init__(self, config: Any, generation_config: Any) -> None:
         self.config, self.generation_config = config, generation_config
 
 
 def _refuse_unfetched(place: Path | str) -> None:
-    """A Hub id whose files are not here, where the Hub may not be asked."""
+    """Refuse a Hub id that is not in the cache while HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants
 
     if Path(place).exists() or not constants.HF_HUB_OFFLINE or not HUB_ID.fullmatch(str(place)):
@@ -132,13 +133,14 @@ def _refuse_unfetched(place: Path | str) -> None:
     if looks_local(place):
         raise no_folder(place)
     raise PreflabError(
-        f"{place}: no folder here, and HF_HUB_OFFLINE is set",
-        "a model's folder, or a Hub id that was fetched before",
-        f"where there is a network run `hf download {place}`, or unset HF_HUB_OFFLINE",
+        f"{place}: no such folder, and HF_HUB_OFFLINE is set",
+        "a model's folder, or a Hub id that was downloaded before",
+        f"run `hf download {place}` where there is a network, or unset HF_HUB_OFFLINE",
     )
 
 
 def _generation(place: Path | str) -> Any:
+    """The generation config of a model; None if it has none."""
     from transformers import GenerationConfig
 
     try:
@@ -148,10 +150,10 @@ def _generation(place: Path | str) -> Any:
 
 
 def _skeleton(config: Any, ref: str, causal: bool) -> Any:
-    """The model without weights.
+    """The model on torch's meta device, without weights.
 
     Raises:
-        PreflabError: transformers makes none from the configuration.
+        PreflabError: transformers cannot build a model from the configuration.
     """
     import torch
     import transformers
@@ -162,14 +164,14 @@ def _skeleton(config: Any, ref: str, causal: bool) -> Any:
             return getattr(transformers, opener).from_config(config)
     except (ValueError, KeyError, AttributeError) as error:
         raise PreflabError(
-            f"{ref}: transformers makes no model of {config.model_type} ({str(error).splitlines()[0]})",
+            f"{ref}: transformers cannot build a model of type {config.model_type} ({str(error).splitlines()[0]})",
             "a decoder such as Llama, Qwen or GPT-2, or an encoder such as BERT",
             "choose another model",
         ) from error
 
 
 def _dtype_of(place: Path | str, config: Any) -> str:
-    """The type of most of the weights in the file, else what the configuration says."""
+    """The type of most weights in the files, else the type in the configuration."""
     files = sorted(Path(place).glob("*.safetensors")) if Path(place).is_dir() else []
     counted: dict[str, int] = {}
     for file in files:
@@ -184,12 +186,12 @@ def _dtype_of(place: Path | str, config: Any) -> str:
 
 
 def _header(file: Path) -> dict[str, Any]:
-    """What a safetensors file says of its tensors.
+    """The header of a safetensors file, which describes its tensors.
 
     Raises:
-        PreflabError: it is none.
+        PreflabError: it is not a complete safetensors file.
     """
-    wrong = PreflabError(f"{file}: no whole safetensors file", "the model's weights", "copy or download it again")
+    wrong = PreflabError(f"{file}: not a complete safetensors file", "the model's weights", "copy or download it again")
     with file.open("rb") as opened:
         start = opened.read(8)
         size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0

@@ -1,4 +1,4 @@
-"""A first recipe as YAML with its comments: what was found, what was assumed, and the stages."""
+"""Write a first recipe as YAML, with comments that explain the data, the assumptions and the stages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ WIDTH = 110
 
 
 def recipe_text(given: Given, assumed: Sequence[str], data: dict[str, Any], threads: int) -> str:
-    """The whole file.
+    """The text of the recipe file.
 
     Args:
-        given: what the recipe is made from.
-        assumed: sentences that stand above it.
-        data: settings of the one entry of `data`.
-        threads: of the processor.
+        given: the choices of the recipe.
+        assumed: sentences for the comment at the top.
+        data: settings of the entry under `data`.
+        threads: CPU threads.
     """
     from preflab.starter.stages_of import stages_of
 
@@ -50,12 +50,12 @@ def recipe_text(given: Given, assumed: Sequence[str], data: dict[str, Any], thre
 
 def _stage(stage: Stage) -> str:
     return "\n".join(
-        [f"  {stage.name}:", *(f"    {line}" for line in _comment(stage.comment)), _block(_given(stage), 4)]
+        [f"  {stage.name}:", *(f"    {line}" for line in _comment(stage.comment)), _block(_settings_to_write(stage), 4)]
     )
 
 
-def _given(stage: Stage) -> dict[str, Any]:
-    """Settings that say something; `lora: null` does."""
+def _settings_to_write(stage: Stage) -> dict[str, Any]:
+    """The stage's settings without None, except `lora: null`, which means full fine-tuning."""
     return {name: value for name, value in stage.settings.items() if value is not None or name == "lora"}
 
 
@@ -64,7 +64,7 @@ def _comment(text: str) -> list[str]:
 
 
 def _block(content: dict[str, Any], indent: int) -> str:
-    """One line per setting, what it holds in brackets behind it."""
+    """One line per setting, with nested values in flow style."""
     lines = [f"{name}: {_flow(value)}" for name, value in content.items()]
     return textwrap.indent("\n".join(lines), " " * indent)
 

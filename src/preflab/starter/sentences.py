@@ -1,11 +1,11 @@
-"""What was found and what was assumed, in sentences: for the summary, and for the comment above the recipe."""
+"""Sentences on the data, the model and the assumptions, for the summary and for the comment above the recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from preflab.starter.choices import SHARES, WANTED_HELD_OUT, Split
-from preflab.starter.criteria import said_of_criteria, worth_more
+from preflab.starter.criteria import explain_criteria, worth_more
 from preflab.starter.kinds import SAID, USUAL
 from preflab.starter.lengths import Spread
 from preflab.starter.machine import Machine, gib
@@ -15,10 +15,11 @@ from preflab.starter.stages_of import Given
 from preflab.words import count, duration, listed, number
 
 Said = tuple[str, str]
+"""(topic, sentence)."""
 
 
 def sentences(given: Given, model: ModelLook, machine: Machine, *, kind_asked: bool) -> list[Said]:
-    """(what it is about, the sentence), in the order of reading; `kind_asked`: the kind was named by the user."""
+    """All (topic, sentence) pairs in display order; `kind_asked`: the user named the kind."""
     return [
         *_data(given),
         *_model(given, model),
@@ -31,11 +32,11 @@ def sentences(given: Given, model: ModelLook, machine: Machine, *, kind_asked: b
 
 def _data(given: Given) -> Iterator[Said]:
     data = given.data
-    rows = count(data.num_rows, "row") + ("" if data.whole else f" looked at (the first {data.num_rows:,})")
+    rows = count(data.num_rows, "row") + ("" if data.whole else f" read (the first {data.num_rows:,})")
     split = f", split {data.split}" if data.split else ""
     yield "data", f"{data.path}{split}: {rows} of format {data.format}. {SAID[data.sort].capitalize()}."
     if data.other_splits:
-        yield "data", f"Other splits are left alone: {listed(data.other_splits)}. Name one under `data:` to use it."
+        yield "data", f"Other splits are not used: {listed(data.other_splits)}. Name one under `data:` to use it."
     yield "data", ", ".join(_counts(given)) + "."
     if data.num_bad:
         yield "data", f"{_are(data.num_bad, 'row')} unusable and left out (`skip_bad`), first {data.first_bad}."
@@ -48,7 +49,7 @@ def _counts(given: Given) -> Iterator[str]:
     turns = data.num_conversations
     form = "texts" if not turns else f"{turns:,} conversations"
     if turns == len(data.prompts):
-        form = "texts, made conversations" if data.as_turns else "conversations"
+        form = "texts, turned into conversations" if data.as_turns else "conversations"
     if data.sort == "texts":
         yield count(len(data.judged), "text")
         return
@@ -79,39 +80,39 @@ def _model(given: Given, model: ModelLook) -> Iterator[Said]:
     if given.data.as_turns:
         yield (
             "model",
-            "Prompts that are texts become a user's turn, their completions the assistant's (`as_turns`).",
+            "Text prompts become user turns, and their completions assistant turns (`as_turns`).",
         )
 
 
 def _lengths(given: Given) -> Iterator[Said]:
-    found = given.lengths
-    of = f" ({found.num_measured:,} measured)" if found.num_measured < found.num_prompts else ""
-    completions = f"; completions {_spread(found.completions)}" if found.completions else ""
-    prompts = "" if given.data.sort == "texts" else f"prompts {_spread(found.prompts)}"
-    yield "lengths", f"In the model's tokens{of}: {f'{prompts}{completions}'.removeprefix('; ')}."
+    lengths = given.lengths
+    measured = f" ({lengths.num_measured:,} measured)" if lengths.num_measured < lengths.num_prompts else ""
+    completions = f"; completions {_spread(lengths.completions)}" if lengths.completions else ""
+    prompts = "" if given.data.sort == "texts" else f"prompts {_spread(lengths.prompts)}"
+    yield "lengths", f"In the model's tokens{measured}: {f'{prompts}{completions}'.removeprefix('; ')}."
     if given.data.sort != "texts":
-        usual = "a usual length, since the data show none"
-        reason = "95\u00a0% of the data's are no longer" if found.completions else usual
-        yield "lengths", f"A completion may have {found.max_new_tokens} tokens (`max_new_tokens`): {reason}."
-    if given.fit.max_tokens or found.num_too_long:
+        usual = "a usual length, since the data have no completions"
+        reason = "95\u00a0% of the data's completions are no longer" if lengths.completions else usual
+        yield "lengths", f"A completion may have {lengths.max_new_tokens} tokens (`max_new_tokens`): {reason}."
+    if given.fit.max_tokens or lengths.num_too_long:
         yield "lengths", _left_out(given)
-    if found.num_without_room:
+    if lengths.num_without_room:
         yield (
             "lengths",
-            f"{_are(found.num_without_room, 'prompt')} left out for want of room for a completion (`too_long`).",
+            f"{_are(lengths.num_without_room, 'prompt')} left out: no room for a completion (`too_long`).",
         )
-    if not found.whole:
-        yield "lengths", "These numbers are of the measured ones; of the others, too, what is too long is left out."
+    if not lengths.whole:
+        yield "lengths", "These numbers are of the measured rows; rows not measured are left out too if too long."
 
 
 def _left_out(given: Given) -> str:
-    """Rows that are too long, counted as the stages leave them out."""
+    """A sentence on the rows that the stages leave out as too long."""
     most = given.fit.max_tokens
     num, what = given.lengths.left_out(given.data, given.kind, most)
     limit = f"{most:,} tokens" if most else "the context"
-    why = ": memory is short" if most else ""
+    why = ", to save memory" if most else ""
     if what == "prompt":
-        return f"{_are(num, what)} left out, a completion being longer than {limit} (`too_long`){why}."
+        return f"{_are(num, what)} left out, with a completion longer than {limit} (`too_long`){why}."
     return f"{_are(num, what)} longer than {limit} and left out (`too_long`){why}."
 
 
@@ -126,9 +127,9 @@ def _spread(spread: Spread) -> str:
 
 def _kind(given: Given, asked: bool) -> Iterator[Said]:
     usual = USUAL[given.data.sort]
-    why = "as you asked" if asked else "what such data are usually for; --kind chooses another"
+    why = "as you asked" if asked else "the usual one for such data; --kind chooses another"
     yield "kind", f"Kind {given.kind}: {why}." if given.kind == usual or asked else f"Kind {given.kind}."
-    if about_criteria := said_of_criteria(given.data, given.kind):
+    if about_criteria := explain_criteria(given.data, given.kind):
         yield "kind", about_criteria
     if same := _constant(given):
         yield "kind", same
@@ -137,7 +138,7 @@ def _kind(given: Given, asked: bool) -> Iterator[Said]:
         "held out",
         (
             f"{split.num_held_out:,} of {split.num_held_out + split.num_train:,} {what} are held out "
-            f"(`held_out: {split.share:g}`), chosen by their text alone."
+            f"(`held_out: {split.share:g}`), selected by a hash of their text."
         ),
     )
     if raised := _raised(split, what):
@@ -145,7 +146,7 @@ def _kind(given: Given, asked: bool) -> Iterator[Said]:
 
 
 def _raised(split: Split, what: str) -> str:
-    """Why more than the usual share is held out; "" where it is not."""
+    """Why more than the usual share is held out; "" if it is not."""
     usual = SHARES[0]
     if split.share <= usual:
         return ""
@@ -158,11 +159,11 @@ def _raised(split: Split, what: str) -> str:
 
 
 def _constant(given: Given) -> str:
-    """Criteria that are left out because their ratings all say the same; "" without any."""
+    """A sentence on criteria left out because their ratings are all equal; "" if there are none."""
     if given.data.sort != "ratings" or not given.weights:
         return ""
     same = [name for name in worth_more(given.data.scales) if name not in given.weights]
-    return f"Left out: {listed(same)}, whose ratings all say the same where it is learned." if same else ""
+    return f"Left out: {listed(same)}, whose ratings are all equal in a part to learn from." if same else ""
 
 
 def _memory(given: Given, machine: Machine) -> Iterator[Said]:
@@ -171,24 +172,24 @@ def _memory(given: Given, machine: Machine) -> Iterator[Said]:
     parts = ", ".join(f"{name} {gib(size)}" for name, size in heaviest.parts.items() if size > 0.02 * heaviest.total)
     yield (
         "memory",
-        (f"Stage {heaviest.load.kind} needs most, about {gib(heaviest.total)} ({parts}); there are {machine.said}."),
+        (f"Stage {heaviest.load.kind} needs most, about {gib(heaviest.total)} ({parts}); there is {machine.said}."),
     )
-    how = f"adapters (LoRA, rank {RANK}) on one base" if fit.lora else "all weights"
-    more = ", activations are computed again in the backward pass" if fit.checkpointing else ""
-    yield "memory", f"Learned are {how}; {fit.tokens:,} tokens go through at once{more}; precision {fit.precision}."
+    trained = f"adapters (LoRA, rank {RANK}) on one base" if fit.lora else "all weights"
+    more = ", activations are recomputed in the backward pass" if fit.checkpointing else ""
+    yield "memory", f"Trained: {trained}; {fit.tokens:,} tokens per micro-batch{more}; precision {fit.precision}."
 
 
 def _run(given: Given) -> Iterator[Said]:
     pace = given.pace
     if given.limit:
-        yield "first run", f"The first run reads {given.limit:,} rows (`limit`); take the line out for all of them."
+        yield "first run", f"The first run reads {given.limit:,} rows (`limit`); remove the line to read all."
     if pace.num_steps:
         yield (
             "first run",
             (
-                f"{count(pace.num_steps, 'step')} of {count(pace.num_completions, 'completion')}: raise `num_steps` "
-                "and run again to go on."
+                f"{count(pace.num_steps, 'step')} of {count(pace.num_completions, 'completion')}; to train longer, "
+                "raise `num_steps` and run again."
             ),
         )
     if pace.seconds > 60:
-        yield "first run", f"Very roughly {duration(pace.seconds)} of learning on this machine."
+        yield "first run", f"Training takes very roughly {duration(pace.seconds)} on this machine."

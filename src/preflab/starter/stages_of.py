@@ -1,4 +1,4 @@
-"""The stages of a first recipe, kind by kind, each with a comment that says what it is for."""
+"""The stages of a first recipe for each kind, with a comment on the purpose of each stage."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from preflab.starter.lengths import Lengths
 from preflab.starter.memory import RANK
 
 MANY_EXAMPLES = 5_000
-"""From so many demonstrations or preferences on, one pass is enough for a first run."""
+"""Number of demonstrations or preferences from which one pass is enough for a first run."""
 FIVE = 5
-"""Top of the scale that the usual thresholds of good and bad are for."""
+"""Top of the scale for which the usual thresholds of good and bad are meant."""
 
 
 @dataclass(frozen=True)
@@ -31,36 +31,36 @@ class Stage:
 
 @dataclass(frozen=True)
 class Given:
-    """What the stages are made from."""
+    """The choices from which the stages are made."""
 
     kind: Kind
     model: str
-    """As the recipe names it."""
+    """The model's name in the recipe."""
     name: str
-    """Of the data."""
+    """The data's name in the recipe."""
     data: DataLook
     lengths: Lengths
     limit: int | None
-    """Rows of the data that are read; None: all."""
+    """Number of rows to read; None: all."""
     split: Split
     fit: Fit
     pace: Pace
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Criterion of ratings → its weight in the reward; {}: all, weighing alike."""
+    """Criterion of ratings → its weight in the reward; {}: all criteria with equal weights."""
 
     @property
     def train(self) -> str:
-        """The part that is learned from."""
+        """The name of the training part."""
         return f"{self.name}.train"
 
     @property
     def held_out(self) -> str:
-        """The part that is kept for the evaluation."""
+        """The name of the held-out part, for the evaluation."""
         return f"{self.name}.held_out"
 
 
 def stages_of(given: Given) -> list[Stage]:
-    """The stages in order, ending with the report."""
+    """The stages in order; the last one is the report."""
     makers = {"sft": _sft, "dpo": _dpo, "reward": _reward_alone, "ppo": _online, "grpo": _online}
     stages = makers[given.kind](given)
     names = [stage.name for stage in stages]
@@ -74,9 +74,9 @@ def _sft(given: Given) -> list[Stage]:
         "num_sequences_per_step": _per_step(given, 32), "lora": {"rank": RANK} if given.fit.lora else None,
         **_limits(given), "optimiser": _optimiser(given) | _rate(given),
     }  # fmt: skip
-    comment = "The completions are learned token by token."
+    comment = "Supervised fine-tuning on the completions."
     if given.data.sort == "texts":
-        return [Stage("sft", "The texts are learned token by token.", learned)]
+        return [Stage("sft", "Language modelling on the texts.", learned)]
     return [Stage("sft", comment, learned), _evaluation(given, ["sft"], [], {})]
 
 
@@ -87,30 +87,30 @@ def _dpo(given: Given) -> list[Stage]:
         "watch": {"decoding": {"max_new_tokens": given.lengths.max_new_tokens}}, "optimiser": _optimiser(given),
     }  # fmt: skip
     if given.data.sort == "pairs":
-        policy = Stage("dpo", "The policy learns to prefer what was preferred, held near where it started.", learned)
+        policy = Stage("dpo", "The policy learns from the pairs, kept near the starting model.", learned)
         judge = _judge(given)
         return [policy, judge, _evaluation(given, ["dpo"], [judge.name], {})]
     learned["losses"] = [{"kind": "kto"}]
     if given.data.sort == "ratings":
         learned["verdicts"] = verdicts_of(given)
-    policy = Stage("dpo", "KTO: single completions called good or bad, no comparisons.", learned)
+    policy = Stage("dpo", "KTO: single completions marked good or bad, no comparisons.", learned)
     return [policy, _evaluation(given, ["dpo"], [], {})]
 
 
 def _judge(given: Given) -> Stage:
-    """A reward model for the evaluation, of comparisons that the policy did not learn from where there are enough."""
+    """A reward model for the evaluation, trained on held-out comparisons if there are enough of them."""
     if given.split.judge_apart:
-        comment = "A judge for the evaluation: it learns from the held-out comparisons, which the policy never sees."
+        comment = "A judge for the evaluation: it learns from the held-out judgments, which the policy never sees."
         return Stage("judge", comment, _reward(given, given.held_out))
     comment = (
-        f"A judge for the evaluation. {given.split.num_held_out} held-out prompts are too few to learn from, so it "
-        "learns from the comparisons that the policy learns from: it is no independent measure."
+        f"A judge for the evaluation. {given.split.num_held_out} held-out prompts are too few to train it on, so it "
+        "learns from the same comparisons as the policy: it is not an independent measure."
     )
     return Stage("judge", comment, _reward(given, given.train))
 
 
 def _reward(given: Given, preferences: str) -> dict[str, Any]:
-    """The settings of a reward model, of comparisons or of ratings."""
+    """The settings of a reward model for comparisons or for ratings."""
     settings: dict[str, Any] = {"kind": "reward", "model": given.model, "preferences": preferences}
     if given.data.sort == "ratings":
         settings = {"kind": "rating", "model": given.model, "preferences": preferences}
@@ -128,14 +128,14 @@ def _reward_alone(given: Given) -> list[Stage]:
 
 
 def _online(given: Given) -> list[Stage]:
-    """PPO or GRPO, against a learned reward or an exact answer."""
+    """PPO or GRPO, with a learned reward or with a check of the answer."""
     if given.data.sort == "answers":
         rewards: list[dict[str, Any]] = [{"function": f"{MODULE}:correct"}]
         judges = {"correct": f"{MODULE}:correct", "stated": f"{MODULE}:stated"}
-        comment = "The policy is rewarded where its completion gives the answer of its prompt."
+        comment = "The policy is rewarded for completions that give the right answer."
         return [_policy(given, rewards, comment), _evaluation(given, [given.kind], [], judges)]
-    reward = Stage("rm", "A reward model learns what was judged.", _reward(given, given.train))
-    policy = _policy(given, [{"model": "rm"}], "The policy is optimised against it, held near where it started.")
+    reward = Stage("rm", "A reward model learns from the judgments.", _reward(given, given.train))
+    policy = _policy(given, [{"model": "rm"}], "The policy is optimised for rm, kept near the starting model.")
     judges_too = [_judge(given)] if given.split.judge_apart else []
     scoring = ["rm", *(stage.name for stage in judges_too)]
     return [reward, policy, *judges_too, _evaluation(given, [given.kind], scoring, {})]
@@ -165,22 +165,23 @@ def _evaluation(given: Given, models: list[str], rewards: list[str], judges: dic
     settings["decoding"] = {"max_new_tokens": given.lengths.max_new_tokens, "max_batch_rows": given.fit.rows}
     if given.lengths.num_without_room or not given.lengths.whole:
         settings["too_long"] = "leave_out"
-    return Stage("eval", f"The same held-out prompts through both models. {_worth(given, rewards, judges)}", settings)
+    comment = f"Both models answer the same held-out prompts. {_explain_judging(rewards, judges)}"
+    return Stage("eval", comment, settings)
 
 
-def _worth(given: Given, rewards: list[str], judges: dict[str, str]) -> str:
-    """What the evaluation can say, and what it cannot."""
+def _explain_judging(rewards: list[str], judges: dict[str, str]) -> str:
+    """A sentence on what the evaluation can tell and what it cannot."""
     if judges:
-        return "`correct` is the training reward; `stated` is stricter and was not trained on."
+        return "`correct` is the training reward; `stated` is stricter and not used in training."
     if rewards == ["rm"]:
-        return "rm is the training reward: whether the policy is better takes a judge that it was not trained on."
+        return "rm is the training reward: only an independent judge can tell whether the policy is better."
     if rewards:
         return "The judge scores both."
-    return "Nothing here says which is better: ask people (`preflab campaign create`), or name a judge."
+    return "There is no judge yet: ask people (`preflab campaign create`), or name a judge."
 
 
 def verdicts_of(given: Given) -> dict[str, Any]:
-    """Where ratings count as good and as bad: the outer thirds."""
+    """Thresholds from which ratings count as good and bad: the outer thirds, or 4 and 2 on a scale from 1 to 5."""
     name, scale = _main_criterion(given.data)
     if scale.low >= 1 and scale.high <= FIVE:
         return {"criterion": name, "good_from": 4.0, "bad_to": 2.0}
@@ -191,14 +192,14 @@ def verdicts_of(given: Given) -> dict[str, Any]:
 
 
 def _main_criterion(data: DataLook) -> tuple[str, Scale]:
-    """The criterion that most completions are scored by; of several, one that says how good they are."""
+    """The criterion with the most scores, preferably one of which more is better."""
     names = worth_more(data.scales) or list(data.scales)
     name = max(names, key=lambda each: data.scales[each].num)
     return name, data.scales[name]
 
 
 def _limits(given: Given) -> dict[str, Any]:
-    """What happens to rows that are too long, where there are any or nobody knows."""
+    """Settings for rows that are too long, if there are or may be any."""
     limits: dict[str, Any] = {"max_tokens": given.fit.max_tokens} if given.fit.max_tokens else {}
     if given.fit.max_tokens or given.lengths.num_too_long or not given.lengths.whole:
         limits["too_long"] = "leave_out"
@@ -206,7 +207,7 @@ def _limits(given: Given) -> dict[str, Any]:
 
 
 def _per_step(given: Given, most: int) -> int:
-    """So many that there are ten optimiser steps or more, between 2 and the default."""
+    """Examples per optimiser step: between 2 and `most`, so that there are ten steps or more."""
     return max(2, min(most, given.split.num_train // 10))
 
 
@@ -216,10 +217,10 @@ def _optimiser(given: Given) -> dict[str, Any]:
 
 
 def _epochs(given: Given) -> int:
-    """Passes over the data: few rows make few steps, in which a policy hardly moves."""
+    """Passes over the data: more for small data, whose few steps would hardly change the policy."""
     return 3 if given.split.num_train < MANY_EXAMPLES else 1
 
 
 def _rate(given: Given) -> dict[str, float]:
-    """A usual rate for full fine-tuning; adapters have the default."""
+    """A usual learning rate for full fine-tuning; adapters use the default."""
     return {} if given.fit.lora else {"learning_rate": 2.0e-5}

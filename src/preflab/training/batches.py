@@ -1,26 +1,25 @@
-"""Token batches: prompt + completion rows, right-padded, filled to a budget of tokens.
+"""Prompts with completions as token ids, and batches of them, filled to a budget of tokens.
 
-B sequences, T completion tokens, L all tokens. Right padding needs no attention mask in a causal model: what comes
-after a token cannot reach it. Losses read `completion_mask`, never the padding id (pad may equal the end token).
+B sequences, T completion tokens, L states of a row. How a prompt and its completion reach a model is the business of
+the model's family (`models.families`): a decoder reads both in one row (`training.joined_rows`). Losses read
+`completion_mask`, never the padding id (pad may equal the end token).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import torch
 
-from preflab.errors import PreflabError
-
 
 @dataclass(frozen=True)
-class Sequence:
+class TokenSequence:
     """One prompt with one completion, as token ids."""
 
     prompt_ids: tuple[int, ...]
-    """At least one token: the first completion token is predicted from the last prompt token."""
     completion_ids: tuple[int, ...]
     policy_tokens: tuple[bool, ...] | None = None
     """True = a token the policy wrote; None = all of them."""
@@ -30,80 +29,55 @@ class Sequence:
 
 
 @dataclass(frozen=True)
-class TokenBatch:
-    """Right-padded rows [prompt, completion, padding] and where the completion lies in them."""
+class TokenBatch(ABC):
+    """B sequences as one family of models reads them. Every layout says where a model's states (rows, L, H) lie."""
 
-    input_ids: torch.Tensor
-    """(B, L) long."""
     lengths: torch.Tensor
-    """(B,) real tokens per row."""
-    prompt_lengths: torch.Tensor
-    """(B,) prompt tokens per row."""
+    """(B,) tokens of prompt and completion."""
     completion_ids: torch.Tensor
     """(B, T) long, 0 where there is no token."""
     completion_mask: torch.Tensor
     """(B, T) bool, True = a token the policy wrote."""
 
     @property
-    def attention_mask(self) -> torch.Tensor:
-        """(B, L) bool, True = a real token."""
-        places = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
-        return places < self.lengths[:, None]
+    @abstractmethod
+    def state_mask(self) -> torch.Tensor:
+        """(rows, L) bool, True = the state of a real token."""
 
     @property
-    def state_index(self) -> torch.Tensor:
-        """(B, T) position in L of the token before each completion token: where its logits and value are read."""
-        places = torch.arange(self.completion_ids.shape[1], device=self.input_ids.device)
-        return (self.prompt_lengths[:, None] - 1 + places).clamp(max=self.input_ids.shape[1] - 1)
-
-    @property
-    def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) row and (B,) position in L of each sequence's last token."""
-        return torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1
-
-    @property
+    @abstractmethod
     def token_rows(self) -> torch.Tensor:
-        """(N,) row of each completion token."""
-        return self.completion_mask.nonzero()[:, 0]
+        """(N,) row of each completion token that the policy wrote."""
 
+    @property
+    @abstractmethod
+    def state_index(self) -> torch.Tensor:
+        """(B, T) place in its row of the state from which each completion token is predicted, and its value read."""
+
+    @property
+    @abstractmethod
+    def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) row and (B,) place of the state after each sequence's last token."""
+
+    @abstractmethod
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
-        """What a decoder is called with; right padding needs no mask. `dtype` is the model's, for those that do."""
-        return {"input_ids": self.input_ids}
+        """Arguments of the model's forward pass; `dtype` is the type that it computes in."""
 
     def to(self, device: torch.device | str) -> Self:
         """The same batch on another device."""
         return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
 
-def collate(sequences: Seq[Sequence], pad_id: int) -> TokenBatch:
-    """Rows of differing lengths to one right-padded batch.
-
-    Raises:
-        PreflabError: a sequence has no prompt token.
-    """
-    for sequence in sequences:
-        if not sequence.prompt_ids:
-            raise PreflabError(
-                "a sequence without a prompt token",
-                "at least one token (a BOS token counts) before the completion",
-                "give the prompt a text, or use a tokenizer that adds a BOS token",
-            )
-    num_tokens = max(len(s.completion_ids) for s in sequences)
-    return TokenBatch(
-        input_ids=_padded([s.prompt_ids + s.completion_ids for s in sequences], pad_id),
-        lengths=torch.tensor([len(s) for s in sequences]),
-        prompt_lengths=torch.tensor([len(s.prompt_ids) for s in sequences]),
-        completion_ids=_padded([s.completion_ids for s in sequences], 0, num_tokens),
-        completion_mask=_padded([_policy_tokens(s) for s in sequences], False, num_tokens).bool(),
-    )
+Collate = Callable[[Sequence[TokenSequence]], TokenBatch]
+"""Sequences to a batch on the model's device: `Trunk.collate`."""
 
 
-def padded_floats(rows: Seq[Seq[float]], num_tokens: int) -> torch.Tensor:
+def padded_floats(rows: Sequence[Sequence[float]], num_tokens: int) -> torch.Tensor:
     """(B, T) float32 from rows of differing lengths, 0 beyond their ends."""
-    return _padded(rows, 0.0, num_tokens).float()
+    return padded(rows, 0.0, num_tokens).float()
 
 
-def token_budget_batches(lengths: Seq[int], tokens_per_batch: int) -> list[list[int]]:
+def token_budget_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
     """Index lists whose padded size (rows × longest row) stays within the budget, filled from the longest down.
 
     A row longer than the budget stands alone. Length-sorted, so that little is padding.
@@ -122,7 +96,7 @@ def token_budget_batches(lengths: Seq[int], tokens_per_batch: int) -> list[list[
     return batches
 
 
-def whole_group_batches(sizes: Seq[tuple[int, int]], tokens_per_batch: int) -> list[list[int]]:
+def whole_group_batches(sizes: Sequence[tuple[int, int]], tokens_per_batch: int) -> list[list[int]]:
     """Index lists of groups of rows, each kept whole, whose padded size (rows × longest row) stays within the budget.
 
     sizes: (rows, tokens of the longest row) of each group. A group beyond the budget stands alone. Sorted by the
@@ -145,10 +119,18 @@ def whole_group_batches(sizes: Seq[tuple[int, int]], tokens_per_batch: int) -> l
     return batches
 
 
-def _policy_tokens(sequence: Sequence) -> tuple[bool, ...]:
-    return sequence.policy_tokens or (True,) * len(sequence.completion_ids)
-
-
-def _padded(rows: Seq[Seq[float]], fill: float, width: int | None = None) -> torch.Tensor:
+def padded(rows: Sequence[Sequence[float]], fill: float, width: int | None = None) -> torch.Tensor:
+    """(B, width) tensor of rows of differing lengths, filled up on the right; None: as wide as the longest row."""
     width = width if width is not None else max(len(row) for row in rows)
     return torch.tensor([list(row) + [fill] * (width - len(row)) for row in rows])
+
+
+def padded_completions(sequences: Sequence[TokenSequence]) -> dict[str, torch.Tensor]:
+    """The fields that a batch of any layout has: `lengths`, `completion_ids` and `completion_mask`."""
+    num_tokens = max(len(s.completion_ids) for s in sequences)
+    written = [s.policy_tokens or (True,) * len(s.completion_ids) for s in sequences]
+    return {
+        "lengths": torch.tensor([len(s) for s in sequences]),
+        "completion_ids": padded([s.completion_ids for s in sequences], 0, num_tokens),
+        "completion_mask": padded(written, False, num_tokens).bool(),
+    }

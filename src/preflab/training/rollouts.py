@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from preflab.maths.masks import completion_mask_from_lengths
 from preflab.records import Prompt
-from preflab.training.batches import Sequence, padded_floats
+from preflab.training.batches import TokenSequence, padded_floats
 from preflab.training.protocols import SampledCompletion
 
 
@@ -22,7 +22,7 @@ class Rollouts:
     """
 
     prompts: list[Prompt]
-    sequences: list[Sequence]
+    sequences: list[TokenSequence]
     texts: list[str]
     finished: Tensor
     """(B,) bool, True = the completion ended itself, False = it was cut by the length limit."""
@@ -47,7 +47,11 @@ class Rollouts:
 
     @classmethod
     def start(
-        cls, prompts: list[Prompt], prompt_ids: Seq[tuple[int, ...]], sampled: Seq[SampledCompletion], texts: list[str]
+        cls,
+        prompts: list[Prompt],
+        prompt_ids: Sequence[tuple[int, ...]],
+        sampled: Sequence[SampledCompletion],
+        texts: list[str],
     ) -> Rollouts:
         """Rollouts with the sampler's part filled in and zeros for what the trainer adds."""
         num_tokens = max(len(one.token_ids) for one in sampled)
@@ -56,7 +60,7 @@ class Rollouts:
         sampler_logps = padded_floats([one.logps for one in sampled], num_tokens)
         return cls(
             prompts=prompts,
-            sequences=[Sequence(ids, one.token_ids) for ids, one in zip(prompt_ids, sampled, strict=True)],
+            sequences=[TokenSequence(ids, one.token_ids) for ids, one in zip(prompt_ids, sampled, strict=True)],
             texts=texts,
             finished=torch.tensor([one.finish_reason == "stop" for one in sampled]),
             completion_mask=completion_mask_from_lengths(lengths, num_tokens),
@@ -81,7 +85,7 @@ class Rollouts:
         """
         self.old_logps = self.trainer_logps.clone()
 
-    def states_of(self, rows: Seq[int]) -> Tensor | None:
+    def states_of(self, rows: Sequence[int]) -> Tensor | None:
         """(N, H) states before the tokens of these rows, row after row; None where one of them has none."""
         states = [state for state in (self.states[row] for row in rows) if state is not None]
         return torch.cat(states) if len(states) == len(rows) else None
@@ -97,7 +101,7 @@ class Rollouts:
         return int(self.completion_mask.sum())
 
 
-def repeat_shares(rows: Seq[Seq[int]], n: int = 3) -> list[float]:
+def repeat_shares(rows: Sequence[Sequence[int]], n: int = 3) -> list[float]:
     """Share of its n-grams that stood earlier in the same completion, for each completion that has one."""
     shares = []
     for row in rows:

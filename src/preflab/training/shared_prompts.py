@@ -10,19 +10,20 @@ of any shape give the same numbers as with one row per completion; `models.promp
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Seq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from preflab.training.batches import Sequence, TokenBatch, collate
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import JoinedRows, join_rows
 
 PROMPT, PADDING = -1, -2
 
 
 @dataclass(frozen=True)
-class SharedBatch(TokenBatch):
+class SharedRows(JoinedRows):
     """Rows of several completions; `lengths`, `prompt_lengths`, ids and mask of completions are still those of (B,)."""
 
     rows: torch.Tensor
@@ -55,7 +56,7 @@ class SharedBatch(TokenBatch):
         return self.rows, ends - 1
 
     def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
-        """What a decoder is called with: tokens, positions, and who sees whom, (R, 1, L, L), added to attention."""
+        """Tokens, positions, and who sees whom, (R, 1, L, L), added to attention."""
         same = self.segments[:, :, None] == self.segments[:, None, :]
         earlier = torch.ones_like(same[0]).tril()
         sees = (same | (self.segments == PROMPT)[:, None, :]) & earlier
@@ -64,13 +65,13 @@ class SharedBatch(TokenBatch):
         return {"input_ids": self.input_ids, "position_ids": self.position_ids, "attention_mask": hidden[:, None]}
 
 
-def collate_shared(sequences: Seq[Sequence], pad_id: int, longest_row: int) -> SharedBatch:
+def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int) -> SharedRows:
     """Neighbours with the same prompt go into one row, as many as `longest_row` holds; others get one of their own.
 
     Raises:
         PreflabError: a sequence has no prompt token.
     """
-    plain = collate(sequences, pad_id)
+    plain = join_rows(sequences, pad_id)
     packed = packed_rows(sequences, longest_row)
     width = max(row_length([sequences[i] for i in row]) for row in packed)
     input_ids = torch.full((len(packed), width), pad_id)
@@ -83,7 +84,7 @@ def collate_shared(sequences: Seq[Sequence], pad_id: int, longest_row: int) -> S
             rows[index], starts[index] = number, end
             ids = sequences[index].completion_ids
             end = _write(input_ids[number], position_ids[number], segments[number], end, ids, len(prompt), index)
-    return SharedBatch(
+    return SharedRows(
         input_ids=input_ids,
         lengths=plain.lengths,
         prompt_lengths=plain.prompt_lengths,
@@ -96,7 +97,7 @@ def collate_shared(sequences: Seq[Sequence], pad_id: int, longest_row: int) -> S
     )
 
 
-def packed_rows(sequences: Seq[Sequence], longest_row: int) -> list[list[int]]:
+def packed_rows(sequences: Sequence[TokenSequence], longest_row: int) -> list[list[int]]:
     """Index lists of neighbours that share a prompt and a row; one too long for any row has one of its own."""
     rows: list[list[int]] = []
     for index, sequence in enumerate(sequences):
@@ -109,7 +110,7 @@ def packed_rows(sequences: Seq[Sequence], longest_row: int) -> list[list[int]]:
     return rows
 
 
-def row_length(sequences: Seq[Sequence]) -> int:
+def row_length(sequences: Sequence[TokenSequence]) -> int:
     """Tokens of a row: the prompt once, and every completion."""
     return len(sequences[0].prompt_ids) + sum(len(s.completion_ids) for s in sequences)
 
@@ -119,7 +120,7 @@ def _write(
     positions: torch.Tensor,
     segments: torch.Tensor,
     start: int,
-    tokens: Seq[int],
+    tokens: Sequence[int],
     first_position: int,
     segment: int,
 ) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from preflab.errors import PreflabError
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.words import count
 
 TooLong = Literal["refuse", "leave_out", "cut_prompt"]
@@ -30,14 +29,14 @@ class LongRows:
     too_long: TooLong
     room: int = 0
     """Tokens that every row needs besides, such as those of a completion that is still to be written."""
-    cut: Callable[[Sequence], Sequence] | None = None
+    cut: Callable[[TokenSequence], TokenSequence] | None = None
     """How a row is cut where not only the prompt may lose its beginning."""
     found: list[tuple[str, int]] = field(default_factory=list)
     """(where the row stands, its longest length in tokens)."""
     hopeless: list[tuple[str, int]] = field(default_factory=list)
     """Those that no cut makes fit."""
 
-    def fitted(self, sequences: Seq[Sequence], where: str) -> tuple[Sequence, ...] | None:
+    def fitted(self, sequences: Sequence[TokenSequence], where: str) -> tuple[TokenSequence, ...] | None:
         """The sequences of one row (the completions of one prompt) as they are used; None: the row is left out."""
         longest = max(len(sequence) for sequence in sequences) + self.room
         if longest <= self.max_tokens:
@@ -110,7 +109,7 @@ class LongRows:
         return {"num_too_long": float(len(self.found))} if self.found else {}
 
 
-def _named(places: Seq[str]) -> str:
+def _named(places: Sequence[str]) -> str:
     """The first few places; their file once, where all are lines of one."""
     heads = {place.rpartition(" ")[0] for place in places}
     shown = list(places[:SHOWN])

@@ -1,1 +1,4 @@
-"""One file per way of judging: answer, JSON, check, reordering, outcomes, words, form and simulation of each."""
+"""The ways of judging, one file each, with everything specific to the way.
+
+That is: the answer, its JSON and checks, its votes on pairs, its text for people, its form and its simulation.
+"""

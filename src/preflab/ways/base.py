@@ -1,7 +1,7 @@
-"""What every way of judging has: the answer that is given in it (`Answer`), and the way itself (`Way`).
+"""The base classes of all ways of judging: `Answer`, an answer given by a labeler, and `Way`, the way of judging.
 
-A file beside this one that defines `WAY` is a way of judging (`registry`). Nobody else asks which way it is: an answer
-is read through the views below, and a way is asked for its check, its words and its form.
+Every module of this folder that defines `WAY` is a way of judging (`registry`). Other code never branches on the name
+of a way: it reads answers through the properties of `Answer`, and gets checks, texts and forms from `Way`.
 """
 
 from __future__ import annotations
@@ -33,55 +33,55 @@ class WrongAnswer(PreflabError):
 
 @dataclass(frozen=True)
 class Answer(ABC):
-    """What a labeler said of the completions of one task, aligned with the judgment's `completion_ids`.
+    """A labeler's answer about the completions of one task, aligned with the judgment's `completion_ids`.
 
-    A subclass with a field `failed` (true where a completion is F; () = none) has its marks read from it.
+    If a subclass has a field `failed` (True where a completion is F; () = none), `failures` returns it.
     """
 
     @property
     @abstractmethod
     def stored_as(self) -> str:
-        """The `way` that it is stored under."""
+        """The name of the way under which the answer is stored."""
 
     @property
     def way(self) -> str:
-        """The way of judging that it comes from, as far as the answer itself tells."""
+        """The name of the way of judging, as far as the answer alone reveals it."""
         return self.stored_as
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Its fields as they are stored, without `way`; what is empty is left out."""
+        """The fields as they are stored, without `way`; empty fields may be left out."""
 
     @classmethod
     @abstractmethod
     def from_json(cls, data: Json) -> Self:
-        """The answer that `to_json` wrote; KeyError or TypeError where a field is missing or no list."""
+        """The answer that `to_json` wrote; KeyError or TypeError if a field is missing or not a list."""
 
     @abstractmethod
     def reordered(self, places: Sequence[int]) -> Self:
-        """The answer about the completions in another order: entry i is the one that was at `places[i]`."""
+        """The same answer for the completions in another order: the new entry i is the old entry `places[i]`."""
 
     @abstractmethod
     def levels(self, num: int) -> list[float | None]:
-        """One number per completion, higher = preferred; None takes part in no pair."""
+        """One number per completion, higher = preferred; a completion with None gets no votes."""
 
     def votes(self, num: int, criterion: str | None = None) -> list[Outcome]:
-        """Its votes on pairs, as they were given, F and polarity left to the reader.
+        """The votes on pairs as given; the caller applies fail marks and polarity.
 
         Args:
-            num: completions of the task.
-            criterion: which one, for answers that have a vote for each (`criteria`).
+            num: number of completions of the task.
+            criterion: the criterion to vote by, for answers that order the completions by several (`criteria`).
 
         Raises:
-            WrongAnswer: an answer that does not fit so many completions.
+            WrongAnswer: the answer does not fit this number of completions.
         """
         return votes_of_levels(self.levels(num))
 
     @abstractmethod
     def words(self, letters: Letters) -> str:
-        """The answer in one line, in the letters of the page."""
+        """The answer in one line, with the letters that the page shows for the completions."""
 
-    # Views: what a reader may find in an answer, whatever the way of judging.
+    # The properties below can be read of any answer, whatever the way of judging.
 
     @property
     def failures(self) -> tuple[bool, ...]:
@@ -90,37 +90,37 @@ class Answer(ABC):
 
     @property
     def ranks_given(self) -> Ranks | None:
-        """The ranking, from 1 for what was asked for most; None where completions are not ranked."""
+        """The ranking, 1 for the completion that fits the question best; None if the way does not rank."""
         return None
 
     @property
     def ratings(self) -> Scores:
-        """Scores of each completion by itself; {} where none were asked for."""
+        """The scores per criterion and completion; {} if the way does not score."""
         return {}
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """The criteria by each of which it orders the completions; () where it gives one order."""
+        """The criteria, each of which orders the completions; () if the answer gives a single order."""
         return ()
 
     @property
     def verdicts(self) -> tuple[bool | None, ...]:
-        """Good or bad of each completion by itself; () where it was not asked."""
+        """True (good) or False (bad) for each completion; () if the way does not ask for it."""
         return ()
 
     def with_ratings(self, scores: Mapping[str, Sequence[float | None]]) -> Self:
-        """The same with other scores in place of its `ratings`."""
+        """The same answer with other scores in place of its `ratings`."""
         return self
 
     def turned(self) -> Self:
-        """The same with scores and verdicts read from the other end of their scales; orders stay as they are."""
+        """The same answer with scores and verdicts reversed; rankings and choices stay as they are."""
         return self
 
     def marks(self, num: int) -> tuple[bool, ...]:
-        """One mark for each of the `num` completions: whether it is F.
+        """Whether each of the `num` completions is marked F.
 
         Raises:
-            WrongAnswer: another number of marks.
+            WrongAnswer: the answer has another number of marks.
         """
         failed = self.failures or (False,) * num
         check_length("fail marks", failed, num)
@@ -128,11 +128,11 @@ class Answer(ABC):
 
 
 class Rules(Protocol):
-    """What a campaign says about its answers."""
+    """The options of a campaign that its answers must follow."""
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """What scores are given for."""
+        """The criteria that are scored."""
 
     @property
     def allow_fail(self) -> bool:
@@ -140,94 +140,94 @@ class Rules(Protocol):
 
 
 class Seen(Protocol):
-    """The completions of a task as a simulated labeler sees them, the better or the worse one being asked for.
+    """The completions of a task as a simulated labeler perceives them, with the polarity of the campaign applied.
 
-    Each is asked at most once per answer: what a labeler sees is drawn when it is asked for.
+    Noise is drawn when a method is called, so call each method at most once per answer.
     """
 
     def ranks(self) -> Ranks:
-        """A ranking from 1 for what is asked for most; equal = tie, None = F."""
+        """Ranks; 1 is the completion that fits the question best, equal ranks are a tie, None is F."""
 
     def scores(self, top: int, *, own_noise: bool = False) -> Ranks:
-        """Scores from 1 to `top`, None for F; with `own_noise` those of two criteria differ a little."""
+        """Scores from 1 to `top`, None for F; `own_noise` adds noise, so that criteria differ slightly."""
 
     def ranks_by_scores(self) -> Ranks:
-        """The ranking of one who has scored before."""
+        """Ranks consistent with the scores."""
 
     def verdicts(self) -> tuple[bool | None, ...]:
-        """Good or bad of each; None for F."""
+        """True (good) or False (bad) for each completion; None for F."""
 
     def failed(self) -> tuple[bool, ...]:
-        """Which are F, of one who scores or says good or bad; () = none."""
+        """True where a completion is F, for ways that score or give verdicts; () = none."""
 
 
 A = TypeVar("A", bound=Answer)
 
 
 class Way(ABC, Generic[A]):
-    """A way of judging: what is asked, what an answer is, and how the page asks for it."""
+    """A way of judging: its questions, its answers, and its form on the labelling page."""
 
     name: ClassVar[str]
     place: ClassVar[int]
-    """Where it stands in lists; smaller first."""
+    """Position in lists; smaller comes first."""
     answer: type[Answer]
 
     about: ClassVar[str]
-    """What labelers do, as a lead reads it in a list."""
+    """What labelers do, in a lead's list of ways."""
     questions: ClassVar[tuple[str, str]]
-    """What is asked where nobody wrote a question: for the better completion, and for the worse one."""
+    """The default questions: for the better completion, and for the worse one."""
     task: ClassVar[str]
-    """First sentences of the instructions; ends with a blank."""
+    """First sentences of the instructions; ends with a space."""
     ties: ClassVar[str]
-    """What the instructions say of ties."""
+    """The sentences about ties in the instructions."""
 
     fields: ClassVar[frozenset[str]]
-    """Keys that an answer may have as JSON."""
+    """Keys that the JSON of an answer may have."""
     example: ClassVar[str]
-    """An answer as JSON, for errors."""
+    """An answer as JSON, for error messages."""
     shape: ClassVar[str]
-    """The answer's JSON, as the API describes it."""
+    """The form of an answer's JSON, for the documentation of the API."""
 
     least: ClassVar[int] = 2
-    """Completions a task has at least; 1: one can be judged without another."""
+    """Smallest number of completions of a task; 1 if a completion can be judged alone."""
     most: ClassVar[int | None] = None
-    """Completions a task has at most, and then exactly; more of a prompt make a task of every so many."""
+    """Largest number of completions of a task; every subset of this size of a prompt's completions is a task."""
     by_criteria: ClassVar[bool] = False
-    """Whether a campaign names criteria, by each of which the answers order the completions."""
+    """Whether a campaign needs criteria; the answers then order the completions by each of them."""
     asked_of_ai: ClassVar[Literal["pairs", "points"] | None] = None
-    """How an AI judge is asked: every pair, for a ranking; or points on each criterion; None: it cannot be asked."""
+    """How an AI judge answers: `pairs`: compares every pair; `points`: rates each criterion; None: not at all."""
 
     hint: ClassVar[str]
-    """What to do, in a sentence under the question; `{first}` says what rank 1 is."""
+    """An instruction in one sentence, shown under the question; `{first}` is replaced by the meaning of rank 1."""
     keys: ClassVar[tuple[tuple[str, str], ...]]
-    """Number keys and what they say, for the table of keys; `{num}` is K, `{last}` its letter."""
+    """Number keys and their meanings, for the table of keys; `{num}` is K, `{last}` the last letter."""
     fail_box: ClassVar[bool] = True
-    """Whether a box per completion marks it as failed."""
+    """Whether each completion has a box that marks it F."""
     num_steps: ClassVar[int] = 1
     next_words: ClassVar[str] = ""
-    """With two steps: what leads to the second."""
+    """For a form in two steps: the label of the button that leads to the second."""
 
     @property
     def stored_as(self) -> str:
-        """The `way` that its answers are stored under."""
+        """The name under which answers of this way are stored."""
         return self.name
 
     @property
     def template(self) -> str:
-        """What the page shows of it, among the web's templates."""
+        """Name of the template of the form, among the web's templates."""
         return f"label/ways/{self.name}.html.j2"
 
     @property
     def script(self) -> str:
-        """The script that the page starts with, among the web's static files."""
+        """Name of the script of the form, among the web's static files."""
         return f"way-{self.name}.js"
 
     def scales(self, criteria: Sequence[str]) -> tuple[str, ...]:
-        """The scales whose ends a campaign may put into words."""
+        """The scales whose ends a campaign may name (`scale_ends`)."""
         return tuple(criteria)
 
     def groups_of(self, completion_ids: Sequence[str]) -> list[tuple[str, ...]]:
-        """The completions of one prompt as they are judged together; too few of them stay one group."""
+        """Split the completions of one prompt into the groups that are judged together; too few stay one group."""
         if self.most is None:
             return [tuple(completion_ids)]
         return list(combinations(completion_ids, min(self.most, len(completion_ids))))
@@ -236,7 +236,7 @@ class Way(ABC, Generic[A]):
         """Refuse a task of too few or too many completions.
 
         Raises:
-            WrongAnswer: fewer than `least`, or more than `most`.
+            WrongAnswer: there are fewer than `least` or more than `most`.
         """
         if num < self.least:
             raise WrongAnswer(count(num, "completion"), f"at least {self.least} where they are judged by {self.name}")
@@ -245,10 +245,12 @@ class Way(ABC, Generic[A]):
 
     @abstractmethod
     def check(self, rules: Rules, num: int, json: Json) -> A:
-        """The answer of this JSON, whose keys are among `fields`, to a task of `num` completions.
+        """Check the JSON of an answer to a task of `num` completions, and return the answer.
+
+        The caller has checked that all keys are in `fields`.
 
         Raises:
-            WrongAnswer: a field that is missing or out of range, by name.
+            WrongAnswer: a field is missing or out of range; the message names it.
         """
 
     def to_json(self, answer: A) -> dict[str, Any]:
@@ -257,75 +259,75 @@ class Way(ABC, Generic[A]):
 
     @abstractmethod
     def groups(self, asked: Asked) -> list[Group]:
-        """The questions of the form, in the order of the page."""
+        """The questions of the form, in their order on the page."""
 
     @abstractmethod
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
-        """What the form sent → the answer's JSON in the task's order, for `check`."""
+        """Turn the fields of the form into the answer's JSON in the task's order, for `check`."""
 
     @abstractmethod
     def to_form(self, answer: A, asked: Asked) -> dict[str, str]:
-        """An answer → the form's fields, to open it again for a change."""
+        """Turn an answer into the fields of the form, to open it again for a change."""
 
     @abstractmethod
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> A:
-        """What a simulated labeler answers."""
+        """The answer of a simulated labeler."""
 
 
 def votes_of_levels(levels: Sequence[float | None]) -> list[Outcome]:
-    """Votes on every pair from a level per completion, higher = preferred; None takes no part."""
+    """The votes on every pair, from one level per completion, higher = preferred; None gets no votes."""
     levelled = [(i, level) for i, level in enumerate(levels) if level is not None]
     return [(i, j, (a > b) - (a < b)) for (i, a), (j, b) in combinations(levelled, 2)]
 
 
 def one_against_all(chosen: int, num: int, outcome: int) -> list[Outcome]:
-    """K − 1 votes: the chosen one is better (`outcome` 1) or worse (−1) than each other one."""
+    """K − 1 votes: the chosen completion is better (`outcome` 1) or worse (−1) than each of the others."""
     others = [i for i in range(num) if i != chosen]
     return [(chosen, i, outcome) if chosen < i else (i, chosen, -outcome) for i in others]
 
 
 def check_length(what: str, values: Sized, num: int) -> None:
-    """Refuse what does not have one entry per completion.
+    """Refuse a sequence that does not have one entry per completion.
 
     Raises:
-        WrongAnswer: another number of entries.
+        WrongAnswer: there is another number of entries.
     """
     if len(values) != num:
         raise WrongAnswer(f"{len(values)} {what}", f"one for each of its {count(num, 'completion')}")
 
 
-def moved(values: Sequence[T], places: Sequence[int]) -> tuple[T, ...]:
-    """Entry i is `values[places[i]]`; () stays ()."""
+def reorder(values: Sequence[T], places: Sequence[int]) -> tuple[T, ...]:
+    """Reorder values: entry i of the result is `values[places[i]]`; () stays ()."""
     return tuple(values[place] for place in places) if values else ()
 
 
-def moved_scores(scores: Mapping[str, Sequence[T]], places: Sequence[int]) -> dict[str, tuple[T, ...]]:
-    """`moved` for each criterion."""
-    return {name: moved(values, places) for name, values in scores.items()}
+def reorder_scores(scores: Mapping[str, Sequence[T]], places: Sequence[int]) -> dict[str, tuple[T, ...]]:
+    """`reorder` for each criterion."""
+    return {name: reorder(values, places) for name, values in scores.items()}
 
 
-def listed_scores(scores: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
+def scores_to_json(scores: Mapping[str, Sequence[T]]) -> dict[str, list[T]]:
     """Scores as JSON."""
     return {name: list(values) for name, values in scores.items()}
 
 
-def tupled_scores(scores: Mapping[str, Sequence[T]]) -> dict[str, tuple[T, ...]]:
-    """Scores out of JSON."""
+def scores_from_json(scores: Mapping[str, Sequence[T]]) -> dict[str, tuple[T, ...]]:
+    """Scores from JSON."""
     return {name: tuple(values) for name, values in scores.items()}
 
 
-def with_failed(data: dict[str, Any], failed: Sequence[bool]) -> dict[str, Any]:
-    """The JSON with its fail marks, where there are any."""
+def add_failed(data: dict[str, Any], failed: Sequence[bool]) -> dict[str, Any]:
+    """The JSON of an answer with its fail marks added, if there are any."""
     return data | ({"failed": list(failed)} if failed else {})
 
 
-def failed_words(said: str, failed: Sequence[bool], letters: Letters) -> str:
-    """`A is better · F: B`: what was said, and what was marked F."""
+def add_failed_words(sentence: str, failed: Sequence[bool], letters: Letters) -> str:
+    """The sentence with the completions marked F added: `A is better · F: B`."""
     names = sorted(letters[i] for i, mark in enumerate(failed) if mark)
-    return said + (f" · F: {', '.join(names)}" if names else "")
+    return sentence + (f" · F: {', '.join(names)}" if names else "")
 
 
 def marks_of(ranks: Sequence[int | None]) -> tuple[bool, ...]:
-    """Which have no rank (F); () where none is without."""
+    """True where a completion has no rank (F); () if all have one."""
     marks = tuple(rank is None for rank in ranks)
     return marks if any(marks) else ()

@@ -1,4 +1,4 @@
-"""Best of several: one completion is the best, or no single one is."""
+"""Best of several: the labeler picks the best completion, or says that no single one is the best."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from preflab.ways.base import Json, Rules, Seen, Way, WrongAnswer, marks_of
-from preflab.ways.checking import checked_failed, checked_number
-from preflab.ways.form import Asked, Fields, Group, Option, chosen_place, failed_fields, failed_json
+from preflab.ways.checking import check_failed, check_number
+from preflab.ways.form import Asked, Fields, Group, Option, chosen_place, failed_from_form, failed_to_form
 from preflab.ways.side_by_side import SideBySideAnswer
 
 
 class BestOf(Way[SideBySideAnswer]):
-    """The best one against each other one."""
+    """Pick the best of several; the best completion wins against each of the others."""
 
     name = "best_of"
     place = 30
@@ -29,24 +29,24 @@ class BestOf(Way[SideBySideAnswer]):
 
     @property
     def stored_as(self) -> str:
-        """Its answers are those of a choice between two."""
+        """Answers are stored as side-by-side answers."""
         return "side_by_side"
 
     def check(self, rules: Rules, num: int, json: Json) -> SideBySideAnswer:
-        """`{"best": 1, "failed": [true, false]}`; null: none is better."""
-        failed = checked_failed(rules, num, json)
+        """Check `{"best": 1, "failed": [true, false]}`; null means that no single one is the best."""
+        failed = check_failed(rules, num, json)
         if "best" not in json:
             raise WrongAnswer("best: missing", f"0 to {num - 1}, or null where none is better")
         best = json["best"]
         if best is None:
             return SideBySideAnswer("equal", None, failed)
-        best = checked_number("best", best, 0, num - 1)
+        best = check_number("best", best, 0, num - 1)
         if failed and failed[best]:
             raise WrongAnswer(f"best: {best} is marked F", "a completion that is not F")
         return SideBySideAnswer(None, best, failed)
 
     def groups(self, asked: Asked) -> list[Group]:
-        """One choice among all; none is needed where all failed."""
+        """One choice among all completions; not needed if all are marked F."""
         options = [
             Option(str(place), letter, f"It is {letter}", str(place + 1)) for place, letter in enumerate(asked.letters)
         ]
@@ -54,18 +54,18 @@ class BestOf(Way[SideBySideAnswer]):
         return [Group("choice", "Your choice", "a choice", tuple(options), excused="all")]
 
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
-        """A place on the page → an index of the task."""
+        """Convert the chosen place on the page into an index in the task's order."""
         place = chosen_place(asked, fields)
         best = None if place is None else asked.shown_order[place]
-        return {"best": best, "failed": failed_json(asked, fields)}
+        return {"best": best, "failed": failed_from_form(asked, fields)}
 
     def to_form(self, answer: SideBySideAnswer, asked: Asked) -> dict[str, str]:
-        """An index of the task → its place on the page."""
+        """Convert the index in the task's order into its place on the page."""
         value = "equal" if answer.best is None else str(asked.shown_order.index(answer.best))
-        return {"choice": value} | failed_fields(answer.failed, asked)
+        return {"choice": value} | failed_to_form(answer.failed, asked)
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> SideBySideAnswer:
-        """The first in order; where several are, none is better."""
+        """The completion with rank 1; "equal" if several have it."""
         ranks = seen.ranks()
         best = [i for i, rank in enumerate(ranks) if rank == 1]
         if len(best) == 1:

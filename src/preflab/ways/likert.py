@@ -1,4 +1,4 @@
-"""Likert: every completion is scored by itself, from 1 to 5, on each criterion of the campaign."""
+"""Likert: every completion is scored separately, from 1 to 5, on each criterion of the campaign."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from preflab.ways.base import (
     Seen,
     Way,
     WrongAnswer,
+    add_failed,
+    add_failed_words,
     check_length,
-    failed_words,
-    listed_scores,
-    moved,
-    moved_scores,
-    tupled_scores,
+    reorder,
+    reorder_scores,
+    scores_from_json,
+    scores_to_json,
     votes_of_levels,
-    with_failed,
 )
-from preflab.ways.checking import checked_failed
-from preflab.ways.form import Asked, Fields, Group, failed_fields, failed_json
-from preflab.ways.scales import checked_scores, score_fields, score_groups, scores_json, turned_scores
+from preflab.ways.checking import check_failed
+from preflab.ways.form import Asked, Fields, Group, failed_from_form, failed_to_form
+from preflab.ways.scales import check_scores, reverse_scores, score_groups, scores_from_form, scores_to_form
 
 TOP = 5
 
@@ -42,29 +42,29 @@ class LikertAnswer(Answer):
 
     @property
     def stored_as(self) -> str:
-        """Always under its own name."""
+        """Always `likert`."""
         return "likert"
 
     def to_json(self) -> dict[str, Any]:
-        """`{"scores": {"helpful": [4, 2]}}`, and the fail marks where there are some."""
-        return with_failed({"scores": listed_scores(self.scores)}, self.failed)
+        """`{"scores": {"helpful": [4, 2]}}`, with the fail marks if there are any."""
+        return add_failed({"scores": scores_to_json(self.scores)}, self.failed)
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
         """The answer that was stored."""
-        return cls(tupled_scores(data["scores"]), tuple(data.get("failed", ())))
+        return cls(scores_from_json(data["scores"]), tuple(data.get("failed", ())))
 
     def reordered(self, places: Sequence[int]) -> Self:
         """Scores and marks in another order."""
-        return replace(self, scores=moved_scores(self.scores, places), failed=moved(self.failed, places))
+        return replace(self, scores=reorder_scores(self.scores, places), failed=reorder(self.failed, places))
 
     def levels(self, num: int) -> list[float | None]:
-        """The mean over the criteria that were given."""
+        """The mean score of each completion over the criteria it was scored on; None without a score."""
         columns = ([s for s in column if s is not None] for column in zip(*self.scores.values(), strict=True))
         return [sum(column) / len(column) if column else None for column in columns]
 
     def votes(self, num: int, criterion: str | None = None) -> list[Outcome]:
-        """Every pair of scores on one criterion."""
+        """A vote on every pair of scores on one criterion; `criterion` may be None if there is only one."""
         name = next(iter(self.scores)) if criterion is None and len(self.scores) == 1 else criterion
         if name is None or name not in self.scores:
             raise WrongAnswer(f"criterion {criterion!r}", f"one of {', '.join(self.scores) or 'none'}")
@@ -72,13 +72,13 @@ class LikertAnswer(Answer):
         return votes_of_levels(self.scores[name])
 
     def words(self, letters: Letters) -> str:
-        """`kind: A 4, B –; true: A 3, B 5 · F: B`."""
+        """The scores in one line: `kind: A 4, B –; true: A 3, B 5 · F: B`."""
         sentence = "; ".join(
             f"{criterion}: "
             + ", ".join(f"{letters[i]} {'–' if value is None else value}" for i, value in enumerate(values))
             for criterion, values in self.scores.items()
         )
-        return failed_words(sentence, self.failed, letters)
+        return add_failed_words(sentence, self.failed, letters)
 
     @property
     def ratings(self) -> Scores:
@@ -87,20 +87,20 @@ class LikertAnswer(Answer):
 
     @property
     def criteria(self) -> tuple[str, ...]:
-        """Each criterion orders the completions by itself."""
+        """The scored criteria; each gives its own order of the completions."""
         return tuple(self.scores)
 
     def with_ratings(self, scores: Mapping[str, Sequence[float | None]]) -> Self:
-        """The same marks with other scores."""
+        """The same answer with other scores."""
         return replace(self, scores=scores)  # type: ignore[arg-type]
 
     def turned(self) -> Self:
-        """Scores from the other end of their scale."""
-        return replace(self, scores=turned_scores(self.scores, TOP))
+        """The same answer with reversed scores: 1 becomes 5."""
+        return replace(self, scores=reverse_scores(self.scores, TOP))
 
 
 class Likert(Way[LikertAnswer]):
-    """By criteria, each on a scale of its own."""
+    """Score each completion on each criterion."""
 
     name = "likert"
     place = 40
@@ -119,24 +119,24 @@ class Likert(Way[LikertAnswer]):
     keys = (("1 … 5", "its score"),)
 
     def check(self, rules: Rules, num: int, json: Json) -> LikertAnswer:
-        """`{"scores": {"helpful": [4, null]}, "failed": [false, true]}`."""
-        failed = checked_failed(rules, num, json)
-        return LikertAnswer(checked_scores(rules.criteria, TOP, num, json, failed), failed)
+        """Check `{"scores": {"helpful": [4, null]}, "failed": [false, true]}`."""
+        failed = check_failed(rules, num, json)
+        return LikertAnswer(check_scores(rules.criteria, TOP, num, json, failed), failed)
 
     def groups(self, asked: Asked) -> list[Group]:
-        """A scale for each criterion under each completion."""
+        """One scale per criterion under each completion."""
         return score_groups(asked, asked.criteria, TOP)
 
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
         """Scores and marks in the task's order."""
-        return {"scores": scores_json(asked, fields, asked.criteria), "failed": failed_json(asked, fields)}
+        return {"scores": scores_from_form(asked, fields, asked.criteria), "failed": failed_from_form(asked, fields)}
 
     def to_form(self, answer: LikertAnswer, asked: Asked) -> dict[str, str]:
-        """Scores and boxes for each place."""
-        return score_fields(answer.scores, asked.criteria, asked) | failed_fields(answer.failed, asked)
+        """The scores and ticked boxes by place."""
+        return scores_to_form(answer.scores, asked.criteria, asked) | failed_to_form(answer.failed, asked)
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> LikertAnswer:
-        """One utility on every criterion, but for a little noise."""
+        """Scores from the same utility on every criterion, with separate noise."""
         return LikertAnswer({name: seen.scores(TOP, own_noise=True) for name in criteria}, seen.failed())
 
 

@@ -1,4 +1,4 @@
-"""Ranking: every completion gets a rank from 1, equal ranks are a tie, F takes one out."""
+"""Ranking: every completion gets a rank from 1; equal ranks are a tie; F excludes a completion."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from preflab.ways.base import (
     Way,
     WrongAnswer,
     check_length,
-    listed_scores,
-    moved,
-    moved_scores,
-    tupled_scores,
+    reorder,
+    reorder_scores,
+    scores_from_json,
+    scores_to_json,
     votes_of_levels,
 )
-from preflab.ways.checking import FAIL, checked_ranks
-from preflab.ways.form import Asked, Fields, Group, Option, number
-from preflab.ways.scales import turned_scores
+from preflab.ways.checking import FAIL, check_ranks
+from preflab.ways.form import Asked, Fields, Group, Option, read_number
+from preflab.ways.scales import reverse_scores
 
 SCORE_TOP = 7
-"""The highest score before a ranking."""
+"""The highest score in score-then-rank."""
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,32 @@ class RankingAnswer(Answer):
 
     ranks: tuple[int | None, ...]
     scores: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
-    """Score then rank: 1 to 7 per completion, given before the ranking: `{"overall": (3, 6, 1)}`; None where F."""
+    """Score then rank: scores from 1 to 7, given before the ranking: `{"overall": (3, 6, 1)}`; None where F."""
 
     @property
     def stored_as(self) -> str:
-        """With scores it was given in two steps."""
+        """`score_then_rank` if there are scores, else `ranking`."""
         return "score_then_rank" if self.scores else "ranking"
 
     def to_json(self) -> dict[str, Any]:
-        """`{"ranks": [2, 1, null]}`, and the scores where there are some."""
-        return {"ranks": list(self.ranks)} | ({"scores": listed_scores(self.scores)} if self.scores else {})
+        """`{"ranks": [2, 1, null]}`, with the scores if there are any."""
+        return {"ranks": list(self.ranks)} | ({"scores": scores_to_json(self.scores)} if self.scores else {})
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
         """The answer that was stored."""
-        return cls(tuple(data["ranks"]), tupled_scores(data.get("scores", {})))
+        return cls(tuple(data["ranks"]), scores_from_json(data.get("scores", {})))
 
     def reordered(self, places: Sequence[int]) -> Self:
         """Ranks and scores in another order."""
-        return replace(self, ranks=moved(self.ranks, places), scores=moved_scores(self.scores, places))
+        return replace(self, ranks=reorder(self.ranks, places), scores=reorder_scores(self.scores, places))
 
     def levels(self, num: int) -> list[float | None]:
-        """A smaller rank is a higher level."""
+        """Negative ranks, so that a smaller rank is a higher level; None where F."""
         return [None if rank is None else -float(rank) for rank in self.ranks]
 
     def votes(self, num: int, criterion: str | None = None) -> list[Outcome]:
-        """Every pair of ranked completions; equal ranks are a tie."""
+        """A vote on every pair of ranked completions; equal ranks are a tie."""
         check_length("ranks", self.ranks, num)
         for rank in self.ranks:
             if rank is not None and rank < 1:
@@ -74,12 +74,12 @@ class RankingAnswer(Answer):
         return votes_of_levels(self.levels(num))
 
     def words(self, letters: Letters) -> str:
-        """`B › A = C · F: D`."""
+        """The ranking in one line: `B › A = C · F: D`."""
         return ranks_words(self.ranks, letters)
 
     @property
     def failures(self) -> tuple[bool, ...]:
-        """Who has no rank is F."""
+        """True where a completion has no rank."""
         return tuple(rank is None for rank in self.ranks)
 
     @property
@@ -97,17 +97,17 @@ class RankingAnswer(Answer):
         return replace(self, scores=scores)  # type: ignore[arg-type]
 
     def turned(self) -> Self:
-        """Scores from the other end of their scale."""
-        return replace(self, scores=turned_scores(self.scores, SCORE_TOP))
+        """The same answer with reversed scores: 1 becomes 7."""
+        return replace(self, scores=reverse_scores(self.scores, SCORE_TOP))
 
     def marks(self, num: int) -> tuple[bool, ...]:
-        """One mark for each completion."""
+        """Whether each completion is marked F, that is, has no rank."""
         check_length("ranks", self.ranks, num)
         return self.failures
 
 
 class Ranking(Way[RankingAnswer]):
-    """All completions, ties and F allowed."""
+    """Rank all completions; ties and F are allowed."""
 
     name = "ranking"
     place = 10
@@ -126,27 +126,27 @@ class Ranking(Way[RankingAnswer]):
     """F is one of the ranks."""
 
     def check(self, rules: Rules, num: int, json: Json) -> RankingAnswer:
-        """`{"ranks": [2, 1, "F"]}`."""
-        return RankingAnswer(checked_ranks(rules, num, json))
+        """Check `{"ranks": [2, 1, "F"]}`."""
+        return RankingAnswer(check_ranks(rules, num, json))
 
     def to_json(self, answer: RankingAnswer) -> dict[str, Any]:
-        """F as "F"."""
+        """The answer's JSON for a form, with "F" in place of null."""
         return answer.to_json() | {"ranks": [FAIL if rank is None else rank for rank in answer.ranks]}
 
     def groups(self, asked: Asked) -> list[Group]:
-        """A row of ranks under each completion, F among them where it may be."""
+        """A row of ranks under each completion, with F if the campaign allows it."""
         return rank_groups(asked, fail=asked.allow_fail)
 
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
         """The ranks in the task's order."""
-        return ranks_json(asked, fields)
+        return ranks_from_form(asked, fields)
 
     def to_form(self, answer: RankingAnswer, asked: Asked) -> dict[str, str]:
-        """A rank or F for each place."""
+        """The rank or F of each place."""
         return {f"rank_{place}": str(rank or FAIL) for place, rank in enumerate(asked.by_place(answer.ranks))}
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> RankingAnswer:
-        """The completions as they are seen, in order."""
+        """The ranks that the labeler perceives."""
         return RankingAnswer(seen.ranks())
 
 
@@ -159,7 +159,7 @@ def ranks_words(ranks: Sequence[int | None], letters: Letters) -> str:
 
 
 def rank_groups(asked: Asked, *, fail: bool, step: int | None = None) -> list[Group]:
-    """A row of ranks under each completion."""
+    """One group per completion: a row of ranks, with F if `fail`."""
     last = str(asked.num)
     ends = {"1": "1, best", last: f"{last}, worst"} if asked.for_better else {"1": "1, most", last: f"{last}, least"}
     options = [Option(rank, rank, ends.get(rank, rank), rank) for rank in map(str, range(1, asked.num + 1))]
@@ -171,15 +171,15 @@ def rank_groups(asked: Asked, *, fail: bool, step: int | None = None) -> list[Gr
     ]
 
 
-def ranks_json(asked: Asked, fields: Fields) -> dict[str, Any]:
-    """The form's ranks in the task's order."""
+def ranks_from_form(asked: Asked, fields: Fields) -> dict[str, Any]:
+    """The ranks in the form's fields, in the task's order."""
     return {"ranks": asked.by_task([_rank(fields, place) for place in range(asked.num)])}
 
 
 def _rank(fields: Fields, place: int) -> int | str | None:
     if f"failed_{place}" in fields or fields.get(f"rank_{place}") == FAIL:
         return FAIL
-    return number(fields, f"rank_{place}")
+    return read_number(fields, f"rank_{place}")
 
 
 WAY = Ranking()

@@ -1,4 +1,4 @@
-"""All ways of judging by name: every module of this folder that defines `WAY`. The one place to ask for one."""
+"""All ways of judging by name, collected from the modules of this folder that define `WAY`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from preflab.errors import PreflabError, nearest
 from preflab.ways.base import Answer, Way
 
 
-def _found() -> dict[str, Way[Any]]:
+def _collect_ways() -> dict[str, Way[Any]]:
     names = [info.name for info in pkgutil.iter_modules(ways.__path__) if info.name != "registry"]
     modules = [import_module(f"{ways.__name__}.{name}") for name in names]
-    found = sorted((module.WAY for module in modules if hasattr(module, "WAY")), key=lambda way: (way.place, way.name))
-    return {way.name: way for way in found}
+    in_order = sorted((m.WAY for m in modules if hasattr(m, "WAY")), key=lambda way: (way.place, way.name))
+    return {way.name: way for way in in_order}
 
 
-WAYS: Mapping[str, Way[Any]] = _found()
+WAYS: Mapping[str, Way[Any]] = _collect_ways()
 """Name → way, in the order in which they are listed."""
 NAMES = tuple(WAYS)
 USUAL = NAMES[0]
-"""The way of judging where none is named."""
+"""The default way of judging."""
 STORED: Mapping[str, type[Answer]] = {name: way.answer for name, way in WAYS.items() if way.stored_as == name}
-"""The `way` of a stored answer → what it becomes."""
+"""The field `way` of a stored answer → the class of the answer."""
 
 BY_PAIRS = tuple(name for name, way in WAYS.items() if way.asked_of_ai == "pairs")
+"""The ways in which an AI judge compares pairs."""
 BY_POINTS = tuple(name for name, way in WAYS.items() if way.asked_of_ai == "points")
-"""The ways in which an AI judge can be asked."""
+"""The ways in which an AI judge gives scores."""
 
 if TYPE_CHECKING:
     WayName = str
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 else:
     WayName = Literal[NAMES]
     AiWayName = Literal[(*BY_PAIRS, *BY_POINTS)]
-"""Names of ways of judging, as settings check them."""
+"""Types of names of ways of judging, by which settings are checked."""
 
 
 def way_named(name: str) -> Way[Any]:
-    """The way of judging of this name.
+    """The way of judging with this name.
 
     Raises:
         PreflabError: there is none.
@@ -53,10 +54,10 @@ def way_named(name: str) -> Way[Any]:
 
 
 def names_in_words(word: str = "or") -> str:
-    """`ranking, side_by_side or thumbs`."""
+    """The names of all ways as a text: `ranking, side_by_side or thumbs`."""
     return in_words(NAMES, word)
 
 
 def in_words(names: tuple[str, ...], word: str = "or") -> str:
-    """`a, b or c`."""
+    """Names joined into a text: `a, b or c`."""
     return f" {word} ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))

@@ -1,43 +1,43 @@
-"""Scores of completions one by one, on scales from 1: checked, asked for by a form, and filled in again."""
+"""Scores on scales from 1: checks them, and converts them from and to the fields of a form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from preflab.ways.base import Json, Scores, WrongAnswer
-from preflab.ways.checking import checked_list, checked_number
-from preflab.ways.form import Asked, Fields, Group, Option, number
+from preflab.ways.checking import check_list, check_number
+from preflab.ways.form import Asked, Fields, Group, Option, read_number
 
 OVERALL = "overall"
-"""The one criterion where none is named."""
+"""The only criterion in ways that do not use the criteria of the campaign."""
 ENDS_OF_SCORES = {OVERALL: ("very bad", "very good")}
 PLAIN_ENDS = ("not at all", "completely")
 
 
-def checked_scores(
+def check_scores(
     criteria: Sequence[str], top: int, num: int, json: Json, failed: Sequence[bool]
 ) -> dict[str, tuple[int | None, ...]]:
-    """`scores`: for each criterion one from 1 to `top` per completion; null only where it is F."""
-    given = json.get("scores")
-    if not isinstance(given, Mapping) or set(given) != set(criteria):
-        raise WrongAnswer(f"scores: {given!r:.80}", f"one list for each of {', '.join(criteria)}")
+    """Check the field `scores`: per criterion, a score from 1 to `top` for each completion; null only where it is F."""
+    lists = json.get("scores")
+    if not isinstance(lists, Mapping) or set(lists) != set(criteria):
+        raise WrongAnswer(f"scores: {lists!r:.80}", f"one list for each of {', '.join(criteria)}")
     scores = {}
     for name in criteria:
-        values = checked_list(f"scores.{name}", given[name], num)
+        values = check_list(f"scores.{name}", lists[name], num)
         scores[name] = tuple(
-            None if value is None and failed and failed[i] else checked_number(f"scores.{name}[{i}]", value, 1, top)
+            None if value is None and failed and failed[i] else check_number(f"scores.{name}[{i}]", value, 1, top)
             for i, value in enumerate(values)
         )
     return scores
 
 
-def turned_scores(scores: Scores, top: int) -> dict[str, tuple[int | None, ...]]:
-    """Scores from 1 to `top` read from the other end: 1 becomes `top`."""
+def reverse_scores(scores: Scores, top: int) -> dict[str, tuple[int | None, ...]]:
+    """Reverse scores from 1 to `top`: 1 becomes `top`."""
     return {name: tuple(None if s is None else top + 1 - s for s in row) for name, row in scores.items()}
 
 
 def score_groups(asked: Asked, criteria: Sequence[str], top: int, step: int | None = None) -> list[Group]:
-    """A scale for every criterion under every completion."""
+    """One group per completion and criterion: a scale from 1 to `top`."""
     groups = []
     for place in range(asked.num):
         for which, criterion in enumerate(criteria):
@@ -48,15 +48,15 @@ def score_groups(asked: Asked, criteria: Sequence[str], top: int, step: int | No
     return groups
 
 
-def scores_json(asked: Asked, fields: Fields, criteria: Sequence[str]) -> dict[str, list[int | None]]:
-    """The form's scores in the task's order."""
+def scores_from_form(asked: Asked, fields: Fields, criteria: Sequence[str]) -> dict[str, list[int | None]]:
+    """The scores in the form's fields, in the task's order."""
     return {
-        criterion: asked.by_task([number(fields, f"score_{place}_{which}") for place in range(asked.num)])
+        criterion: asked.by_task([read_number(fields, f"score_{place}_{which}") for place in range(asked.num)])
         for which, criterion in enumerate(criteria)
     }
 
 
-def score_fields(scores: Scores, criteria: Sequence[str], asked: Asked) -> dict[str, str]:
+def scores_to_form(scores: Scores, criteria: Sequence[str], asked: Asked) -> dict[str, str]:
     """Scores in the task's order → the form's fields."""
     return {
         f"score_{place}_{which}": str(score)

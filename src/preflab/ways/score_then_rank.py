@@ -1,4 +1,4 @@
-"""Score then rank: every completion is scored alone from 1 to 7, and then all are ranked."""
+"""Score then rank: every completion is scored separately from 1 to 7, and then all are ranked."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from preflab.ways.base import Json, Rules, Seen, Way
-from preflab.ways.checking import FAIL, checked_ranks
+from preflab.ways.checking import FAIL, check_ranks
 from preflab.ways.form import Asked, Fields, Group
-from preflab.ways.ranking import SCORE_TOP, RankingAnswer, rank_groups, ranks_json
-from preflab.ways.scales import OVERALL, checked_scores, score_fields, score_groups, scores_json
+from preflab.ways.ranking import SCORE_TOP, RankingAnswer, rank_groups, ranks_from_form
+from preflab.ways.scales import OVERALL, check_scores, score_groups, scores_from_form, scores_to_form
 
 
 class ScoreThenRank(Way[RankingAnswer]):
-    """In two steps, so that a score is not given by comparison."""
+    """Score, then rank, in two steps, so that scores are not given by comparison."""
 
     name = "score_then_rank"
     place = 60
@@ -34,38 +34,38 @@ class ScoreThenRank(Way[RankingAnswer]):
     next_words = "Next: rank them"
 
     def scales(self, criteria: Sequence[str]) -> tuple[str, ...]:
-        """One scale, whatever the criteria."""
+        """Always the one scale `overall`."""
         return (OVERALL,)
 
     def check(self, rules: Rules, num: int, json: Json) -> RankingAnswer:
-        """`{"ranks": [2, 1, "F"], "scores": {"overall": [4, 6, null]}}`."""
-        ranks = checked_ranks(rules, num, json)
+        """Check `{"ranks": [2, 1, "F"], "scores": {"overall": [4, 6, null]}}`."""
+        ranks = check_ranks(rules, num, json)
         failed = tuple(rank is None for rank in ranks)
-        return RankingAnswer(ranks, checked_scores((OVERALL,), SCORE_TOP, num, json, failed))
+        return RankingAnswer(ranks, check_scores((OVERALL,), SCORE_TOP, num, json, failed))
 
     def to_json(self, answer: RankingAnswer) -> dict[str, Any]:
-        """F as "F"."""
+        """The answer's JSON for a form, with "F" in place of null."""
         return answer.to_json() | {"ranks": [FAIL if rank is None else rank for rank in answer.ranks]}
 
     def groups(self, asked: Asked) -> list[Group]:
-        """First the scores, then the ranks; a box marks F."""
+        """The scores in the first step, the ranks in the second; a box marks F."""
         return [*score_groups(asked, (OVERALL,), SCORE_TOP, step=0), *rank_groups(asked, fail=False, step=1)]
 
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
         """Ranks and scores in the task's order."""
-        return ranks_json(asked, fields) | {"scores": scores_json(asked, fields, (OVERALL,))}
+        return ranks_from_form(asked, fields) | {"scores": scores_from_form(asked, fields, (OVERALL,))}
 
     def to_form(self, answer: RankingAnswer, asked: Asked) -> dict[str, str]:
-        """Ranks, boxes and scores for each place."""
+        """The ranks, ticked boxes and scores by place."""
         ranks = asked.by_place(answer.ranks)
         return {
             **{f"rank_{place}": str(rank) for place, rank in enumerate(ranks) if rank is not None},
             **{f"failed_{place}": "1" for place, rank in enumerate(ranks) if rank is None},
-            **score_fields(answer.scores, (OVERALL,), asked),
+            **scores_to_form(answer.scores, (OVERALL,), asked),
         }
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> RankingAnswer:
-        """Scores, and the ranking that goes with them."""
+        """Scores, and a ranking consistent with them."""
         return RankingAnswer(seen.ranks_by_scores(), {OVERALL: seen.scores(SCORE_TOP)})
 
 

@@ -1,4 +1,4 @@
-"""Side by side: one of two completions is better, or they are roughly equal."""
+"""Side by side: the labeler says which of two completions is better, or that they are roughly equal."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from preflab.ways.base import (
     Seen,
     Way,
     WrongAnswer,
-    failed_words,
+    add_failed,
+    add_failed_words,
     marks_of,
-    moved,
     one_against_all,
+    reorder,
     votes_of_levels,
-    with_failed,
 )
-from preflab.ways.checking import checked_failed
-from preflab.ways.form import Asked, Fields, Group, Option, chosen_place, failed_fields, failed_json
+from preflab.ways.checking import check_failed
+from preflab.ways.form import Asked, Fields, Group, Option, chosen_place, failed_from_form, failed_to_form
 
 Choice = Literal["first", "second", "equal"]
 OTHER: dict[str | None, Choice] = {"first": "second", "second": "first"}
@@ -32,9 +32,10 @@ CHOSEN: dict[str | None, int] = {"first": 0, "second": 1}
 
 @dataclass(frozen=True)
 class SideBySideAnswer(Answer):
-    """`first`, `second` or `equal`, of the judgment's two `completion_ids`; for K > 2, `best` is an index.
+    """A choice between two completions, or the best of several.
 
-    Best of several: `SideBySideAnswer(None, best=2)`, and `SideBySideAnswer("equal")` where none is better.
+    Of two: `choice` is `first`, `second` or `equal`, in the order of the judgment's `completion_ids`. Of several:
+    `SideBySideAnswer(None, best=2)` names the best by its index; `SideBySideAnswer("equal")` says that none is best.
     """
 
     choice: Literal["first", "second", "equal"] | None
@@ -44,17 +45,17 @@ class SideBySideAnswer(Answer):
 
     @property
     def stored_as(self) -> str:
-        """One name for both ways: whether several were shown is known from the campaign."""
+        """`side_by_side` for both ways; the campaign says which of them it was."""
         return "side_by_side"
 
     @property
     def way(self) -> str:
-        """A best one is asked for among several."""
+        """`best_of` if the answer names a best completion, else `side_by_side`."""
         return "side_by_side" if self.best is None else "best_of"
 
     def to_json(self) -> dict[str, Any]:
-        """`{"choice": "first", "best": null}`, and the fail marks where there are some."""
-        return with_failed({"choice": self.choice, "best": self.best}, self.failed)
+        """`{"choice": "first", "best": null}`, with the fail marks if there are any."""
+        return add_failed({"choice": self.choice, "best": self.best}, self.failed)
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -62,18 +63,18 @@ class SideBySideAnswer(Answer):
         return cls(data["choice"], data["best"], tuple(data.get("failed", ())))
 
     def reordered(self, places: Sequence[int]) -> Self:
-        """First and second change places, and the best one moves."""
+        """The same answer in another order: first and second may swap, and the index of the best one changes."""
         choice = OTHER[self.choice] if self.choice in OTHER and places[0] == 1 else self.choice
         best = None if self.best is None else list(places).index(self.best)
-        return replace(self, choice=choice, best=best, failed=moved(self.failed, places))
+        return replace(self, choice=choice, best=best, failed=reorder(self.failed, places))
 
     def levels(self, num: int) -> list[float | None]:
-        """1 for the chosen one, 0 for the others."""
+        """1 for the chosen completion, 0 for the others."""
         chosen = CHOSEN.get(self.choice) if self.best is None else self.best
         return [float(i == chosen) for i in range(num)]
 
     def votes(self, num: int, criterion: str | None = None) -> list[Outcome]:
-        """One, 0 for "equal"; the best one against each other: K − 1; "equal" (none is better) ties them all."""
+        """One vote between two completions; K − 1 votes of the best against each other one; "equal" ties all pairs."""
         if self.best is not None:
             return self._votes_for_best(self.best, num)
         if self.choice is None:
@@ -92,18 +93,18 @@ class SideBySideAnswer(Answer):
         return one_against_all(best, num, 1)
 
     def words(self, letters: Letters) -> str:
-        """`A is better · F: B`."""
+        """The choice in one line: `A is better · F: B`."""
         if self.best is not None:
             sentence = f"{letters[self.best]} is best"
         elif self.choice is None:
             sentence = "no choice"
         else:
             sentence = "equal" if self.choice == "equal" else f"{letters[CHOSEN[self.choice]]} is better"
-        return failed_words(sentence, self.failed, letters)
+        return add_failed_words(sentence, self.failed, letters)
 
 
 class SideBySide(Way[SideBySideAnswer]):
-    """Every two completions of a prompt make a task."""
+    """Choose between two completions; every two completions of a prompt make a task."""
 
     name = "side_by_side"
     place = 20
@@ -120,21 +121,21 @@ class SideBySide(Way[SideBySideAnswer]):
     keys = (("1", "A"), ("2", "B"), ("0", "roughly equal"))
 
     def check_size(self, num: int) -> None:
-        """Two, and a word on what to do with more."""
+        """Refuse any number but two; for more than two, the error suggests `best_of`."""
         if num > 2:
             raise WrongAnswer(f"{num} completions side by side", "two", "choose best_of for more")
         super().check_size(num)
 
     def check(self, rules: Rules, num: int, json: Json) -> SideBySideAnswer:
-        """`{"choice": "first", "failed": [false, true]}`; no choice only where one is F."""
-        failed = checked_failed(rules, num, json)
+        """Check `{"choice": "first", "failed": [false, true]}`; the choice may be missing only if one is marked F."""
+        failed = check_failed(rules, num, json)
         choice = json.get("choice")
         if choice not in ("first", "second", "equal") and not (choice is None and any(failed)):
             raise WrongAnswer(f"choice: {choice!r:.80}", "first, second or equal")
         return SideBySideAnswer(choice, None, failed)
 
     def groups(self, asked: Asked) -> list[Group]:
-        """One choice; none is needed where a completion failed."""
+        """One choice; not needed if a completion is marked F."""
         first, second = (
             f"{letter} is better" if asked.for_better else f"It is {letter}" for letter in asked.letters[:2]
         )
@@ -146,20 +147,20 @@ class SideBySide(Way[SideBySideAnswer]):
         return [Group("choice", "Your choice", "a choice", options, excused="any")]
 
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
-        """A place on the page → first or second of the task."""
+        """Convert the chosen place on the page into `first` or `second` in the task's order."""
         place = chosen_place(asked, fields)
         choice = fields.get("choice") if place is None else ("first", "second")[asked.shown_order[place]]
-        known = choice if choice in ("first", "second", "equal") else None
-        return {"choice": known, "failed": failed_json(asked, fields)}
+        valid = choice if choice in ("first", "second", "equal") else None
+        return {"choice": valid, "failed": failed_from_form(asked, fields)}
 
     def to_form(self, answer: SideBySideAnswer, asked: Asked) -> dict[str, str]:
-        """First or second of the task → its place on the page."""
+        """Convert `first` or `second` in the task's order into its place on the page."""
         chosen = CHOSEN.get(answer.choice)
         value = (answer.choice or "") if chosen is None else str(asked.shown_order.index(chosen))
-        return ({"choice": value} if value else {}) | failed_fields(answer.failed, asked)
+        return ({"choice": value} if value else {}) | failed_to_form(answer.failed, asked)
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> SideBySideAnswer:
-        """A, B or equal; an F loses nothing and wins nothing."""
+        """The completion with the smaller rank; "equal" for a tie or if one is F."""
         first, second = ranks = seen.ranks()
         if first is None or second is None or first == second:
             return SideBySideAnswer("equal", failed=marks_of(ranks))

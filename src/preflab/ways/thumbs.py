@@ -1,4 +1,4 @@
-"""Thumbs: every completion is good or bad by itself."""
+"""Thumbs: every completion is judged good or bad, separately."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from preflab.ways.base import (
     Seen,
     Way,
     WrongAnswer,
+    add_failed,
+    add_failed_words,
     check_length,
-    failed_words,
-    moved,
+    reorder,
     votes_of_levels,
-    with_failed,
 )
-from preflab.ways.checking import checked_failed, checked_list
-from preflab.ways.form import Asked, Fields, Group, Option, failed_fields, failed_json
+from preflab.ways.checking import check_failed, check_list
+from preflab.ways.form import Asked, Fields, Group, Option, failed_from_form, failed_to_form
 
-SAID = {"up": True, "down": False}
+VERDICTS = {"up": True, "down": False}
 
 
 @dataclass(frozen=True)
 class ThumbsAnswer(Answer):
-    """True = thumbs up, False = down, None = not given; one per completion."""
+    """One verdict per completion: True = thumbs up, False = thumbs down, None = not given."""
 
     up: tuple[bool | None, ...]
     failed: tuple[bool, ...] = ()
@@ -37,12 +37,12 @@ class ThumbsAnswer(Answer):
 
     @property
     def stored_as(self) -> str:
-        """Always under its own name."""
+        """Always `thumbs`."""
         return "thumbs"
 
     def to_json(self) -> dict[str, Any]:
-        """`{"up": [true, false]}`, and the fail marks where there are some."""
-        return with_failed({"up": list(self.up)}, self.failed)
+        """`{"up": [true, false]}`, with the fail marks if there are any."""
+        return add_failed({"up": list(self.up)}, self.failed)
 
     @classmethod
     def from_json(cls, data: Json) -> Self:
@@ -51,21 +51,21 @@ class ThumbsAnswer(Answer):
 
     def reordered(self, places: Sequence[int]) -> Self:
         """Thumbs and marks in another order."""
-        return replace(self, up=moved(self.up, places), failed=moved(self.failed, places))
+        return replace(self, up=reorder(self.up, places), failed=reorder(self.failed, places))
 
     def levels(self, num: int) -> list[float | None]:
-        """Up is above down."""
+        """1 for up, 0 for down, None if not given."""
         return [None if up is None else float(up) for up in self.up]
 
     def votes(self, num: int, criterion: str | None = None) -> list[Outcome]:
-        """Up against down; two of the same are a tie."""
+        """A vote on every pair: up wins against down, equal verdicts are a tie."""
         check_length("thumbs", self.up, num)
         return votes_of_levels(self.levels(num))
 
     def words(self, letters: Letters) -> str:
-        """`A up, B down · F: C`."""
+        """The verdicts in one line: `A up, B down · F: C`."""
         names = {True: "up", False: "down", None: "–"}
-        return failed_words(
+        return add_failed_words(
             ", ".join(f"{letters[i]} {names[up]}" for i, up in enumerate(self.up)), self.failed, letters
         )
 
@@ -75,12 +75,12 @@ class ThumbsAnswer(Answer):
         return self.up
 
     def turned(self) -> Self:
-        """Up is down."""
+        """The same answer with up and down exchanged."""
         return replace(self, up=tuple(None if up is None else not up for up in self.up))
 
 
 class Thumbs(Way[ThumbsAnswer]):
-    """One completion can be judged without another."""
+    """Judge each completion good or bad; a task may have a single completion."""
 
     name = "thumbs"
     place = 50
@@ -97,32 +97,32 @@ class Thumbs(Way[ThumbsAnswer]):
     keys = (("1", "good"), ("0", "bad"))
 
     def check(self, rules: Rules, num: int, json: Json) -> ThumbsAnswer:
-        """`{"up": [true, null], "failed": [false, true]}`."""
-        failed = checked_failed(rules, num, json)
-        thumbs = checked_list("up", json.get("up"), num)
+        """Check `{"up": [true, null], "failed": [false, true]}`."""
+        failed = check_failed(rules, num, json)
+        thumbs = check_list("up", json.get("up"), num)
         for i, up in enumerate(thumbs):
             if not isinstance(up, bool) and not (up is None and failed and failed[i]):
                 raise WrongAnswer(f"up[{i}]: {up!r:.80}", "true or false; null only where it is F")
         return ThumbsAnswer(tuple(thumbs), failed)
 
     def groups(self, asked: Asked) -> list[Group]:
-        """Good or bad under each completion."""
+        """The choice of good or bad under each completion."""
         options = (Option("up", "Good", "thumbs up", "1"), Option("down", "Bad", "thumbs down", "0"))
         return [Group(f"up_{place}", "Verdict", "a verdict", options, place) for place in range(asked.num)]
 
     def from_form(self, asked: Asked, fields: Fields) -> dict[str, Any]:
         """Thumbs and marks in the task's order."""
-        up = [SAID.get(fields.get(f"up_{place}", "")) for place in range(asked.num)]
-        return {"up": asked.by_task(up), "failed": failed_json(asked, fields)}
+        up = [VERDICTS.get(fields.get(f"up_{place}", "")) for place in range(asked.num)]
+        return {"up": asked.by_task(up), "failed": failed_from_form(asked, fields)}
 
     def to_form(self, answer: ThumbsAnswer, asked: Asked) -> dict[str, str]:
-        """Thumbs and boxes for each place."""
+        """The verdicts and ticked boxes by place."""
         shown = enumerate(asked.by_place(answer.up))
         thumbs = {f"up_{place}": "up" if up else "down" for place, up in shown if up is not None}
-        return thumbs | failed_fields(answer.failed, asked)
+        return thumbs | failed_to_form(answer.failed, asked)
 
     def simulated(self, seen: Seen, criteria: Sequence[str]) -> ThumbsAnswer:
-        """Up where it is better than the average."""
+        """Thumbs up where the completion is better than average."""
         return ThumbsAnswer(seen.verdicts(), seen.failed())
 
 

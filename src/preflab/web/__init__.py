@@ -1,1 +1,1 @@
-"""All HTTP and nothing else: pages and API parse, call `labelling/`, and render. No logic lives here."""
+"""The web app: pages and API parse requests, call `labelling/` and render the result. No labelling logic lives here."""

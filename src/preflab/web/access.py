@@ -1,4 +1,4 @@
-"""Which campaigns are whose: one rule for pages and API."""
+"""Which campaigns an account may see, by the same rule for pages and API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def my_campaign(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
     """One campaign this person may judge in.
 
     Raises:
-        NotFound: there is none of this id, or it is not theirs; which of the two is not said.
+        NotFound: there is no such campaign, or this person may not judge in it; the message does not say which.
     """
     view = campaign_view(ws, campaign_id, me)
     if not view.is_in:
@@ -27,7 +27,7 @@ def my_campaign(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
 
 
 def may_adjudicate(ws: Workspace, me: Account, view: CampaignView) -> bool:
-    """Leads everywhere; an adjudicator where an invitation or a lead let them in."""
+    """Whether an account may settle tasks: leads everywhere, adjudicators in campaigns they were let into."""
     if me.role == "lead":
         return True
     place = place_in(ws, view.campaign.id, me.labeler_id)

@@ -1,4 +1,4 @@
-"""Answers in three lines, without the app's page around them."""
+"""Error responses in three lines, as plain text or JSON, without the layout of a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 def bare_answer(
     status: int, found: str, expected: str = "", do: str = "", *, as_json: bool, extra: Mapping[str, Any] | None = None
 ) -> Response:
-    """An error without the app's page around it; what cannot be written in UTF-8 is written out in ASCII."""
+    """An error response without the layout of a page; characters that UTF-8 cannot encode are escaped in ASCII."""
     found, expected, do = (line.encode(errors="backslashreplace").decode() for line in (found, expected, do))
     if as_json:
         body = {"error": {"found": found, "expected": expected, "do": do, **(extra or {})}}

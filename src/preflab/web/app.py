@@ -1,4 +1,4 @@
-"""The app: routers, the door, and how errors are answered."""
+"""Builds the web app: routers, error handlers and the `Guard` that checks every request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from preflab.web.security import Guard
 from preflab.web.settings import WebSettings
 
 THREADS = 12
-"""Requests dealt with at once; below the database pool's 15 connections, so that none waits for one."""
+"""Requests handled at the same time; fewer than the database pool's 15 connections, so that none waits for one."""
 
 ROUTERS = (
     files.router,
@@ -41,16 +41,16 @@ def api_schema() -> dict[str, Any]:
 
 
 def create_app(ws: Workspace, settings: WebSettings | None = None) -> FastAPI:
-    """The app over an open workspace.
+    """Create the app for an open workspace.
 
     Args:
-        ws: the workspace; it stays open as long as the app is served.
-        settings: how the app is reached; loopback, port 8400 without.
+        ws: the workspace, which must stay open while the app is served.
+        settings: how the app is reached; None: loopback, port 8400.
     """
     settings = settings or WebSettings()
     app = FastAPI(
         title="preflab", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/v1/openapi.json",
-        lifespan=_few_threads, separate_input_output_schemas=False,
+        lifespan=_limit_threads, separate_input_output_schemas=False,
     )  # fmt: skip
     app.state.workspace = ws
     app.state.settings = settings
@@ -62,6 +62,6 @@ def create_app(ws: Workspace, settings: WebSettings | None = None) -> FastAPI:
 
 
 @asynccontextmanager
-async def _few_threads(app: FastAPI) -> AsyncIterator[None]:
+async def _limit_threads(app: FastAPI) -> AsyncIterator[None]:
     current_default_thread_limiter().total_tokens = THREADS
     yield

@@ -1,7 +1,7 @@
-"""Connections that send nothing, or half a request: closed after a time, the oldest first where there are too many.
+"""Timeouts and limits for connections: idle and half-sent requests are closed, the oldest first if there are too many.
 
-One that still sends the body of a request that was refused is let to finish for a moment, unread, since whoever is hung
-up on in the middle of sending never sees the answer.
+If a request is refused while its body is still being sent, the connection stays open for some seconds and the rest of
+the body is discarded: a client whose connection is closed while it sends never sees the response.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from preflab.web.pacing import CHUNKS_A_TURN, CHUNKS_AT_ONCE, MOST_CHUNKS, Paced, Turns
 
 HEAD_BYTES = 64 * 1024
-"""The longest head of a request, and of a chunk with its extensions."""
+"""Largest size of a request's head, and of a chunk's head with its extensions."""
 
 HEADERS_SECONDS = 20.0
-"""Time for the head of a request, from the connection's first moment or the request's first byte."""
+"""Time limit for the head of a request, from the start of the connection or the request's first byte."""
 
 BODY_SECONDS = 300.0
-"""Time for a request's body: 16 MB at half a megabit a second."""
+"""Time limit for the body of a request: enough for 16 MB at half a megabit per second."""
 
 LINGER_SECONDS, LINGER_BYTES = 10.0, 32 * 2**20
-"""How long, and how much, is still taken of a body that nobody reads."""
+"""Limits of time and size for the rest of a body that is received only to be discarded."""
 
 LINGER_PAUSE = 0.05
-"""Seconds between two pieces of such a body: hundreds of them at a time must not take the turns of requests that are
-answered. A piece is at most 256 kB, so that 32 MB are taken within the 10 seconds."""
+"""Seconds between two pieces of such a body, so that hundreds of such connections do not slow down other requests. A
+piece is at most 256 kB, so 32 MB can be received within the 10 seconds."""
 
 RESERVED = 64
-"""Descriptors of files that are no connections: the database, its log, images, the report."""
+"""File descriptors kept for other uses than connections: the database, its log, images, the report."""
 
 MOST_CONNECTIONS = 1000
-"""Connections at once, where the system allows as many."""
+"""Largest number of simultaneous connections, if the system allows as many."""
 
 
 def most_connections() -> int:
-    """Connections that may be open at once: below the system's limit of descriptors, so that answering never fails."""
+    """The number of connections that may be open at once, below the system's limit of file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(16, min(MOST_CONNECTIONS, soft - RESERVED)) if soft != resource.RLIM_INFINITY else MOST_CONNECTIONS
 
 
 class Lingering:
-    """A connection that hangs up on nobody who is still sending."""
+    """A transport whose `close` lets a client finish sending the body of a request that was answered early."""
 
     def __init__(self, transport: Any, protocol: Patience) -> None:
         self.transport, self.protocol = transport, protocol
@@ -55,11 +55,11 @@ class Lingering:
         return getattr(self.transport, name)
 
     def is_closing(self) -> bool:
-        """True from the moment on in which nothing is read any more."""
+        """True once no further request is read from this connection."""
         return self.protocol.lingers or bool(self.transport.is_closing())
 
     def close(self) -> None:
-        """Close it, at once unless the answer is out and the rest of a request of a known length is not yet in."""
+        """Close the connection, after lingering if the response is sent but a body of known length is still coming."""
         conn = self.protocol.conn
         answered = conn.our_state in (h11.MUST_CLOSE, h11.CLOSED)
         chunked = any(name == b"transfer-encoding" for name, _ in self.protocol.headers or ())
@@ -70,16 +70,17 @@ class Lingering:
 
 
 class Patience(H11Protocol):
-    """HTTP/1.1 with an end to waiting.
+    """The HTTP/1.1 protocol of uvicorn with time limits for receiving a request.
 
-    A connection waits from its first moment, and again from a request's first byte, until the whole request is there.
+    The limit runs from the start of the connection, and again from the first byte of each further request, until the
+    whole request has arrived.
     """
 
     headers_seconds: ClassVar[float] = HEADERS_SECONDS
     body_seconds: ClassVar[float] = BODY_SECONDS
     most: ClassVar[int] = MOST_CONNECTIONS
     turns: ClassVar[Turns] = Turns()
-    """Of the connections of one server."""
+    """The queue that all connections of one server share."""
     conn: Paced
 
     def __init__(self, *args: Any, **named: Any) -> None:
@@ -90,50 +91,50 @@ class Patience(H11Protocol):
         self.reads_body = False
         self.waits_since = 0.0
         self.lingers = False
-        self.num_left_out = 0
+        self.num_discarded = 0
 
     def connection_made(self, transport: Any) -> None:
-        """Let a connection in; where it is one too many, the one that has waited longest goes."""
+        """Accept a connection; if there are too many, close a lingering one or the one that has waited longest."""
         super().connection_made(transport)
         self.real: Any = transport
         self.transport = cast(Any, Lingering(transport, self))
         self._wait(self.headers_seconds)
         if len(self.connections) <= self.most:
             return
-        lingering = next((each for each in self.connections if isinstance(each, Patience) and each.lingers), None)
+        lingering = next((c for c in self.connections if isinstance(c, Patience) and c.lingers), None)
         if lingering is not None:
             lingering.real.close()
         else:
-            here = [each for each in self.connections if isinstance(each, Patience) and not each.transport.is_closing()]
-            idle = {each: since for each in here if (since := each.idle_since) is not None}
-            if len(here) > self.most:
-                min(idle, key=lambda each: idle[each]).transport.close()  # this one at the latest
+            active = [c for c in self.connections if isinstance(c, Patience) and not c.transport.is_closing()]
+            idle = {c: since for c in active if (since := c.idle_since) is not None}
+            if len(active) > self.most:
+                min(idle, key=lambda c: idle[c]).transport.close()  # never empty: the new connection is idle too
 
     @property
     def idle_since(self) -> float | None:
-        """Since when it has waited for (the rest of) a request, on the loop's clock; None while one is dealt with."""
+        """The loop time since which it waits for (the rest of) a request; None while a request is being handled."""
         if self.deadline is not None:
             return self.waits_since
-        kept = self.timeout_keep_alive_task
-        return None if kept is None else kept.when() - self.timeout_keep_alive
+        keep_alive = self.timeout_keep_alive_task
+        return None if keep_alive is None else keep_alive.when() - self.timeout_keep_alive
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and know what is still missing."""
+        """Process received data and update the time limit; while lingering, discard it."""
         if self.lingers:
-            self.num_left_out += len(data)
-            if self.num_left_out > LINGER_BYTES:
+            self.num_discarded += len(data)
+            if self.num_discarded > LINGER_BYTES:
                 self.real.close()
             else:
                 self.flow.pause_reading()
-                self.loop.call_later(LINGER_PAUSE, self._take_on)
+                self.loop.call_later(LINGER_PAUSE, self._resume_lingering)
             return
         if not self.waits_for_turn:
             self.conn.num_left = CHUNKS_AT_ONCE
         super().data_received(data)
-        self._keep_time()
+        self._update_limit()
 
     def handle_events(self) -> None:
-        """Deal with what has come, but for the chunks that wait for a turn of the loop."""
+        """Handle the received events, except chunks beyond the number that may be read in this turn of the loop."""
         super().handle_events()
         if self.transport.is_closing():
             return
@@ -142,9 +143,9 @@ class Patience(H11Protocol):
         elif self.conn.is_held and not self.waits_for_turn:
             self.waits_for_turn = True
             self.real.pause_reading()
-            self.turns.join(self.loop, self._go_on)
+            self.turns.join(self.loop, self._read_further)
 
-    def _go_on(self) -> None:
+    def _read_further(self) -> None:
         self.waits_for_turn = False
         if self.transport.is_closing():
             return
@@ -152,7 +153,7 @@ class Patience(H11Protocol):
         self.handle_events()
         if not self.waits_for_turn and not self.flow.read_paused:
             self.real.resume_reading()
-        self._keep_time()
+        self._update_limit()
 
     def _refuse_chunks(self) -> None:
         if self.conn.our_state is h11.SEND_RESPONSE:
@@ -160,63 +161,64 @@ class Patience(H11Protocol):
         else:
             self.transport.close()
 
-    def _keep_time(self) -> None:
+    def _update_limit(self) -> None:
+        """Start, restart or end the time limit, by what is still missing of the request."""
         state = self.conn.their_state
         if state is h11.SEND_BODY and not self.reads_body:
             self.reads_body = True
             self._wait(self.body_seconds)
         elif state is h11.IDLE and self.deadline is None and self.conn.trailing_data[0]:
-            self._wait(self.headers_seconds)  # half the head of a further request
+            self._wait(self.headers_seconds)  # part of the head of a further request has arrived
         elif state not in (h11.IDLE, h11.SEND_BODY):
             self.reads_body = False
             self._end_wait()
 
     def on_response_complete(self) -> None:
-        """A kept connection is idle, which may take longer, unless half of the next request is there."""
+        """Start the time limit if part of the next request has arrived; otherwise only the keep-alive limit runs."""
         super().on_response_complete()
         self.reads_body = False
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and not self.transport.is_closing():
             self._wait(self.headers_seconds)
 
     def linger(self) -> None:
-        """Take what is still sent, and forget it; the other side sees the answer and its end."""
+        """End the response and discard whatever is still received, so that the client can read the response."""
         if self.lingers:
             return
         self.lingers = True
         self._end_wait()
-        with contextlib.suppress(OSError):  # the other side is gone already
+        with contextlib.suppress(OSError):  # the client has already closed the connection
             self.transport.write_eof()
         self.flow.resume_reading()
         self.real.resume_reading()
         self.deadline = self.loop.call_later(LINGER_SECONDS, self.real.close)
 
-    def _take_on(self) -> None:
+    def _resume_lingering(self) -> None:
         if not self.real.is_closing():
             self.flow.resume_reading()
 
     def shutdown(self) -> None:
-        """End with the server."""
+        """Close the connection because the server stops."""
         if self.lingers:
             self.real.close()
         else:
             super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Cancel the time limit."""
         self._end_wait()
         super().connection_lost(exc)
 
     def _wait(self, seconds: float) -> None:
         self._end_wait()
         self.waits_since = self.loop.time()
-        self.deadline = self.loop.call_later(seconds, self._give_up)
+        self.deadline = self.loop.call_later(seconds, self._close_late)
 
     def _end_wait(self) -> None:
         if self.deadline is not None:
             self.deadline.cancel()
             self.deadline = None
 
-    def _give_up(self) -> None:
+    def _close_late(self) -> None:
         self.deadline = None
         if not self.transport.is_closing():
             self.transport.close()

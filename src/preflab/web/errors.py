@@ -1,4 +1,4 @@
-"""Errors as people and scripts read them: a status and three lines; what was unexpected never leaks."""
+"""Error responses for people and scripts: a status and three lines. Details of unexpected errors go to the log only."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from preflab.web.values import checked_form
 log = logging.getLogger("preflab.web")
 
 STATUS = {"invalid": 422, "not_found": 404, "not_allowed": 403, "stale": 409, "too_many": 429, "signed_out": 401}
-"""Kinds of `labelling.errors` → HTTP."""
+"""Kind of an error of `labelling.errors` → HTTP status."""
 WORDS = {
-    404: ("There is no such page", "", "check the address, or begin at the first page"),
-    405: ("This address does not take that", "another method", ""),
+    404: ("There is no such page", "", "check the address, or start from the first page"),
+    405: ("This address does not accept this method", "another method", ""),
 }
 
 
 def install_errors(app: FastAPI) -> None:
-    """Tell the app how each kind of error is answered."""
+    """Register a handler for each kind of error with the app."""
     app.add_exception_handler(PreflabError, _known)
     app.add_exception_handler(SignedOut, _signed_out)
     app.add_exception_handler(WrongRole, _wrong_role)
@@ -41,37 +41,37 @@ def install_errors(app: FastAPI) -> None:
 
 
 def wants_json(request: Request) -> bool:
-    """True for the API and for the pages' own script."""
+    """Whether the request comes from a script: it is for the API, or it accepts JSON."""
     return request.url.path.startswith("/api/") or "application/json" in request.headers.get("accept", "")
 
 
 def answer(
     request: Request, status: int, found: str, expected: str = "", do: str = "", extra: Mapping[str, Any] | None = None
 ) -> Response:
-    """An error as JSON for scripts, as a page for people."""
+    """An error response: JSON for scripts, a page for people."""
     if wants_json(request):
         return bare_answer(status, found, expected, do, as_json=True, extra=extra)
     return page(request, "error.html.j2", status=status, found=found, expected=expected, do=do, code=status)
 
 
-def kind_of(error: PreflabError) -> str:
-    """`stale`, `not_found`, …; `invalid` where an error says nothing of its kind."""
+def error_kind(error: PreflabError) -> str:
+    """The kind of an error, such as `stale` or `not_found`; `invalid` if it has none."""
     return str(getattr(error, "kind", "invalid"))
 
 
 def status_of(error: PreflabError) -> int:
-    """The HTTP status of a known error."""
-    return STATUS.get(kind_of(error), 422)
+    """The HTTP status of an error."""
+    return STATUS.get(error_kind(error), 422)
 
 
 def sentence(error: PreflabError) -> str:
-    """A known error in short sentences, for a form that keeps what the person typed."""
+    """An error as short sentences, shown in the form that keeps what the person typed."""
     parts = [error.found, error.expected and f"expected: {error.expected}", error.do]
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts if part)
 
 
 def with_wait(response: Response, error: PreflabError) -> Response:
-    """The answer to a known error, with how long to wait where it says so."""
+    """The response to an error, with the header Retry-After if the error has a waiting time."""
     if (after := getattr(error, "retry_after", None)) is not None:
         response.headers["Retry-After"] = str(max(1, int(after)))
     return response
@@ -80,8 +80,8 @@ def with_wait(response: Response, error: PreflabError) -> Response:
 async def _known(request: Request, error: Exception) -> Response:
     assert isinstance(error, PreflabError)
     if error.__cause__ is not None and type(error.__cause__).__module__.startswith("sqlalchemy"):
-        return _reported(request, error, 503, "the database did not answer as it should")
-    extra: dict[str, Any] = {"kind": kind_of(error)}
+        return _log_and_hide(request, error, 503, "the database did not answer as it should")
+    extra: dict[str, Any] = {"kind": error_kind(error)}
     if (revision := getattr(error, "current_revision", None)) is not None:
         extra["current_revision"] = revision
     found, expected, do = (_without_paths(request, line) for line in (error.found, error.expected, error.do))
@@ -107,7 +107,7 @@ async def _signed_out(request: Request, error: Exception) -> Response:
         form = await checked_form(request, max_files=10)
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
     except (PreflabError, HTTPException):
-        fields = []  # nothing that a page of ours has sent
+        fields = []  # no page of this app has sent this form
     return page(request, "signed_out.html.j2", code=401, fields=fields, action=request.url.path)
 
 
@@ -134,14 +134,14 @@ async def _plain_http(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    response = _reported(request, error, 500, "something went wrong in the app")
-    response.headers.update(security_headers(request.app.state.settings))  # the guard is not around this answer
+    response = _log_and_hide(request, error, 500, "something went wrong in the app")
+    response.headers.update(security_headers(request.app.state.settings))  # this response does not pass the guard
     return response
 
 
-def _reported(request: Request, error: Exception, status: int, found: str) -> Response:
-    """Said without any detail; the detail goes to the log under a number that the person can pass on."""
+def _log_and_hide(request: Request, error: Exception, status: int, found: str) -> Response:
+    """Log an error under a number, and respond without details but with the number, which the person can pass on."""
     number = secrets.token_hex(4)
     log.error("%s %s failed, number %s", request.method, request.url.path, number, exc_info=error)
-    do = f"try again; if it stays, give the lead the number {number}"
+    do = f"try again; if it happens again, give the lead the number {number}"
     return bare_answer(status, found, "", do, as_json=wants_json(request))

@@ -1,4 +1,4 @@
-"""Files the app serves: its own static ones, and the workspace's images."""
+"""Serves the app's static files and the images of the workspace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOR_A_YEAR = "public, max-age=31536000, immutable"
 
 @router.get("/static/{version}/{name}")
 async def static(version: str, name: str) -> Response:
-    """A static file of the package, kept by browsers for a year; not so for a page left open from another version."""
+    """A static file of the package; browsers cache it for a year if the address has the current version."""
     data = static_files().get(name)
     if data is None:
         raise HTTPException(404)
@@ -27,13 +27,13 @@ async def static(version: str, name: str) -> Response:
 
 @router.get("/favicon.ico")
 async def icon() -> Response:
-    """The icon, for browsers that ask without being told."""
+    """The icon, at the address where browsers look by default."""
     return Response(static_files()["icon.svg"], media_type=KINDS["svg"])
 
 
 @router.get("/image/{name}")
 def image(name: str, ws: Workspaced, me: Me) -> Response:
-    """An image to judge, only by its content's name and only of a kind that cannot hold scripts."""
+    """An image to judge, addressed by the hash of its content, of a format that cannot contain scripts."""
     picture = read_image(ws.path, name)
     if picture is None:
         raise HTTPException(404)

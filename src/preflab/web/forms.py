@@ -1,4 +1,4 @@
-"""What a form sent, for pages whose fields are not known beforehand."""
+"""The fields of a submitted form, for pages whose field names are not fixed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from preflab.web.values import checked_form
 
 
 async def form_fields(request: Request) -> ImmutableMultiDict[str, str]:
-    """The texts of a form by field name, so that pages can be plain functions in threads; files are left out."""
+    """The text fields of a form, without files; as a dependency, so that pages can be plain functions in threads."""
     form = await checked_form(request)
     return ImmutableMultiDict([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
 

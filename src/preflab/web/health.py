@@ -1,4 +1,4 @@
-"""Whether the app and its database answer."""
+"""The health check of the app and its database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/healthz")
 def healthz(ws: Workspaced) -> dict[str, str]:
-    """For a proxy or a supervisor: 200 while the database answers."""
+    """Status 200 if the database answers, for proxies and supervisors."""
     with reading(ws.engine) as connection:
         connection.execute(select(1)).one()
     return {"status": "ok"}

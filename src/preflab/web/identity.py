@@ -1,4 +1,4 @@
-"""Who is asking: an account, from the session's cookie or from a bearer token."""
+"""Identifies the account behind a request, from the session's cookie or from a bearer token."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from preflab.store.workspace import Workspace
 from preflab.web.settings import WebSettings
 
 COOKIE_AGE = 400 * 24 * 3600
-"""Seconds a browser keeps the session's cookie: the longest that browsers allow. The session ends sooner: so long after
-its last use as `labelling.sessions` says. A cookie of that age would end it so long after signing in instead."""
+"""Seconds for which a browser keeps the session's cookie: the longest time that browsers allow. The session itself ends
+sooner, SESSION_AGE after its last use (`labelling.sessions`). A cookie with that age would count from the sign-in."""
 
 
 class SignedOut(Exception):
-    """Nobody is signed in; a page leads to the sign-in page, the API answers 401."""
+    """Nobody is signed in; pages redirect to the sign-in page, the API responds with 401."""
 
 
 class WrongRole(Exception):
-    """Somebody is signed in, but not as one of the roles that may do this."""
+    """The account's role may not do this."""
 
     def __init__(self, roles: tuple[str, ...]) -> None:
         self.roles = roles
@@ -31,13 +31,13 @@ class WrongRole(Exception):
 
 
 async def workspace(request: Request) -> Workspace:
-    """The workspace that is served."""
+    """The workspace that the app serves."""
     ws: Workspace = request.app.state.workspace
     return ws
 
 
 async def web_settings(request: Request) -> WebSettings:
-    """How the app is reached."""
+    """The settings of the app."""
     settings: WebSettings = request.app.state.settings
     return settings
 
@@ -49,7 +49,7 @@ def bearer(request: Request) -> str | None:
 
 
 def who(request: Request) -> Account | None:
-    """The account behind a request, or None; a bearer token goes before a cookie."""
+    """The account behind a request, or None; a bearer token takes precedence over a cookie."""
     ws: Workspace = request.app.state.workspace
     settings: WebSettings = request.app.state.settings
     token = bearer(request)
@@ -63,10 +63,10 @@ def who(request: Request) -> Account | None:
 
 
 async def who_sends(request: Request) -> Account | None:
-    """`who`, for the event loop: it asks the database in a thread.
+    """`who`, for use in the event loop: the database is queried in a thread.
 
-    A request without a token or a cookie is nobody's, known at once: hundreds of strangers at a time would else fill
-    the threads that everybody's requests are answered in.
+    For a request without token and cookie it returns None without a thread, so that many anonymous requests cannot
+    occupy the threads in which all requests are handled.
     """
     settings: WebSettings = request.app.state.settings
     if bearer(request) is None and not request.cookies.get(settings.cookie):
@@ -75,14 +75,14 @@ async def who_sends(request: Request) -> Account | None:
 
 
 def signed_in(*roles: str) -> Callable[[Request], Account]:
-    """A dependency that gives the account, of one of these roles where any are named.
+    """A dependency that returns the signed-in account, which must have one of these roles if any are given.
 
     Raises:
-        SignedOut: nobody is signed in (the page of the sign-in form, or 401).
-        WrongRole: signed in as something else (403).
+        SignedOut: nobody is signed in (the sign-in page, or 401).
+        WrongRole: the account has another role (403).
     """
 
-    def found(request: Request) -> Account:
+    def require_account(request: Request) -> Account:
         account = who(request)
         if account is None:
             raise SignedOut
@@ -90,7 +90,7 @@ def signed_in(*roles: str) -> Callable[[Request], Account]:
             raise WrongRole(roles)
         return account
 
-    return found
+    return require_account
 
 
 Workspaced = Annotated[Workspace, Depends(workspace)]
@@ -101,31 +101,31 @@ Adjudicator = Annotated[Account, Depends(signed_in("lead", "adjudicator"))]
 
 
 def remember(response: Response, settings: WebSettings, token: str) -> None:
-    """Give the browser the session's cookie."""
-    _give(response, settings, settings.cookie, token)
+    """Set the session's cookie."""
+    _set_cookie(response, settings, settings.cookie, token)
 
 
 def remember_device(response: Response, settings: WebSettings, secret: str) -> None:
-    """Give the browser the cookie by which it is known as one that an account has signed in on; it opens nothing."""
-    _give(response, settings, device_cookie(settings), secret)
+    """Set the device cookie, which marks a browser in which an account has signed in; it gives no access."""
+    _set_cookie(response, settings, device_cookie(settings), secret)
 
 
 def device_of(request: Request) -> str:
-    """The secret of the browser's device cookie; "" without one."""
+    """The secret in the browser's device cookie; "" without one."""
     return request.cookies.get(device_cookie(request.app.state.settings), "")
 
 
 def device_cookie(settings: WebSettings) -> str:
-    """Name of the device cookie; it stays when one signs out."""
+    """The name of the device cookie, which is kept when the person signs out."""
     return f"{settings.cookie}_device"
 
 
-def _give(response: Response, settings: WebSettings, name: str, value: str) -> None:
+def _set_cookie(response: Response, settings: WebSettings, name: str, value: str) -> None:
     response.set_cookie(
         name, value, max_age=COOKIE_AGE, path="/", secure=settings.secure, httponly=True, samesite="lax"
     )
 
 
 def forget(response: Response, settings: WebSettings) -> None:
-    """Take the session's cookie back."""
+    """Delete the session's cookie."""
     response.delete_cookie(settings.cookie, path="/", secure=settings.secure, httponly=True, samesite="lax")

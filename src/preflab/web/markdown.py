@@ -1,8 +1,8 @@
-"""Markdown as HTML that can do nothing: CommonMark with tables, struck words and TeX, without HTML and images.
+"""Renders Markdown as harmless HTML: CommonMark with tables, strikethrough and TeX, without HTML and images.
 
-Differences from CommonMark, all so that a text is seen as it was written: line breaks stay (but in documents), `<br>`
-is one, TeX is never read as Markdown, also within tables, a table's last column takes the surplus cells of a row, and a
-list is set in the direction of its words.
+Differences from CommonMark, all so that no text is lost or misread: line breaks are kept (except in documents), `<br>`
+is a line break, TeX is never parsed as Markdown, even within tables, surplus cells of a table's row are joined to the
+last column, and a list gets the text direction of its words.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ BREAK = re.compile(r"<br[ \t]*/?>[ \t]*\n?[ ]*", re.I)
 BREAKS = ("softbreak", "hardbreak")
 SIGN = re.compile(r"[`$\\]")
 ROOM = {4: "wide", 6: "wider"}
-"""Digits of a list's last number → the class that makes room for them; its usual margin holds three."""
+"""Number of digits of a list's last number → the class with a wider margin; the usual margin fits three digits."""
 STRONG = {"L": "ltr", "R": "rtl", "AL": "rtl"}
 HIDDEN = "\0"
-"""Stands for a pipe of a formula while a line of a table is split. No text holds it: the parser replaces it before."""
+"""Replaces the pipes of formulas while a line of a table is split. The parser has removed this character from texts."""
 DELIMITERS = re.compile(r"[-:|\s]+")
-"""The second line of a table."""
+"""The delimiter row, the second line of a table."""
 SPACED_PIPE = re.compile(r"\s\|\s")
 MARKS = re.compile(
     r"^[ \t>]*+(?:(?:[-*+]|\d{1,9}[.)])[ \t]++)*+(?P<fence>`{3,}+|~{3,}+)[^\n]*+$"
     r"|(?P<ticks>`++)|\\[^(\[]|(?P<math>\$\$|\\\(|\\\[)",
     re.M,
 )
-"""What tells code from TeX in a whole text: fences, runs of backticks, escapes, and what may begin a formula."""
+"""The marks that separate code from TeX in a text: fences, runs of backticks, escapes and opening delimiters."""
 
 
 @lru_cache(maxsize=512)
@@ -53,9 +53,9 @@ def markdown_html(text: str, document: bool = False, top: int = 3) -> Markup:
     """Markdown as HTML.
 
     Args:
-        text: what a person or a model wrote.
-        document: a text whose lines an editor may have wrapped: single line breaks are spaces.
-        top: the level of its highest headings, below that of the page's own.
+        text: text by a person or a model.
+        document: whether single line breaks are spaces, as in a text whose lines an editor wrapped.
+        top: the level of its highest headings, below the headings of the page.
     """
     parser = DOCUMENTS if document else PARSER
     tokens = parser.parse(text)
@@ -67,8 +67,8 @@ def _parser(*, breaks: bool) -> MarkdownIt:
     options = {"html": False, "linkify": False, "maxNesting": 20, "breaks": breaks}
     parser = MarkdownIt("commonmark", options)
     parser.enable(["table", "strikethrough"])
-    parser.disable("image")  # an image elsewhere would tell its owner who reads this, and when
-    parser.core.ruler.after("normalize", "tex", _look_for_tex)
+    parser.disable("image")  # loading an external image would tell its owner who reads this, and when
+    parser.core.ruler.after("normalize", "tex", _find_tex_lines)
     parser.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
     parser.block.ruler.before("lheading", "tex", _tex_paragraph, {"alt": []})
     parser.inline.ruler.before("escape", "tex", _tex)
@@ -80,7 +80,7 @@ def _parser(*, breaks: bool) -> MarkdownIt:
 
 
 def _tex(state: StateInline, silent: bool) -> bool:
-    """A formula: one token, so that nothing in it is Markdown."""
+    """Inline rule: parse a formula into one token, so that nothing in it is parsed as Markdown."""
     if state.src[state.pos] not in "$\\":
         return False
     formula = formula_at(state.src, state.pos)
@@ -94,7 +94,7 @@ def _tex(state: StateInline, silent: bool) -> bool:
 
 
 def _line_break(state: StateInline, silent: bool) -> bool:
-    """`<br>`, in any of its spellings, with the line break that follows it."""
+    """Inline rule: parse `<br>`, in any of its spellings, with the line break that follows it."""
     match = BREAK.match(state.src, state.pos, state.posMax)
     if match is None:
         return False
@@ -109,14 +109,14 @@ def _formula(_: object, tokens: Sequence[Token], index: int, *__: object) -> str
     return formula_html(Formula(token.content, token.markup, 0))
 
 
-def _look_for_tex(state: StateCore) -> None:
-    """Notes which lines lie within a formula."""
+def _find_tex_lines(state: StateCore) -> None:
+    """Core rule: store which lines begin within a formula."""
     if "\n" in state.src:
         state.env["within"] = set(_lines_within(state.src))
 
 
 def _lines_within(text: str) -> Iterator[int]:
-    """Lines whose beginning lies within `$$…$$`, `\\(…\\)` or `\\[…\\]`: no list, heading or rule begins there."""
+    """The lines that begin within `$$…$$`, `\\(…\\)` or `\\[…\\]`, where no list, heading or rule can begin."""
     place = line = seen = 0
     dead: set[int] = set()
     while match := MARKS.search(text, place):
@@ -141,7 +141,7 @@ def _end_of_fence(text: str, match: re.Match[str]) -> int:
 
 
 def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:
-    """The end of a code span, or of its backticks where nothing closes it; `dead`: lengths that nothing closes."""
+    """The end of a code span, or of its backticks if nothing closes it; `dead` collects lengths never closed."""
     length = len(match["ticks"])
     if length in dead:
         return match.end()
@@ -152,9 +152,9 @@ def _end_of_code(text: str, match: re.Match[str], dead: set[int]) -> int:
 
 
 def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """A table by markdown-it's rule, whose cells are then split again so that neither TeX nor text is lost.
+    """Block rule: parse a table with markdown-it's rule, then split its cells again so that no TeX or text is lost.
 
-    The rule sees the header without the pipes of formulas, as it counts the header's cells to tell a table.
+    markdown-it recognises a table by the number of cells in the header, so the pipes of formulas in it are hidden.
     """
     if start + 2 > end or not DELIMITERS.fullmatch(delimiters := getLine(state, start + 1)):
         return False
@@ -182,7 +182,7 @@ def _fill_cells(state: StateBlock, first_token: int, num_columns: int) -> None:
 
 
 def _cells(line: str, num_columns: int) -> list[str]:
-    """The cells of a table's line; what exceeds the columns is joined to the last cell."""
+    """The cells of a table's line; surplus cells are joined to the last one."""
     cells = [cell.replace(HIDDEN, "|").strip() for cell in _split(_hide_pipes(line, num_columns))]
     surplus = [cell for cell in cells[num_columns - 1 :] if cell]
     return [*cells[: num_columns - 1], " | ".join(surplus)]
@@ -195,13 +195,13 @@ def _split(line: str) -> list[str]:
 
 
 def _hide_pipes(line: str, num_columns: int) -> str:
-    """A table's line with HIDDEN for the pipes of formulas, so that they end no cell.
+    """A table's line with the pipes of formulas replaced by HIDDEN, so that they do not end cells.
 
-    Two amounts of money may look like a formula (`$x | y$`). Where cells are missing, the pipes of a formula end cells
-    after all, unless that makes too many; first those of a formula whose pipes have spaces around them.
+    Two amounts of money may look like a formula (`$x | y$`). If the line has too few cells, the pipes of some formulas
+    end cells after all, as long as that does not make too many. Formulas with spaces around a pipe come first.
     """
     formulas = [(begin, end) for begin, end in _formulas(line) if "|" in line[begin:end]]
-    num_missing = num_columns - len(_split(_hidden(line, formulas)))
+    num_missing = num_columns - len(_split(_replace_pipes(line, formulas)))
     for formula in sorted(formulas, key=lambda place: not SPACED_PIPE.search(line, *place)):
         num_pipes = len(escapedSplit(line[slice(*formula)])) - 1
         if num_missing <= 0:
@@ -209,10 +209,10 @@ def _hide_pipes(line: str, num_columns: int) -> str:
         if 0 < num_pipes <= num_missing:
             formulas.remove(formula)
             num_missing -= num_pipes
-    return _hidden(line, formulas)
+    return _replace_pipes(line, formulas)
 
 
-def _hidden(line: str, places: Sequence[tuple[int, int]]) -> str:
+def _replace_pipes(line: str, places: Sequence[tuple[int, int]]) -> str:
     parts, copied = [], 0
     for begin, end in places:
         parts += [line[copied:begin], line[begin:end].replace("|", HIDDEN)]
@@ -221,7 +221,7 @@ def _hidden(line: str, places: Sequence[tuple[int, int]]) -> str:
 
 
 def _formulas(line: str) -> Iterator[tuple[int, int]]:
-    """Where the formulas of one line begin and end; none is looked for within code."""
+    """The (begin, end) positions of the formulas in one line, outside of code."""
     place, dead = 0, set[int]()
     while (place := _next_sign(line, place)) < len(line):
         if line[place] == "`":
@@ -240,7 +240,7 @@ def _next_sign(line: str, place: int) -> int:
 
 
 def _tex_paragraph(state: StateBlock, start: int, end: int, _: bool) -> bool:
-    """A paragraph with a formula of several lines: within the formula nothing ends the paragraph."""
+    """Block rule: parse a paragraph with a formula of several lines, in which nothing ends the paragraph."""
     within = state.env.get("within")
     if not within or state.is_code_block(start):
         return False
@@ -258,23 +258,23 @@ def _tex_paragraph(state: StateBlock, start: int, end: int, _: bool) -> bool:
 
 
 def _stop(state: StateBlock, start: int, within: set[int]) -> int | None:
-    """The line after a paragraph that holds lines of `within`, or None if it holds none."""
+    """The line after a paragraph that contains lines of `within`; None if it contains none."""
     rules = state.md.block.ruler.getRules("paragraph")
     parent, state.parentType = state.parentType, "paragraph"
-    line, held = start + 1, False
+    line, has_formula = start + 1, False
     while line < state.lineMax and not state.isEmpty(line):
         lazy = state.sCount[line] - state.blkIndent > 3 or state.sCount[line] < 0
         if line in within:
-            held = True
+            has_formula = True
         elif not lazy and any(rule(state, line, state.lineMax, True) for rule in rules):
             break
         line += 1
     state.parentType = parent
-    return line if held else None
+    return line if has_formula else None
 
 
 def _adapt(tokens: Sequence[Token], top: int) -> None:
-    """Headings below the page's own, each block in its own direction, lists in one direction."""
+    """Adapt the tokens to the page: levels of headings, text directions of blocks and lists, margins, line breaks."""
     _place_headings(tokens, top)
     open_lists: list[Token] = []
     parents: list[str] = []
@@ -295,7 +295,7 @@ def _adapt(tokens: Sequence[Token], top: int) -> None:
 
 
 def _place_headings(tokens: Sequence[Token], top: int) -> None:
-    """Levels without gaps, whatever levels were written: screen readers walk along them."""
+    """Renumber the levels of headings from `top` without gaps, for navigation with screen readers."""
     above: list[int] = []
     for token in tokens:
         if token.type == "heading_open":
@@ -306,7 +306,7 @@ def _place_headings(tokens: Sequence[Token], top: int) -> None:
 
 
 def _direction(tokens: Sequence[Token], place: int) -> str:
-    """The direction of a list's first letter; code and TeX say nothing about it."""
+    """The text direction of a list, from its first letter outside of code and TeX."""
     for token in tokens[place + 1 :]:
         if token.level == tokens[place].level:
             break
@@ -319,7 +319,7 @@ def _direction(tokens: Sequence[Token], place: int) -> str:
 
 
 def _widen(listing: Token) -> None:
-    """Room for the numbers of a list: `1000.` does not fit into the margin of `1.`"""
+    """Give a list a wider margin if its numbers need it: `1000.` does not fit into the margin of `1.`"""
     last = int(listing.attrGet("start") or 1) + int(listing.meta.get("items", 0)) - 1
     enough = [name for digits, name in ROOM.items() if len(str(last)) >= digits]
     if listing.type == "ordered_list_open" and enough:
@@ -327,19 +327,22 @@ def _widen(listing: Token) -> None:
 
 
 def _without_idle_breaks(children: Sequence[Token]) -> Iterator[Token]:
-    """A formula on lines of its own needs no line break before or after it."""
+    """The tokens without line breaks before or after a displayed formula, which is a separate block anyway."""
     for place, token in enumerate(children):
         around = [*children[max(place - 1, 0) : place], *children[place + 1 : place + 2]]
-        if not (token.type in BREAKS and any(_on_its_own(each) for each in around)):
+        if not (token.type in BREAKS and any(_is_displayed(neighbour) for neighbour in around)):
             yield token
 
 
-def _on_its_own(token: Token) -> bool:
+def _is_displayed(token: Token) -> bool:
     return token.type == "formula" and Formula(token.content, token.markup, 0).display
 
 
-def _allowed(tag: str, attribute: str, value: str) -> str | None:
-    """Links lead outside by an allowed scheme or nowhere: a relative one would press the app's own buttons."""
+def _filter_attribute(tag: str, attribute: str, value: str) -> str | None:
+    """The value of an attribute if it is allowed, else None.
+
+    Links need an allowed scheme: a relative link could trigger actions of the app itself.
+    """
     if tag in MATHML and attribute in ATTRIBUTES:
         return value if ATTRIBUTES[attribute].fullmatch(value) else None
     if attribute != "href":
@@ -355,7 +358,7 @@ CLEAN = partial(
         "*": {"dir"}, "a": {"href"}, "ol": {"start"}, "span": {"title"},
         **{tag: set(ATTRIBUTES) for tag in MATHML},
     },
-    attribute_filter=_allowed,
+    attribute_filter=_filter_attribute,
     allowed_classes={
         "ol": set(ROOM.values()), "div": {"scroll"}, "span": {"math", "display", "tex", *CLASSES},
         **{tag: set(CLASSES) for tag in MATHML},

@@ -1,7 +1,7 @@
-"""TeX within a text: where a formula begins and ends, and the formula as MathML that can do nothing.
+"""Finds TeX formulas in a text and renders them as harmless MathML.
 
-math-core turns TeX into MathML. What it writes is read again here, and only tags, attributes and looks of the tables
-below get through. A formula with anything else in it, or one that math-core does not know, is shown as its source.
+math-core converts TeX into MathML. Its output is parsed again here, and only the tags, attributes and styles of the
+tables below are allowed. A formula with anything else, or one that math-core cannot convert, is shown as source.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from markupsafe import Markup
 from math_core import LatexError, LatexToMathML
 
 CLOSING = {"$$": "$$", r"\[": r"\]", r"\(": r"\)", "$": "$"}
-"""Delimiters; the longer of two that begin alike comes first."""
+"""Opening → closing delimiter; a longer one comes before one that is its prefix."""
 UNTIL = {
     "$$": re.compile(r"(?:[^$\\]|\\.|\$(?!\$))*+", re.S),
     "$": re.compile(r"(?:[^$\\]|\\.)*+", re.S),
     r"\]": re.compile(r"(?:[^\\]|\\[^\]])*+", re.S),
     r"\)": re.compile(r"(?:[^\\]|\\[^)])*+", re.S),
 }
-"""Closing delimiter → what may stand before it. A backslash takes the next character with it, as it does in TeX."""
+"""Closing delimiter → the text that may precede it. As in TeX, a backslash escapes the next character."""
 BLANK_LINE = re.compile(r"\n[ \t>]*(?:\n|`{3}|~{3})")
-"""What ends a paragraph, and a formula with it: a line without anything, or one that opens a block of code."""
+"""The end of a paragraph, and so of a formula: an empty line, or one that opens a block of code."""
 ITEM = r"(?:[-+*]|\d{1,9}[.)])[ \t]"
 LIST_LINE = re.compile(rf"\n[ \t>]*{ITEM}")
 LINE_START = re.compile(rf"[ \t>]*(?:{ITEM}[ \t]*)*")
 LONGEST = 4_000
-"""Characters of a formula; what is longer is text."""
+"""Largest number of characters of a formula; a longer one is treated as text."""
 DEFINITION = re.compile(r"\\(?:(?:new|renew|provide)command|g?def|let|global)(?![a-zA-Z])")
-"""Own macros are not expanded: a few of them, nested, unfold into gigabytes."""
+"""Definitions of macros. Formulas with them are not converted: a few nested macros can expand into gigabytes."""
 EXPANSIONS = 500
-"""Of math-core's own macros, `\\implies` among them."""
+"""Largest number of expansions of math-core's own macros, such as `\\implies`."""
 DEEPEST = 120
-"""Levels of MathML; what is deeper is shown as its source."""
+"""Largest number of nested levels of MathML; a deeper formula is shown as source."""
 STACK = 64 * 2**20
-"""Bytes of the stack for math-core, which calls itself for each level. A stack that overflows ends the process; the
-deepest formula of LONGEST characters was measured to need between 4 and 8 MB."""
+"""Bytes of the stack of the thread for math-core, which recurses once per level. A stack overflow would end the
+process; the deepest formula of LONGEST characters was measured to need between 4 and 8 MB."""
 
 MATHML = {
     "math", "semantics", "annotation", "mrow", "mi", "mn", "mo", "mtext", "mspace", "ms", "mfrac", "msqrt", "mroot",
     "msub", "msup", "msubsup", "munder", "mover", "munderover", "mmultiscripts", "mprescripts", "mpadded", "mphantom",
     "mstyle", "mtable", "mtr", "mtd", "menclose", "merror",
 }  # fmt: skip
-"""Tags of MathML Core that are shown, `menclose` beside them. No links, no actions, no HTML within `annotation-xml`."""
+"""Allowed tags: those of MathML Core and `menclose`. No links, no actions, no HTML within `annotation-xml`."""
 WITHIN_TEXT = {"b", "i", "em", "s", "u", "code", "span"}
-"""Tags of HTML within `mtext`."""
+"""Allowed HTML tags within `mtext`."""
 LENGTH = re.compile(r"-?\d{0,4}(?:\.\d{1,9})?(?:em|ex|rem|px|pt|%)?")
 NAMED = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)\w+;")
-"""Characters that math-core names as HTML does, and XML does not know."""
+"""Named characters of HTML that math-core writes and XML does not know."""
 LONG_NUMBER = re.compile(r"\d*\.\d{5,}")
 COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 ATTRIBUTES = {
@@ -71,7 +71,7 @@ ATTRIBUTES = {
     "scriptlevel": re.compile(r"\d"),
     "notation": re.compile(r"[a-z ]{1,60}"),
 }  # fmt: skip
-"""Attribute → its possible values. The page's policy forbids `style`; the looks below say what becomes of it."""
+"""Attribute → its allowed values. The page's security policy forbids `style`, which LOOKS replaces by classes."""
 LOOKS = {
     "text-align:left": "left",
     "text-align:right": "right",
@@ -100,12 +100,12 @@ LOOKS = {
     "padding-right:0.2778em": "right-5",
     "font-variant-caps:small-caps": "small-caps",
 }
-"""A declaration of CSS that math-core writes → the class that stands for it in app.css."""
+"""CSS declaration that math-core writes → the class in app.css that replaces it."""
 NOT_NEEDED = {
     "justify-items:start", "justify-items:end", "padding-right:0.1em", "padding-bottom:0", "padding-top:0.1667em",
     "math-shift:compact",
 }  # fmt: skip
-"""Declarations that another one implies, or that move something by a hair."""
+"""Declarations that are dropped: another one implies them, or they have almost no visible effect."""
 KEPT_CLASSES = {
     "menclose-updiagonalstrike": "strike-up",
     "menclose-downdiagonalstrike": "strike-down",
@@ -123,29 +123,30 @@ class Formula:
     tex: str
     opening: str
     end: int
-    """The place in the text after its closing delimiter."""
+    """The position in the text after the closing delimiter."""
 
     @property
     def display(self) -> bool:
-        """Whether it stands on lines of its own."""
+        """Whether the formula is displayed as a separate block."""
         return self.opening in ("$$", r"\[")
 
     @property
     def source(self) -> str:
-        """As it was written, with its delimiters."""
+        """The TeX source with its delimiters."""
         return f"{self.opening}{self.tex}{CLOSING[self.opening]}"
 
 
 class Unfit(Exception):
-    """MathML with something in it that is not shown."""
+    """MathML with a tag, attribute or style that is not allowed."""
 
 
 def formula_at(text: str, start: int) -> Formula | None:
-    r"""The formula that begins at a place of a text, if one does.
+    r"""The formula that begins at position `start` of a text; None if none does.
 
-    `$$…$$`, `\[…\]` and `\(…\)` hold anything but blank lines and fences; one that begins within a line holds no line
-    that looks like an item of a list either (`Costs $$ to make:`). `$…$` follows pandoc's rule: no space after the
-    opening sign, none before the closing one, and no digit after it, so that `$5 and $6` is money.
+    `$$…$$`, `\[…\]` and `\(…\)` may contain anything except blank lines and code fences. If such a formula does not
+    begin its line, it also may not contain a line that looks like a list item (`Costs $$ to make:`). `$…$` follows
+    pandoc's rule: no space after the opening sign or before the closing one, and no digit after it, so that
+    `$5 and $6` is money.
     """
     for opening, closing in CLOSING.items():
         if not text.startswith(opening, start):
@@ -167,12 +168,12 @@ def formula_at(text: str, start: int) -> Formula | None:
 
 
 def _begins_line(text: str, start: int) -> bool:
-    """Whether nothing but quotes and list marks stands before a place in its line."""
+    """Whether only quote and list markers precede a position in its line."""
     return LINE_START.fullmatch(text, text.rfind("\n", 0, start) + 1, start) is not None
 
 
 def formula_html(formula: Formula) -> Markup:
-    """A formula as MathML with its source beside it, or its source where it cannot be shown."""
+    """A formula as HTML: MathML with the source as title, or the source alone if it cannot be converted."""
     shown = mathml(formula.tex, formula.display)
     if shown is None:
         return Markup('<span class="tex" dir="ltr">{}</span>').format(formula.source)
@@ -182,13 +183,13 @@ def formula_html(formula: Formula) -> Markup:
 
 @lru_cache(maxsize=4096)
 def mathml(tex: str, display: bool) -> str | None:
-    """A formula as MathML of the tables above, its source as an annotation; None where that cannot be."""
+    """A formula as MathML with its source as annotation; None if it cannot be converted or uses forbidden parts."""
     if len(tex) > LONGEST or DEFINITION.search(tex):
         return None
     try:
-        written = _worker().submit(_converted, tex, display).result()
+        written = _worker().submit(_convert, tex, display).result()
         root = ElementTree.fromstring(NAMED.sub(lambda named: unescape(named.group()), written))
-        shown = _checked(root)
+        shown = _clean_copy(root)
     except (LatexError, ElementTree.ParseError, Unfit):
         return None
     row = Element("mrow")
@@ -202,7 +203,7 @@ def mathml(tex: str, display: bool) -> str | None:
 
 @cache
 def _worker() -> ThreadPoolExecutor:
-    """A thread of its own for math-core: the stack of the thread that asks may be small."""
+    """A separate thread for math-core with a large stack, since the calling thread's stack may be small."""
     usual = threading.stack_size(STACK)
     try:
         worker = ThreadPoolExecutor(1, "tex")
@@ -212,12 +213,15 @@ def _worker() -> ThreadPoolExecutor:
     return worker
 
 
-def _converted(tex: str, display: bool) -> str:
-    """MathML by math-core.
+def _convert(tex: str, display: bool) -> str:
+    """Convert TeX into MathML with math-core.
+
+    A panic in Rust is a BaseException and leaves the converter locked, so each formula gets a new converter, which
+    takes a microsecond.
 
     Raises:
-        Unfit: math-core failed otherwise than by its own error. A panic of Rust is a BaseException, and leaves the
-            converter locked; hence a new converter for each formula, which takes a microsecond.
+        Unfit: math-core panicked.
+        LatexError: math-core cannot convert the formula.
     """
     converter = LatexToMathML(fancy_error=False, max_expansions=EXPANSIONS)
     try:
@@ -228,11 +232,11 @@ def _converted(tex: str, display: bool) -> str:
         raise
 
 
-def _checked(node: Element, depth: int = 0) -> Element:
-    """The same element with only what the tables allow.
+def _clean_copy(node: Element, depth: int = 0) -> Element:
+    """A copy of an element that contains only what the tables allow.
 
     Raises:
-        Unfit: it holds something else.
+        Unfit: the element contains something that is not allowed.
     """
     if node.tag not in MATHML | WITHIN_TEXT or depth > DEEPEST:
         raise Unfit(node.tag)
@@ -244,18 +248,18 @@ def _checked(node: Element, depth: int = 0) -> Element:
             classes += _looks(clean, value)
         elif name == "class":
             classes += [_known(KEPT_CLASSES, each) for each in value.split()]
-        elif name != "id":  # where a label points to; links to it are not shown
+        elif name != "id":  # ids are dropped: they are targets of links, which are not allowed
             if name not in ATTRIBUTES or not ATTRIBUTES[name].fullmatch(value):
                 raise Unfit(f"{name}={value}")
             clean.set(name, value)
     if classes:
         clean.set("class", " ".join(classes))
-    clean.extend([_checked(child, depth + 1) for child in node])
+    clean.extend([_clean_copy(child, depth + 1) for child in node])
     return clean
 
 
 def _looks(node: Element, style: str) -> list[str]:
-    """Classes that stand for declarations; colours, sizes and widths become attributes of MathML."""
+    """Convert style declarations to classes; colours, sizes and widths become MathML attributes of the node."""
     classes = []
     for declaration in LONG_NUMBER.sub(lambda number: f"{float(number.group()):.4f}", style).split(";"):
         name, _, value = (part.strip() for part in declaration.partition(":"))

@@ -1,7 +1,8 @@
-"""Bodies in many small chunks: read a few at a time, one connection a turn of the event loop.
+"""Limits how many chunks of a body are read at once, so that bodies in many small chunks do not block the event loop.
 
-A chunk costs the processor as much as a request's head, however small it is: 256 kB hold 40,000 of them, and a loop
-that reads them in one go answers nobody for a second.
+Reading a chunk costs as much processor time as reading the head of a request, however small the chunk is. 256 kB can
+hold 40,000 chunks; an event loop that reads all of them at once responds to nobody for a second. Each turn of the
+event loop therefore reads a limited number of chunks of one connection.
 """
 
 from __future__ import annotations
@@ -14,36 +15,36 @@ from typing import Any
 import h11
 
 CHUNKS_AT_ONCE = 32
-"""Chunks that are read as they come. Clients send them by 4 to 64 kB; a piece of 256 kB has as many then."""
+"""Chunks that are read on arrival. Clients send chunks of 4 to 64 kB; 256 kB of data have at most about this many."""
 
 CHUNKS_A_TURN = 400
-"""Chunks that one connection may have read in a turn of the loop: some ten milliseconds."""
+"""Chunks that are read of one connection in one turn of the loop, which takes about ten milliseconds."""
 
 MOST_CHUNKS = 20_000
-"""Chunks of one body, whatever is in them."""
+"""Largest number of chunks in one body."""
 
 
 class Paced(h11.Connection):
-    """Reads so many chunks and then says that nothing more is there, until it is given more."""
+    """An HTTP connection that reads at most `num_left` chunks, then reports that it needs data until that is raised."""
 
     def __init__(self, max_incomplete_event_size: int) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size)
         self.num_left = CHUNKS_AT_ONCE
         self.num_chunks = 0
-        """Of the request that is read."""
+        """Chunks read of the current request."""
 
     @property
     def is_held(self) -> bool:
-        """More may be there than was read."""
+        """Whether reading has stopped at the limit, although more data may have arrived."""
         return self.num_left <= 0
 
     @property
     def has_too_many(self) -> bool:
-        """More chunks than anybody needs."""
+        """Whether the current request has more than MOST_CHUNKS chunks."""
         return self.num_chunks > MOST_CHUNKS
 
     def next_event(self) -> Any:
-        """The next event; `NEED_DATA` where this connection has had its turn."""
+        """The next event; `NEED_DATA` if the limit of chunks is reached."""
         if self.is_held:
             return h11.NEED_DATA
         event = super().next_event()
@@ -56,7 +57,7 @@ class Paced(h11.Connection):
 
 
 class Turns:
-    """A queue of those that have more to read: one of them in each turn of the loop, whoever else is answered in it."""
+    """A queue of connections that have more chunks to read; one of them reads in each turn of the event loop."""
 
     def __init__(self) -> None:
         self.waiting: deque[Callable[[], None]] = deque()
@@ -65,13 +66,13 @@ class Turns:
         """Call `go_on` once, in a later turn of the loop, after those that joined before it."""
         self.waiting.append(go_on)
         if len(self.waiting) == 1:
-            loop.call_soon(self._one, loop)
+            loop.call_soon(self._run_first, loop)
 
-    def _one(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_first(self, loop: asyncio.AbstractEventLoop) -> None:
         go_on = self.waiting[0]
         try:
             go_on()
         finally:
             self.waiting.popleft()
             if self.waiting:
-                loop.call_soon(self._one, loop)
+                loop.call_soon(self._run_first, loop)

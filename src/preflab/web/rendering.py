@@ -1,4 +1,4 @@
-"""What strangers wrote, as HTML that can do nothing: plain text, Markdown, code, chat turns, images."""
+"""Renders untrusted content as harmless HTML: plain text, Markdown, code, chat turns, images."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from preflab.store.images import IMAGE_NAME
 from preflab.web.markdown import markdown_html
 
 LONG = 8_000
-"""Characters shown at once; a longer text is shown whole behind a fold."""
+"""Characters up to which a text is shown whole; a longer text is folded."""
 BEGINNING = 3_000
-"""Characters of a long text shown before the fold."""
+"""Characters of a folded text that are shown."""
 MARKDOWN_LIMIT = 64_000
-"""A longer text is shown as it was written: nobody reads it formatted, and parsing hostile Markdown takes long."""
+"""Characters up to which Markdown is formatted; a longer text is shown as source, since parsing hostile Markdown of
+that length takes too long."""
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ufff9-\ufffb\ufeff\u2028\u2029]")
 ISOLATES = re.compile("[\u061c\u200b-\u200f\u2060-\u2069]")
 BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
-"""Letters that draw nothing."""
+"""Letters that are drawn as blanks."""
 TAG = re.compile("<[^>]*>")
 DRAWN = re.compile("<hr|<math")
 
@@ -35,15 +36,14 @@ def rendered(text: str, content: str = "plain", *, fold: bool = True, document: 
     """A text as a block of HTML.
 
     Args:
-        text: what a person or a model wrote.
+        text: text by a person or a model.
         content: `plain`, `markdown`, `code`, `chat` (Markdown, one turn) or `image` (the name of an image's file).
-        fold: show the beginning of a long text and the whole of it on demand; off for instructions.
-        document: its lines may have been wrapped by an editor, as those of instructions: in Markdown a single line
-            break is a space.
+        fold: whether to fold a long text, so that only its beginning is shown at first; False for instructions.
+        document: whether a single line break in Markdown is a space, as in instructions whose lines an editor wrapped.
         top: the level of the highest headings of Markdown.
     """
     if shows_nothing(visible(text, code=content == "code")):
-        return _nothing(text)
+        return _empty_note(text)
     if content == "image":
         return _image(text)
     body = _block(text, content, document, top)
@@ -57,12 +57,12 @@ def rendered(text: str, content: str = "plain", *, fold: bool = True, document: 
 
 
 def instructions(text: str, top: int = 3) -> Markup:
-    """A lead's instructions: Markdown from a file or a field, whole, or nothing where there are none."""
+    """A lead's instructions, rendered as Markdown without folding; empty if there are none."""
     return rendered(text, "markdown", fold=False, document=True, top=top) if text.strip() else Markup("")
 
 
 def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
-    """A prompt: its text, or its turns one below the other, and the tools that may be called."""
+    """A prompt as HTML: its text, or its turns one below the other with the tools that may be called."""
     inner = "plain" if content in ("image", "code") else content
     if not prompt.messages:
         return rendered(prompt.text, inner)
@@ -71,34 +71,35 @@ def rendered_prompt(prompt: Prompt, content: str = "plain") -> Markup:
 
 
 def rendered_completion(completion: Completion, content: str = "plain") -> Markup:
-    """A completion; several spans, calls of tools and thinking are told apart. The model's name is not among it."""
+    """A completion as HTML, with spans, tool calls and thinking marked as such, without the name of the model."""
     if content == "image" or (len(completion.spans) == 1 and not completion.turns):
         return rendered(completion.text, content)
     return _turns([_turn(span.message or Message(span.role, span.text), content) for span in completion.spans])
 
 
 def visible(text: str, *, code: bool = False) -> str:
-    """The text with control characters and direction overrides written out, and halves of characters replaced.
+    """The text with control characters and direction overrides made visible, and lone surrogates replaced.
 
-    Direction marks that right-to-left languages need stay as they are, except in code, where they deceive.
+    Direction marks that right-to-left languages need stay as they are, except in code, where they could deceive.
     """
     text = text.encode("utf-8", "replace").decode("utf-8").replace("\r\n", "\n")
-    text = CONTROLS.sub(_named, text)
-    return ISOLATES.sub(_named, text) if code else text
+    text = CONTROLS.sub(_visible_name, text)
+    return ISOLATES.sub(_visible_name, text) if code else text
 
 
 def shows_nothing(shown: str) -> bool:
-    """Whether nothing of a text is seen: white space, marks without a width, letters that draw nothing."""
-    return all(each.isspace() or each in BLANKS or unicodedata.category(each) == "Cf" for each in shown)
+    """Whether a text looks empty: it has only white space, characters without width and blank letters."""
+    return all(letter.isspace() or letter in BLANKS or unicodedata.category(letter) == "Cf" for letter in shown)
 
 
-def _nothing(text: str) -> Markup:
-    """Says that a text is empty, in another style than a text that says so."""
+def _empty_note(text: str) -> Markup:
+    """A note that a text is empty, in a style that no text can imitate."""
     why = "only white space was written" if text else "nothing was written"
     return Markup('<p class="nothing">(empty)<span class="spoken">: {}</span></p>').format(why)
 
 
-def _named(match: re.Match[str]) -> str:
+def _visible_name(match: re.Match[str]) -> str:
+    """A visible stand-in for a control character: its Unicode picture, or its code point."""
     point = ord(match.group())
     if point < 0x20:
         return chr(0x2400 + point)
@@ -110,7 +111,7 @@ def _block(text: str, content: str, document: bool = False, top: int = 3) -> Mar
         return Markup('<pre class="text code" dir="ltr"><code>{}</code></pre>').format(visible(text, code=True))
     if content in ("markdown", "chat") and len(text) <= MARKDOWN_LIMIT:
         html = markdown_html(visible(text), document, top)
-        # A definition or an empty heading is Markdown that shows nothing: the text is shown as it was written.
+        # Some Markdown, such as a definition or an empty heading, shows nothing: then the source is shown.
         if DRAWN.search(html) or not shows_nothing(unescape(TAG.sub("", html))):
             return Markup('<div class="text marked" dir="auto">{}</div>').format(html)
     return Markup('<div class="text" dir="auto">{}</div>').format(visible(text))
@@ -121,7 +122,7 @@ def _turns(turns: list[Markup]) -> Markup:
 
 
 def _turn(message: Message, content: str) -> Markup:
-    """Who speaks, and below it thinking, words and calls of tools; an assistant's own name could tell its model."""
+    """One turn: the speaker, then thinking, text and tool calls. An assistant's name may be a model's and is hidden."""
     role = message.role
     speaker = Markup(ROLES.get(role, role))
     if message.name and role != "assistant":
@@ -145,14 +146,14 @@ def _inside(kind: str, title: Markup, body: Markup) -> Markup:
 
 
 def _json(text: str) -> Markup:
-    """JSON as code, one key per line."""
+    """JSON as a block of code, indented."""
     with contextlib.suppress(ValueError):
         text = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     return rendered(text, "code")
 
 
 def _tools(tools: Any) -> Markup:
-    """The tools of a prompt, by name, their schemas behind a fold."""
+    """The names of a prompt's tools, with their schemas folded."""
     if not isinstance(tools, list) or not tools:
         return Markup("")
     functions = [tool.get("function", tool) if isinstance(tool, dict) else {} for tool in tools]
@@ -173,9 +174,9 @@ def _image(name: str) -> Markup:
 
 
 EMPTY = Markup('<span class="nothing">(empty)</span>')
-"""An empty text in a line of a list."""
+"""A note for an empty text in a list."""
 
 
 def isolated(text: str) -> Markup:
-    """A name or another short text of somebody's within a sentence, unable to turn its neighbours round."""
+    """An untrusted short text, such as a name, isolated so that it cannot change the text direction around it."""
     return Markup("<bdi>{}</bdi>").format(escape(visible(text, code=True)))

@@ -1,8 +1,8 @@
-"""The door: which requests are let in, and what every answer says to the browser.
+"""Checks every request before the app handles it, and adds security headers to every response.
 
-Changes must come from the app's own pages. Browsers say where a request comes from in `Sec-Fetch-Site`, but only over
-TLS and on loopback; on a plain-HTTP address of the local network they say it in `Origin` alone, so both are read.
-A request with a bearer token and without cookies cannot be forged by a page and is let in.
+Changes must come from the app's own pages. Browsers send the source of a request in `Sec-Fetch-Site` only over TLS and
+on loopback; on a plain-HTTP address of the local network they send only `Origin`. So both headers are checked. A
+request with a bearer token and without cookies cannot be forged by another site's page and is accepted.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from preflab.web.values import is_checked, wrong_in_address, wrong_in_body, wron
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 QUICK = 64 * 1024
-"""Bytes of a body that is looked at without a thread."""
+"""Bytes up to which a body is checked in the event loop; longer bodies are checked in a thread."""
 MOST_READ_AWAY = 2**30
-"""Bytes of a refused body that are waited for."""
+"""Largest refused body, in bytes, that is received to its end and discarded."""
 POLICY = "; ".join(
     (
         "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self'", "connect-src 'self'",
@@ -40,8 +40,8 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Not `no-referrer`: with it browsers send `Origin: null` from our own forms, and the Origin check has nothing to
-    # read. `same-origin` tells other hosts as little.
+    # With `no-referrer`, browsers would send `Origin: null` from the app's own forms, and the check of Origin would
+    # fail. `same-origin` sends no referrer to other hosts either.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -51,7 +51,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not let in."""
+    """Why a request is refused."""
 
     status: int
     found: str
@@ -61,19 +61,19 @@ class Refusal:
 
 
 def security_headers(settings: WebSettings) -> Mapping[str, str]:
-    """What every answer tells the browser."""
+    """The security headers of every response."""
     if settings.secure:
         return {**HEADERS, "Strict-Transport-Security": "max-age=31536000"}
     return HEADERS
 
 
 def refusal(method: str, headers: Headers, settings: WebSettings) -> Refusal | None:
-    """Why this request is refused, or None: a strange host, a change sent by another site's page, too long a body."""
+    """The refusal of an unknown host, a change sent by another site's page or a body that is too long; else None."""
     host = headers.get("host", "")
     if not known_host(host, settings):
         return Refusal(
             421, f"the address {host[:80]!r}", f"the address of this app, {settings.url}",
-            "start it with --public-url when people reach it by another one",
+            "start it with --public-url if people reach it at another address",
         )  # fmt: skip
     if method not in SAFE and not from_own_page(headers, settings):
         return Refusal(
@@ -90,7 +90,7 @@ def refusal(method: str, headers: Headers, settings: WebSettings) -> Refusal | N
 def too_long(limit: int) -> Refusal:
     """The refusal of a body that is too long."""
     do = (
-        "go back, where what you typed still stands; larger files are taken on the command line, for example by "
+        "go back, where your text is still in the form; use the command line for larger files, for example "
         "`preflab campaign create FILE --name NAME`"
     )
     most = f"{limit // 2**20} MB" if limit >= 2**20 else f"{limit // 1024} kB"
@@ -98,15 +98,15 @@ def too_long(limit: int) -> Refusal:
 
 
 def sign_in_first() -> Refusal:
-    """The refusal of a long body before it is known who sends it."""
+    """The refusal of a long body from somebody who is not signed in."""
     expected = f"at most {STRANGERS_BODY // 1024} kB from somebody who is not signed in"
-    do = "sign in, or send a token that counts, then send it again"
+    do = "sign in, or use a valid token, then send it again"
     return Refusal(401, "nobody is signed in", expected, do, "signed_out")
 
 
 def body_of_reading(method: str) -> Refusal:
-    """The refusal of a body where something is only read: nothing looks at it, so that nothing would limit it."""
-    return Refusal(400, f"a body with {method}", "a body only with what changes something", "send it without one")
+    """The refusal of a body with a reading method; no route reads such a body, so nothing would limit its size."""
+    return Refusal(400, f"a body with {method}", "a body only with methods that change something", "send no body")
 
 
 def unreadable(wrong: Unstorable) -> Refusal:
@@ -115,10 +115,10 @@ def unreadable(wrong: Unstorable) -> Refusal:
 
 
 def from_own_page(headers: Headers, settings: WebSettings) -> bool:
-    """Whether a change may have come from a page of this app, or from a script that holds a token.
+    """Whether a change may have come from a page of this app, or from a script with a token.
 
-    `Sec-Fetch-Site` decides where a browser sends it; else `Origin` must be the host asked for, or a trusted one.
-    Without both, no browser of these years sent it: let in unless it carries a cookie.
+    `Sec-Fetch-Site` decides if the browser sends it; otherwise `Origin` must match the requested host or be trusted.
+    Current browsers send at least one of the two. A request with neither is accepted unless it has a cookie.
     """
     has_cookie = "cookie" in headers
     if headers.get("authorization", "").lower().startswith("bearer ") and not has_cookie:
@@ -134,7 +134,7 @@ def from_own_page(headers: Headers, settings: WebSettings) -> bool:
 
 
 def known_host(host: str, settings: WebSettings) -> bool:
-    """Whether a Host header names this app: an IP address always (DNS rebinding needs a name), else a known name."""
+    """Whether a Host header names this app: any IP address (DNS rebinding needs a name), or a known name."""
     name = split_address(f"//{host}").hostname or ""
     try:
         ip_address(name)
@@ -150,10 +150,10 @@ def known_host(host: str, settings: WebSettings) -> bool:
 
 
 class Guard:
-    """ASGI middleware: refuses at the door, counts the body, and adds the headers to every answer.
+    """ASGI middleware that checks requests, limits their bodies and adds the security headers to every response.
 
-    A long body is read only when it is known who sends it; whether it is read to its end is decided here, since the
-    framework reads and parses bodies before it asks who is there.
+    The sender of a long body is identified before the body is read. This must happen here, since the framework reads
+    and parses bodies before it identifies the sender.
     """
 
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
@@ -161,7 +161,7 @@ class Guard:
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request through, or answer it here."""
+        """Pass a request to the app, or respond with a refusal."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -183,13 +183,13 @@ class Guard:
         await self.app(scope, receive, answer)
 
     async def _checked_body(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[Refusal | None, Receive]:
-        """Why the body is refused, if it is; and the receive that gives it."""
+        """The refusal of the body, or None; and a `receive` that returns the body to the app."""
         limit = self.settings.max_body
         if _is_long(headers):
             me = await who_sends(Request(scope))
             limit = min(limit, STRANGERS_BODY if me is None else limit if me.role == "lead" else LABELERS_BODY)
             if me is None and not _is_chunked(headers):
-                return sign_in_first(), receive  # before a byte of it is read
+                return sign_in_first(), receive  # before any of the body is read
         if not _is_chunked(headers) and int(headers["content-length"]) > limit:
             return too_long(limit), receive
         if not _is_chunked(headers) and not is_checked(headers):
@@ -198,12 +198,13 @@ class Guard:
         if read is None:
             return sign_in_first() if limit == STRANGERS_BODY else too_long(limit), receive
         wrong = await _wrong_in(read, headers) if is_checked(headers) else None
-        return (unreadable(wrong) if wrong else None), _again(read, receive)
+        return (unreadable(wrong) if wrong else None), _replay(read, receive)
 
     async def _let_finish(self, scope: Scope, headers: Headers, receive: Receive) -> None:
-        """Take a body that is too long, keeping nothing: a browser shows no answer before all is sent.
+        """Receive and discard a body that is too long, since browsers show no response before they have sent all.
 
-        Its length and its sender are known, who does not wait to be told to go on and has the time that bodies have.
+        Only for a body of known length from a signed-in sender that does not wait for "100 Continue". The time limit
+        for bodies applies.
         """
         length = headers.get("content-length", "")
         if not (length.isascii() and length.isdigit()) or _is_chunked(headers) or "expect" in headers:
@@ -228,7 +229,7 @@ class Guard:
         return answer
 
     async def _refuse(self, why: Refusal, scope: Scope, receive: Receive, send: Send, *, hang_up: bool) -> None:
-        """`hang_up` where much would still come, or nobody knows how much."""
+        """Send a refusal; `hang_up` closes the connection, since a body of large or unknown length may follow."""
         request = Request(scope)
         as_json = scope["path"].startswith("/api/") or "application/json" in request.headers.get("accept", "")
         if why.status in (413, 422) and "text/html" in request.headers.get("accept", "") and not as_json:
@@ -243,7 +244,7 @@ class Guard:
 
 
 def _is_chunked(headers: Headers) -> bool:
-    """A body whose length nobody knows before it is read, whatever `Content-Length` says beside it."""
+    """Whether the length of the body is unknown before it is read, even if there is also a `Content-Length`."""
     return "transfer-encoding" in headers or "content-length" not in headers
 
 
@@ -257,7 +258,7 @@ def _is_long(headers: Headers) -> bool:
 
 
 async def _wrong_in(read: list[Message], headers: Headers) -> Unstorable | None:
-    """What is wrong with a whole body; a long one is read beside the event loop."""
+    """The first value of a body that cannot be stored; a long body is checked in a thread."""
     if read[-1]["type"] != "http.request":
         return None
     body = b"".join(message.get("body", b"") for message in read)
@@ -265,9 +266,9 @@ async def _wrong_in(read: list[Message], headers: Headers) -> Unstorable | None:
 
 
 async def _whole_body(receive: Receive, limit: int) -> list[Message] | None:
-    """The messages of a body that does not say how long it is; None as soon as they are longer than the limit.
+    """The messages of a body, read to its end; None as soon as they exceed the limit.
 
-    The last one ends the body, or says that the sender hung up: what was cut off must not pass for the whole.
+    The last message ends the body or is a disconnect, so that a body that was cut off is not taken for complete.
     """
     messages: list[Message] = []
     left = limit
@@ -279,11 +280,11 @@ async def _whole_body(receive: Receive, limit: int) -> list[Message] | None:
     return messages
 
 
-def _again(messages: list[Message], receive: Receive) -> Receive:
-    """A receive that gives the messages that were read already, then whatever comes after them."""
-    waiting = iter(messages)
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    """A `receive` that first returns the messages that were read already, then calls the original one."""
+    read_already = iter(messages)
 
-    async def given() -> Message:
-        return next(waiting, None) or await receive()
+    async def receive_again() -> Message:
+        return next(read_already, None) or await receive()
 
-    return given
+    return receive_again

@@ -1,4 +1,4 @@
-"""One process that serves the app."""
+"""Serves the app in one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from preflab.web.settings import WebSettings
 
 FIRST_LINK_HOURS = 24
 KEEP_ALIVE = 75
-"""Seconds a connection is kept while nothing is asked: longer than one thinks, and than proxies keep theirs."""
+"""Seconds for which an idle connection is kept: longer than people pause between requests, and than proxies keep it."""
 
 
 def serve(ws: Workspace, settings: WebSettings, on_ready: Callable[[WebSettings], None] | None = None) -> None:
@@ -30,21 +30,21 @@ def serve(ws: Workspace, settings: WebSettings, on_ready: Callable[[WebSettings]
     Args:
         ws: an open workspace.
         settings: how the app is reached.
-        on_ready: called once it listens, with the settings as they came out (a free port has its number then).
+        on_ready: called once the app listens, with the settings that hold the actual port.
 
     Raises:
-        PreflabError: a public address before a lead has a password, or an address that cannot be listened on.
+        PreflabError: the address is public and no lead has a password, or the app cannot listen on the address.
     """
     with listening(ws, settings) as (server, listener, bound):
         if on_ready is not None:
             on_ready(bound)
-        gc.freeze()  # what the program is made of lives as long as it; looking through it held every answer for 0.2 s
+        gc.freeze()  # modules live as long as the process; collecting them too delayed responses by 0.2 s
         server.run(sockets=[listener])
 
 
 @contextmanager
 def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Server, socket.socket, WebSettings]]:
-    """A server that is not yet run, its socket, which listens already, and the settings with the port in them.
+    """A server that does not run yet, its listening socket, and the settings with the actual port.
 
     Raises:
         PreflabError: as `serve`.
@@ -62,21 +62,21 @@ def listening(ws: Workspace, settings: WebSettings) -> Iterator[tuple[uvicorn.Se
 
 
 def check_bind(ws: Workspace, settings: WebSettings) -> None:
-    """Refuse to listen where others can reach it while anybody could become the lead.
+    """Refuse a public address while no lead has a password, since anybody could then become the lead.
 
     Raises:
-        PreflabError: the address is not a loopback one and no lead has a password.
+        PreflabError: the address is not a loopback address and no lead has a password.
     """
     if settings.is_public and not has_lead_password(ws):
         raise PreflabError(
             f"the address {settings.host} can be reached from other machines, and no lead has a password yet",
-            "a loopback address until there is one",
+            "a loopback address until a lead has one",
             "start without --host, open the link it prints, choose a password, then start it again with --host",
         )
 
 
 def first_link(ws: Workspace, settings: WebSettings) -> str | None:
-    """A single-use link that makes the first lead; None where there is an account already."""
+    """A link that can be used once to make the first lead; None if there is an account already."""
     if accounts(ws):
         return None
     _, token = create_invite(ws, "lead", (), FIRST_LINK_HOURS, by="")
@@ -90,8 +90,8 @@ def _listen(settings: WebSettings) -> socket.socket:
     except OSError as error:
         raise PreflabError(f"the address {settings.host}: {error.strerror}", "an address of this machine") from None
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Accepted connections inherit it. Without it the body of every answer waits 40 ms for the client's delayed
-    # acknowledgement of the head: asyncio sets it only on sockets it has made itself.
+    # Accepted connections inherit TCP_NODELAY, which asyncio sets only on sockets it has made itself. Without it the
+    # body of every response waits 40 ms for the client's delayed acknowledgement of the head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         listener.bind(address)
@@ -101,6 +101,6 @@ def _listen(settings: WebSettings) -> socket.socket:
         raise PreflabError(
             f"{settings.host}:{settings.port}: {getattr(error, 'strerror', error)}",
             "an address of this machine and a free port",
-            "end what listens there, or choose another with --port",
+            "end the program that uses it, or choose another port with --port",
         ) from None
     return listener

@@ -1,4 +1,4 @@
-"""How the app is reached: address, proxies, TLS."""
+"""Settings of the web app: address, proxies, TLS and limits of request bodies."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from urllib.parse import SplitResult, urlsplit
 from preflab.errors import PreflabError
 
 MAX_BODY = 16 * 1024 * 1024
-"""Bytes of one request by a lead; larger files are imported on the command line."""
+"""Largest body of a lead's request, in bytes; larger files are imported on the command line."""
 
 LABELERS_BODY = 2 * 1024 * 1024
-"""Bytes of one request by anybody else who is signed in: several times the longest draft."""
+"""Largest body of a request by anybody else who is signed in, in bytes: several times the longest draft."""
 
 STRANGERS_BODY = 256 * 1024
-"""Bytes of a request by somebody who is not signed in: enough for signing in, and for what was typed before a session
-ended, which the page that asks to sign in again keeps."""
+"""Largest body of a request by somebody who is not signed in, in bytes. Enough for signing in, and for a form that was
+filled in before the session ended, which the page that asks to sign in again keeps."""
 
 
 def split_address(address: str) -> SplitResult:
-    """An address in its parts; one that cannot be read has none of them."""
+    """The parts of an address; all are empty if it cannot be parsed."""
     try:
         return urlsplit(address)
     except ValueError:
@@ -29,24 +29,24 @@ def split_address(address: str) -> SplitResult:
 
 @dataclass(frozen=True)
 class WebSettings:
-    """Where the app listens and what it believes about the way to it.
+    """The address on which the app listens, and how browsers reach it.
 
     Raises:
-        PreflabError: an origin or address that is not one.
+        PreflabError: `public_url` or an origin is not a valid address.
     """
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but a loopback address is refused until a lead's password is set."""
+    """Address to listen on; only loopback addresses are allowed until a lead has a password."""
     port: int = 8400
     """Port to listen on; 0 takes a free one."""
     trusted_origins: tuple[str, ...] = ()
     """Further origins whose pages may send changes, e.g. `https://label.example.org` behind a proxy."""
     https: bool = False
-    """Browsers reach the app by TLS (a proxy ends it): cookies are Secure, and a year of HTTPS is promised."""
+    """Browsers reach the app over TLS, through a proxy: cookies are Secure, and HSTS is sent for a year."""
     public_url: str = ""
-    """The address people use when it is not `http://host:port`; links and invites begin with it."""
+    """The address people use, if it is not `http://host:port`; links and invitations start with it."""
     max_body: int = MAX_BODY
-    """Bytes a request's body may have."""
+    """Largest body of a request, in bytes."""
 
     def __post_init__(self) -> None:
         for origin in (*self.trusted_origins, *filter(None, (self.public_url,))):
@@ -58,7 +58,7 @@ class WebSettings:
 
     @property
     def is_public(self) -> bool:
-        """True when others than this machine can reach the address it listens on."""
+        """True if other machines can reach the address it listens on."""
         if self.host == "localhost":
             return False
         try:
@@ -68,7 +68,7 @@ class WebSettings:
 
     @property
     def url(self) -> str:
-        """The address to put into links, without a slash at the end."""
+        """The address that links start with, without a slash at the end."""
         if self.public_url:
             return self.public_url.rstrip("/")
         host = "127.0.0.1" if self.host in ("", "0.0.0.0", "::") else self.host
@@ -76,10 +76,10 @@ class WebSettings:
 
     @property
     def secure(self) -> bool:
-        """True when the browser's side of the connection is TLS."""
+        """True if browsers reach the app over TLS."""
         return self.https or self.public_url.startswith("https://")
 
     @property
     def cookie(self) -> str:
-        """Name of the session's cookie; the port is in it because browsers share cookies between ports."""
+        """Name of the session's cookie; it includes the port, because browsers share cookies between ports."""
         return f"{'__Host-' if self.secure else ''}preflab_{self.port}"

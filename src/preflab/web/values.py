@@ -1,6 +1,6 @@
-"""The values of a request, looked at before anything reads them: JSON bodies, addresses, queries, forms.
+"""Checks the values of a request before they are used: JSON bodies, addresses, queries, forms.
 
-What no database can hold is answered 422 with the name of its field (see `storable`).
+A value that a database cannot store is refused with status 422 and the name of its field (see `storable`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from preflab.labelling.errors import Invalid
 from preflab.storable import LARGEST, Unstorable, unstorable, unstorable_text
 
 DIGITS = 25
-"""A longer whole number is not read: Python takes a time that grows with the square of its digits."""
+"""Digits of the longest whole number that is parsed; the time for parsing grows with the square of the digits."""
 
 MOST_FIELDS = 2000
-"""Fields of a form."""
+"""Largest number of fields of a form."""
 
 CHARSETS = ("utf-8", "utf8", "us-ascii")
 
 
 def wrong_in_json(body: bytes) -> Unstorable | None:
-    """What is wrong with a body that is read as JSON; None for an empty one, which the framework names."""
+    """What is wrong with a JSON body; None if nothing is, or if it is empty, which the framework reports."""
     if not body.strip():
         return None
     try:
@@ -41,13 +41,13 @@ def wrong_in_json(body: bytes) -> Unstorable | None:
 
 
 def is_checked(headers: Headers) -> bool:
-    """Whether the body is looked at before anything reads it: JSON, or the fields of a form without files."""
+    """Whether the body is checked before it is used: JSON, or a form without files."""
     kind = headers.get("content-type", "").lower()
     return "json" in kind or "urlencoded" in kind
 
 
 def wrong_in_kind(headers: Headers) -> Unstorable | None:
-    """What is wrong with a form's encoding: Python knows some that give halves of characters."""
+    """What is wrong with a form's encoding; some of Python's encodings decode to characters that cannot be stored."""
     kind = headers.get("content-type", "")
     charset = _charset(kind)
     if "form" not in kind.lower() or charset in CHARSETS:
@@ -56,16 +56,16 @@ def wrong_in_kind(headers: Headers) -> Unstorable | None:
 
 
 def wrong_in_body(headers: Headers, body: bytes) -> Unstorable | None:
-    """What is wrong with a whole body that `is_checked`."""
+    """What is wrong with the body of a request for which `is_checked` is true."""
     if "json" in headers.get("content-type", "").lower():
         return wrong_in_json(body)
     return _wrong_pair(body.decode("latin-1"), MOST_FIELDS)
 
 
 def wrong_in_address(scope: Scope) -> Unstorable | None:
-    """What is wrong with the path or the query of a request."""
+    """What is wrong with the path or the query of a request; None if nothing is."""
     raw = scope.get("raw_path") or scope["path"].encode()
-    wrong = _of_bytes(unquote_to_bytes(raw))
+    wrong = _wrong_in_bytes(unquote_to_bytes(raw))
     if wrong:
         return Unstorable("the address", wrong, "text in UTF-8")
     query = scope.get("query_string", b"").decode("latin-1")
@@ -73,10 +73,10 @@ def wrong_in_address(scope: Scope) -> Unstorable | None:
 
 
 def storable(text: str) -> str:
-    """The text of a form's field, for pydantic.
+    """A validator for pydantic: the text of a form's field.
 
     Raises:
-        ValueError: it cannot be stored.
+        ValueError: the text cannot be stored.
     """
     if wrong := unstorable_text(text):
         raise ValueError(wrong)
@@ -84,10 +84,10 @@ def storable(text: str) -> str:
 
 
 async def checked_form(request: Request, *, max_files: int = 0, max_fields: int = MOST_FIELDS) -> FormData:
-    """The form of a request.
+    """Read the form of a request.
 
     Raises:
-        Invalid: a field that cannot be stored, by its name, or a body that is no form.
+        Invalid: a field cannot be stored (its name is given), or the body is not a form.
     """
     try:
         form = await request.form(max_files=max_files, max_fields=max_fields)
@@ -113,25 +113,25 @@ def _charset(kind: str) -> str:
 
 
 def _wrong_pair(query: str, most: int = 1000) -> Unstorable | None:
-    """The first name or value of `a=1&b=2` that is no text."""
+    """What is wrong with the first bad name or value of `a=1&b=2`, or with the number of fields."""
     if query.count("&") >= most:
         return Unstorable("", "too many fields", f"at most {most:,}")
     for name, value in parse_qsl(query, keep_blank_values=True, encoding="latin-1"):
-        wrong = _of_bytes(name.encode("latin-1")) or _of_bytes(value.encode("latin-1"))
+        wrong = _wrong_in_bytes(name.encode("latin-1")) or _wrong_in_bytes(value.encode("latin-1"))
         if wrong:
             return Unstorable(name.encode("latin-1").decode("utf-8", "replace")[:80], wrong, "text in UTF-8")
     return None
 
 
-def _of_bytes(data: bytes) -> str:
+def _wrong_in_bytes(data: bytes) -> str:
     try:
         return unstorable_text(data.decode())
     except UnicodeDecodeError:
-        return "bytes that are no UTF-8"
+        return "bytes that are not UTF-8"
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     return int(text) if len(text) < DIGITS else LARGEST + 1
 
 
-DECODER = json.JSONDecoder(parse_int=_whole)
+DECODER = json.JSONDecoder(parse_int=_parse_int)

@@ -256,8 +256,8 @@ def test_a_wrong_setting(here: Path, capsys: Captured, change: str, found: str, 
     ("function", "said"),
     [
         ("raises", "failing_rewards:raises raised ZeroDivisionError"),
-        ("not_a_number", "failing_rewards:not_a_number gave nan"),
-        ("too_few", "failing_rewards:too_few gave 7 values for 8 completions"),
+        ("not_a_number", "failing_rewards:not_a_number returned nan"),
+        ("too_few", "failing_rewards:too_few returned 7 values for 8 completions"),
     ],
 )
 def test_a_reward_function_that_fails(here: Path, capsys: Captured, function: str, said: str) -> None:
@@ -266,7 +266,7 @@ def test_a_reward_function_that_fails(here: Path, capsys: Captured, function: st
     assert said in found
     assert "prompt " in found
     assert "completion " in found
-    assert "not taken for 0" in do
+    assert "does not count as 0" in do
     assert states(here) == {"ppo": "running"}
     assert {path.name for path in here.glob("runs/ppo-*/*")} == {"manifest.json", "recipe.resolved.yaml"}
 

@@ -46,7 +46,7 @@ def test_run_waits_for_people_and_goes_on(write_recipe: Writer, tmp_path: Path, 
     assert lines[4].split() == ["ppo", "–", "waits", "for", "labels"]
     assert lines[5] == (
         "next: start `preflab label`, invite people with `preflab campaign invite labels`, "
-        "then run the same command again (or let it --wait)"
+        "then run the same command again (or use --wait)"
     )
     assert "sft: started" in err
     assert re.search(r"sft: done, 3 lines \(\d\.\d s\)", err)
@@ -132,7 +132,7 @@ def test_unforeseen_errors_are_short_and_debug_shows_them_whole(
     assert (code, out) == (2, "")
     assert err.splitlines()[-3:] == [
         "error: RuntimeError: fell over",
-        "       this was not foreseen; it may be a bug in preflab or in a function of your own",
+        "       no such error: it may be a bug in preflab or in a function of your own",
         "       run the same command with --debug for the traceback",
     ]
     with pytest.raises(RuntimeError, match="fell over"):
@@ -153,7 +153,7 @@ def test_ctrl_c_says_that_it_goes_on(write_recipe: Writer, tmp_path: Path, capsy
     (tmp_path / "stop-at").write_text("1 interrupt", encoding="utf-8")
     code, out, err = ended(capsys, "run")
     assert (code, out) == (130, "")
-    assert err.splitlines()[-1] == "interrupted: run the same command again; training goes on from its last checkpoint"
+    assert err.splitlines()[-1] == "interrupted: run the same command again; training resumes from its last checkpoint"
 
 
 def test_a_start_says_after_which_step_it_goes_on(write_recipe: Writer, tmp_path: Path, capsys: Captured) -> None:
@@ -166,7 +166,7 @@ def test_a_start_says_after_which_step_it_goes_on(write_recipe: Writer, tmp_path
         saved.mkdir(parents=True)
         (saved / "state.json").touch()
     saved.with_name("step-000060").mkdir()  # cut off before its state was written
-    assert "a: goes on after step 40\n" in ended(capsys, "run")[2]
+    assert "a: resumes after step 40\n" in ended(capsys, "run")[2]
 
 
 def test_a_bare_command_is_its_help(capsys: Captured) -> None:
@@ -290,7 +290,7 @@ def test_init_writes_a_recipe_that_can_be_loaded(
     assert list(recipe.stages) == ["rm", "ppo", "eval", "report"]
     code, _, err = ended(capsys, "init")
     assert code == 2
-    assert "there is a file already" in err
+    assert "exists already" in err
 
 
 def test_show_lists_every_setting_with_meaning_and_source(capsys: Captured) -> None:

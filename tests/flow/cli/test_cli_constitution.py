@@ -42,7 +42,7 @@ def test_the_default_is_shown_and_written(folder: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as left:
         run_command(["constitution", "show", "--out", "mine.yaml"])
     assert left.value.code == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_critique_keeps_the_rows_and_adds_to_them(folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_prefer_asks_a_server_by_principle(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["prefer", "rows.jsonl"], "no judge, or two of them"),
+        (["prefer", "rows.jsonl"], "no judge, or two judges"),
         (["critique", "rows.jsonl", "--model", "model", "--examples", "9"], "--examples 9"),
         (["critique", "nowhere.jsonl", "--model", "model"], "nowhere.jsonl"),
         (["prefer", "one.jsonl", "--model", "model"], "one.jsonl, line 1: `completions` holds ['x']"),
@@ -103,5 +103,5 @@ def test_prefer_writes_no_empty_file_for_a_judge_that_cannot_be_read(
         with pytest.raises(SystemExit) as left:
             run_command(asked)
     assert left.value.code == 2
-    assert "none of 2 rows could be compared" in capsys.readouterr().err
+    assert "no verdict could be read from the judge's answers to 2 rows" in capsys.readouterr().err
     assert not (folder / "rows.preferred.jsonl").exists()

@@ -88,7 +88,7 @@ def test_score_keeps_a_reward_that_is_there(here: Path, capsys: Captured) -> Non
     rows = [{"prompt": "Hi", "completion": "Hello", "reward": 3}, {"prompt": "Hi", "completion": "Ho"}]
     (here / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     assert run_command(["score", "a.jsonl", "--by", "lengths:letters", "--output", "b.jsonl"]) == 0
-    assert "the column `reward` that was there is called `reward_before` now" in capsys.readouterr().out
+    assert "the former column `reward` is now called `reward_before`" in capsys.readouterr().out
     assert run_command(["score", "b.jsonl", "--by", "lengths:letters", "--output", "c.jsonl"]) == 0
     first, second = (json.loads(line) for line in (here / "c.jsonl").read_text(encoding="utf-8").splitlines())
     assert (first["reward"], first["reward_before"], first["reward_before2"]) == (5.0, 3, 5.0)
@@ -144,7 +144,7 @@ def test_a_file_of_bad_rows_alone_is_refused_with_skip_bad_too(here: Path, capsy
         (["export", "judgments", "out.jsonl"], ""),
         (["score", "none.jsonl", "--by", "lengths:letters"], "none.jsonl: there is no such file"),
         (["score", "completions.jsonl", "--by", "lengths:words"], "module lengths has no function 'words'"),
-        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: chosen and rejected: two completions"),
+        (["score", "pairs.jsonl", "--by", "lengths:letters"], "line 1: two completions, chosen and rejected"),
         (["score", "completions.jsonl", "--by", "./none"], "none"),
         (["chat", "./none", "--prompt", "Hi"], "none"),
     ],
@@ -165,7 +165,7 @@ def test_score_adds_the_reward_to_every_row(here: Path, capsys: Captured) -> Non
 def test_score_names_its_flags_and_no_key_of_a_recipe(here: Path, stories_model: Path, capsys: Captured) -> None:
     for by in ("nope", "owner/nope", str(stories_model)):
         lines = refusal(capsys, "score", "completions.jsonl", "--by", by)
-        assert lines[0] == f"error: --by {by}: no reward model there, and no --class, which a classifier needs"
+        assert lines[0] == f"error: --by {by}: not a reward model; a classifier needs --class"
         assert lines[2] == "       add --class, or name another model"
         assert "class_label" not in "".join(lines)
 
@@ -188,7 +188,7 @@ def test_chat_answers_as_long_as_the_context_has_room(tmp_path: Path, capsys: Ca
     capsys.readouterr()
     with pytest.raises(SystemExit):
         run_command([*ask, " ".join(["word1"] * 16)])
-    assert "the conversation has 17 tokens, and the model's context 16" in capsys.readouterr().err
+    assert "the conversation has 17 tokens, the model's context is 16" in capsys.readouterr().err
 
 
 def test_chat_answers_and_equal_seeds_give_equal_answers(
@@ -210,7 +210,7 @@ def test_a_model_is_exported_and_opens(stories_model: Path, here: Path, capsys: 
     content = json.loads(capsys.readouterr().out)
     assert (content["opener"], content["difference"]) == ("AutoModelForCausalLM", None)
     assert (here / "mine" / "config.json").read_bytes() == (stories_model / "config.json").read_bytes()
-    assert "there is something already" in refusal(capsys, "export", "model", str(stories_model), "mine")[0]
+    assert "mine is not empty" in refusal(capsys, "export", "model", str(stories_model), "mine")[0]
     assert "no model in it" in refusal(capsys, "export", "model", ".", "other")[0]
 
 
@@ -218,18 +218,18 @@ def test_a_name_that_is_no_stage_is_told_which_there_are(here: Path, capsys: Cap
     assert refusal(capsys, "export", "model", "pp", "other") == [
         "error: pp: there is no such folder, and no recipe.yaml with a stage of this name",
         "       a finished stage, or a model's folder",
-        "       name another, or the recipe by --recipe",
+        "       name another model, or the recipe with --recipe",
     ]
     stages = "{a: {kind: sft}, ppo: {kind: ppo}, rm: {kind: reward}, said: {kind: sample}}"
     (here / "recipe.yaml").write_text(f"recipe: 1\nstages: {stages}\n", encoding="utf-8")
     expected = "       a stage that makes a model (a, ppo, rm), or a model's folder"
     assert refusal(capsys, "export", "model", "pp", "other") == [
-        "error: pp: no stage of recipe.yaml, and no such folder", expected, "       mend the name; near it: ppo"
+        "error: pp: neither a stage of recipe.yaml nor a folder", expected, "       correct the name; near it: ppo"
     ]  # fmt: skip
     assert refusal(capsys, "export", "model", "owner/name", "other") == [
-        "error: owner/name: no stage of recipe.yaml, and no such folder", expected, "       mend the name"
+        "error: owner/name: neither a stage of recipe.yaml nor a folder", expected, "       correct the name"
     ]  # fmt: skip
-    assert refusal(capsys, "chat", "pppo")[2] == "       mend the name; near it: ppo"
+    assert refusal(capsys, "chat", "pppo")[2] == "       correct the name; near it: ppo"
 
 
 @pytest.mark.slow
@@ -253,5 +253,5 @@ def test_check_ends_with_1_when_something_does_not_hold(capsys: Captured, monkey
         "first KL is 0  WRONG  0.3 nats  1e-06",
         "    switch dropout off",
         "padding side   holds  0.0       1e-04",
-        "result: mine; next: see to first KL is 0 before training",
+        "result: mine; next: correct first KL is 0 before training",
     ]

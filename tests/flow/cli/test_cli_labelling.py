@@ -140,8 +140,8 @@ def test_ways_of_judging_from_the_command_line(here: Path, capsys: Captured) -> 
         (["options", "helpful", "overlap=0"], "overlap"),
         (["options", "helpful", "overlap=1:40"], "overlap"),
         (["options", "helpful", "overlap=!!int abc"], "`!!int` stands before `abc`"),
-        (["create", "--name", "x"], "nothing to judge was named"),
-        (["create", "c.jsonl", "--source", "all", "--name", "x"], "both a file and --source were named"),
+        (["create", "--name", "x"], "neither a file nor --source"),
+        (["create", "c.jsonl", "--source", "all", "--name", "x"], "both a file and --source"),
         (["create", "c.jsonl", "--name", "x", "--instructions", "none.md"], "none.md: No such file"),
         (["create", "c.jsonl", "--name", "x", "--way", "likert"], "criteria is empty"),
         (["create", "c.jsonl", "--name", "x", "--criterion", "kind:rude"], "--criterion kind:rude"),
@@ -209,7 +209,7 @@ def test_a_backup_brings_everything_back(here: Path, capsys: Captured) -> None:
     (here / "new").mkdir()
     assert "broken.db" in refused(capsys, "restore", "broken.db", "--workspace", "new")
     assert not list((here / "new").iterdir())
-    assert "is there already" in refused(capsys, "backup", str(kept))
+    assert "exists already" in refused(capsys, "backup", str(kept))
 
 
 def test_a_backup_holds_the_images_to_judge(here: Path, capsys: Captured) -> None:
@@ -295,7 +295,7 @@ def _views(folder: Path) -> list[Any]:
 
 
 def test_a_run_that_waits_goes_on_by_itself(sampled: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preflab.cli.waiting.until_answered.__defaults__", (0.05,))
+    monkeypatch.setattr("preflab.cli.waiting.wait_for_answers.__defaults__", (0.05,))
     person = threading.Thread(target=answer_all, args=(sampled,))
     person.start()
     try:
@@ -308,7 +308,7 @@ def test_a_run_that_waits_goes_on_by_itself(sampled: Path, capsys: Captured, mon
 def test_a_run_can_serve_the_app_while_it_waits(
     sampled: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("preflab.cli.waiting.until_answered.__defaults__", (0.05,))
+    monkeypatch.setattr("preflab.cli.waiting.wait_for_answers.__defaults__", (0.05,))
     seen: list[int] = []
 
     def visit() -> None:

@@ -74,7 +74,7 @@ def test_one_model_cannot_disagree(here: Path, capsys: Captured) -> None:
     with pytest.raises(SystemExit) as left:
         run_command(["campaign", "prioritise", "colours", "--by", "one"])
     assert left.value.code == 2
-    assert "two of them or more" in capsys.readouterr().err
+    assert "two or more, whose disagreement counts" in capsys.readouterr().err
 
 
 @pytest.fixture

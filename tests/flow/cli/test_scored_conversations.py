@@ -100,5 +100,5 @@ def test_rows_with_two_completions_are_refused_by_line(
     write(tmp_path / "pairs.jsonl", [{"prompt": "Give me a lamp", **sides, "messages": sides["chosen"]}])
     with pytest.raises(SystemExit):
         run_command(["score", "pairs.jsonl", "--by", "reward_folder"])
-    assert "pairs.jsonl, line 1: chosen and rejected: two completions" in capsys.readouterr().err
+    assert "pairs.jsonl, line 1: two completions, chosen and rejected" in capsys.readouterr().err
     assert not (tmp_path / "pairs.scored.jsonl").exists()

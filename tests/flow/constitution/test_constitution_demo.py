@@ -81,7 +81,7 @@ def test_the_lessons_are_asked_for_in_the_words_of_the_constitution(recipe: Path
 def test_every_stage_runs_and_the_report_shows_what_was_said(lines: dict[str, Line], recipe: Path) -> None:
     assert [line.state for line in lines.values()] == ["done"] * len(lines)
     page = (recipe.parent / "report.html").read_text(encoding="utf-8")
-    for said in ("Critique, revision and AI judges", "critique 1: ", "revision 2", "what the AI judge said", "Probes"):
+    for said in ("Critique, revision and AI judges", "critique 1: ", "revision 2", ": the AI judge", "Probes"):
         assert said in page, said
     kept = rows(lines["revised"].folder / "revisions.jsonl")
     assert [len(row["steps"]) for row in kept] == [2] * 6

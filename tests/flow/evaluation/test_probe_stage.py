@@ -120,4 +120,4 @@ def test_the_summary_says_whose_thinking_is_closed(tmp_path: Path, template: str
         json.loads((probed.folder / "probe.json").read_text())["sycophancy"]["thinking_closed"] == ["thinker"] * closed
     )
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert ("Thinking, which the templates of thinker open, is closed before it." in page) == closed
+    assert ("The templates of thinker open thinking; it is closed before the answer." in page) == closed

@@ -40,8 +40,8 @@ def test_a_busy_server_is_waited_for_as_long_as_it_asks() -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (Answer(body="<html>hello</html>"), "not OpenAI's form"),
-        (Answer(body='{"choices": []}'), "not OpenAI's form"),
+        (Answer(body="<html>hello</html>"), "does not have OpenAI's format"),
+        (Answer(body='{"choices": []}'), "does not have OpenAI's format"),
         (Answer(body='{"choices": [{"message": {"content": null}}]}'), "without a text"),
         (Answer(status=500, body='{"error": {"message": "out of memory"}}'), "status 500: out of memory"),
         (Answer("late", delay=1.0), "ReadTimeout"),

@@ -15,7 +15,7 @@ from preflab.labelers.ai import EndpointJudge, PairAsked, RatingAsked, judge_ran
 from preflab.labelers.endpoint import Endpoint
 from preflab.labelers.local import LocalJudge
 from preflab.labelers.questions import label_question
-from preflab.labelers.sources import described
+from preflab.labelers.sources import describe_judge
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.settings.ai import JudgeSource
 from preflab.stages.ai_judge import _result
@@ -133,7 +133,7 @@ def test_a_record_and_the_summary_say_where_thinking_is_closed(template: str | N
     tokenizer = byte_tokenizer(BY_NAME["chatml"])
     tokenizer.chat_template = template
     judge = LocalJudge(build_model(tokenizer, num_layers=1, hidden_size=16, num_heads=2, context=64, seed=0), tokenizer)
-    about = described(JudgeSource(model="m"), judge)
+    about = describe_judge(JudgeSource(model="m"), judge)
     assert about["asked"] == asked
     report = {"num_judged": 2, "num_tasks": 2, "num_unread": 0, "judge": about, "people": None, "usage": None}
     assert _result(report).summary == ", ".join(filter(None, ["2 tasks judged by an AI", said]))

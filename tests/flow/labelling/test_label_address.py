@@ -82,7 +82,7 @@ def test_nothing_is_restored_under_a_server(tmp_path: Path) -> None:
     with Server(tmp_path / "w") as server:
         refused = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert refused.returncode != 0
-    assert f"in use: `preflab label` serves it at {server.url}" in refused.stderr
+    assert f"`preflab label` serves it at {server.url}" in refused.stderr
     assert "end `preflab label` first" in refused.stderr
 
 

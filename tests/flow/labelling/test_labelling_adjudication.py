@@ -12,7 +12,7 @@ import pytest
 
 from labelling_world import make_campaign, put_labelers, rows, send, workspace_on
 from preflab.labelling.accounts import Account, create_account
-from preflab.labelling.adjudication import campaign_consensus, case_of, decide, disagreements, queue
+from preflab.labelling.adjudication import campaign_consensus, decide, disagreements, queue, read_case
 from preflab.labelling.assignment import next_turn, turn
 from preflab.labelling.audit import events
 from preflab.labelling.campaigns import campaign_view
@@ -100,7 +100,7 @@ def test_a_decided_task_leaves_the_queue_though_the_consensus_is_still_kept(
     monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 1e9)
     decide(ws, task_at(ws, 0), lead, RankingAnswer((2, 1)))
     assert [each.task_id for each in queue(ws, campaign.id).open] == [task_at(ws, 1)]
-    decision = case_of(ws, task_at(ws, 0)).decision
+    decision = read_case(ws, task_at(ws, 0)).decision
     assert decision is not None
     assert decision.answer == RankingAnswer((2, 1))
 
@@ -132,7 +132,7 @@ def test_a_labeler_cannot_decide(ws: Workspace) -> None:
 def test_a_case_names_nobody(ws: Workspace) -> None:
     labelers = put_labelers(ws, 2)
     judged(ws, [EVEN], labelers)
-    case = case_of(ws, task_at(ws, 0))
+    case = read_case(ws, task_at(ws, 0))
     assert sorted(each.answer.ranks for each in case.opinions) == [(1, 2), (2, 1)]  # type: ignore[union-attr]
     assert [each.number for each in case.opinions] == [1, 2]
     assert not any(labeler in repr(case.opinions) for labeler in labelers)

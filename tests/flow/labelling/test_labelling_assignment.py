@@ -11,7 +11,7 @@ import pytest
 
 from labelling_world import make_campaign, put_groups, put_labelers, ranking, rows, send, workspace_on
 from preflab.labelling.accounts import create_account, revoke
-from preflab.labelling.assignment import next_turn, turn, waiting
+from preflab.labelling.assignment import next_turn, turn, why_waiting
 from preflab.labelling.campaigns import campaign_view, change_options, create_campaign, list_campaigns, set_state
 from preflab.labelling.clock import utc_now
 from preflab.labelling.errors import NotAllowed, NotFound, NotYours
@@ -54,7 +54,7 @@ def test_every_task_gets_the_wanted_labels_of_different_people(ws: Workspace) ->
     assert not any(j.surplus for j in judgments)
     view = campaign_view(ws, campaign.id)
     assert (view.num_tasks, view.num_done, view.num_labels) == (5, 5, 10)
-    assert {waiting(ws, campaign.id, who).reason for who in labelers} == {"all_done"}
+    assert {why_waiting(ws, campaign.id, who).reason for who in labelers} == {"all_done"}
 
 
 def test_a_reload_gives_the_same_task_in_the_same_order(ws: Workspace) -> None:
@@ -87,7 +87,7 @@ def test_two_labelers_never_exceed_the_wanted_number(ws: Workspace) -> None:
     given(ws, campaign.id, one)
     given(ws, campaign.id, two)
     assert next_turn(ws, campaign.id, three) is None
-    found = waiting(ws, campaign.id, three)
+    found = why_waiting(ws, campaign.id, three)
     assert (found.reason, found.num_left) == ("all_held", 1)
 
 
@@ -154,7 +154,7 @@ def test_a_skipped_task_never_comes_back_and_is_free_for_others(ws: Workspace) -
     mine = given(ws, campaign.id, one)
     skip(ws, mine.task.id, one, "I know the author")
     assert next_turn(ws, campaign.id, one) is None
-    assert waiting(ws, campaign.id, one).reason == "you_did_all"
+    assert why_waiting(ws, campaign.id, one).reason == "you_did_all"
     assert given(ws, campaign.id, two).task == mine.task
     assert turn(ws, mine.task.id, one).skip_reason == "I know the author"
 
@@ -185,7 +185,7 @@ def test_a_gold_task_is_never_the_last_thing_to_wait_for(ws: Workspace) -> None:
     (who,) = put_labelers(ws, 1)
     while found := next_turn(ws, campaign.id, who):
         send(ws, found)
-    assert waiting(ws, campaign.id, who).reason == "all_done"
+    assert why_waiting(ws, campaign.id, who).reason == "all_done"
 
 
 def test_ai_judges_use_the_same_door_and_take_no_place(ws: Workspace) -> None:
@@ -253,12 +253,12 @@ def test_paused_and_closed_campaigns_give_no_task_and_lose_nothing(ws: Workspace
     first = given(ws, campaign.id, who)
     set_state(ws, campaign.id, "paused")
     assert next_turn(ws, campaign.id, who) is None
-    assert waiting(ws, campaign.id, who).reason == "paused"
+    assert why_waiting(ws, campaign.id, who).reason == "paused"
     assert send(ws, first).surplus is False, "wanted before and after the pause"
     set_state(ws, campaign.id, "open")
     second = given(ws, campaign.id, who)
     set_state(ws, campaign.id, "closed")
-    assert waiting(ws, campaign.id, who).reason == "closed"
+    assert why_waiting(ws, campaign.id, who).reason == "closed"
     assert send(ws, second).surplus is True
     assert send(ws, turn(ws, first.task.id, who), RankingAnswer((3, 2, 1))).surplus is False, "an edit stays counted"
     assert campaign_view(ws, campaign.id).num_labels == 1

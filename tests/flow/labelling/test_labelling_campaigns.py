@@ -12,7 +12,7 @@ import pytest
 
 from labelling_world import make_campaign, put_groups, put_labelers, ranking, rows, send, workspace_on
 from preflab.errors import PreflabError
-from preflab.labelling.assignment import next_turn, waiting
+from preflab.labelling.assignment import next_turn, why_waiting
 from preflab.labelling.audit import events
 from preflab.labelling.campaigns import campaign_view, create_campaign, list_campaigns
 from preflab.labelling.errors import Invalid, NotFound
@@ -186,7 +186,7 @@ def test_labels_that_came_in_elsewhere_are_counted_afresh(ws: Workspace) -> None
     assert next_turn(ws, campaign.id, one) is None
     shown = next_turn(ws, campaign.id, two)
     assert shown is not None
-    assert waiting(ws, campaign.id, one).reason == "you_did_all"
+    assert why_waiting(ws, campaign.id, one).reason == "you_did_all"
     assert send(ws, shown).revision == 2, "beside the decision"
     assert campaign_view(ws, campaign.id).num_done == 1
     assert len(ws.judgments()) == 4

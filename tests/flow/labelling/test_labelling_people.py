@@ -68,7 +68,7 @@ def ws(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
 def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same argon2id, with the least work it allows."""
     monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    passwords._nobody.cache_clear()
+    passwords._dummy_hash.cache_clear()
 
 
 class Clock:

@@ -14,7 +14,7 @@ from preflab.feedback.reading import Reading
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import change_options
-from preflab.labelling.counting import PATIENCE, kept, labels_of, sorted_out
+from preflab.labelling.counting import PATIENCE, cached, labels_of, sort_labels
 from preflab.labelling.quality import (
     ai_judges,
     campaign_quality,
@@ -57,7 +57,7 @@ def test_the_latest_revision_counts_and_a_decision_stands_beside_it() -> None:
     second = replace(first, id="second", revision=2, answer=RankingAnswer((2, 1)))
     decision = replace(first, id="decision", revision=3, decides=True)
     late = judgment(1, "b", (1, 2), surplus=True)
-    labels = sorted_out([second, decision, late, first])
+    labels = sort_labels([second, decision, late, first])
     assert [each.id for each in labels.counted] == ["second"]
     assert [each.id for each in labels.decisions] == ["decision"]
     assert [each.id for each in labels.surplus] == [late.id]
@@ -66,7 +66,7 @@ def test_the_latest_revision_counts_and_a_decision_stands_beside_it() -> None:
 def test_an_edit_does_not_forget_the_time_before_it() -> None:
     first = judgment(1, "a", (1, 2), active_ms=60_000)
     edit = replace(first, id="edit", revision=2, active_ms=3_000)
-    (found,) = sorted_out([edit, first]).counted
+    (found,) = sort_labels([edit, first]).counted
     assert (found.id, found.active_ms) == ("edit", 63_000)
 
 
@@ -150,15 +150,15 @@ def test_what_was_computed_is_kept_until_judgments_come_in(ws: Workspace, monkey
     first, _ = put_labelers(ws, 2)
     calls: list[int] = []
     for _ in range(3):
-        kept(ws, campaign.id, "test", lambda: calls.append(1))
+        cached(ws, campaign.id, "test", lambda: calls.append(1))
     assert len(calls) == 1
     found = next_turn(ws, campaign.id, first)
     assert found is not None
     send(ws, found)
     monkeypatch.setattr("preflab.labelling.counting.PATIENCE", 0.0)
-    kept(ws, campaign.id, "test", lambda: calls.append(1))
+    cached(ws, campaign.id, "test", lambda: calls.append(1))
     assert len(calls) == 2
-    kept(ws, campaign.id, "test", lambda: calls.append(1), "other options")
+    cached(ws, campaign.id, "test", lambda: calls.append(1), "other options")
     assert len(calls) == 3
     assert PATIENCE > 0
     assert len(labels_of(ws, campaign.id).counted) == 1

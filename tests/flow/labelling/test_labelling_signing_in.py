@@ -49,7 +49,7 @@ def ws(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
 def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same argon2id, with the least work it allows."""
     monkeypatch.setattr(passwords, "HASHER", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    passwords._nobody.cache_clear()
+    passwords._dummy_hash.cache_clear()
 
 
 @pytest.fixture
@@ -240,7 +240,7 @@ def test_an_unknown_name_takes_as_long_as_a_known_one(ws: Workspace, ann: Accoun
     """With work enough to be seen; the very first guess of all is among those timed."""
     passwords.HASHER = PasswordHasher(time_cost=4, memory_cost=8 * 1024, parallelism=1)
     set_password(ws, ann.id, PASSWORD)
-    passwords._nobody.cache_clear()
+    passwords._dummy_hash.cache_clear()
 
     def seconds(name: str, number: int) -> float:
         began = perf_counter()

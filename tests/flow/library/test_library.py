@@ -178,7 +178,7 @@ def test_package_and_library_name_the_same_functions() -> None:
 
 
 def test_one_text_is_no_list_of_prompts(base: preflab.Model) -> None:
-    with pytest.raises(PreflabError, match="one text for prompts"):
+    with pytest.raises(PreflabError, match="a single text as `prompts`"):
         preflab.sample(base, "Where?")
 
 

@@ -21,7 +21,8 @@ from preflab.models.trunk import Trunk
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import load_reward_model, save_reward_model
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence, collate
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import join_rows
 
 POLICIES = {
     "qwen3_moe": "AutoModelForCausalLM",
@@ -99,7 +100,7 @@ def test_a_reward_model_opens_as_a_classifier(name: str, lora: LoraSettings | No
     export_reward(trunk, tmp_path / "out")
     # One row at a time, so that no padding has a part in what is expected.
     with torch.no_grad():
-        alone = [trunk(collate([Sequence(r[:1], r[1:])], 0), ("reward",))["reward"].rewards for r in ROWS]
+        alone = [trunk(join_rows([TokenSequence(r[:1], r[1:])], 0), ("reward",))["reward"].rewards for r in ROWS]
     expected = torch.cat(alone)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     own = config["architectures"] == ["PooledClassifier"]

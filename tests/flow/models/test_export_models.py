@@ -28,7 +28,8 @@ from preflab.models.role_files import save_role
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
 from preflab.settings.learning import LoraSettings
-from preflab.training.batches import Sequence, collate
+from preflab.training.batches import TokenSequence
+from preflab.training.joined_rows import join_rows
 from tiny_models import VOCABULARY, tiny_model
 
 LORA = LoraSettings(rank=3, alpha=6.0)
@@ -171,7 +172,7 @@ def reward_trunk(kind: str, lora: LoraSettings | None, tokens: Any, model: Any =
 
 def rewards_of(trunk: Trunk, rows: list[tuple[int, ...]]) -> torch.Tensor:
     with torch.no_grad():
-        rewards = [trunk(collate([Sequence(r[:1], r[1:])], 0), ("reward",))["reward"].rewards for r in rows]
+        rewards = [trunk(join_rows([TokenSequence(r[:1], r[1:])], 0), ("reward",))["reward"].rewards for r in rows]
     return torch.cat(rewards)
 
 

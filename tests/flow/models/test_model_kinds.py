@@ -15,12 +15,15 @@ from architectures import architecture, build
 from preflab.cli import run_command
 from preflab.errors import PreflabError
 from preflab.models.causality import why_not_causal
-from preflab.models.kinds import kind_of, opener_of
+from preflab.models.families import token_states
+from preflab.models.kinds import family_of, kind_of, opener_of
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer, read_config
-from preflab.models.logit_path import decoder_of, head_of, state_width, why_not_chunked
+from preflab.models.logit_path import head_of, why_not_chunked
+from preflab.models.text_model import decoder_of
 from preflab.recipe import load_recipe
 from preflab.rewards.score import is_decoder
 from preflab.stages import check_before
+from preflab.training.batches import TokenSequence
 
 ENCODERS = ["albert", "bert", "bert, causal head", "deberta", "deberta-v2", "distilbert", "electra", "ernie",
             "modernbert", "mpnet", "roberta", "xlm-roberta"]  # fmt: skip
@@ -105,8 +108,10 @@ def test_a_text_model_inside_one_that_sees_is_a_text_model(name: str, tmp_path: 
 def test_the_width_of_states_is_asked_without_caches(name: str) -> None:
     """xLSTM's cache in transformers has sizes of its own, which fail for a state as small as this one's."""
     model = build(name)
-    body = decoder_of(model) if model.get_output_embeddings() is not None else model
-    assert state_width(body) == state_width(model) == body.get_input_embeddings().weight.shape[1]
+    family, row = family_of(model), TokenSequence((0, 1), (2, 3))
+    body = family.without_head(model)
+    widths = [token_states(family, each, [row]).shape[1] for each in (body, model)]
+    assert widths == [body.get_input_embeddings().weight.shape[1]] * 2
 
 
 @pytest.mark.slow

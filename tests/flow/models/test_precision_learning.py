@@ -30,7 +30,7 @@ from preflab.rewards.rankings import LabelledPair, Ranking
 from preflab.rewards.train import train_reward_model
 from preflab.settings.dpo import DpoSettings
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RewardSettings, RunSettings, SftSettings
-from preflab.training.batches import Sequence as TokenSequence
+from preflab.training.batches import TokenSequence
 from preflab.training.metrics import is_time
 from preflab.training.protocols import SampledCompletion, SampleRequest
 from tiny_groups import tiny_grpo, tiny_online_dpo

@@ -151,7 +151,7 @@ def test_check_and_chat_take_a_precision(
     assert "nats per token, mean" in said.out
     assert "--dtype" not in said.err
     assert run_command(["check", "base", "--dtype", "bfloat16", "--recipe", "none.yaml"]) == 0
-    assert "--dtype is called --precision now and read as that" in capsys.readouterr().err
+    assert "--dtype is now called --precision; it is read as --precision" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run_command(["check", "base", "--dtype", "bfloat16", "--precision", "float32", "--recipe", "none.yaml"])
     assert "--dtype bfloat16 and --precision float32" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def test_the_aligned_models_completions_become_the_next_campaign(
         assert answer(store, people) == 2 * NUM_TASKS
 
     assert run_command(["run"]) == 0
-    assert "2 labelers find it there already" in capsys.readouterr().out.splitlines()[-1]
+    assert "2 labelers see the campaign there already" in capsys.readouterr().out.splitlines()[-1]
     lines = {line.name: line for line in run(recipe)}
     assert (lines["ppo"].state, lines["answers@2"].state) == ("done", "done")
     assert (lines["labels@2"].state, lines["ppo@2"].state) == ("waiting", "–")
@@ -82,7 +82,7 @@ def test_the_aligned_models_completions_become_the_next_campaign(
     lines = {line.name: line for line in run(recipe)}
     assert {line.state for line in lines.values()} == {"done"}
     page = next((tmp_path / "runs").glob("report-*/report.html")).read_text()
-    assert "What each round brought" in page
+    assert "Results of each round" in page
     assert "round 2" in page
     campaigns = {view.campaign.name: view for view in _views(tmp_path)}
     assert set(campaigns) == {"labels", "labels@2"}

@@ -22,7 +22,7 @@ from preflab.settings.dpo import DpoSettings
 from preflab.settings.learning import LoraSettings
 from preflab.settings.preference_losses import LOSSES
 from preflab.training.alarms import chosen_becomes_unlikely
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.training.metrics import is_time
 from preflab.training.tensor_files import read_tensors, write_tensors
 from tiny_worlds import tiny_llama, tiny_trunk
@@ -40,7 +40,7 @@ def group(number: int, texts: list[tuple[int, ...]]) -> Group:
     pairs = [(i, j) for i in range(len(texts)) for j in range(len(texts)) if ones[i] > ones[j]]
     return Group(
         f"prompt {number}",
-        tuple(Sequence((3, number % 3), ids) for ids in texts),
+        tuple(TokenSequence((3, number % 3), ids) for ids in texts),
         tuple(LabelledPair(i, j, 1.0, 1 / len(pairs)) for i, j in pairs),
         tuple(Verdict(i, float(one > 0.4), 1.0) for i, one in enumerate(ones)),
     )
@@ -156,7 +156,7 @@ def test_the_gradient_is_that_of_the_plain_formula(tmp_path: Path) -> None:
             parameter.add_(0.05 * torch.randn_like(parameter))
     policy = trunk.language_model("policy")
 
-    def logp(model: Any, sequence: Sequence) -> torch.Tensor:
+    def logp(model: Any, sequence: TokenSequence) -> torch.Tensor:
         ids = torch.tensor([sequence.prompt_ids + sequence.completion_ids])
         logps = model(input_ids=ids).logits[0].log_softmax(-1)
         num = len(sequence.prompt_ids)

@@ -20,7 +20,7 @@ from preflab.models.trunk import Trunk
 from preflab.policy.sft import Demonstration, accumulate, encode_demonstrations, train_sft
 from preflab.records import Completion, Prompt
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.training.too_long import LongRows
 
 WORDS = "one two three four five six"
@@ -33,7 +33,7 @@ def trunk(lora: LoraSettings | None = None) -> Trunk:
     return Trunk(model, tokenizer, lora=lora, roles=("policy",), seed=1)
 
 
-def sequences(tokenizer: Any) -> list[Sequence]:
+def sequences(tokenizer: Any) -> list[TokenSequence]:
     rows = [demonstration(prompt, completion, i) for i, (prompt, completion) in enumerate(ROWS, 1)]
     return encode_demonstrations(Renderer(tokenizer), rows, LongRows(12, "refuse"))
 
@@ -63,7 +63,9 @@ def train(made: Trunk, folder: Path, num_steps: int, chosen: SftSettings | None 
 def gradients(made: Trunk, tokens_per_micro_batch: int) -> tuple[float, list[torch.Tensor]]:
     made.zero_grad()
     accelerator = Accelerator(cpu=True)
-    loss = accumulate(made, sequences(made.tokenizer), tokens_per_micro_batch, pad_id=0, accelerator=accelerator)
+    loss = accumulate(
+        made, sequences(made.tokenizer), tokens_per_micro_batch, collate=made.collate, accelerator=accelerator
+    )
     return loss, [p.grad.clone() for _, p in made.parameters_of("policy")]
 
 

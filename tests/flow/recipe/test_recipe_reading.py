@@ -139,38 +139,38 @@ WRONG = {
         "{kind: grow, model: bb}",
         "stages.a.model: no stage or folder `bb`",
         "near it: b",
-        "mend the name",
+        "correct the name",
     ),
     "a model that makes none": (
         "{kind: grow, model: c}",
         "stages.a.model: no stage that makes a model `c`",
         "known: a, b",
-        "mend the name",
+        "correct the name",
     ),
     "a folder that is not there": (
         "{kind: grow, model: ./models/none}",
         "stages.a.model: no such folder `./models/none`",
-        "a stage, a folder seen from",
-        "mend the path",
+        "a stage, a folder relative to",
+        "correct the path",
     ),
-    "unknown data": ("{kind: grow, data: rwos}", "stages.a.data: no data `rwos`", "near it: rows", "mend the name"),
+    "unknown data": ("{kind: grow, data: rwos}", "stages.a.data: no data `rwos`", "near it: rows", "correct the name"),
     "unknown split": (
         "{kind: grow, data: rows.trian}",
         "stages.a.data: no data `rows.trian`",
         "near it: rows.train",
-        "mend the name",
+        "correct the name",
     ),
     "nothing held out": (
         "{kind: grow, data: rows.held_out}",
-        "stages.a.data: `rows.held_out`, but nothing of `rows` is held out",
-        "a share in data.rows.held_out",
+        "stages.a.data: `rows.held_out`, but data.rows holds nothing out",
+        "a share above 0 in data.rows.held_out",
         "add `held_out: 0.1` to data.rows",
     ),
     "unknown panel": (
         "{kind: grow, panel: pepole}",
         "stages.a.panel: no panel of labelers `pepole`",
         "near it: people",
-        "mend the name",
+        "correct the name",
     ),
     "no function": (
         "{kind: grow, function: rewards.polite}",
@@ -182,9 +182,14 @@ WRONG = {
         "{kind: grow, judgments: b}",
         "stages.a.judgments: no stage that makes judgments `b`",
         "known: q",
-        "mend the name",
+        "correct the name",
     ),
-    "itself": ("{kind: grow, model: b}", "they wait for each other: a → b → a", "an order", "mend one of the names"),
+    "itself": (
+        "{kind: grow, model: b}",
+        "they need each other in a cycle: a → b → a",
+        "stages that can be put in order",
+        "correct one of the names",
+    ),
 }
 
 
@@ -225,8 +230,8 @@ WHOLE = {
     "missing data": ("data: {d: {path: none.jsonl}}\nstages: {a: {kind: grow}}", "data.d.path: no such file", "a file"),
     "data named like a stage": (
         "data: {a: {path: x}}\nstages: {a: {kind: grow}}",
-        "`a` is data and a stage",
-        "one thing",
+        "`a` is both data and a stage",
+        "different names",
     ),
     "unknown in data": ("data: {d: {pat: x}}\nstages: {a: {kind: grow}}", "data.d.pat: unknown setting", "path"),
     "unknown repeat": (
@@ -322,7 +327,7 @@ def test_long_values_are_cut_where_they_are_refused(write_recipe: Writer, overri
 
 def test_long_names_are_refused_with_their_beginning(write_recipe: Writer) -> None:
     error = refused(write_recipe(f"stages:\n  {'x' * 1000}: {{kind: grow}}\n"))
-    assert "of 1,000 characters" in error.found
+    assert "has 1,000 characters" in error.found
     assert len(error.found) < 300
 
 
@@ -380,7 +385,7 @@ def test_chains_of_stages_of_any_length_are_put_in_order(write_recipe: Writer) -
     recipe = load_recipe(write_recipe("stages:\n" + "".join(lines) + "  s0: {kind: grow}\n"))
     assert recipe.in_order() == [f"s{i}" for i in range(1500)]
     circle = refused(write_recipe("stages:\n" + "".join(lines[-50:]) + "  s0: {kind: grow, model: s50}\n"))
-    assert "they wait for each other: s50 → s49" in circle.found
+    assert "they need each other in a cycle: s50 → s49" in circle.found
 
 
 def test_what_many_stages_read_is_looked_at_once(write_recipe: Writer) -> None:

@@ -15,7 +15,7 @@ from preflab.models.tiny import build_model, build_tokenizer
 from preflab.pipeline import run
 from preflab.recipe import load_recipe
 from preflab.report.card import Use, model_card
-from preflab.report.card_recipe import shown_recipe
+from preflab.report.card_recipe import redact_recipe
 from preflab.report.lineage import lineage_of
 from preflab.report.markdown import fenced
 from report_runs import estimate, write_run
@@ -146,7 +146,7 @@ def test_figures_are_those_of_the_newest_evaluation_of_this_model(runs: dict[str
 
 def test_alarms_are_named_with_how_often_they_fired(runs: dict[str, Path]) -> None:
     assert "- `ppo`: kl_budget, 2 times, first at step 3. KL 9.1 is above the budget of 8" in card_of(runs["ppo"])
-    assert "Training of this kind raises none" in card_of(runs["sft"])
+    assert "Training of this kind has no alarms" in card_of(runs["sft"])
 
 
 def test_limits_say_whose_labels_and_what_nobody_measured(runs: dict[str, Path]) -> None:
@@ -157,12 +157,12 @@ def test_limits_say_whose_labels_and_what_nobody_measured(runs: dict[str, Path])
     report = json.loads((runs["eval"] / "evaluation.json").read_text())
     report["judges"] = {}
     (runs["eval"] / "evaluation.json").write_text(json.dumps(report), encoding="utf-8")
-    assert "Only what it was trained on has judged it" in card_of(runs["ppo"])
+    assert "It was judged only by its own training rewards" in card_of(runs["ppo"])
     for path in (runs["eval"], runs["prefs"]):
         (path / "manifest.json").unlink()
     card = card_of(runs["ppo"])
     assert "No evaluation compared it with the model it started from." in card
-    assert "Parts of its history are gone: prefs." in card
+    assert "The folders of these earlier stages no longer exist: prefs." in card
 
 
 def test_the_recipe_is_shown_without_what_is_the_machines_own(runs: dict[str, Path]) -> None:
@@ -209,7 +209,7 @@ def test_a_run_on_files_is_exported_with_its_card(tmp_path: Path, monkeypatch: p
     assert "Nothing was measured after training" in card
     assert "The labels in pairs were read from a file; who gave them" in card
     assert run_command(["export", "model", "base", "copy"]) == 0
-    assert "is not known here" in (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
+    assert "is unknown" in (tmp_path / "copy" / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_recipe_has_the_stages_that_its_stages_name() -> None:
@@ -220,7 +220,7 @@ def test_the_recipe_has_the_stages_that_its_stages_name() -> None:
         "unused": {"model": "dpo"},
     }
     recipe = {"stages": stages, "data": {"pairs": {"path": "p"}, "others": {"path": "o"}, "third": {"path": "t"}}}
-    shown = yaml.safe_load(shown_recipe(yaml.safe_dump(recipe), ["eval"]))
+    shown = yaml.safe_load(redact_recipe(yaml.safe_dump(recipe), ["eval"]))
     assert set(shown["stages"]) == {"dpo", "judge", "eval"}
     assert set(shown["data"]) == {"pairs", "others"}
 

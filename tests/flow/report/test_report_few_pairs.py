@@ -22,7 +22,7 @@ def page_with(folder: Path, **changed: Any) -> str:
 
 def test_few_pairs_make_no_headline(tmp_path: Path) -> None:
     page = page_with(tmp_path, num_pairs=2, num_prompts=2)
-    assert "of held-out pairs, but those are 2 pairs: too few to say how good it is" in page
+    assert "of held-out pairs, but 2 pairs are too few to say how good it is" in page
     assert "than people agree" not in page
     assert "Right on" not in page
     assert "confidence σ" not in page

@@ -13,7 +13,7 @@ import pytest
 import report_runs
 from preflab.errors import PreflabError
 from preflab.report.page import STYLES, build_report
-from preflab.report.samples import spaced
+from preflab.report.samples import restore_spaces
 
 HOSTILE = (
     '</p></style></title><script>alert(1)</script><img src=x onerror=alert(2)>"\'><a href="javascript:alert(3)">&amp;'
@@ -125,7 +125,7 @@ def test_titles_are_sentences_from_the_data(page: str) -> None:
     assert "no difference found (could have seen 0.57)" in text  # half 0.4 times (1.96 + 0.84) / 1.96
     assert "KL of ppo stays within its budget of 8 nats" in text
     assert "KL of ppo_free passes its budget of 8 nats at step" in text
-    assert "gold (judge): ppo spent 3.4 nats on what 1.3 could buy" in text
+    assert "gold (judge): ppo took 3.4 nats for a score that needs 1.3" in text
     assert "rm is right on 74 % of held-out pairs, as often as people agree" in text
     assert "2 of 5 simulated labelers stand out" in text
 
@@ -224,7 +224,7 @@ def test_stages_before_count_for_cost_and_provenance_alone(tmp_path: Path) -> No
     sft, ppo = report_runs.sft_run(runs), report_runs.ppo_run(runs)
     text = visible(build_report([ppo], before=[sft], base=tmp_path))
     assert "2:14 of computing in 2 stages" in text  # 41.2 + 92.4
-    assert "Losses of the stages before" not in text
+    assert "Losses of the other stages" not in text
 
 
 def test_an_interrupted_run_still_makes_a_page(tmp_path: Path) -> None:
@@ -236,10 +236,10 @@ def test_an_interrupted_run_still_makes_a_page(tmp_path: Path) -> None:
 
 
 def test_tokens_of_rollouts_get_their_spaces_back() -> None:
-    assert spaced(["go", "away", "."], "go away.") == ["go", " away", "."]
-    assert spaced([" a", "b"], " ab") == [" a", "b"]
+    assert restore_spaces(["go", "away", "."], "go away.") == ["go", " away", "."]
+    assert restore_spaces([" a", "b"], " ab") == [" a", "b"]
     # A token the text does not have (an end token) stands as it is, and what follows is still found.
-    assert spaced(["a", "<end>", "b"], "a b") == ["a", "<end>", " b"]
+    assert restore_spaces(["a", "<end>", "b"], "a b") == ["a", "<end>", " b"]
 
 
 def test_a_folder_without_a_manifest_is_refused(tmp_path: Path) -> None:
@@ -322,7 +322,7 @@ def test_kl_far_beyond_its_budget_has_a_logarithmic_axis(tmp_path: Path) -> None
     assert ">budget 3 nats</text>" in figure
     # Two points have no logarithm, or none that is drawn.
     assert "The axis is logarithmic" in figure
-    assert "Drawn on its lower edge: 2 points below 0.1 (2 of them 0 or below)." in figure
+    assert "Drawn on its lower edge: 2 points below 0.1 (2 of them 0 or less)." in figure
     assert ">≤\u00a00.1</text>" in figure
     # 30 is ten times the budget: the axis stays linear up to there, and begins at 0.
     near = build_report([with_metrics(runs, "near", "kl/exact", [0.0, 29.0, 30.0], kl_budget=3.0)], base=tmp_path)
@@ -337,10 +337,10 @@ def test_scores_are_dots_and_shares_are_bars(page: str) -> None:
         if re.match(r"(gold \(judge\)|rm \(reward model\)): [\d.]+ (higher|lower)", title[1]):
             assert "<rect" not in figure
             assert 'class="whisker' in figure
-            assert "has no zero of its own" in figure
+            assert "has no natural zero" in figure
         if re.match(r"(rude|well): ", title[1]):
             assert 'class="bar' in figure
-            assert "has no zero of its own" not in figure
+            assert "has no natural zero" not in figure
 
 
 def test_a_row_of_the_main_table_has_one_precision(page: str) -> None:
@@ -362,6 +362,6 @@ def test_metrics_that_were_cut_are_said(tmp_path: Path) -> None:
     (folder / "metrics.jsonl").write_text("".join(lines[:90]) + lines[90][:20])
     text = visible(build_report([folder], base=tmp_path))
     assert "sft: rows are missing" in text
-    assert "metrics cut: 90 of 120 rows; what follows is of the rows that are left." in text
+    assert "metrics cut: 90 of 120 rows; the figures below use the remaining rows." in text
     (folder / "manifest.json").write_text(json.dumps(manifest | {"rows": {"metrics.jsonl": 120}, "state": "running"}))
     assert "metrics cut" not in visible(build_report([folder], base=tmp_path)), "it still writes"

@@ -76,4 +76,4 @@ def test_a_round_that_waits_for_people_is_shown_as_far_as_it_came(tmp_path: Path
 
 def test_it_is_on_the_page(tmp_path: Path) -> None:
     folders = round_of(tmp_path, "", 0.66, 0.7, 120) + round_of(tmp_path, "@2", 0.71, 0.8, 150)
-    assert "What each round brought" in build_report(folders, base=tmp_path)
+    assert "Results of each round" in build_report(folders, base=tmp_path)

@@ -12,15 +12,15 @@ from accelerate import Accelerator
 
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
-from preflab.rewards.ratings import Rated, scales_of
+from preflab.rewards.ratings import Rated, fit_scales
 from preflab.rewards.regression import train_on_ratings
 from preflab.settings.learning import OptimiserSettings, RunSettings
 from preflab.settings.rating import RatingSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 
 WORDS = "one two three four five six seven eight"
-ROWS = [Rated(f"p{i}", Sequence((1, 4 + i), (5, 6 + i)), (float(i), float(i % 2)), 5) for i in range(5)]
-SCALES = scales_of(ROWS, ["help", "harm"])
+ROWS = [Rated(f"p{i}", TokenSequence((1, 4 + i), (5, 6 + i)), (float(i), float(i % 2)), 5) for i in range(5)]
+SCALES = fit_scales(ROWS, ["help", "harm"])
 PEAK = 3e-3
 
 

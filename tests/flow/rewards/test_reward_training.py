@@ -27,7 +27,7 @@ from preflab.rewards.score import (
 )
 from preflab.rewards.train import accumulate, normalise, score_rankings, train_reward_model
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RewardSettings, RunSettings
-from preflab.training.batches import Sequence
+from preflab.training.batches import TokenSequence
 from preflab.training.protocols import ScoringItem
 
 WORDS = "one two three four five six seven eight"
@@ -56,7 +56,8 @@ def rankings(num: int = 6, largest: int = 4) -> list[Ranking]:
     for number in range(num):
         k = rng.randint(2, largest)
         sequences = tuple(
-            Sequence((1, 4 + number % 8), tuple(rng.randint(4, 11) for _ in range(rng.randint(1, 9)))) for _ in range(k)
+            TokenSequence((1, 4 + number % 8), tuple(rng.randint(4, 11) for _ in range(rng.randint(1, 9))))
+            for _ in range(k)
         )
         pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
         labelled = tuple(LabelledPair(i, j, rng.choice([1.0, 0.75]), 1 / len(pairs)) for i, j in pairs)
@@ -85,7 +86,7 @@ def test_the_budget_of_a_micro_batch_changes_nothing(score_l2: float) -> None:
     for budget in (10_000, 30, 12, 1):
         made.zero_grad()
         chosen = settings(score_l2=score_l2, optimiser={"tokens_per_micro_batch": budget})
-        figures = accumulate(made, rankings(), chosen, pad_id=0, accelerator=Accelerator(cpu=True))
+        figures = accumulate(made, rankings(), chosen, collate=made.collate, accelerator=Accelerator(cpu=True))
         found.append((figures, [p.grad.clone() for _, p in made.parameters_of("reward") if p.grad is not None]))
     (figures, gradients), *others = found
     for other_figures, other_gradients in others:
@@ -98,7 +99,7 @@ def test_each_completion_goes_through_the_model_once_per_step() -> None:
     made = trunk(LORA)
     rows: list[int] = []
     made.register_forward_pre_hook(lambda module, arguments: rows.append(len(arguments[0].lengths)))
-    accumulate(made, rankings(), settings(), pad_id=0, accelerator=Accelerator(cpu=True))
+    accumulate(made, rankings(), settings(), collate=made.collate, accelerator=Accelerator(cpu=True))
     assert sum(rows) == sum(len(ranking.sequences) for ranking in rankings())
 
 
@@ -245,7 +246,7 @@ def test_encoders_pool_over_real_tokens_only(pooling: Any) -> None:
 
 
 def test_rankings_without_a_decision_are_refused(tmp_path: Path) -> None:
-    undecided = [Ranking("p", (Sequence((1,), (2,)),) * 2, (), (1, 1), (1, 1))]
+    undecided = [Ranking("p", (TokenSequence((1,), (2,)),) * 2, (), (1, 1), (1, 1))]
     with pytest.raises(PreflabError, match="without a single decided pair"):
         train_reward_model(
             trunk(LORA), undecided, settings(), num_steps=1, folder=tmp_path, seed=0, accelerator=Accelerator(cpu=True)

@@ -1,4 +1,4 @@
-"""The JSON API, version 1: what the pages do, for scripts. `/api/docs` describes it."""
+"""The JSON API, version 1, with which scripts can do what the pages do. `/api/docs` describes it."""
 
 from __future__ import annotations
 

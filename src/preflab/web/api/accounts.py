@@ -1,4 +1,4 @@
-"""API: who one is, invitations, and for leads the accounts."""
+"""API routes for the own account, invitations and, for leads, all accounts."""
 
 from __future__ import annotations
 
@@ -16,41 +16,43 @@ leads = APIRouter(tags=["leads"])
 
 @router.get("/me")
 def me(me: Me) -> MeShape:
-    """Who the token or the session belongs to."""
+    """The account that the token or the session belongs to."""
     return MeShape.of(me)
 
 
 @router.post("/invites", status_code=201)
 def invite(ws: Workspaced, settings: Settled, lead: Lead, body: InviteIn) -> InviteShape:
-    """A single-use, expiring link (leads)."""
+    """Create an invitation: a link that can be used once, before it expires (leads)."""
     made, token = create_invite(ws, body.role, tuple(body.campaign_ids), body.hours, by=lead.id)
     return InviteShape(url=f"{settings.url}/invite/{token}", expires_at=str(made.expires_at))
 
 
 @leads.get("/accounts")
 def everybody(ws: Workspaced, lead: Lead) -> list[AccountShape]:
-    """Everybody with an account, the ended ones included (leads)."""
+    """All accounts, including revoked and erased ones (leads)."""
     return [AccountShape.of(each) for each in accounts(ws)]
 
 
 @leads.put("/accounts/{account_id}/reach", status_code=204)
 def reach(ws: Workspaced, lead: Lead, account_id: str, body: ReachIn) -> Response:
-    """Let somebody into all campaigns, also later ones, or only where let in by name (leads)."""
+    """Let an account into all campaigns, including later ones, or only into those it was let into by name (leads)."""
     set_everywhere(ws, account_id, body.everywhere, by=lead.id)
     return Response(status_code=204)
 
 
 @leads.post("/accounts/{account_id}/revoke", status_code=204)
 def end(ws: Workspaced, lead: Lead, account_id: str) -> Response:
-    """End an account at once; what it judged stays (leads)."""
+    """Revoke an account, with immediate effect; its judgments stay (leads)."""
     if account_id == lead.id:
-        raise NotAllowed("you cannot revoke yourself", "another lead", "ask another lead, so that one is always left")
+        raise NotAllowed(
+            "you cannot revoke yourself", "another account", "ask another lead, so that one always remains"
+        )
     revoke(ws, account_id, by=lead.id)
     return Response(status_code=204)
 
 
 @leads.post("/accounts/{account_id}/reinstate", status_code=204)
 def let_in_again(ws: Workspaced, lead: Lead, account_id: str) -> Response:
-    """Let somebody who was revoked in again, under the same name; ended sessions and tokens stay ended (leads)."""
+    """Make a revoked account active again; its former sessions and tokens stay ended (leads)."""
     reinstate(ws, account_id, by=lead.id)
     return Response(status_code=204)

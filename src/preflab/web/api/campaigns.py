@@ -1,4 +1,4 @@
-"""API: what leads do."""
+"""API routes for leads: create, change and export campaigns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ARCHIVE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/zip":
 
 @router.post("/campaigns", status_code=201)
 def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignMadeShape:
-    """Make a campaign (leads)."""
+    """Create a campaign (leads)."""
     options = checked_options(body.options)
     check_name(ws, options.name)
     groups = _groups(ws, body, WAYS[options.way].least)
@@ -64,7 +64,7 @@ def create(ws: Workspaced, lead: Lead, body: CampaignIn) -> CampaignMadeShape:
 
 @router.get("/campaigns/{campaign_id}/summary")
 def summary(ws: Workspaced, lead: Lead, campaign_id: str) -> SummaryShape:
-    """Where a campaign stands and how far its labels can be trusted (leads)."""
+    """The progress of a campaign and the quality of its labels (leads)."""
     view, quality = campaign_view(ws, campaign_id), campaign_quality(ws, campaign_id)
     return SummaryShape(
         campaign=CampaignShape.of(view), options=view.options.model_dump(mode="json"), revision=view.revision,
@@ -94,34 +94,34 @@ def change(ws: Workspaced, lead: Lead, campaign_id: str, body: ChangeIn) -> Resp
 
 @router.put("/campaigns/{campaign_id}/state", status_code=204)
 def state(ws: Workspaced, lead: Lead, campaign_id: str, body: StateIn) -> Response:
-    """Open, pause or close (leads)."""
+    """Open, pause or close a campaign (leads)."""
     set_state(ws, campaign_id, body.state, by=lead.id)
     return Response(status_code=204)
 
 
 @router.post("/campaigns/{campaign_id}/instructions", status_code=204)
 def instruct(ws: Workspaced, lead: Lead, campaign_id: str, body: InstructionsIn) -> Response:
-    """A new version of the instructions; every labeler reads it before the next task (leads)."""
+    """Add a new version of the instructions; every labeler must read it before the next task (leads)."""
     new_guideline(ws, campaign_id, body.text, by=lead.id)
     return Response(status_code=204)
 
 
 @router.get("/campaigns/{campaign_id}/judgments", responses=LINES, response_class=StreamingResponse)
 def judgments(ws: Workspaced, lead: Lead, campaign_id: str, all_revisions: bool = False) -> StreamingResponse:
-    """The judgments of a campaign, the latest revision of each unless all are wanted (leads)."""
+    """The judgments of a campaign: the latest revision of each, or all revisions (leads)."""
     campaign_view(ws, campaign_id)
     return _lines(to_object(each) for each in ws.judgments(campaign_id=campaign_id, all_revisions=all_revisions))
 
 
 @router.get("/campaigns/{campaign_id}/preferences", responses=LINES, response_class=StreamingResponse)
 def preferences(ws: Workspaced, lead: Lead, campaign_id: str) -> StreamingResponse:
-    """What the judgments come to: consensus ranks and the table of pairs of every task (leads)."""
+    """The consensus of every task: ranks and the table of pairs (leads)."""
     campaign_view(ws, campaign_id)
     return _lines(to_object(each.preference) for each in campaign_consensus(ws, campaign_id).values())
 
 
 def _groups(ws: Workspace, body: CampaignIn, least: int) -> list[list[str]]:
-    """Completion ids of the tasks; new texts are stored first."""
+    """The completion ids of each task; new texts are stored first."""
     if bool(body.groups) == bool(body.rows):
         raise Invalid("groups and rows: both or none", "one of them", "see /api/docs")
     if body.groups:
@@ -133,8 +133,8 @@ def _groups(ws: Workspace, body: CampaignIn, least: int) -> list[list[str]]:
 
 
 def _lines(objects: Iterable[dict[str, Any]]) -> StreamingResponse:
-    def written() -> Iterator[str]:
+    def write_lines() -> Iterator[str]:
         for each in objects:
             yield json.dumps(each, ensure_ascii=False, default=list) + "\n"
 
-    return StreamingResponse(written(), media_type="application/x-ndjson")
+    return StreamingResponse(write_lines(), media_type="application/x-ndjson")

@@ -1,4 +1,4 @@
-"""The API's own page: OpenAPI as HTML, without scripts and without anything from elsewhere."""
+"""The documentation page of the API: its OpenAPI schema as HTML, without scripts and without external resources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True)
 class Operation:
-    """One address with one method."""
+    """One path with one HTTP method."""
 
     method: str
     path: str
@@ -27,8 +27,8 @@ class Operation:
 
 
 @router.get("/api/docs")
-def described(request: Request) -> Response:
-    """Every address of the API, what it takes and what it gives."""
+def show_docs(request: Request) -> Response:
+    """The page that lists every operation of the API with its request and response."""
     who(request)
     schema = request.app.openapi()
     return page(
@@ -51,7 +51,7 @@ def operations(schema: dict[str, Any]) -> list[Operation]:
 
 
 def name_of(schema: dict[str, Any]) -> str:
-    """A schema in a word: `CampaignShape`, `list of CampaignShape`, `integer`, `text or null`."""
+    """A short name of a schema: `CampaignShape`, `list of CampaignShape`, `integer`, `text or null`."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "anyOf" in schema:

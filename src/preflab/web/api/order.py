@@ -1,7 +1,7 @@
-"""Answers in the order a labeler was shown ↔ answers in the task's order.
+"""Converts answers between the order shown to a labeler and the task's order.
 
-The API gives labelers the completions in the order drawn for them and takes answers aligned with it, so that the
-task's own order, in which each place may belong to one model, does not leave the server.
+The API sends completions in the order drawn for the labeler, and expects answers in that order. The task's own order
+never leaves the server, since each of its positions may belong to one model.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from preflab.records import Answer
 
 
 def as_shown(answer: Answer, shown_order: Sequence[int]) -> Answer:
-    """An answer in the task's order, aligned with what was shown: place p is the task's `shown_order[p]`."""
+    """An answer in the task's order → the same answer in the order shown: place p is the task's `shown_order[p]`."""
     return answer.reordered(shown_order)
 
 
 def as_in_task(answer: Answer, shown_order: Sequence[int]) -> Answer:
-    """An answer aligned with what was shown, in the task's order."""
+    """An answer in the order shown → the same answer in the task's order."""
     return answer.reordered([list(shown_order).index(index) for index in range(len(shown_order))])

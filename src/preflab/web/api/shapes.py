@@ -1,4 +1,4 @@
-"""What the API takes and gives, as OpenAPI describes it."""
+"""The bodies of the API's requests and responses, from which OpenAPI describes them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from preflab.web.api.order import as_shown
 
 AnswerJSON = dict[str, Any]
 ANSWER = (
-    f"By the campaign's way: {', '.join(way.shape for way in WAYS.values())}; all but "
-    'rankings may add {"failed": [false, true]}. Aligned with `completions` as they were given.'
+    f"By the campaign's way of judging: {', '.join(way.shape for way in WAYS.values())}; all but "
+    'rankings may add {"failed": [false, true]}. In the order of `completions` as they were sent to you.'
 )
 
 
 class Shape(BaseModel):
-    """A body: unknown keys are refused, and so are true and false where a number belongs."""
+    """A body that refuses unknown keys, and true and false in place of a number."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class Shape(BaseModel):
 
 
 class MeShape(Shape):
-    """Who is asking."""
+    """Your account."""
 
     id: str
     labeler_id: str
@@ -52,12 +52,12 @@ class MeShape(Shape):
 
 
 class CampaignShape(Shape):
-    """A campaign as its labelers may know it."""
+    """A campaign as its labelers may see it."""
 
     id: str
     name: str
     question: str
-    polarity: int = Field(description="+1: the preferred one is the better; −1: the question asks for the worse")
+    polarity: int = Field(description="1: the question asks for the better completion; −1: for the worse one")
     way: str
     criteria: list[str]
     scale_ends: dict[str, tuple[str, str]]
@@ -70,7 +70,7 @@ class CampaignShape(Shape):
 
     @classmethod
     def of(cls, view: CampaignView) -> CampaignShape:
-        """What labelers may know of a campaign: neither gold share, nor the other labelers, nor costs."""
+        """The campaign without gold share, other labelers and costs, which labelers may not see."""
         campaign = view.campaign
         return cls(
             id=campaign.id, name=campaign.name, question=campaign.question, polarity=campaign.polarity,
@@ -82,13 +82,13 @@ class CampaignShape(Shape):
 
 
 class CampaignMadeShape(CampaignShape):
-    """A campaign that was just made."""
+    """A campaign that was just created."""
 
-    warning: str = Field(description="what so few or so many labels per task cannot decide; empty where they can")
+    warning: str = Field(description="what this number of labels per task cannot decide; empty if it is suitable")
 
 
 class CallShape(Shape):
-    """A call of a tool."""
+    """A tool call."""
 
     name: str
     arguments: str = Field(description="a JSON object as text")
@@ -100,16 +100,16 @@ class MessageShape(Shape):
 
     role: str
     content: str
-    reasoning: str = Field("", description="what the assistant thought before it answered")
+    reasoning: str = Field("", description="the assistant's reasoning before its answer")
     tool_calls: list[CallShape] = []
     name: str = Field(
-        "", description="who speaks, or which tool answers; never the assistant's, which may be a model's"
+        "", description="the speaker, or the tool that answers; empty for the assistant, whose name may be a model's"
     )
-    tool_call_id: str = Field("", description="of a tool's turn: the call that it answers")
+    tool_call_id: str = Field("", description="for a tool's turn: the id of the call that it answers")
 
     @classmethod
     def of(cls, message: Message) -> MessageShape:
-        """What a labeler may see of a turn."""
+        """The message without the assistant's name, which labelers may not see."""
         return cls(
             role=message.role, content=message.content, reasoning=message.reasoning,
             tool_calls=[CallShape(name=call.name, arguments=call.arguments, id=call.id) for call in message.tool_calls],
@@ -118,36 +118,36 @@ class MessageShape(Shape):
 
 
 class SpanShape(Shape):
-    """A stretch of a completion."""
+    """A part of a completion."""
 
     role: str
     text: str
-    message: MessageShape | None = Field(None, description="the turn, where a plain text cannot hold it")
+    message: MessageShape | None = Field(None, description="the turn, if plain text cannot represent it")
 
 
 class TurnShape(Shape):
-    """A task held for the one who asks. Who wrote a completion is not said, nor its id, which a model's name is in."""
+    """A task reserved for you. It names neither models nor ids of completions, which could reveal the model."""
 
     task_id: str
     campaign_id: str
     question: str
     way: str
     content: str
-    prompt: str = Field(description="plain text, or the conversation's turns one below the other")
+    prompt: str = Field(description="plain text, or the turns of the conversation one below the other")
     messages: list[MessageShape]
     tools: list[dict[str, Any]] = Field(description="JSON schemas of the functions that may be called")
-    completions: list[list[SpanShape]] = Field(description="in the order drawn for you, the same at each call")
+    completions: list[list[SpanShape]] = Field(description="in the order drawn for you, the same in every call")
     state: str
     expires_at: str
-    revision: int = Field(description="the latest one of yours, 0 before the first; `based_on` of the next")
+    revision: int = Field(description="your latest revision, 0 before the first; send it as `based_on` of the next")
     answer: AnswerJSON | None = Field(description="your latest answer")
     draft: Mapping[str, Any] | None
-    draft_unreadable: bool = Field(False, description="a draft of an older version could not be read and is left out")
+    draft_unreadable: bool = Field(False, description="a draft of an older version cannot be read and is left out")
     guideline_version: int
 
     @classmethod
     def of(cls, turn: Turn) -> TurnShape:
-        """What a labeler may see of a turn."""
+        """The parts of a turn that a labeler may see."""
         return cls(
             task_id=turn.task.id, campaign_id=turn.campaign.id, question=turn.campaign.question, way=turn.campaign.way,
             content=turn.campaign.content, prompt=turn.prompt.shown,
@@ -163,8 +163,8 @@ class TurnShape(Shape):
 
 def _tools(prompt: Prompt) -> list[dict[str, Any]]:
     tools = prompt.columns.get("tools")
-    known = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
-    return [tool for tool in known if unstorable(tool) is None]  # one nested too deeply fits into no reply
+    objects = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return [tool for tool in objects if unstorable(tool) is None]  # JSON cannot hold a tool that is nested too deeply
 
 
 def _span(span: Span) -> SpanShape:
@@ -179,64 +179,66 @@ def _own_answer(turn: Turn) -> AnswerJSON | None:
 
 
 class NextShape(Shape):
-    """The next task, or why there is none."""
+    """The next task, or the reason why there is none."""
 
     turn: TurnShape | None
     reason: str = Field(default="", description="why there is none: paused, closed, all_done, all_held, you_did_all")
-    num_left: int = Field(default=0, description="tasks of the campaign that still want labels")
+    num_left: int = Field(default=0, description="tasks of the campaign that still need labels")
     must_read: int | None = Field(default=None, description="version of the instructions to read before the first task")
 
 
 class JudgmentIn(Shape):
     """A submission."""
 
-    key: str = Field("", max_length=100, description="made by the client, once per act; or header Idempotency-Key")
-    based_on: int = Field(0, ge=0, description="the revision it was made from; a later one there is answered 409")
+    key: str = Field(
+        "", max_length=100, description="made by the client, once per submission; or the header Idempotency-Key"
+    )
+    based_on: int = Field(0, ge=0, description="the revision it is based on; status 409 if there is a newer one")
     answer: AnswerJSON = Field(description=ANSWER)
-    active_ms: int = Field(0, ge=0, description="time spent on it, milliseconds")
-    shown_ms: int = Field(0, ge=0, description="time it was on the screen, milliseconds")
+    active_ms: int = Field(0, ge=0, description="time spent on the task, milliseconds")
+    shown_ms: int = Field(0, ge=0, description="time the task was on the screen, milliseconds")
     note: str = Field("", max_length=20_000)
     flagged: bool = False
-    guideline_version: int = Field(0, ge=0, description="of the instructions that were read; 0: those of the turn")
+    guideline_version: int = Field(0, ge=0, description="version of the instructions that was read; 0: the turn's")
 
 
 class ReceiptShape(Shape):
-    """A submission is stored when this comes back."""
+    """The receipt of a stored submission."""
 
     judgment_id: str
     revision: int
-    surplus: bool = Field(description="kept beyond what was wanted")
+    surplus: bool = Field(description="stored, but not counted among the labels wanted")
     repeated: bool = Field(description="this key was stored before; nothing was added")
 
 
 class DraftIn(Shape):
-    """Work in progress, kept as it is."""
+    """An answer in progress, which is stored unchanged."""
 
     draft: dict[str, Any]
     based_on: int = Field(0, ge=0)
 
 
 class SkipIn(Shape):
-    """Why a task is passed over."""
+    """The reason for skipping a task."""
 
     reason: str = Field("", max_length=2000)
 
 
 class ReadIn(Shape):
-    """Which instructions were read."""
+    """The version of the instructions that was read."""
 
     version: int = Field(ge=1)
 
 
 class GuidelineShape(Shape):
-    """Written instructions, in Markdown."""
+    """Instructions, in Markdown."""
 
     version: int
     text: str
 
 
 class DoneShape(Shape):
-    """One of one's own submissions."""
+    """A task that you submitted or skipped."""
 
     task_id: str
     revision: int
@@ -244,7 +246,7 @@ class DoneShape(Shape):
 
 
 class ProgressShape(Shape):
-    """One's own pace."""
+    """Your own progress."""
 
     num_done: int
     num_skipped: int
@@ -256,22 +258,22 @@ class ProgressShape(Shape):
 class CampaignIn(Shape):
     """A new campaign."""
 
-    options: dict[str, Any] = Field(description="as `preflab campaign` takes them; unknown keys are refused")
-    groups: list[list[str]] = Field(default=[], description="completion ids of each task, of one prompt each")
+    options: dict[str, Any] = Field(description="the options of `preflab campaign`; unknown keys are refused")
+    groups: list[list[str]] = Field(default=[], description="completion ids of each task; each task has one prompt")
     rows: list[dict[str, Any]] = Field(
         default=[],
         description='instead of `groups`: new texts, {"prompt": "…", "completions": ["…", "…"], "models": ["a", "b"]}',
     )
     instructions: str = Field("", max_length=200_000, description="Markdown")
     gold: dict[int, AnswerJSON] = Field(
-        default_factory=dict, description="place in `groups` or `rows` → the known answer"
+        default_factory=dict, description="index in `groups` or `rows` → the known answer"
     )
 
 
 class ChangeIn(Shape):
     """Changed options."""
 
-    revision: int = Field(description="of the options that were read; a later one there is answered 409")
+    revision: int = Field(description="revision of the options it is based on; status 409 if there is a newer one")
     changes: dict[str, Any]
 
 
@@ -288,50 +290,54 @@ class InstructionsIn(Shape):
 
 
 class SummaryShape(Shape):
-    """Where a campaign stands, for leads."""
+    """The progress and quality of a campaign, for leads."""
 
     campaign: CampaignShape
     options: dict[str, Any]
-    revision: int = Field(description="of the options; the next change names it")
-    num_done: int = Field(description="tasks with all the labels wanted")
+    revision: int = Field(description="revision of the options, which the next change must name")
+    num_done: int = Field(description="tasks that have all the wanted labels")
     num_labels: int
-    warning: str = Field(description="what so few or so many labels per task cannot decide; empty where they can")
-    agreement: dict[str, Any] = Field(description="shares with intervals over tasks; null where nothing was counted")
-    labelers: list[dict[str, Any]] = Field(description="reliability, agreement, gold, ties, F, pace; by pseudonym")
+    warning: str = Field(description="what this number of labels per task cannot decide; empty if it is suitable")
+    agreement: dict[str, Any] = Field(description="shares with intervals over tasks; null if nothing was counted")
+    labelers: list[dict[str, Any]] = Field(
+        description="reliability, agreement, gold, ties, F, pace of each labeler, by pseudonym"
+    )
 
 
 class InviteIn(Shape):
-    """A single-use invitation."""
+    """An invitation that can be used once."""
 
     role: Literal["lead", "adjudicator", "labeler", "ai"] = "labeler"
     campaign_ids: list[str] = Field(
-        default=[], description="what it opens; empty: all campaigns, also those made later"
+        default=[], description="campaigns it gives access to; empty: all campaigns, including later ones"
     )
     hours: float = Field(72, ge=1 / 60, le=24 * 90, allow_inf_nan=False)
 
 
 class InviteShape(Shape):
-    """The link, said this once."""
+    """The link of an invitation, which cannot be read again later."""
 
     url: str
     expires_at: str
 
 
 class ReachIn(Shape):
-    """Where somebody judges who was not let in by name."""
+    """Whether an account may judge in campaigns it was not let into by name."""
 
-    everywhere: bool = Field(description="in all campaigns, also later ones, that are not for named people alone")
+    everywhere: bool = Field(
+        description="in all campaigns, including later ones, except those open to named people only"
+    )
 
 
 class AccountShape(Shape):
-    """Somebody with an account, for leads."""
+    """An account, for leads."""
 
     id: str
     labeler_id: str
     name: str = Field(description="empty once erased")
     role: str
     state: str = Field(description="active, revoked or erased")
-    everywhere: bool = Field(description="let into all campaigns, also later ones")
+    everywhere: bool = Field(description="may judge in all campaigns, including later ones")
 
     @classmethod
     def of(cls, account: Account) -> AccountShape:
@@ -343,19 +349,19 @@ class AccountShape(Shape):
 
 
 class MemberShape(Shape):
-    """Somebody as seen from a campaign, for leads."""
+    """A person or labeler of a campaign, for leads."""
 
-    account_id: str = Field(description="empty without an account: simulated or imported labelers")
+    account_id: str = Field(description="empty for simulated or imported labelers, which have no account")
     labeler_id: str
     name: str
     role: str
     state: str
     judges: bool = Field(description="may judge in the campaign")
-    place: str | None = Field(description="what was decided of them here: in, settles or out; null: nothing")
+    place: str | None = Field(description="the decision about them in this campaign: in, settles or out; null: none")
 
     @classmethod
     def of(cls, member: Member) -> MemberShape:
-        """What a lead may know."""
+        """The member as leads may see them."""
         return cls(
             account_id=member.account_id, labeler_id=member.labeler_id, name=member.name, role=member.role,
             state=member.state, judges=member.judges, place=member.place,

@@ -1,4 +1,4 @@
-"""Pages as Jinja2 templates: `page()` renders one; each module here is a router."""
+"""The pages of the app: `page()` renders a Jinja2 template; each module here defines the routes of some pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LOOK = WEB.parent / "look.css"
 
 
 def page(request: Request, template: str, *, code: int = 200, **context: Any) -> HTMLResponse:
-    """A page from a template; templates extend `base.html.j2` and know `me` (the account, or None) and `request`."""
+    """Render a template, which extends `base.html.j2` and gets `request` and `me` (the account or None)."""
     me = getattr(request.state, "me", None)
     text = _environment().get_template(template).render(request=request, me=me, **context)
     return HTMLResponse(text, code)
@@ -30,23 +30,23 @@ def page(request: Request, template: str, *, code: int = 200, **context: Any) ->
 
 @cache
 def static_files() -> Mapping[str, bytes]:
-    """Name → content of the files under /static."""
+    """Name → content of the files served under /static."""
     files = [LOOK, *sorted(file for file in (WEB / "static").iterdir() if file.is_file())]
     return {file.name: file.read_bytes() for file in files}
 
 
 @cache
 def static_version() -> str:
-    """The hash of all static files.
+    """The hash of all static files, which is part of their addresses.
 
-    It names the folder they are served from, not each file: modules import one another by their plain names, and those
-    too shall be kept by browsers, not asked for at every task.
+    It names the folder instead of each file because scripts import one another by plain file names. Browsers can then
+    cache the imported files too, instead of asking for them at every task.
     """
     return hashlib.sha256(b"".join(data for _, data in sorted(static_files().items()))).hexdigest()[:12]
 
 
 def static_url(name: str) -> str:
-    """The address of a static file, with the version of all in it."""
+    """The address of a static file, including the version of all static files."""
     if name not in static_files():
         raise FileNotFoundError(name)
     return f"/static/{static_version()}/{name}"

@@ -1,4 +1,4 @@
-"""The first page: what waits for whoever is signed in."""
+"""The first page: the campaigns in which the signed-in person may judge."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ router = APIRouter(include_in_schema=False)
 
 
 @dataclass(frozen=True)
-class Mine:
-    """A campaign as its labeler's card tells of it."""
+class Card:
+    """A campaign on its labeler's first page."""
 
     campaign: Campaign
-    said: str
+    text: str
     action: str
-    """What the card's button says."""
+    """The text of the button."""
     target: str
-    """Where it leads."""
+    """The address that the button leads to."""
     waits: bool
-    """There may be something to do."""
+    """Whether there may be tasks to do."""
     judged: str = ""
-    """Where the own answers are looked at and changed; empty without any."""
+    """The address of the list of own answers; empty without answers."""
 
 
 @router.get("/")
 def home(request: Request, ws: Workspaced, stored: bool = False) -> Response:
-    """The signed-in person's campaigns; the sign-in page for others."""
+    """The campaigns of the signed-in person; redirects to the sign-in page if nobody is signed in."""
     me = who(request)
     if me is None:
         return RedirectResponse("/signin", 303)
-    mine = [_card(ws, view, me) for view in my_campaigns(ws, me)]
-    return page(request, "home.html.j2", campaigns=mine, stored=stored)
+    cards = [_card(ws, view, me) for view in my_campaigns(ws, me)]
+    return page(request, "home.html.j2", campaigns=cards, stored=stored)
 
 
-def _card(ws: Workspace, view: CampaignView, me: Account) -> Mine:
+def _card(ws: Workspace, view: CampaignView, me: Account) -> Card:
     num_done = own_progress(ws, view.campaign.id, me.labeler_id).num_done
     address = f"/c/{view.campaign.id}"
     sentence = f"{count(view.num_tasks, 'task')}, you judged {num_done or 'none yet'}."
     if view.state != "open":
-        return Mine(
+        return Card(
             view.campaign, f"{view.state.capitalize()}. {sentence}", "What you judged", f"{address}/done", False
         )
     if not num_done:
-        return Mine(view.campaign, sentence, "Start", address, True)
+        return Card(view.campaign, sentence, "Start", address, True)
     if num_done >= view.num_tasks:
         sentence = f"You have judged all of the {count(view.num_tasks, 'task')}."
-        return Mine(view.campaign, sentence, "What you judged", f"{address}/done", False)
-    return Mine(view.campaign, sentence, "Go on", address, True, f"{address}/done")
+        return Card(view.campaign, sentence, "What you judged", f"{address}/done", False)
+    return Card(view.campaign, sentence, "Continue", address, True, f"{address}/done")

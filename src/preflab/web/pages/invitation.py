@@ -1,4 +1,4 @@
-"""An invitation, opened: make an account by it, or join with the one that is there."""
+"""The page of an invitation: make an account with it, or join with an existing account."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ router = APIRouter(prefix="/invite/{token}", include_in_schema=False)
 
 @router.get("")
 def invitation(request: Request, ws: Workspaced, token: str) -> Response:
-    """The form; opening it does not use the invitation, since chat programs open links to preview them."""
+    """The form; opening the page does not use the invitation, since chat programs open links to preview them."""
     return _page(request, ws, token)
 
 
 @router.post("")
 def accept(request: Request, ws: Workspaced, settings: Settled, token: str, name: Text, password: Text) -> Response:
-    """Make the account and sign it in."""
+    """Make the account and sign in with it."""
     try:
         account = use_invite(ws, token, name, password, address(request))
     except PreflabError as error:
@@ -37,16 +37,16 @@ def accept(request: Request, ws: Workspaced, settings: Settled, token: str, name
 
 @router.post("/join")
 def join(request: Request, ws: Workspaced, me: Me, token: str) -> Response:
-    """Join with the account that is signed in; once more does nothing."""
+    """Join with the signed-in account; joining again changes nothing."""
     try:
-        opened = join_invite(ws, token, me)
+        campaign_ids = join_invite(ws, token, me)
     except PreflabError as error:
         return _page(request, ws, token, status_of(error), problem=sentence(error))
-    return RedirectResponse(f"/c/{opened[0]}" if len(opened) == 1 else "/", 303)
+    return RedirectResponse(f"/c/{campaign_ids[0]}" if len(campaign_ids) == 1 else "/", 303)
 
 
 def _first_page(ws: Workspace, account: Account) -> str:
-    """Where a new account begins: a lead with the campaigns, a labeler of one campaign in the midst of it."""
+    """The first page of a new account: all campaigns for a lead; for others, their campaign if there is only one."""
     if account.role == "lead":
         return "/lead"
     campaigns = my_campaigns(ws, account)
@@ -56,7 +56,7 @@ def _first_page(ws: Workspace, account: Account) -> str:
 def _page(
     request: Request, ws: Workspace, token: str, code: int = 200, *, name: str = "", problem: str = ""
 ) -> Response:
-    """The form of an open invitation; of another one, why it is closed and where to go instead."""
+    """The form of an open invitation; for another one, the reason why it is closed and what to do instead."""
     me = who(request)
     try:
         invite = open_invite(ws, token)
@@ -72,7 +72,7 @@ def _page(
 
 
 def _why_not(invite: Invite, me: Account | None) -> str:
-    """Why the one who is signed in cannot join; "" if they can, or nobody is."""
+    """The reason why the signed-in account cannot join; "" if it can, or if nobody is signed in."""
     if me is None:
         return ""
     try:

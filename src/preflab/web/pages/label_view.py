@@ -1,4 +1,4 @@
-"""What the labelling page shows, put together from a turn: the form's parts, what is filled in, the keys."""
+"""Builds the data of the labelling page from a turn: the parts of the form, its values, the table of keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preflab.records import Campaign, Completion, Prompt
 from preflab.ways.base import Way
 from preflab.ways.form import Asked, Group, hint_line
 from preflab.ways.registry import way_named
-from preflab.web.pages.label_words import in_words, tie_nudge
+from preflab.web.pages.label_words import progress_words, tie_nudge
 
 SKIP_REASONS = (
     "I do not know enough to judge it",
@@ -28,19 +28,19 @@ SKIP_REASONS = (
 
 @dataclass(frozen=True)
 class Card:
-    """One completion at its place on the page."""
+    """One completion on the page, with its questions."""
 
     letter: str
     place: int
     completion: Completion
     groups: tuple[Group, ...]
     same_as: str = ""
-    """Letter of an earlier completion with the same text."""
+    """Letter of an earlier completion with the same text; "" if there is none."""
 
 
 @dataclass(frozen=True)
 class TaskView:
-    """Everything the labelling page shows of one turn."""
+    """All data that the labelling page shows for one turn."""
 
     campaign: Campaign
     options: CampaignOptions
@@ -49,15 +49,15 @@ class TaskView:
     prompt: Prompt
     cards: tuple[Card, ...]
     wide: tuple[Group, ...]
-    """Groups about all completions together."""
+    """The questions about all completions together."""
     fields: Mapping[str, str]
-    """What is filled in: the draft, or the answer to change."""
+    """Field → value: the draft, or the answer that is to be changed."""
     hidden: Mapping[str, str]
     revision: int
     guideline: Guideline
     hint: str
     way: Way[Any]
-    """Its template and script make the form."""
+    """The way of judging, whose template and script make the form."""
     step: int
     fail_box: bool
     keys: tuple[tuple[tuple[str, ...], str], ...]
@@ -72,8 +72,8 @@ class TaskView:
     submit_words: str = field(default="Submit")
 
 
-def asked_of(turn: Turn) -> Asked:
-    """What the form needs to know of a turn."""
+def form_of(turn: Turn) -> Asked:
+    """The parts of a turn that its form depends on."""
     options = turn.options
     return Asked(
         options.way, turn.shown_order, options.criteria, options.scale_ends, options.allow_fail, options.polarity > 0
@@ -82,39 +82,40 @@ def asked_of(turn: Turn) -> Asked:
 
 def task_view(
     turn: Turn, seen: CampaignView, own: OwnProgress, *, last_done: str = "", back: str = "",
-    sent: Mapping[str, str] | None = None, **said: Any,
+    sent: Mapping[str, str] | None = None, **notes: Any,
 ) -> TaskView:  # fmt: skip
-    """The page of one turn.
+    """Build the data of the page of one turn.
 
     Args:
-        turn: the task with its display order.
-        seen: the campaign as it stands.
+        turn: the task with its shown order.
+        seen: the current state of the campaign.
         own: the labeler's own progress.
-        last_done: the task to open again by "undo".
-        back: `done` when one came from the list of what is done.
-        sent: fields of a form that was sent and not accepted; they stay on the page.
-        said: `notice`, `ask_confirm`, `other_url`, `status` of the page.
+        last_done: id of the task that "undo" opens again.
+        back: `done` if the labeler came from the list of own answers.
+        sent: fields of a form that was refused; they stay on the page.
+        notes: `notice`, `ask_confirm`, `other_url`, `status` of the page.
     """
-    asked = asked_of(turn)
+    asked = form_of(turn)
     way = way_named(asked.way)
-    fields = dict(sent) if sent is not None else filled(turn, asked)
+    fields = dict(sent) if sent is not None else initial_fields(turn, asked)
     groups = way.groups(asked)
     draft = turn.draft or {}
     return TaskView(
         campaign=turn.campaign, options=turn.options, task_id=turn.task.id, labeler_id=turn.labeler_id,
-        prompt=turn.prompt, cards=cards_of(turn, asked, groups), wide=tuple(one for one in groups if one.place is None),
+        prompt=turn.prompt, cards=make_cards(turn, asked, groups),
+        wide=tuple(group for group in groups if group.place is None),
         fields=fields, hidden=hidden_fields(turn, fields, draft, back), revision=turn.revision,
         guideline=seen.guideline, hint=hint_line(way.hint, asked),
         way=way, step=1 if draft.get("step") == 1 else 0,
-        fail_box=way.fail_box and asked.allow_fail, keys=keys_of(asked, turn.options.content == "image"),
-        progress=in_words(own, seen.num_tasks),
+        fail_box=way.fail_box and asked.allow_fail, keys=make_keys(asked, turn.options.content == "image"),
+        progress=progress_words(own, seen.num_tasks),
         nudge=tie_nudge(own, turn.options.max_tie_rate_nudge), last_done="" if turn.revision else last_done,
-        submit_words="Submit the change" if turn.revision else "Submit", **said,
+        submit_words="Submit the change" if turn.revision else "Submit", **notes,
     )  # fmt: skip
 
 
-def cards_of(turn: Turn, asked: Asked, groups: list[Group]) -> tuple[Card, ...]:
-    """The completions in the order shown, each with its own groups."""
+def make_cards(turn: Turn, asked: Asked, groups: list[Group]) -> tuple[Card, ...]:
+    """The completions in the order shown, each with its questions."""
     shown = asked.by_place(turn.completions)
     first: dict[str, str] = {}
     cards = []
@@ -125,8 +126,8 @@ def cards_of(turn: Turn, asked: Asked, groups: list[Group]) -> tuple[Card, ...]:
     return tuple(cards)
 
 
-def filled(turn: Turn, asked: Asked) -> dict[str, str]:
-    """The draft if there is one, else the answer given before."""
+def initial_fields(turn: Turn, asked: Asked) -> dict[str, str]:
+    """The values of the form: those of the draft, or else of the submitted answer."""
     if turn.draft and isinstance(turn.draft.get("fields"), dict):
         return {str(name): str(value) for name, value in turn.draft["fields"].items()}
     if turn.answer is None:
@@ -140,24 +141,24 @@ def filled(turn: Turn, asked: Asked) -> dict[str, str]:
 
 
 def hidden_fields(turn: Turn, fields: Mapping[str, str], draft: Mapping[str, Any], back: str) -> dict[str, str]:
-    """The protocol of the form: the key that makes a retry harmless, the revision it was based on, times."""
+    """The hidden fields of the form: the submission's key (the same in every retry), its base revision, the times."""
     return {
         "key": fields.get("key") or secrets.token_hex(16),
         "based_on": fields.get("based_on") or str(turn.revision),
         "guideline_version": str(turn.guideline_version),
-        "active_ms": fields.get("active_ms") or whole(draft.get("active_ms")),
-        "shown_ms": fields.get("shown_ms") or whole(draft.get("shown_ms")),
+        "active_ms": fields.get("active_ms") or read_ms(draft.get("active_ms")),
+        "shown_ms": fields.get("shown_ms") or read_ms(draft.get("shown_ms")),
         "back": back,
     }
 
 
-def whole(value: Any) -> str:
-    """A number of milliseconds out of a draft, which is whatever a browser sent."""
+def read_ms(value: Any) -> str:
+    """The number of milliseconds in a draft, as text; "0" for any other value, since browsers can send anything."""
     return str(value) if isinstance(value, int) and value >= 0 else "0"
 
 
-def keys_of(asked: Asked, images: bool = False) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """The table of keys of a way of judging."""
+def make_keys(asked: Asked, images: bool = False) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """The table of keys of the labelling page: (keys, meaning) per row."""
     last = asked.letters[-1]
     rows: list[tuple[tuple[str, ...], str]] = [
         *(((key.format(num=asked.num),), what.format(last=last)) for key, what in way_named(asked.way).keys),
@@ -176,5 +177,5 @@ def keys_of(asked: Asked, images: bool = False) -> tuple[tuple[tuple[str, ...], 
     ]
     if asked.num > 5:
         rows.append(((f"Shift + A … {last}",), "go to that completion"))
-    absent = {"f": asked.allow_fail, "z": images}
-    return tuple(row for row in rows if absent.get(row[0][0], True))
+    is_available = {"f": asked.allow_fail, "z": images}
+    return tuple(row for row in rows if is_available.get(row[0][0], True))

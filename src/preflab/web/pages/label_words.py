@@ -1,4 +1,4 @@
-"""What the labelling pages say to a labeler: one's pace, why there is no task, what one has done."""
+"""Texts of the labelling pages: the labeler's progress, why there is no task, the list of own answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from preflab.web.rendering import EMPTY, shows_nothing, visible
 from preflab.words import amount, count, whole_percent
 
 BEGINNING = 160
-"""Characters of a prompt in the list of what one has done."""
+"""Characters of a prompt that the list of own answers shows."""
 ENOUGH_FOR_TIES = 5
-"""Tasks before one's share of ties says anything."""
+"""Smallest number of tasks after which the share of ties is considered."""
 
 
-def in_words(own: OwnProgress, num_tasks: int) -> tuple[str, ...]:
-    """One's own pace, quietly: `You have judged 12 of 40`, `about 38 s each`, `21 % ties`."""
+def progress_words(own: OwnProgress, num_tasks: int) -> tuple[str, ...]:
+    """The labeler's progress in short phrases: `You have judged 12 of 40`, `about 38 s each`, `21 % ties`."""
     if not own.num_done:
         return ()
     sentences = [f"You have judged {own.num_done} of {max(num_tasks, own.num_done)}"]
@@ -32,13 +32,13 @@ def in_words(own: OwnProgress, num_tasks: int) -> tuple[str, ...]:
 
 
 def duration(seconds: float) -> str:
-    """`38 s`, `2 min 5 s`."""
+    """A duration as text: `38 s`, `2 min 5 s`."""
     whole = max(1, round(seconds))
     return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60} s"
 
 
 def tie_nudge(own: OwnProgress, most: float) -> str:
-    """A quiet word when ties are more than the lead expects; it blocks nothing."""
+    """A reminder if the labeler's share of ties is above `most`; "" otherwise."""
     if own.tie_rate is None or own.num_done < ENOUGH_FOR_TIES or own.tie_rate <= most:
         return ""
     share = whole_percent(own.tie_rate)
@@ -50,7 +50,7 @@ def tie_nudge(own: OwnProgress, most: float) -> str:
 
 @dataclass(frozen=True)
 class NoTask:
-    """Why there is no task, for a person."""
+    """The text that tells a labeler why there is no task."""
 
     title: str
     text: str
@@ -58,22 +58,20 @@ class NoTask:
 
 
 def no_task(waiting: Waiting, lease_minutes: float) -> NoTask:
-    """The page without a task: for what one waits, or thanks and what to do next."""
+    """The text for a labeler without a task: what they wait for, or thanks and what to do next."""
     left = "The last task is" if waiting.num_left == 1 else f"The last {count(waiting.num_left, 'task')} are"
     minutes = amount(lease_minutes, "minute", digits=3)
-    held = (
-        f"{left} open on other people's screens. What they do not finish within {minutes} comes back; look again then."
-    )
+    held = f"{left} reserved for other people. What they do not finish within {minutes} becomes free; look again then."
     words = {
         "all_done": NoTask("That was the last one. Thank you!", "Every task has all the labels it needs. There is "
                            "nothing more to do here; you can still look at your answers and change them.", False),
         "you_did_all": NoTask("You have done all of yours. Thank you!", "Each task is given to you once, and you have "
                               "seen them all. Other labelers are still at work; you can look at your answers and "
                               "change them.", False),
-        "all_held": NoTask("Nothing is free just now", held),
-        "paused": NoTask("This campaign is paused", "The lead has paused it. What you did is kept; look again "
+        "all_held": NoTask("No task is free just now", held),
+        "paused": NoTask("This campaign is paused", "The lead has paused it. Your answers are kept; look again "
                          "later."),
-        "closed": NoTask("This campaign is closed. Thank you!", "The lead has closed it. What you did is kept.",
+        "closed": NoTask("This campaign is closed. Thank you!", "The lead has closed it. Your answers are kept.",
                          False),
     }  # fmt: skip
     return words[waiting.reason]
@@ -81,7 +79,7 @@ def no_task(waiting: Waiting, lease_minutes: float) -> NoTask:
 
 @dataclass(frozen=True)
 class DoneRow:
-    """A line of what one has done."""
+    """One row of the list of own answers."""
 
     task_id: str
     prompt: str
@@ -90,7 +88,7 @@ class DoneRow:
 
 
 def done_rows(rows: Sequence[Done], tasks: Sequence[Task], prompts: Sequence[Prompt]) -> list[DoneRow]:
-    """One's history with the beginnings of the prompts."""
+    """The rows of the list of own answers, with the beginnings of the prompts."""
     prompt_of = {task.id: task.prompt_id for task in tasks}
     text_of = {prompt.id: prompt.messages[-1].content if prompt.messages else prompt.text for prompt in prompts}
     return [
@@ -113,6 +111,6 @@ def _facts(row: Done) -> str:
     parts = [f"submitted {when}", duration(row.active_ms / 1000) if row.active_ms else ""]
     parts += [
         f"revision {row.revision}" if row.revision > 1 else "",
-        "kept beside the labels wanted" if row.surplus else "",
+        "surplus: kept, but not counted" if row.surplus else "",
     ]
     return " · ".join(part for part in parts if part)

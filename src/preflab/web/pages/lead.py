@@ -1,4 +1,4 @@
-"""The leads' first pages: all campaigns, and one campaign: can I trust what comes in, and when will it be enough?"""
+"""The overview pages for leads: the list of campaigns, and one campaign's quality, progress, cost and agreement."""
 
 from __future__ import annotations
 
@@ -32,24 +32,25 @@ from preflab.web.pages.people_words import finders_sentence
 
 router = APIRouter(prefix="/lead", include_in_schema=False)
 PER_TASK = (1, 3, 5, 7)
-"""Labels per task whose worth is shown."""
+"""Labels per task for which the estimated accuracy is shown."""
 SHOWN = 5
-"""Disagreements on the first screen."""
+"""Number of disagreements on the overview of a campaign."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A campaign in the list."""
+    """A campaign in the list of campaigns."""
 
     view: CampaignView
     progress: Progress
-    said: str
+    trust: str
+    """Whether its labels can be trusted, in a sentence."""
     num_open: int
 
 
 @router.get("")
 def campaigns(request: Request, ws: Workspaced, me: Lead) -> Response:
-    """All campaigns, the open ones first."""
+    """All campaigns, open ones first."""
     order = {"open": 0, "paused": 1, "closed": 2}
     views = sorted(list_campaigns(ws), key=lambda view: (order[view.state], view.campaign.name.lower()))
     cards = [_card(ws, view) for view in views]
@@ -58,14 +59,14 @@ def campaigns(request: Request, ws: Workspaced, me: Lead) -> Response:
 
 @router.get("/c/{campaign_id}")
 def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pairs: str = "") -> Response:
-    """One campaign; `pairs` asks what so many preferences would need."""
+    """The overview of a campaign; with `pairs`, also an estimate of what this number of preferences needs."""
     wanted = max(0, whole("preferences", pairs)) if pairs.strip() else None
     view, quality = view_of(ws, campaign_id), campaign_quality(ws, campaign_id)
     divided = disagreements(ws, campaign_id, SHOWN)
     return campaign_page(
         request, ws, view, "dashboard.html.j2",
         answers=_answers(ws, view, quality),
-        overlap_said=overlap_warning(view.options.overlap),
+        warning=overlap_warning(view.options.overlap),
         progress=progress(ws, campaign_id),
         figures=[figure for figure in _figures(ws, view, quality) if figure is not None],
         quality=quality,
@@ -82,7 +83,7 @@ def dashboard(request: Request, ws: Workspaced, me: Lead, campaign_id: str, pair
 
 @router.get("/c/{campaign_id}/agreement")
 def agreement(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
-    """Every number of agreement that fits the way of judging, beside what is published of people."""
+    """All measures of agreement that fit the way of judging, compared with published human agreement."""
     quality, coefficients = campaign_quality(ws, campaign_id), campaign_coefficients(ws, campaign_id)
     return campaign_page(
         request, ws, view_of(ws, campaign_id), "agreement.html.j2", quality=quality, share=words.share_text,
@@ -97,7 +98,7 @@ def _card(ws: Workspace, view: CampaignView) -> Card:
 
 
 def _answers(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> list[Answer]:
-    """The three questions of the first screen."""
+    """The three questions of the overview with their answers: trust, progress and cost."""
     campaign_id, now = view.campaign.id, datetime.now(UTC)
     state, pace, waiting = progress(ws, campaign_id), campaign_pace(ws, campaign_id, now), queue(ws, campaign_id)
     when, spent = enough_at(state.num_left, pace, now), cost(ws, campaign_id)
@@ -119,7 +120,7 @@ def _figures(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> lis
 
 
 def _worth(ws: Workspace, view: CampaignView, quality: CampaignQuality) -> Figure | None:
-    """What more labels per task would bring; None before agreement says anything."""
+    """The chart of the accuracy that more labels per task would give; None while agreement is not known well enough."""
     share = quality.agreement.strict
     if share.value is None or share.num_tasks < 10 or share.value <= 0.5:
         return None

@@ -1,4 +1,4 @@
-"""What the labelers leave open, one task at a time; and disagreements worth talking about. Nobody is named here."""
+"""Pages for adjudicators: the queue of open tasks, one task to decide, and disagreements. They name no labelers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from starlette.datastructures import ImmutableMultiDict
 
 from preflab.errors import PreflabError
-from preflab.labelling.adjudication import Case, case_of, decide, disagreements, queue
+from preflab.labelling.adjudication import Case, decide, disagreements, queue, read_case
 from preflab.labelling.campaigns import CampaignView, list_campaigns
 from preflab.labelling.errors import NotFound
 from preflab.records import PairOutcome, RankingAnswer
@@ -33,35 +33,35 @@ class Shown:
 
     letter: str
     index: int
-    """In the task's order, which the page does not give away."""
+    """Index in the task's order, which the page does not reveal."""
     name: str
-    """Of its field, by the place on the page."""
+    """Name of its field, by the place on the page."""
     rank: str
-    """What is chosen: a number, `F`, or "" for nothing."""
+    """The chosen rank: a number, `F`, or "" if none is chosen."""
 
 
 @overview.get("")
 def campaigns(request: Request, ws: Workspaced, me: Adjudicator) -> Response:
-    """The campaigns one may settle tasks in, each with how many wait."""
-    mine = [view for view in list_campaigns(ws) if may_adjudicate(ws, me, view)]
-    cards = [(view, len(queue(ws, view.campaign.id).open)) for view in mine]
+    """The campaigns in which this person may settle tasks, each with the number of open tasks."""
+    views = [view for view in list_campaigns(ws) if may_adjudicate(ws, me, view)]
+    cards = [(view, len(queue(ws, view.campaign.id).open)) for view in views]
     return lead_page(request, "adjudicate.html.j2", cards=sorted(cards, key=lambda card: -card[1]))
 
 
 @router.get("/adjudicate")
 def adjudicate(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, done: str = "") -> Response:
-    """The queue, and what was decided."""
+    """The queue of open tasks, and the decisions."""
     view, line = to_adjudicate(ws, me, campaign_id), queue(ws, campaign_id)
     ids = [each.prompt_id for each in line.open] + [each.prompt_id for each in line.decided]
     return campaign_page(
         request, ws, view, "queue.html.j2", queue=line, prompts=prompts_of(ws, ids),
-        said="Decided. That was the last one." if done and not line.open else "",
+        message="Decided. That was the last one." if done and not line.open else "",
     )  # fmt: skip
 
 
 @router.get("/disagreements")
 def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str) -> Response:
-    """Tasks on which labelers of weight differ."""
+    """The tasks on which reliable labelers disagree."""
     view, split = to_adjudicate(ws, me, campaign_id), disagreements(ws, campaign_id)
     return campaign_page(
         request, ws, view, "disagreements.html.j2", disagreements=split,
@@ -71,16 +71,16 @@ def discuss(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str)
 
 @router.get("/adjudicate/{task_id}")
 def task_page(request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, task_id: str) -> Response:
-    """One task: prompt, completions, all answers without names, and a ranking to give."""
+    """One task: prompt, completions, all answers without names, and a form for the adjudicator's ranking."""
     view, case = to_adjudicate(ws, me, campaign_id), _case(ws, campaign_id, task_id)
     return _case_page(request, ws, view, case, _suggested(view, case), "", None)
 
 
 @router.post("/adjudicate/{task_id}")
-def decided(
+def store_decision(
     request: Request, ws: Workspaced, me: Adjudicator, campaign_id: str, task_id: str, fields: Fields
 ) -> Response:
-    """Store the decision and go on to the next open task."""
+    """Store the decision and go to the next open task."""
     view, case = to_adjudicate(ws, me, campaign_id), _case(ws, campaign_id, task_id)
     try:
         decide(ws, task_id, me, RankingAnswer(_ranks(case, fields)), fields.get("note", "").strip()[:4000])
@@ -93,7 +93,7 @@ def decided(
 
 
 def _case(ws: Workspace, campaign_id: str, task_id: str) -> Case:
-    case = case_of(ws, task_id)
+    case = read_case(ws, task_id)
     if case.task.campaign_id != campaign_id:
         raise NotFound("the task belongs to another campaign", "a task of this campaign", "go back to the queue")
     return case
@@ -117,13 +117,17 @@ def _case_page(
 
 
 def _chosen(case: Case, fields: ImmutableMultiDict[str, str]) -> list[str]:
-    """What the form's fields hold, in the task's order; "" for nothing."""
+    """The chosen values of the form in the task's order; "" where nothing is chosen."""
     place_of = {index: place for place, index in enumerate(case.shown_order)}
     return [fields.get(f"rank-{place_of[index]}", "") for index in range(len(case.completions))]
 
 
 def _ranks(case: Case, fields: ImmutableMultiDict[str, str]) -> tuple[int | None, ...]:
-    """The chosen ranks in the task's order."""
+    """The chosen ranks in the task's order; None for F.
+
+    Raises:
+        PreflabError: a completion has no rank.
+    """
     num = len(case.completions)
     allowed = {str(rank): rank for rank in range(1, num + 1)} | {"F": None}
     chosen = _chosen(case, fields)
@@ -134,9 +138,9 @@ def _ranks(case: Case, fields: ImmutableMultiDict[str, str]) -> tuple[int | None
 
 
 def _suggested(view: CampaignView, case: Case) -> list[str]:
-    """What the labelers agree on already, so that only the open part is left to choose.
+    """The values with which the form starts: the earlier decision, or else the ranks that the labels settle.
 
-    Nothing where the question asks for the worse one, or where something was decided before.
+    Completions in open pairs are left empty. So are all completions if the question asks for the worse one.
     """
     if case.decision is not None and case.decision.answer.ranks_given is not None:
         return ["F" if rank is None else str(rank) for rank in case.decision.answer.ranks_given]
@@ -148,11 +152,11 @@ def _suggested(view: CampaignView, case: Case) -> list[str]:
 
 
 def pair_words(pair: PairOutcome, letters: Mapping[int, str]) -> str:
-    """The weighed votes on an open pair, the earlier letter first."""
+    """The weighted votes on an open pair in one line, the earlier letter first."""
     one, other, num_for, num_against = letters[pair.first], letters[pair.second], pair.num_for, pair.num_against
     if one > other:
         one, other, num_for, num_against = other, one, num_against, num_for
     if not (num_for or num_against or pair.num_tie):
-        return f"{one} or {other}: no vote on it weighs anything"
-    words = f"{one} or {other}: weighed votes {num_for:.2f} to {num_against:.2f}"
+        return f"{one} or {other}: all votes on it have weight 0"
+    words = f"{one} or {other}: weighted votes {num_for:.2f} to {num_against:.2f}"
     return words + (f", {pair.num_tie:.2f} for a tie" if pair.num_tie else "")

@@ -1,4 +1,4 @@
-"""The audit log: who did what to what, and when. Rows are only ever added."""
+"""The page of the audit log: who changed what, and when. Rows are only ever added."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from preflab.web.pages.lead_common import lead_page, moment, plain
 router = APIRouter(prefix="/lead/audit", include_in_schema=False)
 PER_PAGE = 100
 Before = Annotated[int | None, Query(ge=0, lt=2**63)]
-"""Number of an event, as a database counts them."""
+"""Id of an event, in the range of a database's integers."""
 SAME = ("labeler_id",)
-"""What says nothing beside the column `about`."""
+"""Keys of an event that are not shown, since the column `about` shows the same."""
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d")
 ID = re.compile(r"[a-z]+-[0-9a-f]{16,}")
 
 
 @router.get("")
 def audit(request: Request, ws: Workspaced, me: Lead, before: Before = None, about: str | None = None) -> Response:
-    """The newest events first, a hundred at a time."""
+    """The events, newest first, a hundred per page."""
     page_rows = events(ws, PER_PAGE + 1, before, about)
     shown, called = page_rows[:PER_PAGE], partial(name_of, _names(ws))
     rows = [(event, change_words(event, called)) for event in shown]
@@ -40,7 +40,7 @@ def audit(request: Request, ws: Workspaced, me: Lead, before: Before = None, abo
 
 
 def change_words(event: Event, called: Callable[[str], str]) -> str:
-    """What changed, the changed keys alone: `role: labeler → adjudicator`."""
+    """The changed keys with their old and new values: `role: labeler → adjudicator`."""
     old, new = event.old or {}, event.new or {}
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key) and key not in SAME]
     changes = [_change(key.replace("_", " "), old.get(key), new.get(key), called) for key in keys]
@@ -48,7 +48,7 @@ def change_words(event: Event, called: Callable[[str], str]) -> str:
 
 
 def _change(key: str, before: Any, after: Any, called: Callable[[str], str]) -> str:
-    """One key; nothing where there was nothing and is nothing."""
+    """The change of one key; "" if it was empty and still is."""
     was, now = _short(before, called), _short(after, called)
     if not was:
         return f"{key}: {now}" if now else ""
@@ -56,7 +56,7 @@ def _change(key: str, before: Any, after: Any, called: Callable[[str], str]) -> 
 
 
 def _short(value: Any, called: Callable[[str], str]) -> str:
-    """A value in a few words: ids by what they are known as, moments to the minute; "" for nothing."""
+    """A value as short text: names in place of ids, times to the minute; "" for an empty value."""
     if value in (None, "", [], {}):
         return ""
     if isinstance(value, list):
@@ -71,16 +71,16 @@ def _short(value: Any, called: Callable[[str], str]) -> str:
     return text if len(text) <= 160 else text[:159].rstrip() + "…"
 
 
-def name_of(names: Mapping[str, str], known: str) -> str:
-    """What an id is known as; a long one is cut to where it can still be told from others."""
-    if known in names:
-        return names[known]
-    kind, dash, rest = known.partition("-")
-    return f"{kind} {rest[:6]}" if dash and ID.fullmatch(known) else known
+def name_of(names: Mapping[str, str], record_id: str) -> str:
+    """The name that belongs to an id; without one, the kind of the id and its first six digits."""
+    if record_id in names:
+        return names[record_id]
+    kind, dash, digits = record_id.partition("-")
+    return f"{kind} {digits[:6]}" if dash and ID.fullmatch(record_id) else record_id
 
 
 def _names(ws: Workspace) -> dict[str, str]:
-    """Ids → what a lead knows them by."""
+    """Id → name, for accounts, labelers and campaigns."""
     people = accounts(ws)
     names = {each.id: each.name for each in people} | {each.labeler_id: each.name for each in people}
     labelers = {labeler.id: labeler.name for labeler in ws.labelers()}

@@ -1,4 +1,4 @@
-"""What the leads' pages share: the campaign's frame, and forms that keep what was typed when something is wrong."""
+"""Shared by the leads' pages: rendering with the campaign's header, and parsing and formatting of values."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ def lead_page(
     request: Request,
     template: str,
     *,
-    said: str = "",
+    message: str = "",
     problem: PreflabError | None = None,
     code: int = 200,
     **context: Any,
 ) -> HTMLResponse:
-    """A page of leads; a problem makes it a 422 that still holds what was typed."""
+    """Render a page for leads; with a problem, its status is 422."""
     code = UNPROCESSABLE if problem is not None and code == 200 else code
     shared = {"path_is": path_is, "shortly": shortly, "moment": moment, "plain": plain, "sentence": sentence}
-    return page(request, f"lead/{template}", code=code, said=said, problem=problem, **shared, **context)
+    return page(request, f"lead/{template}", code=code, message=message, problem=problem, **shared, **context)
 
 
 def campaign_page(
-    request: Request, ws: Workspace, view: CampaignView, template: str, *, said: str = "",
+    request: Request, ws: Workspace, view: CampaignView, template: str, *, message: str = "",
     problem: PreflabError | None = None, **context: Any,
 ) -> HTMLResponse:  # fmt: skip
-    """A page of one campaign, with its tabs and the number of tasks that wait for an adjudicator."""
+    """Render a page of one campaign, with its tabs and the number of tasks that wait for an adjudicator."""
     num_open = len(queue(ws, view.campaign.id).open)
-    return lead_page(request, template, said=said, problem=problem, view=view, num_open=num_open, **context)
+    return lead_page(request, template, message=message, problem=problem, view=view, num_open=num_open, **context)
 
 
 def view_of(ws: Workspace, campaign_id: str) -> CampaignView:
-    """The campaign of an address, as it stands."""
+    """The current state of a campaign."""
     return campaign_view(ws, campaign_id)
 
 
 def to_adjudicate(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
-    """A campaign this lead or adjudicator may settle tasks in.
+    """A campaign in which this lead or adjudicator may settle tasks.
 
     Raises:
-        NotFound: there is none of this id, or it is not theirs; which of the two is not said.
+        NotFound: there is no such campaign, or this person may not settle tasks in it; the message does not say which.
     """
     view = campaign_view(ws, campaign_id)
     if not may_adjudicate(ws, me, view):
@@ -65,18 +65,18 @@ def to_adjudicate(ws: Workspace, me: Account, campaign_id: str) -> CampaignView:
 
 
 def path_is(request: Request, target: str, *, exact: bool = False) -> bool:
-    """Whether a link leads to where one is, or to a page above it."""
+    """Whether a link leads to the current page or to a page above it."""
     path = request.url.path
     return path == target if exact else path == target or path.startswith(f"{target}/")
 
 
 def prompts_of(ws: Workspace, ids: Sequence[str]) -> dict[str, str]:
-    """Prompt id → its text, for lists of tasks."""
+    """Prompt id → text of the prompt, for lists of tasks."""
     return {prompt.id: prompt.shown for prompt in ws.prompts(sorted(set(ids)))}
 
 
 def shortly(text: str, length: int = 110) -> Markup:
-    """The beginning of a text in one line, unable to turn its neighbours round; an empty one says so."""
+    """The beginning of a text in one line, isolated from the text around it; a note if the text is empty."""
     line = " ".join(text.split())
     if shows_nothing(visible(line[:length])):
         return EMPTY
@@ -84,20 +84,20 @@ def shortly(text: str, length: int = 110) -> Markup:
 
 
 def moment(stamp: str) -> str:
-    """A stored moment to the minute, with its zone: `2026-11-20 16:05 UTC`."""
+    """A stored time to the minute, with its zone: `2026-11-20 16:05 UTC`."""
     return f"{stamp[:16].replace('T', ' ')} UTC"
 
 
 def plain(value: object) -> str:
-    """A number for a field, whole and without idle zeros; what somebody typed stays as it is.
+    """A number for a form's field, without exponent and trailing zeros; a text stays as it was typed.
 
-    Fifteen digits give back what was typed, and 7 for a hundred times the share 0.07.
+    Fifteen digits reproduce a typed number and hide rounding errors: 100 · 0.07 becomes 7.
     """
     return format(Decimal(f"{value:.15g}"), "f") if isinstance(value, float) else str(value)
 
 
 def sentence(text: str) -> str:
-    """Words of an error as a sentence; what names a file or a field at its beginning stays as it is."""
+    """The text of an error as a sentence; the first word is not capitalised if it names a file or a field."""
     if not text:
         return ""
     first = text.split(maxsplit=1)[0]
@@ -106,10 +106,10 @@ def sentence(text: str) -> str:
 
 
 def whole(name: str, value: str) -> int:
-    """A whole number that somebody typed.
+    """Parse a whole number that a person typed.
 
     Raises:
-        Invalid: it is none, or longer than the database can hold.
+        Invalid: it is not a whole number, or too large for the database.
     """
     try:
         number = int(value.strip())
@@ -121,10 +121,10 @@ def whole(name: str, value: str) -> int:
 
 
 def decimal(name: str, value: str) -> float:
-    """A number that somebody typed, with a point or a comma.
+    """Parse a number that a person typed, with a decimal point or comma.
 
     Raises:
-        Invalid: it is none, or not finite.
+        Invalid: it is not a number, or not finite.
     """
     try:
         number = float(value.strip().replace(",", "."))

@@ -1,4 +1,4 @@
-"""A campaign's labels as files: the formats, what each is for, and the download with its manifest."""
+"""The export page of a campaign: the formats with their uses, and the download of the labels with a manifest."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ router = APIRouter(prefix="/lead/c/{campaign_id}/export", include_in_schema=Fals
 
 @router.get("")
 def export(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
-    """The formats."""
+    """The form with all formats."""
     return _page(request, ws, campaign_id, {}, None)
 
 
 @router.post("")
 def download(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
-    """The file and its manifest, in one archive."""
+    """The archive with the file and its manifest."""
     settings = Settings(
         strict=fields.get("strict") == "yes", failed_as_rejected=fields.get("failed_as_rejected") == "yes"
     )

@@ -1,4 +1,4 @@
-"""Charts of the leads' pages, each with a sentence for a title, a caption with n, and the table behind it."""
+"""Charts and tables of the leads' pages; each chart has a title, a caption with n, and its data as a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PUBLISHED = (
 
 
 def agreement_figure(points: Sequence[AgreementPoint]) -> Figure | None:
-    """Strict agreement over the tasks in the order of their completion; None before there is any."""
+    """The chart of strict agreement over the tasks in the order of their last label; None without points."""
     if not points:
         return None
     xs = [float(point.last_task) for point in points]
@@ -42,7 +42,7 @@ def agreement_figure(points: Sequence[AgreementPoint]) -> Figure | None:
     )  # fmt: skip
     total = sum(share.num for share in shares)
     caption = (
-        f"Share of couples of strict votes that agree, in {count(len(points), 'stretch', 'stretches')} of tasks; "
+        f"Share of couples of strict votes that agree, in {count(len(points), 'section')} of consecutive tasks; "
         f"{number(total)} couples of votes, 95\u00a0% intervals over tasks. {PUBLISHED}"
     )
     rows = [
@@ -56,11 +56,11 @@ def agreement_figure(points: Sequence[AgreementPoint]) -> Figure | None:
 
 
 def labelers_figure(labelers: Sequence[LabelerQuality]) -> Figure | None:
-    """Each labeler's agreement with the majority of the others, beside what is published of people."""
-    known = [labeler for labeler in labelers if labeler.numbers.with_others.value is not None]
-    if not known:
+    """The chart of each labeler's agreement with the majority of the others; None if it is known of no labeler."""
+    measured = [labeler for labeler in labelers if labeler.numbers.with_others.value is not None]
+    if not measured:
         return None
-    bars = [_bar(labeler.name, labeler.numbers.with_others, role_of(labeler)) for labeler in known]
+    bars = [_bar(labeler.name, labeler.numbers.with_others, role_of(labeler)) for labeler in measured]
     title = standing_words(labelers)
     chart = bar_chart(
         bars, x="agrees with the majority of the others", dots=True, x_range=(0, 1), rules=[HUMAN], percent=True,
@@ -68,19 +68,25 @@ def labelers_figure(labelers: Sequence[LabelerQuality]) -> Figure | None:
     )  # fmt: skip
     caption = (
         "Leave one out: of a labeler’s strict votes on pairs where the others have a majority, the share that agrees "
-        f"with it; 95\u00a0% intervals over tasks. Red: to look at; orange: a group of their own; grey: too few tasks "
+        f"with it; 95\u00a0% intervals over tasks. Red: to be checked; orange: a separate group; grey: too few tasks "
         f"or labelers to say. {PUBLISHED}"
     )
     rows = [
         [Cell(labeler.name), *numbers(share_text(labeler.numbers.with_others), number(labeler.numbers.with_others.num)),
          Cell(labeler.standing)]
-        for labeler in known
+        for labeler in measured
     ]  # fmt: skip
     return Figure(title, chart, caption, Table(["labeler", "agrees (95\u00a0% interval)", "votes", "standing"], rows))
 
 
 def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreement: Share) -> Figure:
-    """What more labels per task would bring: (labels per task, estimated accuracy, labels still missing for it)."""
+    """The chart of estimated accuracy by labels per task.
+
+    Args:
+        rows: (labels per task, estimated accuracy, labels still missing for it).
+        overlap: labels per task of this campaign.
+        agreement: the strict agreement that the estimate is based on.
+    """
     now = next((accuracy for num, accuracy, _ in rows if num == overlap), rows[-1][1])
     bars = [
         Bar(
@@ -99,8 +105,8 @@ def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreem
     )
     caption = (
         "An estimate, not a measurement: it follows from the agreement of two labelers "
-        f"({share_text(agreement)}) if pairs differ in difficulty as a symmetric Beta distribution says; 50\u00a0% is "
-        "chance. It knows nothing of a mistake that all labelers share. Green: what this campaign asks for."
+        f"({share_text(agreement)}) if the difficulty of pairs has a symmetric Beta distribution; 50\u00a0% is "
+        "chance. It cannot see mistakes that all labelers share. Green: the labels per task of this campaign."
     )
     cells = [numbers(str(num), f"{100 * accuracy:.0f}\u00a0%", f"{missing:,}") for num, accuracy, missing in rows]
     head = ["labels per task", "pairs as a panel would say", "labels still to give"]
@@ -108,28 +114,28 @@ def accuracy_figure(rows: Sequence[tuple[int, float, int]], overlap: int, agreem
 
 
 def coefficients_table(coefficients: Mapping[str, Estimate]) -> Table:
-    """Every other number of agreement that fits the way of judging, with its interval, or why there is none."""
+    """The table of the other measures of agreement, each with its interval, or with the reason why it has no value."""
     rows = []
     for name, coefficient in coefficients.items():
-        called, chance = coefficient_words(name)
+        title, chance = coefficient_words(name)
         value = coefficient.note if coefficient.value is None else interval_text(asdict(coefficient))
-        rows.append([Cell(called), *numbers(value, f"{coefficient.num_tasks:,}"), Cell(chance)])
+        rows.append([Cell(title), *numbers(value, f"{coefficient.num_tasks:,}"), Cell(chance)])
     head = ["measure", "value (95\u00a0% interval)", "tasks", "for comparison"]
     return Table(head, rows, "Other measures of agreement", "Intervals over tasks. 1 is full agreement.")
 
 
 def published_table(own: Share) -> Table:
-    """Strict agreement of this campaign among what is published of people, lowest first."""
+    """The table of published human agreement with this campaign's strict agreement among it, lowest first."""
     rows = [
         (each.share, [Cell(each.between), *numbers(_plus_minus(each)), Cell(each.source)])
         for each in PUBLISHED_AGREEMENT
     ]
     if own.value is not None:
-        mine = [Cell("this campaign, any two labelers", role="gold"), *numbers(share_text(own), role="gold")]
-        rows.append((own.value, [*mine, Cell("strict votes on the same pair", role="gold")]))
+        own_cells = [Cell("this campaign, any two labelers", role="gold"), *numbers(share_text(own), role="gold")]
+        rows.append((own.value, [*own_cells, Cell("strict votes on the same pair", role="gold")]))
     ordered = [cells for _, cells in sorted(rows, key=lambda row: row[0])]
     return Table(
-        ["between", "agree", "source"], ordered, "Plain agreement on pairs, beside what is published of people"
+        ["between", "agree", "source"], ordered, "Plain agreement on pairs, compared with published human agreement"
     )
 
 
@@ -138,7 +144,7 @@ def _plus_minus(each: PublishedAgreement) -> str:
 
 
 def role_of(labeler: LabelerQuality) -> str:
-    """Colour by standing."""
+    """The colour of a labeler in charts, by standing."""
     return {IN_LINE: "gold", GROUP: "reward", **dict.fromkeys(SILENT, "reference")}.get(labeler.standing, "alarm")
 
 

@@ -1,4 +1,4 @@
-"""The labelers of a campaign, and one of them beside the others. A standing is a reason to look, never a verdict."""
+"""Pages about labelers: all labelers of a campaign, and one labeler compared with the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/lead/c/{campaign_id}/labelers", include_in_schema=Fa
 
 @router.get("")
 def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
-    """All labelers, the least reliable first."""
+    """All labelers, least reliable first."""
     quality = campaign_quality(ws, campaign_id)
     return campaign_page(
         request, ws, view_of(ws, campaign_id), "labelers.html.j2", labelers=quality.labelers, groups=quality.groups,
@@ -31,7 +31,7 @@ def labelers(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Re
 
 @router.get("/{labeler_id}")
 def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str) -> Response:
-    """One labeler beside the others."""
+    """One labeler compared with the others."""
     quality = campaign_quality(ws, campaign_id)
     quality_row, view = _labeler(quality.labelers, labeler_id), view_of(ws, campaign_id)
     return campaign_page(
@@ -45,13 +45,13 @@ def labeler(request: Request, ws: Workspaced, me: Lead, campaign_id: str, labele
 
 @router.post("/{labeler_id}/reversed")
 def confirm_reversed(ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str, fields: Fields) -> Response:
-    """A lead confirms that a labeler read the scale backwards, or takes that back."""
+    """Store a lead's confirmation that a labeler read the scale backwards, or withdraw it."""
     view = view_of(ws, campaign_id)
-    turned = set(view.options.confirmed_reversed) - {labeler_id}
+    confirmed = set(view.options.confirmed_reversed) - {labeler_id}
     if fields.get("confirmed") == "yes":
-        turned.add(labeler_id)
+        confirmed.add(labeler_id)
     revision = whole("revision", fields.get("revision", ""))
-    change_options(ws, campaign_id, revision, {"confirmed_reversed": tuple(sorted(turned))}, me.id)
+    change_options(ws, campaign_id, revision, {"confirmed_reversed": tuple(sorted(confirmed))}, me.id)
     return RedirectResponse(f"/lead/c/{campaign_id}/labelers/{labeler_id}", 303)
 
 
@@ -63,28 +63,29 @@ def _labeler(labelers: tuple[LabelerQuality, ...], labeler_id: str) -> LabelerQu
 
 
 def _advice(standing: str, *, weighs: bool) -> str:
-    """What to do about a standing; "" where there is nothing to do."""
+    """Advice for the lead about a standing; "" if there is nothing to do."""
     if standing not in ADVICE:
         return ""
-    begin, weighed, counted, end = ADVICE[standing]
-    return f"{begin} {weighed if weighs else counted} {end}"
+    begin, if_weighted, if_counted, end = ADVICE[standing]
+    return f"{begin} {if_weighted if weighs else if_counted} {end}"
 
 
 ADVICE = {
     REVERSED: (
-        "The answers point the other way more often than not. Most often the question was misread: ask before anything "
-        "else.",
-        "The votes weigh nothing until you confirm here that the scale was read backwards; then they count turned "
-        "round.",
+        "The answers contradict the others more often than not. The usual reason is a misread question, so ask the "
+        "labeler first.",
+        "The votes have no weight until you confirm here that the scale was read backwards; then they count reversed.",
         "The votes count like everybody’s until you confirm here that the scale was read backwards; then they count "
-        "turned round.",
-        "Nothing is turned round silently.",
+        "reversed.",
+        "No vote is reversed without your confirmation.",
     ),
     CARELESS: (
-        "The answers hang together with nobody else’s. Look at the time per task and at a few answers, and talk.",
-        "The votes weigh next to nothing in the consensus already;",
+        "The answers agree with the others’ hardly more than chance. Check the time per task and a few answers, and "
+        "talk to the labeler.",
+        "The votes already have almost no weight in the consensus;",
         "The votes count like everybody’s;",
         "nobody is blocked.",
     ),
 }
-"""Standing → what it means; what the votes count where labelers are weighed, and by one vote each; the rest."""
+"""Standing → four parts of the advice: what it means; how the votes count if weighted by reliability; how they count
+with one vote each; the end."""

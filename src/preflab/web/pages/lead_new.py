@@ -1,4 +1,4 @@
-"""A new campaign in the browser: what is to be judged, the question, the way of judging, the instructions."""
+"""The page that creates a campaign: completions, question, way of judging, gold tasks, instructions."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from preflab.web.values import checked_form
 router = APIRouter(prefix="/lead/new", include_in_schema=False)
 
 GOLD_SHARE = 0.05
-"""Share of gold tasks among those shown, where some were given; the settings change it."""
+"""Share of gold tasks among the tasks shown if the lead uploads some; it can be changed in the settings."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """What the form sent: its texts, and its files."""
+    """The submitted form: its text fields and its files."""
 
     fields: ImmutableMultiDict[str, str]
     files: Mapping[str, tuple[str, bytes]]
-    """Name of the field → name and bytes of the file that was chosen."""
+    """Name of the field → name and content of the chosen file."""
 
 
-async def sent(request: Request) -> Sent:
-    """The form with its files."""
+async def read_form(request: Request) -> Sent:
+    """Read the submitted form with its files."""
     form = await checked_form(request, max_files=2, max_fields=200)
     try:
         fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
@@ -58,20 +58,20 @@ async def sent(request: Request) -> Sent:
 
 @router.get("")
 def new(request: Request, ws: Workspaced, me: Lead) -> Response:
-    """The form, filled in with what is usual."""
+    """The form with default values."""
     return _page(request, ws, {})
 
 
 @router.post("")
-def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Depends(sent)]) -> Response:
-    """Make the campaign; whatever is wrong, what was typed stays."""
+def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Depends(read_form)]) -> Response:
+    """Create the campaign; after an error the page still shows what was typed."""
     fields = form.fields
     try:
         options = _options(fields)
         if fields.get("do") == "instructions":
             return _page(request, ws, dict(fields) | {"instructions": default_instructions(options)}, drafted=True)
         instructions = fields.get("instructions", "").replace("\r\n", "\n").strip() or default_instructions(options)
-        check_name(ws, options.name)  # what is refused stores nothing of the file
+        check_name(ws, options.name)  # before the file is stored, so that a refused campaign stores nothing
         gold = _gold(form, options)
         groups = task_groups(options.way, _groups(ws, form, options))
         if gold.groups:
@@ -81,20 +81,20 @@ def create(request: Request, ws: Workspaced, me: Lead, form: Annotated[Sent, Dep
         answers = gold.numbered_from(len(groups) - len(gold.groups))
         campaign = create_campaign(ws, options, groups, instructions, me.id, gold=answers)
     except PreflabError as error:
-        lost = ["choose the file again"] if form.files else []
-        again = Invalid(error.found, error.expected, "; ".join([*filter(None, [error.do]), *lost]))
-        return _page(request, ws, dict(fields), problem=again)
+        advice = ["choose the file again"] if form.files else []
+        problem = Invalid(error.found, error.expected, "; ".join([*filter(None, [error.do]), *advice]))
+        return _page(request, ws, dict(fields), problem=problem)
     return RedirectResponse(f"/lead/c/{campaign.id}", 303)
 
 
 def _groups(ws: Workspace, form: Sent, options: CampaignOptions) -> list[list[str]]:
-    """The completions judged together, one list per task; a file that was chosen is meant, whatever else is ticked."""
+    """The completion ids of each prompt; a chosen file takes precedence over the ticked source."""
     if "file" in form.files:
         groups = uploaded_groups(*form.files["file"], WAYS[options.way].least)
         ws.put([*groups.prompts, *groups.completions])
         return [list(group) for group in groups.groups]
     if form.fields.get("source", "file") == "file":
-        raise Invalid("no file", "a file of prompts and completions", "choose one, or completions of this workspace")
+        raise Invalid("no file", "a file of prompts and completions", "choose a file, or completions of this workspace")
     return groups_of_source(ws, form.fields["source"])
 
 
@@ -124,18 +124,18 @@ def _options(fields: ImmutableMultiDict[str, str]) -> CampaignOptions:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         fault = first["msg"].removeprefix("Value error, ")
-        raise Invalid(f"{where}: {fault}".removeprefix(": "), "see the words beside the field") from None
+        raise Invalid(f"{where}: {fault}".removeprefix(": "), "see the text beside the field") from None
 
 
 def _criteria(text: str) -> tuple[tuple[str, ...], dict[str, tuple[str, str]]]:
-    """`kind: rude … warm`, one per line → names, and the words at the ends."""
+    """Read criteria, one per line, such as `kind: rude … warm`; returns the names and the words at the ends."""
     names, ends = [], {}
-    for line in filter(None, (each.strip() for each in text.splitlines())):
+    for line in filter(None, (raw.strip() for raw in text.splitlines())):
         name, colon, scale = line.partition(":")
         names.append(name.strip())
         low, dots, high = scale.replace("...", "…").partition("…")
         if colon and not dots:
-            raise Invalid(f"criteria: {line!r:.60}", "name: word at 1 … word at 5", "or the name alone")
+            raise Invalid(f"criteria: {line!r:.60}", "name: word at 1 … word at 5", "write it so, or the name alone")
         if dots:
             ends[name.strip()] = (low.strip(), high.strip())
     return tuple(names), ends
@@ -157,9 +157,9 @@ def _page(
         "source": known_sources[0].id if known_sources else "file",
     }  # fmt: skip
     ticks = {"allow_fail": "", "ask_note": ""} | (dict(typed) if typed else {"allow_fail": "yes"})
-    hint = "These are instructions to begin with; make them yours." if drafted else ""
+    hint = "These are default instructions; edit them as you like." if drafted else ""
     return lead_page(
-        request, "new.html.j2", problem=problem, said=hint, value={**usual, **typed}, ticked=ticks,
+        request, "new.html.j2", problem=problem, message=hint, value={**usual, **typed}, ticked=ticks,
         ways={way.name: way.about for way in WAYS.values()}, contents=CONTENTS, sources=known_sources,
         open_to=OPEN_TO,
         limit=request.app.state.settings.max_body,

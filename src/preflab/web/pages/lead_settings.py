@@ -1,4 +1,4 @@
-"""A campaign's settings: open, paused or closed; options; instructions with versions; what is asked first."""
+"""The settings page of a campaign: its state, options, people, versions of the instructions, and order of tasks."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from preflab.web.pages.people_words import OPEN_TO, why_sentence
 
 router = APIRouter(prefix="/lead/c/{campaign_id}/settings", include_in_schema=False)
 
-SAID = {
+MESSAGES = {
     "options": "The settings are saved.",
     "state": "",
-    "guideline": "The new version is out: everybody reads it before their next task.",
-    "people": "Changed; it holds from the next page they open.",
-    "asked": "The tasks are put in order: the ones most worth asking come first.",
+    "guideline": "The new version is published. Everybody must read it before their next task.",
+    "people": "Changed. It applies from the next page they open.",
+    "asked": "The tasks are ordered: the ones most worth asking come first.",
 }
 MAX_TEXT = 40_000
 
 
 @router.get("")
 def settings(request: Request, ws: Workspaced, me: Lead, campaign_id: str, said: str = "") -> Response:
-    """The form."""
+    """The form with the current settings."""
     view = view_of(ws, campaign_id)
-    return _page(request, ws, view, said=SAID.get(said, ""))
+    return _page(request, ws, view, message=MESSAGES.get(said, ""))
 
 
 @router.post("")
 def change(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
-    """Save the options; a change made elsewhere meanwhile is not overwritten."""
+    """Save the options, unless somebody else has changed them meanwhile."""
     view = view_of(ws, campaign_id)
     try:
         change_options(ws, campaign_id, whole("revision", fields.get("revision", "")), _changes(fields), me.id)
@@ -54,7 +54,7 @@ def change(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields:
 
 @router.post("/state")
 def state(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
-    """Open, pause or close."""
+    """Open, pause or close the campaign."""
     try:
         set_state(ws, campaign_id, cast(CampaignState, fields.get("state", "")), me.id)
     except PreflabError as error:
@@ -64,12 +64,12 @@ def state(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: 
 
 @router.post("/people")
 def add_people(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
-    """Let those who are ticked judge."""
+    """Let the ticked people judge."""
     view = view_of(ws, campaign_id)
     try:
         chosen = fields.getlist("labeler")
         if not chosen:
-            raise Invalid("nobody is ticked", "somebody to let in", "tick those who shall judge")
+            raise Invalid("nobody is ticked", "at least one person", "tick the people who shall judge")
         let_in(ws, campaign_id, chosen, me.id)
     except PreflabError as error:
         return _page(request, ws, view, problem=error)
@@ -80,7 +80,7 @@ def add_people(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fie
 def end_judging(
     request: Request, ws: Workspaced, me: Lead, campaign_id: str, labeler_id: str, fields: Fields
 ) -> Response:
-    """Take somebody off; what they began can still be sent in."""
+    """Take a person off the campaign; tasks they have begun can still be submitted."""
     view = view_of(ws, campaign_id)
     try:
         take_off(ws, campaign_id, labeler_id, me.id, settles=fields.get("do") == "settles")
@@ -91,7 +91,7 @@ def end_judging(
 
 @router.post("/guideline")
 def guideline(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fields: Fields) -> Response:
-    """Show a preview, or make the text the next version."""
+    """Show a preview of the instructions, or publish the text as the next version."""
     view, text = view_of(ws, campaign_id), fields.get("text", "").replace("\r\n", "\n").strip()
     if fields.get("do") == "preview":
         return _page(request, ws, view, text=text, preview=True)
@@ -106,7 +106,7 @@ def guideline(request: Request, ws: Workspaced, me: Lead, campaign_id: str, fiel
 
 @router.post("/ask-first")
 def ask_first(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> Response:
-    """Put the tasks most worth asking first."""
+    """Order the tasks so that those most worth asking come first."""
     try:
         prioritise(ws, campaign_id, me.id)
     except PreflabError as error:
@@ -115,11 +115,11 @@ def ask_first(request: Request, ws: Workspaced, me: Lead, campaign_id: str) -> R
 
 
 def _page(
-    request: Request, ws: Workspace, view: CampaignView, *, said: str = "", problem: PreflabError | None = None,
+    request: Request, ws: Workspace, view: CampaignView, *, message: str = "", problem: PreflabError | None = None,
     typed: ImmutableMultiDict[str, str] | None = None, text: str | None = None, preview: bool = False,
 ) -> Response:  # fmt: skip
     return campaign_page(
-        request, ws, view, "settings.html.j2", said=said, problem=problem, people=people_of(ws, view.campaign.id),
+        request, ws, view, "settings.html.j2", message=message, problem=problem, people=people_of(ws, view.campaign.id),
         open_to=OPEN_TO, why=why_sentence,
         value=_values(view, typed), text=view.guideline.text if text is None else text, preview=preview,
         versions=guidelines(ws, view.campaign.id), contents=CONTENTS,
@@ -127,7 +127,7 @@ def _page(
 
 
 def _values(view: CampaignView, typed: ImmutableMultiDict[str, str] | None) -> Mapping[str, Any]:
-    """What stands in the fields: what was typed, else what is stored."""
+    """The values of the form's fields: those typed, or else those stored."""
     stored = view.options.model_dump()
     if typed is None:
         return stored
@@ -144,7 +144,7 @@ TEXTS, WHOLE, NUMBERS, TICKS = (
 
 
 def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
-    """What the form says, typed."""
+    """The options in the form, converted to their types."""
     changes: dict[str, Any] = {name: fields[name].strip() for name in TEXTS if name in fields}
     changes |= {name: whole(name, fields[name]) for name in WHOLE if name in fields}
     changes |= {name: fields.get(name) == "yes" for name in TICKS}
@@ -158,5 +158,6 @@ def _changes(fields: ImmutableMultiDict[str, str]) -> dict[str, Any]:
     return changes
 
 
-def _back(campaign_id: str, said: str, at: str = "") -> Response:
-    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={said}{at}", 303)
+def _back(campaign_id: str, message_key: str, at: str = "") -> Response:
+    """Redirect to the settings, which show the message of this key; `at` is a fragment such as `#people`."""
+    return RedirectResponse(f"/lead/c/{campaign_id}/settings?said={message_key}{at}", 303)

@@ -1,4 +1,4 @@
-"""The sentences of the leads' pages: what the numbers say, each with its n and interval, never more than they bear."""
+"""The sentences of the leads' pages: what the numbers mean, with n and interval, and no more than they support."""
 
 from __future__ import annotations
 
@@ -23,47 +23,45 @@ STATES = {"open": "open", "paused": "paused", "closed": "closed"}
 
 
 def share_text(share: Share) -> str:
-    """`72 % (66 to 78 %)`, or a dash."""
+    """A share with its interval: `72 % (66 to 78 %)`, or a dash."""
     return interval_text(asdict(share), percent)
 
 
 def share_value(share: Share) -> str:
-    """`72 %`: the value alone, with the digits that it has beside its interval."""
+    """A share without its interval, with the same digits as `share_text`: `72 %`."""
     return best_value(asdict(share), percent)
 
 
 def ends(share: Share) -> tuple[float, float]:
-    """Both ends of the interval; 0 and 1 where there is none."""
+    """Both ends of the interval; 0 and 1 if there is none."""
     return 0.0 if share.low is None else share.low, 1.0 if share.high is None else share.high
 
 
 def is_odd(labeler: LabelerQuality) -> bool:
-    """True for a standing that asks a lead to look; a group is not one of them."""
+    """Whether a lead should check this labeler: True for careless and reversed, False for a group."""
     return labeler.standing in (CARELESS, REVERSED)
 
 
 def trust_sentence(quality: CampaignQuality) -> str:
-    """Whether what comes in can be trusted, in one sentence."""
+    """One sentence about whether the labels can be trusted."""
     share = quality.agreement.strict
     if not quality.agreement.num_judgments:
-        return "Nothing has come in yet."
+        return "No labels have come in yet."
     if share.value is None or share.num_tasks < 10:
         return f"Too early to say: {common_words(quality.agreement)}."
     low, high = ends(share)
     sentence = f"Any two labelers agree on {share_value(share)} of the pairs both decide"
     if high < HUMAN_LOW:
-        return f"{sentence}, less than is published of people."
+        return f"{sentence}, less than in published data."
     if low > HUMAN_HIGH:
-        return f"{sentence}, more than is published of people."
+        return f"{sentence}, more than in published data."
     if not HUMAN_LOW <= share.value <= HUMAN_HIGH:
-        return (
-            f"{sentence}, at the {'lower' if share.value < HUMAN_LOW else 'upper'} end of what is published of people."
-        )
+        return f"{sentence}, at the {'lower' if share.value < HUMAN_LOW else 'upper'} end of published data."
     return f"{sentence}, as is usual among people."
 
 
 def common_words(agreement: CampaignAgreement) -> str:
-    """How many tasks two labelers can be compared on; ties are labels too, and say nothing of who agrees."""
+    """The number of tasks on which labelers can be compared; ties are labels, but give no strict agreement."""
     num, strict = agreement.num_common, agreement.strict.num_tasks
     if not num:
         return "no task has been judged by two labelers"
@@ -74,7 +72,7 @@ def common_words(agreement: CampaignAgreement) -> str:
 
 
 def trust_role(quality: CampaignQuality) -> str:
-    """Red only where agreement is surely below what people reach."""
+    """The colour of the sentence: red only if agreement is clearly below published human agreement."""
     share = quality.agreement.strict
     if share.value is None or share.num_tasks < 10:
         return ""
@@ -82,30 +80,31 @@ def trust_role(quality: CampaignQuality) -> str:
 
 
 def trust_details(quality: CampaignQuality) -> list[str]:
-    """What supports the sentence."""
+    """The figures behind `trust_sentence`."""
     share, labelers = quality.agreement.strict, quality.labelers
     lines = []
     if share.value is not None:
         interval = "no interval yet" if share.low is None else "95\u00a0% interval"
         lines.append(
-            f"{share_text(share)}, {interval}, {count(share.num_tasks, 'task')}; published of people: {HUMAN}."
+            f"{share_text(share)}, {interval}, {count(share.num_tasks, 'task')}; published for people: {HUMAN}."
         )
     ties, fails = quality.agreement.ties, quality.agreement.fails
     if ties.value is not None:
         lines.append(f"Ties: {share_value(ties)} of votes. F: {share_value(fails)} of completions shown.")
     odd = [labeler for labeler in labelers if is_odd(labeler)]
     if odd:
-        lines.append("To look at: " + listed([f"{each.name} ({each.standing})" for each in odd]) + ".")
+        lines.append("To be checked: " + listed([f"{each.name} ({each.standing})" for each in odd]) + ".")
     if quality.groups:
         lines.append(
             f"{count(len(quality.groups[0].members), 'labeler')} agree among themselves more than with the others."
         )
     early, untold = (sum(labeler.standing == silent for labeler in labelers) for silent in SILENT)
     if early:
-        lines.append(f"Too few tasks yet to say anything of {count(early, 'labeler')}.")
+        lines.append(f"Too few tasks yet to say anything about {count(early, 'labeler')}.")
     elif untold:
         lines.append(
-            f"Nothing tells {count(untold, 'labeler')} apart: that takes three on the same tasks, or gold tasks."
+            f"Nothing can be said about {count(untold, 'labeler')}: that needs three labelers on the same tasks, or "
+            "gold tasks."
         )
     elif not odd and not quality.groups:
         lines.append("No labeler stands out.")
@@ -113,7 +112,7 @@ def trust_details(quality: CampaignQuality) -> list[str]:
 
 
 def enough_sentence(progress: Progress, pace: Pace | None, when: datetime | None, now: datetime, state: str) -> str:
-    """When it will be enough, in one sentence."""
+    """One sentence about when all wanted labels will be there."""
     if not progress.num_tasks:
         return "This campaign has no tasks."
     if progress.num_left == 0:
@@ -129,14 +128,14 @@ def enough_sentence(progress: Progress, pace: Pace | None, when: datetime | None
 
 
 def pace_words(pace: Pace) -> str:
-    """`54 labels a day`, `12 labels an hour`."""
+    """A pace as text: `54 labels a day`, `12 labels an hour`."""
     if pace.days < 1:
         return f"{amount(pace.per_day / 24, 'label')} an hour"
     return f"{amount(pace.per_day, 'label')} a day"
 
 
 def when_words(when: datetime, now: datetime) -> str:
-    """How far off a moment is, no more exactly than an estimate bears."""
+    """The time until a moment as text, rounded as an estimate should be."""
     hours = (when - now).total_seconds() / 3600
     if hours < 1:
         return "In less than an hour"
@@ -150,7 +149,7 @@ def when_words(when: datetime, now: datetime) -> str:
 
 
 def enough_details(progress: Progress, queue: Queue, pace: Pace | None) -> list[str]:
-    """What supports the sentence."""
+    """The figures behind `enough_sentence`."""
     lines = [
         f"{progress.num_labels:,} of {count(progress.num_wanted, 'label')}; "
         f"{progress.num_done:,} of {count(progress.num_tasks, 'task')} complete."
@@ -166,7 +165,7 @@ def enough_details(progress: Progress, queue: Queue, pace: Pace | None) -> list[
 
 
 def cost_sentence(cost: Cost) -> str:
-    """What it has cost, in one sentence."""
+    """One sentence about the cost so far."""
     if not cost.num_timed:
         return "No labelling time has been measured."
     hours = hours_text(cost.hours)
@@ -179,19 +178,19 @@ def cost_sentence(cost: Cost) -> str:
 
 
 def cost_details(cost: Cost) -> list[str]:
-    """What supports the sentence."""
+    """The figures behind `cost_sentence`."""
     lines = [f"{count(cost.num_pairs, 'pair')} decided by the consensus; a preference is one such pair."]
     if cost.num_timed:
         lines.append(f"Active time measured in {cost.num_timed:,} of {count(cost.num_judgments, 'judgment')}.")
     if cost.pairs_per_hour is not None and cost.money is not None:
         lines.append(f"{amount(cost.pairs_per_hour, 'preference')} an hour.")
     if cost.money is None:
-        lines.append("Set what an hour costs in the settings to see money.")
+        lines.append("Set the cost of an hour in the settings to see money.")
     return lines
 
 
 def course_sentence(points: Sequence[AgreementPoint]) -> str:
-    """How agreement went, only where the first and the last stretch surely differ."""
+    """The title of the chart of agreement: it names a change only if the first and last intervals do not overlap."""
     first, last = points[0].share, points[-1].share
     if len(points) == 1:
         return f"The labelers agree on {share_value(last)} of pairs so far"
@@ -204,7 +203,7 @@ def course_sentence(points: Sequence[AgreementPoint]) -> str:
 
 
 def need_sentence(num_pairs: int, need: Need) -> str:
-    """What so many preferences would need, from what a label has brought so far."""
+    """One sentence about the labels that a number of preferences needs, from the preferences per label so far."""
     wanted = count(num_pairs, "preference")
     if need.labels is None or need.rate is None:
         return f"Nothing can be said about {wanted} yet: no label has decided a pair."
@@ -218,7 +217,7 @@ def need_sentence(num_pairs: int, need: Need) -> str:
 
 
 def standing_words(labelers: Sequence[LabelerQuality]) -> str:
-    """Who stands apart, as the title of the chart and the table of labelers."""
+    """The title of the chart and the table of labelers: it names the labelers that should be checked."""
     odd = [labeler.name for labeler in labelers if is_odd(labeler)]
     if odd:
         names = listed(odd)
@@ -233,10 +232,10 @@ def standing_words(labelers: Sequence[LabelerQuality]) -> str:
 STANDINGS = {
     REVERSED: "May have read the scale backwards",
     CARELESS: "The answers agree with the others’ little more than by chance",
-    GROUP: "One of several who agree among themselves and not with the others",
+    GROUP: "One of several labelers who agree among themselves but not with the others",
     IN_LINE: "In line with the others",
     TOO_FEW: "Too few tasks to say",
-    UNTOLD: "Two labelers alone cannot be told apart: a third one on the same tasks, or gold tasks, would tell",
+    UNTOLD: "With two labelers nobody can say which is right: that needs a third one on the same tasks, or gold tasks",
 }
 
 
@@ -253,7 +252,7 @@ COEFFICIENTS = {
 
 
 def coefficient_words(name: str) -> tuple[str, str]:
-    """What a coefficient is called, and what it is by chance."""
+    """The title of a coefficient, and its value by chance."""
     kind, _, criterion = name.partition(":")
-    called, chance = COEFFICIENTS[kind]
-    return (f"{criterion}: {called}" if criterion else called), chance
+    title, chance = COEFFICIENTS[kind]
+    return (f"{criterion}: {title}" if criterion else title), chance

@@ -1,4 +1,4 @@
-"""All routers of the leads' pages, in the order in which addresses are matched."""
+"""The routers of all pages for leads, in the order in which addresses are matched."""
 
 from __future__ import annotations
 

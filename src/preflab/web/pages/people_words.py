@@ -1,4 +1,4 @@
-"""Who judges in a campaign, in words: on its overview, in its settings, and where it is made."""
+"""Texts about who may judge in a campaign, for its overview, its settings and the page that creates it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from preflab.words import listed, plural
 
 OPEN_TO: dict[OpenTo, str] = {
     "invited": "people invited to it, and those invited to all campaigns",
-    "everybody": "everybody with an account, also whoever gets one later",
+    "everybody": "everybody with an account, including later accounts",
     "named": "only people invited to it or let in by name",
 }
 LATER: dict[OpenTo, str] = {
-    "invited": "So will whoever is invited to it, or to all campaigns.",
-    "everybody": "So will whoever gets an account later.",
+    "invited": "So will people who are invited to it, or to all campaigns.",
+    "everybody": "So will people who get an account later.",
     "named": "Nobody else will, unless invited to it or let in by name.",
 }
 SHOWN = 5
-"""People named in a sentence."""
+"""Largest number of people named in a sentence."""
 
 
 def finders_sentence(people: Sequence[Member], open_to: OpenTo) -> str:
-    """Who finds the campaign on their first page as it stands, and who will."""
+    """A sentence about who finds the campaign on their first page now, and who will later."""
     names = [each.name for each in people if each.can_come and each.role in ("labeler", "adjudicator")]
     if not names:
         return "No labeler finds it yet."
@@ -33,7 +33,7 @@ def finders_sentence(people: Sequence[Member], open_to: OpenTo) -> str:
 
 
 def why_sentence(member: Member, open_to: OpenTo) -> str:
-    """Why somebody judges in a campaign, or does not."""
+    """The reason why a person may judge in a campaign, or may not; "" if there is no particular reason."""
     if member.state == "revoked":
         return "revoked: cannot sign in"
     if not member.account_id:

@@ -1,5 +1,4 @@
-// What content needs of a script on every page: a box that scrolls can be reached by keyboard, and a formula is copied as
-// the TeX it was written in.
+// For the content of every page: boxes that scroll can be reached by keyboard, and formulas are copied as TeX.
 
 const BOXES = ".scroll, pre, .math.display";
 
@@ -19,7 +18,7 @@ for (const box of document.querySelectorAll(BOXES)) watch.observe(box);
 
 const formulaAt = (node) => (node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement)?.closest(".math");
 
-/** A copy of what is selected, whole formulas as their source. */
+/** A copy of the selected content, in which formulas are replaced by their whole source. */
 function copied(range) {
   const [first, last] = [formulaAt(range.startContainer), formulaAt(range.endContainer)];
   if (first) range.setStartBefore(first);

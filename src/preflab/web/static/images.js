@@ -1,5 +1,6 @@
-// Images at their full size, all of a task side by side: by click, tap, Enter or `z`; Escape leads back. A click on an
-// enlarged image fits it to the screen and back. Without a script the links open each image by itself.
+// Shows all images of a task at their full size, side by side. A click, a tap, Enter or `z` opens the dialog, Escape
+// closes it. A click on an enlarged image fits it to the screen or restores its size. Without scripts, each image is a
+// link to its file.
 
 import { isForOthers, meant } from "./label-layouts.js";
 
@@ -7,7 +8,7 @@ const dialog = document.getElementById("images");
 const fit = document.getElementById("images-fit");
 const links = [...document.querySelectorAll("a.enlarge")];
 
-/** The letter of the completion that an image is. */
+/** The letter of the completion to which an image belongs. */
 const letterOf = (link) =>
   link.closest("[data-card]")?.dataset.card ?? link.closest("article")?.querySelector("h2, h3")?.textContent.trim() ?? "";
 
@@ -22,13 +23,13 @@ function wallOf(link) {
   return filled;
 }
 
-/** Scrolls a wall so that a point of its image (from 0 to 1) is in the middle. */
+/** Scrolls a wall so that a point of its image (coordinates from 0 to 1) is in the middle. */
 function centre(wall, x, y) {
   wall.scrollLeft = x * wall.scrollWidth - wall.clientWidth / 2;
   wall.scrollTop = y * wall.scrollHeight - wall.clientHeight / 2;
 }
 
-/** Where within an image a click was, from 0 to 1. */
+/** The position of a click within an image, as coordinates from 0 to 1. */
 function pointOf(event) {
   const image = event?.target.closest?.("img") ?? event?.currentTarget?.querySelector?.("img");
   if (!image || !event.clientX) return [0.5, 0.5];
@@ -64,7 +65,7 @@ function open(from, event) {
 
 for (const link of links) {
   link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a window of its own, as with any link
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // opens a new window, as with any link
     event.preventDefault();
     open(link, event.detail ? event : null);
   });

@@ -1,5 +1,5 @@
-// Drafts: a copy in this browser at every change, a copy on the server shortly after.
-// The local copy is what survives a crash, a lost connection and a sign-in that ran out.
+// Drafts are stored in this browser at every change, and on the server shortly after.
+// The local copy survives a crash, a lost connection and an expired session.
 
 import { entered } from "./label-form.js";
 import { call } from "./label-network.js";
@@ -11,7 +11,7 @@ const AGAIN_MS = [2_000, 5_000, 10_000, 30_000];
 export const draftKey = (labeler, task) => `preflab:draft:${labeler}:${task}`;
 
 export class Drafts {
-  /** `say(state, text)` tells the person how things stand; `trouble(status, reply)` is for what waiting will not mend. */
+  /** `say(state, text)` shows the state; `trouble(status, reply)` handles errors that a retry cannot fix. */
   constructor(form, time, say, trouble) {
     Object.assign(this, { form, time, say, trouble });
     this.key = draftKey(form.dataset.labeler, form.dataset.task);
@@ -31,7 +31,7 @@ export class Drafts {
     return { fields: entered(form), active_ms: time.active(), shown_ms: time.shown(), step: Number(form.dataset.step ?? 0) };
   }
 
-  /** What this browser kept because the server never acknowledged it, or null. */
+  /** The draft that this browser keeps because the server has not confirmed it, or null. */
   kept() {
     return read(this.key);
   }

@@ -1,4 +1,4 @@
-// The labelling form as data: its groups of radios, what is chosen, what is still missing, and a draft of it.
+// The labelling form as data: its groups of radio buttons, the chosen values, the missing answers, and drafts.
 
 export const groupsOf = (form) => [...form.querySelectorAll("fieldset[data-group]")].filter((group) => !group.hidden);
 
@@ -8,7 +8,7 @@ export const chosen = (group) => group.querySelector("input[type=radio]:checked"
 
 const failMarks = (form) => [...form.querySelectorAll("input[data-fail]")];
 
-/** A failed completion needs no score; a choice between completions needs none when any, or all, of them failed. */
+/** Whether a group needs an answer: not for a completion marked F, nor for a choice if any (or all) are marked F. */
 export function needsAnswer(form, group) {
   if (chosen(group)) return false;
   const card = cardOf(group);
@@ -17,7 +17,7 @@ export function needsAnswer(form, group) {
   return !(group.dataset.wide === "any" ? marks.some(Boolean) : marks.length > 0 && marks.every(Boolean));
 }
 
-/** What is marked as failed cannot be the better one: the choice is taken back. */
+/** Unchecks a choice whose completion is marked F, since such a completion cannot be the better one. */
 export function takeBackFailed(form) {
   for (const group of form.querySelectorAll("fieldset[data-wide]")) {
     const choice = chosen(group);
@@ -27,7 +27,7 @@ export function takeBackFailed(form) {
 
 export const missing = (form) => groupsOf(form).filter((group) => needsAnswer(form, group));
 
-/** "Still to do: a rank for B and D", in the words of the groups themselves. */
+/** A sentence about missing answers, with the words of the groups: "Still to do: a rank for B and D". */
 export function missingSentence(groups) {
   if (groups.length === 0) return "";
   const letters = groups.map((group) => cardOf(group)?.dataset.card).filter(Boolean);
@@ -37,7 +37,7 @@ export function missingSentence(groups) {
   return `Still to do: ${groups[0].dataset.wants} for ${listed}`;
 }
 
-/** What a person entered, as name → value; the hidden fields of the protocol are not part of it. */
+/** The values a person entered, as name → value, without hidden fields. */
 export function entered(form) {
   const fields = {};
   for (const control of form.elements) {
@@ -57,7 +57,7 @@ export function restore(form, fields) {
   }
 }
 
-/** "failed: B, D": what is marked F so far, or "". */
+/** The completions marked F so far, as "failed: B, D", or "". */
 export function failedSoFar(form) {
   const letters = [...form.querySelectorAll("[data-card]")].filter(hasFailed).map((card) => card.dataset.card);
   return letters.length ? `failed: ${letters.join(", ")}` : "";
@@ -65,7 +65,7 @@ export function failedSoFar(form) {
 
 const hasFailed = (card) => card.querySelector("input[data-fail]:checked, input[value='F']:checked") !== null;
 
-/** "B › A = C · failed: D": the ranking so far in one line, of ways that rank. */
+/** The ranking so far in one line, for ways that rank: "B › A = C · failed: D". */
 export function orderSoFar(form) {
   const byRank = new Map();
   for (const card of form.querySelectorAll("[data-card]")) {
@@ -76,7 +76,7 @@ export function orderSoFar(form) {
   return [ranked.join(" › "), failedSoFar(form)].filter(Boolean).join(" · ");
 }
 
-/** Of a form in two steps, such as scores and then ranks, shows one; forms with one step have no groups of the other. */
+/** Shows one step of a form in two steps (such as scores, then ranks); has no effect on groups of one-step forms. */
 export function showStep(form, step) {
   form.dataset.step = String(step);
   for (const group of form.querySelectorAll("fieldset[data-step]")) group.hidden = Number(group.dataset.step) !== step;

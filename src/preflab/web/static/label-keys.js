@@ -1,5 +1,6 @@
-// The keyboard. A key belongs to whatever carries it in `data-key`, so the page itself is the table of keys:
-// first the group of radios one is in, then its completion, then the answer to the whole task, then the commands.
+// The keyboard. The attributes `data-key` and `data-command` of the page say which key an element responds to.
+// A key is looked up first in the current group of radio buttons, then in its completion, then in the answer to the
+// whole task, then among the commands.
 
 import { cardOf, chosen, groupsOf, missing } from "./label-form.js";
 import { isComposed, isForOthers, meant } from "./label-layouts.js";
@@ -10,7 +11,7 @@ const SWITCH = "preflab:keys";
 const TYPED = "textarea, select, input:not([type=radio], [type=checkbox], [type=button], [type=submit])";
 const inText = (element) => element?.isContentEditable || element?.matches?.(TYPED);
 
-/** Where one is: the group with the focus, or the first that still wants an answer. */
+/** The current group: the one with the focus, or the first that still needs an answer. */
 function currentGroup(form) {
   const focused = document.activeElement?.closest?.("fieldset[data-group]");
   if (focused && form.contains(focused)) return focused;
@@ -32,7 +33,7 @@ function goToCard(card) {
   card.querySelector("input[data-fail]")?.focus({ preventScroll: true });
 }
 
-/** After an answer by key: on to what is still missing below, then above, then to the button that submits. */
+/** After an answer by key, moves to the next missing answer below, then above, then to the submit button. */
 function goOn(form, from) {
   const open = missing(form);
   const below = open.find((group) => from.compareDocumentPosition(group) & Node.DOCUMENT_POSITION_FOLLOWING);
@@ -62,7 +63,7 @@ function pick(form, key) {
   return false;
 }
 
-// Where one was before a key opened the note or the reasons for skipping; Escape leads back there.
+// The element that had the focus before a key opened the note or the reasons for skipping; Escape returns to it.
 let before = null;
 
 function command(key) {
@@ -88,7 +89,7 @@ function act(form, key, shifted) {
   return pick(form, key.toLowerCase()) || command(key.toLowerCase());
 }
 
-/** Escape: out of a note or out of skipping, back to the task. */
+/** On Escape, leaves the note or the reasons for skipping and returns to the task. */
 function leave(here) {
   const details = here?.closest?.(".extras details");
   if (!details) return;
@@ -102,7 +103,7 @@ export const keysAreOn = () => read(SWITCH) !== "off";
 
 /**
  * Enter submits; Ctrl+Enter submits from a text; Escape leaves a text; single keys can be switched off.
- * While `away()`, keys do nothing: what is typed ahead belongs to a task that is not on the screen yet.
+ * While `away()` is true, keys do nothing, since the person types ahead for a task that is not on the screen yet.
  */
 export function listenToKeys(form, submit, away) {
   const toggle = document.getElementById("keys-on");
@@ -126,7 +127,7 @@ export function listenToKeys(form, submit, away) {
       return submit();
     }
     const keys = meant(event);
-    // Among the reasons for skipping, keys are not for the answer above.
+    // While the reasons for skipping have the focus, keys must not change the answer above.
     if (here?.closest?.(".skipping[open]") && !keys.includes("s")) return;
     if (keysAreOn() && keys.some((key) => act(form, key, event.shiftKey))) event.preventDefault();
   });

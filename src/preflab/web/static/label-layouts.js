@@ -1,22 +1,22 @@
-// Which of the page's keys a press means, on any keyboard: first what it types, then the digit it stands for in another
-// script, then where the key lies. So whoever types Latin letters is read by what is printed on the keys, whatever their
-// order, and a row of & é " or a Cyrillic keyboard works by place. A dead key, or one that the browser cannot name, works
-// by place alone.
+// Finds out which of the page's keys a key press means, on any keyboard layout. It tries the character that was typed,
+// then the digit that the character stands for in another script, then the position of the key. Layouts with Latin
+// letters thus work by the printed letters, whatever their order; a digit row of & é " or a Cyrillic layout works by
+// position. Dead keys, and keys that the browser cannot name, work by position only.
 
 const NAMED = /^[A-Z][A-Za-z0-9]+$/; // Enter, ArrowDown, Process: keys that type nothing
-// Keys of which only the place is known. A dead key (an accent) is a mark; some remote keyboards name no key at all.
+// Keys of which only the position is known. A dead key (an accent) is a mark; some remote keyboards name no key at all.
 const WITHOUT_CHARACTER = new Map([["Dead", "´"], ["Unidentified", ""]]);
-const FULL_WIDTH = /^[\uFF01-\uFF5E]$/; // NFKC is for these alone: it also makes 2 of ² and a of ª, keys of their own
+const FULL_WIDTH = /^[\uFF01-\uFF5E]$/; // only these get NFKC, which would also turn ² into 2 and ª into a
 const DIGIT = /^\p{Nd}$/u;
 const LETTER = /[\p{L}\p{M}]/u;
 const LATIN = /\p{Script=Latin}/u;
 const ALIKE = new Map([["؟", "?"], ["՞", "?"], ["፧", "?"], ["⸮", "?"]]); // question marks
 
-// Whether the last letter typed was Latin; null before the first. Where letters are not, marks may lie on their places
-// (a Hebrew keyboard types ' with the key W); where they are, a mark is a mark (Dvorak types , there).
+// Whether the last letter typed was Latin; null before the first. On a non-Latin layout a mark may be at the position
+// of a letter (a Hebrew keyboard types ' with the key W); on a Latin layout a mark is only a mark (Dvorak types , there).
 let latin = null;
 
-/** The value of a digit of any script: digits stand in rows of ten, each row from zero to nine. */
+/** The value of a digit of any script, or "". Unicode orders the digits of a script from zero to nine. */
 export function digitOf(key) {
   if (!DIGIT.test(key)) return "";
   let start = key.codePointAt(0);
@@ -25,7 +25,7 @@ export function digitOf(key) {
   return String((own - start) % 10);
 }
 
-/** What a press may mean, the likeliest first. */
+/** The keys that a key press may mean, the likeliest first. */
 export function meant(event) {
   const { key, code, shiftKey } = event;
   if (WITHOUT_CHARACTER.has(key)) return placed(WITHOUT_CHARACTER.get(key), code ?? "", shiftKey);
@@ -44,7 +44,7 @@ function placed(key, code, shiftKey) {
   return [shiftKey ? letter[1] : letter[1].toLowerCase()];
 }
 
-/** Whether a press is left alone: with Ctrl, Alt, AltGr or Meta, or while a character is being composed. */
+/** Whether a key press must be ignored: with Ctrl, Alt, AltGr or Meta, or while a character is being composed. */
 export const isForOthers = (event) =>
   event.ctrlKey || event.metaKey || event.altKey || event.getModifierState("AltGraph") || isComposed(event);
 

@@ -1,4 +1,4 @@
-// One way to talk to the server: a status and a reply, status 0 when it could not be reached.
+// Sends requests to the server; the result is a status and a reply, with status 0 if the server cannot be reached.
 
 const PATIENCE_MS = 15_000;
 
@@ -26,7 +26,7 @@ async function readJson(reply) {
   return json ? await reply.json() : {};
 }
 
-/** A key nobody else makes. `crypto.randomUUID` is missing on plain-HTTP addresses of a local network. */
+/** A random unique key. `crypto.randomUUID` is not available on plain-HTTP addresses of a local network. */
 export function freshKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,13 +1,13 @@
-// Submitting: the form stays on the page until the server says that the answer is stored.
-// What is on its way lies in the browser too, under the key it was first sent with, so that a retry, a reload or a
-// lost reply never makes two judgments of one.
+// Submits answers. The form stays on the page until the server confirms that the answer is stored.
+// An answer that is being sent is also kept in the browser with the key of its first attempt, so that a retry, a reload
+// or a lost reply never creates a second judgment.
 
 import { draftKey } from "./label-drafts.js";
 import { call, freshKey } from "./label-network.js";
 import { keysLike, read, write } from "./label-storage.js";
 
 const AGAIN_S = [1, 2, 4, 8, 15, 30];
-// What may differ between two tries at the same answer.
+// Fields that may differ between two attempts to send the same answer.
 const PER_TRY = ["key", "active_ms", "shown_ms"];
 
 const keyOf = (body) => new URLSearchParams(body).get("key");
@@ -24,7 +24,7 @@ function sameAnswer(one, other) {
 const outbox = (labeler) => `preflab:out:${labeler}:`;
 
 export class Saving {
-  /** `on` holds what to do for each reply: sending, waiting, stored, confirm, stale, refused, signedOut. */
+  /** `on` holds a handler for each event: sending, waiting, stored, confirm, stale, refused, signedOut. */
   constructor(form, time, on) {
     Object.assign(this, { form, time, on });
     this.slot = outbox(form.dataset.labeler) + form.dataset.task;
@@ -33,7 +33,7 @@ export class Saving {
     this.busy = false;
   }
 
-  /** Something was sent and not answered, by this page or by an earlier one. */
+  /** Whether this page or an earlier one has sent an answer without getting a reply. */
   get underway() {
     return this.last !== null;
   }
@@ -85,8 +85,8 @@ export class Saving {
 }
 
 /**
- * Answers to other tasks that an earlier page could not send; each goes under its first key.
- * One that the server does not take becomes a draft again, offered when its task is opened.
+ * Sends answers to other tasks that an earlier page could not send, each with its first key.
+ * An answer that the server refuses becomes a draft again, which is offered when its task is opened.
  */
 export async function sendLeftBehind(labeler, exceptTask) {
   const mine = outbox(labeler);

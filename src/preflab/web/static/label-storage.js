@@ -1,4 +1,4 @@
-// What this browser keeps between pages; where storage is full or forbidden, it keeps nothing and says nothing.
+// Stores values in this browser between pages; if storage is full or forbidden, nothing is stored, without an error.
 
 export function read(key) {
   try {
@@ -8,17 +8,17 @@ export function read(key) {
   }
 }
 
-/** Keeps a value, or with null forgets it. */
+/** Stores a value; null deletes it. */
 export function write(key, value) {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, JSON.stringify(value));
   } catch {
-    // The server's copy of a draft, and this page, still hold it.
+    // The value is still on this page, and a draft is on the server too.
   }
 }
 
-/** The keys that begin like this. */
+/** The keys with this prefix. */
 export function keysLike(beginning) {
   try {
     return Object.keys(localStorage).filter((key) => key.startsWith(beginning));

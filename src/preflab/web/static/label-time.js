@@ -1,10 +1,10 @@
-// Time spent on a task: counted only while the page is visible and being used.
+// Measures the time spent on a task; it counts only while the page is visible and used.
 
-// Reading makes no events; this much silence still counts as work, more does not.
+// Reading causes no events, so up to this much time without events counts as work.
 const READING_MS = 30_000;
 
 export class ActiveTime {
-  /** Both in milliseconds, of earlier visits to this task's page. */
+  /** Both arguments are the milliseconds of earlier visits to this task's page. */
   constructor(active, shown) {
     this.total = active;
     this.before = shown;

@@ -1,8 +1,8 @@
-// What one sees besides the form: dialogs, folded texts, and notices that stay until they are dealt with.
+// The parts of the page besides the form: dialogs, folded texts, and notices that stay until the person responds.
 
 import { isForOthers, meant } from "./label-layouts.js";
 
-/** Links that carry `data-dialog` open it in place; without a script they lead to a page. */
+/** Links with `data-dialog` open that dialog on the page; without scripts they lead to another page. */
 export function openDialogs() {
   for (const opener of document.querySelectorAll("[data-dialog]")) {
     const dialog = document.getElementById(opener.dataset.dialog);
@@ -23,11 +23,11 @@ export function openDialogs() {
   }
 }
 
-/** Gives every text or image that does not fit its box a button that shows the whole of it. */
+/** Adds a button to every text or image that does not fit its box; the button shows all of it. */
 export function foldLong() {
   for (const box of document.querySelectorAll("[data-foldable]")) makeFoldable(box);
   document.getElementById("whole").addEventListener("click", showOrFoldAll);
-  // Of a conversation, what was asked last is what the completions answer.
+  // Scroll a conversation to its end, since the completions answer the last turn.
   const prompt = document.getElementById("text-prompt");
   if (prompt.querySelector(".turns")) prompt.scrollTop = prompt.scrollHeight;
 }
@@ -35,7 +35,7 @@ export function foldLong() {
 function makeFoldable(box) {
   const button = document.getElementById(box.dataset.foldable);
   const image = box.querySelector("img");
-  // Very long texts come with their beginning, and the whole in a fold of its own; the button opens both.
+  // A very long text has its beginning and the whole text in a separate fold; the button opens both.
   const rest = box.querySelectorAll("details.whole");
   const cut = () => box.scrollHeight > box.clientHeight + 8 || rest.length > 0;
   const smaller = () => image && image.naturalWidth > image.width + 8 && image.width < box.clientWidth - 8;
@@ -64,7 +64,7 @@ export function focusHeading() {
   document.getElementById("question")?.focus({ preventScroll: true });
 }
 
-/** One notice at a time, made from a `<template>`; buttons act by their `data-do`. */
+/** Shows one notice at a time, made from a `<template>`; `data-do` of a button names its action. */
 export class Notice {
   constructor(place) {
     this.place = place;

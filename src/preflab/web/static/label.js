@@ -1,5 +1,5 @@
-// The labelling page: wires the form, the keyboard, drafts, time and saving together. The script of a way of judging
-// (way-*.js) starts it with what is its own.
+// The labelling page: connects the form, the keyboard, drafts, time and saving. The script of a way of judging
+// (way-*.js) calls `start` with the functions specific to that way.
 
 import { Drafts } from "./label-drafts.js";
 import { failedSoFar, missing, missingSentence, restore, showStep } from "./label-form.js";
@@ -17,12 +17,12 @@ const time = new ActiveTime(Number(form.elements.active_ms.value), Number(form.e
 const twoSteps = form.dataset.steps === "2";
 let leaving = false;
 
-/** What is the way of judging's own: the answer so far in a line, and what else changes with an answer. */
+/** Functions specific to the way of judging: `soFar` returns the answer so far in a line, `tidy` runs after a change. */
 let way = { soFar: failedSoFar, tidy: () => {} };
 
 const say = (state, text) => {
   saved.dataset.state = state;
-  if (saved.textContent !== text) saved.textContent = text; // the same words again would be read out again
+  if (saved.textContent !== text) saved.textContent = text; // screen readers would read an unchanged text again
 };
 
 const drafts = new Drafts(form, time, say, (status, reply) => {
@@ -96,7 +96,7 @@ function submit(extra = {}) {
   saving.submit(extra);
 }
 
-/** Skips by the page's own hand, so that a server that is away does not take the form with it. */
+/** Skips with a request of the script, so that the form stays on the page if the server does not answer. */
 async function skip(skipping) {
   const { status, reply } = await call("POST", skipping.action, new URLSearchParams(new FormData(skipping)));
   if (status === 401) return signedOut();
@@ -107,7 +107,7 @@ async function skip(skipping) {
 
 const inWords = ({ error }) => (error ? [error.found, error.expected, error.do].filter(Boolean).join("; ") : "");
 
-/** Away from this task, whose draft has done its duty. */
+/** Leaves this task and deletes its draft, which is no longer needed. */
 function leave(to) {
   leaving = true;
   drafts.forget();
@@ -183,11 +183,11 @@ document.getElementById("skipping")?.addEventListener("submit", (event) => {
 window.addEventListener("beforeunload", (event) => {
   if (!leaving && (saving.underway || drafts.unsaved)) event.preventDefault();
 });
-// Following the page's own advice, to sign in, is not leaving: what was entered is kept and sent afterwards.
+// A link in a notice, such as the one to sign in, needs no warning: the answer is kept and sent afterwards.
 form.addEventListener("click", (event) => {
   if (event.target.closest("#notice a") && !event.ctrlKey && !event.metaKey) leaving = true;
 });
-// A page brought back by the browser's Back button shows an answer that may since have been stored.
+// A page restored by the browser's Back button may show an outdated answer.
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 
 /** Called once by the script of the way of judging. */

@@ -1,4 +1,4 @@
-// A button that copies what stands beside it; without a script the text is selected by a click instead.
+// A button that copies the text beside it; without scripts a click selects the text instead.
 
 for (const button of document.querySelectorAll("button[data-copy]")) {
   button.hidden = false;

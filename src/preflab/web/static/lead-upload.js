@@ -1,10 +1,10 @@
-// Files that are too large for the form are named before anything is sent; without a script the server's answer does it.
+// Warns about files that are too large before the form is sent; without scripts the server refuses them.
 
-const ROOM = 128 * 1024; // what the form's texts may take, and what a browser writes around them
+const ROOM = 128 * 1024; // reserved for the form's texts and for what a browser adds to them
 const form = document.querySelector("form[data-limit]");
 const notice = document.getElementById("too-large");
 
-/** Says how large the chosen files are together where that is too much; returns whether it is. */
+/** Whether the chosen files together are too large; if so, shows a notice with their size. */
 function isTooLarge() {
   const files = [...form.querySelectorAll("input[type=file]")].flatMap((input) => [...input.files]);
   const size = files.reduce((sum, file) => sum + file.size, 0);

@@ -1,4 +1,4 @@
-// Best of several: what is marked F cannot be the best one.
+// Best of several: a completion marked F cannot be the best one.
 
 import { takeBackFailed } from "./label-form.js";
 import { start } from "./label.js";

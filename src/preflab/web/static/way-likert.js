@@ -1,4 +1,4 @@
-// Likert: scores need nothing beyond the form.
+// Likert: the form needs nothing specific.
 
 import { start } from "./label.js";
 

@@ -1,4 +1,4 @@
-// Ranking: the order so far stands beside the button.
+// Ranking: the order so far is shown beside the button.
 
 import { orderSoFar } from "./label-form.js";
 import { start } from "./label.js";

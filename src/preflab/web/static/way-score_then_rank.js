@@ -1,4 +1,4 @@
-// Score then rank: the order so far stands beside the button, also while the scores are shown again.
+// Score then rank: the order so far is shown beside the button, even while the scores are shown again.
 
 import { orderSoFar } from "./label-form.js";
 import { start } from "./label.js";

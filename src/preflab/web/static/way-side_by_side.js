@@ -1,4 +1,4 @@
-// Side by side: what is marked F cannot be the better one.
+// Side by side: a completion marked F cannot be the better one.
 
 import { takeBackFailed } from "./label-form.js";
 import { start } from "./label.js";

@@ -1,4 +1,4 @@
-// Thumbs: verdicts need nothing beyond the form.
+// Thumbs: the form needs nothing specific.
 
 import { start } from "./label.js";
 

@@ -1,0 +1,52 @@
+"""Which part of a decoder turns tokens into last hidden states; models that also see or hear hold more than that."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+
+
+def decoder_of(model: Any) -> Any:
+    """The part of a causal model that turns tokens into last hidden states: the text model, without its head.
+
+    `get_decoder` of some classes gives the model itself, a text model with its head, or a layer of that name; the
+    headless model is then one of the parts.
+    """
+    decoder = model.get_decoder()
+    if _gives_states(decoder):
+        return decoder
+    inside = decoder if decoder is not model and hasattr(decoder, "get_output_embeddings") else model
+    return next((part for part in inside.children() if _gives_states(part)), decoder)
+
+
+def text_prefix(model: Any) -> str:
+    """The name of the text model inside a model that also sees or hears; "" where text is all it takes."""
+    if not getattr(model.config, "sub_configs", None) or model.config.get_text_config(decoder=True) is model.config:
+        return ""
+    decoder = decoder_of(model) if model.get_output_embeddings() is not None else model
+    return next((name for name, module in model.named_modules() if module is decoder), "")
+
+
+def freeze_towers(model: Any) -> None:
+    """Take what is no part of the text model or its head out of training: text would give it no gradient."""
+    prefix = text_prefix(model)
+    head = model.get_output_embeddings() if prefix else None
+    parts = [model.get_submodule(prefix)] + ([] if head is None else [head])
+    inside = {id(parameter) for part in parts for parameter in part.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in inside:
+            parameter.requires_grad_(False)
+
+
+def states_of(body: Any, ids: Tensor) -> Tensor:
+    """(B, L, H) last hidden states of a model without a head; no cache is built (encoders have no such argument)."""
+    takes = inspect.signature(body.forward).parameters
+    return body(input_ids=ids, **({"use_cache": False} if "use_cache" in takes else {})).last_hidden_state
+
+
+def _gives_states(module: Any) -> bool:
+    """A model of transformers (or a part that takes tokens) without a head of its own."""
+    takes_tokens = hasattr(module, "get_input_embeddings") or hasattr(module, "embed_tokens")
+    return takes_tokens and (not hasattr(module, "get_output_embeddings") or module.get_output_embeddings() is None)

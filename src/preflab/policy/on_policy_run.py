@@ -1,0 +1,79 @@
+"""What a run that learns from its own completions is handed, and how it ended: PPO, the GRPO family, Online DPO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from preflab.models.trunk import Trunk
+from preflab.records import Prompt
+from preflab.settings.learning import OptimiserSettings, RunSettings
+from preflab.settings.stopping import StopSettings
+from preflab.training.alarms import Alarm
+from preflab.training.processes import make_accelerator
+from preflab.training.protocols import Decode, Sampler, Scorer
+
+PromptIds = Sequence[tuple[Prompt, tuple[int, ...]]]
+"""Prompts with their token ids."""
+HeldOut = Callable[[int], tuple[float, float | None]]
+"""Policy version → mean of the held-out criterion, and its standard error where there is one."""
+
+
+class OnPolicySettings(Protocol):
+    """Settings of a loop that learns from its own completions in minibatches."""
+
+    @property
+    def num_steps(self) -> int: ...
+    @property
+    def num_epochs(self) -> int: ...
+    @property
+    def num_minibatches(self) -> int: ...
+    @property
+    def num_kept_rollouts(self) -> int: ...
+    @property
+    def kl_budget(self) -> float | None: ...
+    @property
+    def optimiser(self) -> OptimiserSettings: ...
+    @property
+    def stop(self) -> StopSettings: ...
+    @property
+    def run(self) -> RunSettings: ...
+
+
+LoopSettings = TypeVar("LoopSettings", bound=OnPolicySettings)
+
+
+@dataclass
+class OnPolicyRun(Generic[LoopSettings]):
+    """Everything a run is handed."""
+
+    trunk: Trunk
+    """With the roles policy and reference, PPO's with value as well."""
+    settings: LoopSettings
+    prompts: PromptIds
+    """Training prompts with their token ids."""
+    sampler: Sampler
+    """Writes with the trunk's policy role."""
+    scorer: Scorer
+    decode: Decode
+    folder: Path
+    """Run folder: checkpoints, metrics, alarms and rollouts go there, and are continued from there."""
+    seed: int
+    name: str = "run"
+    """The stage's name, for the progress bar."""
+    held_out: HeldOut | None = None
+    """Measures the held-out criterion of the policy as it is now; None: nothing is measured."""
+    accelerator: Any = field(default_factory=make_accelerator)
+    num_updates: int = 0
+    """Optimiser steps the policy has taken: the version that the sampler is synchronised to."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    num_steps: int
+    stopped_because: str
+    alarms: list[Alarm]

@@ -1,0 +1,103 @@
+"""The end of every step of an on-policy run: metrics, held-out criterion, alarms, kept rollouts, checkpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from torch import Tensor
+
+from preflab.files import keep_rows
+from preflab.policy.kept_rollouts import keep_rollouts
+from preflab.policy.on_policy_run import OnPolicyRun, RunResult
+from preflab.policy.on_policy_setup import alarms_of
+from preflab.policy.stopping import held_out_values, measures_held_out, stop_reason, stopped_before
+from preflab.training.alarms import Alarm
+from preflab.training.metrics import MetricsLog
+from preflab.training.rollouts import Rollouts
+from preflab.training.state import RunState
+from preflab.words import count
+
+
+class StepClock:
+    """Seconds of the parts of one step; starts when it is made."""
+
+    def __init__(self) -> None:
+        self.started = self.lap_started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def lap(self, part: str) -> None:
+        """End a part; the next one begins."""
+        now = time.perf_counter()
+        self.seconds[f"time/{part}"], self.lap_started = now - self.lap_started, now
+
+    def metrics(self, num_tokens: float) -> dict[str, float]:
+        """`time/` of each part and of the step so far, and the completion tokens of the step per second."""
+        step = time.perf_counter() - self.started
+        return {**self.seconds, "time/step": step, "tokens/s": num_tokens / step}
+
+
+class StepLog:
+    """The files of a run, gone on with where its checkpoint stands, and the decision whether it goes on.
+
+    Args:
+        run: the run.
+        state: its state, loaded from the checkpoint; `state.step` steps are done.
+        kl_setting: the setting that weighs the KL, which alarms name.
+    """
+
+    def __init__(self, run: OnPolicyRun[Any], state: RunState, *, kl_setting: str = "kl_coef") -> None:
+        self.run, self.state = run, state
+        self.metrics = MetricsLog(run.folder / "metrics.jsonl", step=state.step)
+        self.alarms = alarms_of(run, state.step, kl_setting=kl_setting)
+        self.rollouts = run.folder / "rollouts.jsonl"
+        keep_rows(self.rollouts, state.step)
+        self.fired: list[Alarm] = []
+        self.updates_per_step = run.settings.num_epochs * run.settings.num_minibatches
+        run.num_updates = state.step * self.updates_per_step
+        self.stopped = stopped_before(run.settings, self.metrics.rows(), state.step)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is a further step to take."""
+        return self.state.step < self.run.settings.num_steps and self.stopped is None
+
+    def end_step(
+        self,
+        values: dict[str, float],
+        rollouts: Rollouts,
+        advantages: Tensor,
+        scores: Tensor,
+        *,
+        with_values: bool = False,
+    ) -> None:
+        """Count the step, measure the held-out criterion, write everything, and see whether a limit is reached.
+
+        Args:
+            values: the step's metrics.
+            rollouts: its completions, of which the first are kept.
+            advantages: (B, T), beside them.
+            scores: (B,), beside them.
+            with_values: whether the value role's numbers are kept beside them.
+        """
+        run, settings, step = self.run, self.run.settings, self.state.step
+        self.state.step += 1
+        run.num_updates += self.updates_per_step
+        if measures_held_out(settings, self.state.step) and run.held_out is not None:
+            values = values | held_out_values(*run.held_out(run.num_updates))
+        if run.accelerator.is_main_process:
+            self.metrics.write(step, values)
+            self.fired += self.alarms.check(self.metrics.rows())
+            num_kept = settings.num_kept_rollouts
+            keep_rollouts(
+                self.rollouts, num_kept, step, rollouts, advantages, scores, run.decode, with_values=with_values
+            )
+        run.accelerator.log(values, step=step)
+        self.stopped = stop_reason(settings, values)
+        if run.accelerator.is_main_process and (not self.goes_on or self.state.step % settings.run.save_every == 0):
+            self.state.save(run.folder / "checkpoint")
+
+    def result(self) -> RunResult:
+        """How the run ended."""
+        all_done = f"{count(self.run.settings.num_steps, 'step is', 'steps are')} done"
+        return RunResult(self.state.step, self.stopped or all_done, self.fired)

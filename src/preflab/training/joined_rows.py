@@ -1,0 +1,72 @@
+"""Prompt and completion joined in one right-padded row: what a decoder reads, and an encoder that judges.
+
+B sequences, T completion tokens, L all tokens. Right padding needs no attention mask in a causal model: what comes
+after a token cannot reach it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from preflab.errors import PreflabError
+from preflab.training.batches import TokenBatch, TokenSequence, padded, padded_completions
+
+
+@dataclass(frozen=True)
+class JoinedRows(TokenBatch):
+    """Right-padded rows [prompt, completion, padding] and where the completion lies in them."""
+
+    input_ids: torch.Tensor
+    """(B, L) long."""
+    prompt_lengths: torch.Tensor
+    """(B,) prompt tokens per row."""
+
+    @property
+    def state_mask(self) -> torch.Tensor:
+        """(B, L) bool, True = a real token."""
+        places = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
+        return places < self.lengths[:, None]
+
+    @property
+    def state_index(self) -> torch.Tensor:
+        """(B, T) position in L of the token before each completion token: where its logits and value are read."""
+        places = torch.arange(self.completion_ids.shape[1], device=self.input_ids.device)
+        return (self.prompt_lengths[:, None] - 1 + places).clamp(max=self.input_ids.shape[1] - 1)
+
+    @property
+    def last_places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) row and (B,) position in L of each sequence's last token."""
+        return torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1
+
+    @property
+    def token_rows(self) -> torch.Tensor:
+        """(N,) row of each completion token."""
+        return self.completion_mask.nonzero()[:, 0]
+
+    def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
+        """The tokens alone: right padding needs no mask in a decoder."""
+        return {"input_ids": self.input_ids}
+
+
+def join_rows(sequences: Sequence[TokenSequence], pad_id: int) -> JoinedRows:
+    """Rows of differing lengths as one right-padded batch.
+
+    Raises:
+        PreflabError: a sequence has no prompt token. The first completion token is predicted from the last of them.
+    """
+    for sequence in sequences:
+        if not sequence.prompt_ids:
+            raise PreflabError(
+                "a sequence without a prompt token",
+                "at least one token (a BOS token counts) before the completion",
+                "give the prompt a text, or use a tokenizer that adds a BOS token",
+            )
+    return JoinedRows(
+        **padded_completions(sequences),
+        input_ids=padded([s.prompt_ids + s.completion_ids for s in sequences], pad_id),
+        prompt_lengths=torch.tensor([len(s.prompt_ids) for s in sequences]),
+    )

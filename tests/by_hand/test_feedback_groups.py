@@ -1,0 +1,50 @@
+"""Groups of labelers who always vote one way: the smallest that are shown, and their agreement counted on paper."""
+
+from __future__ import annotations
+
+import pytest
+
+from preflab.feedback.groups import find_groups
+from preflab.feedback.pairs import Vote
+
+
+def campaign(num_up: int, num_down: int, num_tasks: int, pairs: tuple[tuple[int, int], ...] = ((0, 1),)) -> list[Vote]:
+    """Everybody votes on every pair of every task: some always +1, the others always −1."""
+    outcomes = {f"up{i}": 1 for i in range(num_up)} | {f"down{i}": -1 for i in range(num_down)}
+    tasks = [f"t{i}" for i in range(num_tasks)]
+    return [Vote(name, task, *pair, outcome) for name, outcome in outcomes.items() for task in tasks for pair in pairs]
+
+
+def test_three_against_four_on_forty_tasks() -> None:
+    """3 couples of members, 6 of others and 12 across on each of 40 tasks."""
+    (group,) = find_groups(campaign(4, 3, 40))
+    assert group.members == ("down0", "down1", "down2")
+    assert group.others == ("up0", "up1", "up2", "up3")
+    assert (group.within.value, group.within.num, group.within.num_tasks) == (1, 120, 40)
+    assert (group.within_others.value, group.within_others.num, group.within_others.num_tasks) == (1, 240, 40)
+    assert (group.across.value, group.across.num, group.across.num_tasks) == (0, 480, 40)
+
+
+def test_several_pairs_of_a_task_are_one_task() -> None:
+    (group,) = find_groups(campaign(3, 3, 40, pairs=((0, 1), (0, 2))))
+    assert (group.within.num, group.across.num, group.across.num_tasks) == (240, 720, 40)
+
+
+@pytest.mark.parametrize(
+    ("num_up", "num_down", "num_tasks", "num_groups"),
+    [(3, 3, 40, 1), (3, 3, 39, 0), (4, 2, 40, 0), (5, 2, 60, 0), (2, 2, 60, 0), (6, 0, 40, 0)],
+)
+def test_smallest_campaign_with_a_group(num_up: int, num_down: int, num_tasks: int, num_groups: int) -> None:
+    assert len(find_groups(campaign(num_up, num_down, num_tasks))) == num_groups
+
+
+def test_ties_say_nothing() -> None:
+    votes = campaign(3, 3, 40)
+    ties = [Vote(vote.labeler, vote.task, 0, 2, 0) for vote in votes]
+    assert find_groups([*votes, *ties]) == find_groups(votes)
+
+
+def test_labeler_with_few_tasks_takes_no_part() -> None:
+    late = [Vote("late", f"t{i}", 0, 1, -1) for i in range(39)]
+    (group,) = find_groups([*campaign(3, 3, 40), *late])
+    assert "late" not in group.members + group.others
