@@ -48,7 +48,7 @@ def check_first(backup_file: Path | str, wrong_row: WrongRow | None = None) -> t
 
     Raises:
         PreflabError: the backup is damaged, is not a preflab database, comes from a newer preflab, or has an image
-            folder with other things than images; a row is wrong.
+            folder with links or special files; a row is wrong.
     """
     backup = Path(backup_file)
     version, images = check_backup(backup), check_images(images_of_backup(backup))
@@ -74,8 +74,8 @@ def restore(backup_file: Path | str, workspace_folder: Path | str, wrong_row: Wr
 
     Raises:
         PreflabError: the backup is damaged, is not a preflab database, comes from a newer preflab, or has an image
-            folder with other things than images; a row is wrong; the workspace is in use; the disk is full. The
-            workspace is then unchanged.
+            folder with links or special files; an image does not match its name; a row is wrong; the workspace is in
+            use; the disk is full. The workspace is then unchanged.
     """
     backup, folder = Path(backup_file), Path(workspace_folder)
     target, partial, waiting = folder / DATABASE, folder / f"{DATABASE}.partial", folder / f"{FOLDER}.partial"

@@ -21,9 +21,9 @@ from preflab.store.exports.words import (
     in_turns,
     plain_text,
     reads_as_turns,
-    said_to,
     template_of,
     turns_of,
+    write_completion,
 )
 from preflab.store.formats.answered import FINISH_REASON
 from preflab.store.formats.columns import CONTINUE, OF_TEMPLATE, PICTURES, SYSTEM
@@ -40,7 +40,7 @@ TAKEN = "columns whose names the format uses itself"
 
 def _explicit(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
-        sides = [said_to(pair.prompt, each, material) for each in (pair.chosen, pair.rejected)]
+        sides = [write_completion(pair.prompt, each, material) for each in (pair.chosen, pair.rejected)]
         if None not in sides:
             row = {"prompt": asked_for(pair.prompt), "chosen": sides[0], "rejected": sides[1]}
             yield row | template_of(pair.prompt) | beside(pair, material)
@@ -57,7 +57,7 @@ def _conversational(preference: Preference, material: Material) -> Iterator[Row]
 
 def _implicit(preference: Preference, material: Material) -> Iterator[Row]:
     for pair in decided_pairs(preference, material):
-        sides = [said_to(pair.prompt, each, material) for each in (pair.chosen, pair.rejected)]
+        sides = [write_completion(pair.prompt, each, material) for each in (pair.chosen, pair.rejected)]
         if None in sides:
             continue
         if not pair.prompt.messages:
@@ -108,7 +108,7 @@ def _transcript(prompt: Prompt, completion: str) -> str | None:
 def _best(preference: Preference, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     for completion in best_completions(preference, material):
-        turns = said_to(prompt, completion, material)
+        turns = write_completion(prompt, completion, material)
         if turns is not None:
             row: Row = {"prompt": asked_for(prompt), "completion": turns}
             yield row | template_of(prompt) | origin(preference, completion, material)
@@ -117,7 +117,7 @@ def _best(preference: Preference, material: Material) -> Iterator[Row]:
 def _whole_text(preference: Preference, material: Material) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
     for completion in best_completions(preference, material):
-        answer = said_to(prompt, completion, material)
+        answer = write_completion(prompt, completion, material)
         if answer is None:
             continue
         if isinstance(answer, str):
@@ -144,7 +144,7 @@ def _prompt(prompt: Prompt, material: Material) -> Iterator[Row]:
 
 def _demonstration(completion: Completion, material: Material) -> Iterator[Row]:
     prompt = material.prompts[completion.prompt_id]
-    turns = said_to(prompt, completion, material)
+    turns = write_completion(prompt, completion, material)
     if turns is None:
         return
     columns = {name: value for name, value in completion.columns.items() if name != UNLEARNED}

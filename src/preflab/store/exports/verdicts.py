@@ -8,7 +8,7 @@ from preflab.records import Completion, Preference
 from preflab.store.exports.base import Export, Material, Row
 from preflab.store.exports.pairs import origin
 from preflab.store.exports.trainers import one_form
-from preflab.store.exports.words import asked_for, said_to, template_of
+from preflab.store.exports.words import asked_for, template_of, write_completion
 from preflab.store.formats.answered import FINISH_REASON
 from preflab.store.formats.rated import MODEL, NAME, PREFIX
 
@@ -80,7 +80,7 @@ def _row(
     preference: Preference, completion: Completion, verdict: Row, default_model: str, material: Material
 ) -> Iterator[Row]:
     prompt = material.prompts[preference.prompt_id]
-    turns = said_to(prompt, completion, material)
+    turns = write_completion(prompt, completion, material)
     if turns is None:
         return
     row: Row = {"prompt": asked_for(prompt), "completion": turns, **verdict, **template_of(prompt)}

@@ -19,9 +19,9 @@ from preflab.store.exports.words import (
     in_turns,
     only_text,
     plain_text,
-    said_to,
     template_of,
     turns_of,
+    write_completion,
 )
 from preflab.store.formats.judgment_records import best_first, fails
 
@@ -125,7 +125,7 @@ def _argilla(judgments: list[Judgment], material: Material) -> Iterator[Row]:
     first = counted[0]
     prompt = material.prompts[first.prompt_id]
     fields = [f"response-{number}" for number in range(1, len(first.completion_ids) + 1)]
-    words = [said_to(prompt, material.completions[each], material) for each in first.completion_ids]
+    words = [write_completion(prompt, material.completions[each], material) for each in first.completion_ids]
     if None in words:
         return
     row: Row = {"id": first.task_id, "prompt": asked_for(prompt), **dict(zip(fields, words, strict=True))}
@@ -177,7 +177,7 @@ def _ranking(judgment: Judgment, material: Material) -> Iterator[Row]:
     ranks, prompt = best_first(judgment), material.prompts[judgment.prompt_id]
     marks = fails(judgment.answer, len(ranks))
     material.change(NOT_JUDGED, sum(rank is None and not failed for rank, failed in zip(ranks, marks, strict=True)))
-    words = [said_to(prompt, material.completions[each], material) for each in judgment.completion_ids]
+    words = [write_completion(prompt, material.completions[each], material) for each in judgment.completion_ids]
     if None in words:
         return
     row: Row = {

@@ -102,7 +102,7 @@ def asked_for(prompt: Prompt) -> str | list[Row]:
     return turns_of(prompt) if prompt.messages else prompt.text
 
 
-def said_to(prompt: Prompt, completion: Completion, material: Material) -> str | list[Row] | None:
+def write_completion(prompt: Prompt, completion: Completion, material: Material) -> str | list[Row] | None:
     """The completion in the prompt's form, text or turns; None, counted as dropped, if that is impossible."""
     if prompt.messages:
         return in_turns(completion, material)

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from preflab.records import FinishReason, Prompt
-from preflab.store.formats.asked import Spans, Words, asked, asked_of_turns, check_completion, spans_of, words_of
+from preflab.store.formats.asked import (
+    Spans,
+    Words,
+    check_completion,
+    question_of_turns,
+    read_question,
+    spans_of,
+    words_of,
+)
 from preflab.store.formats.columns import COMPLETIONS, CONVERSATIONS, PROMPTS, column, first, has, peek, read_as
 from preflab.store.formats.json_rows import BadRow, Row
 from preflab.store.formats.turns import Turns, conversation, is_conversation, last_speaker
@@ -63,7 +71,7 @@ def finish_reason_of(row: Row) -> FinishReason:
 
 def _of_columns(row: Row, source: str, kept: Callable[[Row], Row]) -> Answered:
     """Prompt and completion from columns of their own."""
-    question = asked(row)
+    question = read_question(row)
     name = first(row, COMPLETIONS)
     value = read_as(row, name, COMPLETIONS[0]) if name else column(row, COMPLETIONS[0])
     words = words_of(value, name or COMPLETIONS[0])
@@ -111,7 +119,7 @@ def _of_talk(row: Row, name: str, source: str, kept: Callable[[Row], Row]) -> An
     if not any(words.learned):
         raise BadRow(NOTHING_LEARNED, "at least one turn to learn")
     last = max(n for n, learned in enumerate(words.learned) if learned)
-    question = asked_of_turns(row, words.turns[:last], name)
+    question = question_of_turns(row, words.turns[:last], name)
     _check_own_prompt(row, words.turns[:last])
     prompt = question.prompt(source, kept(row))
     shift = len(prompt.messages) - last  # 1 if a system turn was added from its own column
@@ -150,7 +158,7 @@ def _of_dialogue(prompt_turns: Turns, words: Words, row: Row, source: str, kept:
         )
     completion = Words("", turns[begin:], words.learned[begin:], words.left_out)
     check_completion(completion.turns, COMPLETIONS[0])
-    prompt = asked_of_turns(row, prompt_turns, PROMPTS[0]).prompt(source, kept(row))
+    prompt = question_of_turns(row, prompt_turns, PROMPTS[0]).prompt(source, kept(row))
     return Answered(prompt, spans_of(completion), (), words.left_out)
 
 

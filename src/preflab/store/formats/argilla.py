@@ -14,7 +14,7 @@ from typing import Any
 
 from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.formats.argilla_forms import ENDING, flatten_record, is_argilla, is_object
-from preflab.store.formats.asked import asked, completion_of, spans_of
+from preflab.store.formats.asked import completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import peek
 from preflab.store.formats.fields import kind_of
@@ -45,7 +45,7 @@ def _row(row: Row, source: str) -> Parsed:
             f"a field {', '.join(PROMPTS)}; --column OLD=prompt renames one",
         )
     _refuse_no_lists(row)
-    asks = asked(row, (name,))
+    asks = read_question(row, (name,))
     fields = _completion_fields(row)
     words = [completion_of(row[each], each) for each in fields]
     prompt = asks.prompt(source, chat=any(each.turns for each in words))

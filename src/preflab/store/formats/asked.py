@@ -54,7 +54,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """The prompt of a row before it is known whether the completions are texts or turns."""
 
     words: Words
@@ -94,7 +94,7 @@ class Asked:
         return Prompt.make(messages=turns, columns={**(columns or {}), **self.template}, source=source)
 
 
-def asked(row: Row, names: Sequence[str] = PROMPTS) -> Asked:
+def read_question(row: Row, names: Sequence[str] = PROMPTS) -> Question:
     """Read the prompt of a row from the column with one of these names.
 
     Raises:
@@ -106,12 +106,12 @@ def asked(row: Row, names: Sequence[str] = PROMPTS) -> Asked:
         raise BadRow(f"an empty {name}", f"{'an' if name[0] in 'aeiou' else 'a'} {name} with something in it")
     if name == "instruction":
         words = _add_context(row, words)
-    return Asked(_after_system(row, words, name), name, template_of(row))
+    return Question(_after_system(row, words, name), name, template_of(row))
 
 
-def asked_of_turns(row: Row, turns: Turns, name: str) -> Asked:
+def question_of_turns(row: Row, turns: Turns, name: str) -> Question:
     """The prompt of these turns, with the row's system turn and the template's columns."""
-    return Asked(_after_system(row, Words(turns=turns), name), name, template_of(row))
+    return Question(_after_system(row, Words(turns=turns), name), name, template_of(row))
 
 
 def _find_column(row: Row, names: Sequence[str]) -> str:

@@ -85,7 +85,7 @@ class Format:
     notes: Callable[[Imported], Sequence[str]] = lambda imported: ()
     """Further lines for the user about a file that was read, in addition to columns and counts."""
     needs: tuple[str, ...] = ()
-    """Columns that every row of this format has, for the advice on rows that fit no format."""
+    """The format's names of the columns that a row must have, for the advice on rows that fit no format."""
     columns: str = ""
     """The columns, for the table of formats in the documentation."""
     becomes: str = ""

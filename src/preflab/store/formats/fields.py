@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from preflab.records import Completion, FinishReason, PairOutcome, Preference, Prompt, Span
-from preflab.store.formats.asked import Spans, asked
+from preflab.store.formats.asked import Spans, read_question
 from preflab.store.formats.columns import OF_TEMPLATE, SYSTEM
 from preflab.store.formats.columns import column as column
 from preflab.store.formats.json_rows import BadRow, Row
@@ -37,7 +37,7 @@ def prompt_of(row: Row, name: str, source: str, columns: Row | None = None, *, c
     a text becomes one user's turn.
     """
     kept = {key: value for key, value in (columns or {}).items() if key not in (*SYSTEM, *OF_TEMPLATE)}
-    return asked(row, (name,)).prompt(source, kept, chat=chat)
+    return read_question(row, (name,)).prompt(source, kept, chat=chat)
 
 
 def others(row: Row, *names: str) -> Row:

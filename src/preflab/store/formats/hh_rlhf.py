@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from preflab.records import Message, Prompt
-from preflab.store.formats.asked import Words, asked_of_turns
+from preflab.store.formats.asked import Words, question_of_turns
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, first, peek
 from preflab.store.formats.fields import text
@@ -27,7 +27,7 @@ def _plain(row: Row, source: str) -> Parsed:
 def _chat(row: Row, source: str) -> Parsed:
     shared, chosen, rejected = _split(row)
     turns = conversation(shared.removesuffix(ASSISTANT))
-    prompt = asked_of_turns(row, turns, "chosen").prompt(source)
+    prompt = question_of_turns(row, turns, "chosen").prompt(source)
     return _pair(row, prompt, chosen.strip(), rejected.strip())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from preflab.records import Answer, Completion, LikertAnswer, Prompt, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.formats.argilla import BAD, EQUAL, GOOD, PROMPTS
-from preflab.store.formats.asked import asked, completion_of, spans_of
+from preflab.store.formats.asked import completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import column, peek
 from preflab.store.formats.fields import kind_of
@@ -41,7 +41,7 @@ def _row(row: Row, source: str) -> Parsed:
     name = next((each for each in PROMPTS if data.get(each)), None)
     if name is None:
         raise BadRow(f"no prompt in data: {', '.join(data) or 'nothing'}", f"one of {', '.join(PROMPTS)}")
-    question = asked(data, (name,))
+    question = read_question(data, (name,))
     texts = {each: completion_of(value, each) for each, value in _texts(data, name).items()}
     prompt = question.prompt(source, chat=any(each.turns for each in texts.values()))
     spans = [spans_of(each) for each in texts.values()]

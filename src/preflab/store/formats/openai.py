@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preflab.store.formats.asked import asked_of_turns
+from preflab.store.formats.asked import question_of_turns
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import (
     OF_CONVERSATION,
@@ -31,7 +31,7 @@ def _row(row: Row, source: str) -> Parsed:
     of_all = {name: row[name] for name in OF_CONVERSATION if is_default(row, name)}
     inner = with_defaults({**{name: inside[name] for name in inside if name in ASKED}, **answers}, of_all)
     talk = conversation(column(inner, "messages"), "input.messages")
-    question = asked_of_turns(inner, talk.turns, "input.messages")
+    question = question_of_turns(inner, talk.turns, "input.messages")
     prompt, chosen, rejected = with_prompt(inner, question, source)
     known = {f"input.{name}" for name, value in inside.items() if name not in ASKED and not blank(value)}
     inner.update(unread(row))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preflab.records import Completion, Message, Preference, Prompt
-from preflab.store.formats.asked import Asked, Words, asked_of_turns, check_completion, spans_of, words_of
+from preflab.store.formats.asked import Question, Words, check_completion, question_of_turns, spans_of, words_of
 from preflab.store.formats.base import Parsed
 from preflab.store.formats.columns import CONVERSATIONS, column, has, is_true, peek, rename_option, score_of, unread
 from preflab.store.formats.fields import imported, one_pair
@@ -96,7 +96,7 @@ def _model(row: Row, side: str) -> str:
     return str(row[model_name]) if model_name else ""
 
 
-def with_prompt(row: Row, question: Asked, source: str) -> tuple[Prompt, Words, Words]:
+def with_prompt(row: Row, question: Question, source: str) -> tuple[Prompt, Words, Words]:
     """(prompt, chosen, rejected) of a row with a prompt in its own column.
 
     If chosen and rejected are whole dialogues, they repeat the prompt: then the prompt is their common beginning.
@@ -123,7 +123,7 @@ def from_dialogues(row: Row, source: str) -> tuple[Prompt, Words, Words]:
     """(prompt, chosen, rejected) of a row with two whole dialogues, whose common beginning is the prompt."""
     chosen, rejected = (words_of(column(row, side), side) for side in SIDES)
     shared, first, second = split_dialogues(chosen, rejected)
-    return asked_of_turns(row, shared, "chosen").prompt(source), first, second
+    return question_of_turns(row, shared, "chosen").prompt(source), first, second
 
 
 def split_dialogues(chosen: Words, rejected: Words, names: tuple[str, str] = SIDES) -> tuple[Turns, Words, Words]:
@@ -154,7 +154,7 @@ def _cut_before(words: Words, cut: int) -> Words:
     return Words("", words.turns[cut:], words.learned[cut:], words.left_out)
 
 
-def _check_repeated(question: Asked, shared: Turns) -> Turns:
+def _check_repeated(question: Question, shared: Turns) -> Turns:
     """Check that the dialogues' common turns hold the prompt; returns them, with its system turn if they lack one.
 
     Raises:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from preflab.records import Prompt
 from preflab.store.formats.answered import NOTHING_LEARNED, answered, has_answer, talk_of
-from preflab.store.formats.asked import Asked, asked, asked_of_turns
+from preflab.store.formats.asked import Question, question_of_turns, read_question
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import (
     ANSWERS,
@@ -54,19 +54,19 @@ def _is_answered_in_turns(row: Row) -> bool:
     return is_turn(value) or is_conversation(value)
 
 
-def _question(row: Row) -> tuple[Asked, tuple[str, ...]]:
+def _question(row: Row) -> tuple[Question, tuple[str, ...]]:
     talk = next((name for name in CONVERSATIONS if is_conversation(peek(row, name))), None)
     name = first(row, ASKING)
     if talk is None or (name and not _is_turn_of(peek(row, name), peek(row, talk))):
-        question = asked(row, ASKING)
+        question = read_question(row, ASKING)
         return question, question.words.left_out
     read = conversation(read_as(row, talk, PROMPTS[0]), talk)
     if name is None:
-        return asked_of_turns(row, read.turns, talk), read.left_out
+        return question_of_turns(row, read.turns, talk), read.left_out
     read_as(row, name, PROMPTS[0])
     is_answered = read.turns[-1].role == "assistant" and not _is_continued(row)
     turns = read.turns[:-1] if is_answered else read.turns
-    return asked_of_turns(row, turns, talk), (*read.left_out, *[ANSWERS_OF_TALKS] * is_answered)
+    return question_of_turns(row, turns, talk), (*read.left_out, *[ANSWERS_OF_TALKS] * is_answered)
 
 
 def _is_turn_of(words: object, talk: object) -> bool:

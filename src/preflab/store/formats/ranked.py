@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from preflab.records import Preference
-from preflab.store.formats.asked import Words, asked, completion_of, spans_of
+from preflab.store.formats.asked import Words, completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, column, first, has, number, peek, unread
 from preflab.store.formats.fields import imported, pairs_of_ranks, ranks_of_scores
@@ -68,7 +68,7 @@ def _group(
 ) -> Parsed:
     if len(words) < 2:
         raise BadRow(count(len(words), "completion"), "at least two to rank")
-    question = asked(row)
+    question = read_question(row)
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     columns = unread(row)
     completions = [

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from preflab.records import RankingAnswer
-from preflab.store.formats.asked import Words, asked, completion_of, spans_of
+from preflab.store.formats.asked import Words, completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, column, first, has
 from preflab.store.formats.fields import kind_of
@@ -25,7 +25,7 @@ NUMBERED = re.compile(r"completion_(\d+)$")
 
 
 def _row(row: Row, source: str) -> Parsed:
-    question = asked(row)
+    question = read_question(row)
     words, ranks = _lists(row) if has(row, "completions") else _cells(row)
     if len(words) < 2:
         raise BadRow(count(len(words), "completion"), "at least two to rank")

@@ -13,7 +13,7 @@ from typing import Any
 
 from preflab.records import Preference
 from preflab.store.formats.answered import answered, has_answer
-from preflab.store.formats.asked import asked, completion_of, spans_of
+from preflab.store.formats.asked import completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import (
     ASPECTS,
@@ -150,7 +150,7 @@ def _by_criterion(row: Row, source: str, values: list[Any], by_criterion: Mappin
             counts = f"{count(len(values), 'completion')} and another number of scores for {name!r}"
             raise BadRow(counts, "one score for each")
     words = [completion_of(value, "completions") for value in values]
-    question = asked(row)
+    question = read_question(row)
     models = _models(row, len(values))
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     columns = unread(row)

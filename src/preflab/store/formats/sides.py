@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.records import Completion, PairOutcome, Preference, Prompt
-from preflab.store.formats.asked import Asked, asked, completion_of, spans_of
+from preflab.store.formats.asked import Question, completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import blank, column, first, has, is_true, number, score_of, unread
 from preflab.store.formats.fields import imported
@@ -25,7 +25,7 @@ STRONGEST = 3
 
 
 def read_sides(
-    row: Row, question: Asked, names: tuple[str, str], source: str, models: tuple[str, str]
+    row: Row, question: Question, names: tuple[str, str], source: str, models: tuple[str, str]
 ) -> tuple[Prompt, Completion, Completion, tuple[str, ...]]:
     """(prompt, first completion, second completion, reasons left out); unread columns are kept with both completions.
 
@@ -63,7 +63,7 @@ def _pku(row: Row, source: str) -> Parsed:
     if len(safe) == 2:
         scores["safe"] = (safe[0], safe[1])
     models = tuple(str(row.get(f"response_{n}_source") or "pku-saferlhf") for n in (0, 1))
-    question = asked(row)
+    question = read_question(row)
     prompt, one, other, left_out = read_sides(
         row, question, ("response_0", "response_1"), source, (models[0], models[1])
     )
@@ -88,7 +88,7 @@ def _helpsteer3(row: Row, source: str) -> Parsed:
     strength = number(column(row, strength_name))
     if strength is None or abs(strength) > STRONGEST:
         raise BadRow(f"the {strength_name} {row[strength_name]!r:.40}", "a number from -3 to 3")
-    question = asked(row, ("context",) if has(row, "context") else ("prompt",))
+    question = read_question(row, ("context",) if has(row, "context") else ("prompt",))
     sides = next((names for names in NUMBERED if has(row, *names)), NUMBERED[0])
     models = ("helpsteer3", "helpsteer3")
     prompt, one, other, left_out = read_sides(row, question, sides, source, models)
@@ -103,7 +103,7 @@ def _shp(row: Row, source: str) -> Parsed:
     if label not in (0, 1):
         raise BadRow(f"the label {row['labels']!r:.40}", "1 (A is preferred) or 0 (B)")
     scores = tuple(score_of(row.get(f"score_{side}"), f"score_{side}") for side in "AB")
-    question = asked(row, ("history",))
+    question = read_question(row, ("history",))
     prompt, one, other, left_out = read_sides(row, question, ("human_ref_A", "human_ref_B"), source, ("shp", "shp"))
     by_criterion = {"score": (scores[0], scores[1])} if not all(each is None for each in scores) else {}
     group = make_preference(prompt, (one, other), 1 if label == 1 else -1, "shp", scores=by_criterion)
@@ -112,7 +112,7 @@ def _shp(row: Row, source: str) -> Parsed:
 
 def _stack_exchange(row: Row, source: str) -> Parsed:
     """`response_j` has more votes than `response_k`."""
-    question, models = asked(row, ("question", "prompt")), ("stack-exchange", "stack-exchange")
+    question, models = read_question(row, ("question", "prompt")), ("stack-exchange", "stack-exchange")
     prompt, one, other, left_out = read_sides(row, question, J_AND_K, source, models)
     group = make_preference(prompt, (one, other), 1, "stack-exchange-paired")
     return Parsed((prompt, one, other, group), content=group.id, left_out=left_out)

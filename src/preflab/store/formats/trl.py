@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from preflab.records import Prompt
-from preflab.store.formats.asked import Asked, Words, asked, asked_of_turns, template_of
+from preflab.store.formats.asked import Question, Words, question_of_turns, read_question, template_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import CONVERSATIONS, PROMPTS, SYSTEM, blank, first, has, peek, read_as
 from preflab.store.formats.fields import text
@@ -21,7 +21,7 @@ REPEATED = "both completions begin with the prompt, which then stands there twic
 
 def _explicit(row: Row, source: str) -> Parsed:
     talk = _talk(row)
-    question = _after_talk(row, talk) if talk else asked(row)
+    question = _after_talk(row, talk) if talk else read_question(row)
     prompt, chosen, rejected = with_prompt(row, question, source)
     parsed = pair_of(row, prompt, chosen, rejected, "trl", MODEL)
     return replace(parsed, left_out=(*question.words.left_out, *parsed.left_out))
@@ -34,9 +34,9 @@ def _talk(row: Row) -> str | None:
     return next((name for name in CONVERSATIONS if last_speaker(peek(row, name)) in ("user", "tool")), None)
 
 
-def _after_talk(row: Row, name: str) -> Asked:
+def _after_talk(row: Row, name: str) -> Question:
     talk = conversation(read_as(row, name, "prompt"), name)
-    question = asked_of_turns(row, talk.turns, name)
+    question = question_of_turns(row, talk.turns, name)
     return replace(question, words=replace(question.words, left_out=talk.left_out))
 
 

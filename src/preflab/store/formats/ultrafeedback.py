@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.records import Preference
-from preflab.store.formats.asked import asked, completion_of, spans_of
+from preflab.store.formats.asked import completion_of, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, first, number, peek, score_of
 from preflab.store.formats.fields import column, imported, kind_of, pairs_of_ranks, ranks_of_scores
@@ -26,7 +26,7 @@ KEPT = ("source", "correct_answers", "incorrect_answers")
 
 
 def _row(row: Row, source: str) -> Parsed:
-    question = asked(row)
+    question = read_question(row)
     columns = {name: row[name] for name in KEPT if name in row}
     entries = rows_of_columns(column(row, "completions"))
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

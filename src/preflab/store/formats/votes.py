@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from preflab.records import Completion, PairOutcome, Preference, Prompt
-from preflab.store.formats.asked import Words, asked, asked_of_turns, completion_of, spans_of
+from preflab.store.formats.asked import Words, completion_of, question_of_turns, read_question, spans_of
 from preflab.store.formats.base import Format, Parsed
 from preflab.store.formats.columns import PROMPTS, blank, column, first, has, number, peek
 from preflab.store.formats.fields import imported, kind_of, text
@@ -156,7 +156,7 @@ def _arena_rows(row: Row, source: str) -> Parsed:
     """A prompt, two answers and the winner, each a text or turns."""
     outcome = _winner(row)
     words = [completion_of(column(row, name), name) for name in ("response_a", "response_b")]
-    question = asked(row)
+    question = read_question(row)
     prompt = question.prompt(source, chat=any(each.turns for each in words))
     answers = [imported(prompt, spans_of(each), _model(row, side)) for each, side in zip(words, "ab", strict=True)]
     left_out = (*question.words.left_out, *(reason for each in words for reason in each.left_out))
@@ -201,7 +201,7 @@ def _battle(row: Row, source: str, first: Conversation, second: Conversation, ou
     """A vote on two conversations: their common beginning is the prompt, the rest of each is a completion."""
     words = [Words("", side.turns, side.learned, side.left_out) for side in (first, second)]
     shared, one, other = split_dialogues(words[0], words[1], ("conversation_a", "conversation_b"))
-    prompt = asked_of_turns(row, shared, "conversation_a").prompt(source)
+    prompt = question_of_turns(row, shared, "conversation_a").prompt(source)
     answers = [imported(prompt, spans_of(each), _model(row, side)) for side, each in (("a", one), ("b", other))]
     return _voted(prompt, answers[0], answers[1], outcome, "chatbot-arena", (*first.left_out, *second.left_out))
 
