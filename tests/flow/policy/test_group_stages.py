@@ -189,7 +189,7 @@ def test_a_reward_that_is_no_number_stops_the_stage_and_leaves_nothing(project: 
     [
         ("stages.grpo.num_completions_per_prompt=1", "at least 2"),
         ("stages.grpo.kl_treatment=exact_reward", "kl_treatment"),
-        ("stages.online.labels=hard", "do not end on π"),
+        ("stages.online.labels=hard", "do not converge to π"),
         ("stages.best.num_completions=1", "at least 2"),
         ("stages.best.temperature=0", "nothing to choose from"),
     ],
