@@ -22,7 +22,7 @@ from preflab.labelling.options import CampaignOptions
         ({"lease_minutes": "nan"}, "lease_minutes: 'nan'", "a finite number"),
         ({"hourly_cost": "-Infinity"}, "hourly_cost: '-Infinity'", "a finite number"),
         ({"hourly_cost": float("inf")}, "hourly_cost: the number inf", "a finite number"),
-        ({"criteria": ["a", "a"]}, "criteria: ['a', 'a']", "names one twice"),
+        ({"criteria": ["a", "a"]}, "criteria: ['a', 'a']", "has an entry twice"),
         ({"way": "likert"}, "criteria: not given", "criteria is empty"),
         ({"scale_ends": {"kind": ["bad", "good"]}}, "scale_ends: {'kind'", "the scales are"),
         ({"criterion": "x"}, "criterion: 'x'", "the criteria are none"),

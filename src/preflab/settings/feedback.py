@@ -97,7 +97,7 @@ def check_criteria(way: Way, criteria: Sequence[str], scale_ends: Collection[str
     if judged_by.by_criteria and not criteria:
         raise ValueError(f"way is {way} and criteria is empty; write for example `criteria: [helpful]`")
     if len(set(criteria)) < len(criteria):
-        raise ValueError("criteria names a criterion twice")
+        raise ValueError("criteria has an entry twice")
     scales = set(judged_by.scales(criteria))
     if unknown := sorted(set(scale_ends) - scales):
         raise ValueError(f"scale_ends has {', '.join(unknown)}; the scales are {', '.join(sorted(scales)) or 'none'}")

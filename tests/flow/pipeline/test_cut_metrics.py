@@ -51,7 +51,7 @@ def test_the_report_names_it(tmp_path: Path, rows: int, torn: bool) -> None:
     cut(folder / "metrics.jsonl", rows, torn=torn)
     page = build_report([folder])
     assert ("cut:" in page) is (rows < 30)
-    assert rows == 30 or f"metrics cut: {rows} of 30 rows; what follows" in page
+    assert rows == 30 or f"metrics cut: {rows} of 30 rows; the figures below" in page
 
 
 def test_a_manifest_without_numbers_says_nothing(tmp_path: Path) -> None:

@@ -262,7 +262,7 @@ def test_bad_input_is_named(folder: Path, lines: dict[str, Line], changes: list[
         ("[{kind: ipo, beta: 0.1}]", "tau"),
         ("[{kind: robust, flip_rate: 0.5}]", "below 0.5"),
         ("[{kind: dppo}]", "dpo"),
-        ("[{kind: dpo}, {kind: dpo}]", "named once"),
+        ("[{kind: dpo}, {kind: dpo}]", "named twice"),
         ("[]", "at least 1"),
     ],
 )

@@ -134,7 +134,7 @@ def test_best_of_n_is_evaluated_beside_models(project: Path) -> None:
 
 def test_the_report_shows_their_training_as_that_of_ppo(project: Path) -> None:
     page = Path(run()["report"].folder / "report.html").read_text(encoding="utf-8")
-    assert "grpo and online over the same axes" in page
+    assert "grpo and online on the same axes" in page
     for shown in ("Rollouts of grpo", "Rollouts of online", "group/no_spread", "loss/dpo", "best of 5"):
         assert shown in page, shown
 
@@ -189,7 +189,7 @@ def test_a_reward_that_is_no_number_stops_the_stage_and_leaves_nothing(project: 
     [
         ("stages.grpo.num_completions_per_prompt=1", "at least 2"),
         ("stages.grpo.kl_treatment=exact_reward", "kl_treatment"),
-        ("stages.online.labels=hard", "do not end on π"),
+        ("stages.online.labels=hard", "do not converge to π"),
         ("stages.best.num_completions=1", "at least 2"),
         ("stages.best.temperature=0", "nothing to choose from"),
     ],
