@@ -124,7 +124,6 @@ def test_differences_within_rounding_are_no_variation(first: float, apart: float
     assert bootstrap_mean([first, first + apart]).note == note
 
 
-
 def test_wilson_by_hand() -> None:
     # p = 1/2, n = 4, z = 1.959964: centre 1/2, half = z sqrt(1/16 + z^2/64) / (1 + z^2/4).
     z = 1.959964
