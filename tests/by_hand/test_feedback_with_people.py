@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from preflab.feedback.with_people import agreement_with_people, mean_ratings
@@ -48,3 +50,18 @@ def test_mean_ratings_of_people_by_completion() -> None:
     found = mean_ratings(people)["help"]
     assert found["a"] == pytest.approx(4.0, abs=0.3)
     assert found["b"] == pytest.approx(2.0, abs=0.5)
+
+
+def test_prompts_are_drawn_for_the_interval_from_the_seed() -> None:
+    """Twenty prompts with one pair each; the AI agrees on every third."""
+    ai = [judgment("ai", "ai", ("a", "b"), RankingAnswer((1, 2)), f"{i}") for i in range(20)]
+    people = [
+        judgment("one", "person", ("a", "b"), RankingAnswer((1, 2) if i % 3 == 0 else (2, 1)), f"{i}")
+        for i in range(20)
+    ]
+    ai = [replace(one, completion_ids=(f"a{i}", f"b{i}")) for i, one in enumerate(ai)]
+    people = [replace(one, completion_ids=(f"a{i}", f"b{i}")) for i, one in enumerate(people)]
+    num_both, found = agreement_with_people(ai, people)
+    assert (num_both, found.value, found.num, found.num_tasks) == (20, 7 / 20, 20, 20)
+    again = agreement_with_people(ai, people, seed=1)[1]
+    assert (again.low, again.high) != (found.low, found.high)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +15,9 @@ import torch
 from preflab.errors import PreflabError
 from preflab.models.role_output import RoleOutput
 from preflab.records import Prompt
+from preflab.rewards import implicit
 from preflab.rewards.implicit import ImplicitCard, ImplicitScorer
+from preflab.rewards.rankings import Encoder
 from preflab.training.batches import TokenBatch, TokenSequence
 from preflab.training.joined_rows import join_rows
 from preflab.training.protocols import ScoringItem
@@ -87,3 +92,63 @@ def test_scores_that_are_not_finite_are_refused() -> None:
     scorer = ImplicitScorer(trunk, encoder, ImplicitCard("mean_logp", math.inf, "ref", "hash"), "dpo", True, 6)
     with pytest.raises(PreflabError, match="implicit reward dpo scored -inf"):
         scorer.score(ITEMS)
+
+
+def test_completion_without_a_finite_score_is_named_and_texts_are_read_with_their_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Encoding(PlainEncoder):
+        def of_policy(self, prompt: Prompt, completion: Any) -> Sequence:
+            return TokenSequence((len(prompt.text),), (len(completion.text),))
+
+    trunk: Any = NumberedTrunk("policy")
+    encoder: Any = Encoding()
+    scorer = ImplicitScorer(trunk, encoder, ImplicitCard("mean_logp", 1.0, "ref", "hash"), "dpo", True, 6)
+    assert scorer.sequence(ScoringItem(Prompt.make("ask"), "answer")) == TokenSequence((3,), (6,))
+    monkeypatch.setattr(scorer, "_rewards", lambda sequences: torch.tensor([1.0, math.nan])[: len(sequences)])
+    with pytest.raises(PreflabError, match="completion 'bad'"):
+        scorer.score([ScoringItem(PROMPT, "fine"), ScoringItem(PROMPT, "bad")])
+
+
+class Opened(SimpleNamespace):
+    """A language model that is open: its tokens are words, and it remembers what trunk was made of it."""
+
+    def another(self, ref: Any) -> Any:
+        return SimpleNamespace(ref=ref, base_hash=lambda: "hash")
+
+    def trunk(self, roles: Any, *, reference: Any) -> Any:
+        self.made.append((roles, reference))
+        return SimpleNamespace(freeze=self.made.append)
+
+
+@pytest.mark.parametrize("of", ["log_ratio", "mean_logp"])
+@pytest.mark.parametrize(("tokenizer", "takes_tokens"), [("words", True), ("others", False), (None, False)])
+@pytest.mark.parametrize("shares_experts", [True, False])
+def test_folder_is_opened_with_a_reference_where_it_is_read(
+    of: str,
+    tokenizer: str | None,
+    takes_tokens: bool,
+    shares_experts: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, beside = tmp_path / "dpo", tmp_path / "start"
+    folder.mkdir()
+    if shares_experts:
+        beside.mkdir()
+    card = {"of": of, "scale": 0.5, "reference": "../start", "reference_hash": "hash"}
+    (folder / "implicit_reward.json").write_text(json.dumps(card))
+    opened = Opened(tokenizer="words", facts=SimpleNamespace(stop_token_ids=(7,)), most_tokens=lambda: 64, made=[])
+    asked: list[Any] = []
+    monkeypatch.setattr(implicit, "open_language_model", lambda *a, **other: asked.append((a, other)) or opened)
+    monkeypatch.setattr(implicit, "same_tokenizer", lambda one, other: one == other)
+    scorer = implicit.load_implicit(folder, "dpo", dtype="bfloat16", tokenizer=tokenizer, tokens_per_batch=32)
+    assert asked == [((folder,), {"dtype": "bfloat16"})]
+    (roles, reference), frozen = opened.made
+    assert roles == (("policy", "reference") if of == "log_ratio" else ("policy",))
+    assert frozen == "policy"
+    assert (reference is None) == (of == "mean_logp")
+    assert reference is None or reference.ref == (beside if shares_experts else "../start")
+    assert scorer.encoder == Encoder("words", True, 64, (7,))
+    assert (scorer.name, scorer.takes_tokens, scorer.tokens_per_batch) == ("dpo", takes_tokens, 32)
+    assert scorer.card == ImplicitCard(of, 0.5, "../start", "hash")

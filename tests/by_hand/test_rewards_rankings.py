@@ -22,8 +22,10 @@ from preflab.rewards.rankings import (
     Ranking,
     add_fail_pairs,
     hard_pairs,
+    hard_pairs_and_ties,
     make_rankings,
     soft_pairs,
+    soft_pairs_and_ties,
 )
 from preflab.rewards.train import (
     Denominators,
@@ -66,12 +68,29 @@ def test_soft_labels_are_shares_of_decided_votes() -> None:
     ]
 
 
+def test_weights_of_votes_may_be_parts_of_one() -> None:
+    """Half a vote for a over b, three quarters of a tie of a and c, none on b and c, d over a by ½ : ¼."""
+    votes = [(0, 1, 0.5, 0, 0, 0.5), (0, 2, 0, 0, 0.75, 0.0), (1, 2, 0, 0, 0, 0.0), (0, 3, 0.25, 0.5, 0, 0.5)]
+    given, third = preference(votes, (2, 3, 2, 1)), pytest.approx(1 / 3)
+    assert [tuple(vars(pair).values()) for pair in soft_pairs(given)] == [(0, 1, 1, 0.5, 0), (0, 3, third, 0.5, 0)]
+    assert [tuple(vars(pair).values()) for pair in soft_pairs_and_ties(given)] == [
+        (0, 1, 1, third, 0), (0, 2, 0.5, third, 1), (0, 3, third, third, 0),
+    ]  # fmt: skip
+    assert [tuple(vars(pair).values()) for pair in hard_pairs_and_ties(given)] == [
+        (0, 1, 1, third, 0), (3, 0, 1, third, 0), (0, 2, 0.5, third, 1),
+    ]  # fmt: skip
+    assert hard_pairs_and_ties(preference([(0, 1, 1, 1, 0, 0.0)], (1, 1))) == ()
+
+
 def test_fails_lose_against_all_others_and_the_ranking_still_weighs_one() -> None:
     pairs = (LabelledPair(0, 1, 1.0, 1.0),)
     found = add_fail_pairs(pairs, (1, 2, None))
     # one old and two new pairs: a third each
     assert [(p.first, p.second, p.label) for p in found] == [(0, 1, 1.0), (0, 2, 1.0), (1, 2, 1.0)]
     assert [p.weight for p in found] == [pytest.approx(1 / 3)] * 3
+    # two old pairs of a half each and two new ones: a quarter each
+    two = add_fail_pairs((LabelledPair(0, 1, 1.0, 0.5), LabelledPair(0, 2, 1.0, 0.5)), (1, None, 2))
+    assert [(p.first, p.second, p.weight) for p in two] == [(0, 1, 0.25), (0, 2, 0.25), (0, 1, 0.25), (2, 1, 0.25)]
     assert add_fail_pairs(pairs, (1, 2)) == pairs
     assert add_fail_pairs((), (None, None)) == ()
 
@@ -252,6 +271,17 @@ class Framing:
         encoding = BatchEncoding({"input_ids": ids})
         encoding.sequence_ids = lambda _: parts  # type: ignore[method-assign]
         return encoding
+
+
+def test_frame_without_a_prompt_counts_one_token_as_prompt() -> None:
+    def bare(prompt: str, text: str, **_: Any) -> BatchEncoding:
+        encoding = BatchEncoding({"input_ids": [20, 21, 22]})
+        encoding.sequence_ids = lambda _: [1, 1, 1]  # type: ignore[method-assign]
+        return encoding
+
+    given = Prompt.make("")
+    found = Encoder(bare, causal=False, max_tokens=9)(given, Completion.make(given.id, "yes", "m"))
+    assert found == TokenSequence((20,), (21, 22))
 
 
 @pytest.mark.parametrize(

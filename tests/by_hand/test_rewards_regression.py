@@ -13,9 +13,9 @@ import torch
 
 from preflab.errors import PreflabError
 from preflab.models.heads import CriteriaHead, ScalarHead
-from preflab.records import Preference
+from preflab.records import Completion, Preference, Prompt
 from preflab.rewards.rating_report import overall_groups, rating_quality
-from preflab.rewards.ratings import Rated, Scale, choose_criteria, fit_scales
+from preflab.rewards.ratings import Rated, Scale, choose_criteria, fit_scales, make_rated
 from preflab.rewards.regression import rating_loss, standardise_ratings
 from preflab.training.batches import TokenSequence
 
@@ -56,6 +56,8 @@ def test_standardised_ratings_have_mean_0_and_variance_1() -> None:
 def test_equal_ratings_are_refused() -> None:
     with pytest.raises(PreflabError, match="'help': 2 ratings, all equal"):
         fit_scales([rated("p", 4), rated("q", 4)], ["help"])
+    with pytest.raises(PreflabError, match="'help': 0 ratings"):
+        fit_scales([rated("p", None)], ["help"])
 
 
 def test_criteria_heads_combine_into_one() -> None:
@@ -82,6 +84,20 @@ def test_choose_criteria_takes_the_wanted_or_all_rated() -> None:
     assert "help" in raised.value.expected
     with pytest.raises(PreflabError, match="preferences without ratings"):
         choose_criteria([preference({})], {})
+
+
+def test_every_completion_with_a_rating_is_a_row() -> None:
+    """The third has none; criteria are in the order asked for, and one that a group lacks is nobody's."""
+    ids = ("a", "b", "c")
+    group = Preference.make("q", ids, (1, 2, 3), scores={"help": (1.0, None, None), "brief": (3.0, 4.0, None)})
+    completions = {name: Completion.make("q", "words" * place, "m") for place, name in enumerate(ids, 1)}
+    encoder: Any = lambda prompt, completion: (prompt.text, completion.text)  # noqa: E731
+    prompt = Prompt.make("ask")
+    found = make_rated([group], {"q": prompt}, completions, encoder, ["brief", "help", "kind"])
+    assert found == [
+        Rated(prompt.id, ("ask", "words"), (3.0, 1.0, None), 5),  # type: ignore[arg-type]
+        Rated(prompt.id, ("ask", "wordswords"), (4.0, None, None), 10),  # type: ignore[arg-type]
+    ]
 
 
 def test_errors_are_in_the_ratings_own_units() -> None:

@@ -99,9 +99,9 @@ def test_confidence_of_a_margin_of_one() -> None:
 
 
 def test_pairs_of_one_length_stay_in_their_order() -> None:
-    """Forty pairs in five bins of eight: the first eight are right, the others wrong."""
-    margins = np.array([1.0] * 8 + [-1.0] * 32)
-    bins = by_length(PairTable(["p"] * 40, margins, np.zeros(40)), mean)
+    """Forty pairs of lengths 0, 1 and 2 in turn: the first bin has the rows 0, 3, … 21, which alone are right."""
+    margins = np.where(np.isin(np.arange(40), np.arange(0, 22, 3)), 1.0, -1.0)
+    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 3.0), mean)
     assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0, 8), (0, 8), (0, 8)]
 
 

@@ -46,6 +46,14 @@ def test_rating_loop_warms_up_and_falls_linearly(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [0, 1, 2, 3]
     rates = [row["learning_rate"] for row in rows]
     assert rates == pytest.approx([PEAK / 2, PEAK, PEAK * 2 / 3, PEAK / 3])
+    assert 0 < sum(row["time/step"] for row in rows) < 60  # and not seconds since the machine was started
+
+
+def test_rating_loop_tells_trackers_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int | None, float]] = []
+    monkeypatch.setattr(Accelerator, "log", lambda _, values, step=None: told.append((step, values["loss/total"])))
+    rows, _ = train(tmp_path, 2)
+    assert told == [(row["step"], row["loss/total"]) for row in rows]
 
 
 def test_rating_loop_leaves_a_finished_run_as_it_is(tmp_path: Path) -> None:

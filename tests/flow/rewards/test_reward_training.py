@@ -125,6 +125,8 @@ def test_a_restart_in_the_middle_changes_no_bit(tmp_path: Path, lora: LoraSettin
         assert torch.equal(one, other)
     timeless = [[{key: v for key, v in row.items() if key != "time/step"} for row in part] for part in (whole, rows)]
     assert timeless[0] == timeless[1]
+    assert [row["step"] for row in whole] == list(range(8))
+    assert 0 < sum(row["time/step"] for row in whole) < 60  # and not seconds since the machine was started
 
 
 def test_reference_samples_get_mean_zero_and_variance_one(tmp_path: Path) -> None:
