@@ -26,9 +26,6 @@ from preflab.training.protocols import ScoringItem
 class NumberedTrunk:
     """Token i has the log-probability −i under the policy and −3i under the reference, where there is one."""
 
-    pad_id = 0
-    device = "cpu"
-
     def __init__(self, *roles: str) -> None:
         self.models = dict.fromkeys(roles)
 

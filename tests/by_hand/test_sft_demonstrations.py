@@ -34,13 +34,13 @@ def test_earlier_turns_are_those_before_the_completion() -> None:
 
 
 def test_weightless_turns_are_counted_without_the_opening_one() -> None:
-    """Places 2 and 4 of the prompt, and one of the assistant's turns inside the completion; a user's counts nothing."""
+    """Places 2 and 4 of the prompt, and two of the assistant's turns inside the completion; a user's counts nothing."""
     roles = ("assistant", "user", "assistant", "user", "assistant", "user")
     assert demonstration(*roles).num_weightless == 0
     assert demonstration(*roles, unlearned=(0, 2)).num_weightless == 1
     assert demonstration(*roles, unlearned=(2, 4)).num_weightless == 2
-    spans = (Span("x", by_policy=False), Span("y", by_policy=False, role="user"), Span("z"))
-    assert demonstration(*roles, unlearned=(4,), spans=spans).num_weightless == 2
+    others = (Span("x", by_policy=False), Span("y", by_policy=False, role="user"), Span("w", by_policy=False))
+    assert demonstration(*roles, unlearned=(4,), spans=(*others, Span("z"))).num_weightless == 3
 
 
 def test_tokens_count_where_they_are_learned() -> None:

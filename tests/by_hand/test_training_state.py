@@ -61,9 +61,10 @@ def test_newest_checkpoint_is_taken_over_and_older_ones_go(tmp_path: Path) -> No
     (tmp_path / ".step-000009").mkdir()
     run_state(2.0, 8, step=2).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if "step" in path.name] == ["step-000002"]
+    shutil.copytree(tmp_path / "kept", tmp_path / "step-000000")
     shutil.move(tmp_path / "kept", tmp_path / "step-000001")
     (tmp_path / "step-000003").mkdir()  # without its card: not a whole one
-    assert [path.name for path in checkpoints(tmp_path)] == ["step-000001", "step-000002"]
+    assert [path.name for path in checkpoints(tmp_path)] == [f"step-00000{step}" for step in range(3)]
     assert saved_step(tmp_path) == 2
     assert saved_step(tmp_path / "nowhere") == 0
     other = run_state(5.0)
