@@ -111,6 +111,7 @@ def test_no_variation_is_said_and_not_shown_as_certainty() -> None:
     assert (found.value, found.note, found.num) == (2.0, "no variation", 10)
     assert not found.defined
     assert found.to_json()["low"] is None
+    assert bootstrap_mean([2.0] * 6, list("ppqrrr")).note == "no variation"
     assert bootstrap_mean([2.0]).note == "fewer than two prompts"
     assert paired_difference([1.0, 2.0], [2.0, 3.0]).note == "no variation"
 

@@ -93,6 +93,7 @@ def test_all_f_makes_no_pair_and_stays_on_record() -> None:
 def test_equal_texts_make_no_pair() -> None:
     found = preference([("ann", (1, 2, 3))], texts={"a": "yes", "b": "yes", "c": "no"})
     assert [(p.first, p.second, p.weight) for p in found.pairs] == [(0, 2, 0.5), (1, 2, 0.5)]
+    assert preferences_of([ranking("ann", (1, 2, 3))], texts={"a": "yes", "b": "yes", "c": "no"}) == [found]
     assert found.ranks == (1, 1, 3)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
+from preflab.feedback import groups
 from preflab.feedback.groups import find_groups
 from preflab.feedback.pairs import Vote
 
@@ -48,3 +52,39 @@ def test_labeler_with_few_tasks_takes_no_part() -> None:
     late = [Vote("late", f"t{i}", 0, 1, -1) for i in range(39)]
     (group,) = find_groups([*campaign(3, 3, 40), *late])
     assert "late" not in group.members + group.others
+
+
+SIDES = np.array([1.0] * 3 + [-1.0] * 3 + [1.0] * 6)
+"""Of twelve labelers found in one half; the last six are on the other side in the other half."""
+
+
+@pytest.mark.parametrize(
+    ("sides", "other", "holds", "sizes"),
+    [
+        (SIDES[:6], SIDES[:6], (True, True), [(3, 3)]),
+        (SIDES[:6], -SIDES[:6], (True, True), [(3, 3)]),  # what is called 1 in one half may be −1 in the other
+        (SIDES[:6], SIDES[:6], (True, False), []),
+        (SIDES[:6], SIDES[:6], (False, True), []),
+        (SIDES, np.where(np.arange(12) < 6, SIDES, -SIDES), (True, True), [(3, 3)]),  # as many alike as not: as it is
+    ],
+)
+def test_each_half_of_the_tasks_is_judged_on_the_other(
+    sides: np.ndarray, other: np.ndarray, holds: tuple[bool, bool], sizes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, judged = [], []
+
+    def split(couples: Any, num: int, seed: int) -> np.ndarray:
+        found.append(couples)
+        return sides if len(found) == 1 else other
+
+    def hold(sides: np.ndarray, couples: Any, seed: int) -> bool:
+        judged.append(couples)
+        return holds[len(judged) - 1]
+
+    monkeypatch.setattr(groups, "_split", split)
+    monkeypatch.setattr(groups, "_holds", hold)
+    num = len(sides) // 2
+    shown = find_groups(campaign(num, num, 41))
+    assert [(len(group.members), len(group.others)) for group in shown] == sizes
+    assert [len(np.unique(half.task)) for half in found] == [21, 20]
+    assert all(one is other for one, other in zip(judged, found[::-1], strict=False))

@@ -15,7 +15,14 @@ from preflab.errors import PreflabError
 from preflab.models.adapter_targets import AdapterTargets
 from preflab.records import Prompt
 from preflab.rewards import score
-from preflab.rewards.score import RewardModelScorer, is_decoder, lies_beside, shares_base
+from preflab.rewards.score import (
+    RewardModelCard,
+    RewardModelScorer,
+    is_decoder,
+    lies_beside,
+    save_reward_model,
+    shares_base,
+)
 from preflab.training.protocols import ScoringItem
 
 
@@ -93,3 +100,24 @@ def test_sampled_tokens_are_read_where_they_are_the_models_own(
     )
     scorer = RewardModelScorer(SimpleNamespace(), encoder, "rm", takes_tokens=takes_tokens)  # type: ignore[arg-type]
     assert scorer.sequence(ScoringItem(Prompt.make("p"), "text", (2,), tuple(completion_ids))) == read
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_card_says_what_the_model_needs(lora: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Any] = []
+    monkeypatch.setattr(score, "save_role", lambda trunk, role, folder, base: saved.append((role, base)))
+    monkeypatch.setattr(score, "name_body", lambda model: f"body of {model.name}")
+    files = SimpleNamespace(save_pretrained=lambda folder: saved.append(folder.is_dir()))
+    trunk: Any = SimpleNamespace(
+        head=lambda role: SimpleNamespace(gain=torch.tensor(2.0), offset=torch.tensor(-0.5)),
+        lora=SimpleNamespace(model_dump=lambda mode: {"rank": 4}) if lora else None,
+        pooling="mean",
+        models={"reward": SimpleNamespace(name="rm", config=files)},
+    )
+    encoder: Any = SimpleNamespace(causal=False, max_tokens=32, stops=(7, 8), tokenizer=files)
+    save_reward_model(trunk, tmp_path / "rm", base="../base", weights_hash="hash", encoder=encoder)
+    assert RewardModelCard.read(tmp_path / "rm") == RewardModelCard(
+        base="../base" if lora else "", weights_hash="hash", causal=False, pooling="mean", gain=2.0, offset=-0.5,
+        max_tokens=32, lora={"rank": 4} if lora else None, stops=(7, 8), body="" if lora else "body of rm",
+    )  # fmt: skip
+    assert saved == ([("reward", "hash")] if lora else [("reward", ""), True, True])
