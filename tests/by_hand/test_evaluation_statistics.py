@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from preflab.evaluation.frontier import frontier
 from preflab.evaluation.statistics import (
@@ -270,3 +271,37 @@ def test_a_proportion_of_unlike_prompts_has_the_n_of_its_design_effect() -> None
     # All succeed: n is the number of prompts, 2.
     found = proportion([1, 1, 1, 1], ["p", "p", "q", "q"])
     assert (found.low, found.high) == (pytest.approx(wilson(1.0, 2)[0]), 1.0)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_intervals_are_those_of_the_draws_written_out(method: Literal["percentile", "bca"]) -> None:
+    """Fifteen prompts of one to three rows; Efron's z0 and a, and the quantiles of 2000 resamples."""
+    generator = np.random.default_rng(9)
+    prompts = [i for i in range(15) for _ in range(1 + i % 3)]
+    rows = generator.exponential(size=len(prompts))
+    sums = np.array([sum(row for row, prompt in zip(rows, prompts, strict=True) if prompt == i) for i in range(15)])
+    sizes = np.array([1.0 + i % 3 for i in range(15)])
+    times = np.random.default_rng(3).multinomial(15, [1 / 15] * 15, size=2000)
+    draws = (times @ sums) / (times @ sizes)
+    shares = np.array([0.025, 0.975])
+    if method == "bca":
+        left_out = np.array([(sums.sum() - sums[i]) / (sizes.sum() - sizes[i]) for i in range(15)])
+        apart = left_out.mean() - left_out
+        bias, speed = norm.ppf((draws < rows.mean()).mean()), (apart**3).sum() / (6 * (apart**2).sum() ** 1.5)
+        z = bias + norm.ppf(shares)
+        shares = norm.cdf(bias + z / (1 - speed * z))
+    found = bootstrap_mean(rows, prompts, seed=3, method=method)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, shares)), abs=1e-9)
+
+
+def test_proportion_of_one_prompt_and_beside_prompts_without_a_row() -> None:
+    one = proportion([1, 0], ["p", "p"])
+    assert (one.low, one.high) == pytest.approx(wilson(0.5, 2))
+    assert one.num == 1
+    rows, prompts = [1, 1, 0, 0, 1, 0], ["p", "p", "q", "q", "r", "r"]
+    assert proportion([*rows, math.nan], [*prompts, "s"]) == proportion(rows, prompts)
+
+
+def test_jackknife_of_one_prompt_is_its_value() -> None:
+    found = jackknife(3.0, [1.0])
+    assert (found.value, found.num) == (3.0, 1)

@@ -54,6 +54,16 @@ def test_labeler_with_few_tasks_takes_no_part() -> None:
     assert "late" not in group.members + group.others
 
 
+@pytest.mark.parametrize(("num_agreeing", "others"), [(10, 3), (11, 4)])
+def test_who_agrees_with_the_own_side_on_less_than_55_per_cent_is_on_none(num_agreeing: int, others: int) -> None:
+    """Twenty pairs for each task, on 10 or 11 of which the seventh labeler votes as the four do."""
+    pairs = tuple((0, i) for i in range(1, 21))
+    odd = [Vote("odd", f"t{task}", 0, i, 1 if i <= num_agreeing else -1) for task in range(40) for i in range(1, 21)]
+    (group,) = find_groups([*campaign(3, 3, 40, pairs), *odd])
+    assert sorted(map(len, (group.members, group.others))) == [3, others]
+    assert ("odd" in group.others) == (num_agreeing == 11)
+
+
 SIDES = np.array([1.0] * 3 + [-1.0] * 3 + [1.0] * 6)
 """Of twelve labelers found in one half; the last six are on the other side in the other half."""
 

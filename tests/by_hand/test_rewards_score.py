@@ -20,9 +20,11 @@ from preflab.rewards.score import (
     RewardModelScorer,
     is_decoder,
     lies_beside,
+    load_reward_model,
     save_reward_model,
     shares_base,
 )
+from preflab.settings.learning import LoraSettings
 from preflab.training.protocols import ScoringItem
 
 
@@ -121,3 +123,34 @@ def test_card_says_what_the_model_needs(lora: bool, tmp_path: Path, monkeypatch:
         max_tokens=32, lora={"rank": 4} if lora else None, stops=(7, 8), body="" if lora else "body of rm",
     )  # fmt: skip
     assert saved == ([("reward", "hash")] if lora else [("reward", ""), True, True])
+
+
+@pytest.mark.parametrize(("lora", "joins"), [({"rank": 2}, True), ({"rank": 2}, False), (None, False)])
+def test_saved_model_is_put_on_its_trunk(
+    lora: Any, joins: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole model joins no trunk; an adapter joins one or gets one, with its pooling and its targets."""
+    card = RewardModelCard("base", "hash", True, "mean", 1.0, 0.0, 16, lora)
+    done: list[Any] = []
+    given: Any = SimpleNamespace(
+        add_role=lambda role, **other: done.append((role, other)), freeze=done.append, pooling="last", model="model",
+        tokenizer="words",
+    )  # fmt: skip
+    monkeypatch.setattr(score.RewardModelCard, "read", lambda folder: card)
+    monkeypatch.setattr(score, "_saved_targets", lambda folder, card, model: f"targets on {model}")
+    monkeypatch.setattr(score, "load_role", lambda trunk, role, folder, base: done.append((role, folder, base)))
+    monkeypatch.setattr(score, "Trunk", lambda *a, **other: done.append((a, other)) or given)
+    options: dict[str, Any] = {"trunk": given, "trunk_hash": "hash"} if joins else {"dtype": "bfloat16"}
+    trunk, encoder = load_reward_model(tmp_path, lambda card: ("model", "words"), **options)
+    settings = LoraSettings(rank=2) if lora else None
+    own = {
+        "lora": settings,
+        "roles": ("reward",),
+        "pooling": "mean",
+        "targets": "targets on model",
+        "compute": "bfloat16",
+    }
+    first = ("reward", {"lora": settings, "targets": "targets on model"}) if joins else (("model", "words"), own)
+    assert done == [first, ("reward", tmp_path, "hash" if lora else ""), "reward"]
+    assert trunk.pooling == ("mean" if joins else "last")
+    assert encoder == card.encoder("words")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from preflab.errors import PreflabError
 from preflab.records import Prompt
 from preflab.rewards import sources
 from preflab.rewards.sources import PolicySide, make_scorer
@@ -147,3 +148,26 @@ def test_members_of_an_ensemble_share_a_trunk_where_their_bases_agree(
     assert [(prompts, num, further) for _, prompts, num, further in calls] == [(PROMPTS, 7, REFERENCE)] * 4
     assert (term.name, scorer.how, scorer.std_coef) == ("ensemble", "minimum", 2.0)
     assert scorer.baselines.overall.tolist() == [1, 1, 1, 1]
+
+
+def test_judge_is_asked_for_by_its_source() -> None:
+    source: Any = SimpleNamespace(ensemble=(), judge="model", name=None, weight=2.0)
+    asked: list[Any] = []
+    (term,) = make_scorer([source], lambda name: name, judges=lambda given: asked.append(given) or FakeScorer()).terms  # type: ignore[arg-type, func-returns-value, return-value]
+    assert (asked, term.name, term.weight) == ([source], "judge", 2.0)
+    with pytest.raises(PreflabError, match="AI judge"):
+        make_scorer([source], lambda name: name)
+
+
+def test_classifier_is_read_with_its_class_and_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(sources, "load_classifier", lambda ref, dtype: (ref, dtype))
+    monkeypatch.setattr(sources, "load_tokenizer", lambda ref, writes: ("tokenizer", writes))
+    monkeypatch.setattr(
+        sources, "ClassifierScorer", lambda *a, **other: made.append((a, other)) or FakeScorer(name="x")
+    )
+    given = RewardSource(model="m", class_label="kind", class_output="probability")
+    (term,) = make_scorer([given], lambda _: tmp_path, dtype="bfloat16").terms
+    ((arguments, others),) = made
+    assert arguments == ((tmp_path, "bfloat16"), ("tokenizer", False), "kind")
+    assert (others["output"], term.name) == ("probability", "x")
