@@ -86,6 +86,22 @@ def test_scores_that_are_not_finite_are_refused() -> None:
         scorer.score(ITEMS)
 
 
+def test_completion_without_a_finite_score_is_named_and_texts_are_read_with_their_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Encoding(PlainEncoder):
+        def of_policy(self, prompt: Prompt, completion: Any) -> Sequence:
+            return Sequence((len(prompt.text),), (len(completion.text),))
+
+    trunk: Any = NumberedTrunk("policy")
+    encoder: Any = Encoding()
+    scorer = ImplicitScorer(trunk, encoder, ImplicitCard("mean_logp", 1.0, "ref", "hash"), "dpo", True, 6)
+    assert scorer.sequence(ScoringItem(Prompt.make("ask"), "answer")) == Sequence((3,), (6,))
+    monkeypatch.setattr(scorer, "_rewards", lambda sequences: torch.tensor([1.0, math.nan])[: len(sequences)])
+    with pytest.raises(PreflabError, match="completion 'bad'"):
+        scorer.score([ScoringItem(PROMPT, "fine"), ScoringItem(PROMPT, "bad")])
+
+
 class Opened(SimpleNamespace):
     """A language model that is open: its tokens are words, and it remembers what trunk was made of it."""
 

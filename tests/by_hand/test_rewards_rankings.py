@@ -86,6 +86,9 @@ def test_fails_lose_against_all_others_and_the_ranking_still_weighs_one() -> Non
     # one old and two new pairs: a third each
     assert [(p.first, p.second, p.label) for p in found] == [(0, 1, 1.0), (0, 2, 1.0), (1, 2, 1.0)]
     assert [p.weight for p in found] == [pytest.approx(1 / 3)] * 3
+    # two old pairs of a half each and two new ones: a quarter each
+    two = with_fails((LabelledPair(0, 1, 1.0, 0.5), LabelledPair(0, 2, 1.0, 0.5)), (1, None, 2))
+    assert [(p.first, p.second, p.weight) for p in two] == [(0, 1, 0.25), (0, 2, 0.25), (0, 1, 0.25), (2, 1, 0.25)]
     assert with_fails(pairs, (1, 2)) == pairs
     assert with_fails((), (None, None)) == ()
 

@@ -56,6 +56,8 @@ def test_scales_have_mean_0_and_variance_1_on_what_was_rated() -> None:
 def test_ratings_that_all_say_the_same_are_refused() -> None:
     with pytest.raises(PreflabError, match="'help': 2 ratings that all say the same"):
         scales_of([rated("p", 4), rated("q", 4)], ["help"])
+    with pytest.raises(PreflabError, match="'help': 0 ratings"):
+        scales_of([rated("p", None)], ["help"])
 
 
 def test_several_heads_become_one() -> None:
