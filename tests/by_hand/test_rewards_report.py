@@ -99,13 +99,10 @@ def test_confidence_of_a_margin_of_one() -> None:
 
 
 def test_pairs_of_one_length_stay_in_their_order() -> None:
-    """Forty pairs, in turn of length 0 and 1, the first sixteen right: in five bins of eight rows
-
-    0 to 14, 16 to 30, 32 to 38 and 1 to 7, 9 to 23, 25 to 39.
-    """
-    margins = np.array([1.0] * 16 + [-1.0] * 24)
-    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 2.0), mean)
-    assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0.5, 8), (0.5, 8), (0, 8)]
+    """Forty pairs of lengths 0, 1 and 2 in turn: the first bin has the rows 0, 3, … 21, which alone are right."""
+    margins = np.where(np.isin(np.arange(40), np.arange(0, 22, 3)), 1.0, -1.0)
+    bins = by_length(PairTable(["p"] * 40, margins, np.arange(40) % 3.0), mean)
+    assert [(row["accuracy"]["value"], row["num"]) for row in bins] == [(1, 8), (0, 8), (0, 8), (0, 8), (0, 8)]
 
 
 def test_ranks_are_listed_from_the_best_whichever_comes_first() -> None:
