@@ -62,17 +62,20 @@ def test_who_agrees_with_the_own_side_on_less_than_55_per_cent_is_on_none(num_ag
     (group,) = find_groups([*campaign(3, 3, 40, pairs), *odd])
     assert sorted(map(len, (group.members, group.others))) == [3, others]
     assert ("odd" in group.others) == (num_agreeing == 11)
+    if num_agreeing == 10:
+        assert (group.within.num, group.within_others.num, group.across.num) == (2400, 2400, 7200)
 
 
 @pytest.mark.parametrize("turned", [1.0, -1.0])
-@pytest.mark.parametrize(("share", "holds"), [(1.0, True), (0.75, True), (0.5, False)])
+@pytest.mark.parametrize(("share", "holds"), [(1.0, True), (0.6, True), (0.4, False)])
 def test_smaller_side_has_to_agree_on_60_per_cent(turned: float, share: float, holds: bool) -> None:
     """Four who always agree against three who agree on a share of forty tasks; nobody agrees across."""
     task = np.repeat(np.arange(40), 3)
-    agree = np.array([[1, task % 4 < 4 * share, 0] for task in range(40)], dtype=int).ravel()
+    agree = np.array([[1, task % 5 < 5 * share, 0] for task in range(40)], dtype=int).ravel()
     couples = groups._Couples(task, np.tile([0, 4, 0], 40), np.tile([1, 5, 4], 40), agree)
     sides = turned * np.array([1.0] * 4 + [-1.0] * 3)
     assert groups._holds(sides, couples, seed=0) is holds
+    assert not groups._holds(np.where(np.arange(7) == 6, 0, sides), couples, seed=0)  # two are too few
 
 
 SIDES = np.array([1.0] * 3 + [-1.0] * 3 + [1.0] * 6)

@@ -126,3 +126,7 @@ def test_standing_requires_enough_votes() -> None:
 def test_standing_of_a_group_member() -> None:
     assert [standing(p, 60, in_group=True) for p in (0.1, 0.5, 0.8)] == [GROUP] * 3
     assert standing(0.5, 59, in_group=True) == TOO_FEW
+
+
+def test_standings_begin_at_their_ends() -> None:
+    assert [standing(p, 60, 110) for p in (0.344, 0.345, 0.644, 0.645)] == [REVERSED, CARELESS, CARELESS, IN_LINE]
