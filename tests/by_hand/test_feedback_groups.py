@@ -74,8 +74,8 @@ def test_smaller_side_has_to_agree_on_60_per_cent(turned: float, share: float, h
     agree = np.array([[1, task % 5 < 5 * share, 0] for task in range(40)], dtype=int).ravel()
     couples = groups._Couples(task, np.tile([0, 4, 0], 40), np.tile([1, 5, 4], 40), agree)
     sides = turned * np.array([1.0] * 4 + [-1.0] * 3)
-    assert groups._holds(sides, couples, seed=0) is holds
-    assert not groups._holds(np.where(np.arange(7) == 6, 0, sides), couples, seed=0)  # two are too few
+    assert groups._is_confirmed(sides, couples, seed=0) is holds
+    assert not groups._is_confirmed(np.where(np.arange(7) == 6, 0, sides), couples, seed=0)  # two are too few
 
 
 SIDES = np.array([1.0] * 3 + [-1.0] * 3 + [1.0] * 6)
@@ -106,7 +106,7 @@ def test_each_half_of_the_tasks_is_judged_on_the_other(
         return holds[len(judged) - 1]
 
     monkeypatch.setattr(groups, "_split", split)
-    monkeypatch.setattr(groups, "_holds", hold)
+    monkeypatch.setattr(groups, "_is_confirmed", hold)
     num = len(sides) // 2
     shown = find_groups(campaign(num, num, 41))
     assert [(len(group.members), len(group.others)) for group in shown] == sizes

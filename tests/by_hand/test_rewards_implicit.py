@@ -95,7 +95,7 @@ def test_completion_without_a_finite_score_is_named_and_texts_are_read_with_thei
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Encoding(PlainEncoder):
-        def of_policy(self, prompt: Prompt, completion: Any) -> Sequence:
+        def encode_written(self, prompt: Prompt, completion: Any) -> TokenSequence:
             return TokenSequence((len(prompt.text),), (len(completion.text),))
 
     trunk: Any = NumberedTrunk("policy")

@@ -82,7 +82,7 @@ def test_decoder_is_a_language_model_with_its_head(
 
 def test_completion_without_a_finite_score_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(score, "reward_scores", lambda trunk, sequences, budget: torch.tensor([1.0, math.nan]))
-    encoder: Any = SimpleNamespace(of_policy=lambda prompt, completion: None)
+    encoder: Any = SimpleNamespace(encode_written=lambda prompt, completion: None)
     scorer = RewardModelScorer(SimpleNamespace(), encoder, "rm", takes_tokens=True)  # type: ignore[arg-type]
     items = [ScoringItem(Prompt.make("p"), text) for text in ("fine", "bad")]
     with pytest.raises(PreflabError, match="reward model rm scored nan; completion 'bad'"):
@@ -97,8 +97,8 @@ def test_sampled_tokens_are_read_where_they_are_the_models_own(
     takes_tokens: bool, completion_ids: Sequence[int], read: Any
 ) -> None:
     encoder: Any = SimpleNamespace(
-        of_tokens=lambda prompt, prompt_ids, completion_ids: (prompt_ids, completion_ids),
-        of_policy=lambda prompt, completion: completion.text,
+        encode_sampled=lambda prompt, prompt_ids, completion_ids: (prompt_ids, completion_ids),
+        encode_written=lambda prompt, completion: completion.text,
     )
     scorer = RewardModelScorer(SimpleNamespace(), encoder, "rm", takes_tokens=takes_tokens)  # type: ignore[arg-type]
     assert scorer.sequence(ScoringItem(Prompt.make("p"), "text", (2,), tuple(completion_ids))) == read
