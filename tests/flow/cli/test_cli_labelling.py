@@ -312,7 +312,7 @@ def test_a_run_can_serve_the_app_while_it_waits(
     seen: list[int] = []
 
     def visit() -> None:
-        for _ in range(400):
+        for _ in range(2_000):  # what is missed here is waited for until the time limit
             if (sampled / "label.json").exists():
                 break
             time.sleep(0.05)
