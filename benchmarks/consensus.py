@@ -27,8 +27,8 @@ from running import table, write_json  # noqa: E402
 from preflab.feedback.agreement import agreement  # noqa: E402
 from preflab.feedback.asking import consensus_accuracy  # noqa: E402
 from preflab.feedback.consensus import consensus_of  # noqa: E402
-from preflab.feedback.groups import find_groups  # noqa: E402
-from preflab.feedback.pairs import all_votes  # noqa: E402
+from preflab.feedback.labeler_groups import find_groups  # noqa: E402
+from preflab.feedback.pair_votes import all_votes  # noqa: E402
 from preflab.feedback.reading import Reading  # noqa: E402
 from preflab.feedback.readout import standings  # noqa: E402
 from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED  # noqa: E402

@@ -45,8 +45,8 @@ from preflab.rewards.train import score_rankings, train_reward_model  # noqa: E4
 from preflab.seeds import derive_seed  # noqa: E402
 from preflab.settings.learning import RewardSettings  # noqa: E402
 from preflab.store.formats import read_file  # noqa: E402
-from preflab.training.order import permutation, split, steps_per_epoch  # noqa: E402
 from preflab.training.processes import make_accelerator  # noqa: E402
+from preflab.training.row_order import permutation, split, steps_per_epoch  # noqa: E402
 
 SHARED = Path(os.environ.get("PREFLAB_SHARED") or HERE.parents[1] / "shared") / "data"
 MakeTrunk = Callable[[int], Any]

@@ -45,8 +45,8 @@ from preflab.rewards.regression import rating_scores, train_on_ratings  # noqa: 
 from preflab.seeds import derive_seed  # noqa: E402
 from preflab.settings.rating import RatingSettings  # noqa: E402
 from preflab.store.formats import read_file  # noqa: E402
-from preflab.training.order import permutation, split, steps_per_epoch  # noqa: E402
 from preflab.training.processes import make_accelerator  # noqa: E402
+from preflab.training.row_order import permutation, split, steps_per_epoch  # noqa: E402
 
 RATINGS = HERE.parent / "recipes" / "summeval"
 NUM_FOLDS = 5

@@ -13,8 +13,8 @@ from preflab.labelling.campaign_names import free_name
 from preflab.labelling.campaigns import create_campaign
 from preflab.labelling.members import let_in
 from preflab.labelling.options import CampaignOptions
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import Receipt, Submission, submit
-from preflab.labelling.turns import Turn
 from preflab.records import Answer, Campaign, Completion, Labeler, LabelerKind, Prompt, RankingAnswer, random_id
 from preflab.store.database import engine_of_url, writing
 from preflab.store.workspace import Workspace

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from preflab.feedback.pairs import failed, pair_votes
+from preflab.feedback.pair_votes import failed, pair_votes
 from preflab.labelers.simulated import make_panel, measure_completions
 from preflab.labelers.simulated_ways import simulate_answer
 from preflab.labelling.checks import answer_json, checked_answer

@@ -9,7 +9,7 @@ import pytest
 
 from preflab.feedback.agreement import Share, agreement, leave_one_out, share, strict_agreements
 from preflab.feedback.assignment import assign
-from preflab.feedback.pairs import Vote, pair_votes
+from preflab.feedback.pair_votes import Vote, pair_votes
 from preflab.records import Judgment, RankingAnswer
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from preflab.feedback.asking import consensus_accuracy, labels_for_accuracy, model_disagreement, worth_asking
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reliability import Reliability
 
 

@@ -15,7 +15,7 @@ from preflab.feedback.bootstrap import LEVEL, NO_VARIATION, NOTHING, NUM_RESAMPL
 from preflab.feedback.coefficients import coefficients
 from preflab.feedback.kappa import cohen_kappa, fleiss_kappa
 from preflab.feedback.kendall import kendall_w, mean_tau_b, mean_w, tau_b
-from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PUBLISHED
+from preflab.feedback.published_agreement import HUMAN_HIGH, HUMAN_LOW, PUBLISHED
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, ThumbsAnswer
 
 N = None

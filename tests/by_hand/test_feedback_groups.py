@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from preflab.feedback import groups
-from preflab.feedback.groups import find_groups
-from preflab.feedback.pairs import Vote
+from preflab.feedback import labeler_groups as groups
+from preflab.feedback.labeler_groups import find_groups
+from preflab.feedback.pair_votes import Vote
 
 
 def campaign(num_up: int, num_down: int, num_tasks: int, pairs: tuple[tuple[int, int], ...] = ((0, 1),)) -> list[Vote]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.errors import PreflabError
-from preflab.feedback.pairs import Vote, failed, pair_votes, ranking_pairs
+from preflab.feedback.pair_votes import Vote, failed, pair_votes, ranking_pairs
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 
 

@@ -6,7 +6,7 @@ from math import exp, log
 
 import pytest
 
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reliability import Reliability, one_coin_em, relative_weights
 from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, TOO_FEW, standing
 

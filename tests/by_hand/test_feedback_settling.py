@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.feedback.consensus import Consensus, consensus_of, counted, decisions, task_consensus
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.settling import vote_sums
 from preflab.records import Answer, Judgment, LikertAnswer, PairOutcome, RankingAnswer, SideBySideAnswer

@@ -18,7 +18,7 @@ from layout_words import groups
 from preflab.errors import PreflabError
 from preflab.records import Prompt
 from preflab.store.formats import read_file
-from preflab.store.formats.reading import numbered_rows
+from preflab.store.formats.row_reading import numbered_rows
 from preflab.store.transfer import export_from
 from preflab.store.workspace import Workspace
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from paper_trunk import rollouts_on_paper
-from preflab.policy.groups import score_rollouts, with_rows
+from preflab.policy.completion_groups import score_rollouts, with_rows
 from preflab.training.protocols import Scores, ScoringItem
 
 

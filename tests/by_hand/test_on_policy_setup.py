@@ -15,7 +15,7 @@ from preflab.policy.on_policy_setup import alarms_of, first_micro_batches, kl_co
 from preflab.seeds import derive_seed
 from preflab.settings.learning import OptimiserSettings
 from preflab.settings.ppo import PpoSettings
-from preflab.training.order import micro_batches_of_pass
+from preflab.training.row_order import micro_batches_of_pass
 
 LENGTHS = [3, 5, 2, 4, 1, 6, 2, 2]
 

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from preflab.report.chart_scales import Scale, log_range
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
 from preflab.report.measures import QUANTITIES, quantity
-from preflab.report.scales import Scale, log_range
 
 
 def test_a_logarithmic_scale_gives_each_decade_the_same_room() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from preflab.records import Prompt
-from preflab.rewards.lengths import fix_longest
+from preflab.rewards.longest_row import fix_longest
 from preflab.training.protocols import ScoringItem
 
 SHORT, LONG = Prompt.make("ask"), Prompt.make("ask me more")

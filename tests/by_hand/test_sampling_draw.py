@@ -10,7 +10,7 @@ import torch
 
 from preflab.errors import PreflabError
 from preflab.sampling.draw import draw, kept_from
-from preflab.sampling.requests import request_seed, uniforms
+from preflab.sampling.randomness import request_seed, uniforms
 
 # Weights 1, 2, 5: probabilities 1/8, 2/8, 5/8, cumulative 0.125, 0.375, 1.
 LOGITS = torch.tensor([log(1.0), log(2.0), log(5.0)])

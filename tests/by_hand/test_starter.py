@@ -12,10 +12,10 @@ from architectures import architecture, config_class, small_config
 from preflab.errors import PreflabError
 from preflab.starter import machine
 from preflab.starter.data_look import look_at_data
-from preflab.starter.functions import answer_functions, are_numbers
 from preflab.starter.lengths import Spread, measure_lengths
 from preflab.starter.memory import CONTEXT, LIBRARIES, Load, estimate
 from preflab.starter.model_look import ModelLook, look_at_model, round_number
+from preflab.starter.reward_file import answer_functions, are_numbers
 from preflab.starter.sizes import feed_forward_width, largest, linear_width, state_width
 from starter_world import demonstrations, pairs, save_encoder, save_model, write_rows
 

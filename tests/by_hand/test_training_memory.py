@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from preflab.training import memory
+from preflab.training import freed_memory as memory
 
 GIB = 2**30
 

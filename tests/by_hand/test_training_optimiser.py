@@ -11,7 +11,7 @@ from torch import nn
 from preflab.errors import PreflabError
 from preflab.settings.learning import OptimiserSettings
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import row_at, rows_of_step, split, steps_per_epoch
+from preflab.training.row_order import row_at, rows_of_step, split, steps_per_epoch
 
 
 @pytest.mark.parametrize(

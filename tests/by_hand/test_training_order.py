@@ -8,7 +8,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.training.batches import TokenSequence, padded_floats, token_budget_batches, whole_group_batches
 from preflab.training.joined_rows import join_rows
-from preflab.training.order import (
+from preflab.training.row_order import (
     micro_batches_of_pass,
     own_micro_batches,
     permutation,

@@ -12,7 +12,7 @@ import pytest
 
 from layout_words import demonstrations, groups
 from preflab.errors import PreflabError
-from preflab.store.exports.words import reads_as_turns
+from preflab.store.exports.trainer_texts import reads_as_turns
 from preflab.store.formats import read_file
 
 USER = {"content": "Where's it?", "role": "user"}

@@ -10,7 +10,7 @@ import pytest
 
 from preflab.errors import PreflabError
 from preflab.feedback.consensus import task_consensus
-from preflab.feedback.pairs import all_votes, failed, pair_votes, ranking_pairs
+from preflab.feedback.pair_votes import all_votes, failed, pair_votes, ranking_pairs
 from preflab.feedback.reading import USUAL
 from preflab.records import Answer, Judgment, LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 

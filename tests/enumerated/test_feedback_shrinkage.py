@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from preflab.feedback.consensus import consensus_of
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.shrinkage import find_unidentified
 from preflab.records import Judgment, RankingAnswer

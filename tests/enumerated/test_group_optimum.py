@@ -14,7 +14,7 @@ from torch import Tensor
 from preflab.maths.best_of_n import best_of_n_probabilities
 from preflab.models.trunk import Trunk
 from preflab.policy.best_of_n import keep_best
-from preflab.policy.groups import GroupSource
+from preflab.policy.completion_groups import GroupSource
 from preflab.policy.grpo import train_grpo
 from preflab.policy.online_dpo import train_online_dpo
 from preflab.settings.learning import LoraSettings

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from preflab.sampling.engine import TransformersEngine
-from preflab.sampling.fitting import fitting_pass, reproduces
+from preflab.sampling.pass_choice import fitting_pass, reproduces
 from preflab.sampling.passes import CachedPass, OwnCachePass
 from preflab.sampling.time_steps import limited_time_steps
 from preflab.settings.sampling import DecodingSettings

@@ -17,7 +17,7 @@ import torch
 from preflab.errors import PreflabError
 from preflab.files import read_jsonl
 from preflab.models.trunk import Trunk
-from preflab.policy.groups import with_rows
+from preflab.policy.completion_groups import with_rows
 from preflab.policy.grpo import advantages, collect, resample, score, train_grpo
 from preflab.policy.on_policy_run import RunResult
 from preflab.policy.online_dpo import label, train_online_dpo

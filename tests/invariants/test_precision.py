@@ -16,12 +16,12 @@ from transformers import BertConfig, BertModel
 
 from preflab.models.adapters import adapter_parameters
 from preflab.models.facts import weights_hash
-from preflab.models.identity import base_hash
 from preflab.models.loading import load_causal_lm
 from preflab.models.merge import merged_language_model
 from preflab.models.precision import autocast, computing_dtype, round_frozen, weights_dtype
 from preflab.models.role_files import load_role, save_role
 from preflab.models.trunk import Role, Trunk
+from preflab.models.weights_id import base_hash
 from preflab.rewards.score import load_reward_model, reward_scores, save_reward_model
 from preflab.sampling.engine import TransformersEngine
 from preflab.settings.learning import LoraSettings

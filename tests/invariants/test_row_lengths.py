@@ -23,7 +23,7 @@ from preflab.models.tiny import build_tokenizer
 from preflab.models.trunk import Role, Trunk
 from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer
-from preflab.rewards.lengths import fix_longest
+from preflab.rewards.longest_row import fix_longest
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import RewardModelScorer
 from preflab.sampling.engine import TransformersEngine

@@ -89,7 +89,7 @@ def test_decode_path_is_said_and_a_slow_one_warned_of(
     assert engine(tiny_model("llama")).decode_path == "cache"
     assert engine(tiny_model("mamba")).decode_path == "cache with states, model's own mask"
     assert not caplog.text
-    monkeypatch.setattr("preflab.sampling.fitting.reproduces", lambda way, model: False)
+    monkeypatch.setattr("preflab.sampling.pass_choice.reproduces", lambda way, model: False)
     slow = engine(tiny_model("mamba"))
     slow.sample(REQUESTS[:1], DecodingSettings(max_new_tokens=1))
     assert slow.decode_path == "plain"

@@ -21,7 +21,7 @@ from preflab.records import (
     ThumbsAnswer,
 )  # fmt: skip
 from preflab.store.workspace import Workspace
-from preflab.web.api.order import as_in_task, as_shown
+from preflab.web.api.shown_order import as_in_task, as_shown
 from web_app import People, client, make_campaign, script, simple_texts
 
 

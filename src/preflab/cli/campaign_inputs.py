@@ -90,7 +90,7 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 def read_rows(file: Path, options: CampaignOptions, to_stored: Callable[[str], str] = str) -> Uploaded:
     """The prompts and completions of a file; `to_stored` maps a completion's text to the text that is stored."""
     from preflab.labelling.upload import groups_of_rows
-    from preflab.store.formats.reading import numbered_rows, unit_of
+    from preflab.store.formats.row_reading import numbered_rows, unit_of
     from preflab.ways.registry import WAYS
 
     return groups_of_rows(numbered_rows(file), str(file), unit_of(file), to_stored, WAYS[options.way].least)
@@ -109,7 +109,7 @@ def store_groups(store: Workspace, file: Path, read: Uploaded, options: Campaign
 
 def find_groups(store: Workspace, source: str, options: CampaignOptions) -> list[tuple[str, ...]]:
     """Completion ids of the workspace judged together; for side-by-side comparison, every pair of a prompt."""
-    from preflab.labelling.sources import groups_of_source
+    from preflab.labelling.completion_sources import groups_of_source
     from preflab.labelling.tasks import task_groups
 
     return task_groups(options.way, groups_of_source(store, source))

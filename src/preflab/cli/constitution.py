@@ -209,7 +209,7 @@ def _load_writer(model: str, max_new_tokens: int, seed: int) -> Any:
     from preflab.models.packages import resolve_package
     from preflab.progress import progress
     from preflab.settings.sampling import SampleSettings
-    from preflab.stages.requests import writing
+    from preflab.stages.critique_model import writing
     from preflab.stages.sample import Writer
 
     settings = SampleSettings(model=model, prompts="-", num_completions=1, max_new_tokens=max_new_tokens)
@@ -223,7 +223,7 @@ def _load_writer(model: str, max_new_tokens: int, seed: int) -> Any:
 
 
 def _load_judge(model: str | None, base_url: str | None, name: str | None, constitution: Constitution) -> Any:
-    from preflab.labelers.sources import make_judge
+    from preflab.labelers.judge_sources import make_judge
     from preflab.settings.ai import EndpointSettings, JudgeSource
     from preflab.stages.ai_judge import wording_of
 

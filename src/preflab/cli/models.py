@@ -304,7 +304,7 @@ class Talker:
     def answer(self, text: str) -> str:
         """Add the user's text to the conversation and return the model's completion."""
         from preflab.records import Message
-        from preflab.sampling.requests import request_seed
+        from preflab.sampling.randomness import request_seed
         from preflab.training.protocols import SampleRequest
 
         seed = request_seed(self.seed, len(self.messages), 0)

@@ -10,7 +10,7 @@ import typer
 from preflab.errors import PreflabError
 
 if TYPE_CHECKING:
-    from preflab.models.hub import HubTarget
+    from preflab.models.push_to_hub import HubTarget
 
 HubOption = Annotated[
     str | None,
@@ -26,7 +26,7 @@ def check_target(to_hub: str | None, private: bool) -> HubTarget | None:
         if private:
             raise PreflabError("--private without --to-hub", "a repository to push to", "add --to-hub OWNER/NAME")
         return None
-    from preflab.models.hub import hub_target
+    from preflab.models.push_to_hub import hub_target
 
     return hub_target(to_hub, private=private)
 
@@ -72,6 +72,6 @@ def write_card(folder: Path, text: str) -> None:
 
 def push_folder(folder: Path, target: HubTarget, name: str) -> str:
     """Push the folder; returns the address of the commit."""
-    from preflab.models.hub import push
+    from preflab.models.push_to_hub import push
 
     return push(folder, target, f"Add {name}, exported by preflab")

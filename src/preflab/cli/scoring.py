@@ -107,7 +107,7 @@ def rows_to_score(file: Path, split: str | None = None) -> list[ToScore]:
     from preflab.store.formats.fields import imported
     from preflab.store.formats.json_rows import BadRow
     from preflab.store.formats.pairs import SIDES
-    from preflab.store.formats.reading import numbered_rows, unit_of
+    from preflab.store.formats.row_reading import numbered_rows, unit_of
     from preflab.store.image_texts import refuse_images
 
     rows = []

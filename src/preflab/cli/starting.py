@@ -79,7 +79,7 @@ def write_demo(folder: Path, seed: int, recipe: Path | None) -> Path:
 def _before_and_after(speaker: Speaker, lines: list[Line]) -> None:
     """Print the main differences of the evaluation stages with the report's digits and words."""
     from preflab.report.measures import measure_name, quantity
-    from preflab.report.runs import Run
+    from preflab.report.run_folders import Run
 
     figures: dict[str, Any] = {}
     rows = []

@@ -66,7 +66,7 @@ def _looks_done(store: Workspace, line: Line) -> bool:
 
 def _num_judgments(store: Workspace) -> int:
     from preflab.store.database import reading
-    from preflab.store.reading import count
+    from preflab.store.record_reading import count
     from preflab.store.rows import BY_NAME
 
     with reading(store.engine) as connection:

@@ -18,7 +18,7 @@ from typing import Any
 from preflab.conversations.edges import Edges
 from preflab.conversations.frames import Frames
 from preflab.conversations.joining import Ids, Joining, decode
-from preflab.conversations.losses import Losses
+from preflab.conversations.lost_parts import Losses
 from preflab.conversations.marks import BREAK
 from preflab.conversations.spelling import Spelling
 from preflab.conversations.template import Template, where

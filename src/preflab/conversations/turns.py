@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 from preflab.conversations.edges import Edges
 from preflab.conversations.joining import Ids
-from preflab.conversations.losses import Losses
 from preflab.conversations.lost_calls import ending_with_mark, find_lost_calls
+from preflab.conversations.lost_parts import Losses
 from preflab.conversations.marks import without_breaks
 from preflab.conversations.template import Template, where
 from preflab.conversations.thinking import CLOSING, MARK, NO_THINKING, OPENING, THINKING_TAGS, continuation

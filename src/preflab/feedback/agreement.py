@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 
-from preflab.feedback.pairs import Vote, failed
+from preflab.feedback.pair_votes import Vote, failed
 from preflab.feedback.reading import USUAL, Reading
 from preflab.records import Judgment
 

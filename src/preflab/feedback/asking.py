@@ -9,7 +9,7 @@ from math import comb, exp
 import numpy as np
 from scipy.special import betainc, betaln, entr, expit
 
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reliability import PRIOR_MEAN, Reliability
 
 MOST_LABELS = 15

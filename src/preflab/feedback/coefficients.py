@@ -9,7 +9,7 @@ from preflab.feedback.alpha import Level, krippendorff_alpha
 from preflab.feedback.bootstrap import Estimate
 from preflab.feedback.kappa import fleiss_kappa
 from preflab.feedback.kendall import mean_tau_b, mean_w
-from preflab.feedback.pairs import all_votes, failed
+from preflab.feedback.pair_votes import all_votes, failed
 from preflab.records import Answer, Judgment
 
 Ratings = dict[tuple[str, int], dict[str, float]]

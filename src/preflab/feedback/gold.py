@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from preflab.feedback.pairs import failed, pair_votes
+from preflab.feedback.pair_votes import failed, pair_votes
 from preflab.records import Answer, Judgment
 
 

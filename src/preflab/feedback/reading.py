@@ -14,7 +14,7 @@ import numpy as np
 
 from preflab.feedback.gold import known_outcomes
 from preflab.feedback.order import OrderRule, best_order, copeland
-from preflab.feedback.pairs import Vote, all_votes, failed
+from preflab.feedback.pair_votes import Vote, all_votes, failed
 from preflab.feedback.reliability import Known, Reliability, one_coin_em, relative_weights
 from preflab.feedback.shrinkage import estimate_prior, shrink_reliabilities
 from preflab.records import Answer, Judgment

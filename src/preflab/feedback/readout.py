@@ -9,8 +9,8 @@ from statistics import median
 
 from preflab.feedback.agreement import Counts, Share, fail_counts, leave_one_out, share, tie_counts
 from preflab.feedback.gold import gold_counts
-from preflab.feedback.groups import find_groups
-from preflab.feedback.pairs import Vote
+from preflab.feedback.labeler_groups import find_groups
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.reliability import PRIOR_MEAN, Reliability
 from preflab.feedback.standing import standing

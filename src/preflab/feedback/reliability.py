@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 
 PRIOR_MEAN, PRIOR_WEIGHT = 0.7, 2.0
 """Mean of the prior of a labeler's accuracy, and the prior's strength in votes."""

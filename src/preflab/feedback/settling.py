@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from preflab.feedback.order import DECIMALS, Order, OrderRule, ranks_from_relation
-from preflab.feedback.pairs import Vote, failed, pair_votes
+from preflab.feedback.pair_votes import Vote, failed, pair_votes
 from preflab.records import Judgment, PairOutcome
 
 State = Literal["settled", "tied", "implied", "open", "decided", "closed"]

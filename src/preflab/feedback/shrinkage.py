@@ -24,7 +24,7 @@ from math import inf, isinf, sqrt
 import numpy as np
 from scipy.special import chdtri
 
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reliability import CLIP, PRIOR_MEAN, PRIOR_WEIGHT, Known, Reliability, one_coin_em
 
 LEAST_MEAN = 0.55

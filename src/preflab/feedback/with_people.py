@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from preflab.feedback.agreement import Share, share
-from preflab.feedback.pairs import pair_votes
+from preflab.feedback.pair_votes import pair_votes
 from preflab.feedback.ratings import level_ratings
 from preflab.records import Judgment
 

@@ -30,8 +30,8 @@ from sqlalchemy import (
 from preflab.labelling.campaign_rows import Running, allowed_kind, does_count, read_running, read_standing
 from preflab.labelling.clock import utc_now
 from preflab.labelling.leases import hold_new, renew, sweep
+from preflab.labelling.shown_tasks import Turn, read_row, read_turn
 from preflab.labelling.tables import TASK_STATES, TURNS
-from preflab.labelling.turns import Turn, read_row, read_turn
 from preflab.store.database import reading, writing
 from preflab.store.schema import TASK_COMPLETIONS
 from preflab.store.workspace import Workspace

@@ -17,7 +17,7 @@ from preflab.records import Answer, Completion, Prompt
 from preflab.store.formats.asked import completion_of, spans_of
 from preflab.store.formats.fields import column, imported, kind_of, prompt_of
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.reading import numbered_rows, unit_of
+from preflab.store.formats.row_reading import numbered_rows, unit_of
 from preflab.ways.registry import way_named
 
 MODEL = "gold"

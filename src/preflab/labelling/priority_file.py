@@ -16,7 +16,7 @@ from pathlib import Path
 from preflab.labelling.errors import Invalid
 from preflab.store.formats.fields import column, kind_of, prompt_of
 from preflab.store.formats.json_rows import BadRow, Row
-from preflab.store.formats.reading import numbered_rows, unit_of
+from preflab.store.formats.row_reading import numbered_rows, unit_of
 from preflab.store.workspace import Workspace
 
 

@@ -17,8 +17,8 @@ from sqlalchemy import select
 from preflab.feedback.agreement import Share, fail_counts, share, strict_agreements, tie_counts
 from preflab.feedback.bootstrap import Estimate
 from preflab.feedback.coefficients import coefficients
-from preflab.feedback.groups import LabelerGroup, find_groups
-from preflab.feedback.pairs import Vote
+from preflab.feedback.labeler_groups import LabelerGroup, find_groups
+from preflab.feedback.pair_votes import Vote
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.readout import LabelerReadout, readouts
 from preflab.feedback.standing import GROUP

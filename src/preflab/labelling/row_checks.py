@@ -13,7 +13,7 @@ from preflab.labelling.accounts import AccountRole, AccountState
 from preflab.labelling.campaign_rows import CampaignState, stored_options
 from preflab.labelling.errors import Invalid
 from preflab.labelling.members import Place
-from preflab.labelling.turns import TurnState
+from preflab.labelling.shown_tasks import TurnState
 from preflab.storable import shown
 
 KEYS = {

@@ -14,15 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
-from preflab.feedback.pairs import pair_votes
+from preflab.feedback.pair_votes import pair_votes
 from preflab.labelling.audit import note_event
 from preflab.labelling.campaign_rows import Running, Standing, add_to_counters, does_count, read_running, read_standing
 from preflab.labelling.checks import answer_json, checked_answer
 from preflab.labelling.clock import stamp, utc_now
 from preflab.labelling.errors import Invalid, NotAllowed, Stale
 from preflab.labelling.leases import release, release_values, renew
+from preflab.labelling.shown_tasks import Turn, read_row, read_task
 from preflab.labelling.tables import JUDGMENTS, SUBMISSIONS, TASK_STATES, TURNS
-from preflab.labelling.turns import Turn, read_row, read_task
 from preflab.records import Answer, Judgment, random_id
 from preflab.storable import unstorable
 from preflab.store.database import reading, to_json, writing

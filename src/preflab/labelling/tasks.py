@@ -17,7 +17,7 @@ from preflab.labelling.tables import CAMPAIGN_STATES, JUDGMENTS, TASK_STATES, TA
 from preflab.records import Answer, Task, Way, content_id
 from preflab.store.answers import answer_to_json
 from preflab.store.database import writing
-from preflab.store.reading import chunks, read_ids, read_where
+from preflab.store.record_reading import chunks, read_ids, read_where
 from preflab.store.rows import BY_NAME
 from preflab.store.workspace import Workspace
 from preflab.store.writing import put_records

@@ -27,7 +27,7 @@ from preflab.records import Completion, Prompt
 from preflab.store.formats.asked import Words, completion_of, spans_of
 from preflab.store.formats.fields import imported, kind_of, others, prompt_of
 from preflab.store.formats.json_rows import STRICT, BadRow, Numbered, Row
-from preflab.store.formats.reading import numbered_rows, unit_of
+from preflab.store.formats.row_reading import numbered_rows, unit_of
 from preflab.words import count
 
 Loaded = TypeVar("Loaded")

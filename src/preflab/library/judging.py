@@ -13,7 +13,7 @@ from preflab.evaluation.paired import Sheet, differences, figures
 from preflab.evaluation.statistics import Interval, sentence
 from preflab.library.models import Answers, Asked, Model, RewardModel, prompt_record, sample
 from preflab.rewards.functions import FunctionScorer, reward_function
-from preflab.store.exports.words import asked_for, template_of
+from preflab.store.exports.trainer_texts import asked_for, template_of
 from preflab.store.formats.fields import ranks_of_scores
 from preflab.training.protocols import Scorer, ScoringItem
 from preflab.words import interval_text

@@ -20,7 +20,7 @@ from preflab.models.precision import resolved
 from preflab.recipe import load_recipe
 from preflab.records import Prompt
 from preflab.settings.recipe import STAGE_SETTINGS
-from preflab.store.exports.words import asked_for
+from preflab.store.exports.trainer_texts import asked_for
 
 DATA = ("data", "demonstrations", "preferences")
 """The `refers` kinds of a setting that names a stage's training data."""

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from preflab.models.facts import ModelFacts, context_length, model_facts
-from preflab.models.identity import base_hash
 from preflab.models.loading import load_causal_lm, load_encoder, load_tokenizer
 from preflab.models.packages import resolve_package
 from preflab.models.trunk import Pooling, Role, Trunk
+from preflab.models.weights_id import base_hash
 from preflab.settings.learning import LoraSettings
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from preflab.errors import PreflabError, nearest
 from preflab.files import count_rows, describe_cut_files, write_text
 from preflab.pipeline.content_hashes import ContentHashes
 from preflab.pipeline.keys import data_read
+from preflab.pipeline.launches import Processes
 from preflab.pipeline.planning import Step, before, output, plan, state_of
-from preflab.pipeline.processes import Processes
 from preflab.pipeline.runs import FreshCounts, locked, now, versions
 from preflab.recipe import Recipe
 from preflab.stages import check_before, resumable, stage_module

@@ -35,9 +35,9 @@ from preflab.training.alarms import Alarm, Alarms
 from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import make_accelerator, own_share
 from preflab.training.protocols import Sampler, SampleRequest
+from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.shared_prompts import share_rows
 from preflab.training.state import RunState
 

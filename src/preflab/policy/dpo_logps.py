@@ -16,8 +16,8 @@ from preflab.files import new_folder
 from preflab.models.trunk import Role, Trunk
 from preflab.models.vocabulary import Vocabulary
 from preflab.training.batches import TokenBatch, TokenSequence, token_budget_batches
-from preflab.training.order import own_micro_batches
 from preflab.training.processes import sum_over_processes
+from preflab.training.row_order import own_micro_batches
 from preflab.training.tensor_files import read_tensors, write_tensors
 
 logger = logging.getLogger(__name__)

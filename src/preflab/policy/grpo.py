@@ -23,7 +23,7 @@ from preflab.maths.kl import kl_rewards_exact_later, kl_rewards_k1
 from preflab.maths.masks import masked_mean, zero_masked
 from preflab.maths.reductions import StepCounts
 from preflab.maths.sequence_ratio import clipped_ratio_loss
-from preflab.policy.groups import ask_policy_and_reference, group_source, score_rollouts, with_rows
+from preflab.policy.completion_groups import ask_policy_and_reference, group_source, score_rollouts, with_rows
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches
 from preflab.policy.step_log import StepClock, StepLog
@@ -31,7 +31,7 @@ from preflab.policy.step_statistics import add_statistics, group_statistics, red
 from preflab.policy.variants import KL_LOSSES, VARIANTS
 from preflab.progress import progress
 from preflab.settings.grpo import GrpoSettings
-from preflab.training.memory import give_back
+from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import own_share, sum_over_processes
 from preflab.training.rollouts import Rollouts

@@ -14,7 +14,7 @@ from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.alarms import Alarms, Rounding
 from preflab.training.optimiser import make_optimiser
-from preflab.training.order import micro_batches_of_pass
+from preflab.training.row_order import micro_batches_of_pass
 
 
 class WithKl(Protocol):

@@ -23,7 +23,7 @@ from preflab.maths.advantages import group_relative
 from preflab.maths.bradley_terry import preference_probability
 from preflab.maths.dpo import Pairs, Side, dpo_loss
 from preflab.maths.masks import masked_mean, zero_masked
-from preflab.policy.groups import ask_policy_and_reference, group_source, score_rollouts
+from preflab.policy.completion_groups import ask_policy_and_reference, group_source, score_rollouts
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, minibatches
 from preflab.policy.step_log import StepClock, StepLog
@@ -31,7 +31,7 @@ from preflab.policy.step_statistics import add_statistics, group_statistics, red
 from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.online_dpo import OnlineDpoSettings
-from preflab.training.memory import give_back
+from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
 from preflab.training.processes import own_share, sum_over_processes
 from preflab.training.rollouts import Rollouts

@@ -33,7 +33,7 @@ from preflab.maths.losses import clipped_policy_loss, clipped_value_loss
 from preflab.maths.masks import masked_mean
 from preflab.models.chunked import TokenStatistics
 from preflab.models.trunk import Role
-from preflab.policy.groups import score_rollouts
+from preflab.policy.completion_groups import score_rollouts
 from preflab.policy.on_policy_run import OnPolicyRun, RunResult
 from preflab.policy.on_policy_setup import first_micro_batches, kl_controller, minibatches, ppo_optimiser
 from preflab.policy.step_log import StepClock, StepLog
@@ -48,12 +48,12 @@ from preflab.progress import progress
 from preflab.seeds import derive_seed
 from preflab.settings.ppo import PpoSettings
 from preflab.training.batches import TokenBatch, token_budget_batches
-from preflab.training.memory import give_back
+from preflab.training.freed_memory import give_back
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, set_learning_rate
-from preflab.training.order import row_at
 from preflab.training.processes import own_share, sum_over_processes
 from preflab.training.protocols import SampleRequest
 from preflab.training.rollouts import Rollouts
+from preflab.training.row_order import row_at
 from preflab.training.state import RunState
 
 PpoRun = OnPolicyRun[PpoSettings]

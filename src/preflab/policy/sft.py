@@ -30,8 +30,8 @@ from preflab.settings.learning import SftSettings, TinySettings
 from preflab.training.batches import Collate, TokenBatch, TokenSequence, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import sum_over_processes
+from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
 from preflab.training.too_long import LongRows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from preflab.report.blocks import Block, Note, Section
-from preflab.report.runs import POLICIES, Page, Run
+from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import count, listed
 
 WATCHED = (*POLICIES, "dpo")

@@ -17,9 +17,9 @@ from preflab import __version__
 from preflab.report.card_figures import measured_lines
 from preflab.report.card_limits import limit_lines
 from preflab.report.card_recipe import redact_name, redact_recipe
+from preflab.report.escaped_markdown import cells, fenced, plain
 from preflab.report.lineage import Lineage
-from preflab.report.markdown import cells, fenced, plain
-from preflab.report.runs import Run
+from preflab.report.run_folders import Run
 from preflab.words import count
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from preflab.report.escaped_markdown import cells, plain
 from preflab.report.lineage import Lineage
-from preflab.report.markdown import cells, plain
 from preflab.report.measures import figure_texts, measure_name, quantity
 from preflab.report.names import short_names, shorten_names
 from preflab.report.probes import MEASURES
-from preflab.report.runs import Run
+from preflab.report.run_folders import Run
 from preflab.words import Form, count, difference_text, interval_text, number, percent, three_digits
 
 NOTHING = "Nothing was measured after training: no stage evaluated or probed this model."

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflab.report.card_figures import independent_judges, training_rewards
 from preflab.report.lineage import Lineage
-from preflab.report.runs import Run
+from preflab.report.run_folders import Run
 from preflab.words import count, interval_text, percent
 
 PEOPLE = "people"

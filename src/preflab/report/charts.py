@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from preflab.report.scales import Scale, data_range, log_range, pick_evenly, spread_labels, tick_text
+from preflab.report.chart_scales import Scale, data_range, log_range, pick_evenly, spread_labels, tick_text
 from preflab.words import number, shortened
 
 WIDTH, HEIGHT = 400, 236

@@ -16,7 +16,7 @@ from preflab.report.measures import (
     measured,
     quantity,
 )
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from preflab.words import count, difference_text, excludes_zero, interval_text, listed, or_nan
 
 NO_ZERO = " Dots instead of bars: this score has no natural zero, only differences have a meaning."

@@ -7,9 +7,9 @@ from typing import Any
 
 from preflab.files import read_jsonl
 from preflab.report.blocks import Block, Cell, Fold, Note, Sample, Section, Table, Written, numbers
-from preflab.report.runs import Page, Run
+from preflab.report.chart_scales import pick_evenly
+from preflab.report.run_folders import Page, Run
 from preflab.report.samples import LONGEST
-from preflab.report.scales import pick_evenly
 from preflab.words import column, count, interval_text, number, percent
 
 OPEN_REVISIONS = 3

@@ -6,7 +6,7 @@ from typing import Any
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Section, Table, numbers
 from preflab.report.charts import Bar, Rule, bar_chart
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from preflab.settings.feedback import CONSENSUS
 from preflab.words import (
     best_value,

@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 from preflab.report.blocks import Block, Cell, Figure, Grid, Section, Table, numbers
+from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import Line, line_chart
 from preflab.report.courses import describe_course, read_course
 from preflab.report.measures import measure_name, quantity
-from preflab.report.runs import POLICIES, Page, Run, line_role
-from preflab.report.scales import pick_evenly
+from preflab.report.run_folders import POLICIES, Page, Run, line_role
 from preflab.words import column, count, intervals, number, or_nan
 
 X = "√KL to the reference, √nats"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from preflab.files import read_json
-from preflab.report.runs import Run
+from preflab.report.run_folders import Run
 
 MEASURING = ("evaluate", "probe")
 """Kinds of stages that measure models."""

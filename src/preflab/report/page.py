@@ -21,7 +21,7 @@ from preflab.report.probes import probes_section
 from preflab.report.provenance import provenance_section
 from preflab.report.reward_model import reward_section
 from preflab.report.rounds import rounds_section
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from preflab.report.samples import samples_section
 from preflab.report.training import training_section
 from preflab.report.verdict import first_screen

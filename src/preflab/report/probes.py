@@ -7,11 +7,11 @@ from typing import Any
 
 from preflab.files import read_jsonl
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Sample, Section, Table, Written, numbers
+from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import Bar, bar_chart
 from preflab.report.names import short_names, shorten_names
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from preflab.report.samples import LONGEST
-from preflab.report.scales import pick_evenly
 from preflab.words import (
     Form,
     count,

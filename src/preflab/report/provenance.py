@@ -6,7 +6,7 @@ import json
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Section, Source, Table, numbers
 from preflab.report.charts import Bar, bar_chart
-from preflab.report.runs import Page
+from preflab.report.run_folders import Page
 from preflab.words import column, duration, percent, shortened
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from preflab.report.blocks import Block, Cell, Figure, Grid, Note, Section, Table, numbers
 from preflab.report.charts import Bar, Line, Rule, bar_chart, line_chart
 from preflab.report.feedback import HUMAN, HUMAN_HIGH, HUMAN_LOW
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from preflab.words import (
     best_value,
     column,

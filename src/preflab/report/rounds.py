@@ -7,7 +7,7 @@ from typing import Any
 
 from preflab.report.blocks import Cell, Link, Section, Table, numbers
 from preflab.report.measures import figure_texts, measure_title
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from preflab.words import intervals, percent, three_digits
 
 Round = dict[str, Run]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from preflab.report.blocks import Block, Fold, Note, Sample, Section, Written
+from preflab.report.chart_scales import pick_evenly
 from preflab.report.charts import token_strip
-from preflab.report.runs import POLICIES, Page, Run
-from preflab.report.scales import pick_evenly
+from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import count, number
 
 OPEN_SAMPLES = 5

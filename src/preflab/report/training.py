@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import isfinite
 
 from preflab.report.blocks import Block, Cell, Figure, Fold, Grid, Note, Section, Table, numbers
+from preflab.report.chart_scales import log_range, pick_evenly
 from preflab.report.charts import Line, Rule, line_chart
 from preflab.report.courses import Course, course_sentence, read_course
 from preflab.report.measures import Quantity, quantity
-from preflab.report.runs import POLICIES, Page, Run, line_role
-from preflab.report.scales import log_range, pick_evenly
+from preflab.report.run_folders import POLICIES, Page, Run, line_role
 from preflab.settings.preference_losses import CURVES
 from preflab.training.metrics import GLOSSARY, is_time
 from preflab.words import column, count, listed, number, shortened, three_digits

@@ -8,7 +8,7 @@ from preflab.maths.chance import describe_chance
 from preflab.report.alarms import WATCHED
 from preflab.report.blocks import Answer
 from preflab.report.measures import figure_texts, leading, measure_name, quantity
-from preflab.report.runs import POLICIES, Page, Run
+from preflab.report.run_folders import POLICIES, Page, Run
 from preflab.words import (
     count,
     difference_sentence,

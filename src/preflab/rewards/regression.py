@@ -26,8 +26,8 @@ from preflab.settings.rating import RatingSettings
 from preflab.training.batches import Collate, token_budget_batches
 from preflab.training.metrics import MetricsLog
 from preflab.training.optimiser import clip_gradients, learning_rate_factor, make_optimiser, set_learning_rate
-from preflab.training.order import own_micro_batches, rows_of_step
 from preflab.training.processes import sum_over_processes
+from preflab.training.row_order import own_micro_batches, rows_of_step
 from preflab.training.state import RunState
 
 

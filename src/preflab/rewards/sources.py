@@ -18,7 +18,7 @@ from preflab.rewards.combine import Term, WeightedSum
 from preflab.rewards.ensemble import Baselines, EnsembleScorer, ExchangedMember, Items
 from preflab.rewards.functions import FunctionScorer, load_function
 from preflab.rewards.implicit import load_implicit
-from preflab.rewards.lengths import fix_longest
+from preflab.rewards.longest_row import fix_longest
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import (
     CARD,

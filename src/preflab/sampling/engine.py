@@ -18,9 +18,9 @@ from preflab.models.precision import computing_dtype, without_gradients
 from preflab.models.rotary import RowLengths
 from preflab.models.vocabulary import Vocabulary, fitting_vocabulary
 from preflab.sampling.draw import draw, exact_dtype
-from preflab.sampling.fitting import fitting_pass
+from preflab.sampling.pass_choice import fitting_pass
 from preflab.sampling.passes import Pass, moved
-from preflab.sampling.requests import uniforms
+from preflab.sampling.randomness import uniforms
 from preflab.sampling.stops import StopStrings, stop_table
 from preflab.sampling.time_steps import limited_time_steps
 from preflab.settings.sampling import DecodingSettings

@@ -1,6 +1,6 @@
 """Forward passes of the decode loop: how a model is fed, token by token.
 
-U distinct prompts, B rows, P longest prompt, V vocabulary. `sampling.fitting` finds out which way suits a model.
+U distinct prompts, B rows, P longest prompt, V vocabulary. `sampling.pass_choice` finds out which way suits a model.
 """
 
 from __future__ import annotations

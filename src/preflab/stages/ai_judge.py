@@ -58,7 +58,7 @@ FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl"
 
 def run(ctx: StageContext) -> StageResult:
     """Judge what is not judged yet, each judgment stored as it comes; then measure."""
-    from preflab.labelers.sources import describe_judge, make_judge
+    from preflab.labelers.judge_sources import describe_judge, make_judge
 
     settings: AiJudgeSettings = ctx.settings
     completions = ctx.completions(settings.completions)

@@ -75,7 +75,7 @@ def read_rows(
         PreflabError: no such file, no row, or one that cannot be read (unless `skip_bad`), by its line.
     """
     from preflab.store.formats.json_rows import BadRow
-    from preflab.store.formats.reading import numbered_rows, unit_of
+    from preflab.store.formats.row_reading import numbered_rows, unit_of
 
     rows, unit = [], unit_of(path)
     for number, row in islice(numbered_rows(path, split), limit):

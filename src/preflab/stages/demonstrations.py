@@ -15,7 +15,7 @@ def demonstration_row(prompt: Prompt, completion: Completion) -> dict[str, Any]:
 
     Turns have all their fields (calls of tools, thinking, names), so that the row is read as the records it is made of.
     """
-    from preflab.store.exports.words import asked_for, template_of, text_of, turns_said
+    from preflab.store.exports.trainer_texts import asked_for, template_of, text_of, turns_said
 
     text = text_of(completion)
     content = turns_said(completion) if text is None else text

@@ -47,7 +47,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
     from preflab.stages.learning import CHECKPOINT, accelerator_for, save_language_model
-    from preflab.training.order import steps_per_epoch
+    from preflab.training.row_order import steps_per_epoch
 
     settings: DpoSettings = ctx.settings
     data = read_preferences(ctx, settings.preferences)

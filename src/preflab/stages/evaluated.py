@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from preflab.conversations.fitting import fitting_prompts
+from preflab.conversations.fitting_prompts import fitting_prompts
 from preflab.errors import PreflabError, nearest
 from preflab.evaluation.exact_kl import sequence_kl
 from preflab.evaluation.paired import Sheet, label_columns
@@ -22,10 +22,10 @@ from preflab.models.loading import best_device
 from preflab.models.rotary import RowLengths
 from preflab.records import Completion, Prompt
 from preflab.rewards.functions import RewardFunction, load_function
-from preflab.rewards.lengths import fix_longest
+from preflab.rewards.longest_row import fix_longest
 from preflab.rewards.score import RewardModelScorer, load_reward_model, same_tokenizer
 from preflab.sampling.engines import EngineSource, make_engine
-from preflab.sampling.requests import request_seed
+from preflab.sampling.randomness import request_seed
 from preflab.settings.evaluation import EvaluateSettings
 from preflab.settings.sampling import DecodingSettings
 from preflab.stages.base import StageContext

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
     """The scorer of a source that names a judge."""
     from preflab.labelers.ai import RatingAsked
+    from preflab.labelers.judge_sources import make_judge
     from preflab.labelers.local import LocalJudge
     from preflab.labelers.questions import THINKING_CLOSED
-    from preflab.labelers.sources import make_judge
     from preflab.progress import say
     from preflab.rewards.judge_scorer import JudgeScorer
 

@@ -123,7 +123,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
     Raises:
         PreflabError: a model that cannot be opened, prompts too long for it, a reward that cannot be had.
     """
-    from preflab.conversations.fitting import fitting_prompts
+    from preflab.conversations.fitting_prompts import fitting_prompts
     from preflab.conversations.renderer import Renderer
     from preflab.models.facts import context_length
     from preflab.policy.on_policy_run import OnPolicyRun

@@ -40,7 +40,7 @@ def run(ctx: StageContext) -> StageResult:
     """Answer, criticise, revise what is not there yet; then list the last revisions."""
     from preflab.constitution.revising import revise
     from preflab.files import append_jsonl, read_jsonl
-    from preflab.stages.requests import writing
+    from preflab.stages.critique_model import writing
 
     settings: ReviseSettings = ctx.settings
     constitution = constitution_of(ctx.recipe, settings.constitution)

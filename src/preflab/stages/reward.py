@@ -36,7 +36,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.rewards.train import normalise, score_rankings, train_reward_model
     from preflab.stages.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
-    from preflab.training.order import steps_per_epoch
+    from preflab.training.row_order import steps_per_epoch
     from preflab.training.standstill import said_of_loss
 
     settings: RewardSettings = ctx.settings

@@ -109,7 +109,7 @@ class Writer:
         Raises:
             PreflabError: there are such prompts and they are refused, or nothing is left.
         """
-        from preflab.conversations.fitting import fitting_prompts
+        from preflab.conversations.fitting_prompts import fitting_prompts
 
         fitting = fitting_prompts(
             self.renderer,
@@ -139,7 +139,7 @@ class Writer:
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
         """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
         from preflab.records import Completion
-        from preflab.sampling.requests import request_seed
+        from preflab.sampling.randomness import request_seed
         from preflab.training.protocols import SampleRequest
 
         wanted = [(prompt, index) for prompt in prompts for index in range(self.settings.num_completions)]

@@ -23,7 +23,7 @@ def run(ctx: StageContext) -> StageResult:
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
     from preflab.stages.learning import accelerator_for, finish_model
     from preflab.stages.row_lengths import fix_row_lengths
-    from preflab.training.order import steps_per_epoch
+    from preflab.training.row_order import steps_per_epoch
     from preflab.training.too_long import LongRows
 
     settings: SftSettings = ctx.settings

@@ -8,7 +8,7 @@ from itertools import product
 
 from preflab.errors import PreflabError
 from preflab.starter.data_look import DataLook
-from preflab.starter.kinds import Kind
+from preflab.starter.kind_of_learning import Kind
 from preflab.starter.lengths import Lengths
 from preflab.starter.machine import Machine, gib
 from preflab.starter.memory import Estimate, Load, estimate

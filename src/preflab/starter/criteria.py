@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from preflab.errors import PreflabError
 from preflab.starter.data_look import DataLook
-from preflab.starter.kinds import Kind
+from preflab.starter.kind_of_learning import Kind
 from preflab.words import listed
 
 WORSE = re.compile(

@@ -13,13 +13,13 @@ from preflab.errors import PreflabError
 from preflab.starter.choices import Fit, Pace, Split, fit_into_memory, held_out_split, plan_pace, rows_to_read
 from preflab.starter.criteria import choose_weights
 from preflab.starter.data_look import DataLook, look_at_data
-from preflab.starter.functions import MODULE, answer_functions, are_numbers
-from preflab.starter.kinds import Kind, choose_kind
+from preflab.starter.kind_of_learning import Kind, choose_kind
 from preflab.starter.learnable import JUDGED, drop_constant, parts_of, refuse_no_room, refuse_unlearnable
 from preflab.starter.lengths import Lengths, measure_lengths
 from preflab.starter.machine import Machine, this_machine
 from preflab.starter.model_look import ModelLook, look_at_model
 from preflab.starter.recipe_text import recipe_text
+from preflab.starter.reward_file import MODULE, answer_functions, are_numbers
 from preflab.starter.sentences import sentences
 from preflab.starter.stages_of import Given, verdicts_of
 

@@ -9,7 +9,7 @@ from preflab.errors import PreflabError
 from preflab.records import Preference
 from preflab.starter.choices import Fit, Split
 from preflab.starter.data_look import DataLook
-from preflab.starter.kinds import Kind
+from preflab.starter.kind_of_learning import Kind
 from preflab.starter.lengths import Lengths
 from preflab.words import count
 

@@ -9,7 +9,7 @@ from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.records import Completion, Prompt
 from preflab.starter.data_look import DataLook
-from preflab.starter.kinds import Kind
+from preflab.starter.kind_of_learning import Kind
 from preflab.starter.model_look import ModelLook
 from preflab.words import count
 

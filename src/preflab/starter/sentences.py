@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from preflab.starter.choices import SHARES, WANTED_HELD_OUT, Split
 from preflab.starter.criteria import explain_criteria, worth_more
-from preflab.starter.kinds import SAID, USUAL
+from preflab.starter.kind_of_learning import SAID, USUAL
 from preflab.starter.lengths import Spread
 from preflab.starter.machine import Machine, gib
 from preflab.starter.memory import RANK

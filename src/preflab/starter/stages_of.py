@@ -9,10 +9,10 @@ from typing import Any
 from preflab.starter.choices import EVALUATED, Fit, Pace, Split
 from preflab.starter.criteria import worth_more
 from preflab.starter.data_look import DataLook, Scale
-from preflab.starter.functions import MODULE
-from preflab.starter.kinds import Kind
+from preflab.starter.kind_of_learning import Kind
 from preflab.starter.lengths import Lengths
 from preflab.starter.memory import RANK
+from preflab.starter.reward_file import MODULE
 
 MANY_EXAMPLES = 5_000
 """Number of demonstrations or preferences from which one pass is enough for a first run."""

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from preflab.errors import PreflabError
 from preflab.files import file_hash, new_folder
 from preflab.records import Completion, Preference, Prompt
-from preflab.store import tables
+from preflab.store import parquet_tables as tables
 from preflab.store.database import to_json
 
 SNAPSHOT_VERSION = 1

@@ -14,7 +14,7 @@ from preflab.files import keep_private
 from preflab.records import Campaign, Completion, Evaluation, Judgment, Labeler, Preference, Prompt, Task
 from preflab.store.database import engine_of_url, reading, sqlite_engine, switch_to_wal, writing
 from preflab.store.migrate import backup, bring_up_to_date
-from preflab.store.reading import count, latest_revisions, read_ids, read_where
+from preflab.store.record_reading import count, latest_revisions, read_ids, read_where
 from preflab.store.rows import BY_NAME, KINDS, Record
 from preflab.store.writing import put_records
 

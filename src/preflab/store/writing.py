@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Table, and_, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from preflab.errors import PreflabError
-from preflab.store.reading import CHUNK, chunks, existing_ids, read_ids
+from preflab.store.record_reading import CHUNK, chunks, existing_ids, read_ids
 from preflab.store.rows import BY_NAME, BY_RECORD, KINDS, Kind, Record
 from preflab.store.schema import CompletionRow, JudgmentRow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from preflab.ways.answer_checks import check_failed, check_number
 from preflab.ways.base import Json, Rules, Seen, Way, WrongAnswer, marks_of
-from preflab.ways.checking import check_failed, check_number
 from preflab.ways.form import Asked, Fields, Group, Option, chosen_place, failed_from_form, failed_to_form
 from preflab.ways.side_by_side import SideBySideAnswer
 

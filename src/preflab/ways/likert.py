@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from preflab.ways.answer_checks import check_failed
 from preflab.ways.base import (
     Answer,
     Json,
@@ -25,7 +26,6 @@ from preflab.ways.base import (
     scores_to_json,
     votes_of_levels,
 )
-from preflab.ways.checking import check_failed
 from preflab.ways.form import Asked, Fields, Group, failed_from_form, failed_to_form
 from preflab.ways.scales import check_scores, reverse_scores, score_groups, scores_from_form, scores_to_form
 

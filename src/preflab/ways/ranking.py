@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from preflab.ways.answer_checks import FAIL, check_ranks
 from preflab.ways.base import (
     Answer,
     Json,
@@ -24,7 +25,6 @@ from preflab.ways.base import (
     scores_to_json,
     votes_of_levels,
 )
-from preflab.ways.checking import FAIL, check_ranks
 from preflab.ways.form import Asked, Fields, Group, Option, read_number
 from preflab.ways.scales import reverse_scores
 

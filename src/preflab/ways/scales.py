@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from preflab.ways.answer_checks import check_list, check_number
 from preflab.ways.base import Json, Scores, WrongAnswer
-from preflab.ways.checking import check_list, check_number
 from preflab.ways.form import Asked, Fields, Group, Option, read_number
 
 OVERALL = "overall"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from preflab.ways.answer_checks import FAIL, check_ranks
 from preflab.ways.base import Json, Rules, Seen, Way
-from preflab.ways.checking import FAIL, check_ranks
 from preflab.ways.form import Asked, Fields, Group
 from preflab.ways.ranking import SCORE_TOP, RankingAnswer, rank_groups, ranks_from_form
 from preflab.ways.scales import OVERALL, check_scores, score_groups, scores_from_form, scores_to_form

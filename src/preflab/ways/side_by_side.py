@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
+from preflab.ways.answer_checks import check_failed
 from preflab.ways.base import (
     Answer,
     Json,
@@ -22,7 +23,6 @@ from preflab.ways.base import (
     reorder,
     votes_of_levels,
 )
-from preflab.ways.checking import check_failed
 from preflab.ways.form import Asked, Fields, Group, Option, chosen_place, failed_from_form, failed_to_form
 
 Choice = Literal["first", "second", "equal"]

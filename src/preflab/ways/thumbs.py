@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from preflab.ways.answer_checks import check_failed, check_list
 from preflab.ways.base import (
     Answer,
     Json,
@@ -21,7 +22,6 @@ from preflab.ways.base import (
     reorder,
     votes_of_levels,
 )
-from preflab.ways.checking import check_failed, check_list
 from preflab.ways.form import Asked, Fields, Group, Option, failed_from_form, failed_to_form
 
 VERDICTS = {"up": True, "down": False}

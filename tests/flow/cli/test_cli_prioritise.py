@@ -13,10 +13,10 @@ from preflab.labelling.accounts import create_account
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import list_campaigns
-from preflab.models.identity import base_hash
 from preflab.models.loading import load_causal_lm
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
+from preflab.models.weights_id import base_hash
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import save_reward_model
 from preflab.settings.learning import LoraSettings

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from chat_templates import BE_KIND, BY_NAME, FAMILIES, Family, byte_tokenizer, configured_ids
 from preflab.cli.models import Talker
-from preflab.conversations.fitting import fitting_prompts
+from preflab.conversations.fitting_prompts import fitting_prompts
 from preflab.conversations.renderer import Renderer
 from preflab.errors import PreflabError
 from preflab.labelers.local import LocalJudge

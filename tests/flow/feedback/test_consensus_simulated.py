@@ -17,7 +17,7 @@ import pytest
 from preflab.feedback.agreement import agreement
 from preflab.feedback.asking import consensus_accuracy
 from preflab.feedback.consensus import consensus_of, preferences_of
-from preflab.feedback.pairs import all_votes
+from preflab.feedback.pair_votes import all_votes
 from preflab.feedback.reading import USUAL, Reading
 from preflab.feedback.readout import standings
 from preflab.feedback.standing import CARELESS, IN_LINE, REVERSED, TOO_FEW

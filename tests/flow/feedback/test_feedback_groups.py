@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from preflab.feedback.groups import find_groups
-from preflab.feedback.pairs import Vote, all_votes
+from preflab.feedback.labeler_groups import find_groups
+from preflab.feedback.pair_votes import Vote, all_votes
 from preflab.feedback.readout import readouts
 from preflab.feedback.standing import GROUP
 from simulated_campaigns import BAD, campaign

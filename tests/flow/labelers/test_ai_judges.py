@@ -13,9 +13,9 @@ from chat_templates import BY_NAME, CHATML, OPENED, byte_tokenizer
 from preflab.errors import PreflabError
 from preflab.labelers.ai import EndpointJudge, PairAsked, RatingAsked, judge_ranking
 from preflab.labelers.endpoint import Endpoint
+from preflab.labelers.judge_sources import describe_judge
 from preflab.labelers.local import LocalJudge
 from preflab.labelers.questions import label_question
-from preflab.labelers.sources import describe_judge
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.settings.ai import JudgeSource
 from preflab.stages.ai_judge import _result

@@ -20,9 +20,9 @@ from preflab.labelling.audit import list_events
 from preflab.labelling.campaigns import campaign_view, change_options, list_campaigns, list_guidelines, new_guideline
 from preflab.labelling.members import let_in
 from preflab.labelling.options import CampaignOptions
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import Submission, submit
 from preflab.labelling.tables import LATER_ROUNDS, MEMBERS
-from preflab.labelling.turns import Turn
 from preflab.pipeline.keys import key_content
 from preflab.pipeline.planning import plan
 from preflab.recipe import load_recipe

@@ -16,9 +16,9 @@ from preflab.labelling.campaigns import campaign_view, change_options, create_ca
 from preflab.labelling.clock import utc_now
 from preflab.labelling.errors import NotAllowed, NotFound, NotYours
 from preflab.labelling.options import CampaignOptions
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import save_draft, skip
 from preflab.labelling.tasks import set_priority, set_worth
-from preflab.labelling.turns import Turn
 from preflab.records import RankingAnswer
 from preflab.store.workspace import Workspace
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from labelling_world import make_campaign, put_labelers, send
-from preflab.feedback.pairs import all_votes
+from preflab.feedback.pair_votes import all_votes
 from preflab.feedback.reading import Reading
 from preflab.labelling.adjudication import campaign_consensus
 from preflab.labelling.assignment import next_turn

@@ -25,9 +25,9 @@ from preflab.labelling.campaigns import campaign_view, create_campaign
 from preflab.labelling.errors import Invalid, NotAllowed, NotYours, Stale
 from preflab.labelling.members import take_off
 from preflab.labelling.options import CampaignOptions
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit, suspicious
 from preflab.labelling.tables import JUDGMENTS
-from preflab.labelling.turns import Turn
 from preflab.records import LikertAnswer, RankingAnswer, SideBySideAnswer, ThumbsAnswer
 from preflab.store.database import reading, writing
 from preflab.store.rows import BY_NAME

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from preflab.labelling.completion_sources import groups_of_source, list_sources
 from preflab.labelling.errors import Invalid
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
-from preflab.labelling.sources import groups_of_source, list_sources
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.records import Completion, Message, Prompt, RankingAnswer, SideBySideAnswer
 from preflab.store.workspace import Workspace

@@ -15,9 +15,9 @@ from architecture_trials import LORA, batch, largest, load_reward_trunk, load_tr
 from architectures import build
 from preflab.models.causality import why_not_causal
 from preflab.models.export import export_policy, export_reward
-from preflab.models.identity import base_hash
 from preflab.models.role_files import save_role
 from preflab.models.trunk import Trunk
+from preflab.models.weights_id import base_hash
 from preflab.rewards.rankings import Encoder
 from preflab.rewards.score import load_reward_model, save_reward_model
 from preflab.settings.learning import LoraSettings

@@ -11,8 +11,8 @@ import pytest
 from preflab.labelling.accounts import create_account
 from preflab.labelling.assignment import next_turn
 from preflab.labelling.campaigns import list_campaigns
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import Submission, submit
-from preflab.labelling.turns import Turn
 from preflab.pipeline import Line, run
 from preflab.recipe import load_recipe
 from preflab.records import Answer, LikertAnswer, ThumbsAnswer

@@ -16,8 +16,8 @@ from preflab.pipeline import run
 from preflab.recipe import load_recipe
 from preflab.report.card import Use, model_card
 from preflab.report.card_recipe import redact_recipe
+from preflab.report.escaped_markdown import fenced
 from preflab.report.lineage import lineage_of
-from preflab.report.markdown import fenced
 from report_runs import estimate, write_run
 from starter_world import save_model
 

@@ -8,7 +8,7 @@ from typing import Any
 from preflab.report.blocks import Table
 from preflab.report.page import build_report
 from preflab.report.rounds import rounds_section
-from preflab.report.runs import Page, Run
+from preflab.report.run_folders import Page, Run
 from report_runs import estimate, ppo_rows, quality, share, write_run
 
 

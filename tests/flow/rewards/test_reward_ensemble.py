@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from preflab.errors import PreflabError
-from preflab.models.identity import base_hash
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
+from preflab.models.weights_id import base_hash
 from preflab.records import Prompt
 from preflab.rewards.ensemble import EnsembleScorer, ExchangedMember
 from preflab.rewards.rankings import Encoder

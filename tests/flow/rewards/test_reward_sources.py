@@ -10,9 +10,9 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from preflab.errors import PreflabError
-from preflab.models.identity import base_hash
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
+from preflab.models.weights_id import base_hash
 from preflab.records import Prompt
 from preflab.rewards.classifier import ClassifierScorer, class_index
 from preflab.rewards.rankings import Encoder

@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from transformers import BertConfig, BertModel
 
 from preflab.errors import PreflabError
-from preflab.models.identity import base_hash
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
+from preflab.models.weights_id import base_hash
 from preflab.records import Prompt
 from preflab.rewards.rankings import Encoder, LabelledPair, Ranking
 from preflab.rewards.score import (

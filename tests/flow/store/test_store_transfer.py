@@ -33,7 +33,7 @@ from preflab.records import (
 )
 from preflab.store.exports import EXPORTS
 from preflab.store.exports.base import Settings
-from preflab.store.exports.pairs import EQUAL, TIED
+from preflab.store.exports.decided_pairs import EQUAL, TIED
 from preflab.store.exports.verdicts import NO_VERDICT, UNDECIDED
 from preflab.store.formats import FORMATS, read_file
 from preflab.store.rows import Record

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from preflab.errors import PreflabError, nearest
-from preflab.store.exports import archive, published, trainers, verdicts, votes
+from preflab.store.exports import archive, trainers, verdicts, votes
+from preflab.store.exports import published_formats as published
 from preflab.store.exports.base import Export
 
 EXPORTS: dict[str, Export] = {

@@ -17,7 +17,7 @@ from preflab.errors import PreflabError
 from preflab.files import write_files
 from preflab.records import Campaign, Completion, Judgment, Labeler, Prompt
 from preflab.store.database import to_json
-from preflab.store.formats.tables import FORMULA
+from preflab.store.formats.delimited import FORMULA
 
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from preflab.records import Completion, Judgment, Preference, Prompt
 from preflab.store.exports.base import Export, Material
-from preflab.store.exports.pairs import SIDE_SCORES
+from preflab.store.exports.decided_pairs import SIDE_SCORES
 from preflab.store.formats import FORMATS
 from preflab.store.formats.columns import OF_TEMPLATE
 from preflab.store.formats.judgment_records import fails

@@ -12,8 +12,16 @@ from typing import Any
 from preflab.errors import PreflabError
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.exports.pairs import BESIDE_PAIRS, PAIRS, Pair, beside, best_completions, decided_pairs, origin
-from preflab.store.exports.words import (
+from preflab.store.exports.decided_pairs import (
+    BESIDE_PAIRS,
+    PAIRS,
+    Pair,
+    beside,
+    best_completions,
+    decided_pairs,
+    origin,
+)
+from preflab.store.exports.trainer_texts import (
     LOOKS_LIKE_TURNS,
     MADE_TURNS,
     asked_for,

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from preflab.records import Completion, Preference
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.exports.pairs import origin
+from preflab.store.exports.decided_pairs import origin
+from preflab.store.exports.trainer_texts import asked_for, template_of, write_completion
 from preflab.store.exports.trainers import one_form
-from preflab.store.exports.words import asked_for, template_of, write_completion
 from preflab.store.formats.answered import FINISH_REASON
 from preflab.store.formats.rated import MODEL, NAME, PREFIX
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from preflab.records import Completion, Judgment
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.exports.pairs import TIED
-from preflab.store.exports.words import (
+from preflab.store.exports.decided_pairs import TIED
+from preflab.store.exports.trainer_texts import (
     MADE_TURNS,
     asked_for,
     in_turns,

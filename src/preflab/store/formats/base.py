@@ -20,11 +20,11 @@ from preflab.progress import progress
 from preflab.records import Completion
 from preflab.store.formats.asked import refuse_pictures, refuse_unread_turns
 from preflab.store.formats.columns import OF_CONVERSATION, Seen, with_defaults
+from preflab.store.formats.delimited import Cells
 from preflab.store.formats.hub import hub_id
 from preflab.store.formats.imported import Imported as Imported
 from preflab.store.formats.json_rows import BadRow, Numbered, Problem, Row, object_in
-from preflab.store.formats.reading import num_lines, numbered_rows, unit_of
-from preflab.store.formats.tables import Cells
+from preflab.store.formats.row_reading import num_lines, numbered_rows, unit_of
 from preflab.store.rows import Record
 from preflab.words import count
 
@@ -324,9 +324,9 @@ def _duplicate_examples(parsed: Parsed, index: int) -> Parsed:
 
 def describe_source(path: Path, split: str | None) -> list[str]:
     """Notes on how the file was read: its delimiter, or the files of the split."""
+    from preflab.store.formats.delimited import describe_table
     from preflab.store.formats.folders import SAVED, choose_files, splits_of
-    from preflab.store.formats.reading import kind_of_path
-    from preflab.store.formats.tables import describe_table
+    from preflab.store.formats.row_reading import kind_of_path
 
     kind = kind_of_path(path)
     if kind == "table":

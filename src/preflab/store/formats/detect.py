@@ -21,9 +21,9 @@ from preflab.store.formats.file_kinds import suffix_of
 from preflab.store.formats.json_rows import BadRow, Numbered, Row
 from preflab.store.formats.prompts import PLAIN, told_of
 from preflab.store.formats.rated import RATINGS, UNPAIRED
-from preflab.store.formats.reading import numbered_rows, unit_of
 from preflab.store.formats.refused import Reason, reason_to_refuse
 from preflab.store.formats.registry import FORMATS
+from preflab.store.formats.row_reading import numbered_rows, unit_of
 from preflab.words import plural
 
 FIRST_ROWS = 20

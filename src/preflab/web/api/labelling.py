@@ -12,7 +12,6 @@ from preflab.labelling.campaigns import read_guideline, unread_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.submissions import Submission, history, own_progress, save_draft, skip, submit
 from preflab.web.access import my_campaign, my_campaigns
-from preflab.web.api.order import as_in_task
 from preflab.web.api.shapes import (
     CampaignShape,
     DoneShape,
@@ -26,6 +25,7 @@ from preflab.web.api.shapes import (
     SkipIn,
     TurnShape,
 )
+from preflab.web.api.shown_order import as_in_task
 from preflab.web.identity import Me, Workspaced
 
 router = APIRouter(tags=["labelling"])

@@ -15,7 +15,7 @@ from preflab.labelling.members import Member
 from preflab.records import Message, Prompt, Span
 from preflab.storable import unstorable
 from preflab.ways.registry import WAYS
-from preflab.web.api.order import as_shown
+from preflab.web.api.shown_order import as_shown
 
 AnswerJSON = dict[str, Any]
 ANSWER = (

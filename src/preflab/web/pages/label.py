@@ -13,8 +13,8 @@ from preflab.labelling.assignment import next_turn, read_seen_turn, reopen_turn,
 from preflab.labelling.campaigns import CampaignView, campaign_view, read_guideline, unread_guideline
 from preflab.labelling.checks import checked_answer
 from preflab.labelling.errors import NotYours, Stale
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import Submission, history, own_progress, skip, submit, suspicious
-from preflab.labelling.turns import Turn
 from preflab.records import Answer
 from preflab.store.workspace import Workspace
 from preflab.ways.form import missing_groups, missing_sentence

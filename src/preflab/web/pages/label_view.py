@@ -9,8 +9,8 @@ from typing import Any
 
 from preflab.labelling.campaigns import CampaignView, Guideline
 from preflab.labelling.options import CampaignOptions
+from preflab.labelling.shown_tasks import Turn
 from preflab.labelling.submissions import OwnProgress
-from preflab.labelling.turns import Turn
 from preflab.records import Campaign, Completion, Prompt
 from preflab.ways.base import Way
 from preflab.ways.form import Asked, Group, hint_line

@@ -8,8 +8,8 @@ from dataclasses import asdict
 
 from preflab.feedback.agreement import Share
 from preflab.feedback.bootstrap import Estimate
-from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW, PublishedAgreement
-from preflab.feedback.published import PUBLISHED as PUBLISHED_AGREEMENT
+from preflab.feedback.published_agreement import HUMAN_HIGH, HUMAN_LOW, PublishedAgreement
+from preflab.feedback.published_agreement import PUBLISHED as PUBLISHED_AGREEMENT
 from preflab.feedback.standing import GROUP, IN_LINE, SILENT
 from preflab.labelling.quality import AgreementPoint, LabelerQuality
 from preflab.report.blocks import Cell, Figure, Table, numbers

@@ -14,11 +14,11 @@ from starlette.datastructures import ImmutableMultiDict, UploadFile
 from preflab.errors import PreflabError
 from preflab.labelling.campaign_names import check_name
 from preflab.labelling.campaigns import create_campaign
+from preflab.labelling.completion_sources import Source, groups_of_source, list_sources
 from preflab.labelling.errors import Invalid
 from preflab.labelling.gold_file import NONE, Gold
 from preflab.labelling.instructions import default_instructions
 from preflab.labelling.options import CampaignOptions
-from preflab.labelling.sources import Source, groups_of_source, list_sources
 from preflab.labelling.tasks import task_groups
 from preflab.labelling.upload import uploaded_gold, uploaded_groups
 from preflab.store.workspace import Workspace

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from preflab.feedback.agreement import Share
-from preflab.feedback.published import HUMAN_HIGH, HUMAN_LOW
+from preflab.feedback.published_agreement import HUMAN_HIGH, HUMAN_LOW
 from preflab.feedback.standing import CARELESS, GROUP, IN_LINE, REVERSED, SILENT, TOO_FEW, UNTOLD
 from preflab.labelling.adjudication import Queue
 from preflab.labelling.needs import Cost, Need, Pace, Progress

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from preflab.records import Completion, Message, Preference, Prompt
 from preflab.store.exports.base import Export, Material, Row
-from preflab.store.exports.pairs import PAIRS, best_completions, decided_pairs
-from preflab.store.exports.words import MADE_TURNS, in_turns, only_text, plain_text, template_of, turns_of
+from preflab.store.exports.decided_pairs import PAIRS, best_completions, decided_pairs
+from preflab.store.exports.trainer_texts import MADE_TURNS, in_turns, only_text, plain_text, template_of, turns_of
 from preflab.store.formats.columns import CONTINUE
 from preflab.store.formats.fields import ranks_of_scores
 

@@ -19,9 +19,9 @@ from preflab.records import Prompt
 from preflab.seeds import derive_seed
 from preflab.settings.sampling import DecodingSettings
 from preflab.training.batches import token_budget_batches
-from preflab.training.order import row_at
 from preflab.training.protocols import Decode, Sampler, SampleRequest, Scorer, ScoringItem, check_scores
 from preflab.training.rollouts import Rollouts
+from preflab.training.row_order import row_at
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from itertools import combinations
 import numpy as np
 
 from preflab.feedback.agreement import Share, share
-from preflab.feedback.pairs import Vote
+from preflab.feedback.pair_votes import Vote
 
 MIN_TASKS = 40
 """Tasks that a labeler needs to take part: 20 to find the group and 20 to test it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from preflab.errors import PreflabError
 from preflab.files import check_regular
 from preflab.store.formats.columnar import arrow_rows, parquet_rows
+from preflab.store.formats.delimited import refuse_table, table_rows
 from preflab.store.formats.file_kinds import (
     SUFFIXES,
     UNNAMED,
@@ -23,7 +24,6 @@ from preflab.store.formats.hub import hub_rows, is_hub_id
 from preflab.store.formats.json_lines import json_lines
 from preflab.store.formats.json_list import json_list
 from preflab.store.formats.json_rows import Numbered
-from preflab.store.formats.tables import refuse_table, table_rows
 
 READERS: dict[Kind, Callable[[Path], Iterator[Numbered]]] = {
     "jsonl": json_lines,

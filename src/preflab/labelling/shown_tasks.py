@@ -15,7 +15,7 @@ from preflab.labelling.options import CampaignOptions
 from preflab.labelling.tables import TASKS, TURNS
 from preflab.records import Answer, Campaign, Completion, Judgment, Prompt, Task
 from preflab.storable import unstorable
-from preflab.store.reading import read_ids
+from preflab.store.record_reading import read_ids
 from preflab.store.rows import BY_NAME
 from preflab.store.schema import TASK_COMPLETIONS
 
