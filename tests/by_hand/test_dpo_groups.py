@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 import torch
 
+from preflab.policy import dpo
 from preflab.policy.dpo_groups import (
     Group,
     LabelledPair,
@@ -100,3 +104,15 @@ def test_columns_of_a_step_by_hand() -> None:
         0
     ] * 4
     assert pairs.labels.dtype == none.up.dtype == torch.float32
+
+
+def test_reference_point_is_the_mean_log_ratio_of_mismatched_completions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """log π of the two mismatched completions −1 and −2, of the reference −3 and −4: both ratios are 2."""
+    one, other = TokenSequence((1,), (2,)), TokenSequence((1,), (3,))
+    group: Any = SimpleNamespace(sequences=(one,), mismatched=(one, other), ref_logps=(-9.0, -3.0, -4.0))
+    run: Any = SimpleNamespace(
+        trunk=None, accelerator=None, settings=SimpleNamespace(optimiser=SimpleNamespace(tokens_per_micro_batch=1))
+    )
+    monkeypatch.setattr(dpo, "all_logps", lambda trunk, sequences, role, *_: torch.tensor([-1.0, -2.0]))
+    assert dpo.reference_point(run, [group]) == 2.0
+    assert dpo.reference_point(run, [SimpleNamespace(mismatched=())]) == 0.0  # type: ignore[list-item]

@@ -12,6 +12,7 @@ from scipy.stats import norm
 from preflab.evaluation.frontier import frontier
 from preflab.evaluation.statistics import (
     Interval,
+    _bca_shares,
     bootstrap_mean,
     cluster_totals,
     jackknife,
@@ -305,3 +306,10 @@ def test_proportion_of_one_prompt_and_beside_prompts_without_a_row() -> None:
 def test_jackknife_of_one_prompt_is_its_value() -> None:
     found = jackknife(3.0, [1.0])
     assert (found.value, found.num) == (3.0, 1)
+
+
+@pytest.mark.parametrize(("draw", "side"), [(0.0, 7 / 8), (9.0, 1 / 8)])
+def test_bca_bias_of_draws_on_one_side_counts_half_a_draw(draw: float, side: float) -> None:
+    """Four draws, all below 5 or all above it: z0 = Φ⁻¹ of 1 ∓ 1/8. Without skew the median moves to Φ(2 z0)."""
+    shares = _bca_shares(np.array([0.5]), 5.0, np.full(4, draw), np.array([-1.0, 1.0]))
+    assert shares.tolist() == pytest.approx([norm.cdf(2 * norm.ppf(side))])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +14,14 @@ import torch
 from paper_trunk import PaperAccelerator, PaperTrunk, rollouts_on_paper
 from preflab.maths.reductions import StepCounts
 from preflab.policy import grpo, online_dpo
+from preflab.policy.step_log import StepLog
+from preflab.records import Prompt
 from preflab.settings.grpo import GrpoSettings
 from preflab.settings.online_dpo import OnlineDpoSettings
+from preflab.settings.stopping import StopSettings
 from preflab.training.processes import make_accelerator
+from preflab.training.protocols import SampledCompletion, SampleRequest
+from preflab.training.row_order import row_at
 
 NOTHING: Any = None
 NAMES: dict[str, object] = {"model": "m", "prompts": "p", "rewards": [{"function": "a:b"}]}
@@ -182,3 +189,44 @@ def test_parts_of_a_step_are_as_wide_as_their_own_completions(group: int, num_to
         assert figures["loss/kl"] == pytest.approx(kl)
         assert loss.item() == pytest.approx(ratio + 2 * kl)
         assert figures["entropy/mean"] == pytest.approx(1.0)
+
+
+class NotingSampler:
+    """Writes one token for every request and keeps the prompts that it was asked about."""
+
+    exact = True
+
+    def sync(self, version: int) -> None:
+        self.version = version
+
+    def sample(self, requests: Sequence[SampleRequest], decoding: object) -> list[SampledCompletion]:
+        self.prompts = [request.prompt_ids[0] for request in requests]
+        return [SampledCompletion((7,), (-1.0,), "stop", self.version) for _ in requests]
+
+
+@pytest.mark.parametrize("loop", [grpo, online_dpo])
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_collect_takes_the_next_prompts_of_the_stream(loop: Any, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups of two a step from five prompts: step 1 begins at place 2, step 2 at place 4 and goes round."""
+    make: Any = grpo_run if loop is grpo else online_dpo_run
+    run = make(PaperTrunk([[0.0]] * 4))
+    run.prompts = [(Prompt.make(text=str(number)), (number,)) for number in range(5)]
+    run.sampler, run.decode, run.num_updates = NotingSampler(), lambda ids, prompt=None: "a", 3
+    monkeypatch.setattr(loop, "ask_policy_and_reference", lambda trunk, rollouts, **_: rollouts)
+    loop.collect(run, step)
+    places = [2 * step, 2 * step, 2 * step + 1, 2 * step + 1]
+    assert run.sampler.prompts == [row_at(place, 5, 0) for place in places]
+    assert run.sampler.version == 3
+
+
+def test_alarms_name_the_setting_that_weighs_the_kl(tmp_path: Path) -> None:
+    trunk, sampler = SimpleNamespace(in_half_precision=False), SimpleNamespace(exact=True)
+    settings = SimpleNamespace(
+        num_steps=4, num_epochs=1, num_minibatches=1, kl_budget=1.0, stop=StopSettings(), num_kept_rollouts=0
+    )
+    run: Any = SimpleNamespace(trunk=trunk, sampler=sampler, settings=settings, folder=tmp_path, num_updates=None)
+    state: Any = SimpleNamespace(step=3)
+    log = StepLog(run, state, kl_setting="beta")
+    assert [alarm.setting for alarm in log.alarms.check([{"step": 3, "kl/exact": 9.0}])] == ["beta"]
+    assert run.num_updates == 3
+    assert log.goes_on

@@ -58,6 +58,7 @@ QUIET_KEYWORDS = {
     "frozen",
 }
 """Keywords that change no number: checks, places, text, how many rows go through a model at once."""
+QUIET_DEFAULTS = ("seed", "tokens_per_batch")
 SKIPPED_FIELDS = {"annotation", "returns", "decorator_list", "type_params", "type_comment"}
 
 
@@ -98,7 +99,7 @@ def _walk(node: ast.AST, ancestors: tuple[ast.AST, ...], function: str) -> Itera
             continue
         children = enumerate(value) if isinstance(value, list) else [(field, value)]
         for key, child in children:
-            if not isinstance(child, ast.AST) or _cannot_change_a_number(child) or _is_seed(node, field, key):
+            if not isinstance(child, ast.AST) or _cannot_change_a_number(child) or _is_quiet_default(node, field, key):
                 continue
             slot: Slot = (value, key) if isinstance(value, list) else (node, field)
             inside = _name_inside(child, function)
@@ -173,13 +174,13 @@ def _is_dimension(child: ast.AST, node: ast.AST, field: str) -> bool:
     return False
 
 
-def _is_seed(node: ast.AST, field: str, key: str | int) -> bool:
-    """The default of a parameter named `seed`: another random stream is not a wrong number."""
+def _is_quiet_default(node: ast.AST, field: str, key: str | int) -> bool:
+    """The default of `seed` or `tokens_per_batch`: another random stream is not a wrong number, nor is a batch size."""
     if isinstance(node, ast.arguments) and field == "kw_defaults" and isinstance(key, int):
-        return node.kwonlyargs[key].arg == "seed"
+        return node.kwonlyargs[key].arg in QUIET_DEFAULTS
     if isinstance(node, ast.arguments) and field == "defaults" and isinstance(key, int):
         names = [*node.posonlyargs, *node.args]
-        return names[len(names) - len(node.defaults) + key].arg == "seed"
+        return names[len(names) - len(node.defaults) + key].arg in QUIET_DEFAULTS
     return False
 
 
