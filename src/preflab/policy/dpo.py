@@ -178,12 +178,12 @@ def reference_point(run: DpoRun, groups: Sequence[Group]) -> float:
 
 
 def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> dict[str, float]:
-    """Step 3: leave the gradient of one optimiser step in the parameters; returns its metrics over all processes.
+    """Step 3: add the gradient of one optimiser step to the parameters; returns its metrics over all processes.
 
-    Every loss is divided by the weights of the whole step, so how it is split into micro-batches changes nothing. A
-    group beyond the budget is gone through in slices twice: without a gradient to find what the losses ask of each
-    log-probability, then with one to hand it on. With several processes it stays in one piece: each backward is a
-    meeting of all, and they have to count equally many.
+    Every loss is divided by the weights of the whole step, so the split into micro-batches does not change the result.
+    A group above the token budget is processed in slices, in two passes: the first, without a graph, finds the
+    derivative of the loss by each log-probability; the second back-propagates it. With several processes the group is
+    not sliced, because `backward()` is a collective call and every process must make the same number of calls.
     """
     accelerator, weights = run.accelerator, Weights.of(groups)
     budget = run.settings.optimiser.tokens_per_micro_batch
