@@ -111,7 +111,7 @@ class Reading:
         return shrink_reliabilities(self.votes(judgments), everyone, known=self.known(judgments))
 
     def weights(self, judgments: Iterable[Judgment]) -> dict[str, float]:
-        """Labeler → weight from 0 to 1, computed from judgments that count: by reliability, or 1 each with `majority`."""
+        """Labeler → weight from 0 to 1, from judgments that count: by reliability, or 1 each with `majority`."""
         judgments = list(judgments)
         if not self.weighs:
             return {judgment.labeler_id: 1.0 for judgment in judgments}
