@@ -52,7 +52,8 @@ class TokenStatistics(NamedTuple):
 
 
 TokenLoss = Callable[[TokenStatistics, slice], Tensor]
-"""Statistics of the tokens in a slice of 0 … N → the sum of their losses, 0-d. A token's loss must not depend on another token."""
+"""Statistics of the tokens in a slice of 0 … N → the sum of their losses, 0-d. The loss of a token must not
+depend on other tokens."""
 
 
 def token_statistics(
