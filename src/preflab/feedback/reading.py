@@ -95,7 +95,11 @@ class Reading:
         return [bool(share >= self.fail_share - 1e-9) for share in marks.mean(axis=0)]
 
     def names(self, completion_ids: Sequence[str], texts: Mapping[str, str] | None) -> list[str]:
-        """A name for each completion, its text or its id (`pairs_by`); completions with equal names make no pair."""
+        """A name for each completion of a task; two completions with the same name make no pair.
+
+        The name is the text, or the id where the text is unknown. It is the position, so that all names differ, if
+        `pairs_by` is `completion` or no texts are given.
+        """
         if self.pairs_by == "completion" or texts is None:
             return [f"id {place}" for place in range(len(completion_ids))]
         return [f"text {texts[i]}" if i in texts else f"id {i}" for i in completion_ids]
@@ -107,7 +111,7 @@ class Reading:
         return shrink_reliabilities(self.votes(judgments), everyone, known=self.known(judgments))
 
     def weights(self, judgments: Iterable[Judgment]) -> dict[str, float]:
-        """Labeler → weight from 0 to 1 from judgments that count: by reliability, or 1 for everyone."""
+        """Labeler → weight from 0 to 1, from judgments that count: by reliability, or 1 each with `majority`."""
         judgments = list(judgments)
         if not self.weighs:
             return {judgment.labeler_id: 1.0 for judgment in judgments}

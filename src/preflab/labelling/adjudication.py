@@ -247,7 +247,7 @@ def _decision(view: CampaignView, task: Task, account: Account, answer: Answer, 
 
 
 def campaign_consensus(ws: Workspace, campaign_id: str) -> Mapping[str, Consensus]:
-    """Task id → consensus of its labels under the campaign's reading, without gold tasks; cached."""
+    """Task id → consensus of its labels and decisions by the campaign's `Reading`; without gold tasks; cached."""
     read, count_ai = campaign_reading(ws, campaign_id), campaign_view(ws, campaign_id).options.count_ai
     return cached(ws, campaign_id, "consensus", lambda: _compute_consensus(ws, campaign_id, read), read, count_ai)
 

@@ -1,12 +1,12 @@
 """Log-probabilities, entropy and exact KL from hidden states, in chunks over tokens.
 
 N tokens, H hidden, V vocabulary. Logits exist for one chunk of tokens at a time, forward and backward: a
-(batch × length × vocabulary) tensor never does. Three ways to the gradient, from the cheapest:
+(batch × length × vocabulary) tensor never does. The gradient is computed in one of three ways, cheapest first:
 
-- A loss that can be told token by token is handed in, and its gradient is taken while the chunk's logits are there.
-- Where only the hidden states learn (adapters), the forward pass keeps each token's gradient, an H-vector, so that the
-  backward pass is one multiplication.
-- Else the backward pass computes each chunk's logits again.
+- If the loss is a sum over tokens, it is an argument, and its gradient is computed while the chunk's logits exist.
+- If only the hidden states need a gradient (adapters), the forward pass stores each token's gradient, an H-vector, and
+  the backward pass is one multiplication.
+- Otherwise the backward pass computes each chunk's logits again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LOGITS_PER_CHUNK = 2**24
 """Logits held at once (64 MiB in fp32): large enough for full matrix products, small beside any model."""
 
 LOGITS_PER_PACKED_CHUNK = 2**22
-"""The same where the head is packed: its products are as fast with fewer rows, and fewer stay in the cache."""
+"""The same if the head is packed: its products are as fast with fewer rows, and a small chunk stays in the cache."""
 
 
 class TokenStatistics(NamedTuple):
@@ -52,7 +52,8 @@ class TokenStatistics(NamedTuple):
 
 
 TokenLoss = Callable[[TokenStatistics, slice], Tensor]
-"""Statistics of the tokens in a slice of 0 … N → the sum of their losses, 0-d; no token's may need another's."""
+"""Statistics of the tokens in a slice of 0 … N → the sum of their losses, 0-d. The loss of a token must not
+depend on other tokens."""
 
 
 def token_statistics(

@@ -1,7 +1,7 @@
 """Whether a model gives the same numbers when completions of one prompt share its row.
 
-It does where attention is all that tokens know of one another, where it takes a mask of any shape, and where positions
-can be given. Recurrent models, windows and models that take no positions do not; they go on with a row per completion.
+It does if tokens interact only through attention, the attention accepts a mask of any shape, and the model accepts
+positions. Models with recurrence, with windows or without positions do not; they get one row per completion.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from preflab.training.joined_rows import JoinedRows, join_rows
 from preflab.training.shared_prompts import share_rows
 
 WINDOWS = ("sliding_window", "attention_chunk_size", "local_attention_window_size", "window_size")
-"""Settings of attention that does not see all earlier tokens: a short test would not show them."""
+"""Settings of attention that does not see all earlier tokens. A short test row fits into the window."""
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """Largest difference of hidden states, as a share of the largest one."""
 
 
 def why_not_shared(model: Any) -> str | None:
-    """None where rows of several completions give the model's own numbers, else the reason they do not.
+    """None if rows of several completions give the same numbers as separate rows, else the reason.
 
     Looks at the configuration and compares numbers on one short batch with prompts of two lengths.
     """

@@ -8,7 +8,7 @@ The steps of the loop, numbered as on its page in docs/algorithms/dpo.md:
     4 update      one step of AdamW
     5 log         metrics, held-out groups, samples with their KL, alarms, a checkpoint
 
-Which losses there are is the business of `preflab.settings.preference_losses`; this file knows none by name.
+The losses are defined in `preflab.settings.preference_losses`; this file has no code for a particular one.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from preflab.training.state import RunState
 
 @dataclass
 class DpoRun:
-    """Everything a DPO run is handed."""
+    """The inputs of a DPO run."""
 
     trunk: Trunk
-    """With the role policy, and reference where the policy before its first step is not the reference."""
+    """Has the role policy; also the role reference, unless the reference is the policy before its first step."""
     settings: DpoSettings
     groups: Sequence[Group]
     """The training share."""
@@ -63,9 +63,9 @@ class DpoRun:
     sampler: Sampler | None = None
     """Writes with the trunk's policy role, for the KL on samples; None: no samples."""
     sample_prompts: Sequence[tuple[int, ...]] = ()
-    """Token ids of the held-out prompts that samples are written for; their order is theirs."""
+    """Token ids of the held-out prompts to sample from. Order matters: samples are seeded by position."""
     longest_row: int | None = None
-    """Tokens of a row that completions of one prompt share, where the model allows it; None: a row for each."""
+    """Most tokens of a row that completions of one prompt share; None: each completion has a row of its own."""
     accelerator: Any = field(default_factory=make_accelerator)
 
     def batch(self, sequences: Sequence[TokenSequence]) -> TokenBatch:
@@ -117,7 +117,7 @@ def train_dpo(run: DpoRun) -> DpoResult:
             rows = rows_of_step(step, len(groups), settings.num_groups_per_step, run.seed)
             batch = [groups[i] for i in rows]
 
-            # 2 reference: what it says is known; where KTO counts gains from is not
+            # 2 reference: its log-probabilities are in the groups already; KTO's z₀ is computed in every step
             kl = reference_point(run, batch)
 
             # 3 losses: the gradient over all micro-batches
@@ -162,12 +162,12 @@ def ask_reference(run: DpoRun) -> tuple[list[Group], list[Group]]:
 
 
 def has_reference(trunk: Trunk) -> bool:
-    """Whether the reference can be asked at any time: with adapters it is the base, else a copy that was kept."""
+    """Whether the reference is available at any time: the base model under adapters, or a separate model."""
     return trunk.lora is not None or "reference" in trunk.models
 
 
 def reference_point(run: DpoRun, groups: Sequence[Group]) -> float:
-    """Step 2: KTO's z₀ over the step's mismatched completions; 0 where no loss asks for it."""
+    """Step 2: KTO's z₀ over the step's mismatched completions; 0 if no loss needs it."""
     sequences = [sequence for group in groups for sequence in group.mismatched]
     if not sequences:
         return 0.0
@@ -178,12 +178,12 @@ def reference_point(run: DpoRun, groups: Sequence[Group]) -> float:
 
 
 def accumulate(run: DpoRun, model: Any, groups: Sequence[Group], kl: float) -> dict[str, float]:
-    """Step 3: leave the gradient of one optimiser step in the parameters; returns its metrics over all processes.
+    """Step 3: add the gradient of one optimiser step to the parameters; returns its metrics over all processes.
 
-    Every loss is divided by the weights of the whole step, so how it is split into micro-batches changes nothing. A
-    group beyond the budget is gone through in slices twice: without a gradient to find what the losses ask of each
-    log-probability, then with one to hand it on. With several processes it stays in one piece: each backward is a
-    meeting of all, and they have to count equally many.
+    Every loss is divided by the weights of the whole step, so the split into micro-batches does not change the result.
+    A group above the token budget is processed in slices, in two passes: the first, without a graph, finds the
+    derivative of the loss by each log-probability; the second back-propagates it. With several processes the group is
+    not sliced, because `backward()` is a collective call and every process must make the same number of calls.
     """
     accelerator, weights = run.accelerator, Weights.of(groups)
     budget = run.settings.optimiser.tokens_per_micro_batch
@@ -253,7 +253,7 @@ def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
 
 
 def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
-    """The same figures on groups the policy does not learn from; none where nothing is held out."""
+    """The same metrics on the held-out groups; empty if there are none."""
     if not groups:
         return {}
     weights, kl = Weights.of(groups), reference_point(run, groups)

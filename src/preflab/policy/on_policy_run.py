@@ -1,4 +1,4 @@
-"""What a run that learns from its own completions is handed, and how it ended: PPO, the GRPO family, Online DPO."""
+"""Inputs and result of an on-policy run: PPO, the GRPO family, Online DPO."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ LoopSettings = TypeVar("LoopSettings", bound=OnPolicySettings)
 
 @dataclass
 class OnPolicyRun(Generic[LoopSettings]):
-    """Everything a run is handed."""
+    """The inputs of an on-policy run."""
 
     trunk: Trunk
-    """With the roles policy and reference, PPO's with value as well."""
+    """Has the roles policy and reference; for PPO also value."""
     settings: LoopSettings
     prompts: PromptIds
     """Training prompts with their token ids."""

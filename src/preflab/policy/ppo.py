@@ -8,7 +8,7 @@ The loop of one step, numbered as on its page in docs/algorithms/ppo.md:
     4 update       several passes of clipped updates over the same rollouts
     5 log          metrics, alarms, a few rollouts for reading, a checkpoint
 
-Sampler and scorer are handed in; this file knows neither engines nor reward models.
+Sampler and scorer are arguments; this file has no code for a particular engine or reward model.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ class Course:
     low: float
     high: float
     turn: float
-    """Value of the point at which a curve that `peaks` or `dips` turns."""
+    """Value of the highest point, or of the lowest if the curve dips: the turn of a curve that `peaks` or `dips`."""
     turn_x: float
+    """Place of that point on the x axis."""
     shape: Shape
     """The change beyond noise. `flat`: all points are equal to three digits; `unclear`: they differ only by noise."""
 
@@ -66,7 +67,11 @@ def _shape(values: Sequence[float]) -> Shape:
 
 
 def _more_than_noise(values: Sequence[float], width: int) -> float:
-    """The smallest difference between two means of `width` values that counts as a change."""
+    """The smallest difference between two means of `width` values that counts as a change.
+
+    It is two standard errors of such a difference: each mean has the variance noise² / width, and 2.8 is about 2√2. A
+    difference of less than 1 % of the larger end of the curve never counts.
+    """
     steps = [b - a for a, b in pairwise(values)]
     middle = sum(steps) / len(steps)
     noise = math.sqrt(sum((step - middle) ** 2 for step in steps) / max(1, len(steps) - 1) / 2)
@@ -74,7 +79,7 @@ def _more_than_noise(values: Sequence[float], width: int) -> float:
 
 
 def _is_drawn(shape: Shape, values: Sequence[float], turn: int) -> bool:
-    """Whether the raw points show the shape too."""
+    """Whether the drawn points agree with the shape: their ends are in its order, or their extreme lies inside."""
     first, last = values[0], values[-1]
     if shape in ("peaks", "dips"):
         return 0 < turn < len(values) - 1 and values[turn] not in (first, last)

@@ -34,7 +34,7 @@ def rounds_section(page: Page) -> Section | None:
 
 
 def rounds_of(page: Page) -> dict[int, Round]:
-    """Number of the round → its runs; stage names without `@` belong to round 1."""
+    """Number of the round → its runs: `ppo@2` belongs to round 2, a name without `@` to round 1."""
     rounds: dict[int, Round] = {}
     for run in page.everything:
         kind = run.kind if run.kind in LEARNED else "policy"

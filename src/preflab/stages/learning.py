@@ -1,4 +1,4 @@
-"""What the training stages share: their accelerator, and how a finished language model is left behind."""
+"""Shared by the training stages: make the accelerator, and write the finished language model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CHECKPOINT = "checkpoint"
 
 
 def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
-    """The accelerator of a stage, its trackers started where the recipe names some.
+    """The accelerator of a stage, with the trackers that the recipe names started.
 
     Raises:
-        PreflabError: a tracker is not installed; accelerate would leave it out without a word.
+        PreflabError: a tracker is not installed; accelerate would silently ignore it.
     """
     from preflab.training.processes import make_accelerator
     from preflab.training.state import saved_step
@@ -36,14 +36,14 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
             )
     accelerator = make_accelerator(log_with=run.log_with, folder=ctx.folder)
     if run.log_with:
-        # Steps after the checkpoint are done again: TensorBoard is told to forget them.
+        # Steps after the checkpoint are run again, so TensorBoard discards them.
         forget = {"tensorboard": {"purge_step": saved_step(ctx.folder / CHECKPOINT)}}
         accelerator.init_trackers("preflab", config={"stage": ctx.name, "seed": ctx.seed}, init_kwargs=forget)
     return accelerator
 
 
 def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Sequence[dict[str, Any]]) -> StageResult:
-    """Write the policy role as a plain Hugging Face folder `model/`; the checkpoint has then served."""
+    """Write the policy role as a plain Hugging Face folder `model/`, and remove the checkpoint."""
     from preflab.training.standstill import said_of_loss
 
     if accelerator.is_main_process:

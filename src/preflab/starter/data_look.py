@@ -53,7 +53,7 @@ class DataLook:
     other_splits: tuple[str, ...]
     num_rows: int
     whole: bool
-    """Whether all rows of the file were read."""
+    """Whether all rows of the file were inspected."""
     num_bad: int
     """Rows that cannot be used."""
     first_bad: str
@@ -120,7 +120,7 @@ def look_at_data(
         path: a file, a folder, or `owner/name` of a data set on the Hub.
         split: split of a folder or data set with several; None: the only one, else `train`.
         chat: whether the model has a chat template.
-        limit: read at most so many rows.
+        limit: most rows to read; None: one more than `MOST_ROWS`.
         format: format of the rows; None: guessed from the columns, with transcripts read as turns if `chat` is set.
         columns: column of the file → the format's name for it.
 
@@ -132,14 +132,15 @@ def look_at_data(
     if format is None:
         format = detect(place, rename=columns, split=chosen).format
         format = CHAT_FORMS.get(format, format) if chat else format
-    most = limit or MOST_ROWS + 1
-    read = read_file(place, format, limit_rows=most, skip_bad=True, rename=columns, split=chosen)
+    # One row more than is inspected shows whether the file has further rows.
+    limit_rows = limit or MOST_ROWS + 1
+    read = read_file(place, format, limit_rows=limit_rows, skip_bad=True, rename=columns, split=chosen)
     made_turns = chat and any(prompt.text for prompt in read.prompts)
     read = with_turns(read) if made_turns else read
     if not read.prompts:
         first = read.problems[0] if read.problems else None
         raise PreflabError(
-            f"{path}: no row of {read.num_rows} can be used"
+            f"{path}: none of the {read.num_rows:,} rows can be used"
             + (f"; {read.unit} {first.line}: {first.found}" if first else ""),
             first.expected if first else "rows with a prompt",
             "correct the rows, or name another file",
@@ -231,5 +232,5 @@ def _find_answer_column(prompts: Sequence[Prompt]) -> str:
         for name, value in prompt.columns.items()
         if name.lower() in ANSWERS - NOT_COMPARED and isinstance(value, str | int | float) and str(value).strip()
     )
-    usual = [name for name, num in counts.most_common() if num >= ALMOST_ALL * len(prompts)]
-    return usual[0] if usual else ""
+    columns = [name for name, num in counts.most_common() if num >= ALMOST_ALL * len(prompts)]
+    return columns[0] if columns else ""

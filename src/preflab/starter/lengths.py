@@ -74,8 +74,8 @@ class Lengths:
     def left_out(self, data: DataLook, kind: Kind, tokens: int | None) -> tuple[int, str]:
         """The number of units that the stages leave out as longer than `tokens` tokens, and the name of a unit.
 
-        A comparison is left out with all its completions, and so are the verdicts on a prompt. A rating model leaves
-        out only the long completion.
+        One long completion leaves out the whole comparison, or all verdicts on its prompt. A rating model leaves out
+        the long completion only.
         """
         long = self.longer_than(tokens)
         if data.demonstrations and not data.preferences:
@@ -90,7 +90,8 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
     """Tokenize prompts and completions as training does, and measure them.
 
     Raises:
-        PreflabError: the model's chat template refuses rows, or half of the prompts leave no room in the context.
+        PreflabError: the chat template or the tokenizer refuses rows, or half of the prompts leave fewer than `ROUND`
+            tokens of the context for a completion.
     """
     sampled = sample_prompts(data.prompts)
     # Rows longer than the context are counted here, so transformers' own warning is switched off.
@@ -99,7 +100,7 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
     for completion in data.judged:
         by_prompt.setdefault(completion.prompt_id, []).append(completion)
     prompts: dict[str, int] = {}
-    written: list[int] = []
+    completion_tokens: list[int] = []
     rows: dict[str, int] = {}
     refused: list[PreflabError] = []
     for prompt in sampled:
@@ -110,7 +111,7 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
             refused.append(error)
             continue
         prompts[prompt.id] = length
-        written += completion_lengths
+        completion_tokens += completion_lengths
         rows |= {completion.id: length + each for completion, each in zip(completions, completion_lengths, strict=True)}
     if refused:
         whose = f"{model.ref}'s template" if model.has_template else model.ref
@@ -119,7 +120,7 @@ def measure_lengths(data: DataLook, model: ModelLook) -> Lengths:
             refused[0].expected,
             f"{refused[0].do}, or choose another model",
         )
-    return _summarise(data, model, prompts, written, rows)
+    return _summarise(data, model, prompts, completion_tokens, rows)
 
 
 def sample_prompts(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -140,11 +141,11 @@ def _summarise(
     data: DataLook,
     model: ModelLook,
     prompts: Mapping[str, int],
-    written: Sequence[int],
+    completion_tokens: Sequence[int],
     rows: Mapping[str, int],
 ) -> Lengths:
     spread, context = Spread.of(list(prompts.values())), model.context or 2**31
-    completions = Spread.of(written) if written else None
+    completions = Spread.of(completion_tokens) if completion_tokens else None
     wanted = completions.most_of if completions else USUAL_ANSWER
     room = context - spread.median
     if room < ROUND:

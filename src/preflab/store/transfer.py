@@ -147,9 +147,9 @@ def read_import(
     if imported.problems and len(imported.problems) == imported.num_rows:
         first = imported.problems[0]
         raise PreflabError(
-            f"{path}: no row of {imported.num_rows} can be used; {imported.unit} {first.line}: {first.found}",
+            f"{path}: none of the {imported.num_rows:,} rows can be used; {imported.unit} {first.line}: {first.found}",
             "at least one good row",
-            "mend the rows, or name another --format",
+            "correct the rows, or name another --format",
         )
     return Read(imported, guess)
 

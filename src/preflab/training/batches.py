@@ -1,8 +1,8 @@
 """Prompts with completions as token ids, and batches of them, filled to a budget of tokens.
 
-B sequences, T completion tokens, L states of a row. How a prompt and its completion reach a model is the business of
-the model's family (`models.families`): a decoder reads both in one row (`training.joined_rows`). Losses read
-`completion_mask`, never the padding id (pad may equal the end token).
+B sequences, T completion tokens, L states of a row. The model's family (`models.families`) decides how a prompt and its
+completion are arranged: a decoder reads both in one row (`training.joined_rows`). Losses read `completion_mask`, never
+the padding id, because the padding token may be the end token.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class TokenBatch(ABC):
-    """B sequences as one family of models reads them. Every layout says where a model's states (rows, L, H) lie."""
+    """B sequences in the layout of one family of models. It maps tokens to places in the states (rows, L, H)."""
 
     lengths: torch.Tensor
     """(B,) tokens of prompt and completion."""
@@ -80,7 +80,7 @@ def padded_floats(rows: Sequence[Sequence[float]], num_tokens: int) -> torch.Ten
 def token_budget_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
     """Index lists whose padded size (rows × longest row) stays within the budget, filled from the longest down.
 
-    A row longer than the budget stands alone. Length-sorted, so that little is padding.
+    A row longer than the budget is a batch of its own. Rows are sorted by length to keep padding small.
 
     Example:
         >>> token_budget_batches([3, 9, 3, 2], tokens_per_batch=9)
@@ -99,8 +99,8 @@ def token_budget_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[
 def whole_group_batches(sizes: Sequence[tuple[int, int]], tokens_per_batch: int) -> list[list[int]]:
     """Index lists of groups of rows, each kept whole, whose padded size (rows × longest row) stays within the budget.
 
-    sizes: (rows, tokens of the longest row) of each group. A group beyond the budget stands alone. Sorted by the
-    longest row, so that little is padding.
+    sizes: (rows, tokens of the longest row) of each group. A group larger than the budget is a batch of its own.
+    Groups are sorted by their longest row to keep padding small.
 
     Example:
         >>> whole_group_batches([(2, 3), (1, 9), (3, 3)], tokens_per_batch=15)

@@ -1,4 +1,4 @@
-"""AdamW with parameter groups, a schedule that is a pure function of the step, and clipping that clips."""
+"""AdamW with parameter groups, a learning rate schedule that is a pure function of the step, and gradient clipping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from preflab.errors import PreflabError
 from preflab.settings.learning import OptimiserSettings
 
 NUM_EXACT_DIGITS = 9
-"""Decimals at which a share of the steps is taken for a whole number."""
+"""Decimals to which `warmup_share` · `num_steps` is rounded before its whole steps are counted."""
 
 
 def make_optimiser(
@@ -21,15 +21,15 @@ def make_optimiser(
     """AdamW over groups of (parameters, peak learning rate). Source: Loshchilov and Hutter 2019.
 
     Raises:
-        PreflabError: a parameter has 16 bits. Steps below its spacing would round away: of bfloat16 weights 97 % stay
-            where they are at a learning rate of 1e-5.
+        PreflabError: a parameter has 16 bits. An update smaller than the spacing of such numbers is rounded to zero: at
+            a learning rate of 1e-5, 97 % of bfloat16 weights do not change.
     """
     every = [parameter for parameters, _ in groups for parameter in parameters]
     short = [parameter for parameter in every if parameter.dtype.itemsize < 4]
     if short:
         raise PreflabError(
             f"{len(short)} of {len(every)} learning parameters are {short[0].dtype}".replace("torch.", ""),
-            "float32: smaller types lose most of what they are to learn",
+            "float32, because smaller types round most updates to zero",
             "load the model in float32 and let the trunk compute in half precision (`compute=`)",
         )
     return torch.optim.AdamW(
@@ -44,9 +44,9 @@ def make_optimiser(
 def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings) -> float:
     """Share of the peak learning rate at a step (counted from 0) of `num_steps`.
 
-    Rises linearly over the whole steps in warmup_share · num_steps, then is 1 (constant), 1 − x (linear) or
-    ½(1 + cos πx) (cosine), x the share of the remaining steps that are done. The first step after the warm-up runs at
-    the peak.
+    The warm-up has warmup_share · num_steps steps, rounded down, in which the factor rises linearly. The first step
+    after it has the factor 1. From there the factor is 1 (constant), 1 − x (linear) or ½(1 + cos πx) (cosine), where x
+    is the share of the steps after the warm-up that are done.
     """
     # Rounded first: 0.29 · 100 is 28.999999999999996 in floating point and means 29 steps.
     num_warmup = math.floor(round(settings.warmup_share * num_steps, NUM_EXACT_DIGITS))
@@ -59,14 +59,14 @@ def learning_rate_factor(step: int, num_steps: int, settings: OptimiserSettings)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> float:
-    """Set every group to factor · its peak; returns the first group's rate."""
+    """Set the rate of every group to `factor` times its peak; returns the first group's rate."""
     for group in optimiser.param_groups:
         group["lr"] = factor * group["peak_lr"]
     return float(optimiser.param_groups[0]["lr"])
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-    """Scale all gradients down so that their joint norm is at most `max_norm`; returns the norm before.
+    """Scale all gradients down so that their joint norm is at most `max_norm`; returns the norm before scaling.
 
     Raises:
         PreflabError: the norm is NaN or infinite; the weights have not been touched.
@@ -76,6 +76,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> float
         raise PreflabError(
             f"the gradient's norm is {norm}",
             "a finite gradient",
-            "lower optimiser.learning_rate, or look for infinite rewards; the last checkpoint is whole",
+            "lower optimiser.learning_rate, or look for infinite rewards; the last checkpoint is intact",
         )
     return norm

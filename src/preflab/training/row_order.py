@@ -1,4 +1,4 @@
-"""Which rows a step takes: a pure function of seed and step, so a restart finds its place without remembering it."""
+"""Choose the rows of a step: a pure function of seed and step, so a restart needs no stored position."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preflab.training.batches import token_budget_batches
 
 
 def steps_per_epoch(num_rows: int, rows_per_step: int) -> int:
-    """Optimiser steps in one pass; the last one takes what is left.
+    """Optimiser steps in one pass; the last step takes the remaining rows.
 
     Raises:
         PreflabError: there are no rows.
@@ -56,14 +56,18 @@ def split(order: list[int], num_parts: int) -> list[list[int]]:
 
 @lru_cache(maxsize=2)
 def _shuffled(num_rows: int, seed: int) -> tuple[int, ...]:
-    """`permutation`, kept: a step asks for many places of the same pass."""
+    """`permutation`, cached because a step asks for many places of the same pass."""
     return tuple(permutation(num_rows, seed))
 
 
 def micro_batches_of_pass(
     lengths: Sequence[int], num_minibatches: int, tokens_per_micro_batch: int, seed: int
 ) -> list[list[list[int]]]:
-    """One pass over rows of these lengths: its minibatches in turn, each as the index lists of its micro-batches."""
+    """Shuffle the rows, cut them into minibatches, and cut each minibatch into micro-batches within the token budget.
+
+    Returns:
+        One list per minibatch, in the order of the optimiser steps, of its micro-batches, each a list of row indices.
+    """
     minibatches = []
     for rows in split(permutation(len(lengths), seed), num_minibatches):
         parts = token_budget_batches([lengths[row] for row in rows], tokens_per_micro_batch)
@@ -74,11 +78,12 @@ def micro_batches_of_pass(
 def own_micro_batches(
     batches: list[list[int]], process_index: int, num_processes: int
 ) -> list[tuple[list[int], float]]:
-    """The micro-batches of one process, each with the factor of its loss.
+    """The micro-batches of one process, each with the factor by which its loss is multiplied.
 
-    Every process gets equally many, since each forward and backward may be a meeting of all processes: where they do
-    not divide evenly, the last ones repeat micro-batch 0 with factor 0. The factor is `num_processes` otherwise,
-    because gradients are averaged over processes while losses already carry the denominator of the whole step.
+    `forward()` and `backward()` may be collective calls, so every process gets the same number of micro-batches. If the
+    number of micro-batches is not a multiple of `num_processes`, the last processes get micro-batch 0 once more, with
+    factor 0. All other factors are `num_processes`: gradients are averaged over the processes, and every loss is
+    already divided by the denominator of the whole step.
 
     Example:
         >>> own_micro_batches([[0], [1], [2]], process_index=1, num_processes=2)

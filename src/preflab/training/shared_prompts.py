@@ -66,7 +66,7 @@ class SharedRows(JoinedRows):
 
 
 def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int) -> SharedRows:
-    """Neighbours with the same prompt go into one row, as many as `longest_row` holds; others get one of their own.
+    """Put neighbours with the same prompt into one row of at most `longest_row` tokens; others get one row each.
 
     Raises:
         PreflabError: a sequence has no prompt token.
@@ -98,7 +98,7 @@ def share_rows(sequences: Sequence[TokenSequence], pad_id: int, longest_row: int
 
 
 def packed_rows(sequences: Sequence[TokenSequence], longest_row: int) -> list[list[int]]:
-    """Index lists of neighbours that share a prompt and a row; one too long for any row has one of its own."""
+    """Index lists of neighbours that share a prompt and a row; a sequence longer than `longest_row` has its own row."""
     rows: list[list[int]] = []
     for index, sequence in enumerate(sequences):
         last = [sequences[i] for i in rows[-1]] if rows else []

@@ -130,7 +130,7 @@ def test_a_file_of_bad_rows_alone_is_refused_with_skip_bad_too(here: Path, capsy
     row = {"prompt": "a", "chosen": "b", "rejected": "b"}
     (here / "pairs.jsonl").write_text(json.dumps(row) + "\n{bad\n", encoding="utf-8")
     found, expected, _ = refusal(capsys, "import", "pairs.jsonl", "--skip-bad")
-    assert found.startswith("error: pairs.jsonl: no row of 2 can be used; line 1: chosen and rejected are equal")
+    assert found.startswith("error: pairs.jsonl: none of the 2 rows can be used; line 1: chosen and rejected are equal")
     assert expected.strip() == "at least one good row"
     assert not list(here.glob("*.db"))
 
