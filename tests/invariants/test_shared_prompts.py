@@ -90,6 +90,7 @@ def test_rows_by_hand() -> None:
     assert batch.input_ids.tolist() == [[5, 6, 7, 8, 9], [4, 3, 0, 0, 0]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 2], [0, 1, 0, 0, 0]]
     assert batch.segments.tolist() == [[PROMPT, PROMPT, 0, 0, 1], [PROMPT, 2, PADDING, PADDING, PADDING]]
+    assert batch.state_mask.int().tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
     assert batch.token_rows.tolist() == [0, 0, 0, 1]
     # 7 is predicted from 6, 8 from 7, 9 from 6, 3 from 4.
     assert batch.state_index[batch.completion_mask].tolist() == [1, 2, 1, 0]

@@ -73,7 +73,6 @@ def train_grpo(run: GrpoRun) -> RunResult:
             # 4 update
             rate = set_learning_rate(optimiser, learning_rate_factor(step, settings.num_steps, settings.optimiser))
             updates = update(run, trunk, optimiser, rollouts, gained, step, controller.kl_coef)
-            clock.lap("update")
             # 5 log
             values = {
                 **group_statistics(accelerator, rollouts, gained, scores, terms, settings.num_completions_per_prompt),
@@ -82,6 +81,7 @@ def train_grpo(run: GrpoRun) -> RunResult:
                 "kl/coef": controller.kl_coef,
                 "learning_rate": rate,
             }
+            clock.lap("update")
             values |= clock.metrics(values["num/tokens"])
             controller.update(values["kl/exact"], settings.num_completions_per_step)
             log.end_step(values, rollouts, gained, scores)

@@ -71,7 +71,6 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
             # 4 update
             rate = set_learning_rate(optimiser, learning_rate_factor(step, settings.num_steps, settings.optimiser))
             updates = update(run, trunk, optimiser, rollouts, labels, step)
-            clock.lap("update")
             # 5 log
             num = settings.num_completions_per_prompt
             centred = group_relative(scores.view(-1, num), divide_by_std=False).view(-1, 1)
@@ -81,6 +80,7 @@ def train_online_dpo(run: OnlineDpoRun) -> RunResult:
                 **updates,
                 "learning_rate": rate,
             }
+            clock.lap("update")
             values |= clock.metrics(values["num/tokens"])
             log.end_step(values, rollouts, against_group, scores)
             bar.advance(1, reward=values["reward/mean"], kl=values["kl/exact"])

@@ -90,7 +90,6 @@ def train_ppo(run: PpoRun) -> RunResult:
             # 4 update
             rate = set_learning_rate(optimiser, learning_rate_factor(step, settings.num_steps, settings.optimiser))
             updates = update(run, trunk, optimiser, rollouts, batch, step, controller.kl_coef)
-            clock.lap("update")
             # 5 log
             values = {
                 **rollout_statistics(accelerator, rollouts, batch, scores, terms),
@@ -98,6 +97,7 @@ def train_ppo(run: PpoRun) -> RunResult:
                 "kl/coef": controller.kl_coef,
                 "learning_rate": rate,
             }
+            clock.lap("update")
             values |= clock.metrics(values["num/tokens"])
             if step >= settings.num_critic_warmup_steps:  # before, kl_coef could not change the frozen policy
                 controller.update(values["kl/exact"], settings.num_completions_per_step)

@@ -36,6 +36,11 @@ class SharedRows(JoinedRows):
     """(R, L) which completion each token belongs to, PROMPT or PADDING."""
 
     @property
+    def state_mask(self) -> torch.Tensor:
+        """(R, L) bool, True = a real token."""
+        return self.segments != PADDING
+
+    @property
     def token_rows(self) -> torch.Tensor:
         """(N,) row of each completion token."""
         return self.rows[self.completion_mask.nonzero()[:, 0]]
