@@ -128,7 +128,7 @@ def test_evaluate_subtracts_the_first_model(base: preflab.Model, model: preflab.
     assert found.figures["one"]["judge/score"].value == pytest.approx(1)
     assert found.differences["other"]["judge/score"].value == pytest.approx(2)
     assert found.differences["other"]["judge/score"].num == len(PROMPTS)
-    assert str(found).startswith("score of other beside one: ")
+    assert str(found).startswith("score of other compared with one: ")
 
 
 def test_a_model_beside_itself_shows_no_difference(base: preflab.Model) -> None:
