@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -213,6 +214,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         try:
             yield temporary
+            _use_default_modes(temporary)
             _sync(temporary)
             _take_place(temporary, folder)
         finally:
@@ -247,6 +249,18 @@ def _take_place(temporary: Path, folder: Path) -> None:
         os.replace(former, folder)
         raise
     shutil.rmtree(former)
+
+
+def _use_default_modes(folder: Path) -> None:
+    """Give every file of a new folder at least the mode of an ordinary new file, by the user's umask.
+
+    safetensors writes files of mode 0600, which a server that runs as another user could not read.
+    """
+    default = folder.stat().st_mode & 0o666  # a new folder has 0777 less the umask
+    for path in folder.rglob("*"):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode) and default & ~mode:
+            path.chmod(stat.S_IMODE(mode) | default)
 
 
 def _sync(folder: Path) -> None:

@@ -105,8 +105,10 @@ def amount(value: float, one: str, many: str = "", digits: int = 2) -> str:
 
 
 def hours_text(hours: float) -> str:
-    """1.4 hours; below a tenth of an hour in minutes: 5 minutes."""
-    return amount(hours, "hour") if hours >= 0.1 else amount(hours * 60, "minute")
+    """1.4 hours; below a tenth of an hour in minutes: 5 minutes; below a minute in seconds: 20 seconds."""
+    if hours >= 0.1:
+        return amount(hours, "hour")
+    return amount(hours * 60, "minute") if hours * 60 >= 1 or not hours else amount(hours * 3600, "second")
 
 
 def money(value: float, currency: str) -> str:

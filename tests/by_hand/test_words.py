@@ -54,6 +54,8 @@ def test_amount_is_singular_if_written_as_1(value: float, text: str) -> None:
 def test_hours_text_and_money() -> None:
     assert hours_text(1.0) == "1 hour"
     assert hours_text(1 / 60) == "1 minute"
+    assert hours_text(1 / 180) == "20 seconds"
+    assert hours_text(0.0) == "0 minutes"
     assert hours_text(0.05) == "3 minutes"
     assert money(12.4, "EUR") == "12.40 EUR"
     assert money(1234.5, "EUR") == "1,234 EUR"

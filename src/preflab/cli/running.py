@@ -185,6 +185,15 @@ def stage_of_kind(recipe: Recipe, kind: str, named: str | None) -> str:
     return names[0]
 
 
+def _say_models(speaker: Speaker, lines: list[Line]) -> None:
+    """Print where the trained language models are and how to export one with a model card."""
+    trained = [line for line in lines if (line.folder / "model" / "config.json").is_file()]
+    for line in trained:
+        speaker.say(f"model of {line.name}: {shown_path(line.folder / 'model')}")
+    if trained:
+        speaker.say(f"`preflab export model {trained[-1].name} FOLDER` writes a model with its model card")
+
+
 def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) -> None:
     """Print the last line: where the result is and what to do next."""
     waiting = [line for line in lines if line.state == "waiting"]
@@ -199,6 +208,7 @@ def say_next(speaker: Speaker, lines: list[Line], recipe: Path, following: str) 
     pages = [line for line in lines if line.kind == "report"]
     if pages:
         page = report_page(pages[-1])
+        _say_models(speaker, lines)
         speaker.last(page, f"open {shown_path(page)} in a browser")
     else:
         speaker.last(lines[-1].folder, following)

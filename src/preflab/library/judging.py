@@ -40,7 +40,7 @@ class Comparison:
         if not self.differences:
             return f"score of {first}: {interval_text(asdict(self.figures[first]['judge/score']))}"
         scores = [(name, measures["judge/score"]) for name, measures in self.differences.items()]
-        return "\n".join(sentence(interval, f"score of {name} beside {first}") for name, interval in scores)
+        return "\n".join(sentence(interval, f"score of {name} compared with {first}") for name, interval in scores)
 
 
 def judge(answers: Sequence[Answers], by: Judge) -> list[dict[str, Any]]:

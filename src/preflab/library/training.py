@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 
 from preflab import pipeline
 from preflab.errors import PreflabError, nearest
-from preflab.files import write_text
+from preflab.files import read_jsonl, write_text
 from preflab.library.models import Model, RewardModel, place_of
 from preflab.models.loading import load_tokenizer
 from preflab.models.precision import resolved
@@ -21,6 +22,8 @@ from preflab.recipe import load_recipe
 from preflab.records import Prompt
 from preflab.settings.recipe import STAGE_SETTINGS
 from preflab.store.exports.trainer_texts import asked_for
+
+logger = logging.getLogger(__name__)
 
 DATA = ("data", "demonstrations", "preferences")
 """The `refers` kinds of a setting that names a stage's training data."""
@@ -39,7 +42,7 @@ def train(
     """Train a model on data with a stage of kind `sft`, `dpo`, `ppo`, `grpo` or `online_dpo`; returns the new model.
 
     The stage runs as in a recipe: called again with the same arguments it resumes from its checkpoint, or returns at
-    once if it is done. Global seeds and threads are set as by `preflab run`.
+    once if it is done. Global seeds and threads are set as by `preflab run`. Alarms of the run are logged as warnings.
 
     Args:
         kind: the kind of stage.
@@ -101,6 +104,8 @@ def _run_stage(
     path = folder.absolute() / f"train-{kind}.yaml"
     write_text(path, "# Written by preflab.train.\n" + yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     line = pipeline.run(load_recipe(path))[-1]
+    for alarm in read_jsonl(line.folder / "alarms.jsonl"):
+        logger.warning("%s: alarm at step %d: %s; %s", kind, alarm["step"], alarm["message"], alarm["setting"])
     return line.folder / makes, used
 
 

@@ -82,7 +82,7 @@ def check_facts(facts: ModelFacts) -> list[CheckRow]:
             True,
             "there is one" if facts.has_chat_template else "none",
             "needed for conversations only",
-            "" if facts.has_chat_template else "prompts have to be plain text, or lay a chat_template.jinja beside",
+            "" if facts.has_chat_template else "use plain-text prompts, or put a chat_template.jinja into the folder",
         ),
         CheckRow(
             "context",

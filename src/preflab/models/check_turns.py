@@ -121,7 +121,7 @@ def _rendered(renderer: Renderer, frame: Frame) -> CheckRow:
             "rows with these are refused: " + ", ".join(f"{name} ({why})" for name, why in refused.items())
         )
     measured = f"{num_equal} of {len(CONVERSATIONS)}" + (f", {len(refused)} refused" if refused else "")
-    return CheckRow("turns as the template's", holds, measured, "equal, or said", "; ".join(differences))
+    return CheckRow("turns as the template's", holds, measured, "equal, or listed below", "; ".join(differences))
 
 
 def difference(renderer: Renderer, prompt: Prompt, answer: Message) -> str:
@@ -159,7 +159,7 @@ def _chat_texts(renderer: Renderer) -> CheckRow:
 
 def _thinking_as_text(renderer: Renderer) -> CheckRow:
     """Whether turns with and without thinking have the same tokens, and so scores, when their text is read again."""
-    name, expected = "thinking as text", "the sampled tokens, or said"
+    name, expected = "thinking as text", "the sampled tokens, or listed below"
     prompt, _ = CONVERSATIONS["thinking"]
     try:
         sampled = _samples_of_thinking(renderer, prompt)
@@ -197,7 +197,7 @@ def _letters(name: str, prompt: Prompt, renderer: Renderer, advice: str) -> Chec
     """Words → tokens → words."""
     changed = [words for words in WORDS if not _comes_back(renderer, prompt, words)]
     note = f"{advice}: {', '.join(map(repr, changed))}" if changed else ""
-    return CheckRow(name, True, f"{len(WORDS) - len(changed)} of {len(WORDS)} texts", "or said", note)
+    return CheckRow(name, True, f"{len(WORDS) - len(changed)} of {len(WORDS)} texts", "all, or listed below", note)
 
 
 def _comes_back(renderer: Renderer, prompt: Prompt, words: str) -> bool:
@@ -217,7 +217,7 @@ def _answer(renderer: Renderer, words: str) -> str:
 def _date(renderer: Renderer) -> CheckRow:
     writes = "strftime_now" in renderer.template.source
     advice = "a conversation has other tokens tomorrow: give the date in chat_template_kwargs" if writes else ""
-    return CheckRow("the same tomorrow", True, "writes the date" if writes else "no date", "or said", advice)
+    return CheckRow("the same tomorrow", True, "writes the date" if writes else "no date", "either", advice)
 
 
 def short(error: PreflabError) -> str:

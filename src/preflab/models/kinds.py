@@ -105,7 +105,8 @@ def check_reads(ref: Path | str, config: Any) -> None:
     """
     if (kind := kind_of(config)) == "encoder–decoder" and kind not in WRITERS:
         what, do = REFUSED["encoder–decoder"]
-        raise PreflabError(f"{ref}: {config.model_type} is {what}", "a decoder or an encoder", f"{do} or an encoder")
+        or_encoder = "or an encoder for a reward model"
+        raise PreflabError(f"{ref}: {config.model_type} is {what}", f"a decoder, {or_encoder}", f"{do}, {or_encoder}")
 
 
 def _class_names(opener: str, config: Any) -> set[str]:

@@ -55,7 +55,7 @@ def load_tokenizer(ref: Path | str, *, writes: bool = True) -> Any:
     check_tokenizer(ref)
     if writes and (Path(ref) / "config.json").is_file():
         check_writes(ref, read_config(ref))  # before anything is said of the tokenizer of a model that cannot write
-    with _readable(ref, "a tokenizer"):
+    with _readable(ref, "a model's folder with its tokenizer, or a Hub id"):
         tokenizer = AutoTokenizer.from_pretrained(str(ref), trust_remote_code=False)
     for name in ("is_local", "local_files_only"):  # how it was opened here would be written into its files
         tokenizer.init_kwargs.pop(name, None)

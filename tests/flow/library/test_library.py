@@ -105,6 +105,17 @@ def test_training_twice_runs_once(model: preflab.Model, tmp_path: Path) -> None:
     assert preflab.train("sft", model, rows, folder=tmp_path, seed=1, **settings).path != trained.path
 
 
+def test_alarms_of_training_are_logged_with_the_setting_to_change(
+    model: preflab.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"prompt": prompt, "chosen": "It is here.", "rejected": "No."} for prompt in PROMPTS]
+    preflab.train("dpo", model, rows, folder=tmp_path, optimiser={"learning_rate": 1e-9})
+    (said,) = [each.getMessage() for each in caplog.records if "alarm" in each.getMessage()]
+    assert said.startswith("dpo: alarm at step ")
+    assert "the policy hardly moved" in said
+    assert said.endswith("raise optimiser.learning_rate, or num_epochs")
+
+
 def test_rewards_of_training_may_be_a_reward_model(model: preflab.Model, tmp_path: Path) -> None:
     rows = preflab.judge(preflab.sample(model, PROMPTS, num_completions=3, max_new_tokens=6), brevity)
     reward = preflab.train_reward(model, rows, folder=tmp_path, lora={"rank": 2})
@@ -128,7 +139,7 @@ def test_evaluate_subtracts_the_first_model(base: preflab.Model, model: preflab.
     assert found.figures["one"]["judge/score"].value == pytest.approx(1)
     assert found.differences["other"]["judge/score"].value == pytest.approx(2)
     assert found.differences["other"]["judge/score"].num == len(PROMPTS)
-    assert str(found).startswith("score of other beside one: ")
+    assert str(found).startswith("score of other compared with one: ")
 
 
 def test_a_model_beside_itself_shows_no_difference(base: preflab.Model) -> None:

@@ -36,3 +36,17 @@ def test_a_changed_recipe_replaces_its_own_page(write_recipe: Writer, capsys: py
     assert "open report.html in a browser" in capsys.readouterr().out
     assert [path.name for path in folder.glob("report*.html")] == ["report.html"]
     assert "Again" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_run_names_the_folder_of_a_trained_model(write_recipe: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_recipe(RECIPE).parent
+    assert run_command(["run"]) == 0
+    assert "export model" not in capsys.readouterr().out
+    (stage,) = folder.glob("runs/first-*")
+    (stage / "model").mkdir()
+    (stage / "model" / "config.json").write_text("{}", encoding="utf-8")
+    assert run_command(["run"]) == 0
+    *_, where, how, _ = capsys.readouterr().out.splitlines()
+    assert where.startswith("model of first: ")
+    assert where.endswith(f"runs/{stage.name}/model")
+    assert how == "`preflab export model first FOLDER` writes a model with its model card"

@@ -70,7 +70,7 @@ class Columns:
         parts = {
             "columns used": used,
             "kept with the records": columns["kept"],
-            "left out": columns["left_out"],
+            "columns left out": columns["left_out"],
             "empty": columns["empty"],
         }
         return [f"{kind}: {', '.join(names)}" for kind, names in parts.items() if names]
