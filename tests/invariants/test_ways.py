@@ -56,7 +56,7 @@ SORT = "a sort of data: completions called good or bad one by one"
 OTHER_MEANINGS = {
     ("store.rows", "thumbs"): COLUMN,
     ("store.objects", "thumbs"): COLUMN,
-    ("store.tables", "thumbs"): COLUMN,
+    ("store.parquet_tables", "thumbs"): COLUMN,
     ("records", "thumbs"): COLUMN,
     ("stages.evaluate", "best_of"): "the curve of best-of-n sampling",
     ("stages.best_of_n", "best_of"): "a figure of best-of-n sampling",
@@ -65,7 +65,7 @@ OTHER_MEANINGS = {
     ("stages.preferences", "ranking"): NOUN,
     ("starter.data_look", "thumbs"): SORT,
     ("starter.first_recipe", "thumbs"): SORT,
-    ("starter.kinds", "thumbs"): SORT,
+    ("starter.kind_of_learning", "thumbs"): SORT,
     ("starter.learnable", "thumbs"): SORT,
     ("starter.sentences", "thumbs"): SORT,
 }

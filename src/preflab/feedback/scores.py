@@ -1,7 +1,7 @@
 """Averages the scores and thumbs that labelers gave to single completions of one task, weighted by reliability.
 
 In the results higher is better: answers to a question for the worse completion, and answers of labelers with a
-confirmed reversal, are inverted here, as `pairs.py` does for pairs.
+confirmed reversal, are inverted here, as `pair_votes.py` does for pairs.
 """
 
 from __future__ import annotations

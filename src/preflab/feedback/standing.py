@@ -41,7 +41,7 @@ def standing(
     """`in line`, `careless?`, `reversed?`, `group`, `too few tasks to say`, or `too few labelers to say`.
 
     `reversed?` is usually a misunderstood instruction. `group` is a labeler who agrees with a few others but not with
-    the rest (`groups.py`): a difference in taste, not bad labelling.
+    the rest (`labeler_groups.py`): a difference in taste, not bad labelling.
 
     Args:
         accuracy: estimated reliability before shrinkage.

@@ -139,7 +139,7 @@ def _models_described_once() -> Iterator[None]:
 
     loggers = [
         logging.getLogger(f"preflab.{name}")
-        for name in ("models.trunk", "conversations.losses", "conversations.spelling")
+        for name in ("models.trunk", "conversations.lost_parts", "conversations.spelling")
     ]
     for each in loggers:
         each.addFilter(is_new)
