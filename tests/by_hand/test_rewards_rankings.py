@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from math import exp, log
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import BatchEncoding
 
 from preflab.models.tiny import build_tokenizer
 from preflab.records import Completion, PairOutcome, Preference, Prompt
+from preflab.rewards import train
 from preflab.rewards.objectives import Nuisance
 from preflab.rewards.rankings import (
     Encoder,
@@ -319,3 +321,32 @@ def test_pairs_by_labels_and_ties(soft_labels: bool, ties: bool, expected: list[
     assert [(p.first, p.second, p.label, p.weight, p.tie) for p in found.pairs] == [
         pytest.approx(row) for row in expected
     ]
+
+
+def test_what_explains_judgments_besides_the_scores_learns_at_its_own_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, beside = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(1))
+    trunk: Any = SimpleNamespace(parameters_of=lambda role: [("own", own), ("beside", beside)])
+    nuisance: Any = SimpleNamespace(parameters=lambda: [beside])
+    groups: list[Any] = []
+
+    class Seen(Exception):
+        pass
+
+    def note(given: Any, settings: OptimiserSettings) -> None:
+        groups.extend(given)
+        raise Seen
+
+    monkeypatch.setattr(train, "make_optimiser", note)
+    monkeypatch.setattr(train, "add_nuisance", lambda *_: nuisance)
+    rows = [ranking([LabelledPair(0, 1, 1.0, 1.0)], [3, 4])]
+    settings = RewardSettings(
+        model="-", preferences="-", nuisance_learning_rate=0.5, optimiser=OptimiserSettings(learning_rate=0.25)
+    )
+    nothing: Any = None
+    with pytest.raises(Seen):
+        train.train_reward_model(
+            trunk, rows, settings, num_steps=1, folder=Path(), seed=0, accelerator=nothing, name="rm"
+        )
+    assert [([id(p) for p in parameters], rate) for parameters, rate in groups] == [
+        ([id(own)], 0.25), ([id(beside)], 0.5)
+    ]  # fmt: skip

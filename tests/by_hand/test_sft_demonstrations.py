@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from preflab.policy.sft import UNLEARNED, Demonstration, num_policy_tokens
+from typing import Any
+
+from preflab.policy.sft import UNLEARNED, Demonstration, _all_turns, num_policy_tokens
 from preflab.records import Completion, Message, Prompt, Span
 from preflab.training.batches import TokenSequence
 
@@ -50,3 +52,21 @@ def test_tokens_count_where_they_are_learned() -> None:
         TokenSequence((1,), ()),
     ]
     assert num_policy_tokens(sequences) == 5
+
+
+def test_learned_turns_are_the_assistants_that_the_policy_wrote() -> None:
+    """Turn 1 of the prompt; of the completion what the policy wrote as assistant, not the tool's or a given turn."""
+    spans = (
+        Span("own"), Span("found", by_policy=True, role="tool"), Span("given", by_policy=False), Span("last"),
+    )  # fmt: skip
+    seen: list[list[bool]] = []
+
+    class Noting:
+        def dialogue(self, prompt: Prompt, turns: object, first: int, flags: list[bool], *, ended: bool) -> str:
+            seen.append(flags)
+            return f"from turn {first}"
+
+    renderer: Any = Noting()
+    told = demonstration("user", "assistant", "user", spans=spans)
+    assert _all_turns(renderer, told) == ["from turn 1"]
+    assert seen == [[False, True, False, True, False, False, True]]

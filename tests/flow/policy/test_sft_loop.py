@@ -19,6 +19,7 @@ from preflab.errors import PreflabError
 from preflab.models.merge import merged_language_model
 from preflab.models.tiny import build_model, build_tokenizer
 from preflab.models.trunk import Trunk
+from preflab.policy import sft
 from preflab.policy.sft import Demonstration, accumulate, encode_demonstrations, train_sft
 from preflab.records import Completion, Prompt
 from preflab.settings.learning import LoraSettings, OptimiserSettings, RunSettings, SftSettings
@@ -219,3 +220,18 @@ def test_metrics_are_json_lines(tmp_path: Path) -> None:
     assert [row["step"] for row in rows] == [0, 1]
     # 3 of the 4 demonstrations first, then the one that is left; each epoch takes every completion token once
     assert sum(row["num/tokens"] for row in rows) == sum(len(c.split()) + 1 for _, c in ROWS)
+
+
+def test_steps_take_rows_by_their_number_and_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def noted(*numbers: int) -> list[int]:
+        asked.append(numbers)
+        return [0, 1]
+
+    monkeypatch.setattr(sft, "rows_of_step", noted)
+    made = trunk()
+    rows = sequences(made.tokenizer)
+    accelerator = Accelerator(cpu=True)
+    train_sft(made, rows, settings(), num_steps=2, folder=tmp_path, seed=7, accelerator=accelerator)
+    assert asked == [(0, len(rows), 3, 7), (1, len(rows), 3, 7)]
