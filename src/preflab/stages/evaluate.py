@@ -16,8 +16,7 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                             "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
                             "models": [{"model", "value", "kl", "nats_needed"}]}}
 
-An interval is {"value", "low", "high", "num", "note"}; if it cannot be computed, low and high are null and `note` says
-why.
+An interval is {"value", "low", "high", "num", "note"}; where low and high are null, `note` says why.
 Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
 length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share.
 """
