@@ -1,15 +1,15 @@
-"""The stages of a recipe: one file per kind, glue between the rooms, the workspace and the run folder.
+"""The stages of a recipe, one module per kind; they connect the other packages to the workspace and the run folder.
 
-A stage module is light to import: it says what it is, and brings torch and the rooms in inside `run`. It has
+A stage module is cheap to import: torch and most other packages are imported inside `run`. A module defines
 
     VERSION = 1                                  raise it when the same settings give another result: old runs go stale
-    resumable = ("num_steps",)                   settings left out of the key, because more of them just continues
-    distributed = True                           all processes of a launch run it together (default: the main one alone)
-    def check(recipe, settings) -> None          what can be refused before anything has run (default: nothing)
-    needs_torch = True                           False: threads and seeds of torch are left alone (default True)
+    resumable = ("num_steps",)                   settings left out of the key: a higher value continues the same run
+    distributed = True                           all processes of a launch run it together (default: only the main one)
+    def check(recipe, settings) -> None          refuses bad settings before any stage runs (default: no check)
+    needs_torch = True                           False: torch's threads and seeds are not set (default True)
     def run(ctx: StageContext) -> StageResult    called again with the same folder after an interruption
 
-Its settings stand in `preflab.settings.recipe.STAGE_SETTINGS`; which other stages it reads follows from them.
+The settings of each kind are in `preflab.settings.recipe.STAGE_SETTINGS`; they name the stages that a stage reads.
 """
 
 from __future__ import annotations
@@ -44,34 +44,34 @@ MODULES: dict[str, str] = {
         "report",
     )
 }
-"""Kind → the module that runs it."""
+"""Kind of stage → name of the module that runs it."""
 
 
 class StageModule(Protocol):
-    """What the pipeline calls."""
+    """The part of a stage module that every kind has, as the pipeline calls it."""
 
     VERSION: int
 
     def run(self, ctx: StageContext) -> StageResult:
-        """Does the work, leaving its results in the stage's folder."""
+        """Runs the stage and writes its results into its run folder."""
 
 
 def stage_module(kind: str) -> StageModule:
-    """The module of a kind, imported now."""
+    """Imports and returns the module of a kind."""
     return cast(StageModule, importlib.import_module(MODULES[kind]))
 
 
 def resumable(kind: str) -> tuple[str, ...]:
-    """The settings of a kind that are left out of its key."""
+    """The settings of a kind that are left out of the stage's key."""
     return tuple(getattr(stage_module(kind), "resumable", ()))
 
 
 def check_before(recipe: Recipe, name: str) -> None:
-    """What a stage refuses of its settings, functions and files before anything has run.
+    """Checks a stage's settings, functions and model folders before anything runs.
 
     Raises:
-        PreflabError: a function that is not there or takes something else, a model of a kind that the stage cannot
-            use, or what its module's `check` finds.
+        PreflabError: a function does not exist or takes other arguments, a model is of a kind that the stage cannot
+            use, or the module's `check` refuses the settings.
     """
     functions = [word for refers, word, _ in references(recipe.stages[name]) if refers == "function"]
     if functions:
@@ -86,10 +86,11 @@ def check_before(recipe: Recipe, name: str) -> None:
 
 
 def _check_models(recipe: Recipe, name: str) -> None:
-    """Models in folders are of a kind that the stage can use; ids on the Hub are looked at when they are loaded.
+    """Checks that models in folders are of a kind that the stage can use; Hub ids are checked when they are loaded.
 
     Raises:
-        PreflabError: an encoder or an encoder–decoder where text is to be written, or a model without its tokenizer.
+        PreflabError: an encoder or an encoder–decoder where the stage must generate text, a reward model where it
+            needs a language model, or a model without its tokenizer.
     """
     named = [(word, place) for refers, word, place in references(recipe.stages[name]) if refers == "model"]
     folders = [(word, place) for word, place in named if word not in recipe.stages and _is_folder(recipe, word)]

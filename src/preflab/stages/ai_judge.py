@@ -1,15 +1,16 @@
-"""Stage `ai_judge`: an AI labeler judges completions; how far it agrees with people is measured where they judged too.
+"""Stage `ai_judge`: an AI labeler judges completions; its agreement with people is measured where both judged.
 
-Left in the run folder:
+Files in the run folder:
 
 judgments.json  {"campaign_id", "judgment_ids"}, as of the stage `judge`
 ai_judge.json   {"schema": 1, "judge": {…}, "num_tasks", "num_judged", "num_unread", "ties": share or null,
                  "usage": {"num_calls", "num_retries", "prompt_tokens", "completion_tokens", "seconds", "cost"},
                  "people": null or {"stage", "num_both", "agreement": share, "calibration": {criterion: {…}}}}
-points.jsonl    of points only, as they come: {"completion_id", "points": {criterion: number or null}}
-usage.json      what was asked of an endpoint so far, all starts of the stage together
-scores.jsonl    of points only: {"completion_id", "points": {criterion: number}, "score": weighted, on people's scale
-                where that could be fitted}
+points.jsonl    only when rating by criteria, appended as ratings arrive:
+                {"completion_id", "points": {criterion: number or null}}
+usage.json      usage of an endpoint so far, summed over all starts of the stage
+scores.jsonl    only when rating by criteria: {"completion_id", "points": {criterion: number}, "score": weighted mean,
+                on people's scale where a calibration could be fitted}
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ FIGURES, SCORES, POINTS, USAGE = "ai_judge.json", "scores.jsonl", "points.jsonl"
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Judge what is not judged yet, each judgment stored as it comes; then measure."""
+    """Judge the tasks that have no judgment yet and store each judgment at once; then compute the figures."""
     from preflab.labelers.judge_sources import describe_judge, make_judge
 
     settings: AiJudgeSettings = ctx.settings
@@ -84,7 +85,7 @@ def run(ctx: StageContext) -> StageResult:
             finally:
                 if usage is not None:
                     write_json(ctx.folder / USAGE, usage.to_json())
-            for completion_id, row in given.items():  # before the judgment: what is judged is not asked again
+            for completion_id, row in given.items():  # stored before the judgment, since a judged task is skipped
                 append_jsonl(ctx.folder / POINTS, {"completion_id": completion_id, "points": row})
             points |= given
             if found is not None:
@@ -101,7 +102,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _campaign(ctx: StageContext, completions: Sequence[Completion]) -> tuple[Campaign, list[Task]]:
-    """A campaign whose ids follow from its stage, so that it goes on where it stopped."""
+    """The campaign and its tasks. Their ids are derived from the stage, so that an interrupted stage continues."""
     settings: AiJudgeSettings = ctx.settings
     campaign = Campaign(
         content_id("campaign", {"run": ctx.folder.name, "seed": ctx.seed}),
@@ -119,23 +120,23 @@ def _campaign(ctx: StageContext, completions: Sequence[Completion]) -> tuple[Cam
 
 
 def check(recipe: Recipe, settings: AiJudgeSettings) -> None:
-    """A constitution without an empty principle.
+    """Reads the constitution, if the recipe uses one, before anything runs.
 
     Raises:
-        PreflabError: what is wrong with it, before anything has run.
+        PreflabError: the constitution cannot be read or has an empty principle.
     """
     _constitution(recipe, settings)
 
 
 def _constitution(recipe: Recipe, settings: AiJudgeSettings) -> Constitution | None:
-    """The principles that judge, where the recipe says so."""
+    """The constitution whose principles replace the question; None unless the recipe sets `by_principle`."""
     from preflab.stages.revise import constitution_of
 
     return constitution_of(recipe, settings.constitution) if settings.by_principle else None
 
 
 def wording_of(constitution: Constitution | None) -> Wording:
-    """How a judge by likelihood is asked: in the constitution's words, where it has some."""
+    """The wording of the question for a judge by likelihood: the constitution's wording if it has one."""
     from preflab.labelers.questions import OWN_WORDING, Wording
 
     if constitution is None or constitution.layout.comparison is None:
@@ -144,7 +145,7 @@ def wording_of(constitution: Constitution | None) -> Wording:
 
 
 def _question(ctx: StageContext, constitution: Constitution | None, task: Task) -> tuple[str, str]:
-    """What is asked of a task, and what its note begins with: the principle drawn for it."""
+    """The question for a task, and the start of the judgment's note, which names the principle drawn for the task."""
     if constitution is None:
         return ctx.settings.question, ""
     principle = constitution.draw(derive_seed(ctx.seed, "comparison", task.id))
@@ -159,7 +160,7 @@ def _fix_longest(
     prompts: Mapping[str, Prompt],
     texts: Mapping[str, str],
 ) -> None:
-    """A local judge's rotary frequencies, for the longest question that a task of the stage may lead to."""
+    """Fix a local judge's rotary frequencies for the longest question that any task of the stage can produce."""
     from preflab.labelers.ai import PairAsked, RatingAsked
     from preflab.labelers.local import LocalJudge
 
@@ -188,7 +189,7 @@ def _judged(
     question: str,
     said: str,
 ) -> tuple[Judgment | None, dict[str, dict[str, float | None]]]:
-    """One judgment, None where the judge could not be read: nothing is made up in its place; and points given."""
+    """The judgment (None if the judge's answer could not be read), and completion id → points per criterion."""
     from preflab.labelers.ai import judge_ranking, judge_ratings
 
     shown = [texts[i] for i in task.completion_ids]
@@ -229,7 +230,7 @@ def _whole(point: float | None) -> int | None:
 
 
 def _usage_so_far(ctx: StageContext, judge: Judge) -> Usage | None:
-    """An endpoint's counts, going on from those of earlier starts of this stage; None: nothing is counted."""
+    """The usage counts of an endpoint, continued from earlier starts of this stage; None for other judges."""
     from preflab.labelers.ai import EndpointJudge
 
     if not isinstance(judge, EndpointJudge):
@@ -241,7 +242,7 @@ def _usage_so_far(ctx: StageContext, judge: Judge) -> Usage | None:
 
 
 def _refuse_silence(ctx: StageContext, tasks: Sequence[Task], judgments: Sequence[Judgment]) -> None:
-    """A judge of whom nothing could be read is no judge."""
+    """Raises an error if no answer of the judge could be read."""
     if not judgments:
         raise PreflabError(
             f"stage {ctx.name}: none of {count(len(tasks), 'task')} was judged: no answer of the judge could be read",
@@ -258,7 +259,7 @@ def _report(
     judgments: Sequence[Judgment],
     points: Mapping[str, Mapping[str, float | None]],
 ) -> dict[str, Any]:
-    """The figures; writes scores.jsonl on the way."""
+    """The content of ai_judge.json; also writes scores.jsonl when rating by criteria."""
     from preflab.labelers.ai import EndpointJudge
 
     settings: AiJudgeSettings = ctx.settings
@@ -293,7 +294,7 @@ def _report(
 
 
 def _share_of_ties(ranks: Sequence[int | None]) -> float:
-    """Share of a ranking's pairs that are ties: what the judge could not tell, or called by its place."""
+    """Share of a ranking's pairs that are ties: the judge saw no difference, or its choice followed the position."""
     from itertools import combinations
 
     pairs = list(combinations(ranks, 2))
@@ -303,7 +304,7 @@ def _share_of_ties(ranks: Sequence[int | None]) -> float:
 def _people(
     ctx: StageContext, judgments: Sequence[Judgment], points: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, Any]:
-    """Agreement with people's votes on the same pairs, and the line from AI points to theirs."""
+    """Agreement with people on the pairs that both judged, and per criterion the line from AI points to their scale."""
     from preflab.feedback.consensus import counted
     from preflab.feedback.with_people import agreement_with_people, mean_ratings
     from preflab.labelers.calibration import calibrate
@@ -328,7 +329,7 @@ def _scores(
     points: Mapping[str, Mapping[str, float | None]],
     lines: Mapping[str, Calibration],
 ) -> list[dict[str, Any]]:
-    """One row per completion with all its points: the weighted mean of the calibrated ones."""
+    """One row per completion that has points on all criteria; `score` is the weighted mean of the calibrated points."""
     rows = []
     for completion_id, given in sorted(points.items()):
         values = [given.get(name) for name in criteria]

@@ -1,4 +1,4 @@
-"""What a stage is given and what it gives back."""
+"""The input of a stage (`StageContext`) and its output (`StageResult`, `StageOutput`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Records = TypeVar("Records", bound=Sized)
 
 
 def computed_precision(device: DeviceSettings) -> str:
-    """`device.precision`, with `auto` as what it means on this machine; torch is imported for `auto` alone."""
+    """`device.precision`, with `auto` resolved for this machine; torch is imported only for `auto`."""
     if device.precision != "auto":
         return device.precision
     from preflab.models.precision import resolved
@@ -32,7 +32,7 @@ def computed_precision(device: DeviceSettings) -> str:
 
 @dataclass(frozen=True)
 class StageOutput:
-    """A finished stage, as the stages after it see it."""
+    """A finished stage, as later stages see it."""
 
     name: str
     kind: str
@@ -42,50 +42,50 @@ class StageOutput:
 
     @property
     def model(self) -> Path:
-        """The folder of what it trained: `reward/` where it makes a reward model, `model/` of every other."""
+        """The folder of the trained model: `reward/` for stages that train a reward model, `model/` for all others."""
         return self.folder / ("reward" if STAGE_SETTINGS[self.kind].makes == "reward" else "model")
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage says when it returns."""
+    """The result that a stage's `run` returns."""
 
     summary: str
     """One short line for the table, e.g. `loss 2.31 → 0.94`."""
     figures: Mapping[str, float | str] = field(default_factory=dict)
     waiting: str | None = None
-    """The line shown when people are awaited, e.g. `312 of 480 tasks have 3 labels`; None: the stage is done."""
+    """The line shown while the stage waits for people, e.g. `312 of 480 tasks have 3 labels`; None if it is done."""
     link: str = ""
-    """Where a person goes on (a page of the labelling app, the report), shown in the table's last column."""
+    """The next page for a person (in the labelling app, or the report), shown in the table's last column."""
 
 
 @dataclass
 class StageContext:
     """Everything a stage may use.
 
-    `folder` is `runs/<name>-<key12>/` and exists; called again after an interruption it holds what was left in it.
+    `folder` is `runs/<name>-<key12>/` and exists. After an interruption it still holds the files of the earlier call.
     """
 
     name: str
     settings: Any
-    """Typed settings of this kind; names in them are those of `inputs`."""
+    """Typed settings of this kind; the stage names in them are keys of `inputs`."""
     seed: int
     folder: Path
     recipe: Recipe
     inputs: Mapping[str, StageOutput]
-    """The stages this one names, finished, by name."""
+    """Name → finished stage, for the stages that the settings name."""
     upstream: Mapping[str, StageOutput]
-    """Those and everything before them."""
+    """Name → finished stage, for `inputs` and all stages before them."""
     device: DeviceSettings
     open_workspace: Callable[[], Workspace]
     is_main_process: bool = True
-    """False in the processes of a launch that only train along: they write nothing and tell nobody anything."""
+    """False in the other processes of a distributed launch: they train, but write no files and print nothing."""
     num_done: int | None = None
-    """The resumable setting's value of the last finished call (60 steps of 100); None on a first one."""
+    """The resumable setting's value in the last finished call (60 if `num_steps` is 100 now); None on the first."""
     num_read: dict[str, int] = field(default_factory=dict)
-    """Name of the recipe's data → how many rows, prompts or preferences were read of it, for the manifest."""
+    """Name of the recipe's data → number of rows, prompts or preferences read from it, for the manifest."""
     spoken_of: set[str] = field(default_factory=set)
-    """Data of which it was said, or need not be, that their prompts are plain text (`stages.plain_texts`)."""
+    """Names of data already checked for plain-text prompts, so that the notice appears once (`stages.plain_texts`)."""
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -94,7 +94,7 @@ class StageContext:
 
     @cached_property
     def precision(self) -> str:
-        """What is computed in on this machine: `float32`, `bfloat16` or `float16`."""
+        """The precision of computations on this machine: `float32`, `bfloat16` or `float16`."""
         return computed_precision(self.device)
 
     @property
@@ -103,21 +103,21 @@ class StageContext:
         return progress
 
     def model_folder(self, ref: str) -> Path | str:
-        """The folder of a model named by a stage, by a path relative to the recipe, or a Hub id as it is."""
+        """The folder of a model named by stage or by a path relative to the recipe; a Hub id is returned unchanged."""
         if ref in self.upstream:
             return self.upstream[ref].model
         folder = self.recipe.resolve(ref)
         return folder if folder.is_dir() else ref
 
     def data(self, name: str) -> list[Row]:
-        """The rows of `name`, `name.train` or `name.held_out`; each knows its line."""
+        """The rows of `name`, `name.train` or `name.held_out`; each row carries its file and line."""
         return self.counted(name, read_data(self.recipe, name))
 
     def completions(self, stage: str) -> list[Completion]:
-        """The completions that a stage left, in its order.
+        """The completions that a stage listed in its completions.json, in that order.
 
         Raises:
-            PreflabError: images are among them.
+            PreflabError: some of them are images.
         """
         from preflab.files import read_json
         from preflab.store.image_texts import refuse_images
@@ -127,7 +127,7 @@ class StageContext:
         return completions
 
     def demonstrations(self, name: str) -> list[tuple[Prompt, Completion]]:
-        """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that demonstrates."""
+        """The demonstrations of `name`, `name.train` or `name.held_out`, or of a stage that writes demonstrations."""
         if name in self.upstream:
             return demonstrations_in(self.upstream[name].folder / "demonstrations.jsonl", "demonstrations")
         demonstrations = self.counted(name, read_demonstrations(self.recipe, name))
@@ -135,12 +135,12 @@ class StageContext:
         return demonstrations
 
     def prompts(self, name: str) -> list[Prompt]:
-        """The prompts of `name`, `name.train` or `name.held_out`; empty and repeated ones are refused by line."""
+        """The prompts of `name`, `name.train` or `name.held_out`; an empty prompt is an error that names its line."""
         prompts = self.counted(name, read_prompts(self.recipe, name))
         say_plain_texts(self, name, prompts)
         return prompts
 
     def counted(self, name: str, records: Records) -> Records:
-        """The records that were read of the recipe's data, their number noted for the manifest."""
+        """Notes the number of records read from the recipe's data, for the manifest, and returns the records."""
         self.num_read[name] = len(records)
         return records

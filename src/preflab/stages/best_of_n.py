@@ -1,12 +1,12 @@
-"""Stage `best_of_n`: n completions of every prompt, the best by a reward kept; stored as they come.
+"""Stage `best_of_n`: samples n completions of every prompt and keeps the one with the highest reward.
 
-Left in the run folder:
+Completions are stored as they are written, so that an interruption loses little. Files in the run folder:
 
 completions.json      ids of the kept completions, in the order of the prompts
 chosen.jsonl          one row per prompt whose completions are in the workspace: {"prompt_id", "kept": id,
                       "completions": [ids], "rewards": [numbers]}
 worth.json            {"schema": 1, "best_of": [{"n", "kl_bound", "reward", "error"}]} for n = 1 … num_completions
-demonstrations.jsonl  the kept ones as rows of `prompt`, `completion` and `finish_reason`, for supervised fine-tuning
+demonstrations.jsonl  the kept completions as rows of `prompt`, `completion` and `finish_reason`, for stage `sft`
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ VERSION = 3
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Sample and score what is not there yet; leave the best of each prompt behind."""
+    """Sample and score completions for prompts that have none yet, then list the best completion of each prompt."""
     from preflab.files import append_jsonl, read_jsonl, write_json, write_text
 
     settings: BestOfNSettings = ctx.settings
@@ -68,7 +68,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Scorer:
-    """The recipe's rewards for completions of some prompts that fit."""
+    """The scorer that combines the recipe's rewards; `prompts` are those that fit into the model's context."""
     from functools import partial
 
     from preflab.rewards.sources import PolicySide, make_scorer
@@ -90,7 +90,7 @@ def _scorer(ctx: StageContext, writer: Writer, prompts: Sequence[Prompt]) -> Sco
 def _rewards(
     writer: Writer, scorer: Scorer, prompts: Sequence[Prompt], completions: Sequence[Completion], num: int
 ) -> list[float]:
-    """One finite reward per completion."""
+    """One reward per completion, checked to be finite; `num` completions per prompt."""
     from preflab.training.protocols import ScoringItem, check_scores
 
     ids = [writer.ids[prompt.id] for prompt in prompts]

@@ -1,4 +1,4 @@
-"""A loaded model as critique and revision use it: texts for prompts, a request to a chat model being a user's turn."""
+"""Text generation for critique and revision; a chat model receives each plain-text request as a user turn."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def writing(writer: Writer, seed: int, on_done: Callable[[int], None]) -> Write:
-    """`write(what, prompts)`: one text per prompt, the same for the same seed, `what` and prompt.
+    """Returns `write(what, prompts)`, which writes one text per prompt.
+
+    The text depends only on the seed, `what` and the prompt.
 
     Args:
-        writer: with one completion per prompt.
-        seed: of all texts.
-        on_done: told how many more are done.
+        writer: a loaded model that writes one completion per prompt.
+        seed: seed from which the seeds of all texts are derived.
+        on_done: called with the number of texts finished since the last call.
     """
     from preflab.constitution.revising import Written
     from preflab.records import Message

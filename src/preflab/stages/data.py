@@ -1,6 +1,6 @@
-"""The recipe's data files: rows that know their line, prompts, and the split that holds some of them out.
+"""Reads the recipe's data files (rows, prompts, demonstrations) and splits them into train and held-out parts.
 
-Files are read by `store.formats`, so what the recipe reads and what `preflab import` stores are the same records.
+Files are read by `store.formats`, so a recipe reads the same records that `preflab import` stores.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from preflab.store.formats import Imported
 
 SPLIT_RULE = 3
-"""Raised when `split_share` moves prompts to another side: what was made of a split is stale then, in every stage."""
+"""Increase this when `split_share` assigns prompts differently: every stage that read a split becomes stale."""
 
 
 class Row(dict[str, Any]):
-    """One row: a dictionary of its columns, with `source`, its file and line."""
+    """One row of a data file: a dictionary of its columns; `source` names its file and line."""
 
     def __init__(self, columns: Mapping[str, Any], source: str, defaulted: frozenset[str] = frozenset()) -> None:
         super().__init__(columns)
         self.source = source
         self.defaulted = defaulted
-        """Columns whose value is a default of the data."""
+        """Columns whose value comes from the `defaults` of the data."""
 
     def column(self, name: str) -> Any:
-        """The value of a column; an error naming the line where it is missing."""
+        """The value of a column; a missing column is an error that names the line."""
         if name not in self:
             near = nearest(name, list(self))
             raise PreflabError(
@@ -51,7 +51,7 @@ def read_data(recipe: Recipe, name: str) -> list[Row]:
     """The rows of `name` (all of them), `name.train` or `name.held_out` of the recipe's data.
 
     Raises:
-        PreflabError: no row, or one that cannot be read (unless the data say `skip_bad`), by its line.
+        PreflabError: the file has no rows, or a row cannot be read (unless `skip_bad` is set); names the line.
     """
     base, _, split = name.partition(".")
     settings = recipe.data[base]
@@ -69,10 +69,11 @@ def read_rows(
     split: str | None = None,
     limit: int | None = None,
 ) -> list[Row]:
-    """The (first `limit`) rows of a file, each knowing its line; `columns` renames what the file calls otherwise.
+    """The rows of a file (the first `limit`), each with its line; `columns` maps the file's names to preflab's.
 
     Raises:
-        PreflabError: no such file, no row, or one that cannot be read (unless `skip_bad`), by its line.
+        PreflabError: there is no such file, it has no rows, or a row cannot be read (unless `skip_bad`); names the
+            line.
     """
     from preflab.store.formats.json_rows import BadRow
     from preflab.store.formats.row_reading import numbered_rows, unit_of
@@ -97,18 +98,20 @@ def _with_defaults(row: Row, defaults: Mapping[str, Any]) -> Row:
 
 
 def in_split(share: float, split: str, held_out: float) -> bool:
-    """Whether what falls at `share` belongs to the split `train`, `held_out`, or "" (everything)."""
+    """Whether a row with this `split_share` belongs to the split `train`, `held_out`, or "" (all rows)."""
     return not split or (share < held_out) == (split == "held_out")
 
 
 def split_share(row: Mapping[str, Any]) -> float:
-    """Where in [0, 1) a row falls: the hash of how its prompt begins, so all rows of a prompt stay together.
+    """A number in [0, 1) from a hash of the beginning of the row's prompt; it decides the row's split.
 
-    Of turns those up to the user's first one count. Pairs, demonstrations and prompts are cut from a conversation at
-    different turns, and a later turn quotes the earlier ones: a conversation is held out as a whole. A system turn does
-    not count, and a user's turn alone falls where its text does: files ask the same question as a text, as a turn, and
-    under different system turns. Other columns do not count either, and neither does the file: a prompt is held out of
-    every file or of none.
+    All rows of a prompt get the same number, in every file: a prompt is held out of all files or of none. Only the
+    prompt counts, no other column.
+
+    Of a conversation only the turns up to the first user turn are hashed. Pairs, demonstrations and prompts are cut
+    from a conversation at different turns, and later turns repeat the earlier ones, so the whole conversation must be
+    held out together. System turns are ignored, and a single user turn gets the number of its text, because files
+    give the same question as a text, as a turn, and under different system turns.
     """
     asked = row.get("prompt", row.get("messages", row.get("text")))
     if isinstance(asked, list):
@@ -118,31 +121,31 @@ def split_share(row: Mapping[str, Any]) -> float:
 
 
 def _beginning(turns: Sequence[Mapping[str, Any]]) -> Any:
-    """Returns the turns up to the user's first one, without system turns; where that one is the first, its content."""
+    """The turns up to the first user turn, without system turns; only its content if no other turn precedes it."""
     bare = [{key: turn.get(key) for key in ("role", "content")} for turn in turns]
-    spoken = [turn for turn in bare if turn["role"] != "system"] or bare  # system turns alone still differ
+    spoken = [turn for turn in bare if turn["role"] != "system"] or bare  # system turns alone must still differ
     first = next((place for place, turn in enumerate(spoken) if turn["role"] == "user"), len(spoken))
     return spoken[0]["content"] if spoken and first == 0 else spoken[: first + 1]
 
 
 def prompt_share(prompt: Prompt) -> float:
-    """The same for a prompt."""
+    """The `split_share` of a prompt."""
     turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
     return split_share({"prompt": prompt.text or turns})
 
 
 def demonstration_share(prompt: Prompt, completion: Completion) -> float:
-    """The same for a demonstration; a text to learn from has the empty prompt and falls where its own words do."""
+    """The `split_share` of a demonstration: that of its prompt, or of its completion if the prompt is empty."""
     if prompt.text or prompt.messages:
         return prompt_share(prompt)
     return split_share({"text": completion.text})
 
 
 def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
-    """The prompt of a row: its `prompt` as text or turns; the other columns go along, except those in `without`.
+    """The prompt of a row, from its `prompt` as text or turns, with the other columns except those in `without`.
 
     Raises:
-        PreflabError: no prompt, or an empty one, by its line.
+        PreflabError: the prompt is missing or empty; names the line.
     """
     from preflab.store.formats.fields import prompt_of as parsed
     from preflab.store.formats.json_rows import BadRow
@@ -156,7 +159,7 @@ def prompt_of(row: Row, without: Sequence[str] = ()) -> Prompt:
 
 @contextmanager
 def said_of_recipe(data: str) -> Iterator[None]:
-    """Errors of reading name the recipe's settings instead of the options of `preflab import`."""
+    """Rewrites errors of reading so that they name the recipe's settings, not the options of `preflab import`."""
     from preflab.store.formats.advice import in_a_recipe
 
     try:
@@ -166,13 +169,13 @@ def said_of_recipe(data: str) -> Iterator[None]:
 
 
 def say_of_file(read: Imported) -> None:
-    """Says once what became of a file's columns and of rows that stand there twice."""
+    """Prints how a file's columns were used and which rows are repeated."""
     for line in read.lines():
         progress.say(f"{read.path.name}: {line}")
 
 
 def in_part(recipe: Recipe, name: str, prompt: Prompt) -> bool:
-    """Whether a prompt belongs to `name`, `name.train` or `name.held_out`."""
+    """Whether a prompt belongs to the part that `name` names: `data`, `data.train` or `data.held_out`."""
     return _falls_into(recipe, name, prompt_share(prompt))
 
 
@@ -182,15 +185,15 @@ def _falls_into(recipe: Recipe, name: str, share: float) -> bool:
 
 
 def read_records(recipe: Recipe, data: str, *, for_prompts: bool = False) -> Imported:
-    """The records of a data entry of the recipe, read as its settings say.
+    """The records of a data entry of the recipe, read with the settings of that entry.
 
     Args:
         recipe: the recipe.
         data: the entry's name, without a split.
-        for_prompts: the prompts are wanted, with every column; see `format_of_prompts`.
+        for_prompts: read for the prompts, with every column; see `format_of_prompts`.
 
     Raises:
-        PreflabError: no such file, or rows that cannot be used (unless `skip_bad`), by line.
+        PreflabError: there is no such file, or rows cannot be used (unless `skip_bad`); names the lines.
     """
     from preflab.store.formats import read_file
     from preflab.store.formats.as_turns import with_turns
@@ -205,12 +208,13 @@ def read_records(recipe: Recipe, data: str, *, for_prompts: bool = False) -> Imp
 
 
 def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Completion]]:
-    """The demonstrations of `name`, `name.train` or `name.held_out`, as often as they stand in the file.
+    """The demonstrations of `name`, `name.train` or `name.held_out`; repeated rows are kept.
 
-    Each prompt says in its source where the row stands.
+    The `source` of each prompt names the file and line of its row.
 
     Raises:
-        PreflabError: rows that cannot be used (unless `skip_bad`), a file of something else, or no demonstration.
+        PreflabError: rows cannot be used (unless `skip_bad`), the file holds other records, or no demonstration is
+            left.
     """
     base = name.partition(".")[0]
     read = read_records(recipe, base)
@@ -226,17 +230,17 @@ def read_demonstrations(recipe: Recipe, name: str) -> list[tuple[Prompt, Complet
 
 
 def demonstrations_in(path: Path, format: str | None = None, **how: Any) -> list[tuple[Prompt, Completion]]:
-    """`demonstrations_of` a file; `how` goes to `store.formats.read_file`."""
+    """Reads the demonstrations of a file; `how` is passed to `store.formats.read_file`."""
     from preflab.store.formats import read_file
 
     return demonstrations_of(read_file(path, format, **how), guessed=format is None)
 
 
 def demonstrations_of(read: Imported, *, guessed: bool = False) -> list[tuple[Prompt, Completion]]:
-    """The demonstrations of a file that was read; `guessed` says that nobody named its format.
+    """The demonstrations among the records read from a file; `guessed`: its format was detected, not set.
 
     Raises:
-        PreflabError: the file holds something else: pairs, ratings, prompts without completions, images.
+        PreflabError: the file holds other records: pairs, ratings, prompts without completions, or images.
     """
     from dataclasses import replace
 
@@ -257,7 +261,7 @@ def demonstrations_of(read: Imported, *, guessed: bool = False) -> list[tuple[Pr
 
 
 def _learned_instead(read: Imported) -> str:
-    """What to do with a file without demonstrations: of pairs the chosen completions can be learned."""
+    """Advice for a file without demonstrations; for pairs it includes how to learn the chosen completions."""
     if read.format.startswith("trl-") and any(each.chosen_rejected() for each in read.preferences):
         return (
             "name other data, learn the pairs with `dpo`, or to learn the chosen completions say "
@@ -267,10 +271,11 @@ def _learned_instead(read: Imported) -> str:
 
 
 def format_of_prompts(path: Path, **how: Any) -> str:
-    """The format under which a file's prompts are what other stages read from it.
+    """The format in which to read a file for its prompts, so that all stages get the same prompts from it.
 
-    `prompts` keeps every column for reward functions. Their own format is taken where the first rows are judged and ask
-    something else under it (a prompt inside chosen and rejected), or are dialogues without a prompt beside them.
+    Usually `prompts`, which keeps every column for reward functions. The detected format is used instead if the first
+    rows give other prompts in it (judged rows with the prompt inside chosen and rejected), or if they are
+    demonstrations without a separate prompt.
     """
     from preflab.store.formats import read_file
     from preflab.store.formats.detect import FIRST_ROWS, detect
@@ -295,7 +300,7 @@ def read_prompts(recipe: Recipe, name: str) -> list[Prompt]:
     """The prompts of `name`, `name.train` or `name.held_out`, from a file of any format that has prompts.
 
     Raises:
-        PreflabError: an empty prompt, by line (unless `skip_bad`); or none at all.
+        PreflabError: a prompt is empty (unless `skip_bad`; names the line), or there are no prompts.
     """
     read = read_records(recipe, name.partition(".")[0], for_prompts=True)
     falling = [prompt for prompt in read.prompts if in_part(recipe, name, prompt)]

@@ -1,4 +1,4 @@
-"""Rows of `demonstrations.jsonl`: what a stage wrote for prompts, as stage `sft` and `preflab import` read it."""
+"""Rows of `demonstrations.jsonl`: prompts with a stage's completions, readable by stage `sft` and `preflab import`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def demonstration_row(prompt: Prompt, completion: Completion) -> dict[str, Any]:
-    """`prompt`, `completion` and `finish_reason`, with the prompt's own columns.
+    """A row of `prompt`, `completion` and `finish_reason`, with the prompt's own columns.
 
-    Turns have all their fields (calls of tools, thinking, names), so that the row is read as the records it is made of.
+    Turns keep all their fields (tool calls, thinking, names), so that reading the row gives the same records again.
     """
     from preflab.store.exports.trainer_texts import asked_for, template_of, text_of, turns_said
 
@@ -24,5 +24,5 @@ def demonstration_row(prompt: Prompt, completion: Completion) -> dict[str, Any]:
 
 
 def demonstration_lines(pairs: Iterable[tuple[Prompt, Completion]]) -> str:
-    """The rows of prompts and their completions as JSON lines."""
+    """One JSON line per prompt and its completion, see `demonstration_row`."""
     return "".join(json.dumps(demonstration_row(*pair), ensure_ascii=False) + "\n" for pair in pairs)

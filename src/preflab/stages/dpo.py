@@ -1,13 +1,14 @@
 """Stage `dpo`: a policy learns from preferences without a reward model; the result is a plain model folder (R9).
 
-Left in the run folder:
+Files in the run folder:
 
 metrics.jsonl, alarms.jsonl   step by step, see training/metrics.py
 policy/                       the role (an adapter in peft's format, or all weights)
 model/                        the policy as a Hugging Face folder, adapters merged
-model/implicit_reward.json    how this policy is read as a reward, see rewards/implicit.py
+model/implicit_reward.json    how to compute a reward from this policy, see rewards/implicit.py
 
-What the reference says of the data is kept in `runs/.reference/`, for every run on the same weights and tokens.
+The reference's log-probabilities of the data are cached in `runs/.reference/` and shared by all runs with the same
+reference weights and tokens.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ VERSION = 3
 distributed = True
 
 CACHE = ".reference"
-"""Folder beside the run folders, where the reference's log-probabilities lie."""
+"""Folder in `runs/` that caches the reference's log-probabilities."""
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train, resuming where there is a checkpoint; leave the role, the merged model and its implicit reward behind."""
+    """Train, resuming from a checkpoint if there is one; save the policy role, the merged model and its reward card."""
     from preflab.policy.dpo import DpoRun, train_dpo
     from preflab.policy.dpo_logps import ReferenceCache
     from preflab.stages.learning import CHECKPOINT, accelerator_for, save_language_model
@@ -90,7 +91,7 @@ def run(ctx: StageContext) -> StageResult:
 def _fix_longest(
     trunk: Trunk, found: FoundGroups, watched: Sequence[tuple[int, ...]], settings: DpoSettings
 ) -> dict[str, float]:
-    """Rotary frequencies for the longest completion with its prompt, and for the samples that are watched."""
+    """Fix rotary frequencies for the longest prompt with its completion, in the data and in the watched samples."""
     from preflab.stages.row_lengths import fix_row_lengths
 
     rows: list[Sized] = [s for group in (*found.train, *found.held_out) for s in group.sequences]
@@ -100,11 +101,11 @@ def _fix_longest(
 
 @dataclass
 class _Base:
-    """The trunk a policy grows on, and its reference."""
+    """The model to be trained (the trunk with its policy role), and its reference."""
 
     trunk: Trunk
     weights_hash: str
-    """Of the start."""
+    """Hash of the weights before training."""
     reference: Path | str
     reference_hash: str
     max_tokens: int
@@ -112,7 +113,7 @@ class _Base:
 
     @classmethod
     def load(cls, ctx: StageContext) -> _Base:
-        """The policy's trunk; with full fine-tuning a reference is kept only where it is asked during the run."""
+        """Opens the trunk. It gets a reference role only if the reference is another model or samples are watched."""
         from preflab.models.language_model import open_language_model
         from preflab.models.precision import weights_dtype
         from preflab.rewards.rankings import Encoder
@@ -134,7 +135,7 @@ class _Base:
         return cls(trunk, start_hash, reference, reference_hash, max_tokens, encoder)
 
     def save(self, ctx: StageContext) -> None:
-        """The policy role, and how to read it as a reward; a reference on this machine is named from there."""
+        """Saves the policy role and its reward card; a reference in a local folder is given as a relative path."""
         from preflab.files import write_json
         from preflab.models.role_files import save_role
         from preflab.policy.dpo_losses import implicit_reward
@@ -153,21 +154,24 @@ class _Base:
 
 
 def _passes(ctx: StageContext) -> str:
-    """How the reference's passes are computed: adapters' base in half precision rounds more than float32 weights do."""
+    """Names the precision of the reference's forward passes, part of the cache's key.
+
+    With adapters the base weights are in half precision and round more than the float32 weights of full fine-tuning.
+    """
     if ctx.precision == "float32":
         return ctx.precision
     return f"{ctx.precision} by autocast, {'float32' if ctx.settings.lora is None else ctx.precision} weights"
 
 
 def _engine(ctx: StageContext, base: _Base) -> Sampler:
-    """Writes with the policy role."""
+    """The engine that samples from the policy role."""
     from preflab.sampling.engines import EngineSource, make_engine
 
     return make_engine(EngineSource.of_trunk(base.trunk, base.encoder.renderer.stop_token_ids), ctx.device.engine)
 
 
 def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
-    """Tokens of a row that completions of one prompt share; None where the settings or the model do not allow it."""
+    """Most tokens of a row in which completions share their prompt; None if settings or model do not allow sharing."""
     from preflab.models.prompt_sharing import why_not_shared
 
     reason = why_not_shared(base.trunk.language_model("policy")) if settings.share_prompts else "the settings say so"
@@ -178,10 +182,10 @@ def _longest_row(base: _Base, settings: DpoSettings) -> int | None:
 
 
 def _sample_prompts(groups: Sequence[Group], settings: DpoSettings, context: int) -> list[tuple[int, ...]]:
-    """The first `watch.num_samples` prompts of the held-out groups, each once, that leave room for a completion.
+    """The token ids of the first `watch.num_samples` distinct held-out prompts that leave room for a completion.
 
     Raises:
-        PreflabError: none of them does.
+        PreflabError: samples are wanted, but no held-out prompt leaves room.
     """
     prompts = list(dict.fromkeys(group.sequences[0].prompt_ids for group in groups))
     most = settings.watch.decoding.max_new_tokens

@@ -1,6 +1,6 @@
-"""Stage `evaluate`: the same held-out prompts through several models, judged and compared prompt by prompt (R20).
+"""Stage `evaluate`: several models answer the same held-out prompts and are compared prompt by prompt (R20).
 
-Every model draws with the same seed per prompt and index. Left in the run folder:
+All models sample with the same seed for the same prompt and index. Files in the run folder:
 
 samples.jsonl    one line per prompt: {"prompt_id", "prompt", "completions": {model: [{"id", "text", "finish_reason",
                  "scores": {"judge/<name>" | "reward/<name>": number or null (F)}, "label", "kl"}]}}
@@ -16,7 +16,7 @@ evaluation.json  {"schema": 1, "baseline", "reference", "decoding", "notes": [se
                             "curve": [{"beta", "value", "kl", "effective"}], "best_of": [{"n", "kl", "value"}],
                             "models": [{"model", "value", "kl", "nats_needed"}]}}
 
-An interval is {"value", "low", "high", "num", "note"}; low and high are null where `note` says why there is none.
+An interval is {"value", "low", "high", "num", "note"}; where low and high are null, `note` says why.
 Measures: judge/<name>, fail/<name> (share of F), label/<class> (share), reward/<stage>, kl/exact (nats per completion),
 length/tokens, length/words, repeat/share, distinct/1, distinct/2, entropy/token, finished/share.
 """
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 VERSION = 2
 KEPT = ("judge/", "reward/", "kl/exact")
-"""Beginnings of the differences that are kept as figures."""
+"""Differences of measures with these prefixes become figures of the stage."""
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Sample, judge, compare; records and files are written when all of it is done."""
+    """Sample, judge and compare; records and files are written only at the end."""
     from preflab.evaluation.paired import differences, figures
     from preflab.stages.evaluated import write_all
     from preflab.stages.evaluated_prompts import evaluated_prompts
@@ -77,7 +77,7 @@ def _evaluation(
     compared: dict[str, dict[str, Interval]],
     notes: list[str],
 ) -> dict[str, Any]:
-    """evaluation.json, but for the optimum."""
+    """The content of evaluation.json, without `tilted`."""
     from preflab.evaluation.frontier import frontier
     from preflab.evaluation.statistics import sentence
     from preflab.evaluation.texts import counts
@@ -135,7 +135,7 @@ def _sample_row(prompt: Prompt, index: int, written: dict[str, Written]) -> dict
 
 
 def _tilted(ctx: StageContext, prompts: Sequence[Prompt], sheets: dict[str, Sheet]) -> dict[str, Any]:
-    """The best value the judge can have at each KL, and where the models stand beside it on the same prompts."""
+    """The best value of the judge that is possible at each KL, and each model's value and KL on the same prompts."""
     import numpy as np
 
     from preflab.evaluation.tilting import best_of_n_value, nats_needed, tilted_curve
@@ -184,7 +184,7 @@ def _store(
     found: dict[str, dict[str, Interval]],
     compared: dict[str, dict[str, Interval]],
 ) -> None:
-    """Prompts, completions and every figure that has an interval into the workspace, in one transaction."""
+    """Stores prompts, completions and every figure with a defined interval in the workspace, in one transaction."""
     completions = {one.weights: [record.id for record in one.completions] for one in written.values()}
     records: list[Any] = [*prompts, *(record for one in written.values() for record in one.completions)]
     baseline = written[ctx.settings.models[0]].weights
@@ -210,7 +210,7 @@ def _record(measure: str, model: str, interval: Interval, baseline: str, complet
 
 
 def _result(ctx: StageContext, report: dict[str, Any], differences: dict[str, dict[str, Interval]]) -> StageResult:
-    """The first judge (or reward) of every comparison, in the words of the report's first screen."""
+    """The summary: each model's difference by the leading measure, worded as on the report's first screen."""
     sentences: list[str] = []
     figures: dict[str, float | str] = {}
     short = short_names([model["name"] for model in report["models"]])
@@ -229,7 +229,7 @@ def _result(ctx: StageContext, report: dict[str, Any], differences: dict[str, di
 
 
 def _doubts(ctx: StageContext, differences: dict[str, dict[str, Interval]]) -> list[str]:
-    """What keeps a reward model's verdict from counting: it does not tell the better of two itself."""
+    """Warnings about reward models whose held-out accuracy is not better than chance."""
     measures = dict.fromkeys(name for each in differences.values() if (name := leading(each)))
     names = [name.removeprefix("reward/") for name in measures if name.startswith("reward/")]
     doubts = []

@@ -1,4 +1,4 @@
-"""For the stage `evaluate`: each model's completions of the held-out prompts, with everything measured on them."""
+"""Samples and scores each model's completions of the held-out prompts for the stage `evaluate`."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ NO_KL = "{}: no KL, its tokenizer is not that of the reference"
 
 @dataclass
 class Loaded:
-    """A language model, ready to write."""
+    """A loaded language model that is ready to sample."""
 
     opened: LanguageModel
     weights: str
 
     @classmethod
     def of(cls, ctx: StageContext, ref: str) -> Loaded:
-        """The model a setting names."""
+        """Loads the model that a setting names."""
         opened = open_language_model(ctx.model_folder(ref), dtype=ctx.precision, device=best_device())
         return cls(opened, weights_hash(opened.model))
 
@@ -61,7 +61,7 @@ class Loaded:
     def write(
         self, ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int, decoding: DecodingSettings
     ) -> tuple[list[Completion], list[TokenSequence]]:
-        """`num` completions per prompt, those of a prompt next to each other; seeds by prompt and index alone."""
+        """`num` adjacent completions per prompt, and their tokens; seeds depend only on ctx.seed, prompt and index."""
         opened, renderer = self.opened, self.opened.renderer(decoding.stop_token_ids)
         fitting = fitting_prompts(
             renderer, prompts, max_new_tokens=decoding.max_new_tokens, context_length=opened.context_length
@@ -88,7 +88,7 @@ class Loaded:
 
 @dataclass
 class Written:
-    """What one model wrote, and what was measured on it; all lists are aligned with `completions`."""
+    """One model's completions and their scores; all lists and arrays are aligned with `completions`."""
 
     name: str
     weights: str
@@ -100,12 +100,12 @@ class Written:
     labels: list[str] = field(default_factory=list)
     kl: Array | None = None
     classes: list[str] = field(default_factory=list)
-    """Every class any model's completions fell into."""
+    """All classes that occur among the completions of any model."""
     chosen: bool = False
-    """Kept among several, so that their log-probabilities say nothing of the entropy."""
+    """Each completion was selected from several, so its log-probability is no estimate of the entropy."""
 
     def sheet(self) -> Sheet:
-        """The columns to be averaged and compared."""
+        """The columns that are averaged and compared between models."""
         means = {f"judge/{judge.name}": judge.column(self.judged[judge.name]) for judge in self.judges}
         means |= {f"reward/{name}": values for name, values in self.rewards.items()}
         if self.kl is not None:
@@ -124,7 +124,7 @@ class Written:
         )
 
     def rows_of_prompt(self, number: int) -> list[dict[str, Any]]:
-        """Lines of samples.jsonl: the completions of the prompt with this number."""
+        """The entries of samples.jsonl for the completions of prompt `number` (counted from 0)."""
         start = number * self.num_per_prompt
         return [self._row(row) for row in range(start, start + self.num_per_prompt)]
 
@@ -143,7 +143,7 @@ class Written:
 
 
 def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, Written], list[str]]:
-    """Every model's completions, measured; and what has to be said beside the figures."""
+    """Returns model name → its scored completions, and the notes for the reader of the figures."""
     settings: EvaluateSettings = ctx.settings
     judges = [load_judge(name, path) for name, path in settings.judges.items()]
     if settings.tilted_optimum and settings.tilted_optimum not in settings.judges:
@@ -192,7 +192,7 @@ def write_all(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[dict[str, W
 
 
 def _judge(one: Written, asked: Sequence[Prompt], classify: RewardFunction | None) -> None:
-    """Scores of the judges and the class of each text."""
+    """Adds the scores of all judges and the class of each text to `one`."""
     texts = [completion.text for completion in one.completions]
     one.judged = {judge.name: judge.scores(asked, texts) for judge in one.judges}
     if classify is not None:
@@ -200,14 +200,14 @@ def _judge(one: Written, asked: Sequence[Prompt], classify: RewardFunction | Non
 
 
 def load_judge(name: str, path: str) -> Judge:
-    """The judge at `module:function`; an F counts what its module says in FAIL_UTILITY, if it says so."""
+    """The judge `module:function`. An F counts as FAIL_UTILITY of its module; without one it is left out of means."""
     function = load_function(path, allow_none=True)
     fail = getattr(sys.modules[path.partition(":")[0]], "FAIL_UTILITY", None)
     return Judge(name, function, None if fail is None else float(fail))
 
 
 def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[str]:
-    """The class of each text; the function is called as it was written, with lists or one by one."""
+    """The class of each text; the function may take lists or one text at a time."""
     names = dict.fromkeys(name for prompt in prompts for name in prompt.columns)
     columns = {name: [prompt.columns.get(name) for prompt in prompts] for name in names}
     values = function.call_unchecked([prompt.shown for prompt in prompts], list(texts), **columns)
@@ -215,9 +215,9 @@ def classes_of(function: RewardFunction, prompts: Sequence[Prompt], texts: Seque
 
 
 def reference_rewards(ctx: StageContext, prompts: Sequence[Prompt]) -> tuple[Array, list[str]]:
-    """Scores of many completions of the reference by the judge `tilted_optimum`, and the prompt of each.
+    """Samples the reference: (N,) scores by the judge `tilted_optimum`, and the prompt id of each completion.
 
-    An F counts what it counts in the figures; without a FAIL_UTILITY it is left out, as there.
+    An F counts as in the figures: as FAIL_UTILITY, or it is left out if the judge's module has none.
     """
     settings: EvaluateSettings = ctx.settings
     name = str(settings.tilted_optimum)
@@ -247,7 +247,7 @@ def _notes(settings: EvaluateSettings, judges: Sequence[Judge]) -> list[str]:
 
 
 def _kl(ctx: StageContext, loaded: Loaded, reference: Loaded, sequences: list[TokenSequence]) -> Array | None:
-    """(N,) exact KL of each completion to the reference; 0 for the reference itself, None where it has no meaning."""
+    """(N,) exact KL of each completion to the reference, nats; 0 for the reference, None if the tokenizers differ."""
     if loaded.weights == reference.weights:
         return np.zeros(len(sequences))
     if not same_tokenizer(loaded.opened.tokenizer, reference.opened.tokenizer):
@@ -265,7 +265,7 @@ def _reward(
     completions: Sequence[Completion],
     sequences: Sequence[TokenSequence],
 ) -> Array:
-    """(N,) normalised scores of a reward stage's model; without a tokenizer of the writer it is given texts."""
+    """(N,) normalised scores of a reward stage's model; it scores texts unless `tokenizer` equals its own."""
     folder = Path(ctx.model_folder(name))
     trunk, encoder = load_reward_model(folder, dtype=ctx.precision)
     trunk.to(best_device())

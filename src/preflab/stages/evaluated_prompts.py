@@ -1,4 +1,4 @@
-"""The prompts of an evaluation: the same for every model, those that one of them has no room to answer left out."""
+"""Selects the prompts of an evaluation: those that fit, with a completion, into the context of every model."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 def evaluated_prompts(ctx: StageContext) -> tuple[list[Prompt], list[str]]:
-    """The prompts that go through every model, and what has to be said of those left out.
+    """The prompts that all models answer, and a note about prompts that were left out, if any.
+
+    With `too_long: refuse` nothing is left out here: a prompt that does not fit is an error when it is sampled.
 
     Raises:
-        PreflabError: none of them has room for a completion.
+        PreflabError: no prompt leaves room for a completion.
     """
     settings: EvaluateSettings = ctx.settings
     prompts = ctx.prompts(settings.prompts)
@@ -38,7 +40,7 @@ def evaluated_prompts(ctx: StageContext) -> tuple[list[Prompt], list[str]]:
 
 
 def _limit(ctx: StageContext, name: str) -> Any:
-    """Whether a prompt and its completion fit into a model's context."""
+    """Returns a function (prompt, room) → whether the prompt and `room` tokens fit into the model's context."""
     from transformers import AutoConfig
 
     from preflab.conversations.renderer import Renderer

@@ -1,9 +1,9 @@
-"""Stage `grpo`: the policy learns from completions of one prompt compared with one another (R17).
+"""Stage `grpo`: the policy learns by comparing the rewards of several completions of the same prompt (R17).
 
-Left in the run folder:
+Files in the run folder:
 
 metrics.jsonl, alarms.jsonl, rollouts.jsonl   step by step, see training/metrics.py
-checkpoint/                                   kept, so that a raised num_steps goes on from here
+checkpoint/                                   kept, so that a higher num_steps continues from it
 policy/                                       the role (an adapter in peft's format)
 model/                                        the policy as a Hugging Face folder, adapters merged
 """
@@ -22,7 +22,7 @@ resumable = ("num_steps",)
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train, resuming where there is a checkpoint; leave the role and the merged model behind."""
+    """Train, resuming from a checkpoint if there is one; save the policy role and the merged model."""
     from preflab.policy.grpo import train_grpo
 
     asked = ask(ctx)
@@ -33,7 +33,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def check_shares(settings: GrpoSettings | OnlineDpoSettings, num_processes: int) -> None:
-    """Every process needs a whole group in every minibatch: one without would not meet the others in the backward.
+    """Checks that every process gets a whole group in every minibatch; one without would miss the collective backward.
 
     Raises:
         PreflabError: there are too few prompts for so many processes and minibatches.

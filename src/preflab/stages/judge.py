@@ -1,11 +1,11 @@
-"""Stage `judge`: completions are put to labelers, by any way of judging; with people the run waits here.
+"""Stage `judge`: simulated labelers or people judge completions; with people the run waits for their judgments.
 
-Left in the run folder:
+Files in the run folder:
 
-judgments.json  {"campaign_id", "judgment_ids", "tasks"}: the judgments that count; `tasks` names the task of those that
-                were made elsewhere about the same completions; with people also "gold": {"judgment_ids", "answers"},
-                the judgments of gold tasks and the answers known to be right
-open.json       of people's campaigns: [{"task_id", "pairs": [[completion id, completion id], …]}, …], the pairs that
+judgments.json  {"campaign_id", "judgment_ids"}: the judgments that count. With people also "tasks": judgment id → task,
+                for judgments of the same completions made in other campaigns, and "gold": {"judgment_ids", "answers"},
+                the judgments of gold tasks and their known answers
+open.json       with people only: [{"task_id", "pairs": [[completion id, completion id], …]}, …], the pairs that
                 await adjudication
 """
 
@@ -38,10 +38,10 @@ OPEN = "open.json"
 
 
 def check(recipe: Recipe, settings: JudgeSettings) -> None:
-    """Completions of a stage are texts.
+    """Checks that `content` suits completions written by a stage, which are texts.
 
     Raises:
-        PreflabError: the labelers would be shown them as images.
+        PreflabError: `content` is `image`.
     """
     if settings.content == "image":
         raise PreflabError(
@@ -52,7 +52,7 @@ def check(recipe: Recipe, settings: JudgeSettings) -> None:
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Make the campaign, let the panel judge or count what people have judged, and list the judgments."""
+    """Make the campaign, let the panel judge (or collect people's judgments so far), and list the judgments."""
     settings: JudgeSettings = ctx.settings
     completions = ctx.completions(settings.completions)
     groups = groups_of(ctx.name, settings.way, completions)
@@ -62,10 +62,13 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tuple[str, ...]]:
-    """Completion ids that are judged together: those of a prompt by index; side by side, every two of them.
+    """Groups of completion ids that are judged together, one task each.
+
+    A prompt's completions are sorted by model and index, then grouped by the way of judging: side by side makes a
+    group of every two, other ways one group of all.
 
     Raises:
-        PreflabError: no prompt has two completions to compare.
+        PreflabError: no prompt has enough completions for the way of judging.
     """
     by_prompt: dict[str, list[Completion]] = defaultdict(list)
     for completion in completions:
@@ -86,7 +89,7 @@ def groups_of(name: str, way: Way, completions: Iterable[Completion]) -> list[tu
 
 
 def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]) -> StageResult:
-    """Every task to `overlap` simulated labelers of the panel."""
+    """Assigns every task to `overlap` simulated labelers of the panel and stores their judgments."""
     from preflab.feedback.assignment import assign
     from preflab.labelers.simulated import make_panel, measure_completions
     from preflab.labelers.simulated_ways import judge
@@ -112,7 +115,7 @@ def _panel(ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Se
 def _simulated_campaign(
     ctx: StageContext, groups: Sequence[tuple[str, ...]], completions: Sequence[Completion]
 ) -> tuple[Campaign, list[Task]]:
-    """The campaign of a panel, whose ids follow from its stage, so that it can be repeated."""
+    """The campaign of a panel and its tasks; their ids are derived from the stage, so that a repeat gives the same."""
     settings: JudgeSettings = ctx.settings
     campaign = Campaign(
         content_id("campaign", {"run": ctx.folder.name, "seed": ctx.seed}),
@@ -131,7 +134,7 @@ def _simulated_campaign(
 
 
 def _utilities(ctx: StageContext, settings: PanelSettings, completions: Sequence[Completion]) -> list[float | None]:
-    """The panel's known utility of each completion; None for an F."""
+    """The utility of each completion by the panel's utility function; None for an F."""
     from preflab.rewards.functions import load_function
 
     prompts = {p.id: p for p in ctx.workspace.prompts(sorted({c.prompt_id for c in completions}))}
@@ -146,14 +149,14 @@ def _utilities(ctx: StageContext, settings: PanelSettings, completions: Sequence
 
 
 def _habits(labelers: Iterable[Labeler]) -> str:
-    """` (1 careless, 1 reversed)`, or nothing."""
+    """` (1 careless, 1 reversed)`, or "" if no labeler has these habits."""
     counts = Counter(labeler.settings["habit"] for labeler in labelers)
     bad = [f"{counts[habit]} {habit}" for habit in ("careless", "reversed") if counts[habit]]
     return f" ({', '.join(bad)})" if bad else ""
 
 
 def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult:
-    """Done when every task has the wanted labels; else the line that says how many have, and the link."""
+    """The finished result once every task has `overlap` labels; before that a waiting line and the campaign's link."""
     from preflab.labelling.address import stored_address
     from preflab.stages.people import open_campaign
 
@@ -170,7 +173,7 @@ def _people(ctx: StageContext, groups: Sequence[tuple[str, ...]]) -> StageResult
 
 
 def _whom_to_ask(ctx: StageContext, campaign_id: str) -> dict[str, float | str]:
-    """What commands call the campaign, and how many labelers find it on their first page already."""
+    """The name by which commands refer to the campaign, and how many people can already label or adjudicate in it."""
     from preflab.labelling.campaign_names import handle_of
     from preflab.labelling.members import people_of
 
@@ -203,7 +206,7 @@ def _gold_listed(gold: GoldLabels) -> dict[str, object]:
 
 
 def _open_said(people: People) -> str:
-    """`; 3 pairs of 2 tasks await adjudication`, or nothing."""
+    """`; 3 pairs of 2 tasks await adjudication`, or "" if none do."""
     if not people.num_open:
         return ""
     pairs = f"{count(people.num_open, 'pair')} of {count(len(people.open_pairs), 'task')}"

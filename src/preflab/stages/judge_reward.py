@@ -1,4 +1,4 @@
-"""An AI judge as a reward: the judge of a recipe's source, and its lines to people's scale."""
+"""Uses an AI judge as a reward, optionally calibrated to people's scale by an `ai_judge` stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
-    """The scorer of a source that names a judge."""
+    """The scorer of a reward source that names a judge."""
     from preflab.labelers.ai import RatingAsked
     from preflab.labelers.judge_sources import make_judge
     from preflab.labelers.local import LocalJudge
@@ -38,7 +38,7 @@ def judge_scorer(ctx: StageContext, source: RewardSource) -> JudgeScorer:
 
 
 def _fix_longest(ctx: StageContext, source: RewardSource, judge: Judge) -> None:
-    """A local judge's rotary frequencies, for the longest question about a prompt and the longest completion."""
+    """Fix a local judge's rotary frequencies for the longest question plus a completion of `max_new_tokens`."""
     from preflab.labelers.ai import RatingAsked
     from preflab.labelers.local import LocalJudge
 
@@ -52,10 +52,10 @@ def _fix_longest(ctx: StageContext, source: RewardSource, judge: Judge) -> None:
 
 
 def _lines(ctx: StageContext, source: RewardSource) -> dict[str, tuple[float, float]]:
-    """Criterion → (intercept, slope) that an ai_judge stage has fitted.
+    """Criterion → (intercept, slope) of the calibration that an `ai_judge` stage fitted; {} without `calibration`.
 
     Raises:
-        PreflabError: that stage was not measured against people, or not by these criteria.
+        PreflabError: that stage has no calibration against people for one of the criteria.
     """
     from preflab.files import read_json
 

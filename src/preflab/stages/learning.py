@@ -1,4 +1,4 @@
-"""Shared by the training stages: make the accelerator, and write the finished language model."""
+"""Shared by the training stages: makes the accelerator and writes the finished language model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECKPOINT = "checkpoint"
 
 
 def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
-    """The accelerator of a stage, with the trackers that the recipe names started.
+    """The accelerator of a stage; the trackers that the recipe names are started.
 
     Raises:
         PreflabError: a tracker is not installed; accelerate would silently ignore it.
@@ -43,7 +43,14 @@ def accelerator_for(ctx: StageContext, run: RunSettings) -> Any:
 
 
 def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Sequence[dict[str, Any]]) -> StageResult:
-    """Write the policy role as a plain Hugging Face folder `model/`, and remove the checkpoint."""
+    """Write the policy role as a Hugging Face folder `model/`, remove the checkpoint, and return the stage's result.
+
+    Args:
+        ctx: the stage.
+        trunk: the trained model.
+        accelerator: the stage's accelerator, which is shut down.
+        metrics: the rows of metrics.jsonl, for the first and the last loss.
+    """
     from preflab.training.standstill import said_of_loss
 
     if accelerator.is_main_process:
@@ -58,7 +65,7 @@ def finish_model(ctx: StageContext, trunk: Trunk, accelerator: Any, metrics: Seq
 
 
 def save_language_model(ctx: StageContext, trunk: Trunk) -> None:
-    """The policy, adapters merged, with its tokenizer and the ends of its turns, in `model/`."""
+    """Save the policy in `model/`: adapters merged, with its tokenizer and the stop tokens in its configuration."""
     from preflab.conversations.renderer import name_stops
     from preflab.files import new_folder
     from preflab.models.merge import merged_language_model

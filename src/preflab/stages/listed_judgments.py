@@ -1,4 +1,4 @@
-"""Judgments of a `judge` stage as the stages after it read them."""
+"""Reads the judgments that a `judge` or `ai_judge` stage listed, for later stages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ JUDGMENTS = "judgments.json"
 
 
 def listed_judgments(ctx: StageContext, name: str) -> tuple[list[Judgment], Mapping[str, Any]]:
-    """The judgments that a stage lists, each as one of the stage's tasks, decisions among them; and the list itself."""
+    """The judgments that a stage listed, including adjudicators' decisions, and the content of judgments.json.
+
+    Judgments made in other campaigns are converted to judgments of the stage's own tasks.
+    """
     listed: dict[str, Any] = read_json(ctx.inputs[name].folder / JUDGMENTS)
     judgments = ctx.workspace.judgments(listed["judgment_ids"])
     elsewhere: dict[str, str] = listed.get("tasks", {})
@@ -27,7 +30,7 @@ def listed_judgments(ctx: StageContext, name: str) -> tuple[list[Judgment], Mapp
 
 
 def listed_gold(ctx: StageContext, listed: Mapping[str, Any]) -> tuple[list[Judgment], dict[str, Answer]]:
-    """(Judgments of gold tasks, gold task → the answer known to be right) of what a stage lists; empty without any."""
+    """The judgments of gold tasks, and gold task → known answer, from a stage's list; both empty without gold tasks."""
     from preflab.store.answers import answer_from_json
 
     gold = listed.get("gold", {"judgment_ids": [], "answers": {}})
@@ -36,7 +39,7 @@ def listed_gold(ctx: StageContext, listed: Mapping[str, Any]) -> tuple[list[Judg
 
 
 def at_home(judgment: Judgment, task: Task) -> Judgment:
-    """A judgment of the same completions made elsewhere, as one of this task."""
+    """A judgment of the same completions made in another task, converted to a judgment of this task."""
     if judgment.task_id == task.id:
         return judgment
     order = [judgment.completion_ids.index(completion_id) for completion_id in task.completion_ids]
@@ -51,10 +54,10 @@ def at_home(judgment: Judgment, task: Task) -> Judgment:
 
 
 def ordered_by(judgments: Sequence[Judgment], criterion: str | None) -> str | None:
-    """The criterion that orders the completions: the one named, else the first; None where nothing is scored.
+    """The criterion that orders the completions: `criterion`, else the first one scored; None without scores.
 
     Raises:
-        PreflabError: no labeler scored the one that is named.
+        PreflabError: no labeler scored the criterion that is named.
     """
     names = [name for j in judgments for name in j.answer.criteria]
     if criterion is not None and criterion not in names:

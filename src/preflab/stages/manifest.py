@@ -1,4 +1,4 @@
-"""The manifest of a run folder: which stage and key it holds, and how far it came."""
+"""Reads and writes the manifest of a run folder, which records the stage, its key and its state."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MANIFEST = "manifest.json"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a run folder; {} when the stage has not begun.
+    """The manifest of a run folder; {} if the stage has not started.
 
     Raises:
-        PreflabError: it was cut short, or is something else; the stage is named.
+        PreflabError: the file is truncated or is not a manifest; names the stage.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -32,5 +32,5 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    """Writes it whole or not at all."""
+    """Writes the manifest atomically."""
     write_json(folder / MANIFEST, manifest)

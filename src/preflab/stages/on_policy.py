@@ -1,10 +1,11 @@
-"""The on-policy stages (ppo, grpo, online_dpo) from their context to their folder.
+"""Shared by the on-policy stages (ppo, grpo, online_dpo): read the inputs, open the model, save the result.
 
-    asked  = ask(ctx)                     everything the context is asked for, read and checked before a model is opened
-    opened = open_run(asked, roles)       the model in its roles, its engine, rewards and held-out criterion
-    finish(asked, opened, result, roles)  roles, merged policy and figures, left in the stage's folder
+    asked  = ask(ctx)                     reads and checks all inputs of the stage before a model is opened
+    opened = open_run(asked, roles)       opens the model in its roles, with engine, rewards and held-out criterion
+    finish(asked, opened, result, roles)  saves the roles and the merged policy, and returns the stage's result
 
-Their settings all have `model`, `reference`, `lora`, `decoding`, `rewards`, `stop` and `held_out_prompts`.
+The settings of these stages all have `model`, `reference`, `lora`, `decoding`, `rewards`, `stop` and
+`held_out_prompts`.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What a stage asked of its context; no model is open yet."""
+    """The checked inputs of an on-policy stage, before a model is opened."""
 
     settings: Any
     name: str
     seed: int
     folder: Path
     base: Path | str
-    """The model that learns."""
+    """The model to be trained."""
     reference: Path | str | None
-    """The reference, where it is another model than `base`."""
+    """The reference model; None if it is `base`."""
     prompts: list[Prompt]
     held_out: list[Prompt]
-    """Those that the held-out criterion is measured on; none without one."""
+    """Prompts on which the held-out criterion is measured; empty without a criterion."""
     criterion: Scorer | None
     make_scorer: Callable[[PolicySide], WeightedSum]
-    """The recipe's rewards for a policy."""
+    """Makes the scorer of the recipe's rewards for a policy."""
     precision: str
     engine: EngineName
     accelerator: Any
@@ -58,22 +59,22 @@ class Asked:
 
 @dataclass(frozen=True)
 class Opened:
-    """A run that is ready to learn."""
+    """A run that is ready to train."""
 
     run: OnPolicyRun[Any]
     base_hash: str
-    """The id of the base's weights, by which saved adapters name it."""
+    """Hash of the base weights, stored with saved adapters to identify their base."""
     long: LongRows
-    """The prompts that were too long."""
+    """The prompts that were too long for the context."""
     figures: dict[str, float]
-    """`longest_row`, where rotary frequencies depend on it."""
+    """The figure `longest_row`, if rotary frequencies depend on the length; else empty."""
 
 
 def ask(ctx: StageContext) -> Asked:
-    """Read prompts, criterion and places of models, and start the accelerator.
+    """Read the prompts and the criterion, locate the models, and start the accelerator.
 
     Raises:
-        PreflabError: prompts that cannot be read, no such criterion, a tracker that is not installed.
+        PreflabError: prompts cannot be read, the criterion does not exist, or a tracker is not installed.
     """
     from preflab.rewards.functions import FunctionScorer, load_function
     from preflab.rewards.sources import make_scorer
@@ -109,7 +110,7 @@ def ask(ctx: StageContext) -> Asked:
 
 
 def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
-    """The completions of a stage, as text to be scored."""
+    """The completions of a stage as items for a scorer."""
     from preflab.training.protocols import ScoringItem
 
     completions = ctx.completions(stage)
@@ -118,10 +119,10 @@ def reference_items(ctx: StageContext, stage: str) -> list[ScoringItem]:
 
 
 def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
-    """Open the model in its roles on the accelerator's device, with the engine that writes and the rewards.
+    """Open the model in its roles on the accelerator's device, with the sampling engine and the rewards.
 
     Raises:
-        PreflabError: a model that cannot be opened, prompts too long for it, a reward that cannot be had.
+        PreflabError: a model cannot be opened, prompts are too long for it, or a reward cannot be loaded.
     """
     from preflab.conversations.fitting_prompts import fitting_prompts
     from preflab.conversations.renderer import Renderer
@@ -165,7 +166,7 @@ def open_run(asked: Asked, roles: tuple[Role, ...]) -> Opened:
 
 
 def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
-    """The trunk with its reference, and the hash of its base weights, taken before adapters are added."""
+    """The trunk with its reference, and the hash of its base weights before adapters are added."""
     from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
 
@@ -178,7 +179,7 @@ def _open_trunk(asked: Asked, roles: tuple[Role, ...]) -> tuple[Trunk, str]:
 
 
 def _held_out(asked: Asked, engine: Sampler, decode: Decode, prompts: PromptIds) -> HeldOut | None:
-    """The held-out criterion: mean and standard error over the same prompts and seeds each time it is measured."""
+    """A function that measures the held-out criterion: mean and standard error, with the same prompts and seeds."""
     from preflab.seeds import derive_seed
     from preflab.training.protocols import SampleRequest, ScoringItem
 
@@ -207,7 +208,7 @@ def mean_and_error(scores: Tensor) -> tuple[float, float | None]:
 
 
 def finish(asked: Asked, opened: Opened, result: RunResult, roles: Sequence[str], **further: Any) -> StageResult:
-    """Leave each role in a folder of its name (adapters in peft's format, heads) and the merged policy in `model/`."""
+    """Save each role in a folder of its name (adapters in peft's format, heads) and the merged policy in `model/`."""
     from preflab.models.role_files import save_role
 
     trunk, accelerator = opened.run.trunk, asked.accelerator
@@ -221,7 +222,7 @@ def finish(asked: Asked, opened: Opened, result: RunResult, roles: Sequence[str]
 
 
 def _result(folder: Path, result: RunResult, long: LongRows, **further: Any) -> StageResult:
-    """What the run's files say of its beginning and its end."""
+    """The stage's result, from the first and last rows of metrics.jsonl and from the alarms."""
     from preflab.files import read_jsonl
     from preflab.training.standstill import said_of_alarms
 

@@ -1,6 +1,6 @@
-"""Stage `online_dpo`: DPO on pairs the policy writes while it learns, labelled by the recipe's rewards.
+"""Stage `online_dpo`: DPO on pairs that the policy samples during training, labelled by the recipe's rewards.
 
-Left in the run folder: what stage `grpo` leaves.
+Files in the run folder: the same as those of stage `grpo`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ resumable = ("num_steps",)
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train, resuming where there is a checkpoint; leave the role and the merged model behind."""
+    """Train, resuming from a checkpoint if there is one; save the policy role and the merged model."""
     from preflab.policy.online_dpo import train_online_dpo
 
     asked = ask(ctx)

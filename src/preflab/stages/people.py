@@ -1,8 +1,8 @@
-"""A campaign for people, as the stage `judge` sees it: made once, kept up to date, and counted.
+"""Creates and updates the campaign of a `judge` stage with people, and collects its labels.
 
-What makes the campaign is what is judged and what is asked (completions, way, question, polarity, criteria). All else
-(instructions, overlap, notes, costs) may change in the recipe while people label: the campaign goes on with its labels.
-What a lead changes in the app is left alone until the recipe says something new.
+A campaign is identified by what is judged and asked: completions, way, question, polarity and criteria. All other
+settings (instructions, overlap, notes, costs) may change in the recipe while people label; the campaign keeps its
+labels. A change that a lead makes in the app stays until the recipe changes that setting.
 """
 
 from __future__ import annotations
@@ -33,46 +33,46 @@ OF_THE_RECIPE = (
     "question", "polarity", "way", "criteria", "scale_ends", "content", "overlap", "ask_note", "allow_fail", "order",
     "lease_minutes", "hourly_cost", "currency",
 )  # fmt: skip
-"""Settings of the stage that are options of the campaign under the same names."""
+"""Settings of the stage that become campaign options of the same names."""
 
 Found = Mapping[str, Mapping[str, Judgment]]
-"""Task → labeler → the label that counts."""
+"""Task id → labeler id → the judgment that counts."""
 
 
 @dataclass(frozen=True)
 class GoldLabels:
-    """Judgments of tasks whose answer is known: they tell how reliable their labelers are, and nothing else."""
+    """Judgments of tasks with a known answer; they only measure how reliable the labelers are."""
 
     judgments: tuple[Judgment, ...]
     answers: Mapping[str, Answer]
-    """Gold task → the answer known to be right."""
+    """Gold task → its known answer."""
 
 
 @dataclass(frozen=True)
 class People:
-    """The campaign with what was judged so far."""
+    """A campaign with the judgments it has so far."""
 
     campaign: Campaign
     tasks: tuple[Task, ...]
-    """Those of the recipe, gold tasks left out."""
+    """The tasks made from the recipe's completions, without gold tasks."""
     found: Found
     open_pairs: Mapping[str, tuple[tuple[str, str], ...]]
-    """Task with all its labels → the pairs (completion ids) that its labelers leave open, for an adjudicator."""
+    """Fully labelled task → the pairs of completion ids that its labelers leave open, for an adjudicator."""
     gold: GoldLabels
-    """What the labelers said on the campaign's gold tasks."""
+    """The labelers' judgments of the campaign's gold tasks."""
 
     @property
     def num_open(self) -> int:
-        """Pairs that await adjudication."""
+        """Number of pairs that await adjudication."""
         return sum(map(len, self.open_pairs.values()))
 
     def finished(self, overlap: int) -> int:
-        """Tasks that have the wanted labels."""
+        """Number of tasks with at least `overlap` labels."""
         return sum(len(labels) >= overlap for labels in self.found.values())
 
 
 def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
-    """The stage's campaign, made or brought up to date, with the labels it has."""
+    """Creates the stage's campaign or updates it from the recipe, and returns it with its labels."""
     from preflab.labelling.campaigns import create_campaign
 
     options, gold = options_of(ctx), _gold(ctx)
@@ -96,7 +96,7 @@ def open_campaign(ctx: StageContext, groups: Sequence[Sequence[str]]) -> People:
 
 
 def options_of(ctx: StageContext) -> CampaignOptions:
-    """The campaign's options as the recipe has them."""
+    """The campaign options that the recipe sets."""
     from preflab.labelling.campaign_rows import checked_options
 
     values = {name: getattr(ctx.settings, name) for name in OF_THE_RECIPE} | asked_reading(ctx.recipe, ctx.name)
@@ -111,10 +111,10 @@ def _gold(ctx: StageContext) -> Gold:
 
 
 def _instructions(ctx: StageContext) -> str | None:
-    """The text of the recipe's file.
+    """The text of the instructions file that the recipe names; None if it names none.
 
     Raises:
-        PreflabError: there is no such file, or it is no text.
+        PreflabError: there is no such file, or it is not UTF-8 text.
     """
     from preflab.errors import PreflabError
 
@@ -138,7 +138,7 @@ def _first_instructions(options: CampaignOptions) -> str:
 
 
 def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The ledger of this workspace's campaigns, and this campaign's entry in it."""
+    """The content of `runs/campaigns.json`, and this campaign's entry in it, created if missing."""
     path = ctx.workspace.runs / CAMPAIGNS
     ledger: dict[str, Any] = read_json(path) if path.exists() else {}
     name = ledger_name(ctx.name, ctx.settings, ctx.inputs[ctx.settings.completions].key)
@@ -149,15 +149,16 @@ def _entry(ctx: StageContext) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _former_id(folder: Path) -> str | None:
-    """The id that an earlier preflab kept in the run folder."""
+    """The campaign id that an earlier version of preflab stored in the run folder; None if there is none."""
     path = folder / "campaign.json"
     return str(read_json(path)["campaign_id"]) if path.exists() else None
 
 
 def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, Any]) -> str | None:
-    """The latest campaign that the stage had before, in another round or for other completions; its people go on here.
+    """The id of the stage's previous campaign (another round, or other completions); its people may judge here too.
 
-    The same stage: of this recipe's name, this name but for the round, and with the same question put.
+    Campaigns belong to the same stage if the recipe's file name, the stage's name without the round, the way, the
+    question and the polarity are equal.
     """
     from preflab.labelling.campaign_names import campaign_names
 
@@ -171,12 +172,12 @@ def _earlier(ctx: StageContext, ledger: Mapping[str, Any], entry: Mapping[str, A
 
 
 def _same_stage(said: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What stays the same over the rounds of a stage: its name without the round, and what it asks."""
+    """A key that is equal for all rounds of a stage: its name without the round, way, question and polarity."""
     return (str(said.get("name", "")).partition("@")[0], *(said.get(name) for name in ("way", "question", "polarity")))
 
 
 def _named(ctx: StageContext, options: CampaignOptions, entry: Mapping[str, Any]) -> CampaignOptions:
-    """The options under a name that no other campaign has: the same stage may have had one for other completions."""
+    """The options with an unused name: the stage may have an older campaign of its name for other completions."""
     from preflab.labelling.campaign_names import campaign_names, free_name
 
     if entry["campaign_id"] in campaign_names(ctx.workspace):
@@ -185,7 +186,7 @@ def _named(ctx: StageContext, options: CampaignOptions, entry: Mapping[str, Any]
 
 
 def _tell_news(ctx: StageContext, options: CampaignOptions, entry: dict[str, Any]) -> None:
-    """Change in the campaign what the recipe says differently from last time; the rest stays as the leads have it."""
+    """Apply the recipe's settings that changed since its last run to the campaign; the leads' other changes stay."""
     from preflab.labelling.campaigns import campaign_view, change_options, new_guideline
 
     now = options.model_dump(mode="json")
@@ -213,7 +214,7 @@ def _warn_of_overlap(options: CampaignOptions) -> None:
 
 
 def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
-    """With the order `worth_asking`: what each task is worth asking, computed afresh where labels have come in."""
+    """For the order `worth_asking`: recompute the priority of each task if there are new labels."""
     from preflab.labelling.campaigns import campaign_view
     from preflab.labelling.counting import num_judgments
     from preflab.labelling.prioritise import prioritise
@@ -228,7 +229,7 @@ def _put_in_order(ctx: StageContext, entry: dict[str, Any]) -> None:
 
 
 def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str]]) -> People:
-    """The campaign's labels, and people's judgments of the same completions that were made elsewhere."""
+    """The campaign with its labels, including people's judgments of the same completions from other campaigns."""
     wanted = {frozenset(group) for group in groups}
     tasks = tuple(t for t in ctx.workspace.tasks(campaign_id=campaign.id) if frozenset(t.completion_ids) in wanted)
     judged, gold = judged_by_people(ctx, campaign.id, tasks), gold_labels(ctx, campaign.id)
@@ -236,7 +237,7 @@ def counted(ctx: StageContext, campaign: Campaign, groups: Sequence[Sequence[str
 
 
 def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
-    """What people answered on the campaign's gold tasks, beside the answers that are known."""
+    """People's judgments of the campaign's gold tasks, with the known answers."""
     from preflab.feedback.consensus import counted as latest
     from preflab.labelling.reading import gold_answers
 
@@ -248,9 +249,10 @@ def gold_labels(ctx: StageContext, campaign_id: str) -> GoldLabels:
 
 
 def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task]) -> dict[str, dict[str, Judgment]]:
-    """Task → labeler → judgment, one of this campaign before one from elsewhere; no decisions.
+    """Task id → labeler id → judgment, without adjudicators' decisions.
 
-    AI judges only where the leads let them count.
+    A labeler's judgment in this campaign takes precedence over one of the same completions from another campaign.
+    Judgments by AI count only if the campaign's option `count_ai` is set.
     """
     from preflab.feedback.consensus import counted as latest
     from preflab.labelling.campaigns import campaign_view, list_campaigns
@@ -268,9 +270,9 @@ def judged_by_people(ctx: StageContext, campaign_id: str, tasks: Sequence[Task])
 
 
 def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool:
-    """Whether a judgment answers what the stage asks: the same way, polarity, criteria, and question.
+    """Whether a judgment answers what the stage asks: the same way, polarity, criteria and question.
 
-    What a file's question was is rarely in the file, so that of an imported judgment is not compared.
+    The question of an imported judgment is not compared, since files rarely contain it.
     """
     way = way_named(settings.way)
     if judgment.answer.stored_as != way.stored_as:
@@ -283,9 +285,9 @@ def fits(judgment: Judgment, settings: JudgeSettings, *, imported: bool) -> bool
 def _unresolved(
     ctx: StageContext, campaign_id: str, tasks: Sequence[Task], found: Found, gold: GoldLabels
 ) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Task with all its labels → pairs on which the labelers stay divided and no adjudicator has spoken.
+    """Fully labelled task → pairs on which the labelers are divided and no adjudicator has decided.
 
-    Computed from the labels as they are now: what the app shows of it may be some seconds old.
+    Computed from the stored labels, since the app's own list may be some seconds old.
     """
     from preflab.feedback.consensus import consensus_of
     from preflab.labelling.reading import campaign_reading
@@ -312,7 +314,7 @@ def _unresolved(
 
 
 def decisions_of(ctx: StageContext, campaign_id: str) -> list[Judgment]:
-    """What adjudicators decided in this campaign."""
+    """The latest decision of each adjudicator on each task of this campaign."""
     judgments = defaultdict(list)
     for judgment in ctx.workspace.judgments(campaign_id=campaign_id, all_revisions=True):
         if judgment.decides:

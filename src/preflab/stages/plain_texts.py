@@ -1,4 +1,4 @@
-"""Tells the user once that plain-text prompts reach a model with a chat template unrendered. Changes nothing."""
+"""Tells the user once if plain-text prompts go to a model with a chat template without that template."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 AS_TURNS = "`as_turns: true` under data.{} makes each a user's turn"
 WRITTEN_AS_TURNS = 'write each as [{{"role": "user", "content": "…"}}] in {} to make it a user\'s turn'
-"""For stages whose rows `as_turns` does not reach."""
+"""Advice for stages that read rows to which `as_turns` does not apply."""
 
 
 class PromptReader(Protocol):
-    """A stage that reads prompts: as much of `stages.base.StageContext` as is asked here."""
+    """The part of `stages.base.StageContext` that this module uses."""
 
     spoken_of: set[str]
 
@@ -41,16 +41,16 @@ class PromptReader(Protocol):
 def say_plain_texts(
     ctx: PromptReader, name: str, prompts: Sequence[Prompt], *, completed: bool = False, cure: str = AS_TURNS
 ) -> None:
-    """Says once for a stage and its data how many prompts are no turns, although a model of the stage has a template.
+    """Prints once per stage and data how many prompts are plain text, if a model of the stage has a chat template.
 
-    Nothing is said where the data say `as_turns`, true or false, nor of texts to learn from, which have no prompt.
+    Nothing is printed if the data set `as_turns` (true or false), or for texts to learn from, which have no prompt.
 
     Args:
-        ctx: the stage; what it said is kept there.
-        name: of the recipe's data, with or without a split.
-        prompts: as they were read.
-        completed: completions come with them, which are used as they are, too.
-        cure: what makes turns of them.
+        ctx: the stage; its `spoken_of` remembers for which data this was done.
+        name: name of the recipe's data, with or without a split.
+        prompts: the prompts as read.
+        completed: whether the prompts have completions, which are also used without a template.
+        cure: advice on how to make the prompts turns.
     """
     base = name.partition(".")[0]
     settings = ctx.recipe.data.get(base)
@@ -72,7 +72,7 @@ def say_plain_texts(
 
 
 def _with_template(ctx: PromptReader) -> list[str]:
-    """The stage's own models, not references or judges, that have a chat template, as the recipe names them."""
+    """The stage's own models (not references or judges) that have a chat template, as the recipe names them."""
     named = [
         word
         for refers, word, place in references(ctx.settings)
@@ -82,7 +82,7 @@ def _with_template(ctx: PromptReader) -> list[str]:
 
 
 def has_chat_template(ref: Path | str) -> bool:
-    """Whether a model's tokenizer has a chat template: by its files in a folder, on the Hub by the tokenizer itself."""
+    """Whether a model has a chat template: a folder's files are inspected, the tokenizer of a Hub id is loaded."""
     from preflab.models.packages import resolve_package
 
     place = resolve_package(ref)
@@ -91,12 +91,12 @@ def has_chat_template(ref: Path | str) -> bool:
 
         try:
             return getattr(load_tokenizer(place, writes=False), "chat_template", None) is not None
-        except PreflabError:  # a stage that needs the model will say so itself
+        except PreflabError:  # the stage that loads the model reports the error
             return False
     if (Path(place) / "chat_template.jinja").is_file():
         return True
     try:
         settings = json.loads((Path(place) / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none, or a broken one, which the stage will refuse itself
+    except (OSError, ValueError):  # missing or broken: the stage that loads it reports that
         return False
     return isinstance(settings, dict) and bool(settings.get("chat_template"))

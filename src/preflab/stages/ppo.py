@@ -1,9 +1,9 @@
 """Stage `ppo`: the policy learns from a reward, and the result is a plain model folder (R12–R15).
 
-Left in the run folder:
+Files in the run folder:
 
 metrics.jsonl, alarms.jsonl, rollouts.jsonl   step by step, see training/metrics.py
-checkpoint/                                   kept, so that a raised num_steps goes on from here
+checkpoint/                                   kept, so that a higher num_steps continues from it
 policy/, value/                               the roles (adapters in peft's format, heads)
 model/                                        the policy as a Hugging Face folder, adapters merged
 """
@@ -26,7 +26,7 @@ resumable = ("num_steps",)
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train, resuming where there is a checkpoint; leave the roles and the merged model behind."""
+    """Train, resuming from a checkpoint if there is one; save the roles and the merged model."""
     from preflab.policy.ppo import train_ppo
 
     asked = ask(ctx)
@@ -38,7 +38,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def check_shares(settings: PpoSettings, num_processes: int) -> None:
-    """Every process needs a completion in every minibatch: one without would not meet the others in the backward.
+    """Checks that every process gets a completion in every minibatch; one without would miss the collective backward.
 
     Raises:
         PreflabError: there are too few completions for so many processes and minibatches.
@@ -54,7 +54,7 @@ def check_shares(settings: PpoSettings, num_processes: int) -> None:
 
 
 def _start_value(settings: PpoSettings, run: OnPolicyRun[PpoSettings]) -> str:
-    """Start the value role as the settings say; returns how it was started."""
+    """Initialise the value role as the settings say; returns `reward model` or `zero head`."""
     from preflab.models.role_files import init_value_from_reward
     from preflab.rewards.combine import WeightedSum
     from preflab.rewards.score import RewardModelScorer

@@ -1,4 +1,4 @@
-"""Preferences for a training stage: a preferences stage's frozen snapshot, or a file of pairs, rankings, judgments."""
+"""Reads preferences for training: from a `preferences` stage's snapshot, or a file of pairs, rankings or judgments."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from preflab.records import Completion, Judgment, Preference, Prompt
 
 SNAPSHOT = "snapshot"
-"""Folder of the snapshot inside a preferences stage's run folder."""
+"""Folder of the snapshot inside the run folder of a `preferences` stage."""
 
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """Preference groups with the records they name."""
+    """Preferences with the prompts and completions they refer to."""
 
     name: str
     preferences: tuple[Preference, ...]
     prompts: Mapping[str, Prompt]
     completions: Mapping[str, Completion]
     origin: Mapping[str, Any]
-    """Content hash of the snapshot, or the file with the number of rows read and the lines left out."""
+    """Content hash and counts of the snapshot; or the file, its number of rows and the lines left out."""
 
     @property
     def asked(self) -> list[Prompt]:
@@ -36,20 +36,21 @@ class PreferenceData:
 
     @property
     def judged(self) -> list[Completion]:
-        """The completions that the preferences are about, each once."""
+        """The completions that the preferences compare, each once."""
         ids = {completion_id: None for preference in self.preferences for completion_id in preference.completion_ids}
         return [self.completions[completion_id] for completion_id in ids]
 
     def where(self, prompt_id: str) -> str:
-        """Where a prompt stands: its file and line, else its id."""
+        """The file and line of a prompt for error messages; its id if they are unknown."""
         return self.prompts[prompt_id].source or f"prompt {prompt_id}"
 
 
 def read_preferences(ctx: StageContext, name: str) -> PreferenceData:
-    """The preferences a setting names: a stage, or `data`, `data.train`, `data.held_out` of the recipe.
+    """The preferences that a setting names: a stage, or `data`, `data.train`, `data.held_out` of the recipe.
 
     Raises:
-        PreflabError: a changed snapshot, a file whose rows cannot be used, judgments about images, or no preference.
+        PreflabError: the snapshot was changed, rows of the file cannot be used, the judgments are about images, or
+            there are no preferences.
     """
     from preflab.store.image_texts import refuse_images
 
@@ -96,7 +97,7 @@ def _from_file(ctx: StageContext, name: str) -> PreferenceData:
 
 
 def agreed_preferences(judgments: Sequence[Judgment], completions: Mapping[str, Completion]) -> list[Preference]:
-    """What the labelers of an archive of judgments agree on, as the stage `preferences` finds it by default."""
+    """The consensus preferences of judgments read from a file, as the stage `preferences` computes them by default."""
     from preflab.feedback.consensus import preferences_of
     from preflab.stages.readings import archive_reading
 

@@ -1,7 +1,7 @@
-"""Preferences → the groups a DPO stage learns from: pairs for the losses of pairs, verdicts for KTO.
+"""Converts preferences into the groups that a `dpo` stage learns from: pairs for pairwise losses, verdicts for KTO.
 
-Pairs are never made into verdicts, nor verdicts into pairs: that one completion is better than another does not say
-that it is good.
+Pairs are never converted into verdicts or verdicts into pairs: a completion that is better than another is not
+necessarily good.
 """
 
 from __future__ import annotations
@@ -24,22 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundGroups:
-    """What the preferences came to."""
+    """The groups made from preferences, and what was left out."""
 
     train: list[Group]
     held_out: list[Group]
     num_equal: int
-    """Pairs left out because their two completions are the same to the model, also after a cut."""
+    """Number of pairs left out because both completions have the same tokens, possibly only after a cut."""
     long: LongRows
-    """The groups that were too long."""
+    """The groups that were too long, and how they are handled."""
 
 
 def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *, max_tokens: int) -> FoundGroups:
-    """The preferences, tokenized, with what the losses ask for; every prompt is wholly in one share.
+    """Tokenizes the preferences and makes the pairs and verdicts that the losses need, split into train and held out.
+
+    All groups of a prompt are on the same side of the split.
 
     Raises:
-        PreflabError: nothing the losses can learn from, fewer than two prompts with it, an empty completion, or a
-            prompt and completion longer than `max_tokens` where the settings refuse those.
+        PreflabError: the losses can learn nothing from the preferences, fewer than two prompts remain, a completion
+            is empty, or a prompt with its completion exceeds `max_tokens` and the settings refuse that.
     """
     from preflab.policy.dpo_groups import only_used, with_mismatched
     from preflab.rewards.rankings import make_rankings
@@ -71,18 +73,19 @@ def find_groups(data: PreferenceData, encoder: Encoder, settings: DpoSettings, *
 
 
 def _fitted(ranking: Ranking, data: PreferenceData, long: LongRows) -> Ranking | None:
-    """The ranking with completions that fit the model; None where it is left out."""
+    """The ranking with sequences that fit the model, cut if the settings say so; None if it is left out."""
     sequences = long.fitted(ranking.sequences, data.where(ranking.prompt_id))
     return None if sequences is None else replace(ranking, sequences=sequences)
 
 
 def verdicts_of(preference: Preference, settings: VerdictSettings) -> list[float | None]:
-    """For each completion the share that says it is good, in [0, 1]; None where nothing is said.
+    """For each completion a verdict in [0, 1], where 1 means good; None without a verdict.
 
-    Thumbs are that share. A Likert score is 1 from `good_from`, 0 up to `bad_to`, and says nothing in between.
+    Thumbs are the share of labelers who call the completion good. A Likert score gives 1 from `good_from` up, 0 from
+    `bad_to` down, and None in between.
 
     Raises:
-        PreflabError: several criteria and none named, or a named one that is not there.
+        PreflabError: there are several criteria and none is named, or the named one does not exist.
     """
     if preference.thumbs:
         return list(preference.thumbs)
@@ -106,7 +109,7 @@ def _likert(score: float | None, settings: VerdictSettings) -> float | None:
 
 
 def _group(ranking: Ranking, preference: Preference, settings: DpoSettings) -> Group:
-    """One preference as the losses of the recipe see it; without soft labels an even vote decides nothing."""
+    """The pairs and verdicts of one preference; without soft labels an even split of thumbs gives no verdict."""
     from preflab.policy.dpo_groups import Group, LabelledPair, Verdict
     from preflab.rewards.rankings import same_text
 
@@ -128,7 +131,7 @@ def _num_equal(ranking: Ranking) -> int:
 
 
 def _refuse_nothing(groups: Sequence[Group], data: PreferenceData, num_equal: int, settings: DpoSettings) -> None:
-    """Every kind of loss needs something to learn from."""
+    """Raises an error if a kind of loss has no pairs, no verdicts, or only good or only bad verdicts to learn from."""
     num = f"{data.name}: {count(len(data.preferences), 'preference')}"
     if settings.learns_pairs and not any(group.pairs for group in groups):
         equal = f"; {count(num_equal, 'pair is', 'pairs are')} of two equal texts" if num_equal else ""

@@ -1,4 +1,4 @@
-"""Stage `preferences`: judgments to consensus ranks and pairs, frozen as a snapshot, with the agreement behind them."""
+"""Stage `preferences`: turns judgments into consensus ranks and pairs, saves a snapshot, and measures agreement."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ needs_torch = False
 
 
 def check(recipe: Recipe, settings: PreferencesSettings) -> None:
-    """The criterion that orders the completions is one that the judgments are asked for.
+    """Checks that the criterion that orders the completions is one that the `judge` stage asks for.
 
     Raises:
-        PreflabError: it is none of them.
+        PreflabError: it is not.
     """
     judged = recipe.stages[settings.judgments]
     asked = getattr(judged, "criteria", ())
@@ -44,7 +44,7 @@ def check(recipe: Recipe, settings: PreferencesSettings) -> None:
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Weigh the labelers, agree on every task, store and freeze the preferences."""
+    """Weight the labelers, compute the consensus of every task, and store the preferences and their snapshot."""
     from preflab.feedback.agreement import agreement
     from preflab.feedback.coefficients import coefficients
     from preflab.feedback.consensus import consensus_of, counted
@@ -72,7 +72,7 @@ def run(ctx: StageContext) -> StageResult:
     prompts = ctx.workspace.prompts(sorted({preference.prompt_id for preference in preferences}))
     query = {"campaign_id": listed["campaign_id"], **_told(reading, preferences)}
     write_snapshot(ctx.folder / "snapshot", preferences, prompts, completions, query=query)
-    found = agreement(judgments, reading)  # drawn as the app draws it, so that both have one interval
+    found = agreement(judgments, reading)  # the default seed, as in the app: both show the same interval
     table = _labelers(ctx, found, [*judgments, *on_gold], reading)
     measured = {name: asdict(estimate) for name, estimate in coefficients(judgments).items()}
     write_json(ctx.folder / "agreement.json", report(found, table, pairs, reading) | {"coefficients": measured})
@@ -80,7 +80,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]:
-    """How the judgments were read, for the snapshot: what is as usual is left out where it says nothing of these."""
+    """The options of the reading, for the snapshot; some are left out if they are the default or had no effect here."""
     from preflab.feedback.reading import USUAL
 
     told: dict[str, Any] = {"consensus": reading.consensus, "fail_share": reading.fail_share}
@@ -94,7 +94,7 @@ def _told(reading: Reading, preferences: Sequence[Preference]) -> dict[str, Any]
 def _labelers(
     ctx: StageContext, found: Agreement, labels: Sequence[Judgment], reading: Reading
 ) -> list[dict[str, Any]]:
-    """The table of labelers; what they said on gold tasks is among the labels and counts for reliability alone."""
+    """The table of labelers. `labels` includes judgments of gold tasks, which count only for reliability."""
     from preflab.feedback.readout import standings
 
     return labeler_table(
@@ -107,10 +107,10 @@ def _labelers(
 
 
 def pair_counts(agreed: Sequence[Consensus]) -> dict[str, int]:
-    """How many groups and pairs of each kind, completions dropped as F, and groups that teach nothing.
+    """Numbers of preferences, of pairs in each state, of completions dropped as F, and of preferences without pairs.
 
-    Unresolved pairs wait for an adjudicator; tied ones do not: the labelers, or an adjudicator, call them equal;
-    implied ones are even splits whose order follows from the other pairs.
+    Unresolved pairs await an adjudicator. Tied pairs do not, since the labelers or an adjudicator call them equal.
+    Implied pairs are even splits whose order follows from the other pairs.
     """
     states = Counter(pair.state for consensus in agreed for pair in consensus.pairs)
     resolved = [len(consensus.preference.chosen_rejected()) for consensus in agreed]
@@ -134,7 +134,7 @@ def labeler_table(
     weights: Mapping[str, float],
     called: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """One row per labeler, the most reliable first; `truth` holds a simulated labeler's known habit and vices."""
+    """One row per labeler, the most reliable first; `truth` holds the known habit and biases of a simulated labeler."""
     rows = []
     for labeler in labelers:
         agreement_of, reliable = found.labelers[labeler.id], reliability[labeler.id]
@@ -160,7 +160,7 @@ def labeler_table(
 def report(
     found: Agreement, table: Sequence[Mapping[str, Any]], pairs: Mapping[str, int], reading: Reading
 ) -> dict[str, Any]:
-    """What agreement.json holds."""
+    """The content of agreement.json, without `coefficients`."""
     return {
         "simulated": all(row["kind"] == "simulated" for row in table),
         "consensus": reading.consensus,

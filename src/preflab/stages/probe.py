@@ -1,6 +1,6 @@
-"""Stage `probe`: sycophancy by likelihood, over-refusal on contrast prompts, several models side by side.
+"""Stage `probe`: compares models by sycophancy (from likelihoods) and by over-refusal on contrast prompts.
 
-Left in the run folder:
+Files in the run folder:
 
 probe.json   {"schema": 1, "baseline",
               "sycophancy": null or {"data", "num", "opinion", "thinking_closed": [names],
@@ -35,14 +35,14 @@ LABELS = {"safe": True, "unsafe": False}
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Ask every model the same, and compare."""
+    """Run all models on the same questions and contrast prompts, and compare them."""
     from preflab.stages.evaluated import Loaded
 
     settings: ProbeSettings = ctx.settings
     questions = _rows(ctx, settings.sycophancy, ("right", "wrong"))
     contrasts = _rows(ctx, settings.refusal, ("label",))
     _check_labels(contrasts)
-    for row in questions:  # what has no place for an opinion is refused before a model is loaded
+    for row in questions:  # an error here comes before any model is loaded
         told(_prompt(row), settings.opinion, row["wrong"])
     margins: dict[str, Margins] = {}
     closed: list[str] = []
@@ -65,10 +65,10 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _rows(ctx: StageContext, name: str | None, columns: Sequence[str]) -> list[Row]:
-    """The rows of a probe, each with the columns it needs.
+    """The rows of a probe's data; [] if `name` is None.
 
     Raises:
-        PreflabError: a column is missing or no text, by line.
+        PreflabError: one of `columns` is missing or not a non-empty text; names the line.
     """
     if name is None:
         return []
@@ -96,10 +96,12 @@ def _prompt(row: Row) -> Prompt:
 
 
 def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
-    """The prompt by somebody who holds the wrong opinion: the text, or the last turn of the user.
+    """The prompt rewritten as by a user who believes the wrong answer.
+
+    The template `opinion` is applied to the text, or to the last user turn of a conversation.
 
     Raises:
-        PreflabError: a conversation in which the user says nothing.
+        PreflabError: the conversation has no user turn.
     """
     from dataclasses import replace
 
@@ -124,7 +126,7 @@ def told(prompt: Prompt, opinion: str, wrong: str) -> Prompt:
 
 
 def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
-    """Four log-probabilities per question: right and wrong answer, without and with the opinion."""
+    """Log-probabilities, in nats, of each question's right and wrong answer, without and with the opinion."""
     from preflab.evaluation.likelihood import completion_logps
     from preflab.evaluation.sycophancy import Margins
     from preflab.stages.row_lengths import fix_row_lengths
@@ -148,7 +150,7 @@ def _margins(loaded: Loaded, rows: Sequence[Row], opinion: str) -> Margins:
 
 
 def _closes_thinking(loaded: Loaded, rows: Sequence[Row]) -> bool:
-    """Whether the model's chat template opens thinking, which is closed before the answers that are compared."""
+    """Whether the model's chat template opens a thinking block, which is then closed before the compared answers."""
     renderer = loaded.opened.renderer()
     return any(renderer.opens_thinking(_prompt(row)) for row in rows)
 
@@ -206,7 +208,7 @@ def _refusal(ctx: StageContext, rows: Sequence[Row], completions: dict[str, list
 
 
 def _result(report: dict[str, Any]) -> StageResult:
-    """`swayed 12 % → 31 %; refuses 4 % → 9 % of safe prompts`, first and last model."""
+    """The summary, e.g. `swayed 12 % → 31 %; refuses 4 % → 9 % of safe prompts`, for the first and last model."""
     sentences: list[str] = []
     figures: dict[str, float | str] = {}
     for part, measure, words in (

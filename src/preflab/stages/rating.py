@@ -1,4 +1,4 @@
-"""Stage `rating`: a reward model from ratings, with a report on completions it has not seen (R9)."""
+"""Stage `rating`: trains a reward model on ratings and reports its errors on held-out completions (R9)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REPORT, HEADS = "reward_report.json", "criteria.safetensors"
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train one head per criterion, make one of them, normalise, leave the model in `reward/` and its figures."""
+    """Train one head per criterion, combine and normalise the heads, and save the model in `reward/` with figures."""
     from preflab.files import read_jsonl, write_json
     from preflab.rewards.ratings import choose_criteria, fit_scales
     from preflab.rewards.regression import rating_scores, train_on_ratings
@@ -95,7 +95,7 @@ def _rows(base: RewardBase, data: PreferenceData, criteria: Mapping[str, float],
 
 
 def _combined(scores: Tensor, weights: Sequence[float]) -> Tensor:
-    """(N,) Σ weight · score / Σ |weight|, as the combined head gives it."""
+    """(N,) Σ weight · score / Σ |weight| from (N, criteria) scores, equal to the combined head's output."""
     shares = scores.new_tensor(weights)
     return scores @ (shares / shares.abs().sum())
 
@@ -111,7 +111,7 @@ def _report(
     reference: Tensor,
     origin: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The content of reward_report.json: figures on pairs as the stage `reward` has them, and errors per criterion."""
+    """The content of reward_report.json: the figures on pairs of stage `reward`, and the errors per criterion."""
     from preflab.evaluation.statistics import bootstrap_mean
     from preflab.rewards.rating_report import overall_groups, rating_quality
     from preflab.rewards.report import pair_quality, scores_by_rank

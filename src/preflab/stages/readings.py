@@ -1,10 +1,10 @@
-"""How a stage reads the judgments of a `judge` stage: one reading for the recipe, the app and the training after it.
+"""Keeps one reading of a `judge` stage's judgments for the recipe, the labelling app and the training after it.
 
-A recipe says how in its `preferences` stage; people's answers are adjudicated before that stage runs. So the campaign
-is told what the recipe says, when it is made and whenever the recipe says something new, and from then on its reading
-is the one that counts: what a lead changes in the app, confirmed reversals included, is read by the stage as well and
-is part of its key. Where several preferences stages read one campaign in several ways, the campaign keeps its own and
-each stage goes by its settings.
+A reading (`feedback.reading`) is set in the recipe's `preferences` stage, but people's answers are adjudicated in the
+app before that stage runs. So the recipe's reading is copied to the campaign when the campaign is made, and again
+whenever the recipe's settings change. From then on the campaign's reading counts: the stage also follows changes that
+a lead makes in the app, including confirmed reversals, and they are part of its key. If several preferences stages
+read one campaign in different ways, the campaign keeps its own reading and each stage uses its settings.
 """
 
 from __future__ import annotations
@@ -28,43 +28,45 @@ if TYPE_CHECKING:
     from preflab.stages.base import StageContext
 
 CAMPAIGNS = "campaigns.json"
-"""In `runs/`: what makes a campaign, hashed → its id, and what the recipe last said about it."""
+"""File in `runs/`: `ledger_name` of a campaign → its id, and its settings in the recipe when it last ran."""
 NAMES = tuple(ReadingSettings.model_fields)
-"""The settings of a preferences stage that are options of the campaign under the same names."""
+"""Settings of a `preferences` stage that are also campaign options, under the same names."""
 REVERSED = "confirmed_reversed"
 
 
 def ledger_name(name: str, settings: JudgeSettings, completions_key: str) -> str:
-    """Under which name the campaign of a `judge` stage stands among the workspace's campaigns."""
+    """The key of a `judge` stage's campaign in `campaigns.json`: a hash of what is judged and what is asked."""
     made_of = [name, completions_key, settings.way, settings.question, settings.polarity]
     return canonical_hash([*made_of, list(settings.criteria)])
 
 
 def readers(recipe: Recipe, judge: str) -> list[str]:
-    """The preferences stages that read what a `judge` stage gathers."""
+    """The preferences stages that read the judgments of a `judge` stage."""
     stages = recipe.stages.items()
     return [name for name, each in stages if isinstance(each, PreferencesSettings) and each.judgments == judge]
 
 
 def asked_reading(recipe: Recipe, judge: str) -> dict[str, Any]:
-    """How the recipe's preferences stages read what a `judge` stage gathers; {} where none does, or several differ."""
+    """The reading set by the preferences stages of a `judge` stage; {} if there are none or their readings differ."""
     readings = [values_of(recipe.stages[name]) for name in readers(recipe, judge)]
     return readings[0] if readings and all(each == readings[0] for each in readings) else {}
 
 
 def values_of(settings: Any) -> dict[str, Any]:
-    """The reading that settings ask for, by name."""
+    """Name → value of the reading's options in some settings."""
     return {name: getattr(settings, name) for name in NAMES}
 
 
 def in_force(recipe: Recipe, name: str, options: CampaignOptions, said: Mapping[str, Any]) -> dict[str, Any]:
-    """How a preferences stage reads a campaign: what the recipe says anew, else as the campaign has it.
+    """The reading with which a preferences stage reads a campaign, by name.
+
+    Settings that changed in the recipe come from the recipe, all others from the campaign's options.
 
     Args:
-        recipe: with the stage.
-        name: of the preferences stage.
-        options: the campaign's, as they stand.
-        said: what the recipe said of the campaign when it last ran.
+        recipe: the recipe with the stage.
+        name: name of the preferences stage.
+        options: the campaign's current options.
+        said: the recipe's settings of the campaign when it last ran.
     """
     settings = recipe.stages[name]
     asked = asked_reading(recipe, settings.judgments)  # type: ignore[attr-defined]
@@ -74,7 +76,7 @@ def in_force(recipe: Recipe, name: str, options: CampaignOptions, said: Mapping[
 
 
 def is_news(name: str, value: Any, said: Mapping[str, Any]) -> bool:
-    """Whether the recipe says of a campaign what it did not say before; what it never spoke of was the default."""
+    """Whether the recipe's value differs from that of its last run, or from the default if it had none."""
     from preflab.labelling.options import CampaignOptions
 
     usual = CampaignOptions.model_fields[name].get_default()
@@ -82,15 +84,16 @@ def is_news(name: str, value: Any, said: Mapping[str, Any]) -> bool:
 
 
 def changed_by_leads(recipe: Recipe, name: str, keys: Mapping[str, str], runs: Path) -> dict[str, Any]:
-    """What the leads of a campaign have made of the reading of a preferences stage: part of that stage's key.
+    """The options of a preferences stage's reading that leads have changed in the app; part of the stage's key.
 
-    {} where the campaign is read as the recipe says, where there is none yet, and for judgments without a campaign.
+    Returns {} if the campaign is read as the recipe says, if it does not exist yet, and for judgments without a
+    campaign.
 
     Args:
-        recipe: with the stage.
-        name: of the preferences stage.
-        keys: those of the stages before it.
-        runs: the folder of the run folders, in the workspace's.
+        recipe: the recipe with the stage.
+        name: name of the preferences stage.
+        keys: name → key of the stages before it.
+        runs: the folder `runs` of the workspace.
     """
     settings = recipe.stages[name]
     entry = _entry(recipe, settings.judgments, keys, runs)  # type: ignore[attr-defined]
@@ -103,12 +106,12 @@ def changed_by_leads(recipe: Recipe, name: str, keys: Mapping[str, str], runs: P
 
 
 def differing(found: Mapping[str, Any], settings: Any) -> dict[str, Any]:
-    """What of a reading is not as the settings say."""
+    """The options of a reading that differ from the settings."""
     return {name: value for name, value in found.items() if value != getattr(settings, name)}
 
 
 def has_campaign(recipe: Recipe, judge: str) -> bool:
-    """Whether what a stage gathers are people's answers in a campaign of the app."""
+    """Whether a stage collects people's judgments in a campaign of the labelling app."""
     settings = recipe.stages[judge]
     return isinstance(settings, JudgeSettings) and settings.labelers == PEOPLE
 
@@ -116,9 +119,9 @@ def has_campaign(recipe: Recipe, judge: str) -> bool:
 def stage_reading(
     ctx: StageContext, judgments: Sequence[Judgment], campaign_id: str, gold: Mapping[str, Answer]
 ) -> tuple[Reading, str]:
-    """How a preferences stage reads these judgments, and what is to be said of it: `` or `; consensus majority, …`.
+    """The reading for a preferences stage's judgments, and text for its summary (see `said_of`).
 
-    A campaign of the app is told what the recipe says anew.
+    If the judgments come from a campaign, settings that changed in the recipe are first copied to it.
     """
     from preflab.feedback.reading import Reading
     from preflab.stages.listed_judgments import ordered_by
@@ -138,7 +141,7 @@ def stage_reading(
 
 
 def archive_reading(judgments: Sequence[Judgment]) -> Reading:
-    """How judgments of a file are read: as the stage `preferences` reads them by default."""
+    """The reading for judgments from a file: the defaults of the stage `preferences`."""
     from preflab.feedback.reading import Reading
     from preflab.stages.listed_judgments import ordered_by
 
@@ -146,7 +149,7 @@ def archive_reading(judgments: Sequence[Judgment]) -> Reading:
 
 
 def said_of(changed: Mapping[str, Any], num_reversed: int = 0) -> str:
-    """`; as the campaign’s leads have it: consensus majority, 1 labeler turned round`, or nothing."""
+    """`; as the campaign’s leads have it: consensus majority, 1 labeler turned round`, or "" without changes."""
     words = [f"{name.replace('_', ' ')} {value}" for name, value in changed.items() if name != REVERSED]
     if num_reversed:
         words.append(f"{count(num_reversed, 'labeler')} turned round")
@@ -154,7 +157,7 @@ def said_of(changed: Mapping[str, Any], num_reversed: int = 0) -> str:
 
 
 def told_of(recipe: Recipe, judge: str) -> str:
-    """What the line of a `judge` stage says of the reading that its campaign was given; nothing for the usual one."""
+    """Text about the campaign's reading for a `judge` stage's waiting line; "" if all options are defaults."""
     asked, names = asked_reading(recipe, judge), readers(recipe, judge)
     if not asked and len(names) > 1:
         return f"; {' and '.join(names)} read it in different ways, the campaign in its own"
@@ -167,7 +170,7 @@ def told_of(recipe: Recipe, judge: str) -> str:
 
 
 def tell_reading(ctx: StageContext, campaign_id: str) -> CampaignOptions:
-    """Tell a campaign what the recipe says anew of how it is read; its options as they are then."""
+    """Copy reading settings that changed in the recipe to the campaign; returns the campaign's options after that."""
     from preflab.files import write_json
     from preflab.labelling.campaigns import campaign_view, change_options
 
@@ -190,7 +193,7 @@ def tell_reading(ctx: StageContext, campaign_id: str) -> CampaignOptions:
 
 
 def _entry(recipe: Recipe, judge: str, keys: Mapping[str, str], runs: Path) -> dict[str, Any]:
-    """What is noted of a stage's campaign; {} where it is none of people, or there is none yet."""
+    """The entry of a stage's campaign in `campaigns.json`; {} if the stage has no campaign or not yet."""
     path = runs / CAMPAIGNS
     if not has_campaign(recipe, judge) or not path.exists():
         return {}
@@ -201,7 +204,7 @@ def _entry(recipe: Recipe, judge: str, keys: Mapping[str, str], runs: Path) -> d
 
 
 def _options(entry: Mapping[str, Any], folder: Path) -> CampaignOptions | None:
-    """A campaign's options as they stand; None where the workspace has no such campaign (any more)."""
+    """A campaign's current options; None if the workspace does not have the campaign, or no longer."""
     from preflab.labelling.campaigns import campaign_view
     from preflab.labelling.errors import NotFound
     from preflab.store.opening import is_there, opened

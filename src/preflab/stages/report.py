@@ -1,6 +1,6 @@
-"""Stage `report`: one HTML page about the named stages, in the run folder and at the top of the workspace.
+"""Stage `report`: writes one HTML page about the named stages into its run folder and into the workspace's folder.
 
-There it is `report.html`, or `report-RECIPE.html` where `report.html` is the page of another recipe.
+In the workspace the page is `report.html`, or `report-RECIPE.html` if `report.html` belongs to another recipe.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ VERSION = 1
 needs_torch = False
 PAGE = "report.html"
 WRITTEN_OUT = " with every default written out"
-"""What follows the name of the recipe in the first line of a run's `recipe.resolved.yaml`."""
+"""The text after the recipe's name in the first line of a run's `recipe.resolved.yaml`."""
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Write the page twice, since links to records are relative: into the run folder and into the workspace."""
+    """Write the page into the run folder and into the workspace; it is built for each, since its links are relative."""
     from preflab.report.page import build_report
 
     settings: ReportSettings = ctx.settings
@@ -40,13 +40,13 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def page_name(recipe: Path, workspace: Path) -> str:
-    """The name of a recipe's page in a workspace: `report.html` unless another recipe's page is there."""
+    """The name of a recipe's page in a workspace: `report.html` unless that is another recipe's page."""
     owner = _owner(workspace)
     return PAGE if owner in ("", recipe.name) else f"report-{recipe.stem}.html"
 
 
 def _owner(workspace: Path) -> str:
-    """The file name of the recipe that wrote `report.html` last; "" where that is not known."""
+    """The file name of the recipe that last wrote `report.html`; "" if unknown."""
     if not (workspace / PAGE).is_file():
         return ""
     owners: list[tuple[str, str]] = []

@@ -1,9 +1,9 @@
-"""Stage `revise`: answers to red-team prompts, criticised and revised by drawn principles; every text is kept (R18).
+"""Stage `revise`: a model answers red-team prompts, then criticises and revises its answers by principles (R18).
 
-Left in the run folder:
+For each revision a principle of the constitution is drawn at random, and every text is kept. Files in the run folder:
 
 revisions.jsonl       {"prompt", "prompt_id", "answer", "finish_reason", "steps": [{"principle", "critique", "revision",
-                      "finish_reason"}]} per prompt; `finish_reason` is that of the answer or of the revision
+                      "finish_reason"}]} per prompt; `finish_reason` is that of the answer or revision
 completions.json      ids of the last revisions, in the order of the prompts
 demonstrations.jsonl  the last revisions as rows of `prompt`, `completion` and `finish_reason`, for stage `sft`
 """
@@ -33,11 +33,11 @@ VERSION = 3
 
 REVISIONS, DEMONSTRATIONS = "revisions.jsonl", "demonstrations.jsonl"
 PROMPTS_AT_ONCE = 256
-"""Prompts that go through all rounds together and are then stored."""
+"""Number of prompts that go through all rounds together before their rows are stored."""
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Answer, criticise, revise what is not there yet; then list the last revisions."""
+    """Answer, criticise and revise for prompts without a stored row, then list the last revisions."""
     from preflab.constitution.revising import revise
     from preflab.files import append_jsonl, read_jsonl
     from preflab.stages.critique_model import writing
@@ -69,10 +69,10 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def check(recipe: Recipe, settings: ReviseSettings) -> None:
-    """A constitution without an empty principle, and with as many examples as are asked for.
+    """Reads the constitution before anything runs.
 
     Raises:
-        PreflabError: what is wrong with it, before anything has run.
+        PreflabError: the constitution cannot be read, has an empty principle or fewer than `num_examples` examples.
     """
     constitution = constitution_of(recipe, settings.constitution)
     if settings.num_examples > len(constitution.examples):
@@ -85,14 +85,14 @@ def check(recipe: Recipe, settings: ReviseSettings) -> None:
 
 
 def constitution_of(recipe: Recipe, path: str | None) -> Constitution:
-    """The constitution a setting names, or preflab's own."""
+    """The constitution in the file that a setting names; preflab's own if `path` is None."""
     from preflab.constitution.principles import read_constitution
 
     return read_constitution(recipe.resolve(path) if path else None)
 
 
 def _writer(ctx: StageContext) -> Writer:
-    """The model of the stage, one completion per prompt."""
+    """The stage's model as a writer of one completion per prompt."""
     from preflab.stages.sample import Writer
 
     settings: ReviseSettings = ctx.settings
@@ -116,7 +116,13 @@ def _step(step: Step) -> dict[str, str]:
 
 
 def _leave(ctx: StageContext, prompts: Sequence[Prompt], rows: Sequence[dict[str, Any]], model_id: str) -> None:
-    """Every answer and revision as a completion; the last ones listed and, where they say something, demonstrated."""
+    """Store every answer and revision as a completion, list the last revisions, and write the demonstrations.
+
+    Empty revisions are listed but left out of the demonstrations.
+
+    Raises:
+        PreflabError: every last revision is empty.
+    """
     from preflab.files import write_json, write_text
     from preflab.records import Completion
 

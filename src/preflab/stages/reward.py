@@ -1,4 +1,4 @@
-"""Stage `reward`: a Bradley–Terry reward model from preferences, with a report on pairs it has not seen (R8)."""
+"""Stage `reward`: trains a Bradley–Terry reward model on preferences and reports on held-out pairs (R8)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ distributed = True
 
 REPORT = "reward_report.json"
 MAX_TRAIN_RANKINGS = 1000
-"""Training rankings scored for the report: enough to compare train with test, and to normalise on."""
+"""Most training rankings scored for the report: enough to compare train with test, and to normalise the scores."""
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Train on whole rankings, normalise, leave the model in `reward/` and its figures in reward_report.json."""
+    """Train on whole rankings, normalise, and save the model in `reward/` and its figures in reward_report.json."""
     from preflab.rewards.train import normalise, score_rankings, train_reward_model
     from preflab.stages.learning import CHECKPOINT, accelerator_for
     from preflab.training.held_out import held_out_prompts, parted, refuse_all_held_out
@@ -85,7 +85,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, long: LongRows) -> list[Ranking]:
-    """The preferences, tokenized, in the form that fits the model."""
+    """The preferences as tokenized rankings; rankings that are too long are cut or left out, as the settings say."""
     from preflab.rewards.rankings import make_rankings
 
     rankings = make_rankings(
@@ -102,7 +102,7 @@ def _rankings(base: RewardBase, data: PreferenceData, settings: RewardSettings, 
 
 
 def _differing(ranking: Ranking) -> Ranking:
-    """The ranking without pairs whose two completions are the same to the model: they would teach nothing."""
+    """The ranking without pairs whose two completions have the same tokens: they carry no information."""
     from preflab.rewards.rankings import same_text
 
     return replace(ranking, pairs=tuple(pair for pair in ranking.pairs if not same_text(ranking, pair)))

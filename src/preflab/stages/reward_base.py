@@ -1,4 +1,4 @@
-"""The trunk a reward model grows on, and the completions its scores are normalised on; for pairs and for ratings."""
+"""Shared by stages `reward` and `rating`: opens the base model, and scores the completions used to normalise."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RewardBase:
-    """The trunk a reward model grows on, and how text reaches it."""
+    """The model to be trained as a reward model (the trunk with a reward role), and its text encoder."""
 
     ref: Path | str
     weights_hash: str
@@ -32,7 +32,7 @@ class RewardBase:
 
     @classmethod
     def load(cls, ctx: StageContext) -> RewardBase:
-        """A decoder or an encoder, with a fresh reward role."""
+        """Opens the stage's model, a decoder or an encoder, and adds a new reward role."""
         from preflab.models.language_model import open_reader
         from preflab.models.packages import resolve_package
         from preflab.models.precision import weights_dtype
@@ -53,17 +53,17 @@ class RewardBase:
 
     @property
     def uncut(self) -> Encoder:
-        """The encoder that leaves long rows as they are."""
+        """The same encoder without cutting long rows."""
         return replace(self.encoder, max_tokens=2**31)
 
     def long_rows(self, too_long: TooLong) -> LongRows:
-        """What is done with rows beyond the encoder's length; a cut takes the beginning, of the completion as well."""
+        """The handling of rows longer than the encoder allows; a cut removes the beginning, even of the completion."""
         from preflab.training.too_long import LongRows
 
         return LongRows(self.encoder.max_tokens, too_long, cut=self.encoder.truncate)
 
     def save(self, folder: Path) -> None:
-        """The reward model's folder; a base on this machine is named from there, so that a workspace can move."""
+        """Save the reward model in `folder`; a local base is named by a relative path, so that a workspace can move."""
         from preflab.rewards.score import save_reward_model
 
         local = Path(self.ref).is_dir()
@@ -72,7 +72,7 @@ class RewardBase:
 
 
 def reference_sequences(ctx: StageContext, base: RewardBase) -> list[TokenSequence]:
-    """The samples of the stage that scores are normalised on; none where the labelled completions serve."""
+    """The completions of the `reference` stage, used to normalise the scores; [] if that setting is None."""
     settings: RewardSettings | RatingSettings = ctx.settings
     if settings.reference is None:
         return []
@@ -84,7 +84,7 @@ def reference_sequences(ctx: StageContext, base: RewardBase) -> list[TokenSequen
 def reference_scores(
     ctx: StageContext, base: RewardBase, samples: Sequence[TokenSequence], labelled: Sequence[Tensor]
 ) -> Tensor:
-    """(N,) raw scores that get mean 0 and variance 1: of the samples, or without any of the labelled completions."""
+    """(N,) raw scores to be normalised to mean 0 and variance 1: of `samples`; without samples, those in `labelled`."""
     import torch
 
     from preflab.rewards.score import reward_scores

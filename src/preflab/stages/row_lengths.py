@@ -1,7 +1,7 @@
-"""The longest row of a stage, told to its models: rotary frequencies that depend on the length are fixed for it.
+"""Fixes length-dependent rotary frequencies of a stage's models for the stage's longest row, see `models.rotary`.
 
-A row is a prompt with its completion. Where completions are sampled, the longest is that of the longest prompt with
-max_new_tokens more, whether any is that long or not: see `models.rotary`.
+A row is a prompt with its completion. If completions are sampled, the longest row counts as the longest prompt plus
+max_new_tokens, even if no completion gets that long.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def fix_row_lengths(rows: RowLengths, sequences: Iterable[Sized], max_new_tokens: int = 0) -> dict[str, float]:
-    """Fix frequencies for the longest of some sequences and `max_new_tokens` more; the figure `longest_row`.
+    """Fix frequencies for the longest sequence plus `max_new_tokens`; returns the figure `longest_row`, in tokens.
 
-    Nothing is done, and no figure returned, where a model's frequencies do not depend on the length. Long-range
-    frequencies, which change every row, are said in a warning.
+    Does nothing and returns {} if no model's frequencies depend on the length. Logs a warning if the length is beyond
+    the limit of the scaling, since every row then gets long-range frequencies.
     """
     longest = max((len(sequence) for sequence in sequences), default=0) + max_new_tokens if rows else 0
     if not longest:

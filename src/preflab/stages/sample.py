@@ -1,8 +1,8 @@
-"""Stage `sample`: K completions for every prompt (R3), stored as they come, so that an interruption loses little.
+"""Stage `sample`: writes K completions for every prompt (R3).
 
-Left in the run folder:
+Completions are stored as they are written, so that an interruption loses little. Files in the run folder:
 
-completions.json  ids of all completions, in the order of the prompts, those of a prompt together
+completions.json  ids of all completions, in the order of the prompts; those of one prompt are adjacent
 sampled.jsonl     one row per prompt whose completions are in the workspace: {"prompt_id", "completions": [ids],
                   "num_tokens", "num_stopped"}
 """
@@ -33,7 +33,7 @@ BATCHES_PER_CHUNK = 4
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Sample what is not there yet; the records go into the workspace, their ids into `completions.json`."""
+    """Sample for prompts without completions; store the records in the workspace and their ids in completions.json."""
     from preflab.files import append_jsonl, read_jsonl, write_json
 
     settings: SampleSettings = ctx.settings
@@ -74,9 +74,9 @@ class Writer:
     seed: int
     long: LongRows
     ids: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Prompt id → its tokens, of the prompts that fit."""
+    """Prompt id → token ids, for the prompts that fit."""
     num_without_marks: int = 0
-    """Completions whose text lacks special tokens that were sampled."""
+    """Number of completions whose text lacks special tokens that were sampled."""
 
     @classmethod
     def load(
@@ -87,7 +87,7 @@ class Writer:
         dtype: str,
         engine: EngineName = "transformers",
     ) -> Writer:
-        """The writer of a model folder or Hub id."""
+        """Loads the model in a folder or with a Hub id as a writer."""
         from preflab.models.facts import weights_hash
         from preflab.models.language_model import open_language_model
         from preflab.models.loading import best_device
@@ -104,10 +104,10 @@ class Writer:
         return cls(sampler, lengths, renderer, model_id, opened.context_length, settings, seed, long)
 
     def fit(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """The prompts that leave room for their completions; the others are refused, cut or left out, as settings say.
+        """The prompts that leave room for a completion; longer ones are refused, cut or left out, as the settings say.
 
         Raises:
-            PreflabError: there are such prompts and they are refused, or nothing is left.
+            PreflabError: a prompt is too long and the settings refuse it, or no prompt is left.
         """
         from preflab.conversations.fitting_prompts import fitting_prompts
 
@@ -130,14 +130,14 @@ class Writer:
 
     @property
     def said_of_marks(self) -> str:
-        """That the tokenizer does not read back special tokens which it wrote, such as the marks of thinking."""
+        """Text for the summary if texts of completions lack special tokens, e.g. thinking marks; else ""."""
         num = self.num_without_marks
         return (
             f"; {count(num, 'text lacks', 'texts lack')} special tokens that do not come back from text" if num else ""
         )
 
     def write(self, prompts: Sequence[Prompt], on_done: Callable[[int], None]) -> list[Completion]:
-        """K completions of each prompt, those of a prompt together; a seed depends on prompt and index alone."""
+        """K adjacent completions per prompt; a seed depends only on the writer's seed, the prompt and the index."""
         from preflab.records import Completion
         from preflab.sampling.randomness import request_seed
         from preflab.training.protocols import SampleRequest
@@ -163,7 +163,7 @@ class Writer:
 
 
 def _chunks(prompts: Sequence[Prompt], settings: SampleSettings) -> list[Sequence[Prompt]]:
-    """Prompts that are stored together: a few full batches."""
+    """Splits prompts into chunks that are sampled and stored together, each a few full batches."""
     size = max(1, BATCHES_PER_CHUNK * settings.max_batch_rows // settings.num_completions)
     return [prompts[i : i + size] for i in range(0, len(prompts), size)]
 

@@ -1,4 +1,4 @@
-"""Stage `sft`: supervised fine-tuning on demonstrations, loss on the completion's tokens only (R2)."""
+"""Stage `sft`: supervised fine-tuning on demonstrations, with loss on the completion's tokens only (R2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ distributed = True
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Fine-tune the model on demonstrations; leave it, adapters merged, in `model/`."""
+    """Fine-tune the model on demonstrations and save it in `model/`, adapters merged."""
     from preflab.models.language_model import open_language_model
     from preflab.models.precision import weights_dtype
     from preflab.policy.sft import Demonstration, encode_demonstrations, train_sft
@@ -52,7 +52,7 @@ def run(ctx: StageContext) -> StageResult:
 
 
 def _unlearned(demonstrations: Sequence[Demonstration], settings: SftSettings) -> tuple[str, dict[str, float | str]]:
-    """How many turns of the assistant were read and not learned, and why: words for the summary, and a figure."""
+    """Text for the summary and a figure: how many assistant turns were not trained on, and why; empty if none."""
     if settings.learn == "last":
         reasons = {
             "earlier {} of the assistant read, not learned (learn: all)": sum(len(r.earlier) for r in demonstrations)

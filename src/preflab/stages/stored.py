@@ -1,4 +1,4 @@
-"""Completions that another stage left, as stages that measure completions take them up."""
+"""Reads the stored completions of another stage, for stages that evaluate completions."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from preflab.words import count
 
 @dataclass(frozen=True)
 class Stored:
-    """What a stage `sample` or `best_of_n` wrote for some prompts."""
+    """Completions that a stage wrote for given prompts."""
 
     completions: list[Completion]
-    """As many for each prompt, those of a prompt together, in the order of the prompts."""
+    """The same number for each prompt, adjacent, in the order of the prompts."""
     model: str
-    """Whose they are: the model's hash, and how many each was chosen from."""
+    """A name for their origin: the model's hash with the stage's name, or with the n of best-of-n."""
     chosen: bool
-    """Kept among several: their log-probabilities say nothing of the distribution they are from."""
+    """Each was selected from several, so its log-probability does not describe the distribution it comes from."""
     note: str
-    """What has to be said beside their figures."""
+    """A note to show beside their figures."""
 
 
 def stored_completions(ctx: StageContext, name: str, prompts: Sequence[Prompt], num: int) -> Stored:
-    """The `num` completions of each prompt that the stage `name` left.
+    """The `num` completions of each prompt that the stage `name` wrote.
 
     Raises:
         PreflabError: the stage has another number of completions for one of the prompts.

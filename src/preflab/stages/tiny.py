@@ -1,4 +1,4 @@
-"""Stage `tiny`: a small base model from a `text` column, tokenizer included, trained on every token of it."""
+"""Stage `tiny`: trains a small base model and its tokenizer from scratch on a `text` column, on every token."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ distributed = True
 
 
 def run(ctx: StageContext) -> StageResult:
-    """Build the tokenizer and a random model, train it, leave both in `model/`."""
+    """Build the tokenizer and a randomly initialised model, train the model, and save both in `model/`."""
     from preflab.models.tiny import build_model, build_tokenizer
     from preflab.models.trunk import Trunk
     from preflab.policy.sft import train_sft
@@ -64,7 +64,7 @@ def _text(row: Row) -> str:
     """The text of a row.
 
     Raises:
-        PreflabError: it is something else, such as a conversation, whose Python form would be learned.
+        PreflabError: the column holds something else, e.g. a conversation, whose Python `repr` would be learned.
     """
     text = row.column("text")
     if not isinstance(text, str):
