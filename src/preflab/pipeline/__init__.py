@@ -1,4 +1,4 @@
-"""Runs the stages of a recipe in order: skips finished stages, repeats stale ones, waits for people's answers."""
+"""Runs the stages of a recipe in order: skips finished ones, repeats stale ones, marks those that wait for people."""
 
 from preflab.pipeline.planning import Step, output, plan, state_of
 from preflab.pipeline.running import Line, run, show, workspace_folder

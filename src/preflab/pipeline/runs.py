@@ -1,4 +1,4 @@
-"""Files and facts of the runs in a workspace: the lock, the counts of `--fresh`, versions and the time."""
+"""Bookkeeping of the runs in a workspace: the lock, the counts of `--fresh`, package versions and the time."""
 
 from __future__ import annotations
 

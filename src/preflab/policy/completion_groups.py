@@ -83,8 +83,8 @@ def ask_policy_and_reference(
         rollouts: the sampler's fields are filled in already.
         temperature: the sampling temperature.
         tokens_per_batch: tokens in one forward pass.
-        exact: True: the sampler's log-probabilities are π_old (`Sampler.exact`). False: the policy's, computed here,
-            are.
+        exact: whether the sampler's log-probabilities are π_old (`Sampler.exact`). If False, π_old is the policy's,
+            computed here.
         parts: the rows of each forward pass; None: batches of at most `tokens_per_batch` tokens.
 
     Returns:

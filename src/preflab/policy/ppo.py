@@ -115,7 +115,7 @@ def collect(run: PpoRun, step: int) -> Rollouts:
     settings = run.settings
     num = settings.num_completions_per_step
     rows = own_share(num, run.accelerator)
-    places = [(step * num + row) // settings.num_completions_per_prompt for row in rows]  # a prompt's are adjacent
+    places = [(step * num + row) // settings.num_completions_per_prompt for row in rows]  # adjacent rows share a prompt
     chosen = [run.prompts[row_at(place, len(run.prompts), run.seed)] for place in places]
     requests = [
         SampleRequest(ids, derive_seed(run.seed, "rollout", step, row))

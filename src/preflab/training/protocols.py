@@ -133,7 +133,7 @@ class Scorer(Protocol):
         """Rewards of the items, in their order.
 
         Raises:
-            PreflabError: a reward function raised, or a reward is NaN, infinite or not a number. None is replaced by 0.
+            PreflabError: a reward function raised, or a reward is not a finite number; it is never replaced by 0.
         """
         ...
 
