@@ -77,7 +77,7 @@ class DpoRun:
 
 @dataclass(frozen=True)
 class DpoResult:
-    """How a run ended."""
+    """Number of steps of a finished run, and the alarms that fired."""
 
     num_steps: int
     alarms: list[Alarm]
@@ -254,7 +254,7 @@ def _metrics(run: DpoRun, sums: Sums, kl: float) -> dict[str, float]:
 
 
 def look_at_held_out(run: DpoRun, groups: Sequence[Group]) -> dict[str, float]:
-    """The same metrics on the held-out groups; empty if there are none."""
+    """Loss, accuracy, margin and log-ratios of the held-out groups (`held_out/…`); empty without such groups."""
     if not groups:
         return {}
     weights, kl = Weights.of(groups), reference_point(run, groups)

@@ -74,7 +74,7 @@ def sample_statistics(
     temperature: float,
     accelerator: Any,
 ) -> dict[str, float]:
-    """Exact and sampled KL to the reference, entropy, length and share of ended completions, over all processes."""
+    """Means over all processes: exact and sampled KL to the reference, entropy, length, share of ended completions."""
     columns = torch.zeros(5, len(sequences))
     for part in token_budget_batches([len(s) for s in sequences], tokens_per_batch):
         batch = trunk.collate([sequences[i] for i in part])

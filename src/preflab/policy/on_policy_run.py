@@ -72,7 +72,7 @@ class OnPolicyRun(Generic[LoopSettings]):
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """Number of steps of a finished run, why it stopped, and the alarms that fired."""
 
     num_steps: int
     stopped_because: str

@@ -98,6 +98,6 @@ class StepLog:
             self.state.save(run.folder / "checkpoint")
 
     def result(self) -> RunResult:
-        """How the run ended."""
+        """The result of the run; call it after the last step."""
         all_done = f"{count(self.run.settings.num_steps, 'step is', 'steps are')} done"
         return RunResult(self.state.step, self.stopped or all_done, self.fired)

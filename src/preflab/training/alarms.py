@@ -47,8 +47,8 @@ class Rounding:
         """The limits of a precision.
 
         Args:
-            half: the trainer computes in 16 bits.
-            exact: sampler and trainer compute the same thing in float32 (`Sampler.exact`).
+            half: whether the trainer computes in 16 bits.
+            exact: whether sampler and trainer do the same computation in float32 (`Sampler.exact`).
         """
         return cls(ratio=0.5 if half else cls.ratio, mismatch=cls.mismatch if exact else 0.1)
 

@@ -79,7 +79,7 @@ def padded_floats(rows: Sequence[Sequence[float]], num_tokens: int) -> torch.Ten
 
 
 def token_budget_batches(lengths: Sequence[int], tokens_per_batch: int) -> list[list[int]]:
-    """Index lists whose padded size (rows × longest row) stays within the budget, filled from the longest down.
+    """Index lists whose padded size (rows × longest row) stays within the budget, longest rows first.
 
     A row longer than the budget has its own batch. Rows are sorted by length to keep padding small.
 

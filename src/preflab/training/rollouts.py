@@ -25,7 +25,7 @@ class Rollouts:
     sequences: list[TokenSequence]
     texts: list[str]
     finished: Tensor
-    """(B,) bool, True = the completion ended itself, False = it was cut by the length limit."""
+    """(B,) bool, True = the completion ended with a stop token, False = the length limit cut it."""
     completion_mask: Tensor
     """(B, T) bool, True = a token the policy wrote."""
     sampler_logps: Tensor

@@ -37,7 +37,7 @@ def row_at(position: int, num_rows: int, seed: int) -> int:
 
 
 def permutation(num: int, seed: int) -> list[int]:
-    """The numbers below `num` in a random order that the seed alone decides."""
+    """The numbers below `num` in a random order that depends only on the seed."""
     order = list(range(num))
     random.Random(seed).shuffle(order)
     return order
